@@ -1,0 +1,64 @@
+"""Family: how one kind of Video-LLM turns frames and text into the input of its decoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from encoders.frame import Frame
+from encoders.visual_tokens import TextTokens, VisualTokens
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One finished exchange of a dialogue, carried along by a follow-up question."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """Settings that a family (or one checkpoint of it) was built or trained for.
+
+    They are used where the user's configuration leaves a value open. Counts are in frames, but
+    `retrieve_blocks`, which is in blocks.
+    """
+
+    sample_fps: float = 1.0
+    window_frames: int = 64
+    window_stride: int = 16
+    recent_frames: int = 16
+    retrieve_blocks: int = 64
+    similarity: str = "inner_product"
+
+
+class Family(Protocol):
+    """One file a family. Stateless but for the weights and the tokenizer it was given."""
+
+    name: str
+    frames_per_block: int
+    """1, or the frames of one temporal grid."""
+    num_axes: int
+    """Rotary axes: 1, or 3 for M-RoPE."""
+    recommended: Recommended
+    stop_ids: frozenset[int]
+    """Token ids that end an answer."""
+
+    def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
+        """Encode blocks, each given by its `frames_per_block` frames, in one pass of the tower.
+
+        The result for one block does not depend on which others are encoded with it.
+        """
+        ...
+
+    def prefix(self) -> TextTokens:
+        """All that stands before the first block: the attention sinks of the stream."""
+        ...
+
+    def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
+        """All that stands after the last block, up to where the answer begins."""
+        ...
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Detokenize the ids of an answer, special tokens left out."""
+        ...

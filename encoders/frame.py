@@ -1,0 +1,20 @@
+"""Frame: one RGB picture with the moment it shows, the unit that every source delivers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One decoded picture.
+
+    `pixels` are RGB. `stream_s` is the position in the stream in seconds (0 at its start, never
+    going back within a stream, continuing across reconnects). `captured_at` is the wall-clock
+    time of capture in seconds since the epoch, UTC.
+    """
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    stream_s: float
+    captured_at: float

@@ -1,0 +1,37 @@
+"""VisualTokens: what one KV block is made of before it has passed through the decoder."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class VisualTokens:
+    """The decoder input of one frame or one temporal grid, woven text (timestamps) included.
+
+    `positions` are relative to the block's base position, one row for each rotary axis (1 for
+    plain RoPE; 3 for M-RoPE: time, height, width). `advance` is how far the next block's base lies
+    from this one's. `is_visual` is False for woven text. `deepstack` holds the features that
+    Qwen3-VL adds to the hidden states of its first layers, visual tokens only.
+    """
+
+    embeddings: Float[Tensor, "tokens d_model"]
+    positions: Int[Tensor, "axes tokens"]
+    advance: Int[Tensor, " axes"]
+    is_visual: Bool[Tensor, " tokens"]
+    start_s: float
+    end_s: float
+    deepstack: Float[Tensor, "depth visual d_model"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TextTokens:
+    """Text as decoder input: the prefix before the first block, or a question after the last.
+
+    `is_question` marks the tokens of the question's own words; template and dialogue are False.
+    Text advances every rotary axis by one a token.
+    """
+
+    embeddings: Float[Tensor, "tokens d_model"]
+    is_question: Bool[Tensor, " tokens"]

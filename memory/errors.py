@@ -1,0 +1,21 @@
+"""What can go wrong in the memory (the builtin MemoryError is something else)."""
+
+
+class KVMemoryError(Exception):
+    """Base of the errors that the memory raises for a caller to handle."""
+
+
+class StoreError(KVMemoryError):
+    """The store cannot be opened, read or written; the message says which and why."""
+
+
+class FingerprintMismatchError(KVMemoryError):
+    """The stored blocks were made by another model or with other ingest settings."""
+
+
+class BlockNotFoundError(KVMemoryError):
+    """A block that was asked for is in no tier (any more)."""
+
+
+class BlockCorruptError(KVMemoryError):
+    """A stored record does not match its checksum."""
