@@ -1,0 +1,52 @@
+"""A family without a vision tower: a frame becomes a few token ids that depend on its pixels."""
+
+import torch
+
+from encoders import Recommended, TextTokens, VisualTokens
+
+
+class TokenFamily:
+    """Drives text-only decoders through the engine. Letters of a question are its tokens."""
+
+    name = "tokens"
+    frames_per_block = 1
+    num_axes = 1
+    recommended = Recommended(window_frames=8, window_stride=4, recent_frames=3, retrieve_blocks=4)
+    stop_ids = frozenset({2})
+
+    def __init__(self, embed, vocabulary, tokens_per_frame=5):
+        self._embed = embed
+        self._vocabulary = vocabulary
+        self._tokens = tokens_per_frame
+
+    def encode(self, groups):
+        return [self._block(frame) for (frame,) in groups]
+
+    def _block(self, frame):
+        start = int(frame.pixels.astype("int64").sum()) * 7
+        ids = [(start + 31 * i * (1 + start % 5)) % self._vocabulary for i in range(self._tokens)]
+        return VisualTokens(
+            embeddings=self._embed(torch.tensor(ids)),
+            positions=torch.arange(self._tokens)[None],
+            advance=torch.tensor([self._tokens]),
+            is_visual=torch.ones(self._tokens, dtype=torch.bool),
+            start_s=frame.stream_s,
+            end_s=frame.stream_s,
+        )
+
+    def _text(self, ids, is_question):
+        mask = torch.full((len(ids),), is_question)
+        return TextTokens(self._embed(torch.tensor(ids)), mask)
+
+    def prefix(self):
+        return self._text([3, 14, 15, 9, 26], False)
+
+    def question(self, question, dialogue=()):
+        said = "".join(turn.question + turn.answer for turn in dialogue)
+        ids = [ord(letter) % self._vocabulary for letter in said + question]
+        own = torch.arange(len(ids) + 2) >= len(said)
+        own[-2:] = False
+        return TextTokens(self._embed(torch.tensor([*ids, 5, 6])), own)
+
+    def text(self, token_ids):
+        return " ".join(str(i) for i in token_ids)

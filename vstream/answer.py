@@ -1,0 +1,168 @@
+"""The query handler: a question in, an answer out token by token, ending with its evidence."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from encoders import Family
+from memory import KVMemory
+from vstream.device_turn import DeviceTurn
+from vstream.engine.config import EngineSettings
+from vstream.engine.decoder import Decoder
+from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
+from vstream.engine.retrieval import MemoryView, Retriever, view_at
+from vstream.errors import QuestionError
+from vstream.question import Answer, Evidence, Question, Timings
+
+
+class QueryHandler:
+    """Answers questions about one stream while it is being ingested. Reads, never writes."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        family: Family,
+        memory: KVMemory,
+        prefill: QuestionPrefill,
+        settings: EngineSettings,
+        turn: DeviceTurn,
+    ) -> None:
+        self._decoder = decoder
+        self._family = family
+        self._memory = memory
+        self._prefill = prefill
+        self._settings = settings
+        self._turn = turn
+
+    def ask(self, question: Question, retrieved: BlocksByLayer | None = None) -> "AnswerStream":
+        """Prefill `question`; the answer is decoded as the result is iterated.
+
+        `retrieved` fixes the retrieved block ids of every layer. Raises QuestionError for an empty
+        question, one that the context cannot hold, or one about a moment before the first frame.
+        """
+        asked = time.perf_counter()
+        if not question.text.strip():
+            raise QuestionError("the question is empty: write what you want to know")
+        tokens = self._family.question(question.text, question.dialogue)
+        with self._turn:
+            view = view_at(self._memory, question.at_s, self._settings.recent_blocks)
+            if view.visible == view.first:
+                raise QuestionError(_nothing_seen(question))
+            prefilled = self._prefill.run(tokens, view, retrieved)
+            retriever = Retriever(self._memory, view, self._settings)
+            evidence = _evidence(self._memory, view, retriever, prefilled)
+        newest_frame_s = self._memory.info(view.visible - 1).end_s
+        return AnswerStream(
+            question,
+            newest_frame_s,
+            evidence,
+            asked,
+            self._decode(prefilled),
+            self._family,
+            self._settings.max_answer_tokens,
+        )
+
+    def _decode(self, prefilled: PrefilledQuestion) -> Iterator[int]:
+        """Greedy token ids, end-of-turn excluded, at most `max_answer_tokens`."""
+        logits = prefilled.logits
+        for _ in range(self._settings.max_answer_tokens):
+            token = logits[-1:].argmax(dim=-1)
+            if int(token) in self._family.stop_ids:
+                return
+            yield int(token)
+            with self._turn:
+                hidden = self._decoder.forward(self._decoder.embed(token), prefilled.context)
+                logits = self._decoder.logits(hidden)
+
+
+class AnswerStream:
+    """An answer being decoded: iterate it for pieces of text, then read `answer`."""
+
+    def __init__(
+        self,
+        question: Question,
+        newest_frame_s: float,
+        evidence: tuple[Evidence, ...],
+        asked: float,
+        token_ids: Iterator[int],
+        family: Family,
+        max_tokens: int,
+    ) -> None:
+        self._question = question
+        self._newest_frame_s = newest_frame_s
+        self._asked = asked
+        self._token_ids = token_ids
+        self._family = family
+        self._max_tokens = max_tokens
+        self._pieces = self._decode_text()
+        self._answer: Answer | None = None
+        self.evidence = evidence
+        """Known before the first word: what the answer is computed from, best score first."""
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    def _decode_text(self) -> Iterator[str]:
+        ids: list[int] = []
+        shown = ""
+        first_ms = 0.0
+        for token in self._token_ids:
+            first_ms = first_ms or self._elapsed_ms()
+            ids.append(token)
+            text = self._family.text(ids)
+            if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # a letter may span tokens
+                yield text[len(shown) :]
+                shown = text
+        total_ms = self._elapsed_ms()
+        at_s = self._question.at_s
+        self._answer = Answer(
+            question=self._question,
+            text=self._family.text(ids).strip(),
+            token_ids=tuple(ids),
+            asked_at_s=self._newest_frame_s if at_s is None else at_s,
+            newest_frame_s=self._newest_frame_s,
+            evidence=self.evidence,
+            timings_ms=Timings(ttft=first_ms or total_ms, total=total_ms),
+            truncated=len(ids) == self._max_tokens,
+        )
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer; decodes what is left of it if the stream was not read to its end."""
+        for _ in self._pieces:
+            pass
+        assert self._answer is not None, "the stream of the answer was closed before its end"
+        return self._answer
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._asked) * 1000
+
+
+def _evidence(
+    memory: KVMemory, view: MemoryView, retriever: Retriever, prefilled: PrefilledQuestion
+) -> tuple[Evidence, ...]:
+    """Every visual block of the context, best score first."""
+    used = Counter(block for ids in prefilled.retrieved for block in ids)
+    used.update(dict.fromkeys(view.recent_ids, len(prefilled.retrieved)))
+    scores = retriever.mean_cosine(prefilled.queries)
+    found = []
+    for block_id, num_layers in used.items():
+        info = memory.info(block_id)
+        found.append(
+            Evidence(
+                block_id=block_id,
+                start_s=info.start_s,
+                end_s=info.end_s,
+                captured_at=info.captured_at,
+                score=float(scores[block_id - view.first]),
+                num_layers=num_layers,
+                thumbnail=info.thumbnail,
+            )
+        )
+    return tuple(sorted(found, key=lambda e: (-e.score, e.block_id)))
+
+
+def _nothing_seen(question: Question) -> str:
+    if question.at_s is None:
+        return "no frame has been seen yet: ask again when the stream has started"
+    return f"no frame had been seen at {question.at_s:g} s: ask about a later moment"

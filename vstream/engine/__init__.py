@@ -1,0 +1,28 @@
+"""The streaming KV engine: visual tokens to KV blocks, and questions over retrieved blocks."""
+
+from vstream.engine.answer_context import AnswerContext
+from vstream.engine.config import EngineConfig, EngineSettings, decide
+from vstream.engine.decoder import Decoder
+from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
+from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
+from vstream.engine.rekv import RekvContext, RekvPrefill
+from vstream.engine.retrieval import MemoryView, Retriever, view_at
+
+__all__ = [
+    "AnswerContext",
+    "BlocksByLayer",
+    "Decoder",
+    "EngineConfig",
+    "EngineSettings",
+    "LayerKV",
+    "LocalWindow",
+    "MemoryView",
+    "Prefill",
+    "PrefilledQuestion",
+    "QuestionPrefill",
+    "RekvContext",
+    "RekvPrefill",
+    "Retriever",
+    "decide",
+    "view_at",
+]

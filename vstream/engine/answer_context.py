@@ -1,0 +1,88 @@
+"""AnswerContext: the keys and values that a question and its answer attend to, layer by layer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from memory import KVMemory
+from vstream.engine.attention import causal_mask, grouped_attention
+from vstream.engine.decoder import Decoder
+from vstream.engine.layout import lay_out, text_positions
+from vstream.engine.prefill import LayerKV
+from vstream.errors import QuestionError
+
+
+class AnswerContext:
+    """[prefix | retrieved blocks in stream order | recent window | question | answer so far].
+
+    Blocks come as the codec keeps them, the recent window too, so the answer does not depend on
+    the tier or process that holds them. Positions are contiguous in every layer by itself: layers
+    may hold blocks of different lengths. Keys are rotated once, when a layer is laid out.
+    """
+
+    def __init__(self, decoder: Decoder, prefix: LayerKV, memory: KVMemory, room: int) -> None:
+        """`room`: tokens of question and answer that must fit behind the blocks."""
+        self._decoder = decoder
+        self._prefix = prefix
+        self._memory = memory
+        self._room = room
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._filled: list[int] = []
+        self._next_text: list[int] = []
+
+    def lay(self, layer: int, block_ids: Sequence[int]) -> None:
+        """Put prefix and blocks in place for `layer`; layers come in order.
+
+        Raises QuestionError where `room` more tokens would leave the decoder's positions.
+        """
+        decoder = self._decoder
+        keys, values = self._prefix[layer]
+        infos = [self._memory.info(block_id) for block_id in block_ids]
+        layout = lay_out(keys.shape[1], infos, decoder.num_axes)
+        if layout.next_text + self._room > decoder.max_positions:
+            raise QuestionError(
+                f"the question is too long: with the memory's {layout.next_text} positions and the "
+                f"answer it needs {layout.next_text + self._room}, the model has "
+                f"{decoder.max_positions}. Ask shorter or retrieve fewer blocks."
+            )
+        if block_ids:
+            block_keys, block_values = self._memory.read(
+                layer, block_ids, decoder.dtype, decoder.device
+            )
+            keys = torch.cat([keys, block_keys], dim=1)
+            values = torch.cat([values, block_values], dim=1)
+        rotated = decoder.rope.rotate(keys, layout.positions.to(keys.device))
+        empty = keys.new_empty(keys.shape[0], self._room, keys.shape[2])
+        self._keys.append(torch.cat([rotated, empty], dim=1))
+        self._values.append(torch.cat([values, empty], dim=1))
+        self._filled.append(keys.shape[1])
+        self._next_text.append(layout.next_text)
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        """Append text to `layer` and let it attend to all before it. A decode step is just this."""
+        filled, tokens = self._filled[layer], keys.shape[1]
+        positions = text_positions(self._next_text[layer], tokens, self._decoder.num_axes)
+        positions = positions.to(keys.device)
+        end = filled + tokens
+        self._keys[layer][:, filled:end] = self._decoder.rope.rotate(keys, positions)
+        self._values[layer][:, filled:end] = values
+        self._filled[layer] = end
+        self._next_text[layer] += tokens
+        return self.look(layer, queries, scale)
+
+    def look(self, layer: int, queries: Tensor, scale: float) -> Tensor:
+        """Let the queries of the newest tokens attend to all of `layer` before them."""
+        tokens, end = queries.shape[1], self._filled[layer]
+        start = self._next_text[layer] - tokens
+        positions = text_positions(start, tokens, self._decoder.num_axes).to(queries.device)
+        return grouped_attention(
+            self._decoder.rope.rotate(queries, positions),
+            self._keys[layer][:, :end],
+            self._values[layer][:, :end],
+            scale,
+            causal_mask(tokens, end, queries.device),
+        )

@@ -1,0 +1,91 @@
+"""EngineConfig: how a stream is encoded and how questions look back on it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from encoders import Recommended
+
+
+class EngineConfig(BaseModel):
+    """Unset values are the model's own recommendation (`encoders.Recommended`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_frames: int | None = Field(
+        None, ge=0, description="Local window of the prefill, in frames; 0: everything before."
+    )
+    window_stride: int | None = Field(
+        None, ge=1, description="The window's left edge moves in steps of this many frames."
+    )
+    chunk_frames: int = Field(
+        8, ge=1, description="Most frames in one call of the decoder while ingesting."
+    )
+    recent_frames: int | None = Field(
+        None, ge=0, description="Newest frames that every question sees, in frames."
+    )
+    retrieve_blocks: int | None = Field(
+        None, ge=0, description="Older blocks that a question retrieves, per layer."
+    )
+    similarity: Literal["inner_product", "cosine"] | None = Field(
+        None, description="Score of a block: mean query times representative key."
+    )
+    retrieval: Literal["per_layer", "global", "two_pass"] = Field(
+        "per_layer",
+        description="Each layer retrieves its own blocks; or all layers the same; or per layer by "
+        "a first pass of the bare question (ReKV).",
+    )
+    retrieve_runs_of: int = Field(
+        1, ge=1, description="Blocks are retrieved in runs of this many neighbours."
+    )
+    rekv_window_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Follow ReKV's own attention rules with a window of this many tokens; "
+        "implies two_pass and no recent window.",
+    )
+    max_answer_tokens: int = Field(128, ge=1, description="An answer is cut off at this length.")
+
+
+class EngineSettings(BaseModel):
+    """EngineConfig with every value decided; counts are in blocks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    window_blocks: int
+    stride_blocks: int
+    chunk_blocks: int
+    recent_blocks: int
+    retrieve_blocks: int
+    similarity: Literal["inner_product", "cosine"]
+    retrieval: Literal["per_layer", "global", "two_pass"]
+    retrieve_runs_of: int
+    rekv_window_tokens: int | None
+    max_answer_tokens: int
+
+
+def decide(config: EngineConfig, model: Recommended, frames_per_block: int) -> EngineSettings:
+    """Fill what is open in `config` from the model's recommendation and count in blocks."""
+
+    def chosen(name: str) -> int:
+        value = getattr(config, name)
+        return int(getattr(model, name) if value is None else value)
+
+    def blocks(frames: int) -> int:
+        return -(-frames // frames_per_block)
+
+    rekv = config.rekv_window_tokens is not None
+    window = blocks(chosen("window_frames"))
+    stride = min(blocks(chosen("window_stride")), window) if window else 1
+    return EngineSettings(
+        window_blocks=window,
+        stride_blocks=stride,
+        chunk_blocks=blocks(config.chunk_frames),
+        recent_blocks=0 if rekv else blocks(chosen("recent_frames")),
+        retrieve_blocks=chosen("retrieve_blocks"),
+        similarity=config.similarity or model.similarity,  # type: ignore[arg-type]
+        retrieval="two_pass" if rekv else config.retrieval,
+        retrieve_runs_of=config.retrieve_runs_of,
+        rekv_window_tokens=config.rekv_window_tokens,
+        max_answer_tokens=config.max_answer_tokens,
+    )

@@ -1,0 +1,165 @@
+"""Decoder: a stock transformers decoder driven step by step, checked to be exact before use."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from vstream.engine.attention import (
+    ATTENTION_NAME,
+    Step,
+    causal_mask,
+    grouped_attention,
+    register_attention,
+)
+from vstream.engine.rope import Rope, rope_of
+from vstream.errors import ModelError
+
+SELF_CHECK_TOKENS = 40
+SELF_CHECK_TOLERANCE = 1e-4
+"""Relative to the largest logit. Supported decoders stay below 1e-5, others are above 1e-2."""
+
+
+class Decoder:
+    """The language model of a Video-LLM, behind the attention hook.
+
+    Stateless: everything that a stream or a question remembers lives in the steps.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Adopt `model` (it is changed: its text attention goes through steps from now on).
+
+        Raises ModelError where the hook cannot drive this decoder exactly.
+        """
+        config = model.config.get_text_config()
+        self._decoder: nn.Module = model.get_decoder()
+        self._head: nn.Module = model.get_output_embeddings()
+        self.num_layers: int = config.num_hidden_layers
+        self.num_heads: int = config.num_attention_heads
+        self.kv_heads: int = config.num_key_value_heads
+        self.head_dim: int = (
+            getattr(config, "head_dim", None) or config.hidden_size // self.num_heads
+        )
+        self.max_positions: int = config.max_position_embeddings
+        self.device = model.device
+        self.dtype = model.dtype
+        name = f"{model.config.model_type} ({type(model).__name__})"
+        try:
+            self.rope: Rope = rope_of(self._decoder.rotary_emb, config)  # type: ignore[arg-type]
+        except (AttributeError, KeyError, ValueError) as error:
+            raise ModelError(_refusal(name, f"its RoPE cannot be reproduced: {error}")) from error
+        self.num_axes = int(self.rope.axis_of_frequency.max()) + 1
+        check = _SelfCheck(self.num_axes, config.vocab_size, self.device)
+        wanted = check.plain_logits(model, name)
+        register_attention()
+        model.set_attn_implementation(_text_only(model))
+        check.compare(self, wanted, name)
+
+    @torch.inference_mode()
+    def forward(
+        self,
+        embeddings: Float[Tensor, "tokens d_model"],
+        step: Step,
+        is_visual: Bool[Tensor, " tokens"] | None = None,
+        deepstack: Float[Tensor, "depth visual d_model"] | None = None,
+    ) -> Float[Tensor, "tokens d_model"]:
+        """Run all layers over `embeddings`, attention being what `step` makes of it.
+
+        Returns the hidden states after the last norm.
+        """
+        zeros = torch.zeros(1, len(embeddings), dtype=torch.long, device=self.device)
+        features: dict[str, object] = {}
+        if deepstack is not None and is_visual is not None:
+            features["visual_pos_masks"] = is_visual[None]
+            features["deepstack_visual_embeds"] = list(deepstack)
+        output = self._decoder(
+            inputs_embeds=embeddings[None],
+            position_ids=zeros,
+            use_cache=False,
+            step=step,
+            **features,
+        )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
+    @torch.inference_mode()
+    def logits(self, hidden: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens vocabulary"]:
+        logits: Tensor = self._head(hidden)
+        return logits
+
+    def embed(self, token_ids: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens d_model"]:
+        embeddings: Tensor = self._decoder.get_input_embeddings()(token_ids)  # type: ignore[operator]
+        return embeddings
+
+
+class _SelfCheck:
+    """Random tokens at random rising positions: plain attention against the hook."""
+
+    def __init__(self, axes: int, vocabulary: int, device: torch.device) -> None:
+        random = torch.Generator().manual_seed(0)
+        shape = (axes, SELF_CHECK_TOKENS)
+        self.tokens = torch.randint(vocabulary, shape[1:], generator=random).to(device)
+        self.positions = torch.randint(3, shape, generator=random).cumsum(dim=1).to(device)
+
+    @torch.inference_mode()
+    def plain_logits(self, model: PreTrainedModel, name: str) -> Float[Tensor, "tokens vocabulary"]:
+        """Logits by the model's own attention, before the hook is in place."""
+        try:
+            decoder = model.get_decoder()
+            hidden = decoder(
+                inputs_embeds=decoder.get_input_embeddings()(self.tokens)[None],
+                position_ids=self.positions[:, None] if len(self.positions) > 1 else self.positions,
+                # Given whole: a mask derived from positions with gaps would mean packed sequences.
+                attention_mask=causal_mask(*2 * self.tokens.shape, self.tokens.device)[None, None],
+                use_cache=False,
+            ).last_hidden_state[0]
+            logits: Tensor = model.get_output_embeddings()(hidden)
+        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(_refusal(name, f"it has no ordinary decoder: {error}")) from error
+        return logits
+
+    @torch.inference_mode()
+    def compare(self, decoder: Decoder, wanted: Tensor, name: str) -> None:
+        try:
+            step = _PlainStep(decoder.rope, self.positions)
+            logits = decoder.logits(decoder.forward(decoder.embed(self.tokens), step))
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ModelError(_refusal(name, str(error))) from error
+        difference = float((logits - wanted).abs().max() / wanted.abs().max())
+        # In half precision both sides round; float32 is where exactness can be told.
+        tolerance = SELF_CHECK_TOLERANCE if decoder.dtype == torch.float32 else 0.1
+        if not difference <= tolerance:
+            raise ModelError(_refusal(name, f"logits differ by {difference:.1e} of the largest"))
+
+
+class _PlainStep:
+    """Plain causal attention over the tokens given, at fixed positions."""
+
+    def __init__(self, rope: Rope, positions: Int[Tensor, "axes tokens"]) -> None:
+        self._rope = rope
+        self._positions = positions
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        tokens = keys.shape[1]
+        return grouped_attention(
+            self._rope.rotate(queries, self._positions),
+            self._rope.rotate(keys, self._positions),
+            values,
+            scale,
+            causal_mask(tokens, tokens, keys.device),
+        )
+
+
+def _text_only(model: PreTrainedModel) -> str | dict[str, str]:
+    """Where the hook goes: the language model, while a vision tower keeps its own attention."""
+    nested = "text_config" in model.config.sub_configs
+    return {"text_config": ATTENTION_NAME} if nested else ATTENTION_NAME
+
+
+def _refusal(name: str, reason: str) -> str:
+    return (
+        f"unsupported decoder {name}: the attention hook is not exact for it ({reason}). "
+        "Use a decoder of the Llama, Qwen2 or Qwen3 kind."
+    )

@@ -1,0 +1,164 @@
+"""Prefill: visual tokens of a stream in, KV blocks out, through a local window that slides.
+
+The decoder sees [prefix | local window | chunk], token-causal, positions contiguous from 0. The
+window's left edge moves in steps of `window_stride` blocks counted from the start of the stream,
+never in between, and a chunk never crosses such a step. Block n therefore sees the same blocks at
+the same distances however the stream is cut into chunks, and so has the same keys and values.
+
+Source: attention sinks and positions inside the cache as in StreamingLLM
+(https://arxiv.org/abs/2309.17453, section 3.2); the block-wise encoding is ReKV's
+(https://arxiv.org/abs/2503.00540, section 3.1). Differs from both: the window moves in steps of
+blocks, not token by token, and the prefix keeps its place in front of it instead of one fixed
+distance. `vstream.engine.rekv` has ReKV's own rule.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from encoders import TextTokens, VisualTokens
+from vstream.engine.attention import causal_mask, grouped_attention
+from vstream.engine.decoder import Decoder
+from vstream.engine.layout import Placed, lay_out, text_positions
+from vstream.engine.rope import Rope
+
+LayerKV = list[tuple[Tensor, Tensor]]
+"""Keys (before RoPE) and values of each layer, both [kv_heads, tokens, head_dim]."""
+
+
+class LocalWindow:
+    """Which blocks a block sees. Counts are in blocks; `size` 0 means all that came before."""
+
+    def __init__(self, size: int, stride: int) -> None:
+        if size and not 0 < stride <= size:
+            raise ValueError(f"window_stride must be between 1 and the window of {size}: {stride}")
+        self.size = size
+        self.stride = stride
+
+    def left_edge(self, block: int) -> int:
+        """The first block that block number `block` sees: at most `size` blocks with itself."""
+        if not self.size:
+            return 0
+        return max(0, block - block % self.stride - (self.size - self.stride))
+
+    def until_step(self, block: int) -> int:
+        """How many blocks, from `block` on, share its left edge: the longest chunk from there."""
+        return self.stride - block % self.stride if self.size else 1 << 30
+
+
+class Prefill:
+    """The write path's state of one stream: keys and values of the prefix and the local window."""
+
+    def __init__(self, decoder: Decoder, prefix: TextTokens, window: LocalWindow) -> None:
+        self._decoder = decoder
+        self._window = window
+        self._blocks: list[Placed] = []
+        self.num_blocks = 0
+        """Blocks encoded since the start of the stream."""
+        tokens = len(prefix.embeddings)
+        step = _PrefillStep(decoder.rope, [], text_positions(0, tokens, decoder.num_axes))
+        decoder.forward(prefix.embeddings, step)
+        self.prefix: LayerKV = step.captured
+        self._kept: LayerKV = [(keys[:, :0], values[:, :0]) for keys, values in self.prefix]
+
+    def restore(self, num_blocks: int, blocks: Sequence[Placed], kept: LayerKV) -> None:
+        """Go on after `num_blocks` blocks, of which the last ones are `blocks`, as `kept`.
+
+        `blocks` must reach back to `first_needed(num_blocks)`.
+        """
+        self.num_blocks = num_blocks
+        self._blocks = list(blocks)
+        self._kept = kept
+
+    def first_needed(self, num_blocks: int) -> int:
+        """The first block that the block after `num_blocks` blocks will see."""
+        return min(num_blocks, self._window.left_edge(num_blocks))
+
+    def longest_chunk(self) -> int:
+        """Blocks that `encode` accepts at once from here."""
+        return self._window.until_step(self.num_blocks)
+
+    def encode(
+        self, chunk: Sequence[VisualTokens]
+    ) -> tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]:
+        """Run a chunk of blocks through the decoder in one causal call.
+
+        Returns the keys and values of each block, layer by layer, and the hidden states of all
+        tokens of the chunk. Raises ValueError for a chunk longer than `longest_chunk()`.
+        """
+        if len(chunk) > self.longest_chunk():
+            raise ValueError(f"a chunk of {len(chunk)} blocks crosses a step of the window")
+        self._drop_before(self._window.left_edge(self.num_blocks))
+        prefix_tokens = self.prefix[0][0].shape[1]
+        layout = lay_out(prefix_tokens, [*self._blocks, *chunk], self._decoder.num_axes)
+        past = [
+            (torch.cat([pk, wk], dim=1), torch.cat([pv, wv], dim=1))
+            for (pk, pv), (wk, wv) in zip(self.prefix, self._kept, strict=True)
+        ]
+        step = _PrefillStep(self._decoder.rope, past, layout.positions)
+        hidden = self._decoder.forward(
+            torch.cat([block.embeddings for block in chunk]),
+            step,
+            torch.cat([block.is_visual for block in chunk]),
+            _joined_deepstack(chunk),
+        )
+        self._keep(chunk, step.captured)
+        return split_by_block(step.captured, chunk), hidden
+
+    def _keep(self, chunk: Sequence[VisualTokens], captured: LayerKV) -> None:
+        self._blocks.extend(chunk)
+        self.num_blocks += len(chunk)
+        self._kept = [
+            (torch.cat([keys, new_keys], dim=1), torch.cat([values, new_values], dim=1))
+            for (keys, values), (new_keys, new_values) in zip(self._kept, captured, strict=True)
+        ]
+
+    def _drop_before(self, left_edge: int) -> None:
+        outside = left_edge - (self.num_blocks - len(self._blocks))
+        if outside <= 0:
+            return
+        tokens = sum(block.positions.shape[1] for block in self._blocks[:outside])
+        del self._blocks[:outside]
+        self._kept = [(keys[:, tokens:], values[:, tokens:]) for keys, values in self._kept]
+
+
+class _PrefillStep:
+    """Attend to all that is past and, causally, to the chunk; capture the chunk's keys, values."""
+
+    def __init__(self, rope: Rope, past: LayerKV, positions: Tensor) -> None:
+        self._rope = rope
+        self._past = past
+        self._positions = positions
+        self.captured: LayerKV = []
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        self.captured.append((keys, values))
+        if self._past:
+            past_keys, past_values = self._past[layer]
+            keys = torch.cat([past_keys, keys], dim=1)
+            values = torch.cat([past_values, values], dim=1)
+        positions = self._positions.to(keys.device)
+        tokens = queries.shape[1]
+        return grouped_attention(
+            self._rope.rotate(queries, positions[:, -tokens:]),
+            self._rope.rotate(keys, positions),
+            values,
+            scale,
+            causal_mask(tokens, keys.shape[1], keys.device),
+        )
+
+
+def _joined_deepstack(chunk: Sequence[VisualTokens]) -> Tensor | None:
+    parts = [block.deepstack for block in chunk if block.deepstack is not None]
+    return torch.cat(parts, dim=1) if parts else None
+
+
+def split_by_block(captured: LayerKV, chunk: Sequence[VisualTokens]) -> list[LayerKV]:
+    """Cut the keys and values of a chunk into those of its blocks."""
+    counts = [len(block.embeddings) for block in chunk]
+    layers = [(keys.split(counts, dim=1), values.split(counts, dim=1)) for keys, values in captured]
+    return [[(keys[i], values[i]) for keys, values in layers] for i in range(len(chunk))]

@@ -1,0 +1,114 @@
+"""QuestionPrefill: a question's tokens through the decoder, over the blocks it retrieves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from encoders import TextTokens
+from memory import KVMemory
+from vstream.engine.answer_context import AnswerContext
+from vstream.engine.config import EngineSettings
+from vstream.engine.decoder import Decoder
+from vstream.engine.retrieval import MemoryView, Retriever
+
+BlocksByLayer = Sequence[Sequence[int]]
+"""Retrieved block ids of every layer, the recent window left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class PrefilledQuestion:
+    """A question that has been read: decoding the answer goes on in `context`."""
+
+    context: AnswerContext
+    logits: Float[Tensor, "tokens vocabulary"]
+    retrieved: BlocksByLayer
+    queries: Sequence[Float[Tensor, " key_width"]]
+    """Each layer's mean query over the question's own tokens, before RoPE, summed by group."""
+
+
+class QuestionPrefill:
+    """Runs questions over one memory, in one pass or two as `settings.retrieval` says."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        memory: KVMemory,
+        open_context: Callable[[int], AnswerContext],
+        settings: EngineSettings,
+    ) -> None:
+        """`open_context` makes an empty context with room for so many tokens of text."""
+        self._decoder = decoder
+        self._memory = memory
+        self._open_context = open_context
+        self._settings = settings
+
+    def run(
+        self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None = None
+    ) -> PrefilledQuestion:
+        """Prefill `tokens`; `retrieved` fixes the blocks instead of letting the question choose.
+
+        Raises QuestionError for a question that the context cannot hold.
+        """
+        if retrieved is None:
+            retrieved = self._first_pass(tokens, view)
+        return self._pass(tokens, view, retrieved)
+
+    def _first_pass(self, tokens: TextTokens, view: MemoryView) -> BlocksByLayer | None:
+        """The blocks that a first pass chooses; None where each layer chooses in the only pass."""
+        layers = self._decoder.num_layers
+        if self._settings.retrieval == "two_pass":
+            own = tokens.is_question
+            return self._pass(TextTokens(tokens.embeddings[own], own[own]), view, None).retrieved
+        if self._settings.retrieval == "global":
+            queries = self._pass(tokens, view, [[]] * layers).queries
+            retriever = Retriever(self._memory, view, self._settings)
+            return [retriever.best_for_all_layers(queries)] * layers
+        return None
+
+    def _pass(
+        self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None
+    ) -> PrefilledQuestion:
+        context = self._open_context(len(tokens.embeddings) + self._settings.max_answer_tokens)
+        retriever = Retriever(self._memory, view, self._settings)
+        step = _QuestionStep(context, retriever, view, tokens.is_question, retrieved)
+        logits = self._decoder.logits(self._decoder.forward(tokens.embeddings, step))
+        return PrefilledQuestion(context, logits, step.retrieved, step.queries)
+
+
+class _QuestionStep:
+    """The question's pass: each layer retrieves, lays its context, then attends."""
+
+    def __init__(
+        self,
+        context: AnswerContext,
+        retriever: Retriever,
+        view: MemoryView,
+        is_question: Bool[Tensor, " tokens"],
+        retrieved: BlocksByLayer | None,
+    ) -> None:
+        """`retrieved`: fixed block ids for every layer; None lets every layer choose."""
+        self._context = context
+        self._retriever = retriever
+        self._view = view
+        self._is_question = is_question
+        self._fixed = retrieved
+        self.queries: list[Tensor] = []
+        self.retrieved: list[list[int]] = []
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        kv_heads, _, head_dim = keys.shape
+        mean = queries[:, self._is_question].float().mean(dim=1)
+        query = mean.view(kv_heads, -1, head_dim).sum(dim=1).flatten()
+        ids = (
+            self._fixed[layer]
+            if self._fixed is not None
+            else self._retriever.retrieve(layer, query)
+        )
+        self.queries.append(query)
+        self.retrieved.append(list(ids))
+        self._context.lay(layer, [*ids, *self._view.recent_ids])
+        return self._context.attend(layer, queries, keys, values, scale)

@@ -1,0 +1,82 @@
+"""Retrieval: a question's own queries choose the blocks it will read, layer by layer.
+
+Source: ReKV (https://arxiv.org/abs/2503.00540, section 3.2, internal retrieval).
+
+    q_bar      = mean over the question's own tokens of the queries, before RoPE,
+                 summed over the heads that share a key head
+    k_bar[b]   = mean over the tokens of block b of the keys, before RoPE
+    score[b]   = <q_bar, k_bar[b]>           (or the cosine of the two)
+
+Differs from the authors' code: one pass, in which every layer first retrieves and then lets the
+whole prompt attend (theirs takes two); the mean leaves template and dialogue out; the newest blocks
+are always in the context and so are not candidates. With `retrieval="global"` a first pass over
+prefix and recent window collects the queries of all layers, and the blocks with the highest cosine
+averaged over the layers serve every layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memory import KVMemory
+from vstream.engine.config import EngineSettings
+
+
+@dataclass(frozen=True)
+class MemoryView:
+    """The blocks that a question may see, fixed when it is asked: [first, visible)."""
+
+    first: int
+    visible: int
+    recent: int
+    """Blocks of the recent window: [visible - recent, visible)."""
+
+    @property
+    def recent_ids(self) -> list[int]:
+        return list(range(self.visible - self.recent, self.visible))
+
+
+def view_at(memory: KVMemory, at_s: float | None, recent_blocks: int) -> MemoryView:
+    """What a question at stream time `at_s` sees of `memory` (None: everything there is now)."""
+    visible = memory.visible(at_s)
+    first = min(memory.first_block, visible)
+    return MemoryView(first, visible, min(recent_blocks, visible - first))
+
+
+class Retriever:
+    """Scores the blocks of one view of a memory."""
+
+    def __init__(self, memory: KVMemory, view: MemoryView, settings: EngineSettings) -> None:
+        self._memory = memory
+        self._view = view
+        self._settings = settings
+
+    def retrieve(self, layer: int, query: Float[Tensor, " key_width"]) -> list[int]:
+        """The best blocks for `layer` outside the recent window, in stream order."""
+        settings = self._settings
+        return self._memory.search(
+            layer,
+            query,
+            num_blocks=self._view.visible - self._view.recent,
+            top_k=settings.retrieve_blocks,
+            similarity=settings.similarity,
+            chunk_blocks=settings.retrieve_runs_of,
+        )
+
+    def mean_cosine(self, queries: Sequence[Tensor]) -> Float[Tensor, " blocks"]:
+        """Cosine to every visible block averaged over all layers; index 0 is block `first`."""
+        scores = [
+            self._memory.scores(layer, query, self._view.visible, "cosine")[self._view.first :]
+            for layer, query in enumerate(queries)
+        ]
+        return torch.stack(scores).mean(dim=0)
+
+    def best_for_all_layers(self, queries: Sequence[Tensor]) -> list[int]:
+        """One set of blocks outside the recent window for every layer, in stream order."""
+        view = self._view
+        candidates = self.mean_cosine(queries)[: view.visible - view.recent - view.first]
+        best = candidates.topk(min(self._settings.retrieve_blocks, len(candidates))).indices
+        return sorted(int(i) + view.first for i in best)

@@ -1,0 +1,60 @@
+"""Question and Answer: what goes into the query handler and what comes out of it."""
+
+from dataclasses import dataclass
+
+from encoders import Turn
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a stream at a moment.
+
+    `at_s` is stream time: the answer uses the blocks that ended by then and no others; None means
+    all that is there when the question is asked. `dialogue` are earlier turns, which the answer
+    may refer to; they never enter the memory.
+    """
+
+    text: str
+    at_s: float | None = None
+    dialogue: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One visual block of the answer's context.
+
+    `score` is the cosine between the mean query of the question's own words and the block's
+    representative key, averaged over all layers: in [-1, 1], higher means looked at more.
+    `num_layers` counts the layers whose context held the block; in the recent window, all.
+    """
+
+    block_id: int
+    start_s: float
+    end_s: float
+    captured_at: float
+    score: float
+    num_layers: int
+    thumbnail: bytes
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds since the question was handed over, waiting for the device included."""
+
+    ttft: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer. `newest_frame_s` is the newest frame that it could see."""
+
+    question: Question
+    text: str
+    token_ids: tuple[int, ...]
+    asked_at_s: float
+    newest_frame_s: float
+    evidence: tuple[Evidence, ...]
+    timings_ms: Timings
+    truncated: bool
+    """The answer reached the limit of tokens before it came to its end."""

@@ -1,0 +1,110 @@
+"""Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from encoders import Frame, VisualTokens, thumbnail
+from memory import BlockInfo, KVBlock, KVMemory
+from vstream.answer import AnswerStream, QueryHandler
+from vstream.engine.answer_context import AnswerContext
+from vstream.engine.config import EngineConfig, decide
+from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
+from vstream.engine.question_prefill import BlocksByLayer, QuestionPrefill
+from vstream.engine.rekv import RekvContext, RekvPrefill
+from vstream.question import Question
+from vstream.video_llm import VideoLLM
+
+
+class Session:
+    """Joins the write path (frames to KV blocks) and the read path (questions to answers).
+
+    `push` belongs to one thread; `ask` may be called from any other while frames are pushed. Asking
+    never changes the memory.
+    """
+
+    def __init__(self, model: VideoLLM, memory: KVMemory, config: EngineConfig) -> None:
+        """`memory` may hold the stream's past already: the session goes on after it."""
+        self.model = model
+        self.memory = memory
+        self.settings = decide(config, model.family.recommended, model.family.frames_per_block)
+        self._pending: list[Frame] = []
+        self.prefill = self._open_prefill()
+        self.questions = QuestionPrefill(
+            model.decoder, memory, self._context_opener(), self.settings
+        )
+        self._queries = QueryHandler(
+            model.decoder, model.family, memory, self.questions, self.settings, model.turn
+        )
+
+    def push(self, frames: Sequence[Frame]) -> int:
+        """Encode `frames`, the next of the stream, into blocks; returns how many blocks were added.
+
+        Frames that do not fill a block wait for the next call and are not visible to questions.
+        """
+        self._pending.extend(frames)
+        size = self.model.family.frames_per_block
+        added = 0
+        while len(self._pending) >= size:
+            whole = len(self._pending) // size
+            blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
+            with self.model.turn:
+                self._encode([self._pending[i * size : (i + 1) * size] for i in range(blocks)])
+            del self._pending[: blocks * size]
+            added += blocks
+        return added
+
+    def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
+        """Start answering; see `QueryHandler.ask`."""
+        if isinstance(question, str):
+            question = Question(question)
+        return self._queries.ask(question, retrieved)
+
+    @torch.inference_mode()
+    def _encode(self, groups: Sequence[Sequence[Frame]]) -> None:
+        chunk = self.model.family.encode(groups)
+        layers, _ = self.prefill.encode(chunk)
+        for group, tokens, kv in zip(groups, chunk, layers, strict=True):
+            self.memory.append(_block(group, tokens, kv))
+
+    def _open_prefill(self) -> Prefill | RekvPrefill:
+        decoder, settings = self.model.decoder, self.settings
+        prefix = self.model.family.prefix()
+        if settings.rekv_window_tokens is not None:
+            return RekvPrefill(decoder, prefix, settings.rekv_window_tokens)
+        window = LocalWindow(settings.window_blocks, settings.stride_blocks)
+        prefill = Prefill(decoder, prefix, window)
+        num_blocks = self.memory.num_blocks
+        if num_blocks:
+            first = max(prefill.first_needed(num_blocks), self.memory.first_block)
+            ids = list(range(first, num_blocks))
+            kept = [
+                self.memory.read(layer, ids, decoder.dtype, decoder.device)
+                for layer in range(decoder.num_layers)
+            ]
+            prefill.restore(num_blocks, [self.memory.info(i) for i in ids], kept)
+        return prefill
+
+    def _context_opener(self) -> partial[AnswerContext]:
+        arguments = (self.model.decoder, self.prefill.prefix, self.memory)
+        if self.settings.rekv_window_tokens is not None:
+            return partial(RekvContext, *arguments, n_local=self.settings.rekv_window_tokens)
+        return partial(AnswerContext, *arguments)
+
+
+def _block(frames: Sequence[Frame], tokens: VisualTokens, kv: LayerKV) -> KVBlock:
+    newest = frames[-1]
+    info = BlockInfo(
+        start_s=tokens.start_s,
+        end_s=tokens.end_s,
+        captured_at=newest.captured_at,
+        positions=tokens.positions,
+        advance=tokens.advance,
+        thumbnail=thumbnail(newest),
+    )
+    return KVBlock(
+        info,
+        keys=torch.stack([keys for keys, _ in kv]),
+        values=torch.stack([values for _, values in kv]),
+    )

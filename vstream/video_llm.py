@@ -1,0 +1,101 @@
+"""VideoLLM: a checkpoint made ready to stream: its family in front, its decoder behind the hook."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from encoders import Family, UnsupportedModelError, make_family
+from vstream.device_turn import DeviceTurn
+from vstream.engine.decoder import Decoder
+from vstream.errors import ModelError
+from vstream.fingerprint import checkpoint_fingerprint
+from vstream.weights import embedded_weights
+
+_WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True, eq=False)
+class VideoLLM:
+    """One model on one device, shared by all its sessions."""
+
+    name: str
+    fingerprint: str
+    family: Family
+    decoder: Decoder
+    turn: DeviceTurn
+
+
+def load_video_llm(
+    name: str | None, device: str = "auto", dtype: str = "auto", sample_fps: float = 1.0
+) -> VideoLLM:
+    """Load a hub id or a directory; None is the embedded model.
+
+    `device` and `dtype` are torch names; auto is CUDA in bfloat16 where there is a card, else the
+    CPU in float32. Raises ModelError naming what was looked for and what to do.
+    """
+    directory = _directory(name)
+    chosen = _device(device)
+    try:
+        model = _load(directory, chosen, _dtype(dtype, chosen))
+        family = make_family(model, directory, sample_fps)
+    except UnsupportedModelError as error:
+        raise ModelError(f"cannot use the model {name or 'embedded'}: {error}") from error
+    return VideoLLM(
+        name=name or "embedded",
+        fingerprint=f"{model.config.model_type}-{checkpoint_fingerprint(directory)}",
+        family=family,
+        decoder=Decoder(model),
+        turn=DeviceTurn(),
+    )
+
+
+def _directory(name: str | None) -> Path:
+    if name is None:
+        return embedded_weights()
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"{path} is no checkpoint: it has no config.json")
+        return path
+    try:
+        return Path(snapshot_download(name, allow_patterns=_WANTED_FILES))
+    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"unknown model {name!r}: it is no directory here, and the hub does not give it "
+            f"({type(error).__name__}). Check the name, the network, or give a directory."
+        ) from error
+
+
+def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype)
+    except (ValueError, KeyError, OSError) as error:
+        raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
+    return model.to(device).eval()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"the device {name!r} cannot be used: {reason}") from error
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ModelError(f"unknown dtype {name!r}: use auto, {', '.join(known)}")
+    return known[name]
