@@ -1,0 +1,37 @@
+"""A made-up stream with exact ground truth: scripts, frames, questions and their scores."""
+
+from eval.stream_world.fact import Fact
+from eval.stream_world.history import Appearance, History, Span
+from eval.stream_world.questions import KINDS, Question, Split, ask, draw_questions, phrasings
+from eval.stream_world.renderer import WORLD_PX, Renderer
+from eval.stream_world.scoring import Score, Tally, normalised, score, tally
+from eval.stream_world.script import SEEN_STYLES, Backdrop, Item, Kind, Moment, Script, write_script
+from eval.stream_world.video import write_video
+
+__all__ = [
+    "KINDS",
+    "SEEN_STYLES",
+    "WORLD_PX",
+    "Appearance",
+    "Backdrop",
+    "Fact",
+    "History",
+    "Item",
+    "Kind",
+    "Moment",
+    "Question",
+    "Renderer",
+    "Score",
+    "Script",
+    "Span",
+    "Split",
+    "Tally",
+    "ask",
+    "draw_questions",
+    "normalised",
+    "phrasings",
+    "score",
+    "tally",
+    "write_script",
+    "write_video",
+]

@@ -1,0 +1,138 @@
+"""Facts about the present: a history in, what its last seconds show out."""
+
+from itertools import pairwise
+from random import Random
+
+from eval.stream_world.fact import Fact, FactFinder, any_name, is_between_cells
+from eval.stream_world.history import History, Span, list_items
+from eval.stream_world.script import Item, Kind
+from eval.stream_world.vocabulary import PLAIN, SIGN, cell
+
+RECENT_S = 6
+MAX_EVENTS = 3
+
+
+def _now(history: History) -> tuple[Span, ...]:
+    return (history.span(history.last, history.last),)
+
+
+def _present_or_absent(history: History, rng: Random) -> tuple[str, bool]:
+    """Half the time an object in view; otherwise one that has left, or any."""
+    in_view = [item.name for item in history.now.items]
+    if in_view and rng.random() < 0.5:
+        return rng.choice(in_view), True
+    gone = [name for name in history.names if name not in in_view]
+    name = rng.choice(gone) if gone and rng.random() < 0.6 else any_name(rng)
+    return name, name in in_view
+
+
+def exist(history: History, rng: Random) -> Fact:
+    name, is_there = _present_or_absent(history, rng)
+    return Fact("yes" if is_there else "no", _now(history), name)
+
+
+def watch(history: History, rng: Random) -> Fact:
+    name, is_there = _present_or_absent(history, rng)
+    return Fact("now" if is_there else "not yet", _now(history), name)
+
+
+def color(history: History, rng: Random) -> Fact | None:
+    shapes = [item for item in history.now.items if item.color]
+    if not shapes:
+        return None
+    item = rng.choice(shapes)
+    return Fact(str(item.color), _now(history), item.name)
+
+
+def where(history: History, rng: Random) -> Fact | None:
+    if not history.now.items:
+        return None
+    item = rng.choice(history.now.items)
+    if is_between_cells(item):
+        return None
+    return Fact(cell(item.x, item.y), _now(history), item.name)
+
+
+def size(history: History, rng: Random) -> Fact | None:
+    items = [item for item in history.now.items if item.kind is not Kind.SIGN]
+    if not items:
+        return None
+    item = rng.choice(items)
+    return Fact("large" if item.is_large else "small", _now(history), item.name)
+
+
+def motion(history: History, rng: Random) -> Fact | None:
+    """Only where two steps in a row agree; an object at rest is asked about less often."""
+    if history.last < 2 or not history.now.items:
+        return None
+    name = rng.choice(history.now.items).name
+    track = [history.moments[history.last - back].find(name) for back in (2, 1, 0)]
+    items = [item for item in track if item is not None]
+    if len(items) < 3 or len({item.track for item in items}) > 1:
+        return None
+    answer = _direction(items)
+    if answer is None or (answer == "it is not moving" and rng.random() < 0.4):
+        return None
+    return Fact(answer, (history.span(history.last - 2, history.last),), name)
+
+
+def _direction(items: list[Item]) -> str | None:
+    steps = [(b.x - a.x, b.y - a.y) for a, b in pairwise(items)]
+    if all(abs(dx) < 1e-6 and abs(dy) < 1e-6 for dx, dy in steps):
+        return "it is not moving"
+    for word, axis, sign in (("right", 0, 1), ("left", 0, -1), ("down", 1, 1), ("up", 1, -1)):
+        if all(step[axis] * sign > 0.02 for step in steps):
+            return word
+    return None
+
+
+def count(history: History, rng: Random) -> Fact:
+    return Fact(str(len(history.now.items)), _now(history))
+
+
+def list_now(history: History, rng: Random) -> Fact:
+    return Fact(list_items(history.now), _now(history))
+
+
+def scene(history: History, rng: Random) -> Fact | None:
+    name = history.now.backdrop.scene
+    return None if name == PLAIN else Fact(name, _now(history))
+
+
+def sign(history: History, rng: Random) -> Fact | None:
+    item = history.now.find(SIGN)
+    return None if item is None else Fact(str(item.number), _now(history), SIGN)
+
+
+def caption(history: History, rng: Random) -> Fact:
+    name = history.now.backdrop.scene
+    place = "" if name == PLAIN else f" ; {name}"
+    return Fact(list_items(history.now) + place, _now(history))
+
+
+def recent(history: History, rng: Random) -> Fact | None:
+    """The changes of the last `RECENT_S` frames; a quiet time is asked about less often."""
+    if history.last < 1:
+        return None
+    first = max(1, history.last - RECENT_S + 1)
+    events = history.events(first)
+    if len(events) > MAX_EVENTS or (not events and rng.random() < 0.6):
+        return None
+    answer = ", ".join(events) or "nothing changed"
+    return Fact(answer, (history.span(first - 1, history.last),))
+
+
+PRESENT: dict[str, FactFinder] = {
+    "exist": exist,
+    "color": color,
+    "where": where,
+    "count": count,
+    "list": list_now,
+    "motion": motion,
+    "size": size,
+    "scene": scene,
+    "sign": sign,
+    "caption": caption,
+    "recent": recent,
+    "watch": watch,
+}

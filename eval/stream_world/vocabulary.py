@@ -1,0 +1,65 @@
+"""The words of the stream world: names, colours and places in, the phrases of questions out."""
+
+import json
+import re
+from functools import cache
+from importlib.resources import files
+
+COLORS: dict[str, tuple[int, int, int]] = {
+    "red": (220, 30, 35),
+    "orange": (245, 130, 20),
+    "yellow": (250, 220, 40),
+    "green": (40, 160, 60),
+    "blue": (40, 90, 220),
+    "purple": (130, 50, 180),
+    "pink": (250, 140, 190),
+    "white": (245, 245, 245),
+    "black": (20, 20, 22),
+    "brown": (120, 72, 36),
+}
+PLAIN = "plain"
+SCENES = ("beach", "forest", "city", "night sky", "snow", "room", PLAIN)
+SIGN = "sign"
+UNSEEN = "not seen"
+
+
+@cache
+def _sprite_names() -> dict[str, list[str]]:
+    text = files("eval.stream_world").joinpath("assets/sprites.json").read_text(encoding="utf-8")
+    return {key: value for key, value in json.loads(text).items() if key in ("emoji", "shapes")}
+
+
+def emoji_names() -> tuple[str, ...]:
+    """The objects that come with a drawing in each style, in the order of the sprite sheets."""
+    return tuple(_sprite_names()["emoji"])
+
+
+def shape_names() -> tuple[str, ...]:
+    """The objects that come in any colour, in the order of the sprite sheet."""
+    return tuple(_sprite_names()["shapes"])
+
+
+def with_article(words: str) -> str:
+    """`an owl`, `a red star`."""
+    return ("an " if words[0] in "aeiou" else "a ") + words
+
+
+def cell(x: float, y: float) -> str:
+    """The ninth of the picture that holds a point; `x` and `y` run from 0 to 1."""
+    row = ("top", "middle", "bottom")[min(2, int(y * 3))]
+    column = ("left", "center", "right")[min(2, int(x * 3))]
+    return "center" if (row, column) == ("middle", "center") else f"{row} {column}"
+
+
+def clock(time_s: int) -> str:
+    """Stream time as the model reads and says it: `0h02m05s`."""
+    return f"{time_s // 3600}h{time_s // 60 % 60:02d}m{time_s % 60:02d}s"
+
+
+def parse_clock(text: str) -> int | None:
+    """The first stream time that `text` mentions, in seconds; None if there is none."""
+    match = re.search(r"(\d+)h(\d+)m(\d+)s", text)
+    if match is None:
+        return None
+    hours, minutes, seconds = (int(group) for group in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
