@@ -13,6 +13,10 @@ class FingerprintMismatchError(KVMemoryError):
     """The stored blocks were made by another model or with other ingest settings."""
 
 
+class BlockRejectedError(KVMemoryError):
+    """A block that was to be appended does not fit the stream or cannot be encoded."""
+
+
 class BlockNotFoundError(KVMemoryError):
     """A block that was asked for is in no tier (any more)."""
 

@@ -1,0 +1,212 @@
+"""BlockRecord: one encoded block with all that is known of it, to bytes and back.
+
+A record is the same in a file and anywhere else that keeps bytes:
+
+    header               fixed size, little-endian: magic, format version, sizes, CRC32s
+    meta                 JSON: fingerprint, codec, layout, times, positions, CRC32s of what follows
+    representative keys  float32 [layers, kv_heads*head_dim]
+    thumbnail            JPEG
+    rows                 `layers` rows of `row_bytes` each, as the codec made them
+
+Every row has a CRC32 of its own, so that one layer can be read alone and still be verified.
+"""
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from memory.errors import BlockCorruptError, StoreError
+from memory.kv_block import BlockInfo
+from memory.row_layout import DTYPES, RowLayout
+
+FORMAT_VERSION = 1
+"""To be raised whenever the bytes of a record change, a codec's row layout included."""
+
+_MAGIC = b"VSKB"
+_HEADER = struct.Struct("<4sHHIIIII")
+_CRC32 = struct.Struct("<I")
+HEADER_BYTES = _HEADER.size + _CRC32.size
+
+
+@dataclass(frozen=True, eq=False)
+class BlockHead:
+    """All of a record but its rows: what the index and the block list are rebuilt from."""
+
+    fingerprint: str
+    codec: str
+    layout: RowLayout
+    info: BlockInfo
+    representative_keys: Float32[Tensor, "layers kv_heads*head_dim"]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockRecord:
+    """A block as stores take it: its head and, for each layer, one encoded row of equal length."""
+
+    head: BlockHead
+    rows: tuple[bytes, ...]
+
+    @cached_property
+    def row_crc32s(self) -> tuple[int, ...]:
+        return tuple(zlib.crc32(row) for row in self.rows)
+
+    def to_bytes(self) -> bytes:
+        representative = self.head.representative_keys.cpu().numpy().astype("<f4").tobytes()
+        thumbnail = self.head.info.thumbnail
+        meta = _to_meta(self.head, representative, self.row_crc32s)
+        header = RecordHeader(
+            layers=len(self.rows),
+            meta_bytes=len(meta),
+            representative_bytes=len(representative),
+            thumbnail_bytes=len(thumbnail),
+            row_bytes=len(self.rows[0]),
+            meta_crc32=zlib.crc32(meta),
+        )
+        return b"".join((header.to_bytes(), meta, representative, thumbnail, *self.rows))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Self:
+        """Verify everything. `where` names the place in messages.
+
+        Raises BlockCorruptError; StoreError if a newer version wrote the record.
+        """
+        header = RecordHeader.from_bytes(data, where)
+        if len(data) != header.record_bytes:
+            raise BlockCorruptError(f"{where}: {len(data)} bytes, expected {header.record_bytes}")
+        stored = StoredHead.from_bytes(header, data[HEADER_BYTES : header.rows_offset], where)
+        rows = []
+        for layer in range(header.layers):
+            offset = header.rows_offset + layer * header.row_bytes
+            row = data[offset : offset + header.row_bytes]
+            verify_crc32(row, stored.row_crc32s[layer], f"{where}, layer {layer}")
+            rows.append(row)
+        return cls(stored.head, tuple(rows))
+
+
+@dataclass(frozen=True)
+class RecordHeader:
+    """The sizes of a record's parts, from which all offsets within it follow."""
+
+    layers: int
+    meta_bytes: int
+    representative_bytes: int
+    thumbnail_bytes: int
+    row_bytes: int
+    meta_crc32: int
+
+    @property
+    def rows_offset(self) -> int:
+        return HEADER_BYTES + self.meta_bytes + self.representative_bytes + self.thumbnail_bytes
+
+    @property
+    def record_bytes(self) -> int:
+        return self.rows_offset + self.layers * self.row_bytes
+
+    def to_bytes(self) -> bytes:
+        packed = _HEADER.pack(
+            _MAGIC,
+            FORMAT_VERSION,
+            self.layers,
+            self.meta_bytes,
+            self.representative_bytes,
+            self.thumbnail_bytes,
+            self.row_bytes,
+            self.meta_crc32,
+        )
+        return packed + _CRC32.pack(zlib.crc32(packed))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Self:
+        """The header with which `data` begins.
+
+        Raises BlockCorruptError; StoreError if a newer version wrote the record.
+        """
+        if len(data) < HEADER_BYTES or data[: len(_MAGIC)] != _MAGIC:
+            raise BlockCorruptError(f"{where}: no block record begins here")
+        _, version, *fields = _HEADER.unpack_from(data)
+        if version > FORMAT_VERSION:
+            raise StoreError(
+                f"{where}: the block record has format version {version}, this vstream reads up "
+                f"to version {FORMAT_VERSION}; open it with the newer vstream that wrote it"
+            )
+        if _CRC32.unpack_from(data, _HEADER.size) != (zlib.crc32(data[: _HEADER.size]),):
+            raise BlockCorruptError(f"{where}: the record's header does not match its CRC32")
+        return cls(*fields)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredHead:
+    """A head that was read back, with the CRC32s that its rows have to match."""
+
+    head: BlockHead
+    row_crc32s: tuple[int, ...]
+
+    @classmethod
+    def from_bytes(cls, header: RecordHeader, data: bytes, where: str) -> Self:
+        """`data` is all between the header and the rows. Raises BlockCorruptError."""
+        thumbnail_offset = header.meta_bytes + header.representative_bytes
+        meta_json = data[: header.meta_bytes]
+        representative = data[header.meta_bytes : thumbnail_offset]
+        thumbnail = data[thumbnail_offset:]
+        verify_crc32(meta_json, header.meta_crc32, f"{where}, meta part")
+        meta = json.loads(meta_json)
+        verify_crc32(representative, meta["representative_crc32"], f"{where}, representative keys")
+        verify_crc32(thumbnail, meta["thumbnail_crc32"], f"{where}, thumbnail")
+        info = BlockInfo(
+            start_s=meta["start_s"],
+            end_s=meta["end_s"],
+            captured_at=meta["captured_at"],
+            positions=torch.tensor(meta["positions"], dtype=torch.int64),
+            advance=torch.tensor(meta["advance"], dtype=torch.int64),
+            thumbnail=thumbnail,
+        )
+        layout = RowLayout(
+            meta["kv_heads"], meta["tokens"], meta["head_dim"], DTYPES[meta["dtype"]]
+        )
+        keys = np.frombuffer(representative, "<f4").astype(np.float32)
+        head = BlockHead(
+            fingerprint=meta["fingerprint"],
+            codec=meta["codec"],
+            layout=layout,
+            info=info,
+            representative_keys=torch.from_numpy(keys).view(header.layers, -1),
+        )
+        return cls(head, tuple(meta["row_crc32s"]))
+
+
+def _to_meta(head: BlockHead, representative: bytes, row_crc32s: tuple[int, ...]) -> bytes:
+    info, layout = head.info, head.layout
+    meta = {
+        "fingerprint": head.fingerprint,
+        "codec": head.codec,
+        "kv_heads": layout.kv_heads,
+        "tokens": layout.tokens,
+        "head_dim": layout.head_dim,
+        "dtype": layout.dtype_name,
+        "start_s": info.start_s,
+        "end_s": info.end_s,
+        "captured_at": info.captured_at,
+        "positions": info.positions.tolist(),
+        "advance": info.advance.tolist(),
+        "representative_crc32": zlib.crc32(representative),
+        "thumbnail_crc32": zlib.crc32(info.thumbnail),
+        "row_crc32s": row_crc32s,
+    }
+    return json.dumps(meta, separators=(",", ":"), allow_nan=False).encode()
+
+
+def verify_crc32(part: bytes, expected: int, where: str) -> None:
+    """Raises BlockCorruptError, naming the place, if `part` is not what was written."""
+    if zlib.crc32(part) != expected:
+        raise BlockCorruptError(
+            f"{where}: the bytes do not match their CRC32; the medium or another program changed "
+            "them, restore the file from a copy"
+        )

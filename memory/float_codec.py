@@ -1,0 +1,51 @@
+"""FloatCodec: keys and values kept as floating-point numbers, as given or rounded to one dtype."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from memory.errors import BlockRejectedError
+from memory.row_layout import RowLayout
+
+
+@dataclass(frozen=True)
+class FloatCodec:
+    """A row is the keys of one layer, then its values. `kept` None keeps the block's own dtype."""
+
+    name: str
+    kept: torch.dtype | None
+
+    def row_bytes(self, layout: RowLayout) -> int:
+        return 2 * layout.numel * (self.kept or layout.dtype).itemsize
+
+    def encode(
+        self,
+        keys: Float[Tensor, "layers kv_heads tokens head_dim"],
+        values: Float[Tensor, "layers kv_heads tokens head_dim"],
+    ) -> UInt8[Tensor, "layers row_bytes"]:
+        both = torch.stack((keys, values), dim=1).to(self.kept or keys.dtype)
+        if not torch.isfinite(both).all():
+            raise BlockRejectedError(
+                f"codec {self.name}: keys or values hold inf or nan; look for the cause in the "
+                "model's dtype or weights"
+            )
+        return both.flatten(1).view(torch.uint8)
+
+    def decode(
+        self,
+        rows: UInt8[Tensor, "blocks row_bytes"],
+        layout: RowLayout,
+        dtype: torch.dtype,
+    ) -> tuple[
+        Float[Tensor, "kv_heads blocks*tokens head_dim"],
+        Float[Tensor, "kv_heads blocks*tokens head_dim"],
+    ]:
+        kept = rows.view(self.kept or layout.dtype)
+        both = kept.view(-1, 2, layout.kv_heads, layout.tokens, layout.head_dim)
+        # The layout is changed before the dtype, so that the results are always contiguous.
+        keys, values = (
+            part.transpose(0, 1).flatten(1, 2).contiguous().to(dtype) for part in both.unbind(1)
+        )
+        return keys, values
