@@ -1,0 +1,125 @@
+"""FrameSampler: which frames are worth encoding: a fixed rate, without near-duplicates.
+
+Rate: stream time is cut into ticks of 1 / sample_fps seconds, and the first frame at or after each
+tick is wanted. A gap costs its frames; it is not made up for afterwards.
+
+Near-duplicates: a picture is compared with the last *kept* one, so that slow changes add up. Both
+are averaged down to 64 x 64 points; |difference| is averaged over each of 16 x 16 cells and each
+colour, and the largest of these counts, so that a small thing entering a large still scene is seen
+and sensor noise is not.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from encoders.frame import Frame
+
+_POINTS = 64
+_CELLS = 16
+_ROUNDING_S = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class SamplerState:
+    """All that a FrameSampler remembers. A sampler made from it goes on as if never stopped."""
+
+    last_tick: int | None = None
+    kept_s: float | None = None
+    kept_thumbnail: Float[np.ndarray, "rows columns 3"] | None = None
+    num_seen: int = 0
+    num_duplicates: int = 0
+
+
+class FrameSampler:
+    """Chooses frames one by one, from their times and pixels alone.
+
+    `wants` and `keep` touch different parts of the state: one thread may call the first and
+    another the second.
+    """
+
+    def __init__(
+        self,
+        sample_fps: float,
+        dedup_threshold: float = 1.5,
+        max_gap_s: float = 60.0,
+        *,
+        after_s: float | None = None,
+        state: SamplerState | None = None,
+    ) -> None:
+        """`dedup_threshold` is in levels of 0 to 255; 0 keeps every frame.
+
+        At least one frame every `max_gap_s` of stream time is kept, changed or not. `after_s`: the
+        stream has been sampled up to there; `state`: by the sampler that this one carries on from.
+        """
+        if state is None:
+            state = SamplerState(last_tick=None if after_s is None else _tick(after_s, sample_fps))
+        self._sample_fps = sample_fps
+        self._dedup_threshold = dedup_threshold
+        self._max_gap_s = max_gap_s
+        self._last_tick = state.last_tick
+        self._kept_s = state.kept_s
+        self._kept_thumbnail = state.kept_thumbnail
+        self.num_seen = state.num_seen
+        self.num_duplicates = state.num_duplicates
+
+    @property
+    def num_kept(self) -> int:
+        """Frames given to `keep` that were kept."""
+        return self.num_seen - self.num_duplicates
+
+    @property
+    def state(self) -> SamplerState:
+        """What another sampler needs to go on from here."""
+        return SamplerState(
+            self._last_tick,
+            self._kept_s,
+            self._kept_thumbnail,
+            self.num_seen,
+            self.num_duplicates,
+        )
+
+    def wants(self, stream_s: float) -> bool:
+        """Whether the rate asks for the frame at `stream_s`. Call once for each frame, in order."""
+        tick = _tick(stream_s, self._sample_fps)
+        if self._last_tick is not None and tick <= self._last_tick:
+            return False
+        self._last_tick = tick
+        return True
+
+    def keep(self, frame: Frame) -> bool:
+        """Whether the picture differs from the last kept one. Call once for each wanted frame."""
+        self.num_seen += 1
+        thumbnail = _block_means(frame.pixels, _POINTS)
+        if self._repeats(frame.stream_s, thumbnail):
+            self.num_duplicates += 1
+            return False
+        self._kept_s, self._kept_thumbnail = frame.stream_s, thumbnail
+        return True
+
+    def _repeats(self, stream_s: float, thumbnail: Float[np.ndarray, "rows columns 3"]) -> bool:
+        kept = self._kept_thumbnail
+        if kept is None or self._kept_s is None or kept.shape != thumbnail.shape:
+            return False
+        if stream_s - self._kept_s >= self._max_gap_s:
+            return False
+        change = _block_means(np.abs(thumbnail - kept), _CELLS).max()
+        return bool(change < self._dedup_threshold)
+
+
+def _tick(stream_s: float, sample_fps: float) -> int:
+    return int((stream_s + _ROUNDING_S) * sample_fps)
+
+
+def _block_means(
+    values: Shaped[np.ndarray, "height width 3"], num_blocks: int
+) -> Float[np.ndarray, "rows columns 3"]:
+    """Means over a grid of `num_blocks` rows and columns, or fewer if there are fewer values."""
+    for axis in (0, 1):
+        size = values.shape[axis]
+        starts = np.arange(min(num_blocks, size)) * size // min(num_blocks, size)
+        sums = np.add.reduceat(values, starts, axis=axis, dtype=np.float32)
+        counts = np.diff(starts, append=size).astype(np.float32)
+        values = sums / np.expand_dims(counts, axis=(1, 2) if axis == 0 else (0, 2))
+    return values

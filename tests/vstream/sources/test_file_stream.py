@@ -1,0 +1,164 @@
+"""A file as a source: lossless, in media time, resumable, and clear about what is wrong with it."""
+
+import os
+import threading
+
+import av
+import numpy as np
+import psutil
+import pytest
+from synthetic_video import lay_on_its_side, number_in, write_video
+
+from vstream.errors import SourceError
+from vstream.sources import SourceConfig, SourceState, open_source
+
+CONFIG = SourceConfig()
+
+
+def numbers(source):
+    return [number_in(frame.pixels) for frame in source]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "b_frames"), [(".mp4", 0), (".mp4", 2), (".mkv", 2), (".ts", 0)]
+)
+def test_every_frame_comes_once_and_in_order(tmp_path, suffix, b_frames):
+    path = write_video(tmp_path / f"clip{suffix}", num_frames=35, b_frames=b_frames)
+    with open_source(str(path), CONFIG) as source:
+        frames = list(source)
+    assert [number_in(frame.pixels) for frame in frames] == list(range(35))
+    assert [frame.stream_s for frame in frames] == pytest.approx([i / 10 for i in range(35)])
+    assert source.status.counts.frames_decoded == 35
+    assert source.status.counts.frames_delivered == 35
+    assert source.status.state is SourceState.ENDED
+    assert not source.is_live
+
+
+def test_only_wanted_frames_are_delivered_and_the_others_counted(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=30)
+    with open_source(str(path), CONFIG, wants=lambda stream_s: stream_s >= 2.45) as source:
+        assert numbers(source) == [25, 26, 27, 28, 29]
+    assert source.status.counts.frames_not_wanted == 25
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("start_s", [0.0, 0.5, 1.0, 2.2])
+def test_a_resumed_file_goes_on_exactly_where_it_was_left(tmp_path, suffix, start_s):
+    path = write_video(tmp_path / f"clip{suffix}", num_frames=30)
+    with open_source(str(path), CONFIG) as source:
+        whole = [(f.stream_s, number_in(f.pixels)) for f in source]
+    with open_source(str(path), CONFIG, start_s=start_s) as source:
+        rest = [(f.stream_s, number_in(f.pixels)) for f in source]
+    assert rest == [(stream_s, number) for stream_s, number in whole if stream_s >= start_s - 1e-6]
+
+
+def test_a_start_past_the_end_gives_no_frame_and_no_error(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=10)
+    with open_source(str(path), CONFIG, start_s=99.0) as source:
+        assert numbers(source) == []
+
+
+def test_large_pictures_are_scaled_to_the_longest_side(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=3, size=(320, 180))
+    with open_source(str(path), SourceConfig(max_side=160)) as source:
+        frames = list(source)
+    assert frames[0].pixels.shape == (90, 160, 3)
+    assert [number_in(frame.pixels) for frame in frames] == [0, 1, 2]
+    with open_source(str(path), SourceConfig(max_side=None)) as source:
+        assert next(iter(source)).pixels.shape == (180, 320, 3)
+
+
+def test_colours_are_red_green_blue(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=1)
+    with open_source(str(path), CONFIG) as source:
+        (frame,) = source
+    assert frame.pixels[52:60, 4:12].mean(axis=(0, 1)) == pytest.approx([230, 200, 40], abs=12)
+
+
+def test_a_picture_tagged_as_lying_on_its_side_is_turned_upright(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=1)
+    with open_source(str(path), CONFIG) as source:
+        (lying,) = source
+    lay_on_its_side(path)
+    with open_source(str(path), CONFIG) as source:
+        (standing,) = source
+    assert standing.pixels.shape == (160, 96, 3)
+    assert (standing.pixels[:, ::-1].transpose(1, 0, 2) == lying.pixels).all()
+
+
+def test_capture_time_counts_from_the_creation_tag(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=11, creation_time="2024-05-06T07:08:09Z")
+    with open_source(str(path), CONFIG) as source:
+        frames = list(source)
+    assert frames[0].captured_at == 1714979289
+    assert frames[10].captured_at == pytest.approx(1714979290)
+
+
+@pytest.mark.parametrize("tag", [None, "1904-01-01T00:00:00Z"])
+def test_capture_time_counts_from_the_files_own_time_without_a_good_tag(tmp_path, tag):
+    path = write_video(tmp_path / "clip.mp4", num_frames=1, creation_time=tag)
+    os.utime(path, (1e9, 1e9))
+    with open_source(str(path), CONFIG) as source:
+        (frame,) = source
+    assert frame.captured_at == 1e9
+
+
+def broken_files(folder):
+    (folder / "text.mp4").write_text("this is a text file\n" * 50)
+    (folder / "empty.mp4").touch()
+    with av.open(str(folder / "sound.mp4"), "w") as container:
+        track = container.add_stream("aac", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono"
+        )
+        sound.rate = 8000
+        container.mux(track.encode(sound))
+        container.mux(track.encode())
+    whole = write_video(folder / "whole.ts", num_frames=3).read_bytes()
+    (folder / "no_frames.ts").write_bytes(whole[: 188 * 3])  # the tables, and no picture
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("missing.mp4", "FILE_NOT_FOUND"),
+        ("text.mp4", "FILE_NOT_VIDEO"),
+        ("sound.mp4", "FILE_NOT_VIDEO"),
+        (".", "FILE_NOT_VIDEO"),
+        ("empty.mp4", "FILE_EMPTY"),
+        ("no_frames.ts", "FILE_EMPTY"),
+    ],
+)
+def test_a_file_that_is_no_video_is_refused_by_name(tmp_path, name, code):
+    path = broken_files(tmp_path) / name
+    with pytest.raises(SourceError) as caught, open_source(str(path), CONFIG) as source:
+        list(source)
+    assert caught.value.code == code
+    assert str(path) in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_damage_in_the_middle_costs_frames_that_are_counted_and_not_the_rest(tmp_path):
+    path = write_video(tmp_path / "clip.ts", num_frames=50)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2 // 188 * 188
+    content[middle + 4 : middle + 184] = bytes(180)
+    path.write_bytes(content)
+    with open_source(str(path), CONFIG) as source:
+        seen = numbers(source)
+    assert seen[0] == 0
+    assert seen[-1] == 49
+    assert source.status.counts.frames_decoded + source.status.counts.frames_corrupt >= 49
+
+
+def test_closing_from_another_thread_ends_the_iteration_and_frees_the_file(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=200)
+    source = open_source(str(path), CONFIG)
+    frames = iter(source)
+    next(frames)
+    threading.Thread(target=source.close).start()
+    rest = list(frames)
+    source.close()
+    assert len(rest) < 200
+    assert str(path) not in [file.path for file in psutil.Process().open_files()]

@@ -1,0 +1,201 @@
+"""What a session promises: asking changes nothing, later frames change nothing, stores agree."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from engine import FAMILIES, all_logits, answer_of, open_session, stream_frames, tiny_video_llm
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from encoders import Turn
+from vstream.errors import QuestionError
+from vstream.question import Question
+
+QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
+BLOCKS = 13
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    return tiny_video_llm(request.param)[0]
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return tiny_video_llm("llama")[0]
+
+
+def frames_of(model, blocks):
+    return stream_frames(blocks * model.family.frames_per_block)
+
+
+@pytest.mark.parametrize("retrieval", ["per_layer", "global", "two_pass"])
+def test_later_frames_never_change_an_earlier_answer(model, retrieval):
+    session = open_session(model, retrieval=retrieval, max_answer_tokens=8, **QUICK)
+    frames = frames_of(model, BLOCKS)
+    half = (BLOCKS - 4) * model.family.frames_per_block
+    session.push(frames[:half])
+    at_s = frames[half - 1].stream_s
+    before = answer_of(session, Question("what is on the table?", at_s))
+    session.push(frames[half:])
+    assert answer_of(session, Question("what is on the table?", at_s)) == before
+    assert answer_of(session, "what is on the table?") != before
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    cuts=st.lists(st.integers(1, 5), min_size=1, max_size=8),
+    asked=st.integers(0, 12),
+    retrieve=st.integers(0, 6),
+)
+def test_an_answer_depends_on_its_time_alone(llama, cuts, asked, retrieve):
+    options = {**QUICK, "retrieve_blocks": retrieve, "max_answer_tokens": 4}
+    whole = open_session(llama, **options)
+    whole.push(stream_frames(asked + 1))
+    expected = answer_of(whole, "where is it?")
+    pieces = open_session(llama, **options)
+    frames = stream_frames(BLOCKS)
+    done = 0
+    for cut in [*cuts, BLOCKS]:
+        pieces.push(frames[done : done + cut])
+        done += cut
+        if done > asked:
+            ids, evidence = answer_of(pieces, Question("where is it?", float(asked)))
+            assert ids == expected[0]
+            # The same sums in calls of another size round differently.
+            assert np.allclose(np.array(evidence), np.array(expected[1]), atol=1e-5)
+
+
+def test_evidence_is_every_block_of_the_context_best_first(model):
+    session = open_session(model, max_answer_tokens=4, **QUICK)
+    session.push(frames_of(model, BLOCKS))
+    answer = session.ask("what is on the table?").answer
+    scores = [e.score for e in answer.evidence]
+    assert scores == sorted(scores, reverse=True)
+    assert all(-1.001 <= score <= 1.001 for score in scores)
+    recent = {BLOCKS - 1 - i for i in range(session.settings.recent_blocks)}
+    found = {e.block_id: e for e in answer.evidence}
+    assert recent <= set(found)
+    assert all(found[i].num_layers == model.decoder.num_layers for i in recent)
+    assert len(found) == len(answer.evidence)
+    assert all(e.thumbnail[:2] == b"\xff\xd8" for e in answer.evidence), "each has a JPEG"
+    layers = model.decoder.num_layers
+    retrieved = sum(e.num_layers for e in answer.evidence if e.block_id not in recent)
+    assert retrieved == layers * session.settings.retrieve_blocks
+
+
+def test_global_retrieval_gives_every_layer_the_same_blocks(model):
+    session = open_session(model, retrieval="global", max_answer_tokens=2, **QUICK)
+    session.push(frames_of(model, BLOCKS))
+    answer = session.ask("what is on the table?").answer
+    assert {e.num_layers for e in answer.evidence} == {model.decoder.num_layers}
+    assert len(answer.evidence) == session.settings.retrieve_blocks + session.settings.recent_blocks
+
+
+def digest(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_asking_leaves_the_store_byte_identical(llama, tmp_path):
+    with open_session(llama, store=f"file://{tmp_path}", **QUICK) as session:
+        session.push(stream_frames(BLOCKS))
+        session.memory.flush()
+        before = digest(tmp_path)
+        assert before
+        for text in ("what?", "where is it?"):
+            _ = session.ask(text).answer
+        session.memory.flush()
+        assert digest(tmp_path) == before
+
+
+@pytest.mark.parametrize("codec", ["exact", "int8", "int4", "bf16"])
+def test_a_reloaded_memory_answers_like_the_kept_one(model, tmp_path, codec):
+    store = f"file://{tmp_path}"
+    with open_session(model, store=store, codec=codec, max_answer_tokens=6, **QUICK) as kept:
+        kept.push(frames_of(model, BLOCKS))
+        expected = answer_of(kept, "what is on the table?")
+        logits = all_logits(kept, "what is on the table?")
+    with open_session(model, store=store, codec=codec, max_answer_tokens=6, **QUICK) as reloaded:
+        assert answer_of(reloaded, "what is on the table?") == expected
+        assert torch.equal(all_logits(reloaded, "what is on the table?"), logits)
+    in_ram = open_session(model, codec=codec, max_answer_tokens=6, **QUICK)
+    in_ram.push(frames_of(model, BLOCKS))
+    assert answer_of(in_ram, "what is on the table?") == expected
+
+
+def test_a_stream_that_was_reloaded_goes_on_as_if_never_stopped(model, tmp_path):
+    frames = frames_of(model, BLOCKS)
+    half = 7 * model.family.frames_per_block
+    whole = open_session(model, codec="exact", **QUICK)
+    whole.push(frames)
+    store = f"file://{tmp_path}"
+    with open_session(model, store=store, codec="exact", **QUICK) as first:
+        first.push(frames[:half])
+    with open_session(model, store=store, codec="exact", **QUICK) as second:
+        second.push(frames[half:])
+        difference = all_logits(second, "what?") - all_logits(whole, "what?")
+        assert float(difference.abs().max()) <= 1e-5
+
+
+def test_int8_stays_close_to_exact(model):
+    results = {}
+    for codec in ("exact", "int8", "int4"):
+        session = open_session(model, codec=codec, **{**QUICK, "retrieve_blocks": 100})
+        session.push(frames_of(model, BLOCKS))
+        results[codec] = all_logits(session, "what is on the table?").log_softmax(dim=-1)
+
+    def divergence(codec):
+        exact = results["exact"]
+        return float((exact.exp() * (exact - results[codec])).sum(dim=-1).mean())
+
+    assert divergence("int8") < 1e-4, "about what was measured: 1.4e-5, with outliers 1e-4"
+    assert divergence("int8") < divergence("int4")
+
+
+def test_a_half_filled_grid_is_not_visible():
+    model = tiny_video_llm("qwen2_5_vl")[0]
+    session = open_session(model, max_answer_tokens=2, **QUICK)
+    session.push(stream_frames(5))
+    answer = session.ask("what?").answer
+    assert answer.newest_frame_s == 3.0
+    session.push(stream_frames(1, start=5))
+    assert session.ask("what?").answer.newest_frame_s == 5.0
+
+
+def test_a_dialogue_goes_with_the_question_and_not_into_the_memory(model):
+    session = open_session(model, max_answer_tokens=4, **QUICK)
+    session.push(frames_of(model, 6))
+    alone = answer_of(session, "and where?")
+    turn = Turn("what is on the table?", "a red cup")
+    follow_up = answer_of(session, Question("and where?", dialogue=(turn,)))
+    assert follow_up != alone
+    assert session.memory.num_blocks == 6
+    assert answer_of(session, "and where?") == alone
+
+
+def test_questions_that_cannot_be_answered_say_why(llama):
+    session = open_session(llama, **QUICK)
+    with pytest.raises(QuestionError, match="no frame has been seen"):
+        session.ask("what?")
+    session.push(stream_frames(3, start=5))
+    with pytest.raises(QuestionError, match="no frame had been seen at 2 s"):
+        session.ask(Question("what?", at_s=2.0))
+    with pytest.raises(QuestionError, match="empty"):
+        session.ask("  \n")
+    with pytest.raises(QuestionError, match="too long"):
+        session.ask("why? " * 2000)
+
+
+def test_an_answer_at_its_limit_says_so(llama):
+    session = open_session(llama, max_answer_tokens=3, **QUICK)
+    session.push(stream_frames(4))
+    stream = session.ask("what?")
+    assert "".join(stream)
+    assert stream.answer.truncated == (len(stream.answer.token_ids) == 3)

@@ -1,0 +1,16 @@
+"""Where frames come from: an address in, frames with stream time out."""
+
+from vstream.sources.config import SourceConfig
+from vstream.sources.frame_source import FrameSource, open_source
+from vstream.sources.status import SourceCounts, SourceState, SourceStatus
+from vstream.sources.video_file import VideoFile
+
+__all__ = [
+    "FrameSource",
+    "SourceConfig",
+    "SourceCounts",
+    "SourceState",
+    "SourceStatus",
+    "VideoFile",
+    "open_source",
+]

@@ -1,0 +1,78 @@
+"""SourceAddress: what a user names as a source -> its kind, what FFmpeg opens, a name to show."""
+
+import re
+import sys
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from vstream.errors import SourceError
+
+_USER_INFO = re.compile(r"^(\w[\w+.-]*://).*@", re.DOTALL)
+_SECRET_VALUE = re.compile(
+    r"(?i)((?:user|usr|pass|pwd|token|key|secret|auth|sig)\w*=)[^&/?;#]*",
+)
+_VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".webm"}
+
+
+class SourceKind(StrEnum):
+    """Which way a source is opened."""
+
+    FILE = "file"
+    RTSP = "rtsp"
+    HTTP = "http"
+    WEBCAM = "webcam"
+
+
+@dataclass(frozen=True)
+class SourceAddress:
+    """Where a source is. `target` may hold a password and is never shown; `name` is safe to show.
+
+    A video file behind http(s), told by its suffix, is a FILE: it has an end and is read whole.
+    """
+
+    kind: SourceKind
+    name: str
+    target: str = field(repr=False)
+
+
+def redacted(url: str) -> str:
+    """`url` without user name, password, tokens or keys, wherever cameras put them.
+
+    Hides rather too much: all before the last "@" goes, for a password may hold any character.
+    """
+    return _SECRET_VALUE.sub(r"\1***", _USER_INFO.sub(r"\1***@", url))
+
+
+def parse_address(url: str) -> SourceAddress:
+    """The address that `url` names. Raises SourceError (SOURCE_UNSUPPORTED) for other schemes."""
+    name = redacted(url)
+    scheme = url.split(":", 1)[0].lower() if re.match(r"\w[\w+.-]+:", url) else ""
+    if url.startswith("/dev/video"):
+        return SourceAddress(SourceKind.WEBCAM, name, url)
+    if scheme == "webcam":
+        return SourceAddress(SourceKind.WEBCAM, name, _webcam_device(url.split(":", 1)[1], name))
+    if scheme in ("rtsp", "rtsps"):
+        return SourceAddress(SourceKind.RTSP, name, url)
+    if scheme in ("http", "https"):
+        is_file = PurePosixPath(urlsplit(url).path.lower()).suffix in _VIDEO_SUFFIXES
+        return SourceAddress(SourceKind.FILE if is_file else SourceKind.HTTP, name, url)
+    if scheme == "file":
+        return SourceAddress(SourceKind.FILE, name, url2pathname(urlsplit(url).path))
+    if "://" in url:
+        raise SourceError(
+            f"{name}: addresses that start with {scheme}:// are not read; give rtsp://, rtsps://, "
+            "http(s)://, webcam:0, /dev/video0 or the path of a video file",
+            "SOURCE_UNSUPPORTED",
+        )
+    return SourceAddress(SourceKind.FILE, url, url)
+
+
+def _webcam_device(number: str, name: str) -> str:
+    if not number.isdecimal():
+        raise SourceError(
+            f"{name}: a webcam is named by its number, as webcam:0", "SOURCE_UNSUPPORTED"
+        )
+    return number if sys.platform == "darwin" else f"/dev/video{number}"

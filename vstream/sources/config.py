@@ -1,0 +1,84 @@
+"""SourceConfig: how video is fetched, timed out, scaled and thinned, for every kind of source."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SourceConfig(BaseModel):
+    """Settings of a file, stream or camera. Times are wall-clock seconds unless said otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    transport: Literal["tcp", "udp", "auto"] = Field(
+        default="tcp",
+        description="How RTSP media travels; auto tries tcp, then udp, in turn until frames come.",
+    )
+    connect_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="Longest wait for one connection to open, and of a one-shot reader for its "
+        "first frame, in seconds.",
+    )
+    read_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="A live stream without a frame for this many seconds is connected anew.",
+    )
+    stall_s: float = Field(
+        default=3.0,
+        gt=0,
+        le=300,
+        description="A live stream without a frame for this many seconds is reported as stalled.",
+    )
+    retry_min_s: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="Longest wait before the first reconnection, in seconds.",
+    )
+    retry_max_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Longest wait between reconnections after repeated failures, in seconds.",
+    )
+    stable_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="A connection that lived this many seconds makes the wait short again.",
+    )
+    queue_frames: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Frames that wait for a slow reader of a live source; older ones are dropped.",
+    )
+    max_side: int | None = Field(
+        default=640,
+        ge=16,
+        le=8192,
+        description="The longer side of a delivered frame in pixels at most; null keeps the size.",
+    )
+    sample_fps: float | None = Field(
+        default=None,
+        gt=0,
+        le=60,
+        description="Frames that are encoded per second of stream; null takes what the model "
+        "recommends.",
+    )
+    dedup_threshold: float = Field(
+        default=1.5,
+        ge=0,
+        le=255,
+        description="A frame is skipped if no part of it differs from the last kept one by this "
+        "much, in levels of 0 to 255; 0 keeps every frame.",
+    )
+    max_gap_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="An unchanged picture is kept again after this many seconds of stream.",
+    )

@@ -1,0 +1,103 @@
+"""What went wrong with a source: FFmpeg's error and the stage in, a SourceError with the fix out.
+
+The codes are stable:
+
+    SOURCE_UNSUPPORTED          the address is of no kind that is read
+    FILE_NOT_FOUND              no such file
+    FILE_NOT_READABLE           there is a file, but this user or machine cannot read it
+    FILE_NOT_VIDEO              a directory, or no video inside
+    FILE_EMPTY                  no bytes, or a video track without a single frame
+    FILE_CORRUPT                reading broke off in the middle
+    STREAM_AUTH_FAILED          user name or password refused
+    STREAM_NOT_FOUND            the server is there, the path or device is not
+    STREAM_TIMEOUT              nothing came in time
+    STREAM_CODEC_UNSUPPORTED    the video is of a kind that cannot be decoded
+    STREAM_NO_VIDEO             connected, but without a video track
+    STREAM_DISCONNECTED         the other side ended the stream
+    STREAM_CONNECTION_FAILED    anything else between here and the camera
+
+FFmpeg's errors carry the full address with its password; none is chained to a SourceError.
+"""
+
+from av.error import (
+    DecoderNotFoundError,
+    ExitError,
+    FFmpegError,
+    FileNotFoundError,
+    HTTPForbiddenError,
+    HTTPNotFoundError,
+    HTTPUnauthorizedError,
+    PermissionError,
+    TimeoutError,
+)
+
+from vstream.errors import SourceError
+
+PERMANENT_CODES = frozenset(
+    {"STREAM_AUTH_FAILED", "STREAM_NOT_FOUND", "STREAM_NO_VIDEO", "STREAM_CODEC_UNSUPPORTED"}
+)
+"""Failures of a first connection that trying again will hardly cure."""
+
+_REFUSED_LOGIN = (HTTPUnauthorizedError, HTTPForbiddenError)
+_NOT_THERE = (HTTPNotFoundError, FileNotFoundError)
+_TOO_LATE = (TimeoutError, ExitError)
+
+
+def stream_error(error: FFmpegError, name: str, stage: str) -> SourceError:
+    """The SourceError for what FFmpeg reported of a live source while in `stage`."""
+    if isinstance(error, _REFUSED_LOGIN):
+        code = "STREAM_AUTH_FAILED"
+        advice = "the user name or password was refused; check both in the address"
+    elif isinstance(error, _NOT_THERE):
+        code = "STREAM_NOT_FOUND"
+        advice = "there is no such stream or device; check the path after the host name"
+    elif isinstance(error, _TOO_LATE):
+        return no_answer(name, stage)
+    elif isinstance(error, DecoderNotFoundError):
+        return unsupported_codec(name)
+    elif isinstance(error, PermissionError):
+        code = "STREAM_CONNECTION_FAILED"
+        advice = "this user may not open the device; add it to the group 'video'"
+    else:
+        code = "STREAM_CONNECTION_FAILED"
+        advice = (
+            f"{error.strerror}; check that the camera is on, the host and port are right, and "
+            "that it speaks this protocol"
+        )
+    return SourceError(f"{name}: {stage}: {advice}", code)
+
+
+def file_error(error: FFmpegError, name: str) -> SourceError:
+    """The SourceError for a file that FFmpeg could not open."""
+    if isinstance(error, _NOT_THERE):
+        return SourceError(f"{name}: opening: no such file; check the path", "FILE_NOT_FOUND")
+    if isinstance(error, (PermissionError, *_REFUSED_LOGIN)):
+        return SourceError(
+            f"{name}: opening: reading is not permitted; check who may read it",
+            "FILE_NOT_READABLE",
+        )
+    if isinstance(error, ValueError):
+        return SourceError(
+            f"{name}: opening: this is not a video file; give an mp4, mkv, mov, webm or avi",
+            "FILE_NOT_VIDEO",
+        )
+    return SourceError(
+        f"{name}: opening: {error.strerror}; check that the file can be read", "FILE_NOT_READABLE"
+    )
+
+
+def no_answer(name: str, stage: str) -> SourceError:
+    """The SourceError for a live source that sent nothing in time."""
+    return SourceError(
+        f"{name}: {stage}: nothing came in time; check that the camera is on and reachable, or "
+        "try the other transport (tcp, udp)",
+        "STREAM_TIMEOUT",
+    )
+
+
+def unsupported_codec(name: str) -> SourceError:
+    """The SourceError for video that this build of FFmpeg cannot decode."""
+    return SourceError(
+        f"{name}: decoding: the video's codec is not supported; set the camera to H.264 or H.265",
+        "STREAM_CODEC_UNSUPPORTED",
+    )

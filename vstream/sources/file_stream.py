@@ -1,0 +1,175 @@
+"""FileStream: a video file in, every wanted frame out in order, as fast as it can be decoded."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import av
+from av import VideoFrame, VideoStream
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from encoders import Frame
+from vstream.errors import SourceError
+from vstream.sources.address import SourceAddress
+from vstream.sources.config import SourceConfig
+from vstream.sources.errors import file_error
+from vstream.sources.rgb_scaler import RgbScaler
+from vstream.sources.status import SourceCounts, SourceState, SourceStatus
+from vstream.sources.video_track import pictures, pictures_from, video_track
+
+
+class FileStream:
+    """The frames of one file from `start_s` on, none lost. Iterate once.
+
+    `stream_s` is media time from the file's first frame. `captured_at` is media time after the
+    file's creation_time tag or, without one, after its modification time.
+    """
+
+    is_live = False
+
+    def __init__(
+        self,
+        address: SourceAddress,
+        config: SourceConfig,
+        *,
+        start_s: float,
+        wants: Callable[[float], bool],
+    ) -> None:
+        """Open the file. Raises SourceError (FILE_...) if there is no video to be had from it."""
+        self.name = address.name
+        self._start_s = start_s
+        self._wants = wants
+        self._scaler = RgbScaler(config.max_side)
+        self._counts = SourceCounts()
+        self._state = SourceState.RUNNING
+        self._last_error: SourceError | None = None
+        self._closing = threading.Event()
+        self._decoding = threading.Lock()  # held during each step, so that close() may come between
+        self._container = open_video_file(address, config)
+        self._track = video_track(self._container, self.name, "FILE_NOT_VIDEO")
+        self._track.thread_type = "AUTO"
+        self._first_pts_s = _first_pts_s(self._track)
+        self._recorded_at = recorded_at(self._container, address.target)
+
+    @property
+    def status(self) -> SourceStatus:
+        """How far it is."""
+        return SourceStatus(self._state, replace(self._counts), self._last_error)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) when the file has nothing or no more."""
+        frames = self._frames()
+        while True:
+            with self._decoding:
+                if self._closing.is_set():
+                    return
+                frame = next(frames, None)
+            if frame is None:
+                return
+            self._counts.frames_delivered += 1
+            yield frame
+
+    def close(self) -> None:
+        """End the iteration and give the file back. May be called from any thread, repeatedly."""
+        self._closing.set()
+        with self._decoding:
+            self._container.close()
+            self._state = SourceState.ENDED
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _frames(self) -> Iterator[Frame]:
+        stream_s = 0.0
+        for picture in self._pictures():
+            if self._closing.is_set():
+                return
+            if picture.time is not None:
+                stream_s = max(stream_s, picture.time - self._first_pts_s)
+            if stream_s < self._start_s - 1e-6:
+                continue  # between the key frame before the start and the start
+            if not self._wants(stream_s):
+                self._counts.frames_not_wanted += 1
+                continue
+            yield Frame(self._scaler.pixels(picture), stream_s, self._recorded_at + stream_s)
+        self._state = SourceState.ENDED
+
+    def _pictures(self) -> Iterator[VideoFrame]:
+        failure = None
+        try:
+            if self._start_s > 0 and self._track.time_base is not None:
+                pts = int((self._first_pts_s + self._start_s) / self._track.time_base)
+                yield from pictures_from(self._container, self._track, pts, self._counts)
+            else:
+                yield from pictures(self._container, self._track, self._counts)
+        except FFmpegError as error:
+            failure = error
+        if failure is not None:
+            raise self._failed(
+                f"{self.name}: reading: {failure.strerror}; the file is cut short or damaged, "
+                "copy or record it again",
+                "FILE_CORRUPT",
+            )
+        if self._counts.frames_decoded == 0:
+            raise self._failed(
+                f"{self.name}: decoding: the video track holds no frame; record it again",
+                "FILE_EMPTY",
+            )
+
+    def _failed(self, message: str, code: str) -> SourceError:
+        self._state = SourceState.ERROR
+        self._last_error = SourceError(message, code)
+        return self._last_error
+
+
+def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContainer:
+    """An open container of the file. Raises SourceError (FILE_...) if there is none."""
+    target, name = address.target, address.name
+    if os.path.isdir(target):
+        raise SourceError(f"{name}: opening: this is a directory; give one file", "FILE_NOT_VIDEO")
+    if os.path.isfile(target) and os.path.getsize(target) == 0:
+        raise SourceError(
+            f"{name}: opening: the file is empty; record or copy it again", "FILE_EMPTY"
+        )
+    try:
+        return av.open(
+            target,
+            mode="r",
+            metadata_errors="replace",
+            timeout=(config.connect_timeout_s, config.read_timeout_s),
+        )
+    except FFmpegError as error:
+        failure = error
+    raise file_error(failure, name)
+
+
+def recorded_at(container: InputContainer, target: str) -> float:
+    """When the file's first frame was taken, in seconds since the epoch, as well as is known."""
+    tag = container.metadata.get("creation_time", "")
+    try:
+        created_at = datetime.fromisoformat(tag).timestamp()
+    except ValueError:
+        created_at = 0.0
+    if created_at > 0:  # recorders without a clock write the epoch, or that of 1904
+        return created_at
+    return os.path.getmtime(target) if os.path.exists(target) else time.time()
+
+
+def _first_pts_s(track: VideoStream) -> float:
+    if track.start_time is None or track.time_base is None:
+        return 0.0
+    return float(track.start_time * track.time_base)

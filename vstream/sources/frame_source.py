@@ -1,0 +1,73 @@
+"""FrameSource: whatever delivers frames; `open_source` finds the right one for an address."""
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+from encoders import Frame
+from vstream.sources.address import SourceKind, parse_address
+from vstream.sources.config import SourceConfig
+from vstream.sources.file_stream import FileStream
+from vstream.sources.live_stream import LiveStream
+from vstream.sources.paced_file import PacedFile
+from vstream.sources.status import SourceStatus
+
+
+class FrameSource(Protocol):
+    """Frames in the order in which they were taken. Iterate from one thread, close from any."""
+
+    is_live: bool
+    """Whether frames come at the world's pace: a slow reader then misses some, counted."""
+    name: str
+    """The address without its secrets, fit for logs and messages."""
+
+    @property
+    def status(self) -> SourceStatus:
+        """State, counts and last error at this moment."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames until the end of the file or `close`. Raises SourceError if it fails for good."""
+
+    def close(self) -> None:
+        """Stop, and let go of threads, files and connections."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def every_frame(stream_s: float) -> bool:
+    """Want them all."""
+    return True
+
+
+def open_source(
+    url: str,
+    config: SourceConfig,
+    *,
+    start_s: float = 0.0,
+    wants: Callable[[float], bool] = every_frame,
+    real_time: bool = False,
+    keep_trying: bool = False,
+) -> FrameSource:
+    """Open a file (path, file://, http(s)://....mp4), a stream (rtsp(s)://, http(s)://) or a webcam
+    (webcam:0, /dev/video0).
+
+    `start_s` resumes: a file is read from there, a live stream counts on from there. `wants` is
+    asked once a decoded frame, in order, with its stream time; only wanted frames are converted to
+    RGB and delivered. `real_time` plays a file at its own speed, as if it were a camera.
+    `keep_trying` is for daemons: a live source that has never been seen is then not given up.
+
+    Raises SourceError (SOURCE_..., FILE_...) at once for an address or file that cannot be read;
+    iterating raises it (STREAM_...) for a live source that is given up.
+    """
+    address = parse_address(url)
+    if address.kind is not SourceKind.FILE:
+        return LiveStream(address, config, start_s=start_s, wants=wants, keep_trying=keep_trying)
+    file = FileStream(address, config, start_s=start_s, wants=wants)
+    return PacedFile(file, config, start_s=start_s) if real_time else file

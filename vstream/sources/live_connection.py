@@ -1,0 +1,53 @@
+"""open_live: the address of a camera in, an open container of its live video out."""
+
+import sys
+
+import av
+from av.container import InputContainer
+
+from vstream.sources.address import SourceAddress, SourceKind
+from vstream.sources.config import SourceConfig
+
+# How much FFmpeg looks at before it hands out the first frame. Its defaults cost 1 to 2 s a
+# connection; FFmpeg's own low-latency flag (nobuffer) throws away all up to the second key frame.
+_SHORT_PROBE = {"analyzeduration": "100000", "probesize": "32768"}
+
+
+def open_live(address: SourceAddress, config: SourceConfig, attempt: int) -> InputContainer:
+    """Connect. `attempt` (1, 2, ...) picks the transport where that is automatic.
+
+    Both timeouts are set: PyAV's covers whole calls, FFmpeg's own each wait on the socket.
+    Raises av.error.FFmpegError.
+    """
+    if address.kind is SourceKind.WEBCAM:
+        return av.open(
+            address.target,
+            mode="r",
+            format="avfoundation" if sys.platform == "darwin" else "v4l2",
+            timeout=(config.connect_timeout_s, config.read_timeout_s),
+        )
+    return av.open(
+        address.target,
+        mode="r",
+        options=_SHORT_PROBE | _network_options(address, config, attempt),
+        metadata_errors="replace",
+        timeout=(config.connect_timeout_s, config.read_timeout_s),
+    )
+
+
+def _network_options(address: SourceAddress, config: SourceConfig, attempt: int) -> dict[str, str]:
+    longest_s = max(config.connect_timeout_s, config.read_timeout_s)
+    timeout_us = str(round(longest_s * 1e6))
+    if address.kind is SourceKind.HTTP:
+        return {"timeout": timeout_us, "rw_timeout": timeout_us}
+    return {
+        "timeout": timeout_us,
+        "rtsp_transport": _transport(config, attempt),
+        "allowed_media_types": "video",  # leave the sound where it is
+    }
+
+
+def _transport(config: SourceConfig, attempt: int) -> str:
+    if config.transport == "auto":
+        return "tcp" if attempt % 2 else "udp"
+    return config.transport

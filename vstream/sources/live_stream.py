@@ -1,0 +1,210 @@
+"""LiveStream: a camera's address in, its newest frames out, for as long as anyone listens.
+
+One thread connects, decodes and, when the connection breaks or falls silent, connects again. The
+reader gets frames through a short queue in which the newest wins, so it never sees the past.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import structlog
+from av import VideoFrame
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from encoders import Frame
+from vstream.errors import SourceError
+from vstream.sources.address import SourceAddress
+from vstream.sources.backoff import Backoff
+from vstream.sources.config import SourceConfig
+from vstream.sources.decode_interrupt import interruptible
+from vstream.sources.errors import PERMANENT_CODES, no_answer, stream_error
+from vstream.sources.frame_queue import FrameQueue
+from vstream.sources.live_connection import open_live
+from vstream.sources.rgb_scaler import RgbScaler
+from vstream.sources.status import SourceCounts, SourceState, SourceStatus
+from vstream.sources.stream_clock import StreamClock
+from vstream.sources.video_track import decoded, video_track
+
+_CLOCK_TRUST_S = 30.0  # a camera whose clock is further off than this is not believed
+log = structlog.get_logger()
+
+
+class LiveStream:
+    """The frames of one camera. `stream_s` rises from `start_s` on, through all reconnections.
+
+    A camera that was never seen is given up after `connect_timeout_s`, or at once if it refuses the
+    login or has no such stream; unless `keep_trying`. One that was seen is never given up.
+
+    `captured_at` is the camera's own time (RTCP) where it is sent and plausible, or else the time
+    of arrival.
+    """
+
+    is_live = True
+
+    def __init__(
+        self,
+        address: SourceAddress,
+        config: SourceConfig,
+        *,
+        start_s: float,
+        wants: Callable[[float], bool],
+        keep_trying: bool,
+    ) -> None:
+        """Start to connect. `wants` is called from the decoding thread."""
+        self.name = address.name
+        self._address = address
+        self._config = config
+        self._wants = wants
+        self._give_up_at = None if keep_trying else time.monotonic() + config.connect_timeout_s
+        self._clock = StreamClock(start_s)
+        self._scaler = RgbScaler(config.max_side)
+        self._queue = FrameQueue(config.queue_frames)
+        self._counts = SourceCounts()
+        self._num_attempts = 0
+        self._state = SourceState.CONNECTING
+        self._last_error: SourceError | None = None
+        self._last_frame_at: float | None = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"watch {self.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def status(self) -> SourceStatus:
+        """How the camera is doing now."""
+        state, age_s = self._state, None
+        if self._last_frame_at is not None:
+            age_s = time.monotonic() - self._last_frame_at
+            if state is SourceState.RUNNING and age_s > self._config.stall_s:
+                state = SourceState.STALLED
+        counts = replace(self._counts, frames_stale=self._queue.num_dropped)
+        return SourceStatus(state, counts, self._last_error, age_s)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Ends at `close`. Raises SourceError (STREAM_...) if the camera is given up."""
+        for frame in self._queue:
+            self._counts.frames_delivered += 1
+            yield frame
+
+    def close(self) -> None:
+        """Disconnect and end the iteration, at once even if the camera hangs. From any thread."""
+        self._closing.set()
+        self._queue.discard()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            with interruptible(self._must_stop):
+                self._stay_connected()
+            self._state = SourceState.ENDED
+            self._queue.end()
+        except SourceError as error:
+            self._state, self._last_error = SourceState.ERROR, error
+            self._queue.end(error)
+        except Exception as error:
+            self._state = SourceState.ERROR
+            log.exception("watching failed", source=self.name)
+            self._queue.end(error)
+
+    def _stay_connected(self) -> None:
+        backoff = Backoff(self._config.retry_min_s, self._config.retry_max_s)
+        while True:
+            connected_at = time.monotonic()
+            error = self._watch_once()
+            if self._closing.is_set():
+                return
+            if self._gives_up(error):
+                raise error
+            if time.monotonic() - connected_at >= self._config.stable_s:
+                backoff.reset()
+            wait_s = backoff.next_s()
+            self._state, self._last_error = SourceState.RECONNECTING, error
+            log.warning(
+                "source lost", source=self.name, code=error.code, reason=str(error), retry_s=wait_s
+            )
+            if self._give_up_at is not None:
+                wait_s = min(wait_s, max(0.0, self._give_up_at - time.monotonic()))
+            if self._closing.wait(wait_s):
+                return
+            self._counts.reconnects += 1
+
+    def _watch_once(self) -> SourceError:
+        """Connect and deliver frames until that ends. What ended it is returned."""
+        stage = "connecting"
+        self._clock.disconnect()
+        self._num_attempts += 1
+        try:
+            with open_live(self._address, self._config, self._num_attempts) as container:
+                stage = "reading"
+                return self._watch(container)
+        except SourceError as error:
+            return error
+        except FFmpegError as error:
+            if self._is_overdue():
+                return self._last_error or no_answer(self.name, stage)
+            return stream_error(error, self.name, stage)
+
+    def _watch(self, container: InputContainer) -> SourceError:
+        track = video_track(container, self.name, "STREAM_NO_VIDEO")
+        track.thread_type = "SLICE"  # decoding several frames at a time would add their delay
+        last_frame_at = time.monotonic()
+        for packet in container.demux():
+            if self._closing.is_set():
+                break
+            if packet.stream is track:
+                for picture in decoded(packet, self._counts):
+                    last_frame_at = time.monotonic()
+                    self._deliver(picture, container)
+            if time.monotonic() - last_frame_at > self._config.read_timeout_s:
+                return no_answer(self.name, "decoding")  # data comes, but no picture
+        return SourceError(
+            f"{self.name}: reading: the other side ended the stream; check that the camera is on",
+            "STREAM_DISCONNECTED",
+        )
+
+    def _deliver(self, picture: VideoFrame, container: InputContainer) -> None:
+        arrival_s = time.monotonic()
+        if self._state is not SourceState.RUNNING:
+            self._state = SourceState.RUNNING
+            log.info("source running", source=self.name, reconnects=self._counts.reconnects)
+        self._last_frame_at, self._give_up_at = arrival_s, None
+        stream_s = self._clock.advance(picture.time, arrival_s)
+        if not self._wants(stream_s):
+            self._counts.frames_not_wanted += 1
+            return
+        captured_at = _captured_at(picture, container)
+        self._queue.put(Frame(self._scaler.pixels(picture), stream_s, captured_at))
+
+    def _must_stop(self) -> bool:
+        return self._closing.is_set() or self._is_overdue()
+
+    def _is_overdue(self) -> bool:
+        return self._give_up_at is not None and time.monotonic() >= self._give_up_at
+
+    def _gives_up(self, error: SourceError) -> bool:
+        if self._give_up_at is None:  # seen before, or to be tried for ever
+            return False
+        return error.code in PERMANENT_CODES or self._is_overdue()
+
+
+def _captured_at(picture: VideoFrame, container: InputContainer) -> float:
+    arrived_at = time.time()
+    if container.start_time_realtime is None or picture.time is None:
+        return arrived_at
+    captured_at = container.start_time_realtime / 1e6 + picture.time
+    return captured_at if abs(captured_at - arrived_at) < _CLOCK_TRUST_S else arrived_at

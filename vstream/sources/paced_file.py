@@ -1,0 +1,85 @@
+"""PacedFile: a file played at the speed at which it was taken, as if it were a live camera."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from encoders import Frame
+from vstream.errors import SourceError
+from vstream.sources.config import SourceConfig
+from vstream.sources.file_stream import FileStream
+from vstream.sources.frame_queue import FrameQueue
+from vstream.sources.status import SourceStatus
+
+log = structlog.get_logger()
+
+
+class PacedFile:
+    """A FileStream by the wall clock: each frame when it is due, to a slow reader the newest."""
+
+    is_live = True
+
+    def __init__(self, file: FileStream, config: SourceConfig, *, start_s: float) -> None:
+        """Start to play; `file` now belongs to this object."""
+        self.name = file.name
+        self._file = file
+        self._start_s = start_s
+        self._queue = FrameQueue(config.queue_frames)
+        self._num_delivered = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._play, name=f"play {self.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def status(self) -> SourceStatus:
+        """How far it is, with the frames that a slow reader missed."""
+        status = self._file.status
+        counts = replace(
+            status.counts,
+            frames_stale=self._queue.num_dropped,
+            frames_delivered=self._num_delivered,
+        )
+        return replace(status, counts=counts)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Raises SourceError (FILE_...) where the file cannot be read on."""
+        for frame in self._queue:
+            self._num_delivered += 1
+            yield frame
+
+    def close(self) -> None:
+        """Stop playing, end the iteration and give the file back."""
+        self._closing.set()
+        self._queue.discard()
+        self._file.close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _play(self) -> None:
+        begun_at = time.monotonic() - self._start_s
+        try:
+            for frame in self._file:
+                if self._closing.wait(begun_at + frame.stream_s - time.monotonic()):
+                    break
+                self._queue.put(frame)
+        except SourceError as error:
+            self._queue.end(error)
+        except Exception as error:
+            log.exception("playing failed", source=self.name)
+            self._queue.end(error)
+        self._queue.end()

@@ -1,0 +1,39 @@
+"""RgbScaler: a decoded picture in, upright RGB pixels of a bounded size out."""
+
+import numpy as np
+from av import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from jaxtyping import UInt8
+
+
+class RgbScaler:
+    """Scales and converts in one pass of FFmpeg's swscale. For one thread at a time."""
+
+    def __init__(self, max_side: int | None) -> None:
+        self._max_side = max_side
+        self._reformatter = VideoReformatter()  # keeps its tables while the picture size stays
+
+    def pixels(self, picture: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+        """The picture's pixels, turned as its rotation tag asks, in memory of their own."""
+        width, height = scaled_size(picture.width, picture.height, self._max_side)
+        rgb = self._reformatter.reformat(
+            picture, width, height, "rgb24", interpolation=Interpolation.AREA
+        )
+        return upright(rgb.to_ndarray(), picture.rotation)
+
+
+def scaled_size(width: int, height: int, max_side: int | None) -> tuple[int, int]:
+    """Width and height with the longer side at most `max_side`; never larger than before."""
+    if max_side is None or max(width, height) <= max_side:
+        return width, height
+    scale = max_side / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def upright(
+    pixels: UInt8[np.ndarray, "height width 3"], rotation: int
+) -> UInt8[np.ndarray, "height2 width2 3"]:
+    """`pixels` turned anticlockwise by `rotation` degrees, a multiple of 90."""
+    if rotation % 360 == 0:
+        return pixels
+    return np.ascontiguousarray(np.rot90(pixels, rotation // 90))

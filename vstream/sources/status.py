@@ -1,0 +1,42 @@
+"""SourceStatus: how a source is doing at this moment, with every frame that it lost counted."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vstream.errors import SourceError
+
+
+class SourceState(StrEnum):
+    """Where a source is between its opening and its end."""
+
+    CONNECTING = "connecting"
+    RUNNING = "running"
+    STALLED = "stalled"
+    RECONNECTING = "reconnecting"
+    ENDED = "ended"
+    ERROR = "error"
+
+
+@dataclass
+class SourceCounts:
+    """Running totals of one source. What a source hands out is a copy."""
+
+    frames_decoded: int = 0
+    frames_not_wanted: int = 0
+    """Decoded, but outside the sampling rate: never converted to RGB."""
+    frames_corrupt: int = 0
+    """Packets that could not be decoded, and damaged pictures."""
+    frames_stale: int = 0
+    """Dropped for a newer one, because the reader of a live source was slow."""
+    frames_delivered: int = 0
+    reconnects: int = 0
+
+
+@dataclass(frozen=True)
+class SourceStatus:
+    """A snapshot. `last_frame_age_s` is None before the first frame."""
+
+    state: SourceState
+    counts: SourceCounts
+    last_error: SourceError | None = None
+    last_frame_age_s: float | None = None

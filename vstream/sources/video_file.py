@@ -1,0 +1,189 @@
+"""VideoFile: a video file in, its frames at any moments out, for evaluation off line.
+
+decord does the seeking and decoding; where it is not installed PyAV does the same, slower.
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+from av import VideoFrame, VideoStream
+from av.container import InputContainer
+from jaxtyping import Float, Int64, UInt8
+
+from encoders import Frame
+from vstream.errors import SourceError
+from vstream.sources.address import SourceKind, parse_address
+from vstream.sources.config import SourceConfig
+from vstream.sources.file_stream import open_video_file, recorded_at
+from vstream.sources.rgb_scaler import RgbScaler
+from vstream.sources.status import SourceCounts
+from vstream.sources.video_track import pictures_from, video_track
+
+_SAME_MOMENT_S = 1e-3  # containers round times to as much as this
+
+
+class VideoFile:
+    """Random access by time. Use as a context manager, from one thread."""
+
+    def __init__(
+        self,
+        path: str,
+        config: SourceConfig | None = None,
+        *,
+        decoder: Literal["decord", "pyav"] | None = None,
+    ) -> None:
+        """Open the file; None takes decord if it is there. Raises SourceError (FILE_...)."""
+        config = config or SourceConfig()
+        address = parse_address(path)
+        self.name = address.name
+        if address.kind is not SourceKind.FILE:
+            raise SourceError(
+                f"{self.name}: opening: a live source has no past to look up; give a file",
+                "SOURCE_UNSUPPORTED",
+            )
+        self._container = open_video_file(address, config)
+        self._recorded_at = recorded_at(self._container, address.target)
+        track = video_track(self._container, self.name, "FILE_NOT_VIDEO")
+        self._timeline = _read_timeline(self._container, track, self.name)
+        self._reader: _PictureReader = _PyavReader(
+            self._container, track, self._timeline, name=self.name, max_side=config.max_side
+        )
+        if decoder == "decord" or (decoder is None and importlib.util.find_spec("decord")):
+            shape = self._reader.pictures([0])[0].shape
+            indexed = _DecordReader(address.target, width=shape[1], height=shape[0])
+            if indexed.num_frames == len(self._timeline.times_s):
+                self._reader = indexed  # else it counts hidden frames, and would be off by some
+
+    @property
+    def duration_s(self) -> float:
+        """From the first frame's appearance to the last one's disappearance."""
+        return self._timeline.end_s
+
+    def frame_at(self, seconds: float) -> Frame:
+        """The frame that is on screen `seconds` after the first one; the last one past the end."""
+        return self.frames_at([seconds])[0]
+
+    def frames_at(self, seconds: Sequence[float]) -> list[Frame]:
+        """The frames on screen at each of these moments, in the given order."""
+        times_s = self._timeline.times_s
+        moments_s = np.asarray(seconds, dtype=float)
+        found = np.searchsorted(times_s, moments_s + _SAME_MOMENT_S, side="right") - 1
+        indices = [int(index) for index in found.clip(0, len(times_s) - 1)]
+        return [
+            Frame(pixels, float(times_s[index]), self._recorded_at + float(times_s[index]))
+            for index, pixels in zip(indices, self._reader.pictures(indices), strict=True)
+        ]
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, eq=False)
+class _Timeline:
+    pts: Int64[np.ndarray, " frames"]
+    key_pts: Int64[np.ndarray, " keys"]
+    times_s: Float[np.ndarray, " frames"]
+    end_s: float
+
+
+def _read_timeline(container: InputContainer, track: VideoStream, name: str) -> _Timeline:
+    """When each frame appears, from the packets alone, without decoding."""
+    shown = sorted(
+        (packet.pts, packet.duration or 0, packet.is_keyframe)
+        for packet in container.demux(track)
+        if packet.pts is not None
+    )
+    if not shown or track.time_base is None:
+        raise SourceError(
+            f"{name}: decoding: the video track holds no frame; record it again", "FILE_EMPTY"
+        )
+    pts = np.array([start for start, _, _ in shown], dtype=np.int64)
+    key_pts = np.array([start for start, _, is_key in shown if is_key], dtype=np.int64)
+    shown_for = shown[-1][0] + shown[-1][1] - shown[0][0]
+    tick_s = float(track.time_base)
+    return _Timeline(pts, key_pts, (pts - pts[0]) * tick_s, shown_for * tick_s)
+
+
+class _PictureReader(Protocol):
+    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
+        """The pixels of these frames, counted in the order in which they are shown."""
+
+
+class _PyavReader:
+    """Seeks to the key frame before a picture and decodes from there."""
+
+    def __init__(
+        self,
+        container: InputContainer,
+        track: VideoStream,
+        timeline: _Timeline,
+        *,
+        name: str,
+        max_side: int | None,
+    ) -> None:
+        self._name = name
+        self._container = container
+        self._track = track
+        self._timeline = timeline
+        self._scaler = RgbScaler(max_side)
+        self._pictures: Iterator[VideoFrame] = iter(())
+        self._position: int | None = None
+        """Presentation time stamp of the picture decoded last."""
+
+    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
+        pixels = {index: self._pixels(index) for index in sorted(set(indices))}
+        return [pixels[index] for index in indices]
+
+    def _pixels(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        pts, keys = int(self._timeline.pts[index]), self._timeline.key_pts
+        key_pts = int(keys[max(0, int(np.searchsorted(keys, pts, side="right")) - 1)])
+        if self._position is None or not key_pts <= self._position < pts:
+            self._pictures = pictures_from(self._container, self._track, pts, SourceCounts())
+        for picture in self._pictures:
+            self._position = picture.pts
+            if picture.pts is not None and picture.pts >= pts:
+                return self._scaler.pixels(picture)
+        at_s = self._timeline.times_s[index]
+        raise SourceError(
+            f"{self._name}: decoding: no picture at {at_s:.3f} s; the file is cut short or "
+            "damaged, copy or record it again",
+            "FILE_CORRUPT",
+        )
+
+
+class _DecordReader:
+    """Frames by index through decord, which keeps an index of its own."""
+
+    def __init__(self, path: str, width: int, height: int) -> None:
+        import decord  # optional, and slow to load
+
+        decord.logging.set_level(decord.logging.ERROR)
+        self._video: Any = decord.VideoReader(path, width=width, height=height, num_threads=1)
+        self.num_frames = len(self._video)
+
+    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
+        # One at a time, because decord pads the rows of some widths (96, for one) and its batches
+        # then fail.
+        pixels = {index: self._unpadded(self._video[index]) for index in sorted(set(indices))}
+        return [pixels[index] for index in indices]
+
+    def _unpadded(self, picture: Any) -> UInt8[np.ndarray, "height width 3"]:
+        pixels: np.ndarray = picture.asnumpy()
+        height, width, _ = pixels.shape
+        return pixels.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
