@@ -51,7 +51,7 @@ class QueryHandler:
             prefilled = self._prefill.run(tokens, view, retrieved)
             retriever = Retriever(self._memory, view, self._settings)
             evidence = _evidence(self._memory, view, retriever, prefilled)
-        newest_frame_s = self._memory.info(view.visible - 1).end_s
+            newest_frame_s = self._memory.info(view.visible - 1).end_s
         return AnswerStream(
             question,
             newest_frame_s,

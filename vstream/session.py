@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from functools import partial
+from types import TracebackType
+from typing import Self
 
 import torch
 
@@ -14,6 +16,7 @@ from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer, QuestionPrefill
 from vstream.engine.rekv import RekvContext, RekvPrefill
 from vstream.question import Question
+from vstream.stage_clock import StageClock
 from vstream.video_llm import VideoLLM
 
 
@@ -29,6 +32,7 @@ class Session:
         self.model = model
         self.memory = memory
         self.settings = decide(config, model.family.recommended, model.family.frames_per_block)
+        self.clock = StageClock()
         self._pending: list[Frame] = []
         self.prefill = self._open_prefill()
         self.questions = QuestionPrefill(
@@ -61,12 +65,32 @@ class Session:
             question = Question(question)
         return self._queries.ask(question, retrieved)
 
+    def close(self) -> None:
+        """Close the memory; what it acknowledged is kept."""
+        self.memory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     @torch.inference_mode()
     def _encode(self, groups: Sequence[Sequence[Frame]]) -> None:
-        chunk = self.model.family.encode(groups)
-        layers, _ = self.prefill.encode(chunk)
-        for group, tokens, kv in zip(groups, chunk, layers, strict=True):
-            self.memory.append(_block(group, tokens, kv))
+        with self.clock.stage("vision"):
+            chunk = self.model.family.encode(groups)
+        with self.clock.stage("prefill"):
+            layers, _ = self.prefill.encode(chunk)
+        with self.clock.stage("thumbnail"):
+            pictures = [thumbnail(group[-1]) for group in groups]
+        with self.clock.stage("store"):
+            for group, tokens, kv, picture in zip(groups, chunk, layers, pictures, strict=True):
+                self.memory.append(_block(group[-1], tokens, kv, picture))
 
     def _open_prefill(self) -> Prefill | RekvPrefill:
         decoder, settings = self.model.decoder, self.settings
@@ -93,15 +117,14 @@ class Session:
         return partial(AnswerContext, *arguments)
 
 
-def _block(frames: Sequence[Frame], tokens: VisualTokens, kv: LayerKV) -> KVBlock:
-    newest = frames[-1]
+def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> KVBlock:
     info = BlockInfo(
         start_s=tokens.start_s,
         end_s=tokens.end_s,
         captured_at=newest.captured_at,
         positions=tokens.positions,
         advance=tokens.advance,
-        thumbnail=thumbnail(newest),
+        thumbnail=picture,
     )
     return KVBlock(
         info,

@@ -27,6 +27,7 @@ class VideoLLM:
     fingerprint: str
     family: Family
     decoder: Decoder
+    sample_fps: float
     turn: DeviceTurn
 
 
@@ -50,6 +51,7 @@ def load_video_llm(
         fingerprint=f"{model.config.model_type}-{checkpoint_fingerprint(directory)}",
         family=family,
         decoder=Decoder(model),
+        sample_fps=sample_fps,
         turn=DeviceTurn(),
     )
 

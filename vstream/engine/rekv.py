@@ -30,7 +30,7 @@ from vstream.engine.rope import Rope
 
 
 class RekvPrefill:
-    """The write path of one stream by ReKV's window; stands in for `vstream.engine.prefill.Prefill`."""
+    """The write path of one stream by ReKV's window; stands in for `Prefill`."""
 
     def __init__(self, decoder: Decoder, prefix: TextTokens, n_local: int) -> None:
         if decoder.num_axes != 1:

@@ -1,0 +1,74 @@
+"""`vstream demo`: the bundled sample stream, its scripted questions, then the user's own.
+
+No answer is stored anywhere: the script holds questions, their moments and what the stream really
+shows. A wrong answer is shown as wrong.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from app.model import load_model
+from app.stream_time import clock
+from app.terminal import Terminal
+from vstream.config import VStreamConfig
+from vstream.ingest import IngestWorker
+from vstream.open_session import open_session
+from vstream.question import Question
+from vstream.session import Session
+
+
+@dataclass(frozen=True)
+class ScriptedQuestion:
+    """A question of the script; `truth` is what the stream shows, for the viewer to compare."""
+
+    at_s: float
+    text: str
+    truth: str
+
+
+def play_demo(terminal: Terminal, config: VStreamConfig) -> None:
+    """Play, ask, compare; with a terminal, then take the user's questions until an empty line."""
+    assets = files("app") / "assets"
+    document = json.loads((assets / "sample_stream.json").read_text(encoding="utf-8"))
+    script = [
+        ScriptedQuestion(entry["at_s"], entry["question"], entry["answer"])
+        for entry in document["questions"]
+    ]
+    model = load_model(terminal, config)
+    with (
+        as_file(assets / "sample_stream.mp4") as video,
+        open_session(config, model, "sample-stream") as session,
+    ):
+        for entry in sorted(script, key=lambda entry: entry.at_s):
+            _play_to(terminal, session, config, video, entry.at_s)
+            _ask(terminal, session, entry)
+        _play_to(terminal, session, config, video, None)
+        if sys.stdin.isatty():
+            _take_questions(terminal, session)
+
+
+def _play_to(
+    terminal: Terminal, session: Session, config: VStreamConfig, video: Path, at_s: float | None
+) -> None:
+    worker = IngestWorker(session, str(video), config.source, until_s=at_s)
+    terminal.follow(worker, at_s)
+
+
+def _ask(terminal: Terminal, session: Session, entry: ScriptedQuestion) -> None:
+    terminal.question(clock(entry.at_s), entry.text)
+    answer = terminal.stream_answer(session.ask(Question(entry.text, entry.at_s)))
+    right = answer.text.strip().lower() == entry.truth.strip().lower()
+    terminal.say(f"{'right' if right else 'wrong'}: the stream shows {entry.truth!r}")
+
+
+def _take_questions(terminal: Terminal, session: Session) -> None:
+    terminal.say("your turn: ask about the whole stream; an empty line ends")
+    while True:
+        terminal.prompt("you")
+        line = sys.stdin.readline().strip()
+        if not line:
+            return
+        terminal.stream_answer(session.ask(line))

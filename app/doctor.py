@@ -1,0 +1,61 @@
+"""`vstream doctor`: what this machine has, and whether the configured model runs on it."""
+
+import platform
+
+import av
+import psutil
+import torch
+import transformers
+
+from app.model import load_model
+from app.terminal import Terminal
+from memory import KVMemoryError, open_memory
+from vstream.config import VStreamConfig
+from vstream.cpu_threads import choose_cpu_threads
+from vstream.errors import ModelError
+
+
+def examine(terminal: Terminal, config: VStreamConfig) -> bool:
+    """Print one line a finding; False if something that is needed does not work."""
+    threads = config.threads or choose_cpu_threads()
+    memory = psutil.virtual_memory()
+    findings = {
+        "python": platform.python_version(),
+        "torch": f"{torch.__version__}, transformers {transformers.__version__}",
+        "gpu": _gpu(),
+        "cpu": f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}, "
+        f"{threads} threads chosen",
+        "memory": f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free",
+        "ffmpeg": f"PyAV {av.__version__}, libavformat "
+        + ".".join(str(part) for part in av.library_versions["libavformat"]),
+    }
+    for name, finding in findings.items():
+        terminal.out.print(f"{name:<8} {finding}", markup=False)
+    checks = [_check_store(config), _check_model(terminal, config)]
+    for ok, finding in checks:
+        terminal.out.print(f"{'ok      ' if ok else 'FAILED  '} {finding}", markup=False)
+    return all(ok for ok, _ in checks)
+
+
+def _gpu() -> str:
+    if not torch.cuda.is_available():
+        return "none; the CPU will be used"
+    free, total = torch.cuda.mem_get_info()
+    name = torch.cuda.get_device_name()
+    return f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def _check_store(config: VStreamConfig) -> tuple[bool, str]:
+    try:
+        open_memory(config.memory, "doctor", "doctor", 1, 1, 2, torch.device("cpu")).close()
+    except KVMemoryError as error:
+        return False, f"store {config.memory.store}: {error}"
+    return True, f"store {config.memory.store} can be written"
+
+
+def _check_model(terminal: Terminal, config: VStreamConfig) -> tuple[bool, str]:
+    try:
+        model = load_model(terminal, config)
+    except ModelError as error:
+        return False, str(error)
+    return True, f"model {model.name} ({model.family.name}) loads and its decoder is driven exactly"

@@ -1,0 +1,22 @@
+"""Load the configured model and say in one line what it is and where it runs."""
+
+import torch
+
+from app.terminal import Terminal
+from vstream.config import VStreamConfig
+from vstream.cpu_threads import choose_cpu_threads
+from vstream.video_llm import VideoLLM, load_video_llm
+
+
+def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:
+    """Raises ModelError for a checkpoint that cannot be used."""
+    if config.threads is None:
+        choose_cpu_threads()
+    else:
+        torch.set_num_threads(config.threads)
+    model = load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
+    decoder = model.decoder
+    kind = str(decoder.dtype).removeprefix("torch.")
+    threads = f", {torch.get_num_threads()} threads" if decoder.device.type == "cpu" else ""
+    terminal.say(f"model {model.name} on {decoder.device}, {kind}{threads}")
+    return model

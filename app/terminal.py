@@ -1,0 +1,128 @@
+"""How progress, answers and evidence look in a terminal; answers on stdout, the rest on stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table
+
+from app.stream_time import clock
+from vstream.answer import AnswerStream
+from vstream.ingest import IngestProgress, IngestWorker
+from vstream.question import Answer, Evidence
+
+EVIDENCE_ROWS = 5
+_POLL_S = 0.05
+
+
+class Terminal:
+    """One place for everything that a person sees."""
+
+    def __init__(self) -> None:
+        self.out = Console(highlight=False, soft_wrap=True)
+        self.err = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        self.err.print(text, markup=False, style="dim")
+
+    def fail(self, text: str) -> None:
+        self.err.print(f"error: {text}", markup=False, style="red")
+
+    def prompt(self, label: str) -> None:
+        self.err.print(f"{label} > ", end="", markup=False, style="bold")
+
+    def question(self, label: str, text: str) -> None:
+        self.err.print(f"\n{label} > {text}", markup=False, style="bold")
+
+    def follow(
+        self,
+        worker: IngestWorker,
+        until_s: float | None = None,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Run `worker` behind a progress bar until it ends or `enough` says so.
+
+        Raises what made the worker fail.
+        """
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[status]}", markup=False),
+        )
+        with Progress(*columns, console=self.err) as progress:
+            task = progress.add_task(worker.source_name, total=until_s, status="connecting")
+            worker.start()
+            while worker.is_running:
+                if enough():
+                    worker.stop()
+                _show(progress, task, worker.progress)
+                time.sleep(_POLL_S)
+            _show(progress, task, worker.progress)
+        worker.join()
+
+    def stream_answer(self, stream: AnswerStream) -> Answer:
+        """Print the answer as it comes, then its evidence."""
+        for piece in stream:
+            self.out.print(piece, end="", markup=False)
+            sys.stdout.flush()
+        answer = stream.answer
+        self.out.print(" ..." if answer.truncated else "")
+        self.evidence(answer)
+        return answer
+
+    def evidence(self, answer: Answer) -> None:
+        table = Table(show_edge=False, pad_edge=False, box=None, header_style="dim")
+        for heading in ("moment", "score", "layers", "cosine to the question"):
+            table.add_column(heading)
+        best = max((abs(e.score) for e in answer.evidence), default=1.0) or 1.0
+        for evidence in answer.evidence[:EVIDENCE_ROWS]:
+            bar = "█" * max(0, round(24 * evidence.score / best))
+            table.add_row(span(evidence), f"{evidence.score:.3f}", str(evidence.num_layers), bar)
+        self.err.print(table)
+        times = answer.timings_ms
+        self.say(
+            f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}; "
+            f"first token {times.ttft:.0f} ms, whole answer {times.total:.0f} ms"
+        )
+
+
+def _show(progress: Progress, task: TaskID, done: IngestProgress) -> None:
+    status = f"{clock(done.stream_s)}  {done.frames_encoded} frames encoded"
+    if done.frames_duplicate:
+        status += f", {done.frames_duplicate} alike"
+    if done.frames_lost:
+        status += f", {done.frames_lost} lost"
+    progress.update(task, completed=done.stream_s, status=status)
+
+
+def span(evidence: Evidence) -> str:
+    """The moment of a block, as 1:23 or 1:23-1:25."""
+    start, end = clock(evidence.start_s), clock(evidence.end_s)
+    return start if start == end else f"{start}-{end}"
+
+
+def answer_document(answer: Answer, progress: IngestProgress) -> str:
+    """The one-line JSON document of `vstream ask --json`."""
+    document = {
+        "answer": answer.text,
+        "asked_at_s": answer.asked_at_s,
+        "newest_frame_s": answer.newest_frame_s,
+        "evidence": [
+            {"start_s": e.start_s, "end_s": e.end_s, "score": round(e.score, 6)}
+            for e in answer.evidence
+        ],
+        "timings_ms": {
+            "ttft": round(answer.timings_ms.ttft, 3),
+            "total": round(answer.timings_ms.total, 3),
+        },
+        "frames": {
+            "seen": progress.frames_seen,
+            "encoded": progress.frames_encoded,
+            "dropped": progress.frames_duplicate + progress.frames_lost,
+        },
+    }
+    return json.dumps(document)

@@ -1,0 +1,61 @@
+"""`vstream watch`: questions typed while a stream plays."""
+
+import sys
+
+from app.model import load_model
+from app.stream_time import clock
+from app.terminal import Terminal
+from vstream.config import VStreamConfig
+from vstream.errors import QuestionError
+from vstream.ingest import IngestWorker
+from vstream.open_session import open_session
+from vstream.session import Session
+from vstream.stream_id import stream_id_of
+
+
+def watch_source(
+    terminal: Terminal, config: VStreamConfig, source: str, *, real_time: bool
+) -> None:
+    """Ingest `source` in the background and answer each line of stdin until it ends.
+
+    A live source that is lost is looked for until the user leaves. Raises SourceError for a file
+    that cannot be read.
+    """
+    model = load_model(terminal, config)
+    with open_session(config, model, stream_id_of(source)) as session:
+        worker = IngestWorker(session, source, config.source, real_time=real_time, keep_trying=True)
+        worker.start()
+        terminal.say(f"watching {worker.source_name}; type a question, an empty line for state")
+        try:
+            answer_lines(terminal, session, worker)
+        finally:
+            worker.stop()
+        worker.join()
+
+
+def answer_lines(terminal: Terminal, session: Session, worker: IngestWorker) -> None:
+    """Answer stdin line by line; an empty line shows how the stream is doing."""
+    while True:
+        terminal.prompt(clock(worker.progress.stream_s))
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if not line.strip():
+            terminal.say(describe(worker))
+            continue
+        try:
+            terminal.stream_answer(session.ask(line.strip()))
+        except QuestionError as error:
+            terminal.fail(str(error))
+
+
+def describe(worker: IngestWorker) -> str:
+    """State, age of the newest frame, counts, and the last error if there was one."""
+    status, done = worker.status, worker.progress
+    age = "none yet" if status.last_frame_age_s is None else f"{status.last_frame_age_s:.1f} s ago"
+    text = (
+        f"{status.state}, newest frame {age}, {done.frames_encoded} frames encoded, "
+        f"{done.frames_duplicate} alike, {done.frames_lost} lost, "
+        f"{status.counts.reconnects} reconnects"
+    )
+    return f"{text}; {status.last_error}" if status.last_error else text

@@ -1,0 +1,158 @@
+"""The ingestion worker: frames from a source, thinned by a sampler, pushed into a session."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from encoders import Frame, FrameSampler
+from vstream.session import Session
+from vstream.sources.config import SourceConfig
+from vstream.sources.frame_source import open_source
+from vstream.sources.status import SourceStatus
+
+
+@dataclass(frozen=True)
+class IngestProgress:
+    """What the worker has done so far."""
+
+    frames_seen: int
+    """Frames decoded from the source."""
+    frames_encoded: int
+    """Frames in KV blocks of this run."""
+    frames_duplicate: int
+    """Sampled, but so like the last one that they were skipped."""
+    frames_lost: int
+    """Dropped or damaged: what a slower or broken pipeline cost."""
+    stream_s: float
+    """Stream time of the newest frame that was looked at."""
+
+
+class IngestWorker:
+    """Reads one source into one session, in the calling thread or in one of its own.
+
+    A file is read without loss, a live source newest frame first. The worker resumes after what the
+    session's memory holds already: an ended file is not read again.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        url: str,
+        config: SourceConfig,
+        *,
+        until_s: float | None = None,
+        real_time: bool = False,
+        keep_trying: bool = False,
+    ) -> None:
+        """`until_s` ends at that stream time; the other options are those of `open_source`.
+
+        Opens the source: raises SourceError for a file or address that cannot be read.
+        """
+        self._session = session
+        self._until_s = until_s
+        self._batch_frames = session.settings.chunk_blocks * session.model.family.frames_per_block
+        stored = session.memory.stats()
+        self._sampler = FrameSampler(
+            session.model.sample_fps,
+            config.dedup_threshold,
+            config.max_gap_s,
+            after_s=stored.to_s,
+        )
+        self._encoded = 0
+        self._newest_s = stored.to_s or 0.0
+        self._first_frame_at: float | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._source = open_source(
+            url,
+            config,
+            start_s=self._newest_s,
+            wants=self._sampler.wants,
+            real_time=real_time,
+            keep_trying=keep_trying,
+        )
+
+    @property
+    def source_name(self) -> str:
+        """The source's address without its secrets."""
+        return self._source.name
+
+    @property
+    def is_live(self) -> bool:
+        return self._source.is_live
+
+    @property
+    def status(self) -> SourceStatus:
+        return self._source.status
+
+    @property
+    def progress(self) -> IngestProgress:
+        counts = self._source.status.counts
+        return IngestProgress(
+            frames_seen=counts.frames_decoded,
+            frames_encoded=self._encoded,
+            frames_duplicate=self._sampler.num_duplicates,
+            frames_lost=counts.frames_stale + counts.frames_corrupt,
+            stream_s=self._newest_s,
+        )
+
+    def run(self) -> None:
+        """Ingest until the source ends, `until_s` is reached or `stop` is called.
+
+        Raises SourceError when the source fails for good.
+        """
+        batch: list[Frame] = []
+        if self._session.memory.note.get("ended"):
+            return
+        with self._source:
+            for frame in self._source:
+                if self._until_s is not None and frame.stream_s > self._until_s:
+                    self._stop.set()
+                    break
+                self._newest_s = frame.stream_s
+                self._first_frame_at = self._first_frame_at or time.monotonic()
+                if self._sampler.keep(frame):
+                    batch.append(frame)
+                if self._source.is_live or len(batch) >= self._batch_frames:
+                    self._push(batch)
+            self._push(batch)
+        if not self._source.is_live and not self._stop.is_set():
+            self._session.memory.set_note({"ended": True})
+
+    def start(self) -> None:
+        """Run in a thread of its own; `join` ends it."""
+        self._thread = threading.Thread(target=self._run_caught, name="ingest", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def watched_s(self) -> float:
+        """Wall-clock seconds since the first frame of this run; 0 before it."""
+        return time.monotonic() - self._first_frame_at if self._first_frame_at else 0.0
+
+    def join(self) -> None:
+        """Wait for the thread; raises what made it fail."""
+        assert self._thread is not None, "join before start"
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run_caught(self) -> None:
+        try:
+            self.run()
+        except BaseException as failure:  # noqa: BLE001  `join` raises it in the caller's thread
+            self._failure = failure
+
+    def stop(self) -> None:
+        """Ask `run` to return; safe from any thread."""
+        self._stop.set()
+        self._source.close()
+
+    def _push(self, batch: list[Frame]) -> None:
+        blocks = self._session.push(batch)
+        self._encoded += blocks * self._session.model.family.frames_per_block
+        batch.clear()

@@ -1,0 +1,27 @@
+"""open_session: a configuration, a model and a stream's name in, a Session over its memory out."""
+
+from memory import open_memory
+from vstream.config import VStreamConfig
+from vstream.engine import decide
+from vstream.session import Session
+from vstream.video_llm import VideoLLM
+
+
+def open_session(config: VStreamConfig, model: VideoLLM, stream_id: str) -> Session:
+    """Open or reopen the memory of `stream_id` in the configured store.
+
+    Stored blocks fit only the weights, the sampling rate and the window that made them; others are
+    refused with memory.FingerprintMismatchError.
+    """
+    settings = decide(config.engine, model.family.recommended, model.family.frames_per_block)
+    window = settings.rekv_window_tokens or f"{settings.window_blocks}/{settings.stride_blocks}"
+    memory = open_memory(
+        config.memory,
+        stream_id=stream_id,
+        fingerprint=f"{model.fingerprint} fps={model.sample_fps:g} window={window}",
+        layers=model.decoder.num_layers,
+        kv_heads=model.decoder.kv_heads,
+        head_dim=model.decoder.head_dim,
+        device=model.decoder.device,
+    )
+    return Session(model, memory, config.engine)
