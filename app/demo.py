@@ -34,7 +34,7 @@ def play_demo(terminal: Terminal, config: VStreamConfig) -> None:
     assets = files("app") / "assets"
     document = json.loads((assets / "sample_stream.json").read_text(encoding="utf-8"))
     script = [
-        ScriptedQuestion(entry["at_s"], entry["question"], entry["answer"])
+        ScriptedQuestion(entry["asked_s"], entry["question"], entry["answer"])
         for entry in document["questions"]
     ]
     model = load_model(terminal, config)

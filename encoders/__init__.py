@@ -3,15 +3,22 @@
 from encoders.errors import EncoderError, UnsupportedModelError
 from encoders.family import Family, Recommended, Turn
 from encoders.frame import Frame
+from encoders.frame_sampler import FrameSampler, SamplerState
+from encoders.registry import make_family
+from encoders.thumbnail import thumbnail
 from encoders.visual_tokens import TextTokens, VisualTokens
 
 __all__ = [
     "EncoderError",
     "Family",
     "Frame",
+    "FrameSampler",
     "Recommended",
+    "SamplerState",
     "TextTokens",
     "Turn",
     "UnsupportedModelError",
     "VisualTokens",
+    "make_family",
+    "thumbnail",
 ]

@@ -84,7 +84,9 @@ def _ingest(
     session: Session, frames: Iterator[Frame], until_s: float, fps: float
 ) -> tuple[int, float]:
     """Push frames until the history is `until_s` long; returns how many and the seconds taken."""
-    wanted = round(until_s * fps) - session.memory.num_blocks * session.model.family.frames_per_block
+    wanted = (
+        round(until_s * fps) - session.memory.num_blocks * session.model.family.frames_per_block
+    )
     pushed, seconds = 0, 0.0
     while pushed < wanted:
         batch = list(islice(frames, min(_BATCH, wanted - pushed)))
@@ -105,7 +107,7 @@ def _result(session: Session, history_s: float, pushed: int, seconds: float) -> 
                 first_token_ms.append(times.ttft)
                 token_ms.append((times.total - times.ttft) / decoded)
     stats = session.memory.stats()
-    store_bytes = stats.host_bytes + stats.store_bytes
+    store_bytes = sum(stats.bytes_by_tier.values())
     return SpeedResult(
         history_s=history_s,
         ingest_fps=round(pushed / seconds, 1),
@@ -115,7 +117,7 @@ def _result(session: Session, history_s: float, pushed: int, seconds: float) -> 
         store_bytes=store_bytes,
         rss_bytes=psutil.Process().memory_info().rss,
         stages={
-            name: round(1000 * spent / (stats.num_blocks * session.model.family.frames_per_block), 3)
+            name: round(1000 * spent / (stats.blocks * session.model.family.frames_per_block), 3)
             for name, spent in session.clock.seconds.items()
         },
         threads=torch.get_num_threads(),

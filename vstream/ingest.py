@@ -56,10 +56,10 @@ class IngestWorker:
             session.model.sample_fps,
             config.dedup_threshold,
             config.max_gap_s,
-            after_s=stored.to_s,
+            after_s=stored.to_s if stored.blocks else None,
         )
         self._encoded = 0
-        self._newest_s = stored.to_s or 0.0
+        self._newest_s = stored.to_s
         self._first_frame_at: float | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

@@ -1,6 +1,6 @@
 """Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -110,7 +110,7 @@ class Session:
             prefill.restore(num_blocks, [self.memory.info(i) for i in ids], kept)
         return prefill
 
-    def _context_opener(self) -> partial[AnswerContext]:
+    def _context_opener(self) -> Callable[[int], AnswerContext]:
         arguments = (self.model.decoder, self.prefill.prefix, self.memory)
         if self.settings.rekv_window_tokens is not None:
             return partial(RekvContext, *arguments, n_local=self.settings.rekv_window_tokens)

@@ -74,12 +74,14 @@ def _directory(name: str | None) -> Path:
 
 
 def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype)
+        model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype)
     except (ValueError, KeyError, OSError) as error:
         raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
-    return model.to(device).eval()
+    model.to(device)  # type: ignore[arg-type]
+    model.requires_grad_(False).train(mode=False)
+    return model
 
 
 def _device(name: str) -> torch.device:

@@ -1,5 +1,6 @@
 """What a stream must equal: one plain transformers forward over everything, with a given mask."""
 
+import numpy as np
 import torch
 
 
@@ -47,19 +48,14 @@ def documented_bases(start, blocks):
 
 
 def _mask(owner, left_edges):
-    mask = torch.zeros(len(owner), len(owner), dtype=torch.bool)
-    for row, (kind, number) in enumerate(owner):
-        for column in range(row + 1):
-            other, index = owner[column]
-            if kind == "prefix":
-                seen = (other, index) == (kind, number)
-            elif kind == "block":
-                edge = left_edges[number]
-                seen = index == edge if other == "prefix" else edge <= index
-            else:
-                seen = other != "prefix" or index == 0
-            mask[row, column] = seen
-    return mask
+    kinds = np.array([kind for kind, _ in owner])
+    numbers = np.array([number for _, number in owner])
+    is_prefix, is_block = kinds == "prefix", kinds == "block"
+    edges = np.where(is_block, np.array([*left_edges, 0])[numbers * is_block], 0)
+    seen = np.where(is_prefix, numbers == edges[:, None], edges[:, None] <= numbers)
+    own_copy = is_prefix & (numbers == numbers[:, None])
+    mask = np.where(is_prefix[:, None], own_copy, seen | (~is_prefix & ~is_block))
+    return torch.from_numpy(np.tril(mask))
 
 
 def _decoder_hidden(model, embeddings, positions, mask, blocks, owner):

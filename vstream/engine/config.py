@@ -83,7 +83,7 @@ def decide(config: EngineConfig, model: Recommended, frames_per_block: int) -> E
         chunk_blocks=blocks(config.chunk_frames),
         recent_blocks=0 if rekv else blocks(chosen("recent_frames")),
         retrieve_blocks=chosen("retrieve_blocks"),
-        similarity=config.similarity or model.similarity,  # type: ignore[arg-type]
+        similarity=config.similarity or model.similarity,
         retrieval="two_pass" if rekv else config.retrieval,
         retrieve_runs_of=config.retrieve_runs_of,
         rekv_window_tokens=config.rekv_window_tokens,

@@ -32,8 +32,9 @@ class Decoder:
         Raises ModelError where the hook cannot drive this decoder exactly.
         """
         config = model.config.get_text_config()
-        self._decoder: nn.Module = model.get_decoder()
-        self._head: nn.Module = model.get_output_embeddings()
+        self._decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
+        self._head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self._embed: nn.Module = model.get_input_embeddings()
         self.num_layers: int = config.num_hidden_layers
         self.num_heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads
@@ -45,7 +46,7 @@ class Decoder:
         self.dtype = model.dtype
         name = f"{model.config.model_type} ({type(model).__name__})"
         try:
-            self.rope: Rope = rope_of(self._decoder.rotary_emb, config)  # type: ignore[arg-type]
+            self.rope: Rope = rope_of(self._decoder.rotary_emb, config)
         except (AttributeError, KeyError, ValueError) as error:
             raise ModelError(_refusal(name, f"its RoPE cannot be reproduced: {error}")) from error
         self.num_axes = int(self.rope.axis_of_frequency.max()) + 1
@@ -88,7 +89,7 @@ class Decoder:
         return logits
 
     def embed(self, token_ids: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens d_model"]:
-        embeddings: Tensor = self._decoder.get_input_embeddings()(token_ids)  # type: ignore[operator]
+        embeddings: Tensor = self._embed(token_ids)
         return embeddings
 
 
@@ -104,16 +105,19 @@ class _SelfCheck:
     @torch.inference_mode()
     def plain_logits(self, model: PreTrainedModel, name: str) -> Float[Tensor, "tokens vocabulary"]:
         """Logits by the model's own attention, before the hook is in place."""
+        everything_before = torch.ones(2 * self.tokens.shape, dtype=torch.bool).tril()
         try:
-            decoder = model.get_decoder()
+            decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
+            embed: nn.Module = model.get_input_embeddings()
+            head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
             hidden = decoder(
-                inputs_embeds=decoder.get_input_embeddings()(self.tokens)[None],
+                inputs_embeds=embed(self.tokens)[None],
                 position_ids=self.positions[:, None] if len(self.positions) > 1 else self.positions,
                 # Given whole: a mask derived from positions with gaps would mean packed sequences.
-                attention_mask=causal_mask(*2 * self.tokens.shape, self.tokens.device)[None, None],
+                attention_mask=everything_before.to(self.tokens.device)[None, None],
                 use_cache=False,
             ).last_hidden_state[0]
-            logits: Tensor = model.get_output_embeddings()(hidden)
+            logits: Tensor = head(hidden)
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(_refusal(name, f"it has no ordinary decoder: {error}")) from error
         return logits

@@ -160,5 +160,8 @@ def _joined_deepstack(chunk: Sequence[VisualTokens]) -> Tensor | None:
 def split_by_block(captured: LayerKV, chunk: Sequence[VisualTokens]) -> list[LayerKV]:
     """Cut the keys and values of a chunk into those of its blocks."""
     counts = [len(block.embeddings) for block in chunk]
-    layers = [(keys.split(counts, dim=1), values.split(counts, dim=1)) for keys, values in captured]
+    layers = [
+        (torch.split(keys, counts, dim=1), torch.split(values, counts, dim=1))
+        for keys, values in captured
+    ]
     return [[(keys[i], values[i]) for keys, values in layers] for i in range(len(chunk))]

@@ -10,6 +10,8 @@ Keys are stored unrotated and rotated here when a context is laid out, always fr
 rotating a rotated key by a difference loses precision as positions grow.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -51,11 +53,11 @@ def rope_of(rotary: nn.Module, config: PretrainedConfig) -> Rope:
     return Rope(inv_freq, _axis_of_frequency(inv_freq.numel(), parameters, config.model_type))
 
 
-def _axis_of_frequency(half: int, parameters: dict[str, object], model_type: str) -> Tensor:
+def _axis_of_frequency(half: int, parameters: dict[str, Any], model_type: str) -> Tensor:
     section = parameters.get("mrope_section")
     if section is None:
         return torch.zeros(half, dtype=torch.long)
-    _, height, width = section  # type: ignore[misc]
+    _, height, width = section
     axis = torch.zeros(half, dtype=torch.long)
     if parameters.get("mrope_interleaved") or model_type.startswith("qwen3_vl"):
         axis[1 : 3 * height : 3] = 1

@@ -161,7 +161,7 @@ class LiveStream:
 
     def _watch(self, container: InputContainer) -> SourceError:
         track = video_track(container, self.name, "STREAM_NO_VIDEO")
-        track.thread_type = "SLICE"  # decoding several frames at a time would add their delay
+        track.codec_context.thread_count = 1  # enough for a camera; more would add delay
         last_frame_at = time.monotonic()
         for packet in container.demux():
             if self._closing.is_set():

@@ -17,7 +17,7 @@ class RgbScaler:
         """The picture's pixels, turned as its rotation tag asks, in memory of their own."""
         width, height = scaled_size(picture.width, picture.height, self._max_side)
         rgb = self._reformatter.reformat(
-            picture, width, height, "rgb24", interpolation=Interpolation.AREA
+            picture, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
         )
         return upright(rgb.to_ndarray(), picture.rotation)
 

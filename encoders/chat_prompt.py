@@ -1,0 +1,125 @@
+"""ChatPrompt: a checkpoint's chat template in, the text before and after a stream's frames out.
+
+The template is rendered with slots for everything that was typed, and cut where the video stands.
+What comes before is the prefix of every stream; what comes after, with the slots filled, is a
+question. The video stands in the first user message, so a dialogue lies between it and the
+question.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel
+
+from encoders.errors import UnsupportedModelError
+from encoders.family import Turn
+from encoders.prompt_tokenizer import Piece, PromptTokenizer, PromptTokens
+from encoders.visual_tokens import TextTokens
+
+# Private-use characters, so that no template contains a slot by itself.
+_SLOT = "\ue000{}\ue001"
+_SLOTS = re.compile("\ue000(\\d+)\ue001")
+VIDEO_SLOT = "\ue002"
+"""Stands for the video where a family spells its frames out as text."""
+
+
+@dataclass(frozen=True)
+class VideoPlace:
+    """How a family's template shows the video, and what a family writes around its frames."""
+
+    item: dict[str, str]
+    marker: str
+    before: str = ""
+    after: str = ""
+
+
+class ChatPrompt:
+    """The text side of a family. Stateless but for the tokenizer and the word embeddings."""
+
+    def __init__(self, model: PreTrainedModel, directory: Path, place: VideoPlace) -> None:
+        """Raises UnsupportedModelError for a checkpoint without a chat template that fits."""
+        self._directory = directory
+        self._place = place
+        self._word_embeddings: Any = model.get_input_embeddings()
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+        self._template = _json_template(directory)
+        if self._template is None and not self._tokenizer.chat_template:
+            raise UnsupportedModelError(
+                f"{directory} has no chat template: wanted chat_template.jinja, "
+                "chat_template.json, or chat_template in tokenizer_config.json"
+            )
+        self._prompt_tokenizer = PromptTokenizer(self._tokenizer)
+        self._prefix = self._render(1)[0] + place.before
+        self.stop_ids = self._read_stop_ids()
+
+    def prefix(self) -> TextTokens:
+        """All that stands before the first block."""
+        return self._text_tokens(self._prompt_tokenizer.encode([Piece(self._prefix)]))
+
+    def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
+        """All that stands after the last block, up to where the answer begins."""
+        said = [words for turn in dialogue for words in (turn.question, turn.answer)]
+        typed = [Piece(words, is_markup=False) for words in said]
+        typed.append(Piece(question, is_markup=False, is_question=True))
+        # Split by a group: template text at even places, numbers of slots at odd ones.
+        parts = _SLOTS.split(self._place.after + self._render(len(dialogue) + 1)[1])
+        pieces = [typed[int(part)] if i % 2 else Piece(part) for i, part in enumerate(parts)]
+        return self._text_tokens(self._prompt_tokenizer.encode(pieces))
+
+    def embed(self, markup: str) -> Float[Tensor, "tokens d_model"]:
+        """Text that a family weaves between frames, special tokens counting."""
+        return self._text_tokens(self._prompt_tokenizer.encode([Piece(markup)])).embeddings
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Detokenize, without special tokens and without the space that an answer starts with."""
+        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text.lstrip()
+
+    def _render(self, num_questions: int) -> tuple[str, str]:
+        """The template around `num_questions` slots, cut where the video stands."""
+        messages = []
+        for number in range(2 * num_questions - 1):
+            content = [{"type": "text", "text": _SLOT.format(number)}]
+            messages.append({"role": ("user", "assistant")[number % 2], "content": content})
+        messages[0]["content"] = [self._place.item, *messages[0]["content"]]
+        rendered: str = self._tokenizer.apply_chat_template(
+            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
+        )
+        cut = rendered.split(self._place.marker)
+        if len(cut) != 2:
+            raise UnsupportedModelError(
+                f"the chat template of {self._directory} shows a video as {self._place.marker!r} "
+                f"{len(cut) - 1} times: wanted once"
+            )
+        return cut[0], cut[1]
+
+    def _text_tokens(self, tokens: PromptTokens) -> TextTokens:
+        device = self._word_embeddings.weight.device
+        with torch.no_grad():
+            embeddings = self._word_embeddings(torch.tensor(tokens.ids, device=device))
+        return TextTokens(embeddings, torch.tensor(tokens.is_question, device=device))
+
+    def _read_stop_ids(self) -> frozenset[int]:
+        """Ids that end an answer, from the checkpoint itself: a model's defaults may be wrong."""
+        path = self._directory / "generation_config.json"
+        written = (
+            json.loads(path.read_text("utf-8")).get("eos_token_id") if path.is_file() else None
+        )
+        ids = written if isinstance(written, list) else [written]
+        return frozenset(i for i in (*ids, self._tokenizer.eos_token_id) if i is not None)
+
+
+def _json_template(directory: Path) -> str | None:
+    """The template of an older checkpoint, which transformers' tokenizers do not read."""
+    path = directory / "chat_template.json"
+    if (directory / "chat_template.jinja").is_file() or not path.is_file():
+        return None
+    template: str = json.loads(path.read_text("utf-8"))["chat_template"]
+    return template

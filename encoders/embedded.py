@@ -1,0 +1,82 @@
+"""Embedded: a frame in, three time words and nine visual tokens out; one frame is one block.
+
+The model that ships with vstream: SmolVLM's shape with its own way to show frames. Its config.json
+says `"vstream_family": "embedded"`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from encoders.chat_prompt import ChatPrompt, VideoPlace
+from encoders.family import Recommended, Turn
+from encoders.frame import Frame
+from encoders.image_transform import ImageTransform
+from encoders.preprocessor_config import PreprocessorConfig
+from encoders.smolvlm_vision import SmolVLMVision
+from encoders.visual_tokens import TextTokens, VisualTokens
+from encoders.woven_text import weave
+
+
+class Embedded:
+    """The embedded model, or another trained by the same recipe."""
+
+    name = "embedded"
+    frames_per_block = 1
+    num_axes = 1
+    recommended = Recommended(
+        sample_fps=1.0,
+        window_frames=16,
+        window_stride=8,
+        recent_frames=32,
+        retrieve_blocks=32,
+        similarity="cosine",
+    )
+
+    def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:
+        """`sample_fps` is not used: every frame carries its own time."""
+        config = PreprocessorConfig.read(directory)
+        self._size = (config.edge("height"), config.edge("width"))
+        self._vision = SmolVLMVision(model, ImageTransform(config, model.device))
+        self._chat = ChatPrompt(
+            model, directory, VideoPlace(item={"type": "video"}, marker="<image>")
+        )
+        self.stop_ids = self._chat.stop_ids
+
+    def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
+        """One pass of the tower; see `Family.encode`."""
+        frames = [frame for (frame,) in groups]
+        blocks = []
+        for frame, visual in zip(
+            frames, self._vision(frames, [[self._size]] * len(frames)), strict=True
+        ):
+            woven = weave(self._chat.embed(time_words(frame.stream_s)), visual)
+            tokens = len(woven.embeddings)
+            blocks.append(
+                VisualTokens(
+                    embeddings=woven.embeddings,
+                    positions=torch.arange(tokens)[None],
+                    advance=torch.tensor([tokens]),
+                    is_visual=woven.is_visual,
+                    start_s=frame.stream_s,
+                    end_s=frame.stream_s,
+                )
+            )
+        return blocks
+
+    def prefix(self) -> TextTokens:
+        return self._chat.prefix()
+
+    def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
+        return self._chat.question(question, dialogue)
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        return self._chat.text(token_ids)
+
+
+def time_words(stream_s: float) -> str:
+    """Three words of the vocabulary, as `1h02m05s`. Hours wrap at 24: there are no more words."""
+    seconds = int(stream_s)
+    return f"{seconds // 3600 % 24}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"

@@ -1,0 +1,33 @@
+"""make_family: a loaded model and its directory in, the Family that drives it out."""
+
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from encoders.embedded import Embedded
+from encoders.errors import UnsupportedModelError
+from encoders.family import Family
+from encoders.llava_onevision import LlavaOneVision
+from encoders.qwen2_5_vl import Qwen25VL
+from encoders.qwen3_vl import Qwen3VL
+from encoders.smolvlm import SmolVLM
+
+_FAMILIES = {
+    family.name: family for family in (LlavaOneVision, Qwen25VL, Qwen3VL, SmolVLM, Embedded)
+}
+
+
+def make_family(model: PreTrainedModel, directory: Path, sample_fps: float) -> Family:
+    """The family of a checkpoint: its `model_type`, or `vstream_family` where config.json has it.
+
+    `sample_fps` is the rate at which frames will be encoded. Raises UnsupportedModelError.
+    """
+    name = getattr(model.config, "vstream_family", model.config.model_type)
+    if name in _FAMILIES:
+        return _FAMILIES[name](model, directory, sample_fps)
+    known = ", ".join(sorted(_FAMILIES))
+    if not hasattr(model.config, "vision_config"):
+        raise UnsupportedModelError(
+            f"{name} has no vision tower, so it cannot watch video. Known families: {known}"
+        )
+    raise UnsupportedModelError(f"no family is known for {name}. Known families: {known}")

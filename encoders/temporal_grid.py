@@ -1,0 +1,109 @@
+"""GridTransform: the frames of temporal grids in, packed patches for Qwen-VL's tower out.
+
+Source of the size rule: Qwen2-VL (https://arxiv.org/abs/2409.12191) and its `smart_resize`.
+Differs from transformers' video processors, which spread one budget of pixels over a whole video:
+a stream has no length, so every grid is sized on its own, by its first frame, and what a grid
+looks like never depends on how long the stream is.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from encoders.errors import EncoderError
+from encoders.frame import Frame
+from encoders.image_transform import ImageTransform, Size
+
+MAX_GRID_TOKENS = 256
+"""Visual tokens of one grid at most (about 448 x 448 pixels for Qwen2.5-VL). The published limits
+allow thousands, meant for images and short clips: hours of a stream would not fit any memory, nor
+some dozens of retrieved grids the model's context."""
+
+_MAX_ASPECT = 200
+
+
+@dataclass(frozen=True)
+class PixelLimits:
+    """Least and most pixels of one frame."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, eq=False)
+class PackedGrids:
+    """All patches of all grids, one after another, and each grid's (time, rows, columns)."""
+
+    patches: Float[Tensor, "patches values"]
+    shapes: Int[Tensor, "grids 3"]
+
+
+class GridTransform:
+    """Sizes, normalises and cuts up the frames of grids as the vision tower was trained to see."""
+
+    def __init__(
+        self, transform: ImageTransform, vision_config: PreTrainedConfig, limits: PixelLimits
+    ) -> None:
+        self._transform = transform
+        self._patch: int = vision_config.patch_size
+        self._merge: int = vision_config.spatial_merge_size
+        self.num_frames: int = vision_config.temporal_patch_size
+        factor = self._patch * self._merge
+        most = min(limits.most, MAX_GRID_TOKENS * factor**2)
+        self._limits = PixelLimits(min(limits.least, most), most)
+
+    def __call__(self, groups: Sequence[Sequence[Frame]]) -> PackedGrids:
+        """A group that is short of frames is filled up with its last one."""
+        patches, shapes = [], []
+        for group in groups:
+            size = smart_resize(
+                (group[0].pixels.shape[0], group[0].pixels.shape[1]),
+                self._patch * self._merge,
+                self._limits,
+            )
+            frames = [*group, *[group[-1]] * (self.num_frames - len(group))]
+            pixels = torch.stack([self._transform(frame.pixels, [size]) for frame in frames])
+            patches.append(self._cut(pixels))
+            shapes.append([1, size[0] // self._patch, size[1] // self._patch])
+        packed = torch.cat(patches)
+        return PackedGrids(packed, torch.tensor(shapes, device=packed.device))
+
+    def _cut(self, pixels: Float[Tensor, "frames 3 height width"]) -> Tensor:
+        """Patches in the tower's order: the patches that merge into one token are neighbours."""
+        frames, channels, height, width = pixels.shape
+        patch, merge = self._patch, self._merge
+        rows, columns = height // (patch * merge), width // (patch * merge)
+        parts = pixels.view(frames, channels, rows, merge, patch, columns, merge, patch)
+        # -> rows, columns, merge, merge | channels, frames, patch, patch
+        return parts.permute(2, 5, 3, 6, 1, 0, 4, 7).reshape(rows * columns * merge**2, -1)
+
+
+def smart_resize(size: Size, factor: int, limits: PixelLimits) -> Size:
+    """The size near `size` with sides divisible by `factor` and pixels within `limits`.
+
+    Raises EncoderError for frames more than 200 times as long as wide, as the original does.
+    """
+    height, width = size
+    if max(size) / min(size) > _MAX_ASPECT:
+        raise EncoderError(f"a frame of {width} x {height} pixels is too narrow to be encoded")
+    rows, columns = round(height / factor), round(width / factor)
+    if rows * columns * factor**2 > limits.most:
+        shrink = math.sqrt(height * width / limits.most)
+        rows = max(1, math.floor(height / shrink / factor))
+        columns = max(1, math.floor(width / shrink / factor))
+    elif rows * columns * factor**2 < limits.least:
+        grow = math.sqrt(limits.least / (height * width))
+        rows, columns = math.ceil(height * grow / factor), math.ceil(width * grow / factor)
+    return rows * factor, columns * factor
+
+
+def grid_positions(rows: int, columns: int) -> Int[Tensor, "3 tokens"]:
+    """Time, height and width of a grid's tokens, from 0, in reading order."""
+    height = torch.arange(rows).repeat_interleave(columns)
+    width = torch.arange(columns).repeat(rows)
+    return torch.stack([torch.zeros_like(height), height, width])

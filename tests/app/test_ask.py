@@ -1,0 +1,164 @@
+"""`vstream ask` end to end: real video files, every family from a checkpoint in its own layout."""
+
+import subprocess
+import sys
+
+import pytest
+from command_line import vstream
+from synthetic_video import write_video
+from tiny_checkpoints import save_tiny_checkpoint
+from tiny_models import TEXT_MODELS, VIDEO_FAMILIES
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", num_frames=80, fps=10)
+
+
+@pytest.mark.parametrize("family", VIDEO_FAMILIES)
+def test_every_family_answers_from_its_published_layout(family, video, tmp_path):
+    save_tiny_checkpoint(family, tmp_path)
+    run = vstream("ask", video, "what is shown?", "--model", tmp_path, "--json")
+    assert run.code == 0, run.err
+    document = run.document
+    assert isinstance(document["answer"], str)
+    assert document["newest_frame_s"] == 7.0
+    assert document["asked_at_s"] == 7.0
+    assert document["frames"] == {"seen": 80, "encoded": 8, "dropped": 0}
+    starts = {entry["start_s"] for entry in document["evidence"]}
+    assert starts == {float(s) for s in range(8)} or starts == {0.0, 2.0, 4.0, 6.0}
+    scores = [entry["score"] for entry in document["evidence"]]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < document["timings_ms"]["ttft"] <= document["timings_ms"]["total"]
+
+
+def test_the_embedded_model_is_the_default_and_at_limits_what_is_seen(video):
+    run = vstream("ask", video, "what do you see now?", "--at", "0:03", "--json")
+    assert run.code == 0, run.err
+    assert run.document["newest_frame_s"] == 3.0
+    assert run.document["asked_at_s"] == 3.0
+    assert all(entry["end_s"] <= 3.0 for entry in run.document["evidence"])
+
+
+def test_a_file_store_is_encoded_once(video, tmp_path):
+    options = ("--store", f"file://{tmp_path}", "--json")
+    first = vstream("ask", video, "what do you see now?", *options).document
+    again = vstream("ask", video, "what do you see now?", *options).document
+    assert first["frames"]["encoded"] == 8
+    assert again["frames"]["encoded"] == 0
+    assert again["answer"] == first["answer"]
+    assert again["evidence"] == first["evidence"]
+
+
+def test_a_store_that_holds_a_part_is_carried_on(video, tmp_path):
+    options = ("--store", f"file://{tmp_path}", "--json")
+    assert vstream("ask", video, "what?", "--at", "3", *options).document["frames"]["encoded"] == 4
+    rest = vstream("ask", video, "what do you see now?", *options).document
+    assert rest["frames"]["encoded"] == 4
+    assert rest["newest_frame_s"] == 7.0
+
+
+def test_without_json_the_answer_is_on_stdout_and_the_evidence_beside_it(video):
+    run = vstream("ask", video, "what do you see now?")
+    assert run.code == 0
+    assert run.out.strip()
+    assert "moment" in run.err
+    assert "first token" in run.err
+
+
+BAD_INPUT = {
+    "missing file": (["ask", "nowhere.mp4", "what?"], ["nowhere.mp4", "no such file"]),
+    "empty question": (["ask", "{video}", "  "], ["question is empty"]),
+    "too long a question": (["ask", "{video}", "why? " * 40000], ["too long"]),
+    "before the first frame": (["ask", "{video}", "what?", "--at", "-1"], ["-1", "time"]),
+    "not a time": (["ask", "{video}", "what?", "--at", "noon"], ["noon", "m:ss"]),
+    "unknown model": (["ask", "{video}", "what?", "--model", "no/such"], ["no/such", "directory"]),
+    "unknown scheme": (["ask", "gopher://x", "what?"], ["gopher"]),
+    "unknown store": (["ask", "{video}", "what?", "--store", "s3://x"], ["s3://x", "file:///"]),
+    "unknown codec": (["ask", "{video}", "what?", "--codec", "mp3"], ["memory.codec", "mp3"]),
+    "unreachable host": (
+        ["ask", "rtsp://127.0.0.1:9/x", "what?", "--connect-timeout", "2"],
+        ["rtsp://127.0.0.1:9/x"],
+    ),
+    "at a live source": (["ask", "rtsp://127.0.0.1:9/x", "what?", "--at", "3"], ["--at"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_gets_a_clear_error(arguments, said, video):
+    run = vstream(*(argument.format(video=video) for argument in arguments))
+    assert run.code != 0
+    assert "Traceback" not in run.err + run.out
+    message = " ".join(run.err.split())
+    for words in said:
+        assert words in message
+
+
+@pytest.mark.parametrize("make", ["text", "empty", "directory"])
+def test_what_is_not_a_video_is_said_to_be_none(make, tmp_path):
+    path = tmp_path / "clip.mp4"
+    if make == "directory":
+        path.mkdir()
+    else:
+        path.write_text("not a video at all\n" * 50 if make == "text" else "")
+    run = vstream("ask", path, "what?")
+    assert run.code == 1
+    assert "clip.mp4" in run.err
+    assert "Traceback" not in run.err
+
+
+@pytest.mark.parametrize("name", TEXT_MODELS)
+def test_a_text_model_is_refused_by_name(name, video, tmp_path):
+    save_tiny_checkpoint(name, tmp_path)
+    run = vstream("ask", video, "what?", "--model", tmp_path)
+    assert run.code == 1
+    assert "Traceback" not in run.err
+    assert name in run.err
+
+
+def test_blocks_of_another_model_are_refused_by_name(video, tmp_path):
+    checkpoint = tmp_path / "model"
+    save_tiny_checkpoint("smolvlm", checkpoint)
+    store = f"file://{tmp_path / 'store'}"
+    assert vstream("ask", video, "what?", "--store", store).code == 0
+    run = vstream("ask", video, "what?", "--store", store, "--model", checkpoint)
+    assert run.code == 1
+    assert "smolvlm" in run.err
+    assert "Traceback" not in run.err
+
+
+def test_a_truncated_memory_file_is_recovered_and_a_damaged_one_refused(video, tmp_path):
+    options = ("--store", f"file://{tmp_path}", "--json")
+    assert vstream("ask", video, "what do you see?", *options).code == 0
+    (blocks,) = tmp_path.rglob("*.vskv")
+    whole = blocks.read_bytes()
+    blocks.write_bytes(whole[:-100])
+    run = vstream("ask", video, "what do you see?", "--at", "6", *options)
+    assert run.code == 0, run.err
+    assert run.document["newest_frame_s"] == 6.0
+    damaged = bytearray(whole)
+    damaged[len(whole) // 3 : len(whole) // 3 + 2000] = b"\x00" * 2000
+    blocks.write_bytes(bytes(damaged))
+    run = vstream("ask", video, "what do you see?", *options)
+    assert run.code == 1
+    assert "vskv" in run.err
+    assert "Traceback" not in run.err
+
+
+def test_the_console_script_exits_with_one_line_for_an_error():
+    run = subprocess.run(
+        [sys.executable, "-c", "from app.cli import main; main()", "ask", "nowhere.mp4", "what?"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.stderr.startswith("error: nowhere.mp4")
+
+
+def test_doctor_reports_what_this_machine_has():
+    run = vstream("doctor")
+    assert run.code == 0, run.out
+    for word in ("torch", "gpu", "ffmpeg", "threads chosen", "decoder is driven exactly"):
+        assert word in run.out

@@ -1,0 +1,55 @@
+"""The claims that README and ARCHITECTURE.md make about the code's structure."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("encoders", "memory", "vstream", "app", "eval")
+MODULES = sorted(
+    path.relative_to(ROOT)
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+    if path.name != "__init__.py"
+)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base", "manager", "types"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_every_module_is_in_the_readme_and_says_what_it_is(module):
+    assert re.search(rf"^\s*{re.escape(module.name)} ", README, re.MULTILINE), "not in the tree"
+    assert module.stem not in DRAWERS
+    source = (ROOT / module).read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 400, "this is two files"
+    docstring = ast.get_docstring(ast.parse(source))
+    assert docstring, "a module begins with a sentence on what goes in and out"
+
+
+def test_the_readme_names_no_module_that_is_gone():
+    tree = README.split("## Where things are")[1].split("```")[1]
+    named = set(re.findall(r"^\s*(\w+\.py) ", tree, re.MULTILINE))
+    assert named == {module.name for module in MODULES}
+
+
+def test_architecture_names_only_files_that_exist():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+/[\w/]*\.?(?:py)?)`", text))
+    assert len(named) > 10
+    missing = {path for path in named if not (ROOT / path).exists()}
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("package", "heavy"), [("memory", ("transformers", "av")), ("encoders", ("av", "memory"))]
+)
+def test_a_lower_package_imports_nothing_heavy(package, heavy):
+    check = f"import sys, {package}; print([m for m in {heavy!r} if m in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert run.stdout.strip() == "[]"
