@@ -56,13 +56,14 @@ class Terminal:
         with Progress(*columns, console=self.err) as progress:
             task = progress.add_task(worker.source_name, total=until_s, status="connecting")
             worker.start()
-            while worker.is_running:
-                if enough():
-                    worker.stop()
+            try:
+                while worker.is_running and not enough():
+                    _show(progress, task, worker.progress)
+                    time.sleep(_POLL_S)
+            finally:  # it ended, it is enough, or the user left
+                worker.stop()
+                worker.join()
                 _show(progress, task, worker.progress)
-                time.sleep(_POLL_S)
-            _show(progress, task, worker.progress)
-        worker.join()
 
     def stream_answer(self, stream: AnswerStream) -> Answer:
         """Print the answer as it comes, then its evidence."""

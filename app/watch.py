@@ -30,7 +30,7 @@ def watch_source(
             answer_lines(terminal, session, worker)
         finally:
             worker.stop()
-        worker.join()
+            worker.join()
 
 
 def answer_lines(terminal: Terminal, session: Session, worker: IngestWorker) -> None:

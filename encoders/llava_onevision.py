@@ -4,6 +4,7 @@ Source: LLaVA-OneVision (https://arxiv.org/abs/2408.03326); 196 tokens a frame a
 size. `image_newline` ends a video: a stream has no end, so it opens the question.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class LlavaOneVision:
         self._model: Any = model
         self._size = (config.edge("height"), config.edge("width"))
         self._transform = ImageTransform(config, model.device)
+        vision = model.config.vision_config
+        self._tokens_per_frame = math.ceil(vision.image_size // vision.patch_size / 2) ** 2
         self._chat = ChatPrompt(
             model, directory, VideoPlace(item={"type": "video"}, marker="<video>")
         )
@@ -45,9 +48,9 @@ class LlavaOneVision:
             [self._transform(frame.pixels, [self._size]) for (frame,) in groups]
         ).to(self._model.dtype)
         features = self._model.get_video_features(pixels[None]).pooler_output[0]
-        # The last row is image_newline.
-        per_frame = features[:-1].reshape(len(groups), -1, features.shape[-1])
-        tokens = per_frame.shape[1]
+        # Newer releases of transformers append image_newline here, older ones later.
+        tokens = self._tokens_per_frame
+        per_frame = features[: tokens * len(groups)].reshape(len(groups), tokens, -1)
         return [
             VisualTokens(
                 embeddings=embeddings,

@@ -57,11 +57,20 @@ class Qwen3VL:
         """One pass of the tower, also over grids of different sizes; see `Family.encode`."""
         grids = self._grid(groups)
         output = self._model.get_video_features(grids.patches, grids.shapes)
+        counts = (grids.shapes.prod(dim=1) // self._merge**2).tolist()
+        # Newer releases of transformers split these by grid, older ones do not.
+        deepstack = torch.stack(
+            [f if isinstance(f, Tensor) else torch.cat(f) for f in output.deepstack_features]
+        )
         return [
-            self._block(
-                group, output.pooler_output[i], shape, [f[i] for f in output.deepstack_features]
+            self._block(group, visual, shape, features)
+            for group, visual, shape, features in zip(
+                groups,
+                output.pooler_output,
+                grids.shapes.tolist(),
+                torch.split(deepstack, counts, dim=1),
+                strict=True,
             )
-            for i, (group, shape) in enumerate(zip(groups, grids.shapes.tolist(), strict=True))
         ]
 
     def _block(
@@ -69,7 +78,7 @@ class Qwen3VL:
         group: Sequence[Frame],
         visual: Float[Tensor, "visual d_model"],
         shape: Sequence[int],
-        deepstack: Sequence[Float[Tensor, "visual d_model"]],
+        deepstack: Float[Tensor, "depth visual d_model"],
     ) -> VisualTokens:
         before = self._chat.embed(before_grid(group))
         woven = weave(before, visual, self._after_grid)
@@ -82,7 +91,7 @@ class Qwen3VL:
             is_visual=woven.is_visual,
             start_s=group[0].stream_s,
             end_s=group[-1].stream_s,
-            deepstack=torch.stack(list(deepstack)),
+            deepstack=deepstack,
         )
 
     def prefix(self) -> TextTokens:

@@ -7,7 +7,7 @@ import pytest
 from command_line import vstream
 from synthetic_video import write_video
 from tiny_checkpoints import save_tiny_checkpoint
-from tiny_models import TEXT_MODELS, VIDEO_FAMILIES
+from tiny_models import TEXT_MODELS, VIDEO_FAMILIES, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_what_is_not_a_video_is_said_to_be_none(make, tmp_path):
 
 @pytest.mark.parametrize("name", TEXT_MODELS)
 def test_a_text_model_is_refused_by_name(name, video, tmp_path):
-    save_tiny_checkpoint(name, tmp_path)
+    tiny_model(name).save_pretrained(tmp_path)
     run = vstream("ask", video, "what?", "--model", tmp_path)
     assert run.code == 1
     assert "Traceback" not in run.err

@@ -108,9 +108,16 @@ def tiny_family(name, model, sample_fps=1.0):
 
 def _preprocessor(resample, size, mean=_HALF, std=_HALF, **more):
     return {
-        **{"do_resize": True, "do_rescale": True, "do_normalize": True, "do_convert_rgb": True},
-        **{"resample": resample, "rescale_factor": 1 / 255},
-        **{"image_mean": mean, "image_std": std, "size": size, **more},
+        "do_resize": True,
+        "do_rescale": True,
+        "do_normalize": True,
+        "do_convert_rgb": True,
+        "resample": resample,
+        "rescale_factor": 1 / 255,
+        "image_mean": mean,
+        "image_std": std,
+        "size": size,
+        **more,
     }
 
 
@@ -177,6 +184,9 @@ def _embedded_files():
 
 def _tokenizer_config(tokenizer_class, eos_token, **more):
     return {
-        **{"tokenizer_class": tokenizer_class, "eos_token": eos_token},
-        **{"clean_up_tokenization_spaces": False, "model_max_length": 32768, **more},
+        "tokenizer_class": tokenizer_class,
+        "eos_token": eos_token,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 32768,
+        **more,
     }

@@ -2,10 +2,8 @@
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-WORDS = (
-    " the is what how many on and red cup table dog frame seconds user assistant system video in"
-    " of are you a helpful from where was seen provided following series"
-).split(" ")
+WORDS = ["the", "is", "what", "how", "many", "on", "red", "cup", "table", "dog", "frame", "seconds"]
+WORDS += ["user", "assistant", "system", "video", "of", "are", "you", "helpful", "from", "series"]
 
 QWEN2 = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 QWEN_VL = [

@@ -31,6 +31,7 @@ class PacedFile:
         self._start_s = start_s
         self._queue = FrameQueue(config.queue_frames)
         self._num_delivered = 0
+        self._last_frame_at: float | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._play, name=f"play {self.name}", daemon=True)
         self._thread.start()
@@ -44,7 +45,9 @@ class PacedFile:
             frames_stale=self._queue.num_dropped,
             frames_delivered=self._num_delivered,
         )
-        return replace(status, counts=counts)
+        last = self._last_frame_at
+        age_s = None if last is None else time.monotonic() - last
+        return replace(status, counts=counts, last_frame_age_s=age_s)
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises SourceError (FILE_...) where the file cannot be read on."""
@@ -77,6 +80,7 @@ class PacedFile:
                 if self._closing.wait(begun_at + frame.stream_s - time.monotonic()):
                     break
                 self._queue.put(frame)
+                self._last_frame_at = time.monotonic()
         except SourceError as error:
             self._queue.end(error)
         except Exception as error:
