@@ -19,6 +19,7 @@ from memory.kv_block import BlockInfo, KVBlock
 from memory.kv_memory import KVMemory, MemoryStats
 from memory.open_memory import open_memory
 from memory.row_layout import RowLayout
+from memory.stream_make import StreamMake
 
 __all__ = [
     "BlockCodec",
@@ -42,6 +43,7 @@ __all__ = [
     "RowLayout",
     "Similarity",
     "StoreError",
+    "StreamMake",
     "codec_named",
     "open_memory",
 ]

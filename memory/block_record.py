@@ -26,6 +26,7 @@ from torch import Tensor
 from memory.errors import BlockCorruptError, StoreError
 from memory.kv_block import BlockInfo
 from memory.row_layout import DTYPES, RowLayout
+from memory.stream_make import StreamMake
 
 FORMAT_VERSION = 1
 """To be raised whenever the bytes of a record change, a codec's row layout included."""
@@ -40,8 +41,7 @@ HEADER_BYTES = _HEADER.size + _CRC32.size
 class BlockHead:
     """All of a record but its rows: what the index and the block list are rebuilt from."""
 
-    fingerprint: str
-    codec: str
+    make: StreamMake
     layout: RowLayout
     info: BlockInfo
     representative_keys: Float32[Tensor, "layers kv_heads*head_dim"]
@@ -173,8 +173,13 @@ class StoredHead:
         )
         keys = np.frombuffer(representative, "<f4").astype(np.float32)
         head = BlockHead(
-            fingerprint=meta["fingerprint"],
-            codec=meta["codec"],
+            make=StreamMake(
+                meta["fingerprint"],
+                meta["codec"],
+                header.layers,
+                layout.kv_heads,
+                layout.head_dim,
+            ),
             layout=layout,
             info=info,
             representative_keys=torch.from_numpy(keys).view(header.layers, -1),
@@ -185,8 +190,8 @@ class StoredHead:
 def _to_meta(head: BlockHead, representative: bytes, row_crc32s: tuple[int, ...]) -> bytes:
     info, layout = head.info, head.layout
     meta = {
-        "fingerprint": head.fingerprint,
-        "codec": head.codec,
+        "fingerprint": head.make.fingerprint,
+        "codec": head.make.codec,
         "kv_heads": layout.kv_heads,
         "tokens": layout.tokens,
         "head_dim": layout.head_dim,

@@ -80,8 +80,7 @@ class KVMemory:
         self._is_open = True
         if lower is not None:
             for head in lower.recover():
-                stored = replace(make, fingerprint=head.fingerprint, codec=head.codec)
-                make.require_same(stored, f"block {self.num_blocks}")
+                make.require_same(head.make, f"block {self.num_blocks}")
                 self._remember(head)
 
     @property
@@ -227,8 +226,7 @@ class KVMemory:
         keys, values, info = block.keys.detach(), block.values.detach(), block.info
         encoded = self._codec.encode(keys, values).cpu().numpy()
         head = BlockHead(
-            fingerprint=self._make.fingerprint,
-            codec=self._make.codec,
+            make=self._make,
             layout=RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype),
             info=replace(
                 info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()

@@ -1,4 +1,4 @@
-"""The demo plays its script without a terminal, and shows right and wrong answers for what they are."""
+"""The demo plays its script without a terminal and calls right right and wrong wrong."""
 
 import json
 from importlib.resources import files
