@@ -17,14 +17,16 @@ _FAMILIES = {
 }
 
 
-def make_family(model: PreTrainedModel, directory: Path, sample_fps: float) -> Family:
+def make_family(model: PreTrainedModel, directory: Path, sample_fps: float | None) -> Family:
     """The family of a checkpoint: its `model_type`, or `vstream_family` where config.json has it.
 
-    `sample_fps` is the rate at which frames will be encoded. Raises UnsupportedModelError.
+    `sample_fps` is the rate at which frames will be encoded; None is what the family recommends.
+    Raises UnsupportedModelError.
     """
     name = getattr(model.config, "vstream_family", model.config.model_type)
     if name in _FAMILIES:
-        return _FAMILIES[name](model, directory, sample_fps)
+        family = _FAMILIES[name]
+        return family(model, directory, sample_fps or family.recommended.sample_fps)
     known = ", ".join(sorted(_FAMILIES))
     if not hasattr(model.config, "vision_config"):
         raise UnsupportedModelError(

@@ -32,7 +32,7 @@ class VideoLLM:
 
 
 def load_video_llm(
-    name: str | None, device: str = "auto", dtype: str = "auto", sample_fps: float = 1.0
+    name: str | None, device: str = "auto", dtype: str = "auto", sample_fps: float | None = None
 ) -> VideoLLM:
     """Load a hub id or a directory; None is the embedded model.
 
@@ -51,7 +51,7 @@ def load_video_llm(
         fingerprint=f"{model.config.model_type}-{checkpoint_fingerprint(directory)}",
         family=family,
         decoder=Decoder(model),
-        sample_fps=sample_fps,
+        sample_fps=sample_fps or family.recommended.sample_fps,
         turn=DeviceTurn(),
     )
 

@@ -18,7 +18,7 @@ def video(tmp_path_factory):
 @pytest.mark.parametrize("family", VIDEO_FAMILIES)
 def test_every_family_answers_from_its_published_layout(family, video, tmp_path):
     save_tiny_checkpoint(family, tmp_path)
-    run = vstream("ask", video, "what is shown?", "--model", tmp_path, "--json")
+    run = vstream("ask", video, "what is shown?", "--model", tmp_path, "--fps", "1", "--json")
     assert run.code == 0, run.err
     document = run.document
     assert isinstance(document["answer"], str)

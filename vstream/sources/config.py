@@ -63,8 +63,12 @@ class SourceConfig(BaseModel):
         le=8192,
         description="The longer side of a delivered frame in pixels at most; null keeps the size.",
     )
-    sample_fps: float = Field(
-        1.0, gt=0, le=60, description="Frames that are encoded per second of stream at most."
+    sample_fps: float | None = Field(
+        None,
+        gt=0,
+        le=60,
+        description="Frames that are encoded per second of stream at most; unset is what the "
+        "model recommends.",
     )
     dedup_threshold: float = Field(
         default=1.5,
