@@ -7,6 +7,7 @@ and what is known of each block. It chooses nothing: which blocks to read is the
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import isfinite
 from types import TracebackType
@@ -96,7 +97,7 @@ class KVMemory:
     @property
     def note(self) -> dict[str, Any]:
         """What the caller last gave to `set_note`; a copy."""
-        return dict(self._note)
+        return deepcopy(self._note)
 
     def set_note(self, note: dict[str, Any]) -> None:
         """Keep JSON-able facts about the stream beside its blocks, replacing the last ones.
@@ -225,6 +226,11 @@ class KVMemory:
     def _encoded(self, block: KVBlock) -> BlockRecord:
         keys, values, info = block.keys.detach(), block.values.detach(), block.info
         encoded = self._codec.encode(keys, values).cpu().numpy()
+        if self._lower is None and encoded.nbytes > self._host.budget_bytes:
+            raise BlockRejectedError(
+                f"memory: a block of {encoded.nbytes} bytes does not fit into host_bytes = "
+                f"{self._host.budget_bytes}; raise host_bytes or keep the blocks in files"
+            )
         head = BlockHead(
             make=self._make,
             layout=RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype),
@@ -233,13 +239,7 @@ class KVMemory:
             ),
             representative_keys=keys.float().mean(dim=2).flatten(1),
         )
-        record = BlockRecord(head, tuple(row.tobytes() for row in encoded))
-        if self._lower is None and encoded.nbytes > self._host.budget_bytes:
-            raise BlockRejectedError(
-                f"memory: a block of {encoded.nbytes} bytes does not fit into host_bytes = "
-                f"{self._host.budget_bytes}; raise host_bytes or keep the blocks in files"
-            )
-        return record
+        return BlockRecord(head, tuple(row.tobytes() for row in encoded))
 
     def _remember(self, head: BlockHead) -> None:
         block_id = self.num_blocks

@@ -47,7 +47,7 @@ class QueryHandler:
         with self._turn:
             view = view_at(self._memory, question.at_s, self._settings.recent_blocks)
             if view.visible == view.first:
-                raise QuestionError(_nothing_seen(question))
+                raise QuestionError(_nothing_seen(question, self._memory))
             prefilled = self._prefill.run(tokens, view, retrieved)
             retriever = Retriever(self._memory, view, self._settings)
             evidence = _evidence(self._memory, view, retriever, prefilled)
@@ -162,7 +162,13 @@ def _evidence(
     return tuple(sorted(found, key=lambda e: (-e.score, e.block_id)))
 
 
-def _nothing_seen(question: Question) -> str:
+def _nothing_seen(question: Question, memory: KVMemory) -> str:
+    if memory.first_block and question.at_s is not None:
+        return (
+            f"what was seen by {question.at_s:g} s is no longer kept: the memory's budget holds "
+            f"the stream from {memory.stats().from_s:g} s on. Ask about a later moment, raise "
+            "host_bytes or use a file store"
+        )
     if question.at_s is None:
         return "no frame has been seen yet: ask again when the stream has started"
     return f"no frame had been seen at {question.at_s:g} s: ask about a later moment"

@@ -15,9 +15,13 @@ from vstream.engine.config import EngineConfig, decide
 from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer, QuestionPrefill
 from vstream.engine.rekv import RekvContext, RekvPrefill
+from vstream.free_memory import return_free_memory
 from vstream.question import Question
 from vstream.stage_clock import StageClock
 from vstream.video_llm import VideoLLM
+
+_TRIM_BLOCKS = 256
+"""Freed memory goes back to the system after so many blocks."""
 
 
 class Session:
@@ -34,6 +38,7 @@ class Session:
         self.settings = decide(config, model.family.recommended, model.family.frames_per_block)
         self.clock = StageClock()
         self._pending: list[Frame] = []
+        self._since_trim = 0
         self.prefill = self._open_prefill()
         self.questions = QuestionPrefill(
             model.decoder, memory, self._context_opener(), self.settings
@@ -57,6 +62,10 @@ class Session:
                 self._encode([self._pending[i * size : (i + 1) * size] for i in range(blocks)])
             del self._pending[: blocks * size]
             added += blocks
+            self._since_trim += blocks
+            if self._since_trim >= _TRIM_BLOCKS:
+                return_free_memory()
+                self._since_trim = 0
         return added
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from command_line import vstream
-from rtsp_camera import RtspCamera
+from rtsp_camera import RtspCamera, ScriptedRtspServer
 from synthetic_video import write_video
 
 from vstream import IngestWorker, load_config, load_video_llm, open_session
@@ -71,3 +71,18 @@ def test_watch_answers_each_line_it_is_given(video):
     assert run.code == 0, run.err
     assert re.search(r"running|ended", run.err)
     assert "frames encoded" in run.err
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "advice"),
+    [("wrong_password", "password"), ("not_found", "no such stream"), ("silent", "nothing came")],
+)
+def test_a_camera_that_refuses_is_reported_without_its_password(behaviour, advice):
+    with ScriptedRtspServer(behaviour) as server:
+        url = f"rtsp://user:s3cret@127.0.0.1:{server.port}/door"
+        run = vstream("ask", url, "who is there?", "--connect-timeout", "2")
+    assert run.code == 1
+    assert advice in " ".join(run.err.split())
+    assert f"127.0.0.1:{server.port}/door" in run.err
+    assert "s3cret" not in run.err + run.out
+    assert "Traceback" not in run.err

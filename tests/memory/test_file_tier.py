@@ -66,6 +66,7 @@ def test_a_writer_killed_at_any_byte_loses_only_the_block_it_was_writing(tmp_pat
         with closing(tier):
             assert len(infos) == len(RECORDS) - 1
             assert tier.cut_bytes == length - whole_bytes
+            assert path.stat().st_size == whole_bytes
             assert tier.read_rows(0, [2]) == [RECORDS[2].rows[0]]
             tier.put(3, RECORDS[3])
         assert path.read_bytes() == intact

@@ -144,6 +144,7 @@ def test_above_a_file_the_host_tier_is_a_cache_that_keeps_its_budget(tmp_path):
     blocks = [large_block(i) for i in range(25)]
     everything = torch.cat([block.keys[0] for block in blocks], dim=1)
     with filled(blocks, f"file://{tmp_path}", codec="exact") as memory:
+        assert memory.stats().bytes_by_tier["host"] <= 1 << 20
         assert (memory.first_block, memory.stats().dropped) == (0, 0)
         for _ in range(2):
             keys, _ = memory.read(0, range(25), torch.float32, CPU)

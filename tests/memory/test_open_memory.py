@@ -142,9 +142,15 @@ def test_a_second_writer_is_refused_until_the_first_has_closed(store):
     memory_of(store).close()
 
 
-def test_a_refused_stream_is_not_left_locked(store):
+def test_a_refused_stream_is_not_left_locked(store, folder):
     with pytest.raises(FingerprintMismatchError):
         memory_of(store, fingerprint="model-b")
+    blocks = folder / "blocks.vskv"
+    intact = blocks.read_bytes()
+    blocks.write_bytes(b"?" + intact[1:])
+    with pytest.raises(BlockCorruptError, match="no block record begins here"):
+        memory_of(store)
+    blocks.write_bytes(intact)
     memory_of(store).close()
 
 
@@ -153,6 +159,7 @@ def test_the_note_is_kept_beside_the_blocks(store):
         assert memory.note == {"fps": 2.0}
         memory.set_note({"ended": True, "source": {"url": "a"}})
         memory.note["source"]["url"] = "changing a copy changes nothing"
+        assert memory.note["source"] == {"url": "a"}
     with memory_of(store) as memory:
         assert memory.note == {"ended": True, "source": {"url": "a"}}
 

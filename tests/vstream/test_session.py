@@ -180,6 +180,21 @@ def test_a_dialogue_goes_with_the_question_and_not_into_the_memory(model):
     assert answer_of(session, "and where?") == alone
 
 
+def test_a_memory_over_its_budget_forgets_the_oldest_and_still_answers(llama):
+    options = {**QUICK, "retrieve_blocks": 1000, "max_answer_tokens": 4}
+    session = open_session(llama, host_bytes=1 << 20, codec="exact", **options)
+    session.push(stream_frames(300))
+    stats = session.memory.stats()
+    assert stats.dropped > 0
+    assert stats.bytes_by_tier["host"] <= 1 << 20
+    answer = session.ask("what is on the table?").answer
+    assert {e.block_id for e in answer.evidence} == set(range(stats.dropped, 300))
+    assert answer.newest_frame_s == 299.0
+    assert all(-1.001 <= e.score <= 1.001 for e in answer.evidence)
+    with pytest.raises(QuestionError, match="no longer kept"):
+        session.ask(Question("what is on the table?", at_s=0.0))
+
+
 def test_questions_that_cannot_be_answered_say_why(llama):
     session = open_session(llama, **QUICK)
     with pytest.raises(QuestionError, match="no frame has been seen"):

@@ -69,7 +69,7 @@ class Retriever:
     def mean_cosine(self, queries: Sequence[Tensor]) -> Float[Tensor, " blocks"]:
         """Cosine to every visible block averaged over all layers; index 0 is block `first`."""
         scores = [
-            self._memory.scores(layer, query, self._view.visible, "cosine")
+            self._memory.scores(layer, query, self._view.visible, "cosine")[self._view.first :]
             for layer, query in enumerate(queries)
         ]
         return torch.stack(scores).mean(dim=0)
