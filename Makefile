@@ -1,5 +1,7 @@
 # One virtual environment for everything; `make help` lists the targets.
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first that runs, is new enough and has venv; the constraints are tested on 3.11.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
@@ -36,7 +38,7 @@ clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vstream needs Python 3.11 or newer; set PYTHON=...")'
+	@test -n "$(PYTHON)" || { echo "vstream needs Python 3.11 or newer with venv: install it, or set PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(INPUTS) | $(VENV)/bin/python
