@@ -36,9 +36,15 @@ def ask_source(
     model = load_model(terminal, config)
     with open_session(config, model, stream_id_of(source)) as session:
         worker = IngestWorker(session, source, config.source, until_s=at_s)
-        terminal.follow(worker, at_s, lambda: worker.is_live and worker.watched_s >= watch_s)
+
+        def seen_enough() -> bool:
+            watched_s = worker.watched_s
+            has_block = session.memory.num_blocks > 0
+            return worker.is_live and has_block and watched_s is not None and watched_s >= watch_s
+
+        terminal.follow(worker, at_s, seen_enough)
         stream = session.ask(Question(question, at_s))
         if as_json:
-            terminal.out.print(answer_document(stream.answer, worker.progress), markup=False)
+            terminal.document(answer_document(stream.answer, worker.progress))
         else:
             terminal.stream_answer(stream)

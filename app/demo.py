@@ -18,6 +18,7 @@ from vstream.ingest import IngestWorker
 from vstream.open_session import open_session
 from vstream.question import Question
 from vstream.session import Session
+from vstream.stream_id import stream_id_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def play_demo(terminal: Terminal, config: VStreamConfig) -> None:
     model = load_model(terminal, config)
     with (
         as_file(assets / "sample_stream.mp4") as video,
-        open_session(config, model, "sample-stream") as session,
+        open_session(config, model, stream_id_of(str(video))) as session,
     ):
         for entry in sorted(script, key=lambda entry: entry.at_s):
             _play_to(terminal, session, config, video, entry.at_s)

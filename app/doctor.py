@@ -1,6 +1,9 @@
 """`vstream doctor`: what this machine has, and whether the configured model runs on it."""
 
 import platform
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import unquote, urlsplit
 
 import av
 import psutil
@@ -11,27 +14,26 @@ from app.model import load_model
 from app.terminal import Terminal
 from memory import KVMemoryError, open_memory
 from vstream.config import VStreamConfig
-from vstream.cpu_threads import choose_cpu_threads
 from vstream.errors import ModelError
 
 
 def examine(terminal: Terminal, config: VStreamConfig) -> bool:
     """Print one line a finding; False if something that is needed does not work."""
-    threads = config.threads or choose_cpu_threads()
+    model_check = _check_model(terminal, config)  # first: it chooses the number of threads
     memory = psutil.virtual_memory()
     findings = {
         "python": platform.python_version(),
         "torch": f"{torch.__version__}, transformers {transformers.__version__}",
         "gpu": _gpu(),
         "cpu": f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}, "
-        f"{threads} threads chosen",
+        f"{torch.get_num_threads()} threads chosen",
         "memory": f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free",
         "ffmpeg": f"PyAV {av.__version__}, libavformat "
         + ".".join(str(part) for part in av.library_versions["libavformat"]),
     }
     for name, finding in findings.items():
         terminal.out.print(f"{name:<8} {finding}", markup=False)
-    checks = [_check_store(config), _check_model(terminal, config)]
+    checks = [_check_store(config), model_check]
     for ok, finding in checks:
         terminal.out.print(f"{'ok      ' if ok else 'FAILED  '} {finding}", markup=False)
     return all(ok for ok, _ in checks)
@@ -46,11 +48,20 @@ def _gpu() -> str:
 
 
 def _check_store(config: VStreamConfig) -> tuple[bool, str]:
+    """Open a stream in an empty folder inside the store's folder, and leave nothing behind."""
+    store = config.memory.store
     try:
-        open_memory(config.memory, "doctor", "doctor", 1, 1, 2, torch.device("cpu")).close()
-    except KVMemoryError as error:
-        return False, f"store {config.memory.store}: {error}"
-    return True, f"store {config.memory.store} can be written"
+        if not store.startswith("file:///"):
+            open_memory(config.memory, "doctor", "doctor", 1, 1, 2, torch.device("cpu")).close()
+            return True, f"store {store}"
+        folder = Path(unquote(urlsplit(store).path))
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".doctor-") as probe:
+            inside = config.memory.model_copy(update={"store": Path(probe).as_uri()})
+            open_memory(inside, "doctor", "doctor", 1, 1, 2, torch.device("cpu")).close()
+    except (KVMemoryError, OSError) as error:
+        return False, f"store {store}: {error}"
+    return True, f"store {store} can be written"
 
 
 def _check_model(terminal: Terminal, config: VStreamConfig) -> tuple[bool, str]:

@@ -22,8 +22,13 @@ class Terminal:
     """One place for everything that a person sees."""
 
     def __init__(self) -> None:
-        self.out = Console(highlight=False, soft_wrap=True)
-        self.err = Console(stderr=True, highlight=False)
+        self.out = Console(highlight=False, soft_wrap=True, emoji=False)
+        self.err = Console(stderr=True, highlight=False, emoji=False)
+
+    def document(self, text: str) -> None:
+        """One line of JSON on stdout, as it is."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
     def say(self, text: str) -> None:
         self.err.print(text, markup=False, style="dim")
@@ -126,4 +131,4 @@ def answer_document(answer: Answer, progress: IngestProgress) -> str:
             "dropped": progress.frames_duplicate + progress.frames_lost,
         },
     }
-    return json.dumps(document)
+    return json.dumps(document, allow_nan=False)

@@ -1,6 +1,7 @@
 """`vstream watch`: questions typed while a stream plays."""
 
 import sys
+import time
 
 from app.model import load_model
 from app.stream_time import clock
@@ -11,6 +12,8 @@ from vstream.ingest import IngestWorker
 from vstream.open_session import open_session
 from vstream.session import Session
 from vstream.stream_id import stream_id_of
+
+_POLL_S = 0.05
 
 
 def watch_source(
@@ -25,12 +28,25 @@ def watch_source(
     with open_session(config, model, stream_id_of(source)) as session:
         worker = IngestWorker(session, source, config.source, real_time=real_time, keep_trying=True)
         worker.start()
-        terminal.say(f"watching {worker.source_name}; type a question, an empty line for state")
         try:
+            await_first_block(terminal, session, worker)
+            terminal.say(
+                f"watching {worker.source_name}; type a question, an empty line for the state"
+            )
             answer_lines(terminal, session, worker)
         finally:
             worker.stop()
             worker.join()
+
+
+def await_first_block(terminal: Terminal, session: Session, worker: IngestWorker) -> None:
+    """Wait until there is something to ask about; say whatever goes wrong meanwhile."""
+    said = None
+    while worker.is_running and session.memory.num_blocks == 0:
+        if worker.status.last_error is not said:
+            said = worker.status.last_error
+            terminal.say(describe(worker))
+        time.sleep(_POLL_S)
 
 
 def answer_lines(terminal: Terminal, session: Session, worker: IngestWorker) -> None:
@@ -38,7 +54,7 @@ def answer_lines(terminal: Terminal, session: Session, worker: IngestWorker) -> 
     while True:
         terminal.prompt(clock(worker.progress.stream_s))
         line = sys.stdin.readline()
-        if not line:
+        if not line or worker.has_failed:
             return
         if not line.strip():
             terminal.say(describe(worker))

@@ -49,6 +49,8 @@ class ChatPrompt:
         self._place = place
         self._word_embeddings: Any = model.get_input_embeddings()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+        if not self._tokenizer.get_vocab().keys() - self._tokenizer.get_added_vocab().keys():
+            raise UnsupportedModelError(f"{directory} has no tokenizer: wanted tokenizer.json")
         self._template = _json_template(directory)
         if self._template is None and not self._tokenizer.chat_template:
             raise UnsupportedModelError(

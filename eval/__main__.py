@@ -1,6 +1,7 @@
 """`python -m eval BENCHMARK`: run one benchmark; with --json its last line is one document."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -43,7 +44,7 @@ def speed(
     console = Console()
     console.print(table)
     if as_json:
-        console.print(json.dumps(document(results)), markup=False, highlight=False, soft_wrap=True)
+        sys.stdout.write(f"{json.dumps(document(results), allow_nan=False)}\n")
 
 
 if __name__ == "__main__":

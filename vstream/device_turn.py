@@ -20,7 +20,12 @@ class DeviceTurn:
         ticket = object()
         with self._changed:
             self._waiting.append(ticket)
-            self._changed.wait_for(lambda: self._waiting[0] is ticket)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is ticket)
+            except BaseException:  # Ctrl-C while waiting: nobody may wait for this ticket
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+                raise
 
     def __exit__(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from encoders import Frame, FrameSampler
 from vstream.session import Session
+from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig
 from vstream.sources.frame_source import open_source
 from vstream.sources.status import SourceStatus
@@ -51,12 +52,16 @@ class IngestWorker:
         self._session = session
         self._until_s = until_s
         self._batch_frames = session.settings.chunk_blocks * session.model.family.frames_per_block
+        session.discard_pending()
         stored = session.memory.stats()
+        self._encoded_to_s = stored.to_s if stored.blocks else None
+        reads_again = parse_address(url).kind is SourceKind.FILE and not real_time
         self._sampler = FrameSampler(
             session.model.sample_fps,
             config.dedup_threshold,
             config.max_gap_s,
-            after_s=stored.to_s if stored.blocks else None,
+            # A file is read again from the last encoded frame, which the next is compared with.
+            after_s=None if reads_again else self._encoded_to_s,
         )
         self._encoded = 0
         self._newest_s = stored.to_s
@@ -103,7 +108,8 @@ class IngestWorker:
         Raises SourceError when the source fails for good.
         """
         batch: list[Frame] = []
-        if self._session.memory.note.get("ended"):
+        memory = self._session.memory
+        if memory.note.get("ended_at_block") == memory.num_blocks:
             return
         with self._source:
             for frame in self._source:
@@ -112,13 +118,13 @@ class IngestWorker:
                     break
                 self._newest_s = frame.stream_s
                 self._first_frame_at = self._first_frame_at or time.monotonic()
-                if self._sampler.keep(frame):
+                if self._sampler.keep(frame) and self._is_new(frame):
                     batch.append(frame)
                 if self._source.is_live or len(batch) >= self._batch_frames:
                     self._push(batch)
             self._push(batch)
         if not self._source.is_live and not self._stop.is_set():
-            self._session.memory.set_note({"ended": True})
+            memory.set_note({"ended_at_block": memory.num_blocks})
 
     def start(self) -> None:
         """Run in a thread of its own; `join` ends it."""
@@ -130,9 +136,14 @@ class IngestWorker:
         return self._thread is not None and self._thread.is_alive()
 
     @property
-    def watched_s(self) -> float:
-        """Wall-clock seconds since the first frame of this run; 0 before it."""
-        return time.monotonic() - self._first_frame_at if self._first_frame_at else 0.0
+    def watched_s(self) -> float | None:
+        """Wall-clock seconds since the first frame of this run; None before it."""
+        return None if self._first_frame_at is None else time.monotonic() - self._first_frame_at
+
+    @property
+    def has_failed(self) -> bool:
+        """`join` will raise what it was."""
+        return self._failure is not None
 
     def join(self) -> None:
         """Wait for the thread; raises what made it fail."""
@@ -151,6 +162,9 @@ class IngestWorker:
         """Ask `run` to return; safe from any thread."""
         self._stop.set()
         self._source.close()
+
+    def _is_new(self, frame: Frame) -> bool:
+        return self._encoded_to_s is None or frame.stream_s > self._encoded_to_s
 
     def _push(self, batch: list[Frame]) -> None:
         blocks = self._session.push(batch)

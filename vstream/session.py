@@ -38,7 +38,7 @@ class Session:
         self.settings = decide(config, model.family.recommended, model.family.frames_per_block)
         self.clock = StageClock()
         self._pending: list[Frame] = []
-        self._since_trim = 0
+        self._trimmed_at = memory.num_blocks
         self.prefill = self._open_prefill()
         self.questions = QuestionPrefill(
             model.decoder, memory, self._context_opener(), self.settings
@@ -50,7 +50,9 @@ class Session:
     def push(self, frames: Sequence[Frame]) -> int:
         """Encode `frames`, the next of the stream, into blocks; returns how many blocks were added.
 
-        Frames that do not fill a block wait for the next call and are not visible to questions.
+        Frames that do not fill a block wait for the next call and are not visible to questions. If
+        it fails, the frames from the failing chunk on are lost and the session goes on after the
+        blocks that its memory holds.
         """
         self._pending.extend(frames)
         size = self.model.family.frames_per_block
@@ -58,15 +60,16 @@ class Session:
         while len(self._pending) >= size:
             whole = len(self._pending) // size
             blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
+            frames, self._pending = self._pending[: blocks * size], self._pending[blocks * size :]
             with self.model.turn:
-                self._encode([self._pending[i * size : (i + 1) * size] for i in range(blocks)])
-            del self._pending[: blocks * size]
+                self._encode([frames[i * size : (i + 1) * size] for i in range(blocks)])
             added += blocks
-            self._since_trim += blocks
-            if self._since_trim >= _TRIM_BLOCKS:
-                return_free_memory()
-                self._since_trim = 0
+        self._trim()
         return added
+
+    def discard_pending(self) -> None:
+        """Forget frames that did not fill a block: whoever reads the stream will bring them."""
+        self._pending = []
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Start answering; see `QueryHandler.ask`."""
@@ -91,33 +94,57 @@ class Session:
 
     @torch.inference_mode()
     def _encode(self, groups: Sequence[Sequence[Frame]]) -> None:
-        with self.clock.stage("vision"):
-            chunk = self.model.family.encode(groups)
-        with self.clock.stage("prefill"):
-            layers, _ = self.prefill.encode(chunk)
-        with self.clock.stage("thumbnail"):
-            pictures = [thumbnail(group[-1]) for group in groups]
-        with self.clock.stage("store"):
-            for group, tokens, kv, picture in zip(groups, chunk, layers, pictures, strict=True):
-                self.memory.append(_block(group[-1], tokens, kv, picture))
+        try:
+            with self.clock.stage("vision"):
+                chunk = self.model.family.encode(groups)
+            with self.clock.stage("prefill"):
+                layers, _ = self.prefill.encode(chunk)
+            with self.clock.stage("thumbnail"):
+                pictures = [thumbnail(group[-1]) for group in groups]
+            with self.clock.stage("store"):
+                for group, tokens, kv, picture in zip(groups, chunk, layers, pictures, strict=True):
+                    self.memory.append(_block(group[-1], tokens, kv, picture))
+        except BaseException:
+            self.discard_pending()
+            self.prefill = self._open_prefill()  # what it holds and the memory must agree
+            raise
+
+    def _trim(self) -> None:
+        if self.memory.num_blocks - self._trimmed_at >= _TRIM_BLOCKS:
+            return_free_memory()
+            self._trimmed_at = self.memory.num_blocks
 
     def _open_prefill(self) -> Prefill | RekvPrefill:
         decoder, settings = self.model.decoder, self.settings
         prefix = self.model.family.prefix()
-        if settings.rekv_window_tokens is not None:
-            return RekvPrefill(decoder, prefix, settings.rekv_window_tokens)
-        window = LocalWindow(settings.window_blocks, settings.stride_blocks)
-        prefill = Prefill(decoder, prefix, window)
         num_blocks = self.memory.num_blocks
+        if settings.rekv_window_tokens is not None:
+            rekv = RekvPrefill(decoder, prefix, settings.rekv_window_tokens)
+            if num_blocks:
+                counts = [self._num_tokens(i) for i in range(self.memory.first_block, num_blocks)]
+                needed = -(-settings.rekv_window_tokens // min(counts))
+                first = max(self.memory.first_block, num_blocks - needed)
+                rekv.restore(sum(counts), self._read(first, num_blocks))
+            return rekv
+        prefill = Prefill(
+            decoder, prefix, LocalWindow(settings.window_blocks, settings.stride_blocks)
+        )
         if num_blocks:
             first = max(prefill.first_needed(num_blocks), self.memory.first_block)
-            ids = list(range(first, num_blocks))
-            kept = [
-                self.memory.read(layer, ids, decoder.dtype, decoder.device)
-                for layer in range(decoder.num_layers)
-            ]
-            prefill.restore(num_blocks, [self.memory.info(i) for i in ids], kept)
+            infos = [self.memory.info(i) for i in range(first, num_blocks)]
+            prefill.restore(num_blocks, infos, self._read(first, num_blocks))
         return prefill
+
+    def _num_tokens(self, block_id: int) -> int:
+        return self.memory.info(block_id).num_tokens
+
+    def _read(self, first: int, end: int) -> LayerKV:
+        """Keys and values of blocks [first, end) in all layers, as the codec keeps them."""
+        decoder, ids = self.model.decoder, list(range(first, end))
+        return [
+            self.memory.read(layer, ids, decoder.dtype, decoder.device)
+            for layer in range(decoder.num_layers)
+        ]
 
     def _context_opener(self) -> Callable[[int], AnswerContext]:
         arguments = (self.model.decoder, self.prefill.prefix, self.memory)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -44,11 +45,11 @@ def load_video_llm(
     try:
         model = _load(directory, chosen, _dtype(dtype, chosen))
         family = make_family(model, directory, sample_fps)
-    except UnsupportedModelError as error:
+    except (UnsupportedModelError, OSError, ValueError) as error:
         raise ModelError(f"cannot use the model {name or 'embedded'}: {error}") from error
     return VideoLLM(
         name=name or "embedded",
-        fingerprint=f"{model.config.model_type}-{checkpoint_fingerprint(directory)}",
+        fingerprint=f"{family.name}-{checkpoint_fingerprint(directory)}",
         family=family,
         decoder=Decoder(model),
         sample_fps=sample_fps or family.recommended.sample_fps,
@@ -76,8 +77,10 @@ def _directory(name: str | None) -> Path:
 def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype)
-    except (ValueError, KeyError, OSError) as error:
+        model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
+            directory, dtype=dtype, use_safetensors=True
+        )
+    except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
     model.to(device)  # type: ignore[arg-type]
     model.requires_grad_(False).train(mode=False)

@@ -67,10 +67,11 @@ def test_a_camera_that_dies_comes_back_with_the_memory_intact(video, model):
 
 
 def test_watch_answers_each_line_it_is_given(video):
-    run = vstream("watch", video, "--fast", stdin="what do you see now?\n\n")
+    run = vstream("watch", video, "--fast", stdin="what do you see now?\n\nwhat is it?\n")
     assert run.code == 0, run.err
-    assert re.search(r"running|ended", run.err)
-    assert "frames encoded" in run.err
+    assert len(run.out.strip().splitlines()) == 2, "two answers"
+    assert run.err.count("first token") == 2
+    assert re.search(r"(running|ended), newest frame", run.err), "the state, for the empty line"
 
 
 @pytest.mark.parametrize(

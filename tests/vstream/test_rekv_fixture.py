@@ -120,6 +120,14 @@ def test_rekv_mode_reproduces_the_official_run(case, decoder, frames, expected):
     theirs = expected[f"{name}.question_logits"].flatten(0, -2)
     assert difference(question.logits, theirs) <= TOLERANCE
 
+    if case["prompt"][: len(case["question"])] == case["question"]:
+        own = torch.arange(len(case["prompt"])) < len(case["question"])
+        whole = TextTokens(text(decoder, case["prompt"]).embeddings, own)
+        by_itself = QuestionPrefill(decoder, memory, open_context, settings).run(whole, view)
+        assert by_itself.retrieved == case["retrieved"], "the mode as a session runs it"
+        theirs = expected[f"{name}.prompt_logits"].flatten(0, -2)
+        assert difference(by_itself.logits, theirs) <= TOLERANCE
+
     prompt = questions.run(text(decoder, case["prompt"]), view, question.retrieved)
     theirs = expected[f"{name}.prompt_logits"].flatten(0, -2)
     assert difference(prompt.logits, theirs) <= TOLERANCE

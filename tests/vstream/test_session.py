@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from encoders import Turn
-from vstream.errors import QuestionError
+from memory import StoreError
+from vstream.errors import QuestionError, SettingsError
 from vstream.question import Question
 
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
@@ -155,8 +156,8 @@ def test_int8_stays_close_to_exact(model):
         exact = results["exact"]
         return float((exact.exp() * (exact - results[codec])).sum(dim=-1).mean())
 
-    assert divergence("int8") < 1e-4, "about what was measured: 1.4e-5, with outliers 1e-4"
-    assert divergence("int8") < divergence("int4")
+    assert divergence("int8") < 2e-6, "a tenth of what was measured on larger models"
+    assert divergence("int8") < divergence("int4") / 5
 
 
 def test_a_half_filled_grid_is_not_visible():
@@ -178,6 +179,80 @@ def test_a_dialogue_goes_with_the_question_and_not_into_the_memory(model):
     assert follow_up != alone
     assert session.memory.num_blocks == 6
     assert answer_of(session, "and where?") == alone
+
+
+@pytest.mark.parametrize("retrieval", ["per_layer", "global", "two_pass"])
+def test_after_dropping_blocks_only_kept_ones_are_retrieved(llama, retrieval):
+    options = {**QUICK, "retrieval": retrieval, "max_answer_tokens": 2}
+    session = open_session(llama, host_bytes=1 << 20, codec="exact", **options)
+    session.push(stream_frames(300))
+    kept = range(session.memory.first_block, 300)
+    assert kept[0] > 0
+    evidence = session.ask("what is on the table?").answer.evidence
+    recent = session.settings.recent_blocks
+    assert {e.block_id for e in evidence} <= set(kept)
+    assert len(evidence) >= QUICK["retrieve_blocks"] + recent
+    assert all(-1.001 <= e.score <= 1.001 for e in evidence)
+
+
+def test_a_push_that_fails_leaves_a_session_that_goes_on(llama, monkeypatch):
+    session = open_session(llama, codec="exact", **QUICK)
+    session.push(stream_frames(4))
+    append, calls = session.memory.append, []
+
+    def fail_once(block):
+        calls.append(block)
+        if len(calls) == 3:
+            raise StoreError("disk full")
+        return append(block)
+
+    monkeypatch.setattr(session.memory, "append", fail_once)
+    with pytest.raises(StoreError, match="disk full"):
+        session.push(stream_frames(6, start=4))
+    held = session.memory.num_blocks
+    assert held in (4, 5, 6)
+    session.push(stream_frames(5, start=held))
+    whole = open_session(llama, codec="exact", **QUICK)
+    whole.push(stream_frames(held + 5))
+    difference = all_logits(session, "what?") - all_logits(whole, "what?")
+    assert float(difference.abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("family", ["llama", "llava_onevision"])
+@pytest.mark.parametrize("window_tokens", [40, 4000])
+def test_rekv_mode_resumes_where_it_stopped(family, window_tokens, tmp_path):
+    model = tiny_video_llm(family)[0]
+    options = {"rekv_window_tokens": window_tokens, "retrieve_blocks": 4, "codec": "exact"}
+    whole = open_session(model, **options)
+    whole.push(stream_frames(BLOCKS))
+    with open_session(model, store=f"file://{tmp_path}", **options) as first:
+        first.push(stream_frames(8))
+    with open_session(model, store=f"file://{tmp_path}", **options) as second:
+        second.push(stream_frames(BLOCKS - 8, start=8))
+        difference = all_logits(second, "what?") - all_logits(whole, "what?")
+        assert float(difference.abs().max()) <= 1e-5
+        evidence = second.ask("what is on the table?").answer.evidence
+        assert len({e.block_id for e in evidence}) >= 4
+
+
+def test_rekv_mode_refuses_a_model_with_three_axes():
+    model = tiny_video_llm("qwen2_5_vl")[0]
+    with pytest.raises(SettingsError, match="rekv_window_tokens"):
+        open_session(model, rekv_window_tokens=100)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"recent_frames": 0, "retrieve_blocks": 0},
+        {"retrieve_runs_of": 8, "retrieve_blocks": 4},
+        {"retrieve_runs_of": 2, "retrieval": "global"},
+        {"rekv_window_tokens": 50, "retrieve_blocks": 0},
+    ],
+)
+def test_settings_under_which_nothing_could_be_seen_are_refused(llama, settings):
+    with pytest.raises(SettingsError):
+        open_session(llama, **settings)
 
 
 def test_a_memory_over_its_budget_forgets_the_oldest_and_still_answers(llama):

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from encoders import Recommended
+from vstream.errors import SettingsError
 
 
 class EngineConfig(BaseModel):
@@ -65,7 +66,10 @@ class EngineSettings(BaseModel):
 
 
 def decide(config: EngineConfig, model: Recommended, frames_per_block: int) -> EngineSettings:
-    """Fill what is open in `config` from the model's recommendation and count in blocks."""
+    """Fill what is open in `config` from the model's recommendation and count in blocks.
+
+    Raises SettingsError for settings under which an answer would see nothing.
+    """
 
     def chosen(name: str) -> int:
         value = getattr(config, name)
@@ -77,6 +81,7 @@ def decide(config: EngineConfig, model: Recommended, frames_per_block: int) -> E
     rekv = config.rekv_window_tokens is not None
     window = blocks(chosen("window_frames"))
     stride = min(blocks(chosen("window_stride")), window) if window else 1
+    _refuse_empty_contexts(config, rekv, chosen("recent_frames"), chosen("retrieve_blocks"))
     return EngineSettings(
         window_blocks=window,
         stride_blocks=stride,
@@ -89,3 +94,15 @@ def decide(config: EngineConfig, model: Recommended, frames_per_block: int) -> E
         rekv_window_tokens=config.rekv_window_tokens,
         max_answer_tokens=config.max_answer_tokens,
     )
+
+
+def _refuse_empty_contexts(config: EngineConfig, rekv: bool, recent: int, retrieve: int) -> None:
+    if retrieve == 0 and (recent == 0 or rekv):
+        raise SettingsError("recent_frames and retrieve_blocks: a question must see something")
+    if retrieve and config.retrieve_runs_of > retrieve:
+        raise SettingsError(
+            f"retrieve_runs_of: runs of {config.retrieve_runs_of} do not fit into "
+            f"retrieve_blocks = {retrieve}"
+        )
+    if config.retrieval == "global" and config.retrieve_runs_of > 1:
+        raise SettingsError("retrieve_runs_of: runs are for retrieval by layer, not for global")

@@ -17,7 +17,7 @@ from vstream.errors import ModelError
 
 SELF_CHECK_TOKENS = 40
 SELF_CHECK_TOLERANCE = 1e-4
-"""Relative to the largest logit. Supported decoders stay below 1e-5, others are above 1e-2."""
+"""Relative to the largest logit. Decoders with peaked attention differ by 1e-5 or by 1e-1."""
 
 
 class Decoder:
@@ -118,7 +118,7 @@ class _SelfCheck:
                 use_cache=False,
             ).last_hidden_state[0]
             logits: Tensor = head(hidden)
-        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        except (ArithmeticError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(_refusal(name, f"it has no ordinary decoder: {error}")) from error
         return logits
 
@@ -130,7 +130,7 @@ class _SelfCheck:
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(_refusal(name, str(error))) from error
         difference = float((logits - wanted).abs().max() / wanted.abs().max())
-        # In half precision both sides round; float32 is where exactness can be told.
+        # In half precision both sides round, and only a gross difference can be told.
         tolerance = SELF_CHECK_TOLERANCE if decoder.dtype == torch.float32 else 0.1
         if not difference <= tolerance:
             raise ModelError(_refusal(name, f"logits differ by {difference:.1e} of the largest"))

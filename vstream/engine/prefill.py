@@ -74,7 +74,7 @@ class Prefill:
 
     def first_needed(self, num_blocks: int) -> int:
         """The first block that the block after `num_blocks` blocks will see."""
-        return min(num_blocks, self._window.left_edge(num_blocks))
+        return self._window.left_edge(num_blocks)
 
     def longest_chunk(self) -> int:
         """Blocks that `encode` accepts at once from here."""

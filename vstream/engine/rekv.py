@@ -27,6 +27,7 @@ from vstream.engine.decoder import Decoder
 from vstream.engine.layout import text_positions
 from vstream.engine.prefill import LayerKV, split_by_block
 from vstream.engine.rope import Rope
+from vstream.errors import SettingsError
 
 
 class RekvPrefill:
@@ -34,13 +35,23 @@ class RekvPrefill:
 
     def __init__(self, decoder: Decoder, prefix: TextTokens, n_local: int) -> None:
         if decoder.num_axes != 1:
-            raise ValueError("ReKV's rules are defined for one rotary axis")
+            raise SettingsError("rekv_window_tokens: ReKV's rules are for one rotary axis only")
         self._decoder = decoder
         self._n_local = n_local
         self.num_tokens = 0
         self._local: LayerKV = []
         self.prefix: LayerKV = []
         self.prefix = self._run(prefix.embeddings, len(prefix.embeddings))[0]
+
+    def restore(self, num_tokens: int, kept: LayerKV) -> None:
+        """Go on after `num_tokens` tokens of blocks, of which `kept` are the last.
+
+        `kept` must reach back `n_local` tokens, or to the first block.
+        """
+        self.num_tokens = self.prefix[0][0].shape[1] + num_tokens
+        missing = num_tokens - kept[0][0].shape[1]
+        past = kept if missing else _joined(self.prefix, kept)
+        self._local = [(k[:, -self._n_local :], v[:, -self._n_local :]) for k, v in past]
 
     def longest_chunk(self) -> int:
         """Any chunk gives the same keys and values."""
@@ -49,7 +60,9 @@ class RekvPrefill:
     def encode(
         self, chunk: Sequence[VisualTokens]
     ) -> tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]:
-        """As `Prefill.encode`; the blocks of a stream all have the same number of tokens."""
+        """As `Prefill.encode`. Raises ValueError for blocks of different lengths."""
+        if len({len(block.embeddings) for block in chunk}) > 1:
+            raise ValueError("ReKV's rules are for blocks of one length")
         embeddings = torch.cat([block.embeddings for block in chunk])
         captured, hidden = self._run(embeddings, len(chunk[0].embeddings))
         return split_by_block(captured, chunk), hidden
@@ -143,6 +156,13 @@ class RekvContext(AnswerContext):
             (sink_keys, sink_values, distance[:, : sink_keys.shape[1]] >= self._n_local),
             scale,
         )
+
+
+def _joined(first: LayerKV, second: LayerKV) -> LayerKV:
+    return [
+        (torch.cat([k1, k2], dim=1), torch.cat([v1, v2], dim=1))
+        for (k1, v1), (k2, v2) in zip(first, second, strict=True)
+    ]
 
 
 def window_and_sinks(
