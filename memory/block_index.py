@@ -13,6 +13,7 @@ blocks.) The paper speaks of cosine similarity, the authors' code computes the i
 are here, under their own names.
 """
 
+from collections.abc import Sequence
 from math import inf
 from typing import Literal
 
@@ -36,17 +37,20 @@ class BlockIndex:
         self.first_block = 0
         """Blocks below it were dropped."""
         self._buffer = torch.empty(layers, 0, features, device=device)
+        self._norms = torch.empty(layers, 0, device=device)
         self._buffer_first = 0
 
     @property
     def num_bytes(self) -> int:
-        return self._buffer.nbytes
+        return self._buffer.nbytes + self._norms.nbytes
 
     def append(self, representative_keys: Float[Tensor, "layers kv_heads*head_dim"]) -> None:
         """Add a block's keys, averaged over its tokens, as they were before the codec."""
         if self.num_blocks - self._buffer_first == self._buffer.shape[1]:
             self._make_room()
-        self._buffer[:, self.num_blocks - self._buffer_first] = representative_keys
+        place = self.num_blocks - self._buffer_first
+        self._buffer[:, place] = representative_keys
+        self._norms[:, place] = self._buffer[:, place].norm(dim=1)
         self.num_blocks += 1
 
     def drop_before(self, block_id: int) -> None:
@@ -68,13 +72,27 @@ class BlockIndex:
         scores = self._buffer.new_full((num_blocks,), -inf)
         first = self.first_block
         if first < num_blocks:
-            keys = self._buffer[layer, first - self._buffer_first : num_blocks - self._buffer_first]
-            query = query.to(keys)
-            products = torch.mv(keys, query)
-            if similarity == "cosine":
-                products = products / (keys.norm(dim=1) * query.norm()).clamp_min(_MIN_NORM)
-            scores[first:] = products
+            rows = slice(first - self._buffer_first, num_blocks - self._buffer_first)
+            scores[first:] = self._scores_of(layer, rows, query, similarity)
         return scores
+
+    def cosines(
+        self, layer: int, query: Float[Tensor, " kv_heads*head_dim"], block_ids: Sequence[int]
+    ) -> Float32[Tensor, " blocks"]:
+        """The cosine of some blocks alone, in the order given; none of them may be dropped."""
+        assert all(self.first_block <= block_id < self.num_blocks for block_id in block_ids)
+        rows = torch.tensor(block_ids, device=self._buffer.device) - self._buffer_first
+        return self._scores_of(layer, rows, query, "cosine")
+
+    def _scores_of(
+        self, layer: int, rows: slice | Tensor, query: Tensor, similarity: Similarity
+    ) -> Tensor:
+        keys = self._buffer[layer, rows]
+        query = query.to(keys)
+        products = torch.mv(keys, query)
+        if similarity == "cosine":
+            products /= (self._norms[layer, rows] * query.norm()).clamp_min(_MIN_NORM)
+        return products
 
     def search(
         self,
@@ -114,9 +132,12 @@ class BlockIndex:
         live = self._buffer[:, self.first_block - self._buffer_first :]
         layers, num_live, features = live.shape
         with torch.inference_mode(False):  # or the next append could not write into it outside
-            buffer = live.new_empty(layers, max(_MIN_CAPACITY, 2 * num_live), features)
+            capacity = max(_MIN_CAPACITY, 2 * num_live)
+            buffer = live.new_empty(layers, capacity, features)
+            norms = live.new_empty(layers, capacity)
         buffer[:, :num_live] = live
-        self._buffer = buffer
+        norms[:, :num_live] = self._norms[:, self.first_block - self._buffer_first :]
+        self._buffer, self._norms = buffer, norms
         self._buffer_first = self.first_block
 
 

@@ -151,6 +151,13 @@ class KVMemory:
         """Similarity of each block below `num_blocks`, -inf for dropped ones; see BlockIndex."""
         return self._index.scores(layer, query, num_blocks, similarity)
 
+    def cosines(
+        self, layer: int, query: Float[Tensor, " kv_heads*head_dim"], block_ids: Sequence[int]
+    ) -> Float32[Tensor, " blocks"]:
+        """Cosine of the query with these blocks' representative keys. See BlockIndex."""
+        self._require_known(block_ids)
+        return self._index.cosines(layer, query, block_ids)
+
     def search(
         self,
         layer: int,

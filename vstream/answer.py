@@ -144,9 +144,9 @@ def _evidence(
     """Every visual block of the context, best score first."""
     used = Counter(block for ids in prefilled.retrieved for block in ids)
     used.update(dict.fromkeys(view.recent_ids, len(prefilled.retrieved)))
-    scores = retriever.mean_cosine(prefilled.queries)
+    cosines = retriever.mean_cosines(prefilled.queries, list(used)).tolist()
     found = []
-    for block_id, num_layers in used.items():
+    for (block_id, num_layers), score in zip(used.items(), cosines, strict=True):
         info = memory.info(block_id)
         found.append(
             Evidence(
@@ -154,7 +154,7 @@ def _evidence(
                 start_s=info.start_s,
                 end_s=info.end_s,
                 captured_at=info.captured_at,
-                score=float(scores[block_id - view.first]),
+                score=score,
                 num_layers=num_layers,
                 thumbnail=info.thumbnail,
             )

@@ -128,3 +128,11 @@ def test_blocks_appended_in_inference_mode_and_outside_go_together():
             index.append(torch.full((1, FEATURES), float(block_id)))
     scores = index.scores(0, torch.ones(FEATURES), 130, "inner_product")
     assert torch.equal(scores, torch.arange(130) * float(FEATURES))
+
+
+def test_the_cosines_of_some_blocks_are_those_among_all():
+    index, _ = index_of(200)
+    index.drop_before(30)
+    chosen = [199, 30, 77, 78, 31]
+    some = index.cosines(1, query_of(), chosen)
+    assert torch.allclose(some, index.scores(1, query_of(), 200, "cosine")[chosen])

@@ -66,17 +66,20 @@ class Retriever:
             chunk_blocks=settings.retrieve_runs_of,
         )
 
-    def mean_cosine(self, queries: Sequence[Tensor]) -> Float[Tensor, " blocks"]:
-        """Cosine to every visible block averaged over all layers; index 0 is block `first`."""
-        scores = [
-            self._memory.scores(layer, query, self._view.visible, "cosine")[self._view.first :]
-            for layer, query in enumerate(queries)
+    def mean_cosines(
+        self, queries: Sequence[Tensor], block_ids: Sequence[int]
+    ) -> Float[Tensor, " blocks"]:
+        """Cosine of the question and each of these blocks, averaged over all layers."""
+        cosines = [
+            self._memory.cosines(layer, query, block_ids) for layer, query in enumerate(queries)
         ]
-        return torch.stack(scores).mean(dim=0)
+        return torch.stack(cosines).mean(dim=0)
 
     def best_for_all_layers(self, queries: Sequence[Tensor]) -> list[int]:
         """One set of blocks outside the recent window for every layer, in stream order."""
-        view = self._view
-        candidates = self.mean_cosine(queries)[: view.visible - view.recent - view.first]
-        best = candidates.topk(min(self._settings.retrieve_blocks, len(candidates))).indices
-        return sorted(int(i) + view.first for i in best)
+        candidates = range(self._view.first, self._view.visible - self._view.recent)
+        if not candidates:
+            return []
+        cosines = self.mean_cosines(queries, candidates)
+        best = cosines.topk(min(self._settings.retrieve_blocks, len(candidates))).indices
+        return sorted(candidates[i] for i in best.tolist())
