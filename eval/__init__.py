@@ -1,0 +1,1 @@
+"""Benchmarks through the same engine as the product, the made-up world, and training."""

@@ -24,7 +24,8 @@ class Evidence:
     """One visual block of the answer's context.
 
     `score` is the cosine between the mean query of the question's own words and the block's
-    representative key, averaged over all layers: in [-1, 1], higher means looked at more.
+    representative key, averaged over all layers: in [-1, 1]. It is what retrieval goes by, not the
+    attention that was paid.
     `num_layers` counts the layers whose context held the block; in the recent window, all.
     """
 
