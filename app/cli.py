@@ -1,94 +1,27 @@
-"""The console script `vstream`: options in, the right exit code and no traceback out."""
+"""The console script `vstream`: a command line in, the right exit code and no traceback out."""
 
 import logging
+import os
 import sys
-from typing import Annotated
-
-import structlog
-import typer
-
-from app.ask import ask_source
-from app.demo import play_demo
-from app.doctor import examine
-from app.settings_options import with_settings
-from app.stream_time import parse_stream_time
-from app.terminal import Terminal
-from app.watch import watch_source
-from encoders import EncoderError
-from memory import KVMemoryError
-from vstream.config import VStreamConfig
-from vstream.errors import VStreamError
-
-cli = typer.Typer(
-    help="Watch live video and answer questions about it, citing the moments used.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-Source = Annotated[
-    str, typer.Argument(help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0.")
-]
-
-
-@cli.command()
-@with_settings
-def ask(
-    config: VStreamConfig,
-    source: Source,
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
-    at: Annotated[
-        str | None, typer.Option(help="Ask about this moment of a file, as 1:23; else its end.")
-    ] = None,
-    watch: Annotated[
-        float, typer.Option(min=0, help="Seconds to watch a live source before answering.")
-    ] = 10.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
-    ] = False,
-) -> None:
-    """Answer one question about a file, a camera or a stream."""
-    at_s = None if at is None else parse_stream_time(at)
-    ask_source(Terminal(), config, source, question, at_s=at_s, watch_s=watch, as_json=as_json)
-
-
-@cli.command()
-@with_settings
-def watch(
-    config: VStreamConfig,
-    source: Source,
-    fast: Annotated[
-        bool, typer.Option(help="Read a file as fast as possible, not at its own speed.")
-    ] = False,
-) -> None:
-    """Type questions while the stream plays."""
-    watch_source(Terminal(), config, source, real_time=not fast)
-
-
-@cli.command()
-@with_settings
-def demo(config: VStreamConfig) -> None:
-    """Play the bundled sample stream and answer questions about it."""
-    play_demo(Terminal(), config)
-
-
-@cli.command()
-@with_settings
-def doctor(config: VStreamConfig) -> None:
-    """Check this machine: GPU, FFmpeg, model, memory, threads."""
-    raise typer.Exit(0 if examine(Terminal(), config) else 1)
-
-
-def _set_up_logging() -> None:
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def main() -> None:
     """Run the command line; every expected error is one line on stderr and exit code 1."""
-    _set_up_logging()
+    # Read once, when torch is imported, and so before it is: threads that wait in a loop for
+    # their next share of work take the cores from everything else on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import structlog
+
+    from app.commands import cli
+    from app.terminal import Terminal
+    from encoders import EncoderError
+    from memory import KVMemoryError
+    from vstream import VStreamError
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     try:
         cli()
     except (VStreamError, EncoderError, KVMemoryError) as error:

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from eval.__main__ import cli
+from eval.commands import cli
 
 KEYS = {
     "ingest_fps",
