@@ -10,6 +10,15 @@ def main() -> None:
     # Read once, when torch is imported, and so before it is: threads that wait in a loop for
     # their next share of work take the cores from everything else on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  a closed one reads as empty
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    try:
+        _run()
+    except KeyboardInterrupt:  # also while torch is being imported
+        sys.exit(130)
+
+
+def _run() -> None:
     import structlog
 
     from app.commands import cli
@@ -19,7 +28,7 @@ def main() -> None:
     from vstream import VStreamError
 
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     try:
@@ -27,5 +36,6 @@ def main() -> None:
     except (VStreamError, EncoderError, KVMemoryError) as error:
         Terminal().fail(str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except OSError as error:
+        Terminal().fail(f"writing the output: {error}")
+        sys.exit(1)

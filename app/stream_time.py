@@ -4,12 +4,16 @@ import re
 
 from vstream.errors import SettingsError
 
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_CLOCK = re.compile(r"(?:([0-9]+):)?([0-9]+):([0-5]?[0-9](?:\.[0-9]+)?)")
 
 
 def parse_stream_time(text: str) -> float:
     """Seconds since the stream's start. Raises SettingsError for anything else."""
-    match = _CLOCK.fullmatch(text.strip())
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    match = _CLOCK.fullmatch(text)
     if match is None:
         raise SettingsError(f"{text!r} is no time: write seconds, m:ss or h:mm:ss, as 1:23")
     hours, minutes, seconds = match.groups(default="0")

@@ -31,10 +31,10 @@ class Terminal:
         sys.stdout.flush()
 
     def say(self, text: str) -> None:
-        self.err.print(text, markup=False, style="dim")
+        self.err.print(text, markup=False, style="dim", soft_wrap=True)
 
     def fail(self, text: str) -> None:
-        self.err.print(f"error: {text}", markup=False, style="red")
+        self.err.print(f"error: {text}", markup=False, style="red", soft_wrap=True)
 
     def prompt(self, label: str) -> None:
         self.err.print(f"{label} > ", end="", markup=False, style="bold")

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from math import inf
 
 from app.model import load_model
 from app.stream_time import clock
@@ -29,7 +30,8 @@ def watch_source(
         worker = IngestWorker(session, source, config.source, real_time=real_time, keep_trying=True)
         worker.start()
         try:
-            await_first_block(terminal, session, worker)
+            patience_s = inf if sys.stdin.isatty() else config.source.connect_timeout_s
+            await_first_block(terminal, session, worker, patience_s)
             terminal.say(
                 f"watching {worker.source_name}; type a question, an empty line for the state"
             )
@@ -39,10 +41,13 @@ def watch_source(
             worker.join()
 
 
-def await_first_block(terminal: Terminal, session: Session, worker: IngestWorker) -> None:
+def await_first_block(
+    terminal: Terminal, session: Session, worker: IngestWorker, patience_s: float
+) -> None:
     """Wait until there is something to ask about; say whatever goes wrong meanwhile."""
     said = None
-    while worker.is_running and session.memory.num_blocks == 0:
+    give_up_at = time.monotonic() + patience_s
+    while worker.is_running and session.memory.num_blocks == 0 and time.monotonic() < give_up_at:
         if worker.status.last_error is not said:
             said = worker.status.last_error
             terminal.say(describe(worker))

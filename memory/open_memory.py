@@ -56,7 +56,10 @@ def _store_directory(store: str) -> Path | None:
     """The directory of file:///DIR, None for memory://. Raises StoreError for all else."""
     if store == "memory://":
         return None
-    url = urlsplit(store)
+    try:
+        url = urlsplit(store)
+    except ValueError as error:
+        raise StoreError(f"store {store!r}: {error}; use memory:// or file:///DIR") from error
     if url.scheme != "file":
         raise StoreError(f"store {store!r}: unknown kind of store; use memory:// or file:///DIR")
     if url.netloc or not url.path.startswith("/") or url.query or url.fragment:

@@ -1,12 +1,19 @@
 """VStreamConfig: every setting of vstream in one frozen tree; environment VSTREAM_*, `__` nests."""
 
-from pydantic import Field, ValidationError
+import difflib
+import os
+
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memory import MemoryConfig
 from vstream.engine.config import EngineConfig
 from vstream.errors import SettingsError
 from vstream.sources.config import SourceConfig
+
+_PREFIX = "VSTREAM_"
+_OTHERS = {"rekv_fixture"}
+"""Variables with the prefix that are not settings: where a test finds its data."""
 
 
 class VStreamConfig(BaseSettings):
@@ -16,7 +23,11 @@ class VStreamConfig(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="VSTREAM_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
     )
 
     model: str | None = Field(
@@ -37,6 +48,7 @@ def load_config(**values: object) -> VStreamConfig:
 
     Raises SettingsError naming each bad setting, what was given and what is allowed.
     """
+    _refuse_unknown_variables()
     try:
         return VStreamConfig(**values)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -46,3 +58,26 @@ def load_config(**values: object) -> VStreamConfig:
             for problem in error.errors()
         ]
         raise SettingsError("bad setting " + "; ".join(problems)) from error
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would otherwise be ignored: the user would lose what it was to set."""
+    known = set(VStreamConfig.model_fields)
+    for variable in os.environ:
+        name = variable.removeprefix(_PREFIX).split("__")[0].lower()
+        if variable.startswith(_PREFIX) and name not in known | _OTHERS:
+            names = _all_variables()
+            near = [full for full in names if full.endswith(f"__{name.upper()}")]
+            near += difflib.get_close_matches(variable, names, n=1, cutoff=0.3)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{variable} is no setting of vstream{hint}")
+
+
+def _all_variables() -> list[str]:
+    names = []
+    for field, info in VStreamConfig.model_fields.items():
+        if isinstance(info.default, BaseModel):
+            names += [f"{field}__{part}" for part in type(info.default).model_fields]
+        else:
+            names.append(field)
+    return [f"{_PREFIX}{name}".upper() for name in names]

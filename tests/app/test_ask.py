@@ -105,6 +105,12 @@ BAD_INPUT = {
         ["ask", "rtsp://127.0.0.1:9/x", "what?", "--connect-timeout", "2"],
         ["rtsp://127.0.0.1:9/x"],
     ),
+    "broken address": (["ask", "http://[::1/x", "what?"], ["http://[::1/x", "address"]),
+    "no source": (["ask", "", "what?"], ["no source"]),
+    "seconds past 59": (["ask", "{video}", "what?", "--at", "1:99"], ["1:99", "m:ss"]),
+    "device without numbers": (["ask", "{video}", "what?", "--device", "meta"], ["meta"]),
+    "unknown device": (["ask", "{video}", "what?", "--device", "tpu9"], ["tpu9"]),
+    "unknown dtype": (["ask", "{video}", "what?", "--dtype", "int3"], ["int3", "float32"]),
     "at a live source": (["ask", "rtsp://127.0.0.1:9/x", "what?", "--at", "3"], ["--at"]),
 }
 
@@ -221,3 +227,17 @@ def test_doctor_leaves_no_trace_in_the_store(tmp_path):
     assert run.code == 0, run.out
     assert "can be written" in run.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_dtype_does_not_go_on_in_the_same_store(video, tmp_path):
+    options = ("--store", f"file://{tmp_path}")
+    assert vstream("ask", video, "what?", "--at", "3", *options).code == 0
+    run = vstream("ask", video, "what?", "--dtype", "bfloat16", *options)
+    assert run.code == 1
+    assert "bfloat16" in run.err
+
+
+def test_an_error_is_one_line_also_when_it_is_not_read_on_a_terminal(tmp_path):
+    run = vstream("ask", tmp_path / ("long" * 40 + ".mp4"), "what?")
+    assert run.code == 1
+    assert len(run.err.strip().splitlines()) == 1

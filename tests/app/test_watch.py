@@ -87,3 +87,10 @@ def test_a_camera_that_refuses_is_reported_without_its_password(behaviour, advic
     assert f"127.0.0.1:{server.port}/door" in run.err
     assert "s3cret" not in run.err + run.out
     assert "Traceback" not in run.err
+
+
+def test_watching_a_camera_that_never_answers_ends_with_stdin(monkeypatch):
+    monkeypatch.setenv("VSTREAM_SOURCE__CONNECT_TIMEOUT_S", "1")
+    run = vstream("watch", "rtsp://127.0.0.1:9/x", stdin="anyone there?\n")
+    assert run.code == 0
+    assert "no frame has been seen" in run.err

@@ -48,7 +48,16 @@ def redacted(url: str) -> str:
 
 def parse_address(url: str) -> SourceAddress:
     """The address that `url` names. Raises SourceError (SOURCE_UNSUPPORTED) for other schemes."""
-    name = redacted(url)
+    # As a file name may hold bytes that are no text, and a name is to be shown.
+    name = redacted(url).encode("utf-8", "backslashreplace").decode()
+    if not url.strip():
+        raise SourceError(
+            "no source was given: name a file, a stream or a camera", "SOURCE_UNSUPPORTED"
+        )
+    try:
+        urlsplit(url)
+    except ValueError as error:
+        raise SourceError(f"{name}: reading the address: {error}", "SOURCE_UNSUPPORTED") from None
     scheme = url.split(":", 1)[0].lower() if re.match(r"\w[\w+.-]+:", url) else ""
     if url.startswith("/dev/video"):
         return SourceAddress(SourceKind.WEBCAM, name, url)
