@@ -7,9 +7,10 @@ import sys
 
 def main() -> None:
     """Run the command line; every expected error is one line on stderr and exit code 1."""
-    # Read once, when torch is imported, and so before it is: threads that wait in a loop for
-    # their next share of work take the cores from everything else on a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read once, when torch is imported, and so set before: OpenMP threads wait for their next
+    # share of work in a loop. For ever, they take the cores from all else on a busy machine;
+    # not at all, they wake too late on an idle one.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  a closed one reads as empty
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     try:

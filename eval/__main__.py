@@ -5,7 +5,7 @@ import os
 
 def main() -> None:
     """Run the command line."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see app.cli
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # see app.cli
     from eval.commands import cli
 
     cli()
