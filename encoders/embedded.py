@@ -7,7 +7,6 @@ says `"vstream_family": "embedded"`.
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from encoders.chat_prompt import ChatPrompt, VideoPlace
@@ -16,7 +15,7 @@ from encoders.frame import Frame
 from encoders.image_transform import ImageTransform
 from encoders.preprocessor_config import PreprocessorConfig
 from encoders.smolvlm_vision import SmolVLMVision
-from encoders.visual_tokens import TextTokens, VisualTokens
+from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
 from encoders.woven_text import weave
 
 
@@ -25,7 +24,6 @@ class Embedded:
 
     name = "embedded"
     frames_per_block = 1
-    num_axes = 1
     recommended = Recommended(
         sample_fps=1.0,
         window_frames=16,
@@ -53,17 +51,7 @@ class Embedded:
             frames, self._vision(frames, [[self._size]] * len(frames)), strict=True
         ):
             woven = weave(self._chat.embed(time_words(frame.stream_s)), visual)
-            tokens = len(woven.embeddings)
-            blocks.append(
-                VisualTokens(
-                    embeddings=woven.embeddings,
-                    positions=torch.arange(tokens)[None],
-                    advance=torch.tensor([tokens]),
-                    is_visual=woven.is_visual,
-                    start_s=frame.stream_s,
-                    end_s=frame.stream_s,
-                )
-            )
+            blocks.append(one_frame_block(frame, woven.embeddings, woven.is_visual))
         return blocks
 
     def prefix(self) -> TextTokens:

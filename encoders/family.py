@@ -38,8 +38,6 @@ class Family(Protocol):
     name: str
     frames_per_block: int
     """1, or the frames of one temporal grid."""
-    num_axes: int
-    """Rotary axes: 1, or 3 for M-RoPE."""
     recommended: Recommended
     stop_ids: frozenset[int]
     """Token ids that end an answer."""

@@ -17,7 +17,7 @@ from encoders.family import Recommended, Turn
 from encoders.frame import Frame
 from encoders.image_transform import ImageTransform
 from encoders.preprocessor_config import PreprocessorConfig
-from encoders.visual_tokens import TextTokens, VisualTokens
+from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
 
 
 class LlavaOneVision:
@@ -25,7 +25,6 @@ class LlavaOneVision:
 
     name = "llava_onevision"
     frames_per_block = 1
-    num_axes = 1
     recommended = Recommended()
 
     def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:
@@ -51,15 +50,9 @@ class LlavaOneVision:
         # Newer releases of transformers append image_newline here, older ones later.
         tokens = self._tokens_per_frame
         per_frame = features[: tokens * len(groups)].reshape(len(groups), tokens, -1)
+        all_visual = torch.ones(tokens, dtype=torch.bool, device=per_frame.device)
         return [
-            VisualTokens(
-                embeddings=embeddings,
-                positions=torch.arange(tokens)[None],
-                advance=torch.tensor([tokens]),
-                is_visual=torch.ones(tokens, dtype=torch.bool, device=embeddings.device),
-                start_s=frame.stream_s,
-                end_s=frame.stream_s,
-            )
+            one_frame_block(frame, embeddings, all_visual)
             for (frame,), embeddings in zip(groups, per_frame, strict=True)
         ]
 

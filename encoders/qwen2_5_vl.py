@@ -26,7 +26,6 @@ class Qwen25VL:
     """Qwen2.5-VL checkpoints."""
 
     name = "qwen2_5_vl"
-    num_axes = 3
     recommended = Recommended(sample_fps=2.0)
 
     def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:

@@ -28,7 +28,6 @@ class Qwen3VL:
     """Qwen3-VL checkpoints."""
 
     name = "qwen3_vl"
-    num_axes = 3
     recommended = Recommended(sample_fps=2.0)
 
     def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:

@@ -8,7 +8,6 @@ length of the video, which a stream does not know.
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from encoders.chat_prompt import VIDEO_SLOT, ChatPrompt, VideoPlace
@@ -17,7 +16,7 @@ from encoders.frame import Frame
 from encoders.image_transform import ImageTransform, Size, longest_edge_size
 from encoders.preprocessor_config import PreprocessorConfig
 from encoders.smolvlm_vision import SmolVLMVision
-from encoders.visual_tokens import TextTokens, VisualTokens
+from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
 from encoders.woven_text import weave
 
 STREAM_INTRO = "You are provided the following series of frames from a video.\n"
@@ -30,7 +29,6 @@ class SmolVLM:
 
     name = "smolvlm"
     frames_per_block = 1
-    num_axes = 1
     recommended = Recommended()
 
     def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:
@@ -59,17 +57,7 @@ class SmolVLM:
         blocks = []
         for frame, visual in zip(frames, self._vision(frames, sizes), strict=True):
             woven = weave(self._chat.embed(before_frame(frame)), visual, self._after_frame)
-            tokens = len(woven.embeddings)
-            blocks.append(
-                VisualTokens(
-                    embeddings=woven.embeddings,
-                    positions=torch.arange(tokens)[None],
-                    advance=torch.tensor([tokens]),
-                    is_visual=woven.is_visual,
-                    start_s=frame.stream_s,
-                    end_s=frame.stream_s,
-                )
-            )
+            blocks.append(one_frame_block(frame, woven.embeddings, woven.is_visual))
         return blocks
 
     def prefix(self) -> TextTokens:

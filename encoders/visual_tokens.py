@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from encoders.frame import Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,21 @@ class VisualTokens:
     start_s: float
     end_s: float
     deepstack: Float[Tensor, "depth visual d_model"] | None = None
+
+
+def one_frame_block(
+    frame: Frame, embeddings: Float[Tensor, "tokens d_model"], is_visual: Bool[Tensor, " tokens"]
+) -> VisualTokens:
+    """The block of one frame in a family with one rotary axis: its tokens follow one another."""
+    tokens = len(embeddings)
+    return VisualTokens(
+        embeddings=embeddings,
+        positions=torch.arange(tokens)[None],
+        advance=torch.tensor([tokens]),
+        is_visual=is_visual,
+        start_s=frame.stream_s,
+        end_s=frame.stream_s,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ class TokenFamily:
 
     name = "tokens"
     frames_per_block = 1
-    num_axes = 1
     recommended = Recommended(window_frames=8, window_stride=4, recent_frames=3, retrieve_blocks=4)
     stop_ids = frozenset({2})
 
