@@ -10,17 +10,19 @@ from vstream.video_llm import VideoLLM
 def open_session(config: VStreamConfig, model: VideoLLM, stream_id: str) -> Session:
     """Open or reopen the memory of `stream_id` in the configured store.
 
-    Stored blocks fit only the weights, sampling rate, window, picture size and dtype that made
-    them; others are refused with memory.FingerprintMismatchError.
+    Stored blocks fit only the weights, sampling rate, window, picture size, dtype and dropping of
+    tokens that made them; others are refused with memory.FingerprintMismatchError.
     """
     settings = decide(config.engine, model.family.recommended, model.family.frames_per_block)
     window = settings.rekv_window_tokens or f"{settings.window_blocks}/{settings.stride_blocks}"
+    dropping = "" if settings.drop_similarity is None else f" drop={settings.drop_similarity:g}"
     memory = open_memory(
         config.memory,
         stream_id=stream_id,
         fingerprint=(
             f"{model.fingerprint} fps={model.sample_fps:g} window={window} "
             f"max_side={config.source.max_side} {str(model.decoder.dtype).removeprefix('torch.')}"
+            f"{dropping}"
         ),
         layers=model.decoder.num_layers,
         kv_heads=model.decoder.kv_heads,

@@ -11,10 +11,11 @@ from encoders import Frame, VisualTokens, thumbnail
 from memory import BlockInfo, KVBlock, KVMemory
 from vstream.answer import AnswerStream, QueryHandler
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.config import EngineConfig, decide
+from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer, QuestionPrefill
 from vstream.engine.rekv import RekvContext, RekvPrefill
+from vstream.engine.token_drop import TokenDropper
 from vstream.free_memory import return_free_memory
 from vstream.question import Question
 from vstream.stage_clock import StageClock
@@ -37,6 +38,7 @@ class Session:
         self.memory = memory
         self.settings = decide(config, model.family.recommended, model.family.frames_per_block)
         self.clock = StageClock()
+        self.token_dropper = _token_dropper(self.settings)
         self._pending: list[Frame] = []
         self._trimmed_at = memory.num_blocks
         self.prefill = self._open_prefill()
@@ -97,6 +99,9 @@ class Session:
         try:
             with self.clock.stage("vision"):
                 chunk = self.model.family.encode(groups)
+            if self.token_dropper is not None:
+                with self.clock.stage("drop"):
+                    chunk = self.token_dropper.drop(chunk)
             with self.clock.stage("prefill"):
                 layers, _ = self.prefill.encode(chunk)
             with self.clock.stage("thumbnail"):
@@ -107,6 +112,8 @@ class Session:
         except BaseException:
             self.discard_pending()
             self.prefill = self._open_prefill()  # what it holds and the memory must agree
+            if self.token_dropper is not None:
+                self.token_dropper.forget()  # so must what it compares with
             raise
 
     def _trim(self) -> None:
@@ -151,6 +158,12 @@ class Session:
         if self.settings.rekv_window_tokens is not None:
             return partial(RekvContext, *arguments, n_local=self.settings.rekv_window_tokens)
         return partial(AnswerContext, *arguments)
+
+
+def _token_dropper(settings: EngineSettings) -> TokenDropper | None:
+    if settings.drop_similarity is None:
+        return None
+    return TokenDropper(settings.drop_similarity, whole_every=settings.recent_blocks)
 
 
 def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> KVBlock:

@@ -7,6 +7,7 @@ from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
 from vstream.engine.rekv import RekvContext, RekvPrefill
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
+from vstream.engine.token_drop import TokenDropper
 
 __all__ = [
     "AnswerContext",
@@ -23,6 +24,7 @@ __all__ = [
     "RekvContext",
     "RekvPrefill",
     "Retriever",
+    "TokenDropper",
     "decide",
     "view_at",
 ]

@@ -39,6 +39,13 @@ class EngineConfig(BaseModel):
     retrieve_runs_of: int = Field(
         1, ge=1, description="Blocks are retrieved in runs of this many neighbours."
     )
+    drop_similarity: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Drop a visual token more like (cosine) the one last kept at its place, before "
+        "the decoder; one block in every recent window stays whole. Unset or 1: keep all.",
+    )
     rekv_window_tokens: int | None = Field(
         None,
         ge=1,
@@ -61,6 +68,7 @@ class EngineSettings(BaseModel):
     similarity: Literal["inner_product", "cosine"]
     retrieval: Literal["per_layer", "global", "two_pass"]
     retrieve_runs_of: int
+    drop_similarity: float | None
     rekv_window_tokens: int | None
     max_answer_tokens: int
 
@@ -68,7 +76,7 @@ class EngineSettings(BaseModel):
 def decide(config: EngineConfig, model: Recommended, frames_per_block: int) -> EngineSettings:
     """Fill what is open in `config` from the model's recommendation and count in blocks.
 
-    Raises SettingsError for settings under which an answer would see nothing.
+    Raises SettingsError for settings at odds, or under which an answer would see nothing.
     """
 
     def chosen(name: str) -> int:
@@ -82,6 +90,10 @@ def decide(config: EngineConfig, model: Recommended, frames_per_block: int) -> E
     window = blocks(chosen("window_frames"))
     stride = min(blocks(chosen("window_stride")), window) if window else 1
     _refuse_empty_contexts(config, rekv, chosen("recent_frames"), chosen("retrieve_blocks"))
+    if rekv and config.drop_similarity is not None:
+        raise SettingsError(
+            "drop_similarity: ReKV's rules are for blocks of one length; unset rekv_window_tokens"
+        )
     return EngineSettings(
         window_blocks=window,
         stride_blocks=stride,
@@ -91,6 +103,7 @@ def decide(config: EngineConfig, model: Recommended, frames_per_block: int) -> E
         similarity=config.similarity or model.similarity,
         retrieval="two_pass" if rekv else config.retrieval,
         retrieve_runs_of=config.retrieve_runs_of,
+        drop_similarity=config.drop_similarity,
         rekv_window_tokens=config.rekv_window_tokens,
         max_answer_tokens=config.max_answer_tokens,
     )
