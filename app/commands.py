@@ -54,9 +54,13 @@ def watch(
     fast: Annotated[
         bool, typer.Option(help="Read a file as fast as possible, not at its own speed.")
     ] = False,
+    tell: Annotated[
+        list[str] | None,
+        typer.Option(help="A standing question, as 'tell me when ...'; may be given repeatedly."),
+    ] = None,
 ) -> None:
-    """Type questions while the stream plays."""
-    watch_source(Terminal(), config, source, real_time=not fast)
+    """Type questions while the stream plays; be told when what you wait for is the case."""
+    watch_source(Terminal(), config, source, real_time=not fast, tell=tell or ())
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from app.stream_time import clock
 from vstream.answer import AnswerStream
 from vstream.ingest import IngestProgress, IngestWorker
 from vstream.question import Answer, Evidence
+from vstream.respond_policy import Firing
 
 EVIDENCE_ROWS = 5
 _POLL_S = 0.05
@@ -24,6 +26,7 @@ class Terminal:
     def __init__(self) -> None:
         self.out = Console(highlight=False, soft_wrap=True, emoji=False)
         self.err = Console(stderr=True, highlight=False, emoji=False)
+        self._speaking = threading.Lock()
 
     def document(self, text: str) -> None:
         """One line of JSON on stdout, as it is."""
@@ -72,13 +75,23 @@ class Terminal:
 
     def stream_answer(self, stream: AnswerStream) -> Answer:
         """Print the answer as it comes, then its evidence."""
-        for piece in stream:
-            self.out.print(piece, end="", markup=False)
-            sys.stdout.flush()
-        answer = stream.answer
-        self.out.print(" ..." if answer.truncated else "")
-        self.evidence(answer)
+        with self._speaking:
+            for piece in stream:
+                self.out.print(piece, end="", markup=False)
+                sys.stdout.flush()
+            answer = stream.answer
+            self.out.print(" ..." if answer.truncated else "")
+            self.evidence(answer)
         return answer
+
+    def firing(self, firing: Firing) -> None:
+        """One line for a standing question that has come true, never in the midst of an answer."""
+        line = f"{clock(firing.at_s)}  {firing.watch}  ({firing.probability:.2f})"
+        with self._speaking:
+            if self.out.is_terminal:
+                self.out.print()  # a prompt may stand there
+            self.out.print(line, markup=False)
+            sys.stdout.flush()
 
     def evidence(self, answer: Answer) -> None:
         table = Table(show_edge=False, pad_edge=False, box=None, header_style="dim")

@@ -1,7 +1,8 @@
-"""`vstream watch`: questions typed while a stream plays."""
+"""`vstream watch`: questions typed while a stream plays, and told when what one waits for is so."""
 
 import sys
 import time
+from collections.abc import Sequence
 from math import inf
 
 from app.model import load_model
@@ -11,6 +12,7 @@ from vstream.config import VStreamConfig
 from vstream.errors import QuestionError
 from vstream.ingest import IngestWorker
 from vstream.open_session import open_session
+from vstream.respond_policy import Watch
 from vstream.session import Session
 from vstream.stream_id import stream_id_of
 
@@ -18,16 +20,34 @@ _POLL_S = 0.05
 
 
 def watch_source(
-    terminal: Terminal, config: VStreamConfig, source: str, *, real_time: bool
+    terminal: Terminal,
+    config: VStreamConfig,
+    source: str,
+    *,
+    real_time: bool,
+    tell: Sequence[str] = (),
 ) -> None:
     """Ingest `source` in the background and answer each line of stdin until it ends.
 
-    A live source that is lost is looked for until the user leaves. Raises SourceError for a file
-    that cannot be read.
+    What the standing questions `tell` wait for is told when it happens; with any, the stream is
+    watched to its end even if stdin ends before. A live source that is lost is looked for until the
+    user leaves. Raises SourceError for a file that cannot be read.
     """
+    if not all(text.strip() for text in tell):
+        raise QuestionError("--tell is empty: write what to wait for, as 'tell me when ...'")
     model = load_model(terminal, config)
     with open_session(config, model, stream_id_of(source)) as session:
-        worker = IngestWorker(session, source, config.source, real_time=real_time, keep_trying=True)
+        watches = [Watch(session, text) for text in tell]
+
+        def look(stream_s: float) -> None:
+            for watch in watches:
+                firing = watch.look(stream_s)
+                if firing is not None:
+                    terminal.firing(firing)
+
+        worker = IngestWorker(
+            session, source, config.source, real_time=real_time, keep_trying=True, on_frame=look
+        )
         worker.start()
         try:
             patience_s = inf if sys.stdin.isatty() else config.source.connect_timeout_s
@@ -36,6 +56,8 @@ def watch_source(
                 f"watching {worker.source_name}; type a question, an empty line for the state"
             )
             answer_lines(terminal, session, worker)
+            while watches and worker.is_running:
+                time.sleep(_POLL_S)
         finally:
             worker.stop()
             worker.join()

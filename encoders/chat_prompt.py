@@ -84,6 +84,25 @@ class ChatPrompt:
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text.lstrip()
 
+    def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
+        """Ids that open an answer with one of `words`: with a space before or not, yes, Yes or YES.
+
+        Spellings that are one token count, because the first piece of a longer one ("y") opens
+        other words too; only where a word has no such spelling do first pieces count.
+        """
+        return frozenset(token for word in words for token in self._openings(word))
+
+    def _openings(self, word: str) -> set[int]:
+        spellings = {
+            space + spelled
+            for space in ("", " ")
+            for spelled in (word, word.lower(), word.capitalize(), word.upper())
+        }
+        pieces = [Piece(spelling, is_markup=False) for spelling in spellings]
+        runs = [self._prompt_tokenizer.encode([piece]).ids for piece in pieces]
+        whole = {run[0] for run in runs if len(run) == 1}
+        return whole or {run[0] for run in runs}
+
     def _render(self, num_questions: int) -> tuple[str, str]:
         """The template around `num_questions` slots, cut where the video stands."""
         messages = []

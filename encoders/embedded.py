@@ -15,6 +15,7 @@ from encoders.frame import Frame
 from encoders.image_transform import ImageTransform
 from encoders.preprocessor_config import PreprocessorConfig
 from encoders.smolvlm_vision import SmolVLMVision
+from encoders.spoken_time import time_words, with_time_words
 from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
 from encoders.woven_text import weave
 
@@ -31,6 +32,9 @@ class Embedded:
         recent_frames=32,
         retrieve_blocks=32,
         similarity="cosine",
+        watch_prompt="{watch}",  # trained on the bare wording: "now" or "yes", or "not yet"
+        yes_words=("yes", "now"),
+        no_words=("not",),
     )
 
     def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:
@@ -58,13 +62,12 @@ class Embedded:
         return self._chat.prefix()
 
     def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
-        return self._chat.question(question, dialogue)
+        """Moments are put into the words that frames open with: `12:30` becomes `0h12m30s`."""
+        said = [Turn(with_time_words(turn.question), turn.answer) for turn in dialogue]
+        return self._chat.question(with_time_words(question), said)
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)
 
-
-def time_words(stream_s: float) -> str:
-    """Three words of the vocabulary, as `1h02m05s`. Hours wrap at 24: there are no more words."""
-    seconds = int(stream_s)
-    return f"{seconds // 3600 % 24}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"
+    def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
+        return self._chat.first_tokens(words)

@@ -22,6 +22,10 @@ class Recommended:
 
     They are used where the user's configuration leaves a value open. Counts are in frames, but
     `retrieve_blocks`, which is in blocks.
+
+    `watch_prompt` makes a question of a standing one, which takes the place of `{watch}`; an answer
+    that opens with one of `yes_words` says that it is the case now, with one of `no_words` that it
+    is not.
     """
 
     sample_fps: float = 1.0
@@ -30,6 +34,9 @@ class Recommended:
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: str = "inner_product"
+    watch_prompt: str = "{watch}\nIs this the case right now? Answer only yes or no."
+    yes_words: tuple[str, ...] = ("yes",)
+    no_words: tuple[str, ...] = ("no",)
 
 
 class Family(Protocol):
@@ -59,4 +66,8 @@ class Family(Protocol):
 
     def text(self, token_ids: Sequence[int]) -> str:
         """Detokenize the ids of an answer, special tokens left out."""
+        ...
+
+    def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
+        """Token ids with which an answer begins that opens with one of `words`."""
         ...

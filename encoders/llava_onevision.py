@@ -70,3 +70,6 @@ class LlavaOneVision:
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)
+
+    def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
+        return self._chat.first_tokens(words)

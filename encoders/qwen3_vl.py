@@ -102,6 +102,9 @@ class Qwen3VL:
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)
 
+    def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
+        return self._chat.first_tokens(words)
+
 
 def before_grid(group: Sequence[Frame]) -> str:
     """The time halfway between a grid's first and last frame, and what opens the grid."""

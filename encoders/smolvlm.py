@@ -69,6 +69,9 @@ class SmolVLM:
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)
 
+    def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
+        return self._chat.first_tokens(words)
+
     def _sizes(self, size: Size) -> list[Size]:
         """Resized twice, as transformers does: to the length for video, then to one square tile."""
         first = longest_edge_size(size, self._config.edge("longest_edge"))

@@ -5,7 +5,8 @@ from vstream.config import VStreamConfig, load_config
 from vstream.errors import ModelError, QuestionError, SettingsError, SourceError, VStreamError
 from vstream.ingest import IngestProgress, IngestWorker
 from vstream.open_session import open_session
-from vstream.question import Answer, Evidence, Question
+from vstream.question import Answer, Evidence, Judgement, Question
+from vstream.respond_policy import Firing, KOfN, RespondRule, SilenceRule, Watch
 from vstream.session import Session
 from vstream.stream_id import stream_id_of
 from vstream.video_llm import VideoLLM, load_video_llm
@@ -14,17 +15,23 @@ __all__ = [
     "Answer",
     "AnswerStream",
     "Evidence",
+    "Firing",
     "IngestProgress",
     "IngestWorker",
+    "Judgement",
+    "KOfN",
     "ModelError",
     "Question",
     "QuestionError",
+    "RespondRule",
     "Session",
     "SettingsError",
+    "SilenceRule",
     "SourceError",
     "VStreamConfig",
     "VStreamError",
     "VideoLLM",
+    "Watch",
     "load_config",
     "load_video_llm",
     "open_session",

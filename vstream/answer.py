@@ -3,6 +3,10 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
 
 from encoders import Family
 from memory import KVMemory
@@ -11,8 +15,17 @@ from vstream.engine.config import EngineSettings
 from vstream.engine.decoder import Decoder
 from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
-from vstream.errors import QuestionError
-from vstream.question import Answer, Evidence, Question, Timings
+from vstream.errors import ModelError, QuestionError
+from vstream.question import Answer, Evidence, Judgement, Question, Timings
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """A question that has been prefilled over what it may see."""
+
+    prefilled: PrefilledQuestion
+    newest_frame_s: float
+    evidence: tuple[Evidence, ...]
 
 
 class QueryHandler:
@@ -41,8 +54,39 @@ class QueryHandler:
         question, one that the context cannot hold, or one about a moment before the first frame.
         """
         asked = time.perf_counter()
-        if not question.text.strip():
-            raise QuestionError("the question is empty: write what you want to know")
+        _refuse_empty(question.text)
+        reading = self._read(question, retrieved)
+        return AnswerStream(
+            question,
+            reading.newest_frame_s,
+            reading.evidence,
+            asked,
+            self._decode(reading.prefilled),
+            self._family,
+            self._settings.max_answer_tokens,
+        )
+
+    def judge(self, watch: str, at_s: float | None = None) -> Judgement:
+        """How probable it is that what the standing question `watch` waits for is the case now.
+
+        It is read as any question is, in the family's `watch_prompt`, and not answered:
+
+            p = P(first token is yes) / (P(first token is yes) + P(first token is no))
+
+        summed over all spellings of the family's yes-words and no-words. `at_s` as in Question;
+        raises what `ask` raises, and ModelError where the tokenizer cannot tell yes from no.
+        """
+        _refuse_empty(watch)
+        prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)
+        reading = self._read(Question(prompt, at_s))
+        return Judgement(
+            at_s=reading.newest_frame_s if at_s is None else at_s,
+            newest_frame_s=reading.newest_frame_s,
+            probability=_yes_probability(reading.prefilled.logits[-1], self._family),
+            evidence=reading.evidence,
+        )
+
+    def _read(self, question: Question, retrieved: BlocksByLayer | None = None) -> _Reading:
         tokens = self._family.question(question.text, question.dialogue)
         with self._turn:
             view = view_at(self._memory, question.at_s, self._settings.recent_blocks)
@@ -50,17 +94,11 @@ class QueryHandler:
                 raise QuestionError(_nothing_seen(question, self._memory))
             prefilled = self._prefill.run(tokens, view, retrieved)
             retriever = Retriever(self._memory, view, self._settings)
-            evidence = _evidence(self._memory, view, retriever, prefilled)
-            newest_frame_s = self._memory.info(view.visible - 1).end_s
-        return AnswerStream(
-            question,
-            newest_frame_s,
-            evidence,
-            asked,
-            self._decode(prefilled),
-            self._family,
-            self._settings.max_answer_tokens,
-        )
+            return _Reading(
+                prefilled,
+                newest_frame_s=self._memory.info(view.visible - 1).end_s,
+                evidence=_evidence(self._memory, view, retriever, prefilled),
+            )
 
     def _decode(self, prefilled: PrefilledQuestion) -> Iterator[int]:
         """Greedy token ids, end-of-turn excluded, at most `max_answer_tokens`."""
@@ -160,6 +198,26 @@ def _evidence(
             )
         )
     return tuple(sorted(found, key=lambda e: (-e.score, e.block_id)))
+
+
+def _yes_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:
+    """The share of yes in what the first token says of yes and no."""
+    yes = family.first_tokens(family.recommended.yes_words)
+    no = family.first_tokens(family.recommended.no_words)
+    if not (yes - no and no - yes):
+        raise ModelError(
+            f"a standing question needs answers that differ in their first token: {family.name} "
+            f"writes {family.recommended.yes_words} and {family.recommended.no_words} alike"
+        )
+    # A token that opens both says nothing; the difference of logsumexps is the log of yes / no.
+    says_yes = logits[sorted(yes - no)].float().logsumexp(dim=0)
+    says_no = logits[sorted(no - yes)].float().logsumexp(dim=0)
+    return float((says_yes - says_no).sigmoid())
+
+
+def _refuse_empty(text: str) -> None:
+    if not text.strip():
+        raise QuestionError("the question is empty: write what you want to know")
 
 
 def _nothing_seen(question: Question, memory: KVMemory) -> str:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from encoders import Frame, FrameSampler
@@ -44,13 +45,20 @@ class IngestWorker:
         until_s: float | None = None,
         real_time: bool = False,
         keep_trying: bool = False,
+        on_frame: Callable[[float], None] = lambda stream_s: None,
     ) -> None:
-        """`until_s` ends at that stream time; the other options are those of `open_source`.
+        """`until_s` ends at that stream time; `real_time` and `keep_trying`: see `open_source`.
+
+        `on_frame` is called in the ingesting thread with the stream time of each sampled frame, in
+        order, once the session has seen it; also for frames like the last, which are not encoded.
+        What it raises ends the ingestion.
 
         Opens the source: raises SourceError for a file or address that cannot be read.
         """
         self._session = session
         self._until_s = until_s
+        self._on_frame = on_frame
+        self._sampled_s: list[float] = []
         self._batch_frames = session.settings.chunk_blocks * session.model.family.frames_per_block
         session.discard_pending()
         stored = session.memory.stats()
@@ -118,6 +126,7 @@ class IngestWorker:
                     break
                 self._newest_s = frame.stream_s
                 self._first_frame_at = self._first_frame_at or time.monotonic()
+                self._sampled_s.append(frame.stream_s)
                 if self._sampler.keep(frame) and self._is_new(frame):
                     batch.append(frame)
                 if self._source.is_live or len(batch) >= self._batch_frames:
@@ -170,3 +179,6 @@ class IngestWorker:
         blocks = self._session.push(batch)
         self._encoded += blocks * self._session.model.family.frames_per_block
         batch.clear()
+        sampled_s, self._sampled_s = self._sampled_s, []
+        for stream_s in sampled_s:
+            self._on_frame(stream_s)

@@ -39,6 +39,16 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """How probable it is that what a standing question waits for is the case at a moment."""
+
+    at_s: float
+    newest_frame_s: float
+    probability: float
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
 class Timings:
     """Milliseconds since the question was handed over, waiting for the device included."""
 

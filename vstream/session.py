@@ -17,7 +17,7 @@ from vstream.engine.question_prefill import BlocksByLayer, QuestionPrefill
 from vstream.engine.rekv import RekvContext, RekvPrefill
 from vstream.engine.token_drop import TokenDropper
 from vstream.free_memory import return_free_memory
-from vstream.question import Question
+from vstream.question import Judgement, Question
 from vstream.stage_clock import StageClock
 from vstream.video_llm import VideoLLM
 
@@ -78,6 +78,10 @@ class Session:
         if isinstance(question, str):
             question = Question(question)
         return self._queries.ask(question, retrieved)
+
+    def judge(self, watch: str, at_s: float | None = None) -> Judgement:
+        """How probable it is that what `watch` waits for is the case; see `QueryHandler.judge`."""
+        return self._queries.judge(watch, at_s)
 
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from command_line import vstream
+from owl_stream import LENGTH_S, VISITS, write_owl_video
 from rtsp_camera import RtspCamera, ScriptedRtspServer
 from synthetic_video import write_video
 
@@ -72,6 +73,37 @@ def test_watch_answers_each_line_it_is_given(video):
     assert len(run.out.strip().splitlines()) == 2, "two answers"
     assert run.err.count("first token") == 2
     assert re.search(r"(running|ended), newest frame", run.err), "the state, for the empty line"
+
+
+def test_watch_tells_when_what_one_waits_for_is_so_also_after_stdin_has_ended(
+    tmp_path, monkeypatch
+):
+    # Every frame is encoded, so that stdin ends when most of the stream is still to come.
+    monkeypatch.setenv("VSTREAM_SOURCE__DEDUP_THRESHOLD", "0")
+    owl, dog = "tell me when an owl appears.", "tell me when a dog appears."
+    video = write_owl_video(tmp_path / "owl.mp4")
+    run = vstream("watch", video, "--fast", "--tell", owl, "--tell", dog)
+    assert run.code == 0, run.err
+    told = [re.split(r"  +", line) for line in run.out.strip().splitlines()]
+    times = [f"0:{visit.start + 1:02d}" for visit in VISITS]
+    assert [(time_, text) for time_, text, _ in told] == [(time_, owl) for time_ in times]
+    assert all(re.fullmatch(r"\([01]\.\d\d\)", probability) for *_, probability in told)
+
+
+def test_an_empty_standing_question_is_refused_before_anything_is_opened():
+    run = vstream("watch", "nowhere.mp4", "--tell", " ")
+    assert run.code == 1
+    assert "--tell is empty" in run.err
+
+
+def test_every_sampled_frame_is_looked_at_in_order_also_those_that_are_alike(tmp_path, model):
+    config, video = load_config(), write_owl_video(tmp_path / "owl.mp4")
+    looked = []
+    with open_session(config, model, "still") as session:
+        worker = IngestWorker(session, str(video), config.source, on_frame=looked.append)
+        worker.run()
+        assert worker.progress.frames_duplicate > LENGTH_S / 2
+    assert looked == [float(second) for second in range(LENGTH_S)]
 
 
 @pytest.mark.parametrize(

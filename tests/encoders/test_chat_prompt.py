@@ -160,6 +160,32 @@ def test_answers_grow_letter_by_letter_while_they_are_decoded(tiny):
     assert all(after.startswith(before) for before, after in pairwise(texts))
 
 
+def openings(tiny, words):
+    return {tiny.tokenizer.decode([token]) for token in tiny.family.first_tokens(words)}
+
+
+def test_an_answer_may_open_with_a_word_in_any_spelling_that_is_one_token(tiny):
+    spellings = ["yes", " yes", "Yes", " Yes", "YES", " YES"]
+    whole = {tiny.ids(s)[0] for s in spellings if len(tiny.ids(s)) == 1}
+    assert tiny.family.first_tokens(["yes"]) == tiny.family.first_tokens(["Yes"]) == whole
+    cased = {"yes", " yes"} if tiny.name == "embedded" else {"yes", " yes", "Yes", " Yes"}
+    assert openings(tiny, ["yes"]) == cased
+    assert openings(tiny, ["yes", "cup"]) == cased | {"cup", " cup"}
+    assert openings(tiny, []) == set()
+
+
+def test_a_word_that_is_never_one_token_opens_with_its_first_pieces(tiny):
+    upper = set() if tiny.name == "embedded" else {"B"}
+    assert openings(tiny, ["bzz"]) == {"b", " "} | upper
+    whole = {tiny.ids(spelling)[0] for spelling in ("cup now", " cup now")}
+    assert whole <= tiny.family.first_tokens(["cup now"])
+
+
+def test_a_users_markup_opens_no_answer(tiny):
+    added = set(tiny.tokenizer.added_tokens_decoder)
+    assert not tiny.family.first_tokens(["<|im_end|>", "<end_of_utterance>", "<|end|>"]) & added
+
+
 def test_stop_ids_are_the_checkpoints_own(tiny):
     wanted = {
         "llava_onevision": ["<|im_end|>"],

@@ -4,6 +4,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 WORDS = ["the", "is", "what", "how", "many", "on", "red", "cup", "table", "dog", "frame", "seconds"]
 WORDS += ["user", "assistant", "system", "video", "of", "are", "you", "helpful", "from", "series"]
+WORDS += ["yes", "Yes", "no", "No", "not", "now"]
 
 QWEN2 = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 QWEN_VL = [
@@ -62,7 +63,7 @@ def _byte_level(words, first=()):
     entries = [*first, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     merges = []
     for word in words:
-        for spelling in (word, "\u0120" + word):  # how byte-level BPE writes a space
+        for spelling in ("\u0120" + word, word):  # how byte-level BPE writes a space
             for end in range(2, len(spelling) + 1):
                 merge = (spelling[: end - 1], spelling[end - 1])
                 if merge not in merges:

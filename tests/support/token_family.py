@@ -49,3 +49,6 @@ class TokenFamily:
 
     def text(self, token_ids):
         return " ".join(str(i) for i in token_ids)
+
+    def first_tokens(self, words):
+        return frozenset(ord(word[0]) % self._vocabulary for word in words)

@@ -1,0 +1,60 @@
+"""Spoken time: stream times as people type them in, the embedded model's time words out.
+
+`12:30` (minutes and seconds), `1:02:05`, `2 min 5 s`, `1 hour and 2 minutes`, `minute 3` and
+`at 45 seconds` become `0h12m30s` and the like. What is no moment of the stream stays as it is:
+durations (`the last 5 minutes`, `2 min 5 s ago`), ratios (`16:9`), times of day (`3:15 pm`).
+"""
+
+import re
+
+_UNIT = r"\d{1,6}[ -]?(?:hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])"
+_MINUTE, _SECOND = r"minute \d{1,6}", r"second \d{1,6}"
+_AND = r"(?:,? and |, ?| )?"
+_TYPED = re.compile(
+    r"(?P<length>\b(?:last|past|previous|next|first|for|within|every|than) +)?"
+    r"(?P<at>\b(?:at|around) +(?:the +)?)?"
+    r"(?:(?P<clock>(?<![\d:.])(?:\d{1,2}:)?\d{1,4}:[0-5]\d(?!\d|[:.]\d| ?[ap]\.?m\b))"
+    rf"|(?P<units>(?<![\w.:]){_UNIT}(?:{_AND}{_UNIT})*)(?: mark\b)?"
+    rf"|(?P<ordinals>\b(?:{_MINUTE}(?:{_AND}{_SECOND})?|{_SECOND})(?!\w|[:.]\d)))"
+    r"(?P<ago> +(?:ago|earlier|later|long)\b)?",
+    re.IGNORECASE,
+)
+_UNIT_S = {"h": 3600, "m": 60, "s": 1}
+
+
+def time_words(stream_s: float) -> str:
+    """Three words of the vocabulary, as `1h02m05s`. Hours wrap at 24: there are no more words."""
+    seconds = int(stream_s)
+    return f"{seconds // 3600 % 24}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"
+
+
+def with_time_words(text: str) -> str:
+    """The text with every moment that it names put into time words."""
+    return _TYPED.sub(_reworded, text)
+
+
+def _reworded(typed: re.Match[str]) -> str:
+    moment_s = _moment_s(typed)
+    if moment_s is None:
+        return typed[0]
+    # Kept around the time: all that the pattern took in beside it, but for "the" and "mark".
+    before = (typed["length"] or "") + ("at " if typed["at"] else "")
+    return before + time_words(moment_s) + (typed["ago"] or "")
+
+
+def _moment_s(typed: re.Match[str]) -> int | None:
+    """The moment in seconds; None for a duration and for a lone `5 minutes` without an `at`."""
+    if typed["clock"]:
+        *hours, minutes, seconds = (int(part) for part in typed["clock"].split(":"))
+        return sum(hours) * 3600 + minutes * 60 + seconds
+    if typed["length"] or typed["ago"]:
+        return None
+    if typed["units"]:
+        units = re.findall(r"(\d+)[ -]?([hms])", typed["units"].lower())
+        if len(units) == 1 and not typed["at"]:
+            return None
+        return sum(int(number) * _UNIT_S[unit] for number, unit in units)
+    ordinals = re.findall(r"([ms])\w+ (\d+)", typed["ordinals"].lower())
+    if ordinals[0][0] == "s" and not typed["at"]:
+        return None
+    return sum(int(number) * _UNIT_S[unit] for unit, number in ordinals)

@@ -1,0 +1,174 @@
+"""When to speak, from judgements alone: no model, every rule a small state machine."""
+
+from itertools import pairwise
+from math import inf, nan
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vstream.errors import SettingsError
+from vstream.respond_policy import KOfN, SilenceRule
+
+PROBABILITIES = st.lists(st.floats(0, 1), max_size=60)
+STEPS_S = st.sampled_from([0.25, 1.0, 3.0])
+COOLDOWNS_S = st.sampled_from([0.0, 4.0, 10.0])
+
+
+@st.composite
+def k_of_n(draw):
+    n = draw(st.integers(1, 6))
+    return {
+        "threshold": draw(st.sampled_from([0.0, 0.3, 0.5, 0.9])),
+        "k": draw(st.integers(1, n)),
+        "n": n,
+        "cooldown_s": draw(COOLDOWNS_S),
+    }
+
+
+@st.composite
+def any_rule(draw):
+    """A maker of equal rules."""
+    if draw(st.booleans()):
+        settings = draw(k_of_n())
+        return lambda: KOfN(**settings), settings["cooldown_s"]
+    threshold, cooldown_s = draw(st.floats(0, 1)), draw(COOLDOWNS_S)
+    return lambda: SilenceRule(threshold, cooldown_s), cooldown_s
+
+
+def firings(rule, probabilities, step_s=1.0):
+    return [i for i, p in enumerate(probabilities) if rule.feed(p, i * step_s)]
+
+
+def fires_by_definition(probabilities, step_s, threshold, k, n, cooldown_s):
+    """KOfN read off the whole list at once."""
+    is_over = [p > threshold for p in probabilities]
+    is_present = [sum(is_over[max(0, i + 1 - n) : i + 1]) >= k for i in range(len(is_over))]
+    fired = []
+    for i, over in enumerate(is_over):
+        is_new = not fired or not all(is_present[fired[-1] : i])
+        is_quiet = bool(fired) and i * step_s < fired[-1] * step_s + cooldown_s
+        if over and is_present[i] and is_new and not is_quiet:
+            fired.append(i)
+    return fired
+
+
+@given(PROBABILITIES, STEPS_S, k_of_n())
+def test_k_of_n_fires_as_its_definition_says(probabilities, step_s, settings):
+    wanted = fires_by_definition(probabilities, step_s, **settings)
+    assert firings(KOfN(**settings), probabilities, step_s) == wanted
+
+
+@given(PROBABILITIES, STEPS_S, any_rule())
+def test_it_never_fires_twice_within_the_cool_down(probabilities, step_s, rule):
+    make, cooldown_s = rule
+    fired = firings(make(), probabilities, step_s)
+    gaps_s = [(later - earlier) * step_s for earlier, later in pairwise(fired)]
+    assert all(gap_s >= cooldown_s for gap_s in gaps_s)
+
+
+@given(PROBABILITIES, any_rule())
+def test_feeding_the_same_gives_the_same(probabilities, rule):
+    make, _ = rule
+    assert firings(make(), probabilities) == firings(make(), probabilities)
+
+
+@given(PROBABILITIES, k_of_n())
+def test_it_never_fires_at_a_judgement_that_is_not_over_the_threshold(probabilities, settings):
+    fired = firings(KOfN(**settings), probabilities)
+    assert all(probabilities[i] > settings["threshold"] for i in fired)
+
+
+@given(PROBABILITIES, STEPS_S, k_of_n())
+def test_a_lasting_yes_is_told_within_n_judgements_and_once(before, step_s, settings):
+    rule = KOfN(**settings)
+    quiet = [0.0] * (settings["n"] + int(settings["cooldown_s"] / step_s))
+    firings(rule, before, step_s)
+    start_s = len(before) * step_s
+    assert not any(rule.feed(p, start_s + i * step_s) for i, p in enumerate(quiet))
+    start_s += len(quiet) * step_s
+    told = [rule.feed(1.0, start_s + i * step_s) for i in range(50)]
+    assert told.index(True) == settings["k"] - 1 < settings["n"]
+    assert told.count(True) == 1
+
+
+@given(st.lists(st.booleans(), max_size=60), k_of_n())
+def test_flicker_of_fewer_than_k_never_fires(wishes, settings):
+    shown = []
+    for wish in wishes:  # all that leaves fewer than k among any n in a row
+        window = shown[-(settings["n"] - 1) :] if settings["n"] > 1 else []
+        shown.append(wish and sum(window) + 1 < settings["k"])
+    assert firings(KOfN(**settings), [float(s) for s in shown]) == []
+
+
+def test_a_continuing_presence_that_flickers_is_told_once():
+    seen = [1, 1, 0, 1, 1, 1, 0, 1, 1] * 20
+    assert firings(KOfN(k=2, n=3, cooldown_s=0), seen) == [1]
+
+
+def test_what_comes_back_within_the_cool_down_is_told_after_it_if_it_is_still_there():
+    rule = KOfN(k=2, n=3, cooldown_s=10)
+    back = [0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert firings(rule, back) == [2, 12]
+    gone_again = [0, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert firings(KOfN(k=2, n=3, cooldown_s=10), gone_again) == [2]
+
+
+def test_a_cool_down_that_ends_at_a_flicker_is_followed_by_a_judgement_that_is_over():
+    flickers_at_12 = [0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 1, 1]
+    assert firings(KOfN(k=2, n=3, cooldown_s=10), flickers_at_12) == [2, 13]
+
+
+def test_a_probability_that_is_no_number_is_not_over_the_threshold():
+    assert firings(KOfN(k=1, n=1), [nan, nan]) == []
+
+
+@given(PROBABILITIES)
+def test_at_threshold_0_silence_is_broken_by_what_is_more_probable(probabilities):
+    wanted = [i for i, p in enumerate(probabilities) if p > 1 - p]
+    assert firings(SilenceRule(threshold=0), probabilities) == wanted
+
+
+@given(PROBABILITIES)
+def test_at_threshold_1_it_speaks_unless_silence_is_certain(probabilities):
+    wanted = [i for i, p in enumerate(probabilities) if 1 - p < 1]
+    assert firings(SilenceRule(threshold=1), probabilities) == wanted
+
+
+@given(PROBABILITIES, st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_threshold_on_silence_never_speaks_less(probabilities, one, other):
+    low, high = sorted((one, other))
+    less, more = (set(firings(SilenceRule(t), probabilities)) for t in (low, high))
+    assert less <= more
+
+
+def test_the_papers_threshold_speaks_at_a_quarter_of_the_mass_and_not_at_much_less():
+    assert firings(SilenceRule(), [0.27, 0.28, 0.9]) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"k": 0},
+        {"k": 4, "n": 3},
+        {"threshold": -0.1},
+        {"threshold": 1.0},
+        {"threshold": nan},
+        {"cooldown_s": -1},
+        {"cooldown_s": inf},
+        {"cooldown_s": nan},
+    ],
+)
+def test_settings_under_which_it_could_never_or_always_speak_are_refused(settings):
+    with pytest.raises(SettingsError, match="wanted"):
+        KOfN(**settings)
+    if "k" not in settings and settings.get("threshold") != 1.0:
+        with pytest.raises(SettingsError, match="wanted"):
+            SilenceRule(**settings)
+
+
+@given(k_of_n())
+def test_stream_time_may_begin_anywhere(settings):
+    rule = KOfN(**settings)
+    told = [rule.feed(1.0, 86_400.0 + i) for i in range(settings["n"])]
+    assert told.count(True) == 1

@@ -1,0 +1,146 @@
+"""When to speak unasked: judgements of a standing question in, the moments to tell of out.
+
+`KOfN` is for any Video-LLM: a standing question is put to it again and again, and a run of yes is
+told once. It fires when `k` of the last `n` judgements are over the threshold, the newest of them
+included, and then not before the cool-down is over and fewer than `k` of the last `n` have been
+over it in between: one continuing presence is one firing, and a single judgement that flickers
+neither begins a presence nor ends it.
+
+`SilenceRule` is for a model trained to be silent, as in VideoLLM-online
+(https://arxiv.org/abs/2406.11816, section 3.2; its threshold at inference):
+
+    speak if P(silence) < theta, or if another token than silence is the most probable
+
+Differs from the paper: all other tokens count as one, so that for theta below 0.5 it also speaks
+where they outweigh silence together. And what was said does not enter the memory, so nothing but
+`cooldown_s` keeps the model from saying it again; the paper has no cool-down, which is 0.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol
+
+from vstream.errors import SettingsError
+from vstream.question import Evidence
+from vstream.session import Session
+
+_ROUNDING_S = 1e-6
+
+
+class RespondRule(Protocol):
+    """Decides from one standing question's judgements alone; one rule object for each question."""
+
+    def feed(self, probability: float, at_s: float) -> bool:
+        """Whether to speak after this judgement; `at_s` is stream time and never goes back.
+
+        `probability` is that of having something to say: of yes, or of all but silence.
+        """
+        ...
+
+
+class KOfN:
+    """Speaks once for each lasting yes."""
+
+    def __init__(
+        self, threshold: float = 0.5, k: int = 2, n: int = 3, cooldown_s: float = 10.0
+    ) -> None:
+        """Raises SettingsError for numbers with which it would never or always speak."""
+        if not 1 <= k <= n:
+            raise SettingsError(f"k = {k} of n = {n} judgements: wanted 1 <= k <= n")
+        if not (0 <= threshold < 1 and 0 <= cooldown_s < inf):
+            raise SettingsError(
+                f"threshold = {threshold}, cooldown_s = {cooldown_s}: wanted a threshold from 0 to "
+                "below 1 and a cool-down of 0 seconds or more"
+            )
+        self._threshold = threshold
+        self._k = k
+        self._cooldown_s = cooldown_s
+        self._are_over: deque[bool] = deque(maxlen=n)
+        self._is_told = False
+        self._quiet_until_s = -inf
+
+    def feed(self, probability: float, at_s: float) -> bool:
+        is_over = probability > self._threshold
+        self._are_over.append(is_over)
+        if sum(self._are_over) < self._k:
+            self._is_told = False
+            return False
+        if self._is_told or not is_over or at_s < self._quiet_until_s:
+            return False
+        self._is_told = True
+        self._quiet_until_s = at_s + self._cooldown_s
+        return True
+
+
+class SilenceRule:
+    """Speaks whenever silence is not probable enough."""
+
+    def __init__(self, threshold: float = 0.725, cooldown_s: float = 0.0) -> None:
+        """`threshold` 0: speak where it is more probable than silence; 1: always, but if silence
+        is certain. Raises SettingsError.
+        """
+        if not (0 <= threshold <= 1 and 0 <= cooldown_s < inf):
+            raise SettingsError(
+                f"threshold = {threshold}, cooldown_s = {cooldown_s}: wanted a threshold from 0 to "
+                "1 and a cool-down of 0 seconds or more"
+            )
+        self._threshold = threshold
+        self._cooldown_s = cooldown_s
+        self._quiet_until_s = -inf
+
+    def feed(self, probability: float, at_s: float) -> bool:
+        silence = 1 - probability
+        is_likely = silence < self._threshold or silence < probability
+        if not is_likely or at_s < self._quiet_until_s:
+            return False
+        self._quiet_until_s = at_s + self._cooldown_s
+        return True
+
+
+@dataclass(frozen=True)
+class Firing:
+    """What a standing question waited for is the case. Evidence as in Answer."""
+
+    watch: str
+    at_s: float
+    probability: float
+    evidence: tuple[Evidence, ...]
+
+
+class Watch:
+    """One standing question on one session, to be looked at as the stream goes on.
+
+    Belongs to one thread, which may be the one that pushes frames. A moment is judged by what had
+    been seen by then, so it makes no difference how long after it one looks.
+    """
+
+    def __init__(
+        self, session: Session, text: str, rule: RespondRule | None = None, every_s: float = 1.0
+    ) -> None:
+        """`rule` is this watch's own, KOfN unless given. Raises SettingsError."""
+        if not 0 < every_s < inf:
+            raise SettingsError(f"every_s = {every_s}: wanted more than 0 seconds of stream time")
+        self.text = text
+        self._session = session
+        self._rule: RespondRule = KOfN() if rule is None else rule
+        self._every_s = every_s
+        self._last_tick: int | None = None
+
+    def look(self, at_s: float) -> Firing | None:
+        """Judge the moment `at_s`; what it says if it is time to speak.
+
+        Stream time is cut into ticks of `every_s`: only the first look in each tick is judged. Any
+        other does nothing, nor does one that goes back or comes before the first block has ended.
+        Raises what `Session.judge` raises.
+        """
+        tick = int((at_s + _ROUNDING_S) / self._every_s)
+        if self._last_tick is not None and tick <= self._last_tick:
+            return None
+        if self._session.memory.visible(at_s) == 0:
+            return None
+        judgement = self._session.judge(self.text, at_s)
+        self._last_tick = tick
+        if not self._rule.feed(judgement.probability, at_s):
+            return None
+        return Firing(self.text, at_s, judgement.probability, judgement.evidence)
