@@ -1,6 +1,5 @@
 """Atlas: the sprite sheets in, one drawing for an object out."""
 
-import json
 from functools import cache
 from importlib.resources import files
 
@@ -9,7 +8,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from eval.stream_world.script import Item, Kind
-from eval.stream_world.vocabulary import COLORS
+from eval.stream_world.vocabulary import COLORS, sprite_index
 
 SIGN_DESIGNS = ("white", "yellow")
 FIRST_NUMBER, NUM_NUMBERS = 10, 90
@@ -19,11 +18,11 @@ class Atlas:
     """Drawings by object, style and number, colours multiplied by alpha."""
 
     def __init__(self) -> None:
-        assets = files("eval.stream_world").joinpath("assets")
-        index = json.loads(assets.joinpath("sprites.json").read_text(encoding="utf-8"))
-        self.tile_px: int = index["tile_px"]
-        self._emoji: list[str] = index["emoji"]
-        self._shapes: list[str] = index["shapes"]
+        index = sprite_index()
+        self.tile_px = index.tile_px
+        self._num_core = index.num_core
+        self._emoji = {name: number for number, name in enumerate(index.emoji)}
+        self._shapes = {name: number for number, name in enumerate(index.shapes)}
 
     def sprite(self, item: Item) -> Float[np.ndarray, "tile tile 4"]:
         """The drawing of an object in its colour, 0 to 255, premultiplied alpha."""
@@ -32,9 +31,11 @@ class Atlas:
             design = SIGN_DESIGNS.index(item.style)
             tile = _tile("signs", design * NUM_NUMBERS + item.number - FIRST_NUMBER, self.tile_px)
         elif item.kind is Kind.SHAPE:
-            tile = _tile("shapes", self._shapes.index(item.name), self.tile_px)
+            tile = _tile("shapes", self._shapes[item.name], self.tile_px)
+        elif (number := self._emoji[item.name]) < self._num_core:
+            tile = _tile(item.style, number, self.tile_px)
         else:
-            tile = _tile(item.style, self._emoji.index(item.name), self.tile_px)
+            tile = _tile(f"{item.style}-more", number - self._num_core, self.tile_px)
         pixels = tile.astype(np.float32)
         pixels[..., :3] *= pixels[..., 3:] / 255
         if item.color is not None:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from random import Random
 
 from eval.stream_world.history import History, Span
-from eval.stream_world.script import Item
-from eval.stream_world.vocabulary import emoji_names, shape_names
+from eval.stream_world.moment import Item, Kind
 
 
 @dataclass(frozen=True)
 class Fact:
     """`name`, `other` and `time_s` fill the slots of a phrasing; `evidence` is in stream order.
 
-    An answer that rests on absence (`no`, `not seen`) has no evidence.
+    `evidence` is what a memory must still hold to answer. An answer about the past that rests on
+    absence (`no`, `not seen`) has none.
     """
 
     answer: str
@@ -27,12 +27,16 @@ FactFinder = Callable[[History, Random], Fact | None]
 """Finds one fact of its kind at random; None where the history has none, or an unclear one."""
 
 
-def any_name(rng: Random) -> str:
-    """An object at random, in view or not."""
-    return rng.choice(emoji_names() + shape_names())
+def frame_spans(history: History, *indices: int) -> tuple[Span, ...]:
+    """Single frames as evidence."""
+    return tuple(history.span(index, index) for index in sorted(indices))
 
 
 def is_between_cells(item: Item) -> bool:
-    """Whether the object stands so near the border of two cells that either could be said."""
+    """Whether the object stands so near the border of two cells that either could be said.
+
+    Some shapes are drawn a little off their centre.
+    """
+    margin = 0.2 if item.kind is Kind.SHAPE else 0.1
     borders = (item.x * 3 - 1, item.x * 3 - 2, item.y * 3 - 1, item.y * 3 - 2)
-    return min(abs(distance) for distance in borders) < 0.1
+    return min(abs(distance) for distance in borders) < margin

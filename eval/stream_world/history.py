@@ -1,13 +1,17 @@
 """History: the moments of a stream up to now in, who was in view when out.
 
-It is built from the past alone, so whatever is read from it cannot depend on the future.
+Whatever is read from it cannot depend on the future: `until` cuts it at an earlier moment.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
-from eval.stream_world.script import Item, Kind, Moment
-from eval.stream_world.vocabulary import with_article
+from eval.stream_world.moment import Item, Kind, Moment
+from eval.stream_world.script import Script
+from eval.stream_world.vocabulary import SIGN, emoji_names, shape_names, with_article
 
 
 @dataclass(frozen=True)
@@ -26,60 +30,115 @@ class Appearance:
     last: int
 
 
-class History:
-    """All moments up to and including the last one, which is now."""
+@dataclass(frozen=True, order=True)
+class Entry:
+    """The frame, never the first one, in which an object comes into view."""
 
-    def __init__(self, moments: Sequence[Moment]) -> None:
+    index: int
+    name: str
+
+
+class History:
+    """All moments up to and including frame `last`, which is now.
+
+    `askable` are the names that one may ask about, seen or not.
+    """
+
+    def __init__(
+        self,
+        moments: Sequence[Moment],
+        askable: Sequence[str] | None = None,
+        needles: Sequence[str] = (),
+    ) -> None:
         assert moments, "a history needs at least one moment"
-        self.moments = moments
-        self._frames: dict[str, list[int]] = {}
-        for index, moment in enumerate(moments):
-            for item in moment.items:
-                self._frames.setdefault(item.name, []).append(index)
+        everything = (*emoji_names(), *shape_names(), SIGN)
+        self.askable = everything if askable is None else tuple(askable)
+        self.last = len(moments) - 1
+        self._moments, self._needles = moments, frozenset(needles)
+        self._appearances = _appearances(moments)
+        self._names = list(self._appearances)
+        self._first_sights = [seen[0].first for seen in self._appearances.values()]
+        self._entries = sorted(
+            Entry(stretch.first, name)
+            for name, stretches in self._appearances.items()
+            for stretch in stretches
+            if stretch.first > 0
+        )
+
+    @classmethod
+    def of(cls, script: Script) -> Self:
+        """The whole of a stream."""
+        return cls(script.moments, script.names, script.needles)
+
+    def until(self, last: int) -> Self:
+        """The same up to frame `last`: cheap, and nothing later can be read from it."""
+        assert 0 <= last <= self.last, f"no frame {last} in a history up to frame {self.last}"
+        cut = copy(self)
+        cut.last = last
+        return cut
 
     @property
     def now(self) -> Moment:
-        return self.moments[-1]
-
-    @property
-    def last(self) -> int:
-        """The index of the last moment."""
-        return len(self.moments) - 1
+        return self._moments[self.last]
 
     @property
     def names(self) -> list[str]:
         """Everything seen so far, in the order of first sight."""
-        return list(self._frames)
+        return self._names[: bisect_right(self._first_sights, self.last)]
+
+    @property
+    def unseen(self) -> list[str]:
+        """Everything that one may ask about and that was not seen so far."""
+        seen = set(self.names)
+        return [name for name in self.askable if name not in seen]
+
+    @property
+    def needles(self) -> list[str]:
+        """What was seen so far and appears once only, however long the stream goes on."""
+        return [name for name in self.names if name in self._needles]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Who came into view so far, in stream order."""
+        return self._entries[: bisect_right(self._entries, self.last, key=lambda e: e.index)]
+
+    def moment(self, index: int) -> Moment:
+        """A frame, not later than now."""
+        assert 0 <= index <= self.last, f"no frame {index} in a history up to frame {self.last}"
+        return self._moments[index]
+
+    def appearances(self, name: str) -> list[Appearance]:
+        """When that object was in view; a change of visit without a gap is one stretch."""
+        stretches = self._appearances.get(name, [])
+        begun = bisect_right(stretches, self.last, key=lambda stretch: stretch.first)
+        so_far = stretches[:begun]
+        if so_far and so_far[-1].last > self.last:
+            so_far[-1] = Appearance(so_far[-1].first, self.last)
+        return so_far
 
     def sightings(self, name: str) -> list[int]:
         """The frames with that object in view; empty if it was never seen."""
-        return self._frames.get(name, [])
-
-    def appearances(self, name: str) -> list[Appearance]:
-        """The sightings as unbroken stretches; a change of visit without a gap is one stretch."""
-        stretches: list[Appearance] = []
-        for index in self.sightings(name):
-            if stretches and stretches[-1].last == index - 1:
-                stretches[-1] = Appearance(stretches[-1].first, index)
-            else:
-                stretches.append(Appearance(index, index))
-        return stretches
+        return [
+            index
+            for stretch in self.appearances(name)
+            for index in range(stretch.first, stretch.last + 1)
+        ]
 
     def item(self, index: int, name: str) -> Item:
         """The object in a frame that is known to show it."""
-        item = self.moments[index].find(name)
+        item = self.moment(index).find(name)
         assert item is not None, f"{name} is not in frame {index}"
         return item
 
     def span(self, first: int, last: int) -> Span:
         """The stream time of a run of frames."""
-        return Span(self.moments[first].time_s, self.moments[last].time_s)
+        return Span(self.moment(first).time_s, self.moment(last).time_s)
 
     def events(self, first: int) -> list[str]:
         """What changed from frame `first` (1 or later) on, each as a short sentence."""
         changes: list[str] = []
-        for index in range(first, len(self.moments)):
-            changes += _changes(self.moments[index - 1], self.moments[index])
+        for index in range(first, self.last + 1):
+            changes += _changes(self.moment(index - 1), self.moment(index))
         return changes
 
 
@@ -94,6 +153,19 @@ def list_items(moment: Moment) -> str:
     """Everything in view from left to right, or `nothing`."""
     ordered = sorted(moment.items, key=lambda item: (round(item.x, 3), item.y))
     return ", ".join(describe(item) for item in ordered) or "nothing"
+
+
+def _appearances(moments: Sequence[Moment]) -> dict[str, list[Appearance]]:
+    """The unbroken stretches of each object, names in the order of first sight."""
+    stretches: dict[str, list[Appearance]] = {}
+    for index, moment in enumerate(moments):
+        for item in moment.items:
+            seen = stretches.setdefault(item.name, [])
+            if seen and seen[-1].last == index - 1:
+                seen[-1] = Appearance(seen[-1].first, index)
+            else:
+                seen.append(Appearance(index, index))
+    return stretches
 
 
 def _changes(before: Moment, after: Moment) -> list[str]:

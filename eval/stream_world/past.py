@@ -1,50 +1,76 @@
-"""Facts about the past: a history in, what it once showed out, with the moments that prove it."""
+"""Facts about the past: a history in, what it once showed out, with the moments that prove it.
 
+Every fact leaves no doubt to a person who saw the whole history with care; the doubtful ones are
+not asked about.
+"""
+
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from random import Random
 
-from eval.stream_world.fact import Fact, FactFinder, any_name, is_between_cells
-from eval.stream_world.history import History, Span, list_items
+from eval.stream_world.fact import Fact, FactFinder, frame_spans, is_between_cells
+from eval.stream_world.history import Entry, History, describe, list_items
 from eval.stream_world.vocabulary import PLAIN, SIGN, UNSEEN, cell, clock, shape_names
 
 MAX_TIMES = 6
-MAX_GAP_FRAMES = 24
-NEVER_SEEN_CHANCE = 0.08
+MAX_GAP_FRAMES = 12
+MAX_NEWCOMERS = 4
+MINUTE_S = 60
+UNCLEAR_S = 1
+"""An entry so near to the beginning of the last minute is not clearly in or out of it."""
+NEVER_SEEN_SHARE = 0.2
+NEEDLE_SHARE = 0.1
+"""In so many draws a needle is preferred, if one was seen."""
+IN_VIEW_SHARE = 0.15
 
 
-def _spans(history: History, name: str) -> tuple[Span, ...]:
-    return tuple(history.span(stretch.first, stretch.last) for stretch in history.appearances(name))
+def _shuffled(history: History, rng: Random, names: Sequence[str]) -> list[str]:
+    """The names at random, now and then the needles first."""
+    order = rng.sample(names, len(names))
+    if rng.random() < NEEDLE_SHARE:
+        needles = frozenset(history.needles)
+        order.sort(key=lambda name: name not in needles)
+    return order
 
 
-def _frame(history: History, index: int) -> tuple[Span, ...]:
-    return (history.span(index, index),)
+def _about_one(
+    history: History,
+    rng: Random,
+    names: Sequence[str],
+    find: Callable[[str], Fact | None],
+    unseen_answer: str = UNSEEN,
+    is_askable: Callable[[str], bool] = lambda name: True,
+) -> Fact | None:
+    """The first clear fact about one of `names` (all seen); or one about a name never seen."""
+    unseen = [name for name in history.unseen if is_askable(name)]
+    if not names:
+        return None
+    if unseen and rng.random() < NEVER_SEEN_SHARE:
+        return Fact(unseen_answer, (), rng.choice(unseen))
+    facts = (find(name) for name in _shuffled(history, rng, names))
+    return next((fact for fact in facts if fact is not None), None)
 
 
-def _some_name(history: History, rng: Random) -> str:
-    """Mostly an object that has been seen."""
-    if not history.names or rng.random() < NEVER_SEEN_CHANCE:
-        return any_name(rng)
-    return rng.choice(history.names)
-
-
-def seen_yet(history: History, rng: Random) -> Fact:
-    seen = history.names
-    name = rng.choice(seen) if seen and rng.random() < 0.5 else any_name(rng)
-    return Fact("yes" if name in seen else "no", _spans(history, name), name)
+def seen_yet(history: History, rng: Random) -> Fact | None:
+    """The latest appearance is proof enough."""
+    names, unseen = history.names, history.unseen
+    if not names or not unseen:
+        return None
+    if rng.random() < 0.5:
+        return Fact("no", (), rng.choice(unseen))
+    name = _shuffled(history, rng, names)[0]
+    latest = history.appearances(name)[-1]
+    return Fact("yes", (history.span(latest.first, latest.last),), name)
 
 
 def _color_at(history: History, rng: Random, which: int) -> Fact | None:
-    seen = [name for name in history.names if name in shape_names()]
-    if rng.random() < NEVER_SEEN_CHANCE:
-        seen = list(shape_names())
-    if not seen:
-        return None
-    name = rng.choice(seen)
-    frames = history.sightings(name)
-    if not frames:
-        return Fact(UNSEEN, (), name)
-    color = history.item(frames[which], name).color
-    return Fact(str(color), _frame(history, frames[which]), name)
+    def find(name: str) -> Fact:
+        index = history.sightings(name)[which]
+        return Fact(str(history.item(index, name).color), frame_spans(history, index), name)
+
+    shapes = frozenset(shape_names())
+    seen = [name for name in history.names if name in shapes]
+    return _about_one(history, rng, seen, find, is_askable=shapes.__contains__)
 
 
 def color_first(history: History, rng: Random) -> Fact | None:
@@ -55,119 +81,161 @@ def color_last(history: History, rng: Random) -> Fact | None:
     return _color_at(history, rng, -1)
 
 
-def when_first(history: History, rng: Random) -> Fact:
-    name = _some_name(history, rng)
-    frames = history.sightings(name)
-    if not frames:
-        return Fact(UNSEEN, (), name)
-    time_s = history.moments[frames[0]].time_s
-    return Fact(f"at {clock(time_s)}", _frame(history, frames[0]), name)
+def when_first(history: History, rng: Random) -> Fact | None:
+    def find(name: str) -> Fact:
+        index = history.appearances(name)[0].first
+        time_s = history.moment(index).time_s
+        return Fact(f"at {clock(time_s)}", frame_spans(history, index), name)
+
+    return _about_one(history, rng, history.names, find)
 
 
 def when_last(history: History, rng: Random) -> Fact | None:
     """An object still in view (`right now`) is asked about less often."""
-    name = _some_name(history, rng)
-    frames = history.sightings(name)
-    if not frames:
-        return Fact(UNSEEN, (), name)
-    if frames[-1] == history.last:
-        return None if rng.random() < 0.8 else Fact("right now", _frame(history, frames[-1]), name)
-    time_s = history.moments[frames[-1]].time_s
-    return Fact(f"at {clock(time_s)}", _frame(history, frames[-1]), name)
+
+    def find(name: str) -> Fact:
+        index = history.appearances(name)[-1].last
+        answer = f"at {clock(history.moment(index).time_s)}"
+        if index == history.last:
+            answer = "right now"
+        return Fact(answer, frame_spans(history, index), name)
+
+    in_view = {item.name for item in history.now.items}
+    is_wanted = rng.random() < IN_VIEW_SHARE
+    names = [name for name in history.names if (name in in_view) == is_wanted]
+    return _about_one(history, rng, names, find)
 
 
 def count_times(history: History, rng: Random) -> Fact | None:
-    """The evidence is each appearance and, between two of them, a moment without the object."""
-    name = _some_name(history, rng)
-    repeated = [n for n in history.names if len(history.appearances(n)) >= 2]
-    if repeated and rng.random() < 0.5:
-        name = rng.choice(repeated)
-    stretches = history.appearances(name)
-    if len(stretches) > MAX_TIMES:
-        return None
-    evidence = list(_spans(history, name))
-    for before, after in pairwise(stretches):
-        evidence += _frame(history, rng.randint(before.last + 1, after.first - 1))
-    evidence.sort(key=lambda span: span.start_s)
-    return Fact(str(len(stretches)), tuple(evidence), name)
+    """Half the time about an object that came more than once."""
+
+    def find(name: str) -> Fact | None:
+        firsts = [stretch.first for stretch in history.appearances(name)]
+        if not least <= len(firsts) <= MAX_TIMES:
+            return None
+        return Fact(str(len(firsts)), frame_spans(history, *firsts), name)
+
+    least = rng.choice((1, 2))
+    return _about_one(history, rng, history.names, find, unseen_answer="0")
 
 
 def order(history: History, rng: Random) -> Fact | None:
-    if len(history.names) < 2:
+    """Only of two objects that did not come in the same second."""
+    names = _shuffled(history, rng, history.names)
+    first_sight = {name: history.appearances(name)[0].first for name in names}
+    others = [name for name in names[1:] if first_sight[name] != first_sight[names[0]]]
+    if not others:
         return None
-    name, other = rng.sample(history.names, 2)
-    first, second = history.sightings(name)[0], history.sightings(other)[0]
-    if first == second:
-        return None
-    evidence = sorted((first, second))
-    spans = tuple(history.span(index, index) for index in evidence)
-    return Fact(f"the {name if first < second else other}", spans, name, other)
+    name, other = rng.sample((names[0], rng.choice(others)), 2)
+    earlier = min(name, other, key=lambda n: first_sight[n])
+    evidence = frame_spans(history, first_sight[name], first_sight[other])
+    return Fact(f"the {earlier}", evidence, name, other)
+
+
+def _neighbours(history: History) -> list[tuple[Entry, Entry]]:
+    """Entries that follow each other closely, each the only one of its second."""
+    entries = history.entries
+    crowded = {a.index for a, b in pairwise(entries) if a.index == b.index}
+    return [
+        (a, b)
+        for a, b in pairwise(entries)
+        if not crowded & {a.index, b.index} and b.index - a.index <= MAX_GAP_FRAMES
+    ]
 
 
 def after(history: History, rng: Random) -> Fact | None:
     """Only for an object that came once, followed by the arrival of exactly one other."""
-    entries = sorted(
-        (stretch.first, name)
-        for name in history.names
-        for stretch in history.appearances(name)
-        if stretch.first > 0
-    )
-    clear = [
-        (first, name, following, next_name)
-        for (first, name), (following, next_name) in pairwise(entries)
-        if len(history.appearances(name)) == 1
-        and sum(index == first for index, _ in entries) == 1
-        and sum(index == following for index, _ in entries) == 1
-        and following - first < MAX_GAP_FRAMES
-    ]
-    if not clear:
-        return None
-    first, name, following, next_name = rng.choice(clear)
-    return Fact(f"the {next_name}", (history.span(first - 1, following),), name)
+    following = {a.name: (a, b) for a, b in _neighbours(history)}
+    for name in _shuffled(history, rng, sorted(following)):
+        if len(history.appearances(name)) == 1:
+            arrival, then = following[name]
+            return Fact(f"the {then.name}", (history.span(arrival.index, then.index),), name)
+    return None
+
+
+def before(history: History, rng: Random) -> Fact | None:
+    """Only for an object that came once, after the arrival of exactly one other."""
+    preceding = {b.name: (a, b) for a, b in _neighbours(history)}
+    for name in _shuffled(history, rng, sorted(preceding)):
+        if len(history.appearances(name)) == 1:
+            then, arrival = preceding[name]
+            # The frame before tells the newcomer from those who were there already.
+            evidence = (history.span(then.index - 1, arrival.index),)
+            return Fact(f"the {then.name}", evidence, name)
+    return None
 
 
 def sign_past(history: History, rng: Random) -> Fact | None:
-    """Only while no sign is in view, and if its last appearance showed a single number."""
+    """Only while no sign is in view."""
     stretches = history.appearances(SIGN)
     if not stretches or stretches[-1].last == history.last:
         return None
     final = stretches[-1]
-    numbers = {history.item(i, SIGN).number for i in range(final.first, final.last + 1)}
-    if len(numbers) > 1:
-        return None
-    return Fact(str(numbers.pop()), (history.span(final.first, final.last),), SIGN)
+    number = history.item(final.first, SIGN).number
+    return Fact(str(number), (history.span(final.first, final.last),), SIGN)
 
 
 def at_time(history: History, rng: Random) -> Fact | None:
     index = rng.randint(0, history.last)
-    moment = history.moments[index]
+    moment = history.moment(index)
     if not moment.items and rng.random() < 0.5:
         return None
-    return Fact(list_items(moment), _frame(history, index), time_s=moment.time_s)
+    return Fact(list_items(moment), frame_spans(history, index), time_s=moment.time_s)
 
 
 def scene_past(history: History, rng: Random) -> Fact | None:
     """Only if the last appearance lies within one scene that has a name."""
-    name = _some_name(history, rng)
-    stretches = history.appearances(name)
-    if not stretches:
-        return Fact(UNSEEN, (), name)
-    final = stretches[-1]
-    scenes = {history.moments[i].backdrop.scene for i in range(final.first, final.last + 1)}
-    if len(scenes) > 1 or PLAIN in scenes:
-        return None
-    return Fact(scenes.pop(), (history.span(final.first, final.last),), name)
+
+    def find(name: str) -> Fact | None:
+        final = history.appearances(name)[-1]
+        frames = range(final.first, final.last + 1)
+        scenes = {history.moment(index).backdrop.scene for index in frames}
+        if len(scenes) > 1 or PLAIN in scenes:
+            return None
+        return Fact(scenes.pop(), (history.span(final.first, final.last),), name)
+
+    return _about_one(history, rng, history.names, find)
 
 
 def where_past(history: History, rng: Random) -> Fact | None:
-    name = _some_name(history, rng)
-    frames = history.sightings(name)
-    if not frames:
-        return Fact(UNSEEN, (), name)
-    item = history.item(frames[0], name)
-    if is_between_cells(item):
+    """Where the object stood in the first frame that showed it."""
+
+    def find(name: str) -> Fact | None:
+        index = history.appearances(name)[0].first
+        item = history.item(index, name)
+        if is_between_cells(item):
+            return None
+        return Fact(cell(item.x, item.y), frame_spans(history, index), name)
+
+    return _about_one(history, rng, history.names, find)
+
+
+def last_minute(history: History, rng: Random) -> Fact | None:
+    """Only if it is clear who came in the last minute, and in what guise."""
+    since_s = history.now.time_s - MINUTE_S
+    first = history.moment(0)
+    if first.items and first.time_s > since_s - UNCLEAR_S:
+        return None  # who can say when they came
+    came: dict[str, Entry] = {}
+    for entry in reversed(history.entries):
+        age_s = history.moment(entry.index).time_s - since_s
+        if age_s < -UNCLEAR_S:
+            break
+        if abs(age_s) <= UNCLEAR_S:
+            return None
+        later = came.get(entry.name)
+        if later and _guise(history, later) != _guise(history, entry):
+            return None
+        came[entry.name] = entry
+    if len(came) > MAX_NEWCOMERS or (not came and rng.random() < 0.6):
         return None
-    return Fact(cell(item.x, item.y), _frame(history, frames[0]), name)
+    newcomers = sorted(came.values())
+    answer = ", ".join(_guise(history, entry) for entry in newcomers) or "nothing"
+    return Fact(answer, frame_spans(history, *(entry.index for entry in newcomers)))
+
+
+def _guise(history: History, entry: Entry) -> str:
+    return describe(history.item(entry.index, entry.name))
 
 
 PAST: dict[str, FactFinder] = {
@@ -179,8 +247,10 @@ PAST: dict[str, FactFinder] = {
     "count_times": count_times,
     "order": order,
     "after": after,
+    "before": before,
     "sign_past": sign_past,
     "at_time": at_time,
     "scene_past": scene_past,
     "where_past": where_past,
+    "last_minute": last_minute,
 }

@@ -3,37 +3,40 @@
 from itertools import pairwise
 from random import Random
 
-from eval.stream_world.fact import Fact, FactFinder, any_name, is_between_cells
+from eval.stream_world.fact import Fact, FactFinder, frame_spans, is_between_cells
 from eval.stream_world.history import History, Span, list_items
-from eval.stream_world.script import Item, Kind
+from eval.stream_world.moment import Item, Kind
 from eval.stream_world.vocabulary import PLAIN, SIGN, cell
 
 RECENT_S = 6
 MAX_EVENTS = 3
+UNCLEAR_S = 2
 
 
 def _now(history: History) -> tuple[Span, ...]:
-    return (history.span(history.last, history.last),)
+    return frame_spans(history, history.last)
 
 
-def _present_or_absent(history: History, rng: Random) -> tuple[str, bool]:
-    """Half the time an object in view; otherwise one that has left, or any."""
+def _present_or_absent(history: History, rng: Random) -> tuple[str, bool] | None:
+    """Half the time an object in view, else one that has left or never came."""
     in_view = [item.name for item in history.now.items]
+    if not in_view and rng.random() < 0.9:
+        return None  # or most of those asked about would be absent
     if in_view and rng.random() < 0.5:
         return rng.choice(in_view), True
     gone = [name for name in history.names if name not in in_view]
-    name = rng.choice(gone) if gone and rng.random() < 0.6 else any_name(rng)
-    return name, name in in_view
+    absent = gone if gone and rng.random() < 0.6 else history.unseen
+    return (rng.choice(absent), False) if absent else None
 
 
-def exist(history: History, rng: Random) -> Fact:
-    name, is_there = _present_or_absent(history, rng)
-    return Fact("yes" if is_there else "no", _now(history), name)
+def exist(history: History, rng: Random) -> Fact | None:
+    found = _present_or_absent(history, rng)
+    return found and Fact("yes" if found[1] else "no", _now(history), found[0])
 
 
-def watch(history: History, rng: Random) -> Fact:
-    name, is_there = _present_or_absent(history, rng)
-    return Fact("now" if is_there else "not yet", _now(history), name)
+def watch(history: History, rng: Random) -> Fact | None:
+    found = _present_or_absent(history, rng)
+    return found and Fact("yes" if found[1] else "not yet", _now(history), found[0])
 
 
 def color(history: History, rng: Random) -> Fact | None:
@@ -66,7 +69,7 @@ def motion(history: History, rng: Random) -> Fact | None:
     if history.last < 2 or not history.now.items:
         return None
     name = rng.choice(history.now.items).name
-    track = [history.moments[history.last - back].find(name) for back in (2, 1, 0)]
+    track = [history.moment(history.last - back).find(name) for back in (2, 1, 0)]
     items = [item for item in track if item is not None]
     if len(items) < 3 or len({item.track for item in items}) > 1:
         return None
@@ -111,12 +114,17 @@ def caption(history: History, rng: Random) -> Fact:
 
 
 def recent(history: History, rng: Random) -> Fact | None:
-    """The changes of the last `RECENT_S` frames; a quiet time is asked about less often."""
+    """The changes of the last `RECENT_S` frames; a quiet time is asked about less often.
+
+    Not asked if something changed just before: one could take it for recent or not.
+    """
     if history.last < 1:
         return None
     first = max(1, history.last - RECENT_S + 1)
     events = history.events(first)
     if len(events) > MAX_EVENTS or (not events and rng.random() < 0.6):
+        return None
+    if history.events(max(1, first - UNCLEAR_S)) != events:
         return None
     answer = ", ".join(events) or "nothing changed"
     return Fact(answer, (history.span(first - 1, history.last),))

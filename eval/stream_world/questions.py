@@ -1,31 +1,29 @@
 """Questions: a stream and a moment in, a question with its exact answer and its evidence out."""
 
-import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from random import Random
-from typing import Literal
 
 from eval.stream_world.fact import FactFinder
 from eval.stream_world.history import History, Span
 from eval.stream_world.past import PAST
 from eval.stream_world.present import PRESENT
 from eval.stream_world.script import Script
-from eval.stream_world.vocabulary import clock, with_article
+from eval.stream_world.wording import Split, word_question
 
 KINDS: dict[str, FactFinder] = {**PRESENT, **PAST}
-Split = Literal["train", "held_out"]
-"""`train` wordings were seen in training, `held_out` ones were not."""
+TRIES_PER_QUESTION = 12
+"""How many moments are tried before another kind gets its turn."""
 
 
 @dataclass(frozen=True)
 class Question:
     """One question, asked when `asked_s` was the last second seen.
 
-    `evidence` are the spans of stream time that the answer rests on, none later than `asked_s`;
-    `names` are the objects that the question is about.
+    `evidence` are the spans of stream time that a memory must hold to answer, none later than
+    `asked_s`; `names` are the objects that the question is about, `is_needle` says that one of
+    them appears only once in the whole stream.
     """
 
     kind: str
@@ -34,22 +32,16 @@ class Question:
     asked_s: int
     evidence: tuple[Span, ...]
     names: tuple[str, ...]
+    is_needle: bool = False
 
     @property
     def is_about_past(self) -> bool:
         return self.kind in PAST
 
-
-@cache
-def _all_phrasings() -> dict[str, dict[str, list[str]]]:
-    text = files("eval.stream_world").joinpath("assets/phrasings.json").read_text(encoding="utf-8")
-    loaded: dict[str, dict[str, list[str]]] = json.loads(text)
-    return loaded
-
-
-def phrasings(kind: str, split: Split) -> tuple[str, ...]:
-    """The wordings of a kind; `{n}` and `{m}` are objects, `{a}` is `{n}` with its article."""
-    return tuple(_all_phrasings()[kind][split])
+    @property
+    def evidence_age_s(self) -> float | None:
+        """How long before the question its oldest evidence began; None without evidence."""
+        return self.asked_s - self.evidence[0].start_s if self.evidence else None
 
 
 def ask(kind: str, history: History, rng: Random, split: Split = "train") -> Question | None:
@@ -59,14 +51,10 @@ def ask(kind: str, history: History, rng: Random, split: Split = "train") -> Que
     fact = KINDS[kind](history, rng)
     if fact is None:
         return None
-    text = rng.choice(phrasings(kind, split)).format(
-        n=fact.name,
-        m=fact.other,
-        a=with_article(fact.name) if fact.name else "",
-        t=clock(fact.time_s) if fact.time_s is not None else "",
-    )
+    text = word_question(kind, rng, split, name=fact.name, other=fact.other, time_s=fact.time_s)
     names = tuple(name for name in (fact.name, fact.other) if name)
-    return Question(kind, text, fact.answer, history.now.time_s, fact.evidence, names)
+    is_needle = not set(names).isdisjoint(history.needles)
+    return Question(kind, text, fact.answer, history.now.time_s, fact.evidence, names, is_needle)
 
 
 def draw_questions(
@@ -75,20 +63,25 @@ def draw_questions(
     rng: Random,
     kinds: Sequence[str] = tuple(KINDS),
     split: Split = "train",
+    asked_from_s: float = 0,
 ) -> list[Question]:
-    """Questions of all kinds in turn at random moments, in the order of asking.
+    """Questions of all kinds in turn, in the order of asking.
 
-    Fewer come back where the stream does not offer enough to ask about.
+    The moments of asking are uniform over the stream from `asked_from_s` on. Fewer questions come
+    back where the stream does not offer enough to ask about.
     """
+    history = History.of(script)
+    earliest = bisect_left(script.moments, asked_from_s, key=lambda moment: moment.time_s)
     questions: list[Question] = []
-    last = len(script.moments) - 1
+    if earliest > history.last:
+        return questions
     for attempt in range(num_questions * 4):
         if len(questions) == num_questions:
             break
         kind = kinds[attempt % len(kinds)]
-        for _ in range(4):
-            now = rng.randint(0 if rng.random() < 0.5 else last // 2, last)
-            question = ask(kind, History(script.moments[: now + 1]), rng, split)
+        for _ in range(TRIES_PER_QUESTION):
+            now = history.until(rng.randint(earliest, history.last))
+            question = ask(kind, now, rng, split)
             if question is not None:
                 questions.append(question)
                 break

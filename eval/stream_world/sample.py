@@ -1,6 +1,6 @@
 """Sample: a seed in, a short video and a sheet of questions with true answers out.
 
-`python -m eval.stream_world --seed 2003 --out app/assets` writes the sample stream of the demo.
+`python -m eval.stream_world sample --seed 2003 --out app/assets` writes the stream of the demo.
 2003 is the first seed from 2000 on whose stream is varied: at least 10 objects, 4 scenes and a
 sign, 3 changes of colour, and objects in view nine tenths of the time.
 """
@@ -36,10 +36,13 @@ def write_sample(folder: Path, seed: int, length_s: int, fps: int, side_px: int)
     sheet = {
         "about": "A made-up stream. Answers and evidence are the ground truth of its script.",
         "command": (
-            f"python -m eval.stream_world --seed {seed} --seconds {length_s} "
+            f"python -m eval.stream_world sample --seed {seed} --seconds {length_s} "
             f"--fps {fps} --side {side_px} --out {folder.as_posix()}"
         ),
-        "drawings": "Fluent Emoji (MIT), Noto Emoji (Apache-2.0): eval/stream_world/assets",
+        "drawings": (
+            "Fluent Emoji (MIT), Noto Emoji, new and old (Apache-2.0), Emojitwo (CC-BY 4.0): "
+            "see eval/stream_world/assets/README.md"
+        ),
         "length_s": length_s,
         "fps": fps,
         "questions": [_entry(question) for question in sample_questions(script)],
@@ -50,12 +53,12 @@ def write_sample(folder: Path, seed: int, length_s: int, fps: int, side_px: int)
 
 def sample_questions(script: Script) -> list[Question]:
     """The questions of the plan that the stream offers, in the order of asking."""
-    rng = Random(script.seed)
+    rng, history = Random(script.seed), History.of(script)
     questions = []
     for part, kind in PLAN:
         start = int(part * len(script.moments))
         for now in range(start, min(start + SEARCH_S, len(script.moments))):
-            question = ask(kind, History(script.moments[: now + 1]), rng)
+            question = ask(kind, history.until(now), rng)
             if question is not None:
                 questions.append(question)
                 break

@@ -1,16 +1,19 @@
-"""Video: a script in, an mp4 file out, at any frame rate."""
+"""Video: the moments of a script in, frames or an mp4 file out, at any frame rate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from eval.stream_world.moment import Moment
 from eval.stream_world.renderer import Renderer
-from eval.stream_world.script import Moment, Script
+from eval.stream_world.script import Script
 
 
 def write_video(path: Path, script: Script, fps: int, side_px: int, quality: int = 27) -> None:
@@ -21,22 +24,34 @@ def write_video(path: Path, script: Script, fps: int, side_px: int, quality: int
     """
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         options = {"crf": str(quality), "preset": "slow"}
-        stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.width = stream.height = side_px
-        stream.pix_fmt = "yuv420p"
-        stream.time_base = Fraction(1, fps)
-        for pixels in frames(script, fps, side_px):
+        stream = add_h264(container, fps, side_px, options)
+        for pixels in frames(script.moments, fps, side_px):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
 
 
-def frames(script: Script, fps: int, side_px: int) -> Iterator[UInt8[np.ndarray, "side side 3"]]:
-    """The frames of the video, `fps` for each moment."""
-    renderer = Renderer(side_px)
-    following = (*script.moments[1:], script.moments[-1])
-    for now, after in zip(script.moments, following, strict=True):
+def add_h264(
+    container: OutputContainer, fps: int, side_px: int, options: dict[str, str]
+) -> VideoStream:
+    """A track for square pictures; `options` are those of x264."""
+    stream = container.add_stream("libx264", rate=fps, options=options)
+    stream.width = stream.height = side_px
+    stream.pix_fmt = "yuv420p"
+    stream.time_base = Fraction(1, fps)
+    return stream
+
+
+def frames(
+    moments: Iterable[Moment], fps: int, side_px: int
+) -> Iterator[UInt8[np.ndarray, "side side 3"]]:
+    """The frames of the video, `fps` for each moment; `moments` may be endless."""
+    renderer, coming = Renderer(side_px), iter(moments)
+    now = next(coming, None)
+    while now is not None:
+        after = next(coming, None)
         for step in range(fps):
-            yield renderer.frame(glide(now, after, step / fps))
+            yield renderer.frame(glide(now, after or now, step / fps))
+        now = after
 
 
 def glide(now: Moment, after: Moment, part: float) -> Moment:

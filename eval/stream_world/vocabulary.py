@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -21,22 +22,49 @@ PLAIN = "plain"
 SCENES = ("beach", "forest", "city", "night sky", "snow", "room", PLAIN)
 SIGN = "sign"
 UNSEEN = "not seen"
+SEEN_STYLES = ("fluent", "noto", "noto-v1", "emojione")
+"""Drawing styles that a model may be trained on."""
+HELD_OUT_STYLE = "twemoji"
+"""The drawing style that no training run may see."""
+STYLES = (*SEEN_STYLES, HELD_OUT_STYLE)
+
+
+@dataclass(frozen=True)
+class SpriteIndex:
+    """What the sprite sheets hold: names in the order of the tiles, the core names first."""
+
+    tile_px: int
+    num_core: int
+    emoji: tuple[str, ...]
+    shapes: tuple[str, ...]
 
 
 @cache
-def _sprite_names() -> dict[str, list[str]]:
+def sprite_index() -> SpriteIndex:
+    """The content of `sprites.json`."""
     text = files("eval.stream_world").joinpath("assets/sprites.json").read_text(encoding="utf-8")
-    return {key: value for key, value in json.loads(text).items() if key in ("emoji", "shapes")}
+    index = json.loads(text)
+    return SpriteIndex(
+        tile_px=index["tile_px"],
+        num_core=index["num_core"],
+        emoji=tuple(index["emoji"]),
+        shapes=tuple(index["shapes"]),
+    )
 
 
-def emoji_names() -> tuple[str, ...]:
-    """The objects that come with a drawing in each style, in the order of the sprite sheets."""
-    return tuple(_sprite_names()["emoji"])
+def emoji_names(full: bool = False) -> tuple[str, ...]:
+    """The objects that come with a drawing in each style: the core ones, or all if `full`.
+
+    In the order of the sprite sheets; the core names, of which the embedded model was trained on
+    all, come first in the full list, too.
+    """
+    index = sprite_index()
+    return index.emoji if full else index.emoji[: index.num_core]
 
 
 def shape_names() -> tuple[str, ...]:
     """The objects that come in any colour, in the order of the sprite sheet."""
-    return tuple(_sprite_names()["shapes"])
+    return sprite_index().shapes
 
 
 def with_article(words: str) -> str:

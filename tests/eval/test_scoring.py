@@ -1,6 +1,13 @@
-import pytest
+from random import Random
 
-from eval.stream_world import Score, score, tally
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval.stream_world import Score, normalised, score, tally
+from eval.stream_world.vocabulary import clock
+
+things = st.lists(st.sampled_from(["an owl", "a red star", "a sign with 47", "the cup left"]))
 
 
 @pytest.mark.parametrize(
@@ -42,3 +49,23 @@ def test_shares_are_over_all_questions_and_zero_without_any() -> None:
     scores = [Score(True, True), Score(True, False), Score(False, False), Score(False, False)]
     assert (tally(scores).accuracy, tally(scores).exact_share) == (0.5, 0.25)
     assert tally([]).accuracy == 0.0
+
+
+@given(things, st.randoms(), st.sampled_from([", ", "; ", " ,  "]))
+def test_a_list_is_right_in_any_order_spelling_and_spacing(
+    listed: list[str], rng: Random, separator: str
+) -> None:
+    truth, shuffled = ", ".join(listed), rng.sample(listed, len(listed))
+    given_answer = separator.join(shuffled).upper() + "."
+    assert score(truth, given_answer, 10).is_right
+    assert score(given_answer, truth, 10).is_right
+    assert normalised(normalised(truth)) == normalised(truth)
+    assert not score(truth, ", ".join([*listed, "a cat"]), 10).is_right
+
+
+@given(st.integers(0, 80_000), st.integers(0, 40_000), st.integers(-3_000, 3_000))
+def test_a_time_is_right_exactly_within_its_tolerance(true_s: int, age_s: int, off_s: int) -> None:
+    given_s = max(0, true_s + off_s)
+    answer = score(f"at {clock(true_s)}", f"at {clock(given_s)}", true_s + age_s)
+    assert answer.is_right == (abs(given_s - true_s) <= max(3, age_s / 20))
+    assert answer.is_exact == (given_s == true_s)

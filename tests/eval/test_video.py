@@ -1,14 +1,17 @@
 import json
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from eval.stream_world import History, Renderer, write_script, write_video
+from eval.stream_world.__main__ import cli
 from eval.stream_world.sample import sample_questions
-from eval.stream_world.video import glide
+from eval.stream_world.script import play
+from eval.stream_world.video import frames, glide
 
 SAMPLE = Path(__file__).parents[2] / "app" / "assets"
 
@@ -35,6 +38,30 @@ def test_between_two_seconds_objects_are_half_way() -> None:
             start, end = now.find(item.name), after.find(item.name)
             if start and end and start.track == end.track:
                 assert item.x == pytest.approx((start.x + end.x) / 2)
+
+
+def test_frames_of_an_endless_stream_begin_like_those_of_its_first_seconds() -> None:
+    endless = list(islice(frames(play(4), 2, 48), 10))
+    assert np.array_equal(endless, list(frames(write_script(4, 6).moments, 2, 48))[:10])
+
+
+def test_the_command_line_writes_a_video_and_a_sample(tmp_path: Path) -> None:
+    runner, common = (
+        CliRunner(),
+        ["--seed", "2003", "--seconds", "60", "--fps", "1", "--side", "48"],
+    )
+    video = runner.invoke(cli, ["video", *common, "--out", str(tmp_path / "stream.mp4")])
+    assert video.exit_code == 0, video.output
+    with av.open(str(tmp_path / "stream.mp4")) as container:
+        assert container.streams.video[0].frames == 60
+    sample = runner.invoke(cli, ["sample", *common, "--out", str(tmp_path)])
+    assert sample.exit_code == 0, sample.output
+    sheet = json.loads((tmp_path / "sample_stream.json").read_text(encoding="utf-8"))
+    assert (
+        sheet["command"]
+        == f"python -m eval.stream_world sample {' '.join(common)} --out {tmp_path}"
+    )
+    assert len(sheet["questions"]) >= 3
 
 
 def test_the_bundled_sample_is_what_its_command_says() -> None:

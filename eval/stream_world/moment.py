@@ -1,0 +1,64 @@
+"""Moment: the parts of one second of a made-up stream: its backdrop and the objects in view."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+NUM_VARIANTS = 24
+"""How many backdrops each scene has."""
+CROP_MARGIN_PX = 32
+"""By how much a backdrop is larger than the frame, so that its crop can differ."""
+
+
+class Kind(StrEnum):
+    EMOJI = "emoji"
+    SHAPE = "shape"
+    SIGN = "sign"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object as one frame shows it.
+
+    `x`, `y` (centre) and `size` are in parts of the frame's side. `track` numbers the visits: an
+    object that leaves and comes back gets another. `color` is set for shapes, `number` for signs.
+    """
+
+    track: int
+    name: str
+    kind: Kind
+    style: str
+    x: float
+    y: float
+    size: float
+    rotation: float
+    is_flipped: bool
+    color: str | None = None
+    number: int | None = None
+
+    @property
+    def is_large(self) -> bool:
+        return self.size > 0.28
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """Which picture stands behind the objects, and which part of it."""
+
+    scene: str
+    variant: int
+    left_px: int
+    top_px: int
+    is_flipped: bool
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One second of the stream; `items` in drawing order, each name at most once."""
+
+    time_s: int
+    backdrop: Backdrop
+    items: tuple[Item, ...]
+
+    def find(self, name: str) -> Item | None:
+        """The object of that name, if it is in view."""
+        return next((item for item in self.items if item.name == name), None)

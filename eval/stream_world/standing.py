@@ -1,0 +1,74 @@
+"""Standing questions: a stream in, what to look out for and when it comes into view out."""
+
+from dataclasses import dataclass
+from random import Random
+
+from eval.stream_world.history import History
+from eval.stream_world.script import Script
+from eval.stream_world.wording import Split, word_question
+
+NEVER_SHARE = 1 / 3
+"""In so many draws the object does not come while it is watched for."""
+MAX_ONSETS = 6
+
+
+@dataclass(frozen=True)
+class StandingQuestion:
+    """From `asked_s` on: tell me when the object appears.
+
+    `onsets_s` are the times at which it comes into view, and `asked_s` itself if it is in view
+    by then.
+    """
+
+    text: str
+    name: str
+    asked_s: int
+    onsets_s: tuple[int, ...]
+
+
+def draw_standing(
+    script: Script,
+    num_questions: int,
+    rng: Random,
+    split: Split = "train",
+    watched_s: int | None = None,
+) -> list[StandingQuestion]:
+    """Standing questions in the order of asking, each watched for `watched_s` (None: to the end).
+
+    They are asked in the first half of the stream, or early enough to be watched for that long.
+    About a third have no onset, nearly all others at most `MAX_ONSETS`.
+    """
+    history = History.of(script)
+    first_s, last_s = script.moments[0].time_s, script.moments[-1].time_s
+    latest_s = (first_s + last_s) // 2
+    if watched_s is not None:
+        latest_s = max(first_s, last_s - watched_s)
+    drawn = []
+    for _ in range(num_questions):
+        asked_s = rng.randint(first_s, latest_s)
+        until_s = last_s if watched_s is None else asked_s + watched_s
+        onsets = {name: _onsets(history, name, asked_s, until_s) for name in history.askable}
+        name = _choose(onsets, rng)
+        text = word_question("watch", rng, split, name=name)
+        drawn.append(StandingQuestion(text, name, asked_s, onsets[name]))
+    return sorted(drawn, key=lambda question: question.asked_s)
+
+
+def _onsets(history: History, name: str, asked_s: int, until_s: int) -> tuple[int, ...]:
+    """When the object comes into view from `asked_s` to `until_s`."""
+    onsets = []
+    for stretch in history.appearances(name):
+        span = history.span(stretch.first, stretch.last)
+        if span.end_s >= asked_s and span.start_s <= until_s:
+            onsets.append(max(asked_s, span.start_s))
+    return tuple(onsets)
+
+
+def _choose(onsets: dict[str, tuple[int, ...]], rng: Random) -> str:
+    """A name that never comes, or one that comes: rarely enough, if there is such a one."""
+    never = [name for name, times_s in onsets.items() if not times_s]
+    coming = [name for name in onsets if onsets[name]]
+    few = [name for name in coming if len(onsets[name]) <= MAX_ONSETS]
+    if not coming or (never and rng.random() < NEVER_SHARE):
+        return rng.choice(never)
+    return rng.choice(few or coming)

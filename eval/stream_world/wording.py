@@ -1,0 +1,200 @@
+"""Wording: a kind of question and what it is about in, one of its many texts out.
+
+The words are data, `assets/phrasings.json`. A train wording is drawn from a grammar: `(a|b)` is a
+choice, `[a|b]` a choice or nothing, `<rule>` one of the shared rules; `{n}` and `{m}` are objects,
+`{a}` is `{n}` with its article, `{t}` a stream time. A form, such as a request or a fragment, says
+what may stand around a pattern (at `~`). Held-out wordings are whole sentences with patterns and
+`held_out_words` that no train wording has.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from random import Random
+from string import ascii_lowercase
+from typing import Any, Literal
+
+from eval.stream_world.vocabulary import COLORS, clock, emoji_names, shape_names, with_article
+
+Split = Literal["train", "held_out"]
+"""`train` wordings were seen in training, `held_out` ones were not."""
+SLIP_CHANCE = 0.09
+"""How often `noisy` gets a word wrong: it is dropped, doubled, swapped or misspelt."""
+BARE_CHANCE = 0.15
+"""How often `noisy` leaves the marks at the end out."""
+DROPPABLE = frozenset(
+    ("a", "an", "the", "of", "on", "in", "at", "to", "for", "is", "there", "you", "me", "it")
+)
+"""Words without which a question keeps its meaning; tense and order hang on the others."""
+
+_SYMBOLS = re.compile(r"[()\[\]|]|<\w+>|[^()\[\]|<]+")
+_SPACE_BEFORE_MARK = re.compile(r"\s+(?=[?.,!:;])")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """One of `options`, each a row of words and further choices."""
+
+    options: "tuple[tuple[str | _Choice, ...], ...]"
+
+    def expand(self, rng: Random, words: list[str]) -> None:
+        """Add one way to say it to `words`."""
+        for part in self.options[int(rng.random() * len(self.options))]:
+            if isinstance(part, str):
+                words.append(part)
+            else:
+                part.expand(rng, words)
+
+
+@dataclass(frozen=True)
+class _Wordings:
+    """All wordings of one kind: (form, pattern) pairs to train on, and whole texts held out."""
+
+    train: tuple[tuple[_Choice, _Choice], ...]
+    held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Phrasings:
+    kinds: dict[str, _Wordings]
+    held_out_openings: tuple[str, ...]
+
+
+def word_question(
+    kind: str,
+    rng: Random,
+    split: Split = "train",
+    *,
+    name: str = "",
+    other: str = "",
+    time_s: int | None = None,
+) -> str:
+    """One text for a question about `name` (and `other`) at `time_s`, whichever its kind needs."""
+    phrasings = _phrasings()
+    wordings = phrasings.kinds[kind]
+    if split == "held_out":
+        text = rng.choice(phrasings.held_out_openings) + rng.choice(wordings.held_out)
+    else:
+        form, pattern = rng.choice(wordings.train)
+        around: list[str] = []
+        form.expand(rng, around)
+        words: list[str] = []
+        pattern.expand(rng, words)
+        text = "".join(around).replace("~", "".join(words))
+    text = _SPACE_BEFORE_MARK.sub("", " ".join(text.split()))
+    return text.format(
+        n=name,
+        m=other,
+        a=with_article(name) if name else "",
+        t=clock(time_s) if time_s is not None else "",
+    )
+
+
+def noisy(text: str, kept_words: Collection[str], rng: Random) -> str:
+    """The text with a few slips of the keyboard, for training only.
+
+    Colours, words with a digit and the words of `kept_words` (names) come through unharmed.
+    """
+    kept = {word for words in (*kept_words, *COLORS) for word in words.lower().split()}
+    words = text.split()
+    if rng.random() < BARE_CHANCE:
+        words[-1] = words[-1].rstrip("?.!") or words[-1]
+    slipped: list[str] = []
+    for word in words:
+        core = word.strip("?.,!:;'").lower()
+        is_kept = core.removesuffix("'s") in kept or not core.isalpha()
+        if is_kept or rng.random() >= SLIP_CHANCE:
+            slipped.append(word)
+        else:
+            _slip(word, core, slipped, kept, rng)
+    return " ".join(slipped)
+
+
+def _slip(word: str, core: str, before: list[str], kept: Collection[str], rng: Random) -> None:
+    """Add `word` to the words before it in one of the ways to get it wrong."""
+    can_swap = bool(before) and before[-1].isalpha() and before[-1].lower() not in kept
+    way = rng.random()
+    if way < 0.3 and core in DROPPABLE:
+        return
+    if way < 0.4:
+        before += [core, word]
+    elif way < 0.5 and can_swap and word == core:
+        before.insert(-1, word)
+    else:
+        wrong = _misspelt(core, rng)
+        before.append(word if wrong in _vocabulary() else word.lower().replace(core, wrong))
+
+
+def _misspelt(word: str, rng: Random) -> str:
+    """One letter too few, too many, wrong, or in the wrong place; short words stay as they are."""
+    if len(word) < 4:
+        return word
+    at = rng.randrange(1, len(word) - 1)
+    left, letter, right = word[:at], word[at], word[at + 1 :]
+    wrong = (letter * 2, "", rng.choice(ascii_lowercase), right[0] + letter)
+    chosen = rng.randrange(4)
+    return left + wrong[chosen] + (right[1:] if chosen == 3 else right)
+
+
+@cache
+def _vocabulary() -> frozenset[str]:
+    """Words that a slip must not produce by chance, as `that` might become `hat`."""
+    names = (*emoji_names(full=True), *shape_names(), *COLORS)
+    return frozenset(word for name in names for word in name.split())
+
+
+@cache
+def _phrasings() -> _Phrasings:
+    text = files("eval.stream_world").joinpath("assets/phrasings.json").read_text(encoding="utf-8")
+    data: Any = json.loads(text)
+    rules: dict[str, _Choice] = {}
+    for rule, pattern in data["rules"].items():  # a rule may use those above it
+        rules[rule] = _parse(pattern, rules)
+    forms = {form: _parse("|".join(around), rules) for form, around in data["forms"].items()}
+    kinds = {
+        kind: _Wordings(
+            train=tuple(
+                (forms[form], _parse(pattern, rules))
+                for form, patterns in said["train"].items()
+                for pattern in patterns
+            ),
+            held_out=tuple(said["held_out"]),
+        )
+        for kind, said in data["kinds"].items()
+    }
+    return _Phrasings(kinds, tuple(data["held_out_openings"]))
+
+
+def _parse(pattern: str, rules: Mapping[str, _Choice]) -> _Choice:
+    symbols = _SYMBOLS.findall(pattern)
+    choice, end = _parse_options(symbols, 0, rules)
+    assert end == len(symbols), f"unmatched {symbols[end]!r} in the wording {pattern!r}"
+    return choice
+
+
+def _parse_options(
+    symbols: list[str], start: int, rules: Mapping[str, _Choice]
+) -> tuple[_Choice, int]:
+    """Options up to the bracket that closes them (or the end), and where that stands."""
+    options: list[tuple[str | _Choice, ...]] = []
+    parts: list[str | _Choice] = []
+    at = start
+    while at < len(symbols) and symbols[at] not in ")]":
+        symbol = symbols[at]
+        if symbol == "|":
+            options.append(tuple(parts))
+            parts = []
+        elif symbol in "([":
+            choice, at = _parse_options(symbols, at + 1, rules)
+            closed = symbols[at : at + 1] == [{"(": ")", "[": "]"}[symbol]]
+            assert closed, f"unmatched {symbol!r} in the wording {''.join(symbols)!r}"
+            parts.append(_Choice(((choice,), ())) if symbol == "[" else choice)
+        elif symbol[0] == "<":
+            parts.append(rules[symbol[1:-1]])
+        else:
+            parts.append(symbol)
+        at += 1
+    return _Choice((*options, tuple(parts))), at
