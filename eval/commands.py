@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.speed import document, measure
+from eval.stream_benchmark import stream_world
 from vstream.config import load_config
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -17,6 +18,9 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @cli.callback()
 def benchmarks() -> None:
     """Benchmarks that run through the same engine as the product."""
+
+
+cli.command("stream-world")(stream_world)
 
 
 @cli.command()

@@ -1,0 +1,134 @@
+"""Answerer: a question about a stream in, what one policy or baseline replies out."""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from eval.stream_benchmark.block_choice import (
+    BlockTimes,
+    evidence_blocks,
+    recall_by_layer,
+    uniform_blocks,
+)
+from eval.stream_benchmark.exam import ExamStream
+from eval.stream_benchmark.policy import LAST_FRAMES, Policy
+from eval.stream_benchmark.record import Reply
+from eval.stream_benchmark.stream_blocks import StreamBlocks
+from eval.stream_world import Question
+from vstream import Question as TimedQuestion
+from vstream import Session
+from vstream.engine import BlocksByLayer, MemoryView, view_at
+
+
+class Answerer(Protocol):
+    """Asked any number of questions, in any order."""
+
+    def reply(self, question: Question) -> Reply: ...
+
+
+class MemoryAnswerer:
+    """Asks a session over the whole stream; `at_s` hides what came after the question."""
+
+    def __init__(self, session: Session, policy: Policy) -> None:
+        self._session = session
+        self._policy = policy
+        self._times = BlockTimes.of(session.memory)
+
+    def reply(self, question: Question) -> Reply:
+        session = self._session
+        asked = TimedQuestion(question.text, float(question.asked_s))
+        view = view_at(session.memory, asked.at_s, session.settings.recent_blocks)
+        retrieved = self._chosen(question, view)
+        answer = session.ask(asked, retrieved).answer
+        recall = self._recall(question, view, retrieved) if question.evidence else None
+        return Reply(answer.text, answer.timings_ms.ttft, recall)
+
+    def _chosen(self, question: Question, view: MemoryView) -> BlocksByLayer | None:
+        """The same older blocks for all layers; None lets every layer retrieve its own."""
+        layers = self._session.model.decoder.num_layers
+        num_blocks = self._session.settings.retrieve_blocks
+        if self._policy.base == "uniform":
+            return [uniform_blocks(view, num_blocks)] * layers
+        if self._policy.base == "oracle":
+            return [evidence_blocks(self._times, view, question.evidence, num_blocks)] * layers
+        return None if num_blocks else [[]] * layers
+
+    def _recall(
+        self, question: Question, view: MemoryView, retrieved: BlocksByLayer | None
+    ) -> tuple[float, ...]:
+        newest = [view.recent_ids] * self._session.model.decoder.num_layers
+        recall = recall_by_layer(self._times, question.evidence, newest)
+        if min(recall) == 1.0:  # whatever was retrieved
+            return tuple(recall)
+        if retrieved is None:
+            retrieved = _own_choice(self._session, question, view)
+        context = [[*blocks, *view.recent_ids] for blocks in retrieved]
+        return tuple(recall_by_layer(self._times, question.evidence, context))
+
+
+@torch.inference_mode()
+def _own_choice(session: Session, question: Question, view: MemoryView) -> BlocksByLayer:
+    """What the session retrieved for the question: it retrieves the same once more."""
+    tokens = session.model.family.question(question.text)
+    return session.questions.run(tokens, view).retrieved
+
+
+class NewestFramesAnswerer:
+    """Encodes the newest frames by themselves for every question, then forgets them."""
+
+    def __init__(self, stream: ExamStream, policy: Policy, blocks: StreamBlocks) -> None:
+        self._stream = stream
+        self._policy = policy
+        self._blocks = blocks
+
+    def reply(self, question: Question) -> Reply:
+        """The first token waits for the frames, too: they are encoded for this question alone."""
+        end = question.asked_s + 1
+        frames = self._blocks.frames(self._stream, max(0, end - LAST_FRAMES), end)
+        with self._blocks.open_empty(self._policy) as session:
+            started = time.perf_counter()
+            session.push(frames)
+            pushed_ms = (time.perf_counter() - started) * 1000
+            reply = MemoryAnswerer(session, self._policy).reply(question)
+        assert reply.ttft_ms is not None
+        return Reply(reply.text, pushed_ms + reply.ttft_ms, reply.recall)
+
+
+class MajorityAnswerer:
+    """Baseline: the answer that is most frequent for the kind in other streams."""
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self._texts = texts
+
+    def reply(self, question: Question) -> Reply:
+        return Reply(self._texts.get(question.kind, ""))
+
+
+class LanguageAnswerer:
+    """Baseline: the same model, asked without a single frame.
+
+    A session refuses that; so the question is prefilled by the session's own read path over no
+    blocks (the context is the prefix alone) and decoded greedily here.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """`session` has seen nothing."""
+        self._session = session
+
+    @torch.inference_mode()
+    def reply(self, question: Question) -> Reply:
+        decoder, family = self._session.model.decoder, self._session.model.family
+        nothing: Sequence[Sequence[int]] = [[]] * decoder.num_layers
+        tokens = family.question(question.text)
+        prefilled = self._session.questions.run(tokens, MemoryView(0, 0, 0), nothing)
+        logits = prefilled.logits
+        ids: list[int] = []
+        while len(ids) < self._session.settings.max_answer_tokens:
+            token = logits[-1:].argmax(dim=-1)
+            if int(token) in family.stop_ids:
+                break
+            ids.append(int(token))
+            logits = decoder.logits(decoder.forward(decoder.embed(token), prefilled.context))
+        return Reply(family.text(ids).strip())

@@ -1,0 +1,72 @@
+"""BlockChoice: a question's evidence in, the blocks that a policy shows it and their recall out."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.stream_world import Span
+from memory import KVMemory
+from vstream.engine import MemoryView
+
+
+@dataclass(frozen=True)
+class BlockTimes:
+    """When the blocks of one memory, from block 0 on, begin and end."""
+
+    starts_s: Sequence[float]
+    ends_s: Sequence[float]
+
+    @classmethod
+    def of(cls, memory: KVMemory) -> "BlockTimes":
+        """`memory` has lost no block."""
+        infos = [memory.info(i) for i in range(memory.num_blocks)]
+        return cls([info.start_s for info in infos], [info.end_s for info in infos])
+
+    def holding(self, span: Span) -> range:
+        """The blocks that show any second of `span`."""
+        first = bisect_left(self.ends_s, span.start_s)
+        end = bisect_right(self.starts_s, span.end_s)
+        return range(first, max(first, end))
+
+
+def uniform_blocks(view: MemoryView, num_blocks: int) -> list[int]:
+    """`num_blocks` of the blocks older than the recent window, evenly spread."""
+    return spread(range(view.first, view.visible - view.recent), num_blocks)
+
+
+def evidence_blocks(
+    times: BlockTimes, view: MemoryView, evidence: Sequence[Span], num_blocks: int
+) -> list[int]:
+    """The older blocks that hold the evidence, in stream order.
+
+    Where there are more than `num_blocks`, the first and the last of every span go first and what
+    is left is filled evenly.
+    """
+    older = range(view.first, view.visible - view.recent)
+    by_span = [[block for block in times.holding(span) if block in older] for span in evidence]
+    wanted = sorted({block for blocks in by_span for block in blocks})
+    edges = sorted({edge for blocks in by_span if blocks for edge in (blocks[0], blocks[-1])})
+    if len(wanted) <= num_blocks:
+        return wanted
+    chosen = spread(edges, num_blocks)
+    between = [block for block in wanted if block not in edges]
+    return sorted(chosen + spread(between, num_blocks - len(chosen)))
+
+
+def spread(blocks: Sequence[int], num_blocks: int) -> list[int]:
+    """`num_blocks` of `blocks`, each from the middle of an equal part; all if there are no more."""
+    total = len(blocks)
+    if total <= num_blocks:
+        return list(blocks)
+    return [blocks[(2 * i + 1) * total // (2 * num_blocks)] for i in range(num_blocks)]
+
+
+def recall_by_layer(
+    times: BlockTimes, evidence: Sequence[Span], context: Sequence[Sequence[int]]
+) -> list[float]:
+    """For each layer's blocks, the share of the evidence spans that at least one of them shows."""
+    holding = [times.holding(span) for span in evidence]
+    return [
+        sum(any(block in blocks for block in layer) for blocks in holding) / len(holding)
+        for layer in context
+    ]

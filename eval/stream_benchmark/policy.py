@@ -1,0 +1,122 @@
+"""Policy: a name as `default+int4` in, how a stream is encoded and what its questions see out."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from encoders import Frame
+from vstream import SettingsError, VideoLLM
+from vstream.engine import EngineConfig, EngineSettings, decide
+
+Base = Literal["default", "window", "last4", "uniform", "rekv", "full", "oracle"]
+Codec = Literal["int8", "int4", "bf16"]
+
+DROP_SIMILARITY = 0.95
+LAST_FRAMES = 4
+"""What `last4` sees, as SimpleStream does (the newest frames and no memory)."""
+_FULL_CHUNK_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which blocks a question sees, their codec, and whether still visual tokens were dropped.
+
+    default   the family's recommended settings, untouched
+    window    as many of the newest blocks as default sees in all, nothing retrieved
+    last4     the newest four frames, encoded by themselves in a fresh session: no memory
+    uniform   default's recent window; the rest spread evenly over all older blocks
+    rekv      ReKV's own attention rules, with a window that holds as many blocks as default sees
+    full      everything before, for the prefill as for the question
+    oracle    default's recent window and exactly the blocks that hold the evidence
+    """
+
+    name: str
+    base: Base
+    codec: Codec = "int8"
+    has_drop: bool = False
+
+    @property
+    def blocks(self) -> str:
+        """What its blocks are made by, model aside: policies that agree in it share them."""
+        prefill = self.base if self.base in ("rekv", "full") else "default"
+        return f"{prefill}-{'drop-' if self.has_drop else ''}{self.codec}"
+
+    @property
+    def has_memory(self) -> bool:
+        return self.base != "last4"
+
+
+def parse_policies(text: str) -> list[Policy]:
+    """Policies by name, separated by commas. Raises SettingsError."""
+    policies = [parse_policy(name.strip()) for name in text.split(",")]
+    if len({policy.name for policy in policies}) < len(policies):
+        raise SettingsError(f"policy: {text} names one policy twice")
+    return policies
+
+
+def parse_policy(name: str) -> Policy:
+    """`BASE[+CODEC][+drop]`. Raises SettingsError."""
+    base, *suffixes = name.split("+")
+    codecs = [codec for codec in get_args(Codec) if codec in suffixes]
+    known = {*get_args(Codec), "drop"}
+    if base not in get_args(Base) or len(set(suffixes) & known) < len(suffixes) or len(codecs) > 1:
+        raise SettingsError(
+            f"policy: {name!r} is none; write one of {', '.join(get_args(Base))}, then, as you "
+            f"like, + and one of {', '.join(get_args(Codec))}, and +drop"
+        )
+    if base == "rekv" and "drop" in suffixes:
+        raise SettingsError("policy: ReKV's rules are for blocks of one length: rekv without +drop")
+    return Policy(name, base, codecs[0] if codecs else "int8", "drop" in suffixes)  # type: ignore[arg-type]
+
+
+def encoding_config(policy: Policy, model: VideoLLM) -> EngineConfig:
+    """The settings under which the policy's blocks are made."""
+    drop_similarity = DROP_SIMILARITY if policy.has_drop else None
+    if policy.base == "full":  # the past is rotated anew for every chunk
+        return EngineConfig(
+            window_frames=0, chunk_frames=_FULL_CHUNK_FRAMES, drop_similarity=drop_similarity
+        )
+    return EngineConfig(
+        rekv_window_tokens=_rekv_window_tokens(model) if policy.base == "rekv" else None,
+        drop_similarity=drop_similarity,
+    )
+
+
+def answering_config(policy: Policy, model: VideoLLM, num_frames: int) -> EngineConfig:
+    """The settings under which questions about a stream of `num_frames` are answered."""
+    default = default_settings(model)
+    context_blocks = _context_blocks(default)
+    changes: dict[str, int] = {}
+    if policy.base == "window":
+        newest = context_blocks * model.family.frames_per_block
+        changes = {"recent_frames": newest, "retrieve_blocks": 0}
+    elif policy.base == "full":
+        changes = {"recent_frames": num_frames, "retrieve_blocks": 0}
+    elif policy.base == "last4":
+        changes = {"recent_frames": LAST_FRAMES, "retrieve_blocks": 0}
+    elif policy.base == "rekv":  # it has no recent window
+        changes = {"retrieve_blocks": context_blocks}
+    return encoding_config(policy, model).model_copy(update=changes)
+
+
+def default_settings(model: VideoLLM) -> EngineSettings:
+    """What the family recommends, decided and counted in blocks."""
+    return decide(EngineConfig(), model.family.recommended, model.family.frames_per_block)
+
+
+def _context_blocks(settings: EngineSettings) -> int:
+    """How many blocks a question sees in all."""
+    return settings.recent_blocks + settings.retrieve_blocks
+
+
+def _rekv_window_tokens(model: VideoLLM) -> int:
+    """Room for all that default sees, question and answer.
+
+    In ReKV's code, too, the window holds all that is retrieved; a smaller one would hide most.
+    """
+    grey = np.full((96, 96, 3), 127, np.uint8)
+    frames = [Frame(grey, float(i), 0.0) for i in range(model.family.frames_per_block)]
+    block_tokens = len(model.family.encode([frames])[0].embeddings)
+    settings = default_settings(model)
+    return block_tokens * _context_blocks(settings) + settings.max_answer_tokens

@@ -1,0 +1,99 @@
+"""Watches: standing questions on streams in, how soon they fired and how often for nothing out.
+
+Each second of a part of the stream is judged on memory and newest frames, as the product does it
+while the stream plays. An onset is told if the watch fires at it or within `IN_TIME_S`. A firing
+is a false alarm if the object is not in view and did not come into view within `IN_TIME_S` before;
+one that comes late, with the object still in view, is neither.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from eval.stream_benchmark.exam import ExamStream, parts
+from eval.stream_world import Script
+from eval.stream_world.standing import StandingQuestion, draw_standing
+from vstream import Session, Watch
+
+NUM_WATCHES = 6
+"""In a whole run."""
+WATCHED_S = 180
+IN_TIME_S = 5
+
+
+@dataclass(frozen=True)
+class WatchRecord:
+    """One standing question, watched for `watched_s`. Onsets that have no time left are not in."""
+
+    stream: str
+    text: str
+    watched_s: int
+    onsets_s: tuple[int, ...]
+    fired_s: tuple[int, ...]
+    num_false_alarms: int
+
+    @property
+    def num_told(self) -> int:
+        """Onsets that were told in time."""
+        return sum(any(0 <= f - s <= IN_TIME_S for f in self.fired_s) for s in self.onsets_s)
+
+
+@dataclass(frozen=True)
+class WatchFigures:
+    """Over all watches of a policy; `fired_within_5s` in percent, None without onsets."""
+
+    fired_within_5s: float | None
+    false_alarms_per_hour: float | None
+    num_watches: int
+    num_onsets: int
+
+    @classmethod
+    def of(cls, records: Sequence[WatchRecord]) -> "WatchFigures":
+        onsets = sum(len(record.onsets_s) for record in records)
+        hours = sum(record.watched_s for record in records) / 3600
+        return cls(
+            100 * sum(record.num_told for record in records) / onsets if onsets else None,
+            sum(record.num_false_alarms for record in records) / hours if hours else None,
+            len(records),
+            onsets,
+        )
+
+    def document(self) -> dict[str, object]:
+        return {
+            "fired_within_5s": self.fired_within_5s,
+            "false_alarms_per_hour": self.false_alarms_per_hour,
+            "watches": self.num_watches,
+            "onsets": self.num_onsets,
+        }
+
+
+def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
+    """By stream, `NUM_WATCHES` over all ordinary ones; the same for every policy."""
+    standing: dict[str, list[StandingQuestion]] = {stream.name: [] for stream in streams}
+    ordinary = [stream for stream in streams if stream.style == "seen"]
+    for stream, num in zip(ordinary, parts(NUM_WATCHES, len(ordinary)), strict=True):
+        rng = Random(f"{stream.script.seed} standing")
+        standing[stream.name] = list(draw_standing(stream.script, num, rng, watched_s=WATCHED_S))
+    return standing
+
+
+def watch(session: Session, stream: ExamStream, standing: StandingQuestion) -> WatchRecord:
+    """Judge every second from when the question was put until `WATCHED_S` later."""
+    end_s = min(standing.asked_s + WATCHED_S, stream.length_s)
+    watching = Watch(session, standing.text)
+    seconds = range(standing.asked_s, end_s)
+    fired_s = tuple(second for second in seconds if watching.look(float(second)) is not None)
+    return WatchRecord(
+        stream=stream.name,
+        text=standing.text,
+        watched_s=len(seconds),
+        onsets_s=tuple(s for s in standing.onsets_s if s + IN_TIME_S < end_s),
+        fired_s=fired_s,
+        num_false_alarms=sum(is_false_alarm(stream.script, standing, s) for s in fired_s),
+    )
+
+
+def is_false_alarm(script: Script, standing: StandingQuestion, fired_s: int) -> bool:
+    """Whether a firing has nothing to tell of."""
+    is_in_view = script.moments[fired_s].find(standing.name) is not None
+    return not is_in_view and not any(0 <= fired_s - s <= IN_TIME_S for s in standing.onsets_s)

@@ -1,0 +1,232 @@
+"""What the policies of the stream-world benchmark show a question, and what the baselines say."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from engine import open_session, stream_frames, tiny_video_llm
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_benchmark import TINY, TinyBenchmark
+
+from eval.stream_benchmark.answerer import (
+    LanguageAnswerer,
+    MemoryAnswerer,
+    NewestFramesAnswerer,
+)
+from eval.stream_benchmark.block_choice import (
+    BlockTimes,
+    evidence_blocks,
+    recall_by_layer,
+    spread,
+    uniform_blocks,
+)
+from eval.stream_benchmark.exam import ASKED_FROM_S, ExamOptions, draw_exam, majority_texts
+from eval.stream_benchmark.policy import parse_policies, parse_policy
+from eval.stream_world import KINDS, Question, Span
+from eval.stream_world.present import PRESENT
+from eval.stream_world.vocabulary import HELD_OUT_STYLE
+from vstream import Question as TimedQuestion
+from vstream import SettingsError
+from vstream.engine import MemoryView
+
+spans = st.lists(
+    st.tuples(st.integers(0, 90), st.integers(0, 12)).map(lambda s: Span(s[0], s[0] + s[1])),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    policies = "default,window,last4,uniform,rekv,full,oracle,default+drop"
+    return TinyBenchmark(tmp_path_factory.mktemp("run"), policies).run()
+
+
+def test_a_policy_is_a_base_with_suffixes_in_any_order():
+    assert parse_policy("default+drop+int4") == parse_policy("default+int4+drop").__class__(
+        "default+drop+int4", "default", "int4", has_drop=True
+    )
+    assert [policy.codec for policy in parse_policies("full,window+bf16")] == ["int8", "bf16"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "best", "default+fp4", "default+int4+bf16", "default+drop+drop", "rekv+drop"]
+)
+def test_what_is_no_policy_is_refused_with_its_name(name):
+    with pytest.raises(SettingsError, match="policy: "):
+        parse_policies(f"window,{name}")
+
+
+def test_a_policy_named_twice_is_refused():
+    with pytest.raises(SettingsError, match="twice"):
+        parse_policies("window,default,window")
+
+
+def test_window_and_uniform_see_as_many_blocks_as_default(played):
+    stream = played.exam[0]
+    sizes = {}
+    for name in ("default", "window", "uniform", "rekv"):
+        with played.blocks.open(stream, parse_policy(name)) as session:
+            settings = session.settings
+            sizes[name] = settings.recent_blocks + settings.retrieve_blocks
+    assert len(set(sizes.values())) == 1
+    with played.blocks.open(stream, parse_policy("window")) as session:
+        seen = session.ask(TimedQuestion("where?", 39.0)).answer.evidence
+        assert sorted(e.block_id for e in seen) == list(range(40 - sizes["default"], 40))
+    with played.blocks.open(stream, parse_policy("full")) as session:
+        seen = session.ask(TimedQuestion("where?", 39.0)).answer.evidence
+        assert sorted(e.block_id for e in seen) == list(range(40))
+        assert session.settings.window_blocks == 0
+
+
+def test_oracle_and_full_have_all_the_evidence_and_last4_that_of_four_frames(played):
+    recalls = {name: [r["recall"] for r in played.answers(name)] for name in ("oracle", "full")}
+    for name, by_question in recalls.items():
+        assert all(set(r) == {1.0} for r in by_question if r is not None), name
+    for drawn, record in zip(played.exam[0].questions, played.answers("last4"), strict=False):
+        question = drawn.question
+        in_view = [span.end_s > question.asked_s - 4 for span in question.evidence]
+        wanted = [sum(in_view) / len(in_view)] * 3 if in_view else None
+        assert record["recall"] == (wanted and pytest.approx(wanted))
+
+
+@given(spans, st.integers(1, 90), st.integers(0, 20), st.integers(1, 40))
+def test_the_oracle_shows_the_evidence_or_an_even_share_of_it(evidence, visible, recent, num):
+    times, view = BlockTimes(range(100), range(100)), MemoryView(0, visible, min(recent, visible))
+    older = range(visible - view.recent)
+    chosen = evidence_blocks(times, view, evidence, num)
+    wanted = {b for span in evidence for b in range(span.start_s, span.end_s + 1) if b in older}
+    assert chosen == sorted(set(chosen))
+    assert set(chosen) <= wanted
+    assert len(chosen) == min(num, len(wanted))
+    held = [[b for b in range(s.start_s, s.end_s + 1) if b in older] for s in evidence]
+    edges = {edge for blocks in held if blocks for edge in (blocks[0], blocks[-1])}
+    if len(edges) <= num:
+        assert edges <= set(chosen)
+        hit = recall_by_layer(times, evidence, [[*chosen, *view.recent_ids]])[0]
+        assert hit == sum(span.start_s < visible for span in evidence) / len(evidence)
+
+
+@given(st.integers(0, 200), st.integers(0, 30), st.integers(1, 40))
+def test_uniform_blocks_are_evenly_spread_over_all_that_is_older(visible, recent, num):
+    view = MemoryView(0, visible, min(recent, visible))
+    older = visible - view.recent
+    chosen = uniform_blocks(view, num)
+    assert len(chosen) == min(num, older)
+    assert set(chosen) <= set(range(older))
+    gaps = [b - a for a, b in pairwise(chosen)]
+    assert max(gaps, default=0) - min(gaps, default=0) <= 1
+    if chosen:
+        assert abs(chosen[0] - (older - 1 - chosen[-1])) <= 1
+
+
+def test_nothing_is_spread_over_no_room():
+    assert spread([3, 4, 5], 0) == []
+
+
+def test_a_block_of_many_frames_holds_a_span_that_it_touches():
+    model, _ = tiny_video_llm("qwen2_5_vl")
+    session = open_session(model)
+    session.push(stream_frames(8))
+    times = BlockTimes.of(session.memory)
+    assert list(times.holding(Span(3, 4))) == [1, 2]
+    assert list(times.holding(Span(5, 5))) == [2]
+    assert list(times.holding(Span(8, 9))) == []
+
+
+def test_an_answer_is_the_one_that_was_given_while_the_stream_played(played):
+    stream, model = played.exam[0], played.model
+    live = open_session(model)
+    with played.blocks.open(stream, parse_policy("default")) as session:
+        after = MemoryAnswerer(session, parse_policy("default"))
+        for drawn in stream.questions:
+            question = drawn.question
+            frames = played.blocks.frames(stream, live.memory.num_blocks, question.asked_s + 1)
+            live.push(frames)
+            assert after.reply(question).text == live.ask(question.text).answer.text
+
+
+def test_the_recall_is_that_of_the_blocks_which_each_layer_read(played):
+    stream = played.exam[0]
+    with played.blocks.open(stream, parse_policy("default")) as session:
+        answers = MemoryAnswerer(session, parse_policy("default"))
+        for drawn in stream.questions:
+            question = drawn.question
+            reply = answers.reply(question)
+            if reply.recall is None:
+                assert not question.evidence
+                continue
+            read = session.ask(TimedQuestion(question.text, float(question.asked_s))).answer
+            hits = 0
+            for span in question.evidence:  # every block is a second
+                blocks = [e for e in read.evidence if span.start_s <= e.block_id <= span.end_s]
+                hits += max((e.num_layers for e in blocks), default=0)
+            at_least = hits / len(question.evidence)  # the layers that its best block is in
+            assert at_least - 1e-9 <= sum(reply.recall) <= 3
+            if not hits:
+                assert sum(reply.recall) == 0
+
+
+def test_last4_answers_as_a_session_that_has_seen_four_frames(played):
+    stream = played.exam[0]
+    policy = parse_policy("last4")
+    answers = NewestFramesAnswerer(stream, policy, played.blocks)
+    for drawn in stream.questions[:3]:
+        question = drawn.question
+        fresh = open_session(played.model)
+        fresh.push(played.blocks.frames(stream, question.asked_s - 3, question.asked_s + 1))
+        assert fresh.memory.num_blocks == 4
+        assert answers.reply(question).text == fresh.ask(question.text).answer.text
+
+
+def test_the_language_baseline_is_the_model_on_its_bare_prompt():
+    model, plain = tiny_video_llm("llama")
+    session = open_session(model, max_answer_tokens=6)
+    family = model.family
+    text = "where is the owl?"
+    reply = LanguageAnswerer(session).reply(Question("where", text, "", 60, (), ("owl",)))
+    prompt = torch.cat([family.prefix().embeddings, family.question(text).embeddings])
+    ids = []
+    for _ in range(6):
+        said = model.decoder.embed(torch.tensor(ids, dtype=torch.long))
+        logits = plain(inputs_embeds=torch.cat([prompt, said])[None]).logits[0, -1]
+        ids.append(int(logits.argmax()))
+    assert reply.text == family.text(ids)
+    assert session.memory.num_blocks == 0
+
+
+def test_the_majority_answer_is_one_that_its_kind_can_have():
+    texts = majority_texts(TINY)
+    assert set(texts) == set(KINDS)
+    assert texts["exist"] in ("yes", "no")
+    assert texts["count"].isdigit()
+
+
+def test_an_exam_has_its_share_of_held_out_words_and_styles():
+    options = ExamOptions(seed=5, length_s=150, num_streams=5, num_questions=100)
+    exam = draw_exam(options)
+    assert draw_exam(options) == exam
+    ordinary = [stream for stream in exam if stream.style == "seen"]
+    styled = [stream for stream in exam if stream.style == "held_out"]
+    assert (len(ordinary), len(styled)) == (5, 1)
+    asked = [drawn for stream in ordinary for drawn in stream.questions]
+    assert len(asked) == 100
+    assert sum(drawn.wording == "held_out" for drawn in asked) == 20
+    assert {drawn.question.kind for drawn in styled[0].questions} <= set(PRESENT)
+    items = [item for moment in styled[0].script.moments for item in moment.items]
+    assert {item.style for item in items if item.kind == "emoji"} == {HELD_OUT_STYLE}
+    for stream in exam:
+        times_s = [drawn.question.asked_s for drawn in stream.questions]
+        assert times_s == sorted(times_s)
+        assert times_s[0] >= ASKED_FROM_S
+
+
+def test_exams_of_different_seeds_share_no_stream_with_each_other_or_with_training():
+    seeds = [
+        stream.script.seed
+        for seed in (0, 1, 2)
+        for stream in draw_exam(ExamOptions(seed, 40, 5, 6))
+    ]
+    assert len(set(seeds)) == len(seeds)
+    assert min(seeds) >= 1 << 50
