@@ -7,7 +7,8 @@ from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
 from eval.stream_world import SEEN_STYLES
 from eval.stream_world.vocabulary import emoji_names
 
-FRAME_TOKENS = 12
+TIME_TOKENS = 3
+FRAME_TOKENS = TIME_TOKENS + 9
 """Three for the time and nine visual ones, whatever the size of the model."""
 GRID = 3
 """The visual tokens of a frame stand for `GRID` x `GRID` cells."""
@@ -35,14 +36,26 @@ class Preset:
     num_emoji: int
     styles: tuple[str, ...]
     vision_steps: int
-    vision_frames: int
     stream_steps: int
-    streams: int
-    stream_s: int
-    questions: int
-    text_tokens: int
+    vision_frames: int = 64
+    streams: int = 1
+    stream_s: int = 192
+    questions: int = 96
+    """About each stream, asked in one step."""
+    text_tokens: int = 64
+    """Question and answer together; longer ones are left out."""
     learning_rate: float = 1e-3
+    vision_rate: float = 0.3
+    """The vision tower's share of the learning rate in the second phase; 0 leaves it as it is."""
+    heads_steps: int = 0
+    """Steps in which only the heads learn, so that fresh ones do not spoil a trained tower."""
     warmup_steps: int = 200
+    window_stride: int = 8
+    window_strides: int = 2
+    recent_frames: tuple[int, ...] = (16, 32, 48)
+    retrieve_frames: tuple[int, ...] = (16, 32, 48)
+    half_precision: bool = True
+    save_every: int = 100
     workers: int = 0
 
 
@@ -54,14 +67,40 @@ PRESETS = {
         EMBEDDED,
         num_emoji=96,
         styles=SEEN_STYLES,
-        vision_steps=16_000,
+        vision_steps=14_000,
         vision_frames=256,
-        stream_steps=3_800,
-        streams=51,
-        stream_s=64,
-        questions=40,
-        text_tokens=495,
+        stream_steps=4_000,
+        streams=8,
+        stream_s=256,
+        questions=96,
         workers=14,
+    ),
+    "tune-vision": Preset(
+        EMBEDDED,
+        num_emoji=96,
+        styles=SEEN_STYLES,
+        vision_steps=420,
+        vision_frames=64,
+        heads_steps=40,
+        stream_steps=0,
+        learning_rate=5e-4,
+        warmup_steps=40,
+    ),
+    "tune": Preset(
+        EMBEDDED,
+        num_emoji=96,
+        styles=SEEN_STYLES,
+        vision_steps=0,
+        stream_steps=540,
+        streams=1,
+        stream_s=192,
+        questions=96,
+        learning_rate=6e-4,
+        vision_rate=0.0,
+        warmup_steps=30,
+        recent_frames=(8, 16, 32),
+        retrieve_frames=(8, 16, 32),
+        save_every=50,
     ),
     "cpu": Preset(
         SMALL,
@@ -70,11 +109,12 @@ PRESETS = {
         vision_steps=600,
         vision_frames=64,
         stream_steps=1_500,
-        streams=4,
-        stream_s=32,
-        questions=16,
-        text_tokens=256,
+        streams=1,
+        stream_s=96,
+        questions=48,
         warmup_steps=50,
+        recent_frames=(16, 32),
+        retrieve_frames=(16, 32),
     ),
     "tiny": Preset(
         TINY,
@@ -84,11 +124,15 @@ PRESETS = {
         vision_frames=16,
         stream_steps=12,
         streams=2,
-        stream_s=8,
+        stream_s=16,
         questions=6,
-        text_tokens=128,
         learning_rate=3e-3,
         warmup_steps=2,
+        window_stride=4,
+        recent_frames=(4,),
+        retrieve_frames=(4,),
+        half_precision=False,
+        save_every=4,
     ),
 }
 

@@ -1,0 +1,136 @@
+"""Checkpoint: the state of a training run to small files and back, and the weights for use.
+
+A state must travel in few, small pieces: weights are kept in half precision and AdamW's moments in
+eight bits, about 40 MB for the embedded model, in shards of at most `SHARD_BYTES`. That rounds a
+little. A run therefore goes through `condensed` and `restore` each time it saves, whether or not
+it stops there: one that was stopped and one that was not go the same way.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import SmolVLMForConditionalGeneration
+
+from eval.training.presets import ModelShape, fresh_model
+from vstream.weights import embedded_weights
+
+SHARD_BYTES = 15_000_000
+PREPROCESSOR = "preprocessor_config.json"
+COPIED = (
+    "chat_template.jinja",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+_SHARD = re.compile(r"state-(\d+)-(\d+)-of-(\d+)\.safetensors")
+_FEW_BITS = {"exp_avg": torch.float8_e4m3fn, "exp_avg_sq": torch.float8_e5m2}
+"""The square root of the second moment needs range more than digits, or it would become zero."""
+
+
+def condensed(
+    step: int, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Everything that a run needs to go on."""
+    state = {"step": torch.tensor(step)}
+    for name, module in modules.items():
+        for key, value in module.state_dict().items():
+            state[f"{name}.{key}"] = value.half()
+    for number, parameter in enumerate(_parameters(optimizer)):
+        for moment, dtype in _FEW_BITS.items():
+            value = optimizer.state.get(parameter, {}).get(moment)
+            if value is not None:
+                value = value.sqrt() if moment == "exp_avg_sq" else value
+                scale = value.abs().max().clamp(min=1e-30) / 256
+                state[f"{moment}.{number}"] = _rounded(value / scale, dtype)
+                state[f"{moment}_scale.{number}"] = scale
+    return state
+
+
+def restore(
+    state: dict[str, Tensor], modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> int:
+    """Put a condensed state back in place; the step at which it was taken."""
+    for name, module in modules.items():
+        prefix = f"{name}."
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        module.load_state_dict(own)
+    for number, parameter in enumerate(_parameters(optimizer)):
+        if f"exp_avg.{number}" not in state:
+            optimizer.state.pop(parameter, None)
+            continue
+        mean, spread = (
+            state[f"{moment}.{number}"].float() * state[f"{moment}_scale.{number}"]
+            for moment in _FEW_BITS
+        )
+        kept = optimizer.state.get(parameter, {}).get("step", torch.tensor(1e6))
+        optimizer.state[parameter] = {
+            "step": kept,
+            "exp_avg": mean.to(parameter),
+            "exp_avg_sq": spread.square().to(parameter),
+        }
+    return int(state["step"])
+
+
+def write_state(folder: Path, state: dict[str, Tensor]) -> None:
+    """Write a state beside the last one, then remove the last one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    old = _shards(folder)
+    shards: list[dict[str, Tensor]] = [{}]
+    for name, value in state.items():
+        if sum(tensor.nbytes for tensor in shards[-1].values()) + value.nbytes > SHARD_BYTES:
+            shards.append({})
+        shards[-1][name] = value.contiguous()
+    step = int(state["step"])
+    for number, shard in enumerate(shards, start=1):
+        save_file(shard, folder / f"state-{step:06d}-{number}-of-{len(shards)}.safetensors")
+    for path in (
+        path for step_of_path, paths in old.items() if step_of_path != step for path in paths
+    ):
+        path.unlink()
+
+
+def read_state(folder: Path, device: str) -> dict[str, Tensor] | None:
+    """The newest state that was written to its end; None if there is none."""
+    for _, paths in sorted(_shards(folder).items(), reverse=True):
+        count = int(_SHARD.fullmatch(paths[0].name).group(3))  # type: ignore[union-attr]
+        if len(paths) == count:
+            return {k: v for path in paths for k, v in load_file(path, device=device).items()}
+    return None
+
+
+def save_weights(folder: Path, model: SmolVLMForConditionalGeneration, shape: ModelShape) -> None:
+    """Write the model in half precision, as the engine loads it."""
+    half = fresh_model(shape, model.lm_head.out_features)
+    half.load_state_dict(model.state_dict())
+    nn.Module.to(half, torch.float16)
+    half.save_pretrained(folder, max_shard_size=SHARD_BYTES)
+    for name in COPIED:
+        shutil.copyfile(embedded_weights() / name, folder / name)
+    settings = json.loads((embedded_weights() / PREPROCESSOR).read_text(encoding="utf-8"))
+    settings["size"] = {"height": shape.image_px, "width": shape.image_px}
+    (folder / PREPROCESSOR).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def _shards(folder: Path) -> dict[int, list[Path]]:
+    """Shards of states by their step."""
+    found: dict[int, list[Path]] = {}
+    for path in sorted(folder.glob("state-*.safetensors")):
+        if match := _SHARD.fullmatch(path.name):
+            found.setdefault(int(match.group(1)), []).append(path)
+    return found
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """In eight bits, but nothing positive becomes zero where that would be divided by."""
+    if dtype is torch.float8_e5m2:
+        value = value.clamp(min=torch.finfo(dtype).tiny)
+    return value.to(dtype)

@@ -1,0 +1,57 @@
+"""Command: the options of `python -m eval.training` in, a training run with its log out."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from eval.training.parallel import Share, run_parallel
+from eval.training.presets import PRESETS
+from eval.training.train import StepLog, Trainer
+
+REPORT_EVERY = 20
+CURVES = "curves.jsonl"
+
+
+def main() -> None:
+    """Train, print the losses now and then and write them all to `curves.jsonl`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.training", description="Train the embedded model, or go on training."
+    )
+    parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
+    parser.add_argument("--minutes", type=float, default=60.0, help="stop and save after these")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="new, or a run to go on with")
+    parser.add_argument("--start-from", type=Path, help="a checkpoint to tune instead of nothing")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--processes", type=int, default=1, help="on the CPU, one thread each")
+    given = parser.parse_args()
+    run_parallel(given.processes, partial(train, given))
+
+
+def train(given: argparse.Namespace, share: Share) -> None:
+    """The work of one process."""
+    preset = PRESETS[given.preset]
+    trainer = Trainer(preset, given.seed, given.out, given.device, given.start_from, share)
+    begun = time.monotonic()
+
+    def report(log: StepLog) -> None:
+        if not share.is_first:
+            return
+        given.out.mkdir(parents=True, exist_ok=True)
+        with (given.out / CURVES).open("a", encoding="utf-8") as curves:
+            curves.write(json.dumps(asdict(log)) + "\n")
+        if log.step % REPORT_EVERY == 0 or log.step == trainer.num_steps:
+            sys.stdout.write(
+                f"step {log.step}/{trainer.num_steps} auxiliary {log.auxiliary:.3f} "
+                f"answer {log.answer:.3f} retrieval {log.retrieval:.3f} events {log.events:.3f} "
+                f"({(time.monotonic() - begun) / 60:.1f} min)\n"
+            )
+            sys.stdout.flush()
+
+    trainer.run(given.minutes, report)

@@ -1,0 +1,131 @@
+"""Frames: moments of a script in, their pictures with what can be read from each of them out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import islice
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from eval.stream_world import Item, Kind, Moment, Renderer
+from eval.stream_world.pace import draw_pace
+from eval.stream_world.script import play
+from eval.stream_world.vocabulary import COLORS, SCENES, SIGN, emoji_names, shape_names
+from eval.training.parallel import Share
+from eval.training.presets import GRID, Preset, world_of
+
+FIRST_SEED = 1 << 41
+"""Training streams have seeds from here on; evaluation stays far below."""
+NO_DIGIT = 10
+CLIP_S = 4
+"""Length of the streams that the vision tower is trained on."""
+UNKNOWN = -100
+MOTIONS = ("still", "left", "right", "up", "down")
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBatch:
+    """Frames (uint8) and what the heads should read from them; first axis: frames.
+
+    `came` (names by cell) and `went` (names) tell how a frame differs from the one before it,
+    `motion` which way the object in a cell has moved since then.
+    """
+
+    pixels: Tensor
+    names: Tensor
+    colored_shapes: Tensor
+    scene: Tensor
+    digits: Tensor
+    place: Tensor
+    came: Tensor
+    went: Tensor
+    motion: Tensor
+
+    def to(self, device: str) -> "FrameBatch":
+        return FrameBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+class VisionBatches(Dataset[FrameBatch]):
+    """Step number -> frames of many short, crowded streams."""
+
+    def __init__(self, preset: Preset, seed: int, share: Share) -> None:
+        self._preset, self._seed, self._share = preset, seed, share
+        self._renderer = Renderer(preset.shape.image_px)
+
+    def __getitem__(self, step: int) -> FrameBatch:
+        preset = self._preset
+        number = step * self._share.count + self._share.rank
+        first = FIRST_SEED * (2 + self._seed) + number * preset.vision_frames
+        moments: list[Moment] = []
+        for seed in range(first, first + preset.vision_frames // CLIP_S):
+            rng = Random(seed)
+            pace = draw_pace(rng, world_of(preset))
+            pace = replace(pace, enter_chance=0.7, scene_chance=0.2, longest_visit_s=6)
+            moments += islice(play(seed, preset.styles, pace=pace), CLIP_S)
+        return frame_batch(moments, self._renderer)
+
+
+def known_names() -> list[str]:
+    """Everything that a cell can be said to show."""
+    return [*emoji_names(), *shape_names(), SIGN]
+
+
+def frame_batch(moments: Sequence[Moment], renderer: Renderer) -> FrameBatch:
+    """Render moments and write down what each frame shows."""
+    index_of = {name: index for index, name in enumerate(known_names())}
+    colors, shapes = list(COLORS), shape_names()
+    num_frames, num_cells = len(moments), GRID * GRID
+    names = torch.zeros(num_frames, num_cells, len(index_of))
+    colored = torch.zeros(num_frames, len(shapes) * len(colors))
+    digits = torch.full((num_frames, 2), NO_DIGIT)
+    place = torch.zeros(num_frames, num_cells, 4)
+    came, went = torch.zeros_like(names), torch.zeros(num_frames, len(index_of))
+    motion = torch.full((num_frames, num_cells), UNKNOWN)
+    for index, moment in enumerate(moments):
+        before = moments[index - 1] if index else None
+        for item in moment.items:
+            column, row = min(2, int(item.x * GRID)), min(2, int(item.y * GRID))
+            cell, name = row * GRID + column, index_of[item.name]
+            names[index, cell, name] = 1
+            inside = (item.x * GRID - column) * 2 - 1, (item.y * GRID - row) * 2 - 1
+            is_first = float(place[index, cell, 3] == 0)  # two in one cell: neither is asked for
+            place[index, cell] = torch.tensor((*inside, item.size * 5 - 1.4, is_first))
+            if item.kind is Kind.SHAPE:
+                colored[
+                    index, shapes.index(item.name) * len(colors) + colors.index(str(item.color))
+                ] = 1
+            if item.number is not None:
+                digits[index] = torch.tensor(divmod(item.number, 10))
+            earlier = before.find(item.name) if before else None
+            if before and earlier is None:
+                came[index, cell, name] = 1
+            if earlier and is_first:
+                motion[index, cell] = _motion(earlier, item)
+            elif earlier:
+                motion[index, cell] = UNKNOWN
+        for item in before.items if before else ():
+            if moment.find(item.name) is None:
+                went[index, index_of[item.name]] = 1
+    pixels = np.stack([renderer.frame(moment) for moment in moments])
+    scene = torch.tensor([SCENES.index(moment.backdrop.scene) for moment in moments])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    return FrameBatch(images, names, colored, scene, digits, place, came, went, motion)
+
+
+def _motion(earlier: Item, now: Item) -> int:
+    """Which of MOTIONS an object made between two frames."""
+    right, down = now.x - earlier.x, now.y - earlier.y
+    if abs(right) < 0.01 and abs(down) < 0.01:
+        return 0
+    if abs(right) > abs(down):
+        return 2 if right > 0 else 1
+    return 4 if down > 0 else 3
+
+
+def joined(batches: Sequence[FrameBatch]) -> FrameBatch:
+    """The frames of several streams, one stream behind the other."""
+    columns = [[getattr(batch, field.name) for batch in batches] for field in fields(FrameBatch)]
+    return FrameBatch(*map(torch.cat, columns))

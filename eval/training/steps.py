@@ -1,0 +1,236 @@
+"""Steps: what attention does in training, the way the engine does it when it answers.
+
+Both drive the stock decoder through the engine's own attention hook (vstream.engine.attention), so
+that the model is trained on the contexts that it will see: frames are read through the stepped
+local window of vstream.engine.prefill; a question reads [prefix | retrieved frames | recent frames
+| itself] at contiguous positions, where each layer retrieves for itself (ReKV, arXiv 2503.00540,
+section 3.2). Differs from the engine: many streams and questions at once, and gradients.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from eval.training.presets import FRAME_TOKENS
+from vstream.engine.rope import Rope
+
+MINUS_INFINITY = -1e4
+
+
+class FramesStep:
+    """[prefix | frames of all streams], every frame through the local window of its own stream.
+
+    `captured` holds each layer's keys (before RoPE) and values, [kv_heads, tokens, head_dim].
+    """
+
+    def __init__(self, rope: Rope, stream_frames: int, stride: int, num_strides: int) -> None:
+        """The window is `num_strides` strides long; streams are whole strides long."""
+        assert stream_frames % stride == 0
+        self._rope = rope
+        self._chunks = stream_frames // stride
+        self._chunk_tokens = stride * FRAME_TOKENS
+        self._before = num_strides - 1
+        self.captured: list[tuple[Tensor, Tensor]] = []
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        self.captured.append((keys, values))
+        kv_heads, num_tokens, head_dim = keys.shape
+        group, size = len(queries) // kv_heads, self._chunk_tokens
+        own = torch.arange(size, device=keys.device) + 1 + self._before * size
+        rotated = self._rope.rotate(queries[:, 1:], own.repeat((num_tokens - 1) // size)[None])
+        chunked = rotated.view(kv_heads, group, -1, size, head_dim).permute(2, 0, 1, 3, 4)
+        output = F.scaled_dot_product_attention(
+            chunked.flatten(2, 3),
+            self._rotated_keys(keys),
+            self._in_window(values[:, :1], values[:, 1:]),
+            attn_mask=self._mask(len(chunked), keys.device).repeat(1, 1, group, 1),
+            scale=scale,
+        )
+        frames = output.view(len(chunked), kv_heads, group, size, head_dim)
+        frames = frames.permute(1, 2, 0, 3, 4).reshape(len(queries), -1, head_dim)
+        prefix = values[:, :1].repeat_interleave(group, dim=0)  # it attends to itself alone
+        return torch.cat([prefix, frames], dim=1)
+
+    def _rotated_keys(self, keys: Tensor) -> Float[Tensor, "chunks kv_heads window head_dim"]:
+        """The keys in each chunk's window, the last one where the chunk's own queries stand."""
+        size = self._chunk_tokens
+        count = (keys.shape[1] - 1) // size
+        window = self._in_window(keys[:, :1], keys[:, 1:])
+        tokens = torch.arange(1 + (self._before + 1) * size, device=keys.device)
+        positions = tokens.expand(count, -1).clone()
+        # Where the window is not full yet, the prefix stands right before what there is.
+        in_stream = torch.arange(count, device=keys.device) % self._chunks
+        positions[:, 0] = (self._before - in_stream).clamp(min=0) * size
+        flat = window.transpose(0, 1).flatten(1, 2)
+        rotated = self._rope.rotate(flat, positions.flatten()[None])
+        return rotated.view(window.transpose(0, 1).shape).transpose(0, 1)
+
+    def _in_window(
+        self, prefix: Float[Tensor, "kv_heads 1 dim"], frames: Float[Tensor, "kv_heads tokens dim"]
+    ) -> Float[Tensor, "chunks kv_heads window dim"]:
+        chunks: Tensor = frames.unflatten(1, (-1, self._chunk_tokens))
+        count = chunks.shape[1]
+        parts = [prefix[:, None].expand(-1, count, -1, -1)]
+        for back in range(self._before, -1, -1):
+            parts.append(torch.roll(chunks, back, dims=1))  # what rolls over is masked
+        return torch.cat(parts, dim=2).transpose(0, 1)
+
+    def _mask(
+        self, num_chunks: int, device: torch.device
+    ) -> Bool[Tensor, "chunks 1 queries window"]:
+        size = self._chunk_tokens
+        in_stream = torch.arange(num_chunks, device=device) % self._chunks
+        parts = [torch.ones(num_chunks, size, 1, dtype=torch.bool, device=device)]
+        for back in range(self._before, 0, -1):
+            parts.append((in_stream >= back)[:, None, None].expand(-1, size, size))
+        own = torch.ones(size, size, dtype=torch.bool, device=device).tril()
+        parts.append(own.expand(num_chunks, -1, -1))
+        return torch.cat(parts, dim=2)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Questions of several streams, padded to one length; first axis: questions.
+
+    `own` marks the words of the question itself, `frame` is the newest frame it may see, counted
+    over all streams, `first` the first frame of its stream. `wanted` frames are shown to it where
+    it does not find them by itself.
+    """
+
+    is_text: Bool[Tensor, "questions text"]
+    own: Bool[Tensor, "questions text"]
+    frame: Int[Tensor, " questions"]
+    first: Int[Tensor, " questions"]
+    wanted: Bool[Tensor, "questions frames"]
+
+
+class QuestionsStep:
+    """Questions one behind the other, each over the frames that its layers retrieve.
+
+    `cosines` holds each layer's likeness of question and frame, [questions, frames].
+    """
+
+    def __init__(
+        self,
+        rope: Rope,
+        memory: list[tuple[Tensor, Tensor]],
+        asked: Asked,
+        recent_frames: int,
+        retrieve_frames: int,
+    ) -> None:
+        """`memory` is what a FramesStep captured."""
+        self._rope = rope
+        self._memory = memory
+        self._asked = asked
+        self._recent = recent_frames
+        self._retrieve = retrieve_frames
+        self.cosines: list[Tensor] = []
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        num_questions, length = self._asked.is_text.shape
+        kv_heads, _, head_dim = keys.shape
+        group = len(queries) // kv_heads
+        queries, keys, values = (
+            x.unflatten(1, (num_questions, length)).transpose(0, 1) for x in (queries, keys, values)
+        )
+        memory_keys, memory_values = self._memory[layer]
+        cosines = self._compare(queries, memory_keys)
+        self.cosines.append(cosines)
+        slots, is_filled = self._retrieved(cosines.detach())
+        starts = _contiguous(is_filled)
+        context_keys = self._gather(memory_keys, slots)
+        context_values = self._gather(memory_values, slots)
+        within = torch.arange(FRAME_TOKENS, device=keys.device)
+        positions = (starts[..., None] + within).flatten(1)
+        text_start = 1 + FRAME_TOKENS * is_filled.sum(1)
+        text_positions = text_start[:, None] + torch.arange(length, device=keys.device)
+        text_keys = self._rotate(keys, text_positions)
+        prefix_shape = (num_questions, -1, -1, -1)
+        all_keys = torch.cat(
+            [
+                memory_keys[:, :1].expand(prefix_shape),  # at position 0: as it is
+                self._rotate(context_keys, positions),
+                text_keys,
+            ],
+            dim=2,
+        )
+        all_values = torch.cat(
+            [memory_values[:, :1].expand(prefix_shape), context_values, values], dim=2
+        )
+        turned = self._rotate(queries, text_positions)
+        # In plain terms: with so few queries it is more than twice as fast as the fused kernel.
+        packed: Tensor = turned.unflatten(1, (kv_heads, group)).flatten(2, 3)
+        scores = packed @ all_keys.transpose(2, 3) * scale
+        scores = scores + self._bias(is_filled, length, scores.dtype).repeat(1, 1, group, 1)
+        output = scores.softmax(-1) @ all_values
+        output = output.view(num_questions, kv_heads * group, length, head_dim)
+        return output.transpose(0, 1).flatten(1, 2)
+
+    def _compare(self, queries: Tensor, keys: Tensor) -> Float[Tensor, "questions frames"]:
+        """Cosine of the mean query of the question's own words and each frame's mean key."""
+        own = self._asked.own[:, None, :, None]
+        mean = (queries.float() * own).sum(2) / own.sum(2).clamp(min=1)
+        kv_heads = keys.shape[0]
+        query: Tensor = mean.unflatten(1, (kv_heads, -1)).sum(2).flatten(1)
+        frames: Tensor = keys[:, 1:].float().unflatten(1, (-1, FRAME_TOKENS)).mean(2)
+        key = frames.transpose(0, 1).flatten(1)
+        return F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).T
+
+    def _retrieved(
+        self, cosines: Float[Tensor, "questions frames"]
+    ) -> tuple[Int[Tensor, "questions slots"], Bool[Tensor, "questions slots"]]:
+        """Frames in stream order, those that are not there first; which slots are filled."""
+        asked, frames = self._asked, torch.arange(cosines.shape[1], device=cosines.device)
+        newest = asked.frame[:, None]
+        oldest_recent = (newest - self._recent + 1).maximum(asked.first[:, None])
+        is_older = (frames >= asked.first[:, None]) & (frames < oldest_recent)
+        liking = (cosines + 3.0 * asked.wanted).masked_fill(~is_older, MINUS_INFINITY)
+        top = liking.topk(min(self._retrieve, liking.shape[1]), dim=1)
+        missing = torch.full_like(top.indices, -1)
+        older = torch.where(top.values > MINUS_INFINITY / 2, top.indices, missing).sort(1).values
+        recent = newest - torch.arange(self._recent - 1, -1, -1, device=frames.device)
+        recent = torch.where(recent >= asked.first[:, None], recent, torch.full_like(recent, -1))
+        slots = torch.cat([older, recent], dim=1).sort(1).values
+        return slots.clamp(min=0), slots >= 0
+
+    def _gather(
+        self, memory: Float[Tensor, "kv_heads tokens dim"], slots: Int[Tensor, "questions slots"]
+    ) -> Float[Tensor, "questions kv_heads context dim"]:
+        frames: Tensor = memory[:, 1:].unflatten(1, (-1, FRAME_TOKENS))
+        by_frame = frames.transpose(0, 1).flatten(1)
+        taken = by_frame.index_select(0, slots.flatten())
+        shape = (len(slots), slots.shape[1], memory.shape[0], FRAME_TOKENS, memory.shape[2])
+        return taken.view(shape).transpose(1, 2).flatten(2, 3)
+
+    def _rotate(
+        self,
+        x: Float[Tensor, "questions heads tokens dim"],
+        positions: Int[Tensor, "questions tokens"],
+    ) -> Float[Tensor, "questions heads tokens dim"]:
+        heads_first = x.transpose(0, 1)
+        turned = self._rope.rotate(heads_first.flatten(1, 2), positions.flatten()[None])
+        return turned.view(heads_first.shape).transpose(0, 1)
+
+    def _bias(
+        self, is_filled: Bool[Tensor, "questions slots"], length: int, dtype: torch.dtype
+    ) -> Float[Tensor, "questions 1 text keys"]:
+        """0 where text may look: the prefix, filled slots, itself and the text before it."""
+        num_questions = len(is_filled)
+        prefix = is_filled.new_ones(num_questions, length, 1)
+        frames = is_filled.repeat_interleave(FRAME_TOKENS, dim=1)[:, None].expand(-1, length, -1)
+        causal = is_filled.new_ones(length, length).tril().expand(num_questions, -1, -1)
+        allowed = torch.cat([prefix, frames, causal], dim=2)[:, None]
+        return torch.where(allowed, 0.0, MINUS_INFINITY).to(dtype)
+
+
+def _contiguous(is_filled: Bool[Tensor, "questions slots"]) -> Int[Tensor, "questions slots"]:
+    """The first position of each slot, filled ones one behind the other after the prefix."""
+    rank = is_filled.long().cumsum(1) - 1
+    return 1 + FRAME_TOKENS * rank.clamp(min=0)

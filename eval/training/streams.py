@@ -1,0 +1,233 @@
+"""Streams: a preset and the number of a step in, the streams of that step with questions out.
+
+Each step is drawn from its own seeds, so that a run that goes on after a break sees what it would
+have seen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from random import Random
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import TokenizersBackend
+
+from eval.stream_world import (
+    KINDS,
+    History,
+    Question,
+    Renderer,
+    Script,
+    draw_questions,
+    write_script,
+)
+from eval.stream_world.vocabulary import SIGN, clock, emoji_names, shape_names
+from eval.stream_world.wording import noisy
+from eval.training.frames import FIRST_SEED, UNKNOWN, FrameBatch, frame_batch, joined
+from eval.training.parallel import Share
+from eval.training.presets import Preset, world_of
+from eval.training.unanswerable import ANSWER, unanswerable
+
+NOISE_SHARE = 0.35
+"""So many questions are told with slips of the pen."""
+SHOWN_SHARE = 0.6
+"""So many questions are shown their evidence even if they do not retrieve it."""
+EXTRA_TURNS = (
+    "motion",
+    "recent",
+    "sign",
+    "list",
+    "count_times",
+    "after",
+    "before",
+    "at_time",
+    "at_time",
+    "when_first",
+    "when_last",
+    "where_past",
+    "last_minute",
+)
+"""Kinds that are harder to learn come up twice or three times as often."""
+UNANSWERABLE_SHARE = 0.05
+STRANGE_NAMES_SHARE = 0.2
+"""So many streams are asked about names, too, that never appear in any of them."""
+AROUND_TIME = 3
+"""Frames so near to a time asked for are no wrong finds."""
+
+
+@dataclass(frozen=True, eq=False)
+class StreamBatch:
+    """Streams one behind the other and the questions about them, padded to one length.
+
+    Questions first: `text` are their tokens and those of the answers, `label` the token to predict
+    at each place (UNKNOWN: none), `own` marks the words of the question itself. `frame` is the
+    newest frame that a question may see, `first` the first of its stream. `evidence` is what it
+    should find, `related` what it may find too, `wanted` what it is shown anyhow.
+    """
+
+    frames: FrameBatch
+    times: Int[Tensor, "frames words"]
+    text: Int[Tensor, "questions text"]
+    label: Int[Tensor, "questions text"]
+    own: Bool[Tensor, "questions text"]
+    frame: Int[Tensor, " questions"]
+    first: Int[Tensor, " questions"]
+    evidence: Bool[Tensor, "questions frames"]
+    related: Bool[Tensor, "questions frames"]
+    wanted: Bool[Tensor, "questions frames"]
+
+    def to(self, device: str) -> "StreamBatch":
+        return StreamBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+class StreamBatches(Dataset[StreamBatch]):
+    """Step number -> streams with their questions."""
+
+    def __init__(
+        self, preset: Preset, seed: int, tokenizer: TokenizersBackend, share: Share
+    ) -> None:
+        self._preset, self._seed, self._tokenizer = preset, seed, tokenizer
+        self._share = share
+        self._renderer = Renderer(preset.shape.image_px)
+
+    def __getitem__(self, step: int) -> StreamBatch:
+        step = step * self._share.count + self._share.rank
+        first = FIRST_SEED * (1_000 + self._seed) + step * self._preset.streams
+        told: list[_Told] = []
+        frames: list[FrameBatch] = []
+        times: list[str] = []
+        for number in range(self._preset.streams):
+            rng = Random(first + number)
+            script = self._script(first + number, rng)
+            told += self._questions(script, rng, number * self._preset.stream_s)
+            frames.append(frame_batch(script.moments, self._renderer))
+            times += [clock(moment.time_s) for moment in script.moments]
+        return StreamBatch(
+            joined(frames),
+            torch.tensor(self._ids(times)),
+            *_padded(told, len(times)),
+        )
+
+    def _script(self, seed: int, rng: Random) -> Script:
+        length = self._preset.stream_s
+        script = write_script(seed, length, self._preset.styles, world_of(self._preset))
+        if rng.random() < STRANGE_NAMES_SHARE:
+            script = replace(script, names=(*emoji_names(full=True), *shape_names(), SIGN))
+        return script.retimed(_draw_times(rng, length))
+
+    def _questions(self, script: Script, rng: Random, first: int) -> list["_Told"]:
+        kinds = rng.sample([*KINDS, *EXTRA_TURNS], len(KINDS) + len(EXTRA_TURNS))
+        index_of = {moment.time_s: index for index, moment in enumerate(script.moments)}
+        history = History.of(script)
+        questions = draw_questions(script, self._preset.questions, rng, kinds)
+        words = [word for question in questions for word in question.text.split()]
+        told = []
+        for question in questions:
+            if rng.random() < UNANSWERABLE_SHARE:
+                question = _without_answer(question, script, words, rng)
+            text = question.text
+            if rng.random() < NOISE_SHARE:
+                text = noisy(text, question.names, rng)
+            evidence = _frames_of(question, index_of)
+            related = evidence | _sightings(history, question, index_of)
+            shown = _ends(evidence) if rng.random() < SHOWN_SHARE else set()
+            ask, answer = self._ids([text, f" {question.answer}"])
+            if len(ask) + len(answer) + 3 > self._preset.text_tokens:
+                continue
+            newest = index_of[question.asked_s]
+            told.append(
+                _Told(
+                    [self._special("<|user|>"), *ask, self._special("<|assistant|>")],
+                    [*answer, self._special("<|end|>")],
+                    first + newest,
+                    first,
+                    {first + frame for frame in evidence if question.is_about_past},
+                    {first + frame for frame in related if frame <= newest},
+                    {first + frame for frame in shown},
+                )
+            )
+        return told
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False).input_ids
+        return ids
+
+    def _special(self, token: str) -> int:
+        return self._ids([token])[0][0]
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A question in tokens; frames are counted over all streams of the step."""
+
+    ask: list[int]
+    answer: list[int]
+    frame: int
+    first: int
+    evidence: set[int]
+    related: set[int]
+    wanted: set[int]
+
+
+def _padded(told: list[_Told], num_frames: int) -> tuple[Tensor, ...]:
+    """The tensors of a StreamBatch from `text` on."""
+    length = max(len(one.ask) + len(one.answer) for one in told)
+    text = torch.zeros(len(told), length, dtype=torch.long)
+    label = torch.full_like(text, UNKNOWN)
+    own = torch.zeros_like(text, dtype=torch.bool)
+    seen = torch.zeros(3, len(told), num_frames, dtype=torch.bool)
+    for row, one in enumerate(told):
+        middle, end = len(one.ask), len(one.ask) + len(one.answer)
+        text[row, :end] = torch.tensor(one.ask + one.answer)
+        label[row, middle - 1 : end - 1] = text[row, middle:end]
+        own[row, 1 : middle - 1] = True
+        for mask, frames in zip(seen, (one.evidence, one.related, one.wanted), strict=True):
+            mask[row, sorted(frames)] = True
+    newest = torch.tensor([one.frame for one in told])
+    first = torch.tensor([one.first for one in told])
+    return text, label, own, newest, first, seen[0], seen[1], seen[2]
+
+
+def _without_answer(
+    question: Question, script: Script, words: Sequence[str], rng: Random
+) -> Question:
+    """Something that cannot be known, asked at the same moment."""
+    text = unanswerable(rng, script.names, words)
+    return replace(question, kind="unanswerable", text=text, answer=ANSWER, evidence=(), names=())
+
+
+def _frames_of(question: Question, index_of: dict[int, int]) -> set[int]:
+    runs = [(index_of[span.start_s], index_of[span.end_s]) for span in question.evidence]
+    return {frame for first, last in runs for frame in range(first, last + 1)}
+
+
+def _sightings(history: History, question: Question, index_of: dict[int, int]) -> set[int]:
+    """Frames that show what the question is about, or stand next to the time it names."""
+    newest = index_of[question.asked_s]
+    if question.kind == "at_time":
+        at = index_of[question.evidence[0].start_s]
+        return set(range(max(0, at - AROUND_TIME), min(newest, at + AROUND_TIME) + 1))
+    seen = history.until(newest)
+    return {frame for name in question.names for frame in seen.sightings(name)}
+
+
+def _ends(frames: set[int]) -> set[int]:
+    """First and last frame of each unbroken run."""
+    return {f for f in frames if f - 1 not in frames or f + 1 not in frames}
+
+
+def _draw_times(rng: Random, num_frames: int) -> list[int]:
+    """Increasing times within seven hours: mostly a frame a second, with or without gaps."""
+    pace_s = rng.choice((1, 1, 1, 1, 1, 2, 3))
+    gap_chance = rng.choice((0, 0, 0, 0.01, 0.03))
+    time_s = rng.choice((0, rng.randint(0, 900), rng.randint(0, 15_000)))
+    times_s = []
+    for _ in range(num_frames):
+        times_s.append(time_s)
+        time_s += pace_s
+        if rng.random() < gap_chance:
+            shortest, longest = rng.choice(((2, 30), (30, 400), (100, 1500)))
+            time_s += rng.randint(shortest, longest)
+    return times_s if time_s < 7 * 3600 else [t // 4 + i for i, t in enumerate(times_s)]
