@@ -1,4 +1,4 @@
-"""The claims that README and ARCHITECTURE.md make about the code's structure."""
+"""The claims that ARCHITECTURE.md makes about the code's structure."""
 
 import ast
 import re
@@ -16,13 +16,13 @@ MODULES = sorted(
     for path in (ROOT / package).rglob("*.py")
     if path.name != "__init__.py"
 )
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base", "manager", "types"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
-def test_every_module_is_in_the_readme_and_says_what_it_is(module):
-    assert re.search(rf"^\s*{re.escape(module.name)} ", README, re.MULTILINE), "not in the tree"
+def test_every_module_is_on_the_map_and_says_what_it_is(module):
+    assert re.search(rf"^\s*{re.escape(module.name)} ", ARCHITECTURE, re.MULTILINE), "not there"
     assert module.stem not in DRAWERS
     source = (ROOT / module).read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 400, "this is two files"
@@ -30,15 +30,14 @@ def test_every_module_is_in_the_readme_and_says_what_it_is(module):
     assert docstring, "a module begins with a sentence on what goes in and out"
 
 
-def test_the_readme_names_no_module_that_is_gone():
-    tree = README.split("## Where things are")[1].split("```")[1]
+def test_the_map_names_no_module_that_is_gone():
+    tree = ARCHITECTURE.split("## Every file in a line")[1].split("```")[1]
     named = set(re.findall(r"^\s*(\w+\.py) ", tree, re.MULTILINE))
     assert named == {module.name for module in MODULES}
 
 
 def test_architecture_names_only_files_that_exist():
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`([\w/]+/[\w/]*\.?(?:py)?)`", text))
+    named = set(re.findall(r"`([\w/]+/[\w/]*\.?(?:py)?)`", ARCHITECTURE))
     assert len(named) > 10
     missing = {path for path in named if not (ROOT / path).exists()}
     assert not missing
