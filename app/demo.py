@@ -23,11 +23,15 @@ from vstream.stream_id import stream_id_of
 
 @dataclass(frozen=True)
 class ScriptedQuestion:
-    """A question of the script; `truth` is what the stream shows, for the viewer to compare."""
+    """A question of the script; `truth` is what the stream shows, for the viewer to compare.
+
+    `accepted` are the ways to say it: a list in any order, a time to about three seconds.
+    """
 
     at_s: float
     text: str
     truth: str
+    accepted: frozenset[str]
 
 
 def play_demo(terminal: Terminal, config: VStreamConfig) -> None:
@@ -35,7 +39,9 @@ def play_demo(terminal: Terminal, config: VStreamConfig) -> None:
     assets = files("app") / "assets"
     document = json.loads((assets / "sample_stream.json").read_text(encoding="utf-8"))
     script = [
-        ScriptedQuestion(entry["asked_s"], entry["question"], entry["answer"])
+        ScriptedQuestion(
+            entry["asked_s"], entry["question"], entry["answer"], frozenset(entry["accepted"])
+        )
         for entry in document["questions"]
     ]
     model = load_model(terminal, config)
@@ -61,7 +67,7 @@ def _play_to(
 def _ask(terminal: Terminal, session: Session, entry: ScriptedQuestion) -> None:
     terminal.question(clock(entry.at_s), entry.text)
     answer = terminal.stream_answer(session.ask(Question(entry.text, entry.at_s)))
-    right = answer.text.strip().lower() == entry.truth.strip().lower()
+    right = answer.text.strip().lower() in entry.accepted
     terminal.say(f"{'right' if right else 'wrong'}: the stream shows {entry.truth!r}")
 
 

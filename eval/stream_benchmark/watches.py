@@ -15,9 +15,9 @@ from eval.stream_world import Script
 from eval.stream_world.standing import StandingQuestion, draw_standing
 from vstream import Session, Watch
 
-NUM_WATCHES = 6
+NUM_WATCHES = 12
 """In a whole run."""
-WATCHED_S = 180
+WATCHED_S = 300
 IN_TIME_S = 5
 
 

@@ -6,24 +6,31 @@ sign, 3 changes of colour, and objects in view nine tenths of the time.
 """
 
 import json
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
 from eval.stream_world.history import History
 from eval.stream_world.questions import Question, ask
+from eval.stream_world.scoring import TIME_TOLERANCE_S
 from eval.stream_world.script import Script, write_script
 from eval.stream_world.video import write_video
+from eval.stream_world.vocabulary import clock, parse_clock, with_article
 
 PLAN = (
-    (0.2, "exist"),
-    (0.3, "color"),
-    (0.45, "where"),
-    (0.6, "seen_yet"),
-    (0.75, "color_first"),
-    (0.85, "order"),
-    (0.97, "count_times"),
+    (0.15, "exist", "do you see {a}?"),
+    (0.25, "color", "what color is the {n}?"),
+    (0.35, "where", "where is the {n}?"),
+    (0.45, "list", "what do you see now?"),
+    (0.55, "seen_yet", "have you seen {a}?"),
+    (0.65, "color_first", "what color was the {n} when it first appeared?"),
+    (0.75, "when_first", "when did the {n} first appear?"),
+    (0.82, "order", "which appeared first, the {n} or the {m}?"),
+    (0.9, "sign_past", "what number was on the sign?"),
+    (0.97, "count_times", "how many times has the {n} appeared?"),
 )
-"""Which kind of question comes when, in parts of the stream's length."""
+"""Which kind of question comes when, in parts of the stream's length, and how it is worded."""
 SEARCH_S = 12
 """How long to wait for a moment that has something of that kind to ask about."""
 
@@ -55,14 +62,28 @@ def sample_questions(script: Script) -> list[Question]:
     """The questions of the plan that the stream offers, in the order of asking."""
     rng, history = Random(script.seed), History.of(script)
     questions = []
-    for part, kind in PLAN:
+    for part, kind, wording in PLAN:
         start = int(part * len(script.moments))
         for now in range(start, min(start + SEARCH_S, len(script.moments))):
             question = ask(kind, history.until(now), rng)
             if question is not None:
-                questions.append(question)
+                questions.append(replace(question, text=_worded(wording, question.names)))
                 break
     return questions
+
+
+def _worded(wording: str, names: tuple[str, ...]) -> str:
+    name, other = (*names, "", "")[:2]
+    return wording.format(n=name, m=other, a=with_article(name) if name else "")
+
+
+def _accepted(question: Question) -> list[str]:
+    """Every way to say the answer that counts as right: lists in any order, times about right."""
+    time_s = parse_clock(question.answer)
+    if time_s is not None:
+        around = range(max(0, time_s - TIME_TOLERANCE_S), time_s + TIME_TOLERANCE_S + 1)
+        return [question.answer.replace(clock(time_s), clock(near_s)) for near_s in around]
+    return sorted(", ".join(parts) for parts in permutations(question.answer.split(", ")))
 
 
 def _entry(question: Question) -> dict[str, object]:
@@ -71,5 +92,6 @@ def _entry(question: Question) -> dict[str, object]:
         "kind": question.kind,
         "question": question.text,
         "answer": question.answer,
+        "accepted": _accepted(question),
         "evidence_s": [[span.start_s, span.end_s] for span in question.evidence],
     }
