@@ -31,8 +31,8 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can mend
 speed: $(VENV)/.dev ## Measure ingest and answers of the embedded model on this machine
 	$(BIN)/python -m eval speed
 
-train: $(VENV)/.dev ## Train the embedded model anew (CPU preset; see eval/training)
-	$(BIN)/python -m eval.training --preset cpu --out runs/train
+train: $(VENV)/.dev ## Train the embedded model anew: the large preset on a card, the small one on a CPU
+	$(BIN)/python -m eval.training --out runs/train
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import math
 import sys
 import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import psutil
 import torch
 
 from eval.training.parallel import Share, run_parallel
@@ -23,13 +25,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m eval.training", description="Train the embedded model, or go on training."
     )
-    parser.add_argument("--preset", choices=list(PRESETS), default="cpu")
-    parser.add_argument("--minutes", type=float, default=60.0, help="stop and save after these")
+    has_card = torch.cuda.is_available()
+    parser.add_argument("--preset", choices=list(PRESETS), default="gpu" if has_card else "cpu")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of this leg; else all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="new, or a run to go on with")
     parser.add_argument("--start-from", type=Path, help="a checkpoint to tune instead of nothing")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--processes", type=int, default=1, help="on the CPU, one thread each")
+    parser.add_argument("--device", default="cuda" if has_card else "cpu")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1 if has_card else psutil.cpu_count(logical=False) or 1,
+        help="on the CPU, one thread each; the result depends on how many",
+    )
     given = parser.parse_args()
     run_parallel(given.processes, partial(train, given))
 
@@ -50,6 +58,7 @@ def train(given: argparse.Namespace, share: Share) -> None:
             sys.stdout.write(
                 f"step {log.step}/{trainer.num_steps} auxiliary {log.auxiliary:.3f} "
                 f"answer {log.answer:.3f} retrieval {log.retrieval:.3f} events {log.events:.3f} "
+                f"meaning {log.meaning:.3f} "
                 f"({(time.monotonic() - begun) / 60:.1f} min)\n"
             )
             sys.stdout.flush()

@@ -2,7 +2,8 @@
 
 They are thrown away afterwards. `FrameHeads` keep the vision tower to what a single frame shows,
 `EventHeads` make the decoder note what changed from one frame to the next while it reads them, so
-that keys and values of a frame speak of arrivals, departures and motion.
+that keys and values of a frame speak of arrivals, departures and motion, and `MeaningHeads` make
+it note what a question asks before it looks for the answer.
 """
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from eval.stream_world.vocabulary import COLORS, SCENES, shape_names
 from eval.training.frames import MOTIONS, NO_DIGIT, UNKNOWN, FrameBatch, known_names
+from eval.training.wordings import ASKED_KINDS, Meaning
 
 
 class FrameHeads(nn.Module):
@@ -45,10 +47,7 @@ class FrameHeads(nn.Module):
 
 
 class EventHeads(nn.Module):
-    """Linear readings of the hidden states of a frame's visual tokens, halfway up the decoder.
-
-    `log_scale` is the temperature of the retrieval loss.
-    """
+    """Linear readings of the hidden states of a frame's visual tokens, halfway up the decoder."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -56,7 +55,6 @@ class EventHeads(nn.Module):
         self.came = nn.Linear(width, len(known_names()))
         self.went = nn.Linear(width, len(known_names()))
         self.motion = nn.Linear(width, len(MOTIONS))
-        self.log_scale = nn.Parameter(torch.tensor(2.3))
         nn.init.constant_(self.came.bias, -6.0)
         nn.init.constant_(self.went.bias, -6.0)
 
@@ -69,6 +67,24 @@ class EventHeads(nn.Module):
             self.motion(states).flatten(0, 1), truth.motion.flatten(), ignore_index=UNKNOWN
         )
         total: Tensor = came + went + torch.nan_to_num(motion)
+        return total
+
+
+class MeaningHeads(nn.Module):
+    """Linear readings of the hidden state where a question ends, halfway up the decoder."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.kind = nn.Linear(width, len(ASKED_KINDS))
+        self.names = nn.Linear(width, len(known_names()))
+        nn.init.constant_(self.names.bias, -5.0)
+
+    def loss(self, hidden: Float[Tensor, "questions d_model"], truth: Meaning) -> Tensor:
+        """How far the hidden states are from saying what is asked."""
+        states = self.norm(hidden.float())
+        kind = F.cross_entropy(self.kind(states), truth.kind)
+        total: Tensor = kind + _bits(self.names(states), truth.names)
         return total
 
 

@@ -1,9 +1,9 @@
 """Objectives: a model and streams with questions in, the losses that train it out.
 
-Four of them: the words of the answers; what frames show and what changes in them (heads.py); and
-retrieval as ReKV does it (arXiv 2503.00540, section 3.2): in each layer the mean query of the
-question must come closer to the mean keys of the frames that hold the evidence than to those of
-other frames (InfoNCE on the cosine, before RoPE).
+Five of them: the words of the answers; what frames show, what changes in them and what a question
+asks (heads.py); and retrieval as ReKV does it (arXiv 2503.00540, section 3.2): in each layer the
+mean query of the question must come closer to the mean keys of the frames that hold the evidence
+than to those of other frames (InfoNCE on the cosine, before RoPE).
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import SmolVLMForConditionalGeneration
 
 from eval.training.frames import UNKNOWN
-from eval.training.heads import EventHeads
+from eval.training.heads import EventHeads, MeaningHeads
 from eval.training.presets import FRAME_TOKENS, TIME_TOKENS, Preset
-from eval.training.steps import MINUS_INFINITY, Asked, FramesStep, QuestionsStep
+from eval.training.steps import MINUS_INFINITY, Asked, FramesStep, QuestionsStep, WordingsStep
 from eval.training.streams import StreamBatch
 from vstream.engine.attention import ATTENTION_NAME, Step, register_attention
 from vstream.engine.rope import Rope, rope_of
@@ -30,6 +30,20 @@ class StreamLosses:
     answer: Tensor
     retrieval: Tensor
     events: Tensor
+    meaning: Tensor
+
+
+class ReaderExtra(nn.Module):
+    """What is trained along with the decoder and thrown away.
+
+    `log_scale` is the temperature of the retrieval loss.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.events = EventHeads(width)
+        self.meaning = MeaningHeads(width)
+        self.log_scale = nn.Parameter(torch.tensor(2.3))
 
 
 class StreamReader:
@@ -42,10 +56,10 @@ class StreamReader:
         self._decoder = model.model.text_model
         self._head = model.lm_head
         self.rope: Rope = rope_of(self._decoder.rotary_emb, self._decoder.config)
-        self.extra = EventHeads(preset.shape.width)
+        self.extra = ReaderExtra(preset.shape.width)
         self._halfway: list[Tensor] = []
-        halfway = self._decoder.layers[len(self._decoder.layers) // 2 - 1]
-        halfway.register_forward_hook(lambda _m, _i, out: self._halfway.append(out))
+        self._lower_half = self._decoder.layers[: len(self._decoder.layers) // 2]
+        self._lower_half[-1].register_forward_hook(lambda _m, _i, out: self._halfway.append(out))
 
     def losses(
         self,
@@ -57,14 +71,21 @@ class StreamReader:
         """Read the frames, then ask every question with contexts of that size."""
         memory, halfway = self.read(batch.times, visual)
         cells = halfway[1:].unflatten(0, (-1, FRAME_TOKENS))[:, TIME_TOKENS:]
-        events = self.extra.loss(cells, batch.frames)
+        events = self.extra.events.loss(cells, batch.frames)
         asked = Asked(batch.text > 0, batch.own, batch.frame, batch.first, batch.wanted)
         step = QuestionsStep(self.rope, memory, asked, recent_frames, retrieve_frames)
-        label = batch.label.flatten()
-        logits = self.ask(batch.text.flatten(), step, label != UNKNOWN).float()
-        answer = F.cross_entropy(logits, label[label != UNKNOWN])
+        is_answer = batch.label != UNKNOWN
+        logits = self.ask(batch.text.flatten(), step, is_answer.flatten()).float()
+        answer = F.cross_entropy(logits, batch.label[is_answer])
+        ends = is_answer.int().argmax(1)
+        asked_halfway = self._halfway.pop()[0].unflatten(0, is_answer.shape)
+        understood = asked_halfway[torch.arange(len(ends)), ends]
+        meaning = self.extra.meaning.loss(understood, batch.meaning)
+        if len(batch.wordings):
+            alone = self._understand(batch.wordings, recent_frames + retrieve_frames)
+            meaning = meaning + self.extra.meaning.loss(alone, batch.wordings_meaning)
         layers = [retrieval_loss(cosines, batch, self.extra.log_scale) for cosines in step.cosines]
-        return StreamLosses(answer, torch.stack(layers).mean(), events)
+        return StreamLosses(answer, torch.stack(layers).mean(), events, meaning)
 
     def read(
         self, times: Tensor, visual: Float[Tensor, "frames cells d_model"]
@@ -81,13 +102,29 @@ class StreamReader:
     def ask(
         self,
         text: Int[Tensor, " tokens"],
-        step: QuestionsStep,
+        step: Step,
         wanted: Bool[Tensor, " tokens"] | None = None,
     ) -> Float[Tensor, "tokens vocabulary"]:
         """The logits after each token of the questions, or after the wanted ones alone."""
         hidden = self._forward(self._decoder.embed_tokens(text), step)
         logits: Tensor = self._head(hidden if wanted is None else hidden[wanted])
         return logits
+
+    def _understand(
+        self, text: Int[Tensor, "wordings text"], num_frames: int
+    ) -> Float[Tensor, "wordings d_model"]:
+        """The hidden states halfway up where the questions end; `num_frames` away from bos."""
+        bos = text.new_full((len(text), 1), self._decoder.config.bos_token_id)
+        text = torch.cat([bos, text], dim=1)
+        step = WordingsStep(self.rope, len(text), text.shape[1], num_frames)
+        hidden = self._decoder.embed_tokens(text).flatten(0, 1)[None]
+        no_rotation = torch.ones_like(hidden[..., :1]), torch.zeros_like(hidden[..., :1])
+        for layer in self._lower_half:
+            hidden = layer(hidden, position_embeddings=no_rotation, step=step)
+        self._halfway.clear()
+        ends = (text > 0).sum(1) - 1
+        last: Tensor = hidden[0].unflatten(0, text.shape)[torch.arange(len(text)), ends]
+        return last
 
     def _forward(self, embeddings: Float[Tensor, "tokens d_model"], step: Step) -> Tensor:
         zeros = torch.zeros(1, len(embeddings), dtype=torch.long, device=embeddings.device)

@@ -42,6 +42,12 @@ class Preset:
     stream_s: int = 192
     questions: int = 96
     """About each stream, asked in one step."""
+    turns: int = 1
+    """So many steps ask about the same streams, always something else ..."""
+    apart: int = 1
+    """... and lie so many steps apart, which ask about other streams."""
+    wordings: int = 0
+    """Questions without a stream in each step, to learn from what is asked."""
     text_tokens: int = 64
     """Question and answer together; longer ones are left out."""
     learning_rate: float = 1e-3
@@ -67,19 +73,18 @@ PRESETS = {
         EMBEDDED,
         num_emoji=96,
         styles=SEEN_STYLES,
-        vision_steps=14_000,
+        vision_steps=9_000,
         vision_frames=256,
-        stream_steps=4_000,
+        stream_steps=2_600,
         streams=8,
-        stream_s=256,
-        questions=96,
+        wordings=512,
         workers=14,
     ),
     "tune-vision": Preset(
         EMBEDDED,
         num_emoji=96,
         styles=SEEN_STYLES,
-        vision_steps=420,
+        vision_steps=900,
         vision_frames=64,
         heads_steps=40,
         stream_steps=0,
@@ -91,10 +96,11 @@ PRESETS = {
         num_emoji=96,
         styles=SEEN_STYLES,
         vision_steps=0,
-        stream_steps=540,
+        stream_steps=1_200,
         streams=1,
-        stream_s=192,
-        questions=96,
+        turns=4,
+        apart=16,
+        wordings=128,
         learning_rate=6e-4,
         vision_rate=0.0,
         warmup_steps=30,
@@ -112,6 +118,7 @@ PRESETS = {
         streams=1,
         stream_s=96,
         questions=48,
+        wordings=64,
         warmup_steps=50,
         recent_frames=(16, 32),
         retrieve_frames=(16, 32),
@@ -126,6 +133,7 @@ PRESETS = {
         streams=2,
         stream_s=16,
         questions=6,
+        wordings=4,
         learning_rate=3e-3,
         warmup_steps=2,
         window_stride=4,
@@ -135,6 +143,12 @@ PRESETS = {
         save_every=4,
     ),
 }
+
+
+def streams_number(preset: Preset, step: int) -> int:
+    """Which streams that step asks about."""
+    group, place = divmod(step, preset.apart * preset.turns)
+    return group * preset.apart + place % preset.apart
 
 
 def world_of(preset: Preset) -> tuple[str, ...]:

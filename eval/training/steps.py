@@ -93,6 +93,30 @@ class FramesStep:
         return torch.cat(parts, dim=2)[:, None]
 
 
+class WordingsStep:
+    """Questions one behind the other, each over itself alone.
+
+    The first token of each stands for the prefix, the others where `start` frames end.
+    """
+
+    def __init__(self, rope: Rope, num_questions: int, length: int, start: int) -> None:
+        self._rope = rope
+        self._shape = num_questions, length
+        self._positions = torch.arange(length) + start * FRAME_TOKENS
+        self._positions[0] = 0
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        positions = self._positions.repeat(self._shape[0])[None].to(keys.device)
+        turned = self._rope.rotate(queries, positions), self._rope.rotate(keys, positions), values
+        queries, keys, values = (x.unflatten(1, self._shape).transpose(0, 1) for x in turned)
+        output = F.scaled_dot_product_attention(
+            queries, keys, values, is_causal=True, scale=scale, enable_gqa=True
+        )
+        return output.transpose(0, 1).flatten(1, 2)
+
+
 @dataclass(frozen=True, eq=False)
 class Asked:
     """Questions of several streams, padded to one length; first axis: questions.

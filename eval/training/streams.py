@@ -10,7 +10,7 @@ from random import Random
 
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import TokenizersBackend
 
@@ -27,11 +27,10 @@ from eval.stream_world.vocabulary import SIGN, clock, emoji_names, shape_names
 from eval.stream_world.wording import noisy
 from eval.training.frames import FIRST_SEED, UNKNOWN, FrameBatch, frame_batch, joined
 from eval.training.parallel import Share
-from eval.training.presets import Preset, world_of
+from eval.training.presets import Preset, streams_number, world_of
 from eval.training.unanswerable import ANSWER, unanswerable
+from eval.training.wordings import NOISE_SHARE, UNANSWERABLE, Meaning, draw_wording
 
-NOISE_SHARE = 0.35
-"""So many questions are told with slips of the pen."""
 SHOWN_SHARE = 0.6
 """So many questions are shown their evidence even if they do not retrieve it."""
 EXTRA_TURNS = (
@@ -61,14 +60,18 @@ AROUND_TIME = 3
 class StreamBatch:
     """Streams one behind the other and the questions about them, padded to one length.
 
-    Questions first: `text` are their tokens and those of the answers, `label` the token to predict
-    at each place (UNKNOWN: none), `own` marks the words of the question itself. `frame` is the
-    newest frame that a question may see, `first` the first of its stream. `evidence` is what it
-    should find, `related` what it may find too, `wanted` what it is shown anyhow.
+    Questions first: `meaning` is what they ask, `text` are their tokens and those of the answers,
+    `label` the token to predict at each place (UNKNOWN: none), `own` marks the words of the
+    question itself. `frame` is the newest frame that a question may see, `first` the first of its
+    stream. `evidence` is what it should find, `related` what it may find too, `wanted` what it is
+    shown anyhow. `wordings` are further questions, with neither a stream nor an answer.
     """
 
     frames: FrameBatch
     times: Int[Tensor, "frames words"]
+    meaning: Meaning
+    wordings: Int[Tensor, "wordings text"]
+    wordings_meaning: Meaning
     text: Int[Tensor, "questions text"]
     label: Int[Tensor, "questions text"]
     own: Bool[Tensor, "questions text"]
@@ -91,28 +94,49 @@ class StreamBatches(Dataset[StreamBatch]):
         self._preset, self._seed, self._tokenizer = preset, seed, tokenizer
         self._share = share
         self._renderer = Renderer(preset.shape.image_px)
+        self._rendered: dict[int, tuple[list[Script], FrameBatch]] = {}
 
     def __getitem__(self, step: int) -> StreamBatch:
-        step = step * self._share.count + self._share.rank
-        first = FIRST_SEED * (1_000 + self._seed) + step * self._preset.streams
+        rng = Random(f"step {step} of {self._seed}, {self._share.rank} of {self._share.count}")
         told: list[_Told] = []
-        frames: list[FrameBatch] = []
         times: list[str] = []
-        for number in range(self._preset.streams):
-            rng = Random(first + number)
-            script = self._script(first + number, rng)
+        scripts, frames = self._streams(streams_number(self._preset, step))
+        for number, played in enumerate(scripts):
+            script = self._retold(played, rng)
             told += self._questions(script, rng, number * self._preset.stream_s)
-            frames.append(frame_batch(script.moments, self._renderer))
             times += [clock(moment.time_s) for moment in script.moments]
+        drawn = [
+            draw_wording(rng, (*emoji_names(full=True), *shape_names()))
+            for _ in range(self._preset.wordings)
+        ]
         return StreamBatch(
-            joined(frames),
+            frames,
             torch.tensor(self._ids(times)),
+            Meaning.of([(one.kind, one.names) for one in told]),
+            self._wordings([text for text, _, _ in drawn]),
+            Meaning.of([(kind, names) for _, kind, names in drawn]),
             *_padded(told, len(times)),
         )
 
-    def _script(self, seed: int, rng: Random) -> Script:
+    def _streams(self, number: int) -> tuple[list[Script], FrameBatch]:
+        """The last few are kept: they are asked about again."""
+        if number not in self._rendered:
+            preset = self._preset
+            first = FIRST_SEED * (1_000 + self._seed)
+            first += (number * self._share.count + self._share.rank) * preset.streams
+            scripts = [
+                write_script(first + i, preset.stream_s, preset.styles, world_of(preset))
+                for i in range(preset.streams)
+            ]
+            frames = joined([frame_batch(script.moments, self._renderer) for script in scripts])
+            if len(self._rendered) == preset.apart:
+                del self._rendered[next(iter(self._rendered))]
+            self._rendered[number] = scripts, frames
+        return self._rendered[number]
+
+    def _retold(self, script: Script, rng: Random) -> Script:
+        """At other times, and now and then with more names to ask about."""
         length = self._preset.stream_s
-        script = write_script(seed, length, self._preset.styles, world_of(self._preset))
         if rng.random() < STRANGE_NAMES_SHARE:
             script = replace(script, names=(*emoji_names(full=True), *shape_names(), SIGN))
         return script.retimed(_draw_times(rng, length))
@@ -139,6 +163,8 @@ class StreamBatches(Dataset[StreamBatch]):
             newest = index_of[question.asked_s]
             told.append(
                 _Told(
+                    question.kind,
+                    question.names,
                     [self._special("<|user|>"), *ask, self._special("<|assistant|>")],
                     [*answer, self._special("<|end|>")],
                     first + newest,
@@ -149,6 +175,14 @@ class StreamBatches(Dataset[StreamBatch]):
                 )
             )
         return told
+
+    def _wordings(self, texts: list[str]) -> Int[Tensor, "wordings text"]:
+        """As a question begins, up to where the answer would."""
+        user, assistant = self._special("<|user|>"), self._special("<|assistant|>")
+        rows = [torch.tensor([user, *ids, assistant]) for ids in self._ids(texts)]
+        if not rows:
+            return torch.zeros(0, 1, dtype=torch.long)
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False).input_ids
@@ -162,6 +196,8 @@ class StreamBatches(Dataset[StreamBatch]):
 class _Told:
     """A question in tokens; frames are counted over all streams of the step."""
 
+    kind: str
+    names: tuple[str, ...]
     ask: list[int]
     answer: list[int]
     frame: int
@@ -195,7 +231,7 @@ def _without_answer(
 ) -> Question:
     """Something that cannot be known, asked at the same moment."""
     text = unanswerable(rng, script.names, words)
-    return replace(question, kind="unanswerable", text=text, answer=ANSWER, evidence=(), names=())
+    return replace(question, kind=UNANSWERABLE, text=text, answer=ANSWER, evidence=(), names=())
 
 
 def _frames_of(question: Question, index_of: dict[int, int]) -> set[int]:

@@ -29,9 +29,9 @@ from eval.training.frames import CLIP_S, FrameBatch, VisionBatches
 from eval.training.heads import FrameHeads
 from eval.training.objectives import StreamReader
 from eval.training.parallel import Share, agree, average_gradients
-from eval.training.plain_model import visual_tokens
-from eval.training.presets import Preset, fresh_model
+from eval.training.presets import Preset, fresh_model, streams_number
 from eval.training.streams import StreamBatch, StreamBatches
+from eval.training.visual import visual_tokens
 from vstream.weights import embedded_weights
 
 HEADS_RATE = 4.0
@@ -39,6 +39,7 @@ HEADS_RATE = 4.0
 AUXILIARY_WEIGHT = 0.3
 EVENTS_WEIGHT = 0.1
 RETRIEVAL_WEIGHT = 0.15
+MEANING_WEIGHT = 0.15
 Batch = TypeVar("Batch", FrameBatch, StreamBatch)
 
 
@@ -51,6 +52,7 @@ class StepLog:
     answer: float = 0.0
     retrieval: float = 0.0
     events: float = 0.0
+    meaning: float = 0.0
 
 
 class Trainer:
@@ -80,6 +82,7 @@ class Trainer:
         self.model.set_attn_implementation({"vision_config": "eager"})
         self._reader = StreamReader(self.model, preset)
         self._heads = FrameHeads(preset.shape.width)
+        self._last_seen: dict[int, Tensor] = {}
         for module in self._modules().values():
             nn.Module.to(module, device)  # transformers' own `to` has lost its types
         self._step = 0
@@ -126,7 +129,7 @@ class Trainer:
         vision = VisionBatches(self._preset, self._seed, self._share)
         for frames in self._batches(vision, range(self._step, vision_steps)):
             with torch.set_grad_enabled(self._step >= self._preset.heads_steps):
-                visual = self._see(frames, CLIP_S)
+                visual = self._see(frames, CLIP_S, self._step)
             loss = self._heads.loss(visual, frames)
             self._advance(loss)
             yield StepLog(self._step, loss.item())
@@ -136,8 +139,7 @@ class Trainer:
 
     def _answer_step(self, batch: StreamBatch) -> StepLog:
         preset, rng = self._preset, Random(self._seed * 1_000_003 + self._step)
-        with torch.set_grad_enabled(preset.vision_rate > 0):
-            visual = self._see(batch.frames, preset.stream_s)
+        visual = self._seen(batch.frames)
         with self._autocast():
             losses = self._reader.losses(
                 batch, visual, rng.choice(preset.recent_frames), rng.choice(preset.retrieve_frames)
@@ -147,6 +149,7 @@ class Trainer:
             losses.answer
             + RETRIEVAL_WEIGHT * losses.retrieval
             + EVENTS_WEIGHT * losses.events
+            + MEANING_WEIGHT * losses.meaning
             + AUXILIARY_WEIGHT * auxiliary
         )
         return StepLog(
@@ -155,15 +158,29 @@ class Trainer:
             losses.answer.item(),
             losses.retrieval.item(),
             losses.events.item(),
+            losses.meaning.item(),
         )
 
     def _batches(self, batches: Dataset[Batch], steps: range) -> Iterator[Batch]:
         loader = DataLoader(batches, None, sampler=steps, num_workers=self._preset.workers)
         return (batch.to(self._device) for batch in loader)
 
-    def _see(self, frames: FrameBatch, clip_frames: int) -> Tensor:
+    def _seen(self, frames: FrameBatch) -> Tensor:
+        """Visual tokens of the streams of this step; a tower that does not learn looks once."""
+        preset = self._preset
+        number = streams_number(preset, self._step)
+        if preset.vision_rate > 0:
+            return self._see(frames, preset.stream_s, number)
+        if number not in self._last_seen:
+            if len(self._last_seen) == preset.apart:
+                del self._last_seen[next(iter(self._last_seen))]
+            with torch.no_grad():
+                self._last_seen[number] = self._see(frames, preset.stream_s, number)
+        return self._last_seen[number]
+
+    def _see(self, frames: FrameBatch, clip_frames: int, number: int) -> Tensor:
         """Visual tokens of the frames, after a change of light and sharpness."""
-        number = self._step * self._share.count + self._share.rank
+        number = number * self._share.count + self._share.rank
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
         pixels = augmented(frames.pixels.float() / 255, clip_frames, generator)
         with self._autocast():

@@ -3,11 +3,12 @@ import re
 
 import pytest
 import torch
+from plain_model import PlainModel, PlainSession
 from transformers import AutoConfig, AutoTokenizer
 
 from eval.stream_world import Renderer, write_script
 from eval.stream_world.vocabulary import clock
-from eval.training.plain_model import PlainModel, PlainSession, visual_tokens
+from eval.training.visual import visual_tokens
 from vstream.weights import embedded_weights
 
 
@@ -74,6 +75,6 @@ def test_the_model_reads_the_present_of_an_unseen_stream(weights: PlainModel) ->
 
 def test_the_model_card_names_every_licence_and_its_measurements() -> None:
     card = (embedded_weights() / "README.md").read_text(encoding="utf-8")
-    for word in ("MIT", "Apache-2.0", "CC-BY 4.0", "python -m eval.training.evaluate"):
+    for word in ("MIT", "Apache-2.0", "CC-BY 4.0", "python -m eval stream-world"):
         assert word in card
     assert re.search(r"\| all \| \d+ \|", card)

@@ -1,8 +1,11 @@
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
+from plain_model import PlainModel
 from torch import Tensor, nn
 from transformers import TokenizersBackend
 
@@ -10,15 +13,15 @@ from encoders import Frame
 from eval.stream_world import Renderer, write_script
 from eval.stream_world.vocabulary import clock
 from eval.training.checkpoint import SHARD_BYTES, condensed, read_state, restore, write_state
-from eval.training.evaluate import Options, evaluate, majority_answers, report
 from eval.training.frames import MOTIONS, UNKNOWN, frame_batch, known_names
 from eval.training.objectives import StreamReader
 from eval.training.parallel import Share, run_parallel
-from eval.training.plain_model import PlainModel, visual_tokens
-from eval.training.presets import EMBEDDED, PRESETS, Preset, fresh_model
-from eval.training.steps import Asked, QuestionsStep
+from eval.training.presets import EMBEDDED, PRESETS, Preset, fresh_model, streams_number
+from eval.training.steps import Asked, QuestionsStep, WordingsStep
 from eval.training.streams import StreamBatch, StreamBatches
 from eval.training.train import StepLog, Trainer
+from eval.training.visual import visual_tokens
+from eval.training.wordings import ASKED_KINDS, Meaning, draw_wording
 from vstream import load_config, load_video_llm, open_session
 from vstream.engine.retrieval import view_at
 from vstream.weights import embedded_weights
@@ -57,10 +60,12 @@ def test_both_phases_reduce_their_loss(finished: tuple[Path, list[StepLog]]) -> 
 
 def test_a_finished_run_is_an_ordinary_checkpoint(finished: tuple[Path, list[StepLog]]) -> None:
     out, _ = finished
-    options = Options(out, 1, 7, 6, "train", ("fluent",), through_video=False)
-    rows = report(evaluate(options))
-    assert rows["all"]["questions"] == 6
     assert PlainModel(out).model.config.vstream_family == "embedded"
+    model, renderer = load_video_llm(str(out)), Renderer()
+    moments = write_script(7, 5).moments
+    with open_session(load_config(), model, "finished") as session:
+        session.push([Frame(renderer.frame(m), float(m.time_s), 0.0) for m in moments])
+        assert session.ask("what do you see now?").answer.evidence
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
@@ -183,6 +188,52 @@ def test_training_reads_and_asks_exactly_as_the_engine_does(
             torch.testing.assert_close(logits[row], wanted, rtol=0, atol=2e-4)
 
 
+def test_a_question_without_a_stream_is_read_as_plain_text() -> None:
+    weights = PlainModel(embedded_weights())
+    texts = ["<|bos|><|user|>is there a cat?<|assistant|>", "<|bos|><|user|>where?<|assistant|>"]
+    rows = [torch.tensor(weights.tokenizer(t, add_special_tokens=False).input_ids) for t in texts]
+    with torch.no_grad():
+        wanted = [weights.model(input_ids=row[None]).logits[0] for row in rows]
+        reader = StreamReader(weights.model, PRESETS["gpu"])
+        text = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        step = WordingsStep(reader.rope, len(text), text.shape[1], start=0)
+        logits = reader.ask(text.flatten(), step).unflatten(0, text.shape)
+    for found, plain in zip(logits, wanted, strict=True):
+        torch.testing.assert_close(found[: len(plain)], plain, rtol=0, atol=1e-4)
+
+
+def test_a_wording_names_what_it_is_about() -> None:
+    rng, names = Random(3), ("owl", "cat", "star")
+    drawn = [draw_wording(rng, names) for _ in range(400)]
+    assert {kind for _, kind, _ in drawn} == set(ASKED_KINDS)
+    for text, _, about in drawn:
+        assert all(name in text for name in about)
+    meaning = Meaning.of([(kind, about) for _, kind, about in drawn])
+    for row, (_, _, about) in enumerate(drawn):
+        named = {known_names()[i] for i in meaning.names[row].nonzero().flatten().tolist()}
+        assert named == set(about)
+
+
+@pytest.mark.parametrize(("turns", "apart"), [(1, 1), (4, 16), (3, 2)])
+def test_every_stream_gets_its_turns(turns: int, apart: int) -> None:
+    preset = replace(TINY, turns=turns, apart=apart)
+    numbers = [streams_number(preset, step) for step in range(3 * turns * apart)]
+    for number in range(3 * apart):
+        steps = [step for step, asked in enumerate(numbers) if asked == number]
+        assert len(steps) == turns
+        assert {b - a for a, b in pairwise(steps)} <= {apart}
+
+
+def test_a_stream_that_is_asked_again_is_the_same_stream(tmp_path: Path) -> None:
+    preset = replace(TINY, turns=2, apart=1, vision_rate=0.0)
+    tokenizer = TokenizersBackend.from_pretrained(embedded_weights())
+    batches = StreamBatches(preset, 0, tokenizer, Share())
+    first, again, other = batches[0], batches[1], batches[2]
+    assert torch.equal(first.frames.pixels, again.frames.pixels)
+    assert not torch.equal(first.frames.pixels, other.frames.pixels)
+    assert first.text.tolist() != again.text.tolist()
+
+
 def test_evidence_is_past_and_in_the_questions_own_stream(stream_batch: StreamBatch) -> None:
     assert stream_batch.evidence.any()
     frame = torch.arange(stream_batch.evidence.shape[1])
@@ -225,10 +276,6 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
     run_parallel(2, TrainTogether(tmp_path))
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_the_majority_answer_of_a_yes_or_no_question_is_yes_or_no() -> None:
-    assert majority_answers(0, 20)["exist"] in ("yes", "no")
 
 
 def test_the_vision_tower_can_be_left_as_it_is(tmp_path: Path) -> None:

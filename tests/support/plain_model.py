@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache, SmolVLMForConditionalGeneration, TokenizersBackend
 
 from eval.stream_world.vocabulary import clock
+from eval.training.visual import visual_tokens
 
 MAX_ANSWER_TOKENS = 40
 FRAMES_PER_PASS = 32
@@ -90,19 +91,6 @@ class PlainSession:
         )
         logits: Tensor = model.lm_head(output.last_hidden_state[0, -1])
         return logits
-
-
-def visual_tokens(
-    model: SmolVLMForConditionalGeneration, pixels: Float[Tensor, "frames 3 height width"]
-) -> Float[Tensor, "frames tokens d_model"]:
-    """The visual tokens of normalised frames.
-
-    The tower is called directly: `get_image_features` drops frames whose pixels are all zero,
-    which are plain grey ones.
-    """
-    core = model.model
-    visual: Tensor = core.connector(core.vision_model(pixel_values=pixels).last_hidden_state)
-    return visual
 
 
 def _normalised(

@@ -1,0 +1,65 @@
+"""Wordings: chance in, questions without a stream out, with what they ask about.
+
+What a question asks does not depend on a stream, so it can be learnt without one, from far more
+wordings than can be asked about streams in the same time.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eval.stream_world import KINDS, noisy, word_question
+from eval.stream_world.vocabulary import SIGN, shape_names
+from eval.training.frames import known_names
+from eval.training.unanswerable import unanswerable
+
+UNANSWERABLE = "unanswerable"
+ASKED_KINDS = (*KINDS, UNANSWERABLE)
+UNANSWERABLE_SHARE = 0.1
+NOISE_SHARE = 0.35
+"""So many questions are told with slips of the pen."""
+OF_SHAPES = ("color", "color_first", "color_last")
+OF_SIGN = ("sign", "sign_past")
+LATEST_S = 7 * 3600
+
+
+@dataclass(frozen=True, eq=False)
+class Meaning:
+    """What questions ask: their kind, and which of the known names they are about (1, else 0)."""
+
+    kind: Int[Tensor, " questions"]
+    names: Float[Tensor, "questions names"]
+
+    @classmethod
+    def of(cls, asked: Sequence[tuple[str, Sequence[str]]]) -> "Meaning":
+        """From kinds and names; names that no head knows are left out."""
+        index_of = {name: index for index, name in enumerate(known_names())}
+        names = torch.zeros(len(asked), len(index_of))
+        for row, (_, about) in enumerate(asked):
+            for name in about:
+                if name in index_of:
+                    names[row, index_of[name]] = 1
+        return cls(torch.tensor([ASKED_KINDS.index(kind) for kind, _ in asked]), names)
+
+    def to(self, device: str) -> "Meaning":
+        return Meaning(self.kind.to(device), self.names.to(device))
+
+
+def draw_wording(rng: Random, names: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
+    """Text, kind and names of a question about any of `names`."""
+    kind = rng.choice(tuple(KINDS))
+    pool = shape_names() if kind in OF_SHAPES else (SIGN,) if kind in OF_SIGN else names
+    name, other = rng.choice(pool), rng.choice(names)
+    time_s = rng.randrange(LATEST_S)
+    text = word_question(kind, rng, name=name, other=other, time_s=time_s)
+    about = tuple(n for n in dict.fromkeys((name, other)) if re.search(rf"\b{n}\b", text))
+    if rng.random() < UNANSWERABLE_SHARE:
+        return unanswerable(rng, names, text.split()), UNANSWERABLE, ()
+    if rng.random() < NOISE_SHARE:
+        text = noisy(text, about, rng)
+    return text, kind, about
