@@ -22,6 +22,8 @@ from eval.training.streams import StreamBatch
 from vstream.engine.attention import ATTENTION_NAME, Step, register_attention
 from vstream.engine.rope import Rope, rope_of
 
+LENGTH_GROUPS = 3
+
 
 @dataclass(frozen=True, eq=False)
 class StreamLosses:
@@ -68,24 +70,44 @@ class StreamReader:
         recent_frames: int,
         retrieve_frames: int,
     ) -> StreamLosses:
-        """Read the frames, then ask every question with contexts of that size."""
+        """Read the frames, then ask every question with contexts of that size.
+
+        Questions of about one length are asked together, so that little is padded; each group's
+        mean losses count by its share of the questions.
+        """
         memory, halfway = self.read(batch.times, visual)
         cells = halfway[1:].unflatten(0, (-1, FRAME_TOKENS))[:, TIME_TOKENS:]
         events = self.extra.events.loss(cells, batch.frames)
+        by_length = (batch.text > 0).sum(1).argsort()
+        total = torch.zeros(3, device=visual.device)
+        for rows in by_length.chunk(LENGTH_GROUPS):
+            group = self._ask_together(batch.of(rows), memory, recent_frames, retrieve_frames)
+            total = total + group * (len(rows) / len(by_length))
+        answer, retrieval, meaning = total
+        if len(batch.wordings):
+            alone = self._understand(batch.wordings, recent_frames + retrieve_frames)
+            meaning = meaning + self.extra.meaning.loss(alone, batch.wordings_meaning)
+        return StreamLosses(answer, retrieval, events, meaning)
+
+    def _ask_together(
+        self,
+        batch: StreamBatch,
+        memory: list[tuple[Tensor, Tensor]],
+        recent_frames: int,
+        retrieve_frames: int,
+    ) -> Float[Tensor, "3"]:
+        """The mean losses of answer, retrieval and meaning."""
         asked = Asked(batch.text > 0, batch.own, batch.frame, batch.first, batch.wanted)
         step = QuestionsStep(self.rope, memory, asked, recent_frames, retrieve_frames)
         is_answer = batch.label != UNKNOWN
         logits = self.ask(batch.text.flatten(), step, is_answer.flatten()).float()
         answer = F.cross_entropy(logits, batch.label[is_answer])
         ends = is_answer.int().argmax(1)
-        asked_halfway = self._halfway.pop()[0].unflatten(0, is_answer.shape)
-        understood = asked_halfway[torch.arange(len(ends)), ends]
+        halfway = self._halfway.pop()[0].unflatten(0, is_answer.shape)
+        understood = halfway[torch.arange(len(ends)), ends]
         meaning = self.extra.meaning.loss(understood, batch.meaning)
-        if len(batch.wordings):
-            alone = self._understand(batch.wordings, recent_frames + retrieve_frames)
-            meaning = meaning + self.extra.meaning.loss(alone, batch.wordings_meaning)
         layers = [retrieval_loss(cosines, batch, self.extra.log_scale) for cosines in step.cosines]
-        return StreamLosses(answer, torch.stack(layers).mean(), events, meaning)
+        return torch.stack([answer, torch.stack(layers).mean(), meaning])
 
     def read(
         self, times: Tensor, visual: Float[Tensor, "frames cells d_model"]

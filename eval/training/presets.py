@@ -98,6 +98,7 @@ PRESETS = {
         vision_steps=0,
         stream_steps=1_200,
         streams=1,
+        questions=128,
         turns=4,
         apart=16,
         wordings=128,

@@ -111,9 +111,14 @@ class WordingsStep:
         positions = self._positions.repeat(self._shape[0])[None].to(keys.device)
         turned = self._rope.rotate(queries, positions), self._rope.rotate(keys, positions), values
         queries, keys, values = (x.unflatten(1, self._shape).transpose(0, 1) for x in turned)
-        output = F.scaled_dot_product_attention(
-            queries, keys, values, is_causal=True, scale=scale, enable_gqa=True
-        )
+        num_questions, length = self._shape
+        # In plain terms, as in QuestionsStep.
+        packed = queries.unflatten(1, (keys.shape[1], -1)).flatten(2, 3)
+        scores = packed @ keys.transpose(2, 3) * scale
+        is_seen = torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
+        is_seen = is_seen.repeat(packed.shape[2] // length, 1)
+        output = scores.masked_fill(~is_seen, MINUS_INFINITY).softmax(-1) @ values
+        output = output.view(num_questions, -1, length, output.shape[-1])
         return output.transpose(0, 1).flatten(1, 2)
 
 

@@ -84,6 +84,22 @@ class StreamBatch:
     def to(self, device: str) -> "StreamBatch":
         return StreamBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
+    def of(self, rows: Int[Tensor, " rows"]) -> "StreamBatch":
+        """The same streams with these questions alone."""
+        text = self.text[rows]
+        length = int((text > 0).sum(1).max())
+        return replace(
+            self,
+            meaning=Meaning(self.meaning.kind[rows], self.meaning.names[rows]),
+            text=text[:, :length],
+            label=self.label[rows, :length],
+            own=self.own[rows, :length],
+            **{
+                name: getattr(self, name)[rows]
+                for name in ("frame", "first", "evidence", "related", "wanted")
+            },
+        )
+
 
 class StreamBatches(Dataset[StreamBatch]):
     """Step number -> streams with their questions."""
