@@ -117,7 +117,7 @@ class WordingsStep:
         scores = packed @ keys.transpose(2, 3) * scale
         is_seen = torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
         is_seen = is_seen.repeat(packed.shape[2] // length, 1)
-        output = scores.masked_fill(~is_seen, MINUS_INFINITY).softmax(-1) @ values
+        output: Tensor = scores.masked_fill(~is_seen, MINUS_INFINITY).softmax(-1) @ values
         output = output.view(num_questions, -1, length, output.shape[-1])
         return output.transpose(0, 1).flatten(1, 2)
 
