@@ -4,12 +4,14 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
+from app.picture import half_blocks
 from app.stream_time import clock
 from vstream.answer import AnswerStream
 from vstream.ingest import IngestProgress, IngestWorker
@@ -17,6 +19,8 @@ from vstream.question import Answer, Evidence
 from vstream.respond_policy import Firing
 
 EVIDENCE_ROWS = 5
+PICTURES = 3
+PICTURE_COLUMNS = 24
 _POLL_S = 0.05
 
 
@@ -102,11 +106,22 @@ class Terminal:
             bar = "█" * max(0, round(24 * evidence.score / best))
             table.add_row(span(evidence), f"{evidence.score:.3f}", str(evidence.num_layers), bar)
         self.err.print(table)
+        if self.err.is_terminal:
+            self._pictures(answer.evidence[:PICTURES])
         times = answer.timings_ms
         self.say(
             f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}; "
             f"first token {times.ttft:.0f} ms, whole answer {times.total:.0f} ms"
         )
+
+    def _pictures(self, evidence: Sequence[Evidence]) -> None:
+        """The moments side by side, each under its time."""
+        grid = Table.grid(padding=(0, 2))
+        for _ in evidence:
+            grid.add_column()
+        grid.add_row(*(Text(span(one), style="dim") for one in evidence))
+        grid.add_row(*(half_blocks(one.thumbnail, PICTURE_COLUMNS) for one in evidence))
+        self.err.print(grid)
 
 
 def _show(progress: Progress, task: TaskID, done: IngestProgress) -> None:

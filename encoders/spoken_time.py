@@ -2,7 +2,7 @@
 
 `12:30` (minutes and seconds), `1:02:05`, `2 min 5 s`, `1 hour and 2 minutes`, `minute 3` and
 `at 45 seconds` become `0h12m30s` and the like. What is no moment of the stream stays as it is:
-durations (`the last 5 minutes`, `2 min 5 s ago`), ratios (`16:9`), times of day (`3:15 pm`).
+durations (`the last 1:30`, `2 min 5 s ago`) and times of day (`3:15 pm`).
 """
 
 import re
@@ -44,10 +44,13 @@ def _reworded(typed: re.Match[str]) -> str:
 
 def _moment_s(typed: re.Match[str]) -> int | None:
     """The moment in seconds; None for a duration and for a lone `5 minutes` without an `at`."""
+    length = (typed["length"] or "").strip().lower()
+    if typed["ago"] or length in ("last", "past", "previous", "next"):
+        return None
     if typed["clock"]:
         *hours, minutes, seconds = (int(part) for part in typed["clock"].split(":"))
         return sum(hours) * 3600 + minutes * 60 + seconds
-    if typed["length"] or typed["ago"]:
+    if length:
         return None
     if typed["units"]:
         units = re.findall(r"(\d+)[ -]?([hms])", typed["units"].lower())

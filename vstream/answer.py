@@ -60,6 +60,7 @@ class QueryHandler:
             question,
             reading.newest_frame_s,
             reading.evidence,
+            reading.prefilled.retrieved,
             asked,
             self._decode(reading.prefilled),
             self._family,
@@ -73,8 +74,10 @@ class QueryHandler:
 
             p = P(first token is yes) / (P(first token is yes) + P(first token is no))
 
-        summed over all spellings of the family's yes-words and no-words. `at_s` as in Question;
-        raises what `ask` raises, and ModelError where the tokenizer cannot tell yes from no.
+        summed over all spellings of the family's yes-words and no-words. Of a model that was
+        trained to be silent it is P(first token is not silence), see respond_policy. `at_s` as in
+        Question; raises what `ask` raises, and ModelError where the tokenizer cannot tell yes from
+        no.
         """
         _refuse_empty(watch)
         prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)
@@ -82,7 +85,7 @@ class QueryHandler:
         return Judgement(
             at_s=reading.newest_frame_s if at_s is None else at_s,
             newest_frame_s=reading.newest_frame_s,
-            probability=_yes_probability(reading.prefilled.logits[-1], self._family),
+            probability=_speaking_probability(reading.prefilled.logits[-1], self._family),
             evidence=reading.evidence,
         )
 
@@ -121,6 +124,7 @@ class AnswerStream:
         question: Question,
         newest_frame_s: float,
         evidence: tuple[Evidence, ...],
+        retrieved: BlocksByLayer,
         asked: float,
         token_ids: Iterator[int],
         family: Family,
@@ -136,6 +140,8 @@ class AnswerStream:
         self._answer: Answer | None = None
         self.evidence = evidence
         """Known before the first word: what the answer is computed from, best score first."""
+        self.retrieved = retrieved
+        """The retrieved block ids of every layer, the recent window left out."""
 
     def __iter__(self) -> Iterator[str]:
         return self._pieces
@@ -198,6 +204,14 @@ def _evidence(
             )
         )
     return tuple(sorted(found, key=lambda e: (-e.score, e.block_id)))
+
+
+def _speaking_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:
+    """How probable it is that there is something to tell."""
+    silence = family.first_tokens(family.recommended.silence_words)
+    if not silence:
+        return _yes_probability(logits, family)
+    return 1 - float(logits.float().softmax(dim=0)[sorted(silence)].sum())
 
 
 def _yes_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:

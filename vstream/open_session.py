@@ -15,7 +15,9 @@ def open_session(config: VStreamConfig, model: VideoLLM, stream_id: str) -> Sess
     """
     settings = decide(config.engine, model.family.recommended, model.family.frames_per_block)
     window = settings.rekv_window_tokens or f"{settings.window_blocks}/{settings.stride_blocks}"
-    dropping = "" if settings.drop_similarity is None else f" drop={settings.drop_similarity:g}"
+    dropping = ""
+    if settings.drop_similarity is not None:
+        dropping = f" drop={settings.drop_similarity:g}/{settings.recent_blocks}"
     memory = open_memory(
         config.memory,
         stream_id=stream_id,

@@ -43,7 +43,7 @@ class KOfN:
     """Speaks once for each lasting yes."""
 
     def __init__(
-        self, threshold: float = 0.5, k: int = 2, n: int = 3, cooldown_s: float = 10.0
+        self, threshold: float = 0.5, k: int = 2, n: int = 2, cooldown_s: float = 5.0
     ) -> None:
         """Raises SettingsError for numbers with which it would never or always speak."""
         if not 1 <= k <= n:
@@ -98,6 +98,10 @@ class SilenceRule:
         return True
 
 
+def _rule_for(session: Session) -> RespondRule:
+    return SilenceRule() if session.model.family.recommended.silence_words else KOfN()
+
+
 @dataclass(frozen=True)
 class Firing:
     """What a standing question waited for is the case. Evidence as in Answer."""
@@ -118,12 +122,14 @@ class Watch:
     def __init__(
         self, session: Session, text: str, rule: RespondRule | None = None, every_s: float = 1.0
     ) -> None:
-        """`rule` is this watch's own, KOfN unless given. Raises SettingsError."""
+        """`rule` is this watch's own. Unless given it is KOfN, or SilenceRule for a model that was
+        trained to be silent. Raises SettingsError.
+        """
         if not 0 < every_s < inf:
             raise SettingsError(f"every_s = {every_s}: wanted more than 0 seconds of stream time")
         self.text = text
         self._session = session
-        self._rule: RespondRule = KOfN() if rule is None else rule
+        self._rule: RespondRule = _rule_for(session) if rule is None else rule
         self._every_s = every_s
         self._last_tick: int | None = None
 

@@ -40,9 +40,9 @@ class MemoryAnswerer:
         session = self._session
         asked = TimedQuestion(question.text, float(question.asked_s))
         view = view_at(session.memory, asked.at_s, session.settings.recent_blocks)
-        retrieved = self._chosen(question, view)
-        answer = session.ask(asked, retrieved).answer
-        recall = self._recall(question, view, retrieved) if question.evidence else None
+        stream = session.ask(asked, self._chosen(question, view))
+        answer = stream.answer
+        recall = self._recall(question, view, stream.retrieved) if question.evidence else None
         return Reply(answer.text, answer.timings_ms.ttft, recall)
 
     def _chosen(self, question: Question, view: MemoryView) -> BlocksByLayer | None:
@@ -52,27 +52,16 @@ class MemoryAnswerer:
         if self._policy.base == "uniform":
             return [uniform_blocks(view, num_blocks)] * layers
         if self._policy.base == "oracle":
-            return [evidence_blocks(self._times, view, question.evidence, num_blocks)] * layers
+            evidence = evidence_blocks(self._times, view, question.evidence, num_blocks)
+            rest = uniform_blocks(view, num_blocks - len(evidence), without=evidence)
+            return [sorted(evidence + rest)] * layers
         return None if num_blocks else [[]] * layers
 
     def _recall(
-        self, question: Question, view: MemoryView, retrieved: BlocksByLayer | None
+        self, question: Question, view: MemoryView, retrieved: BlocksByLayer
     ) -> tuple[float, ...]:
-        newest = [view.recent_ids] * self._session.model.decoder.num_layers
-        recall = recall_by_layer(self._times, question.evidence, newest)
-        if min(recall) == 1.0:  # whatever was retrieved
-            return tuple(recall)
-        if retrieved is None:
-            retrieved = _own_choice(self._session, question, view)
         context = [[*blocks, *view.recent_ids] for blocks in retrieved]
         return tuple(recall_by_layer(self._times, question.evidence, context))
-
-
-@torch.inference_mode()
-def _own_choice(session: Session, question: Question, view: MemoryView) -> BlocksByLayer:
-    """What the session retrieved for the question: it retrieves the same once more."""
-    tokens = session.model.family.question(question.text)
-    return session.questions.run(tokens, view).retrieved
 
 
 class NewestFramesAnswerer:

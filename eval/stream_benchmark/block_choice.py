@@ -1,7 +1,7 @@
 """BlockChoice: a question's evidence in, the blocks that a policy shows it and their recall out."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from eval.stream_world import Span
@@ -29,9 +29,10 @@ class BlockTimes:
         return range(first, max(first, end))
 
 
-def uniform_blocks(view: MemoryView, num_blocks: int) -> list[int]:
+def uniform_blocks(view: MemoryView, num_blocks: int, without: Collection[int] = ()) -> list[int]:
     """`num_blocks` of the blocks older than the recent window, evenly spread."""
-    return spread(range(view.first, view.visible - view.recent), num_blocks)
+    older = range(view.first, view.visible - view.recent)
+    return spread([block for block in older if block not in without], num_blocks)
 
 
 def evidence_blocks(

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,13 +15,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from eval.stream_benchmark.benchmark import StreamBenchmark
 from eval.stream_benchmark.exam import (
+    MAX_SEED,
     MIN_QUESTIONS,
     ExamOptions,
     ExamStream,
     draw_exam,
     exam_digest,
 )
-from eval.stream_benchmark.policy import Policy, default_settings, parse_policies
+from eval.stream_benchmark.policy import (
+    Policy,
+    default_settings,
+    parse_policies,
+    require_room,
+)
 from eval.stream_benchmark.report import PolicyReport, document, tables
 from eval.stream_benchmark.run_directory import RunDirectory
 from eval.stream_benchmark.stream_blocks import StreamBlocks
@@ -34,7 +42,9 @@ _PLAIN_WIDTH = 200
 
 
 def stream_world(
-    seed: Annotated[int, typer.Option(min=0, help="Which exam; each seed has its own streams.")],
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Which exam; each seed has its own streams.")
+    ],
     hours: Annotated[float, typer.Option(min=0.01, max=24, help="Length of every stream.")],
     streams: Annotated[int, typer.Option(min=1, max=1000, help="How many ordinary streams.")] = 4,
     policy: Annotated[
@@ -44,7 +54,7 @@ def stream_world(
             "may be followed by +bf16, +int8, +int4 and by +drop."
         ),
     ] = "default",
-    questions: Annotated[int, typer.Option(min=1, help="About the ordinary streams.")] = 320,
+    questions: Annotated[int, typer.Option(min=1, help="About the ordinary streams.")] = 400,
     model: Annotated[
         str | None, typer.Option(help="Another checkpoint than the embedded one.")
     ] = None,
@@ -63,12 +73,15 @@ def stream_world(
     """Questions with exact answers about unseen made-up streams, under one policy or more."""
     values = {"model": model, "threads": threads}
     given = {name: value for name, value in values.items() if value is not None}
-    options = ExamOptions(seed, round(hours * 3600), streams, questions, names)
     try:
         config = load_config(**given, source={"sample_fps": 1.0})
-        reports = _run(options, parse_policies(policy), config, out, watches)
+        length_s = round(hours * 3600)
+        size = partial(ExamOptions, seed, length_s, streams, questions, names)
+        reports = _run(size, parse_policies(policy), config, out, watches)
     except (VStreamError, KVMemoryError) as error:
         raise typer.BadParameter(str(error)) from error
+    except OSError as error:
+        raise typer.BadParameter(f"out: {error}; choose a directory with --out") from error
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     for table in tables(reports):
         console.print(table)
@@ -77,7 +90,7 @@ def stream_world(
 
 
 def _run(
-    options: ExamOptions,
+    size: Callable[[int], ExamOptions],
     policies: list[Policy],
     config: VStreamConfig,
     out: Path | None,
@@ -88,11 +101,15 @@ def _run(
     else:
         torch.set_num_threads(config.threads)
     model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
+    options = size(model.family.frames_per_block)
+    for policy in policies:
+        require_room(policy, model, options.length_s)
     exam = draw_exam(options)
     _warn_of_few_questions(exam)
     renderer = Renderer(WORLD_PX if model.family.name == "embedded" else FRAME_PX)
-    described = _described(options, exam_digest(exam, renderer), model)
-    path = out or _default_directory(options, model)
+    digest = exam_digest(exam, renderer)
+    described = _described(options, digest, model)
+    path = out or _default_directory(options, digest, model)
     with RunDirectory(path, described) as directory, _progress() as progress:
         blocks = StreamBlocks(directory, model, config, renderer)
         benchmark = StreamBenchmark(options, exam, policies, directory, blocks, has_watches)
@@ -124,15 +141,17 @@ def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, ob
     }
 
 
-def _default_directory(options: ExamOptions, model: VideoLLM) -> Path:
-    size = f"{options.seed}-{options.length_s / 3600:g}h-{options.num_streams}x"
-    name = f"{size}{options.num_questions}-{options.names}-{model.fingerprint}"
+def _default_directory(options: ExamOptions, digest: str, model: VideoLLM) -> Path:
+    dtype = str(model.decoder.dtype).removeprefix("torch.")
+    name = f"{options.seed}-{options.length_s / 3600:g}h-{digest}-{model.fingerprint}-{dtype}"
     return Path("runs/stream-world") / name
 
 
 def _warn_of_few_questions(exam: list[ExamStream]) -> None:
-    num_questions = sum(len(stream.questions) for stream in exam if stream.style == "seen")
+    asked = [drawn for stream in exam if stream.style == "seen" for drawn in stream.questions]
+    num_questions = sum(drawn.wording == "train" for drawn in asked)
     if num_questions < MIN_QUESTIONS:
         sys.stderr.write(
-            f"warning: {num_questions} questions; fewer than {MIN_QUESTIONS} say little\n"
+            f"warning: {num_questions} questions in ordinary wordings; fewer than {MIN_QUESTIONS} "
+            "say little\n"
         )

@@ -18,6 +18,7 @@ from eval.stream_world import (
     Script,
     Split,
     draw_questions,
+    score,
     write_script,
 )
 from eval.stream_world.present import PRESENT
@@ -27,11 +28,15 @@ MIN_QUESTIONS = 300
 HELD_OUT_SHARE = 0.2
 """Of the questions about ordinary streams, in wordings that no training run has seen."""
 MAX_STYLE_STREAM_S = 600
-STREAMS_PER_STYLE_STREAM = 4
+STREAMS_PER_STYLE_STREAM = 2
+STYLE_KINDS = tuple(kind for kind in PRESENT if kind not in ("color", "sign", "scene"))
+"""What is asked about the held-out style: shapes, signs and scenes look the same in every style."""
 ASKED_FROM_S = 30
+MAX_SEED = (1 << 31) - 1
 _FIRST_SEED = 1 << 50
 _SEEDS_PER_EXAM = 1 << 12
-_MAJORITY_SEED, _MAJORITY_STREAMS, _MAJORITY_QUESTIONS = 1 << 49, 8, 120
+MAJORITY_SEED = 1 << 49
+_MAJORITY_STREAMS, _MAJORITY_QUESTIONS = 8, 120
 
 Style = Literal["seen", "held_out"]
 
@@ -45,6 +50,8 @@ class ExamOptions:
     num_streams: int
     num_questions: int
     names: Literal["core", "full"] = "core"
+    frames_per_block: int = 1
+    """Questions are asked when a block has just ended, so that all policies have seen it all."""
 
     @property
     def emoji(self) -> tuple[str, ...]:
@@ -83,8 +90,8 @@ def draw_exam(options: ExamOptions) -> list[ExamStream]:
     for i in range(options.num_streams):
         script = write_script(first_seed + i, options.length_s, SEEN_STYLES, options.emoji)
         questions = [
-            *_draw_part(script, i, plain, options, tuple(KINDS), "train"),
-            *_draw_part(script, i, held_out, options, tuple(KINDS), "held_out"),
+            *_draw_part(script, i, plain, options, "train"),
+            *_draw_part(script, i, held_out, options, "held_out"),
         ]
         streams.append(ExamStream(f"stream{i}", script, "seen", _in_order(questions)))
     return streams + _style_streams(first_seed + _SEEDS_PER_EXAM // 2, held_out, options)
@@ -92,6 +99,7 @@ def draw_exam(options: ExamOptions) -> list[ExamStream]:
 
 def _style_streams(first_seed: int, num_questions: int, options: ExamOptions) -> list[ExamStream]:
     num_streams = max(1, options.num_streams // STREAMS_PER_STYLE_STREAM)
+    counts = parts(num_questions, num_streams)
     options = replace(
         options,
         length_s=min(options.length_s, MAX_STYLE_STREAM_S),
@@ -100,23 +108,34 @@ def _style_streams(first_seed: int, num_questions: int, options: ExamOptions) ->
     streams = []
     for i in range(num_streams):
         script = write_script(first_seed + i, options.length_s, (HELD_OUT_STYLE,), options.emoji)
-        questions = _draw_part(script, i, num_questions, options, tuple(PRESENT), "train")
+        drawn = _draw(script, 2 * num_questions, STYLE_KINDS, "train", options.frames_per_block)
+        drawn = [one for one in drawn if not _is_about_shapes(one.question)]
+        questions = Random(script.seed).sample(drawn, min(len(drawn), counts[i]))
         streams.append(ExamStream(f"style{i}", script, "held_out", _in_order(questions)))
     return streams
 
 
+def _is_about_shapes(question: Question) -> bool:
+    return bool(question.names) and not set(question.names) & set(emoji_names(full=True))
+
+
 @cache
 def majority_texts(options: ExamOptions) -> dict[str, str]:
-    """Each kind's most frequent answer in other streams of the same length."""
-    counts: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
-    for seed in range(_MAJORITY_SEED, _MAJORITY_SEED + _MAJORITY_STREAMS):
+    """For each kind the answer that is right most often in other streams of the same length."""
+    asked: dict[str, list[Question]] = {kind: [] for kind in KINDS}
+    for seed in range(MAJORITY_SEED, MAJORITY_SEED + _MAJORITY_STREAMS):
         script = write_script(seed, options.length_s, SEEN_STYLES, options.emoji)
         for drawn in _draw(script, _MAJORITY_QUESTIONS, tuple(KINDS), "train"):
-            answers = counts[drawn.question.kind]
-            answers[drawn.question.answer] = answers.get(drawn.question.answer, 0) + 1
-    return {
-        kind: max(answers, key=answers.__getitem__, default="") for kind, answers in counts.items()
-    }
+            asked[drawn.question.kind].append(drawn.question)
+    return {kind: _most_often_right(questions) for kind, questions in asked.items()}
+
+
+def _most_often_right(questions: Sequence[Question]) -> str:
+    def times_right(answer: str) -> int:
+        return sum(score(q.answer, answer, q.asked_s).is_right for q in questions)
+
+    answers = dict.fromkeys(question.answer for question in questions)
+    return max(answers, key=times_right, default="")
 
 
 def exam_digest(streams: Sequence[ExamStream], renderer: Renderer) -> str:
@@ -135,26 +154,29 @@ def _draw_part(
     number: int,
     num_questions: int,
     options: ExamOptions,
-    kinds: Sequence[str],
     wording: Split,
 ) -> list[ExamQuestion]:
     """The share of stream `number` in `num_questions`; its kinds go on where the last one ended."""
     counts = parts(num_questions, options.num_streams)
-    order = Random(options.seed).sample(kinds, len(kinds))
+    order = Random(options.seed).sample(tuple(KINDS), len(KINDS))
     begun = sum(counts[:number]) % len(order)
-    return _draw(script, counts[number], order[begun:] + order[:begun], wording)
+    kinds = order[begun:] + order[:begun]
+    return _draw(script, counts[number], kinds, wording, options.frames_per_block)
 
 
 def _draw(
-    script: Script, num_questions: int, kinds: Sequence[str], wording: Split
+    script: Script,
+    num_questions: int,
+    kinds: Sequence[str],
+    wording: Split,
+    asked_every: int = 1,
 ) -> list[ExamQuestion]:
     rng = Random(f"{script.seed} {wording}")  # not the chance that drew the script
-    return [
-        ExamQuestion(question, wording)
-        for question in draw_questions(
-            script, num_questions, rng, kinds, wording, min(ASKED_FROM_S, len(script.moments) // 2)
-        )
-    ]
+    asked_from_s = min(ASKED_FROM_S, len(script.moments) // 2)
+    questions = draw_questions(
+        script, num_questions, rng, kinds, wording, asked_from_s, asked_every
+    )
+    return [ExamQuestion(question, wording) for question in questions]
 
 
 def _in_order(questions: Sequence[ExamQuestion]) -> tuple[ExamQuestion, ...]:

@@ -2,12 +2,13 @@
 
 Accuracies are in percent and over ordinary wordings and seen styles, but for the two groups that
 are named after what they hold out. The questions about one stream are not independent, so the
-standard error of a mean is clustered by stream (the cluster-robust CR0 of a regression on nothing
+standard error of a mean is clustered by stream (the cluster-robust CR1 of a regression on nothing
 but a constant): with x[i] = 1 where question i was answered rightly, n questions, mean m,
 
-    stderr = sqrt( sum over streams g of ( sum over i in g of (x[i] - m) )^2 ) / n
+    stderr = sqrt( G / (G - 1) * sum over streams g of ( sum over i in g of (x[i] - m) )^2 ) / n
 
-A single stream has no spread to go by: no standard error.
+where the factor makes up for the small number G of streams. A single stream has no spread to go by:
+no standard error.
 """
 
 import math
@@ -20,8 +21,11 @@ from eval.stream_benchmark.record import Record
 from eval.stream_world import KINDS
 from eval.stream_world.past import PAST
 from eval.stream_world.present import PRESENT
+from eval.stream_world.vocabulary import parse_clock
 
 TIME_KINDS = ("when_first", "when_last")
+RECALLED_KINDS = tuple(kind for kind in PAST if kind != "seen_yet")
+"""Whose evidence is what a memory must find: any sighting at all proves `seen_yet`."""
 NEGATIVE_KINDS = ("exist", "seen_yet", "watch")
 NEGATIVE_ANSWERS = ("no", "not yet")
 AGES_S = {"<1min": 60.0, "1-10min": 600.0, "10-60min": 3600.0, ">1h": math.inf}
@@ -54,12 +58,13 @@ def figures(records: Sequence[Record]) -> Figures:
     """All that is made of the answers of one policy."""
     seen = [record for record in records if record.style == "seen"]
     plain = [record for record in seen if record.wording == "train"]
-    times = [record for record in plain if record.kind in TIME_KINDS]
+    past = [record for record in plain if record.kind in PAST]
+    times = [record for record in past if record.kind in TIME_KINDS]
     first_tokens = [record.ttft_ms for record in records if record.ttft_ms is not None]
     return Figures(
         groups={
             "present": accuracy([record for record in plain if record.kind in PRESENT]),
-            "past": accuracy([record for record in plain if record.kind in PAST]),
+            "past": accuracy(past),
             "times": accuracy(times),
             "heldout_phrasing": accuracy([r for r in seen if r.wording == "held_out"]),
             "heldout_style": accuracy([r for r in records if r.style == "held_out"]),
@@ -68,12 +73,18 @@ def figures(records: Sequence[Record]) -> Figures:
             "all": accuracy(plain),
         },
         by_kind={kind: accuracy([r for r in plain if r.kind == kind]) for kind in KINDS},
-        by_age={age: accuracy([r for r in plain if age_of(r) == age]) for age in AGES_S},
-        times_exact=100 * statistics.fmean(r.is_exact for r in times) if times else None,
-        recall=mean_recall(plain),
+        by_age={age: accuracy([r for r in past if age_of(r) == age]) for age in AGES_S},
+        times_exact=_times_exact(times),
+        recall=mean_recall([r for r in plain if r.kind in RECALLED_KINDS]),
         ttft_ms=statistics.median(first_tokens) if first_tokens else None,
         num_questions=len(records),
     )
+
+
+def _times_exact(records: Sequence[Record]) -> float | None:
+    """The share in percent of true times that were told to the second; None without one."""
+    exact = [record.is_exact for record in records if parse_clock(record.truth) is not None]
+    return 100 * statistics.fmean(exact) if exact else None
 
 
 def accuracy(records: Sequence[Record]) -> Accuracy | None:
@@ -84,23 +95,26 @@ def accuracy(records: Sequence[Record]) -> Accuracy | None:
     residuals: defaultdict[str, float] = defaultdict(float)
     for record in records:
         residuals[record.stream] += record.is_right - mean
-    spread = math.sqrt(sum(residual**2 for residual in residuals.values())) / len(records)
-    stderr = 100 * spread if len(residuals) > 1 else None
+    groups, squares = len(residuals), sum(residual**2 for residual in residuals.values())
+    stderr = None
+    if groups > 1:
+        stderr = 100 * math.sqrt(groups / (groups - 1) * squares) / len(records)
     return Accuracy(100 * mean, stderr, len(records))
 
 
 def negative(records: Sequence[Record]) -> Accuracy | None:
     """The lower accuracy of two: where a yes is true, and where a no is.
 
-    Whoever always says yes, or always no, gets nothing here.
+    Whoever always says yes, or always no, gets nothing here. None unless both were asked for.
     """
     asked = [record for record in records if record.kind in NEGATIVE_KINDS]
     sides = (
         accuracy([record for record in asked if record.truth in NEGATIVE_ANSWERS]),
         accuracy([record for record in asked if record.truth not in NEGATIVE_ANSWERS]),
     )
-    known = [side for side in sides if side is not None]
-    return min(known, key=lambda side: side.percent, default=None)
+    if None in sides:
+        return None
+    return min((side for side in sides if side), key=lambda side: side.percent)
 
 
 def age_of(record: Record) -> str | None:
@@ -110,6 +124,6 @@ def age_of(record: Record) -> str | None:
 
 
 def mean_recall(records: Sequence[Record]) -> tuple[float, ...] | None:
-    """The evidence's recall in each layer, averaged over the questions that have evidence."""
+    """The evidence's recall in each layer, averaged over the records that have it."""
     recalls = [record.recall for record in records if record.recall is not None]
     return tuple(map(statistics.fmean, zip(*recalls, strict=True))) if recalls else None

@@ -1,6 +1,6 @@
 """Policy: a name as `default+int4` in, how a stream is encoded and what its questions see out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -28,7 +28,8 @@ class Policy:
     uniform   default's recent window; the rest spread evenly over all older blocks
     rekv      ReKV's own attention rules, with a window that holds as many blocks as default sees
     full      everything before, for the prefill as for the question
-    oracle    default's recent window and exactly the blocks that hold the evidence
+    oracle    default's recent window and the blocks that hold the evidence, filled up evenly from
+              the rest: the number of blocks must not tell whether there is any
     """
 
     name: str
@@ -50,7 +51,7 @@ class Policy:
 def parse_policies(text: str) -> list[Policy]:
     """Policies by name, separated by commas. Raises SettingsError."""
     policies = [parse_policy(name.strip()) for name in text.split(",")]
-    if len({policy.name for policy in policies}) < len(policies):
+    if len({replace(policy, name="") for policy in policies}) < len(policies):
         raise SettingsError(f"policy: {text} names one policy twice")
     return policies
 
@@ -100,6 +101,18 @@ def answering_config(policy: Policy, model: VideoLLM, num_frames: int) -> Engine
     return encoding_config(policy, model).model_copy(update=changes)
 
 
+def require_room(policy: Policy, model: VideoLLM, num_frames: int) -> None:
+    """Raises SettingsError where a question about so many frames cannot see what it should."""
+    if policy.base != "full":
+        return
+    needed = _block_tokens(model) * num_frames // model.family.frames_per_block
+    if needed > model.decoder.max_positions:
+        raise SettingsError(
+            f"policy: full needs {needed} positions for {num_frames} frames, the model has "
+            f"{model.decoder.max_positions}: leave it out or play shorter streams"
+        )
+
+
 def default_settings(model: VideoLLM) -> EngineSettings:
     """What the family recommends, decided and counted in blocks."""
     return decide(EngineConfig(), model.family.recommended, model.family.frames_per_block)
@@ -111,12 +124,15 @@ def _context_blocks(settings: EngineSettings) -> int:
 
 
 def _rekv_window_tokens(model: VideoLLM) -> int:
-    """Room for all that default sees, question and answer.
+    """Room for all that default sees and the answer.
 
     In ReKV's code, too, the window holds all that is retrieved; a smaller one would hide most.
     """
+    settings = default_settings(model)
+    return _block_tokens(model) * _context_blocks(settings) + settings.max_answer_tokens
+
+
+def _block_tokens(model: VideoLLM) -> int:
     grey = np.full((96, 96, 3), 127, np.uint8)
     frames = [Frame(grey, float(i), 0.0) for i in range(model.family.frames_per_block)]
-    block_tokens = len(model.family.encode([frames])[0].embeddings)
-    settings = default_settings(model)
-    return block_tokens * _context_blocks(settings) + settings.max_answer_tokens
+    return len(model.family.encode([frames])[0].embeddings)

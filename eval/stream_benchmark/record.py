@@ -1,6 +1,7 @@
 """Record: a question, the answer that one policy gave and its score; one a line in a file."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,8 +64,17 @@ class Record:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Record":
+        """Scored anew: the rules may have changed since."""
         recall = document["recall"]
-        return cls(**{**document, "recall": None if recall is None else tuple(recall)})
+        scored = score(document["truth"], document["given"], document["asked_s"])
+        return cls(
+            **{
+                **document,
+                "recall": None if recall is None else tuple(recall),
+                "is_right": scored.is_right,
+                "is_exact": scored.is_exact,
+            }
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -80,7 +90,7 @@ class RecordFile:
             content = path.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]
             if len(whole) < len(content):
-                path.write_bytes(whole)
+                os.truncate(path, len(whole))
             self.documents = [json.loads(line) for line in whole.splitlines()]
 
     def num_of(self, stream: str) -> int:

@@ -4,7 +4,7 @@ from eval.stream_world.fact import Fact
 from eval.stream_world.history import Appearance, History, Span
 from eval.stream_world.questions import KINDS, Question, ask, draw_questions
 from eval.stream_world.renderer import WORLD_PX, Renderer
-from eval.stream_world.scoring import Score, Tally, normalised, score, tally
+from eval.stream_world.scoring import Score, normalised, score
 from eval.stream_world.script import SEEN_STYLES, Backdrop, Item, Kind, Moment, Script, write_script
 from eval.stream_world.standing import StandingQuestion, draw_standing
 from eval.stream_world.video import write_video
@@ -28,14 +28,12 @@ __all__ = [
     "Span",
     "Split",
     "StandingQuestion",
-    "Tally",
     "ask",
     "draw_questions",
     "draw_standing",
     "noisy",
     "normalised",
     "score",
-    "tally",
     "word_question",
     "write_script",
     "write_video",

@@ -149,7 +149,12 @@ def after(history: History, rng: Random) -> Fact | None:
     for name in _shuffled(history, rng, sorted(following)):
         if len(history.appearances(name)) == 1:
             arrival, then = following[name]
-            return Fact(f"the {then.name}", (history.span(arrival.index, then.index),), name)
+            # The frame before tells the newcomer from those who were there already.
+            evidence = (
+                history.span(arrival.index, arrival.index),
+                history.span(then.index - 1, then.index),
+            )
+            return Fact(f"the {then.name}", evidence, name)
     return None
 
 
@@ -159,8 +164,10 @@ def before(history: History, rng: Random) -> Fact | None:
     for name in _shuffled(history, rng, sorted(preceding)):
         if len(history.appearances(name)) == 1:
             then, arrival = preceding[name]
-            # The frame before tells the newcomer from those who were there already.
-            evidence = (history.span(then.index - 1, arrival.index),)
+            evidence = (
+                history.span(then.index - 1, then.index),
+                history.span(arrival.index, arrival.index),
+            )
             return Fact(f"the {then.name}", evidence, name)
     return None
 

@@ -116,7 +116,8 @@ def caption(history: History, rng: Random) -> Fact:
 def recent(history: History, rng: Random) -> Fact | None:
     """The changes of the last `RECENT_S` frames; a quiet time is asked about less often.
 
-    Not asked if something changed just before: one could take it for recent or not.
+    Not asked if something changed just before: one could take it for recent or not; nor if the
+    backdrop changed, which the answer does not tell of.
     """
     if history.last < 1:
         return None
@@ -124,7 +125,11 @@ def recent(history: History, rng: Random) -> Fact | None:
     events = history.events(first)
     if len(events) > MAX_EVENTS or (not events and rng.random() < 0.6):
         return None
-    if history.events(max(1, first - UNCLEAR_S)) != events:
+    first_unclear = max(1, first - UNCLEAR_S)
+    if history.events(first_unclear) != events:
+        return None
+    frames = range(first_unclear - 1, history.last + 1)
+    if len({history.moment(index).backdrop for index in frames}) > 1:
         return None
     answer = ", ".join(events) or "nothing changed"
     return Fact(answer, (history.span(first - 1, history.last),))

@@ -64,23 +64,25 @@ def draw_questions(
     kinds: Sequence[str] = tuple(KINDS),
     split: Split = "train",
     asked_from_s: float = 0,
+    asked_every: int = 1,
 ) -> list[Question]:
     """Questions of all kinds in turn, in the order of asking.
 
-    The moments of asking are uniform over the stream from `asked_from_s` on. Fewer questions come
-    back where the stream does not offer enough to ask about.
+    The moments of asking are uniform over the stream from `asked_from_s` on, each the last of
+    `asked_every` frames. Fewer questions come back where the stream does not offer enough.
     """
     history = History.of(script)
     earliest = bisect_left(script.moments, asked_from_s, key=lambda moment: moment.time_s)
+    first, end = earliest // asked_every, len(script.moments) // asked_every
     questions: list[Question] = []
-    if earliest > history.last:
+    if first >= end:
         return questions
     for attempt in range(num_questions * 4):
         if len(questions) == num_questions:
             break
         kind = kinds[attempt % len(kinds)]
         for _ in range(TRIES_PER_QUESTION):
-            now = history.until(rng.randint(earliest, history.last))
+            now = history.until((rng.randrange(first, end) + 1) * asked_every - 1)
             question = ask(kind, now, rng, split)
             if question is not None:
                 questions.append(question)

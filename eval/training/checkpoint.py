@@ -19,7 +19,7 @@ from transformers import SmolVLMForConditionalGeneration
 from eval.training.presets import ModelShape, fresh_model
 from vstream.weights import embedded_weights
 
-SHARD_BYTES = 15_000_000
+SHARD_BYTES = 14_900_000
 PREPROCESSOR = "preprocessor_config.json"
 COPIED = (
     "chat_template.jinja",
@@ -38,8 +38,8 @@ def condensed(
     """Everything that a run needs to go on."""
     state = {"step": torch.tensor(step)}
     for name, module in modules.items():
-        for key, value in module.state_dict().items():
-            state[f"{name}.{key}"] = value.half()
+        for key, parameter in module.named_parameters():  # tied ones once
+            state[f"{name}.{key}"] = parameter.detach().half()
     for number, parameter in enumerate(_parameters(optimizer)):
         for moment, dtype in _FEW_BITS.items():
             value = optimizer.state.get(parameter, {}).get(moment)
@@ -54,11 +54,16 @@ def condensed(
 def restore(
     state: dict[str, Tensor], modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> int:
-    """Put a condensed state back in place; the step at which it was taken."""
+    """Put a condensed state back in place; the step at which it was taken.
+
+    Raises ValueError for the state of other modules.
+    """
     for name, module in modules.items():
         prefix = f"{name}."
         own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        module.load_state_dict(own)
+        if set(own) != {key for key, _ in module.named_parameters()}:
+            raise ValueError(f"the state is of another {name}: start in another folder")
+        module.load_state_dict(own, strict=False)  # without the names of tied ones
     for number, parameter in enumerate(_parameters(optimizer)):
         if f"exp_avg.{number}" not in state:
             optimizer.state.pop(parameter, None)
@@ -67,9 +72,8 @@ def restore(
             state[f"{moment}.{number}"].float() * state[f"{moment}_scale.{number}"]
             for moment in _FEW_BITS
         )
-        kept = optimizer.state.get(parameter, {}).get("step", torch.tensor(1e6))
         optimizer.state[parameter] = {
-            "step": kept,
+            "step": torch.tensor(1e6),  # long past the correction of a young mean
             "exp_avg": mean.to(parameter),
             "exp_avg_sq": spread.square().to(parameter),
         }
@@ -87,7 +91,9 @@ def write_state(folder: Path, state: dict[str, Tensor]) -> None:
         shards[-1][name] = value.contiguous()
     step = int(state["step"])
     for number, shard in enumerate(shards, start=1):
-        save_file(shard, folder / f"state-{step:06d}-{number}-of-{len(shards)}.safetensors")
+        name = f"state-{step:06d}-{number}-of-{len(shards)}.safetensors"
+        save_file(shard, folder / f"{name}.partial")
+        (folder / f"{name}.partial").replace(folder / name)
     for path in (
         path for step_of_path, paths in old.items() if step_of_path != step for path in paths
     ):

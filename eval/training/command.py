@@ -12,12 +12,16 @@ from pathlib import Path
 import psutil
 import torch
 
+from eval.training.frames import MAX_SEED
 from eval.training.parallel import Share, run_parallel
 from eval.training.presets import PRESETS
 from eval.training.train import StepLog, Trainer
 
 REPORT_EVERY = 20
 CURVES = "curves.jsonl"
+RUN = "run.json"
+LEG_MINUTES = 7.5
+"""Of a preset for a card: it takes two legs."""
 
 
 def main() -> None:
@@ -27,8 +31,13 @@ def main() -> None:
     )
     has_card = torch.cuda.is_available()
     parser.add_argument("--preset", choices=list(PRESETS), default="gpu" if has_card else "cpu")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="of this leg; else all")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=LEG_MINUTES if has_card else math.inf,
+        help="of this leg: the same command goes on with the next (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, choices=range(MAX_SEED + 1), metavar="N", default=0)
     parser.add_argument("--out", type=Path, required=True, help="new, or a run to go on with")
     parser.add_argument("--start-from", type=Path, help="a checkpoint to tune instead of nothing")
     parser.add_argument("--device", default="cuda" if has_card else "cpu")
@@ -45,13 +54,14 @@ def main() -> None:
 def train(given: argparse.Namespace, share: Share) -> None:
     """The work of one process."""
     preset = PRESETS[given.preset]
+    if share.is_first:
+        _require_same_run(given)
     trainer = Trainer(preset, given.seed, given.out, given.device, given.start_from, share)
     begun = time.monotonic()
 
     def report(log: StepLog) -> None:
         if not share.is_first:
             return
-        given.out.mkdir(parents=True, exist_ok=True)
         with (given.out / CURVES).open("a", encoding="utf-8") as curves:
             curves.write(json.dumps(asdict(log)) + "\n")
         if log.step % REPORT_EVERY == 0 or log.step == trainer.num_steps:
@@ -64,3 +74,13 @@ def train(given: argparse.Namespace, share: Share) -> None:
             sys.stdout.flush()
 
     trainer.run(given.minutes, report)
+
+
+def _require_same_run(given: argparse.Namespace) -> None:
+    """A folder belongs to one run, which is a function of these."""
+    run = {"preset": given.preset, "seed": given.seed, "processes": given.processes}
+    described = given.out / RUN
+    if described.exists() and (stored := json.loads(described.read_text("utf-8"))) != run:
+        sys.exit(f"{given.out} holds the run {stored}, not {run}: give another --out")
+    given.out.mkdir(parents=True, exist_ok=True)
+    described.write_text(json.dumps(run) + "\n", encoding="utf-8")

@@ -18,10 +18,15 @@ from eval.training.parallel import Share
 from eval.training.presets import GRID, Preset, world_of
 
 FIRST_SEED = 1 << 41
-"""Training streams have seeds from here on; evaluation stays far below."""
+"""The streams of training seed N have seeds from (2 + N) * FIRST_SEED and (1000 + N) * FIRST_SEED
+on. Those of exams lie in between (eval/stream_benchmark/exam.py).
+"""
+MAX_SEED = 200
 NO_DIGIT = 10
 CLIP_S = 4
 """Length of the streams that the vision tower is trained on."""
+FILL_S = 4
+"""In their first seconds those streams are still nearly empty."""
 UNKNOWN = -100
 MOTIONS = ("still", "left", "right", "up", "down")
 
@@ -63,8 +68,16 @@ class VisionBatches(Dataset[FrameBatch]):
         for seed in range(first, first + preset.vision_frames // CLIP_S):
             rng = Random(seed)
             pace = draw_pace(rng, world_of(preset))
-            pace = replace(pace, enter_chance=0.7, scene_chance=0.2, longest_visit_s=6)
-            moments += islice(play(seed, preset.styles, pace=pace), CLIP_S)
+            cast = dict.fromkeys((*pace.cast, (Kind.SIGN, SIGN)))
+            pace = replace(
+                pace,
+                enter_chance=0.8,
+                scene_chance=0.2,
+                longest_visit_s=8,
+                max_items=4,
+                cast=tuple(cast),
+            )
+            moments += islice(play(seed, preset.styles, pace=pace), FILL_S, FILL_S + CLIP_S)
         return frame_batch(moments, self._renderer)
 
 

@@ -118,6 +118,7 @@ class Trainer:
 
     def _restore(self, state: dict[str, Tensor]) -> None:
         self._step = int(state["step"])
+        self._last_seen.clear()  # the weights are rounded now
         self._optimizer = self._fresh_optimizer()
         restore(state, self._modules(), self._optimizer)
 

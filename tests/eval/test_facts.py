@@ -224,22 +224,21 @@ def test_the_evidence_is_just_what_the_answer_needs(seed: int) -> None:
 
 @given(seeds)
 @settings(max_examples=15, deadline=None)
-def test_after_and_before_are_proved_by_an_unbroken_stretch(seed: int) -> None:
+def test_after_and_before_are_proved_by_two_arrivals(seed: int) -> None:
     script = write_script(seed, 150)
     for kind in ("after", "before"):
         for question, now in ask_some(script, kind, seed, 8):
-            (span,) = question.evidence
+            first, second = question.evidence
             name, other = question.names[0], question.answer.removeprefix("the ")
-            within = [
-                n for t, n in newcomers(script.moments[: now + 1]) if span.start_s < t <= span.end_s
-            ]
-            here = arrivals(script.moments[: now + 1], name)
-            assert len(here) == 1
-            assert span.end_s - span.start_s <= 13
-            if kind == "after":
-                assert (span.start_s, within) == (here[0], [other])
-            else:
-                assert (span.end_s, within) == (here[0], [other, name])
+            of_name, of_other = (first, second) if kind == "after" else (second, first)
+            (here_s,) = arrivals(script.moments[: now + 1], name)
+            assert of_name.start_s == of_name.end_s == here_s
+            assert of_other.end_s == of_other.start_s + 1  # with the frame before
+            came = newcomers(script.moments[: now + 1])
+            between = [n for t, n in came if first.end_s < t < second.end_s]
+            assert (of_other.end_s, other) in came
+            assert not between
+            assert abs(here_s - of_other.end_s) <= 12
 
 
 @given(seeds, st.sampled_from(sorted(KINDS)), st.integers(0, 63))

@@ -72,7 +72,7 @@ def test_every_object_lies_within_the_frame(seed: int) -> None:
         for item in moment.items:
             here = footprint(item, GREY, renderer, 0).sum()
             in_the_middle = footprint(replace(item, x=0.5, y=0.5), GREY, renderer, 0).sum()
-            assert here > 0.9 * in_the_middle, item.name
+            assert here > 0.85 * in_the_middle, item.name  # a turned corner may be cut
 
 
 @given(st.integers(0, 10_000))

@@ -40,10 +40,10 @@ def percent(found):
 
 
 def test_the_standard_error_is_clustered_by_stream():
-    # Mean 1/2. Stream a: 1/2 + 1/2 - 1/2 = 1/2; stream b: -1/2. sqrt(1/4 + 1/4) / 4 questions.
+    # Mean 1/2. Stream a: 1/2 + 1/2 - 1/2 = 1/2; stream b: -1/2. The root of 2/1 of (1/4 + 1/4).
     answers = [(True, "a"), (True, "a"), (False, "a"), (False, "b")]
     found = accuracy([record(right, stream=stream) for right, stream in answers])
-    assert found == Accuracy(50.0, pytest.approx(100 * math.sqrt(0.5) / 4), 4)
+    assert found == Accuracy(50.0, pytest.approx(100 * math.sqrt(1.0) / 4), 4)
 
 
 def test_streams_that_agree_have_no_standard_error_and_one_stream_has_an_unknown_one():
@@ -58,7 +58,7 @@ def test_streams_that_agree_have_no_standard_error_and_one_stream_has_an_unknown
 def test_with_one_question_a_stream_it_is_the_ordinary_standard_error(answers):
     records = [record(right, stream=str(i)) for i, (right, _) in enumerate(answers)]
     share = sum(right for right, _ in answers) / len(answers)
-    ordinary = 100 * math.sqrt(share * (1 - share) / len(answers))
+    ordinary = 100 * math.sqrt(share * (1 - share) / (len(answers) - 1))
     assert accuracy(records).stderr == pytest.approx(ordinary, abs=1e-9)
 
 
@@ -75,6 +75,7 @@ def test_negative_is_the_worse_of_yes_and_no():
     always_no = [record(r.truth != "yes", kind=r.kind, truth=r.truth) for r in asked]
     assert percent(negative(always_no)) == 0
     assert negative([record()]) is None
+    assert negative([r for r in asked if r.truth == "yes"]) is None
 
 
 def test_what_is_held_out_counts_in_its_own_group_only():
@@ -82,7 +83,7 @@ def test_what_is_held_out_counts_in_its_own_group_only():
         [
             record(True),
             record(False, kind="when_first", is_exact=False),
-            record(True, kind="when_last", is_exact=False),
+            record(True, kind="when_last", truth="at 0h00m10s", is_exact=False),
             record(True, wording="held_out"),
             record(False, wording="held_out", kind="when_first"),
             record(True, style="held_out"),
@@ -95,7 +96,7 @@ def test_what_is_held_out_counts_in_its_own_group_only():
         "times": 50,
         "heldout_phrasing": 50,
         "heldout_style": 100,
-        "negative": 100,
+        "negative": None,
         "needles": 100,
         "all": 75,
     }
@@ -109,19 +110,32 @@ def test_evidence_goes_into_the_group_of_its_age():
     ages_s = {"<1min": (0, 59), "1-10min": (60, 599), "10-60min": (600, 3599), ">1h": (3600, 1e5)}
     assert list(AGES_S) == list(ages_s)
     for group, ages in ages_s.items():
-        by_age = figures([record(evidence_age_s=age) for age in ages]).by_age
+        by_age = figures([record(kind="order", evidence_age_s=age) for age in ages]).by_age
         assert {name for name, found in by_age.items() if found} == {group}
         assert by_age[group].num_questions == 2
-    assert not any(figures([record(evidence_age_s=None)]).by_age.values())
+    for other in (record(kind="order", evidence_age_s=None), record(evidence_age_s=0)):
+        assert not any(figures([other]).by_age.values())
 
 
 def test_recall_is_averaged_layer_by_layer_over_questions_with_evidence():
     found = figures(
-        [record(recall=(1.0, 0.5)), record(recall=(0.5, 0.0)), record(), record(ttft_ms=30.0)]
+        [
+            record(kind="order", recall=(1.0, 0.5)),
+            record(kind="after", recall=(0.5, 0.0)),
+            record(kind="seen_yet", recall=(0.0, 0.0)),
+            record(recall=(1.0, 1.0)),
+            record(kind="order", ttft_ms=30.0),
+        ]
     )
     assert found.recall == (0.75, 0.25)
     assert found.ttft_ms == 10
     assert figures([record()]).recall is None
+
+
+def test_answers_on_record_are_scored_by_the_rules_of_today():
+    stale = record(kind="count", truth="2", given="two", is_right=False, is_exact=True)
+    again = Record.from_json(stale.to_json())
+    assert (again.is_right, again.is_exact) == (True, False)
 
 
 def test_watches_count_what_was_told_in_time_and_what_was_told_for_nothing():

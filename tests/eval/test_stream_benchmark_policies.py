@@ -21,13 +21,22 @@ from eval.stream_benchmark.block_choice import (
     spread,
     uniform_blocks,
 )
-from eval.stream_benchmark.exam import ASKED_FROM_S, ExamOptions, draw_exam, majority_texts
-from eval.stream_benchmark.policy import parse_policies, parse_policy
+from eval.stream_benchmark.exam import (
+    ASKED_FROM_S,
+    MAJORITY_SEED,
+    ExamOptions,
+    draw_exam,
+    majority_texts,
+)
+from eval.stream_benchmark.exam import MAX_SEED as EXAM_SEEDS
+from eval.stream_benchmark.policy import parse_policies, parse_policy, require_room
 from eval.stream_world import KINDS, Question, Span
 from eval.stream_world.present import PRESENT
-from eval.stream_world.vocabulary import HELD_OUT_STYLE
+from eval.stream_world.vocabulary import HELD_OUT_STYLE, emoji_names
+from eval.training.frames import FIRST_SEED
+from eval.training.frames import MAX_SEED as TRAINING_SEEDS
 from vstream import Question as TimedQuestion
-from vstream import SettingsError
+from vstream import SettingsError, load_video_llm
 from vstream.engine import MemoryView
 
 spans = st.lists(
@@ -209,11 +218,14 @@ def test_an_exam_has_its_share_of_held_out_words_and_styles():
     assert draw_exam(options) == exam
     ordinary = [stream for stream in exam if stream.style == "seen"]
     styled = [stream for stream in exam if stream.style == "held_out"]
-    assert (len(ordinary), len(styled)) == (5, 1)
+    assert (len(ordinary), len(styled)) == (5, 2)
     asked = [drawn for stream in ordinary for drawn in stream.questions]
     assert len(asked) == 100
     assert sum(drawn.wording == "held_out" for drawn in asked) == 20
-    assert {drawn.question.kind for drawn in styled[0].questions} <= set(PRESENT)
+    of_style = [drawn.question for stream in styled for drawn in stream.questions]
+    assert len(of_style) == 20
+    assert {question.kind for question in of_style} <= set(PRESENT) - {"color", "sign", "scene"}
+    assert all(set(q.names) & set(emoji_names()) for q in of_style if q.names)
     items = [item for moment in styled[0].script.moments for item in moment.items]
     assert {item.style for item in items if item.kind == "emoji"} == {HELD_OUT_STYLE}
     for stream in exam:
@@ -229,4 +241,35 @@ def test_exams_of_different_seeds_share_no_stream_with_each_other_or_with_traini
         for stream in draw_exam(ExamOptions(seed, 40, 5, 6))
     ]
     assert len(set(seeds)) == len(seeds)
-    assert min(seeds) >= 1 << 50
+
+
+def test_no_training_run_sees_a_stream_of_an_exam():
+    drawn = [draw_exam(ExamOptions(seed, 40, 5, 6)) for seed in (0, EXAM_SEEDS)]
+    exams = [stream.script.seed for exam in drawn for stream in exam]
+    runs_of_one = FIRST_SEED - 1  # far more streams than any run has
+    vision = (2 * FIRST_SEED, (2 + TRAINING_SEEDS) * FIRST_SEED + runs_of_one)
+    streams = (1000 * FIRST_SEED, (1000 + TRAINING_SEEDS) * FIRST_SEED + runs_of_one)
+    assert vision[1] < MAJORITY_SEED < min(exams)
+    assert max(exams) < streams[0]
+
+
+def test_questions_about_blocks_of_two_frames_are_asked_when_a_block_has_ended():
+    exam = draw_exam(ExamOptions(3, 120, 3, 60, frames_per_block=2))
+    asked_s = [drawn.question.asked_s for stream in exam for drawn in stream.questions]
+    assert len(asked_s) > 50
+    assert all(second % 2 == 1 for second in asked_s)
+
+
+def test_the_majority_answer_is_the_one_that_scores_best():
+    options = ExamOptions(0, 14_400, 1, 10)
+    texts = majority_texts(options)
+    assert texts["when_first"].startswith("at ")  # one time is within 5 % of many
+    assert texts["exist"] in ("yes", "no")
+
+
+def test_full_is_refused_where_the_decoder_has_no_room():
+    model = load_video_llm(None)
+    require_room(parse_policy("full"), model, 3600)
+    require_room(parse_policy("default"), model, 36_000)
+    with pytest.raises(SettingsError, match="leave it out"):
+        require_room(parse_policy("full"), model, 7200)

@@ -12,9 +12,10 @@ from transformers import TokenizersBackend
 from encoders import Frame
 from eval.stream_world import Renderer, write_script
 from eval.stream_world.vocabulary import clock
-from eval.training.checkpoint import SHARD_BYTES, condensed, read_state, restore, write_state
+from eval.training.checkpoint import condensed, read_state, restore, write_state
 from eval.training.frames import MOTIONS, UNKNOWN, frame_batch, known_names
-from eval.training.objectives import StreamReader
+from eval.training.heads import FrameHeads
+from eval.training.objectives import ReaderExtra, StreamReader
 from eval.training.parallel import Share, run_parallel
 from eval.training.presets import EMBEDDED, PRESETS, Preset, fresh_model, streams_number
 from eval.training.steps import Asked, QuestionsStep, WordingsStep
@@ -68,8 +69,15 @@ def test_a_finished_run_is_an_ordinary_checkpoint(finished: tuple[Path, list[Ste
         assert session.ask("what do you see now?").answer.evidence
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
-    short = replace(TINY, vision_steps=4, stream_steps=4, save_every=2)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"vision_rate": 0.0, "turns": 4, "apart": 1}],
+    ids=["ordinary", "a tower that looks once"],
+)
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
+    tmp_path: Path, changes: dict[str, float]
+) -> None:
+    short = replace(TINY, vision_steps=4, stream_steps=4, save_every=2, **changes)
     straight, _ = train(short, tmp_path / "straight")
     for _ in range(4):  # out of time each time it saves
         stopped, logs = train(short, tmp_path / "stopped", minutes=0.0)
@@ -95,22 +103,35 @@ class TrainTogether:
 
 def test_an_interrupted_write_leaves_the_last_state(tmp_path: Path) -> None:
     write_state(tmp_path, {"step": torch.tensor(3), "a": torch.ones(2)})
-    (tmp_path / "state-000004-1-of-2.safetensors").write_bytes(b"cut off")
+    (tmp_path / "state-000004-1-of-2.safetensors").write_bytes(b"whole")
+    (tmp_path / "state-000004-2-of-2.safetensors.partial").write_bytes(b"cut off")
     state = read_state(tmp_path, "cpu")
     assert state is not None
     assert int(state["step"]) == 3
 
 
 def test_the_state_of_the_embedded_model_is_small(tmp_path: Path) -> None:
-    model = fresh_model(EMBEDDED, 1244)
-    optimizer = torch.optim.AdamW(model.parameters())
-    for parameter in model.parameters():
+    modules = {
+        "model": fresh_model(EMBEDDED, 1244),
+        "heads": FrameHeads(EMBEDDED.width),
+        "reader": ReaderExtra(EMBEDDED.width),
+    }
+    parameters = [p for module in modules.values() for p in module.parameters()]
+    optimizer = torch.optim.AdamW(parameters)
+    for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()
-    write_state(tmp_path, condensed(1, {"model": model}, optimizer))
+    write_state(tmp_path, condensed(1, modules, optimizer))
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
-    assert max(sizes) <= SHARD_BYTES + 100_000
+    assert max(sizes) <= 15_000_000
     assert sum(sizes) <= 40_000_000
+
+
+def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    train(replace(TINY, vision_steps=1, stream_steps=0), tmp_path)
+    larger = replace(TINY, shape=replace(TINY.shape, layers=3))
+    with pytest.raises(ValueError, match="another folder"):
+        Trainer(larger, 0, tmp_path)
 
 
 def test_a_state_keeps_weights_and_moments_but_for_rounding() -> None:
@@ -269,7 +290,25 @@ def test_what_came_and_went_is_told_of_the_frame_where_it_happens() -> None:
         assert (came, went) == (now - before, before - now)
         changes += len(came) + len(went)
     assert changes > 5
-    assert {MOTIONS[i] for i in batch.motion[batch.motion != UNKNOWN].tolist()} <= set(MOTIONS)
+
+
+def test_motion_is_told_of_the_cell_where_the_object_is_now() -> None:
+    moments = write_script(12, 200).moments
+    told = frame_batch(moments, Renderer(48)).motion
+    num_moving = 0
+    for index in range(1, len(moments)):
+        for item in moments[index].items:
+            earlier = moments[index - 1].find(item.name)
+            cell = int(item.y * 3) * 3 + int(item.x * 3)
+            if earlier is None or told[index, cell] == UNKNOWN:
+                continue
+            right, down = item.x - earlier.x, item.y - earlier.y
+            direction = MOTIONS[int(told[index, cell])]
+            assert {"left": right < 0, "right": right > 0, "up": down < 0, "down": down > 0}.get(
+                direction, abs(right) < 0.01 and abs(down) < 0.01
+            )
+            num_moving += direction != "still"
+    assert num_moving > 10
 
 
 def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Standing questions: a judgement is the first token of the ordinary answer and changes nothing."""
 
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,15 @@ from hypothesis import strategies as st
 from owl_stream import LENGTH_S, VISITS, owl_frames
 
 import vstream
-from vstream import KOfN, ModelError, Question, QuestionError, SettingsError, Watch
+from vstream import (
+    KOfN,
+    ModelError,
+    Question,
+    QuestionError,
+    SettingsError,
+    SilenceRule,
+    Watch,
+)
 
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
 WAIT = "tell me when the dog is on the table"
@@ -51,6 +60,25 @@ def mass_of(model, softmax, words):
         return sum(float(softmax[ord(word[0])]) for word in words)
     read = [model.family.text([token]).strip() for token in range(len(softmax))]
     return sum(float(p) for p, text in zip(softmax, read, strict=True) if text in words)
+
+
+def test_a_model_trained_to_be_silent_is_judged_by_its_silence(llama):
+    silent = replace(llama.family.recommended, silence_words=("o", "k"))
+    family = copy(llama.family)
+    family.recommended = silent
+    session = open_session(replace(llama, family=family), max_answer_tokens=1, **QUICK)
+    session.push(stream_frames(BLOCKS))
+    judged = session.judge(WAIT)
+    prefilled = all_logits(session, prompt_of(llama))
+    silence = prefilled[-1].float().softmax(0)[[ord("o"), ord("k")]].sum()
+    assert judged.probability == pytest.approx(1 - float(silence), abs=1e-5)
+    watch = Watch(session, WAIT)
+    spoken = [s for s in range(BLOCKS) if watch.look(float(s)) is not None]
+    rule = SilenceRule()
+    wanted = [
+        s for s in range(BLOCKS) if rule.feed(session.judge(WAIT, float(s)).probability, float(s))
+    ]
+    assert spoken == wanted
 
 
 @pytest.mark.parametrize("retrieval", ["per_layer", "global", "two_pass"])
