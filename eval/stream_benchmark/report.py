@@ -59,7 +59,7 @@ def _policy_document(report: PolicyReport) -> dict[str, object]:
         "by_age": {age: _percent(found) for age, found in figures.by_age.items()},
         "stderr": {
             name: None if found is None else _rounded(found.stderr, 2)
-            for name, found in figures.groups.items()
+            for name, found in {**figures.groups, **figures.by_age}.items()
         },
         "recall": None if figures.recall is None else [round(r, 4) for r in figures.recall],
         "bytes_per_hour": _rounded(report.bytes_per_hour, 0),

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from eval.stream_world import WORLD_PX, Backdrop, Item, Kind, Moment, Renderer, write_script
 from eval.stream_world.backdrops import paint
 from eval.stream_world.fact import is_between_cells
-from eval.stream_world.vocabulary import COLORS, SCENES, cell
+from eval.stream_world.vocabulary import COLORS, SCENES, cell, emoji_names, shape_names
 
 VISIBLE = 12
 """A step of this many grey levels in one channel can be seen."""
@@ -139,6 +140,55 @@ def test_the_number_of_a_sign_can_be_read_from_its_pixels() -> None:
         runner_up = sorted(distance.values())[1]
         assert runner_up > 500, "two numbers look the same"
     assert num_signs == 6
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=6, deadline=None)
+def test_the_name_of_an_object_can_be_read_from_its_pixels(seed: int) -> None:
+    renderer = Renderer()
+    moment = next(crowded_moments(seed), None)
+    for item in moment.items if moment else ():
+        if item.kind is Kind.SIGN:
+            continue
+        frame = renderer.frame(moment).astype(int)
+        names = emoji_names() if item.kind is Kind.EMOJI else shape_names()
+        distance = {}
+        for name in names:
+            items = tuple(replace(i, name=name) if i is item else i for i in moment.items)
+            distance[name] = np.abs(renderer.frame(replace(moment, items=items)) - frame).sum()
+        assert min(distance, key=lambda name: distance[name]) == item.name
+        assert sorted(distance.values())[1] > 500, "two names look the same"
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_what_comes_leaves_moves_and_turns_can_be_read_from_two_frames(seed: int) -> None:
+    renderer = Renderer()
+    for before, now in pairwise(write_script(seed, 40).moments):
+        if before.backdrop != now.backdrop:
+            continue
+        changed = [i for i in before.items if i not in now.items]
+        changed += [i for i in now.items if i not in before.items]
+        marks = [footprint(item, now.backdrop, renderer, 0) for item in changed]
+        seen = difference(before, now, renderer) > 0
+        assert not (seen & ~np.any(marks, axis=0)).any() if marks else not seen.any()
+        for item, mark in zip(changed, marks, strict=True):
+            assert (seen & mark).any(), f"{item.name} changes unseen"
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_the_scene_can_be_read_from_the_mean_colours_of_the_picture(scene: str) -> None:
+    def colours(name: str, variant: int) -> np.ndarray:
+        rows = np.array_split(paint(name, variant).astype(float), 6)
+        return np.concatenate([row.mean((0, 1)) for row in rows])
+
+    known = {name: [colours(name, v) for v in range(16)] for name in SCENES}
+    right = 0
+    for variant in range(16, 24):
+        here = colours(scene, variant)
+        nearest = min(known, key=lambda name: min(np.abs(here - c).sum() for c in known[name]))
+        right += nearest == scene
+    assert right >= 7
 
 
 def test_two_renderers_draw_the_same_frame() -> None:

@@ -1,0 +1,66 @@
+"""How the benchmark watches standing questions, with a model that answers from the script."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from eval.stream_benchmark import watches
+from eval.stream_benchmark.exam import ExamStream
+from eval.stream_benchmark.watches import IN_TIME_S, is_false_alarm, watch
+from eval.stream_world import Script, write_script
+from eval.stream_world.standing import StandingQuestion
+
+BARE = write_script(3, 60).moments[0]
+OWL = next(
+    replace(item, name="owl")
+    for moment in write_script(3, 60).moments
+    for item in moment.items
+    if item.color is None and item.number is None
+)
+
+
+def stream(*in_view_s: range, length_s: int = 60) -> ExamStream:
+    """A stream with an owl in view at those seconds."""
+    seen = {second for seconds in in_view_s for second in seconds}
+    moments = tuple(
+        replace(BARE, time_s=second, items=(OWL,) if second in seen else ())
+        for second in range(length_s)
+    )
+    return ExamStream("made", Script(0, moments, ("owl",), ()), "seen", ())
+
+
+@dataclass
+class FromScript:
+    """Stands for the product's Watch: it speaks at every look where it is told to."""
+
+    session: set[int]
+    text: str
+
+    def look(self, at_s: float) -> str | None:
+        return self.text if int(at_s) in self.session else None
+
+
+@pytest.fixture(autouse=True)
+def watch_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watches, "Watch", FromScript)
+
+
+def test_onsets_told_in_time_are_counted_and_those_without_time_left_are_not_asked_for() -> None:
+    made = stream(range(10, 20), range(30, 40), range(58, 60))
+    standing = StandingQuestion("tell me", "owl", 0, (10, 30, 58))
+    record = watch({10 + IN_TIME_S, 30 + IN_TIME_S + 1}, made, standing)
+    assert record.onsets_s == (10, 30)
+    assert record.num_told == 1
+    assert record.num_false_alarms == 0  # late, but the owl is still there
+    assert record.watched_s == 60
+
+
+@pytest.mark.parametrize(
+    ("fired_s", "is_false"), [(9, True), (10, False), (12, False), (15, False), (16, True)]
+)
+def test_an_alarm_is_false_without_the_object_and_without_an_onset_just_before(
+    fired_s: int, is_false: bool
+) -> None:
+    made = stream(range(10, 12))
+    standing = StandingQuestion("tell me", "owl", 0, (10,))
+    assert is_false_alarm(made.script, standing, fired_s) == is_false
