@@ -3,7 +3,7 @@
 from memory.block_codec import BlockCodec, codec_named
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead, BlockRecord
-from memory.block_store import BlockStore, DurableStore
+from memory.block_store import BlockStore, Span
 from memory.config import MemoryConfig
 from memory.errors import (
     BlockCorruptError,
@@ -15,10 +15,14 @@ from memory.errors import (
 )
 from memory.file_tier import FileTier
 from memory.host_tier import HostTier
+from memory.keep_policy import KeepPolicy
 from memory.kv_block import BlockInfo, KVBlock
 from memory.kv_memory import KVMemory, MemoryStats
-from memory.open_memory import open_memory
+from memory.open_memory import open_memory, open_stored
+from memory.row_cache import RowCache
+from memory.row_form import RowForm
 from memory.row_layout import RowLayout
+from memory.stored_streams import StoredStream, stored_streams
 from memory.stream_make import StreamMake
 
 __all__ = [
@@ -31,19 +35,25 @@ __all__ = [
     "BlockRecord",
     "BlockRejectedError",
     "BlockStore",
-    "DurableStore",
     "FileTier",
     "FingerprintMismatchError",
     "HostTier",
     "KVBlock",
     "KVMemory",
     "KVMemoryError",
+    "KeepPolicy",
     "MemoryConfig",
     "MemoryStats",
+    "RowCache",
+    "RowForm",
     "RowLayout",
     "Similarity",
+    "Span",
     "StoreError",
+    "StoredStream",
     "StreamMake",
     "codec_named",
     "open_memory",
+    "open_stored",
+    "stored_streams",
 ]

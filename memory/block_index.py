@@ -13,8 +13,8 @@ blocks.) The paper speaks of cosine similarity, the authors' code computes the i
 are here, under their own names.
 """
 
-from collections.abc import Sequence
-from math import inf
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import torch
@@ -28,61 +28,69 @@ _MIN_NORM = 1e-12
 
 
 class BlockIndex:
-    """Exact search over float32 representative keys on one device, for each layer."""
+    """Exact search over float32 representative keys on one device, for each layer.
+
+    Rows lie in the order of block ids, which rise; ids of blocks that were dropped are missing.
+    """
 
     def __init__(self, layers: int, features: int, device: torch.device) -> None:
         """`features` is kv_heads * head_dim."""
-        self.num_blocks = 0
-        """Blocks appended so far, dropped ones included."""
-        self.first_block = 0
-        """Blocks below it were dropped."""
+        self._ids: list[int] = []
         self._buffer = torch.empty(layers, 0, features, device=device)
         self._norms = torch.empty(layers, 0, device=device)
-        self._buffer_first = 0
 
     @property
     def num_bytes(self) -> int:
         return self._buffer.nbytes + self._norms.nbytes
 
-    def append(self, representative_keys: Float[Tensor, "layers kv_heads*head_dim"]) -> None:
+    def append(
+        self, block_id: int, representative_keys: Float[Tensor, "layers kv_heads*head_dim"]
+    ) -> None:
         """Add a block's keys, averaged over its tokens, as they were before the codec."""
-        if self.num_blocks - self._buffer_first == self._buffer.shape[1]:
-            self._make_room()
-        place = self.num_blocks - self._buffer_first
+        assert not self._ids or block_id > self._ids[-1]
+        place = len(self._ids)
+        if place == self._buffer.shape[1]:
+            self._move_to_room(slice(0, place))
         self._buffer[:, place] = representative_keys
         self._norms[:, place] = self._buffer[:, place].norm(dim=1)
-        self.num_blocks += 1
+        self._ids.append(block_id)
 
-    def drop_before(self, block_id: int) -> None:
-        """Forget the blocks below `block_id`; their room is used again at the next growth."""
-        assert self.first_block <= block_id <= self.num_blocks
-        self.first_block = block_id
+    def drop(self, block_ids: Collection[int]) -> None:
+        """Forget these blocks and give their room back."""
+        gone = set(block_ids)
+        rows = [row for row, block_id in enumerate(self._ids) if block_id not in gone]
+        self._ids = [self._ids[row] for row in rows]
+        self._move_to_room(torch.tensor(rows, dtype=torch.int64, device=self._buffer.device))
+
+    def keys(self, block_ids: Sequence[int]) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
+        """The representative keys of some blocks, none of them dropped, in the order given."""
+        return self._buffer[:, self._rows(block_ids)]
 
     def scores(
         self,
         layer: int,
         query: Float[Tensor, " kv_heads*head_dim"],
-        num_blocks: int,
+        below: int,
         similarity: Similarity,
     ) -> Float32[Tensor, " blocks"]:
-        """How well each block below `num_blocks` fits the query; -inf for dropped ones.
+        """How well each block with an id `below` that fits the query, in order of their ids.
 
-        Blocks appended after a snapshot of `num_blocks` was taken are not looked at.
+        Blocks appended after the bound was taken are not looked at.
         """
-        scores = self._buffer.new_full((num_blocks,), -inf)
-        first = self.first_block
-        if first < num_blocks:
-            rows = slice(first - self._buffer_first, num_blocks - self._buffer_first)
-            scores[first:] = self._scores_of(layer, rows, query, similarity)
-        return scores
+        return self._scores_of(layer, slice(0, bisect_left(self._ids, below)), query, similarity)
 
     def cosines(
         self, layer: int, query: Float[Tensor, " kv_heads*head_dim"], block_ids: Sequence[int]
     ) -> Float32[Tensor, " blocks"]:
         """The cosine of some blocks alone, in the order given; none of them may be dropped."""
-        assert all(self.first_block <= block_id < self.num_blocks for block_id in block_ids)
-        rows = torch.tensor(block_ids, device=self._buffer.device) - self._buffer_first
-        return self._scores_of(layer, rows, query, "cosine")
+        return self._scores_of(layer, self._rows(block_ids), query, "cosine")
+
+    def _rows(self, block_ids: Sequence[int]) -> Tensor:
+        rows = [bisect_left(self._ids, block_id) for block_id in block_ids]
+        assert all(
+            self._ids[row] == block_id for row, block_id in zip(rows, block_ids, strict=True)
+        )
+        return torch.tensor(rows, dtype=torch.int64, device=self._buffer.device)
 
     def _scores_of(
         self, layer: int, rows: slice | Tensor, query: Tensor, similarity: Similarity
@@ -98,47 +106,44 @@ class BlockIndex:
         self,
         layer: int,
         query: Float[Tensor, " kv_heads*head_dim"],
-        num_blocks: int,
+        below: int,
         top_k: int,
         similarity: Similarity,
         chunk_blocks: int = 1,
     ) -> list[int]:
-        """Ids of the best blocks below `num_blocks`, in stream order; all if there are <= `top_k`.
+        """Ids of the best blocks with an id `below` that, in stream order; all if <= `top_k`.
 
-        With `chunk_blocks` > 1 blocks are taken in runs of that many neighbours, counted from
-        `first_block`, by their average score: `top_k // chunk_blocks` runs, where a shorter last
-        run is averaged over what it has.
+        With `chunk_blocks` > 1 blocks are taken in runs of that many neighbours, counted from the
+        oldest, by their average score: `top_k // chunk_blocks` runs, where a shorter last run is
+        averaged over what it has.
         """
-        first = self.first_block
-        if num_blocks - first <= top_k:
-            return list(range(first, num_blocks))
-        scores = self.scores(layer, query, num_blocks, similarity)[first:]
+        num_blocks = bisect_left(self._ids, below)
+        if num_blocks <= top_k:
+            return self._ids[:num_blocks]
+        scores = self.scores(layer, query, below, similarity)
         if chunk_blocks == 1:
             best = scores.topk(top_k).indices.sort().values
-            return [first + block for block in best.tolist()]
+            return [self._ids[row] for row in best.tolist()]
         runs = _run_means(scores, chunk_blocks)
         best = runs.topk(top_k // chunk_blocks).indices.sort().values
         return [
-            block
+            block_id
             for run in best.tolist()
-            for block in range(
-                first + run * chunk_blocks,
-                min(first + (run + 1) * chunk_blocks, num_blocks),
-            )
+            for block_id in self._ids[
+                run * chunk_blocks : min((run + 1) * chunk_blocks, num_blocks)
+            ]
         ]
 
-    def _make_room(self) -> None:
-        """Twice the room that the blocks not dropped need, so that appending stays cheap."""
-        live = self._buffer[:, self.first_block - self._buffer_first :]
-        layers, num_live, features = live.shape
+    def _move_to_room(self, rows: slice | Tensor) -> None:
+        """Twice the room that these rows need, so that appending stays cheap."""
+        kept, norms = self._buffer[:, rows], self._norms[:, rows]
+        layers, num_kept, features = kept.shape
         with torch.inference_mode(False):  # or the next append could not write into it outside
-            capacity = max(_MIN_CAPACITY, 2 * num_live)
-            buffer = live.new_empty(layers, capacity, features)
-            norms = live.new_empty(layers, capacity)
-        buffer[:, :num_live] = live
-        norms[:, :num_live] = self._norms[:, self.first_block - self._buffer_first :]
-        self._buffer, self._norms = buffer, norms
-        self._buffer_first = self.first_block
+            capacity = max(_MIN_CAPACITY, 2 * num_kept)
+            self._buffer = kept.new_empty(layers, capacity, features)
+            self._norms = norms.new_empty(layers, capacity)
+        self._buffer[:, :num_kept] = kept
+        self._norms[:, :num_kept] = norms
 
 
 def _run_means(scores: Tensor, chunk_blocks: int) -> Tensor:

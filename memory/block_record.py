@@ -25,11 +25,14 @@ from torch import Tensor
 
 from memory.errors import BlockCorruptError, StoreError
 from memory.kv_block import BlockInfo
+from memory.row_form import RowForm
 from memory.row_layout import DTYPES, RowLayout
 from memory.stream_make import StreamMake
 
-FORMAT_VERSION = 1
-"""To be raised whenever the bytes of a record change, a codec's row layout included."""
+FORMAT_VERSION = 2
+"""To be raised whenever the bytes of a record change, a codec's row layout included. Version 1 is
+read as well: its records have no number, they are counted from the start of their file.
+"""
 
 _MAGIC = b"VSKB"
 _HEADER = struct.Struct("<4sHHIIIII")
@@ -39,10 +42,11 @@ HEADER_BYTES = _HEADER.size + _CRC32.size
 
 @dataclass(frozen=True, eq=False)
 class BlockHead:
-    """All of a record but its rows: what the index and the block list are rebuilt from."""
+    """All of a record but its bulk: what the index and the block list are rebuilt from."""
 
+    block_id: int
     make: StreamMake
-    layout: RowLayout
+    form: RowForm
     info: BlockInfo
     representative_keys: Float32[Tensor, "layers kv_heads*head_dim"]
 
@@ -52,7 +56,18 @@ class BlockRecord:
     """A block as stores take it: its head and, for each layer, one encoded row of equal length."""
 
     head: BlockHead
+    thumbnail: bytes
     rows: tuple[bytes, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all that grows with the model and the picture."""
+        keys_bytes = self.head.representative_keys.nbytes
+        return keys_bytes + len(self.thumbnail) + sum(map(len, self.rows))
+
+    @cached_property
+    def thumbnail_crc32(self) -> int:
+        return zlib.crc32(self.thumbnail)
 
     @cached_property
     def row_crc32s(self) -> tuple[int, ...]:
@@ -60,8 +75,8 @@ class BlockRecord:
 
     def to_bytes(self) -> bytes:
         representative = self.head.representative_keys.cpu().numpy().astype("<f4").tobytes()
-        thumbnail = self.head.info.thumbnail
-        meta = _to_meta(self.head, representative, self.row_crc32s)
+        thumbnail = self.thumbnail
+        meta = _to_meta(self.head, representative, thumbnail, self.row_crc32s)
         header = RecordHeader(
             layers=len(self.rows),
             meta_bytes=len(meta),
@@ -73,22 +88,24 @@ class BlockRecord:
         return b"".join((header.to_bytes(), meta, representative, thumbnail, *self.rows))
 
     @classmethod
-    def from_bytes(cls, data: bytes, where: str) -> Self:
-        """Verify everything. `where` names the place in messages.
+    def from_bytes(cls, data: bytes, where: str, number: int = 0) -> Self:
+        """Verify everything. `where` names the place in messages, `number` see StoredHead.
 
         Raises BlockCorruptError; StoreError if a newer version wrote the record.
         """
         header = RecordHeader.from_bytes(data, where)
         if len(data) != header.record_bytes:
             raise BlockCorruptError(f"{where}: {len(data)} bytes, expected {header.record_bytes}")
-        stored = StoredHead.from_bytes(header, data[HEADER_BYTES : header.rows_offset], where)
+        stored = StoredHead.from_bytes(
+            header, data[HEADER_BYTES : header.rows_offset], where, number
+        )
         rows = []
         for layer in range(header.layers):
             offset = header.rows_offset + layer * header.row_bytes
             row = data[offset : offset + header.row_bytes]
             verify_crc32(row, stored.row_crc32s[layer], f"{where}, layer {layer}")
             rows.append(row)
-        return cls(stored.head, tuple(rows))
+        return cls(stored.head, stored.thumbnail, tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -147,11 +164,16 @@ class StoredHead:
     """A head that was read back, with the CRC32s that its rows have to match."""
 
     head: BlockHead
+    thumbnail: bytes
+    thumbnail_crc32: int
     row_crc32s: tuple[int, ...]
 
     @classmethod
-    def from_bytes(cls, header: RecordHeader, data: bytes, where: str) -> Self:
-        """`data` is all between the header and the rows. Raises BlockCorruptError."""
+    def from_bytes(cls, header: RecordHeader, data: bytes, where: str, number: int) -> Self:
+        """`data` is all between the header and the rows; `number` is for records that have none.
+
+        Raises BlockCorruptError.
+        """
         thumbnail_offset = header.meta_bytes + header.representative_bytes
         meta_json = data[: header.meta_bytes]
         representative = data[header.meta_bytes : thumbnail_offset]
@@ -166,32 +188,34 @@ class StoredHead:
             captured_at=meta["captured_at"],
             positions=torch.tensor(meta["positions"], dtype=torch.int64),
             advance=torch.tensor(meta["advance"], dtype=torch.int64),
-            thumbnail=thumbnail,
         )
         layout = RowLayout(
             meta["kv_heads"], meta["tokens"], meta["head_dim"], DTYPES[meta["dtype"]]
         )
         keys = np.frombuffer(representative, "<f4").astype(np.float32)
         head = BlockHead(
+            block_id=meta.get("block_id", number),
             make=StreamMake(
                 meta["fingerprint"],
-                meta["codec"],
                 header.layers,
                 layout.kv_heads,
                 layout.head_dim,
             ),
-            layout=layout,
+            form=RowForm(meta["codec"], layout),
             info=info,
             representative_keys=torch.from_numpy(keys).view(header.layers, -1),
         )
-        return cls(head, tuple(meta["row_crc32s"]))
+        return cls(head, thumbnail, meta["thumbnail_crc32"], tuple(meta["row_crc32s"]))
 
 
-def _to_meta(head: BlockHead, representative: bytes, row_crc32s: tuple[int, ...]) -> bytes:
-    info, layout = head.info, head.layout
+def _to_meta(
+    head: BlockHead, representative: bytes, thumbnail: bytes, row_crc32s: tuple[int, ...]
+) -> bytes:
+    info, layout = head.info, head.form.layout
     meta = {
+        "block_id": head.block_id,
         "fingerprint": head.make.fingerprint,
-        "codec": head.make.codec,
+        "codec": head.form.codec,
         "kv_heads": layout.kv_heads,
         "tokens": layout.tokens,
         "head_dim": layout.head_dim,
@@ -202,7 +226,7 @@ def _to_meta(head: BlockHead, representative: bytes, row_crc32s: tuple[int, ...]
         "positions": info.positions.tolist(),
         "advance": info.advance.tolist(),
         "representative_crc32": zlib.crc32(representative),
-        "thumbnail_crc32": zlib.crc32(info.thumbnail),
+        "thumbnail_crc32": zlib.crc32(thumbnail),
         "row_crc32s": row_crc32s,
     }
     return json.dumps(meta, separators=(",", ":"), allow_nan=False).encode()

@@ -1,20 +1,60 @@
 """BlockStore: where encoded blocks are kept; records in by block id, one layer's rows out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from memory.block_record import BlockHead, BlockRecord
 
 
+@dataclass(frozen=True)
+class Span:
+    """A run of the stream that a store rewrites in one piece: ids from `first` up to `end`.
+
+    `block_ids` are those that are still kept of it.
+    """
+
+    first: int
+    end: int
+    block_ids: tuple[int, ...]
+
+    @property
+    def density(self) -> float:
+        """The share of its blocks that are still kept."""
+        return len(self.block_ids) / (self.end - self.first)
+
+
 class BlockStore(Protocol):
-    """One file a kind of store. Stored rows never change; one caller at a time."""
+    """One file a kind of store. One caller at a time; a block changes by `replace` alone."""
+
+    name: str
+    """As it appears in the statistics."""
+    cut_bytes: int
+    """Bytes of a half-written last block that `recover` had to cut off."""
+    budget_bytes: int | None
 
     @property
     def num_bytes(self) -> int:
         """Bytes that the store takes up now."""
         ...
 
-    def put(self, block_id: int, record: BlockRecord) -> None:
+    @property
+    def next_id(self) -> int:
+        """One more than the largest id that was ever put."""
+        ...
+
+    def recover(self) -> Iterator[BlockHead]:
+        """Verify and yield the heads of the blocks kept so far, in order of their ids.
+
+        To be run to its end before anything else is asked of the store. Raises BlockCorruptError.
+        """
+        ...
+
+    def has_room(self, record: BlockRecord) -> bool:
+        """Whether it can be put, and any span be replaced afterwards, within the budget."""
+        ...
+
+    def put(self, record: BlockRecord) -> None:
         """Keep a block. Raises StoreError if it cannot be written; then nothing has changed."""
         ...
 
@@ -25,19 +65,26 @@ class BlockStore(Protocol):
         """
         ...
 
+    def read_record(self, block_id: int) -> BlockRecord:
+        """All of a block. Raises what `read_rows` raises."""
+        ...
 
-class DurableStore(BlockStore, Protocol):
-    """A store that outlives the process, below the host tier."""
+    def read_thumbnail(self, block_id: int) -> bytes:
+        """Its picture, a JPEG. Raises what `read_rows` raises."""
+        ...
 
-    name: str
-    """As it appears in the statistics."""
-    cut_bytes: int
-    """Bytes of a half-written last block that `recover` had to cut off."""
+    def spans(self) -> list[Span]:
+        """The spans that are closed, oldest first."""
+        ...
 
-    def recover(self) -> Iterator[BlockHead]:
-        """Verify and yield the heads of the blocks kept so far, in order of their ids from 0.
+    def close_span(self) -> None:
+        """Let the newest span end here."""
+        ...
 
-        To be run to its end before anything else is asked of the store. Raises BlockCorruptError.
+    def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
+        """Keep `records` instead of the blocks of a whole closed span; those without one are gone.
+
+        Wholly or not at all, whenever the process dies. Raises StoreError.
         """
         ...
 

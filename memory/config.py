@@ -1,8 +1,18 @@
 """MemoryConfig: how blocks are kept."""
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: Any) -> Any:
+    """`24h` as seconds; whatever is no such text stays as it is."""
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)):
+        return float(match[1]) * _UNIT_S[match[2]]
+    return value
 
 
 class MemoryConfig(BaseModel):
@@ -17,8 +27,26 @@ class MemoryConfig(BaseModel):
     codec: Literal["int8", "int4", "bf16", "exact"] = Field(
         "int8", description="How keys and values are kept; exact is the model's own dtype."
     )
-    host_bytes: int = Field(
-        4 << 30,
+    host_bytes: ByteSize = Field(
+        ByteSize(4 << 30),
         ge=1 << 20,
-        description="Budget of the host-RAM tier for encoded blocks, in bytes.",
+        description="Budget of host RAM for encoded blocks, in bytes: of all blocks with "
+        "memory://, of copies of those in files otherwise.",
+    )
+    file_bytes: ByteSize | None = Field(
+        None,
+        ge=1 << 20,
+        description="Budget of the files of each stream, in bytes; unset: the disk. Over a budget "
+        "old blocks become coarser, then sparser, then go.",
+    )
+    segment_bytes: ByteSize = Field(
+        ByteSize(16 << 20),
+        ge=1 << 16,
+        description="About the size of one file of blocks, in bytes.",
+    )
+    retain_s: Annotated[float, BeforeValidator(_seconds)] | None = Field(
+        None,
+        gt=0,
+        description="How long blocks are kept, in seconds of stream time or as 24h, 90m, 7d; "
+        "unset: for ever.",
     )

@@ -1,125 +1,214 @@
-"""FileTier: block records appended to one file, one layer's rows read back from it.
+"""FileTier: blocks in files of a folder, within a budget; the store of `file:///DIR`.
 
-Reads are `pread`, never mmap: a cold map faults in page by page. Writes go to the end only, so a
-process that dies while it writes leaves whole records and at most a part of one, which `recover`
-cuts off. `put` hands the bytes to the operating system and does not wait for the disk, so they
-survive the death of the process; `flush` and `close` wait (fsync). A power cut can cost the blocks
-put since the last `flush`; those it left damaged are found by their CRC32s.
+FIRST-GENERATION.vskv   block records from id FIRST on (see segment_file); the one with the largest
+                        FIRST is still being written
+
+To make blocks coarser or to forget some, a whole segment is written anew, under the next
+generation's name and with `.partial` behind it until it is complete; then it is renamed and the old
+one is unlinked. Of two generations of one segment that a dying process left, the newer one is
+complete and wins.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from memory.block_record import (
-    HEADER_BYTES,
-    BlockHead,
-    BlockRecord,
-    RecordHeader,
-    StoredHead,
-    verify_crc32,
-)
+from memory.block_record import BlockHead, BlockRecord
+from memory.block_store import Span
 from memory.errors import BlockNotFoundError, StoreError
+from memory.segment_file import SegmentFile
 
-
-@dataclass(frozen=True)
-class _Extent:
-    """Where one record lies and what its rows have to match."""
-
-    offset: int
-    header: RecordHeader
-    row_crc32s: tuple[int, ...]
+MAX_OPEN_FILES = 64
+_NAME = re.compile(r"(\d{12})-(\d{6})\.vskv")
 
 
 class FileTier:
-    """A DurableStore in one append-only file. The caller sees to it that nobody else writes it."""
+    """A BlockStore in one folder. The caller sees to it that nobody else writes it."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises StoreError if the file cannot be opened for reading and writing."""
-        self.name = "file"
+    name = "file"
+
+    def __init__(self, folder: Path, segment_bytes: int, budget_bytes: int | None = None) -> None:
+        """A segment ends when the next block would make it larger than `segment_bytes`.
+
+        Raises StoreError if the folder cannot be used.
+        """
         self.cut_bytes = 0
-        self._path = path
-        self._extents: list[_Extent] = []
-        self._end = 0
+        self.budget_bytes = budget_bytes
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._segments: list[SegmentFile] = []
+        self._firsts: list[int] = []
+        self._next_id = 0
+        self._open: OrderedDict[SegmentFile, None] = OrderedDict()
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            folder.mkdir(parents=True, exist_ok=True)
+            paths = self._swept()
         except OSError as error:
-            raise StoreError(f"{path}: cannot be opened for blocks: {error.strerror}") from error
+            raise StoreError(f"{folder}: cannot be used for blocks: {error.strerror}") from error
+        for first, path in sorted(paths.items()):
+            self._add(SegmentFile(path, first))
 
     @property
     def num_bytes(self) -> int:
-        return self._end
+        return sum(segment.num_bytes for segment in self._segments)
+
+    @property
+    def next_id(self) -> int:
+        return self._next_id
 
     def recover(self) -> Iterator[BlockHead]:
-        file_bytes = os.fstat(self._file).st_size
-        while file_bytes - self._end >= HEADER_BYTES:
-            where = self._where(len(self._extents), self._end)
-            header = RecordHeader.from_bytes(self._pread(HEADER_BYTES, self._end, where), where)
-            if self._end + header.record_bytes > file_bytes:
-                break
-            body_bytes = header.rows_offset - HEADER_BYTES
-            body = self._pread(body_bytes, self._end + HEADER_BYTES, where)
-            stored = StoredHead.from_bytes(header, body, where)
-            self._extents.append(_Extent(self._end, header, stored.row_crc32s))
-            self._end += header.record_bytes
-            yield stored.head
-        self.cut_bytes = file_bytes - self._end
-        if self.cut_bytes:
-            os.ftruncate(self._file, self._end)
+        for segment in self._segments:
+            for head in self._used(segment).scan():
+                self._next_id = head.block_id + 1
+                yield head
+            self.cut_bytes += segment.cut()
+        if self._segments:
+            self._next_id = max(self._next_id, self._firsts[-1])
 
-    def put(self, block_id: int, record: BlockRecord) -> None:
-        assert block_id == len(self._extents), "blocks are appended in order"
-        data = record.to_bytes()
-        where = self._where(block_id, self._end)
-        try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._file, data[written:], self._end + written)
-        except OSError as error:
-            # A part of a record must not stay where the next one goes; `recover` would cut it too.
-            os.ftruncate(self._file, self._end)
-            raise StoreError(
-                f"{where}: cannot be written: {error.strerror}; make room or choose another store"
-            ) from error
-        self._extents.append(
-            _Extent(self._end, RecordHeader.from_bytes(data, where), record.row_crc32s)
-        )
-        self._end += len(data)
+    def has_room(self, record: BlockRecord) -> bool:
+        """A segment's copy must fit beside it while it is written anew."""
+        if self.budget_bytes is None:
+            return True
+        num_bytes = len(record.to_bytes())
+        largest = max((segment.num_bytes for segment in self._segments), default=0)
+        copy_bytes = max(self._segment_bytes, largest, num_bytes)
+        return self.num_bytes + num_bytes + copy_bytes <= self.budget_bytes
+
+    def put(self, record: BlockRecord) -> None:
+        block_id = record.head.block_id
+        assert block_id >= self._next_id, "blocks are put in order"
+        newest = self._segments[-1] if self._segments else None
+        is_full = newest and newest.num_bytes + record.num_bytes > self._segment_bytes
+        if newest is None or (is_full and newest.block_ids):
+            newest = self._begin(block_id)
+        self._used(newest).append(record)
+        self._next_id = block_id + 1
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
-        return [self._read_row(layer, block_id) for block_id in block_ids]
+        return [self._holding(block_id).read_row(layer, block_id) for block_id in block_ids]
+
+    def read_record(self, block_id: int) -> BlockRecord:
+        return self._holding(block_id).read_record(block_id)
+
+    def read_thumbnail(self, block_id: int) -> bytes:
+        return self._holding(block_id).read_thumbnail(block_id)
+
+    def spans(self) -> list[Span]:
+        return [
+            Span(segment.first, end, segment.block_ids)
+            for segment, end in zip(self._segments, self._firsts[1:], strict=False)
+            if segment.block_ids
+        ]
+
+    def close_span(self) -> None:
+        if self._segments and self._segments[-1].block_ids:
+            self._begin(self._next_id)
+
+    def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
+        at = self._at(block_ids[0])
+        old = self._segments[at]
+        assert old.block_ids == tuple(block_ids), "a segment is written anew in one piece"
+        _, generation = _numbers(old.path)
+        new = SegmentFile(self._path(old.first, generation + 1), old.first)
+        partial = SegmentFile(new.path.with_suffix(".vskv.partial"), old.first)
+        try:
+            for block_id in block_ids:
+                if block_id in records:
+                    partial.append(records[block_id])
+            partial.flush()
+            partial.close()
+            if records:
+                partial.path.rename(new.path)
+                list(new.scan())
+            self._let_go(old)
+            old.path.unlink()
+            _flush_folder(self._folder)
+        except OSError as error:
+            raise StoreError(f"{partial.path}: cannot be written: {error.strerror}") from error
+        finally:
+            partial.close()
+            partial.path.unlink(missing_ok=True)
+        self._let_go(new)
+        if records:
+            self._segments[at] = new
+        else:
+            del self._segments[at], self._firsts[at]
 
     def flush(self) -> None:
-        try:
-            os.fsync(self._file)
-        except OSError as error:
-            raise StoreError(f"{self._path}: cannot be flushed: {error.strerror}") from error
+        for segment in self._segments[-1:]:
+            segment.flush()
 
     def close(self) -> None:
-        if self._file >= 0:
-            self.flush()
-            os.close(self._file)
-            self._file = -1
+        self.flush()
+        for segment in list(self._open):
+            self._let_go(segment)
 
-    def _read_row(self, layer: int, block_id: int) -> bytes:
-        if not 0 <= block_id < len(self._extents):
-            raise BlockNotFoundError(
-                f"{self._path}: has blocks 0 to {len(self._extents) - 1}, not block {block_id}"
-            )
-        extent = self._extents[block_id]
-        header = extent.header
-        where = f"{self._where(block_id, extent.offset)}, layer {layer}"
-        offset = extent.offset + header.rows_offset + layer * header.row_bytes
-        row = self._pread(header.row_bytes, offset, where)
-        verify_crc32(row, extent.row_crc32s[layer], where)
-        return row
+    def _swept(self) -> dict[int, Path]:
+        """The newest generation of each segment; what a dying process left beside them is gone."""
+        newest = newest_segments(self._folder)
+        for path in self._folder.iterdir():
+            if path.suffix == ".partial" or (
+                _NAME.fullmatch(path.name) and path not in newest.values()
+            ):
+                path.unlink()
+        return newest
 
-    def _pread(self, num_bytes: int, offset: int, where: str) -> bytes:
-        try:
-            return os.pread(self._file, num_bytes, offset)
-        except OSError as error:
-            raise StoreError(f"{where}: cannot be read: {error.strerror}") from error
+    def _begin(self, first: int) -> SegmentFile:
+        """A new newest segment; the last one is complete."""
+        self.flush()
+        segment = SegmentFile(self._path(first, 0), first)
+        self._add(segment)
+        self._used(segment).cut()  # creates it: its name keeps the next id
+        return segment
 
-    def _where(self, block_id: int, offset: int) -> str:
-        return f"{self._path}: block {block_id} at byte {offset}"
+    def _add(self, segment: SegmentFile) -> None:
+        self._segments.append(segment)
+        self._firsts.append(segment.first)
+
+    def _at(self, block_id: int) -> int:
+        at = bisect_right(self._firsts, block_id) - 1
+        if at < 0:
+            raise BlockNotFoundError(f"{self._folder}: has no block {block_id}")
+        return at
+
+    def _holding(self, block_id: int) -> SegmentFile:
+        return self._used(self._segments[self._at(block_id)])
+
+    def _used(self, segment: SegmentFile) -> SegmentFile:
+        """The segment, of which a file may now be open; those not used for longest are closed."""
+        self._open[segment] = None
+        self._open.move_to_end(segment)
+        if len(self._open) > MAX_OPEN_FILES:
+            self._let_go(next(iter(self._open)))
+        return segment
+
+    def _let_go(self, segment: SegmentFile) -> None:
+        segment.close()
+        self._open.pop(segment, None)
+
+    def _path(self, first: int, generation: int) -> Path:
+        return self._folder / f"{first:012d}-{generation:06d}.vskv"
+
+
+def newest_segments(folder: Path) -> dict[int, Path]:
+    """By first id, the newest generation of each segment in the folder."""
+    paths = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return {_numbers(path)[0]: path for path in paths}
+
+
+def _numbers(path: Path) -> tuple[int, int]:
+    """First id and generation."""
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1]), int(match[2])
+
+
+def _flush_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -11,7 +11,7 @@ class BlockInfo:
     """What is known of a block without touching its keys and values.
 
     `positions` (relative to the block's base) and `advance` are as the encoder gave them, for the
-    tokens that were kept. `thumbnail` is a JPEG.
+    tokens that were kept.
     """
 
     start_s: float
@@ -19,7 +19,6 @@ class BlockInfo:
     captured_at: float
     positions: Int[Tensor, "axes tokens"]
     advance: Int[Tensor, " axes"]
-    thumbnail: bytes
 
     @property
     def num_tokens(self) -> int:
@@ -28,8 +27,9 @@ class BlockInfo:
 
 @dataclass(frozen=True, eq=False)
 class KVBlock:
-    """Keys (before RoPE) and values of one block, as the decoder made them."""
+    """Keys (before RoPE) and values of one block, as the decoder made them, and a JPEG."""
 
     info: BlockInfo
     keys: Float[Tensor, "layers kv_heads tokens head_dim"]
     values: Float[Tensor, "layers kv_heads tokens head_dim"]
+    thumbnail: bytes = b""

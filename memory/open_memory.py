@@ -11,10 +11,13 @@ from memory.config import MemoryConfig
 from memory.errors import StoreError
 from memory.file_tier import FileTier
 from memory.host_tier import HostTier
+from memory.keep_policy import KeepPolicy
 from memory.kv_memory import KVMemory
+from memory.row_cache import RowCache
 from memory.stream_directory import StreamDirectory
 from memory.stream_make import StreamMake
 
+SEGMENTS_IN_BUDGET = 16
 _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
@@ -26,33 +29,63 @@ def open_memory(
     kv_heads: int,
     head_dim: int,
     device: torch.device,
+    keep_newest: int = 0,
 ) -> KVMemory:
     """Open what the store holds of this stream, or begin it. The index lives on `device`.
 
+    The newest `keep_newest` blocks never age.
+
     Raises StoreError if the store cannot be used, or another writer has the stream open;
-    FingerprintMismatchError if its blocks were made by another model, codec or settings;
+    FingerprintMismatchError if its blocks were made by another model or settings;
     BlockCorruptError if a block in the middle of the file is damaged.
     """
     if not _STREAM_ID.fullmatch(stream_id):
         raise StoreError(
             f"stream id {stream_id!r}: use up to 128 of A-Z a-z 0-9 . _ - and no dot at the start"
         )
-    make = StreamMake(fingerprint, config.codec, layers, kv_heads, head_dim)
-    directory_of_store = _store_directory(config.store)
-    host = HostTier(config.host_bytes)
-    if directory_of_store is None:
-        return KVMemory(make, device, host)
+    make = StreamMake(fingerprint, layers, kv_heads, head_dim)
+    policy = KeepPolicy(config.codec, keep_newest, config.retain_s)
+    folder = store_folder(config.store)
+    if folder is None:
+        return KVMemory(make, device, HostTier(config.host_bytes), policy)
+    return _open_files(config, folder / stream_id, make, device, policy)
+
+
+def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:
+    """Open a stream that the store holds already, whatever made it; nothing in it ages.
+
+    Raises what `open_memory` raises, and StoreError if there is no such stream.
+    """
+    folder = store_folder(config.store)
+    if folder is None or not _STREAM_ID.fullmatch(stream_id):
+        raise StoreError(f"store {config.store}: holds no stream {stream_id!r}")
+    policy = KeepPolicy(config.codec)
+    config = config.model_copy(update={"file_bytes": None})
+    return _open_files(config, folder / stream_id, None, torch.device("cpu"), policy)
+
+
+def _open_files(
+    config: MemoryConfig,
+    path: Path,
+    make: StreamMake | None,
+    device: torch.device,
+    policy: KeepPolicy,
+) -> KVMemory:
     with ExitStack() as opened:
-        directory = StreamDirectory(directory_of_store / stream_id, make)
+        directory = StreamDirectory(path, make)
         opened.callback(directory.close)
-        blocks = FileTier(directory.blocks_path)
-        opened.callback(blocks.close)
-        memory = KVMemory(make, device, host, blocks, directory)
+        segment_bytes = int(config.segment_bytes)
+        if config.file_bytes is not None:  # one segment's copy must fit beside the others
+            segment_bytes = min(segment_bytes, config.file_bytes // SEGMENTS_IN_BUDGET)
+        files = FileTier(directory.segments_path, segment_bytes, config.file_bytes)
+        opened.callback(files.close)
+        cache = RowCache(config.host_bytes)
+        memory = KVMemory(directory.make, device, files, policy, cache, directory)
         opened.pop_all()
     return memory
 
 
-def _store_directory(store: str) -> Path | None:
+def store_folder(store: str) -> Path | None:
     """The directory of file:///DIR, None for memory://. Raises StoreError for all else."""
     if store == "memory://":
         return None

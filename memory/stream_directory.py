@@ -1,7 +1,7 @@
 """StreamDirectory: the folder of one stream on disk; its lock and its stream.json in and out.
 
 DIR/STREAM_ID/stream.json   what made the blocks, and the caller's note
-DIR/STREAM_ID/blocks.vskv   the blocks (see file_tier)
+DIR/STREAM_ID/segments/     the blocks (see file_tier)
 DIR/STREAM_ID/writer.lock   held by the one process that writes
 """
 
@@ -15,22 +15,26 @@ from typing import Any
 from memory.errors import StoreError
 from memory.stream_make import StreamMake
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 kept the codec of all blocks here, and the blocks in one file; it is brought up to
+date when it is opened.
+"""
 
 
 class StreamDirectory:
     """Holds the writer's lock from construction until `close`."""
 
-    def __init__(self, path: Path, make: StreamMake) -> None:
-        """Create the folder, or check that what it holds is of this make.
+    def __init__(self, path: Path, make: StreamMake | None) -> None:
+        """Create the folder, or check that what it holds is of this make (None: of any).
 
         Raises FingerprintMismatchError; StoreError if the folder cannot be written, is being
         written by someone else, or was written by a newer version.
         """
         self.path = path
         self.note: dict[str, Any] = {}
-        self._make = make
         self._stream_json = path / "stream.json"
+        if make is None and not self._stream_json.exists():
+            raise StoreError(f"{path}: there is no such stream")
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -41,18 +45,18 @@ class StreamDirectory:
             ) from error
         try:
             self._take_lock()
-            self._open_stream_json()
+            self.make = self._open_stream_json(make)
         except BaseException:
             self.close()
             raise
 
     @property
-    def blocks_path(self) -> Path:
-        return self.path / "blocks.vskv"
+    def segments_path(self) -> Path:
+        return self.path / "segments"
 
     def set_note(self, note: dict[str, Any]) -> None:
         """Replace the caller's note (JSON), whole or not at all, and wait for the disk."""
-        self._write(note)
+        self._write(self.make, note)
         self.note = note
 
     def close(self) -> None:
@@ -71,12 +75,13 @@ class StreamDirectory:
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be locked: {error.strerror}") from error
 
-    def _open_stream_json(self) -> None:
+    def _open_stream_json(self, wanted: StreamMake | None) -> StreamMake:
         try:
             text = self._stream_json.read_text(encoding="utf-8")
         except FileNotFoundError:
-            self._write({})
-            return
+            assert wanted is not None
+            self._write(wanted, {})
+            return wanted
         except OSError as error:
             raise StoreError(f"{self._stream_json}: cannot be read: {error.strerror}") from error
         try:
@@ -88,16 +93,33 @@ class StreamDirectory:
                     f"version {FORMAT_VERSION}; open it with the newer vstream that wrote it"
                 )
             self.note = stored.pop("note")
+            if version == 1:
+                stored.pop("codec")
             stored_make = StreamMake(**stored)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{self._stream_json}: is not a description of a stream ({error}); restore it from "
                 "a copy or choose another stream id"
             ) from error
-        self._make.require_same(stored_make, str(self.path))
+        if wanted is not None:
+            wanted.require_same(stored_make, str(self.path))
+        if version == 1:
+            self._bring_up_to_date(stored_make)
+        return stored_make
 
-    def _write(self, note: dict[str, Any]) -> None:
-        content = {"format_version": FORMAT_VERSION, **asdict(self._make), "note": note}
+    def _bring_up_to_date(self, make: StreamMake) -> None:
+        """The one file of version 1 becomes the first segment."""
+        try:
+            self.segments_path.mkdir(exist_ok=True)
+            blocks = self.path / "blocks.vskv"
+            if blocks.exists():
+                blocks.rename(self.segments_path / f"{0:012d}-{0:06d}.vskv")
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be brought up to date: {error}") from error
+        self._write(make, self.note)
+
+    def _write(self, make: StreamMake, note: dict[str, Any]) -> None:
+        content = {"format_version": FORMAT_VERSION, **asdict(make), "note": note}
         partial = self._stream_json.with_suffix(".json.partial")
         try:
             with partial.open("w", encoding="utf-8") as file:

@@ -10,7 +10,6 @@ class StreamMake:
     """Blocks of different makes cannot be mixed. `fingerprint` stands for model and settings."""
 
     fingerprint: str
-    codec: str
     layers: int
     kv_heads: int
     head_dim: int

@@ -93,13 +93,13 @@ class QueryHandler:
         tokens = self._family.question(question.text, question.dialogue)
         with self._turn:
             view = view_at(self._memory, question.at_s, self._settings.recent_blocks)
-            if view.visible == view.first:
+            if not view.ids:
                 raise QuestionError(_nothing_seen(question, self._memory))
             prefilled = self._prefill.run(tokens, view, retrieved)
             retriever = Retriever(self._memory, view, self._settings)
             return _Reading(
                 prefilled,
-                newest_frame_s=self._memory.info(view.visible - 1).end_s,
+                newest_frame_s=self._memory.info(view.ids[-1]).end_s,
                 evidence=_evidence(self._memory, view, retriever, prefilled),
             )
 
@@ -200,7 +200,7 @@ def _evidence(
                 captured_at=info.captured_at,
                 score=score,
                 num_layers=num_layers,
-                thumbnail=info.thumbnail,
+                thumbnail=memory.thumbnail(block_id),
             )
         )
     return tuple(sorted(found, key=lambda e: (-e.score, e.block_id)))
@@ -237,9 +237,9 @@ def _refuse_empty(text: str) -> None:
 def _nothing_seen(question: Question, memory: KVMemory) -> str:
     if memory.first_block and question.at_s is not None:
         return (
-            f"what was seen by {question.at_s:g} s is no longer kept: the memory's budget holds "
-            f"the stream from {memory.stats().from_s:g} s on. Ask about a later moment, raise "
-            "host_bytes or use a file store"
+            f"what was seen by {question.at_s:g} s is no longer kept: the memory holds the stream "
+            f"from {memory.stats().from_s:g} s on. Ask about a later moment; a larger budget keeps "
+            "more"
         )
     if question.at_s is None:
         return "no frame has been seen yet: ask again when the stream has started"

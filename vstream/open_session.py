@@ -30,5 +30,6 @@ def open_session(config: VStreamConfig, model: VideoLLM, stream_id: str) -> Sess
         kv_heads=model.decoder.kv_heads,
         head_dim=model.decoder.head_dim,
         device=model.decoder.device,
+        keep_newest=settings.window_blocks + settings.recent_blocks,
     )
     return Session(model, memory, config.engine)

@@ -143,7 +143,7 @@ class Watch:
         tick = int((at_s + _ROUNDING_S) / self._every_s)
         if self._last_tick is not None and tick <= self._last_tick:
             return None
-        if self._session.memory.visible(at_s) == 0:
+        if not self._session.memory.visible(at_s):
             return None
         judgement = self._session.judge(self.text, at_s)
         self._last_tick = tick

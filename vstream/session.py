@@ -73,6 +73,16 @@ class Session:
         """Forget frames that did not fill a block: whoever reads the stream will bring them."""
         self._pending = []
 
+    def forget(self, from_s: float, to_s: float) -> int:
+        """Delete the blocks of [from_s, to_s] for good; how many. See `KVMemory.forget`.
+
+        Frames to come are encoded without them: the local window is laid out anew.
+        """
+        with self.model.turn:
+            gone = self.memory.forget(from_s, to_s)
+            self.prefill = self._open_prefill()
+        return gone
+
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Start answering; see `QueryHandler.ask`."""
         if isinstance(question, str):
@@ -132,26 +142,24 @@ class Session:
         if settings.rekv_window_tokens is not None:
             rekv = RekvPrefill(decoder, prefix, settings.rekv_window_tokens)
             if num_blocks:
-                counts = [self._num_tokens(i) for i in range(self.memory.first_block, num_blocks)]
+                kept = self.memory.visible(None)
+                counts = [self.memory.info(block_id).num_tokens for block_id in kept]
                 needed = -(-settings.rekv_window_tokens // min(counts))
-                first = max(self.memory.first_block, num_blocks - needed)
-                rekv.restore(sum(counts), self._read(first, num_blocks))
+                rekv.restore(sum(counts), self._read(kept[-needed:]))
             return rekv
         prefill = Prefill(
             decoder, prefix, LocalWindow(settings.window_blocks, settings.stride_blocks)
         )
         if num_blocks:
-            first = max(prefill.first_needed(num_blocks), self.memory.first_block)
-            infos = [self.memory.info(i) for i in range(first, num_blocks)]
-            prefill.restore(num_blocks, infos, self._read(first, num_blocks))
+            first = prefill.first_needed(num_blocks)
+            window = [block_id for block_id in self.memory.visible(None) if block_id >= first]
+            infos = [self.memory.info(block_id) for block_id in window]
+            prefill.restore(num_blocks, window, infos, self._read(window))
         return prefill
 
-    def _num_tokens(self, block_id: int) -> int:
-        return self.memory.info(block_id).num_tokens
-
-    def _read(self, first: int, end: int) -> LayerKV:
-        """Keys and values of blocks [first, end) in all layers, as the codec keeps them."""
-        decoder, ids = self.model.decoder, list(range(first, end))
+    def _read(self, ids: Sequence[int]) -> LayerKV:
+        """Keys and values of these blocks in all layers, as the codec keeps them."""
+        decoder = self.model.decoder
         return [
             self.memory.read(layer, ids, decoder.dtype, decoder.device)
             for layer in range(decoder.num_layers)
@@ -177,10 +185,10 @@ def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> 
         captured_at=newest.captured_at,
         positions=tokens.positions,
         advance=tokens.advance,
-        thumbnail=picture,
     )
     return KVBlock(
         info,
         keys=torch.stack([keys for keys, _ in kv]),
         values=torch.stack([values for _, values in kv]),
+        thumbnail=picture,
     )

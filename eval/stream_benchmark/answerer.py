@@ -111,7 +111,7 @@ class LanguageAnswerer:
         decoder, family = self._session.model.decoder, self._session.model.family
         nothing: Sequence[Sequence[int]] = [[]] * decoder.num_layers
         tokens = family.question(question.text)
-        prefilled = self._session.questions.run(tokens, MemoryView(0, 0, 0), nothing)
+        prefilled = self._session.questions.run(tokens, MemoryView((), 0), nothing)
         logits = prefilled.logits
         ids: list[int] = []
         while len(ids) < self._session.settings.max_answer_tokens:

@@ -31,8 +31,7 @@ class BlockTimes:
 
 def uniform_blocks(view: MemoryView, num_blocks: int, without: Collection[int] = ()) -> list[int]:
     """`num_blocks` of the blocks older than the recent window, evenly spread."""
-    older = range(view.first, view.visible - view.recent)
-    return spread([block for block in older if block not in without], num_blocks)
+    return spread([block for block in view.older_ids if block not in without], num_blocks)
 
 
 def evidence_blocks(
@@ -43,7 +42,7 @@ def evidence_blocks(
     Where there are more than `num_blocks`, the first and the last of every span go first and what
     is left is filled evenly.
     """
-    older = range(view.first, view.visible - view.recent)
+    older = frozenset(view.older_ids)
     by_span = [[block for block in times.holding(span) if block in older] for span in evidence]
     wanted = sorted({block for blocks in by_span for block in blocks})
     edges = sorted({edge for blocks in by_span if blocks for edge in (blocks[0], blocks[-1])})

@@ -16,7 +16,7 @@ def index_of(num_blocks, seed=0):
     keys = torch.randn(LAYERS, num_blocks, FEATURES, generator=torch.Generator().manual_seed(seed))
     index = BlockIndex(LAYERS, FEATURES, CPU)
     for block_id in range(num_blocks):
-        index.append(keys[:, block_id])
+        index.append(block_id, keys[:, block_id])
     return index, keys
 
 
@@ -42,8 +42,8 @@ def test_the_group_summed_query_scores_as_the_keys_repeated_for_every_query_head
     keys = torch.randn(20, kv_heads, head_dim, generator=generator)
     query = torch.randn(kv_heads, group, head_dim, generator=generator)
     index = BlockIndex(1, kv_heads * head_dim, CPU)
-    for key in keys:
-        index.append(key.flatten()[None])
+    for block_id, key in enumerate(keys):
+        index.append(block_id, key.flatten()[None])
     expanded = keys[:, :, None].expand(-1, -1, group, -1).flatten(1)
     wanted = expanded @ query.flatten()
     got = index.scores(0, query.sum(dim=1).flatten(), 20, "inner_product")
@@ -58,22 +58,19 @@ def test_the_group_summed_query_scores_as_the_keys_repeated_for_every_query_head
     num_blocks=st.integers(0, 40),
     top_k=st.integers(0, 12),
     chunk_blocks=st.integers(1, 5),
-    dropped=st.integers(0, 10),
+    dropped=st.sets(st.integers(0, 39), max_size=12),
 )
 @settings(deadline=None)
 def test_search_takes_the_best_runs_in_stream_order(num_blocks, top_k, chunk_blocks, dropped):
     index, keys = index_of(num_blocks)
-    first = min(dropped, num_blocks)
-    index.drop_before(first)
+    index.drop(dropped)
+    kept = [block_id for block_id in range(num_blocks) if block_id not in dropped]
     query = query_of()
     got = index.search(1, query, num_blocks, top_k, "inner_product", chunk_blocks)
-    if num_blocks - first <= top_k:
-        assert got == list(range(first, num_blocks))
+    if len(kept) <= top_k:
+        assert got == kept
         return
-    runs = [
-        list(range(start, min(start + chunk_blocks, num_blocks)))
-        for start in range(first, num_blocks, chunk_blocks)
-    ]
+    runs = [kept[start : start + chunk_blocks] for start in range(0, len(kept), chunk_blocks)]
     runs.sort(key=lambda run: -(keys[1, run] @ query).mean().item())
     assert got == sorted(chain.from_iterable(runs[: top_k // chunk_blocks]))
 
@@ -82,8 +79,8 @@ def test_search_takes_the_best_runs_in_stream_order(num_blocks, top_k, chunk_blo
 def test_a_snapshot_does_not_see_later_blocks(similarity):
     index, _ = index_of(200)
     earlier, keys = index_of(200)
-    for _ in range(100):
-        index.append(query_of().expand(LAYERS, -1) * 100)  # the best possible
+    for block_id in range(200, 300):
+        index.append(block_id, query_of().expand(LAYERS, -1) * 100)  # the best possible
     query = query_of()
     for chunk_blocks in (1, 3):
         assert index.search(0, query, 200, 12, similarity, chunk_blocks) == earlier.search(
@@ -92,31 +89,33 @@ def test_a_snapshot_does_not_see_later_blocks(similarity):
     assert len(index.scores(0, query, 200, similarity)) == len(keys[0])
 
 
-def test_dropped_blocks_score_minus_infinity_and_are_not_found():
-    index, _ = index_of(100)
-    index.drop_before(30)
+def test_dropped_blocks_are_neither_scored_nor_found():
+    index, keys = index_of(100)
+    index.drop([*range(30), 50])
+    kept = [*range(30, 50), *range(51, 100)]
     scores = index.scores(0, query_of(), 100, "cosine")
-    assert (scores[:30] == -torch.inf).all()
-    assert scores[30:].isfinite().all()
-    assert index.search(0, query_of(), 100, 70, "cosine") == list(range(30, 100))
+    wanted = torch.cosine_similarity(keys[0, kept], query_of()[None], dim=1)
+    assert torch.allclose(scores, wanted, atol=1e-6)
+    assert index.search(0, query_of(), 100, 70, "cosine") == kept
     assert index.search(0, query_of(), 20, 5, "cosine") == []
-    assert torch.equal(index.scores(0, query_of(), 20, "cosine"), torch.full((20,), -torch.inf))
+    assert len(index.scores(0, query_of(), 20, "cosine")) == 0
+    assert torch.equal(index.keys([99, 30]), keys[:, [99, 30]])
 
 
 def test_an_index_that_drops_as_it_appends_stays_small_and_right():
     index = BlockIndex(LAYERS, FEATURES, CPU)
     _, keys = index_of(1000)
     for block_id in range(1000):
-        index.append(keys[:, block_id])
-        index.drop_before(max(0, block_id - 49))
-    assert index.num_bytes <= 128 * LAYERS * FEATURES * 4
+        index.append(block_id, keys[:, block_id])
+        index.drop([block_id - 50])
+    assert index.num_bytes <= 128 * LAYERS * (FEATURES + 1) * 4
     scores = index.scores(2, query_of(), 1000, "inner_product")
-    assert torch.allclose(scores[950:], keys[2, 950:] @ query_of(), atol=1e-5)
+    assert torch.allclose(scores, keys[2, 950:] @ query_of(), atol=1e-5)
 
 
 def test_zero_keys_and_zero_queries_have_cosine_zero():
     index = BlockIndex(1, FEATURES, CPU)
-    index.append(torch.zeros(1, FEATURES))
+    index.append(0, torch.zeros(1, FEATURES))
     assert index.scores(0, query_of(), 1, "cosine").item() == 0
     assert index.scores(0, torch.zeros(FEATURES), 1, "cosine").item() == 0
 
@@ -125,14 +124,15 @@ def test_blocks_appended_in_inference_mode_and_outside_go_together():
     index = BlockIndex(1, FEATURES, CPU)
     for block_id in range(130):
         with torch.inference_mode(block_id % 3 == 0):
-            index.append(torch.full((1, FEATURES), float(block_id)))
+            index.append(block_id, torch.full((1, FEATURES), float(block_id)))
     scores = index.scores(0, torch.ones(FEATURES), 130, "inner_product")
     assert torch.equal(scores, torch.arange(130) * float(FEATURES))
 
 
 def test_the_cosines_of_some_blocks_are_those_among_all():
     index, _ = index_of(200)
-    index.drop_before(30)
+    index.drop(range(30))
     chosen = [199, 30, 77, 78, 31]
     some = index.cosines(1, query_of(), chosen)
-    assert torch.allclose(some, index.scores(1, query_of(), 200, "cosine")[chosen])
+    among_all = index.scores(1, query_of(), 200, "cosine")
+    assert torch.allclose(some, among_all[[block_id - 30 for block_id in chosen]])

@@ -16,7 +16,9 @@ def test_a_record_comes_back_as_it_was(seed, tokens, layers):
     record = kv_record(seed, tokens, layers)
     back = BlockRecord.from_bytes(record.to_bytes(), "here")
     assert back.rows == record.rows
-    assert (back.head.make, back.head.layout) == (record.head.make, record.head.layout)
+    assert back.thumbnail == record.thumbnail
+    assert (back.head.make, back.head.form) == (record.head.make, record.head.form)
+    assert back.head.block_id == seed
     assert same_info(back.head.info, record.head.info)
     assert torch.equal(back.head.representative_keys, record.head.representative_keys)
 

@@ -1,133 +1,148 @@
-import resource
-import tempfile
+"""What a folder of segments has to survive; what all stores do is in test_block_stores."""
+
+import shutil
 from contextlib import closing
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from kv_blocks import kv_record, same_info
+from kv_blocks import kv_record
 
-from memory import BlockCorruptError, BlockNotFoundError, FileTier, StoreError
+from memory import BlockRecord, FileTier, StoreError
+from memory.file_tier import MAX_OPEN_FILES
+from memory.segment_file import SegmentFile
 
-RECORDS = [kv_record(seed=i, tokens=1 + i % 3) for i in range(4)]
-SIZES = [len(record.to_bytes()) for record in RECORDS]
-
-
-def write(path, records=RECORDS):
-    with closing(FileTier(path)) as tier:
-        assert list(tier.recover()) == []
-        for block_id, record in enumerate(records):
-            tier.put(block_id, record)
+RECORDS = [kv_record(seed=i) for i in range(12)]
+SEGMENT_BYTES = 3 * len(RECORDS[0].to_bytes()) + 100
+HALF = {i: BlockRecord(RECORDS[i].head, b"", (b"a" * 9, b"b" * 9)) for i in (0, 2)}
 
 
-def recovered(path):
-    """The tier after recovery, and the infos it recovered."""
-    tier = FileTier(path)
-    return tier, [head.info for head in tier.recover()]
+def opened(folder, segment_bytes=SEGMENT_BYTES):
+    tier = FileTier(folder, segment_bytes)
+    return tier, [head.block_id for head in tier.recover()]
 
 
-def read_everything(tier):
-    num_blocks = len(list(tier.recover()))
-    return [tier.read_rows(layer, range(num_blocks)) for layer in (0, 1)]
-
-
-def test_what_was_put_is_there_after_reopening(tmp_path):
-    write(tmp_path / "blocks")
-    tier, infos = recovered(tmp_path / "blocks")
+def write(folder, records=RECORDS):
+    tier, _ = opened(folder)
     with closing(tier):
-        assert all(map(same_info, infos, [record.head.info for record in RECORDS]))
-        assert tier.num_bytes == sum(SIZES)
-        assert tier.cut_bytes == 0
-        for layer in (0, 1):
-            wanted = [RECORDS[i].rows[layer] for i in (3, 0, 3, 1)]
-            assert tier.read_rows(layer, [3, 0, 3, 1]) == wanted
+        for record in records:
+            tier.put(record)
 
 
-def test_reopened_files_take_more_blocks(tmp_path):
-    write(tmp_path / "halves", RECORDS[:2])
-    tier, _ = recovered(tmp_path / "halves")
+def content(tier, ids):
+    return [tier.read_record(i).to_bytes() for i in ids]
+
+
+def test_blocks_are_spread_over_segments_that_are_named_by_their_first_block(tmp_path):
+    write(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"{first:012d}-000000.vskv" for first in (0, 3, 6, 9)]
+    tier, ids = opened(tmp_path)
     with closing(tier):
-        tier.put(2, RECORDS[2])
-        tier.put(3, RECORDS[3])
-        assert tier.read_rows(1, [2, 1]) == [RECORDS[2].rows[1], RECORDS[1].rows[1]]
-    write(tmp_path / "whole")
-    assert (tmp_path / "halves").read_bytes() == (tmp_path / "whole").read_bytes()
+        assert ids == list(range(12))
+        assert content(tier, ids) == [record.to_bytes() for record in RECORDS]
 
 
-def test_a_writer_killed_at_any_byte_loses_only_the_block_it_was_writing(tmp_path):
-    path = tmp_path / "blocks"
-    write(path)
-    intact = path.read_bytes()
-    whole_bytes = sum(SIZES[:-1])
-    for length in range(whole_bytes, len(intact)):
-        path.write_bytes(intact[:length])
-        tier, infos = recovered(path)
+def test_a_replaced_segment_is_a_new_generation_and_the_old_one_is_gone(tmp_path):
+    write(tmp_path)
+    tier, _ = opened(tmp_path)
+    with closing(tier):
+        tier.replace((0, 1, 2), HALF)
+    assert not (tmp_path / "000000000000-000000.vskv").exists()
+    tier, ids = opened(tmp_path)
+    with closing(tier):
+        assert ids == [0, *range(2, 12)]
+        assert tier.read_rows(1, [2]) == [b"b" * 9]
+
+
+def stages_of_a_replacement(folder, tmp_path):
+    """The folder as a process may leave it that dies while it replaces the first segment."""
+    old, new = "000000000000-000000.vskv", "000000000000-000001.vskv"
+    done = tmp_path / "done"
+    shutil.copytree(folder, done)
+    tier, _ = opened(done)
+    with closing(tier):
+        tier.replace((0, 1, 2), HALF)
+    whole = (done / new).read_bytes()
+    for cut in (0, 1, len(whole) // 2, len(whole)):
+        stage = tmp_path / f"partial {cut}"
+        shutil.copytree(folder, stage)
+        (stage / f"{new}.partial").write_bytes(whole[:cut])
+        yield stage, False
+    both = tmp_path / "both"
+    shutil.copytree(folder, both)
+    (both / new).write_bytes(whole)
+    yield both, True
+    assert (folder / old).exists()
+    yield done, True
+
+
+def test_a_process_that_dies_while_it_replaces_leaves_the_old_or_the_new(tmp_path):
+    write(tmp_path / "store")
+    num_stages = 0
+    for stage, is_new in stages_of_a_replacement(tmp_path / "store", tmp_path):
+        tier, ids = opened(stage)
         with closing(tier):
-            assert len(infos) == len(RECORDS) - 1
-            assert tier.cut_bytes == length - whole_bytes
-            assert path.stat().st_size == whole_bytes
-            assert tier.read_rows(0, [2]) == [RECORDS[2].rows[0]]
-            tier.put(3, RECORDS[3])
-        assert path.read_bytes() == intact
+            kept = [0, 2] if is_new else [0, 1, 2]
+            assert ids == [*kept, *range(3, 12)]
+            if not is_new:
+                assert content(tier, kept) == [RECORDS[i].to_bytes() for i in kept]
+            assert len(list(stage.iterdir())) == 4
+        num_stages += 1
+    assert num_stages == 6
 
 
-@given(st.data())
-@settings(deadline=None)
-def test_no_changed_byte_goes_unnoticed(data):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "blocks"
-        write(path)
-        changed = bytearray(path.read_bytes())
-        at = data.draw(st.integers(0, len(changed) - 1))
-        changed[at] ^= data.draw(st.integers(1, 255))
-        path.write_bytes(changed)
-        record_offset = max(sum(SIZES[:i]) for i in range(4) if sum(SIZES[:i]) <= at)
-        tier = FileTier(path)
-        with closing(tier), pytest.raises((BlockCorruptError, StoreError)) as caught:
-            read_everything(tier)
-        assert f"{path}: block" in str(caught.value)
-        assert f"at byte {record_offset}" in str(caught.value)
-
-
-def test_an_intact_layer_is_read_although_another_one_is_damaged(tmp_path):
-    path = tmp_path / "blocks"
-    write(path)
-    with path.open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"?")
-    tier, _ = recovered(path)
+def test_numbers_go_on_after_everything_was_forgotten(tmp_path):
+    write(tmp_path)
+    tier, _ = opened(tmp_path)
     with closing(tier):
-        assert tier.read_rows(0, [3]) == [RECORDS[3].rows[0]]
-        with pytest.raises(BlockCorruptError, match=r"block 3 at byte .*, layer 1"):
-            tier.read_rows(1, [3])
-
-
-def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
-    path = tmp_path / "blocks"
-    write(path, RECORDS[:2])
-    before = path.read_bytes()
-    tier, _ = recovered(path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        tier.close_span()
+        for span in tier.spans():
+            tier.replace(span.block_ids, {})
+        assert tier.num_bytes == 0
+    tier, ids = opened(tmp_path)
     with closing(tier):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
-        try:
-            with pytest.raises(StoreError, match=r"block 2 at byte .*: cannot be written"):
-                tier.put(2, RECORDS[2])
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert path.read_bytes() == before
-        tier.put(2, RECORDS[2])
-        assert tier.read_rows(1, [2]) == [RECORDS[2].rows[1]]
+        assert (ids, tier.next_id) == ([], 12)
+        tier.put(kv_record(seed=12))
+        assert tier.next_id == 13
 
 
-def test_a_block_that_was_never_put_is_named(tmp_path):
-    write(tmp_path / "blocks")
-    tier, _ = recovered(tmp_path / "blocks")
-    with closing(tier), pytest.raises(BlockNotFoundError, match="blocks 0 to 3, not block 4"):
-        tier.read_rows(0, [4])
+def test_more_segments_than_files_may_be_open_are_read(tmp_path):
+    tier, _ = opened(tmp_path, segment_bytes=1)
+    records = [kv_record(seed=i) for i in range(MAX_OPEN_FILES + 20)]
+    with closing(tier):
+        for record in records:
+            tier.put(record)
+        ids = [*range(len(records)), 0]
+        assert tier.read_rows(0, ids) == [records[i].rows[0] for i in ids]
 
 
-def test_a_file_that_cannot_be_opened_is_named(tmp_path):
-    with pytest.raises(StoreError, match=f"{tmp_path}: cannot be opened"):
-        FileTier(tmp_path)
+def test_a_part_of_a_block_is_cut_from_the_newest_segment(tmp_path):
+    write(tmp_path)
+    newest = tmp_path / "000000000009-000000.vskv"
+    newest.write_bytes(newest.read_bytes()[:-5])
+    tier, ids = opened(tmp_path)
+    with closing(tier):
+        assert ids == list(range(11))
+        assert tier.cut_bytes > 0
+        tier.put(RECORDS[11])
+    assert opened(tmp_path)[1] == list(range(12))
+
+
+def test_a_segment_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    write(tmp_path)
+    tier, _ = opened(tmp_path)
+
+    def full(self, record):
+        raise StoreError("no space left")
+
+    with closing(tier):
+        monkeypatch.setattr(SegmentFile, "append", full)
+        with pytest.raises(StoreError, match="no space"):
+            tier.replace((0, 1, 2), HALF)
+        assert content(tier, range(3)) == [RECORDS[i].to_bytes() for i in range(3)]
+        assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="file: cannot be used for blocks"):
+        FileTier(tmp_path / "file", 1)

@@ -10,7 +10,6 @@ from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, kv_stream, memo
 from memory import BlockNotFoundError, BlockRejectedError, KVBlock, StoreError
 
 CODECS = ["int8", "int4", "bf16", "exact"]
-BLOCKS_PER_MIB = 10
 
 
 def filled(blocks, store="memory://", **options):
@@ -20,12 +19,12 @@ def filled(blocks, store="memory://", **options):
 
 
 def large_block(i):
-    """Of a size that 1 MiB holds BLOCKS_PER_MIB of when kept exactly."""
+    """Of a size that 1 MiB holds ten of when kept exactly."""
     return kv_block(tokens=400, end_s=float(i), seed=i)
 
 
 def read_all(memory, dtype=torch.float32):
-    ids = range(memory.first_block, memory.num_blocks)
+    ids = memory.visible(None)
     return torch.stack(
         [torch.stack(memory.read(layer, ids, dtype, CPU)) for layer in range(LAYERS)]
     )
@@ -86,6 +85,7 @@ def test_ram_file_and_reopened_file_give_the_same_bits(codec, num_blocks, ids):
                     )
                 for i in range(num_blocks):
                     assert same_info(in_ram.info(i), reopened.info(i))
+                    assert in_ram.thumbnail(i) == reopened.thumbnail(i) == blocks[i].thumbnail
         assert in_file.stats().bytes_by_tier["file"] == reopened.stats().bytes_by_tier["file"]
 
 
@@ -93,7 +93,7 @@ def test_asking_never_changes_what_is_stored(tmp_path):
     with filled(kv_stream(12), f"file://{tmp_path}") as memory:
         memory.set_note({"source": "file"})
     before = files_in(tmp_path)
-    assert set(before) == {"blocks.vskv", "stream.json", "writer.lock"}
+    assert set(before) == {"000000000000-000000.vskv", "stream.json", "writer.lock"}
     with memory_of(f"file://{tmp_path}") as memory:
         query = torch.ones(KV_HEADS * HEAD_DIM)
         for layer in range(LAYERS):
@@ -118,29 +118,11 @@ def test_the_index_sees_the_keys_as_they_were_before_the_codec():
 def test_a_question_at_a_moment_sees_the_blocks_that_had_ended(at_s):
     ends_s = [0.0, 1.0, 1.0, 2.5, 7.0]
     with filled([kv_block(end_s=end_s) for end_s in ends_s]) as memory:
-        assert memory.visible(at_s) == sum(end_s <= at_s for end_s in ends_s)
-        assert memory.visible(None) == 5
+        assert memory.visible(at_s) == list(range(sum(end_s <= at_s for end_s in ends_s)))
+        assert memory.visible(None) == [0, 1, 2, 3, 4]
 
 
-def test_without_a_lower_tier_the_oldest_blocks_are_dropped_and_counted():
-    blocks = [large_block(i) for i in range(25)]
-    with filled(blocks, codec="exact") as memory:
-        assert memory.num_blocks == 25
-        assert memory.first_block == 25 - BLOCKS_PER_MIB
-        stats = memory.stats()
-        assert (stats.blocks, stats.dropped) == (BLOCKS_PER_MIB, 25 - BLOCKS_PER_MIB)
-        assert stats.bytes_by_tier["host"] <= 1 << 20
-        assert (stats.from_s, stats.to_s) == (14.5, 24.0)
-        kept = torch.cat([block.keys[1] for block in blocks[15:]], dim=1)
-        assert torch.equal(memory.read(1, range(15, 25), torch.float32, CPU)[0], kept)
-        query = torch.ones(KV_HEADS * HEAD_DIM)
-        assert memory.search(0, query, 25, 100, "inner_product") == list(range(15, 25))
-        for ask in (memory.info, lambda i: memory.read(0, [20, i], torch.float32, CPU)):
-            with pytest.raises(BlockNotFoundError, match="block 14 was asked for, blocks 15 to 24"):
-                ask(14)
-
-
-def test_above_a_file_the_host_tier_is_a_cache_that_keeps_its_budget(tmp_path):
+def test_above_a_file_ram_is_a_cache_that_keeps_its_budget(tmp_path):
     blocks = [large_block(i) for i in range(25)]
     everything = torch.cat([block.keys[0] for block in blocks], dim=1)
     with filled(blocks, f"file://{tmp_path}", codec="exact") as memory:
@@ -152,20 +134,21 @@ def test_above_a_file_the_host_tier_is_a_cache_that_keeps_its_budget(tmp_path):
             assert memory.stats().bytes_by_tier["host"] <= 1 << 20
 
 
-def test_rows_that_were_read_before_are_read_from_the_host_tier(tmp_path):
+def test_rows_that_were_read_before_are_read_from_ram(tmp_path):
     with filled(kv_stream(6), f"file://{tmp_path}") as memory:
         pass
     with memory_of(f"file://{tmp_path}") as memory:
         assert memory.stats().bytes_by_tier["host"] == 0
         before = memory.read(0, [1, 2], torch.float32, CPU)
-        (tmp_path / "camera" / "blocks.vskv").write_bytes(b"")
+        (segment,) = (tmp_path / "camera" / "segments").iterdir()
+        segment.write_bytes(b"")
         assert all(map(torch.equal, before, memory.read(0, [1, 2], torch.float32, CPU)))
 
 
 def test_a_block_too_large_for_the_budget_is_refused_where_nothing_lies_below(tmp_path):
     block = kv_block(tokens=5000)
     with memory_of(codec="exact") as memory:
-        with pytest.raises(BlockRejectedError, match="raise host_bytes or keep the blocks in file"):
+        with pytest.raises(StoreError, match="host tier: its budget of 1048576 bytes cannot hold"):
             memory.append(block)
         assert memory.num_blocks == 0
     with filled([block], f"file://{tmp_path}", codec="exact") as memory:
@@ -214,7 +197,7 @@ def test_blocks_made_in_inference_mode_are_taken():
 def test_a_block_that_never_was_is_named(wrong):
     with (
         filled(kv_stream(3)) as memory,
-        pytest.raises(BlockNotFoundError, match=f"block {wrong} was asked for, blocks 0 to 2"),
+        pytest.raises(BlockNotFoundError, match=f"block {wrong} was asked for, blocks 0 to 2 have"),
     ):
         memory.read(0, [0, wrong], torch.float32, CPU)
 

@@ -9,6 +9,7 @@ from memory import (
     KVBlock,
     KVMemory,
     MemoryConfig,
+    RowForm,
     RowLayout,
     StreamMake,
     open_memory,
@@ -36,9 +37,8 @@ def kv_block(
         captured_at=1.7e9 + end_s,
         positions=torch.arange(3 * tokens).view(3, tokens),
         advance=torch.tensor([2, tokens, 1]),
-        thumbnail=f"picture {seed}".encode(),
     )
-    return KVBlock(info, keys.to(dtype), values.to(dtype))
+    return KVBlock(info, keys.to(dtype), values.to(dtype), f"picture {seed}".encode())
 
 
 def kv_stream(num_blocks: int, varying: bool = True) -> list[KVBlock]:
@@ -63,21 +63,21 @@ def memory_of(
 
 def same_info(one: BlockInfo, other: BlockInfo) -> bool:
     return (
-        (one.start_s, one.end_s, one.captured_at, one.thumbnail)
-        == (other.start_s, other.end_s, other.captured_at, other.thumbnail)
+        (one.start_s, one.end_s, one.captured_at) == (other.start_s, other.end_s, other.captured_at)
         and torch.equal(one.positions, other.positions)
         and torch.equal(one.advance, other.advance)
     )
 
 
 def kv_record(seed: int = 0, tokens: int = 3, layers: int = LAYERS) -> BlockRecord:
-    """A record with rows of arbitrary bytes; equal arguments give equal records."""
+    """Block `seed`, with rows of arbitrary bytes; equal arguments give equal records."""
     block = kv_block(tokens, end_s=float(seed), seed=seed, layers=layers)
     head = BlockHead(
-        StreamMake("model-a", "int8", layers, KV_HEADS, HEAD_DIM),
-        RowLayout(KV_HEADS, tokens, HEAD_DIM, torch.float16),
+        seed,
+        StreamMake("model-a", layers, KV_HEADS, HEAD_DIM),
+        RowForm("int8", RowLayout(KV_HEADS, tokens, HEAD_DIM, torch.float16)),
         block.info,
         block.keys.mean(dim=2).flatten(1),
     )
     rows = torch.arange(layers)[:, None] * 31 + torch.arange(20 * tokens) + seed
-    return BlockRecord(head, tuple(bytes(row) for row in (rows % 256).tolist()))
+    return BlockRecord(head, block.thumbnail, tuple(bytes(row) for row in (rows % 256).tolist()))

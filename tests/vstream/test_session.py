@@ -182,12 +182,12 @@ def test_a_dialogue_goes_with_the_question_and_not_into_the_memory(model):
 
 
 @pytest.mark.parametrize("retrieval", ["per_layer", "global", "two_pass"])
-def test_after_dropping_blocks_only_kept_ones_are_retrieved(llama, retrieval):
+def test_after_thinning_blocks_only_kept_ones_are_retrieved(llama, retrieval):
     options = {**QUICK, "retrieval": retrieval, "max_answer_tokens": 2}
     session = open_session(llama, host_bytes=1 << 20, codec="exact", **options)
-    session.push(stream_frames(300))
-    kept = range(session.memory.first_block, 300)
-    assert kept[0] > 0
+    session.push(stream_frames(900))
+    kept = session.memory.visible(None)
+    assert len(kept) < 900
     evidence = session.ask("what is on the table?").answer.evidence
     recent = session.settings.recent_blocks
     assert {e.block_id for e in evidence} <= set(kept)
@@ -255,19 +255,40 @@ def test_settings_under_which_nothing_could_be_seen_are_refused(llama, settings)
         open_session(llama, **settings)
 
 
-def test_a_memory_over_its_budget_forgets_the_oldest_and_still_answers(llama):
+def test_a_memory_over_its_budget_is_coarser_and_sparser_and_still_answers(llama):
     options = {**QUICK, "retrieve_blocks": 1000, "max_answer_tokens": 4}
     session = open_session(llama, host_bytes=1 << 20, codec="exact", **options)
-    session.push(stream_frames(300))
+    session.push(stream_frames(900))
     stats = session.memory.stats()
-    assert stats.dropped > 0
+    assert stats.ageing.coarsened > 0
+    assert stats.dropped == stats.ageing.thinned > 0
     assert stats.bytes_by_tier["host"] <= 1 << 20
     answer = session.ask("what is on the table?").answer
-    assert {e.block_id for e in answer.evidence} == set(range(stats.dropped, 300))
-    assert answer.newest_frame_s == 299.0
+    assert {e.block_id for e in answer.evidence} == set(session.memory.visible(None))
+    assert answer.newest_frame_s == 899.0
     assert all(-1.001 <= e.score <= 1.001 for e in answer.evidence)
+
+
+def test_what_was_forgotten_is_not_answered_from_and_the_stream_goes_on(llama):
+    session = open_session(llama, codec="exact", max_answer_tokens=2, **QUICK)
+    session.push(stream_frames(BLOCKS))
+    assert session.forget(0.0, 3.0) == 4
     with pytest.raises(QuestionError, match="no longer kept"):
-        session.ask(Question("what is on the table?", at_s=0.0))
+        session.ask(Question("what is on the table?", at_s=2.0))
+    evidence = session.ask("what is on the table?").answer.evidence
+    assert min(e.block_id for e in evidence) >= 4
+    session.push(stream_frames(5, start=BLOCKS))
+    assert session.memory.visible(None) == list(range(4, BLOCKS + 5))
+
+
+def test_the_newest_blocks_can_be_forgotten_too(llama):
+    session = open_session(llama, codec="exact", max_answer_tokens=2, **QUICK)
+    session.push(stream_frames(BLOCKS))
+    session.forget(BLOCKS - 2, BLOCKS)
+    session.push(stream_frames(6, start=BLOCKS))
+    kept = [*range(BLOCKS - 2), *range(BLOCKS, BLOCKS + 6)]
+    assert session.memory.visible(None) == kept
+    assert session.ask("what?").answer.newest_frame_s == BLOCKS + 5
 
 
 def test_questions_that_cannot_be_answered_say_why(llama):

@@ -12,6 +12,7 @@ blocks, not token by token, and the prefix keeps its place in front of it instea
 distance. `vstream.engine.rekv` has ReKV's own rule.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import torch
@@ -54,6 +55,7 @@ class Prefill:
     def __init__(self, decoder: Decoder, prefix: TextTokens, window: LocalWindow) -> None:
         self._decoder = decoder
         self._window = window
+        self._ids: list[int] = []
         self._blocks: list[Placed] = []
         self.num_blocks = 0
         """Blocks encoded since the start of the stream."""
@@ -63,12 +65,15 @@ class Prefill:
         self.prefix: LayerKV = step.captured
         self._kept: LayerKV = [(keys[:, :0], values[:, :0]) for keys, values in self.prefix]
 
-    def restore(self, num_blocks: int, blocks: Sequence[Placed], kept: LayerKV) -> None:
-        """Go on after `num_blocks` blocks, of which the last ones are `blocks`, as `kept`.
+    def restore(
+        self, num_blocks: int, ids: Sequence[int], blocks: Sequence[Placed], kept: LayerKV
+    ) -> None:
+        """Go on after `num_blocks` blocks, of which `blocks` are known by their `ids`, as `kept`.
 
-        `blocks` must reach back to `first_needed(num_blocks)`.
+        They are all from `first_needed(num_blocks)` on, but for those that were forgotten.
         """
         self.num_blocks = num_blocks
+        self._ids = list(ids)
         self._blocks = list(blocks)
         self._kept = kept
 
@@ -108,6 +113,7 @@ class Prefill:
         return split_by_block(step.captured, chunk), hidden
 
     def _keep(self, chunk: Sequence[VisualTokens], captured: LayerKV) -> None:
+        self._ids.extend(range(self.num_blocks, self.num_blocks + len(chunk)))
         self._blocks.extend(chunk)
         self.num_blocks += len(chunk)
         self._kept = [
@@ -116,11 +122,9 @@ class Prefill:
         ]
 
     def _drop_before(self, left_edge: int) -> None:
-        outside = left_edge - (self.num_blocks - len(self._blocks))
-        if outside <= 0:
-            return
+        outside = bisect_left(self._ids, left_edge)
         tokens = sum(block.positions.shape[1] for block in self._blocks[:outside])
-        del self._blocks[:outside]
+        del self._ids[:outside], self._blocks[:outside]
         self._kept = [(keys[:, tokens:], values[:, tokens:]) for keys, values in self._kept]
 
 

@@ -27,23 +27,30 @@ from vstream.engine.config import EngineSettings
 
 @dataclass(frozen=True)
 class MemoryView:
-    """The blocks that a question may see, fixed when it is asked: [first, visible)."""
+    """The blocks that a question may see, fixed when it is asked, in stream order."""
 
-    first: int
-    visible: int
-    recent: int
-    """Blocks of the recent window: [visible - recent, visible)."""
+    ids: Sequence[int]
+    num_recent: int
+    """So many of them, the newest ones, are the recent window."""
 
     @property
     def recent_ids(self) -> list[int]:
-        return list(range(self.visible - self.recent, self.visible))
+        return list(self.ids[len(self.ids) - self.num_recent :])
+
+    @property
+    def older_ids(self) -> Sequence[int]:
+        return self.ids[: len(self.ids) - self.num_recent]
+
+    @property
+    def older_end(self) -> int:
+        """Larger than every older id and no larger than every recent one."""
+        return self.older_ids[-1] + 1 if self.older_ids else 0
 
 
 def view_at(memory: KVMemory, at_s: float | None, recent_blocks: int) -> MemoryView:
     """What a question at stream time `at_s` sees of `memory` (None: everything there is now)."""
-    visible = memory.visible(at_s)
-    first = min(memory.first_block, visible)
-    return MemoryView(first, visible, min(recent_blocks, visible - first))
+    ids = memory.visible(at_s)
+    return MemoryView(ids, min(recent_blocks, len(ids)))
 
 
 class Retriever:
@@ -60,7 +67,7 @@ class Retriever:
         return self._memory.search(
             layer,
             query,
-            num_blocks=self._view.visible - self._view.recent,
+            below=self._view.older_end,
             top_k=settings.retrieve_blocks,
             similarity=settings.similarity,
             chunk_blocks=settings.retrieve_runs_of,
@@ -77,7 +84,7 @@ class Retriever:
 
     def best_for_all_layers(self, queries: Sequence[Tensor]) -> list[int]:
         """One set of blocks outside the recent window for every layer, in stream order."""
-        candidates = range(self._view.first, self._view.visible - self._view.recent)
+        candidates = self._view.older_ids
         if not candidates:
             return []
         cosines = self.mean_cosines(queries, candidates)

@@ -1,0 +1,83 @@
+"""Ageing: a store over its budget in, older blocks coarser, fewer or gone, in that order.
+
+1. The oldest span that is not in `COARSEST` yet is encoded anew in it.
+2. When all are, the span that has kept the largest share of its blocks is thinned to half, the
+   oldest of equals first: each part of the past keeps about the same share. Those blocks go that
+   add least: whose representative keys are most like those of the next kept block before or after.
+3. When every span is down to `SPARSEST`, the oldest span goes.
+
+Redundancy by likeness to a kept neighbour follows StreamMem's and StreamKV's merging of frames
+that look alike (arXiv 2508.15717, 2511.07278); different from both it works on keys that are
+stored already, long after they were encoded, and never merges two blocks into one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from memory.block_codec import codec_named
+from memory.block_record import BlockRecord
+from memory.block_store import Span
+from memory.row_decoder import RowDecoder
+from memory.row_form import RowForm
+
+COARSEST = "int4"
+SPARSEST = 1 / 16
+_CPU = torch.device("cpu")
+
+
+@dataclass
+class AgeingCounts:
+    """Blocks so far: encoded anew, taken out between others, and gone from the old end."""
+
+    coarsened: int = 0
+    thinned: int = 0
+    dropped: int = 0
+
+
+def coarser(record: BlockRecord) -> BlockRecord:
+    """The same block in the coarsest codec."""
+    form = record.head.form
+    layout = form.layout
+    decoder = RowDecoder(layout.kv_heads, layout.head_dim)
+    layers = [decoder.decode([row], [form], torch.float32, _CPU) for row in record.rows]
+    keys, values = (torch.stack(part) for part in zip(*layers, strict=True))
+    rows = codec_named(COARSEST).encode(keys, values).numpy()
+    head = replace(record.head, form=RowForm(COARSEST, layout))
+    return BlockRecord(head, record.thumbnail, tuple(row.tobytes() for row in rows))
+
+
+def thinnest(spans: Sequence[Span]) -> Span | None:
+    """The span to thin next; None if none can be."""
+    dense = [span for span in spans if span.density > SPARSEST and len(span.block_ids) > 1]
+    return max(dense, key=lambda span: span.density, default=None)  # the first of equals
+
+
+def redundant(keys: Float[Tensor, "layers blocks features"], num_kept: int) -> list[int]:
+    """Which of some blocks in stream order to leave out so that `num_kept` stay.
+
+    One by one that block goes which is most like its next kept neighbour (cosine of the
+    representative keys, averaged over layers); the first and the last stay longest.
+    """
+    unit = F.normalize(keys.float(), dim=-1)
+    kept = list(range(keys.shape[1]))
+    gone = []
+
+    def likeness(one: int, other: int) -> float:
+        return float((unit[:, one] * unit[:, other]).sum(-1).mean())
+
+    beside = [likeness(a, b) for a, b in pairwise(kept)]
+    while len(kept) > num_kept:
+        inner = range(1, len(kept) - 1)
+        at = max(inner, key=lambda i: max(beside[i - 1], beside[i]), default=len(kept) - 1)
+        gone.append(kept.pop(at))
+        if at < len(kept):
+            beside[at - 1 : at + 1] = [likeness(kept[at - 1], kept[at])]
+        else:
+            beside.pop()
+    return sorted(gone)

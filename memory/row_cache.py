@@ -1,0 +1,56 @@
+"""RowCache: encoded rows in host RAM above a slower tier, those used last, within a budget."""
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+
+from memory.block_record import BlockRecord
+
+
+class RowCache:
+    """Copies of rows that lie in a tier below as well; forgetting one costs a read.
+
+    It is kept by rows, not by whole blocks: every layer retrieves other blocks, so a cache of whole
+    blocks would read `layers` rows for each one that is asked for.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.num_bytes = 0
+        self.num_evicted = 0
+        """Rows forgotten so far to keep the budget."""
+        self._rows: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def put(self, record: BlockRecord) -> None:
+        for layer, row in enumerate(record.rows):
+            self.put_row(layer, record.head.block_id, row)
+
+    def put_row(self, layer: int, block_id: int, row: bytes) -> None:
+        """Keep one row; those that were not used for longest make room for it.
+
+        A row that is larger than the budget is not kept.
+        """
+        assert (block_id, layer) not in self._rows, "a row is put once"
+        if len(row) > self.budget_bytes:
+            return
+        while self.num_bytes + len(row) > self.budget_bytes:
+            _, oldest = self._rows.popitem(last=False)
+            self.num_bytes -= len(oldest)
+            self.num_evicted += 1
+        self._rows[block_id, layer] = row
+        self.num_bytes += len(row)
+
+    def rows(self, layer: int, block_ids: Sequence[int]) -> dict[int, bytes]:
+        """Those of the rows that are here."""
+        found = {}
+        for block_id in block_ids:
+            row = self._rows.get((block_id, layer))
+            if row is not None:
+                found[block_id] = row
+                self._rows.move_to_end((block_id, layer))
+        return found
+
+    def forget(self, block_ids: Collection[int], layers: int) -> None:
+        """What lies below has changed or is gone."""
+        for block_id in block_ids:
+            for layer in range(layers):
+                self.num_bytes -= len(self._rows.pop((block_id, layer), b""))

@@ -1,0 +1,13 @@
+"""RowForm: how one encoded row was made, so that rows of one form can be decoded together."""
+
+from dataclasses import dataclass
+
+from memory.row_layout import RowLayout
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """A codec's name and the layout of what it encoded."""
+
+    codec: str
+    layout: RowLayout

@@ -1,0 +1,75 @@
+"""stored_streams: a store in, what it remembers of each stream out; the streams may be live."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from memory.errors import StoreError
+from memory.file_tier import newest_segments
+from memory.kv_block import BlockInfo
+from memory.open_memory import store_folder
+from memory.segment_file import SegmentFile
+
+
+@dataclass(frozen=True)
+class StoredStream:
+    """`state` is live while a process writes it. `from_s` to `to_s` is what is kept, 0 without."""
+
+    id: str
+    state: Literal["live", "stored"]
+    blocks: int
+    from_s: float
+    to_s: float
+    bytes_by_tier: dict[str, int]
+
+
+def stored_streams(store: str) -> list[StoredStream]:
+    """All streams of a store, by id; none if it is empty or not there yet.
+
+    Reads the heads of all blocks and changes nothing. Raises StoreError, BlockCorruptError.
+    """
+    folder = store_folder(store)
+    if folder is None or not folder.is_dir():
+        return []
+    try:
+        paths = sorted(path.parent for path in folder.glob("*/stream.json"))
+        return [_described(path) for path in paths]
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read: {error}") from error
+
+
+def _described(path: Path) -> StoredStream:
+    infos: list[BlockInfo] = []
+    num_bytes = 0
+    segments = path / "segments"
+    found = newest_segments(segments) if segments.is_dir() else {}
+    for first, segment_path in sorted(found.items()):
+        segment = SegmentFile(segment_path, first)
+        try:
+            infos += [head.info for head in segment.scan()]
+        finally:
+            segment.close()
+        num_bytes += segment.num_bytes
+    return StoredStream(
+        id=path.name,
+        state="live" if _is_locked(path / "writer.lock") else "stored",
+        blocks=len(infos),
+        from_s=infos[0].start_s if infos else 0.0,
+        to_s=infos[-1].end_s if infos else 0.0,
+        bytes_by_tier={"file": num_bytes},
+    )
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

@@ -1,0 +1,197 @@
+"""What becomes of old blocks over a budget, after `retain_s`, and when they are forgotten."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, kv_stream
+
+from memory import BlockNotFoundError, MemoryConfig, Span, StoreError, open_memory
+from memory.ageing import coarser, redundant, thinnest
+from memory.host_tier import SPAN_BLOCKS
+
+NEWEST, NUM = 8, 600
+QUERY = torch.randn(KV_HEADS * HEAD_DIM, generator=torch.Generator().manual_seed(0))
+
+
+def memory_of(store="memory://", budget_bytes=1 << 20, **options):
+    budget = "host_bytes" if store == "memory://" else "file_bytes"
+    config = MemoryConfig(store=store, **{budget: budget_bytes}, **options)
+    return open_memory(config, "camera", "model", LAYERS, KV_HEADS, HEAD_DIM, CPU, NEWEST)
+
+
+@pytest.fixture(params=["memory://", "file://"])
+def store(request, tmp_path):
+    return request.param if request.param == "memory://" else f"file://{tmp_path}"
+
+
+def block(i):
+    return kv_block(tokens=64, end_s=float(i), seed=i)
+
+
+def read(memory, ids):
+    return [torch.stack(memory.read(layer, ids, torch.float32, CPU)) for layer in range(LAYERS)]
+
+
+def test_over_a_budget_the_past_gets_coarser_then_sparser_and_never_ends_earlier(store):
+    seen = {"coarsened": False, "thinned": False}
+    with memory_of(store, codec="bf16") as memory:
+        for i in range(NUM):
+            memory.append(block(i))
+            assert memory._store.num_bytes <= 1 << 20
+            if i % 10:
+                continue
+            ageing = memory.stats().ageing
+            if ageing.thinned and not seen["thinned"]:
+                old = memory.visible(None)[: -NEWEST - 200]
+                assert old == list(range(len(old))), "all is coarser before any is thinned"
+            seen = {"coarsened": ageing.coarsened > 0, "thinned": ageing.thinned > 0}
+        assert all(seen.values())
+        assert memory.stats().ageing.dropped == 0
+        kept = memory.visible(None)
+        assert kept[-NEWEST:] == list(range(NUM - NEWEST, NUM))
+        gaps = [b - a for a, b in pairwise([-1, *kept])]
+        assert max(gaps) <= 2 * SPAN_BLOCKS, "every part of the past is still there"
+        stats = memory.stats()
+        assert stats.blocks == len(kept)
+        assert stats.dropped == NUM - len(kept) == stats.ageing.thinned
+        assert set(stats.blocks_by_codec) == {"bf16", "int4"}
+        found = memory.search(0, QUERY, NUM, 20, "cosine")
+        assert set(found) <= set(kept)
+        assert all(part.isfinite().all() for part in read(memory, found))
+
+
+def test_what_cannot_get_sparser_goes_from_the_old_end(store):
+    with memory_of(store, codec="int4") as memory:
+        blocks = [kv_block(tokens=400, seed=i) for i in range(7)]
+        for i in range(1200):
+            one = blocks[i % 7]
+            info = replace(one.info, start_s=float(i), end_s=float(i))
+            memory.append(replace(one, info=info))
+        assert memory.stats().ageing.dropped > 0
+        assert memory.first_block > 0
+        assert memory._store.num_bytes <= 1 << 20
+        with pytest.raises(BlockNotFoundError, match="block 0 was asked for and is no longer kept"):
+            memory.read(0, [0], torch.float32, CPU)
+
+
+def test_what_must_stay_stays_as_it_was(store):
+    with memory_of(store, codec="exact") as memory:
+        for i in range(300):
+            memory.append(block(i))
+        newest = range(300 - NEWEST, 300)
+        for layer, (keys, values) in enumerate(read(memory, newest)):
+            assert torch.equal(keys, torch.cat([block(i).keys[layer] for i in newest], dim=1))
+            assert torch.equal(values, torch.cat([block(i).values[layer] for i in newest], dim=1))
+
+
+def test_a_budget_that_cannot_hold_what_must_stay_is_named(store):
+    with memory_of(store, codec="exact") as memory:
+        memory.append(kv_block(tokens=1000, end_s=0.0))
+        told = r"cannot hold the newest 8 blocks.*raise the budget"
+        with pytest.raises(StoreError, match=told):  # noqa: PT012  one of the next does not fit
+            for i in range(1, 9):
+                memory.append(kv_block(tokens=1000, end_s=float(i), seed=i))
+
+
+def test_an_aged_memory_is_the_same_when_it_is_opened_again(tmp_path):
+    store = f"file://{tmp_path}"
+    with memory_of(store) as memory:
+        for i in range(NUM):
+            memory.append(block(i))
+        kept, stats = memory.visible(None), memory.stats()
+        before, scores = read(memory, kept), memory.scores(1, QUERY, NUM, "cosine")
+    assert stats.ageing.thinned > 0
+    with memory_of(store) as again:
+        assert again.visible(None) == kept
+        assert again.num_blocks == NUM
+        assert all(map(torch.equal, read(again, kept), before))
+        assert torch.equal(again.scores(1, QUERY, NUM, "cosine"), scores)
+        assert again.stats().blocks_by_codec == stats.blocks_by_codec
+        again.append(block(NUM))
+        assert again.visible(None)[-1] == NUM
+
+
+@pytest.mark.parametrize("codec", ["int8", "bf16", "exact"])
+def test_a_coarser_block_is_what_its_coarsest_codec_makes_of_it(codec, tmp_path):
+    config = MemoryConfig(codec=codec)
+    with open_memory(config, "camera", "m", LAYERS, KV_HEADS, HEAD_DIM, CPU) as memory:
+        memory.append(block(0))
+        record = memory._store.read_record(0)
+        keys, values = (torch.stack(part) for part in zip(*read(memory, [0]), strict=True))
+    aged = coarser(record)
+    assert aged.num_bytes < record.num_bytes
+    assert aged.thumbnail == record.thumbnail
+    with open_memory(
+        MemoryConfig(codec="int4"), "camera", "m", LAYERS, KV_HEADS, HEAD_DIM, CPU
+    ) as memory:
+        direct = kv_block(tokens=64)
+        memory.append(type(direct)(direct.info, keys, values))
+        assert memory._store.read_record(0).rows == aged.rows
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=24), st.integers(1, 24))
+@settings(deadline=None)
+def test_the_blocks_that_are_like_a_neighbour_go_first(scenes, num_kept):
+    """Blocks of one scene are alike but for a little; scenes are nothing like each other."""
+    noise = torch.randn(LAYERS, len(scenes), 7, generator=torch.Generator().manual_seed(1))
+    keys = torch.eye(7)[scenes].expand(LAYERS, -1, -1) + 1e-3 * noise
+    num_kept = min(num_kept, len(scenes))
+    gone = redundant(keys, num_kept)
+    assert len(gone) == len(scenes) - num_kept
+    kept = [scene for at, scene in enumerate(scenes) if at not in gone]
+    num_runs = 1 + sum(a != b for a, b in pairwise(scenes))
+    if num_kept >= num_runs:  # then no run of one scene is lost
+        assert [s for s, before in zip(kept, [None, *kept], strict=False) if s != before] == [
+            s for s, before in zip(scenes, [None, *scenes], strict=False) if s != before
+        ]
+
+
+def test_the_densest_span_is_thinned_next_and_the_oldest_of_equals():
+    spans = [Span(0, 64, tuple(range(32))), Span(64, 128, tuple(range(64, 128)))]
+    assert thinnest(spans) == spans[1]
+    assert thinnest([*spans, Span(128, 192, tuple(range(128, 192)))]) == spans[1]
+    assert thinnest([Span(0, 64, (0, 1)), Span(64, 128, (70,))]) is None
+
+
+def test_after_keep_s_blocks_go(store):
+    with memory_of(store, retain_s=100, segment_bytes=1 << 16) as memory:
+        for i in range(600):
+            memory.append(block(i))
+        oldest_s = memory.stats().from_s
+        assert 599 - 100 - 80 < oldest_s <= 599 - 100
+        assert memory.stats().ageing.dropped == memory.first_block
+
+
+@given(st.integers(-1, 41), st.integers(0, 20))
+@settings(deadline=None, max_examples=20)
+def test_a_forgotten_range_is_gone_and_the_rest_is_as_it_was(tmp_path_factory, from_s, length_s):
+    blocks = kv_stream(40)
+    folder = tmp_path_factory.mktemp("store")
+    store = f"file://{folder}"
+    with memory_of(store, codec="exact") as memory:
+        for one in blocks:
+            memory.append(one)
+        gone = [
+            i
+            for i, one in enumerate(blocks)
+            if one.info.start_s <= from_s + length_s and one.info.end_s >= from_s
+        ]
+        assert memory.forget(from_s, from_s + length_s) == len(gone)
+        assert memory.append(kv_block(end_s=40.0, seed=99)) == 40
+    on_disk = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    with memory_of(store, codec="exact") as memory:
+        kept = [i for i in range(40) if i not in gone]
+        assert memory.visible(None) == [*kept, 40]
+        for layer, (keys, _) in enumerate(read(memory, kept)):
+            wanted = [blocks[i].keys[layer] for i in kept]
+            assert torch.equal(keys, torch.cat([keys[:, :0], *wanted], dim=1))
+        for i in gone:
+            assert blocks[i].thumbnail + b"\xff" not in on_disk
+            assert blocks[i].keys[0].numpy().tobytes() not in on_disk
+            for use in (memory.thumbnail, memory.info):
+                with pytest.raises(BlockNotFoundError):
+                    use(i)

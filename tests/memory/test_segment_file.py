@@ -1,0 +1,140 @@
+import resource
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kv_blocks import kv_record, same_info
+
+from memory import BlockCorruptError, BlockNotFoundError, StoreError
+from memory.segment_file import SegmentFile
+
+RECORDS = [kv_record(seed=i, tokens=1 + i % 3) for i in range(4)]
+SIZES = [len(record.to_bytes()) for record in RECORDS]
+
+
+def write(path, records=RECORDS):
+    with closing(SegmentFile(path, 0)) as segment:
+        for record in records:
+            segment.append(record)
+
+
+def recovered(path):
+    """The segment after a scan, the infos that were found and how many bytes were cut off."""
+    segment = SegmentFile(path, 0)
+    infos = [head.info for head in segment.scan()]
+    return segment, infos, segment.cut()
+
+
+def read_everything(segment):
+    list(segment.scan())
+    return [
+        [segment.read_thumbnail(i), *(segment.read_row(layer, i) for layer in (0, 1))]
+        for i in segment.block_ids
+    ]
+
+
+def test_what_was_put_is_there_after_reopening(tmp_path):
+    write(tmp_path / "blocks")
+    segment, infos, cut_bytes = recovered(tmp_path / "blocks")
+    with closing(segment):
+        assert all(map(same_info, infos, [record.head.info for record in RECORDS]))
+        assert segment.num_bytes == sum(SIZES)
+        assert cut_bytes == 0
+        for i in (3, 0, 3, 1):
+            assert segment.read_record(i).to_bytes() == RECORDS[i].to_bytes()
+            assert segment.read_thumbnail(i) == RECORDS[i].thumbnail
+            for layer in (0, 1):
+                assert segment.read_row(layer, i) == RECORDS[i].rows[layer]
+
+
+def test_reopened_files_take_more_blocks(tmp_path):
+    write(tmp_path / "halves", RECORDS[:2])
+    segment, _, _ = recovered(tmp_path / "halves")
+    with closing(segment):
+        segment.append(RECORDS[2])
+        segment.close()  # it opens itself again
+        segment.append(RECORDS[3])
+        assert segment.read_row(1, 2) == RECORDS[2].rows[1]
+    write(tmp_path / "whole")
+    assert (tmp_path / "halves").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_writer_killed_at_any_byte_loses_only_the_block_it_was_writing(tmp_path):
+    path = tmp_path / "blocks"
+    write(path)
+    intact = path.read_bytes()
+    whole_bytes = sum(SIZES[:-1])
+    for length in range(whole_bytes, len(intact)):
+        path.write_bytes(intact[:length])
+        segment, infos, cut_bytes = recovered(path)
+        with closing(segment):
+            assert len(infos) == len(RECORDS) - 1
+            assert cut_bytes == length - whole_bytes
+            assert path.stat().st_size == whole_bytes
+            assert segment.read_row(0, 2) == RECORDS[2].rows[0]
+            segment.append(RECORDS[3])
+        assert path.read_bytes() == intact
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_no_changed_byte_goes_unnoticed(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "blocks"
+        write(path)
+        changed = bytearray(path.read_bytes())
+        at = data.draw(st.integers(0, len(changed) - 1))
+        changed[at] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(changed)
+        record_offset = max(sum(SIZES[:i]) for i in range(4) if sum(SIZES[:i]) <= at)
+        segment = SegmentFile(path, 0)
+        with closing(segment), pytest.raises((BlockCorruptError, StoreError)) as caught:
+            read_everything(segment)
+        assert f"{path}: block" in str(caught.value)
+        assert f"at byte {record_offset}" in str(caught.value)
+
+
+def test_an_intact_layer_is_read_although_another_one_is_damaged(tmp_path):
+    path = tmp_path / "blocks"
+    write(path)
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"?")
+    segment, _, _ = recovered(path)
+    with closing(segment):
+        assert segment.read_row(0, 3) == RECORDS[3].rows[0]
+        with pytest.raises(BlockCorruptError, match=r"block 3 at byte .*, layer 1"):
+            segment.read_row(1, 3)
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "blocks"
+    write(path, RECORDS[:2])
+    before = path.read_bytes()
+    segment, _, _ = recovered(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(segment):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
+        try:
+            with pytest.raises(StoreError, match=r"block 2 at byte .*: cannot be written"):
+                segment.append(RECORDS[2])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert path.read_bytes() == before
+        segment.append(RECORDS[2])
+        assert segment.read_row(1, 2) == RECORDS[2].rows[1]
+
+
+def test_a_block_that_was_never_put_is_named(tmp_path):
+    write(tmp_path / "blocks")
+    segment, _, _ = recovered(tmp_path / "blocks")
+    with closing(segment), pytest.raises(BlockNotFoundError, match="has no block 4"):
+        segment.read_row(0, 4)
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(StoreError, match=f"{tmp_path}: cannot be opened"):
+        SegmentFile(tmp_path, 0).append(RECORDS[0])

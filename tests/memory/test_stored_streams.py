@@ -1,0 +1,92 @@
+"""What can be told of a store from outside, and stores of the first format."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from kv_blocks import CPU, LAYERS, kv_block, kv_stream, memory_of
+
+from memory import MemoryConfig, StoredStream, StoreError, open_stored, stored_streams
+
+STORE_V1 = Path(__file__).parents[1] / "data" / "store_v1"
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_store_tells_of_its_streams_while_one_is_written(tmp_path):
+    store = f"file://{tmp_path}/store"
+    assert stored_streams(store) == []
+    with memory_of(store, stream_id="door") as door:
+        for block in kv_stream(3):
+            door.append(block)
+    with memory_of(store) as camera:
+        for block in kv_stream(7):
+            camera.append(block)
+        before = content(tmp_path)
+        bytes_by_tier = {"file": camera.stats().bytes_by_tier["file"]}
+        live = StoredStream("camera", "live", 7, -0.5, 6.0, bytes_by_tier)
+        assert stored_streams(store)[0] == live
+        assert content(tmp_path) == before
+        assert camera.append(kv_block(end_s=9.0)) == 7
+    assert [(s.id, s.state, s.blocks) for s in stored_streams(store)] == [
+        ("camera", "stored", 8),
+        ("door", "stored", 3),
+    ]
+
+
+def test_half_a_block_at_the_end_is_not_told_of_and_not_touched(tmp_path):
+    with memory_of(f"file://{tmp_path}") as memory:
+        for block in kv_stream(3):
+            memory.append(block)
+    (segment,) = (tmp_path / "camera" / "segments").iterdir()
+    segment.write_bytes(segment.read_bytes()[:-9])
+    before = content(tmp_path)
+    assert stored_streams(f"file://{tmp_path}")[0].blocks == 2
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("store", ["memory://", "file:///nowhere/at/all"])
+def test_a_store_without_streams_has_none(store):
+    assert stored_streams(store) == []
+
+
+def test_a_stream_is_opened_whatever_made_it(tmp_path):
+    store = f"file://{tmp_path}"
+    with memory_of(store, fingerprint="some model") as memory:
+        for block in kv_stream(5):
+            memory.append(block)
+    with open_stored(MemoryConfig(store=store), "camera") as memory:
+        assert memory.forget(1.0, 2.0) == 2
+    with memory_of(store, fingerprint="some model") as memory:
+        assert memory.visible(None) == [0, 3, 4]
+
+
+@pytest.mark.parametrize("store", ["memory://", "file://"])
+def test_a_stream_that_is_not_there_is_named_and_not_made(store, tmp_path):
+    store = f"file://{tmp_path}" if store == "file://" else store
+    for name in ("camera", "../up"):
+        with pytest.raises(StoreError, match=r"no (such )?stream"):
+            open_stored(MemoryConfig(store=store), name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_of_the_first_format_is_brought_up_to_date_and_keeps_all(tmp_path):
+    shutil.copytree(STORE_V1, tmp_path / "store")
+    store = f"file://{tmp_path}/store"
+    for _ in range(2):
+        with memory_of(store) as memory, memory_of() as fresh:
+            for block in kv_stream(5):
+                fresh.append(block)
+            assert memory.visible(None) == [0, 1, 2, 3, 4]
+            assert memory.note == {"fps": 2.0}
+            for layer in range(LAYERS):
+                pair = (m.read(layer, range(5), torch.float32, CPU) for m in (memory, fresh))
+                assert all(map(torch.equal, *pair))
+            assert memory.thumbnail(3) == fresh.thumbnail(3)
+    with memory_of(store) as memory:
+        assert memory.append(kv_block(end_s=5.0)) == 5
+    with memory_of(store) as memory:
+        assert memory.visible(None) == [0, 1, 2, 3, 4, 5]
