@@ -7,8 +7,10 @@ import typer
 from app.ask import ask_source
 from app.demo import play_demo
 from app.doctor import examine
+from app.forget import forget_range
 from app.settings_options import with_settings
 from app.stream_time import parse_stream_time
+from app.streams import list_streams
 from app.terminal import Terminal
 from app.watch import watch_source
 from vstream.config import VStreamConfig
@@ -68,6 +70,30 @@ def watch(
 def demo(config: VStreamConfig) -> None:
     """Play the bundled sample stream and answer questions about it."""
     play_demo(Terminal(), config)
+
+
+@cli.command()
+@with_settings
+def streams(
+    config: VStreamConfig,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
+    ] = False,
+) -> None:
+    """List the streams that a store remembers."""
+    list_streams(Terminal(), config, as_json=as_json)
+
+
+@cli.command()
+@with_settings
+def forget(
+    config: VStreamConfig,
+    stream: Annotated[str, typer.Argument(help="A stream's id, as `vstream streams` lists it.")],
+    from_: Annotated[str, typer.Option("--from", help="The first moment to delete, as 1:23.")],
+    to: Annotated[str, typer.Option(help="The last moment to delete, as 2:00.")],
+) -> None:
+    """Delete what a stream remembers of a range of time, in every tier, for good."""
+    forget_range(Terminal(), config, stream, parse_stream_time(from_), parse_stream_time(to))
 
 
 @cli.command()

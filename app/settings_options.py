@@ -17,6 +17,18 @@ def _option(kind: type, help_text: str) -> Any:
 _SHARED: dict[str, tuple[tuple[str, ...], Any]] = {
     "model": (("model",), _option(str, "Hub id or directory of a Video-LLM; else the embedded.")),
     "store": (("memory", "store"), _option(str, "Where blocks are kept: memory:// or file:///DIR")),
+    "host_bytes": (
+        ("memory", "host_bytes"),
+        _option(str, "Budget of host RAM for blocks, as 4GiB; default 4GiB."),
+    ),
+    "file_bytes": (
+        ("memory", "file_bytes"),
+        _option(str, "Budget of each stream's files, as 20GiB; else the disk."),
+    ),
+    "retain": (
+        ("memory", "retain_s"),
+        _option(str, "How long to remember, as 24h, 90m or 7d; else for ever."),
+    ),
     "codec": (("memory", "codec"), _option(str, "How: int8 (default), int4, bf16 or exact.")),
     "device": (("device",), _option(str, "torch device, as cpu or cuda:0.")),
     "dtype": (("dtype",), _option(str, "float32, bfloat16 or float16.")),

@@ -1,0 +1,51 @@
+"""`vstream streams` and `vstream forget` on a store that `vstream ask` has filled."""
+
+import json
+
+import pytest
+from command_line import vstream
+from synthetic_video import write_video
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("streams")
+    video = write_video(folder / "clip.mp4", num_frames=80, fps=10)
+    url = f"file://{folder}/store"
+    run = vstream("ask", video, "what do you see now?", "--store", url, "--codec", "int4")
+    assert run.code == 0, run.err
+    return url
+
+
+def listed(url):
+    run = vstream("streams", "--store", url, "--json")
+    assert run.code == 0, run.err
+    return json.loads(run.out.splitlines()[-1])
+
+
+def test_streams_lists_what_a_store_remembers_and_forget_deletes_of_it(store):
+    (stream,) = listed(store)
+    assert stream["state"] == "stored"
+    assert (stream["blocks"], stream["from"], stream["to"]) == (8, 0.0, 7.0)
+    assert stream["bytes"]["file"] > 0
+    run = vstream("forget", stream["id"], "--from", "0:02", "--to", "4", "--store", store)
+    assert run.code == 0, run.err
+    assert "3 blocks" in run.err
+    (after,) = listed(store)
+    assert (after["blocks"], after["from"], after["to"]) == (5, 0.0, 7.0)
+    assert after["bytes"]["file"] < stream["bytes"]["file"]
+
+
+def test_an_empty_or_missing_store_has_no_streams(tmp_path):
+    assert listed(f"file://{tmp_path}") == listed(f"file://{tmp_path}/none") == []
+
+
+def test_what_cannot_be_forgotten_is_told_in_one_line(store):
+    for arguments, told in (
+        (("nobody", "--from", "0", "--to", "1"), "there is no such stream"),
+        (("nobody", "--from", "9", "--to", "1"), "is before"),
+    ):
+        run = vstream("forget", *arguments, "--store", store)
+        assert run.code == 1
+        assert told in run.err
+        assert len(run.err.strip().splitlines()) == 1
