@@ -85,6 +85,8 @@ class Terminal:
                 sys.stdout.flush()
             answer = stream.answer
             self.out.print(" ..." if answer.truncated else "")
+            if answer.is_unsure:
+                self.say(f"unsure: a word of it was only {answer.confidence:.0%} probable")
             self.evidence(answer)
         return answer
 
@@ -145,6 +147,7 @@ def answer_document(answer: Answer, progress: IngestProgress) -> str:
         "answer": answer.text,
         "asked_at_s": answer.asked_at_s,
         "newest_frame_s": answer.newest_frame_s,
+        "confidence": round(answer.confidence, 4),
         "evidence": [
             {"start_s": e.start_s, "end_s": e.end_s, "score": round(e.score, 6)}
             for e in answer.evidence

@@ -25,8 +25,9 @@ class Recommended:
 
     `watch_prompt` makes a question of a standing one, which takes the place of `{watch}`; an answer
     that opens with one of `yes_words` says that it is the case now, with one of `no_words` that it
-    is not. A model that was trained to be silent until there is something to say opens with one of
-    `silence_words` then; with others there are none.
+    is not. It is told when the probability of yes has been over `watch_threshold` in the last
+    `watch_confirmations` judgements. A model that was trained to be silent until there is something
+    to say opens with one of `silence_words` then; with others there are none.
     """
 
     sample_fps: float = 1.0
@@ -38,6 +39,8 @@ class Recommended:
     watch_prompt: str = "{watch}\nIs this the case right now? Answer only yes or no."
     yes_words: tuple[str, ...] = ("yes",)
     no_words: tuple[str, ...] = ("no",)
+    watch_threshold: float = 0.5
+    watch_confirmations: int = 2
     silence_words: tuple[str, ...] = ()
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from math import inf, isfinite
+from math import inf
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,13 +23,14 @@ from memory.block_codec import codec_named
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.errors import BlockNotFoundError, BlockRejectedError, StoreError
+from memory.errors import BlockNotFoundError, StoreError
+from memory.fitting_block import require_fitting
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import BlockInfo, KVBlock
 from memory.row_cache import RowCache
 from memory.row_decoder import RowDecoder
 from memory.row_form import RowForm
-from memory.row_layout import DTYPES, RowLayout
+from memory.row_layout import RowLayout
 from memory.stream_directory import StreamDirectory
 from memory.stream_make import StreamMake
 
@@ -132,7 +133,7 @@ class KVMemory:
         no block has been added.
         """
         self._require_open()
-        self._require_fitting(block)
+        require_fitting(block, self._make, self.num_blocks, self._ends_s[-1:])
         record = self._encoded(block)
         self._expire(block.info.end_s)
         self._make_room(record)
@@ -363,32 +364,6 @@ class KVMemory:
             rows[block_id] = row
             self._cache.put_row(layer, block_id, row)
         return [rows[block_id] for block_id in block_ids]
-
-    def _require_fitting(self, block: KVBlock) -> None:
-        make, info = self._make, block.info
-        wanted = (make.layers, make.kv_heads, info.num_tokens, make.head_dim)
-        where = f"memory: block {self.num_blocks}"
-        for name, tensor in (("keys", block.keys), ("values", block.values)):
-            if tuple(tensor.shape) != wanted or info.num_tokens == 0:
-                raise BlockRejectedError(
-                    f"{where}: {name} have shape {tuple(tensor.shape)}, this stream wants "
-                    f"[layers, kv_heads, tokens >= 1, head_dim] = {wanted}"
-                )
-        if block.keys.dtype not in DTYPES.values() or block.values.dtype != block.keys.dtype:
-            raise BlockRejectedError(
-                f"{where}: keys are {block.keys.dtype}, values {block.values.dtype}; both must be "
-                f"the same, one of {', '.join(DTYPES)}"
-            )
-        if not all(isfinite(time_s) for time_s in (info.start_s, info.end_s, info.captured_at)):
-            raise BlockRejectedError(
-                f"{where}: start {info.start_s} s, end {info.end_s} s and capture time "
-                f"{info.captured_at} must be finite"
-            )
-        if self._ends_s and info.end_s < self._ends_s[-1]:
-            raise BlockRejectedError(
-                f"{where}: ends at {info.end_s} s, before the block ahead of it "
-                f"({self._ends_s[-1]} s); blocks are appended in stream order"
-            )
 
     def _require_known(self, block_ids: Sequence[int]) -> None:
         for block_id in block_ids:

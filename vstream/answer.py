@@ -103,14 +103,14 @@ class QueryHandler:
                 evidence=_evidence(self._memory, view, retriever, prefilled),
             )
 
-    def _decode(self, prefilled: PrefilledQuestion) -> Iterator[int]:
-        """Greedy token ids, end-of-turn excluded, at most `max_answer_tokens`."""
+    def _decode(self, prefilled: PrefilledQuestion) -> Iterator[tuple[int, float]]:
+        """Greedy token ids and their probabilities, at most `max_answer_tokens` and a stop."""
         logits = prefilled.logits
         for _ in range(self._settings.max_answer_tokens):
             token = logits[-1:].argmax(dim=-1)
+            yield int(token), float(logits[-1].float().softmax(dim=0)[token])
             if int(token) in self._family.stop_ids:
                 return
-            yield int(token)
             with self._turn:
                 hidden = self._decoder.forward(self._decoder.embed(token), prefilled.context)
                 logits = self._decoder.logits(hidden)
@@ -126,14 +126,14 @@ class AnswerStream:
         evidence: tuple[Evidence, ...],
         retrieved: BlocksByLayer,
         asked: float,
-        token_ids: Iterator[int],
+        tokens: Iterator[tuple[int, float]],
         family: Family,
         max_tokens: int,
     ) -> None:
         self._question = question
         self._newest_frame_s = newest_frame_s
         self._asked = asked
-        self._token_ids = token_ids
+        self._tokens = tokens
         self._family = family
         self._max_tokens = max_tokens
         self._pieces = self._decode_text()
@@ -150,8 +150,12 @@ class AnswerStream:
         ids: list[int] = []
         shown = ""
         first_ms = 0.0
-        for token in self._token_ids:
+        confidence = 1.0
+        for token, probability in self._tokens:
             first_ms = first_ms or self._elapsed_ms()
+            confidence = min(confidence, probability)
+            if token in self._family.stop_ids:
+                break
             ids.append(token)
             text = self._family.text(ids)
             if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # a letter may span tokens
@@ -168,6 +172,7 @@ class AnswerStream:
             evidence=self.evidence,
             timings_ms=Timings(ttft=first_ms or total_ms, total=total_ms),
             truncated=len(ids) == self._max_tokens,
+            confidence=confidence,
         )
 
     @property

@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 from encoders import Turn
 
+UNSURE = 0.35
+"""An answer with a less probable token is called unsure. With the embedded model, of the answers
+to 270 unseen questions a third were wrong; of those that were not unsure, a quarter.
+"""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -69,3 +74,10 @@ class Answer:
     timings_ms: Timings
     truncated: bool
     """The answer reached the limit of tokens before it came to its end."""
+    confidence: float
+    """The probability of the least probable token of the answer, its end included."""
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the model was nearer to saying something else: a guess more than an answer."""
+        return self.confidence < UNSURE

@@ -99,7 +99,11 @@ class SilenceRule:
 
 
 def _rule_for(session: Session) -> RespondRule:
-    return SilenceRule() if session.model.family.recommended.silence_words else KOfN()
+    recommended = session.model.family.recommended
+    if recommended.silence_words:
+        return SilenceRule()
+    confirmations = recommended.watch_confirmations
+    return KOfN(recommended.watch_threshold, k=confirmations, n=confirmations)
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,8 @@ class Watch:
     def __init__(
         self, session: Session, text: str, rule: RespondRule | None = None, every_s: float = 1.0
     ) -> None:
-        """`rule` is this watch's own. Unless given it is KOfN, or SilenceRule for a model that was
-        trained to be silent. Raises SettingsError.
+        """`rule` is this watch's own. Unless given it is KOfN as the family recommends, or
+        SilenceRule for a model that was trained to be silent. Raises SettingsError.
         """
         if not 0 < every_s < inf:
             raise SettingsError(f"every_s = {every_s}: wanted more than 0 seconds of stream time")

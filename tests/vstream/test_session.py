@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from encoders import Turn
 from memory import StoreError
 from vstream.errors import QuestionError, SettingsError
-from vstream.question import Question
+from vstream.question import UNSURE, Question
 
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
 BLOCKS = 13
@@ -302,6 +302,19 @@ def test_questions_that_cannot_be_answered_say_why(llama):
         session.ask("  \n")
     with pytest.raises(QuestionError, match="too long"):
         session.ask("w" * llama.decoder.max_positions)
+
+
+def test_the_confidence_is_the_probability_of_the_least_probable_token(model):
+    session = open_session(model, max_answer_tokens=1, **QUICK)
+    session.push(frames_of(model, BLOCKS))
+    for question in ("what?", "and where is it?"):
+        answer = session.ask(question).answer
+        probable = all_logits(session, question)[-1].float().softmax(dim=-1).max()
+        assert answer.confidence == pytest.approx(float(probable), abs=1e-6)
+        assert answer.is_unsure == (answer.confidence < UNSURE)
+    session = open_session(model, max_answer_tokens=6, **QUICK)
+    session.push(frames_of(model, BLOCKS))
+    assert session.ask(question).answer.confidence <= answer.confidence + 1e-6
 
 
 def test_an_answer_at_its_limit_says_so(llama):
