@@ -91,6 +91,7 @@ def _entry(question: Question) -> dict[str, object]:
         "asked_s": question.asked_s,
         "kind": question.kind,
         "question": question.text,
+        "names": question.names,
         "answer": question.answer,
         "accepted": _accepted(question),
         "evidence_s": [[span.start_s, span.end_s] for span in question.evidence],
