@@ -128,7 +128,7 @@ PRESETS = {
         TINY,
         num_emoji=4,
         styles=("fluent",),
-        vision_steps=12,
+        vision_steps=24,
         vision_frames=16,
         stream_steps=12,
         streams=2,

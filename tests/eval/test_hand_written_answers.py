@@ -24,7 +24,7 @@ def verdicts():
 
     @cache
     def watched(seed: int) -> Session:
-        session = open_session(load_config(), model, f"hand-written {seed}")
+        session = open_session(load_config(), model, f"hand-written-{seed}")
         moments = write_script(seed, LENGTH_S).moments
         session.push([Frame(renderer.frame(m), float(m.time_s), 0.0) for m in moments])
         return session

@@ -44,7 +44,8 @@ def whole(model, tmp_path_factory):
 
 def blocks_of(run):
     return {
-        path.parent.name: path.read_bytes() for path in run.directory.blocks.glob("*/blocks.vskv")
+        folder.name: b"".join(p.read_bytes() for p in sorted(folder.glob("segments/*.vskv")))
+        for folder in run.directory.blocks.glob("*")
     }
 
 

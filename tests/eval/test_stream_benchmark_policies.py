@@ -102,8 +102,8 @@ def test_oracle_and_full_have_all_the_evidence_and_last4_that_of_four_frames(pla
 
 @given(spans, st.integers(1, 90), st.integers(0, 20), st.integers(1, 40))
 def test_the_oracle_shows_the_evidence_or_an_even_share_of_it(evidence, visible, recent, num):
-    times, view = BlockTimes(range(100), range(100)), MemoryView(0, visible, min(recent, visible))
-    older = range(visible - view.recent)
+    view = MemoryView(range(visible), min(recent, visible))
+    times, older = BlockTimes(range(100), range(100)), view.older_ids
     chosen = evidence_blocks(times, view, evidence, num)
     wanted = {b for span in evidence for b in range(span.start_s, span.end_s + 1) if b in older}
     assert chosen == sorted(set(chosen))
@@ -119,8 +119,8 @@ def test_the_oracle_shows_the_evidence_or_an_even_share_of_it(evidence, visible,
 
 @given(st.integers(0, 200), st.integers(0, 30), st.integers(1, 40))
 def test_uniform_blocks_are_evenly_spread_over_all_that_is_older(visible, recent, num):
-    view = MemoryView(0, visible, min(recent, visible))
-    older = visible - view.recent
+    view = MemoryView(range(visible), min(recent, visible))
+    older = len(view.older_ids)
     chosen = uniform_blocks(view, num)
     assert len(chosen) == min(num, older)
     assert set(chosen) <= set(range(older))

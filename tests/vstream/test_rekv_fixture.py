@@ -100,9 +100,7 @@ def test_rekv_mode_reproduces_the_official_run(case, decoder, frames, expected):
         layers, hidden = prefill.encode(chunk)
         logits.append(decoder.logits(hidden))
         for tokens, kv in zip(chunk, layers, strict=True):
-            info = BlockInfo(
-                tokens.start_s, tokens.end_s, 0.0, tokens.positions, tokens.advance, b""
-            )
+            info = BlockInfo(tokens.start_s, tokens.end_s, 0.0, tokens.positions, tokens.advance)
             keys, values = zip(*kv, strict=True)
             memory.append(KVBlock(info, torch.stack(keys), torch.stack(values)))
     name = case["name"]
