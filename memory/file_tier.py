@@ -9,7 +9,6 @@ one is unlinked. Of two generations of one segment that a dying process left, th
 complete and wins.
 """
 
-import os
 import re
 from bisect import bisect_right
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from pathlib import Path
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import Span
 from memory.errors import BlockNotFoundError, StoreError
+from memory.flush_folder import flush_folder
 from memory.segment_file import SegmentFile
 
 MAX_OPEN_FILES = 64
@@ -122,10 +122,11 @@ class FileTier:
             partial.close()
             if records:
                 partial.path.rename(new.path)
+                flush_folder(self._folder)  # before the old one goes
                 list(new.scan())
             self._let_go(old)
             old.path.unlink()
-            _flush_folder(self._folder)
+            flush_folder(self._folder)
         except OSError as error:
             raise StoreError(f"{partial.path}: cannot be written: {error.strerror}") from error
         finally:
@@ -160,8 +161,12 @@ class FileTier:
         """A new newest segment; the last one is complete."""
         self.flush()
         segment = SegmentFile(self._path(first, 0), first)
-        self._add(segment)
         self._used(segment).cut()  # creates it: its name keeps the next id
+        try:
+            flush_folder(self._folder)
+        except OSError as error:
+            raise StoreError(f"{segment.path}: cannot be begun: {error.strerror}") from error
+        self._add(segment)
         return segment
 
     def _add(self, segment: SegmentFile) -> None:
@@ -204,11 +209,3 @@ def _numbers(path: Path) -> tuple[int, int]:
     match = _NAME.fullmatch(path.name)
     assert match is not None
     return int(match[1]), int(match[2])
-
-
-def _flush_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

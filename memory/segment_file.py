@@ -130,11 +130,11 @@ class SegmentFile:
         return BlockRecord.from_bytes(data, where, block_id)
 
     def flush(self) -> None:
-        if self.is_open:
-            try:
-                os.fsync(self._file)
-            except OSError as error:
-                raise StoreError(f"{self.path}: cannot be flushed: {error.strerror}") from error
+        """Return once all records would survive a power cut, also if the file had been closed."""
+        try:
+            os.fsync(self._opened())
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be flushed: {error.strerror}") from error
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""

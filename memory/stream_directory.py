@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from memory.errors import StoreError
+from memory.flush_folder import flush_folder
 from memory.stream_make import StreamMake
 
 FORMAT_VERSION = 2
@@ -127,14 +128,6 @@ class StreamDirectory:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(self._stream_json)
-            _fsync_directory(self.path)
+            flush_folder(self.path)
         except OSError as error:
             raise StoreError(f"{self._stream_json}: cannot be written: {error.strerror}") from error
-
-
-def _fsync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -128,6 +128,17 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
         assert segment.read_row(1, 2) == RECORDS[2].rows[1]
 
 
+def test_a_file_that_was_closed_in_between_is_flushed_all_the_same(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr("memory.segment_file.os.fsync", flushed.append)
+    segment = SegmentFile(tmp_path / "blocks", 0)
+    segment.append(RECORDS[0])
+    segment.close()  # as it happens where too many files are open
+    with closing(segment):
+        segment.flush()
+        assert len(flushed) == 1
+
+
 def test_a_block_that_was_never_put_is_named(tmp_path):
     write(tmp_path / "blocks")
     segment, _, _ = recovered(tmp_path / "blocks")
