@@ -14,11 +14,13 @@ from memory.errors import (
     StoreError,
 )
 from memory.file_tier import FileTier
+from memory.followed_memory import FollowedMemory
 from memory.host_tier import HostTier
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import BlockInfo, KVBlock
-from memory.kv_memory import KVMemory, MemoryStats
-from memory.open_memory import open_memory, open_stored
+from memory.kv_memory import KVMemory
+from memory.memory_reader import MemoryReader, MemoryStats
+from memory.open_memory import follow_memory, open_memory, open_stored
 from memory.row_cache import RowCache
 from memory.row_form import RowForm
 from memory.row_layout import RowLayout
@@ -37,12 +39,14 @@ __all__ = [
     "BlockStore",
     "FileTier",
     "FingerprintMismatchError",
+    "FollowedMemory",
     "HostTier",
     "KVBlock",
     "KVMemory",
     "KVMemoryError",
     "KeepPolicy",
     "MemoryConfig",
+    "MemoryReader",
     "MemoryStats",
     "RowCache",
     "RowForm",
@@ -53,6 +57,7 @@ __all__ = [
     "StoredStream",
     "StreamMake",
     "codec_named",
+    "follow_memory",
     "open_memory",
     "open_stored",
     "stored_streams",

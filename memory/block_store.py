@@ -1,6 +1,6 @@
 """BlockStore: where encoded blocks are kept; records in by block id, one layer's rows out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,14 +24,19 @@ class Span:
         return len(self.block_ids) / (self.end - self.first)
 
 
-class BlockStore(Protocol):
-    """One file a kind of store. One caller at a time; a block changes by `replace` alone."""
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """What happened to blocks: `heads` are new or were encoded anew, in order of their ids."""
+
+    heads: Sequence[BlockHead]
+    gone: Collection[int]
+
+
+class BlockSource(Protocol):
+    """Blocks to be read. One caller at a time."""
 
     name: str
     """As it appears in the statistics."""
-    cut_bytes: int
-    """Bytes of a half-written last block that `recover` had to cut off."""
-    budget_bytes: int | None
 
     @property
     def num_bytes(self) -> int:
@@ -50,6 +55,44 @@ class BlockStore(Protocol):
         """
         ...
 
+    def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
+        """The rows of one layer, in the order asked for.
+
+        Raises BlockNotFoundError, BlockCorruptError, StoreError.
+        """
+        ...
+
+    def read_thumbnail(self, block_id: int) -> bytes:
+        """Its picture, a JPEG. Raises what `read_rows` raises."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class FollowedSource(BlockSource, Protocol):
+    """Blocks that another process writes."""
+
+    def changes(self) -> Changes:
+        """What happened since the last call, or since `recover`. Raises what `recover` raises."""
+        ...
+
+
+class BlockStore(BlockSource, Protocol):
+    """One file a kind of store. It has one writer; a block changes by `replace` alone."""
+
+    cut_bytes: int
+    """Bytes of a half-written last block that `recover` had to cut off."""
+    budget_bytes: int | None
+
+    @property
+    def num_acknowledged(self) -> int:
+        """One more than the id of the newest block that survives the death of this process."""
+        ...
+
+    def wait_for_room(self) -> None:
+        """Return once `put` can take a block. Raises StoreError if it never will."""
+        ...
+
     def has_room(self, record: BlockRecord) -> bool:
         """Whether it can be put, and any span be replaced afterwards, within the budget."""
         ...
@@ -58,19 +101,8 @@ class BlockStore(Protocol):
         """Keep a block. Raises StoreError if it cannot be written; then nothing has changed."""
         ...
 
-    def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
-        """The rows of one layer, in the order asked for.
-
-        Raises BlockNotFoundError, BlockCorruptError, StoreError.
-        """
-        ...
-
     def read_record(self, block_id: int) -> BlockRecord:
         """All of a block. Raises what `read_rows` raises."""
-        ...
-
-    def read_thumbnail(self, block_id: int) -> bytes:
-        """Its picture, a JPEG. Raises what `read_rows` raises."""
         ...
 
     def spans(self) -> list[Span]:
@@ -91,5 +123,3 @@ class BlockStore(Protocol):
     def flush(self) -> None:
         """Return once everything put so far would survive a power cut."""
         ...
-
-    def close(self) -> None: ...

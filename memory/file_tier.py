@@ -1,63 +1,40 @@
 """FileTier: blocks in files of a folder, within a budget; the store of `file:///DIR`.
 
-FIRST-GENERATION.vskv   block records from id FIRST on (see segment_file); the one with the largest
-                        FIRST is still being written
-
 To make blocks coarser or to forget some, a whole segment is written anew, under the next
 generation's name and with `.partial` behind it until it is complete; then it is renamed and the old
-one is unlinked. Of two generations of one segment that a dying process left, the newer one is
-complete and wins.
+one is unlinked.
 """
 
-import re
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import Span
-from memory.errors import BlockNotFoundError, StoreError
+from memory.errors import StoreError
 from memory.flush_folder import flush_folder
 from memory.segment_file import SegmentFile
-
-MAX_OPEN_FILES = 64
-_NAME = re.compile(r"(\d{12})-(\d{6})\.vskv")
+from memory.segment_folder import SEGMENT_NAME, SegmentFolder, newest_segments, segment_numbers
 
 
-class FileTier:
+class FileTier(SegmentFolder):
     """A BlockStore in one folder. The caller sees to it that nobody else writes it."""
-
-    name = "file"
 
     def __init__(self, folder: Path, segment_bytes: int, budget_bytes: int | None = None) -> None:
         """A segment ends when the next block would make it larger than `segment_bytes`.
 
         Raises StoreError if the folder cannot be used.
         """
+        super().__init__(folder)
         self.cut_bytes = 0
         self.budget_bytes = budget_bytes
-        self._folder = folder
         self._segment_bytes = segment_bytes
-        self._segments: list[SegmentFile] = []
-        self._firsts: list[int] = []
-        self._next_id = 0
-        self._open: OrderedDict[SegmentFile, None] = OrderedDict()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             paths = self._swept()
         except OSError as error:
             raise StoreError(f"{folder}: cannot be used for blocks: {error.strerror}") from error
-        for first, path in sorted(paths.items()):
+        for first, path in paths.items():
             self._add(SegmentFile(path, first))
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(segment.num_bytes for segment in self._segments)
-
-    @property
-    def next_id(self) -> int:
-        return self._next_id
 
     def recover(self) -> Iterator[BlockHead]:
         for segment in self._segments:
@@ -67,6 +44,13 @@ class FileTier:
             self.cut_bytes += segment.cut()
         if self._segments:
             self._next_id = max(self._next_id, self._firsts[-1])
+
+    @property
+    def num_acknowledged(self) -> int:
+        return self._next_id
+
+    def wait_for_room(self) -> None:
+        """It takes a block or fails at once."""
 
     def has_room(self, record: BlockRecord) -> bool:
         """A segment's copy must fit beside it while it is written anew."""
@@ -87,15 +71,6 @@ class FileTier:
         self._used(newest).append(record)
         self._next_id = block_id + 1
 
-    def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
-        return [self._holding(block_id).read_row(layer, block_id) for block_id in block_ids]
-
-    def read_record(self, block_id: int) -> BlockRecord:
-        return self._holding(block_id).read_record(block_id)
-
-    def read_thumbnail(self, block_id: int) -> bytes:
-        return self._holding(block_id).read_thumbnail(block_id)
-
     def spans(self) -> list[Span]:
         return [
             Span(segment.first, end, segment.block_ids)
@@ -111,7 +86,7 @@ class FileTier:
         at = self._at(block_ids[0])
         old = self._segments[at]
         assert old.block_ids == tuple(block_ids), "a segment is written anew in one piece"
-        _, generation = _numbers(old.path)
+        _, generation = segment_numbers(old.path)
         new = SegmentFile(self._path(old.first, generation + 1), old.first)
         partial = SegmentFile(new.path.with_suffix(".vskv.partial"), old.first)
         try:
@@ -144,15 +119,14 @@ class FileTier:
 
     def close(self) -> None:
         self.flush()
-        for segment in list(self._open):
-            self._let_go(segment)
+        super().close()
 
     def _swept(self) -> dict[int, Path]:
         """The newest generation of each segment; what a dying process left beside them is gone."""
         newest = newest_segments(self._folder)
         for path in self._folder.iterdir():
             if path.suffix == ".partial" or (
-                _NAME.fullmatch(path.name) and path not in newest.values()
+                SEGMENT_NAME.fullmatch(path.name) and path not in newest.values()
             ):
                 path.unlink()
         return newest
@@ -168,44 +142,3 @@ class FileTier:
             raise StoreError(f"{segment.path}: cannot be begun: {error.strerror}") from error
         self._add(segment)
         return segment
-
-    def _add(self, segment: SegmentFile) -> None:
-        self._segments.append(segment)
-        self._firsts.append(segment.first)
-
-    def _at(self, block_id: int) -> int:
-        at = bisect_right(self._firsts, block_id) - 1
-        if at < 0:
-            raise BlockNotFoundError(f"{self._folder}: has no block {block_id}")
-        return at
-
-    def _holding(self, block_id: int) -> SegmentFile:
-        return self._used(self._segments[self._at(block_id)])
-
-    def _used(self, segment: SegmentFile) -> SegmentFile:
-        """The segment, of which a file may now be open; those not used for longest are closed."""
-        self._open[segment] = None
-        self._open.move_to_end(segment)
-        if len(self._open) > MAX_OPEN_FILES:
-            self._let_go(next(iter(self._open)))
-        return segment
-
-    def _let_go(self, segment: SegmentFile) -> None:
-        segment.close()
-        self._open.pop(segment, None)
-
-    def _path(self, first: int, generation: int) -> Path:
-        return self._folder / f"{first:012d}-{generation:06d}.vskv"
-
-
-def newest_segments(folder: Path) -> dict[int, Path]:
-    """By first id, the newest generation of each segment in the folder."""
-    paths = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
-    return {_numbers(path)[0]: path for path in paths}
-
-
-def _numbers(path: Path) -> tuple[int, int]:
-    """First id and generation."""
-    match = _NAME.fullmatch(path.name)
-    assert match is not None
-    return int(match[1]), int(match[2])

@@ -36,6 +36,13 @@ class HostTier:
     def next_id(self) -> int:
         return self._next_id
 
+    @property
+    def num_acknowledged(self) -> int:
+        return self._next_id
+
+    def wait_for_room(self) -> None:
+        """It takes a block or fails at once."""
+
     def has_room(self, record: BlockRecord) -> bool:
         return self.budget_bytes is None or self.num_bytes + record.num_bytes <= self.budget_bytes
 

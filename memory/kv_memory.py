@@ -1,65 +1,34 @@
-"""KVMemory: what one stream remembers; blocks in, keys and values of chosen blocks out.
-
-It keeps three things in step: the tiers with the encoded rows, the index of representative keys,
-and what is known of each block. It chooses nothing: which blocks to read is the caller's decision.
-"""
+"""KVMemory: a MemoryReader that is written: blocks in, kept within budgets, or forgotten."""
 
 import json
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
-from jaxtyping import Float, Float32
-from torch import Tensor
 
 from memory.ageing import COARSEST, AgeingCounts, coarser, redundant, thinnest
 from memory.block_codec import codec_named
-from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.errors import BlockNotFoundError, StoreError
+from memory.errors import StoreError
 from memory.fitting_block import require_fitting
 from memory.keep_policy import KeepPolicy
-from memory.kv_block import BlockInfo, KVBlock
+from memory.kv_block import KVBlock
+from memory.memory_reader import MemoryReader, MemoryStats
 from memory.row_cache import RowCache
-from memory.row_decoder import RowDecoder
 from memory.row_form import RowForm
 from memory.row_layout import RowLayout
-from memory.stream_directory import StreamDirectory
+from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
 
 
-@dataclass(frozen=True)
-class MemoryStats:
-    """`from_s` to `to_s` is the span of the blocks that can be read; both are 0 without blocks.
+class KVMemory(MemoryReader):
+    """What one stream remembers, with its one writer. Made by `open_memory`.
 
-    `dropped` are all blocks that can no longer be read; `ageing` says what became of blocks since
-    the memory was opened. `cut_bytes` is what a writer that died had left unfinished.
-    """
-
-    blocks: int
-    dropped: int
-    blocks_by_codec: dict[str, int]
-    bytes_by_tier: dict[str, int]
-    index_bytes: int
-    cut_bytes: int
-    from_s: float
-    to_s: float
-    ageing: AgeingCounts
-
-
-class KVMemory:
-    """One stream's blocks, numbered from 0 in stream order. Made by `open_memory`.
-
-    There is one writer, and calls (reads too: they move what the cache holds) are serialised by the
-    caller. Stored blocks change by ageing alone, which `append` does where a budget asks for it,
-    and by `forget`.
+    Stored blocks change by ageing alone, which `append` does where a budget asks for it, and by
+    `forget`.
     """
 
     def __init__(
@@ -69,40 +38,21 @@ class KVMemory:
         store: BlockStore,
         policy: KeepPolicy,
         cache: RowCache | None = None,
-        directory: StreamDirectory | None = None,
+        entry: StreamEntry | None = None,
     ) -> None:
-        """Takes over the tiers and the directory, and what `store` already holds.
-
-        `cache` holds copies of rows above a slower `store`.
-        """
-        self._make = make
+        """Takes over the tiers, what `store` already holds, and the stream's `entry` in it."""
         self._policy = policy
         self._codec = codec_named(policy.codec)
-        self._decoder = RowDecoder(make.kv_heads, make.head_dim)
         self._store = store
-        self._cache = cache
-        self._directory = directory
-        self._note = directory.note if directory else {}
-        self._index = BlockIndex(make.layers, make.kv_heads * make.head_dim, device)
-        self._infos: dict[int, BlockInfo] = {}
-        self._forms: dict[int, RowForm] = {}
-        self._ids: list[int] = []
-        self._ends_s: list[float] = []
+        self._entry = entry
+        self._note = entry.note if entry else {}
         self._ageing = AgeingCounts()
-        self._is_open = True
-        for head in store.recover():
-            make.require_same(head.make, f"block {head.block_id}")
-            self._remember(head)
+        super().__init__(make, device, store, cache)
 
     @property
-    def num_blocks(self) -> int:
-        """Blocks appended so far, those that are gone included: the id of the next block."""
-        return self._store.next_id
-
-    @property
-    def first_block(self) -> int:
-        """The oldest block that can still be read."""
-        return self._ids[0] if self._ids else self.num_blocks
+    def num_acknowledged(self) -> int:
+        """So many blocks, the first ones, survive the death of this process; see `flush`."""
+        return self._store.num_acknowledged
 
     @property
     def note(self) -> dict[str, Any]:
@@ -121,8 +71,8 @@ class KVMemory:
         except (TypeError, ValueError) as error:
             raise StoreError(f"memory: the note must be JSON-able: {error}") from error
         self.flush()
-        if self._directory is not None:
-            self._directory.set_note(note)
+        if self._entry is not None:
+            self._entry.set_note(note)
         self._note = note
 
     def append(self, block: KVBlock) -> int:
@@ -150,6 +100,7 @@ class KVMemory:
         encoded after them, and saw them in their local window, stay.
         """
         self._require_open()
+        self._store.flush()
         gone = {
             block_id
             for block_id, info in self._infos.items()
@@ -162,81 +113,22 @@ class KVMemory:
                 self._replace(span, {i: self._store.read_record(i) for i in kept})
         return len(gone)
 
-    def visible(self, at_s: float | None) -> list[int]:
-        """Ids of the blocks that ended at `at_s` or before, in stream order; all for None."""
-        end = len(self._ids) if at_s is None else bisect_right(self._ends_s, at_s)
-        return self._ids[:end]
-
-    def info(self, block_id: int) -> BlockInfo:
-        """Raises BlockNotFoundError."""
-        self._require_known((block_id,))
-        return self._infos[block_id]
-
-    def thumbnail(self, block_id: int) -> bytes:
-        """The block's picture, a JPEG. Raises BlockNotFoundError, BlockCorruptError, StoreError."""
-        self._require_open()
-        self._require_known((block_id,))
-        return self._store.read_thumbnail(block_id)
-
-    def scores(
-        self,
-        layer: int,
-        query: Float[Tensor, " kv_heads*head_dim"],
-        below: int,
-        similarity: Similarity,
-    ) -> Float32[Tensor, " blocks"]:
-        """Similarity of each kept block with an id `below` that; see BlockIndex."""
-        return self._index.scores(layer, query, below, similarity)
-
-    def cosines(
-        self, layer: int, query: Float[Tensor, " kv_heads*head_dim"], block_ids: Sequence[int]
-    ) -> Float32[Tensor, " blocks"]:
-        """Cosine of the query with these blocks' representative keys. See BlockIndex."""
-        self._require_known(block_ids)
-        return self._index.cosines(layer, query, block_ids)
-
-    def search(
-        self,
-        layer: int,
-        query: Float[Tensor, " kv_heads*head_dim"],
-        below: int,
-        top_k: int,
-        similarity: Similarity,
-        chunk_blocks: int = 1,
-    ) -> list[int]:
-        """Ids of the best blocks with an id `below` that, in stream order; see BlockIndex."""
-        return self._index.search(layer, query, below, top_k, similarity, chunk_blocks)
-
-    def read(
-        self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
-    ) -> tuple[
-        Float[Tensor, "kv_heads tokens head_dim"],
-        Float[Tensor, "kv_heads tokens head_dim"],
-    ]:
-        """Keys (before RoPE) and values of one layer, block after block in the order given.
-
-        Raises BlockNotFoundError, BlockCorruptError, StoreError.
-        """
-        self._require_open()
-        self._require_known(block_ids)
-        forms = [self._forms[block_id] for block_id in block_ids]
-        return self._decoder.decode(self._rows(layer, block_ids), forms, dtype, device)
-
     def stats(self) -> MemoryStats:
-        bytes_by_tier = {self._store.name: self._store.num_bytes}
-        if self._cache is not None:
-            bytes_by_tier = {"host": self._cache.num_bytes, **bytes_by_tier}
-        return MemoryStats(
-            blocks=len(self._ids),
-            dropped=self.num_blocks - len(self._ids),
-            blocks_by_codec=dict(Counter(form.codec for form in self._forms.values())),
-            bytes_by_tier=bytes_by_tier,
-            index_bytes=self._index.num_bytes,
+        return replace(
+            super().stats(),
             cut_bytes=self._store.cut_bytes,
-            from_s=self._infos[self._ids[0]].start_s if self._ids else 0.0,
-            to_s=self._ends_s[-1] if self._ids else 0.0,
+            waiting=self.num_blocks - self.num_acknowledged,
             ageing=replace(self._ageing),
         )
+
+    def wait_for_room(self) -> None:
+        """Return once the store can take a block; a store that is away and buffers may be full.
+
+        Not to be called by a thread that others wait for. Raises StoreError for a store that will
+        not come back.
+        """
+        self._require_open()
+        self._store.wait_for_room()
 
     def flush(self) -> None:
         """Return once all blocks would survive a power cut (at once if nothing is on disk)."""
@@ -244,26 +136,12 @@ class KVMemory:
         self._store.flush()
 
     def close(self) -> None:
-        """Flush and let go of the files; a second time does nothing."""
-        if not self._is_open:
-            return
-        self._is_open = False
+        """Flush and let go of the store; a second time does nothing."""
         try:
-            self._store.close()
+            super().close()
         finally:
-            if self._directory is not None:
-                self._directory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+            if self._entry is not None:
+                self._entry.close()
 
     def _encoded(self, block: KVBlock) -> BlockRecord:
         keys, values, info = block.keys.detach(), block.values.detach(), block.info
@@ -279,13 +157,6 @@ class KVMemory:
             representative_keys=keys.float().mean(dim=2).flatten(1),
         )
         return BlockRecord(head, block.thumbnail, tuple(row.tobytes() for row in encoded))
-
-    def _remember(self, head: BlockHead) -> None:
-        self._infos[head.block_id] = head.info
-        self._forms[head.block_id] = head.form
-        self._ids.append(head.block_id)
-        self._ends_s.append(head.info.end_s)
-        self._index.append(head.block_id, head.representative_keys)
 
     def _expire(self, newest_s: float) -> None:
         """Let go of spans that are wholly older than `retain_s`."""
@@ -340,45 +211,7 @@ class KVMemory:
 
     def _replace(self, span: Span, records: dict[int, BlockRecord]) -> None:
         self._store.replace(span.block_ids, records)
-        if self._cache is not None:
-            self._cache.forget(span.block_ids, self._make.layers)
-        gone = set(span.block_ids) - set(records)
+        self._forget_rows(span.block_ids)
         for block_id, record in records.items():
             self._forms[block_id] = record.head.form
-        if not gone:
-            return
-        kept = [
-            (i, end_s) for i, end_s in zip(self._ids, self._ends_s, strict=True) if i not in gone
-        ]
-        self._ids, self._ends_s = [i for i, _ in kept], [end_s for _, end_s in kept]
-        for block_id in gone:
-            del self._infos[block_id], self._forms[block_id]
-        self._index.drop(gone)
-
-    def _rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
-        if self._cache is None:
-            return self._store.read_rows(layer, block_ids)
-        rows = self._cache.rows(layer, block_ids)
-        missing = [block_id for block_id in dict.fromkeys(block_ids) if block_id not in rows]
-        for block_id, row in zip(missing, self._store.read_rows(layer, missing), strict=True):
-            rows[block_id] = row
-            self._cache.put_row(layer, block_id, row)
-        return [rows[block_id] for block_id in block_ids]
-
-    def _require_known(self, block_ids: Sequence[int]) -> None:
-        for block_id in block_ids:
-            if block_id in self._infos:
-                continue
-            if not 0 <= block_id < self.num_blocks:
-                raise BlockNotFoundError(
-                    f"memory: block {block_id} was asked for, blocks 0 to {self.num_blocks - 1} "
-                    "have been seen"
-                )
-            raise BlockNotFoundError(
-                f"memory: block {block_id} was asked for and is no longer kept; the oldest that is "
-                f"is {self.first_block}. A larger budget keeps more"
-            )
-
-    def _require_open(self) -> None:
-        if not self._is_open:
-            raise StoreError("memory: it is closed; open it again with open_memory")
+        self._drop(set(span.block_ids) - set(records))

@@ -9,12 +9,19 @@ import torch
 
 from memory.config import MemoryConfig
 from memory.errors import StoreError
+from memory.file_follower import FileFollower
 from memory.file_tier import FileTier
+from memory.followed_memory import FollowedMemory
 from memory.host_tier import HostTier
 from memory.keep_policy import KeepPolicy
 from memory.kv_memory import KVMemory
 from memory.row_cache import RowCache
-from memory.stream_directory import StreamDirectory
+from memory.stream_directory import (
+    FORMAT_VERSION,
+    StreamDirectory,
+    read_description,
+    segments_folder,
+)
 from memory.stream_make import StreamMake
 
 SEGMENTS_IN_BUDGET = 16
@@ -39,10 +46,7 @@ def open_memory(
     FingerprintMismatchError if its blocks were made by another model or settings;
     BlockCorruptError if a block in the middle of the file is damaged.
     """
-    if not _STREAM_ID.fullmatch(stream_id):
-        raise StoreError(
-            f"stream id {stream_id!r}: use up to 128 of A-Z a-z 0-9 . _ - and no dot at the start"
-        )
+    _checked(stream_id)
     make = StreamMake(fingerprint, layers, kv_heads, head_dim)
     policy = KeepPolicy(config.codec, keep_newest, config.retain_s)
     folder = store_folder(config.store)
@@ -62,6 +66,39 @@ def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:
     policy = KeepPolicy(config.codec)
     config = config.model_copy(update={"file_bytes": None})
     return _open_files(config, folder / stream_id, None, torch.device("cpu"), policy)
+
+
+def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) -> FollowedMemory:
+    """Open a stream to read it while another process may write it, whatever made it.
+
+    Raises StoreError if there is no such stream or it cannot be read from here; BlockCorruptError.
+    """
+    folder = store_folder(config.store)
+    if folder is None:
+        raise StoreError(
+            f"store {config.store}: other processes cannot read it; keep streams in file:///DIR or "
+            "redis://HOST"
+        )
+    path = folder / _checked(stream_id)
+    described = read_description(path)
+    if described is None:
+        raise StoreError(f"{path}: there is no such stream")
+    version, make, _ = described
+    if version < FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: has format version {version}; it is brought up to date when it is written to "
+            "again, as by `vstream ingest`"
+        )
+    follower = FileFollower(segments_folder(path))
+    return FollowedMemory(make, device, follower, RowCache(config.host_bytes))
+
+
+def _checked(stream_id: str) -> str:
+    if not _STREAM_ID.fullmatch(stream_id):
+        raise StoreError(
+            f"stream id {stream_id!r}: use up to 128 of A-Z a-z 0-9 . _ - and no dot at the start"
+        )
+    return stream_id
 
 
 def _open_files(

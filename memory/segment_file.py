@@ -36,9 +36,10 @@ class _Extent:
 class SegmentFile:
     """One file of records in the order of their ids. The caller sees to it that one writes."""
 
-    def __init__(self, path: Path, first: int) -> None:
+    def __init__(self, path: Path, first: int, read_only: bool = False) -> None:
         """`first`: no record has a smaller id. The file is opened when it is needed."""
         self.path = path
+        self._flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         self.first = first
         self.num_bytes = 0
         self._extents: dict[int, _Extent] = {}
@@ -145,7 +146,11 @@ class SegmentFile:
     def _opened(self) -> int:
         if not self.is_open:
             try:
-                self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._file = os.open(self.path, self._flags | os.O_CLOEXEC, 0o644)
+            except FileNotFoundError as error:
+                raise BlockNotFoundError(
+                    f"{self.path}: its blocks were written anew or forgotten meanwhile"
+                ) from error
             except OSError as error:
                 raise StoreError(
                     f"{self.path}: cannot be opened for blocks: {error.strerror}"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from memory.errors import StoreError
-from memory.file_tier import newest_segments
 from memory.kv_block import BlockInfo
 from memory.open_memory import store_folder
 from memory.segment_file import SegmentFile
+from memory.segment_folder import newest_segments
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _described(path: Path) -> StoredStream:
     segments = path / "segments"
     found = newest_segments(segments) if segments.is_dir() else {}
     for first, segment_path in sorted(found.items()):
-        segment = SegmentFile(segment_path, first)
+        segment = SegmentFile(segment_path, first, read_only=True)
         try:
             infos += [head.info for head in segment.scan()]
         finally:

@@ -53,7 +53,7 @@ class StreamDirectory:
 
     @property
     def segments_path(self) -> Path:
-        return self.path / "segments"
+        return segments_folder(self.path)
 
     def set_note(self, note: dict[str, Any]) -> None:
         """Replace the caller's note (JSON), whole or not at all, and wait for the disk."""
@@ -77,36 +77,17 @@ class StreamDirectory:
             raise StoreError(f"{self.path}: cannot be locked: {error.strerror}") from error
 
     def _open_stream_json(self, wanted: StreamMake | None) -> StreamMake:
-        try:
-            text = self._stream_json.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        described = read_description(self.path)
+        if described is None:
             assert wanted is not None
             self._write(wanted, {})
             return wanted
-        except OSError as error:
-            raise StoreError(f"{self._stream_json}: cannot be read: {error.strerror}") from error
-        try:
-            stored = json.loads(text)
-            version = stored.pop("format_version")
-            if version > FORMAT_VERSION:
-                raise StoreError(
-                    f"{self._stream_json}: has format version {version}, this vstream reads up to "
-                    f"version {FORMAT_VERSION}; open it with the newer vstream that wrote it"
-                )
-            self.note = stored.pop("note")
-            if version == 1:
-                stored.pop("codec")
-            stored_make = StreamMake(**stored)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(
-                f"{self._stream_json}: is not a description of a stream ({error}); restore it from "
-                "a copy or choose another stream id"
-            ) from error
+        version, make, self.note = described
         if wanted is not None:
-            wanted.require_same(stored_make, str(self.path))
+            wanted.require_same(make, str(self.path))
         if version == 1:
-            self._bring_up_to_date(stored_make)
-        return stored_make
+            self._bring_up_to_date(make)
+        return make
 
     def _bring_up_to_date(self, make: StreamMake) -> None:
         """The one file of version 1 becomes the first segment."""
@@ -131,3 +112,37 @@ class StreamDirectory:
             flush_folder(self.path)
         except OSError as error:
             raise StoreError(f"{self._stream_json}: cannot be written: {error.strerror}") from error
+
+
+def segments_folder(path: Path) -> Path:
+    """Where the stream in that folder has its blocks."""
+    return path / "segments"
+
+
+def read_description(path: Path) -> tuple[int, StreamMake, dict[str, Any]] | None:
+    """Format version, make and note of the stream in that folder; None if there is none.
+
+    Raises StoreError if it cannot be read or was written by a newer version.
+    """
+    stream_json = path / "stream.json"
+    try:
+        stored = json.loads(stream_json.read_text(encoding="utf-8"))
+        version = stored.pop("format_version")
+        if version > FORMAT_VERSION:
+            raise StoreError(
+                f"{stream_json}: has format version {version}, this vstream reads up to "
+                f"version {FORMAT_VERSION}; open it with the newer vstream that wrote it"
+            )
+        note = stored.pop("note")
+        if version == 1:
+            stored.pop("codec")
+        return version, StreamMake(**stored), note
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{stream_json}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{stream_json}: is not a description of a stream ({error}); restore it from "
+            "a copy or choose another stream id"
+        ) from error

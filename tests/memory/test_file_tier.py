@@ -7,7 +7,7 @@ import pytest
 from kv_blocks import kv_record
 
 from memory import BlockRecord, FileTier, StoreError
-from memory.file_tier import MAX_OPEN_FILES
+from memory.segment_folder import MAX_OPEN_FILES
 from memory.segment_file import SegmentFile
 
 RECORDS = [kv_record(seed=i) for i in range(12)]

@@ -1,0 +1,246 @@
+"""MemoryReader: what one stream remembers, as questions need it; block ids in, keys and values out.
+
+It keeps three things in step: where the encoded rows lie, the index of representative keys, and
+what is known of each block. It chooses nothing: which blocks to read is the caller's decision.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from memory.ageing import AgeingCounts
+from memory.block_index import BlockIndex, Similarity
+from memory.block_record import BlockHead
+from memory.block_store import BlockSource
+from memory.errors import BlockNotFoundError, StoreError
+from memory.kv_block import BlockInfo
+from memory.row_cache import RowCache
+from memory.row_decoder import RowDecoder
+from memory.row_form import RowForm
+from memory.stream_make import StreamMake
+
+
+@dataclass(frozen=True)
+class MemoryStats:
+    """`from_s` to `to_s` is the span of the blocks that can be read; both are 0 without blocks.
+
+    `dropped` are all blocks that can no longer be read; `ageing` says what became of blocks since
+    the memory was opened. `cut_bytes` is what a writer that died had left unfinished, and `waiting`
+    counts the newest blocks, which the store has not acknowledged yet.
+    """
+
+    blocks: int
+    dropped: int
+    blocks_by_codec: dict[str, int]
+    bytes_by_tier: dict[str, int]
+    index_bytes: int
+    from_s: float
+    to_s: float
+    cut_bytes: int = 0
+    waiting: int = 0
+    ageing: AgeingCounts = field(default_factory=AgeingCounts)
+
+
+class MemoryReader:
+    """One stream's blocks, numbered from 0 in stream order.
+
+    Calls are serialised by the caller: reads move what the cache holds.
+    """
+
+    def __init__(
+        self,
+        make: StreamMake,
+        device: torch.device,
+        source: BlockSource,
+        cache: RowCache | None = None,
+    ) -> None:
+        """Takes over the tiers and what `source` holds; `cache` keeps copies of its rows above it.
+
+        Raises FingerprintMismatchError, BlockCorruptError, StoreError.
+        """
+        self._make = make
+        self._decoder = RowDecoder(make.kv_heads, make.head_dim)
+        self._source = source
+        self._cache = cache
+        self._index = BlockIndex(make.layers, make.kv_heads * make.head_dim, device)
+        self._infos: dict[int, BlockInfo] = {}
+        self._forms: dict[int, RowForm] = {}
+        self._ids: list[int] = []
+        self._ends_s: list[float] = []
+        self._is_open = True
+        for head in source.recover():
+            self._remember(head)
+
+    @property
+    def make(self) -> StreamMake:
+        """What all its blocks have in common."""
+        return self._make
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks appended so far, those that are gone included: the id of the next block."""
+        return self._source.next_id
+
+    @property
+    def first_block(self) -> int:
+        """The oldest block that can still be read."""
+        return self._ids[0] if self._ids else self.num_blocks
+
+    def visible(self, at_s: float | None) -> list[int]:
+        """Ids of the blocks that ended at `at_s` or before, in stream order; all for None."""
+        end = len(self._ids) if at_s is None else bisect_right(self._ends_s, at_s)
+        return self._ids[:end]
+
+    def info(self, block_id: int) -> BlockInfo:
+        """Raises BlockNotFoundError."""
+        self._require_known((block_id,))
+        return self._infos[block_id]
+
+    def thumbnail(self, block_id: int) -> bytes:
+        """The block's picture, a JPEG. Raises BlockNotFoundError, BlockCorruptError, StoreError."""
+        self._require_open()
+        self._require_known((block_id,))
+        return self._source.read_thumbnail(block_id)
+
+    def representative_keys(
+        self, block_ids: Sequence[int]
+    ) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
+        """Their mean keys in every layer, in the order given. Raises BlockNotFoundError."""
+        self._require_known(block_ids)
+        return self._index.keys(block_ids)
+
+    def scores(
+        self,
+        layer: int,
+        query: Float[Tensor, " kv_heads*head_dim"],
+        below: int,
+        similarity: Similarity,
+    ) -> Float32[Tensor, " blocks"]:
+        """Similarity of each kept block with an id `below` that; see BlockIndex."""
+        return self._index.scores(layer, query, below, similarity)
+
+    def cosines(
+        self, layer: int, query: Float[Tensor, " kv_heads*head_dim"], block_ids: Sequence[int]
+    ) -> Float32[Tensor, " blocks"]:
+        """Cosine of the query with these blocks' representative keys. See BlockIndex."""
+        self._require_known(block_ids)
+        return self._index.cosines(layer, query, block_ids)
+
+    def search(
+        self,
+        layer: int,
+        query: Float[Tensor, " kv_heads*head_dim"],
+        below: int,
+        top_k: int,
+        similarity: Similarity,
+        chunk_blocks: int = 1,
+    ) -> list[int]:
+        """Ids of the best blocks with an id `below` that, in stream order; see BlockIndex."""
+        return self._index.search(layer, query, below, top_k, similarity, chunk_blocks)
+
+    def read(
+        self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> tuple[
+        Float[Tensor, "kv_heads tokens head_dim"],
+        Float[Tensor, "kv_heads tokens head_dim"],
+    ]:
+        """Keys (before RoPE) and values of one layer, block after block in the order given.
+
+        Raises BlockNotFoundError, BlockCorruptError, StoreError.
+        """
+        self._require_open()
+        self._require_known(block_ids)
+        forms = [self._forms[block_id] for block_id in block_ids]
+        return self._decoder.decode(self._rows(layer, block_ids), forms, dtype, device)
+
+    def stats(self) -> MemoryStats:
+        bytes_by_tier = {self._source.name: self._source.num_bytes}
+        if self._cache is not None:
+            bytes_by_tier = {"host": self._cache.num_bytes, **bytes_by_tier}
+        return MemoryStats(
+            blocks=len(self._ids),
+            dropped=self.num_blocks - len(self._ids),
+            blocks_by_codec=dict(Counter(form.codec for form in self._forms.values())),
+            bytes_by_tier=bytes_by_tier,
+            index_bytes=self._index.num_bytes,
+            from_s=self._infos[self._ids[0]].start_s if self._ids else 0.0,
+            to_s=self._ends_s[-1] if self._ids else 0.0,
+        )
+
+    def close(self) -> None:
+        """Let go of what is open; a second time does nothing."""
+        if self._is_open:
+            self._is_open = False
+            self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _remember(self, head: BlockHead) -> None:
+        """A block that is newer than all others. Raises FingerprintMismatchError."""
+        self._make.require_same(head.make, f"block {head.block_id}")
+        self._infos[head.block_id] = head.info
+        self._forms[head.block_id] = head.form
+        self._ids.append(head.block_id)
+        self._ends_s.append(head.info.end_s)
+        self._index.append(head.block_id, head.representative_keys)
+
+    def _drop(self, gone: Collection[int]) -> None:
+        """Forget what is known of blocks that can no longer be read."""
+        if not gone:
+            return
+        kept = [
+            (i, end_s) for i, end_s in zip(self._ids, self._ends_s, strict=True) if i not in gone
+        ]
+        self._ids, self._ends_s = [i for i, _ in kept], [end_s for _, end_s in kept]
+        for block_id in gone:
+            del self._infos[block_id], self._forms[block_id]
+        self._index.drop(gone)
+
+    def _forget_rows(self, block_ids: Collection[int]) -> None:
+        """What lies below the cache has changed."""
+        if self._cache is not None:
+            self._cache.forget(block_ids, self._make.layers)
+
+    def _rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
+        if self._cache is None:
+            return self._source.read_rows(layer, block_ids)
+        rows = self._cache.rows(layer, block_ids)
+        missing = [block_id for block_id in dict.fromkeys(block_ids) if block_id not in rows]
+        for block_id, row in zip(missing, self._source.read_rows(layer, missing), strict=True):
+            rows[block_id] = row
+            self._cache.put_row(layer, block_id, row)
+        return [rows[block_id] for block_id in block_ids]
+
+    def _require_known(self, block_ids: Sequence[int]) -> None:
+        for block_id in block_ids:
+            if block_id in self._infos:
+                continue
+            if not 0 <= block_id < self.num_blocks:
+                raise BlockNotFoundError(
+                    f"memory: block {block_id} was asked for, blocks 0 to {self.num_blocks - 1} "
+                    "have been seen"
+                )
+            raise BlockNotFoundError(
+                f"memory: block {block_id} was asked for and is no longer kept; the oldest that is "
+                f"is {self.first_block}. A larger budget keeps more"
+            )
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise StoreError("memory: it is closed; open it again")
