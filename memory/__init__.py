@@ -9,8 +9,10 @@ from memory.errors import (
     BlockCorruptError,
     BlockNotFoundError,
     BlockRejectedError,
+    FencedError,
     FingerprintMismatchError,
     KVMemoryError,
+    StoreAwayError,
     StoreError,
 )
 from memory.file_tier import FileTier
@@ -37,6 +39,7 @@ __all__ = [
     "BlockRecord",
     "BlockRejectedError",
     "BlockStore",
+    "FencedError",
     "FileTier",
     "FingerprintMismatchError",
     "FollowedMemory",
@@ -53,6 +56,7 @@ __all__ = [
     "RowLayout",
     "Similarity",
     "Span",
+    "StoreAwayError",
     "StoreError",
     "StoredStream",
     "StreamMake",

@@ -74,18 +74,21 @@ class BlockRecord:
         return tuple(zlib.crc32(row) for row in self.rows)
 
     def to_bytes(self) -> bytes:
+        return b"".join((self.head_bytes(), self.thumbnail, *self.rows))
+
+    def head_bytes(self) -> bytes:
+        """The record up to its thumbnail: header, meta and representative keys."""
         representative = self.head.representative_keys.cpu().numpy().astype("<f4").tobytes()
-        thumbnail = self.thumbnail
-        meta = _to_meta(self.head, representative, thumbnail, self.row_crc32s)
+        meta = _to_meta(self.head, representative, self.thumbnail_crc32, self.row_crc32s)
         header = RecordHeader(
             layers=len(self.rows),
             meta_bytes=len(meta),
             representative_bytes=len(representative),
-            thumbnail_bytes=len(thumbnail),
+            thumbnail_bytes=len(self.thumbnail),
             row_bytes=len(self.rows[0]),
             meta_crc32=zlib.crc32(meta),
         )
-        return b"".join((header.to_bytes(), meta, representative, thumbnail, *self.rows))
+        return b"".join((header.to_bytes(), meta, representative))
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str, number: int = 0) -> Self:
@@ -96,16 +99,16 @@ class BlockRecord:
         header = RecordHeader.from_bytes(data, where)
         if len(data) != header.record_bytes:
             raise BlockCorruptError(f"{where}: {len(data)} bytes, expected {header.record_bytes}")
-        stored = StoredHead.from_bytes(
-            header, data[HEADER_BYTES : header.rows_offset], where, number
-        )
+        stored = StoredHead.from_bytes(header, data, where, number)
+        thumbnail = data[header.thumbnail_offset : header.rows_offset]
+        verify_crc32(thumbnail, stored.thumbnail_crc32, f"{where}, thumbnail")
         rows = []
         for layer in range(header.layers):
             offset = header.rows_offset + layer * header.row_bytes
             row = data[offset : offset + header.row_bytes]
             verify_crc32(row, stored.row_crc32s[layer], f"{where}, layer {layer}")
             rows.append(row)
-        return cls(stored.head, stored.thumbnail, tuple(rows))
+        return cls(stored.head, thumbnail, tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,12 @@ class RecordHeader:
     meta_crc32: int
 
     @property
+    def thumbnail_offset(self) -> int:
+        return HEADER_BYTES + self.meta_bytes + self.representative_bytes
+
+    @property
     def rows_offset(self) -> int:
-        return HEADER_BYTES + self.meta_bytes + self.representative_bytes + self.thumbnail_bytes
+        return self.thumbnail_offset + self.thumbnail_bytes
 
     @property
     def record_bytes(self) -> int:
@@ -161,27 +168,24 @@ class RecordHeader:
 
 @dataclass(frozen=True, eq=False)
 class StoredHead:
-    """A head that was read back, with the CRC32s that its rows have to match."""
+    """A head that was read back, with the CRC32s that the rest has to match."""
 
     head: BlockHead
-    thumbnail: bytes
     thumbnail_crc32: int
     row_crc32s: tuple[int, ...]
 
     @classmethod
     def from_bytes(cls, header: RecordHeader, data: bytes, where: str, number: int) -> Self:
-        """`data` is all between the header and the rows; `number` is for records that have none.
+        """`data` is a record, or what of it stands before the thumbnail.
 
-        Raises BlockCorruptError.
+        `number` is for records that have none of their own. Raises BlockCorruptError.
         """
-        thumbnail_offset = header.meta_bytes + header.representative_bytes
-        meta_json = data[: header.meta_bytes]
-        representative = data[header.meta_bytes : thumbnail_offset]
-        thumbnail = data[thumbnail_offset:]
+        meta_end = HEADER_BYTES + header.meta_bytes
+        meta_json = data[HEADER_BYTES:meta_end]
+        representative = data[meta_end : header.thumbnail_offset]
         verify_crc32(meta_json, header.meta_crc32, f"{where}, meta part")
         meta = json.loads(meta_json)
         verify_crc32(representative, meta["representative_crc32"], f"{where}, representative keys")
-        verify_crc32(thumbnail, meta["thumbnail_crc32"], f"{where}, thumbnail")
         info = BlockInfo(
             start_s=meta["start_s"],
             end_s=meta["end_s"],
@@ -205,11 +209,11 @@ class StoredHead:
             info=info,
             representative_keys=torch.from_numpy(keys).view(header.layers, -1),
         )
-        return cls(head, thumbnail, meta["thumbnail_crc32"], tuple(meta["row_crc32s"]))
+        return cls(head, meta["thumbnail_crc32"], tuple(meta["row_crc32s"]))
 
 
 def _to_meta(
-    head: BlockHead, representative: bytes, thumbnail: bytes, row_crc32s: tuple[int, ...]
+    head: BlockHead, representative: bytes, thumbnail_crc32: int, row_crc32s: tuple[int, ...]
 ) -> bytes:
     info, layout = head.info, head.form.layout
     meta = {
@@ -226,7 +230,7 @@ def _to_meta(
         "positions": info.positions.tolist(),
         "advance": info.advance.tolist(),
         "representative_crc32": zlib.crc32(representative),
-        "thumbnail_crc32": zlib.crc32(thumbnail),
+        "thumbnail_crc32": thumbnail_crc32,
         "row_crc32s": row_crc32s,
     }
     return json.dumps(meta, separators=(",", ":"), allow_nan=False).encode()

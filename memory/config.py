@@ -22,7 +22,8 @@ class MemoryConfig(BaseModel):
 
     store: str = Field(
         "memory://",
-        description="Where blocks are kept: memory:// (this process) or file:///DIR.",
+        description="Where blocks are kept: memory:// (this process), file:///DIR or "
+        "redis://[USER:PASSWORD@]HOST[:PORT][/DB].",
     )
     codec: Literal["int8", "int4", "bf16", "exact"] = Field(
         "int8", description="How keys and values are kept; exact is the model's own dtype."
@@ -31,13 +32,25 @@ class MemoryConfig(BaseModel):
         ByteSize(4 << 30),
         ge=1 << 20,
         description="Budget of host RAM for encoded blocks, in bytes: of all blocks with "
-        "memory://, of copies of those in files otherwise.",
+        "memory://, of copies of those in files or Redis otherwise.",
     )
     file_bytes: ByteSize | None = Field(
         None,
         ge=1 << 20,
         description="Budget of the files of each stream, in bytes; unset: the disk. Over a budget "
         "old blocks become coarser, then sparser, then go.",
+    )
+    redis_bytes: ByteSize | None = Field(
+        None,
+        ge=1 << 20,
+        description="Budget of each stream's blocks in Redis, in bytes as records; it needs "
+        "some percent more. Unset: what the server has.",
+    )
+    buffer_bytes: ByteSize = Field(
+        ByteSize(256 << 20),
+        ge=1 << 20,
+        description="How much may wait in host RAM while Redis is away, in bytes; then ingestion "
+        "waits, and a live source drops frames.",
     )
     segment_bytes: ByteSize = Field(
         ByteSize(16 << 20),

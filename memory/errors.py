@@ -9,6 +9,14 @@ class StoreError(KVMemoryError):
     """The store cannot be opened, read or written; the message says which and why."""
 
 
+class StoreAwayError(StoreError):
+    """The store cannot be reached, or is full, for now: it may come back by itself."""
+
+
+class FencedError(StoreError):
+    """Another process writes the stream now; this one must not any more."""
+
+
 class FingerprintMismatchError(KVMemoryError):
     """The stored blocks were made by another model or with other ingest settings."""
 

@@ -19,6 +19,8 @@ from memory.segment_folder import SEGMENT_NAME, SegmentFolder, newest_segments, 
 class FileTier(SegmentFolder):
     """A BlockStore in one folder. The caller sees to it that nobody else writes it."""
 
+    away: str | None = None
+
     def __init__(self, folder: Path, segment_bytes: int, budget_bytes: int | None = None) -> None:
         """A segment ends when the next block would make it larger than `segment_bytes`.
 

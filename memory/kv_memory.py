@@ -1,6 +1,7 @@
 """KVMemory: a MemoryReader that is written: blocks in, kept within budgets, or forgotten."""
 
 import json
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from math import inf
@@ -12,7 +13,7 @@ from memory.ageing import COARSEST, AgeingCounts, coarser, redundant, thinnest
 from memory.block_codec import codec_named
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.errors import StoreError
+from memory.errors import StoreAwayError, StoreError
 from memory.fitting_block import require_fitting
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock
@@ -55,6 +56,11 @@ class KVMemory(MemoryReader):
         return self._store.num_acknowledged
 
     @property
+    def away(self) -> str | None:
+        """Why the store takes no blocks for now; None while it does."""
+        return self._store.away
+
+    @property
     def note(self) -> dict[str, Any]:
         """What the caller last gave to `set_note`; a copy."""
         return deepcopy(self._note)
@@ -85,8 +91,9 @@ class KVMemory(MemoryReader):
         self._require_open()
         require_fitting(block, self._make, self.num_blocks, self._ends_s[-1:])
         record = self._encoded(block)
-        self._expire(block.info.end_s)
-        self._make_room(record)
+        with suppress(StoreAwayError):  # what is away ages when it is back
+            self._expire(block.info.end_s)
+            self._make_room(record)
         self._store.put(record)
         if self._cache is not None:
             self._cache.put(record)

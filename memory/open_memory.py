@@ -15,6 +15,11 @@ from memory.followed_memory import FollowedMemory
 from memory.host_tier import HostTier
 from memory.keep_policy import KeepPolicy
 from memory.kv_memory import KVMemory
+from memory.redis_follower import RedisFollower
+from memory.redis_keys import RedisKeys
+from memory.redis_link import SCHEMES, RedisLink
+from memory.redis_stream import RedisStream, redis_description
+from memory.redis_tier import RedisTier
 from memory.row_cache import RowCache
 from memory.stream_directory import (
     FORMAT_VERSION,
@@ -49,6 +54,8 @@ def open_memory(
     _checked(stream_id)
     make = StreamMake(fingerprint, layers, kv_heads, head_dim)
     policy = KeepPolicy(config.codec, keep_newest, config.retain_s)
+    if is_redis(config.store):
+        return _open_redis(config, stream_id, make, device, policy)
     folder = store_folder(config.store)
     if folder is None:
         return KVMemory(make, device, HostTier(config.host_bytes), policy)
@@ -60,12 +67,14 @@ def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:
 
     Raises what `open_memory` raises, and StoreError if there is no such stream.
     """
+    policy, device = KeepPolicy(config.codec), torch.device("cpu")
+    config = config.model_copy(update={"file_bytes": None, "redis_bytes": None})
+    if is_redis(config.store):
+        return _open_redis(config, _checked(stream_id), None, device, policy)
     folder = store_folder(config.store)
     if folder is None or not _STREAM_ID.fullmatch(stream_id):
         raise StoreError(f"store {config.store}: holds no stream {stream_id!r}")
-    policy = KeepPolicy(config.codec)
-    config = config.model_copy(update={"file_bytes": None})
-    return _open_files(config, folder / stream_id, None, torch.device("cpu"), policy)
+    return _open_files(config, folder / stream_id, None, device, policy)
 
 
 def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) -> FollowedMemory:
@@ -73,6 +82,8 @@ def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) ->
 
     Raises StoreError if there is no such stream or it cannot be read from here; BlockCorruptError.
     """
+    if is_redis(config.store):
+        return _follow_redis(config, _checked(stream_id), device)
     folder = store_folder(config.store)
     if folder is None:
         raise StoreError(
@@ -122,6 +133,43 @@ def _open_files(
     return memory
 
 
+def _open_redis(
+    config: MemoryConfig,
+    stream_id: str,
+    make: StreamMake | None,
+    device: torch.device,
+    policy: KeepPolicy,
+) -> KVMemory:
+    with ExitStack() as opened:
+        link = RedisLink(config.store)
+        opened.callback(link.close)
+        stream = RedisStream(link, stream_id, make)
+        opened.callback(stream.close)
+        tier = RedisTier(link, stream, config.redis_bytes, config.buffer_bytes)
+        cache = RowCache(config.host_bytes)
+        memory = KVMemory(stream.make, device, tier, policy, cache, stream)
+        opened.pop_all()
+    return memory
+
+
+def _follow_redis(config: MemoryConfig, stream_id: str, device: torch.device) -> FollowedMemory:
+    with ExitStack() as opened:
+        link = RedisLink(config.store)
+        opened.callback(link.close)
+        described = redis_description(link, stream_id)
+        if described is None:
+            raise StoreError(f"{link.name}: there is no such stream: {stream_id}")
+        follower = RedisFollower(link, RedisKeys(stream_id))
+        memory = FollowedMemory(described[0], device, follower, RowCache(config.host_bytes))
+        opened.pop_all()
+    return memory
+
+
+def is_redis(store: str) -> bool:
+    """Whether that store is a Redis or Valkey server."""
+    return store.partition("://")[0] in SCHEMES
+
+
 def store_folder(store: str) -> Path | None:
     """The directory of file:///DIR, None for memory://. Raises StoreError for all else."""
     if store == "memory://":
@@ -129,9 +177,13 @@ def store_folder(store: str) -> Path | None:
     try:
         url = urlsplit(store)
     except ValueError as error:
-        raise StoreError(f"store {store!r}: {error}; use memory:// or file:///DIR") from error
+        raise StoreError(
+            f"store {store!r}: {error}; use memory://, file:///DIR or redis://HOST"
+        ) from error
     if url.scheme != "file":
-        raise StoreError(f"store {store!r}: unknown kind of store; use memory:// or file:///DIR")
+        raise StoreError(
+            f"store {store!r}: unknown kind of store; use memory://, file:///DIR or redis://HOST"
+        )
     if url.netloc or not url.path.startswith("/") or url.query or url.fragment:
         raise StoreError(
             f"store {store!r}: give the directory as an absolute path with three slashes, as "

@@ -67,9 +67,11 @@ class SegmentFile:
             )
             if self.num_bytes + header.record_bytes > file_bytes:
                 break
-            body_bytes = header.rows_offset - HEADER_BYTES
-            body = self._pread(body_bytes, self.num_bytes + HEADER_BYTES, where)
-            stored = StoredHead.from_bytes(header, body, where, number)
+            head = self._pread(header.rows_offset, self.num_bytes, where)
+            stored = StoredHead.from_bytes(header, head, where, number)
+            verify_crc32(
+                head[header.thumbnail_offset :], stored.thumbnail_crc32, f"{where}, thumbnail"
+            )
             self._extents[stored.head.block_id] = _Extent(
                 self.num_bytes, header, stored.row_crc32s, stored.thumbnail_crc32
             )

@@ -4,11 +4,13 @@ import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from memory.errors import StoreError
 from memory.kv_block import BlockInfo
-from memory.open_memory import store_folder
+from memory.open_memory import is_redis, store_folder
+from memory.redis_keys import STREAMS, RedisKeys
+from memory.redis_link import RedisLink
 from memory.segment_file import SegmentFile
 from memory.segment_folder import newest_segments
 
@@ -28,8 +30,10 @@ class StoredStream:
 def stored_streams(store: str) -> list[StoredStream]:
     """All streams of a store, by id; none if it is empty or not there yet.
 
-    Reads the heads of all blocks and changes nothing. Raises StoreError, BlockCorruptError.
+    Changes nothing; of files, reads the heads of all blocks. Raises StoreError, BlockCorruptError.
     """
+    if is_redis(store):
+        return _on_server(store)
     folder = store_folder(store)
     if folder is None or not folder.is_dir():
         return []
@@ -38,6 +42,32 @@ def stored_streams(store: str) -> list[StoredStream]:
         return [_described(path) for path in paths]
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read: {error}") from error
+
+
+def _on_server(store: str) -> list[StoredStream]:
+    link = RedisLink(store)
+    try:
+        with link.told():
+            ids = sorted(stream_id.decode() for stream_id in link.client.smembers(STREAMS))
+            return [_on_record(link.client, stream_id) for stream_id in ids]
+    finally:
+        link.close()
+
+
+def _on_record(client: Any, stream_id: str) -> StoredStream:
+    keys = RedisKeys(stream_id)
+    names = ("blocks", "from_s", "to_s", "bytes")
+    blocks, from_s, to_s, num_bytes = (
+        float(value or 0) for value in client.hmget(keys.meta, *names)
+    )
+    return StoredStream(
+        id=stream_id,
+        state="live" if client.exists(keys.lease) else "stored",
+        blocks=int(blocks),
+        from_s=from_s,
+        to_s=to_s,
+        bytes_by_tier={"redis": int(num_bytes)},
+    )
 
 
 def _described(path: Path) -> StoredStream:

@@ -11,7 +11,7 @@ from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, kv_stream
 
 from memory import BlockNotFoundError, MemoryConfig, Span, StoreError, open_memory
 from memory.ageing import coarser, redundant, thinnest
-from memory.host_tier import SPAN_BLOCKS
+from memory.running_spans import SPAN_BLOCKS
 
 NEWEST, NUM = 8, 600
 QUERY = torch.randn(KV_HEADS * HEAD_DIM, generator=torch.Generator().manual_seed(0))

@@ -1,28 +1,44 @@
 """What every store of blocks has to agree with."""
 
 import dataclasses
+from contextlib import ExitStack
 
 import pytest
 from kv_blocks import kv_record
 
 from memory import BlockNotFoundError, FileTier, HostTier
-from memory.host_tier import SPAN_BLOCKS
+from memory.redis_link import RedisLink
+from memory.redis_stream import RedisStream
+from memory.redis_tier import RedisTier
+from memory.running_spans import SPAN_BLOCKS
 
 
-@pytest.fixture(params=["host", "file"])
+@pytest.fixture(params=["host", "file", "redis", "valkey"])
 def open_store(request, tmp_path):
     """Opens an empty store, whose spans are `SPAN_BLOCKS` long."""
+    with ExitStack() as opened:
 
-    def opened(budget_bytes=None):
-        if request.param == "host":
-            store = HostTier(budget_bytes or 1 << 30)
-        else:
+        def from_server(budget_bytes):
+            server = request.getfixturevalue(f"{request.param}_server")
+            link = RedisLink(server.url)
+            stream = RedisStream(link, "camera", record(0).head.make)
+            opened.callback(stream.close)
+            return RedisTier(link, stream, budget_bytes, buffer_bytes=1 << 20)
+
+        def from_file(budget_bytes):
             segment_bytes = SPAN_BLOCKS * len(record(0).to_bytes())
-            store = FileTier(tmp_path / "segments", segment_bytes, budget_bytes)
-        assert list(store.recover()) == []
-        return store
+            return FileTier(tmp_path / "segments", segment_bytes, budget_bytes)
 
-    return opened
+        def from_host(budget_bytes):
+            return HostTier(budget_bytes or 1 << 30)
+
+        def open_empty(budget_bytes=None):
+            kinds = {"host": from_host, "file": from_file}
+            store = kinds.get(request.param, from_server)(budget_bytes)
+            assert list(store.recover()) == []
+            return store
+
+        yield open_empty
 
 
 def record(block_id):

@@ -7,9 +7,11 @@ from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, memory_of
 from memory import BlockNotFoundError, MemoryConfig, StoreError, follow_memory, open_memory
 
 
-@pytest.fixture
-def url(tmp_path):
-    return f"file://{tmp_path}"
+@pytest.fixture(params=["file", "redis", "valkey"])
+def url(request, tmp_path):
+    if request.param == "file":
+        return f"file://{tmp_path}"
+    return request.getfixturevalue(f"{request.param}_server").url
 
 
 def followed(url):
@@ -69,8 +71,8 @@ def test_a_stream_that_is_not_there_or_not_shared_is_refused(url):
         followed("memory://")
 
 
-def test_it_follows_a_memory_that_ages_over_its_budget(tmp_path):
-    config = MemoryConfig(store=f"file://{tmp_path}", file_bytes=1 << 20)
+def test_it_follows_a_memory_that_ages_over_its_budget(url):
+    config = MemoryConfig(store=url, file_bytes=1 << 20, redis_bytes=1 << 20)
     make = ("model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU)
     with open_memory(config, "camera", *make, keep_newest=4) as writer:
         reader = None

@@ -199,7 +199,9 @@ def test_a_plain_stream_id_is_taken(stream_id, tmp_path):
 @pytest.mark.parametrize(
     ("store", "told"),
     [
-        ("redis://localhost", "unknown kind of store; use memory:// or file:///DIR"),
+        ("ftp://localhost", "unknown kind of store; use memory://, file:///DIR or redis://HOST"),
+        ("redis://127.0.0.1:1", r"cannot be reached .*is it running\?"),
+        ("redis://127.0.0.1:x", "use redis://HOST:PORT/DB"),
         ("/var/lib/streams", "unknown kind of store"),
         ("memory://there", "unknown kind of store"),
         ("file://streams", "absolute path with three slashes"),

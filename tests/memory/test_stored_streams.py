@@ -16,8 +16,11 @@ def content(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_a_store_tells_of_its_streams_while_one_is_written(tmp_path):
+@pytest.mark.parametrize("kind", ["file", "redis", "valkey"])
+def test_a_store_tells_of_its_streams_while_one_is_written(kind, tmp_path, request):
     store = f"file://{tmp_path}/store"
+    if kind != "file":
+        store = request.getfixturevalue(f"{kind}_server").url
     assert stored_streams(store) == []
     with memory_of(store, stream_id="door") as door:
         for block in kv_stream(3):
@@ -26,7 +29,8 @@ def test_a_store_tells_of_its_streams_while_one_is_written(tmp_path):
         for block in kv_stream(7):
             camera.append(block)
         before = content(tmp_path)
-        bytes_by_tier = {"file": camera.stats().bytes_by_tier["file"]}
+        tier = "file" if kind == "file" else "redis"
+        bytes_by_tier = {tier: camera.stats().bytes_by_tier[tier]}
         live = StoredStream("camera", "live", 7, -0.5, 6.0, bytes_by_tier)
         assert stored_streams(store)[0] == live
         assert content(tmp_path) == before

@@ -1,0 +1,64 @@
+"""RedisFollower: the blocks of a stream in Redis that another process writes, and what changed."""
+
+from collections.abc import Iterator
+
+from memory.block_record import BlockHead
+from memory.block_store import Changes
+from memory.errors import StoreError
+from memory.redis_blocks import RedisBlocks
+from memory.redis_keys import RedisKeys
+from memory.redis_link import RedisLink
+
+
+class RedisFollower(RedisBlocks):
+    """A FollowedSource. It writes nothing."""
+
+    def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
+        super().__init__(link, keys)
+        self._version = 0
+
+    def recover(self) -> Iterator[BlockHead]:
+        return iter(self.changes().heads)
+
+    def changes(self) -> Changes:
+        """Raises StoreError if the stream is gone."""
+        with self._link.told():
+            client = self._link.client
+            version, next_id = client.hmget(self._keys.meta, "version", "next_id")
+            exists = version is not None or client.exists(self._keys.meta)
+        if not exists:
+            raise StoreError(f"{self._link.name}: stream {self._keys.stream_id} is gone")
+        if int(version or 0) == self._version:
+            return Changes([], [])
+        touched = self._touched_since(int(version))
+        entries = self._load() if touched is None else self._entries(touched)
+        lost = set(self._placed if touched is None else touched) - set(entries)
+        gone = [block_id for block_id in lost if block_id in self._placed]
+        for block_id in gone:
+            self._lose(block_id)
+        heads = [self._place(block_id, entries[block_id]) for block_id in sorted(entries)]
+        self._version = int(version)
+        self._next_id = max(self._next_id, int(next_id))
+        return Changes(heads, gone)
+
+    def _touched_since(self, version: int) -> list[int] | None:
+        """Ids that changed after the last look; None if the log does not reach back so far.
+
+        What changes after `version` may be among them: the next look will find it again.
+        """
+        missing = version - self._version
+        if not self._version or missing < 0:
+            return None
+        with self._link.told():
+            found = self._link.client.xrevrange(self._keys.log, count=missing + 64)
+        logged = {int(fields[b"version"]): fields[b"ids"] for _, fields in found}
+        wanted = range(self._version + 1, version + 1)
+        if not all(number in logged for number in wanted):
+            return None
+        ids = [ids for number, ids in logged.items() if number > self._version]
+        return sorted({int(block_id) for text in ids for block_id in text.split()})
+
+    def _entries(self, block_ids: list[int]) -> dict[int, bytes]:
+        with self._link.told():
+            found = self._link.client.hmget(self._keys.table, [str(i) for i in block_ids])
+        return {i: entry for i, entry in zip(block_ids, found, strict=True) if entry is not None}

@@ -1,0 +1,109 @@
+"""RedisLink: the address of a Redis or Valkey server in, a client out whose failures are told.
+
+Needs the core commands of Redis 6.2 or Valkey 7.2. The server must keep what it was given:
+persistence on (append-only file) and no eviction.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+
+from memory.errors import FencedError, StoreAwayError, StoreError
+
+SCHEMES = ("redis", "rediss", "unix")
+TIMEOUT_S = 2.0
+"""A server that does not reply for so long is taken to be away."""
+
+
+class RedisLink:
+    """Connections to one server, for any number of threads. Commands go through `client`."""
+
+    def __init__(self, url: str) -> None:
+        """Does not connect yet. Raises StoreError for an address that makes no sense."""
+        try:
+            parts = urlsplit(url)
+            # Any: its types allow for clients that decode text, which this one does not.
+            self.client: Any = Redis.from_url(
+                url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                socket_keepalive=True,
+                retry=Retry(NoBackoff(), 1),  # a connection that idled may have been closed
+            )
+            place = (
+                parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+            )
+        except ValueError as error:
+            raise StoreError(f"store {url!r}: {error}; use redis://HOST:PORT/DB") from error
+        self.name = f"redis {place}"
+        """The server without its secrets."""
+
+    def require_lasting(self) -> None:
+        """Raises StoreError if the server may throw away what it was given."""
+        with self.told():
+            try:
+                found = self.client.config_get("maxmemory*")
+            except (NoPermissionError, ResponseError):
+                return  # a managed server may not say
+        limit, policy = int(found.get("maxmemory", 0)), found.get("maxmemory-policy", "noeviction")
+        if limit and policy != "noeviction":
+            raise StoreError(
+                f"{self.name}: its maxmemory-policy is {policy}: it would throw blocks away "
+                "unasked; set it to noeviction"
+            )
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Every failure of the commands within as a StoreError of ours.
+
+        StoreAwayError where the server may come back, FencedError where a script refused a writer
+        that has been replaced.
+        """
+        try:
+            yield
+        except RedisError as error:
+            self._raise(error)
+
+    def close(self) -> None:
+        self.client.close()
+
+    def _raise(self, error: RedisError) -> NoReturn:
+        if isinstance(error, AuthenticationError | NoPermissionError):
+            raise StoreError(
+                f"{self.name}: refuses the user or password ({error}); give them in the address, "
+                "as redis://USER:PASSWORD@HOST"
+            ) from error
+        if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
+            raise StoreAwayError(
+                f"{self.name}: is full (maxmemory); raise it or give a smaller budget"
+            ) from error
+        if isinstance(error, BusyLoadingError | ConnectionError | TimeoutError | ReadOnlyError):
+            raise StoreAwayError(
+                f"{self.name}: cannot be reached ({error}); is it running?"
+            ) from error
+        kind, _, rest = str(error).partition(" ")
+        if kind == "FENCED":
+            raise FencedError(
+                f"{self.name}: another process writes this stream now ({rest}); this one stops"
+            ) from error
+        if kind == "EMPTIED":
+            raise StoreError(
+                f"{self.name}: came back without this stream; run it with appendonly yes"
+            ) from error
+        raise StoreError(f"{self.name}: {error}") from error

@@ -1,0 +1,271 @@
+"""RedisTier: blocks in Redis, within a budget; the store of `redis://HOST`.
+
+A block's rows are written first, under a name of their own and with a time to live; then one script
+enters them into the table, if this is still the stream's writer. Until then they are not there for
+anybody, and if it never comes they go by themselves. Blocks encoded anew are new rows under another
+name, all entered in one script.
+
+While the server is away new blocks wait here, up to a bound, and are handed over when it is back;
+only then do they count as acknowledged.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+
+from memory.block_record import BlockHead, BlockRecord
+from memory.block_store import Span
+from memory.errors import StoreAwayError, StoreError
+from memory.kv_block import BlockInfo
+from memory.redis_blocks import RedisBlocks
+from memory.redis_keys import THUMBNAIL
+from memory.redis_link import RedisLink
+from memory.redis_stream import RedisStream
+from memory.running_spans import SPANS_IN_BUDGET, RunningSpans
+
+UNENTERED_S = 600
+"""How long rows live that no table names."""
+LOG_LENGTH = 4096
+CLOSE_S = 5.0
+_POLL_S = 0.05
+_ENTER = """
+local fence = redis.call('HGET', KEYS[1], 'fence')
+if not fence then return redis.error_reply('EMPTIED') end
+if fence ~= ARGV[1] then
+    return redis.error_reply('FENCED ' .. (redis.call('GET', KEYS[4]) or 'it has ended'))
+end
+local entries = {}
+for i = 7, #ARGV, 2 do
+    local id, entry = ARGV[i], ARGV[i + 1]
+    if entry ~= '' then
+        local key = ARGV[2] .. id .. ':' .. string.match(entry, '^[^\\n]*')
+        if redis.call('EXISTS', key) == 0 then return redis.error_reply('UNWRITTEN ' .. key) end
+        redis.call('PERSIST', key)
+    end
+end
+for i = 7, #ARGV, 2 do
+    local id, entry = ARGV[i], ARGV[i + 1]
+    local old = redis.call('HGET', KEYS[2], id)
+    if entry ~= '' then redis.call('HSET', KEYS[2], id, entry)
+    else redis.call('HDEL', KEYS[2], id) end
+    if old then
+        redis.call('UNLINK', ARGV[2] .. id .. ':' .. string.match(old, '^[^\\n]*'))
+    end
+    entries[#entries + 1] = id
+end
+redis.call('HSET', KEYS[1], 'next_id', ARGV[3], 'bytes', ARGV[4], 'from_s', ARGV[5],
+           'to_s', ARGV[6], 'blocks', redis.call('HLEN', KEYS[2]))
+local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', LOG_LENGTH, '*',
+           'version', version, 'ids', table.concat(entries, ' '))
+return version
+""".replace("LOG_LENGTH", str(LOG_LENGTH))
+
+
+class RedisTier(RedisBlocks):
+    """A BlockStore in the place of one stream, whose lease somebody holds."""
+
+    cut_bytes = 0
+
+    def __init__(
+        self,
+        link: RedisLink,
+        stream: RedisStream,
+        budget_bytes: int | None,
+        buffer_bytes: int,
+    ) -> None:
+        """`buffer_bytes` is the bound on what waits while the server is away."""
+        super().__init__(link, stream.keys)
+        self.budget_bytes = budget_bytes
+        self.away: str | None = None
+        """Why the server does not take blocks, while it does not."""
+        self._stream = stream
+        # What waited must fit when it is handed over, and beside it a span that is written anew.
+        self._reserve = 0 if budget_bytes is None else budget_bytes // SPANS_IN_BUDGET
+        self._bound = buffer_bytes if budget_bytes is None else min(buffer_bytes, self._reserve)
+        self._spans = RunningSpans(budget_bytes)
+        self._enter = link.client.register_script(_ENTER)
+        self._generations = 0
+        self._lock = threading.Lock()  # of what waits
+        self._writing = threading.Lock()
+        self._waiting: dict[int, BlockRecord] = {}
+        self._waiting_bytes = 0
+        stream.on_beat(self._hand_over)
+
+    def recover(self) -> Iterator[BlockHead]:
+        with self._link.told():
+            next_id = self._link.client.hget(self._keys.meta, "next_id")
+        entries = self._load()
+        for block_id in sorted(entries):
+            head = self._place(block_id, entries.pop(block_id))
+            self._spans.add(block_id, self._placed[block_id].num_bytes)
+            yield head
+        self._next_id = max(self._next_id, int(next_id or 0))
+
+    @property
+    def num_acknowledged(self) -> int:
+        with self._lock:
+            return next(iter(self._waiting), self._next_id)
+
+    def wait_for_room(self) -> None:
+        while self._waiting_bytes >= self._bound and self._waiting:
+            self._require_ours()
+            time.sleep(_POLL_S)
+
+    def has_room(self, record: BlockRecord) -> bool:
+        """While the server is away: in the buffer."""
+        if self.budget_bytes is None or self._waiting:
+            return True
+        return self._num_bytes + record_bytes(record) + 2 * self._reserve <= self.budget_bytes
+
+    def put(self, record: BlockRecord) -> None:
+        """Raises FencedError, StoreError if it can never be kept here."""
+        self._require_ours()
+        block_id = record.head.block_id
+        assert block_id >= self._next_id, "blocks are put in order"
+        if self._waiting or not self._try_to_enter(record):
+            if self._waiting and self._waiting_bytes >= self._bound:
+                raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait already")
+            with self._lock:
+                self._waiting[block_id] = record
+                self._waiting_bytes += record_bytes(record)
+        self._spans.add(block_id, record_bytes(record))
+        self._next_id = block_id + 1
+
+    def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
+        with self._lock:
+            here = {i: self._waiting[i].rows[layer] for i in block_ids if i in self._waiting}
+        there = [block_id for block_id in block_ids if block_id not in here]
+        found = iter(super().read_rows(layer, there) if there else ())
+        return [here[block_id] if block_id in here else next(found) for block_id in block_ids]
+
+    def read_record(self, block_id: int) -> BlockRecord:
+        with self._lock:
+            if block_id in self._waiting:
+                return self._waiting[block_id]
+        return super().read_record(block_id)
+
+    def read_thumbnail(self, block_id: int) -> bytes:
+        with self._lock:
+            if block_id in self._waiting:
+                return self._waiting[block_id].thumbnail
+        return super().read_thumbnail(block_id)
+
+    def spans(self) -> list[Span]:
+        """Without what still waits."""
+        return self._spans.closed(sorted(self._placed))
+
+    def close_span(self) -> None:
+        self._spans.close()
+
+    def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
+        self._require_ours()
+        try:
+            self._write({block_id: records.get(block_id) for block_id in block_ids})
+        except StoreAwayError as error:
+            self.away = str(error)
+            raise
+        if not records:
+            self._spans.drop(block_ids[0])
+
+    def flush(self) -> None:
+        """Return once nothing waits any more: the server's own persistence is its affair."""
+        while self._waiting:
+            self._require_ours()
+            time.sleep(_POLL_S)
+
+    def close(self) -> None:
+        """Raises StoreError if blocks wait that the server does not take within some seconds."""
+        give_up_at = time.monotonic() + CLOSE_S
+        while self._waiting and self._stream.failure is None and time.monotonic() < give_up_at:
+            time.sleep(_POLL_S)
+        super().close()
+        if self._waiting:
+            raise self._stream.failure or StoreAwayError(
+                f"{self.away}; the newest {len(self._waiting)} blocks are lost"
+            )
+
+    def _require_ours(self) -> None:
+        if self._stream.failure is not None:
+            raise self._stream.failure
+
+    def _hand_over(self) -> None:
+        """Enter what waits, the oldest first, until that fails."""
+        while True:
+            with self._lock:
+                record = next(iter(self._waiting.values()), None)
+            if record is None or not self._try_to_enter(record):
+                return
+            with self._lock:
+                del self._waiting[record.head.block_id]
+                self._waiting_bytes -= record_bytes(record)
+
+    def _try_to_enter(self, record: BlockRecord) -> bool:
+        """Whether the server has it. Raises FencedError, StoreError."""
+        try:
+            self._write({record.head.block_id: record})
+        except StoreAwayError as error:
+            self.away = str(error)
+            return False
+        except StoreError as error:
+            self._stream.failure = error
+            raise
+        self.away = None
+        return True
+
+    def _write(self, records: Mapping[int, BlockRecord | None]) -> None:
+        """Enter these blocks, and let those go for which there is None; all of it or nothing."""
+        with self._writing:
+            entries = {
+                block_id: b"" if record is None else self._written(record)
+                for block_id, record in records.items()
+            }
+            keys = [self._keys.meta, self._keys.table, self._keys.log, self._keys.lease]
+            args = [self._stream.fence, self._keys.blocks, *self._after(records)]
+            with self._link.told():
+                self._enter(keys=keys, args=[*args, *chain.from_iterable(entries.items())])
+            for block_id, entry in entries.items():
+                if entry:
+                    self._place(block_id, entry)
+                else:
+                    self._lose(block_id)
+
+    def _written(self, record: BlockRecord) -> bytes:
+        """Write the rows of a block where nobody sees them yet; its entry for the table."""
+        self._generations += 1
+        generation = f"{self._stream.fence}.{self._generations}"
+        key = self._keys.block(record.head.block_id, generation)
+        fields = {str(layer): row for layer, row in enumerate(record.rows)}
+        pipeline = self._link.client.pipeline(transaction=False)
+        pipeline.hset(key, mapping={**fields, THUMBNAIL: record.thumbnail})
+        pipeline.expire(key, UNENTERED_S)
+        with self._link.told():
+            pipeline.execute()
+        return generation.encode() + b"\n" + record.head_bytes()
+
+    def _after(self, records: Mapping[int, BlockRecord | None]) -> list[float]:
+        """next_id, bytes, from_s and to_s as they will be."""
+        new = {block_id: record for block_id, record in records.items() if record is not None}
+        next_id = max(self._next_id, *(block_id + 1 for block_id in records))
+        num_bytes = self._num_bytes + sum(map(record_bytes, new.values()))
+        num_bytes -= sum(self._placed[i].num_bytes for i in records if i in self._placed)
+
+        def stays(block_id: int) -> bool:
+            return block_id in new or block_id not in records
+
+        def info(block_id: int) -> BlockInfo:
+            head = new[block_id].head if block_id in new else self._placed[block_id].stored.head
+            return head.info
+
+        # Those placed are in order; what is new and not placed yet is newer than all of them.
+        first = next(filter(stays, self._placed), min(new, default=None))
+        if first is None:
+            return [next_id, num_bytes, 0.0, 0.0]
+        last = max(next(filter(stays, reversed(self._placed)), first), *new, first)
+        return [next_id, num_bytes, info(first).start_s, info(last).end_s]
+
+
+def record_bytes(record: BlockRecord) -> int:
+    """All of a record as it is counted here."""
+    return len(record.head_bytes()) + len(record.thumbnail) + sum(map(len, record.rows))

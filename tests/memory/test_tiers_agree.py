@@ -1,0 +1,64 @@
+"""Every store gives back, bit for bit, what host RAM gives back: kept, reopened and followed."""
+
+import pytest
+import torch
+from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_stream, memory_of, same_info
+
+from memory import MemoryConfig, follow_memory, open_memory
+
+CODECS = ("int8", "int4", "bf16", "exact")
+QUERY = torch.arange(KV_HEADS * HEAD_DIM).float() - 5
+
+
+@pytest.fixture(params=["file", "redis", "valkey"])
+def url(request, tmp_path):
+    if request.param == "file":
+        return f"file://{tmp_path}"
+    return request.getfixturevalue(f"{request.param}_server").url
+
+
+def filled(memory, num_blocks=12):
+    for block in kv_stream(num_blocks)[memory.num_blocks :]:
+        memory.append(block)
+    return memory
+
+
+def require_same(memory, other):
+    ids = other.visible(None)
+    assert memory.visible(None) == ids
+    assert [memory.thumbnail(i) for i in ids] == [other.thumbnail(i) for i in ids]
+    assert all(same_info(memory.info(i), other.info(i)) for i in ids)
+    some = [ids[7], ids[0], ids[7], ids[-1]]
+    for layer in range(LAYERS):
+        for one, two in zip(
+            memory.read(layer, some, torch.float32, CPU),
+            other.read(layer, some, torch.float32, CPU),
+            strict=True,
+        ):
+            assert torch.equal(one, two)
+        for similarity in ("inner_product", "cosine"):
+            wanted = other.scores(layer, QUERY, 99, similarity)
+            assert torch.equal(memory.scores(layer, QUERY, 99, similarity), wanted)
+        assert memory.search(layer, QUERY, 10, 3, "cosine") == other.search(
+            layer, QUERY, 10, 3, "cosine"
+        )
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_what_a_store_holds_is_what_host_ram_holds(url, codec):
+    ram = filled(memory_of(codec=codec))
+    with filled(memory_of(url, codec)) as memory:
+        require_same(memory, ram)
+        with follow_memory(MemoryConfig(store=url), "camera", CPU) as reader:
+            require_same(reader, ram)
+    with memory_of(url, codec) as memory:
+        require_same(memory, ram)
+
+
+def test_without_any_copies_in_host_ram_as_with_them(url):
+    """A budget that holds no row: every read goes to the store."""
+    config = MemoryConfig(store=url).model_copy(update={"host_bytes": 1})
+    ram = filled(memory_of())
+    with open_memory(config, "camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU) as memory:
+        require_same(filled(memory), ram)
+        assert memory.stats().bytes_by_tier["host"] == 0
