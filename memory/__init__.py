@@ -22,7 +22,8 @@ from memory.keep_policy import KeepPolicy
 from memory.kv_block import BlockInfo, KVBlock
 from memory.kv_memory import KVMemory
 from memory.memory_reader import MemoryReader, MemoryStats
-from memory.open_memory import follow_memory, open_memory, open_stored
+from memory.open_memory import follow_memory, is_redis, open_memory, open_stored
+from memory.redis_link import RedisLink
 from memory.row_cache import RowCache
 from memory.row_form import RowForm
 from memory.row_layout import RowLayout
@@ -51,6 +52,7 @@ __all__ = [
     "MemoryConfig",
     "MemoryReader",
     "MemoryStats",
+    "RedisLink",
     "RowCache",
     "RowForm",
     "RowLayout",
@@ -62,6 +64,7 @@ __all__ = [
     "StreamMake",
     "codec_named",
     "follow_memory",
+    "is_redis",
     "open_memory",
     "open_stored",
     "stored_streams",

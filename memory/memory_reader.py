@@ -160,6 +160,9 @@ class MemoryReader:
         forms = [self._forms[block_id] for block_id in block_ids]
         return self._decoder.decode(self._rows(layer, block_ids), forms, dtype, device)
 
+    def refresh(self) -> None:
+        """Learn what somebody else has changed; where nobody else writes, nothing."""
+
     def stats(self) -> MemoryStats:
         bytes_by_tier = {self._source.name: self._source.num_bytes}
         if self._cache is not None:

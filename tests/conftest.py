@@ -1,6 +1,9 @@
+"""For all tests: no network, no skips where CI=true, and real Redis and Valkey servers."""
+
 import os
 
 import pytest
+from redis_servers import RedisServer, redis_binary, valkey_binary
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 
@@ -18,3 +21,33 @@ def pytest_sessionfinish(session):
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") == "true" and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def running_redis(tmp_path_factory):
+    if redis_binary() is None:
+        pytest.skip("no redis-server on PATH: apt-get install redis-server")
+    server = RedisServer(redis_binary(), tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def running_valkey(tmp_path_factory):
+    server = RedisServer(valkey_binary(), tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_server(running_redis):
+    with running_redis.client() as client:
+        client.flushall()
+    return running_redis
+
+
+@pytest.fixture
+def valkey_server(running_valkey):
+    with running_valkey.client() as client:
+        client.flushall()
+    return running_valkey

@@ -2,21 +2,24 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor
 
 from encoders import Family
-from memory import KVMemory
-from vstream.device_turn import DeviceTurn
+from memory import MemoryReader
+from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
-from vstream.engine.decoder import Decoder
+from vstream.engine.prefill import LayerKV
 from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
+from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
 from vstream.errors import ModelError, QuestionError
 from vstream.question import Answer, Evidence, Judgement, Question, Timings
+from vstream.video_llm import VideoLLM
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,20 +35,19 @@ class QueryHandler:
     """Answers questions about one stream while it is being ingested. Reads, never writes."""
 
     def __init__(
-        self,
-        decoder: Decoder,
-        family: Family,
-        memory: KVMemory,
-        prefill: QuestionPrefill,
-        settings: EngineSettings,
-        turn: DeviceTurn,
+        self, model: VideoLLM, memory: MemoryReader, prefix: LayerKV, settings: EngineSettings
     ) -> None:
-        self._decoder = decoder
-        self._family = family
+        """`prefix` is what stands before the first block, see `vstream.engine.prefill`."""
+        self._decoder = model.decoder
+        self._family = model.family
+        self._turn = model.turn
         self._memory = memory
-        self._prefill = prefill
         self._settings = settings
-        self._turn = turn
+        context = (model.decoder, prefix, memory)
+        opener: Callable[[int], AnswerContext] = partial(AnswerContext, *context)
+        if settings.rekv_window_tokens is not None:
+            opener = partial(RekvContext, *context, n_local=settings.rekv_window_tokens)
+        self.prefill = QuestionPrefill(model.decoder, memory, opener, settings)
 
     def ask(self, question: Question, retrieved: BlocksByLayer | None = None) -> "AnswerStream":
         """Prefill `question`; the answer is decoded as the result is iterated.
@@ -92,10 +94,11 @@ class QueryHandler:
     def _read(self, question: Question, retrieved: BlocksByLayer | None = None) -> _Reading:
         tokens = self._family.question(question.text, question.dialogue)
         with self._turn:
+            self._memory.refresh()
             view = view_at(self._memory, question.at_s, self._settings.recent_blocks)
             if not view.ids:
                 raise QuestionError(_nothing_seen(question, self._memory))
-            prefilled = self._prefill.run(tokens, view, retrieved)
+            prefilled = self.prefill.run(tokens, view, retrieved)
             retriever = Retriever(self._memory, view, self._settings)
             return _Reading(
                 prefilled,
@@ -188,7 +191,7 @@ class AnswerStream:
 
 
 def _evidence(
-    memory: KVMemory, view: MemoryView, retriever: Retriever, prefilled: PrefilledQuestion
+    memory: MemoryReader, view: MemoryView, retriever: Retriever, prefilled: PrefilledQuestion
 ) -> tuple[Evidence, ...]:
     """Every visual block of the context, best score first."""
     used = Counter(block for ids in prefilled.retrieved for block in ids)
@@ -239,7 +242,7 @@ def _refuse_empty(text: str) -> None:
         raise QuestionError("the question is empty: write what you want to know")
 
 
-def _nothing_seen(question: Question, memory: KVMemory) -> str:
+def _nothing_seen(question: Question, memory: MemoryReader) -> str:
     if memory.first_block and question.at_s is not None:
         return (
             f"what was seen by {question.at_s:g} s is no longer kept: the memory holds the stream "

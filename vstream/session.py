@@ -1,7 +1,6 @@
 """Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,11 +9,10 @@ import torch
 from encoders import Frame, VisualTokens, thumbnail
 from memory import BlockInfo, KVBlock, KVMemory
 from vstream.answer import AnswerStream, QueryHandler
-from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
-from vstream.engine.question_prefill import BlocksByLayer, QuestionPrefill
-from vstream.engine.rekv import RekvContext, RekvPrefill
+from vstream.engine.question_prefill import BlocksByLayer
+from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
 from vstream.free_memory import return_free_memory
 from vstream.question import Judgement, Question
@@ -42,12 +40,8 @@ class Session:
         self._pending: list[Frame] = []
         self._trimmed_at = memory.num_blocks
         self.prefill = self._open_prefill()
-        self.questions = QuestionPrefill(
-            model.decoder, memory, self._context_opener(), self.settings
-        )
-        self._queries = QueryHandler(
-            model.decoder, model.family, memory, self.questions, self.settings, model.turn
-        )
+        self._queries = QueryHandler(model, memory, self.prefill.prefix, self.settings)
+        self.questions = self._queries.prefill
 
     def push(self, frames: Sequence[Frame]) -> int:
         """Encode `frames`, the next of the stream, into blocks; returns how many blocks were added.
@@ -60,6 +54,7 @@ class Session:
         size = self.model.family.frames_per_block
         added = 0
         while len(self._pending) >= size:
+            self.memory.wait_for_room()
             whole = len(self._pending) // size
             blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
             frames, self._pending = self._pending[: blocks * size], self._pending[blocks * size :]
@@ -164,12 +159,6 @@ class Session:
             self.memory.read(layer, ids, decoder.dtype, decoder.device)
             for layer in range(decoder.num_layers)
         ]
-
-    def _context_opener(self) -> Callable[[int], AnswerContext]:
-        arguments = (self.model.decoder, self.prefill.prefix, self.memory)
-        if self.settings.rekv_window_tokens is not None:
-            return partial(RekvContext, *arguments, n_local=self.settings.rekv_window_tokens)
-        return partial(AnswerContext, *arguments)
 
 
 def _token_dropper(settings: EngineSettings) -> TokenDropper | None:

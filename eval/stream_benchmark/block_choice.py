@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from eval.stream_world import Span
-from memory import KVMemory
+from memory import MemoryReader
 from vstream.engine import MemoryView
 
 
@@ -17,7 +17,7 @@ class BlockTimes:
     ends_s: Sequence[float]
 
     @classmethod
-    def of(cls, memory: KVMemory) -> "BlockTimes":
+    def of(cls, memory: MemoryReader) -> "BlockTimes":
         """`memory` has lost no block."""
         infos = [memory.info(i) for i in range(memory.num_blocks)]
         return cls([info.start_s for info in infos], [info.end_s for info in infos])

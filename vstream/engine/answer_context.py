@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from memory import KVMemory
+from memory import MemoryReader
 from vstream.engine.attention import causal_mask, grouped_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import lay_out, text_positions
@@ -21,7 +21,7 @@ class AnswerContext:
     may hold blocks of different lengths. Keys are rotated once, when a layer is laid out.
     """
 
-    def __init__(self, decoder: Decoder, prefix: LayerKV, memory: KVMemory, room: int) -> None:
+    def __init__(self, decoder: Decoder, prefix: LayerKV, memory: MemoryReader, room: int) -> None:
         """`room`: tokens of question and answer that must fit behind the blocks."""
         self._decoder = decoder
         self._prefix = prefix

@@ -59,10 +59,7 @@ class Prefill:
         self._blocks: list[Placed] = []
         self.num_blocks = 0
         """Blocks encoded since the start of the stream."""
-        tokens = len(prefix.embeddings)
-        step = _PrefillStep(decoder.rope, [], text_positions(0, tokens, decoder.num_axes))
-        decoder.forward(prefix.embeddings, step)
-        self.prefix: LayerKV = step.captured
+        self.prefix: LayerKV = prefix_kv(decoder, prefix)
         self._kept: LayerKV = [(keys[:, :0], values[:, :0]) for keys, values in self.prefix]
 
     def restore(
@@ -126,6 +123,14 @@ class Prefill:
         tokens = sum(block.positions.shape[1] for block in self._blocks[:outside])
         del self._ids[:outside], self._blocks[:outside]
         self._kept = [(keys[:, tokens:], values[:, tokens:]) for keys, values in self._kept]
+
+
+def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
+    """What stands before the first block, from position 0 on."""
+    tokens = len(prefix.embeddings)
+    step = _PrefillStep(decoder.rope, [], text_positions(0, tokens, decoder.num_axes))
+    decoder.forward(prefix.embeddings, step)
+    return step.captured
 
 
 class _PrefillStep:

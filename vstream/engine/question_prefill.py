@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoders import TextTokens
-from memory import KVMemory
+from memory import MemoryReader
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
 from vstream.engine.decoder import Decoder
@@ -34,7 +34,7 @@ class QuestionPrefill:
     def __init__(
         self,
         decoder: Decoder,
-        memory: KVMemory,
+        memory: MemoryReader,
         open_context: Callable[[int], AnswerContext],
         settings: EngineSettings,
     ) -> None:

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoders import TextTokens, VisualTokens
-from memory import KVMemory
+from memory import MemoryReader
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.attention import grouped_attention
 from vstream.engine.decoder import Decoder
@@ -136,7 +136,7 @@ class RekvContext(AnswerContext):
     """An answer's context in which text sees `n_local` tokens back, and sinks from further away."""
 
     def __init__(
-        self, decoder: Decoder, prefix: LayerKV, memory: KVMemory, room: int, n_local: int
+        self, decoder: Decoder, prefix: LayerKV, memory: MemoryReader, room: int, n_local: int
     ) -> None:
         super().__init__(decoder, prefix, memory, room)
         self._n_local = n_local

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memory import KVMemory
+from memory import MemoryReader
 from vstream.engine.config import EngineSettings
 
 
@@ -47,7 +47,7 @@ class MemoryView:
         return self.older_ids[-1] + 1 if self.older_ids else 0
 
 
-def view_at(memory: KVMemory, at_s: float | None, recent_blocks: int) -> MemoryView:
+def view_at(memory: MemoryReader, at_s: float | None, recent_blocks: int) -> MemoryView:
     """What a question at stream time `at_s` sees of `memory` (None: everything there is now)."""
     ids = memory.visible(at_s)
     return MemoryView(ids, min(recent_blocks, len(ids)))
@@ -56,7 +56,7 @@ def view_at(memory: KVMemory, at_s: float | None, recent_blocks: int) -> MemoryV
 class Retriever:
     """Scores the blocks of one view of a memory."""
 
-    def __init__(self, memory: KVMemory, view: MemoryView, settings: EngineSettings) -> None:
+    def __init__(self, memory: MemoryReader, view: MemoryView, settings: EngineSettings) -> None:
         self._memory = memory
         self._view = view
         self._settings = settings

@@ -1,0 +1,84 @@
+"""StreamReader: questions about a stream that another process ingests, or has ingested."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import torch
+
+from memory import BlockNotFoundError, FingerprintMismatchError, FollowedMemory, follow_memory
+from vstream.answer import AnswerStream, QueryHandler
+from vstream.config import VStreamConfig
+from vstream.engine.config import decide
+from vstream.engine.prefill import prefix_kv
+from vstream.question import Judgement, Question
+from vstream.video_llm import VideoLLM
+
+Reply = TypeVar("Reply")
+_ATTEMPTS = 3
+"""The writer may let a block go between the look at what there is and the reading of it."""
+
+
+class StreamReader:
+    """Answers as a Session over the same blocks does. May be called from any thread."""
+
+    def __init__(self, model: VideoLLM, memory: FollowedMemory, config: VStreamConfig) -> None:
+        """Raises FingerprintMismatchError if another model made the blocks."""
+        made_by, wanted = memory.make.fingerprint.split()[0], model.fingerprint
+        if made_by != wanted:
+            raise FingerprintMismatchError(
+                f"the blocks of this stream were made by {made_by}, the model here is {wanted}: "
+                "give the model that made them"
+            )
+        family = model.family
+        settings = decide(config.engine, family.recommended, family.frames_per_block)
+        self.model = model
+        self.memory = memory
+        with torch.inference_mode(), model.turn:
+            prefix = prefix_kv(model.decoder, family.prefix())
+        self._queries = QueryHandler(model, memory, prefix, settings)
+
+    def ask(self, question: Question | str) -> AnswerStream:
+        """Answer from what has been ingested by now; see `QueryHandler.ask`."""
+        asked = Question(question) if isinstance(question, str) else question
+        return self._tried(lambda: self._queries.ask(asked))
+
+    def judge(self, watch: str, at_s: float | None = None) -> Judgement:
+        """See `QueryHandler.judge`."""
+        return self._tried(lambda: self._queries.judge(watch, at_s))
+
+    def close(self) -> None:
+        self.memory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _tried(self, read: Callable[[], Reply]) -> Reply:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return read()
+            except BlockNotFoundError:
+                continue
+        return read()
+
+
+def open_reader(config: VStreamConfig, model: VideoLLM, stream_id: str) -> StreamReader:
+    """Read a stream of the configured store, whoever writes it.
+
+    Raises StoreError if there is no such stream or it cannot be read from here,
+    FingerprintMismatchError if another model made its blocks.
+    """
+    memory = follow_memory(config.memory, stream_id, model.decoder.device)
+    try:
+        return StreamReader(model, memory, config)
+    except BaseException:
+        memory.close()
+        raise
