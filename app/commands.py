@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
+from app.answer import answer_questions
 from app.ask import ask_source
 from app.demo import play_demo
 from app.doctor import examine
 from app.forget import forget_range
+from app.ingest import ingest_source
 from app.settings_options import with_settings
 from app.stream_time import parse_stream_time
 from app.streams import list_streams
@@ -31,21 +33,65 @@ Source = Annotated[
 @with_settings
 def ask(
     config: VStreamConfig,
-    source: Source,
+    source: Annotated[
+        str, typer.Argument(help="A source as for `ingest`, or the id of a stream in the store.")
+    ],
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     at: Annotated[
-        str | None, typer.Option(help="Ask about this moment of a file, as 1:23; else its end.")
+        str | None,
+        typer.Option(help="Ask about this moment of a file or stream, as 1:23; else its end."),
     ] = None,
     watch: Annotated[
         float, typer.Option(min=0, help="Seconds to watch a live source before answering.")
     ] = 10.0,
+    dialogue: Annotated[
+        str | None,
+        typer.Option(help="A name under which the store remembers what was asked and answered."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
     ] = False,
 ) -> None:
-    """Answer one question about a file, a camera or a stream."""
+    """Answer one question about a file, a camera, or a stream that the store holds."""
     at_s = None if at is None else parse_stream_time(at)
-    ask_source(Terminal(), config, source, question, at_s=at_s, watch_s=watch, as_json=as_json)
+    ask_source(
+        Terminal(),
+        config,
+        source,
+        question,
+        at_s=at_s,
+        watch_s=watch,
+        dialogue=dialogue,
+        as_json=as_json,
+    )
+
+
+@cli.command()
+@with_settings
+def ingest(
+    config: VStreamConfig,
+    source: Source,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="The stream's id; else made from the source.")
+    ] = None,
+    real_time: Annotated[
+        bool, typer.Option(help="Read a file at its own speed, not as fast as possible.")
+    ] = False,
+) -> None:
+    """Encode a source into the store, where others can ask about it meanwhile."""
+    ingest_source(Terminal(), config, source, stream_id=id_, real_time=real_time)
+
+
+@cli.command()
+@with_settings
+def answer(
+    config: VStreamConfig,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="How many questions are answered at a time.")
+    ] = 2,
+) -> None:
+    """Answer questions about the streams of a store in Redis, for `vstream ask` elsewhere."""
+    answer_questions(Terminal(), config, workers)
 
 
 @cli.command()

@@ -16,7 +16,10 @@ def _option(kind: type, help_text: str) -> Any:
 
 _SHARED: dict[str, tuple[tuple[str, ...], Any]] = {
     "model": (("model",), _option(str, "Hub id or directory of a Video-LLM; else the embedded.")),
-    "store": (("memory", "store"), _option(str, "Where blocks are kept: memory:// or file:///DIR")),
+    "store": (
+        ("memory", "store"),
+        _option(str, "Where blocks are kept: memory://, file:///DIR or redis://HOST."),
+    ),
     "host_bytes": (
         ("memory", "host_bytes"),
         _option(str, "Budget of host RAM for blocks, as 4GiB; default 4GiB."),
@@ -24,6 +27,10 @@ _SHARED: dict[str, tuple[tuple[str, ...], Any]] = {
     "file_bytes": (
         ("memory", "file_bytes"),
         _option(str, "Budget of each stream's files, as 20GiB; else the disk."),
+    ),
+    "redis_bytes": (
+        ("memory", "redis_bytes"),
+        _option(str, "Budget of each stream's blocks in Redis, as 2GiB; else the server."),
     ),
     "retain": (
         ("memory", "retain_s"),

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from app.stream_time import clock
 from app.terminal import Terminal
-from memory import StoredStream, stored_streams
+from memory import StoredStream, store_name, stored_streams
 from vstream.config import VStreamConfig
 
 
@@ -17,7 +17,7 @@ def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) ->
         terminal.document(json.dumps([_document(stream) for stream in found]))
         return
     if not found:
-        terminal.say(f"{config.memory.store} holds no streams")
+        terminal.say(f"{store_name(config.memory.store)} holds no streams")
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("stream", "state", "blocks", "from", "to", "MB"):

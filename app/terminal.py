@@ -14,6 +14,7 @@ from rich.text import Text
 from app.picture import half_blocks
 from app.stream_time import clock
 from vstream.answer import AnswerStream
+from vstream.answer_document import document_of
 from vstream.ingest import IngestProgress, IngestWorker
 from vstream.question import Answer, Evidence
 from vstream.respond_policy import Firing
@@ -54,10 +55,11 @@ class Terminal:
         worker: IngestWorker,
         until_s: float | None = None,
         enough: Callable[[], bool] = lambda: False,
+        more: Callable[[], str] = lambda: "",
     ) -> None:
         """Run `worker` behind a progress bar until it ends or `enough` says so.
 
-        Raises what made the worker fail.
+        `more` is shown behind what the worker has done. Raises what made the worker fail.
         """
         columns = (
             SpinnerColumn(),
@@ -70,25 +72,32 @@ class Terminal:
             worker.start()
             try:
                 while worker.is_running and not enough():
-                    _show(progress, task, worker.progress)
+                    _show(progress, task, worker.progress, more())
                     time.sleep(_POLL_S)
             finally:  # it ended, it is enough, or the user left
                 worker.stop()
                 worker.join()
-                _show(progress, task, worker.progress)
+                _show(progress, task, worker.progress, more())
 
     def stream_answer(self, stream: AnswerStream) -> Answer:
         """Print the answer as it comes, then its evidence."""
         with self._speaking:
             for piece in stream:
-                self.out.print(piece, end="", markup=False)
-                sys.stdout.flush()
-            answer = stream.answer
-            self.out.print(" ..." if answer.truncated else "")
-            if answer.is_unsure:
-                self.say(f"unsure: a word of it was only {answer.confidence:.0%} probable")
-            self.evidence(answer)
-        return answer
+                self.piece(piece)
+            self.end_of_answer(stream.answer)
+        return stream.answer
+
+    def piece(self, text: str) -> None:
+        """A part of an answer."""
+        self.out.print(text, end="", markup=False)
+        sys.stdout.flush()
+
+    def end_of_answer(self, answer: Answer) -> None:
+        """What stands behind the text of an answer."""
+        self.out.print(" ..." if answer.truncated else "")
+        if answer.is_unsure:
+            self.say(f"unsure: a word of it was only {answer.confidence:.0%} probable")
+        self.evidence(answer)
 
     def firing(self, firing: Firing) -> None:
         """One line for a standing question that has come true, never in the midst of an answer."""
@@ -108,8 +117,9 @@ class Terminal:
             bar = "█" * max(0, round(24 * evidence.score / best))
             table.add_row(span(evidence), f"{evidence.score:.3f}", str(evidence.num_layers), bar)
         self.err.print(table)
-        if self.err.is_terminal:
-            self._pictures(answer.evidence[:PICTURES])
+        pictured = [evidence for evidence in answer.evidence[:PICTURES] if evidence.thumbnail]
+        if self.err.is_terminal and pictured:
+            self._pictures(pictured)
         times = answer.timings_ms
         self.say(
             f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}; "
@@ -126,12 +136,14 @@ class Terminal:
         self.err.print(grid)
 
 
-def _show(progress: Progress, task: TaskID, done: IngestProgress) -> None:
+def _show(progress: Progress, task: TaskID, done: IngestProgress, more: str) -> None:
     status = f"{clock(done.stream_s)}  {done.frames_encoded} frames encoded"
     if done.frames_duplicate:
         status += f", {done.frames_duplicate} alike"
     if done.frames_lost:
         status += f", {done.frames_lost} lost"
+    if more:
+        status += f", {more}"
     progress.update(task, completed=done.stream_s, status=status)
 
 
@@ -141,25 +153,27 @@ def span(evidence: Evidence) -> str:
     return start if start == end else f"{start}-{end}"
 
 
-def answer_document(answer: Answer, progress: IngestProgress) -> str:
-    """The one-line JSON document of `vstream ask --json`."""
+def answer_document(answer: Answer, progress: IngestProgress | None = None) -> str:
+    """The one-line JSON document of `vstream ask --json`; `progress` of what was ingested for it.
+
+    Numbers are rounded to what is worth reading.
+    """
+    full = document_of(answer)
     document = {
-        "answer": answer.text,
-        "asked_at_s": answer.asked_at_s,
-        "newest_frame_s": answer.newest_frame_s,
-        "confidence": round(answer.confidence, 4),
+        "answer": full["answer"],
+        "asked_at_s": full["asked_at_s"],
+        "newest_frame_s": full["newest_frame_s"],
+        "confidence": round(full["confidence"], 4),
         "evidence": [
-            {"start_s": e.start_s, "end_s": e.end_s, "score": round(e.score, 6)}
-            for e in answer.evidence
+            {"start_s": one["start_s"], "end_s": one["end_s"], "score": round(one["score"], 6)}
+            for one in full["evidence"]
         ],
-        "timings_ms": {
-            "ttft": round(answer.timings_ms.ttft, 3),
-            "total": round(answer.timings_ms.total, 3),
-        },
-        "frames": {
+        "timings_ms": {name: round(ms, 3) for name, ms in full["timings_ms"].items()},
+    }
+    if progress is not None:
+        document["frames"] = {
             "seen": progress.frames_seen,
             "encoded": progress.frames_encoded,
             "dropped": progress.frames_duplicate + progress.frames_lost,
-        },
-    }
+        }
     return json.dumps(document, allow_nan=False)

@@ -22,12 +22,13 @@ from memory.keep_policy import KeepPolicy
 from memory.kv_block import BlockInfo, KVBlock
 from memory.kv_memory import KVMemory
 from memory.memory_reader import MemoryReader, MemoryStats
-from memory.open_memory import follow_memory, is_redis, open_memory, open_stored
+from memory.open_memory import follow_memory, open_memory, open_stored
 from memory.redis_link import RedisLink
 from memory.row_cache import RowCache
 from memory.row_form import RowForm
 from memory.row_layout import RowLayout
-from memory.stored_streams import StoredStream, stored_streams
+from memory.store_address import is_redis, store_name
+from memory.stored_streams import FoundStream, StoredStream, find_stream, stored_streams
 from memory.stream_make import StreamMake
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "FileTier",
     "FingerprintMismatchError",
     "FollowedMemory",
+    "FoundStream",
     "HostTier",
     "KVBlock",
     "KVMemory",
@@ -63,9 +65,11 @@ __all__ = [
     "StoredStream",
     "StreamMake",
     "codec_named",
+    "find_stream",
     "follow_memory",
     "is_redis",
     "open_memory",
     "open_stored",
+    "store_name",
     "stored_streams",
 ]

@@ -1,5 +1,6 @@
 """BlockStore: where encoded blocks are kept; records in by block id, one layer's rows out."""
 
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -91,8 +92,11 @@ class BlockStore(BlockSource, Protocol):
         """One more than the id of the newest block that survives the death of this process."""
         ...
 
-    def wait_for_room(self) -> None:
-        """Return once `put` can take a block. Raises StoreError if it never will."""
+    def wait_for_room(self, stop: threading.Event) -> None:
+        """Return once `put` can take a chunk of blocks, or when `stop` is set.
+
+        Raises StoreError if it never will.
+        """
         ...
 
     def has_room(self, record: BlockRecord) -> bool:
@@ -123,5 +127,8 @@ class BlockStore(BlockSource, Protocol):
         ...
 
     def flush(self) -> None:
-        """Return once everything put so far would survive a power cut."""
+        """Return once everything put so far would survive a power cut.
+
+        Raises StoreAwayError if the store does not take it within seconds, StoreError.
+        """
         ...

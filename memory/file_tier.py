@@ -5,6 +5,7 @@ generation's name and with `.partial` behind it until it is complete; then it is
 one is unlinked.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class FileTier(SegmentFolder):
     def num_acknowledged(self) -> int:
         return self._next_id
 
-    def wait_for_room(self) -> None:
+    def wait_for_room(self, stop: threading.Event) -> None:
         """It takes a block or fails at once."""
 
     def has_room(self, record: BlockRecord) -> bool:

@@ -1,5 +1,6 @@
 """HostTier: blocks in host RAM, within a budget; the store of `memory://`."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 from memory.block_record import BlockHead, BlockRecord
@@ -34,7 +35,7 @@ class HostTier:
     def num_acknowledged(self) -> int:
         return self._next_id
 
-    def wait_for_room(self) -> None:
+    def wait_for_room(self, stop: threading.Event) -> None:
         """It takes a block or fails at once."""
 
     def has_room(self, record: BlockRecord) -> bool:

@@ -1,6 +1,7 @@
 """KVMemory: a MemoryReader that is written: blocks in, kept within budgets, or forgotten."""
 
 import json
+import threading
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -61,6 +62,11 @@ class KVMemory(MemoryReader):
         return self._store.away
 
     @property
+    def failure(self) -> StoreError | None:
+        """Why nothing can be written any more: another process has taken the stream over."""
+        return None if self._entry is None else self._entry.failure
+
+    @property
     def note(self) -> dict[str, Any]:
         """What the caller last gave to `set_note`; a copy."""
         return deepcopy(self._note)
@@ -70,6 +76,8 @@ class KVMemory(MemoryReader):
 
         Blocks are flushed first, so that after a power cut the note never speaks of blocks that are
         gone. That waits for the disk twice: call it now and then, not for every block.
+
+        Raises StoreAwayError while the store is away, StoreError.
         """
         self._require_open()
         try:
@@ -128,17 +136,20 @@ class KVMemory(MemoryReader):
             ageing=replace(self._ageing),
         )
 
-    def wait_for_room(self) -> None:
-        """Return once the store can take a block; a store that is away and buffers may be full.
+    def wait_for_room(self, stop: threading.Event) -> None:
+        """Return once the store can take a chunk of blocks, or when `stop` is set.
 
-        Not to be called by a thread that others wait for. Raises StoreError for a store that will
-        not come back.
+        A store that is away lets new blocks wait within a bound. Not to be called by a thread that
+        others wait for. Raises StoreError for a store that will not come back.
         """
         self._require_open()
-        self._store.wait_for_room()
+        self._store.wait_for_room(stop)
 
     def flush(self) -> None:
-        """Return once all blocks would survive a power cut (at once if nothing is on disk)."""
+        """Return once all blocks would survive a power cut (at once if nothing is on disk).
+
+        Raises StoreAwayError if the store does not take them within seconds, StoreError.
+        """
         self._require_open()
         self._store.flush()
 

@@ -3,7 +3,6 @@
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import torch
 
@@ -17,10 +16,11 @@ from memory.keep_policy import KeepPolicy
 from memory.kv_memory import KVMemory
 from memory.redis_follower import RedisFollower
 from memory.redis_keys import RedisKeys
-from memory.redis_link import SCHEMES, RedisLink
+from memory.redis_link import RedisLink
 from memory.redis_stream import RedisStream, redis_description
 from memory.redis_tier import RedisTier
 from memory.row_cache import RowCache
+from memory.store_address import is_redis, store_folder
 from memory.stream_directory import (
     FORMAT_VERSION,
     StreamDirectory,
@@ -163,30 +163,3 @@ def _follow_redis(config: MemoryConfig, stream_id: str, device: torch.device) ->
         memory = FollowedMemory(described[0], device, follower, RowCache(config.host_bytes))
         opened.pop_all()
     return memory
-
-
-def is_redis(store: str) -> bool:
-    """Whether that store is a Redis or Valkey server."""
-    return store.partition("://")[0] in SCHEMES
-
-
-def store_folder(store: str) -> Path | None:
-    """The directory of file:///DIR, None for memory://. Raises StoreError for all else."""
-    if store == "memory://":
-        return None
-    try:
-        url = urlsplit(store)
-    except ValueError as error:
-        raise StoreError(
-            f"store {store!r}: {error}; use memory://, file:///DIR or redis://HOST"
-        ) from error
-    if url.scheme != "file":
-        raise StoreError(
-            f"store {store!r}: unknown kind of store; use memory://, file:///DIR or redis://HOST"
-        )
-    if url.netloc or not url.path.startswith("/") or url.query or url.fragment:
-        raise StoreError(
-            f"store {store!r}: give the directory as an absolute path with three slashes, as "
-            "file:///var/lib/streams"
-        )
-    return Path(unquote(url.path))

@@ -25,8 +25,8 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from memory.errors import FencedError, StoreAwayError, StoreError
+from memory.store_address import store_name
 
-SCHEMES = ("redis", "rediss", "unix")
 TIMEOUT_S = 2.0
 """A server that does not reply for so long is taken to be away."""
 
@@ -50,7 +50,9 @@ class RedisLink:
                 parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
             )
         except ValueError as error:
-            raise StoreError(f"store {url!r}: {error}; use redis://HOST:PORT/DB") from error
+            raise StoreError(
+                f"store {store_name(url)!r}: {error}; use redis://HOST:PORT/DB"
+            ) from error
         self.name = f"redis {place}"
         """The server without its secrets."""
 

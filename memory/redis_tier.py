@@ -20,7 +20,7 @@ from memory.errors import StoreAwayError, StoreError
 from memory.kv_block import BlockInfo
 from memory.redis_blocks import RedisBlocks
 from memory.redis_keys import THUMBNAIL
-from memory.redis_link import RedisLink
+from memory.redis_link import TIMEOUT_S, RedisLink
 from memory.redis_stream import RedisStream
 from memory.running_spans import SPANS_IN_BUDGET, RunningSpans
 
@@ -108,10 +108,12 @@ class RedisTier(RedisBlocks):
         with self._lock:
             return next(iter(self._waiting), self._next_id)
 
-    def wait_for_room(self) -> None:
-        while self._waiting_bytes >= self._bound and self._waiting:
+    def wait_for_room(self, stop: threading.Event) -> None:
+        """Half of the buffer must be free: blocks come in chunks."""
+        while self._waiting_bytes >= self._bound / 2 and self._waiting:
             self._require_ours()
-            time.sleep(_POLL_S)
+            if stop.wait(_POLL_S):
+                return
 
     def has_room(self, record: BlockRecord) -> bool:
         """While the server is away: in the buffer."""
@@ -126,7 +128,9 @@ class RedisTier(RedisBlocks):
         assert block_id >= self._next_id, "blocks are put in order"
         if self._waiting or not self._try_to_enter(record):
             if self._waiting and self._waiting_bytes >= self._bound:
-                raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait already")
+                raise StoreAwayError(
+                    f"{self.away}; {len(self._waiting)} blocks wait already, raise buffer_bytes"
+                )
             with self._lock:
                 self._waiting[block_id] = record
                 self._waiting_bytes += record_bytes(record)
@@ -171,8 +175,11 @@ class RedisTier(RedisBlocks):
 
     def flush(self) -> None:
         """Return once nothing waits any more: the server's own persistence is its affair."""
+        give_up_at = time.monotonic() + TIMEOUT_S
         while self._waiting:
             self._require_ours()
+            if time.monotonic() > give_up_at:
+                raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait for it")
             time.sleep(_POLL_S)
 
     def close(self) -> None:

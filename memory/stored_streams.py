@@ -8,11 +8,14 @@ from typing import Any, Literal
 
 from memory.errors import StoreError
 from memory.kv_block import BlockInfo
-from memory.open_memory import is_redis, store_folder
 from memory.redis_keys import STREAMS, RedisKeys
 from memory.redis_link import RedisLink
+from memory.redis_stream import redis_description
 from memory.segment_file import SegmentFile
 from memory.segment_folder import newest_segments
+from memory.store_address import is_redis, store_folder
+from memory.stream_directory import read_description
+from memory.stream_make import StreamMake
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,14 @@ class StoredStream:
     from_s: float
     to_s: float
     bytes_by_tier: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FoundStream:
+    """What made a stream, and whether a process writes it now."""
+
+    make: StreamMake
+    state: Literal["live", "stored"]
 
 
 def stored_streams(store: str) -> list[StoredStream]:
@@ -42,6 +53,31 @@ def stored_streams(store: str) -> list[StoredStream]:
         return [_described(path) for path in paths]
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read: {error}") from error
+
+
+def find_stream(store: str, stream_id: str) -> FoundStream | None:
+    """One stream of a store, without a look at its blocks; None if there is none.
+
+    Raises StoreError.
+    """
+    if is_redis(store):
+        link = RedisLink(store)
+        try:
+            described = redis_description(link, stream_id)
+            with link.told():
+                is_live = link.client.exists(RedisKeys(stream_id).lease)
+        finally:
+            link.close()
+        return None if described is None else FoundStream(described[0], _state(is_live))
+    folder = store_folder(store)
+    found = None if folder is None else read_description(folder / stream_id)
+    if folder is None or found is None:
+        return None
+    return FoundStream(found[1], _state(_is_locked(folder / stream_id / "writer.lock")))
+
+
+def _state(is_live: bool) -> Literal["live", "stored"]:
+    return "live" if is_live else "stored"
 
 
 def _on_server(store: str) -> list[StoredStream]:
@@ -62,7 +98,7 @@ def _on_record(client: Any, stream_id: str) -> StoredStream:
     )
     return StoredStream(
         id=stream_id,
-        state="live" if client.exists(keys.lease) else "stored",
+        state=_state(client.exists(keys.lease)),
         blocks=int(blocks),
         from_s=from_s,
         to_s=to_s,
@@ -84,7 +120,7 @@ def _described(path: Path) -> StoredStream:
         num_bytes += segment.num_bytes
     return StoredStream(
         id=path.name,
-        state="live" if _is_locked(path / "writer.lock") else "stored",
+        state=_state(_is_locked(path / "writer.lock")),
         blocks=len(infos),
         from_s=infos[0].start_s if infos else 0.0,
         to_s=infos[-1].end_s if infos else 0.0,

@@ -33,6 +33,7 @@ class StreamDirectory:
         """
         self.path = path
         self.note: dict[str, Any] = {}
+        self.failure: StoreError | None = None
         self._stream_json = path / "stream.json"
         if make is None and not self._stream_json.exists():
             raise StoreError(f"{path}: there is no such stream")

@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from memory.errors import StoreError
 from memory.stream_make import StreamMake
 
 
@@ -11,9 +12,11 @@ class StreamEntry(Protocol):
     make: StreamMake
     note: dict[str, Any]
     """The caller's own, JSON."""
+    failure: StoreError | None
+    """Why the writer must stop, once it must."""
 
     def set_note(self, note: dict[str, Any]) -> None:
-        """Replace the note, whole or not at all. Raises StoreError."""
+        """Replace the note, whole or not at all. Raises StoreAwayError, StoreError."""
         ...
 
     def close(self) -> None:

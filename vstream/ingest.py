@@ -3,14 +3,18 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from encoders import Frame, FrameSampler
+from memory import StoreAwayError
 from vstream.session import Session
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig
 from vstream.sources.frame_source import open_source
 from vstream.sources.status import SourceStatus
+
+_RETRY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ class IngestWorker:
     def run(self) -> None:
         """Ingest until the source ends, `until_s` is reached or `stop` is called.
 
-        Raises SourceError when the source fails for good.
+        While a store is away and what may wait for it is full, ingestion waits; a live source drops
+        frames then. Raises SourceError when the source fails for good, StoreError.
         """
         batch: list[Frame] = []
         memory = self._session.memory
@@ -132,8 +137,8 @@ class IngestWorker:
                 if self._source.is_live or len(batch) >= self._batch_frames:
                     self._push(batch)
             self._push(batch)
-        if not self._source.is_live and not self._stop.is_set():
-            memory.set_note({"ended_at_block": memory.num_blocks})
+        if not self._source.is_live:
+            self._note_the_end()
 
     def start(self) -> None:
         """Run in a thread of its own; `join` ends it."""
@@ -172,10 +177,20 @@ class IngestWorker:
         self._stop.set()
         self._source.close()
 
+    def _note_the_end(self) -> None:
+        """Once the store, if it is away, is back."""
+        memory = self._session.memory
+        while not self._stop.is_set():
+            with suppress(StoreAwayError):
+                memory.set_note({"ended_at_block": memory.num_blocks})
+                return
+            self._stop.wait(_RETRY_S)
+
     def _is_new(self, frame: Frame) -> bool:
         return self._encoded_to_s is None or frame.stream_s > self._encoded_to_s
 
     def _push(self, batch: list[Frame]) -> None:
+        self._session.memory.wait_for_room(self._stop)
         blocks = self._session.push(batch)
         self._encoded += blocks * self._session.model.family.frames_per_block
         batch.clear()

@@ -54,7 +54,6 @@ class Session:
         size = self.model.family.frames_per_block
         added = 0
         while len(self._pending) >= size:
-            self.memory.wait_for_room()
             whole = len(self._pending) // size
             blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
             frames, self._pending = self._pending[: blocks * size], self._pending[blocks * size :]

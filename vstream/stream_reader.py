@@ -6,7 +6,13 @@ from typing import Self, TypeVar
 
 import torch
 
-from memory import BlockNotFoundError, FingerprintMismatchError, FollowedMemory, follow_memory
+from memory import (
+    BlockNotFoundError,
+    FingerprintMismatchError,
+    FollowedMemory,
+    StreamMake,
+    follow_memory,
+)
 from vstream.answer import AnswerStream, QueryHandler
 from vstream.config import VStreamConfig
 from vstream.engine.config import decide
@@ -24,7 +30,7 @@ class StreamReader:
 
     def __init__(self, model: VideoLLM, memory: FollowedMemory, config: VStreamConfig) -> None:
         """Raises FingerprintMismatchError if another model made the blocks."""
-        made_by, wanted = memory.make.fingerprint.split()[0], model.fingerprint
+        made_by, wanted = model_of(memory.make), model.fingerprint
         if made_by != wanted:
             raise FingerprintMismatchError(
                 f"the blocks of this stream were made by {made_by}, the model here is {wanted}: "
@@ -68,6 +74,11 @@ class StreamReader:
             except BlockNotFoundError:
                 continue
         return read()
+
+
+def model_of(make: StreamMake) -> str:
+    """The fingerprint of the model that made a stream's blocks."""
+    return make.fingerprint.split()[0]
 
 
 def open_reader(config: VStreamConfig, model: VideoLLM, stream_id: str) -> StreamReader:

@@ -177,7 +177,7 @@ def test_what_waits_is_bounded_and_ingestion_waits_instead(server):
             append_large(memory, 200)
         waiting = memory.stats().waiting
         assert waiting == memory.num_blocks < 200
-        room = threading.Thread(target=memory.wait_for_room)
+        room = threading.Thread(target=memory.wait_for_room, args=(threading.Event(),))
         room.start()
         room.join(0.3)
         assert room.is_alive()

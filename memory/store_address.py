@@ -1,0 +1,40 @@
+"""Store addresses: what a user names as a store in, what kind it is and a name to show out."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from memory.errors import StoreError
+
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+_USER_INFO = re.compile(r"^(\w+://).*@", re.DOTALL)
+_PASSWORD = re.compile(r"(?i)((?:username|password)=)[^&]*")
+
+
+def store_name(store: str) -> str:
+    """`store` without user name and password, wherever the address of a server holds them."""
+    return _PASSWORD.sub(r"\1***", _USER_INFO.sub(r"\1***@", store))
+
+
+def is_redis(store: str) -> bool:
+    """Whether that store is a Redis or Valkey server."""
+    return store.partition("://")[0] in REDIS_SCHEMES
+
+
+def store_folder(store: str) -> Path | None:
+    """The directory of file:///DIR, None for memory://. Raises StoreError for all else."""
+    if store == "memory://":
+        return None
+    kinds = "use memory://, file:///DIR or redis://HOST"
+    try:
+        url = urlsplit(store)
+    except ValueError as error:
+        raise StoreError(f"store {store_name(store)!r}: {error}; {kinds}") from error
+    if url.scheme != "file":
+        raise StoreError(f"store {store_name(store)!r}: unknown kind of store; {kinds}")
+    if url.netloc or not url.path.startswith("/") or url.query or url.fragment:
+        raise StoreError(
+            f"store {store_name(store)!r}: give the directory as an absolute path with three "
+            "slashes, as file:///var/lib/streams"
+        )
+    return Path(unquote(url.path))

@@ -1,0 +1,199 @@
+"""Questions that travel through Redis: the answers a session gives, whoever dies on the way."""
+
+import time
+
+import pytest
+from engine import open_session, stream_frames, tiny_video_llm
+
+from encoders import Turn
+from memory import MemoryConfig, RedisLink, StoreError
+from vstream import question_board
+from vstream.answer_document import answer_of, document_of
+from vstream.answer_workers import AnswerWorkers
+from vstream.config import VStreamConfig
+from vstream.question import Question
+from vstream.question_board import QuestionBoard
+
+ENGINE = {
+    "window_frames": 6,
+    "window_stride": 2,
+    "recent_frames": 3,
+    "retrieve_blocks": 4,
+    "max_answer_tokens": 6,
+}
+ASKED = "what is on the table?"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_video_llm("llama")[0]
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def server(request):
+    return request.getfixturevalue(f"{request.param}_server")
+
+
+@pytest.fixture
+def board(server, model):
+    link = RedisLink(server.url)
+    yield QuestionBoard(link, model.fingerprint)
+    link.close()
+
+
+@pytest.fixture
+def workers(server, model):
+    workers = AnswerWorkers(config(server), model, 2)
+    workers.start()
+    yield workers
+    workers.stop()
+
+
+@pytest.fixture
+def session(server, model):
+    with open_session(model, store=server.url, **ENGINE) as session:
+        session.push(stream_frames(8))
+        yield session
+
+
+def config(server):
+    return VStreamConfig(memory=MemoryConfig(store=server.url), engine=ENGINE)
+
+
+def last_said(board, posted):
+    return list(board.said(posted))[-1]
+
+
+def without_timings(document):
+    return {name: value for name, value in document.items() if name != "timings_ms"}
+
+
+def impatient(monkeypatch):
+    monkeypatch.setattr(question_board, "HERE_S", 0.4)
+    monkeypatch.setattr("vstream.answer_workers.BEAT_S", 0.1)
+
+
+@pytest.mark.parametrize("at_s", [None, 4.0])
+def test_an_answer_from_elsewhere_is_the_session_s_own(board, workers, session, at_s):
+    question = Question(ASKED, at_s)
+    posted = board.post("test", question)
+    said = list(board.said(posted))
+    own = session.ask(question).answer
+    assert without_timings(said[-1].document) == without_timings(document_of(own))
+    assert "".join(one.text for one in said[:-1]).strip() == own.text
+    assert {one.kind for one in said[:-1]} <= {"piece"}
+
+
+def test_a_document_says_all_of_an_answer_but_the_pictures(session):
+    answer = session.ask(ASKED).answer
+    assert document_of(answer_of(answer.question, document_of(answer))) == document_of(answer)
+
+
+def test_many_questions_are_answered_each_once(board, workers, session):
+    times = [float(t) for t in range(2, 8)] * 3
+    posted = [board.post("test", Question(ASKED, t)) for t in times]
+    for one, t in zip(posted, times, strict=True):
+        said = list(board.said(one))
+        assert [s.kind for s in said].count("answer") == 1
+        assert said[-1].document["asked_at_s"] == t
+    with board._link.told():
+        assert board._link.client.xlen(board._questions) == 0
+
+
+@pytest.mark.parametrize(("stream", "reason"), [("nobody", "no such stream"), ("../x", "id")])
+def test_what_cannot_be_answered_is_refused_with_the_reason(board, workers, stream, reason):
+    said = last_said(board, board.post(stream, Question(ASKED)))
+    assert said.kind == "error"
+    assert reason in said.text
+
+
+def test_a_question_outside_the_stream_is_refused(board, workers, session):
+    assert last_said(board, board.post("test", Question(ASKED, -5.0))).kind == "error"
+    assert last_said(board, board.post("test", Question(ASKED))).kind == "answer"
+
+
+def test_a_dialogue_goes_on_whoever_answers(server, model, board, workers, session):
+    first = last_said(board, board.post("test", Question(ASKED), "kim")).document
+    assert board.turns("test", "kim") == (Turn(ASKED, first["answer"]),)
+    second = last_said(board, board.post("test", Question("and then?"), "kim")).document
+    told = Question("and then?", dialogue=(Turn(ASKED, first["answer"]),))
+    own = document_of(session.ask(told).answer)
+    assert without_timings(second) == without_timings(own)
+    assert board.turns("test", "somebody else") == ()
+
+
+def test_a_question_of_an_answerer_that_died_is_begun_anew(
+    monkeypatch, server, model, board, session
+):
+    impatient(monkeypatch)
+    posted = board.post("test", Question(ASKED))
+    dead = QuestionBoard(RedisLink(server.url), model.fingerprint)
+    while (taken := dead.take("0")) is None:
+        pass
+    dead.say(taken, "half an ans")
+    workers = AnswerWorkers(config(server), model, 1)
+    workers.start()
+    said = list(board.said(posted))
+    workers.stop()
+    assert [one.kind for one in said[:2]] == ["piece", "again"]
+    assert answer_of(posted.question, said[-1].document).text == session.ask(ASKED).answer.text
+    dead.finish(taken, said[-1].document)  # it was only slow: nobody is told twice
+    assert [one.kind for one in board.said(posted)].count("answer") == 1
+
+
+def test_a_question_that_kills_its_answerers_is_given_up(monkeypatch, board, session):
+    impatient(monkeypatch)
+    monkeypatch.setattr(question_board, "HERE_S", 0.01)
+    posted = board.post("test", Question(ASKED))
+    begun = 0
+    give_up_at = time.monotonic() + 20
+    while begun <= question_board.ATTEMPTS and time.monotonic() < give_up_at:
+        begun += board.take("0") is not None
+        time.sleep(0.05)
+        if board._link.client.xlen(board._questions) == 0:
+            break
+    assert begun == question_board.ATTEMPTS
+    said = last_said(board, posted)
+    assert said.kind == "error"
+    assert "died over this question" in said.text
+
+
+def test_nobody_there_is_said_and_the_question_is_taken_back(monkeypatch, board, session):
+    impatient(monkeypatch)
+    assert board.answerers() == []
+    posted = board.post("test", Question(ASKED))
+    with pytest.raises(StoreError, match="nobody is left to answer"):
+        list(board.said(posted))
+    assert board._link.client.xlen(board._questions) == 0
+
+
+def test_answerers_are_known_while_they_are_there(server, model, board):
+    workers = AnswerWorkers(config(server), model, 1)
+    workers.start()
+    assert board.answerers() == [workers.name]
+    assert QuestionBoard(board._link, "another model").answerers() == []
+    workers.stop()
+    assert board.answerers() == []
+
+
+def test_answering_goes_on_after_the_server_was_away(board, workers, session, server):
+    server.kill()
+    time.sleep(0.5)
+    server.start()
+    give_up_at = time.monotonic() + 20
+    while time.monotonic() < give_up_at and board.answerers() != [workers.name]:
+        time.sleep(0.1)
+    assert last_said(board, board.post("test", Question(ASKED))).kind == "answer"
+    assert workers.failure is None
+
+
+def test_a_bug_in_answering_is_told_and_ends_no_worker(monkeypatch, board, workers, session):
+    def broken(answer):
+        raise ZeroDivisionError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vstream.stream_reader.StreamReader.ask", lambda self, asked: broken(asked))
+        said = last_said(board, board.post("test", Question(ASKED)))
+    assert said.kind == "error"
+    assert "ZeroDivisionError" in said.text
+    assert last_said(board, board.post("test", Question(ASKED))).kind == "answer"

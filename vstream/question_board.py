@@ -1,0 +1,280 @@
+"""QuestionBoard: questions to whoever can answer them, and their answers, through a Redis server.
+
+vstream:questions:MODEL     Redis Stream with one consumer group: each question goes to one answerer
+vstream:answerers:MODEL     sorted set: answerer -> when it last said that it is there, server time
+vstream:answer:QUESTION     Redis Stream: what is said of a question, for an hour; no pictures
+vstream:dialogue:STREAM:N   list: the finished turns of one dialogue, for a day
+
+MODEL is the fingerprint of the model that made the stream's blocks: no other can read them. A
+question that was taken by an answerer which then died is taken by another one and begun anew; what
+the first one said of it is void.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Self
+from uuid import uuid4
+
+from redis.exceptions import ResponseError
+
+from encoders import Turn
+from memory import RedisLink, StoreError
+from vstream.question import Question
+
+ATTEMPTS = 3
+"""A question whose answerers have died so often is not tried again."""
+HERE_S = 5.0
+"""An answerer that has not been heard of for so long is taken to be dead."""
+BEAT_S = 1.0
+ANSWER_S = 3600
+DIALOGUE_S = 86_400
+TURNS = 8
+"""So many turns of a dialogue are carried along."""
+WAIT_S = 1.0
+_GROUP = "answerers"
+_BEAT = """
+local now = redis.call('TIME')
+redis.call('ZADD', KEYS[1], now[1] + now[2] / 1e6, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now[1] - ARGV[2])
+"""
+_HERE = """
+local now = redis.call('TIME')
+return redis.call('ZRANGEBYSCORE', KEYS[1], now[1] - ARGV[1], '+inf')
+"""
+
+
+@dataclass(frozen=True)
+class PostedQuestion:
+    """A question on the board: its place in the queue, and, once it is taken, by which attempt."""
+
+    id: str
+    stream_id: str
+    question: Question
+    dialogue: str | None = None
+    entry: bytes = b""
+    attempt: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "id": self.id,
+                "stream": self.stream_id,
+                "text": self.question.text,
+                "at_s": self.question.at_s,
+                "turns": [asdict(turn) for turn in self.question.dialogue],
+                "dialogue": self.dialogue,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        posted = json.loads(text)
+        turns = tuple(Turn(**turn) for turn in posted["turns"])
+        question = Question(posted["text"], posted["at_s"], turns)
+        return cls(posted["id"], posted["stream"], question, posted["dialogue"])
+
+
+@dataclass(frozen=True)
+class Said:
+    """A piece of an answer, all of it as a document, or why there is none.
+
+    `again`: what was said before is void, somebody else begins anew.
+    """
+
+    kind: Literal["piece", "answer", "error", "again"]
+    text: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Of an answer."""
+        return dict(json.loads(self.text))
+
+
+class QuestionBoard:
+    """The questions about the streams that one model has made. For any number of threads."""
+
+    def __init__(self, link: RedisLink, fingerprint: str) -> None:
+        self._link = link
+        self._questions = f"vstream:questions:{fingerprint}"
+        self._answerers = f"vstream:answerers:{fingerprint}"
+        self._beat = link.client.register_script(_BEAT)
+        self._here = link.client.register_script(_HERE)
+        self.me = f"{socket.gethostname()}:{os.getpid()}"
+
+    def answerers(self) -> list[str]:
+        """Who answers just now, as HOST:PID. Raises StoreError."""
+        with self._link.told():
+            found = self._here(keys=[self._answerers], args=[HERE_S])
+        return [name.decode() for name in found]
+
+    def post(
+        self, stream_id: str, question: Question, dialogue: str | None = None
+    ) -> PostedQuestion:
+        """Ask; `said` has what comes of it. Raises StoreError."""
+        if dialogue is not None:
+            question = replace(question, dialogue=self.turns(stream_id, dialogue))
+        posted = PostedQuestion(uuid4().hex, stream_id, question, dialogue)
+        with self._link.told():
+            entry = self._link.client.xadd(self._questions, {"question": posted.to_json()})
+        return replace(posted, entry=entry)
+
+    def withdraw(self, posted: PostedQuestion) -> None:
+        """Nobody waits for the answer any more. Raises StoreError."""
+        with self._link.told():
+            self._link.client.xdel(self._questions, posted.entry)
+
+    def said(self, posted: PostedQuestion) -> Iterator[Said]:
+        """What is said of it as it comes, to its end: an answer or an error.
+
+        Raises StoreError if nobody is left who could answer, or the server goes away.
+        """
+        last, attempt, heard_at = b"0", b"", time.monotonic()
+        while True:
+            with self._link.told():
+                found = self._link.client.xread(
+                    {_answer_key(posted.id): last}, count=64, block=int(WAIT_S * 1000)
+                )
+            for entry, fields in found[0][1] if found else ():
+                last, heard_at = entry, time.monotonic()
+                kind, text = fields[b"kind"].decode(), fields[b"text"].decode()
+                if kind == "begin":
+                    if attempt:
+                        yield Said("again", text)
+                    attempt = fields[b"attempt"]
+                elif fields[b"attempt"] == attempt:
+                    yield Said(kind, text)
+                    if kind in ("answer", "error"):
+                        return
+            if not found and time.monotonic() - heard_at > HERE_S and not self.answerers():
+                self.withdraw(posted)
+                raise StoreError(
+                    f"{self._link.name}: nobody is left to answer; start `vstream answer` and ask "
+                    "again"
+                )
+
+    def turns(self, stream_id: str, dialogue: str) -> tuple[Turn, ...]:
+        """What was said in a dialogue, oldest first."""
+        with self._link.told():
+            found = self._link.client.lrange(_dialogue_key(stream_id, dialogue), -TURNS, -1)
+        return tuple(Turn(**json.loads(turn)) for turn in found)
+
+    def add_turn(self, stream_id: str, dialogue: str, turn: Turn) -> None:
+        """Carry a dialogue on. Raises StoreError."""
+        pipeline = self._link.client.pipeline()
+        _add_turn(pipeline, stream_id, dialogue, turn)
+        with self._link.told():
+            pipeline.execute()
+
+    def join(self) -> None:
+        """Be one of those who answer; to be repeated every `BEAT_S`. Raises StoreError."""
+        with self._link.told():
+            self._beat(keys=[self._answerers], args=[self.me, HERE_S])
+
+    def leave(self) -> None:
+        """Answer no more."""
+        with self._link.told():
+            self._link.client.zrem(self._answerers, self.me)
+
+    def take(self, worker: str) -> PostedQuestion | None:
+        """The oldest question that nobody answers; None if none comes within `WAIT_S`.
+
+        `worker` names the caller among all of this process. Raises StoreError.
+        """
+        consumer, client = f"{self.me}/{worker}", self._link.client
+        with self._link.told():
+            try:
+                _, claimed, *_ = client.xautoclaim(
+                    self._questions, _GROUP, consumer, int(2 * HERE_S * 1000), count=1
+                )
+                entries = [entry for entry in claimed if entry[1]]
+                if not entries:
+                    found = client.xreadgroup(
+                        _GROUP, consumer, {self._questions: ">"}, 1, int(WAIT_S * 1000)
+                    )
+                    entries = found[0][1] if found else []
+            except ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                self._begin()
+                return None
+        if not entries:
+            return None
+        entry, fields = entries[0]
+        posted = PostedQuestion.from_json(fields[b"question"])
+        taken = replace(posted, entry=entry, attempt=uuid4().hex)
+        self._say(taken, "begin", consumer)
+        if self._deliveries(entry) > ATTEMPTS:
+            self.fail(taken, f"{ATTEMPTS} answerers died over this question")
+            return None
+        return taken
+
+    def hold(self, taken: PostedQuestion, worker: str) -> None:
+        """Keep others from taking it too; to be repeated every `BEAT_S`. Raises StoreError."""
+        with self._link.told():
+            self._link.client.xclaim(
+                *(self._questions, _GROUP, f"{self.me}/{worker}", 0, [taken.entry]), justid=True
+            )
+
+    def say(self, taken: PostedQuestion, piece: str) -> None:
+        """The next piece of its answer. Raises StoreError."""
+        self._say(taken, "piece", piece)
+
+    def finish(self, taken: PostedQuestion, document: dict[str, Any]) -> None:
+        """The answer is there. Raises StoreError."""
+        turn = Turn(taken.question.text, document["answer"])
+        self._say(taken, "answer", json.dumps(document, allow_nan=False), turn)
+
+    def fail(self, taken: PostedQuestion, reason: str) -> None:
+        """There will be no answer. Raises StoreError."""
+        self._say(taken, "error", reason)
+
+    def _say(
+        self,
+        taken: PostedQuestion,
+        kind: Literal["begin", "piece", "answer", "error"],
+        text: str,
+        turn: Turn | None = None,
+    ) -> None:
+        """All of it or nothing: who sees the answer finds the question gone and the turn there."""
+        key = _answer_key(taken.id)
+        pipeline = self._link.client.pipeline()
+        pipeline.xadd(key, {"kind": kind, "text": text, "attempt": taken.attempt})
+        pipeline.expire(key, ANSWER_S)
+        if kind in ("answer", "error"):
+            pipeline.xack(self._questions, _GROUP, taken.entry)
+            pipeline.xdel(self._questions, taken.entry)
+        if turn is not None and taken.dialogue is not None:
+            _add_turn(pipeline, taken.stream_id, taken.dialogue, turn)
+        with self._link.told():
+            pipeline.execute()
+
+    def _deliveries(self, entry: bytes) -> int:
+        with self._link.told():
+            found = self._link.client.xpending_range(self._questions, _GROUP, entry, entry, 1)
+        return int(found[0]["times_delivered"]) if found else 0
+
+    def _begin(self) -> None:
+        try:
+            self._link.client.xgroup_create(self._questions, _GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+
+def _answer_key(question_id: str) -> str:
+    return f"vstream:answer:{question_id}"
+
+
+def _dialogue_key(stream_id: str, dialogue: str) -> str:
+    return f"vstream:dialogue:{stream_id}:{dialogue}"
+
+
+def _add_turn(pipeline: Any, stream_id: str, dialogue: str, turn: Turn) -> None:
+    key = _dialogue_key(stream_id, dialogue)
+    pipeline.rpush(key, json.dumps(asdict(turn)))
+    pipeline.ltrim(key, -TURNS, -1)
+    pipeline.expire(key, DIALOGUE_S)
