@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format speed train clean
+.PHONY: help demo test soak check format speed train clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ demo: $(VENV)/.demo ## Play a sample stream and answer questions about it, in th
 
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.dev ## Kill ingesting, answering and Redis a hundred times (an hour)
+	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

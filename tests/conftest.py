@@ -8,6 +8,10 @@ from redis_servers import RedisServer, redis_binary, valkey_binary
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=5, help="how often test_crashes.py kills")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_terminal_summary(terminalreporter):
     """Where CI=true, a skipped test is a failure: everything it needs must be installed there."""

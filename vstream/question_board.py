@@ -127,10 +127,11 @@ class QuestionBoard:
         with self._link.told():
             self._link.client.xdel(self._questions, posted.entry)
 
-    def said(self, posted: PostedQuestion) -> Iterator[Said]:
+    def said(self, posted: PostedQuestion, patience_s: float = HERE_S) -> Iterator[Said]:
         """What is said of it as it comes, to its end: an answer or an error.
 
-        Raises StoreError if nobody is left who could answer, or the server goes away.
+        Raises StoreError if for `patience_s` nobody is there who could answer, and takes the
+        question back; StoreAwayError if the server goes away.
         """
         last, attempt, heard_at = b"0", b"", time.monotonic()
         while True:
@@ -149,7 +150,7 @@ class QuestionBoard:
                     yield Said(kind, text)
                     if kind in ("answer", "error"):
                         return
-            if not found and time.monotonic() - heard_at > HERE_S and not self.answerers():
+            if not found and time.monotonic() - heard_at > patience_s and not self.answerers():
                 self.withdraw(posted)
                 raise StoreError(
                     f"{self._link.name}: nobody is left to answer; start `vstream answer` and ask "

@@ -163,7 +163,7 @@ def test_nobody_there_is_said_and_the_question_is_taken_back(monkeypatch, board,
     assert board.answerers() == []
     posted = board.post("test", Question(ASKED))
     with pytest.raises(StoreError, match="nobody is left to answer"):
-        list(board.said(posted))
+        list(board.said(posted, patience_s=0.3))
     assert board._link.client.xlen(board._questions) == 0
 
 

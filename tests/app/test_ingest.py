@@ -1,0 +1,152 @@
+"""`vstream ingest`, `answer` and `ask` as different processes on one store."""
+
+import json
+import re
+
+import pytest
+from command_line import vstream
+from processes import Process, until
+from synthetic_video import write_video
+
+ASKED = "what do you see now?"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", num_frames=80, fps=10)
+
+
+@pytest.fixture(params=["file", "redis"])
+def store(request, tmp_path):
+    if request.param == "file":
+        return f"file://{tmp_path}/store"
+    return request.getfixturevalue("redis_server").url
+
+
+def listed(store):
+    return json.loads(vstream("streams", "--store", store, "--json").out.splitlines()[-1])
+
+
+def test_what_was_ingested_is_asked_about_by_its_id(video, store):
+    run = vstream("ingest", video, "--store", store, "--id", "lobby")
+    assert run.code == 0, run.err
+    lines = run.out.splitlines()
+    told = [re.fullmatch(r"acknowledged blocks=(\d+) to_s=(\d+\.\d{3})", line) for line in lines]
+    assert all(told)
+    assert (told[-1][1], told[-1][2]) == ("8", "7.000")
+    (stream,) = listed(store)
+    assert (stream["id"], stream["state"], stream["blocks"]) == ("lobby", "stored", 8)
+    there = vstream("ask", "lobby", ASKED, "--store", store, "--json")
+    assert there.code == 0, there.err
+    assert "frames" not in there.document
+    in_one = vstream("ask", video, ASKED, "--json").document
+    for name in ("answer", "evidence", "newest_frame_s"):
+        assert there.document[name] == in_one[name]
+
+
+def test_a_question_about_the_past_sees_no_later_block(video, store):
+    assert vstream("ingest", video, "--store", store, "--id", "lobby").code == 0
+    run = vstream("ask", "lobby", ASKED, "--at", "3", "--store", store, "--json")
+    assert run.document["newest_frame_s"] == 3.0
+    in_one = vstream("ask", video, ASKED, "--at", "3", "--json").document
+    assert run.document["evidence"] == in_one["evidence"]
+
+
+def test_ingesting_again_goes_on_after_the_last_block(video, store):
+    first = vstream("ingest", video, "--store", store)
+    assert first.out.splitlines()[-1].startswith("acknowledged blocks=8 ")
+    again = vstream("ingest", video, "--store", store)
+    assert again.code == 0
+    assert again.out == ""
+    assert len(listed(store)) == 1
+
+
+def test_a_stream_being_ingested_is_asked_about_by_id_and_by_source(video, store):
+    ingesting = Process("ingest", video, "--real-time", "--id", "lobby", "--store", store)
+    until(lambda: ingesting.acknowledged >= 2)
+    assert [stream["state"] for stream in listed(store)] == ["live"]
+    run = vstream("ask", "lobby", ASKED, "--store", store, "--json")
+    assert run.code == 0, run.err
+    assert run.document["evidence"]
+    assert ingesting.terminate() == 0
+    assert ingesting.err[-1] == "stopped\n"
+    (stream,) = listed(store)
+    assert stream["state"] == "stored"
+    assert stream["blocks"] == ingesting.acknowledged
+
+
+def test_two_processes_contend_for_a_stream_and_one_writes(video, store):
+    first = Process("ingest", video, "--real-time", "--id", "lobby", "--store", store)
+    until(lambda: first.acknowledged >= 1)
+    second = vstream("ingest", video, "--id", "lobby", "--store", store)
+    assert second.code == 1
+    assert re.search("is being written by|is open in another memory", second.err)
+    assert second.out == ""
+    assert first.is_running
+    assert first.terminate() == 0
+
+
+def test_a_writer_that_was_replaced_stops_and_says_so(video, redis_server):
+    ingesting = Process(
+        "ingest", video, "--real-time", "--id", "lobby", "--store", redis_server.url
+    )
+    until(lambda: ingesting.acknowledged >= 1)
+    with redis_server.client() as client:
+        client.hincrby("vstream:{lobby}:meta", "fence", 1)
+        client.set("vstream:{lobby}:lease", "99 elsewhere:1")
+    assert ingesting.wait() == 1
+    assert "another process writes this stream now (99 elsewhere:1)" in ingesting.err[-1]
+
+
+def test_questions_are_answered_by_another_process(video, redis_server):
+    store = redis_server.url
+    assert vstream("ingest", video, "--store", store, "--id", "lobby").code == 0
+    here = vstream("ask", "lobby", ASKED, "--store", store, "--json").document
+    answering = Process("answer", "--store", store, "--workers", "2")
+    answering.await_line("answering as")
+    there = vstream("ask", "lobby", ASKED, "--store", store, "--json")
+    assert there.code == 0, there.err
+    assert "model embedded" not in there.err
+    for name in ("answer", "evidence", "confidence", "asked_at_s"):
+        assert there.document[name] == here[name]
+    spoken = vstream("ask", "lobby", ASKED, "--store", store, "--dialogue", "kim")
+    assert spoken.out.strip() == here["answer"]
+    assert "moments read" in spoken.err
+    assert answering.terminate() == 0
+    assert json.loads(answering.out[0])["stream"] == "lobby"
+    alone = vstream("ask", "lobby", "and then?", "--store", store, "--dialogue", "kim")
+    assert alone.code == 0
+    assert "model embedded" in alone.err
+
+
+AWAY = "redis://me:secret@127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("ingest", "clip.mp4", "--store", "memory://"), "ends with this process"),
+        (("answer", "--store", "memory://"), "must travel through Redis"),
+        (("answer", "--store", "file:///tmp/none"), "must travel through Redis"),
+        (("answer", "--store", AWAY), "cannot be reached"),
+        (("ingest", "clip.mp4", "--store", AWAY), "cannot be reached"),
+        (
+            ("ask", "lobby", "what?", "--store", AWAY),
+            "cannot be reached",
+        ),
+        (("streams", "--store", AWAY), "cannot be reached"),
+        (("ask", "lobby", "what?", "--store", "file:///tmp/none"), "neither a file nor a stream"),
+        (("ask", "clip.mp4", "what?", "--dialogue", "kim"), "--dialogue needs a stream"),
+        (("ingest", "clip.mp4", "--id", "../x", "--store", "file:///tmp/none"), "stream id"),
+        (("ingest", "gone.mp4", "--store", "file:///tmp/none"), "gone.mp4"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line_without_the_password(
+    arguments, told, video, monkeypatch
+):
+    monkeypatch.chdir(video.parent)
+    run = vstream(*arguments)
+    assert run.code == 1
+    assert told in run.err
+    assert "secret" not in run.err
+    assert sum(not line.startswith("model ") for line in run.err.strip().splitlines()) == 1

@@ -1,0 +1,75 @@
+"""Real `vstream` processes, to be talked to, stopped and killed: what they print is collected."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+
+class Process:
+    """`vstream ARGUMENTS` with its output in `out` and `err`, line by line as it comes."""
+
+    def __init__(self, *arguments):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", "from app.cli import main; main()"]
+        self._process = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.out, self.err = [], []
+        self._readers = [
+            threading.Thread(target=self._collect, args=pair, daemon=True)
+            for pair in ((self._process.stdout, self.out), (self._process.stderr, self.err))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def is_running(self):
+        return self._process.poll() is None
+
+    @property
+    def acknowledged(self):
+        """Blocks, as the newest line on stdout says."""
+        told = [re.match(r"acknowledged blocks=(\d+) ", line) for line in self.out]
+        return int(told[-1][1]) if told else 0
+
+    def await_line(self, text, seconds=60):
+        """Until a line of stderr holds `text`."""
+        until(lambda: any(text in line for line in self.err) or not self.is_running, seconds)
+        assert any(text in line for line in self.err), "".join(self.err)
+
+    def kill(self):
+        """kill -9; returns once all that it had printed is there."""
+        self._process.kill()
+        return self.wait()
+
+    def terminate(self):
+        self._process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self, seconds=60):
+        """The exit code, once all output is there."""
+        code = self._process.wait(seconds)
+        for reader in self._readers:
+            reader.join()
+        return code
+
+    def _collect(self, stream, lines):
+        for line in stream:
+            lines.append(line)
+        stream.close()
+
+
+def until(condition, seconds=60):
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up_at, "waited in vain"
+        time.sleep(0.02)
