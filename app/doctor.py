@@ -12,7 +12,7 @@ import transformers
 
 from app.model import load_model
 from app.terminal import Terminal
-from memory import KVMemoryError, open_memory
+from memory import KVMemoryError, RedisLink, is_redis, open_memory
 from vstream.config import VStreamConfig
 from vstream.errors import ModelError
 
@@ -51,6 +51,12 @@ def _check_store(config: VStreamConfig) -> tuple[bool, str]:
     """Open a stream in an empty folder inside the store's folder, and leave nothing behind."""
     store = config.memory.store
     try:
+        if is_redis(store):
+            link = RedisLink(store)
+            try:
+                return True, f"store {link.name}: {link.described()}"
+            finally:
+                link.close()
         if not store.startswith("file:///"):
             open_memory(config.memory, "doctor", "doctor", 1, 1, 2, torch.device("cpu")).close()
             return True, f"store {store}"
@@ -60,7 +66,7 @@ def _check_store(config: VStreamConfig) -> tuple[bool, str]:
             inside = config.memory.model_copy(update={"store": Path(probe).as_uri()})
             open_memory(inside, "doctor", "doctor", 1, 1, 2, torch.device("cpu")).close()
     except (KVMemoryError, OSError) as error:
-        return False, f"store {store}: {error}"
+        return False, str(error) if is_redis(store) else f"store {store}: {error}"
     return True, f"store {store} can be written"
 
 

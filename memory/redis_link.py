@@ -27,6 +27,7 @@ from redis.retry import Retry
 from memory.errors import FencedError, StoreAwayError, StoreError
 from memory.store_address import store_name
 
+OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
 TIMEOUT_S = 2.0
 """A server that does not reply for so long is taken to be away."""
 
@@ -69,6 +70,29 @@ class RedisLink:
                 f"{self.name}: its maxmemory-policy is {policy}: it would throw blocks away "
                 "unasked; set it to noeviction"
             )
+
+    def described(self) -> str:
+        """Which server it is and what outlives its death, for people.
+
+        Raises StoreError if it is too old or may throw away what it was given.
+        """
+        self.require_lasting()
+        with self.told():
+            server = self.client.info("server")
+            kept = self.client.info("persistence")
+        kind = "Valkey" if "valkey_version" in server else "Redis"
+        version = str(server.get("valkey_version", server["redis_version"]))
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST[kind]:
+            oldest = ".".join(map(str, OLDEST[kind]))
+            raise StoreError(
+                f"{self.name}: is {kind} {version}; {oldest} is the oldest that will do"
+            )
+        lasting = (
+            "appendonly yes"
+            if kept.get("aof_enabled")
+            else ("appendonly no: blocks written since its last snapshot die with it")
+        )
+        return f"{kind} {version}, {lasting}"
 
     @contextmanager
     def told(self) -> Iterator[None]:

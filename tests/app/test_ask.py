@@ -241,3 +241,24 @@ def test_an_error_is_one_line_also_when_it_is_not_read_on_a_terminal(tmp_path):
     run = vstream("ask", tmp_path / ("long" * 40 + ".mp4"), "what?")
     assert run.code == 1
     assert len(run.err.strip().splitlines()) == 1
+
+
+def test_doctor_says_which_server_the_store_is_and_leaves_no_trace(redis_server, valkey_server):
+    for server, kind in ((redis_server, "Redis "), (valkey_server, "Valkey ")):
+        run = vstream("doctor", "--store", server.url)
+        assert run.code == 0, run.err
+        assert kind in run.out
+        assert "appendonly yes" in run.out
+        with server.client() as client:
+            assert client.dbsize() == 0
+
+
+def test_doctor_fails_on_a_server_that_evicts(redis_server):
+    with redis_server.client() as client:
+        client.config_set("maxmemory", "100mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        run = vstream("doctor", "--store", redis_server.url)
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "0")
+    assert run.code == 1
+    assert "set it to noeviction" in run.out
