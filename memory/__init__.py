@@ -22,6 +22,7 @@ from memory.keep_policy import KeepPolicy
 from memory.kv_block import BlockInfo, KVBlock
 from memory.kv_memory import KVMemory
 from memory.memory_reader import MemoryReader, MemoryStats
+from memory.moment_index import Hit, MomentIndex
 from memory.open_memory import follow_memory, open_memory, open_stored
 from memory.redis_link import RedisLink
 from memory.row_cache import RowCache
@@ -46,6 +47,7 @@ __all__ = [
     "FingerprintMismatchError",
     "FollowedMemory",
     "FoundStream",
+    "Hit",
     "HostTier",
     "KVBlock",
     "KVMemory",
@@ -54,6 +56,7 @@ __all__ = [
     "MemoryConfig",
     "MemoryReader",
     "MemoryStats",
+    "MomentIndex",
     "RedisLink",
     "RowCache",
     "RowForm",
