@@ -10,6 +10,7 @@ from app.demo import play_demo
 from app.doctor import examine
 from app.forget import forget_range
 from app.ingest import ingest_source
+from app.search import Wanted, search_streams
 from app.settings_options import with_settings
 from app.stream_time import parse_stream_time
 from app.streams import list_streams
@@ -140,6 +141,31 @@ def forget(
 ) -> None:
     """Delete what a stream remembers of a range of time, in every tier, for good."""
     forget_range(Terminal(), config, stream, parse_stream_time(from_), parse_stream_time(to))
+
+
+@cli.command()
+@with_settings
+def search(
+    config: VStreamConfig,
+    query: Annotated[str, typer.Argument(help="What you look for, as 'a red car'.")],
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(help="A stream's id; may be given repeatedly; else all of the store."),
+    ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Look from this moment on, as 1:23.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Look up to this moment, as 2:00.")] = None,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="So many moments at most.")] = 5,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
+    ] = False,
+) -> None:
+    """Find the moments of stored streams that are most like some words."""
+    from_s = None if from_ is None else parse_stream_time(from_)
+    to_s = None if to is None else parse_stream_time(to)
+    wanted = Wanted(query, tuple(stream or ()), from_s, to_s, top)
+    search_streams(Terminal(), config, wanted, as_json=as_json)
 
 
 @cli.command()

@@ -4,6 +4,8 @@ from vstream.answer import AnswerStream
 from vstream.config import VStreamConfig, load_config
 from vstream.errors import ModelError, QuestionError, SettingsError, SourceError, VStreamError
 from vstream.ingest import IngestProgress, IngestWorker
+from vstream.moment import Moment
+from vstream.moment_search import MomentSearch
 from vstream.open_session import open_session
 from vstream.question import Answer, Evidence, Judgement, Question
 from vstream.respond_policy import Firing, KOfN, RespondRule, SilenceRule, Watch
@@ -21,6 +23,8 @@ __all__ = [
     "Judgement",
     "KOfN",
     "ModelError",
+    "Moment",
+    "MomentSearch",
     "Question",
     "QuestionError",
     "RespondRule",

@@ -30,12 +30,7 @@ class StreamReader:
 
     def __init__(self, model: VideoLLM, memory: FollowedMemory, config: VStreamConfig) -> None:
         """Raises FingerprintMismatchError if another model made the blocks."""
-        made_by, wanted = model_of(memory.make), model.fingerprint
-        if made_by != wanted:
-            raise FingerprintMismatchError(
-                f"the blocks of this stream were made by {made_by}, the model here is {wanted}: "
-                "give the model that made them"
-            )
+        require_made_by(model, memory.make)
         family = model.family
         settings = decide(config.engine, family.recommended, family.frames_per_block)
         self.model = model
@@ -47,11 +42,11 @@ class StreamReader:
     def ask(self, question: Question | str) -> AnswerStream:
         """Answer from what has been ingested by now; see `QueryHandler.ask`."""
         asked = Question(question) if isinstance(question, str) else question
-        return self._tried(lambda: self._queries.ask(asked))
+        return read_while_written(lambda: self._queries.ask(asked))
 
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
         """See `QueryHandler.judge`."""
-        return self._tried(lambda: self._queries.judge(watch, at_s))
+        return read_while_written(lambda: self._queries.judge(watch, at_s))
 
     def close(self) -> None:
         self.memory.close()
@@ -67,13 +62,28 @@ class StreamReader:
     ) -> None:
         self.close()
 
-    def _tried(self, read: Callable[[], Reply]) -> Reply:
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return read()
-            except BlockNotFoundError:
-                continue
-        return read()
+
+def require_made_by(model: VideoLLM, make: StreamMake) -> None:
+    """Raises FingerprintMismatchError if another model made the blocks of a stream."""
+    made_by, wanted = model_of(make), model.fingerprint
+    if made_by != wanted:
+        raise FingerprintMismatchError(
+            f"the blocks of this stream were made by {made_by}, the model here is {wanted}: "
+            "give the model that made them"
+        )
+
+
+def read_while_written(read: Callable[[], Reply]) -> Reply:
+    """What `read` gives, tried again where a block that it had seen is gone.
+
+    Raises BlockNotFoundError if that happens every time.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return read()
+        except BlockNotFoundError:
+            continue
+    return read()
 
 
 def model_of(make: StreamMake) -> str:

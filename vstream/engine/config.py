@@ -52,6 +52,11 @@ class EngineConfig(BaseModel):
         description="Follow ReKV's own attention rules with a window of this many tokens; "
         "implies two_pass and no recent window.",
     )
+    search_layers: tuple[int, ...] | None = Field(
+        None,
+        description="Layers whose representative keys a search over the past compares, as [0,4]; "
+        "unset: the first and the middle one.",
+    )
     max_answer_tokens: int = Field(128, ge=1, description="An answer is cut off at this length.")
 
 

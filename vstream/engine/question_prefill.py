@@ -12,6 +12,7 @@ from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
 from vstream.engine.decoder import Decoder
 from vstream.engine.retrieval import MemoryView, Retriever
+from vstream.engine.text_query import mean_query
 
 BlocksByLayer = Sequence[Sequence[int]]
 """Retrieved block ids of every layer, the recent window left out."""
@@ -100,9 +101,7 @@ class _QuestionStep:
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        kv_heads, _, head_dim = keys.shape
-        mean = queries[:, self._is_question].float().mean(dim=1)
-        query = mean.view(kv_heads, -1, head_dim).sum(dim=1).flatten()
+        query = mean_query(queries, self._is_question, len(keys))
         ids = (
             self._fixed[layer]
             if self._fixed is not None

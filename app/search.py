@@ -1,0 +1,121 @@
+"""`vstream search`: the moments of stored streams that are most like some words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from app.model import load_model
+from app.stream_time import clock
+from app.terminal import Terminal
+from memory import (
+    FingerprintMismatchError,
+    KVMemoryError,
+    StoreError,
+    follow_memory,
+    stored_streams,
+)
+from vstream.config import VStreamConfig
+from vstream.errors import QuestionError, SettingsError
+from vstream.moment import Moment
+from vstream.moment_search import MomentSearch
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for, and where; no `streams` are all of the store."""
+
+    words: str
+    streams: tuple[str, ...]
+    from_s: float | None
+    to_s: float | None
+    top: int
+
+
+def search_streams(
+    terminal: Terminal, config: VStreamConfig, wanted: Wanted, *, as_json: bool
+) -> None:
+    """A table, or one JSON document on the last line.
+
+    Streams of another model are named and left out; so are those that cannot be read, unless they
+    were asked for by their ids. Raises VStreamError, KVMemoryError.
+    """
+    _refuse_nonsense(wanted)
+    streams = _streams(config.memory.store, wanted.streams)
+    model = load_model(terminal, config)
+    search = MomentSearch(model, config.engine.search_layers)
+    skipped: dict[str, str] = {}
+    with ExitStack() as opened:
+        for stream in streams:
+            try:
+                memory = follow_memory(config.memory, stream, model.decoder.device)
+                opened.enter_context(memory)
+                search.add(stream, memory)
+            except KVMemoryError as error:
+                if wanted.streams and not isinstance(error, FingerprintMismatchError):
+                    raise
+                skipped[stream] = str(error)
+                terminal.say(f"left out {stream}: {error}")
+        if len(skipped) == len(streams):
+            raise StoreError(f"store {config.memory.store}: none of the streams can be searched")
+        found = search.search(wanted.words, top=wanted.top, from_s=wanted.from_s, to_s=wanted.to_s)
+    if as_json:
+        terminal.document(_document(wanted, found, skipped))
+    else:
+        _show(terminal, found)
+
+
+def _refuse_nonsense(wanted: Wanted) -> None:
+    """What a look at the command line tells, before a model is loaded."""
+    if not wanted.words.strip():
+        raise QuestionError("the search is empty: write what you look for, as 'a red car'")
+    if wanted.from_s is not None and wanted.to_s is not None and wanted.to_s < wanted.from_s:
+        raise SettingsError(f"--to {clock(wanted.to_s)} is before --from {clock(wanted.from_s)}")
+
+
+def _streams(store: str, named: Sequence[str]) -> list[str]:
+    """Each once. Raises SettingsError, StoreError."""
+    if store == "memory://":
+        raise SettingsError(
+            "nothing to search: memory:// is gone with the process that filled it; give the "
+            "--store file:///DIR or redis://HOST in which streams are kept"
+        )
+    streams = list(dict.fromkeys(named)) or [stream.id for stream in stored_streams(store)]
+    if not streams:
+        raise StoreError(f"{store} holds no streams")
+    return streams
+
+
+def _show(terminal: Terminal, found: Sequence[Moment]) -> None:
+    if not found:
+        terminal.say("nothing was seen then")
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("stream", "from", "to", "score"):
+        table.add_column(heading)
+    for moment in found:
+        span = clock(moment.from_s), clock(moment.to_s)
+        table.add_row(Text(moment.stream), *span, f"{moment.score:.3f}")
+    terminal.out.print(table)
+
+
+def _document(wanted: Wanted, found: Sequence[Moment], skipped: Mapping[str, str]) -> str:
+    document = {
+        "query": wanted.words,
+        "moments": [
+            {
+                "stream": moment.stream,
+                "from_s": moment.from_s,
+                "to_s": moment.to_s,
+                "score": round(moment.score, 6),
+                "block_id": moment.block_id,
+                "captured_at": moment.captured_at,
+            }
+            for moment in found
+        ],
+        "skipped": skipped,
+    }
+    return json.dumps(document, allow_nan=False)

@@ -1,0 +1,71 @@
+"""text_queries: a text's tokens in, each layer's mean query over its own words out; reads no block.
+
+The queries are those of a question's first pass over [prefix | question] alone (see
+`vstream.engine.retrieval`), so they depend on the model and the text and on no stream.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from encoders import TextTokens
+from vstream.engine.attention import causal_mask, grouped_attention
+from vstream.engine.decoder import Decoder
+from vstream.engine.layout import text_positions
+from vstream.engine.prefill import LayerKV
+from vstream.engine.rope import Rope
+from vstream.errors import QuestionError
+
+
+def text_queries(
+    decoder: Decoder, prefix: LayerKV, tokens: TextTokens
+) -> list[Float[Tensor, " key_width"]]:
+    """One query a layer. Raises QuestionError for a text that the decoder cannot hold."""
+    count = prefix[0][0].shape[1] + len(tokens.embeddings)
+    if count > decoder.max_positions:
+        raise QuestionError(
+            f"the text is too long: it needs {count} positions, the model has "
+            f"{decoder.max_positions}"
+        )
+    positions = text_positions(0, count, decoder.num_axes).to(decoder.device)
+    step = _TextStep(decoder.rope, prefix, positions, tokens.is_question)
+    decoder.forward(tokens.embeddings, step)
+    return step.queries
+
+
+def mean_query(
+    queries: Float[Tensor, "heads tokens head_dim"],
+    is_question: Bool[Tensor, " tokens"],
+    kv_heads: int,
+) -> Float[Tensor, " key_width"]:
+    """The mean over the question's own tokens, summed over the heads that share a key head."""
+    mean = queries[:, is_question].float().mean(dim=1)
+    return mean.view(kv_heads, -1, queries.shape[-1]).sum(dim=1).flatten()
+
+
+class _TextStep:
+    """Attend to the prefix and, causally, to the text; keep each layer's mean query."""
+
+    def __init__(
+        self, rope: Rope, prefix: LayerKV, positions: Tensor, is_question: Bool[Tensor, " tokens"]
+    ) -> None:
+        self._rope = rope
+        self._prefix = prefix
+        self._positions = positions
+        self._is_question = is_question
+        self.queries: list[Tensor] = []
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        tokens = queries.shape[1]
+        self.queries.append(mean_query(queries, self._is_question, len(keys)))
+        prefix_keys, prefix_values = self._prefix[layer]
+        keys = torch.cat([prefix_keys, keys], dim=1)
+        return grouped_attention(
+            self._rope.rotate(queries, self._positions[:, -tokens:]),
+            self._rope.rotate(keys, self._positions),
+            torch.cat([prefix_values, values], dim=1),
+            scale,
+            causal_mask(tokens, keys.shape[1], keys.device),
+        )

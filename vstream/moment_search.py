@@ -1,0 +1,148 @@
+"""MomentSearch: words and streams in, the moments out whose representative keys are most like them.
+
+The words are put to the model as a question is, over the prefix alone, and their queries are
+compared with the representative keys of all blocks (see `vstream.engine.retrieval`), by FAISS and
+averaged over a few layers. Nothing is decoded and no keys and values are read: it tells where to
+look, not what is there. docs/search.md has how often it is right and why these layers.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memory import Hit, MemoryReader, MomentIndex
+from vstream.engine.prefill import prefix_kv
+from vstream.engine.text_query import text_queries
+from vstream.errors import QuestionError, SettingsError
+from vstream.moment import Moment, joined
+from vstream.stream_reader import read_while_written, require_made_by
+from vstream.video_llm import VideoLLM
+
+PHRASE = "find {words}"
+"""A single word is understood better behind another than at the head of a question."""
+BLOCKS_A_MOMENT = 8
+"""So many blocks are looked for, for each moment that is wanted, before there are enough."""
+LARGEST_PART = 4
+"""No more than one block in so many makes up moments, unless fewer are there than are wanted."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Searched:
+    memory: MemoryReader
+    index: MomentIndex
+
+
+class MomentSearch:
+    """Searches the memories of any number of streams at once. May be called from any thread."""
+
+    def __init__(self, model: VideoLLM, layers: Sequence[int] | None = None) -> None:
+        """`layers` are those compared; None is the first and the middle one.
+
+        Raises SettingsError for layers that the decoder does not have.
+        """
+        count = model.decoder.num_layers
+        chosen = sorted({0, count // 2} if layers is None else set(layers))
+        if not chosen or not 0 <= chosen[0] <= chosen[-1] < count:
+            raise SettingsError(
+                f"search_layers: {list(layers or ())} are no layers of a decoder that has 0 to "
+                f"{count - 1}"
+            )
+        self.layers = chosen
+        self._model = model
+        self._streams: dict[str, _Searched] = {}
+        with torch.inference_mode(), model.turn:
+            self._prefix = prefix_kv(model.decoder, model.family.prefix())
+
+    def add(self, stream: str, memory: MemoryReader) -> None:
+        """Search `memory` from now on, under the name `stream`; the caller closes it.
+
+        Raises FingerprintMismatchError if another model made its blocks.
+        """
+        require_made_by(self._model, memory.make)
+        index = MomentIndex(self.layers, memory.make.kv_heads * memory.make.head_dim)
+        self._streams[stream] = _Searched(memory, index)
+
+    def remove(self, stream: str) -> None:
+        """Search it no more."""
+        del self._streams[stream]
+
+    def search(
+        self,
+        words: str,
+        *,
+        top: int = 5,
+        from_s: float | None = None,
+        to_s: float | None = None,
+    ) -> list[Moment]:
+        """At most `top` moments of all streams, best first; only blocks of [from_s, to_s] count.
+
+        Raises QuestionError for no words or too many; KVMemoryError if a memory cannot be read.
+        """
+        if not words.strip():
+            raise QuestionError("the search is empty: write what you look for, as 'a red car'")
+        tokens = self._model.family.question(PHRASE.replace("{words}", words.strip()))
+        with self._model.turn:
+            queries = text_queries(self._model.decoder, self._prefix, tokens)
+        query = torch.stack([queries[layer] for layer in self.layers])
+        found: list[Moment] = []
+        for stream, searched in list(self._streams.items()):
+            one = partial(self._of_stream, stream, searched, query, top, from_s, to_s)
+            found += read_while_written(one)
+        return sorted(found, key=lambda moment: (-moment.score, moment.stream))[:top]
+
+    def _of_stream(
+        self,
+        stream: str,
+        searched: _Searched,
+        query: Float[Tensor, "layers key_width"],
+        top: int,
+        from_s: float | None,
+        to_s: float | None,
+    ) -> list[Moment]:
+        memory = searched.memory
+        with self._model.turn:
+            memory.refresh()
+            searched.index.update(memory)
+            kept = memory.visible(None)
+            begin, end = _range(memory, kept, from_s, to_s)
+            moments: list[Moment] = []
+            for hits in _widening(searched.index, query, kept[begin:end], top):
+                moments = joined(stream, memory, kept, hits)
+                if len(moments) >= top:
+                    break
+            return [
+                replace(moment, thumbnail=memory.thumbnail(moment.block_id))
+                for moment in moments[:top]
+            ]
+
+
+def _range(
+    memory: MemoryReader, kept: Sequence[int], from_s: float | None, to_s: float | None
+) -> tuple[int, int]:
+    """The places in `kept` of the blocks that show any of [from_s, to_s]."""
+    begin, end = 0, len(kept)
+    if from_s is not None:
+        begin = bisect_left(kept, from_s, key=lambda block_id: memory.info(block_id).end_s)
+    if to_s is not None:
+        end = bisect_right(kept, to_s, key=lambda block_id: memory.info(block_id).start_s)
+    return begin, end
+
+
+def _widening(
+    index: MomentIndex, query: Tensor, ids: Sequence[int], top: int
+) -> Iterator[list[Hit]]:
+    """The best of the blocks `ids`, more and more of them: neighbours may make up one moment."""
+    if not ids:
+        return
+    most = max(top, len(ids) // LARGEST_PART)
+    count = min(most, BLOCKS_A_MOMENT * top)
+    while True:
+        yield index.search(query, count, ids[0], ids[-1] + 1)
+        if count == most:
+            return
+        count = min(most, 2 * count)
