@@ -1,0 +1,143 @@
+"""Search benchmark: made-up streams searched for all they show by name, what is found out.
+
+Every layer is tried alone, those that vstream compares together, and all; each by the five blocks
+most like the words. The last row is the product's own: the best blocks of its five moments. A
+block that shows the object is right, so the truth is exact.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from encoders import Frame
+from eval.stream_world import WORLD_PX, Renderer, Script, write_script
+from eval.stream_world.vocabulary import with_article
+from memory import MomentIndex
+from vstream import MomentSearch, Session, VideoLLM, VStreamConfig, load_video_llm, open_session
+from vstream.engine.prefill import prefix_kv
+from vstream.engine.text_query import text_queries
+from vstream.moment_search import PHRASE
+
+TOP = 5
+FORMS = ("{n}", "{a}", "find {n}", "find {a}", "when was there {a}?")
+"""What the model reads: `{n}` is a name as `red star`, `{a}` the same with its article."""
+MOMENTS = "moments"
+_BEFORE = PHRASE.removesuffix("{words}")
+_FIRST_SEED = 1 << 48
+"""Streams that no training run has."""
+
+
+@dataclass(frozen=True)
+class SearchFigures:
+    """Of `searches`: how many found the object among the best, and the mean recall of sightings.
+
+    `recall` counts the right ones among the best five, by how many could be: five, or all
+    sightings if there are fewer.
+    """
+
+    layers: str
+    form: str
+    found: float
+    recall: float
+    searches: int
+
+
+def measure_search(
+    config: VStreamConfig, seed: int, streams: int, minutes: float
+) -> tuple[list[SearchFigures], float]:
+    """Figures for each choice of layers and form, and by chance: how often five blocks show it."""
+    model = load_video_llm(config.model, config.device, config.dtype, 1.0)
+    scores: dict[tuple[str, str], list[tuple[bool, float]]] = {}
+    chances: list[float] = []
+    for number in range(streams):
+        script = write_script(_FIRST_SEED + 1000 * seed + number, round(60 * minutes))
+        with open_session(config, model, f"search-{number}") as session:
+            _ingest(session, script)
+            sightings = _sightings(script)
+            blocks = len(script.moments)
+            chances += [_chance(blocks, len(shown)) for shown in sightings.values()]
+            for key, found in _tried(session, sightings).items():
+                scores.setdefault(key, []).extend(found)
+    figures = [
+        SearchFigures(
+            layers,
+            form,
+            found=round(sum(hit for hit, _ in found) / len(found), 4),
+            recall=round(sum(recall for _, recall in found) / len(found), 4),
+            searches=len(found),
+        )
+        for (layers, form), found in scores.items()
+    ]
+    return figures, sum(chances) / len(chances)
+
+
+def _ingest(session: Session, script: Script) -> None:
+    """A frame a second, none left out: block n shows second n."""
+    renderer = Renderer(WORLD_PX)
+    for moment in script.moments:
+        session.push([Frame(renderer.frame(moment), float(moment.time_s), 0.0)])
+
+
+def _sightings(script: Script) -> dict[str, set[int]]:
+    """The seconds that show each object, and each coloured one also under its colour."""
+    seen: dict[str, set[int]] = {}
+    for moment in script.moments:
+        for item in moment.items:
+            seen.setdefault(item.name, set()).add(moment.time_s)
+            if item.color:
+                seen.setdefault(f"{item.color} {item.name}", set()).add(moment.time_s)
+    return seen
+
+
+def _tried(
+    session: Session, sightings: Mapping[str, set[int]]
+) -> dict[tuple[str, str], list[tuple[bool, float]]]:
+    model, memory = session.model, session.memory
+    search = MomentSearch(model)
+    search.add("stream", memory)
+    count = model.decoder.num_layers
+    choices = [*([layer] for layer in range(count)), search.layers, list(range(count))]
+    indexes = [
+        (layers, MomentIndex(layers, model.decoder.kv_heads * model.decoder.head_dim))
+        for layers in choices
+    ]
+    for _, index in indexes:
+        index.update(memory)
+    found: dict[tuple[str, str], list[tuple[bool, float]]] = {}
+    for name, shown in sightings.items():
+        for form in FORMS:
+            words = form.replace("{n}", name).replace("{a}", with_article(name))
+            queries = _queries(model, words)
+            for layers, index in indexes:
+                best = index.search(queries[layers], TOP)
+                key = _label(layers, count), form
+                found.setdefault(key, []).append(_score([hit.block_id for hit in best], shown))
+            if words.startswith(_BEFORE):
+                moments = search.search(words.removeprefix(_BEFORE), top=TOP)
+                best_blocks = [moment.block_id for moment in moments]
+                found.setdefault((MOMENTS, form), []).append(_score(best_blocks, shown))
+    return found
+
+
+def _queries(model: VideoLLM, words: str) -> torch.Tensor:
+    with torch.inference_mode():
+        prefix = prefix_kv(model.decoder, model.family.prefix())
+        return torch.stack(text_queries(model.decoder, prefix, model.family.question(words)))
+
+
+def _label(layers: Sequence[int], count: int) -> str:
+    return "all" if len(layers) == count else " and ".join(map(str, layers))
+
+
+def _score(blocks: Sequence[int], shown: set[int]) -> tuple[bool, float]:
+    right = len(shown.intersection(blocks))
+    return right > 0, right / min(TOP, len(shown))
+
+
+def _chance(blocks: int, shown: int) -> float:
+    """How probable it is that five blocks drawn blindly show it at least once."""
+    missed = 1.0
+    for drawn in range(TOP):
+        missed *= max(0, blocks - shown - drawn) / (blocks - drawn)
+    return 1 - missed

@@ -1,0 +1,35 @@
+"""The search benchmarks measure what they name and end with one document."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from eval.commands import cli
+
+
+def document_of(*arguments):
+    result = CliRunner().invoke(cli, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output.strip().splitlines()[-1])
+
+
+def test_the_embedded_model_finds_what_it_is_asked_for_more_often_than_chance():
+    document = document_of("search", "--streams", "1", "--minutes", "2")
+    figures = {(one["layers"], one["form"]): one for one in document["figures"]}
+    assert {"0", "7", "0 and 4", "all", "moments"} <= {layers for layers, _ in figures}
+    for one in figures.values():
+        assert 0 <= one["recall"] <= 1
+        assert one["searches"] > 10
+    assert figures["moments", "find {a}"]["found"] > document["chance"]
+    assert figures["0 and 4", "find {n}"]["found"] > document["chance"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_kind_of_index_is_measured_at_every_size():
+    document = document_of("search-scale", "--blocks", "4096", "--hnsw-up-to", "4096")
+    kinds = {one["kind"]: one for one in document["figures"]}
+    assert set(kinds) == {"flat", "IVF1024", "HNSW32"}
+    assert kinds["flat"]["recall"] == 1
+    assert all(one["search_ms"] > 0 for one in kinds.values())
+    assert document["first_token_ms"] > 0
