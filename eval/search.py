@@ -32,8 +32,8 @@ _FIRST_SEED = 1 << 48
 class SearchFigures:
     """Of `searches`: how many found the object among the best, and the mean recall of sightings.
 
-    `recall` counts the right ones among the best five, by how many could be: five, or all
-    sightings if there are fewer.
+    `recall` is how many sightings the best five hold by how many they could: five, or all if there
+    are fewer. Of blocks a sighting is a second that shows the object, of moments a stretch of them.
     """
 
     layers: str
@@ -112,11 +112,12 @@ def _tried(
             for layers, index in indexes:
                 best = index.search(queries[layers], TOP)
                 key = _label(layers, count), form
-                found.setdefault(key, []).append(_score([hit.block_id for hit in best], shown))
+                one_by_one = [{second} for second in shown]
+                found.setdefault(key, []).append(_score([hit.block_id for hit in best], one_by_one))
             if words.startswith(_BEFORE):
                 moments = search.search(words.removeprefix(_BEFORE), top=TOP)
                 best_blocks = [moment.block_id for moment in moments]
-                found.setdefault((MOMENTS, form), []).append(_score(best_blocks, shown))
+                found.setdefault((MOMENTS, form), []).append(_score(best_blocks, _stretches(shown)))
     return found
 
 
@@ -130,9 +131,20 @@ def _label(layers: Sequence[int], count: int) -> str:
     return "all" if len(layers) == count else " and ".join(map(str, layers))
 
 
-def _score(blocks: Sequence[int], shown: set[int]) -> tuple[bool, float]:
-    right = len(shown.intersection(blocks))
-    return right > 0, right / min(TOP, len(shown))
+def _stretches(seconds: set[int]) -> list[set[int]]:
+    """The seconds, in unbroken runs."""
+    runs: list[set[int]] = []
+    for second in sorted(seconds):
+        if runs and second - 1 in runs[-1]:
+            runs[-1].add(second)
+        else:
+            runs.append({second})
+    return runs
+
+
+def _score(blocks: Sequence[int], sightings: Sequence[set[int]]) -> tuple[bool, float]:
+    held = sum(not sighting.isdisjoint(blocks) for sighting in sightings)
+    return held > 0, held / min(TOP, len(sightings))
 
 
 def _chance(blocks: int, shown: int) -> float:

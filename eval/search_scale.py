@@ -25,7 +25,7 @@ from vstream.moment_search import PHRASE
 
 TOP = 40
 LISTS, PROBES = 1024, 16
-NEIGHBOURS = 32
+NEIGHBOURS, CANDIDATES = 32, 128
 _NOISE = 0.3
 """Length of what is added to a vector of length 1."""
 _STREAM_S = 300
@@ -115,7 +115,9 @@ def _at_size(vectors: np.ndarray, queries: np.ndarray, hnsw_up_to: int) -> list[
         return index
 
     def graph() -> Any:
-        return faiss.IndexHNSWFlat(features, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.IndexHNSWFlat(features, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efSearch = CANDIDATES
+        return index
 
     kinds: dict[str, Callable[[], Any]] = {"flat": flat, f"IVF{LISTS}": inverted}
     if size <= hnsw_up_to:
