@@ -83,12 +83,13 @@ def search_scale(
         list[int] | None, typer.Option(min=2048, help="Sizes; else a day and a week at 1 a second.")
     ] = None,
     hnsw_up_to: Annotated[int, typer.Option(help="No graph is built over more blocks.")] = 86_400,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of FAISS.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
 ) -> None:
-    """What a search of a long past costs by kind of FAISS index, on one thread."""
+    """What a search of a long past costs by kind of FAISS index."""
     torch.set_num_threads(1)
     sizes = tuple(blocks or (86_400, 604_800))
-    figures, first_token_ms, query_ms = measure_scale(load_config(), sizes, hnsw_up_to)
+    figures, first_token_ms, query_ms = measure_scale(load_config(), sizes, hnsw_up_to, threads)
     table = Table("index", "blocks", "features", "build", "search", "recall")
     for one in figures:
         build, spent = f"{one.build_s:.1f} s", f"{one.search_ms:.2f} ms"

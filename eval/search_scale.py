@@ -46,10 +46,9 @@ class ScaleFigures:
 
 
 def measure_scale(
-    config: VStreamConfig, sizes: tuple[int, ...], hnsw_up_to: int
+    config: VStreamConfig, sizes: tuple[int, ...], hnsw_up_to: int, threads: int
 ) -> tuple[list[ScaleFigures], float, float]:
     """Figures of each kind at each size; ms of a first token and of making a search's query."""
-    faiss.omp_set_num_threads(1)
     model = load_video_llm(config.model, config.device, config.dtype, 1.0)
     renderer = Renderer(WORLD_PX)
     with open_session(config, model, "scale") as session:
@@ -61,6 +60,7 @@ def measure_scale(
             for _ in range(_ROUNDS)
             for name in _NAMES
         )
+    faiss.omp_set_num_threads(threads)
     figures = []
     for size in sizes:
         figures += _at_size(_repeated(vectors, size), queries, hnsw_up_to)
