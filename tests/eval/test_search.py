@@ -20,7 +20,7 @@ def test_the_embedded_model_finds_what_it_is_asked_for_more_often_than_chance():
     assert {"0", "7", "0 and 4", "all", "moments"} <= {layers for layers, _ in figures}
     for one in figures.values():
         assert 0 <= one["recall"] <= 1
-        assert one["searches"] > 10
+        assert one["searches"] > 5
     assert figures["moments", "find {a}"]["found"] > document["chance"]
     assert figures["0 and 4", "find {n}"]["found"] > document["chance"]
 
