@@ -16,6 +16,7 @@ from memory import (
     KVMemoryError,
     StoreError,
     follow_memory,
+    store_name,
     stored_streams,
 )
 from vstream.config import VStreamConfig
@@ -60,7 +61,9 @@ def search_streams(
                 skipped[stream] = str(error)
                 terminal.say(f"left out {stream}: {error}")
         if len(skipped) == len(streams):
-            raise StoreError(f"store {config.memory.store}: none of the streams can be searched")
+            raise StoreError(
+                f"store {store_name(config.memory.store)}: none of the streams can be searched"
+            )
         found = search.search(wanted.words, top=wanted.top, from_s=wanted.from_s, to_s=wanted.to_s)
     if as_json:
         terminal.document(_document(wanted, found, skipped))
@@ -85,7 +88,7 @@ def _streams(store: str, named: Sequence[str]) -> list[str]:
         )
     streams = list(dict.fromkeys(named)) or [stream.id for stream in stored_streams(store)]
     if not streams:
-        raise StoreError(f"{store} holds no streams")
+        raise StoreError(f"{store_name(store)} holds no streams")
     return streams
 
 
