@@ -14,6 +14,7 @@ from memory.errors import (
     KVMemoryError,
     StoreAwayError,
     StoreError,
+    StreamReplacedError,
 )
 from memory.file_tier import FileTier
 from memory.followed_memory import FollowedMemory
@@ -67,6 +68,7 @@ __all__ = [
     "StoreError",
     "StoredStream",
     "StreamMake",
+    "StreamReplacedError",
     "codec_named",
     "find_stream",
     "follow_memory",

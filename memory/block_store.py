@@ -92,8 +92,8 @@ class BlockStore(BlockSource, Protocol):
         """One more than the id of the newest block that survives the death of this process."""
         ...
 
-    def wait_for_room(self, stop: threading.Event) -> None:
-        """Return once `put` can take a chunk of blocks, or when `stop` is set.
+    def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
+        """Return once `put` can take so many blocks, `settle` has to be called, or `stop` is set.
 
         Raises StoreError if it never will.
         """
@@ -123,6 +123,14 @@ class BlockStore(BlockSource, Protocol):
         """Keep `records` instead of the blocks of a whole closed span; those without one are gone.
 
         Wholly or not at all, whenever the process dies. Raises StoreError.
+        """
+        ...
+
+    def settle(self) -> Changes:
+        """What became of a `replace` that failed because the store went away: it may have happened.
+
+        To be called before anything else is put or replaced. Raises StoreAwayError as long as that
+        cannot be found out.
         """
         ...
 

@@ -22,6 +22,7 @@ class MemoryConfig(BaseModel):
 
     store: str = Field(
         "memory://",
+        repr=False,  # it may hold a password
         description="Where blocks are kept: memory:// (this process), file:///DIR or "
         "redis://[USER:PASSWORD@]HOST[:PORT][/DB].",
     )

@@ -13,6 +13,10 @@ class StoreAwayError(StoreError):
     """The store cannot be reached, or is full, for now: it may come back by itself."""
 
 
+class StreamReplacedError(StoreError):
+    """A stream that is being read has a new writer or a new beginning: it must be opened anew."""
+
+
 class FencedError(StoreError):
     """Another process writes the stream now; this one must not any more."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.block_store import Span
+from memory.block_store import Changes, Span
 from memory.errors import StoreError
 from memory.flush_folder import flush_folder
 from memory.segment_file import SegmentFile
@@ -52,7 +52,7 @@ class FileTier(SegmentFolder):
     def num_acknowledged(self) -> int:
         return self._next_id
 
-    def wait_for_room(self, stop: threading.Event) -> None:
+    def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
         """It takes a block or fails at once."""
 
     def has_room(self, record: BlockRecord) -> bool:
@@ -115,6 +115,10 @@ class FileTier(SegmentFolder):
             self._segments[at] = new
         else:
             del self._segments[at], self._firsts[at]
+
+    def settle(self) -> Changes:
+        """A `replace` happens or it does not."""
+        return Changes([], [])
 
     def flush(self) -> None:
         for segment in self._segments[-1:]:

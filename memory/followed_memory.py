@@ -1,8 +1,13 @@
 """FollowedMemory: a MemoryReader of a stream that another process writes, brought up to date."""
 
+from collections.abc import Sequence
+
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from memory.block_store import FollowedSource
+from memory.errors import BlockNotFoundError
 from memory.memory_reader import MemoryReader
 from memory.row_cache import RowCache
 from memory.stream_make import StreamMake
@@ -21,19 +26,23 @@ class FollowedMemory(MemoryReader):
     def refresh(self) -> None:
         """Learn what the writer has appended, encoded anew or let go since the last time.
 
-        Between two calls nothing changes but for blocks that can no longer be read: reading one
-        raises BlockNotFoundError, and after a refresh it is known what is left.
+        Between two calls nothing changes unless a block is read that is no longer where it was.
 
-        Raises FingerprintMismatchError, BlockCorruptError, StoreError.
+        Raises StreamReplacedError if the stream has a new writer, FingerprintMismatchError,
+        BlockCorruptError, StoreError.
         """
         self._require_open()
-        changes = self._followed.changes()
-        known_heads = [head for head in changes.heads if head.block_id in self._infos]
-        lost = [block_id for block_id in changes.gone if block_id in self._infos]
-        self._forget_rows([*lost, *(head.block_id for head in known_heads)])
-        self._drop(set(lost))
-        for head in known_heads:
-            self._forms[head.block_id] = head.form
-        for head in changes.heads:
-            if head.block_id not in self._infos:
-                self._remember(head)
+        self._apply(self._followed.changes())
+
+    def read(
+        self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> tuple[
+        Float[Tensor, "kv_heads tokens head_dim"],
+        Float[Tensor, "kv_heads tokens head_dim"],
+    ]:
+        """See MemoryReader. What has been encoded anew since the last refresh is read as it is."""
+        try:
+            return super().read(layer, block_ids, dtype, device)
+        except BlockNotFoundError:
+            self.refresh()
+            return super().read(layer, block_ids, dtype, device)

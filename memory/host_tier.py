@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.block_store import Span
+from memory.block_store import Changes, Span
 from memory.errors import BlockNotFoundError
 from memory.running_spans import RunningSpans
 
@@ -35,7 +35,7 @@ class HostTier:
     def num_acknowledged(self) -> int:
         return self._next_id
 
-    def wait_for_room(self, stop: threading.Event) -> None:
+    def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
         """It takes a block or fails at once."""
 
     def has_room(self, record: BlockRecord) -> bool:
@@ -75,6 +75,10 @@ class HostTier:
                 del self._blocks[block_id]
         if not records:
             self._spans.drop(block_ids[0])
+
+    def settle(self) -> Changes:
+        """A `replace` happens or it does not."""
+        return Changes([], [])
 
     def flush(self) -> None:
         """There is nothing that could survive."""

@@ -100,6 +100,7 @@ class KVMemory(MemoryReader):
         require_fitting(block, self._make, self.num_blocks, self._ends_s[-1:])
         record = self._encoded(block)
         with suppress(StoreAwayError):  # what is away ages when it is back
+            self.settle()
             self._expire(block.info.end_s)
             self._make_room(record)
         self._store.put(record)
@@ -114,8 +115,7 @@ class KVMemory(MemoryReader):
         They are gone from every tier, from the index and from the pictures. Blocks that were
         encoded after them, and saw them in their local window, stay.
         """
-        self._require_open()
-        self._store.flush()
+        self.flush()
         gone = {
             block_id
             for block_id, info in self._infos.items()
@@ -136,22 +136,30 @@ class KVMemory(MemoryReader):
             ageing=replace(self._ageing),
         )
 
-    def wait_for_room(self, stop: threading.Event) -> None:
-        """Return once the store can take a chunk of blocks, or when `stop` is set.
+    def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
+        """Return once the store can take so many blocks, `settle` is due, or `stop` is set.
 
         A store that is away lets new blocks wait within a bound. Not to be called by a thread that
         others wait for. Raises StoreError for a store that will not come back.
         """
         self._require_open()
-        self._store.wait_for_room(stop)
+        self._store.wait_for_room(num_blocks, stop)
 
     def flush(self) -> None:
         """Return once all blocks would survive a power cut (at once if nothing is on disk).
 
         Raises StoreAwayError if the store does not take them within seconds, StoreError.
         """
-        self._require_open()
+        self.settle()
         self._store.flush()
+
+    def settle(self) -> None:
+        """Learn what became of ageing or forgetting while the store went away.
+
+        Raises StoreAwayError as long as that cannot be found out.
+        """
+        self._require_open()
+        self._apply(self._store.settle())
 
     def close(self) -> None:
         """Flush and let go of the store; a second time does nothing."""

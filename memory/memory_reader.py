@@ -18,7 +18,7 @@ from torch import Tensor
 from memory.ageing import AgeingCounts
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead
-from memory.block_store import BlockSource
+from memory.block_store import BlockSource, Changes
 from memory.errors import BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo
 from memory.row_cache import RowCache
@@ -197,6 +197,7 @@ class MemoryReader:
     def _remember(self, head: BlockHead) -> None:
         """A block that is newer than all others. Raises FingerprintMismatchError."""
         self._make.require_same(head.make, f"block {head.block_id}")
+        assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
         self._infos[head.block_id] = head.info
         self._forms[head.block_id] = head.form
         self._ids.append(head.block_id)
@@ -214,6 +215,18 @@ class MemoryReader:
         for block_id in gone:
             del self._infos[block_id], self._forms[block_id]
         self._index.drop(gone)
+
+    def _apply(self, changes: Changes) -> None:
+        """Blocks are new, were encoded anew, or are gone. Raises FingerprintMismatchError."""
+        known_heads = [head for head in changes.heads if head.block_id in self._infos]
+        lost = [block_id for block_id in changes.gone if block_id in self._infos]
+        self._forget_rows([*lost, *(head.block_id for head in known_heads)])
+        self._drop(set(lost))
+        for head in known_heads:
+            self._forms[head.block_id] = head.form
+        for head in changes.heads:
+            if head.block_id not in self._infos:
+                self._remember(head)
 
     def _forget_rows(self, block_ids: Collection[int]) -> None:
         """What lies below the cache has changed."""

@@ -62,11 +62,12 @@ class RedisBlocks:
     def read_record(self, block_id: int) -> BlockRecord:
         placed = self._known(block_id)
         with self._link.told():
-            entry = self._link.client.hget(self._keys.table, str(block_id))
-            fields = self._link.client.hgetall(placed.key)
-        if entry is None or not fields:
+            entry = self._link.reads.hget(self._keys.table, str(block_id))
+            generation, _, head = (entry or b"").partition(b"\n")
+            key = self._keys.block(block_id, generation.decode())
+            fields = self._link.reads.hgetall(key)
+        if not fields:
             raise self._gone(block_id)
-        _, _, head = entry.partition(b"\n")
         layers = placed.stored.head.make.layers
         rows = [fields.get(str(layer).encode(), b"") for layer in range(layers)]
         record = b"".join((head, fields.get(THUMBNAIL.encode(), b""), *rows))
@@ -75,11 +76,15 @@ class RedisBlocks:
     def close(self) -> None:
         self._link.close()
 
-    def _load(self) -> dict[int, bytes]:
-        """All entries of the table."""
+    def _load(self, next_id: int) -> dict[int, bytes]:
+        """All entries of the table with ids below `next_id`, which was read before.
+
+        A scan may miss what is added meanwhile, and find what was added after that.
+        """
         with self._link.told():
-            found = self._link.client.hscan_iter(self._keys.table, count=_TABLE_BATCH)
-            return {int(block_id): entry for block_id, entry in found}
+            found = self._link.reads.hscan_iter(self._keys.table, count=_TABLE_BATCH)
+            entries = {int(block_id): entry for block_id, entry in found}
+        return {block_id: entry for block_id, entry in entries.items() if block_id < next_id}
 
     def _place(self, block_id: int, entry: bytes) -> BlockHead:
         """Note where an entry of the table says that a block lies. Raises BlockCorruptError."""
@@ -104,7 +109,7 @@ class RedisBlocks:
         found: list[bytes] = []
         for start in range(0, len(wanted), PIPELINE):
             few = wanted[start : start + PIPELINE]
-            pipeline = self._link.client.pipeline(transaction=False)
+            pipeline = self._link.reads.pipeline(transaction=False)
             for block_id, field in few:
                 pipeline.hget(self._known(block_id).key, field)
             with self._link.told():

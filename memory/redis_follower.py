@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from memory.block_record import BlockHead
 from memory.block_store import Changes
-from memory.errors import StoreError
+from memory.errors import StoreError, StreamReplacedError
 from memory.redis_blocks import RedisBlocks
 from memory.redis_keys import RedisKeys
 from memory.redis_link import RedisLink
@@ -16,29 +16,36 @@ class RedisFollower(RedisBlocks):
     def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
         super().__init__(link, keys)
         self._version = 0
+        self._fence: bytes | None = None
 
     def recover(self) -> Iterator[BlockHead]:
         return iter(self.changes().heads)
 
     def changes(self) -> Changes:
-        """Raises StoreError if the stream is gone."""
+        """Raises StoreError if the stream is gone, StreamReplacedError if it was taken over."""
         with self._link.told():
-            client = self._link.client
-            version, next_id = client.hmget(self._keys.meta, "version", "next_id")
-            exists = version is not None or client.exists(self._keys.meta)
-        if not exists:
+            version, next_id, fence = self._link.reads.hmget(
+                self._keys.meta, "version", "next_id", "fence"
+            )
+        if fence is None:
             raise StoreError(f"{self._link.name}: stream {self._keys.stream_id} is gone")
-        if int(version or 0) == self._version:
+        if self._fence not in (None, fence):
+            raise StreamReplacedError(
+                f"{self._link.name}: stream {self._keys.stream_id} has a new writer; open it anew"
+            )
+        self._fence = fence
+        version, next_id = int(version or 0), int(next_id or 0)
+        if version == self._version:
             return Changes([], [])
-        touched = self._touched_since(int(version))
-        entries = self._load() if touched is None else self._entries(touched)
+        touched = self._touched_since(version)
+        entries = self._load(next_id) if touched is None else self._entries(touched)
         lost = set(self._placed if touched is None else touched) - set(entries)
         gone = [block_id for block_id in lost if block_id in self._placed]
         for block_id in gone:
             self._lose(block_id)
         heads = [self._place(block_id, entries[block_id]) for block_id in sorted(entries)]
-        self._version = int(version)
-        self._next_id = max(self._next_id, int(next_id))
+        self._version = version
+        self._next_id = max(self._next_id, next_id)
         return Changes(heads, gone)
 
     def _touched_since(self, version: int) -> list[int] | None:
@@ -50,7 +57,7 @@ class RedisFollower(RedisBlocks):
         if not self._version or missing < 0:
             return None
         with self._link.told():
-            found = self._link.client.xrevrange(self._keys.log, count=missing + 64)
+            found = self._link.reads.xrevrange(self._keys.log, count=missing + 64)
         logged = {int(fields[b"version"]): fields[b"ids"] for _, fields in found}
         wanted = range(self._version + 1, version + 1)
         if not all(number in logged for number in wanted):
@@ -60,5 +67,5 @@ class RedisFollower(RedisBlocks):
 
     def _entries(self, block_ids: list[int]) -> dict[int, bytes]:
         with self._link.told():
-            found = self._link.client.hmget(self._keys.table, [str(i) for i in block_ids])
+            found = self._link.reads.hmget(self._keys.table, [str(i) for i in block_ids])
         return {i: entry for i, entry in zip(block_ids, found, strict=True) if entry is not None}

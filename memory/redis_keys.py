@@ -9,7 +9,8 @@ vstream:{ID}:block:N:GEN    hash: "thumbnail" and one field a layer with its row
 vstream:{ID}:log            Redis Stream: which block ids changed, for those who follow
 
 A block is there once the table says so; what lies under `block` without that has a time to live.
-The braces put all of a stream into one slot of a cluster.
+A stream has one writer, so its FENCE is in the names of what it writes: COUNT.NONCE, never twice
+the same, whatever the server forgets.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,11 @@
 """RedisLink: the address of a Redis or Valkey server in, a client out whose failures are told.
 
-Needs the core commands of Redis 6.2 or Valkey 7.2. The server must keep what it was given:
+Needs the core commands of Redis 6.2 or Valkey 7.2, of one server: a cluster's redirections are not
+followed. The server must keep what it was given:
 persistence on (append-only file) and no eviction.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -28,32 +30,39 @@ from memory.errors import FencedError, StoreAwayError, StoreError
 from memory.store_address import store_name
 
 OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
+_PASSING = {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS"}
+_PASSING |= {"READONLY", "TRYAGAIN", "UNWRITTEN"}
+"""With these codes the server refuses what it may take later."""
+_PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 TIMEOUT_S = 2.0
 """A server that does not reply for so long is taken to be away."""
 
 
 class RedisLink:
-    """Connections to one server, for any number of threads. Commands go through `client`."""
+    """Connections to one server, for any number of threads.
+
+    Commands that change something go through `client`, which sends each once: one whose reply did
+    not come may have been carried out. Those that only read go through `reads`, which sends one
+    that failed a second time, as its connection may have idled for too long.
+    """
 
     def __init__(self, url: str) -> None:
         """Does not connect yet. Raises StoreError for an address that makes no sense."""
         try:
             parts = urlsplit(url)
-            # Any: its types allow for clients that decode text, which this one does not.
-            self.client: Any = Redis.from_url(
-                url,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S,
-                socket_keepalive=True,
-                retry=Retry(NoBackoff(), 1),  # a connection that idled may have been closed
-            )
+            if "@" in parts.path + parts.query and parts.scheme != "unix":
+                raise ValueError("an @ behind the host")
+            # Any: its types allow for clients that decode text, which these do not.
+            self.client: Any = _client(url, retries=0)
+            self.reads: Any = _client(url, retries=1)
             place = (
                 parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
             )
-        except ValueError as error:
+        except ValueError:  # what it says may hold a part of the password
             raise StoreError(
-                f"store {store_name(url)!r}: {error}; use redis://HOST:PORT/DB"
-            ) from error
+                f"store {store_name(url)!r}: is no address of a server; use redis://HOST:PORT/DB, "
+                "and write / # ? @ in a password as %2F %23 %3F %40"
+            ) from None
         self.name = f"redis {place}"
         """The server without its secrets."""
 
@@ -61,7 +70,7 @@ class RedisLink:
         """Raises StoreError if the server may throw away what it was given."""
         with self.told():
             try:
-                found = self.client.config_get("maxmemory*")
+                found = self.reads.config_get("maxmemory*")
             except (NoPermissionError, ResponseError):
                 return  # a managed server may not say
         limit, policy = int(found.get("maxmemory", 0)), found.get("maxmemory-policy", "noeviction")
@@ -78,8 +87,8 @@ class RedisLink:
         """
         self.require_lasting()
         with self.told():
-            server = self.client.info("server")
-            kept = self.client.info("persistence")
+            server = self.reads.info("server")
+            kept = self.reads.info("persistence")
         kind = "Valkey" if "valkey_version" in server else "Redis"
         version = str(server.get("valkey_version", server["redis_version"]))
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST[kind]:
@@ -108,28 +117,48 @@ class RedisLink:
 
     def close(self) -> None:
         self.client.close()
+        self.reads.close()
 
     def _raise(self, error: RedisError) -> NoReturn:
-        if isinstance(error, AuthenticationError | NoPermissionError):
+        text = _PIPELINE.sub("", str(error))
+        code, _, rest = text.partition(" ")
+        if isinstance(error, AuthenticationError):
             raise StoreError(
-                f"{self.name}: refuses the user or password ({error}); give them in the address, "
+                f"{self.name}: refuses the user or password ({text}); give them in the address, "
                 "as redis://USER:PASSWORD@HOST"
             ) from error
-        if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
+        if isinstance(error, OutOfMemoryError) or code == "OOM":
             raise StoreAwayError(
                 f"{self.name}: is full (maxmemory); raise it or give a smaller budget"
             ) from error
         if isinstance(error, BusyLoadingError | ConnectionError | TimeoutError | ReadOnlyError):
             raise StoreAwayError(
-                f"{self.name}: cannot be reached ({error}); is it running?"
+                f"{self.name}: cannot be reached ({text}); is it running?"
             ) from error
-        kind, _, rest = str(error).partition(" ")
-        if kind == "FENCED":
+        if code in _PASSING:
+            raise StoreAwayError(f"{self.name}: takes nothing for now: {text}") from error
+        if code == "FENCED":
             raise FencedError(
                 f"{self.name}: another process writes this stream now ({rest}); this one stops"
             ) from error
-        if kind == "EMPTIED":
+        if code == "EMPTIED":
             raise StoreError(
                 f"{self.name}: came back without this stream; run it with appendonly yes"
             ) from error
-        raise StoreError(f"{self.name}: {error}") from error
+        if code == "SETBACK":
+            raise StoreError(
+                f"{self.name}: came back without the newest blocks; start again to go on after "
+                "those it has, and run it with appendonly yes"
+            ) from error
+        raise StoreError(f"{self.name}: {text}") from error
+
+
+def _client(url: str, retries: int) -> Any:
+    only_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    return Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), retries),
+        **only_tcp,
+    )

@@ -1,13 +1,15 @@
 """RedisStream: the place of one stream in Redis, and the right to write it: a lease with a fence.
 
 Whoever writes holds `lease`, a key that lives for a few seconds and is renewed by a thread. Whoever
-takes it raises `fence` by one, and every write names the fence under which its writer began: one
-that was held up for longer than its lease, and was replaced meanwhile, is refused by the server
-itself. (Lease and fencing token as in M. Kleppmann, "How to do distributed locking", 2016.)
+takes it changes `fence`, and every write names the fence under which its writer began: one that was
+held up for longer than its lease, and was replaced meanwhile, is refused by the server itself. A
+fence has a random part, so that none comes twice even if the server forgets. (Lease and fencing
+token as in M. Kleppmann, "How to do distributed locking", 2016.)
 """
 
 import json
 import os
+import secrets
 import socket
 import threading
 import time
@@ -26,7 +28,8 @@ BEAT_S = 0.5
 _TAKE = """
 local holder = redis.call('GET', KEYS[1])
 if holder then return {0, holder} end
-local fence = redis.call('HINCRBY', KEYS[2], 'fence', 1)
+local fence = redis.call('HINCRBY', KEYS[2], 'fences', 1) .. '.' .. ARGV[3]
+redis.call('HSET', KEYS[2], 'fence', fence)
 redis.call('SET', KEYS[1], fence .. ' ' .. ARGV[1], 'PX', ARGV[2])
 return {fence, ARGV[1]}
 """
@@ -43,7 +46,9 @@ _GIVE_BACK = """
 if redis.call('GET', KEYS[1]) == ARGV[1] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[1]) end
 """
 _SET_NOTE = """
-if redis.call('HGET', KEYS[2], 'fence') ~= ARGV[1] then
+local fence = redis.call('HGET', KEYS[2], 'fence')
+if not fence then return redis.error_reply('EMPTIED') end
+if fence ~= ARGV[1] then
     return redis.error_reply('FENCED ' .. (redis.call('GET', KEYS[1]) or 'it has ended'))
 end
 redis.call('HSET', KEYS[2], 'note', ARGV[2])
@@ -71,6 +76,7 @@ class RedisStream:
         self._give_back, self._set_note = script(_GIVE_BACK), script(_SET_NOTE)
         self._on_beat: list[Callable[[], None]] = []
         self._ended = threading.Event()
+        self._is_closed = False
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
         described = redis_description(link, stream_id)
         if described is None and make is None:
@@ -95,12 +101,18 @@ class RedisStream:
             )
         self.note = note
 
+    def stop_beating(self) -> None:
+        """Return once the lease's thread calls nobody any more."""
+        self._ended.set()
+        if self._beating.is_alive():
+            self._beating.join()
+
     def close(self) -> None:
         """Give the lease back; what cannot be given back ends by itself."""
-        if self._ended.is_set():
+        if self._is_closed:
             return
-        self._ended.set()
-        self._beating.join()
+        self._is_closed = True
+        self.stop_beating()
         try:
             with self._link.told():
                 self._give_back(keys=[self.keys.lease], args=[self.fence, self._owner])
@@ -108,14 +120,15 @@ class RedisStream:
             pass
         self._link.close()
 
-    def _taken(self) -> int:
-        keys, args = [self.keys.lease, self.keys.meta], [self._owner, int(LEASE_S * 1000)]
+    def _taken(self) -> str:
+        keys = [self.keys.lease, self.keys.meta]
+        args = [self._owner, int(LEASE_S * 1000), secrets.token_hex(4)]
         give_up_at = time.monotonic() + LEASE_S + 1
         while True:
             with self._link.told():
                 fence, holder = self._take(keys=keys, args=args)
             if fence:
-                return int(fence)
+                return str(fence.decode())
             if time.monotonic() > give_up_at:
                 writer = holder.decode().partition(" ")[2]
                 raise StoreError(
@@ -135,12 +148,17 @@ class RedisStream:
             }
             with self._link.told():
                 self._link.client.hset(self.keys.meta, mapping=fields)
-                self._link.client.sadd(STREAMS, self.keys.stream_id)
+            self._list()
             return wanted
         make, self.note = described
+        self._list()
         if wanted is not None:
             wanted.require_same(make, f"{self._link.name}: stream {self.keys.stream_id}")
         return make
+
+    def _list(self) -> None:
+        with self._link.told():
+            self._link.client.sadd(STREAMS, self.keys.stream_id)
 
     def _beat(self) -> None:
         keys = [self.keys.lease, self.keys.meta]
@@ -155,6 +173,8 @@ class RedisStream:
                 continue
             except StoreError as error:
                 self.failure = error
+            except Exception as error:  # noqa: BLE001  told to whoever writes next
+                self.failure = StoreError(f"{self._link.name}: {type(error).__name__}: {error}")
 
 
 def redis_description(link: RedisLink, stream_id: str) -> tuple[StreamMake, dict[str, Any]] | None:
@@ -163,7 +183,7 @@ def redis_description(link: RedisLink, stream_id: str) -> tuple[StreamMake, dict
     Raises StoreError if it cannot be read or was written by a newer version.
     """
     with link.told():
-        values = link.client.hmget(RedisKeys(stream_id).meta, "make", "note", "format_version")
+        values = link.reads.hmget(RedisKeys(stream_id).meta, "make", "note", "format_version")
     if values[0] is None:
         return None
     try:

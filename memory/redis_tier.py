@@ -12,10 +12,11 @@ only then do they count as acknowledged.
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.block_store import Span
+from memory.block_store import Changes, Span
 from memory.errors import StoreAwayError, StoreError
 from memory.kv_block import BlockInfo
 from memory.redis_blocks import RedisBlocks
@@ -36,7 +37,10 @@ if fence ~= ARGV[1] then
     return redis.error_reply('FENCED ' .. (redis.call('GET', KEYS[4]) or 'it has ended'))
 end
 local entries = {}
-for i = 7, #ARGV, 2 do
+if tonumber(redis.call('HGET', KEYS[1], 'version') or 0) ~= tonumber(ARGV[3]) then
+    return redis.error_reply('SETBACK')
+end
+for i = 8, #ARGV, 2 do
     local id, entry = ARGV[i], ARGV[i + 1]
     if entry ~= '' then
         local key = ARGV[2] .. id .. ':' .. string.match(entry, '^[^\\n]*')
@@ -44,18 +48,18 @@ for i = 7, #ARGV, 2 do
         redis.call('PERSIST', key)
     end
 end
-for i = 7, #ARGV, 2 do
+for i = 8, #ARGV, 2 do
     local id, entry = ARGV[i], ARGV[i + 1]
     local old = redis.call('HGET', KEYS[2], id)
     if entry ~= '' then redis.call('HSET', KEYS[2], id, entry)
     else redis.call('HDEL', KEYS[2], id) end
-    if old then
+    if old and old ~= entry then
         redis.call('UNLINK', ARGV[2] .. id .. ':' .. string.match(old, '^[^\\n]*'))
     end
     entries[#entries + 1] = id
 end
-redis.call('HSET', KEYS[1], 'next_id', ARGV[3], 'bytes', ARGV[4], 'from_s', ARGV[5],
-           'to_s', ARGV[6], 'blocks', redis.call('HLEN', KEYS[2]))
+redis.call('HSET', KEYS[1], 'next_id', ARGV[4], 'bytes', ARGV[5], 'from_s', ARGV[6],
+           'to_s', ARGV[7], 'blocks', redis.call('HLEN', KEYS[2]))
 local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', LOG_LENGTH, '*',
            'version', version, 'ids', table.concat(entries, ' '))
@@ -81,12 +85,17 @@ class RedisTier(RedisBlocks):
         self.away: str | None = None
         """Why the server does not take blocks, while it does not."""
         self._stream = stream
-        # What waited must fit when it is handed over, and beside it a span that is written anew.
-        self._reserve = 0 if budget_bytes is None else budget_bytes // SPANS_IN_BUDGET
-        self._bound = buffer_bytes if budget_bytes is None else min(buffer_bytes, self._reserve)
+        self._buffer_bytes = buffer_bytes
         self._spans = RunningSpans(budget_bytes)
         self._enter = link.client.register_script(_ENTER)
         self._generations = 0
+        self._version = 0
+        self._unsure: dict[int, bytes] | None = None
+        """Entries of which it is not known whether the server has entered them."""
+        self._unsure_span: tuple[int, ...] = ()
+        """The blocks of a `replace` among those."""
+        self._chunk_blocks = 1
+        self._largest = 0
         self._lock = threading.Lock()  # of what waits
         self._writing = threading.Lock()
         self._waiting: dict[int, BlockRecord] = {}
@@ -95,8 +104,9 @@ class RedisTier(RedisBlocks):
 
     def recover(self) -> Iterator[BlockHead]:
         with self._link.told():
-            next_id = self._link.client.hget(self._keys.meta, "next_id")
-        entries = self._load()
+            next_id, version = self._link.reads.hmget(self._keys.meta, "next_id", "version")
+        self._version = int(version or 0)
+        entries = self._load(int(next_id or 0))
         for block_id in sorted(entries):
             head = self._place(block_id, entries.pop(block_id))
             self._spans.add(block_id, self._placed[block_id].num_bytes)
@@ -108,9 +118,13 @@ class RedisTier(RedisBlocks):
         with self._lock:
             return next(iter(self._waiting), self._next_id)
 
-    def wait_for_room(self, stop: threading.Event) -> None:
-        """Half of the buffer must be free: blocks come in chunks."""
-        while self._waiting_bytes >= self._bound / 2 and self._waiting:
+    def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
+        self._chunk_blocks = num_blocks
+        while (
+            not self._unsure_span
+            and self._waiting
+            and self._waiting_bytes + self._chunk_bytes > self._bound
+        ):
             self._require_ours()
             if stop.wait(_POLL_S):
                 return
@@ -126,14 +140,14 @@ class RedisTier(RedisBlocks):
         self._require_ours()
         block_id = record.head.block_id
         assert block_id >= self._next_id, "blocks are put in order"
+        num_bytes = record_bytes(record)
+        self._largest = max(self._largest, num_bytes)
         if self._waiting or not self._try_to_enter(record):
-            if self._waiting and self._waiting_bytes >= self._bound:
-                raise StoreAwayError(
-                    f"{self.away}; {len(self._waiting)} blocks wait already, raise buffer_bytes"
-                )
+            if self._waiting and self._waiting_bytes + num_bytes > self._bound:
+                raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait already")
             with self._lock:
                 self._waiting[block_id] = record
-                self._waiting_bytes += record_bytes(record)
+                self._waiting_bytes += num_bytes
         self._spans.add(block_id, record_bytes(record))
         self._next_id = block_id + 1
 
@@ -169,29 +183,75 @@ class RedisTier(RedisBlocks):
             self._write({block_id: records.get(block_id) for block_id in block_ids})
         except StoreAwayError as error:
             self.away = str(error)
+            if self._unsure is not None:
+                self._unsure_span = tuple(block_ids)
             raise
         if not records:
             self._spans.drop(block_ids[0])
 
+    def settle(self) -> Changes:
+        if not self._unsure_span:
+            return Changes([], [])
+        with self._writing:
+            entered = self._find_out()
+            span, self._unsure_span = self._unsure_span, ()
+        if not entered:
+            return Changes([], [])
+        gone = [block_id for block_id in span if block_id not in self._placed]
+        if len(gone) == len(span):
+            self._spans.drop(span[0])
+        kept = [block_id for block_id in span if block_id in self._placed]
+        return Changes([self._placed[block_id].stored.head for block_id in kept], gone)
+
     def flush(self) -> None:
         """Return once nothing waits any more: the server's own persistence is its affair."""
-        give_up_at = time.monotonic() + TIMEOUT_S
-        while self._waiting:
+        self._require_ours()
+        if not self._drained(TIMEOUT_S):
             self._require_ours()
-            if time.monotonic() > give_up_at:
-                raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait for it")
-            time.sleep(_POLL_S)
+            raise StoreAwayError(
+                f"{self.away or self._link.name}; {len(self._waiting)} blocks wait for it"
+            )
 
     def close(self) -> None:
         """Raises StoreError if blocks wait that the server does not take within some seconds."""
-        give_up_at = time.monotonic() + CLOSE_S
-        while self._waiting and self._stream.failure is None and time.monotonic() < give_up_at:
-            time.sleep(_POLL_S)
+        with suppress(StoreError):
+            self.settle()
+        self._drained(CLOSE_S)
+        self._stream.stop_beating()
         super().close()
         if self._waiting:
             raise self._stream.failure or StoreAwayError(
-                f"{self.away}; the newest {len(self._waiting)} blocks are lost"
+                f"{self.away or self._link.name}; the newest {len(self._waiting)} blocks are lost"
             )
+
+    def _drained(self, patience_s: float) -> bool:
+        """Wait while what waits becomes less; whether nothing waits any more."""
+        left, since = len(self._waiting), time.monotonic()
+        while self._waiting and self._stream.failure is None:
+            if len(self._waiting) < left:
+                left, since = len(self._waiting), time.monotonic()
+            elif time.monotonic() - since > patience_s:
+                return False
+            time.sleep(_POLL_S)
+        return not self._waiting
+
+    @property
+    def _chunk_bytes(self) -> int:
+        return self._chunk_blocks * self._largest
+
+    @property
+    def _reserve(self) -> int:
+        """What is kept free of a budget: what waited must fit when it is handed over, and as much
+        again for a span that is written anew.
+        """
+        assert self.budget_bytes is not None
+        return max(self.budget_bytes // SPANS_IN_BUDGET, self._chunk_bytes)
+
+    @property
+    def _bound(self) -> int:
+        """Of what waits; a chunk must find room."""
+        bound = max(self._buffer_bytes, self._chunk_bytes)
+        return bound if self.budget_bytes is None else min(bound, self._reserve)
 
     def _require_ours(self) -> None:
         if self._stream.failure is not None:
@@ -199,7 +259,7 @@ class RedisTier(RedisBlocks):
 
     def _hand_over(self) -> None:
         """Enter what waits, the oldest first, until that fails."""
-        while True:
+        while not self._unsure_span:
             with self._lock:
                 record = next(iter(self._waiting.values()), None)
             if record is None or not self._try_to_enter(record):
@@ -223,20 +283,53 @@ class RedisTier(RedisBlocks):
 
     def _write(self, records: Mapping[int, BlockRecord | None]) -> None:
         """Enter these blocks, and let those go for which there is None; all of it or nothing."""
+        if self._unsure_span:
+            raise StoreAwayError(f"{self._link.name}: it is not known what became of some blocks")
         with self._writing:
+            self._find_out()
             entries = {
                 block_id: b"" if record is None else self._written(record)
                 for block_id, record in records.items()
             }
             keys = [self._keys.meta, self._keys.table, self._keys.log, self._keys.lease]
-            args = [self._stream.fence, self._keys.blocks, *self._after(records)]
-            with self._link.told():
-                self._enter(keys=keys, args=[*args, *chain.from_iterable(entries.items())])
-            for block_id, entry in entries.items():
-                if entry:
-                    self._place(block_id, entry)
-                else:
-                    self._lose(block_id)
+            args = [self._stream.fence, self._keys.blocks, self._version, *self._after(records)]
+            args += chain.from_iterable(entries.items())
+            try:
+                with self._link.told():
+                    version = self._enter(keys=keys, args=args)
+            except StoreAwayError:
+                self._unsure = entries
+                raise
+            self._entered(entries, int(version))
+
+    def _find_out(self) -> bool:
+        """Whether the server has entered what it did not say that it had; False if nothing is open.
+
+        Raises StoreAwayError.
+        """
+        entries = self._unsure
+        if entries is None:
+            return False
+        with self._link.told():
+            pipeline = self._link.reads.pipeline()
+            pipeline.hget(self._keys.meta, "version")
+            pipeline.hmget(self._keys.table, [str(block_id) for block_id in entries])
+            version, found = pipeline.execute()
+        self._unsure = None
+        has_all = [entry or b"" for entry in found] == list(entries.values())
+        if not has_all or int(version or 0) != self._version + 1:
+            return False
+        self._entered(entries, int(version))
+        return True
+
+    def _entered(self, entries: Mapping[int, bytes], version: int) -> None:
+        """The server has them."""
+        self._version = version
+        for block_id, entry in entries.items():
+            if entry:
+                self._place(block_id, entry)
+            else:
+                self._lose(block_id)
 
     def _written(self, record: BlockRecord) -> bytes:
         """Write the rows of a block where nobody sees them yet; its entry for the table."""
@@ -244,7 +337,7 @@ class RedisTier(RedisBlocks):
         generation = f"{self._stream.fence}.{self._generations}"
         key = self._keys.block(record.head.block_id, generation)
         fields = {str(layer): row for layer, row in enumerate(record.rows)}
-        pipeline = self._link.client.pipeline(transaction=False)
+        pipeline = self._link.client.pipeline()
         pipeline.hset(key, mapping={**fields, THUMBNAIL: record.thumbnail})
         pipeline.expire(key, UNENTERED_S)
         with self._link.told():

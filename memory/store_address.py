@@ -7,13 +7,16 @@ from urllib.parse import unquote, urlsplit
 from memory.errors import StoreError
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
-_USER_INFO = re.compile(r"^(\w+://).*@", re.DOTALL)
+_USER_INFO = re.compile(r"^([\w+.-]+://)?.*@", re.DOTALL)
 _PASSWORD = re.compile(r"(?i)((?:username|password)=)[^&]*")
 
 
 def store_name(store: str) -> str:
-    """`store` without user name and password, wherever the address of a server holds them."""
-    return _PASSWORD.sub(r"\1***", _USER_INFO.sub(r"\1***@", store))
+    """`store` without user name and password, wherever the address of a server holds them.
+
+    Hides rather too much: all before the last "@" goes, for a password may hold any character.
+    """
+    return _PASSWORD.sub(r"\1***", _USER_INFO.sub(lambda found: f"{found[1] or ''}***@", store))
 
 
 def is_redis(store: str) -> bool:

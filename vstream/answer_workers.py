@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import structlog
 
-from memory import KVMemoryError, RedisLink, StoreAwayError, StoreError
+from memory import KVMemoryError, RedisLink, StoreAwayError, StoreError, StreamReplacedError
 from vstream.answer_document import document_of
 from vstream.config import VStreamConfig
 from vstream.errors import VStreamError
@@ -39,11 +39,11 @@ class AnswerWorkers:
         self._link = RedisLink(config.memory.store)
         self._board = QuestionBoard(self._link, model.fingerprint)
         self._board.join()
-        self._readers = OpenReaders(config, model)
+        self._readers = OpenReaders(config, model, num_workers)
         self._on_done = on_done
         self._stopped = threading.Event()
         self._idle = threading.Event()
-        self._failure: StoreError | None = None
+        self._failure: Exception | None = None
         self._taken: dict[str, PostedQuestion] = {}
         self._beating = threading.Thread(target=self._beat, name="answerer", daemon=True)
         self._workers = [
@@ -57,7 +57,7 @@ class AnswerWorkers:
         return self._board.me
 
     @property
-    def failure(self) -> StoreError | None:
+    def failure(self) -> Exception | None:
         """Why the workers have stopped by themselves, if they have."""
         return self._failure
 
@@ -78,7 +78,7 @@ class AnswerWorkers:
         self._link.close()
 
     def _beat(self) -> None:
-        while not self._idle.wait(BEAT_S):
+        while not self._idle.wait(BEAT_S) and self._failure is None:
             try:
                 self._board.join()
                 for worker, taken in list(self._taken.items()):
@@ -95,7 +95,7 @@ class AnswerWorkers:
                     self._answer(taken)
             except StoreAwayError:
                 self._stopped.wait(BEAT_S)
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001  whoever started the workers is told
                 self._failure = error
                 return
             finally:
@@ -105,11 +105,7 @@ class AnswerWorkers:
         """Raises StoreError if what came of it cannot be said."""
         began = time.perf_counter()
         try:
-            with self._readers.reader(taken.stream_id) as reader:
-                stream = reader.ask(taken.question)
-                for piece in stream:
-                    self._board.say(taken, piece)
-                answer = stream.answer
+            outcome = self._answered(taken)
         except StoreAwayError:
             raise
         except (VStreamError, KVMemoryError) as error:
@@ -119,7 +115,19 @@ class AnswerWorkers:
             _log.exception("answering failed", question=taken.id, stream=taken.stream_id)
             outcome = f"answering failed: {type(error).__name__}: {error}"
             self._board.fail(taken, outcome)
-        else:
-            self._board.finish(taken, document_of(answer))
-            outcome = answer.text
         self._on_done(taken, outcome, (time.perf_counter() - began) * 1000)
+
+    def _answered(self, taken: PostedQuestion) -> str:
+        """Its text. A stream that has got another writer since the last question is opened anew."""
+        try:
+            return self._read_and_answered(taken)
+        except StreamReplacedError:
+            return self._read_and_answered(taken)
+
+    def _read_and_answered(self, taken: PostedQuestion) -> str:
+        with self._readers.reader(taken.stream_id) as reader:
+            stream = reader.ask(taken.question)
+        for piece in stream:
+            self._board.say(taken, piece)
+        self._board.finish(taken, document_of(stream.answer))
+        return stream.answer.text

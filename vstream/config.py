@@ -6,7 +6,7 @@ import os
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from memory import MemoryConfig
+from memory import MemoryConfig, store_name
 from vstream.engine.config import EngineConfig
 from vstream.errors import SettingsError
 from vstream.sources.config import SourceConfig
@@ -54,7 +54,7 @@ def load_config(**values: object) -> VStreamConfig:
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} "
-            f"(got {problem['input']!r})"
+            f"(got {store_name(repr(problem['input']))})"
             for problem in error.errors()
         ]
         raise SettingsError("bad setting " + "; ".join(problems)) from error

@@ -190,7 +190,7 @@ class IngestWorker:
         return self._encoded_to_s is None or frame.stream_s > self._encoded_to_s
 
     def _push(self, batch: list[Frame]) -> None:
-        self._session.memory.wait_for_room(self._stop)
+        self._session.wait_for_room(self._stop)
         blocks = self._session.push(batch)
         self._encoded += blocks * self._session.model.family.frames_per_block
         batch.clear()

@@ -3,11 +3,12 @@
 vstream:questions:MODEL     Redis Stream with one consumer group: each question goes to one answerer
 vstream:answerers:MODEL     sorted set: answerer -> when it last said that it is there, server time
 vstream:answer:QUESTION     Redis Stream: what is said of a question, for an hour; no pictures
+vstream:attempt:QUESTION    whose answer counts: who took the question last
 vstream:dialogue:STREAM:N   list: the finished turns of one dialogue, for a day
 
 MODEL is the fingerprint of the model that made the stream's blocks: no other can read them. A
 question that was taken by an answerer which then died is taken by another one and begun anew; what
-the first one said of it is void.
+the first one said of it is void, also if it was only slow.
 """
 
 import json
@@ -34,8 +35,32 @@ ANSWER_S = 3600
 DIALOGUE_S = 86_400
 TURNS = 8
 """So many turns of a dialogue are carried along."""
+WAITS_S = 600
+"""A question that has waited for so long is not answered any more."""
 WAIT_S = 1.0
 _GROUP = "answerers"
+_SAY = """
+local kind, attempt = ARGV[1], ARGV[2]
+if kind == 'begin' then redis.call('SET', KEYS[2], attempt, 'EX', ARGV[4])
+elseif redis.call('GET', KEYS[2]) ~= attempt then return 0 end
+redis.call('XADD', KEYS[1], '*', 'kind', kind, 'text', ARGV[3], 'attempt', attempt)
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+if kind == 'answer' or kind == 'error' then
+    redis.call('XACK', KEYS[3], ARGV[5], ARGV[6])
+    redis.call('XDEL', KEYS[3], ARGV[6])
+end
+if ARGV[7] ~= '' then
+    redis.call('RPUSH', KEYS[4], ARGV[7])
+    redis.call('LTRIM', KEYS[4], -ARGV[8], -1)
+    redis.call('EXPIRE', KEYS[4], ARGV[9])
+end
+return 1
+"""
+_HOLD = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('XCLAIM', KEYS[2], ARGV[2], ARGV[3], 0, ARGV[4], 'JUSTID')
+return 1
+"""
 _BEAT = """
 local now = redis.call('TIME')
 redis.call('ZADD', KEYS[1], now[1] + now[2] / 1e6, ARGV[1])
@@ -102,6 +127,8 @@ class QuestionBoard:
         self._questions = f"vstream:questions:{fingerprint}"
         self._answerers = f"vstream:answerers:{fingerprint}"
         self._beat = link.client.register_script(_BEAT)
+        self._say_script = link.client.register_script(_SAY)
+        self._hold_script = link.client.register_script(_HOLD)
         self._here = link.client.register_script(_HERE)
         self.me = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -134,9 +161,10 @@ class QuestionBoard:
         question back; StoreAwayError if the server goes away.
         """
         last, attempt, heard_at = b"0", b"", time.monotonic()
+        is_gone = False
         while True:
             with self._link.told():
-                found = self._link.client.xread(
+                found = self._link.reads.xread(
                     {_answer_key(posted.id): last}, count=64, block=int(WAIT_S * 1000)
                 )
             for entry, fields in found[0][1] if found else ():
@@ -150,7 +178,14 @@ class QuestionBoard:
                     yield Said(kind, text)
                     if kind in ("answer", "error"):
                         return
-            if not found and time.monotonic() - heard_at > patience_s and not self.answerers():
+            if found or time.monotonic() - heard_at <= patience_s:
+                continue
+            if is_gone:
+                raise StoreError(f"{self._link.name}: the question is gone; ask again")
+            with self._link.told():
+                entry = posted.entry
+                is_gone = not self._link.reads.xrange(self._questions, entry, entry, 1)
+            if not is_gone and not self.answerers():
                 self.withdraw(posted)
                 raise StoreError(
                     f"{self._link.name}: nobody is left to answer; start `vstream answer` and ask "
@@ -160,7 +195,7 @@ class QuestionBoard:
     def turns(self, stream_id: str, dialogue: str) -> tuple[Turn, ...]:
         """What was said in a dialogue, oldest first."""
         with self._link.told():
-            found = self._link.client.lrange(_dialogue_key(stream_id, dialogue), -TURNS, -1)
+            found = self._link.reads.lrange(_dialogue_key(stream_id, dialogue), -TURNS, -1)
         return tuple(Turn(**json.loads(turn)) for turn in found)
 
     def add_turn(self, stream_id: str, dialogue: str, turn: Turn) -> None:
@@ -204,21 +239,38 @@ class QuestionBoard:
                 return None
         if not entries:
             return None
-        entry, fields = entries[0]
-        posted = PostedQuestion.from_json(fields[b"question"])
+        return self._begun(consumer, *entries[0])
+
+    def _begun(
+        self, consumer: str, entry: bytes, fields: dict[bytes, bytes]
+    ) -> PostedQuestion | None:
+        """None for a question that is not to be answered any more."""
+        try:
+            posted = PostedQuestion.from_json(fields[b"question"])
+        except (KeyError, TypeError, ValueError):  # nobody can read it, so nobody waits for it
+            with self._link.told():
+                self._link.client.xack(self._questions, _GROUP, entry)
+                self._link.client.xdel(self._questions, entry)
+            return None
         taken = replace(posted, entry=entry, attempt=uuid4().hex)
         self._say(taken, "begin", consumer)
-        if self._deliveries(entry) > ATTEMPTS:
-            self.fail(taken, f"{ATTEMPTS} answerers died over this question")
+        with self._link.told():
+            pending = self._link.reads.xpending_range(self._questions, _GROUP, entry, entry, 1)
+            now_s, _ = self._link.reads.time()
+        if pending and pending[0]["times_delivered"] > ATTEMPTS:
+            self.fail(taken, f"{ATTEMPTS} answerers died or lost the store over this question")
+            return None
+        if now_s - int(entry.partition(b"-")[0]) / 1000 > WAITS_S:
+            self.fail(taken, f"nobody answered within {WAITS_S} s")
             return None
         return taken
 
     def hold(self, taken: PostedQuestion, worker: str) -> None:
         """Keep others from taking it too; to be repeated every `BEAT_S`. Raises StoreError."""
+        keys = [_attempt_key(taken.id), self._questions]
+        args = [taken.attempt, _GROUP, f"{self.me}/{worker}", taken.entry]
         with self._link.told():
-            self._link.client.xclaim(
-                *(self._questions, _GROUP, f"{self.me}/{worker}", 0, [taken.entry]), justid=True
-            )
+            self._hold_script(keys=keys, args=args)
 
     def say(self, taken: PostedQuestion, piece: str) -> None:
         """The next piece of its answer. Raises StoreError."""
@@ -240,23 +292,18 @@ class QuestionBoard:
         text: str,
         turn: Turn | None = None,
     ) -> None:
-        """All of it or nothing: who sees the answer finds the question gone and the turn there."""
-        key = _answer_key(taken.id)
-        pipeline = self._link.client.pipeline()
-        pipeline.xadd(key, {"kind": kind, "text": text, "attempt": taken.attempt})
-        pipeline.expire(key, ANSWER_S)
-        if kind in ("answer", "error"):
-            pipeline.xack(self._questions, _GROUP, taken.entry)
-            pipeline.xdel(self._questions, taken.entry)
-        if turn is not None and taken.dialogue is not None:
-            _add_turn(pipeline, taken.stream_id, taken.dialogue, turn)
-        with self._link.told():
-            pipeline.execute()
+        """All of it or nothing, and nothing if somebody else has taken the question since.
 
-    def _deliveries(self, entry: bytes) -> int:
+        Who sees the answer finds the question gone and the turn there.
+        """
+        dialogue, told = taken.dialogue or "", ""
+        if turn is not None and taken.dialogue is not None:
+            told = json.dumps(asdict(turn))
+        keys = [_answer_key(taken.id), _attempt_key(taken.id), self._questions]
+        keys.append(_dialogue_key(taken.stream_id, dialogue))
+        args = [kind, taken.attempt, text, ANSWER_S, _GROUP, taken.entry, told, TURNS, DIALOGUE_S]
         with self._link.told():
-            found = self._link.client.xpending_range(self._questions, _GROUP, entry, entry, 1)
-        return int(found[0]["times_delivered"]) if found else 0
+            self._say_script(keys=keys, args=args)
 
     def _begin(self) -> None:
         try:
@@ -268,6 +315,10 @@ class QuestionBoard:
 
 def _answer_key(question_id: str) -> str:
     return f"vstream:answer:{question_id}"
+
+
+def _attempt_key(question_id: str) -> str:
+    return f"vstream:attempt:{question_id}"
 
 
 def _dialogue_key(stream_id: str, dialogue: str) -> str:

@@ -1,5 +1,6 @@
 """Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
 
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -7,7 +8,7 @@ from typing import Self
 import torch
 
 from encoders import Frame, VisualTokens, thumbnail
-from memory import BlockInfo, KVBlock, KVMemory
+from memory import BlockInfo, KVBlock, KVMemory, StoreAwayError
 from vstream.answer import AnswerStream, QueryHandler
 from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
@@ -20,6 +21,7 @@ from vstream.stage_clock import StageClock
 from vstream.video_llm import VideoLLM
 
 _TRIM_BLOCKS = 256
+_RETRY_S = 0.5
 """Freed memory goes back to the system after so many blocks."""
 
 
@@ -62,6 +64,21 @@ class Session:
             added += blocks
         self._trim()
         return added
+
+    def wait_for_room(self, stop: threading.Event) -> None:
+        """Return once a chunk of frames can be kept, or when `stop` is set: a store may be away.
+
+        Raises StoreError for a store that will not come back.
+        """
+        while not stop.is_set():
+            try:
+                with self.model.turn:
+                    self.memory.settle()
+            except StoreAwayError:
+                stop.wait(_RETRY_S)
+            else:
+                self.memory.wait_for_room(self.settings.chunk_blocks, stop)
+                return
 
     def discard_pending(self) -> None:
         """Forget frames that did not fill a block: whoever reads the stream will bring them."""

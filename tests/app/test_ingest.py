@@ -92,7 +92,7 @@ def test_a_writer_that_was_replaced_stops_and_says_so(video, redis_server):
     )
     until(lambda: ingesting.acknowledged >= 1)
     with redis_server.client() as client:
-        client.hincrby("vstream:{lobby}:meta", "fence", 1)
+        client.hset("vstream:{lobby}:meta", "fence", "99")
         client.set("vstream:{lobby}:lease", "99 elsewhere:1")
     assert ingesting.wait() == 1
     assert "another process writes this stream now (99 elsewhere:1)" in ingesting.err[-1]

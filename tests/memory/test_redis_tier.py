@@ -177,7 +177,7 @@ def test_what_waits_is_bounded_and_ingestion_waits_instead(server):
             append_large(memory, 200)
         waiting = memory.stats().waiting
         assert waiting == memory.num_blocks < 200
-        room = threading.Thread(target=memory.wait_for_room, args=(threading.Event(),))
+        room = threading.Thread(target=memory.wait_for_room, args=(1, threading.Event()))
         room.start()
         room.join(0.3)
         assert room.is_alive()
@@ -230,6 +230,17 @@ def test_a_wrong_password_is_told_without_showing_it(tmp_path):
             assert "wrong@" not in str(raised.value)
         with memory_of(server.url.replace("redis://", "redis://:right@")) as memory:
             append(memory, 1)
+    finally:
+        server.kill()
+
+
+def test_a_server_behind_a_unix_socket_is_a_store(tmp_path):
+    server = RedisServer(valkey_binary(), tmp_path, "--unixsocket", str(tmp_path / "socket"))
+    try:
+        with memory_of(f"unix://{tmp_path}/socket?db=1") as memory:
+            append(memory, 3)
+        with memory_of(f"unix://{tmp_path}/socket?db=1") as memory:
+            assert memory.visible(None) == [0, 1, 2]
     finally:
         server.kill()
 

@@ -141,6 +141,87 @@ def test_a_question_of_an_answerer_that_died_is_begun_anew(
     assert [one.kind for one in board.said(posted)].count("answer") == 1
 
 
+def test_a_question_that_was_taken_over_is_answered_once_and_by_the_last(
+    monkeypatch, server, model, board, session
+):
+    impatient(monkeypatch)
+    slow, quick = (QuestionBoard(RedisLink(server.url), model.fingerprint) for _ in range(2))
+    posted = board.post("test", Question(ASKED), "kim")
+    while (first := slow.take("0")) is None:
+        pass
+    time.sleep(1)
+    while (second := quick.take("1")) is None:
+        pass
+    document = document_of(session.ask(ASKED).answer)
+    slow.hold(first, "0")
+    slow.finish(first, {**document, "answer": "too late"})
+    assert board._link.client.xlen(board._questions) == 1
+    quick.finish(second, document)
+    slow.finish(first, {**document, "answer": "too late"})
+    assert last_said(board, posted).document == document
+    assert board.turns("test", "kim") == (Turn(ASKED, document["answer"]),)
+
+
+def test_what_cannot_be_read_on_the_board_harms_nobody(board, workers, session):
+    for junk in ({"question": "{}"}, {"question": "no JSON"}, {"something": "else"}):
+        board._link.client.xadd(board._questions, junk)
+    assert last_said(board, board.post("test", Question(ASKED))).kind == "answer"
+    assert board._link.client.xlen(board._questions) == 0
+
+
+def test_an_answer_that_is_no_json_is_told(monkeypatch, board, workers, session):
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "vstream.answer_workers.document_of", lambda answer: {"answer": float("nan")}
+        )
+        said = last_said(board, board.post("test", Question(ASKED)))
+    assert said.kind == "error"
+    assert last_said(board, board.post("test", Question(ASKED))).kind == "answer"
+
+
+def test_workers_that_cannot_report_stop_and_are_gone(server, model, board, session):
+    def broken(posted, outcome, ms):
+        raise BrokenPipeError("nobody reads")
+
+    workers = AnswerWorkers(config(server), model, 1, broken)
+    workers.start()
+    assert last_said(board, board.post("test", Question(ASKED))).kind == "answer"
+    give_up_at = time.monotonic() + 10
+    while workers.failure is None and time.monotonic() < give_up_at:
+        time.sleep(0.02)
+    assert isinstance(workers.failure, BrokenPipeError)
+    workers.stop()
+    assert board.answerers() == []
+
+
+def test_a_stream_that_began_anew_is_answered_from_what_it_is_now(server, model, board, workers):
+    for seed in (1, 2):
+        with server.client() as client:
+            for key in client.keys("vstream:{*"):
+                client.delete(key)
+        with open_session(model, store=server.url, **ENGINE) as session:
+            session.push(stream_frames(8, seed=seed))
+            said = last_said(board, board.post("test", Question(ASKED)))
+            own = document_of(session.ask(ASKED).answer)
+        assert without_timings(said.document) == without_timings(own)
+
+
+def test_a_question_that_waited_too_long_is_not_answered(monkeypatch, board, session):
+    monkeypatch.setattr(question_board, "WAITS_S", -1)
+    posted = board.post("test", Question(ASKED))
+    for _ in range(2):
+        assert board.take("0") is None
+    assert "nobody answered within" in last_said(board, posted).text
+
+
+def test_a_question_that_is_gone_is_told(monkeypatch, board, workers, session):
+    posted = board.post("nothing", Question(ASKED))
+    assert last_said(board, posted).kind == "error"
+    board._link.client.delete(f"vstream:answer:{posted.id}")
+    with pytest.raises(StoreError, match="the question is gone"):
+        list(board.said(posted, patience_s=0.1))
+
+
 def test_a_question_that_kills_its_answerers_is_given_up(monkeypatch, board, session):
     impatient(monkeypatch)
     monkeypatch.setattr(question_board, "HERE_S", 0.01)
@@ -155,7 +236,7 @@ def test_a_question_that_kills_its_answerers_is_given_up(monkeypatch, board, ses
     assert begun == question_board.ATTEMPTS
     said = last_said(board, posted)
     assert said.kind == "error"
-    assert "died over this question" in said.text
+    assert "over this question" in said.text
 
 
 def test_nobody_there_is_said_and_the_question_is_taken_back(monkeypatch, board, session):
