@@ -31,6 +31,8 @@ from memory.row_form import RowForm
 from memory.row_layout import RowLayout
 from memory.store_address import is_redis, store_name
 from memory.stored_streams import FoundStream, StoredStream, find_stream, stored_streams
+from memory.stored_records import stored_records
+from memory.stored_streams import StoredStream, stored_streams
 from memory.stream_make import StreamMake
 
 __all__ = [
@@ -76,5 +78,6 @@ __all__ = [
     "open_memory",
     "open_stored",
     "store_name",
+    "stored_records",
     "stored_streams",
 ]

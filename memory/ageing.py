@@ -12,23 +12,19 @@ stored already, long after they were encoded, and never merges two blocks into o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from memory.block_codec import codec_named
 from memory.block_record import BlockRecord
 from memory.block_store import Span
-from memory.row_decoder import RowDecoder
-from memory.row_form import RowForm
+from memory.recoded import recoded
 
 COARSEST = "int4"
 SPARSEST = 1 / 16
-_CPU = torch.device("cpu")
 
 
 @dataclass
@@ -42,14 +38,7 @@ class AgeingCounts:
 
 def coarser(record: BlockRecord) -> BlockRecord:
     """The same block in the coarsest codec."""
-    form = record.head.form
-    layout = form.layout
-    decoder = RowDecoder(layout.kv_heads, layout.head_dim)
-    layers = [decoder.decode([row], [form], torch.float32, _CPU) for row in record.rows]
-    keys, values = (torch.stack(part) for part in zip(*layers, strict=True))
-    rows = codec_named(COARSEST).encode(keys, values).numpy()
-    head = replace(record.head, form=RowForm(COARSEST, layout))
-    return BlockRecord(head, record.thumbnail, tuple(row.tobytes() for row in rows))
+    return recoded(record, COARSEST)
 
 
 def thinnest(spans: Sequence[Span]) -> Span | None:

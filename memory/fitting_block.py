@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 
 from memory.errors import BlockRejectedError
-from memory.kv_block import KVBlock
+from memory.kv_block import BlockInfo, KVBlock
 from memory.row_layout import DTYPES
 from memory.stream_make import StreamMake
 
@@ -31,6 +31,12 @@ def require_fitting(
             f"{where}: keys are {block.keys.dtype}, values {block.values.dtype}; both must be "
             f"the same, one of {', '.join(DTYPES)}"
         )
+    require_in_order(info, block_id, last_end_s)
+
+
+def require_in_order(info: BlockInfo, block_id: int, last_end_s: Sequence[float]) -> None:
+    """Raises BlockRejectedError for times that are not finite or before those of the last block."""
+    where = f"memory: block {block_id}"
     if not all(isfinite(time_s) for time_s in (info.start_s, info.end_s, info.captured_at)):
         raise BlockRejectedError(
             f"{where}: start {info.start_s} s, end {info.end_s} s and capture time "

@@ -15,10 +15,11 @@ from memory.block_codec import codec_named
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.errors import StoreAwayError, StoreError
-from memory.fitting_block import require_fitting
+from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock
 from memory.memory_reader import MemoryReader, MemoryStats
+from memory.recoded import recoded
 from memory.row_cache import RowCache
 from memory.row_form import RowForm
 from memory.row_layout import RowLayout
@@ -108,6 +109,21 @@ class KVMemory(MemoryReader):
             self._cache.put(record)
         self._remember(record.head)
         return record.head.block_id
+        return self._keep(self._encoded(block))
+
+    def take(self, record: BlockRecord) -> int:
+        """Keep a block that another memory has encoded, as the next of this stream; its id here.
+
+        It is encoded anew where that was done in another codec than this memory's; an `exact` one
+        is then kept as `append` would have kept the block. Raises what `append` raises, and
+        FingerprintMismatchError for a block of another make.
+        """
+        self._require_open()
+        self._make.require_same(record.head.make, f"block {record.head.block_id}, to be taken")
+        require_in_order(record.head.info, self.num_blocks, self._ends_s[-1:])
+        record = recoded(record, self._policy.codec)
+        head = replace(record.head, block_id=self.num_blocks)
+        return self._keep(BlockRecord(head, record.thumbnail, record.rows))
 
     def forget(self, from_s: float, to_s: float) -> int:
         """Delete the blocks that show any moment of [from_s, to_s]; how many there were.
@@ -183,6 +199,16 @@ class KVMemory(MemoryReader):
             representative_keys=keys.float().mean(dim=2).flatten(1),
         )
         return BlockRecord(head, block.thumbnail, tuple(row.tobytes() for row in encoded))
+
+    def _keep(self, record: BlockRecord) -> int:
+        with suppress(StoreAwayError):  # what is away ages when it is back
+            self._expire(record.head.info.end_s)
+            self._make_room(record)
+        self._store.put(record)
+        if self._cache is not None:
+            self._cache.put(record)
+        self._remember(record.head)
+        return record.head.block_id
 
     def _expire(self, newest_s: float) -> None:
         """Let go of spans that are wholly older than `retain_s`."""

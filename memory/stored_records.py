@@ -1,0 +1,30 @@
+"""stored_records: a stream in files in, its encoded blocks out, one after the other."""
+
+from collections.abc import Iterator
+
+from memory.block_record import BlockRecord
+from memory.config import MemoryConfig
+from memory.errors import StoreError
+from memory.open_memory import store_folder
+from memory.segment_file import SegmentFile
+from memory.segment_folder import newest_segments
+from memory.stream_directory import segments_folder
+
+
+def stored_records(config: MemoryConfig, stream_id: str) -> Iterator[BlockRecord]:
+    """All blocks in stream order, verified; one is held at a time, however long the stream.
+
+    Nobody may be writing the stream. Raises StoreError if there is no such stream in files;
+    BlockCorruptError.
+    """
+    folder = store_folder(config.store)
+    segments = segments_folder(folder / stream_id) if folder is not None else None
+    if segments is None or not segments.is_dir():
+        raise StoreError(f"store {config.store}: holds no stream {stream_id!r} in files")
+    for first, path in newest_segments(segments).items():
+        segment = SegmentFile(path, first, read_only=True)
+        try:
+            for head in segment.scan():
+                yield segment.read_record(head.block_id)
+        finally:
+            segment.close()
