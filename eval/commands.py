@@ -12,6 +12,7 @@ from rich.table import Table
 
 from eval.search import measure_search
 from eval.search_scale import measure_scale
+from eval.day import day
 from eval.speed import document, measure
 from eval.stream_benchmark import stream_world
 from vstream.config import load_config
@@ -25,6 +26,7 @@ def benchmarks() -> None:
 
 
 cli.command("stream-world")(stream_world)
+cli.command("day")(day)
 
 
 @cli.command()

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from eval.progress import progress_bar
 from eval.stream_benchmark.benchmark import StreamBenchmark
 from eval.stream_benchmark.exam import (
     MAX_SEED,
@@ -110,24 +110,12 @@ def _run(
     digest = exam_digest(exam, renderer)
     described = _described(options, digest, model)
     path = out or _default_directory(options, digest, model)
-    with RunDirectory(path, described) as directory, _progress() as progress:
+    with RunDirectory(path, described) as directory, progress_bar() as progress:
         blocks = StreamBlocks(directory, model, config, renderer)
         benchmark = StreamBenchmark(options, exam, policies, directory, blocks, has_watches)
         task = progress.add_task("", total=benchmark.num_steps)
         benchmark.run(lambda doing, steps: progress.update(task, description=doing, advance=steps))
         return benchmark.reports()
-
-
-def _progress() -> Progress:
-    """A bar on stderr, if that is a terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, object]:
