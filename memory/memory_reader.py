@@ -163,15 +163,19 @@ class MemoryReader:
     def refresh(self) -> None:
         """Learn what somebody else has changed; where nobody else writes, nothing."""
 
-    def stats(self) -> MemoryStats:
+    def bytes_by_tier(self) -> dict[str, int]:
+        """What of `stats` can be had for every block."""
         bytes_by_tier = {self._source.name: self._source.num_bytes}
         if self._cache is not None:
             bytes_by_tier = {"host": self._cache.num_bytes, **bytes_by_tier}
+        return bytes_by_tier
+
+    def stats(self) -> MemoryStats:
         return MemoryStats(
             blocks=len(self._ids),
             dropped=self.num_blocks - len(self._ids),
             blocks_by_codec=dict(Counter(form.codec for form in self._forms.values())),
-            bytes_by_tier=bytes_by_tier,
+            bytes_by_tier=self.bytes_by_tier(),
             index_bytes=self._index.num_bytes,
             from_s=self._infos[self._ids[0]].start_s if self._ids else 0.0,
             to_s=self._ends_s[-1] if self._ids else 0.0,

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,14 +9,16 @@ from typing import Annotated, Literal
 import torch
 import typer
 
+from eval.day.day_run import DayOptions, DayRun
 from eval.day.encoded_day import ENGINE, EncodedDay
+from eval.day.report import document, page
 from eval.progress import progress_bar
 from eval.stream_benchmark.exam import MAX_SEED, day_seed
 from eval.stream_benchmark.run_directory import RunDirectory
-from eval.stream_world import WORLD_PX, Moment, Renderer, write_script
+from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from eval.stream_world.vocabulary import emoji_names
 from memory import KVMemoryError
-from vstream import VStreamError, load_config, load_video_llm
+from vstream import VideoLLM, VStreamError, load_config, load_video_llm
 from vstream.cpu_threads import choose_cpu_threads
 from vstream.engine import decide
 
@@ -29,6 +30,11 @@ def day(
     names: Annotated[
         Literal["core", "full"], typer.Option(help="The objects that may appear.")
     ] = "core",
+    budget_share: Annotated[
+        float,
+        typer.Option(min=0.001, max=1, help="The budget, as a share of the raw bf16 keys, values."),
+    ] = 0.05,
+    questions: Annotated[int, typer.Option(min=1, help="At the end, about all ages.")] = 300,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; else measured.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
 ) -> None:
@@ -40,30 +46,43 @@ def day(
             choose_cpu_threads()
         else:
             torch.set_num_threads(config.threads)
-        model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
+        model = load_video_llm(None, config.device, config.dtype, sample_fps=1.0)
         script = write_script(
             day_seed(seed), round(hours * 3600), emoji=emoji_names(full=names == "full")
         )
-        settings = decide(ENGINE, model.family.recommended, model.family.frames_per_block)
-        described = {
-            "seed": seed,
-            "length_s": round(hours * 3600),
-            "names": names,
-            "script": _digest(script.moments),
-            "model": model.fingerprint,
-            "dtype": str(model.decoder.dtype),
-            "settings": settings.model_dump(),
-        }
-        renderer = Renderer(WORLD_PX)
+        described = _described(seed, names, script, model)
         with RunDirectory(out, described) as directory, progress_bar() as progress:
-            encoded = EncodedDay(directory.blocks, script, model, config, renderer)
-            task = progress.add_task("encoding", total=encoded.length_s)
+            encoded = EncodedDay(directory.blocks, script, model, config, Renderer(WORLD_PX))
+            task = progress.add_task("encoding", total=3 * encoded.length_s)
             encoded.encode(lambda frames: progress.update(task, advance=frames))
+            run = DayRun(out, encoded, DayOptions(budget_share, questions), script)
+            replayed = run.run(
+                model,
+                config,
+                lambda name, n: progress.update(task, description=f"into {name}", advance=n),
+            )
+        found = document({**described, **run.described(replayed)}, replayed)
     except (VStreamError, KVMemoryError) as error:
         raise typer.BadParameter(str(error)) from error
+    except OSError as error:
+        raise typer.BadParameter(f"out: {error}; choose a directory with --out") from error
+    as_text = json.dumps(found, allow_nan=False)
+    (out / "report.json").write_text(f"{as_text}\n", encoding="utf-8")
+    (out / "report.md").write_text(page(found), encoding="utf-8")
+    sys.stdout.write(page(found))
     if as_json:
-        sys.stdout.write(f"{json.dumps({}, allow_nan=False)}\n")
+        sys.stdout.write(f"{as_text}\n")
 
 
-def _digest(moments: Sequence[Moment]) -> str:
-    return sha256(repr(moments).encode()).hexdigest()[:16]
+def _described(seed: int, names: str, script: Script, model: VideoLLM) -> dict[str, object]:
+    """All that must agree for blocks and answers to belong to one run."""
+    settings = decide(ENGINE, model.family.recommended, model.family.frames_per_block)
+    return {
+        "seed": seed,
+        "length_s": len(script.moments),
+        "names": names,
+        "script": sha256(repr(script.moments).encode()).hexdigest()[:16],
+        "model": model.fingerprint,
+        "dtype": str(model.decoder.dtype),
+        "settings": settings.model_dump(),
+    }

@@ -11,22 +11,23 @@ from vstream.engine import MemoryView
 
 @dataclass(frozen=True)
 class BlockTimes:
-    """When the blocks of one memory, from block 0 on, begin and end."""
+    """When the blocks that one memory still keeps begin and end, in stream order."""
 
     starts_s: Sequence[float]
     ends_s: Sequence[float]
+    ids: Sequence[int]
 
     @classmethod
     def of(cls, memory: MemoryReader) -> "BlockTimes":
-        """`memory` has lost no block."""
-        infos = [memory.info(i) for i in range(memory.num_blocks)]
-        return cls([info.start_s for info in infos], [info.end_s for info in infos])
+        ids = memory.visible(None)
+        infos = [memory.info(i) for i in ids]
+        return cls([info.start_s for info in infos], [info.end_s for info in infos], ids)
 
-    def holding(self, span: Span) -> range:
+    def holding(self, span: Span) -> Sequence[int]:
         """The blocks that show any second of `span`."""
         first = bisect_left(self.ends_s, span.start_s)
         end = bisect_right(self.starts_s, span.end_s)
-        return range(first, max(first, end))
+        return self.ids[first:end]
 
 
 def uniform_blocks(view: MemoryView, num_blocks: int, without: Collection[int] = ()) -> list[int]:

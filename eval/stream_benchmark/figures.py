@@ -14,7 +14,7 @@ no standard error.
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.stream_benchmark.record import Record
@@ -73,12 +73,20 @@ def figures(records: Sequence[Record]) -> Figures:
             "all": accuracy(plain),
         },
         by_kind={kind: accuracy([r for r in plain if r.kind == kind]) for kind in KINDS},
-        by_age={age: accuracy([r for r in past if age_of(r) == age]) for age in AGES_S},
+        by_age=by_age(past, AGES_S),
         times_exact=_times_exact(times),
         recall=mean_recall([r for r in plain if r.kind in RECALLED_KINDS]),
         ttft_ms=statistics.median(first_tokens) if first_tokens else None,
         num_questions=len(records),
     )
+
+
+def by_age(records: Sequence[Record], ages_s: Mapping[str, float]) -> dict[str, Accuracy | None]:
+    """The accuracy in each group of ages."""
+    return {
+        age: accuracy([r for r in records if age_of(r.evidence_age_s, ages_s) == age])
+        for age in ages_s
+    }
 
 
 def _times_exact(records: Sequence[Record]) -> float | None:
@@ -117,10 +125,9 @@ def negative(records: Sequence[Record]) -> Accuracy | None:
     return min((side for side in sides if side), key=lambda side: side.percent)
 
 
-def age_of(record: Record) -> str | None:
-    """The group of AGES_S that the record's oldest evidence is in; None without evidence."""
-    age_s = record.evidence_age_s
-    return None if age_s is None else next(age for age, end_s in AGES_S.items() if age_s < end_s)
+def age_of(age_s: float | None, ages_s: Mapping[str, float] = AGES_S) -> str | None:
+    """The group that the oldest evidence of that age is in; None without evidence."""
+    return None if age_s is None else next(age for age, end_s in ages_s.items() if age_s < end_s)
 
 
 def mean_recall(records: Sequence[Record]) -> tuple[float, ...] | None:

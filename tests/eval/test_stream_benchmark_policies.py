@@ -103,7 +103,7 @@ def test_oracle_and_full_have_all_the_evidence_and_last4_that_of_four_frames(pla
 @given(spans, st.integers(1, 90), st.integers(0, 20), st.integers(1, 40))
 def test_the_oracle_shows_the_evidence_or_an_even_share_of_it(evidence, visible, recent, num):
     view = MemoryView(range(visible), min(recent, visible))
-    times, older = BlockTimes(range(100), range(100)), view.older_ids
+    times, older = BlockTimes(range(100), range(100), range(100)), view.older_ids
     chosen = evidence_blocks(times, view, evidence, num)
     wanted = {b for span in evidence for b in range(span.start_s, span.end_s + 1) if b in older}
     assert chosen == sorted(set(chosen))
@@ -142,6 +142,10 @@ def test_a_block_of_many_frames_holds_a_span_that_it_touches():
     assert list(times.holding(Span(3, 4))) == [1, 2]
     assert list(times.holding(Span(5, 5))) == [2]
     assert list(times.holding(Span(8, 9))) == []
+    session.forget(2, 4)
+    times = BlockTimes.of(session.memory)
+    assert list(times.holding(Span(0, 9))) == session.memory.visible(None)
+    assert list(times.holding(Span(3, 3))) == []
 
 
 def test_an_answer_is_the_one_that_was_given_while_the_stream_played(played):
