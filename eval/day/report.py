@@ -58,7 +58,7 @@ def _rss_growth(replayed: Replayed) -> float | None:
     later = replayed.samples[int(FLAT_FROM_SHARE * len(replayed.samples)) :]
     if len(replayed.samples) < 4:
         return None
-    rss = [sample["rss_bytes"] for sample in later]
+    rss: list[int] = [sample["rss_bytes"] for sample in later]
     return round(max(rss) / rss[0], 4)
 
 
