@@ -7,15 +7,12 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from eval.search import measure_search
 from eval.search_scale import measure_scale
 from eval.day import day
-from eval.speed import document, measure
+from eval.speed_command import speed
 from eval.stream_benchmark import stream_world
-from vstream.config import load_config
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -107,3 +104,4 @@ def search_scale(
             "figures": [asdict(one) for one in figures],
         }
         sys.stdout.write(f"{json.dumps(whole, allow_nan=False)}\n")
+cli.command("speed")(speed)

@@ -20,7 +20,7 @@ from vstream.config import VStreamConfig
 from vstream.cpu_threads import choose_cpu_threads
 from vstream.open_session import open_session
 from vstream.session import Session
-from vstream.video_llm import load_video_llm
+from vstream.video_llm import VideoLLM, load_video_llm
 
 FRAME_PX = 384
 QUESTIONS = (
@@ -54,14 +54,11 @@ class SpeedResult:
     load_average: float
 
 
-def measure(config: VStreamConfig, histories_s: Sequence[float]) -> list[SpeedResult]:
+def measure(
+    config: VStreamConfig, model: VideoLLM, histories_s: Sequence[float]
+) -> list[SpeedResult]:
     """One result for each history, which must rise. Frames are rendered beforehand."""
-    if config.threads is None:
-        choose_cpu_threads()
-    else:
-        torch.set_num_threads(config.threads)
-    model = load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
-    frames = _frames(model.sample_fps)
+    frames = made_up_frames(model.sample_fps)
     results = []
     with open_session(config, model, "speed") as session:
         for history_s in histories_s:
@@ -70,7 +67,16 @@ def measure(config: VStreamConfig, histories_s: Sequence[float]) -> list[SpeedRe
     return results
 
 
-def _frames(fps: float) -> Iterator[Frame]:
+def ready_model(config: VStreamConfig) -> VideoLLM:
+    """The configured model, with the configured or the best number of threads."""
+    if config.threads is None:
+        choose_cpu_threads()
+    else:
+        torch.set_num_threads(config.threads)
+    return load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
+
+
+def made_up_frames(fps: float) -> Iterator[Frame]:
     """Frames of a made-up stream, without end, at `fps` of stream time."""
     renderer = Renderer(FRAME_PX)
     pictures = [renderer.frame(m) for m in islice(write_script(7, _POOL).moments, _POOL)]
