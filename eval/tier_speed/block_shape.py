@@ -59,5 +59,5 @@ def random_records(shape: BlockShape, num_blocks: int) -> Iterator[BlockRecord]:
         distinct.append(BlockRecord(head, picture, tuple(row.tobytes() for row in rows)))
     for number, record in enumerate(islice(cycle(distinct), num_blocks)):
         info = replace(record.head.info, start_s=float(number), end_s=float(number))
-        rows = tuple(bytes(memoryview(row)) for row in record.rows)  # not all in the CPU's cache
-        yield BlockRecord(replace(record.head, info=info), record.thumbnail, rows)
+        copies = tuple(bytes(memoryview(row)) for row in record.rows)  # more than a CPU's cache
+        yield BlockRecord(replace(record.head, info=info), record.thumbnail, copies)

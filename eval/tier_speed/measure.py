@@ -92,10 +92,10 @@ def _results(
     head = records[0].head
     with open_store(head.make) as place, memory_over(place.store, head) as memory:
         write_gb_s = write(memory, records)
-        session = model and Session(model, memory, EngineConfig())
+        session = None if model is None else Session(model, memory, EngineConfig())
         for make_cold in [None] if place.make_cold is None else [None, place.make_cold]:
             found = read(memory, place.store, dtype, make_cold)
-            first_token_ms = session and round(_first_token_ms(session, make_cold), 2)
+            first_ms = None if session is None else _first_token_ms(session, make_cold)
             yield TierResult(
                 tier=place.name,
                 is_cold=make_cold is not None,
@@ -106,7 +106,7 @@ def _results(
                 read_gb_s=round(found.read_gb_s, 3),
                 retrieve_ms=round(found.retrieve_ms, 2),
                 disk_share=found.disk_share and round(found.disk_share, 2),
-                first_token_ms=first_token_ms,
+                first_token_ms=first_ms and round(first_ms, 2),
             )
 
 
