@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,16 @@ class DayRun:
         self._path = path
         self._encoded = encoded
         self._options = options
-        self._exam: ExamStream = draw_day_exam(script, options.num_questions)
+        self._script = script
         first = next(encoded.records())
         self.whole_tokens = first.head.form.layout.tokens * encoded.length_s
         """Before dropping: the first block is whole."""
         self.raw_bytes = _token_bytes(first) * self.whole_tokens
         self.budget_bytes = int(options.budget_share * self.raw_bytes)
+
+    @cached_property
+    def _exam(self) -> ExamStream:
+        return draw_day_exam(self._script, self._options.num_questions)
 
     def run(
         self, model: VideoLLM, config: VStreamConfig, advance: Callable[[str, int], None]
