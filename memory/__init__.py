@@ -30,9 +30,8 @@ from memory.row_cache import RowCache
 from memory.row_form import RowForm
 from memory.row_layout import RowLayout
 from memory.store_address import is_redis, store_name
-from memory.stored_streams import FoundStream, StoredStream, find_stream, stored_streams
 from memory.stored_records import stored_records
-from memory.stored_streams import StoredStream, stored_streams
+from memory.stored_streams import FoundStream, StoredStream, find_stream, stored_streams
 from memory.stream_make import StreamMake
 
 __all__ = [

@@ -99,16 +99,6 @@ class KVMemory(MemoryReader):
         """
         self._require_open()
         require_fitting(block, self._make, self.num_blocks, self._ends_s[-1:])
-        record = self._encoded(block)
-        with suppress(StoreAwayError):  # what is away ages when it is back
-            self.settle()
-            self._expire(block.info.end_s)
-            self._make_room(record)
-        self._store.put(record)
-        if self._cache is not None:
-            self._cache.put(record)
-        self._remember(record.head)
-        return record.head.block_id
         return self._keep(self._encoded(block))
 
     def take(self, record: BlockRecord) -> int:
@@ -202,6 +192,7 @@ class KVMemory(MemoryReader):
 
     def _keep(self, record: BlockRecord) -> int:
         with suppress(StoreAwayError):  # what is away ages when it is back
+            self.settle()
             self._expire(record.head.info.end_s)
             self._make_room(record)
         self._store.put(record)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from memory.block_record import BlockRecord
 from memory.config import MemoryConfig
 from memory.errors import StoreError
-from memory.open_memory import store_folder
 from memory.segment_file import SegmentFile
 from memory.segment_folder import newest_segments
+from memory.store_address import store_folder
 from memory.stream_directory import segments_folder
 
 
