@@ -130,6 +130,7 @@ class Rig:
         return posted, said, listening
 
 
+@pytest.mark.timeout(3 * 3600)  # a soak kills a hundred times
 def test_nothing_acknowledged_is_lost_or_half_there_or_answers_otherwise(
     request, server, video, model
 ):
