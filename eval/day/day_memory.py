@@ -49,5 +49,9 @@ def day_memories(folder: Path, budget_bytes: int) -> list[DayMemory]:
 
     return [
         files("budgeted", budget_bytes - host_bytes, {"budgeted": "default"}),
-        files("unlimited", None, {"unlimited": "default", "window-only": "window"}),
+        files(
+            "unlimited",
+            None,
+            {"unlimited": "default", "window-only": "window", "caption-only": "captions"},
+        ),
     ]

@@ -16,8 +16,9 @@ from eval.day.budget_watch import BudgetWatch
 from eval.day.day_exam import AGES_S, asking_moments, timed_questions
 from eval.day.day_memory import DayMemory
 from eval.day.encoded_day import ENGINE, STREAM_ID
-from eval.stream_benchmark.answerer import MemoryAnswerer
+from eval.stream_benchmark.answerer import Answerer, CaptionAnswerer, MemoryAnswerer
 from eval.stream_benchmark.block_choice import BlockTimes
+from eval.stream_benchmark.caption_memory import CaptionMemory
 from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.policy import answering_config, parse_policy
 from eval.stream_benchmark.record import Record
@@ -63,6 +64,7 @@ class Replayed:
     answers: dict[str, list[dict[str, Any]]]
     held: list[float]
     first_tokens_ms: dict[str, dict[str, list[float]]]
+    caption_bytes: int = 0
 
 
 class Replay:
@@ -75,6 +77,7 @@ class Replay:
         self._timed_at_s = sorted({min(HOUR_S, exam.length_s) - 1, exam.length_s - 1})
         self._asked_at_s = frozenset(asking_moments(exam.length_s))
         self._most = {"file": 0, "host": 0}
+        self._captions = CaptionMemory()
         self._num_tokens = 0
         self._samples: list[Sample] = []
         self._answers: dict[str, list[Record]] = {name: [] for name in memory.policies}
@@ -101,6 +104,7 @@ class Replay:
                 second = round(record.head.info.end_s)
                 if (second + 1) % HOUR_S == 0 or second + 1 == self._exam.length_s:
                     self._samples.append(_sample(session, second + 1))
+                self._caption(readers, second)
                 with watch.quiet:
                     if second in self._timed_at_s:
                         self._time(readers, second)
@@ -118,6 +122,17 @@ class Replay:
             readers[name] = (Session(self._model, session.memory, engine), policy)
         return readers
 
+    def _answerer(self, session: Session, policy: str) -> Answerer:
+        parsed = parse_policy(policy)
+        if parsed.base == "captions":
+            return CaptionAnswerer(session, self._captions)
+        return MemoryAnswerer(session, parsed)
+
+    def _caption(self, readers: Mapping[str, tuple[Session, str]], second: int) -> None:
+        for session, policy in readers.values():
+            if parse_policy(policy).base == "captions":
+                self._captions.tell(session, [second])
+
     def _note(self, session: Session) -> None:
         for tier, num_bytes in session.memory.bytes_by_tier().items():
             self._most[tier] = max(self._most[tier], num_bytes)
@@ -125,7 +140,7 @@ class Replay:
     def _time(self, readers: Mapping[str, tuple[Session, str]], second: int) -> None:
         questions = timed_questions(self._exam.script, second)
         for name, (session, policy) in readers.items():
-            answerer = MemoryAnswerer(session, parse_policy(policy))
+            answerer = self._answerer(session, policy)
             answerer.reply(questions[0])  # not counted: the first question pays for buffers
             replies = [answerer.reply(question) for question in questions]
             times = [reply.ttft_ms for reply in replies if reply.ttft_ms is not None]
@@ -143,7 +158,7 @@ class Replay:
             evidence = self._exam.questions[number].question.evidence
             self._held.append(statistics.fmean(bool(times.holding(span)) for span in evidence))
         for name, (session, policy) in readers.items():
-            answerer = MemoryAnswerer(session, parse_policy(policy))
+            answerer = self._answerer(session, policy)
             for number in numbers:
                 reply = answerer.reply(self._exam.questions[number].question)
                 self._answers[name].append(Record.of(self._exam, number, reply))
@@ -166,6 +181,7 @@ class Replay:
             answers={name: [r.to_json() for r in found] for name, found in self._answers.items()},
             held=self._held,
             first_tokens_ms=self._first_tokens,
+            caption_bytes=self._captions.num_bytes,
         )
 
 

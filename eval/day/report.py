@@ -38,6 +38,7 @@ def _memory(replayed: Replayed) -> dict[str, Any]:
         "rss_growth": _rss_growth(replayed),
         "ageing": replayed.ageing,
         "kept_by_age": {age: _rounded(s, 4) for age, s in replayed.kept_by_age.items()},
+        "caption_bytes": replayed.caption_bytes,
         "samples": replayed.samples,
     }
 
@@ -137,7 +138,8 @@ def _memory_lines(memory: dict[str, Any]) -> list[str]:
         f"Blocks coarsened {memory['ageing']['coarsened']}, thinned {memory['ageing']['thinned']}, "
         f"dropped {memory['ageing']['dropped']}. Frames that still have a block, by age: "
         + ", ".join(f"{age} {_percent(share)}" for age, share in memory["kept_by_age"].items())
-        + f". Resident memory at its most over that after a quarter: {memory['rss_growth']}.",
+        + f". Resident memory at its most over that after a quarter: {memory['rss_growth']}. "
+        + f"Captions {_mb(memory['caption_bytes'])} MB.",
         "",
         "| hour | blocks | int8 | int4 | files, MB | host, MB | index, MB | resident, MB |",
         "|---|---|---|---|---|---|---|---|",

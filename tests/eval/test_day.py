@@ -121,7 +121,8 @@ def test_every_memory_is_asked_the_same_and_the_budgeted_one_keeps_its_budget(re
     assert budgeted["budget_bytes"] == described["budget_bytes"]
     assert budgeted["ageing"]["thinned"] > 0
     assert budgeted["kept_by_age"]["1-10min"] < 1 == unlimited["kept_by_age"]["1-10min"]
-    assert set(told["answers"]) == {"budgeted", "unlimited", "window-only"}
+    assert set(told["answers"]) == {"budgeted", "unlimited", "window-only", "caption-only"}
+    assert told["memories"]["unlimited"]["caption_bytes"] > 0
     for answers in told["answers"].values():
         assert answers["questions"] == OPTIONS.num_questions
         assert answers["first_token_questions"] >= 20
@@ -137,7 +138,7 @@ def test_every_memory_is_asked_the_same_and_the_budgeted_one_keeps_its_budget(re
         for r_ in [f.answers]
         for records in r_.values()
     ]
-    assert asked.count(asked[0]) == 3
+    assert asked.count(asked[0]) == 4
 
 
 def test_a_budget_that_was_exceeded_is_said(replayed):
