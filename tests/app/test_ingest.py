@@ -6,6 +6,7 @@ import re
 import pytest
 from command_line import vstream
 from processes import Process, until
+from redis_servers import RedisServer, valkey_binary
 from synthetic_video import write_video
 
 ASKED = "what do you see now?"
@@ -150,3 +151,30 @@ def test_what_cannot_be_is_told_in_one_line_without_the_password(
     assert told in run.err
     assert "secret" not in run.err
     assert sum(not line.startswith("model ") for line in run.err.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    server = RedisServer(valkey_binary(), tmp_path)
+    yield server
+    server.kill()
+
+
+def test_a_server_that_goes_away_is_said_and_waited_for(video, own_server):
+    ingesting = Process("ingest", video, "--real-time", "--id", "lobby", "--store", own_server.url)
+    until(lambda: ingesting.acknowledged >= 1)
+    own_server.kill()
+    ingesting.await_line("new blocks wait, trying on")
+    own_server.start()
+    ingesting.await_line("the store is back")
+    assert ingesting.wait() == 0, "".join(ingesting.err)
+    assert ingesting.acknowledged == 8
+
+
+def test_ingesting_is_stopped_while_the_server_is_away_and_says_what_is_lost(video, own_server):
+    ingesting = Process("ingest", video, "--real-time", "--id", "lobby", "--store", own_server.url)
+    until(lambda: ingesting.acknowledged >= 1)
+    own_server.kill()
+    ingesting.await_line("new blocks wait, trying on")
+    assert ingesting.terminate() == 1
+    assert "are lost" in ingesting.err[-1]
