@@ -1,9 +1,11 @@
 """Keys and values in, keys and values of chosen blocks out."""
 
-from memory.block_codec import BlockCodec, codec_named
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
+from memory.codec.block_codec import BlockCodec, codec_named
+from memory.codec.row_form import RowForm
+from memory.codec.row_layout import RowLayout
 from memory.config import MemoryConfig
 from memory.errors import (
     BlockCorruptError,
@@ -16,7 +18,7 @@ from memory.errors import (
     StoreError,
     StreamReplacedError,
 )
-from memory.file_tier import FileTier
+from memory.file_store.file_tier import FileTier
 from memory.followed_memory import FollowedMemory
 from memory.host_tier import HostTier
 from memory.keep_policy import KeepPolicy
@@ -25,10 +27,8 @@ from memory.kv_memory import KVMemory
 from memory.memory_reader import MemoryReader, MemoryStats
 from memory.moment_index import Hit, MomentIndex
 from memory.open_memory import follow_memory, open_memory, open_stored
-from memory.redis_link import RedisLink
+from memory.redis_store.redis_link import RedisLink
 from memory.row_cache import RowCache
-from memory.row_form import RowForm
-from memory.row_layout import RowLayout
 from memory.store_address import is_redis, store_name
 from memory.stored_records import stored_records
 from memory.stored_streams import FoundStream, StoredStream, find_stream, stored_streams

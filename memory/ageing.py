@@ -21,7 +21,7 @@ from torch import Tensor
 
 from memory.block_record import BlockRecord
 from memory.block_store import Span
-from memory.recoded import recoded
+from memory.codec.recoded import recoded
 
 COARSEST = "int4"
 SPARSEST = 1 / 16

@@ -23,10 +23,10 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from memory.codec.row_form import RowForm
+from memory.codec.row_layout import DTYPES, RowLayout
 from memory.errors import BlockCorruptError, StoreError
 from memory.kv_block import BlockInfo
-from memory.row_form import RowForm
-from memory.row_layout import DTYPES, RowLayout
 from memory.stream_make import StreamMake
 
 FORMAT_VERSION = 2

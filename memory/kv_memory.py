@@ -11,18 +11,18 @@ from typing import Any
 import torch
 
 from memory.ageing import COARSEST, AgeingCounts, coarser, redundant, thinnest
-from memory.block_codec import codec_named
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
+from memory.codec.block_codec import codec_named
+from memory.codec.recoded import recoded
+from memory.codec.row_form import RowForm
+from memory.codec.row_layout import RowLayout
 from memory.errors import StoreAwayError, StoreError
 from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock
 from memory.memory_reader import MemoryReader, MemoryStats
-from memory.recoded import recoded
 from memory.row_cache import RowCache
-from memory.row_form import RowForm
-from memory.row_layout import RowLayout
 from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
 

@@ -19,11 +19,11 @@ from memory.ageing import AgeingCounts
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
+from memory.codec.row_decoder import RowDecoder
+from memory.codec.row_form import RowForm
 from memory.errors import BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo
 from memory.row_cache import RowCache
-from memory.row_decoder import RowDecoder
-from memory.row_form import RowForm
 from memory.stream_make import StreamMake
 
 

@@ -8,25 +8,25 @@ import torch
 
 from memory.config import MemoryConfig
 from memory.errors import StoreError
-from memory.file_follower import FileFollower
-from memory.file_tier import FileTier
-from memory.followed_memory import FollowedMemory
-from memory.host_tier import HostTier
-from memory.keep_policy import KeepPolicy
-from memory.kv_memory import KVMemory
-from memory.redis_follower import RedisFollower
-from memory.redis_keys import RedisKeys
-from memory.redis_link import RedisLink
-from memory.redis_stream import RedisStream, redis_description
-from memory.redis_tier import RedisTier
-from memory.row_cache import RowCache
-from memory.store_address import is_redis, store_folder
-from memory.stream_directory import (
+from memory.file_store.file_follower import FileFollower
+from memory.file_store.file_tier import FileTier
+from memory.file_store.stream_directory import (
     FORMAT_VERSION,
     StreamDirectory,
     read_description,
     segments_folder,
 )
+from memory.followed_memory import FollowedMemory
+from memory.host_tier import HostTier
+from memory.keep_policy import KeepPolicy
+from memory.kv_memory import KVMemory
+from memory.redis_store.redis_follower import RedisFollower
+from memory.redis_store.redis_keys import RedisKeys
+from memory.redis_store.redis_link import RedisLink
+from memory.redis_store.redis_stream import RedisStream, redis_description
+from memory.redis_store.redis_tier import RedisTier
+from memory.row_cache import RowCache
+from memory.store_address import is_redis, store_folder
 from memory.stream_make import StreamMake
 
 SEGMENTS_IN_BUDGET = 16

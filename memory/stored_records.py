@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from memory.block_record import BlockRecord
 from memory.config import MemoryConfig
 from memory.errors import StoreError
-from memory.segment_file import SegmentFile
-from memory.segment_folder import newest_segments
+from memory.file_store.segment_file import SegmentFile
+from memory.file_store.segment_folder import newest_segments
+from memory.file_store.stream_directory import segments_folder
 from memory.store_address import store_folder
-from memory.stream_directory import segments_folder
 
 
 def stored_records(config: MemoryConfig, stream_id: str) -> Iterator[BlockRecord]:

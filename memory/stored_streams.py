@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memory.errors import StoreError
+from memory.file_store.segment_file import SegmentFile
+from memory.file_store.segment_folder import newest_segments
+from memory.file_store.stream_directory import read_description
 from memory.kv_block import BlockInfo
-from memory.redis_keys import STREAMS, RedisKeys
-from memory.redis_link import RedisLink
-from memory.redis_stream import redis_description
-from memory.segment_file import SegmentFile
-from memory.segment_folder import newest_segments
+from memory.redis_store.redis_keys import STREAMS, RedisKeys
+from memory.redis_store.redis_link import RedisLink
+from memory.redis_store.redis_stream import redis_description
 from memory.store_address import is_redis, store_folder
-from memory.stream_directory import read_description
 from memory.stream_make import StreamMake
 
 

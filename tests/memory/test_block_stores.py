@@ -7,9 +7,9 @@ import pytest
 from kv_blocks import kv_record
 
 from memory import BlockNotFoundError, FileTier, HostTier
-from memory.redis_link import RedisLink
-from memory.redis_stream import RedisStream
-from memory.redis_tier import RedisTier
+from memory.redis_store.redis_link import RedisLink
+from memory.redis_store.redis_stream import RedisStream
+from memory.redis_store.redis_tier import RedisTier
 from memory.running_spans import SPAN_BLOCKS
 
 

@@ -7,8 +7,8 @@ import pytest
 from kv_blocks import kv_record
 
 from memory import BlockRecord, FileTier, StoreError
-from memory.segment_file import SegmentFile
-from memory.segment_folder import MAX_OPEN_FILES
+from memory.file_store.segment_file import SegmentFile
+from memory.file_store.segment_folder import MAX_OPEN_FILES
 
 RECORDS = [kv_record(seed=i) for i in range(12)]
 SEGMENT_BYTES = 3 * len(RECORDS[0].to_bytes()) + 100

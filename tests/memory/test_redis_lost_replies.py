@@ -18,7 +18,7 @@ from memory import (
     follow_memory,
     open_memory,
 )
-from memory.redis_keys import RedisKeys
+from memory.redis_store.redis_keys import RedisKeys
 
 KEYS = RedisKeys("camera")
 NEVER = threading.Event()
@@ -72,7 +72,7 @@ def same(one, other):
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
     """What waits is handed over without delay."""
-    monkeypatch.setattr("memory.redis_stream.BEAT_S", 0.02)
+    monkeypatch.setattr("memory.redis_store.redis_stream.BEAT_S", 0.02)
 
 
 def append(memory, num_blocks=1, tokens=20):

@@ -18,8 +18,8 @@ from memory import (
     open_memory,
     open_stored,
 )
-from memory.redis_keys import RedisKeys
-from memory.redis_stream import LEASE_S
+from memory.redis_store.redis_keys import RedisKeys
+from memory.redis_store.redis_stream import LEASE_S
 
 KEYS = RedisKeys("camera")
 

@@ -23,7 +23,7 @@ from memory import (
     open_memory,
     stored_records,
 )
-from memory.recoded import recoded
+from memory.codec.recoded import recoded
 
 QUERY = torch.arange(KV_HEADS * HEAD_DIM).float() - 5
 

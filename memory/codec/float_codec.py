@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from memory.codec.row_layout import RowLayout
 from memory.errors import BlockRejectedError
-from memory.row_layout import RowLayout
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from memory.codec.float_codec import FloatCodec
+from memory.codec.integer_codec import IntegerCodec
+from memory.codec.row_layout import RowLayout
 from memory.errors import StoreError
-from memory.float_codec import FloatCodec
-from memory.integer_codec import IntegerCodec
-from memory.row_layout import RowLayout
 
 
 class BlockCodec(Protocol):

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memory.block_codec import codec_named
-from memory.row_form import RowForm
+from memory.codec.block_codec import codec_named
+from memory.codec.row_form import RowForm
 
 
 @dataclass(frozen=True)

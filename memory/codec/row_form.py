@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from memory.row_layout import RowLayout
+from memory.codec.row_layout import RowLayout
 
 
 @dataclass(frozen=True)

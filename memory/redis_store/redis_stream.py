@@ -18,8 +18,8 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import StoreAwayError, StoreError
-from memory.redis_keys import STREAMS, RedisKeys
-from memory.redis_link import RedisLink
+from memory.redis_store.redis_keys import STREAMS, RedisKeys
+from memory.redis_store.redis_link import RedisLink
 from memory.stream_make import StreamMake
 
 FORMAT_VERSION = 1

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from memory.block_codec import codec_named
 from memory.block_record import BlockRecord
-from memory.row_form import RowForm
+from memory.codec.block_codec import codec_named
+from memory.codec.row_form import RowForm
 
 EXACT = "exact"
 """The codec that keeps the numbers of a block in the dtype in which it was made."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from memory.errors import StoreError
-from memory.flush_folder import flush_folder
+from memory.file_store.flush_folder import flush_folder
 from memory.stream_make import StreamMake
 
 FORMAT_VERSION = 2

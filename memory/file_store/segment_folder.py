@@ -13,7 +13,7 @@ from pathlib import Path
 
 from memory.block_record import BlockRecord
 from memory.errors import BlockNotFoundError
-from memory.segment_file import SegmentFile
+from memory.file_store.segment_file import SegmentFile
 
 MAX_OPEN_FILES = 64
 SEGMENT_NAME = re.compile(r"(\d{12})-(\d{6})\.vskv")

@@ -12,9 +12,14 @@ from pathlib import Path
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import Changes, Span
 from memory.errors import StoreError
-from memory.flush_folder import flush_folder
-from memory.segment_file import SegmentFile
-from memory.segment_folder import SEGMENT_NAME, SegmentFolder, newest_segments, segment_numbers
+from memory.file_store.flush_folder import flush_folder
+from memory.file_store.segment_file import SegmentFile
+from memory.file_store.segment_folder import (
+    SEGMENT_NAME,
+    SegmentFolder,
+    newest_segments,
+    segment_numbers,
+)
 
 
 class FileTier(SegmentFolder):

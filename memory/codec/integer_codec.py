@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from memory.codec.row_layout import RowLayout
 from memory.errors import BlockRejectedError
-from memory.row_layout import RowLayout
 
 _ROW_ALIGN_BYTES = 16
 _CPU_SLAB_NUMEL = 1 << 19

@@ -1,0 +1,1 @@
+"""Keys and values in, rows of bytes out, and back."""

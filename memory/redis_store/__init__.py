@@ -1,0 +1,1 @@
+"""Blocks on a Redis or Valkey server: the store of `redis://HOST`."""
