@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.ask_stored import ask_stored
 from app.model import load_model
+from app.stream_time import clock
 from app.terminal import Terminal, answer_document
 from memory import FoundStream, StoreError, find_stream, store_name
 from vstream.config import VStreamConfig
@@ -25,6 +26,7 @@ def ask_source(
     source: str,
     question: str,
     *,
+    from_s: float | None,
     at_s: float | None,
     watch_s: float,
     dialogue: str | None,
@@ -37,9 +39,11 @@ def ask_source(
     """
     if not question.strip():
         raise QuestionError("the question is empty: write what you want to know")
+    if from_s is not None and at_s is not None and at_s < from_s:
+        raise SettingsError(f"--at {clock(at_s)} is before --from {clock(from_s)}")
     name, found = _stored(config, source)
     if found is not None:
-        asked = Question(question, at_s)
+        asked = Question(question, at_s, from_s=from_s)
         ask_stored(terminal, config, name, found, asked, dialogue=dialogue, as_json=as_json)
         return
     if dialogue is not None:
@@ -58,7 +62,7 @@ def ask_source(
             return worker.is_live and has_block and watched_s is not None and watched_s >= watch_s
 
         terminal.follow(worker, at_s, seen_enough)
-        stream = session.ask(Question(question, at_s))
+        stream = session.ask(Question(question, at_s, from_s=from_s))
         if as_json:
             terminal.document(answer_document(stream.answer, worker.progress))
         else:

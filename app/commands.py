@@ -42,6 +42,9 @@ def ask(
         str | None,
         typer.Option(help="Ask about this moment of a file or stream, as 1:23; else its end."),
     ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Look at nothing before this moment, as 1:23.")
+    ] = None,
     watch: Annotated[
         float, typer.Option(min=0, help="Seconds to watch a live source before answering.")
     ] = 10.0,
@@ -60,6 +63,7 @@ def ask(
         config,
         source,
         question,
+        from_s=None if from_ is None else parse_stream_time(from_),
         at_s=at_s,
         watch_s=watch,
         dialogue=dialogue,

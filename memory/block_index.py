@@ -72,12 +72,13 @@ class BlockIndex:
         query: Float[Tensor, " kv_heads*head_dim"],
         below: int,
         similarity: Similarity,
+        first: int = 0,
     ) -> Float32[Tensor, " blocks"]:
-        """How well each block with an id `below` that fits the query, in order of their ids.
+        """How well each block with an id from `first` to `below` fits the query, in their order.
 
         Blocks appended after the bound was taken are not looked at.
         """
-        return self._scores_of(layer, slice(0, bisect_left(self._ids, below)), query, similarity)
+        return self._scores_of(layer, self._run(first, below), query, similarity)
 
     def cosines(
         self, layer: int, query: Float[Tensor, " kv_heads*head_dim"], block_ids: Sequence[int]
@@ -110,29 +111,31 @@ class BlockIndex:
         top_k: int,
         similarity: Similarity,
         chunk_blocks: int = 1,
+        first: int = 0,
     ) -> list[int]:
-        """Ids of the best blocks with an id `below` that, in stream order; all if <= `top_k`.
+        """Ids of the best blocks from `first` to `below`, in stream order; all if <= `top_k`.
 
         With `chunk_blocks` > 1 blocks are taken in runs of that many neighbours, counted from the
         oldest, by their average score: `top_k // chunk_blocks` runs, where a shorter last run is
         averaged over what it has.
         """
-        num_blocks = bisect_left(self._ids, below)
-        if num_blocks <= top_k:
-            return self._ids[:num_blocks]
-        scores = self.scores(layer, query, below, similarity)
+        ids = self._ids[self._run(first, below)]
+        if len(ids) <= top_k:
+            return ids
+        scores = self.scores(layer, query, below, similarity, first)
         if chunk_blocks == 1:
             best = scores.topk(top_k).indices.sort().values
-            return [self._ids[row] for row in best.tolist()]
+            return [ids[row] for row in best.tolist()]
         runs = _run_means(scores, chunk_blocks)
         best = runs.topk(top_k // chunk_blocks).indices.sort().values
         return [
             block_id
             for run in best.tolist()
-            for block_id in self._ids[
-                run * chunk_blocks : min((run + 1) * chunk_blocks, num_blocks)
-            ]
+            for block_id in ids[run * chunk_blocks : (run + 1) * chunk_blocks]
         ]
+
+    def _run(self, first: int, below: int) -> slice:
+        return slice(bisect_left(self._ids, first), bisect_left(self._ids, below))
 
     def _move_to_room(self, rows: slice | Tensor) -> None:
         """Twice the room that these rows need, so that appending stays cheap."""

@@ -4,7 +4,7 @@ It keeps three things in step: where the encoded rows lie, the index of represen
 what is known of each block. It chooses nothing: which blocks to read is the caller's decision.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -93,10 +93,13 @@ class MemoryReader:
         """The oldest block that can still be read."""
         return self._ids[0] if self._ids else self.num_blocks
 
-    def visible(self, at_s: float | None) -> list[int]:
-        """Ids of the blocks that ended at `at_s` or before, in stream order; all for None."""
+    def visible(self, at_s: float | None, from_s: float | None = None) -> list[int]:
+        """Ids of the blocks that ended at `at_s` or before, in stream order; all for None.
+
+        With `from_s` only those that show something from then on.
+        """
         end = len(self._ids) if at_s is None else bisect_right(self._ends_s, at_s)
-        return self._ids[:end]
+        return self._ids[0 if from_s is None else bisect_left(self._ends_s, from_s) : end]
 
     def info(self, block_id: int) -> BlockInfo:
         """Raises BlockNotFoundError."""
@@ -122,9 +125,10 @@ class MemoryReader:
         query: Float[Tensor, " kv_heads*head_dim"],
         below: int,
         similarity: Similarity,
+        first: int = 0,
     ) -> Float32[Tensor, " blocks"]:
-        """Similarity of each kept block with an id `below` that; see BlockIndex."""
-        return self._index.scores(layer, query, below, similarity)
+        """Similarity of each kept block with an id from `first` to `below`; see BlockIndex."""
+        return self._index.scores(layer, query, below, similarity, first)
 
     def cosines(
         self, layer: int, query: Float[Tensor, " kv_heads*head_dim"], block_ids: Sequence[int]
@@ -141,9 +145,10 @@ class MemoryReader:
         top_k: int,
         similarity: Similarity,
         chunk_blocks: int = 1,
+        first: int = 0,
     ) -> list[int]:
-        """Ids of the best blocks with an id `below` that, in stream order; see BlockIndex."""
-        return self._index.search(layer, query, below, top_k, similarity, chunk_blocks)
+        """Ids of the best blocks from `first` to `below`, in stream order; see BlockIndex."""
+        return self._index.search(layer, query, below, top_k, similarity, chunk_blocks, first)
 
     def read(
         self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device

@@ -95,7 +95,9 @@ class QueryHandler:
         tokens = self._family.question(question.text, question.dialogue)
         with self._turn:
             self._memory.refresh()
-            view = view_at(self._memory, question.at_s, self._settings.recent_blocks)
+            view = view_at(
+                self._memory, question.at_s, self._settings.recent_blocks, question.from_s
+            )
             if not view.ids:
                 raise QuestionError(_nothing_seen(question, self._memory))
             prefilled = self.prefill.run(tokens, view, retrieved)
@@ -243,6 +245,13 @@ def _refuse_empty(text: str) -> None:
 
 
 def _nothing_seen(question: Question, memory: MemoryReader) -> str:
+    if question.from_s is not None and memory.visible(None):
+        stats = memory.stats()
+        until = "now" if question.at_s is None else f"{question.at_s:g} s"
+        return (
+            f"nothing is kept of the stretch from {question.from_s:g} s to {until}: the memory "
+            f"holds the stream from {stats.from_s:g} s to {stats.to_s:g} s"
+        )
     if memory.first_block and question.at_s is not None:
         return (
             f"what was seen by {question.at_s:g} s is no longer kept: the memory holds the stream "

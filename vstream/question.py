@@ -12,16 +12,18 @@ to 270 unseen questions a third were wrong; of those that were not unsure, a qua
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a stream at a moment.
+    """A question about a stream at a moment, or about a stretch of it.
 
     `at_s` is stream time: the answer uses the blocks that ended by then and no others; None means
-    all that is there when the question is asked. `dialogue` are earlier turns, which the answer
-    may refer to; they never enter the memory.
+    all that is there when the question is asked. With `from_s` it uses none from before that: the
+    stretch from `from_s` to `at_s` is all that there is. `dialogue` are earlier turns, which the
+    answer may refer to; they never enter the memory.
     """
 
     text: str
     at_s: float | None = None
     dialogue: tuple[Turn, ...] = ()
+    from_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class PostedQuestion:
                 "stream": self.stream_id,
                 "text": self.question.text,
                 "at_s": self.question.at_s,
+                "from_s": self.question.from_s,
                 "turns": [asdict(turn) for turn in self.question.dialogue],
                 "dialogue": self.dialogue,
             }
@@ -99,7 +100,7 @@ class PostedQuestion:
     def from_json(cls, text: bytes) -> Self:
         posted = json.loads(text)
         turns = tuple(Turn(**turn) for turn in posted["turns"])
-        question = Question(posted["text"], posted["at_s"], turns)
+        question = Question(posted["text"], posted["at_s"], turns, posted["from_s"])
         return cls(posted["id"], posted["stream"], question, posted["dialogue"])
 
 

@@ -136,3 +136,20 @@ def test_the_cosines_of_some_blocks_are_those_among_all():
     some = index.cosines(1, query_of(), chosen)
     among_all = index.scores(1, query_of(), 200, "cosine")
     assert torch.allclose(some, among_all[[block_id - 30 for block_id in chosen]])
+
+
+@pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
+@pytest.mark.parametrize("chunk_blocks", [1, 3])
+def test_a_search_of_a_run_is_that_of_an_index_of_this_run(similarity, chunk_blocks):
+    generator = torch.Generator().manual_seed(5)
+    keys = torch.randn(40, 1, FEATURES, generator=generator)
+    whole, part = (BlockIndex(1, FEATURES, torch.device("cpu")) for _ in range(2))
+    for block_id in range(40):
+        whole.append(block_id, keys[block_id])
+        if 10 <= block_id < 31:
+            part.append(block_id, keys[block_id])
+    query = torch.randn(FEATURES, generator=generator)
+    found = whole.search(0, query, 31, 6, similarity, chunk_blocks, first=10)
+    assert found == part.search(0, query, 31, 6, similarity, chunk_blocks)
+    assert len(found) == 6
+    assert whole.search(0, query, 12, 6, similarity, first=10) == [10, 11]

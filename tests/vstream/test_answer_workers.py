@@ -73,9 +73,9 @@ def impatient(monkeypatch):
     monkeypatch.setattr("vstream.answer_workers.BEAT_S", 0.1)
 
 
-@pytest.mark.parametrize("at_s", [None, 4.0])
-def test_an_answer_from_elsewhere_is_the_session_s_own(board, workers, session, at_s):
-    question = Question(ASKED, at_s)
+@pytest.mark.parametrize(("from_s", "at_s"), [(None, None), (None, 4.0), (2.0, 6.0)])
+def test_an_answer_from_elsewhere_is_the_session_s_own(board, workers, session, from_s, at_s):
+    question = Question(ASKED, at_s, from_s=from_s)
     posted = board.post("test", question)
     said = list(board.said(posted))
     own = session.ask(question).answer

@@ -323,3 +323,29 @@ def test_an_answer_at_its_limit_says_so(llama):
     stream = session.ask("what?")
     assert "".join(stream)
     assert stream.answer.truncated == (len(stream.answer.token_ids) == 3)
+
+
+@pytest.mark.parametrize("retrieval", ["per_layer", "global", "two_pass"])
+def test_a_question_about_a_stretch_is_asked_of_that_stretch_alone(llama, retrieval):
+    options = {**QUICK, "retrieval": retrieval, "retrieve_blocks": 4, "max_answer_tokens": 6}
+    session = open_session(llama, **options)
+    session.push(stream_frames(20))
+    stretch = Question("what was on the table?", 14.0, from_s=5.0)
+    answer = session.ask(stretch).answer
+    assert {e.block_id for e in answer.evidence} <= set(range(5, 15))
+    assert answer.newest_frame_s == 14.0
+    before = answer_of(session, stretch)
+    session.push(stream_frames(5, start=20))
+    assert answer_of(session, stretch) == before
+    with llama.turn:
+        session.memory.forget(0.0, 4.0)  # the stretch does not depend on what came before it
+    assert answer_of(session, stretch) == before
+    everything = Question("what was on the table?", 14.0, from_s=-1.0)
+    assert answer_of(session, everything) == answer_of(session, Question(everything.text, 14.0))
+
+
+def test_a_stretch_without_a_frame_is_refused_with_what_there_is(llama):
+    session = open_session(llama, **QUICK)
+    session.push(stream_frames(4))
+    with pytest.raises(QuestionError, match="from 7 s to 9 s: the memory holds the stream from 0"):
+        session.ask(Question("what?", 9.0, from_s=7.0))

@@ -42,14 +42,24 @@ class MemoryView:
         return self.ids[: len(self.ids) - self.num_recent]
 
     @property
+    def first(self) -> int:
+        """The oldest id."""
+        return self.ids[0] if self.ids else 0
+
+    @property
     def older_end(self) -> int:
         """Larger than every older id and no larger than every recent one."""
         return self.older_ids[-1] + 1 if self.older_ids else 0
 
 
-def view_at(memory: MemoryReader, at_s: float | None, recent_blocks: int) -> MemoryView:
-    """What a question at stream time `at_s` sees of `memory` (None: everything there is now)."""
-    ids = memory.visible(at_s)
+def view_at(
+    memory: MemoryReader, at_s: float | None, recent_blocks: int, from_s: float | None = None
+) -> MemoryView:
+    """What a question at stream time `at_s` sees of `memory` (None: everything there is now).
+
+    With `from_s` it sees nothing from before that.
+    """
+    ids = memory.visible(at_s, from_s)
     return MemoryView(ids, min(recent_blocks, len(ids)))
 
 
@@ -67,6 +77,7 @@ class Retriever:
         return self._memory.search(
             layer,
             query,
+            first=self._view.first,
             below=self._view.older_end,
             top_k=settings.retrieve_blocks,
             similarity=settings.similarity,
