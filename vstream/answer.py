@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,8 +18,16 @@ from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, Qu
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
 from vstream.errors import ModelError, QuestionError
+from vstream.named_time import named_time
 from vstream.question import Answer, Evidence, Judgement, Question, Timings
 from vstream.video_llm import VideoLLM
+
+MOMENT_S = 2.0
+"""A question about a moment sees the newest block that had ended by then, and those so shortly
+before it.
+"""
+MOMENT_REACH_S = 60.0
+"""Blocks that ended longer before a moment say nothing about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +36,7 @@ class _Reading:
 
     prefilled: PrefilledQuestion
     newest_frame_s: float
+    recent_ids: Sequence[int]
     evidence: tuple[Evidence, ...]
 
 
@@ -54,15 +63,19 @@ class QueryHandler:
 
         `retrieved` fixes the retrieved block ids of every layer. Raises QuestionError for an empty
         question, one that the context cannot hold, or one about a moment before the first frame.
+        A question that names a time sees that alone, unless it has a `from_s` or `retrieved` of its
+        own; see `vstream.named_time`.
         """
         asked = time.perf_counter()
         _refuse_empty(question.text)
-        reading = self._read(question, retrieved)
+        follows_times = self._settings.follow_times and retrieved is None
+        reading = self._read(question, retrieved, follows_times)
         return AnswerStream(
             question,
             reading.newest_frame_s,
             reading.evidence,
             reading.prefilled.retrieved,
+            reading.recent_ids,
             asked,
             self._decode(reading.prefilled),
             self._family,
@@ -91,13 +104,20 @@ class QueryHandler:
             evidence=reading.evidence,
         )
 
-    def _read(self, question: Question, retrieved: BlocksByLayer | None = None) -> _Reading:
+    def _read(
+        self,
+        question: Question,
+        retrieved: BlocksByLayer | None = None,
+        follows_times: bool = False,
+    ) -> _Reading:
         tokens = self._family.question(question.text, question.dialogue)
         with self._turn:
             self._memory.refresh()
             view = view_at(
                 self._memory, question.at_s, self._settings.recent_blocks, question.from_s
             )
+            if follows_times and question.from_s is None and view.ids:
+                view = self._named_view(question, view)
             if not view.ids:
                 raise QuestionError(_nothing_seen(question, self._memory))
             prefilled = self.prefill.run(tokens, view, retrieved)
@@ -105,8 +125,28 @@ class QueryHandler:
             return _Reading(
                 prefilled,
                 newest_frame_s=self._memory.info(view.ids[-1]).end_s,
+                recent_ids=view.recent_ids,
                 evidence=_evidence(self._memory, view, retriever, prefilled),
             )
+
+    def _named_view(self, question: Question, view: MemoryView) -> MemoryView:
+        """What is left of `view` if the question names a time; all of it if it names none, or one
+        of which nothing is kept.
+        """
+        newest_s = self._memory.info(view.ids[-1]).end_s
+        named = named_time(question.text, question.at_s if question.at_s is not None else newest_s)
+        if named is None:
+            return view
+        from_s, to_s = named.from_s, named.to_s
+        if named.is_moment:
+            assert to_s is not None
+            before = self._memory.visible(to_s)
+            if not before or self._memory.info(before[-1]).end_s < to_s - MOMENT_REACH_S:
+                return view
+            from_s = self._memory.info(before[-1]).end_s - MOMENT_S
+        at_s = question.at_s if to_s is None else to_s
+        stretch = view_at(self._memory, at_s, self._settings.recent_blocks, from_s)
+        return stretch if stretch.ids else view
 
     def _decode(self, prefilled: PrefilledQuestion) -> Iterator[tuple[int, float]]:
         """Greedy token ids and their probabilities, at most `max_answer_tokens` and a stop."""
@@ -130,6 +170,7 @@ class AnswerStream:
         newest_frame_s: float,
         evidence: tuple[Evidence, ...],
         retrieved: BlocksByLayer,
+        recent_ids: Sequence[int],
         asked: float,
         tokens: Iterator[tuple[int, float]],
         family: Family,
@@ -147,6 +188,8 @@ class AnswerStream:
         """Known before the first word: what the answer is computed from, best score first."""
         self.retrieved = retrieved
         """The retrieved block ids of every layer, the recent window left out."""
+        self.recent_ids = recent_ids
+        """Those of the recent window, the same in all layers."""
 
     def __iter__(self) -> Iterator[str]:
         return self._pieces

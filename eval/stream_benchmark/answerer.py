@@ -43,7 +43,10 @@ class MemoryAnswerer:
         view = view_at(session.memory, asked.at_s, session.settings.recent_blocks)
         stream = session.ask(asked, self._chosen(question, view))
         answer = stream.answer
-        recall = self._recall(question, view, stream.retrieved) if question.evidence else None
+        context = [[*blocks, *stream.recent_ids] for blocks in stream.retrieved]
+        recall = None
+        if question.evidence:
+            recall = tuple(recall_by_layer(self._times, question.evidence, context))
         return Reply(answer.text, answer.timings_ms.ttft, recall)
 
     def _chosen(self, question: Question, view: MemoryView) -> BlocksByLayer | None:
@@ -57,12 +60,6 @@ class MemoryAnswerer:
             rest = uniform_blocks(view, num_blocks - len(evidence), without=evidence)
             return [sorted(evidence + rest)] * layers
         return None if num_blocks else [[]] * layers
-
-    def _recall(
-        self, question: Question, view: MemoryView, retrieved: BlocksByLayer
-    ) -> tuple[float, ...]:
-        context = [[*blocks, *view.recent_ids] for blocks in retrieved]
-        return tuple(recall_by_layer(self._times, question.evidence, context))
 
 
 class CaptionAnswerer:

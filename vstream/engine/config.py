@@ -57,6 +57,11 @@ class EngineConfig(BaseModel):
         description="Layers whose representative keys a search over the past compares, as [0,4]; "
         "unset: the first and the middle one.",
     )
+    follow_times: bool = Field(
+        True,
+        description="A question that names a moment or a stretch of the stream, as `at 12:30` or "
+        "`in the last ten minutes`, sees that alone.",
+    )
     max_answer_tokens: int = Field(128, ge=1, description="An answer is cut off at this length.")
 
 
@@ -75,6 +80,7 @@ class EngineSettings(BaseModel):
     retrieve_runs_of: int
     drop_similarity: float | None
     rekv_window_tokens: int | None
+    follow_times: bool
     max_answer_tokens: int
 
 
@@ -110,6 +116,7 @@ def decide(config: EngineConfig, model: Recommended, frames_per_block: int) -> E
         retrieve_runs_of=config.retrieve_runs_of,
         drop_similarity=config.drop_similarity,
         rekv_window_tokens=config.rekv_window_tokens,
+        follow_times=config.follow_times and not rekv,
         max_answer_tokens=config.max_answer_tokens,
     )
 

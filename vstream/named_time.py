@@ -1,0 +1,94 @@
+"""named_time: a question in, the moment or stretch of stream time that its words name out.
+
+`at 12:30 what was there?` is about a moment, `between 1:00 and 2:30`, `since 5 min 10 s`, `before
+2:05` and `in the last ten minutes` are about stretches. A question that names two moments
+otherwise, or none, may be about anything. Times of day are not understood here.
+"""
+
+import re
+from dataclasses import dataclass
+
+from encoders import with_time_words
+
+_MOMENT = r"(\d{1,2})h(\d{2})m(\d{2})s"
+_BETWEEN = re.compile(
+    rf"\b(?:between|from)\s+{_MOMENT}\s+(?:and|to|until|till)\s+{_MOMENT}", re.IGNORECASE
+)
+_ONE = re.compile(
+    rf"(?:\b(?P<word>since|after|from|before|until|till|by|up\s+to)\s+)?{_MOMENT}", re.IGNORECASE
+)
+_COUNTS: dict[str, float] = {
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "twelve": 12,
+    "fifteen": 15,
+    "twenty": 20,
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "sixty": 60,
+    "half an": 0.5,
+}
+_LAST = re.compile(
+    rf"\b(?:last|past|previous)\s+(?:(?P<count>\d+|{'|'.join(_COUNTS)})\s*)?"
+    r"(?P<unit>hours?|minutes?|mins?|seconds?|secs?)\b",
+    re.IGNORECASE,
+)
+_UNIT_S = {"h": 3600, "m": 60, "s": 1}
+
+
+@dataclass(frozen=True)
+class NamedTime:
+    """Seconds of stream time; a bound that is None is open. A moment has one bound, `to_s`."""
+
+    from_s: float | None
+    to_s: float | None
+    is_moment: bool = False
+
+
+def named_time(question: str, now_s: float) -> NamedTime | None:
+    """What the question is about as far as its words tell; None if they do not.
+
+    `now_s` is when it is asked. Moments after that are nobody's memory, and are not taken as such.
+    """
+    text = with_time_words(question)
+    moments = re.findall(_MOMENT, text)
+    if any(_seconds(moment) > now_s for moment in moments) or len(moments) > 2:
+        return None
+    if len(moments) == 2:
+        found = _BETWEEN.search(text)
+        if found is None:
+            return None
+        start_s, end_s = sorted((_seconds(found.groups()[:3]), _seconds(found.groups()[3:])))
+        return NamedTime(start_s, end_s)
+    last = _LAST.search(text)
+    if not moments:
+        return None if last is None else NamedTime(now_s - _length_s(last), now_s)
+    one = _ONE.search(text)
+    assert one is not None
+    moment_s = _seconds(moments[0])
+    word = (one["word"] or "").lower()
+    if word in ("since", "after", "from"):
+        return NamedTime(moment_s, None)
+    if word:
+        return NamedTime(None, moment_s)
+    return NamedTime(None, moment_s, is_moment=True)
+
+
+def _seconds(moment: tuple[str, ...]) -> float:
+    hours, minutes, seconds = (int(part) for part in moment)
+    return float(hours * 3600 + minutes * 60 + seconds)
+
+
+def _length_s(last: re.Match[str]) -> float:
+    count = (last["count"] or "1").lower()
+    number = _COUNTS[count] if count in _COUNTS else int(count)
+    return float(number * _UNIT_S[last["unit"][0].lower()])
