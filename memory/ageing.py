@@ -4,7 +4,9 @@
 2. When all are, the span that has kept the largest share of its blocks is thinned to half, the
    oldest of equals first: each part of the past keeps about the same share. Those blocks go that
    add least: whose representative keys are most like those of the next kept block before or after.
-3. When every span is down to `SPARSEST`, the oldest span goes.
+3. A span of one block cannot be thinned. Of two neighbours of which together more than `SPARSEST`
+   is kept, the densest first, the later one goes.
+4. When every part of the past is down to `SPARSEST`, the oldest span goes.
 
 Redundancy by likeness to a kept neighbour follows StreamMem's and StreamKV's merging of frames
 that look alike (arXiv 2508.15717, 2511.07278); different from both it works on keys that are
@@ -45,6 +47,17 @@ def thinnest(spans: Sequence[Span]) -> Span | None:
     """The span to thin next; None if none can be."""
     dense = [span for span in spans if span.density > SPARSEST and len(span.block_ids) > 1]
     return max(dense, key=lambda span: span.density, default=None)  # the first of equals
+
+
+def second_of_densest(spans: Sequence[Span]) -> Span | None:
+    """The span to leave out next where none can be thinned; None if all are sparse enough."""
+    dense = [(a, b) for a, b in pairwise(spans) if _density(a, b) > SPARSEST]
+    pair = max(dense, key=lambda both: _density(*both), default=None)
+    return None if pair is None else pair[1]
+
+
+def _density(one: Span, following: Span) -> float:
+    return (len(one.block_ids) + len(following.block_ids)) / (following.end - one.first)
 
 
 def redundant(keys: Float[Tensor, "layers blocks features"], num_kept: int) -> list[int]:

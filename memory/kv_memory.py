@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from memory.ageing import COARSEST, AgeingCounts, coarser, redundant, thinnest
+from memory.ageing import COARSEST, AgeingCounts, coarser, redundant, second_of_densest, thinnest
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.codec.block_codec import codec_named
@@ -239,6 +239,9 @@ class KVMemory(MemoryReader):
             gone = {ids[at] for at in redundant(self._index.keys(ids), len(ids) // 2)}
             records = {i: self._store.read_record(i) for i in ids if i not in gone}
             self._ageing.thinned += len(gone)
+        elif (span := second_of_densest(spans)) is not None:
+            records = {}
+            self._ageing.thinned += len(span.block_ids)
         else:
             span, records = spans[0], {}
             self._ageing.dropped += len(span.block_ids)

@@ -50,6 +50,8 @@ class FileFollower(SegmentFolder):
             if old is None or old.path != path:
                 new = SegmentFile(path, first, read_only=True)
                 fresh = {head.block_id: head for head in self._used(new).scan()}
+                if first != max(found):
+                    self._require_whole(new)
                 if old is not None:
                     self._lose(old, heads, gone)
                 self._scanned[first] = new

@@ -49,6 +49,8 @@ class FileTier(SegmentFolder):
             for head in self._used(segment).scan():
                 self._next_id = head.block_id + 1
                 yield head
+            if segment is not self._segments[-1]:
+                self._require_whole(segment)
             self.cut_bytes += segment.cut()
         if self._segments:
             self._next_id = max(self._next_id, self._firsts[-1])

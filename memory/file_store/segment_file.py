@@ -78,6 +78,10 @@ class SegmentFile:
             self.num_bytes += header.record_bytes
             yield stored.head
 
+    def has_rest(self) -> bool:
+        """Whether something lies behind the last whole record."""
+        return os.fstat(self._opened()).st_size > self.num_bytes
+
     def cut(self) -> int:
         """Cut off what lies behind the last whole record; how many bytes that was."""
         cut_bytes = os.fstat(self._opened()).st_size - self.num_bytes

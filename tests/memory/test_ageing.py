@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, kv_stream
 
 from memory import BlockNotFoundError, MemoryConfig, Span, StoreError, open_memory
-from memory.ageing import coarser, redundant, thinnest
+from memory.ageing import SPARSEST, coarser, redundant, thinnest
 from memory.running_spans import SPAN_BLOCKS
 
 NEWEST, NUM = 8, 600
@@ -195,3 +195,18 @@ def test_a_forgotten_range_is_gone_and_the_rest_is_as_it_was(tmp_path_factory, f
             for use in (memory.thumbnail, memory.info):
                 with pytest.raises(BlockNotFoundError):
                     use(i)
+
+
+def test_spans_of_a_few_blocks_thin_out_evenly_and_the_past_does_not_end_earlier(store):
+    with memory_of(store, codec="int4") as memory:
+        blocks = [kv_block(tokens=400, seed=i) for i in range(7)]
+        for i in range(250):
+            info = replace(blocks[i % 7].info, start_s=float(i), end_s=float(i))
+            memory.append(replace(blocks[i % 7], info=info))
+        stats = memory.stats()
+        assert stats.ageing.dropped == 0
+        assert stats.ageing.thinned > 0
+        kept = memory.visible(None)
+        assert kept[0] == 0
+        gaps = [after - before for before, after in pairwise(kept[:-NEWEST])]
+        assert max(gaps) <= 2 / SPARSEST

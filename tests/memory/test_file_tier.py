@@ -1,12 +1,22 @@
 """What a folder of segments has to survive; what all stores do is in test_block_stores."""
 
+import os
 import shutil
 from contextlib import closing
 
 import pytest
-from kv_blocks import kv_record
+import torch
+from kv_blocks import kv_block, kv_record
 
-from memory import BlockRecord, FileTier, StoreError
+from memory import (
+    BlockCorruptError,
+    BlockRecord,
+    FileTier,
+    MemoryConfig,
+    StoreError,
+    follow_memory,
+    open_memory,
+)
 from memory.file_store.segment_file import SegmentFile
 from memory.file_store.segment_folder import MAX_OPEN_FILES
 
@@ -113,6 +123,23 @@ def test_more_segments_than_files_may_be_open_are_read(tmp_path):
             tier.put(record)
         ids = [*range(len(records)), 0]
         assert tier.read_rows(0, ids) == [records[i].rows[0] for i in ids]
+
+
+def test_a_part_of_a_block_in_an_older_segment_is_damage(tmp_path):
+    config = MemoryConfig(store=f"file://{tmp_path}", segment_bytes=1 << 16)
+    make = ("camera", "model-a", 2, 2, 8, torch.device("cpu"))
+    with open_memory(config, *make) as memory:
+        for number in range(200):
+            memory.append(kv_block(tokens=20, end_s=float(number), seed=number))
+    first, *later = sorted((tmp_path / "camera" / "segments").iterdir())
+    assert later
+    os.truncate(first, first.stat().st_size - 100)
+    for attempt in (
+        lambda: open_memory(config, *make),
+        lambda: follow_memory(config, "camera", torch.device("cpu")),
+    ):
+        with pytest.raises(BlockCorruptError, match="is cut short at byte"):
+            attempt()
 
 
 def test_a_part_of_a_block_is_cut_from_the_newest_segment(tmp_path):
