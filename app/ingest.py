@@ -7,7 +7,7 @@ from contextlib import suppress
 from app.model import load_model
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
-from memory import BlockNotFoundError, KVMemory
+from memory import BlockNotFoundError, KVMemory, find_stream
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
 from vstream.ingest import IngestWorker
@@ -39,7 +39,8 @@ def ingest_source(
         )
     if parse_address(source).kind is SourceKind.FILE:
         open_source(source, config.source).close()  # told before a model is loaded
-    name = stream_id or stream_id_of(source)
+    name = stream_id_of(source) if stream_id is None else stream_id
+    find_stream(config.memory.store, name)  # told before a model is loaded, too
     model = load_model(terminal, config)
     with stopped_by_signal() as stopped, open_session(config, model, name) as session:
         worker = IngestWorker(session, source, config.source, real_time=real_time, keep_trying=True)

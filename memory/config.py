@@ -12,6 +12,8 @@ def _seconds(value: Any) -> Any:
     """`24h` as seconds; whatever is no such text stays as it is."""
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)):
         return float(match[1]) * _UNIT_S[match[2]]
+    if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?", value):
+        raise ValueError("write seconds, or a length as 24h, 90m or 7d")
     return value
 
 

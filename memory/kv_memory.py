@@ -221,7 +221,8 @@ class KVMemory(MemoryReader):
                 raise StoreError(
                     f"{self._store.name} tier: its budget of {self._store.budget_bytes} bytes "
                     f"cannot hold the newest {self._policy.keep_newest} blocks, which must stay, "
-                    f"and one of {record.num_bytes} bytes; raise the budget"
+                    f"and one of {record.num_bytes} bytes; raise the budget, "
+                    f"{2 * (self._policy.keep_newest + 1) * record.num_bytes} bytes will do"
                 )
 
     def _age(self) -> bool:

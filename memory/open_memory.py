@@ -1,6 +1,5 @@
 """open_memory: a configuration and a stream's id in, the KVMemory of that stream out."""
 
-import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,11 +25,10 @@ from memory.redis_store.redis_link import RedisLink
 from memory.redis_store.redis_stream import RedisStream, redis_description
 from memory.redis_store.redis_tier import RedisTier
 from memory.row_cache import RowCache
-from memory.store_address import is_redis, store_folder
+from memory.store_address import is_redis, require_stream_id, store_folder
 from memory.stream_make import StreamMake
 
 SEGMENTS_IN_BUDGET = 16
-_STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
 def open_memory(
@@ -51,7 +49,7 @@ def open_memory(
     FingerprintMismatchError if its blocks were made by another model or settings;
     BlockCorruptError if a block in the middle of the file is damaged.
     """
-    _checked(stream_id)
+    require_stream_id(stream_id)
     make = StreamMake(fingerprint, layers, kv_heads, head_dim)
     policy = KeepPolicy(config.codec, keep_newest, config.retain_s)
     if is_redis(config.store):
@@ -70,11 +68,11 @@ def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:
     policy, device = KeepPolicy(config.codec), torch.device("cpu")
     config = config.model_copy(update={"file_bytes": None, "redis_bytes": None})
     if is_redis(config.store):
-        return _open_redis(config, _checked(stream_id), None, device, policy)
+        return _open_redis(config, require_stream_id(stream_id), None, device, policy)
     folder = store_folder(config.store)
-    if folder is None or not _STREAM_ID.fullmatch(stream_id):
+    if folder is None:
         raise StoreError(f"store {config.store}: holds no stream {stream_id!r}")
-    return _open_files(config, folder / stream_id, None, device, policy)
+    return _open_files(config, folder / require_stream_id(stream_id), None, device, policy)
 
 
 def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) -> FollowedMemory:
@@ -83,14 +81,14 @@ def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) ->
     Raises StoreError if there is no such stream or it cannot be read from here; BlockCorruptError.
     """
     if is_redis(config.store):
-        return _follow_redis(config, _checked(stream_id), device)
+        return _follow_redis(config, require_stream_id(stream_id), device)
     folder = store_folder(config.store)
     if folder is None:
         raise StoreError(
             f"store {config.store}: other processes cannot read it; keep streams in file:///DIR or "
             "redis://HOST"
         )
-    path = folder / _checked(stream_id)
+    path = folder / require_stream_id(stream_id)
     described = read_description(path)
     if described is None:
         raise StoreError(f"{path}: there is no such stream")
@@ -102,14 +100,6 @@ def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) ->
         )
     follower = FileFollower(segments_folder(path))
     return FollowedMemory(make, device, follower, RowCache(config.host_bytes))
-
-
-def _checked(stream_id: str) -> str:
-    if not _STREAM_ID.fullmatch(stream_id):
-        raise StoreError(
-            f"stream id {stream_id!r}: use up to 128 of A-Z a-z 0-9 . _ - and no dot at the start"
-        )
-    return stream_id
 
 
 def _open_files(

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 from memory.errors import StoreError
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+_STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _USER_INFO = re.compile(r"^([\w+.-]+://)?.*@", re.DOTALL)
 _PASSWORD = re.compile(r"(?i)((?:username|password)=)[^&]*")
 
@@ -41,3 +42,12 @@ def store_folder(store: str) -> Path | None:
             "slashes, as file:///var/lib/streams"
         )
     return Path(unquote(url.path))
+
+
+def require_stream_id(stream_id: str) -> str:
+    """`stream_id`, which becomes a part of file names. Raises StoreError if it must not."""
+    if not _STREAM_ID.fullmatch(stream_id):
+        raise StoreError(
+            f"stream id {stream_id!r}: use up to 128 of A-Z a-z 0-9 . _ - and no dot at the start"
+        )
+    return stream_id

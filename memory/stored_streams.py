@@ -14,7 +14,7 @@ from memory.kv_block import BlockInfo
 from memory.redis_store.redis_keys import STREAMS, RedisKeys
 from memory.redis_store.redis_link import RedisLink
 from memory.redis_store.redis_stream import redis_description
-from memory.store_address import is_redis, store_folder
+from memory.store_address import is_redis, require_stream_id, store_folder
 from memory.stream_make import StreamMake
 
 
@@ -58,8 +58,9 @@ def stored_streams(store: str) -> list[StoredStream]:
 def find_stream(store: str, stream_id: str) -> FoundStream | None:
     """One stream of a store, without a look at its blocks; None if there is none.
 
-    Raises StoreError.
+    Raises StoreError, also for an id that no stream can have.
     """
+    require_stream_id(stream_id)
     if is_redis(store):
         link = RedisLink(store)
         try:

@@ -71,8 +71,8 @@ class StreamDirectory:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreError(
-                f"{self.path}: is open in another memory, of this process or another one; close "
-                "that first or choose another stream id"
+                f"{self.path}: is being written, by another process or another memory of this "
+                "one; stop that first or choose another stream id"
             ) from None
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be locked: {error.strerror}") from error

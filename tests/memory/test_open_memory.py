@@ -139,7 +139,7 @@ def test_a_description_that_makes_no_sense_is_named(store, folder, text):
 def test_a_second_writer_is_refused_until_the_first_has_closed(store):
     with (
         memory_of(store) as first,
-        pytest.raises(StoreError, match="camera: is open in another memory"),
+        pytest.raises(StoreError, match="camera: is being written"),
     ):
         memory_of(store)
     assert first.num_blocks == 5
