@@ -22,7 +22,7 @@ from vstream.named_time import named_time
 from vstream.question import Answer, Evidence, Judgement, Question, Timings
 from vstream.video_llm import VideoLLM
 
-MOMENT_S = 2.0
+MOMENT_S = 1.0
 """A question about a moment sees the newest block that had ended by then, and those so shortly
 before it.
 """

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from encoders import Turn
 
-UNSURE = 0.35
+UNSURE = 0.5
 """An answer with a less probable token is called unsure. With the embedded model, of the answers
-to 270 unseen questions a third were wrong; of those that were not unsure, a quarter.
+to 300 unseen questions 22 % were wrong; of those that were not unsure 10 %, of the unsure 58 %.
 """
 
 

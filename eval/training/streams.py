@@ -35,17 +35,23 @@ SHOWN_SHARE = 0.6
 """So many questions are shown their evidence even if they do not retrieve it."""
 EXTRA_TURNS = (
     "motion",
+    "motion",
+    "recent",
     "recent",
     "sign",
     "list",
+    "order",
     "count_times",
     "after",
+    "after",
+    "before",
     "before",
     "at_time",
     "at_time",
     "when_first",
     "when_last",
     "where_past",
+    "last_minute",
     "last_minute",
 )
 """Kinds that are harder to learn come up twice or three times as often."""
