@@ -202,7 +202,10 @@ class QuestionBoard:
     def add_turn(self, stream_id: str, dialogue: str, turn: Turn) -> None:
         """Carry a dialogue on. Raises StoreError."""
         pipeline = self._link.client.pipeline()
-        _add_turn(pipeline, stream_id, dialogue, turn)
+        key = _dialogue_key(stream_id, dialogue)
+        pipeline.rpush(key, json.dumps(asdict(turn)))
+        pipeline.ltrim(key, -TURNS, -1)
+        pipeline.expire(key, DIALOGUE_S)
         with self._link.told():
             pipeline.execute()
 
@@ -324,10 +327,3 @@ def _attempt_key(question_id: str) -> str:
 
 def _dialogue_key(stream_id: str, dialogue: str) -> str:
     return f"vstream:dialogue:{stream_id}:{dialogue}"
-
-
-def _add_turn(pipeline: Any, stream_id: str, dialogue: str, turn: Turn) -> None:
-    key = _dialogue_key(stream_id, dialogue)
-    pipeline.rpush(key, json.dumps(asdict(turn)))
-    pipeline.ltrim(key, -TURNS, -1)
-    pipeline.expire(key, DIALOGUE_S)

@@ -180,11 +180,9 @@ class RedisTier(RedisBlocks):
     def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
         self._require_ours()
         try:
-            self._write({block_id: records.get(block_id) for block_id in block_ids})
+            self._write({block_id: records.get(block_id) for block_id in block_ids}, block_ids)
         except StoreAwayError as error:
             self.away = str(error)
-            if self._unsure is not None:
-                self._unsure_span = tuple(block_ids)
             raise
         if not records:
             self._spans.drop(block_ids[0])
@@ -281,11 +279,17 @@ class RedisTier(RedisBlocks):
         self.away = None
         return True
 
-    def _write(self, records: Mapping[int, BlockRecord | None]) -> None:
-        """Enter these blocks, and let those go for which there is None; all of it or nothing."""
-        if self._unsure_span:
-            raise StoreAwayError(f"{self._link.name}: it is not known what became of some blocks")
+    def _write(self, records: Mapping[int, BlockRecord | None], span: Sequence[int] = ()) -> None:
+        """Enter these blocks, and let those go for which there is None; all of it or nothing.
+
+        `span` are they if they are encoded anew. What became of that only `settle` may find out:
+        what is known of the blocks elsewhere has to change with it.
+        """
         with self._writing:
+            if self._unsure_span:
+                raise StoreAwayError(
+                    f"{self._link.name}: it is not known what became of some blocks"
+                )
             self._find_out()
             entries = {
                 block_id: b"" if record is None else self._written(record)
@@ -298,7 +302,7 @@ class RedisTier(RedisBlocks):
                 with self._link.told():
                     version = self._enter(keys=keys, args=args)
             except StoreAwayError:
-                self._unsure = entries
+                self._unsure, self._unsure_span = entries, tuple(span)
                 raise
             self._entered(entries, int(version))
 
