@@ -13,8 +13,8 @@ from rich.text import Text
 
 from app.picture import half_blocks
 from app.stream_time import clock
-from vstream.answer import AnswerStream
 from vstream.answer_document import document_of
+from vstream.answer_stream import AnswerStream
 from vstream.ingest import IngestProgress, IngestWorker
 from vstream.question import Answer, Evidence
 from vstream.respond_policy import Firing

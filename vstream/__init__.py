@@ -1,6 +1,6 @@
 """The streaming engine: sessions over streams, one model for all of them."""
 
-from vstream.answer import AnswerStream
+from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig, load_config
 from vstream.errors import ModelError, QuestionError, SettingsError, SourceError, VStreamError
 from vstream.ingest import IngestProgress, IngestWorker

@@ -2,24 +2,28 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
+from queue import SimpleQueue
 
 from jaxtyping import Float
 from torch import Tensor
 
 from encoders import Family
 from memory import MemoryReader
+from vstream.answer_stream import AnswerStream, News, Reading, Said
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
+from vstream.engine.passes import Pass, Work
 from vstream.engine.prefill import LayerKV
 from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
 from vstream.errors import ModelError, QuestionError
 from vstream.named_time import named_time
-from vstream.question import Answer, Evidence, Judgement, Question, Timings
+from vstream.question import Evidence, Judgement, Question
+from vstream.read_while_written import read_while_written
+from vstream.scheduler import Job, Kind
 from vstream.video_llm import VideoLLM
 
 MOMENT_S = 1.0
@@ -28,16 +32,6 @@ before it.
 """
 MOMENT_REACH_S = 60.0
 """Blocks that ended longer before a moment say nothing about it."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Reading:
-    """A question that has been prefilled over what it may see."""
-
-    prefilled: PrefilledQuestion
-    newest_frame_s: float
-    recent_ids: Sequence[int]
-    evidence: tuple[Evidence, ...]
 
 
 class QueryHandler:
@@ -49,7 +43,7 @@ class QueryHandler:
         """`prefix` is what stands before the first block, see `vstream.engine.prefill`."""
         self._decoder = model.decoder
         self._family = model.family
-        self._turn = model.turn
+        self._scheduler = model.scheduler
         self._memory = memory
         self._settings = settings
         context = (model.decoder, prefix, memory)
@@ -58,29 +52,17 @@ class QueryHandler:
             opener = partial(RekvContext, *context, n_local=settings.rekv_window_tokens)
         self.prefill = QuestionPrefill(model.decoder, memory, opener, settings)
 
-    def ask(self, question: Question, retrieved: BlocksByLayer | None = None) -> "AnswerStream":
-        """Prefill `question`; the answer is decoded as the result is iterated.
+    def ask(self, question: Question, retrieved: BlocksByLayer | None = None) -> AnswerStream:
+        """Prefill `question`; the answer is decoded from then on, and read by iterating the result.
 
         `retrieved` fixes the retrieved block ids of every layer. Raises QuestionError for an empty
-        question, one that the context cannot hold, or one about a moment before the first frame.
-        A question that names a time sees that alone, unless it has a `from_s` or `retrieved` of its
-        own; see `vstream.named_time`.
+        question, one that the context cannot hold, or one about a moment before the first frame;
+        BusyError where too many questions wait. A question that names a time sees that alone,
+        unless it has a `from_s` or `retrieved` of its own; see `vstream.named_time`.
         """
-        asked = time.perf_counter()
         _refuse_empty(question.text)
-        follows_times = self._settings.follow_times and retrieved is None
-        reading = self._read(question, retrieved, follows_times)
-        return AnswerStream(
-            question,
-            reading.newest_frame_s,
-            reading.evidence,
-            reading.prefilled.retrieved,
-            reading.recent_ids,
-            asked,
-            self._decode(reading.prefilled),
-            self._family,
-            self._settings.max_answer_tokens,
-        )
+        asked = time.perf_counter()
+        return read_while_written(lambda: self._begin(question, retrieved, asked))
 
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
         """How probable it is that what the standing question `watch` waits for is the case now.
@@ -95,8 +77,48 @@ class QueryHandler:
         no.
         """
         _refuse_empty(watch)
+        return read_while_written(lambda: self.begin_judging(watch, at_s).result())
+
+    def begin_judging(self, watch: str, at_s: float | None = None) -> Job[Judgement]:
+        """As `judge`, without waiting, so that many can be judged in one pass."""
+        return self._scheduler.submit(self._judging(watch, at_s), Kind.JUDGE)
+
+    def _begin(
+        self, question: Question, retrieved: BlocksByLayer | None, asked: float
+    ) -> AnswerStream:
+        news: News = SimpleQueue()
+        work = self._answering(question, retrieved, news)
+        job = self._scheduler.submit(work, Kind.ASK, on_end=lambda: news.put(None))
+        reading = news.get()
+        if not isinstance(reading, Reading):
+            job.result()
+            raise AssertionError("an answer has ended that never began")
+        limit = self._settings.max_answer_tokens
+        return AnswerStream(question, reading, news, job, asked, self._family, limit)
+
+    def _answering(
+        self, question: Question, retrieved: BlocksByLayer | None, news: News
+    ) -> Work[None]:
+        """Tells `news` what is read, then token by token what is answered: greedily, at most
+        `max_answer_tokens` and a stop.
+        """
+        follows_times = self._settings.follow_times and retrieved is None
+        reading = yield from self._reading(question, retrieved, follows_times)
+        news.put(reading)
+        logits = reading.prefilled.logits
+        for left in reversed(range(self._settings.max_answer_tokens)):
+            token = logits[-1:].argmax(dim=-1)
+            probability = float(logits[-1].float().softmax(dim=0)[token])
+            news.put(Said(int(token), probability, time.perf_counter()))
+            if int(token) in self._family.stop_ids or not left:
+                return
+            logits = yield Pass(
+                self._decoder.embed(token), reading.prefilled.context, wants_logits=True
+            )
+
+    def _judging(self, watch: str, at_s: float | None) -> Work[Judgement]:
         prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)
-        reading = self._read(Question(prompt, at_s))
+        reading = yield from self._reading(Question(prompt, at_s))
         return Judgement(
             at_s=reading.newest_frame_s if at_s is None else at_s,
             newest_frame_s=reading.newest_frame_s,
@@ -104,30 +126,27 @@ class QueryHandler:
             evidence=reading.evidence,
         )
 
-    def _read(
+    def _reading(
         self,
         question: Question,
         retrieved: BlocksByLayer | None = None,
         follows_times: bool = False,
-    ) -> _Reading:
+    ) -> Work[Reading]:
         tokens = self._family.question(question.text, question.dialogue)
-        with self._turn:
-            self._memory.refresh()
-            view = view_at(
-                self._memory, question.at_s, self._settings.recent_blocks, question.from_s
-            )
-            if follows_times and question.from_s is None and view.ids:
-                view = self._named_view(question, view)
-            if not view.ids:
-                raise QuestionError(_nothing_seen(question, self._memory))
-            prefilled = self.prefill.run(tokens, view, retrieved)
-            retriever = Retriever(self._memory, view, self._settings)
-            return _Reading(
-                prefilled,
-                newest_frame_s=self._memory.info(view.ids[-1]).end_s,
-                recent_ids=view.recent_ids,
-                evidence=_evidence(self._memory, view, retriever, prefilled),
-            )
+        self._memory.refresh()
+        view = view_at(self._memory, question.at_s, self._settings.recent_blocks, question.from_s)
+        if follows_times and question.from_s is None and view.ids:
+            view = self._named_view(question, view)
+        if not view.ids:
+            raise QuestionError(_nothing_seen(question, self._memory))
+        prefilled = yield from self.prefill.work(tokens, view, retrieved)
+        retriever = Retriever(self._memory, view, self._settings)
+        return Reading(
+            prefilled,
+            newest_frame_s=self._memory.info(view.ids[-1]).end_s,
+            recent_ids=view.recent_ids,
+            evidence=_evidence(self._memory, view, retriever, prefilled),
+        )
 
     def _named_view(self, question: Question, view: MemoryView) -> MemoryView:
         """What is left of `view` if the question names a time; all of it if it names none, or one
@@ -147,92 +166,6 @@ class QueryHandler:
         at_s = question.at_s if to_s is None else to_s
         stretch = view_at(self._memory, at_s, self._settings.recent_blocks, from_s)
         return stretch if stretch.ids else view
-
-    def _decode(self, prefilled: PrefilledQuestion) -> Iterator[tuple[int, float]]:
-        """Greedy token ids and their probabilities, at most `max_answer_tokens` and a stop."""
-        logits = prefilled.logits
-        for _ in range(self._settings.max_answer_tokens):
-            token = logits[-1:].argmax(dim=-1)
-            yield int(token), float(logits[-1].float().softmax(dim=0)[token])
-            if int(token) in self._family.stop_ids:
-                return
-            with self._turn:
-                hidden = self._decoder.forward(self._decoder.embed(token), prefilled.context)
-                logits = self._decoder.logits(hidden)
-
-
-class AnswerStream:
-    """An answer being decoded: iterate it for pieces of text, then read `answer`."""
-
-    def __init__(
-        self,
-        question: Question,
-        newest_frame_s: float,
-        evidence: tuple[Evidence, ...],
-        retrieved: BlocksByLayer,
-        recent_ids: Sequence[int],
-        asked: float,
-        tokens: Iterator[tuple[int, float]],
-        family: Family,
-        max_tokens: int,
-    ) -> None:
-        self._question = question
-        self._newest_frame_s = newest_frame_s
-        self._asked = asked
-        self._tokens = tokens
-        self._family = family
-        self._max_tokens = max_tokens
-        self._pieces = self._decode_text()
-        self._answer: Answer | None = None
-        self.evidence = evidence
-        """Known before the first word: what the answer is computed from, best score first."""
-        self.retrieved = retrieved
-        """The retrieved block ids of every layer, the recent window left out."""
-        self.recent_ids = recent_ids
-        """Those of the recent window, the same in all layers."""
-
-    def __iter__(self) -> Iterator[str]:
-        return self._pieces
-
-    def _decode_text(self) -> Iterator[str]:
-        ids: list[int] = []
-        shown = ""
-        first_ms = 0.0
-        confidence = 1.0
-        for token, probability in self._tokens:
-            first_ms = first_ms or self._elapsed_ms()
-            confidence = min(confidence, probability)
-            if token in self._family.stop_ids:
-                break
-            ids.append(token)
-            text = self._family.text(ids)
-            if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # a letter may span tokens
-                yield text[len(shown) :]
-                shown = text
-        total_ms = self._elapsed_ms()
-        at_s = self._question.at_s
-        self._answer = Answer(
-            question=self._question,
-            text=self._family.text(ids).strip(),
-            token_ids=tuple(ids),
-            asked_at_s=self._newest_frame_s if at_s is None else at_s,
-            newest_frame_s=self._newest_frame_s,
-            evidence=self.evidence,
-            timings_ms=Timings(ttft=first_ms or total_ms, total=total_ms),
-            truncated=len(ids) == self._max_tokens,
-            confidence=confidence,
-        )
-
-    @property
-    def answer(self) -> Answer:
-        """The whole answer; decodes what is left of it if the stream was not read to its end."""
-        for _ in self._pieces:
-            pass
-        assert self._answer is not None, "the stream of the answer was closed before its end"
-        return self._answer
-
-    def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self._asked) * 1000
 
 
 def _evidence(

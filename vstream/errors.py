@@ -4,6 +4,7 @@ VStreamError
 ├── SourceError          a file, camera or stream cannot be read; `code` names the kind
 ├── ModelError           a checkpoint cannot be loaded or is refused
 ├── QuestionError        a question cannot be asked as it stands
+├── BusyError            too much is asked at once; it may be asked again
 └── SettingsError        a setting or option does not make sense
 
 The errors of the lower packages (encoders.EncoderError, memory.KVMemoryError) pass unchanged.
@@ -29,6 +30,10 @@ class ModelError(VStreamError):
 
 class QuestionError(VStreamError):
     """A question is empty, too long, or asked before there is anything to see."""
+
+
+class BusyError(VStreamError):
+    """The queue of waiting questions is full."""
 
 
 class SettingsError(VStreamError):

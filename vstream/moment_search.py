@@ -17,10 +17,12 @@ from torch import Tensor
 
 from memory import Hit, MemoryReader, MomentIndex
 from vstream.engine.prefill import prefix_kv
-from vstream.engine.text_query import text_queries
+from vstream.engine.text_query import text_query_work
 from vstream.errors import QuestionError, SettingsError
 from vstream.moment import Moment, joined
-from vstream.stream_reader import read_while_written, require_made_by
+from vstream.read_while_written import read_while_written
+from vstream.scheduler import Kind
+from vstream.stream_reader import require_made_by
 from vstream.video_llm import VideoLLM
 
 PHRASE = "find {words}"
@@ -86,8 +88,8 @@ class MomentSearch:
         if not words.strip():
             raise QuestionError("the search is empty: write what you look for, as 'a red car'")
         tokens = self._model.family.question(PHRASE.replace("{words}", words.strip()))
-        with self._model.turn:
-            queries = text_queries(self._model.decoder, self._prefix, tokens)
+        work = text_query_work(self._model.decoder, self._prefix, tokens)
+        queries = self._model.scheduler.run(work, Kind.ASK)
         query = torch.stack([queries[layer] for layer in self.layers])
         found: list[Moment] = []
         for stream, searched in list(self._streams.items()):

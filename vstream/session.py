@@ -9,14 +9,17 @@ import torch
 
 from encoders import Frame, VisualTokens, thumbnail
 from memory import BlockInfo, KVBlock, KVMemory, StoreAwayError
-from vstream.answer import AnswerStream, QueryHandler
+from vstream.answer import QueryHandler
+from vstream.answer_stream import AnswerStream
 from vstream.engine.config import EngineConfig, EngineSettings, decide
+from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
 from vstream.free_memory import return_free_memory
 from vstream.question import Judgement, Question
+from vstream.scheduler import Kind
 from vstream.stage_clock import StageClock
 from vstream.video_llm import VideoLLM
 
@@ -59,8 +62,8 @@ class Session:
             whole = len(self._pending) // size
             blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
             frames, self._pending = self._pending[: blocks * size], self._pending[blocks * size :]
-            with self.model.turn:
-                self._encode([frames[i * size : (i + 1) * size] for i in range(blocks)])
+            groups = [frames[i * size : (i + 1) * size] for i in range(blocks)]
+            self.model.scheduler.run(self._encode(groups), Kind.INGEST, blocks)
             added += blocks
         self._trim()
         return added
@@ -119,16 +122,15 @@ class Session:
     ) -> None:
         self.close()
 
-    @torch.inference_mode()
-    def _encode(self, groups: Sequence[Sequence[Frame]]) -> None:
+    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[None]:
         try:
             with self.clock.stage("vision"):
-                chunk = self.model.family.encode(groups)
+                chunk: list[VisualTokens] = yield Vision(self.model.family, groups)
             if self.token_dropper is not None:
                 with self.clock.stage("drop"):
                     chunk = self.token_dropper.drop(chunk)
             with self.clock.stage("prefill"):
-                layers, _ = self.prefill.encode(chunk)
+                layers, _ = yield from self.prefill.work(chunk)
             with self.clock.stage("thumbnail"):
                 pictures = [thumbnail(group[-1]) for group in groups]
             with self.clock.stage("store"):

@@ -1,28 +1,18 @@
 """StreamReader: questions about a stream that another process ingests, or has ingested."""
 
-from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import torch
 
-from memory import (
-    BlockNotFoundError,
-    FingerprintMismatchError,
-    FollowedMemory,
-    StreamMake,
-    follow_memory,
-)
-from vstream.answer import AnswerStream, QueryHandler
+from memory import FingerprintMismatchError, FollowedMemory, StreamMake, follow_memory
+from vstream.answer import QueryHandler
+from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.engine.config import decide
 from vstream.engine.prefill import prefix_kv
 from vstream.question import Judgement, Question
 from vstream.video_llm import VideoLLM
-
-Reply = TypeVar("Reply")
-_ATTEMPTS = 3
-"""The writer may let a block go between the look at what there is and the reading of it."""
 
 
 class StreamReader:
@@ -42,11 +32,11 @@ class StreamReader:
     def ask(self, question: Question | str) -> AnswerStream:
         """Answer from what has been ingested by now; see `QueryHandler.ask`."""
         asked = Question(question) if isinstance(question, str) else question
-        return read_while_written(lambda: self._queries.ask(asked))
+        return self._queries.ask(asked)
 
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
         """See `QueryHandler.judge`."""
-        return read_while_written(lambda: self._queries.judge(watch, at_s))
+        return self._queries.judge(watch, at_s)
 
     def close(self) -> None:
         self.memory.close()
@@ -71,19 +61,6 @@ def require_made_by(model: VideoLLM, make: StreamMake) -> None:
             f"the blocks of this stream were made by {made_by}, the model here is {wanted}: "
             "give the model that made them"
         )
-
-
-def read_while_written(read: Callable[[], Reply]) -> Reply:
-    """What `read` gives, tried again where a block that it had seen is gone.
-
-    Raises BlockNotFoundError if that happens every time.
-    """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return read()
-        except BlockNotFoundError:
-            continue
-    return read()
 
 
 def model_of(make: StreamMake) -> str:

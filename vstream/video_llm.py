@@ -15,6 +15,7 @@ from vstream.device_turn import DeviceTurn
 from vstream.engine.decoder import Decoder
 from vstream.errors import ModelError
 from vstream.fingerprint import checkpoint_fingerprint
+from vstream.scheduler import Scheduler
 from vstream.weights import embedded_weights
 
 _WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
@@ -29,7 +30,12 @@ class VideoLLM:
     family: Family
     decoder: Decoder
     sample_fps: float
-    turn: DeviceTurn
+    scheduler: Scheduler
+
+    @property
+    def turn(self) -> DeviceTurn:
+        """Held while a memory of this device is read or changed from outside of the scheduler."""
+        return self.scheduler.turn
 
 
 def load_video_llm(
@@ -47,13 +53,14 @@ def load_video_llm(
         family = make_family(model, directory, sample_fps)
     except (UnsupportedModelError, OSError, ValueError) as error:
         raise ModelError(f"cannot use the model {name or 'embedded'}: {error}") from error
+    decoder = Decoder(model)
     return VideoLLM(
         name=name or "embedded",
         fingerprint=f"{family.name}-{checkpoint_fingerprint(directory)}",
         family=family,
-        decoder=Decoder(model),
+        decoder=decoder,
         sample_fps=sample_fps or family.recommended.sample_fps,
-        turn=DeviceTurn(),
+        scheduler=Scheduler(decoder),
     )
 
 

@@ -9,8 +9,8 @@ from token_family import TokenFamily
 
 from encoders import Frame
 from memory import MemoryConfig, open_memory
-from vstream.device_turn import DeviceTurn
 from vstream.engine import Decoder, EngineConfig, view_at
+from vstream.scheduler import Scheduler
 from vstream.session import Session
 from vstream.video_llm import VideoLLM
 
@@ -32,7 +32,7 @@ def tiny_video_llm(name):
         family=family,
         decoder=decoder,
         sample_fps=1.0,
-        turn=DeviceTurn(),
+        scheduler=Scheduler(decoder),
     )
     return model, plain
 

@@ -23,6 +23,7 @@ from encoders import TextTokens, VisualTokens
 from vstream.engine.attention import causal_mask, grouped_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import Placed, lay_out, text_positions
+from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.rope import Rope
 
 LayerKV = list[tuple[Tensor, Tensor]]
@@ -85,7 +86,13 @@ class Prefill:
     def encode(
         self, chunk: Sequence[VisualTokens]
     ) -> tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]:
-        """Run a chunk of blocks through the decoder in one causal call.
+        """`work`, run by itself."""
+        return alone(self._decoder, self.work(chunk))
+
+    def work(
+        self, chunk: Sequence[VisualTokens]
+    ) -> Work[tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]]:
+        """Run a chunk of blocks through the decoder in one causal pass.
 
         Returns the keys and values of each block, layer by layer, and the hidden states of all
         tokens of the chunk. Raises ValueError for a chunk longer than `longest_chunk()`.
@@ -100,7 +107,7 @@ class Prefill:
             for (pk, pv), (wk, wv) in zip(self.prefix, self._kept, strict=True)
         ]
         step = _PrefillStep(self._decoder.rope, past, layout.positions)
-        hidden = self._decoder.forward(
+        hidden = yield Pass(
             torch.cat([block.embeddings for block in chunk]),
             step,
             torch.cat([block.is_visual for block in chunk]),

@@ -11,6 +11,7 @@ from memory import MemoryReader
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
 from vstream.engine.decoder import Decoder
+from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.retrieval import MemoryView, Retriever
 from vstream.engine.text_query import mean_query
 
@@ -48,33 +49,40 @@ class QuestionPrefill:
     def run(
         self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None = None
     ) -> PrefilledQuestion:
+        """`work`, run by itself."""
+        return alone(self._decoder, self.work(tokens, view, retrieved))
+
+    def work(
+        self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None = None
+    ) -> Work[PrefilledQuestion]:
         """Prefill `tokens`; `retrieved` fixes the blocks instead of letting the question choose.
 
         Raises QuestionError for a question that the context cannot hold.
         """
         if retrieved is None:
-            retrieved = self._first_pass(tokens, view)
-        return self._pass(tokens, view, retrieved)
+            retrieved = yield from self._first_pass(tokens, view)
+        return (yield from self._pass(tokens, view, retrieved))
 
-    def _first_pass(self, tokens: TextTokens, view: MemoryView) -> BlocksByLayer | None:
+    def _first_pass(self, tokens: TextTokens, view: MemoryView) -> Work[BlocksByLayer | None]:
         """The blocks that a first pass chooses; None where each layer chooses in the only pass."""
         layers = self._decoder.num_layers
         if self._settings.retrieval == "two_pass":
             own = tokens.is_question
-            return self._pass(TextTokens(tokens.embeddings[own], own[own]), view, None).retrieved
+            bare = TextTokens(tokens.embeddings[own], own[own])
+            return (yield from self._pass(bare, view, None)).retrieved
         if self._settings.retrieval == "global":
-            queries = self._pass(tokens, view, [[]] * layers).queries
+            queries = (yield from self._pass(tokens, view, [[]] * layers)).queries
             retriever = Retriever(self._memory, view, self._settings)
             return [retriever.best_for_all_layers(queries)] * layers
         return None
 
     def _pass(
         self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None
-    ) -> PrefilledQuestion:
+    ) -> Work[PrefilledQuestion]:
         context = self._open_context(len(tokens.embeddings) + self._settings.max_answer_tokens)
         retriever = Retriever(self._memory, view, self._settings)
         step = _QuestionStep(context, retriever, view, tokens.is_question, retrieved)
-        logits = self._decoder.logits(self._decoder.forward(tokens.embeddings, step))
+        logits = yield Pass(tokens.embeddings, step, wants_logits=True)
         return PrefilledQuestion(context, logits, step.retrieved, step.queries)
 
 

@@ -25,6 +25,7 @@ from vstream.engine.answer_context import AnswerContext
 from vstream.engine.attention import grouped_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import text_positions
+from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.prefill import LayerKV, split_by_block
 from vstream.engine.rope import Rope
 from vstream.errors import SettingsError
@@ -41,7 +42,8 @@ class RekvPrefill:
         self.num_tokens = 0
         self._local: LayerKV = []
         self.prefix: LayerKV = []
-        self.prefix = self._run(prefix.embeddings, len(prefix.embeddings))[0]
+        whole = self._run(prefix.embeddings, len(prefix.embeddings))
+        self.prefix = alone(decoder, whole)[0]
 
     def restore(self, num_tokens: int, kept: LayerKV) -> None:
         """Go on after `num_tokens` tokens of blocks, of which `kept` are the last.
@@ -60,14 +62,20 @@ class RekvPrefill:
     def encode(
         self, chunk: Sequence[VisualTokens]
     ) -> tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]:
-        """As `Prefill.encode`. Raises ValueError for blocks of different lengths."""
+        """`work`, run by itself."""
+        return alone(self._decoder, self.work(chunk))
+
+    def work(
+        self, chunk: Sequence[VisualTokens]
+    ) -> Work[tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]]:
+        """As `Prefill.work`. Raises ValueError for blocks of different lengths."""
         if len({len(block.embeddings) for block in chunk}) > 1:
             raise ValueError("ReKV's rules are for blocks of one length")
         embeddings = torch.cat([block.embeddings for block in chunk])
-        captured, hidden = self._run(embeddings, len(chunk[0].embeddings))
+        captured, hidden = yield from self._run(embeddings, len(chunk[0].embeddings))
         return split_by_block(captured, chunk), hidden
 
-    def _run(self, embeddings: Tensor, block_tokens: int) -> tuple[LayerKV, Tensor]:
+    def _run(self, embeddings: Tensor, block_tokens: int) -> Work[tuple[LayerKV, Tensor]]:
         step = _RekvPrefillStep(
             self._decoder.rope,
             self._n_local,
@@ -76,7 +84,7 @@ class RekvPrefill:
             self._local,
             self.prefix,
         )
-        hidden = self._decoder.forward(embeddings, step)
+        hidden = yield Pass(embeddings, step)
         self.num_tokens += len(embeddings)
         self._local = step.local
         return step.captured, hidden

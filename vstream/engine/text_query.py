@@ -12,6 +12,7 @@ from encoders import TextTokens
 from vstream.engine.attention import causal_mask, grouped_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import text_positions
+from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.prefill import LayerKV
 from vstream.engine.rope import Rope
 from vstream.errors import QuestionError
@@ -20,6 +21,13 @@ from vstream.errors import QuestionError
 def text_queries(
     decoder: Decoder, prefix: LayerKV, tokens: TextTokens
 ) -> list[Float[Tensor, " key_width"]]:
+    """`text_query_work`, run by itself."""
+    return alone(decoder, text_query_work(decoder, prefix, tokens))
+
+
+def text_query_work(
+    decoder: Decoder, prefix: LayerKV, tokens: TextTokens
+) -> Work[list[Float[Tensor, " key_width"]]]:
     """One query a layer. Raises QuestionError for a text that the decoder cannot hold."""
     count = prefix[0][0].shape[1] + len(tokens.embeddings)
     if count > decoder.max_positions:
@@ -29,7 +37,7 @@ def text_queries(
         )
     positions = text_positions(0, count, decoder.num_axes).to(decoder.device)
     step = _TextStep(decoder.rope, prefix, positions, tokens.is_question)
-    decoder.forward(tokens.embeddings, step)
+    yield Pass(tokens.embeddings, step)
     return step.queries
 
 

@@ -1,0 +1,123 @@
+import pytest
+import torch
+from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
+
+from vstream.engine import view_at
+from vstream.engine.passes import Pass, Vision, alone, pass_together, see_together
+
+QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 2}
+
+
+@pytest.fixture(params=FAMILIES, scope="module")
+def model(request):
+    return tiny_video_llm(request.param)[0]
+
+
+def _works(model):
+    """A chunk of one stream, a shorter one of another, two questions: made anew at each call."""
+    size = model.family.frames_per_block
+    chunks = []
+    for seed, blocks in ((1, 3), (2, 1)):
+        session = open_session(model, **QUICK)
+        session.push(stream_frames(4 * size, seed=seed))
+        frames = stream_frames(blocks * size, start=4 * size, seed=seed)
+        groups = [frames[i * size : (i + 1) * size] for i in range(blocks)]
+        chunks.append(session.prefill.work(model.family.encode(groups)))
+    questions = []
+    for seed, text in ((3, "what is on the table?"), (4, "who?")):
+        session = open_session(model, **QUICK)
+        session.push(stream_frames(12 * size, seed=seed))
+        view = view_at(session.memory, None, session.settings.recent_blocks)
+        questions.append(session.questions.work(model.family.question(text), view))
+    return chunks, questions
+
+
+@torch.inference_mode()
+def _together(decoder, works):
+    """All first passes in one; then each work's result."""
+    replies = pass_together(decoder, [next(work) for work in works])
+    return [_end(work, reply) for work, reply in zip(works, replies, strict=True)]
+
+
+def _end(work, reply):
+    with pytest.raises(StopIteration) as end:
+        work.send(reply)
+    return end.value.value
+
+
+def test_streams_questions_and_decode_steps_share_a_pass_without_noticing(model):
+    decoder = model.decoder
+    (first, second), (asked, other) = _works(model)
+    kv, hidden = alone(decoder, first)
+    alone(decoder, second)
+    question, answered = alone(decoder, asked), alone(decoder, other)
+    token = question.logits[-1:].argmax(dim=-1)
+    decode = Pass(decoder.embed(token), question.context, wants_logits=True)
+    (decoded,) = pass_together(decoder, [decode])
+
+    (first, second), (asked, other) = _works(model)
+    again = alone(decoder, asked)
+    again_decode = Pass(decoder.embed(token), again.context, wants_logits=True)
+    with torch.inference_mode():
+        wanted = [next(first), again_decode, next(other), next(second)]
+    replies = pass_together(decoder, wanted)
+    with torch.inference_mode():
+        shared_kv, shared_hidden = _end(first, replies[0])
+        shared_answered = _end(other, replies[2])
+    torch.testing.assert_close(replies[1], decoded, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shared_hidden, hidden, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shared_answered.logits, answered.logits, rtol=1e-4, atol=1e-4)
+    assert shared_answered.retrieved == answered.retrieved
+    for block, shared in zip(kv, shared_kv, strict=True):
+        for (keys, values), (shared_keys, shared_values) in zip(block, shared, strict=True):
+            torch.testing.assert_close(shared_keys, keys, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(shared_values, values, rtol=1e-4, atol=1e-4)
+
+
+def test_frames_of_several_streams_are_seen_in_one_pass_of_the_tower(model, monkeypatch):
+    size, calls, encode = model.family.frames_per_block, [], model.family.encode
+
+    def counted(groups):
+        calls.append(len(groups))
+        return encode(groups)
+
+    wanted = [Vision(model.family, [stream_frames(size, seed=seed)]) for seed in range(3)]
+    single = [encode(one.groups)[0] for one in wanted]
+    monkeypatch.setattr(model.family, "encode", counted)
+    seen = see_together(wanted)
+    assert calls == [3]
+    for tokens, own in zip(seen, single, strict=True):
+        torch.testing.assert_close(tokens[0].embeddings, own.embeddings, rtol=1e-4, atol=1e-4)
+
+
+class _Failing:
+    """A step that fails in the second layer."""
+
+    def attend(self, layer, queries, keys, values, scale):
+        if layer == 1:
+            raise OSError("the disk is gone")
+        return torch.zeros_like(queries)
+
+
+def test_a_step_that_fails_fails_alone(model):
+    decoder = model.decoder
+    _, (asked, _) = _works(model)
+    wanted = alone(decoder, asked).logits
+    _, (asked, _) = _works(model)
+    with torch.inference_mode():
+        whole = next(asked)
+    broken = Pass(whole.embeddings, _Failing())
+    replies = pass_together(decoder, [broken, whole, broken])
+    assert isinstance(replies[0], OSError)
+    assert isinstance(replies[2], OSError)
+    torch.testing.assert_close(replies[1], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_frames_that_cannot_be_seen_fail_alone(model):
+    size = model.family.frames_per_block
+    good = Vision(model.family, [stream_frames(size)])
+    bad = Vision(model.family, [[None] * size])
+    seen, failed = see_together([good, bad])
+    assert isinstance(failed, Exception)
+    wanted = model.family.encode(good.groups)[0].embeddings
+    torch.testing.assert_close(seen[0].embeddings, wanted)

@@ -1,0 +1,220 @@
+import threading
+import time
+from concurrent.futures import CancelledError
+
+import pytest
+import torch
+from engine import answer_of, open_session, stream_frames, tiny_video_llm
+
+from vstream.engine.passes import Pass
+from vstream.errors import BusyError
+from vstream.scheduler import MAX_PREFILLS, Kind, Limits, Scheduler
+
+QUICK = {"window_frames": 8, "window_stride": 4, "recent_frames": 4, "retrieve_blocks": 2}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_video_llm("llama")[0]
+
+
+class _Recorder:
+    """Works that say in which round they took part: a scheduler that is held until all wait."""
+
+    def __init__(self, model, **limits):
+        self._decoder = model.decoder
+        self.scheduler = Scheduler(model.decoder, Limits(**limits))
+        self._rounds = []
+        self._now = []
+        self.scheduler.on_round = self._end_round
+
+    def _end_round(self, done):
+        self._rounds.append(list(self._now))
+        self._now.clear()
+
+    @property
+    def rounds(self):
+        """Who took part in each round that was; a round is told of shortly after its works."""
+        while self._now:
+            time.sleep(0.001)
+        return self._rounds
+
+    def work(self, name, passes):
+        def steps():
+            for _ in range(passes):
+                yield Pass(self._decoder.embed(torch.tensor([1])), _Noted(name, self._now))
+            return name
+
+        return steps()
+
+    def held(self):
+        """While held nothing begins."""
+        return self.scheduler.turn
+
+
+class _Noted:
+    """A step that writes down that it took part."""
+
+    def __init__(self, name, now):
+        self._name = name
+        self._now = now
+
+    def attend(self, layer, queries, keys, values, scale):
+        if layer == 0:
+            self._now.append(self._name)
+        return torch.zeros_like(queries)
+
+
+def _submit(recorder, kind, names, passes=1, blocks=0):
+    return [recorder.scheduler.submit(recorder.work(name, passes), kind, blocks) for name in names]
+
+
+def test_answers_of_all_askers_are_decoded_in_one_batch(model):
+    recorder = _Recorder(model)
+    with recorder.held():
+        jobs = _submit(recorder, Kind.ASK, "abc", passes=4)
+    assert [job.result() for job in jobs] == list("abc")
+    assert recorder.rounds[:4] == [["a", "b", "c"]] * 4
+
+
+def test_a_question_waits_behind_one_chunk_at_most_and_chunks_run_in_every_second_round(model):
+    recorder = _Recorder(model, ingest_blocks=1)
+    with recorder.held():
+        chunks = _submit(recorder, Kind.INGEST, ["chunk"] * 6, blocks=1)
+        asked = _submit(recorder, Kind.ASK, [f"q{n}" for n in range(12)])
+    for job in chunks + asked:
+        job.result()
+    rounds = recorder.rounds
+    assert "chunk" not in rounds[0]
+    assert [("chunk" in done) for done in rounds[:4]] == [False, True, False, True][: len(rounds)]
+    assert sum(done.count("chunk") for done in rounds) == 6
+    first_question = min(i for i, done in enumerate(rounds) if "q0" in done)
+    assert first_question == 0
+
+
+def test_questions_begin_in_the_order_of_arrival_a_few_a_round(model):
+    recorder = _Recorder(model)
+    names = [f"q{n}" for n in range(10)]
+    with recorder.held():
+        jobs = _submit(recorder, Kind.ASK, names)
+    for job in jobs:
+        job.result()
+    assert [name for done in recorder.rounds for name in done] == names
+    assert max(len(done) for done in recorder.rounds) == MAX_PREFILLS
+
+
+def test_standing_questions_get_what_is_left_and_are_never_forgotten(model):
+    recorder = _Recorder(model)
+    with recorder.held():
+        jobs = _submit(recorder, Kind.ASK, ["q"] * 12)
+        jobs += _submit(recorder, Kind.JUDGE, ["j"] * 3)
+    for job in jobs:
+        job.result()
+    judged = [done.count("j") for done in recorder.rounds]
+    assert sum(judged) == 3
+    assert any(judged[:2])
+
+
+def test_chunks_run_in_the_order_of_arrival_and_no_more_of_them_than_fit(model):
+    recorder = _Recorder(model, ingest_blocks=4)
+    with recorder.held():
+        jobs = []
+        for name, blocks in (("a", 2), ("b", 2), ("c", 8), ("d", 1), ("e", 3), ("f", 1)):
+            jobs += _submit(recorder, Kind.INGEST, [name], blocks=blocks)
+    for job in jobs:
+        job.result()
+    assert recorder.rounds == [["a", "b"], ["c"], ["d", "e"], ["f"]]
+
+
+def test_a_question_too_many_is_refused_and_may_come_again(model):
+    recorder = _Recorder(model, max_waiting=2, max_running=1)
+    with recorder.held():
+        jobs = _submit(recorder, Kind.ASK, "ab")
+        with pytest.raises(BusyError, match="2 questions are waiting"):
+            _submit(recorder, Kind.ASK, "c")
+        _submit(recorder, Kind.INGEST, ["chunk"], blocks=1)
+    for job in jobs:
+        job.result()
+    assert _submit(recorder, Kind.ASK, "c")[0].result() == "c"
+
+
+def test_no_more_answers_run_than_may(model):
+    recorder = _Recorder(model, max_running=2)
+    with recorder.held():
+        jobs = _submit(recorder, Kind.ASK, "abcde", passes=3)
+    for job in jobs:
+        job.result()
+    assert max(len(done) for done in recorder.rounds) == 2
+
+
+def test_a_cancelled_work_ends_and_takes_nobody_with_it(model):
+    recorder = _Recorder(model)
+    ended = threading.Event()
+    with recorder.held():
+        work = recorder.work("endless", 1_000_000)
+        endless = recorder.scheduler.submit(work, Kind.ASK, on_end=ended.set)
+        (other,) = _submit(recorder, Kind.ASK, ["other"], passes=50)
+        (never,) = _submit(recorder, Kind.ASK, ["never"])
+        never.cancel()
+    assert other.result() == "other"
+    endless.cancel()
+    assert ended.wait(10)
+    for job in (endless, never):
+        with pytest.raises(CancelledError):
+            job.result()
+
+
+def test_what_a_work_raises_is_raised_where_it_is_waited_for(model):
+    def broken():
+        yield Pass(model.decoder.embed(torch.tensor([1])), _Noted(None, []))
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        model.scheduler.run(broken(), Kind.ASK)
+
+
+def test_the_thread_of_an_idle_device_ends_and_begins_again(model, monkeypatch):
+    monkeypatch.setattr("vstream.scheduler._IDLE_S", 0.01)
+    recorder = _Recorder(model)
+    for _ in range(3):
+        assert _submit(recorder, Kind.ASK, "a")[0].result() == "a"
+        thread = recorder.scheduler._thread
+        if thread is not None:
+            thread.join(timeout=5)
+            assert not thread.is_alive()
+
+
+def test_many_streams_and_askers_at_once_get_what_each_would_get_alone(model):
+    """Streams are told apart by their frames, and answers by their evidence."""
+    wanted = {}
+    for seed in range(4):
+        session = open_session(model, max_answer_tokens=8, **QUICK)
+        session.push(stream_frames(20, seed=seed))
+        wanted[seed] = answer_of(session, "what is on the table?")[0]
+    got, sessions = {}, {}
+
+    def one(seed):
+        session = sessions[seed]
+        for start in range(0, 20, 2):
+            session.push(stream_frames(2, start=start, seed=seed))
+        got[seed] = [answer_of(session, "what is on the table?")[0] for _ in range(3)]
+
+    for seed in range(4):
+        sessions[seed] = open_session(model, max_answer_tokens=8, **QUICK)
+    threads = [threading.Thread(target=one, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == {seed: [answer] * 3 for seed, answer in wanted.items()}
+
+
+def test_an_answer_that_nobody_listens_to_any_more_is_cancelled(model):
+    session = open_session(model, max_answer_tokens=2000, **QUICK)
+    session.push(stream_frames(8))
+    stream = session.ask("what?")
+    next(iter(stream))
+    stream.cancel()
+    with pytest.raises(CancelledError):
+        _ = stream.answer
+    assert model.scheduler.num_running == 0

@@ -1,0 +1,116 @@
+"""AnswerStream: an answer's tokens in as they are decoded, pieces of text and an Answer out."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from encoders import Family
+from vstream.engine.question_prefill import PrefilledQuestion
+from vstream.question import Answer, Evidence, Question, Timings
+from vstream.scheduler import Job
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A question that has been prefilled over what it may see."""
+
+    prefilled: PrefilledQuestion
+    newest_frame_s: float
+    recent_ids: Sequence[int]
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One token of an answer, how probable it was, and when: `time.perf_counter` seconds."""
+
+    token: int
+    probability: float
+    at: float
+
+
+News = SimpleQueue[Reading | Said | None]
+"""What the device's thread tells of one answer; None is its end."""
+
+
+class AnswerStream:
+    """An answer being decoded: iterate it for pieces of text, then read `answer`."""
+
+    def __init__(
+        self,
+        question: Question,
+        reading: Reading,
+        news: News,
+        job: Job[None],
+        asked: float,
+        family: Family,
+        max_tokens: int,
+    ) -> None:
+        self._question = question
+        self._newest_frame_s = reading.newest_frame_s
+        self._news = news
+        self._job = job
+        self._asked = asked
+        self._family = family
+        self._max_tokens = max_tokens
+        self._pieces = self._decode_text()
+        self._answer: Answer | None = None
+        self.evidence = reading.evidence
+        """Known before the first word: what the answer is computed from, best score first."""
+        self.retrieved = reading.prefilled.retrieved
+        """The retrieved block ids of every layer, the recent window left out."""
+        self.recent_ids = reading.recent_ids
+        """Those of the recent window, the same in all layers."""
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    def cancel(self) -> None:
+        """Decode no more of it: nobody listens. May be called from any thread, repeatedly."""
+        self._job.cancel()
+
+    def _said(self) -> Iterator[Said]:
+        """Raises what ended the answer, if it did not end by itself."""
+        while isinstance(said := self._news.get(), Said):
+            yield said
+        self._job.result()
+
+    def _decode_text(self) -> Iterator[str]:
+        ids: list[int] = []
+        shown = ""
+        first = last = 0.0
+        confidence = 1.0
+        for said in self._said():
+            first, last = first or said.at, said.at
+            confidence = min(confidence, said.probability)
+            if said.token in self._family.stop_ids:
+                continue
+            ids.append(said.token)
+            text = self._family.text(ids)
+            if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # a letter may span tokens
+                yield text[len(shown) :]
+                shown = text
+        at_s = self._question.at_s
+        self._answer = Answer(
+            question=self._question,
+            text=self._family.text(ids).strip(),
+            token_ids=tuple(ids),
+            asked_at_s=self._newest_frame_s if at_s is None else at_s,
+            newest_frame_s=self._newest_frame_s,
+            evidence=self.evidence,
+            timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
+            truncated=len(ids) == self._max_tokens,
+            confidence=confidence,
+        )
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer; waits for what is left of it if the stream was not read to its end."""
+        for _ in self._pieces:
+            pass
+        assert self._answer is not None, "the stream of the answer was closed before its end"
+        return self._answer
+
+    def _since_asked(self, at: float) -> float:
+        return ((at or time.perf_counter()) - self._asked) * 1000

@@ -1,0 +1,181 @@
+"""Passes: what several pieces of work want of the model in, one run of tower and decoder for all.
+
+A *work* is a generator that yields what it wants, `Vision` or a `Pass`, and is sent what came of
+it. So whoever drives it decides what runs together: `alone` runs one work by itself, the scheduler
+many works at once. Tokens of different works lie one behind the other in one sequence; all but
+attention is computed token by token, and for attention each work's own step sees its own tokens
+only. So chunks of several streams, questions of several askers and decode steps share one pass.
+
+Source: selective batching of Orca (https://www.usenix.org/conference/osdi22/presentation/yu,
+section 4.2), with prefill chunks beside decode steps as in Sarathi-Serve
+(https://arxiv.org/abs/2403.02310, section 4).
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from encoders import Family, Frame, VisualTokens
+from vstream.engine.attention import Step
+from vstream.engine.decoder import Decoder
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Vision:
+    """Wanted: the visual tokens of these blocks, each given by its frames."""
+
+    family: Family
+    groups: Sequence[Sequence[Frame]]
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """Wanted: the hidden states of these tokens, or their logits; attention is what `step` does."""
+
+    embeddings: Float[Tensor, "tokens d_model"]
+    step: Step
+    is_visual: Bool[Tensor, " tokens"] | None = None
+    deepstack: Float[Tensor, "depth visual d_model"] | None = None
+    wants_logits: bool = False
+
+
+Request = Vision | Pass
+Work = Generator[Request, Any, Result]
+"""Yields requests, is sent `list[VisualTokens]` or a tensor for each, returns its result."""
+
+
+@torch.inference_mode()
+def alone(decoder: Decoder, work: Work[Result]) -> Result:
+    """Run `work` by itself, in the calling thread. Raises what it raises."""
+    try:
+        request = next(work)
+        while True:
+            try:
+                reply = _reply(decoder, request)
+            except Exception as error:  # noqa: BLE001  the work may have to clean up
+                request = work.throw(error)
+            else:
+                request = work.send(reply)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+
+
+def see_together(wanted: Sequence[Vision]) -> list[list[VisualTokens] | Exception]:
+    """The visual tokens for each request, in one pass of each family's tower.
+
+    Where a pass fails the requests are seen one by one, so that only those fail that must.
+    """
+    replies: dict[int, list[VisualTokens] | Exception] = {}
+    for family in {id(one.family): one.family for one in wanted}.values():
+        places = [i for i, one in enumerate(wanted) if one.family is family]
+        groups = [group for i in places for group in wanted[i].groups]
+        try:
+            tokens = iter(family.encode(groups))
+            for i in places:
+                replies[i] = [next(tokens) for _ in wanted[i].groups]
+        except Exception:  # noqa: BLE001  which of them it was shows when each is seen by itself
+            replies.update({i: _seen(wanted[i]) for i in places})
+    return [replies[i] for i in range(len(wanted))]
+
+
+@torch.inference_mode()
+def pass_together(decoder: Decoder, wanted: Sequence[Pass]) -> list[Tensor | Exception]:
+    """What each pass wants, or what its step raised; the others do not notice that one failed."""
+    if len(wanted) == 1:
+        try:
+            return [_passed(decoder, wanted[0])]
+        except Exception as error:  # noqa: BLE001  told to whoever wanted the pass
+            return [error]
+    step = _SharedStep(wanted)
+    try:
+        hidden = decoder.forward(
+            torch.cat([one.embeddings for one in wanted]),
+            step,
+            _joined_masks(wanted),
+            _joined_deepstack(wanted),
+        )
+        parts = hidden.split(step.counts)
+        replies = _with_logits(decoder, wanted, parts)
+    except Exception as error:  # noqa: BLE001  as above
+        return [step.errors.get(i, error) for i in range(len(wanted))]
+    return [step.errors.get(i, reply) for i, reply in enumerate(replies)]
+
+
+class _SharedStep:
+    """Gives every work's step its own tokens. A step that fails is left out from then on."""
+
+    def __init__(self, wanted: Sequence[Pass]) -> None:
+        self._steps = [one.step for one in wanted]
+        self.counts = [len(one.embeddings) for one in wanted]
+        self._bounds = list(pairwise(accumulate(self.counts, initial=0)))
+        self.errors: dict[int, Exception] = {}
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        output = queries.new_zeros(*queries.shape[:2], values.shape[-1])
+        for i, (start, end) in enumerate(self._bounds):
+            if i in self.errors:
+                continue
+            q, k, v = (x[:, start:end] for x in (queries, keys, values))
+            try:
+                output[:, start:end] = self._steps[i].attend(layer, q, k, v, scale)
+            except Exception as error:  # noqa: BLE001  the other works go on
+                self.errors[i] = error
+        return output
+
+
+def _reply(decoder: Decoder, request: Request) -> list[VisualTokens] | Tensor:
+    if isinstance(request, Vision):
+        return request.family.encode(request.groups)
+    return _passed(decoder, request)
+
+
+def _passed(decoder: Decoder, one: Pass) -> Tensor:
+    hidden = decoder.forward(one.embeddings, one.step, one.is_visual, one.deepstack)
+    return decoder.logits(hidden) if one.wants_logits else hidden
+
+
+def _seen(one: Vision) -> list[VisualTokens] | Exception:
+    try:
+        return one.family.encode(one.groups)
+    except Exception as error:  # noqa: BLE001  told to whoever wanted to see
+        return error
+
+
+def _with_logits(
+    decoder: Decoder, wanted: Sequence[Pass], parts: Sequence[Tensor]
+) -> Sequence[Tensor]:
+    """The head runs once, over the tokens of those that want it."""
+    asking = [i for i, one in enumerate(wanted) if one.wants_logits]
+    if not asking:
+        return parts
+    logits = decoder.logits(torch.cat([parts[i] for i in asking]))
+    replies = list(parts)
+    for i, own in zip(asking, logits.split([len(parts[i]) for i in asking]), strict=True):
+        replies[i] = own
+    return replies
+
+
+def _joined_masks(wanted: Sequence[Pass]) -> Tensor:
+    return torch.cat(
+        [
+            one.embeddings.new_zeros(len(one.embeddings), dtype=torch.bool)
+            if one.is_visual is None
+            else one.is_visual
+            for one in wanted
+        ]
+    )
+
+
+def _joined_deepstack(wanted: Sequence[Pass]) -> Tensor | None:
+    parts = [one.deepstack for one in wanted if one.deepstack is not None]
+    return torch.cat(parts, dim=1) if parts else None

@@ -1,0 +1,23 @@
+"""read_while_written: something that reads a memory in, what it gives out, though others write."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from memory import BlockNotFoundError
+
+Reply = TypeVar("Reply")
+_ATTEMPTS = 3
+
+
+def read_while_written(read: Callable[[], Reply]) -> Reply:
+    """What `read` gives, tried again where a block that it had seen is gone.
+
+    The writer may let a block go between the look at what there is and the reading of it. Raises
+    BlockNotFoundError if that happens every time.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return read()
+        except BlockNotFoundError:
+            continue
+    return read()

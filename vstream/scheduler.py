@@ -1,0 +1,265 @@
+"""Scheduler: works of many streams and askers in, rounds of shared passes on one device out.
+
+One thread drives one device in rounds. In a round every running work gets what it wants next: all
+frames one pass of the vision tower, all tokens one pass of the decoder. A work that has got its
+answer's next token is in the next round again, so answers of all askers are decoded in one batch.
+
+Who may start, in the order of arrival within each kind:
+
+    ask     `max_running` answers at a time, `MAX_PREFILLS` new ones a round; at most `max_waiting`
+            wait, others are refused (BusyError)
+    judge   what the questions leave of a round's prefills, and one in every other round at least
+    ingest  chunks of at most `ingest_blocks` together, in rounds without a new question; but in
+            one of two rounds anyhow
+
+So a question never waits behind more than one chunk, and no stream waits for answers: a chunk runs
+at least in every other round. Every stream has one chunk waiting at most, which makes turns fair.
+
+Source: iteration-level scheduling of Orca (https://www.usenix.org/conference/osdi22/presentation/yu,
+section 4.1). Differs: works are of three kinds, and two of them have a right to every second round.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from vstream.device_turn import DeviceTurn
+from vstream.engine.decoder import Decoder
+from vstream.engine.passes import Pass, Request, Vision, Work, pass_together, see_together
+from vstream.errors import BusyError
+
+MAX_PREFILLS = 4
+"""New questions that begin in one round: those after them wait for a round, not for an answer."""
+_IDLE_S = 5.0
+"""The thread of a device that has had nothing to do for so long ends; the next work starts one."""
+
+Result = TypeVar("Result")
+
+
+class Kind(StrEnum):
+    """What a work is for."""
+
+    ASK = "ask"
+    JUDGE = "judge"
+    INGEST = "ingest"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is taken on at a time."""
+
+    max_running: int = 16
+    """Answers that are being decoded."""
+    max_waiting: int = 64
+    """Questions that wait for their turn."""
+    ingest_blocks: int = 16
+    """Blocks of all streams together that are encoded in one round."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round was: works by kind, tokens in the decoder's pass, seconds."""
+
+    works: dict[Kind, int]
+    tokens: int
+    seconds: float
+
+
+class Job(Generic[Result]):
+    """One work on its way: wait for its result, or cancel it."""
+
+    def __init__(
+        self, work: Work[Result], kind: Kind, blocks: int, on_end: Callable[[], None]
+    ) -> None:
+        self.kind = kind
+        self.blocks = blocks
+        self._work = work
+        self._on_end = on_end
+        self._request: Request | None = None
+        self._finished = threading.Event()
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+        self._is_cancelled = False
+
+    def result(self) -> Result:
+        """Wait for it. Raises what the work raised; CancelledError if it was cancelled."""
+        self._finished.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+    def cancel(self) -> None:
+        """End it before its next pass; nothing happens to one that is done."""
+        self._is_cancelled = True
+
+    @property
+    def is_done(self) -> bool:
+        return self._finished.is_set()
+
+    def _advance(self, reply: Any = None) -> None:
+        """Go on to the next request, or to the end."""
+        try:
+            if self._is_cancelled:
+                self._work.close()
+                self._fail(CancelledError())
+            elif isinstance(reply, Exception):
+                self._request = self._work.throw(reply)
+            else:
+                self._request = self._work.send(reply)
+        except StopIteration as end:
+            self._result = end.value
+            self._end()
+        except BaseException as error:  # noqa: BLE001  whoever waits for the result is told
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self._end()
+
+    def _end(self) -> None:
+        self._request = None
+        self._finished.set()
+        self._on_end()
+
+
+class Scheduler:
+    """Runs works on one device. May be called from any thread.
+
+    Everything runs in one thread of its own, under `turn`: whoever takes the turn may read and
+    change the memories of that device's streams between two rounds.
+    """
+
+    def __init__(self, decoder: Decoder, limits: Limits | None = None) -> None:
+        self.turn = DeviceTurn()
+        self.limits = limits or Limits()
+        self.on_round: Callable[[Round], None] = lambda done: None
+        """Told of every round, in the device's thread; must not block."""
+        self._decoder = decoder
+        self._changed = threading.Condition()
+        self._waiting: dict[Kind, deque[Job[Any]]] = {kind: deque() for kind in Kind}
+        self._running: list[Job[Any]] = []
+        self._thread: threading.Thread | None = None
+        self._has_ingested = True
+        self._has_judged = True
+
+    def submit(
+        self,
+        work: Work[Result],
+        kind: Kind,
+        blocks: int = 0,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> Job[Result]:
+        """Take `work` on; `blocks` is how many KV blocks an ingesting one makes.
+
+        `on_end` is called in the device's thread when it is done, whatever became of it, and must
+        not block. Raises BusyError for a question too many.
+        """
+        job = Job(work, kind, blocks, on_end)
+        with self._changed:
+            if kind is Kind.ASK and len(self._waiting[kind]) >= self.limits.max_waiting:
+                raise BusyError(
+                    f"{len(self._waiting[kind])} questions are waiting already: try again shortly"
+                )
+            self._waiting[kind].append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="device", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+        return job
+
+    def run(self, work: Work[Result], kind: Kind, blocks: int = 0) -> Result:
+        """`submit`, and wait for the result."""
+        return self.submit(work, kind, blocks).result()
+
+    @property
+    def num_waiting(self) -> int:
+        """Questions that have not begun."""
+        return len(self._waiting[Kind.ASK])
+
+    @property
+    def num_running(self) -> int:
+        """Questions that are being read or answered."""
+        return sum(job.kind is Kind.ASK and not job.is_done for job in list(self._running))
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                if not self._changed.wait_for(self._has_work, timeout=_IDLE_S):
+                    self._thread = None
+                    return
+            with self.turn:
+                started = time.perf_counter()
+                try:
+                    works, tokens = self._round()
+                except Exception as error:  # noqa: BLE001  those who wait must not wait for ever
+                    self._fail_all(error)
+                    continue
+            self.on_round(Round(works, tokens, time.perf_counter() - started))
+
+    def _has_work(self) -> bool:
+        return bool(self._running) or any(self._waiting.values())
+
+    @torch.inference_mode()
+    def _round(self) -> tuple[dict[Kind, int], int]:
+        """Returns how many works of each kind took part, and how many tokens were passed."""
+        for job in self._begin():
+            job._advance()
+            self._running.append(job)
+        self._leave_out_ended()
+        works = {kind: sum(job.kind is kind for job in self._running) for kind in Kind}
+        seeing = [job for job in self._running if isinstance(job._request, Vision)]
+        _answer(seeing, see_together([job._request for job in seeing]))  # type: ignore[misc]
+        passing = [job for job in self._running if isinstance(job._request, Pass)]
+        wanted: list[Pass] = [job._request for job in passing]  # type: ignore[misc]
+        if wanted:
+            _answer(passing, pass_together(self._decoder, wanted))
+        self._leave_out_ended()
+        return works, sum(len(one.embeddings) for one in wanted)
+
+    def _begin(self) -> list[Job[Any]]:
+        """Those that may start in this round."""
+        with self._changed:
+            asking = sum(job.kind is Kind.ASK for job in self._running)
+            free = min(MAX_PREFILLS, self.limits.max_running - asking)
+            judges = self._waiting[Kind.JUDGE]
+            kept = 0 if self._has_judged or not judges else 1
+            begun = _take(self._waiting[Kind.ASK], max(0, free - kept))
+            has_questions = bool(begun)
+            judged = _take(judges, max(kept, MAX_PREFILLS - len(begun)))
+            self._has_judged = bool(judged) or not judges
+            begun += judged
+            chunks = self._waiting[Kind.INGEST]
+            if chunks and has_questions and self._has_ingested:
+                self._has_ingested = False
+                return begun
+            self._has_ingested = True
+            blocks = 0
+            while chunks and (not blocks or blocks + chunks[0].blocks <= self.limits.ingest_blocks):
+                blocks += chunks[0].blocks
+                begun.append(chunks.popleft())
+            return begun
+
+    def _fail_all(self, error: Exception) -> None:
+        for job in self._running:
+            if not job.is_done:
+                job._fail(error)
+        self._running = []
+
+    def _leave_out_ended(self) -> None:
+        self._running = [job for job in self._running if not job.is_done]
+
+
+def _take(waiting: deque[Job[Any]], count: int) -> list[Job[Any]]:
+    return [waiting.popleft() for _ in range(min(count, len(waiting)))]
+
+
+def _answer(jobs: Iterable[Job[Any]], replies: Iterable[Any]) -> None:
+    for job, reply in zip(jobs, replies, strict=True):
+        job._advance(reply)
