@@ -2,6 +2,7 @@
 
 from vstream.sources.config import SourceConfig
 from vstream.sources.frame_source import FrameSource, open_source
+from vstream.sources.permission import SourcePolicy
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 from vstream.sources.video_file import VideoFile
 
@@ -9,6 +10,7 @@ __all__ = [
     "FrameSource",
     "SourceConfig",
     "SourceCounts",
+    "SourcePolicy",
     "SourceState",
     "SourceStatus",
     "VideoFile",

@@ -63,6 +63,11 @@ class SourceConfig(BaseModel):
         le=8192,
         description="The longer side of a delivered frame in pixels at most; null keeps the size.",
     )
+    confined: bool = Field(
+        default=False,
+        description="Read only containers that name no other address (no HLS, no DASH), and follow "
+        "no HTTP redirection.",
+    )
     sample_fps: float | None = Field(
         None,
         gt=0,

@@ -3,6 +3,7 @@
 The codes are stable:
 
     SOURCE_UNSUPPORTED          the address is of no kind that is read
+    SOURCE_FORBIDDEN            a caller of the API may not name this (permission.py)
     FILE_NOT_FOUND              no such file
     FILE_NOT_READABLE           there is a file, but this user or machine cannot read it
     FILE_NOT_VIDEO              a directory, or no video inside

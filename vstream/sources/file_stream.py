@@ -19,6 +19,7 @@ from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
 from vstream.sources.config import SourceConfig
 from vstream.sources.errors import file_error
+from vstream.sources.reach import reach_options
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 from vstream.sources.video_track import pictures, pictures_from, video_track
@@ -149,6 +150,7 @@ def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContai
         return av.open(
             target,
             mode="r",
+            options=reach_options(address, config),
             metadata_errors="replace",
             timeout=(config.connect_timeout_s, config.read_timeout_s),
         )

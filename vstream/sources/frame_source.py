@@ -1,6 +1,7 @@
 """FrameSource: whatever delivers frames; `open_source` finds the right one for an address."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -46,6 +47,10 @@ def every_frame(stream_s: float) -> bool:
     return True
 
 
+def any_source(url: str) -> None:
+    """Permit them all."""
+
+
 def open_source(
     url: str,
     config: SourceConfig,
@@ -54,6 +59,7 @@ def open_source(
     wants: Callable[[float], bool] = every_frame,
     real_time: bool = False,
     keep_trying: bool = False,
+    permit: Callable[[str], None] | None = None,
 ) -> FrameSource:
     """Open a file (path, file://, http(s)://....mp4), a stream (rtsp(s)://, http(s)://) or a webcam
     (webcam:0, /dev/video0).
@@ -62,12 +68,23 @@ def open_source(
     asked once a decoded frame, in order, with its stream time; only wanted frames are converted to
     RGB and delivered. `real_time` plays a file at its own speed, as if it were a camera.
     `keep_trying` is for daemons: a live source that has never been seen is then not given up.
+    `permit` (`SourcePolicy.check`) is called with `url` now and before each later connection, and
+    refuses it with a SourceError.
 
     Raises SourceError (SOURCE_..., FILE_...) at once for an address or file that cannot be read;
     iterating raises it (STREAM_...) for a live source that is given up.
     """
+    permit = permit or any_source
+    permit(url)
     address = parse_address(url)
     if address.kind is not SourceKind.FILE:
-        return LiveStream(address, config, start_s=start_s, wants=wants, keep_trying=keep_trying)
+        return LiveStream(
+            address,
+            config,
+            start_s=start_s,
+            wants=wants,
+            keep_trying=keep_trying,
+            permit=partial(permit, url),
+        )
     file = FileStream(address, config, start_s=start_s, wants=wants)
     return PacedFile(file, config, start_s=start_s) if real_time else file

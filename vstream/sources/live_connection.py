@@ -7,6 +7,7 @@ from av.container import InputContainer
 
 from vstream.sources.address import SourceAddress, SourceKind
 from vstream.sources.config import SourceConfig
+from vstream.sources.reach import reach_options
 
 # How much FFmpeg looks at before it hands out the first frame. Its defaults cost 1 to 2 s a
 # connection; FFmpeg's own low-latency flag (nobuffer) throws away all up to the second key frame.
@@ -29,7 +30,9 @@ def open_live(address: SourceAddress, config: SourceConfig, attempt: int) -> Inp
     return av.open(
         address.target,
         mode="r",
-        options=_SHORT_PROBE | _network_options(address, config, attempt),
+        options=_SHORT_PROBE
+        | _network_options(address, config, attempt)
+        | reach_options(address, config),
         metadata_errors="replace",
         timeout=(config.connect_timeout_s, config.read_timeout_s),
     )

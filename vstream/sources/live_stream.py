@@ -54,12 +54,16 @@ class LiveStream:
         start_s: float,
         wants: Callable[[float], bool],
         keep_trying: bool,
+        permit: Callable[[], None],
     ) -> None:
-        """Start to connect. `wants` is called from the decoding thread."""
+        """Start to connect. `wants` is called from the decoding thread, and so is `permit`, before
+        each connection: it raises SourceError where the source may not be reached (any more).
+        """
         self.name = address.name
         self._address = address
         self._config = config
         self._wants = wants
+        self._permit = permit
         self._give_up_at = None if keep_trying else time.monotonic() + config.connect_timeout_s
         self._clock = StreamClock(start_s)
         self._scaler = RgbScaler(config.max_side)
@@ -149,6 +153,7 @@ class LiveStream:
         self._clock.disconnect()
         self._num_attempts += 1
         try:
+            self._permit()
             with open_live(self._address, self._config, self._num_attempts) as container:
                 stage = "reading"
                 return self._watch(container)
