@@ -12,8 +12,9 @@ from vstream.errors import SettingsError
 from vstream.sources.config import SourceConfig
 
 _PREFIX = "VSTREAM_"
-_OTHERS = {"rekv_fixture"}
-"""Variables with the prefix that are not settings: where a test finds its data."""
+_OTHERS = {"rekv_fixture", "api_key", "api_key_file"}
+"""Variables with the prefix that are not settings: where a test finds its data, and the service's
+secret, which is no part of a tree that is shown (`app/server/keys.py`)."""
 
 
 class VStreamConfig(BaseSettings):

@@ -11,6 +11,12 @@ def test_the_environment_sets_and_the_command_line_wins(monkeypatch):
     assert config.memory.codec == "bf16"
 
 
+@pytest.mark.parametrize("variable", ["VSTREAM_API_KEY", "VSTREAM_API_KEY_FILE"])
+def test_the_service_s_secret_is_no_setting(variable, monkeypatch):
+    monkeypatch.setenv(variable, "correct-horse-battery")
+    assert "horse" not in repr(load_config())
+
+
 def test_an_empty_variable_is_no_setting(monkeypatch):
     monkeypatch.setenv("VSTREAM_MODEL", "")
     assert load_config().model is None

@@ -1,0 +1,1 @@
+"""The HTTP service: requests in, answers, events and frames out."""
