@@ -1,0 +1,195 @@
+"""WebhookSender: deliveries in from any thread, signed messages to their receivers out.
+
+One thread with an event loop does all of it. At most `max_pending` deliveries are under way or
+wait; when one more comes, the oldest that is not being sent this moment is dropped and counted. A
+receiver gets one message at a time and at most `parallel` receivers are sent to at once, so that
+one that hangs holds up only its own; what waits for its next try holds up nobody.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+from weakref import WeakValueDictionary
+
+import httpx
+import structlog
+
+from vstream.network_address import AllowPrivate, Resolver, resolve
+from vstream.service.pinned_transport import PinnedTransport
+from vstream.service.webhook_delivery import (
+    RetryRule,
+    WebhookDelivery,
+    WebhookOutcome,
+    deliver,
+)
+
+log = structlog.get_logger()
+
+
+@dataclass
+class WebhookCounts:
+    """What became of all deliveries so far."""
+
+    delivered: int = 0
+    failed: int = 0
+    dropped: int = 0
+    """For want of room, or because the sender was closed."""
+
+
+@dataclass(eq=False)
+class _Pending:
+    delivery: WebhookDelivery
+    task: asyncio.Task[None] | None = None
+    is_sending: bool = False
+
+
+class WebhookSender:
+    """Send without waiting. `on_outcome` is called in the sender's thread, for drops too."""
+
+    def __init__(
+        self,
+        *,
+        allow_private: AllowPrivate = False,
+        rule: RetryRule | None = None,
+        max_pending: int = 256,
+        parallel: int = 4,
+        on_outcome: Callable[[WebhookOutcome], None] | None = None,
+        resolver: Resolver = resolve,
+    ) -> None:
+        """Start the thread. `max_pending` must be larger than `parallel`."""
+        self._rule = rule or RetryRule()
+        self._max_pending = max(max_pending, parallel + 1)
+        self._on_outcome = on_outcome
+        self._lock = threading.Lock()
+        self._counts = WebhookCounts()
+        self._pending: dict[_Pending, None] = {}  # in the order in which they came
+        self._is_closed = False
+        self._grace_s = 0.0
+        self._slots = asyncio.Semaphore(parallel)
+        self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._closing = asyncio.Event()
+        self._client = httpx.AsyncClient(
+            transport=PinnedTransport(allow_private, resolver), timeout=None, trust_env=False
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
+        self._thread.start()
+
+    @property
+    def counts(self) -> WebhookCounts:
+        """A copy."""
+        with self._lock:
+            return replace(self._counts)
+
+    @property
+    def num_pending(self) -> int:
+        """Deliveries under way or waiting."""
+        return len(self._pending)
+
+    def send(self, delivery: WebhookDelivery) -> None:
+        """Take it over. Never waits; after `close` it is dropped."""
+        with self._lock:
+            if self._is_closed:
+                self._counts.dropped += 1
+                return
+            pending = _Pending(delivery)
+            if len(self._pending) == self._max_pending:
+                self._drop(next(other for other in self._pending if not other.is_sending))
+            self._pending[pending] = None
+            self._loop.call_soon_threadsafe(self._begin, pending)
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """Deliver what can be within `grace_s`, drop the rest, and end the thread."""
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed, self._grace_s = True, grace_s
+                self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        await self._closing.wait()
+        tasks = [pending.task for pending in list(self._pending) if pending.task]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._grace_s)
+            with self._lock:
+                for pending in list(self._pending):
+                    self._drop(pending)
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._client.aclose()
+
+    def _begin(self, pending: _Pending) -> None:
+        with self._lock:
+            if pending in self._pending:
+                pending.task = self._loop.create_task(self._deliver(pending))
+
+    async def _deliver(self, pending: _Pending) -> None:
+        delivery = pending.delivery
+        try:
+            outcome = await deliver(self._client, delivery, self._rule, lambda: self._turn(pending))
+        except Exception as error:
+            log.exception("webhook failed", receiver=delivery.receiver)
+            outcome = WebhookOutcome(delivery, False, 0, error=type(error).__name__)
+        with self._lock:
+            if pending not in self._pending:
+                return  # dropped while it waited, and told so
+            del self._pending[pending]
+            self._counts.delivered += outcome.delivered
+            self._counts.failed += not outcome.delivered
+        self._tell(outcome)
+
+    @asynccontextmanager
+    async def _turn(self, pending: _Pending) -> AsyncIterator[None]:
+        receiver = pending.delivery.receiver
+        lane = self._lanes.setdefault(receiver, asyncio.Lock())
+        async with lane, self._slots:
+            with self._lock:
+                if pending not in self._pending:
+                    raise asyncio.CancelledError
+                pending.is_sending = True
+            try:
+                yield
+            except BaseException:
+                pending.is_sending = False  # a success is not dropped any more
+                raise
+
+    def _drop(self, pending: _Pending) -> None:
+        del self._pending[pending]
+        self._counts.dropped += 1
+        if pending.task is not None:
+            self._loop.call_soon_threadsafe(pending.task.cancel)
+        outcome = WebhookOutcome(pending.delivery, False, 0, error="dropped")
+        self._loop.call_soon_threadsafe(self._tell, outcome)
+
+    def _tell(self, outcome: WebhookOutcome) -> None:
+        if not outcome.delivered:
+            log.warning(
+                "webhook not delivered",
+                receiver=outcome.delivery.receiver,
+                tries=outcome.tries,
+                reason=outcome.error,
+            )
+        if self._on_outcome is None:
+            return
+        try:
+            self._on_outcome(outcome)
+        except Exception:
+            log.exception("telling of a webhook failed", receiver=outcome.delivery.receiver)

@@ -1,0 +1,216 @@
+"""WebhookDelivery: a receiver and what happened in, one signed message, tried until it is taken.
+
+Standard Webhooks: the same `webhook-id` in every attempt, so that a receiver can tell a repetition;
+a timestamp and a signature of its own for each. Tried again are failed connections, timeouts, 408,
+429 and 5xx; a redirection is not followed and counts as a refusal.
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_exponential,
+    wait_random,
+)
+
+from vstream.errors import SettingsError
+from vstream.network_address import (
+    AllowPrivate,
+    ForbiddenAddressError,
+    Resolver,
+    permitted_addresses,
+    resolve,
+)
+from vstream.service.webhook_signature import signed_headers, signing_key
+
+_MAX_READ_BYTES = 4096  # of a response, out of politeness; what it says is not looked at
+
+
+@dataclass(frozen=True)
+class WebhookDelivery:
+    """One message. URL and secret are never shown: with many services the path is a secret too.
+
+    Raises SettingsError if they make no sense.
+    """
+
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
+    body: bytes = field(repr=False)
+    id: str = field(default_factory=lambda: f"msg_{uuid.uuid4().hex}")
+
+    @classmethod
+    def of(
+        cls, url: str, secret: str, kind: str, at: float, data: dict[str, Any]
+    ) -> "WebhookDelivery":
+        """What the standard's payload is made of: type, time (seconds since the epoch) and data."""
+        told_at = datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+        document = {"type": kind, "timestamp": told_at, "data": data}
+        return cls(url, secret, json.dumps(document, ensure_ascii=False).encode())
+
+    def __post_init__(self) -> None:
+        _host_and_port(self.url)
+        signing_key(self.secret)
+
+    @property
+    def receiver(self) -> str:
+        """Host and port, fit for logs: what is slow or away as a whole."""
+        host, port = _host_and_port(self.url)
+        return f"{host}:{port}"
+
+
+@dataclass(frozen=True)
+class RetryRule:
+    """How often and how long a delivery is tried."""
+
+    max_tries: int = 6
+    total_s: float = 300.0
+    """No attempt begins later than this after the first."""
+    timeout_s: float = 10.0
+    """Of one attempt, from looking up the host to the end of the response."""
+    min_wait_s: float = 1.0
+    max_wait_s: float = 60.0
+    """Also where the receiver asks for more (Retry-After)."""
+
+
+@dataclass(frozen=True)
+class WebhookOutcome:
+    """What became of a delivery. `status` is the last that the receiver gave, if it gave any."""
+
+    delivery: WebhookDelivery
+    delivered: bool
+    tries: int
+    status: int | None = None
+    error: str | None = None
+
+
+def check_receiver(
+    url: str, secret: str, allow_private: AllowPrivate, resolver: Resolver = resolve
+) -> None:
+    """Whether anything could be delivered there, to say so early. Waits for the resolver.
+
+    Raises SettingsError. A delivery is checked again, by the address that it connects to.
+    """
+    signing_key(secret)
+    host, port = _host_and_port(url)
+    try:
+        permitted_addresses(host, port, allow_private, resolver)
+    except ForbiddenAddressError as error:
+        raise SettingsError(f"webhook URL: {error}; allow_private opens it") from None
+    except OSError:
+        raise SettingsError(f"webhook URL: no address for {host}; check its name") from None
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    try:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise SettingsError(f"webhook URL: {error}; give http(s)://HOST/PATH") from None
+    if parts.scheme not in ("http", "https") or not parts.raw_host:
+        raise SettingsError("webhook URL: it has no http(s) host; give http(s)://HOST/PATH")
+    return parts.raw_host.decode("ascii"), parts.port or (443 if parts.scheme == "https" else 80)
+
+
+class _RefusedError(Exception):
+    def __init__(
+        self, reason: str, status: int | None = None, after_s: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.after_s = after_s
+
+
+class _TryAgainError(_RefusedError):
+    pass
+
+
+async def deliver(
+    client: httpx.AsyncClient,
+    delivery: WebhookDelivery,
+    rule: RetryRule,
+    turn: Callable[[], AbstractAsyncContextManager[object]],
+) -> WebhookOutcome:
+    """Try until it is taken or given up. `turn()` is entered for each attempt, not for waits."""
+    tries = 0
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(_TryAgainError),
+        stop=stop_after_attempt(rule.max_tries) | stop_before_delay(rule.total_s),
+        wait=lambda state: _wait_s(state, rule),
+        sleep=asyncio.sleep,
+        reraise=True,
+    )
+    try:
+        async for attempt in retrying:
+            with attempt:
+                async with turn():
+                    tries += 1
+                    status = await _post(client, delivery, rule)
+    except _RefusedError as error:
+        return WebhookOutcome(delivery, False, tries, error.status, str(error))
+    return WebhookOutcome(delivery, True, tries, status)
+
+
+async def _post(client: httpx.AsyncClient, delivery: WebhookDelivery, rule: RetryRule) -> int:
+    headers = {"content-type": "application/json"} | signed_headers(
+        delivery.id, int(time.time()), delivery.body, delivery.secret
+    )
+    response: httpx.Response | None = None
+    try:
+        async with (
+            asyncio.timeout(rule.timeout_s),
+            client.stream("POST", delivery.url, content=delivery.body, headers=headers) as response,
+        ):
+            await _read_some(response)
+    except ForbiddenAddressError as error:
+        raise _RefusedError(str(error)) from None
+    except (httpx.TransportError, TimeoutError, OSError) as error:
+        if response is None:  # else it has answered already, and only the rest is missing
+            reason = str(error) or f"no answer within {rule.timeout_s:g} s"
+            raise _TryAgainError(reason) from None
+    assert response is not None
+    status = response.status_code
+    if response.is_success:
+        return status
+    if status in (408, 429) or status >= 500:
+        after_s = _retry_after_s(response.headers.get("retry-after", ""))
+        raise _TryAgainError(f"the receiver said {status}", status, after_s)
+    raise _RefusedError(f"the receiver said {status}", status)
+
+
+async def _read_some(response: httpx.Response) -> None:
+    num_bytes = 0
+    async for piece in response.aiter_raw():
+        num_bytes += len(piece)
+        if num_bytes >= _MAX_READ_BYTES:
+            return
+
+
+def _wait_s(state: RetryCallState, rule: RetryRule) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, _TryAgainError) and error.after_s is not None:
+        return min(max(error.after_s, 0.0), rule.max_wait_s)
+    growing = wait_exponential(multiplier=rule.min_wait_s, max=rule.max_wait_s)
+    return (growing + wait_random(0, rule.min_wait_s))(state)
+
+
+def _retry_after_s(value: str) -> float | None:
+    """Seconds or a date, as HTTP has it."""
+    if value.isascii() and value.isdecimal():
+        return float(value[:9])
+    try:
+        return parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
