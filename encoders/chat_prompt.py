@@ -60,6 +60,7 @@ class ChatPrompt:
         self._prompt_tokenizer = PromptTokenizer(self._tokenizer)
         self._prefix = self._render(1)[0] + place.before
         self.stop_ids = self._read_stop_ids()
+        self.vocabulary_size = 1 + max(self._tokenizer.get_vocab().values())
 
     def prefix(self) -> TextTokens:
         """All that stands before the first block."""
@@ -83,6 +84,10 @@ class ChatPrompt:
         """Detokenize, without special tokens and without the space that an answer starts with."""
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text.lstrip()
+
+    def tokenizer_json(self) -> str:
+        """The tokenizer as tokenizer.json has it, with tokens that only other files add."""
+        return str(self._tokenizer.backend_tokenizer.to_str())
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         """Ids that open an answer with one of `words`: with a space before or not, yes, Yes or YES.

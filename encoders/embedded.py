@@ -48,6 +48,7 @@ class Embedded:
             model, directory, VideoPlace(item={"type": "video"}, marker="<image>")
         )
         self.stop_ids = self._chat.stop_ids
+        self.vocabulary_size = self._chat.vocabulary_size
 
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
         """One pass of the tower; see `Family.encode`."""
@@ -73,3 +74,6 @@ class Embedded:
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         return self._chat.first_tokens(words)
+
+    def tokenizer_json(self) -> str:
+        return self._chat.tokenizer_json()

@@ -53,6 +53,8 @@ class Family(Protocol):
     recommended: Recommended
     stop_ids: frozenset[int]
     """Token ids that end an answer."""
+    vocabulary_size: int
+    """Token ids from here on stand for nothing: a decoder may have more rows than there are."""
 
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
         """Encode blocks, each given by its `frames_per_block` frames, in one pass of the tower.
@@ -75,4 +77,8 @@ class Family(Protocol):
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         """Token ids with which an answer begins that opens with one of `words`."""
+        ...
+
+    def tokenizer_json(self) -> str:
+        """The tokenizer as tokenizer.json has it, added tokens included."""
         ...

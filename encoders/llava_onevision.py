@@ -39,6 +39,7 @@ class LlavaOneVision:
             model, directory, VideoPlace(item={"type": "video"}, marker="<video>")
         )
         self.stop_ids = self._chat.stop_ids
+        self.vocabulary_size = self._chat.vocabulary_size
 
     @torch.no_grad()
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
@@ -73,3 +74,6 @@ class LlavaOneVision:
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         return self._chat.first_tokens(words)
+
+    def tokenizer_json(self) -> str:
+        return self._chat.tokenizer_json()

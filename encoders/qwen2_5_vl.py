@@ -43,6 +43,7 @@ class Qwen25VL:
         place = VideoPlace(item={"type": "video"}, marker="<|video_pad|>")
         self._chat = ChatPrompt(model, directory, place)
         self.stop_ids = self._chat.stop_ids
+        self.vocabulary_size = self._chat.vocabulary_size
 
     @torch.no_grad()
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
@@ -74,3 +75,6 @@ class Qwen25VL:
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         return self._chat.first_tokens(words)
+
+    def tokenizer_json(self) -> str:
+        return self._chat.tokenizer_json()

@@ -50,6 +50,7 @@ class Qwen3VL:
         self._chat = ChatPrompt(model, directory, place)
         self._after_grid = self._chat.embed("<|vision_end|>")
         self.stop_ids = self._chat.stop_ids
+        self.vocabulary_size = self._chat.vocabulary_size
 
     @torch.no_grad()
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
@@ -104,6 +105,9 @@ class Qwen3VL:
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         return self._chat.first_tokens(words)
+
+    def tokenizer_json(self) -> str:
+        return self._chat.tokenizer_json()
 
 
 def before_grid(group: Sequence[Frame]) -> str:

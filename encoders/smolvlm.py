@@ -49,6 +49,7 @@ class SmolVLM:
             "longest_edge", model.config.vision_config.image_size
         )
         self.stop_ids = self._chat.stop_ids
+        self.vocabulary_size = self._chat.vocabulary_size
 
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
         """One pass of the tower; see `Family.encode`."""
@@ -71,6 +72,9 @@ class SmolVLM:
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         return self._chat.first_tokens(words)
+
+    def tokenizer_json(self) -> str:
+        return self._chat.tokenizer_json()
 
     def _sizes(self, size: Size) -> list[Size]:
         """Resized twice, as transformers does: to the length for video, then to one square tile."""

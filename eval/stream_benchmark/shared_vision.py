@@ -25,6 +25,7 @@ class SharedVision:
         self.frames_per_block = family.frames_per_block
         self.recommended = family.recommended
         self.stop_ids = family.stop_ids
+        self.vocabulary_size = family.vocabulary_size
 
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
         """As the family; a block is known by the time of its first frame."""
@@ -52,3 +53,6 @@ class SharedVision:
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         return self._family.first_tokens(words)
+
+    def tokenizer_json(self) -> str:
+        return self._family.tokenizer_json()

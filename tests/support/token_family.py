@@ -1,6 +1,7 @@
 """A family without a vision tower: a frame becomes a few token ids that depend on its pixels."""
 
 import torch
+from tokenizers import Tokenizer, decoders, models
 
 from encoders import Recommended, TextTokens, VisualTokens
 
@@ -15,7 +16,7 @@ class TokenFamily:
 
     def __init__(self, embed, vocabulary, tokens_per_frame=5):
         self._embed = embed
-        self._vocabulary = vocabulary
+        self._vocabulary = self.vocabulary_size = vocabulary
         self._tokens = tokens_per_frame
 
     def encode(self, groups):
@@ -52,3 +53,9 @@ class TokenFamily:
 
     def first_tokens(self, words):
         return frozenset(ord(word[0]) % self._vocabulary for word in words)
+
+    def tokenizer_json(self):
+        """Token 7 is written "7": there is no brace and no quote."""
+        tokenizer = Tokenizer(models.BPE({str(i): i for i in range(self._vocabulary)}, []))
+        tokenizer.decoder = decoders.ByteLevel()
+        return tokenizer.to_str()

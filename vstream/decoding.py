@@ -1,0 +1,153 @@
+"""Decoding: how an answer is to be decoded in, its next token and its text out.
+
+The best token at temperature 0; otherwise one drawn by temperature and nucleus (Holtzman et al.,
+"The Curious Case of Neural Text Degeneration", 2020). A grammar takes away tokens before either.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from encoders import Family
+from vstream.errors import QuestionError
+from vstream.grammar import Grammar, open_grammar
+from vstream.stop_strings import StopStrings
+
+_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+"""What a letter whose last bytes are still to come ends a text with."""
+_MAX_TEMPERATURE = 2.0
+_MAX_STOPS = 16
+_MAX_STOP_LETTERS = 256
+_SEEDS = range(-(2**63), 2**64)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How one answer is decoded. Raises QuestionError naming the field that is out of bounds.
+
+    With `schema`, a JSON schema as text, the answer is JSON that it allows; with `json_object` any
+    JSON object. `seed` makes a draw repeatable; None draws anew each time.
+    """
+
+    max_tokens: int | None = None
+    """None is the engine's setting."""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    """The draw is from the most probable tokens that together have this share."""
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """The answer ends where one of them would begin."""
+    schema: str | None = None
+    json_object: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise QuestionError(f"max_tokens: wanted at least 1, got {self.max_tokens}")
+        if not 0 <= self.temperature <= _MAX_TEMPERATURE:
+            raise QuestionError(
+                f"temperature: wanted 0 to {_MAX_TEMPERATURE:g}, got {self.temperature:g}"
+            )
+        if not 0 <= self.top_p <= 1:
+            raise QuestionError(f"top_p: wanted 0 to 1, got {self.top_p:g}")
+        if self.seed is not None and self.seed not in _SEEDS:
+            raise QuestionError(f"seed: wanted an integer of 64 bits, got {self.seed}")
+        if len(self.stop) > _MAX_STOPS:
+            raise QuestionError(f"stop: wanted at most {_MAX_STOPS} strings, got {len(self.stop)}")
+        for stop in self.stop:
+            if not 1 <= len(stop) <= _MAX_STOP_LETTERS:
+                raise QuestionError(
+                    f"stop: wanted strings of 1 to {_MAX_STOP_LETTERS} letters, got one of "
+                    f"{len(stop)}"
+                )
+        if self.schema is not None and self.json_object:
+            raise QuestionError("schema, json_object: a schema says what the JSON is: give one")
+
+
+GREEDY = Decoding()
+"""The best token each time."""
+
+
+class TokenChoice:
+    """The choices of one answer, in order. Belongs to that answer and to one thread at a time."""
+
+    def __init__(self, decoding: Decoding, family: Family) -> None:
+        """Raises QuestionError for a schema that cannot be followed with this family."""
+        self._family = family
+        self._temperature = decoding.temperature
+        self._top_p = decoding.top_p
+        self._stops = StopStrings(decoding.stop)
+        self._generator = _generator(decoding)
+        self._grammar: Grammar | None = None
+        if decoding.schema is not None or decoding.json_object:
+            self._grammar = open_grammar(decoding.schema, family)
+        self._chosen: list[int] = []
+        self._has_ended = False
+
+    def choose(self, logits: Float[Tensor, " vocabulary"]) -> tuple[int, float]:
+        """The next token and its probability under the model, whatever it was chosen by.
+
+        Raises QuestionError where the grammar becomes too costly to follow.
+        """
+        known = logits[: self._family.vocabulary_size]  # rows after it are padding
+        if self._grammar is not None:
+            allowed = self._grammar.allowed()[: len(known)].to(known.device)
+            known = known.masked_fill(~allowed, -math.inf)
+        token = int(known.argmax()) if self._generator is None else self._draw(known)
+        probability = float(logits.float().softmax(dim=0)[token])
+        self._follow(token)
+        return token, probability
+
+    def is_done(self, token: int) -> bool:
+        """Whether the answer ends with `token`, the one chosen last; a stop id is no part of it."""
+        return self._has_ended or token in self._family.stop_ids
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The answer that these ids are, up to the first stop string."""
+        return self._stops.cut(self._family.text(token_ids)).strip()
+
+    def shown(self, token_ids: Sequence[int]) -> str:
+        """The beginning of the answer that no further ids will change.
+
+        Held back is what may become a stop string, a letter of which bytes are missing, and space
+        at the end.
+        """
+        return self._stops.settled(self._family.text(token_ids).rstrip(_INCOMPLETE)).strip()
+
+    def _draw(self, known: Float[Tensor, " vocabulary"]) -> int:
+        """A token by chance. On the CPU, so that a seed means the same wherever the model runs."""
+        scores = known.cpu().double()
+        probabilities = ((scores - scores.max()) / self._temperature).softmax(dim=0)
+        if self._top_p < 1:
+            ranked, order = probabilities.sort(descending=True, stable=True)
+            outside = ranked.cumsum(dim=0) - ranked >= self._top_p
+            outside[0] = False
+            probabilities[order[outside]] = 0
+        return int(torch.multinomial(probabilities, 1, generator=self._generator))
+
+    def _follow(self, token: int) -> None:
+        """Remember `token`, as far as anything here depends on it."""
+        if token in self._family.stop_ids:
+            self._has_ended = True
+            return
+        if self._grammar is not None:
+            self._grammar.advance(token)
+            self._has_ended = self._grammar.is_complete
+        if self._stops:
+            self._chosen.append(token)
+            self._has_ended |= self._stops.are_in(self._family.text(self._chosen))
+
+
+def _generator(decoding: Decoding) -> torch.Generator | None:
+    """None where nothing is drawn."""
+    if decoding.temperature == 0:
+        return None
+    generator = torch.Generator()
+    if decoding.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(decoding.seed)
+    return generator

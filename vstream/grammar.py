@@ -1,0 +1,163 @@
+"""Grammar: a JSON schema and a family in, the tokens that may come next in an answer out.
+
+llguidance follows the schema byte by byte and tells which tokens of the vocabulary fit. Schemas
+come from anyone: their size is bounded, nothing they refer to is fetched, what they cost to follow
+is bounded by llguidance, and what they cost to compile by a process that may be killed.
+"""
+
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from torch import Tensor
+
+from encoders import Family
+from vstream.errors import QuestionError
+
+MAX_SCHEMA_BYTES = 64 * 1024
+_TRIAL = Path(__file__).with_name("schema_trial.py")
+_TRIAL_WALL_S = 20.0
+"""The trial allows itself few seconds of CPU time; a busy machine takes longer over them."""
+_ANY_OBJECT = '{"type": "object"}'
+_LIMITS = LLParserLimits(verbose_errors=False)
+_WRITABLE = "".join(map(chr, range(0x20, 0x7F)))
+"""What JSON is written with; other letters can be escaped."""
+
+_tokenizers: WeakKeyDictionary[Family, LLTokenizer] = WeakKeyDictionary()
+_tokenizers_lock = threading.Lock()
+_trial_lock = threading.Lock()
+
+
+class Grammar:
+    """One answer's way through a grammar. Belongs to one thread at a time."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer is whole and nothing can be added to it."""
+        return bool(self._matcher.is_stopped())
+
+    def allowed(self) -> Bool[Tensor, " vocabulary"]:
+        """Which tokens may come next; never none. The tail beyond the vocabulary is False."""
+        packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        self._refuse_errors()
+        return torch.from_numpy(np.unpackbits(packed, bitorder="little").view(np.bool_))
+
+    def advance(self, token: int) -> None:
+        """Go on with `token`, which was allowed and is no stop id."""
+        self._matcher.consume_token(token)
+        self._refuse_errors()
+
+    def _refuse_errors(self) -> None:
+        if self._matcher.is_error():
+            raise QuestionError(_refusal("cannot be followed", self._matcher.get_error()))
+
+
+def open_grammar(schema: str | None, family: Family) -> Grammar:
+    """The grammar of a JSON schema, or of any JSON object; for one answer.
+
+    Raises QuestionError for a schema that is too large, is bad or costs too much, and for a family
+    whose vocabulary cannot write JSON.
+    """
+    tokenizer = grammar_tokenizer(family)
+    compiled, problem = _compile(_ANY_OBJECT if schema is None else schema)
+    if problem:
+        raise QuestionError(problem)
+    matcher = LLMatcher(tokenizer, compiled, log_level=0, limits=_LIMITS)
+    if matcher.is_error():
+        raise QuestionError(_refusal("cannot be used", matcher.get_error()))
+    return Grammar(matcher)
+
+
+def grammar_tokenizer(family: Family) -> LLTokenizer:
+    """The family's vocabulary as llguidance wants it; made once a family, which may take a second.
+
+    Raises QuestionError for one that JSON cannot be written with.
+    """
+    with _tokenizers_lock:
+        if family not in _tokenizers:
+            _tokenizers[family] = _make_tokenizer(family)
+        return _tokenizers[family]
+
+
+def _make_tokenizer(family: Family) -> LLTokenizer:
+    try:
+        tokenizer = LLTokenizer(
+            family.tokenizer_json(),
+            n_vocab=family.vocabulary_size,
+            eos_token=sorted(family.stop_ids),
+            slices=LLTokenizer.json_slices(),
+        )
+    except ValueError as error:
+        raise QuestionError(
+            f"schema: the tokenizer of {family.name} cannot be guided ({error}): ask without one"
+        ) from error
+    missing = [
+        letter
+        for letter in _WRITABLE
+        if tokenizer.decode_bytes(tokenizer.greedy_tokenize(letter)) != letter.encode()
+    ]
+    if missing:
+        raise QuestionError(
+            f"schema: this model's vocabulary cannot write {''.join(missing)}, so it cannot write "
+            "JSON: ask without a schema"
+        )
+    return tokenizer
+
+
+@lru_cache(maxsize=64)
+def _compile(schema: str) -> tuple[str, str]:
+    """llguidance's grammar and nothing, or nothing and what is wrong with the schema."""
+    size = len(schema.encode("utf-8", "replace"))
+    if size > MAX_SCHEMA_BYTES:
+        return "", f"schema: {size} bytes are too many: wanted at most {MAX_SCHEMA_BYTES}"
+    try:
+        grammar = LLMatcher.grammar_from_json_schema(
+            schema,
+            overrides={  # all that there is, so that no "x-guidance" in a schema can set any
+                "item_separator": ",",
+                "key_separator": ":",
+                "whitespace_flexible": True,
+                "whitespace_pattern": "[ ]?",  # some models would go on with space for ever
+                "coerce_one_of": False,
+                "lenient": False,
+            },
+        )
+    except ValueError as error:
+        return "", _refusal("is no JSON schema that can be read", str(error))
+    problem = "" if schema == _ANY_OBJECT else _try_out(grammar)
+    return ("", problem) if problem else (grammar, "")
+
+
+def _try_out(grammar: str) -> str:
+    """What is wrong with a stranger's grammar, found out by a process that it may bring down."""
+    with _trial_lock:  # so that many bad schemas take one core, not all
+        try:
+            trial = subprocess.run(
+                [sys.executable, "-P", str(_TRIAL)],
+                input=grammar,
+                capture_output=True,
+                encoding="utf-8",
+                timeout=_TRIAL_WALL_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return _refusal("cannot be used", "compiling it takes too long")
+    if trial.returncode:
+        return _refusal("cannot be used", "compiling it takes too much time or memory")
+    return _refusal("cannot be used", trial.stdout) if trial.stdout else ""
+
+
+def _refusal(what: str, reason: str) -> str:
+    """Of llguidance's reason the first lines: after them it tells the state of its parser."""
+    lines = reason.split("<state>")[0].split("<non-verbose/>")[0].strip().splitlines()
+    return f"schema: it {what}: {' '.join(line.strip() for line in lines)[:300]}"

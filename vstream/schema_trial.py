@@ -1,0 +1,55 @@
+"""Schema trial: a grammar on stdin in, what is wrong with it on stdout out.
+
+Run by vstream.grammar as a file, so that it starts in a tenth of a second and may be killed. To
+compile some schemas takes minutes (`{"type": "integer", "multipleOf": 30000001}`) or twice as long
+for each pattern more in an `allOf`; nothing in llguidance bounds that or can be told to stop.
+"""
+
+import resource
+import sys
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+
+_CPU_S = 3
+_MEMORY_BYTES = 1 << 30
+_END = 256
+_FIRST_LETTERS = 8
+"""Some schemas show only with the first letters that they cannot be followed."""
+
+
+class _Bytes:
+    """A vocabulary of all bytes and an end: what grammars cost does not hang on the words."""
+
+    eos_token_id = _END
+    bos_token_id = None
+    tokens = (*(bytes([byte]) for byte in range(256)), b"<end>")
+    special_token_ids = (_END,)
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(text)
+
+
+def _problem(grammar: str) -> str:
+    tokenizer = LLTokenizer(TokenizerWrapper(_Bytes()))
+    limits = LLParserLimits(verbose_errors=False)
+    matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
+    for _ in range(_FIRST_LETTERS):
+        mask = int.from_bytes(matcher.compute_bitmask(), "little")
+        if matcher.is_error() or matcher.is_stopped():
+            break
+        matcher.consume_token((mask & -mask).bit_length() - 1)  # the first that is allowed
+    return str(matcher.get_error())
+
+
+def main() -> None:
+    """Bound what this process may take, then compile what comes in."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    sys.stdout.write(_problem(sys.stdin.read()))
+
+
+if __name__ == "__main__":
+    main()
