@@ -121,12 +121,19 @@ class TokenChoice:
         """A token by chance. On the CPU, so that a seed means the same wherever the model runs."""
         scores = known.cpu().double()
         probabilities = ((scores - scores.max()) / self._temperature).softmax(dim=0)
+        # All under this bound are together less than what the nucleus leaves out: no need to sort.
+        bound = (1 - self._top_p) / (2 * len(probabilities))
+        tokens = (probabilities > bound).nonzero()[:, 0]
+        probabilities = probabilities[tokens]
         if self._top_p < 1:
-            ranked, order = probabilities.sort(descending=True, stable=True)
-            outside = ranked.cumsum(dim=0) - ranked >= self._top_p
-            outside[0] = False
-            probabilities[order[outside]] = 0
-        return int(torch.multinomial(probabilities, 1, generator=self._generator))
+            probabilities, order = probabilities.sort(descending=True, stable=True)
+            inside = probabilities.cumsum(dim=0) - probabilities < self._top_p
+            inside[0] = True
+            probabilities, tokens = probabilities[inside], tokens[order[inside]]
+        cumulative = probabilities.cumsum(dim=0)
+        drawn = torch.rand((), dtype=torch.double, generator=self._generator) * cumulative[-1]
+        place = int(torch.searchsorted(cumulative, drawn, right=True))
+        return int(tokens[min(place, len(tokens) - 1)])
 
     def _follow(self, token: int) -> None:
         """Remember `token`, as far as anything here depends on it."""

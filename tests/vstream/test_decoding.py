@@ -85,6 +85,17 @@ def test_draws_follow_the_probabilities_and_stay_in_the_nucleus(family):
     assert frequencies(temperature=0.5) == near(sharper, abs=0.03)
 
 
+@given(SEEDS, st.floats(0.0, 1.0), st.floats(0.2, 2.0), st.floats(0.0, 4.0))
+@settings(max_examples=80, deadline=None)
+def test_what_is_drawn_is_in_the_smallest_nucleus(family, seed, top_p, temperature, scale):
+    decoding = Decoding(temperature=temperature, top_p=top_p, seed=seed)
+    logits = noise(family, seed, scale)(None)
+    token, _ = TokenChoice(decoding, family).choose(logits)
+    probabilities = (logits.double() / temperature).softmax(dim=0)
+    better = probabilities[probabilities > probabilities[token]]
+    assert float(better.sum()) <= top_p + 1e-9
+
+
 def test_the_probability_is_the_models_own_whatever_was_drawn(family):
     logits = noise(family, 1)(None)
     token, probability = TokenChoice(Decoding(temperature=2.0, seed=1), family).choose(logits)
