@@ -72,7 +72,11 @@ GREEDY = Decoding()
 
 
 class TokenChoice:
-    """The choices of one answer, in order. Belongs to that answer and to one thread at a time."""
+    """The choices of one answer, in order.
+
+    One thread chooses; `text` and `shown` depend on what they are given only, and may be called
+    from any other.
+    """
 
     def __init__(self, decoding: Decoding, family: Family) -> None:
         """Raises QuestionError for a schema that cannot be followed with this family."""

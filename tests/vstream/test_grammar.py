@@ -284,7 +284,7 @@ def test_threads_share_one_tokenizer():
         check(text, PERSON)
 
 
-def test_a_mask_is_on_the_side_of_the_logits_and_leaves_them_alone(qwen):
+def test_the_logits_are_left_alone(qwen):
     logits = noise(qwen, 0)(None).to(torch.bfloat16)
     before = logits.clone()
     TokenChoice(Decoding(json_object=True), qwen).choose(logits)
