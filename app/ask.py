@@ -16,6 +16,7 @@ from vstream.question import Question
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.frame_source import open_source
 from vstream.stream_id import stream_id_of
+from vstream.zone import zone_of
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -30,6 +31,7 @@ def ask_source(
     at_s: float | None,
     watch_s: float,
     dialogue: str | None,
+    zone: str | None,
     as_json: bool,
 ) -> None:
     """Answer about a stream that the store holds; or else ingest `source`, then answer.
@@ -41,9 +43,11 @@ def ask_source(
         raise QuestionError("the question is empty: write what you want to know")
     if from_s is not None and at_s is not None and at_s < from_s:
         raise SettingsError(f"--at {clock(at_s)} is before --from {clock(from_s)}")
+    if zone is not None:
+        zone_of(zone)  # told before a model is loaded
+    asked = Question(question, at_s, from_s=from_s, zone=zone)
     name, found = _stored(config, source)
     if found is not None:
-        asked = Question(question, at_s, from_s=from_s)
         ask_stored(terminal, config, name, found, asked, dialogue=dialogue, as_json=as_json)
         return
     if dialogue is not None:
@@ -62,7 +66,7 @@ def ask_source(
             return worker.is_live and has_block and watched_s is not None and watched_s >= watch_s
 
         terminal.follow(worker, at_s, seen_enough)
-        stream = session.ask(Question(question, at_s, from_s=from_s))
+        stream = session.ask(asked)
         if as_json:
             terminal.document(answer_document(stream.answer, worker.progress))
         else:

@@ -48,6 +48,12 @@ def ask(
     watch: Annotated[
         float, typer.Option(min=0, help="Seconds to watch a live source before answering.")
     ] = 10.0,
+    zone: Annotated[
+        str | None,
+        typer.Option(
+            help="Times in the question are a clock's here, as Europe/Prague; else stream time."
+        ),
+    ] = None,
     dialogue: Annotated[
         str | None,
         typer.Option(help="A name under which the store remembers what was asked and answered."),
@@ -67,6 +73,7 @@ def ask(
         at_s=at_s,
         watch_s=watch,
         dialogue=dialogue,
+        zone=zone,
         as_json=as_json,
     )
 

@@ -16,8 +16,9 @@ from app.stream_time import clock
 from vstream.answer_document import document_of
 from vstream.answer_stream import AnswerStream
 from vstream.ingest import IngestProgress, IngestWorker
-from vstream.question import Answer, Evidence
+from vstream.question import Answer, Evidence, Span
 from vstream.respond_policy import Firing
+from vstream.zone import local_range, zone_of
 
 EVIDENCE_ROWS = 5
 PICTURES = 3
@@ -95,6 +96,8 @@ class Terminal:
     def end_of_answer(self, answer: Answer) -> None:
         """What stands behind the text of an answer."""
         self.out.print(" ..." if answer.truncated else "")
+        if answer.looked is not None:
+            self.say(f"looked at {looked(answer.looked, answer.question.zone)}")
         if answer.is_unsure:
             self.say(f"unsure: a word of it was only {answer.confidence:.0%} probable")
         self.evidence(answer)
@@ -153,6 +156,14 @@ def span(evidence: Evidence) -> str:
     return start if start == end else f"{start}-{end}"
 
 
+def looked(where: Span, zone: str | None) -> str:
+    """The stretch of a stream that an answer is about, with what a clock showed if it was asked."""
+    stretch = f"{clock(where.from_s)} to {clock(where.to_s)}"
+    if zone is None:
+        return stretch
+    return f"{stretch}, for {local_range(where.begin_at, where.end_at, zone_of(zone))}"
+
+
 def answer_document(answer: Answer, progress: IngestProgress | None = None) -> str:
     """The one-line JSON document of `vstream ask --json`; `progress` of what was ingested for it.
 
@@ -164,6 +175,7 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
         "asked_at_s": full["asked_at_s"],
         "newest_frame_s": full["newest_frame_s"],
         "confidence": round(full["confidence"], 4),
+        "looked": full["looked"],
         "evidence": [
             {"start_s": one["start_s"], "end_s": one["end_s"], "score": round(one["score"], 6)}
             for one in full["evidence"]

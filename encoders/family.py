@@ -27,7 +27,9 @@ class Recommended:
     that opens with one of `yes_words` says that it is the case now, with one of `no_words` that it
     is not. It is told when the probability of yes has been over `watch_threshold` in the last
     `watch_confirmations` judgements. A model that was trained to be silent until there is something
-    to say opens with one of `silence_words` then; with others there are none.
+    to say opens with one of `silence_words` then; with others there are none. One
+    that `reads_time_words` was trained to find moments by stream times as `time_words` writes them,
+    and does not know what a clock shows.
     """
 
     sample_fps: float = 1.0
@@ -42,6 +44,7 @@ class Recommended:
     watch_threshold: float = 0.5
     watch_confirmations: int = 2
     silence_words: tuple[str, ...] = ()
+    reads_time_words: bool = False
 
 
 class Family(Protocol):

@@ -7,7 +7,7 @@ from vstream.ingest import IngestProgress, IngestWorker
 from vstream.moment import Moment
 from vstream.moment_search import MomentSearch
 from vstream.open_session import open_session
-from vstream.question import Answer, Evidence, Judgement, Question
+from vstream.question import Answer, Evidence, Judgement, Question, Span
 from vstream.respond_policy import Firing, KOfN, RespondRule, SilenceRule, Watch
 from vstream.session import Session
 from vstream.stream_id import stream_id_of
@@ -32,6 +32,7 @@ __all__ = [
     "SettingsError",
     "SilenceRule",
     "SourceError",
+    "Span",
     "VStreamConfig",
     "VStreamError",
     "VideoLLM",

@@ -20,18 +20,11 @@ from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, Qu
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
 from vstream.errors import ModelError, QuestionError
-from vstream.named_time import named_time
+from vstream.named_view import NamedView, named_view
 from vstream.question import Evidence, Judgement, Question
 from vstream.read_while_written import read_while_written
 from vstream.scheduler import Job, Kind
 from vstream.video_llm import VideoLLM
-
-MOMENT_S = 1.0
-"""A question about a moment sees the newest block that had ended by then, and those so shortly
-before it.
-"""
-MOMENT_REACH_S = 60.0
-"""Blocks that ended longer before a moment say nothing about it."""
 
 
 class QueryHandler:
@@ -58,7 +51,7 @@ class QueryHandler:
         `retrieved` fixes the retrieved block ids of every layer. Raises QuestionError for an empty
         question, one that the context cannot hold, or one about a moment before the first frame;
         BusyError where too many questions wait. A question that names a time sees that alone,
-        unless it has a `from_s` or `retrieved` of its own; see `vstream.named_time`.
+        unless it has `retrieved` of its own; see `vstream.named_view`, also for what is refused.
         """
         _refuse_empty(question.text)
         asked = time.perf_counter()
@@ -132,13 +125,17 @@ class QueryHandler:
         retrieved: BlocksByLayer | None = None,
         follows_times: bool = False,
     ) -> Work[Reading]:
-        tokens = self._family.question(question.text, question.dialogue)
         self._memory.refresh()
-        view = view_at(self._memory, question.at_s, self._settings.recent_blocks, question.from_s)
-        if follows_times and question.from_s is None and view.ids:
-            view = self._named_view(question, view)
+        recent_blocks = self._settings.recent_blocks
+        view = view_at(self._memory, question.at_s, recent_blocks, question.from_s)
         if not view.ids:
             raise QuestionError(_nothing_seen(question, self._memory))
+        seen = NamedView(view, question)
+        if follows_times:
+            reads_time_words = self._family.recommended.reads_time_words
+            seen = named_view(question, self._memory, view, recent_blocks, reads_time_words)
+        view = seen.view
+        tokens = self._family.question(seen.read_as.text, seen.read_as.dialogue)
         prefilled = yield from self.prefill.work(tokens, view, retrieved)
         retriever = Retriever(self._memory, view, self._settings)
         return Reading(
@@ -146,26 +143,8 @@ class QueryHandler:
             newest_frame_s=self._memory.info(view.ids[-1]).end_s,
             recent_ids=view.recent_ids,
             evidence=_evidence(self._memory, view, retriever, prefilled),
+            looked=seen.looked,
         )
-
-    def _named_view(self, question: Question, view: MemoryView) -> MemoryView:
-        """What is left of `view` if the question names a time; all of it if it names none, or one
-        of which nothing is kept.
-        """
-        newest_s = self._memory.info(view.ids[-1]).end_s
-        named = named_time(question.text, question.at_s if question.at_s is not None else newest_s)
-        if named is None:
-            return view
-        from_s, to_s = named.from_s, named.to_s
-        if named.is_moment:
-            assert to_s is not None
-            before = self._memory.visible(to_s)
-            if not before or self._memory.info(before[-1]).end_s < to_s - MOMENT_REACH_S:
-                return view
-            from_s = self._memory.info(before[-1]).end_s - MOMENT_S
-        at_s = question.at_s if to_s is None else to_s
-        stretch = view_at(self._memory, at_s, self._settings.recent_blocks, from_s)
-        return stretch if stretch.ids else view
 
 
 def _evidence(

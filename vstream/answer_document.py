@@ -1,18 +1,22 @@
 """The document of an answer: an Answer in, what JSON can carry out, and back; without pictures."""
 
+from dataclasses import asdict
 from typing import Any
 
-from vstream.question import Answer, Evidence, Question, Timings
+from vstream.question import Answer, Evidence, Question, Span, Timings
 
 
 def document_of(answer: Answer) -> dict[str, Any]:
-    """JSON-able; times in seconds of stream time, but for `captured_at`, which is Unix time."""
+    """JSON-able; times in seconds of stream time, but for `captured_at`, `begin_at` and `end_at`,
+    which are Unix time.
+    """
     return {
         "answer": answer.text,
         "asked_at_s": answer.asked_at_s,
         "newest_frame_s": answer.newest_frame_s,
         "confidence": answer.confidence,
         "truncated": answer.truncated,
+        "looked": None if answer.looked is None else asdict(answer.looked),
         "token_ids": list(answer.token_ids),
         "evidence": [
             {
@@ -41,4 +45,5 @@ def answer_of(question: Question, document: dict[str, Any]) -> Answer:
         timings_ms=Timings(**document["timings_ms"]),
         truncated=document["truncated"],
         confidence=document["confidence"],
+        looked=None if document["looked"] is None else Span(**document["looked"]),
     )

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 from encoders import Family
 from vstream.engine.question_prefill import PrefilledQuestion
-from vstream.question import Answer, Evidence, Question, Timings
+from vstream.question import Answer, Evidence, Question, Span, Timings
 from vstream.scheduler import Job
 
 
@@ -19,6 +19,7 @@ class Reading:
     newest_frame_s: float
     recent_ids: Sequence[int]
     evidence: tuple[Evidence, ...]
+    looked: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class AnswerStream:
         self._answer: Answer | None = None
         self.evidence = reading.evidence
         """Known before the first word: what the answer is computed from, best score first."""
+        self.looked = reading.looked
+        """Known as early: where the words of the question made it look."""
         self.retrieved = reading.prefilled.retrieved
         """The retrieved block ids of every layer, the recent window left out."""
         self.recent_ids = reading.recent_ids
@@ -102,6 +105,7 @@ class AnswerStream:
             timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
             truncated=len(ids) == self._max_tokens,
             confidence=confidence,
+            looked=self.looked,
         )
 
     @property

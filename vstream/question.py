@@ -18,12 +18,18 @@ class Question:
     all that is there when the question is asked. With `from_s` it uses none from before that: the
     stretch from `from_s` to `at_s` is all that there is. `dialogue` are earlier turns, which the
     answer may refer to; they never enter the memory.
+
+    With a `zone`, an IANA name, times that the words name are those of a clock there, and the
+    answer uses what was captured then: see `vstream.named_view`. They are understood as of
+    `asked_at`, seconds since the epoch; None means now. Without, they name stream time.
     """
 
     text: str
     at_s: float | None = None
     dialogue: tuple[Turn, ...] = ()
     from_s: float | None = None
+    zone: str | None = None
+    asked_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,21 @@ class Judgement:
 
 
 @dataclass(frozen=True)
+class Span:
+    """The stretch to which the words of a question restricted its answer.
+
+    `from_s` to `to_s` is the stream time of what it looked at. `begin_at` to `end_at` is what words
+    named by the clock, in seconds since the epoch: both None of stream time, the first of `before
+    yesterday`.
+    """
+
+    from_s: float
+    to_s: float
+    begin_at: float | None = None
+    end_at: float | None = None
+
+
+@dataclass(frozen=True)
 class Timings:
     """Milliseconds since the question was handed over, waiting for the device included."""
 
@@ -78,6 +99,8 @@ class Answer:
     """The answer reached the limit of tokens before it came to its end."""
     confidence: float
     """The probability of the least probable token of the answer, its end included."""
+    looked: Span | None = None
+    """Where the words of the question made it look; None if they named no time."""
 
     @property
     def is_unsure(self) -> bool:

@@ -91,6 +91,8 @@ class PostedQuestion:
                 "text": self.question.text,
                 "at_s": self.question.at_s,
                 "from_s": self.question.from_s,
+                "zone": self.question.zone,
+                "asked_at": self.question.asked_at,
                 "turns": [asdict(turn) for turn in self.question.dialogue],
                 "dialogue": self.dialogue,
             }
@@ -100,7 +102,8 @@ class PostedQuestion:
     def from_json(cls, text: bytes) -> Self:
         posted = json.loads(text)
         turns = tuple(Turn(**turn) for turn in posted["turns"])
-        question = Question(posted["text"], posted["at_s"], turns, posted["from_s"])
+        when = (posted["from_s"], posted["zone"], posted["asked_at"])
+        question = Question(posted["text"], posted["at_s"], turns, *when)
         return cls(posted["id"], posted["stream"], question, posted["dialogue"])
 
 
@@ -145,6 +148,8 @@ class QuestionBoard:
         """Ask; `said` has what comes of it. Raises StoreError."""
         if dialogue is not None:
             question = replace(question, dialogue=self.turns(stream_id, dialogue))
+        if question.zone is not None and question.asked_at is None:
+            question = replace(question, asked_at=time.time())  # not when somebody takes it
         posted = PostedQuestion(uuid4().hex, stream_id, question, dialogue)
         with self._link.told():
             entry = self._link.client.xadd(self._questions, {"question": posted.to_json()})

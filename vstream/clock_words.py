@@ -1,0 +1,227 @@
+"""clock_words: a question and the moment it is asked in, the range of clock time it names out.
+
+`between 2 and 3 pm`, `at 14:07`, `since 9 am`, `yesterday evening`, `in the last ten minutes`, `an
+hour ago`, `on 3 November at 14:00`: see `vstream.time_phrase`, `vstream.day_words` and
+`vstream.time_of_day` for what is understood. Rules:
+
+- Times name the past: `between 2 and 3 pm` asked at 1 pm is yesterday's, asked at half past two it
+  is today's up to now. What is wholly to come is not taken for a time. `2:07` is in the morning.
+- `at 14:07` is that minute, `five minutes ago` half a minute around it, `an hour ago` and `around
+  3 pm` five minutes around. `before 9 am` is from midnight on, `before yesterday` has no beginning.
+- A local time that exists twice, or that the clocks jump over, may be either of two moments: what
+  begins then begins with the earlier, what ends then ends with the later.
+- A question that names more than one time names none.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+
+from vstream.day_words import LocalStretch, day_stretch, moment_before, part_begun
+from vstream.time_of_day import clock_of, clock_pair, following, has_seconds, preceding
+from vstream.time_phrase import TimePhrase, end_parts, time_phrases
+
+_AROUND = timedelta(minutes=5)
+_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
+_Bounds = tuple[datetime | None, datetime]
+
+
+@dataclass(frozen=True)
+class ClockRange:
+    """From `begin` to `end`, both in UTC, none after the moment it was asked; None is open.
+
+    `span` is where its words stand in the text. `is_moment`: they name one moment, of which the
+    range is all that they leave open.
+    """
+
+    begin: datetime | None
+    end: datetime
+    is_moment: bool
+    span: tuple[int, int]
+
+
+def clock_range(text: str, now: datetime) -> ClockRange | None:
+    """The one range that `text` names when it is asked at `now` (with a zone); None if none."""
+    found = clock_ranges(text, now)
+    return found[0] if len(found) == 1 else None
+
+
+def clock_ranges(text: str, now: datetime) -> list[ClockRange]:
+    """All ranges that `text` names, in its order."""
+    asked = _Asked(now)
+    found = (asked.range(phrase) for phrase in time_phrases(text))
+    return [one for one in found if one is not None]
+
+
+class _NoTimeError(Exception):
+    """The words are those of a time, and there is no such time."""
+
+
+class _Asked:
+    """The moment in which something is asked, in the zone where it is asked.
+
+    What is local has no zone, what has one is in UTC: two times of one zone would be compared by
+    how they look, also where the clocks are turned back.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        assert now.tzinfo is not None, "a time of day needs a zone"
+        self._zone = now.tzinfo
+        self._now = now.astimezone(UTC)
+        self._local = now.replace(tzinfo=None)
+        self._read = {
+            "between": self._between,
+            "clock": self._clock,
+            "iso": self._iso,
+            "ago": self._ago,
+            "last": self._last,
+            "day": self._day,
+            "part": self._part,
+        }
+
+    def range(self, phrase: TimePhrase) -> ClockRange | None:
+        """What the phrase names; None for what is to come or is in no calendar."""
+        try:
+            begin, end = self._read[phrase.form](phrase)
+        except (OverflowError, _NoTimeError):
+            return None
+        if (begin or end) > self._now or (begin is not None and begin > end):
+            return None
+        is_moment = phrase.form in ("clock", "iso", "ago") and phrase.is_about
+        return ClockRange(begin, min(end, self._now), is_moment, phrase.span)
+
+    def _between(self, phrase: TimePhrase) -> _Bounds:
+        first, last = end_parts(phrase["first"]), end_parts(phrase["last"])
+        if "clock" in first:
+            first = {"day": phrase["day"], **first}
+        clocks = clock_pair(first.get("clock"), last.get("clock"))
+        if clocks is None:
+            raise _NoTimeError
+        begin, end = self._edges(first, clocks[0]), self._edges(last, clocks[1])
+        if begin is None:  # a time of day without a day: as late as it can be
+            at = datetime.combine(self._local.date(), clocks[0])
+            if end is not None:
+                at = preceding(clocks[0], self._wall(end[1]))
+            elif self._earlier(at) > self._now:
+                at -= _DAY
+            begin = at, at
+        if end is None:
+            at = following(clocks[1], self._wall(begin[0]) + timedelta(microseconds=1))
+            end = at, at
+        return self._earlier(begin[0]), self._later(end[1])
+
+    def _edges(self, end: dict[str, str], clock: time) -> tuple[datetime, datetime] | None:
+        """An end of a range; None for a time of day without a day."""
+        if "iso" in end:
+            at = _moment(end["iso"])
+            return at, at
+        if "whole_day" in end:
+            day = self._stretch(end["whole_day"])
+            return day.begin, day.end
+        words = end.get("day") or end.get("its_day")
+        if not words:
+            return None
+        at = following(clock, self._stretch(words).clocks_from)
+        return at, at
+
+    def _clock(self, phrase: TimePhrase) -> _Bounds:
+        clock = clock_of(phrase["clock"])
+        if clock is None:
+            raise _NoTimeError
+        exact = timedelta(0) if has_seconds(phrase["clock"]) else _MINUTE
+        if phrase.day:
+            day = self._stretch(phrase.day)
+            at = following(clock, day.clocks_from)
+            return self._meant(phrase, at, at, exact=exact, until=day.end)
+        at = datetime.combine(self._local.date(), clock)
+        bounds = self._meant(phrase, at, at, exact=exact)
+        if bounds[0] is not None and bounds[0] > self._now:
+            at -= _DAY
+            return self._meant(phrase, at, at, exact=exact)
+        return bounds
+
+    def _iso(self, phrase: TimePhrase) -> _Bounds:
+        at = _moment(phrase["iso"])
+        exact = timedelta(0) if phrase["iso"][16:17] == ":" else _MINUTE
+        return self._meant(phrase, at, at, exact=exact)
+
+    def _ago(self, phrase: TimePhrase) -> _Bounds:
+        at, length = self._before(phrase["length"]), phrase["length"].lower()
+        slack = timedelta(0) if "sec" in length else _MINUTE / 2 if "min" in length else _AROUND
+        if phrase.is_about:
+            return at - slack, at + slack
+        return self._meant(phrase, at, at)
+
+    def _last(self, phrase: TimePhrase) -> _Bounds:
+        return self._before(phrase["length"]), self._now
+
+    def _day(self, phrase: TimePhrase) -> _Bounds:
+        day = self._stretch(phrase["day"])
+        return self._meant(phrase, day.begin, day.end)
+
+    def _part(self, phrase: TimePhrase) -> _Bounds:
+        part = part_begun(phrase["part"], self._local)
+        return self._earlier(part.begin), self._later(part.end)
+
+    def _meant(
+        self,
+        phrase: TimePhrase,
+        begin: datetime,
+        end: datetime,
+        *,
+        exact: timedelta = timedelta(0),
+        until: datetime | None = None,
+    ) -> _Bounds:
+        """What the word before a time makes of it; a time of day is `exact` to so much.
+
+        `until` is the end of the day that was named with it.
+        """
+        word = (phrase["near"] or phrase["since"] or phrase["until"]).lower()
+        if phrase["near"]:
+            return self._earlier(begin) - _AROUND, self._later(end) + _AROUND
+        if phrase["since"]:
+            open_end = self._later(until) if until and word == "after" else self._now
+            return self._earlier(end if word == "after" else begin), open_end
+        if phrase["until"]:
+            stop = self._later(begin if word in ("before", "by", "more than", "over") else end)
+            if phrase.form != "clock":
+                return None, stop
+            eve = begin - timedelta(microseconds=1)  # before midnight is the day that ends then
+            return self._earlier(datetime.combine(eve.date(), time())), stop
+        return self._earlier(begin), self._later(end) + exact
+
+    def _stretch(self, words: str) -> LocalStretch:
+        found = day_stretch(words, self._local)
+        if found is None:
+            raise _NoTimeError
+        return found
+
+    def _before(self, length: str) -> datetime:
+        found = moment_before(length, self._now)
+        if found is None:
+            raise _NoTimeError
+        return found
+
+    def _earlier(self, at: datetime) -> datetime:
+        """A local time in UTC, the earlier of those that it may be."""
+        return min(self._instants(at))
+
+    def _later(self, at: datetime) -> datetime:
+        return max(self._instants(at))
+
+    def _instants(self, at: datetime) -> list[datetime]:
+        if at.tzinfo is not None:
+            return [at.astimezone(UTC)]
+        return [at.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+
+    def _wall(self, at: datetime) -> datetime:
+        """As a clock of the zone shows it."""
+        return at if at.tzinfo is None else at.astimezone(self._zone).replace(tzinfo=None)
+
+
+def _moment(iso: str) -> datetime:
+    """Local without a zone if it says none."""
+    try:
+        return datetime.fromisoformat(iso.upper())
+    except ValueError:
+        raise _NoTimeError from None

@@ -1,0 +1,170 @@
+"""named_view: a question and what it may see in, what it sees of that for the time it names out.
+
+Without a zone, words name stream time (`vstream.named_time`): a time of which nothing is kept is
+not followed, and neither is any beside a `from_s`. With a zone they name clock time
+(`vstream.clock_words`), which bounds the question as well as `from_s` and `at_s` do, and one of
+which nothing is kept is refused: an answer from another time would be taken for one from then.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from encoders import time_words
+from memory import MemoryReader
+from vstream.clock_words import ClockRange, clock_ranges
+from vstream.engine.retrieval import MemoryView, view_at
+from vstream.errors import QuestionError
+from vstream.named_time import named_time
+from vstream.question import Question, Span
+from vstream.wall_time import stream_range
+from vstream.zone import local_range, zone_of
+
+MOMENT_S = 1.0
+"""A question about a moment sees the newest block that had ended by then, and those so shortly
+before it.
+"""
+MOMENT_REACH_S = 60.0
+"""Blocks that ended longer before a moment say nothing about it: while nothing changes, a sampler
+keeps a frame so often. For the same reason they say what a stretch without blocks began with.
+"""
+CLOCK_AHEAD_S = 30.0
+"""What a camera took in the last seconds may bear a time that is so far to come."""
+
+
+@dataclass(frozen=True, eq=False)
+class NamedView:
+    """What a question sees, how the model is to read it, and where its words made it look."""
+
+    view: MemoryView
+    read_as: Question
+    looked: Span | None = None
+
+
+def named_view(
+    question: Question,
+    memory: MemoryReader,
+    view: MemoryView,
+    recent_blocks: int,
+    reads_time_words: bool,
+) -> NamedView:
+    """What is left of `view` (not empty); all of it if the question names no time.
+
+    A model that `reads_time_words` gets clock words as those. Raises QuestionError for an unknown
+    zone, and for a clock time of which nothing is kept.
+    """
+    if question.zone is not None:
+        clock = _Clock(question, memory, recent_blocks, zone_of(question.zone))
+        return clock.named_view(view, reads_time_words)
+    found = None if question.from_s is not None else _in_stream(question, memory, view)
+    if found is None:
+        return NamedView(view, question)
+    at_s, from_s = found
+    left = view_at(memory, at_s, recent_blocks, from_s)
+    if not left.ids:
+        return NamedView(view, question)
+    return NamedView(left, question, _span(memory, left))
+
+
+def _in_stream(
+    question: Question, memory: MemoryReader, view: MemoryView
+) -> tuple[float | None, float | None] | None:
+    """The `at_s` and `from_s` that words name in stream time; None if they do not."""
+    newest_s = memory.info(view.ids[-1]).end_s
+    named = named_time(question.text, question.at_s if question.at_s is not None else newest_s)
+    if named is None:
+        return None
+    from_s, to_s = named.from_s, named.to_s
+    if named.is_moment:
+        assert to_s is not None
+        before = memory.visible(to_s)
+        if not before or memory.info(before[-1]).end_s < to_s - MOMENT_REACH_S:
+            return None
+        from_s = memory.info(before[-1]).end_s - MOMENT_S
+    return question.at_s if to_s is None else to_s, from_s
+
+
+class _Clock:
+    """A question by the clock of a zone, over one memory."""
+
+    def __init__(
+        self, question: Question, memory: MemoryReader, recent_blocks: int, zone: ZoneInfo
+    ) -> None:
+        self._question = question
+        self._memory = memory
+        self._recent_blocks = recent_blocks
+        self._zone = zone
+        asked_at = time.time() if question.asked_at is None else question.asked_at
+        self._now = datetime.fromtimestamp(asked_at, zone)
+
+    def named_view(self, view: MemoryView, reads_time_words: bool) -> NamedView:
+        named = clock_ranges(self._question.text, self._now)
+        looked = None
+        if len(named) == 1:
+            view = self._seen(named[0])
+            begin, end = _seconds(named[0])
+            if not view.ids:
+                raise QuestionError(self._nothing_kept(begin, end))
+            looked = replace(_span(self._memory, view), begin_at=begin, end_at=end)
+        read_as = self._question
+        if reads_time_words:
+            turns = tuple(
+                replace(turn, question=self._retold(turn.question)) for turn in read_as.dialogue
+            )
+            read_as = replace(read_as, text=self._retold(read_as.text, named), dialogue=turns)
+        return NamedView(view, read_as, looked)
+
+    def _seen(self, named: ClockRange) -> MemoryView:
+        """The blocks captured then that the question may see."""
+        begin, end = _seconds(named)
+        reaches_now = named.end == self._now
+        from_s, to_s = stream_range(self._memory, begin, end + CLOCK_AHEAD_S * reaches_now)
+        if from_s > to_s and begin is not None:
+            _, to_s = stream_range(self._memory, begin - MOMENT_REACH_S, begin)
+            from_s = to_s - MOMENT_S
+        if self._question.from_s is not None:
+            from_s = max(from_s, self._question.from_s)
+        if self._question.at_s is not None:
+            to_s = min(to_s, self._question.at_s)
+        return view_at(self._memory, to_s, self._recent_blocks, from_s)
+
+    def _retold(self, text: str, named: Sequence[ClockRange] | None = None) -> str:
+        """With the times that are kept put into time words."""
+        found = clock_ranges(text, self._now) if named is None else named
+        for one in reversed(found):
+            ids = self._seen(one).ids
+            if ids:
+                first, last = (self._memory.info(i).end_s for i in (ids[0], ids[-1]))
+                begin, end = one.span
+                text = text[:begin] + self._in_time_words(one, first, last) + text[end:]
+        return text
+
+    def _in_time_words(self, named: ClockRange, first_s: float, last_s: float) -> str:
+        if named.is_moment or time_words(first_s) == time_words(last_s):
+            return f"at {time_words((first_s + last_s) / 2)}"
+        if named.begin is None:
+            return f"before {time_words(last_s)}"
+        if named.end == self._now:
+            return f"since {time_words(first_s)}"
+        return f"between {time_words(first_s)} and {time_words(last_s)}"
+
+    def _nothing_kept(self, begin: float | None, end: float) -> str:
+        ids = self._memory.visible(None)
+        first, last = (self._memory.info(i).captured_at for i in (ids[0], ids[-1]))
+        bounds = [] if self._question.from_s is None else [f"from {self._question.from_s:g} s on"]
+        bounds += [] if self._question.at_s is None else [f"up to {self._question.at_s:g} s"]
+        of_that = f" in the stream {' '.join(bounds)}" if bounds else ""
+        return (
+            f"nothing is kept of {local_range(begin, end, self._zone)}{of_that}: the memory holds "
+            f"{local_range(first, last, self._zone)}"
+        )
+
+
+def _seconds(named: ClockRange) -> tuple[float | None, float]:
+    return None if named.begin is None else named.begin.timestamp(), named.end.timestamp()
+
+
+def _span(memory: MemoryReader, view: MemoryView) -> Span:
+    return Span(memory.info(view.ids[0]).start_s, memory.info(view.ids[-1]).end_s)

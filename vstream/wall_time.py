@@ -1,0 +1,43 @@
+"""wall_time: clock times in, the stream times of the blocks captured then out, and back.
+
+Blocks are captured in their order, so a bisection finds the edges of a stretch. A camera's clock
+may have stepped back by some seconds: then the edges are right to that many, and what lies between
+them is one run of blocks.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+
+from memory import MemoryReader
+
+
+def stream_range(
+    memory: MemoryReader, begin: float | None, end: float | None
+) -> tuple[float, float]:
+    """The `from_s` and `to_s` with which exactly the blocks captured from `begin` to `end` show.
+
+    Seconds since the epoch; a bound that is None is open. Of nothing it is (inf, -inf), which shows
+    nothing.
+    """
+    ids = memory.visible(None)
+
+    def captured_at(block_id: int) -> float:
+        return memory.info(block_id).captured_at
+
+    first = 0 if begin is None else bisect_left(ids, begin, key=captured_at)
+    behind = len(ids) if end is None else bisect_right(ids, end, key=captured_at)
+    if first >= behind:
+        return math.inf, -math.inf
+    return memory.info(ids[first]).end_s, memory.info(ids[behind - 1]).end_s
+
+
+def wall_time_of(memory: MemoryReader, stream_s: float) -> float | None:
+    """When it was `stream_s`, in seconds since the epoch, by the newest block that had ended then.
+
+    None before the first block that is kept.
+    """
+    ids = memory.visible(stream_s)
+    if not ids:
+        return None
+    newest = memory.info(ids[-1])
+    return newest.captured_at + stream_s - newest.end_s

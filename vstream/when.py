@@ -1,0 +1,50 @@
+"""parse_when: a moment as programs write it in, as `2026-11-03T14:00:00Z` or `-10m`, in UTC out."""
+
+import re
+from datetime import UTC, datetime
+
+from vstream.day_words import SHORT_LENGTH, moment_before, spaced
+from vstream.errors import QuestionError
+
+_EPOCH = re.compile(r"[0-9]{1,11}(?:\.[0-9]+)?")
+_MINUS = re.compile(r"-(?:[0-9]{1,6}[dhms])+")
+_AGO = re.compile(spaced(rf"({SHORT_LENGTH}|\d{{1,6}} (?:days?|weeks?)) ago"), re.IGNORECASE)
+ALLOWED = (
+    "write RFC 3339 with an offset, as 2026-11-03T14:00:00+01:00, seconds since the epoch, as "
+    "1762174800, or a time before now, as -10m, -1h30m, `10 minutes ago` or now"
+)
+
+
+def parse_when(text: str | None, now: datetime) -> datetime | None:
+    """In UTC; None for None or nothing. `now` (with a zone) is what relative times are before.
+
+    Raises QuestionError for anything else than is allowed. A date and time without an offset is one
+    in the zone of `now`.
+    """
+    words = (text or "").strip()
+    if not words:
+        return None
+    found = _parsed(words, now)
+    if found is None:
+        raise QuestionError(f"{words[:80]!r} is no moment: {ALLOWED}")
+    return found
+
+
+def _parsed(words: str, now: datetime) -> datetime | None:
+    if words.lower() == "now":
+        return now.astimezone(UTC)
+    if _MINUS.fullmatch(words.lower()):
+        return moment_before(" ".join(re.findall(r"\d+[dhms]", words.lower())), now)
+    if ago := _AGO.fullmatch(words):
+        return moment_before(ago[1], now)
+    try:
+        if _EPOCH.fullmatch(words):
+            return datetime.fromtimestamp(float(words), UTC)
+        moment = datetime.fromisoformat(words)
+        if len(words) < len("2026-11-03T14:00"):  # a day, or a week of a year
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=now.tzinfo)
+        return moment.astimezone(UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
