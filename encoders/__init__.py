@@ -5,7 +5,7 @@ from encoders.family import Family, Recommended, Turn
 from encoders.frame import Frame
 from encoders.frame_sampler import FrameSampler, SamplerState
 from encoders.registry import make_family
-from encoders.spoken_time import time_words, with_time_words
+from encoders.spoken_time import with_time_words
 from encoders.thumbnail import thumbnail
 from encoders.visual_tokens import TextTokens, VisualTokens
 
@@ -22,6 +22,5 @@ __all__ = [
     "VisualTokens",
     "make_family",
     "thumbnail",
-    "time_words",
     "with_time_words",
 ]

@@ -37,7 +37,7 @@ class Embedded:
         no_words=("not",),
         watch_threshold=0.95,  # measured: 86 of 88 arrivals told, 3 alarms for nothing in 4 h
         watch_confirmations=1,
-        reads_time_words=True,
+        reads_stream_time=True,
     )
 
     def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:

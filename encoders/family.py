@@ -28,8 +28,7 @@ class Recommended:
     is not. It is told when the probability of yes has been over `watch_threshold` in the last
     `watch_confirmations` judgements. A model that was trained to be silent until there is something
     to say opens with one of `silence_words` then; with others there are none. One
-    that `reads_time_words` was trained to find moments by stream times as `time_words` writes them,
-    and does not know what a clock shows.
+    that `reads_stream_time` was trained to find moments by that, and knows of no other clock.
     """
 
     sample_fps: float = 1.0
@@ -44,7 +43,7 @@ class Recommended:
     watch_threshold: float = 0.5
     watch_confirmations: int = 2
     silence_words: tuple[str, ...] = ()
-    reads_time_words: bool = False
+    reads_stream_time: bool = False
 
 
 class Family(Protocol):

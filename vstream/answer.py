@@ -132,8 +132,8 @@ class QueryHandler:
             raise QuestionError(_nothing_seen(question, self._memory))
         seen = NamedView(view, question)
         if follows_times:
-            reads_time_words = self._family.recommended.reads_time_words
-            seen = named_view(question, self._memory, view, recent_blocks, reads_time_words)
+            reads_stream_time = self._family.recommended.reads_stream_time
+            seen = named_view(question, self._memory, view, recent_blocks, reads_stream_time)
         view = seen.view
         tokens = self._family.question(seen.read_as.text, seen.read_as.dialogue)
         prefilled = yield from self.prefill.work(tokens, view, retrieved)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from encoders import time_words
 from memory import MemoryReader
 from vstream.clock_words import ClockRange, clock_ranges
 from vstream.engine.retrieval import MemoryView, view_at
@@ -48,16 +47,16 @@ def named_view(
     memory: MemoryReader,
     view: MemoryView,
     recent_blocks: int,
-    reads_time_words: bool,
+    reads_stream_time: bool,
 ) -> NamedView:
     """What is left of `view` (not empty); all of it if the question names no time.
 
-    A model that `reads_time_words` gets clock words as those. Raises QuestionError for an unknown
-    zone, and for a clock time of which nothing is kept.
+    For a model that `reads_stream_time` clock words are put into that. Raises QuestionError for an
+    unknown zone, and for a clock time of which nothing is kept.
     """
     if question.zone is not None:
-        clock = _Clock(question, memory, recent_blocks, zone_of(question.zone))
-        return clock.named_view(view, reads_time_words)
+        by_clock = _ByClock(question, memory, recent_blocks, zone_of(question.zone))
+        return by_clock.named_view(view, reads_stream_time)
     found = None if question.from_s is not None else _in_stream(question, memory, view)
     if found is None:
         return NamedView(view, question)
@@ -86,7 +85,7 @@ def _in_stream(
     return question.at_s if to_s is None else to_s, from_s
 
 
-class _Clock:
+class _ByClock:
     """A question by the clock of a zone, over one memory."""
 
     def __init__(
@@ -99,7 +98,7 @@ class _Clock:
         asked_at = time.time() if question.asked_at is None else question.asked_at
         self._now = datetime.fromtimestamp(asked_at, zone)
 
-    def named_view(self, view: MemoryView, reads_time_words: bool) -> NamedView:
+    def named_view(self, view: MemoryView, reads_stream_time: bool) -> NamedView:
         named = clock_ranges(self._question.text, self._now)
         looked = None
         if len(named) == 1:
@@ -109,7 +108,7 @@ class _Clock:
                 raise QuestionError(self._nothing_kept(begin, end))
             looked = replace(_span(self._memory, view), begin_at=begin, end_at=end)
         read_as = self._question
-        if reads_time_words:
+        if reads_stream_time:
             turns = tuple(
                 replace(turn, question=self._retold(turn.question)) for turn in read_as.dialogue
             )
@@ -121,7 +120,7 @@ class _Clock:
         begin, end = _seconds(named)
         reaches_now = named.end == self._now
         from_s, to_s = stream_range(self._memory, begin, end + CLOCK_AHEAD_S * reaches_now)
-        if from_s > to_s and begin is not None:
+        if begin is not None and (from_s > to_s or begin == end):
             _, to_s = stream_range(self._memory, begin - MOMENT_REACH_S, begin)
             from_s = to_s - MOMENT_S
         if self._question.from_s is not None:
@@ -131,24 +130,15 @@ class _Clock:
         return view_at(self._memory, to_s, self._recent_blocks, from_s)
 
     def _retold(self, text: str, named: Sequence[ClockRange] | None = None) -> str:
-        """With the times that are kept put into time words."""
+        """With the times that are kept put into stream time."""
         found = clock_ranges(text, self._now) if named is None else named
         for one in reversed(found):
             ids = self._seen(one).ids
             if ids:
                 first, last = (self._memory.info(i).end_s for i in (ids[0], ids[-1]))
                 begin, end = one.span
-                text = text[:begin] + self._in_time_words(one, first, last) + text[end:]
+                text = text[:begin] + _in_stream_time(one, self._now, first, last) + text[end:]
         return text
-
-    def _in_time_words(self, named: ClockRange, first_s: float, last_s: float) -> str:
-        if named.is_moment or time_words(first_s) == time_words(last_s):
-            return f"at {time_words((first_s + last_s) / 2)}"
-        if named.begin is None:
-            return f"before {time_words(last_s)}"
-        if named.end == self._now:
-            return f"since {time_words(first_s)}"
-        return f"between {time_words(first_s)} and {time_words(last_s)}"
 
     def _nothing_kept(self, begin: float | None, end: float) -> str:
         ids = self._memory.visible(None)
@@ -168,3 +158,22 @@ def _seconds(named: ClockRange) -> tuple[float | None, float]:
 
 def _span(memory: MemoryReader, view: MemoryView) -> Span:
     return Span(memory.info(view.ids[0]).start_s, memory.info(view.ids[-1]).end_s)
+
+
+def _in_stream_time(named: ClockRange, now: datetime, first_s: float, last_s: float) -> str:
+    """The words for it, of which something is kept from `first_s` to `last_s`."""
+    if last_s - first_s <= MOMENT_S:
+        return f"at {_clock(last_s)}"
+    if named.is_moment:
+        return f"at {_clock((first_s + last_s) / 2)}"
+    if named.begin is None:
+        return f"before {_clock(last_s)}"
+    if named.end == now:
+        return f"since {_clock(first_s)}"
+    return f"between {_clock(first_s)} and {_clock(last_s)}"
+
+
+def _clock(stream_s: float) -> str:
+    """Hours begin anew after a day, as they do in the words that frames open with."""
+    seconds = int(stream_s)
+    return f"{seconds // 3600 % 24}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

@@ -1,7 +1,10 @@
 """`vstream ask` end to end: real video files, every family from a checkpoint in its own layout."""
 
+import os
 import subprocess
 import sys
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from command_line import vstream
@@ -39,6 +42,29 @@ def test_the_embedded_model_is_the_default_and_at_limits_what_is_seen(video):
     assert run.document["newest_frame_s"] == 3.0
     assert run.document["asked_at_s"] == 3.0
     assert all(entry["end_s"] <= 3.0 for entry in run.document["evidence"])
+
+
+def test_words_name_what_a_clock_showed_in_a_zone(tmp_path):
+    video = write_video(tmp_path / "clip.mp4", num_frames=80, fps=10)
+    begun = datetime(2024, 5, 6, 14, 7, tzinfo=ZoneInfo("Europe/Prague")).timestamp()
+    os.utime(video, (begun, begun))  # a file without a creation_time is of its modification time
+    asked = ("ask", video, "what was there on 2024-05-06 between 14:07:02 and 2:07:05 pm?")
+    store = ("--store", f"file://{tmp_path}/store")
+    run = vstream(*asked, "--zone", "Europe/Prague", "--json", *store)
+    assert run.code == 0, run.err
+    assert run.document["looked"] == {
+        "from_s": 2.0,
+        "to_s": 5.0,
+        "begin_at": begun + 2,
+        "end_at": begun + 5,
+    }
+    assert {entry["start_s"] for entry in run.document["evidence"]} == {2.0, 3.0, 4.0, 5.0}
+    said = vstream(*asked, "--zone", "Europe/Prague", *store)
+    assert "looked at 0:02 to 0:05, for 2024-05-06 14:07:02 to 14:07:05 (Europe/Prague)" in said.err
+    for zone, told in (("America/New_York", "nothing is kept"), ("nowhere", "no time zone")):
+        run = vstream(*asked, "--zone", zone, *store)
+        assert run.code == 1
+        assert told in run.err
 
 
 def test_a_file_store_is_encoded_once(video, tmp_path):
