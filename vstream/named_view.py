@@ -96,7 +96,12 @@ class _ByClock:
         self._recent_blocks = recent_blocks
         self._zone = zone
         asked_at = time.time() if question.asked_at is None else question.asked_at
-        self._now = datetime.fromtimestamp(asked_at, zone)
+        try:
+            self._now = datetime.fromtimestamp(asked_at, zone)
+        except (OverflowError, ValueError, OSError):
+            raise QuestionError(
+                f"asked_at is {asked_at:g}, which is no moment: give seconds since the epoch"
+            ) from None
 
     def named_view(self, view: MemoryView, reads_stream_time: bool) -> NamedView:
         named = clock_ranges(self._question.text, self._now)

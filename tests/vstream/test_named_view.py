@@ -166,6 +166,12 @@ def test_a_question_that_travels_keeps_its_zone_and_its_time():
     assert PostedQuestion.from_json(posted.to_json().encode()).question == posted.question
 
 
+@pytest.mark.parametrize("asked_at", [float("nan"), float("inf"), 1e300])
+def test_an_impossible_moment_of_asking_is_refused(session, asked_at):
+    with pytest.raises(QuestionError, match="no moment"):
+        session.ask(by_clock("at noon?", asked_at=asked_at))
+
+
 @pytest.mark.parametrize("name", ["Middle/Earth", "", "/etc/passwd", "../UTC", "Europe", "a\0b"])
 def test_an_unknown_zone_is_refused(session, name):
     with pytest.raises(QuestionError, match="is no time zone"):
