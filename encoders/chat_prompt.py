@@ -66,14 +66,21 @@ class ChatPrompt:
         """All that stands before the first block."""
         return self._text_tokens(self._prompt_tokenizer.encode([Piece(self._prefix)]))
 
-    def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
+    def question(
+        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+    ) -> TextTokens:
         """All that stands after the last block, up to where the answer begins."""
         said = [words for turn in dialogue for words in (turn.question, turn.answer)]
         typed = [Piece(words, is_markup=False) for words in said]
         typed.append(Piece(question, is_markup=False, is_question=True))
+        known = [Piece(f"{context}\n", is_markup=False)] if context else []
         # Split by a group: template text at even places, numbers of slots at odd ones.
         parts = _SLOTS.split(self._place.after + self._render(len(dialogue) + 1)[1])
-        pieces = [typed[int(part)] if i % 2 else Piece(part) for i, part in enumerate(parts)]
+        pieces: list[Piece] = []
+        for i, part in enumerate(parts):
+            if i % 2 and int(part) == len(said):
+                pieces += known  # right before the question: nothing that was said depends on it
+            pieces.append(typed[int(part)] if i % 2 else Piece(part))
         return self._text_tokens(self._prompt_tokenizer.encode(pieces))
 
     def embed(self, markup: str) -> Float[Tensor, "tokens d_model"]:

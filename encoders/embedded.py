@@ -37,6 +37,7 @@ class Embedded:
         no_words=("not",),
         watch_threshold=0.95,  # measured: 86 of 88 arrivals told, 3 alarms for nothing in 4 h
         watch_confirmations=1,
+        reads_context=False,
         reads_stream_time=True,
     )
 
@@ -65,8 +66,13 @@ class Embedded:
     def prefix(self) -> TextTokens:
         return self._chat.prefix()
 
-    def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
-        """Moments are put into the words that frames open with: `12:30` becomes `0h12m30s`."""
+    def question(
+        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+    ) -> TextTokens:
+        """Moments are put into the words that frames open with: `12:30` becomes `0h12m30s`.
+
+        `context` is left out: the model was trained on questions alone.
+        """
         said = [Turn(with_time_words(turn.question), turn.answer) for turn in dialogue]
         return self._chat.question(with_time_words(question), said)
 

@@ -43,6 +43,7 @@ class Recommended:
     watch_threshold: float = 0.5
     watch_confirmations: int = 2
     silence_words: tuple[str, ...] = ()
+    reads_context: bool = True
     reads_stream_time: bool = False
 
 
@@ -69,8 +70,14 @@ class Family(Protocol):
         """All that stands before the first block: the attention sinks of the stream."""
         ...
 
-    def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
-        """All that stands after the last block, up to where the answer begins."""
+    def question(
+        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+    ) -> TextTokens:
+        """All that stands after the last block, up to where the answer begins.
+
+        `context` is what one should know to read the picture: it stands before the question, and is
+        no part of its own words. A family that does not read it leaves it out.
+        """
         ...
 
     def text(self, token_ids: Sequence[int]) -> str:

@@ -60,9 +60,11 @@ class LlavaOneVision:
     def prefix(self) -> TextTokens:
         return self._chat.prefix()
 
-    def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
+    def question(
+        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+    ) -> TextTokens:
         """The question behind `image_newline`; see `Family.question`."""
-        text = self._chat.question(question, dialogue)
+        text = self._chat.question(question, dialogue, context)
         newline = self._model.model.image_newline.detach()[None]
         return TextTokens(
             torch.cat([newline.to(text.embeddings), text.embeddings]),

@@ -64,8 +64,10 @@ class SmolVLM:
     def prefix(self) -> TextTokens:
         return self._chat.prefix()
 
-    def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
-        return self._chat.question(question, dialogue)
+    def question(
+        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+    ) -> TextTokens:
+        return self._chat.question(question, dialogue, context)
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from encoders import Family
 from memory import MemoryReader
 from vstream.answer_stream import AnswerStream, News, Reading, Said
+from vstream.decoding import TokenChoice
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
 from vstream.engine.passes import Pass, Work
@@ -55,6 +57,9 @@ class QueryHandler:
         """
         _refuse_empty(question.text)
         asked = time.perf_counter()
+        TokenChoice(
+            question.decoding, self._family
+        )  # a grammar is made before anybody waits for it
         return read_while_written(lambda: self._begin(question, retrieved, asked))
 
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
@@ -80,34 +85,36 @@ class QueryHandler:
         self, question: Question, retrieved: BlocksByLayer | None, asked: float
     ) -> AnswerStream:
         news: News = SimpleQueue()
-        work = self._answering(question, retrieved, news)
+        choice = TokenChoice(question.decoding, self._family)
+        work = self._answering(question, retrieved, choice, news)
         job = self._scheduler.submit(work, Kind.ASK, on_end=lambda: news.put(None))
         reading = news.get()
         if not isinstance(reading, Reading):
             job.result()
             raise AssertionError("an answer has ended that never began")
-        limit = self._settings.max_answer_tokens
-        return AnswerStream(question, reading, news, job, asked, self._family, limit)
+        return AnswerStream(question, reading, news, job, asked, self._family, choice)
 
     def _answering(
-        self, question: Question, retrieved: BlocksByLayer | None, news: News
+        self,
+        question: Question,
+        retrieved: BlocksByLayer | None,
+        choice: TokenChoice,
+        news: News,
     ) -> Work[None]:
-        """Tells `news` what is read, then token by token what is answered: greedily, at most
-        `max_answer_tokens` and a stop.
-        """
+        """Tells `news` what is read, then token by token what is answered."""
         follows_times = self._settings.follow_times and retrieved is None
         reading = yield from self._reading(question, retrieved, follows_times)
         news.put(reading)
-        logits = reading.prefilled.logits
-        for left in reversed(range(self._settings.max_answer_tokens)):
-            token = logits[-1:].argmax(dim=-1)
-            probability = float(logits[-1].float().softmax(dim=0)[token])
-            news.put(Said(int(token), probability, time.perf_counter()))
-            if int(token) in self._family.stop_ids or not left:
+        decoder, logits = self._decoder, reading.prefilled.logits
+        limit = question.decoding.max_tokens or self._settings.max_answer_tokens
+        for left in reversed(range(limit)):
+            token, probability = choice.choose(logits[-1])
+            is_last = choice.is_done(token)
+            news.put(Said(token, probability, is_last, time.perf_counter()))
+            if is_last or not left:
                 return
-            logits = yield Pass(
-                self._decoder.embed(token), reading.prefilled.context, wants_logits=True
-            )
+            embedded = decoder.embed(torch.tensor([token], device=decoder.device))
+            logits = yield Pass(embedded, reading.prefilled.context, wants_logits=True)
 
     def _judging(self, watch: str, at_s: float | None) -> Work[Judgement]:
         prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)
@@ -135,8 +142,10 @@ class QueryHandler:
             reads_stream_time = self._family.recommended.reads_stream_time
             seen = named_view(question, self._memory, view, recent_blocks, reads_stream_time)
         view = seen.view
-        tokens = self._family.question(seen.read_as.text, seen.read_as.dialogue)
-        prefilled = yield from self.prefill.work(tokens, view, retrieved)
+        read = seen.read_as
+        tokens = self._family.question(read.text, read.dialogue, read.context)
+        limit = question.decoding.max_tokens
+        prefilled = yield from self.prefill.work(tokens, view, retrieved, limit)
         retriever = Retriever(self._memory, view, self._settings)
         return Reading(
             prefilled,
@@ -144,6 +153,7 @@ class QueryHandler:
             recent_ids=view.recent_ids,
             evidence=_evidence(self._memory, view, retriever, prefilled),
             looked=seen.looked,
+            context_tokens=prefilled.context.num_tokens,
         )
 
 

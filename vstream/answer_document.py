@@ -18,6 +18,7 @@ def document_of(answer: Answer) -> dict[str, Any]:
         "truncated": answer.truncated,
         "looked": None if answer.looked is None else asdict(answer.looked),
         "token_ids": list(answer.token_ids),
+        "context_tokens": answer.context_tokens,
         "evidence": [
             {
                 "block_id": one.block_id,
@@ -45,5 +46,6 @@ def answer_of(question: Question, document: dict[str, Any]) -> Answer:
         timings_ms=Timings(**document["timings_ms"]),
         truncated=document["truncated"],
         confidence=document["confidence"],
+        context_tokens=document["context_tokens"],
         looked=None if document["looked"] is None else Span(**document["looked"]),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from encoders import Family
+from vstream.decoding import TokenChoice
 from vstream.engine.question_prefill import PrefilledQuestion
 from vstream.question import Answer, Evidence, Question, Span, Timings
 from vstream.scheduler import Job
@@ -20,14 +21,18 @@ class Reading:
     recent_ids: Sequence[int]
     evidence: tuple[Evidence, ...]
     looked: Span | None = None
+    context_tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Said:
-    """One token of an answer, how probable it was, and when: `time.perf_counter` seconds."""
+    """One token of an answer, how probable it was, whether the answer ends with it, and when:
+    `time.perf_counter` seconds.
+    """
 
     token: int
     probability: float
+    is_last: bool
     at: float
 
 
@@ -46,7 +51,7 @@ class AnswerStream:
         job: Job[None],
         asked: float,
         family: Family,
-        max_tokens: int,
+        choice: TokenChoice,
     ) -> None:
         self._question = question
         self._newest_frame_s = reading.newest_frame_s
@@ -54,7 +59,8 @@ class AnswerStream:
         self._job = job
         self._asked = asked
         self._family = family
-        self._max_tokens = max_tokens
+        self._choice = choice
+        self._context_tokens = reading.context_tokens
         self._pieces = self._decode_text()
         self._answer: Answer | None = None
         self.evidence = reading.evidence
@@ -83,29 +89,33 @@ class AnswerStream:
         ids: list[int] = []
         shown = ""
         first = last = 0.0
-        confidence = 1.0
+        confidence, is_whole = 1.0, False
         for said in self._said():
             first, last = first or said.at, said.at
-            confidence = min(confidence, said.probability)
+            confidence, is_whole = min(confidence, said.probability), said.is_last
             if said.token in self._family.stop_ids:
                 continue
             ids.append(said.token)
-            text = self._family.text(ids)
-            if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # a letter may span tokens
+            text = self._choice.shown(ids)
+            if len(text) > len(shown):
                 yield text[len(shown) :]
                 shown = text
+        whole = self._choice.text(ids)
+        if len(whole) > len(shown):
+            yield whole[len(shown) :]
         at_s = self._question.at_s
         self._answer = Answer(
             question=self._question,
-            text=self._family.text(ids).strip(),
+            text=whole,
             token_ids=tuple(ids),
             asked_at_s=self._newest_frame_s if at_s is None else at_s,
             newest_frame_s=self._newest_frame_s,
             evidence=self.evidence,
             timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
-            truncated=len(ids) == self._max_tokens,
+            truncated=not is_whole,
             confidence=confidence,
             looked=self.looked,
+            context_tokens=self._context_tokens,
         )
 
     @property

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from encoders import Turn
+from vstream.decoding import GREEDY, Decoding
 
 UNSURE = 0.5
 """An answer with a less probable token is called unsure. With the embedded model, of the answers
@@ -22,6 +23,8 @@ class Question:
     With a `zone`, an IANA name, times that the words name are those of a clock there, and the
     answer uses what was captured then: see `vstream.named_view`. They are understood as of
     `asked_at`, seconds since the epoch; None means now. Without, they name stream time.
+
+    `context` is what one should know to read the picture; `decoding` is how the answer is made.
     """
 
     text: str
@@ -30,6 +33,8 @@ class Question:
     from_s: float | None = None
     zone: str | None = None
     asked_at: float | None = None
+    context: str = ""
+    decoding: Decoding = GREEDY
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ class Answer:
     """The probability of the least probable token of the answer, its end included."""
     looked: Span | None = None
     """Where the words of the question made it look; None if they named no time."""
+    context_tokens: int = 0
+    """Tokens that it was computed from, in the first layer: prefix, blocks and question."""
 
     @property
     def is_unsure(self) -> bool:

@@ -45,8 +45,10 @@ class SharedVision:
     def prefix(self) -> TextTokens:
         return self._family.prefix()
 
-    def question(self, question: str, dialogue: Sequence[Turn] = ()) -> TextTokens:
-        return self._family.question(question, dialogue)
+    def question(
+        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+    ) -> TextTokens:
+        return self._family.question(question, dialogue, context)
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._family.text(token_ids)

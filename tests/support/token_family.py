@@ -41,8 +41,8 @@ class TokenFamily:
     def prefix(self):
         return self._text([3, 14, 15, 9, 26], False)
 
-    def question(self, question, dialogue=()):
-        said = "".join(turn.question + turn.answer for turn in dialogue)
+    def question(self, question, dialogue=(), context=""):
+        said = "".join(turn.question + turn.answer for turn in dialogue) + context
         ids = [ord(letter) % self._vocabulary for letter in said + question]
         own = torch.arange(len(ids) + 2) >= len(said)
         own[-2:] = False

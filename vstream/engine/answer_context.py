@@ -32,6 +32,11 @@ class AnswerContext:
         self._filled: list[int] = []
         self._next_text: list[int] = []
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the first layer holds."""
+        return self._filled[0]
+
     def lay(self, layer: int, block_ids: Sequence[int]) -> None:
         """Put prefix and blocks in place for `layer`; layers come in order.
 

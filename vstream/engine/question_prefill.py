@@ -53,15 +53,20 @@ class QuestionPrefill:
         return alone(self._decoder, self.work(tokens, view, retrieved))
 
     def work(
-        self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None = None
+        self,
+        tokens: TextTokens,
+        view: MemoryView,
+        retrieved: BlocksByLayer | None = None,
+        max_answer_tokens: int | None = None,
     ) -> Work[PrefilledQuestion]:
         """Prefill `tokens`; `retrieved` fixes the blocks instead of letting the question choose.
 
+        The context has room for `max_answer_tokens`, or as many as the settings say.
         Raises QuestionError for a question that the context cannot hold.
         """
         if retrieved is None:
             retrieved = yield from self._first_pass(tokens, view)
-        return (yield from self._pass(tokens, view, retrieved))
+        return (yield from self._pass(tokens, view, retrieved, max_answer_tokens))
 
     def _first_pass(self, tokens: TextTokens, view: MemoryView) -> Work[BlocksByLayer | None]:
         """The blocks that a first pass chooses; None where each layer chooses in the only pass."""
@@ -77,9 +82,14 @@ class QuestionPrefill:
         return None
 
     def _pass(
-        self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None
+        self,
+        tokens: TextTokens,
+        view: MemoryView,
+        retrieved: BlocksByLayer | None,
+        max_answer_tokens: int | None = None,
     ) -> Work[PrefilledQuestion]:
-        context = self._open_context(len(tokens.embeddings) + self._settings.max_answer_tokens)
+        room = max_answer_tokens or self._settings.max_answer_tokens
+        context = self._open_context(len(tokens.embeddings) + room)
         retriever = Retriever(self._memory, view, self._settings)
         step = _QuestionStep(context, retriever, view, tokens.is_question, retrieved)
         logits = yield Pass(tokens.embeddings, step, wants_logits=True)
