@@ -47,15 +47,19 @@ class FrameSampler:
         *,
         after_s: float | None = None,
         state: SamplerState | None = None,
+        early: float = 0.0,
     ) -> None:
         """`dedup_threshold` is in levels of 0 to 255; 0 keeps every frame.
 
         At least one frame every `max_gap_s` of stream time is kept, changed or not. `after_s`: the
         stream has been sampled up to there; `state`: by the sampler that this one carries on from.
+        `early` is the part of a tick by which a frame may come before it and still count as the
+        tick's, as the key frames of a camera do that jitter around it.
         """
-        if state is None:
-            state = SamplerState(last_tick=None if after_s is None else _tick(after_s, sample_fps))
         self._sample_fps = sample_fps
+        self._early = early
+        if state is None:
+            state = SamplerState(last_tick=None if after_s is None else self._tick(after_s))
         self._dedup_threshold = dedup_threshold
         self._max_gap_s = max_gap_s
         self._last_tick = state.last_tick
@@ -82,7 +86,7 @@ class FrameSampler:
 
     def wants(self, stream_s: float) -> bool:
         """Whether the rate asks for the frame at `stream_s`. Call once for each frame, in order."""
-        tick = _tick(stream_s, self._sample_fps)
+        tick = self._tick(stream_s)
         if self._last_tick is not None and tick <= self._last_tick:
             return False
         self._last_tick = tick
@@ -107,9 +111,8 @@ class FrameSampler:
         change = _block_means(np.abs(thumbnail - kept), _CELLS).max()
         return bool(change < self._dedup_threshold)
 
-
-def _tick(stream_s: float, sample_fps: float) -> int:
-    return int((stream_s + _ROUNDING_S) * sample_fps)
+    def _tick(self, stream_s: float) -> int:
+        return int((stream_s + _ROUNDING_S) * self._sample_fps + self._early)
 
 
 def _block_means(

@@ -5,11 +5,13 @@ survives compression and scaling and a test can read which frame it was given.
 """
 
 import struct
+from collections.abc import Collection
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 NUM_BITS = 16
 
@@ -42,19 +44,28 @@ def write_video(
     codec: str = "libx264",
     b_frames: int = 0,
     creation_time: str | None = None,
+    key_frames: Collection[int] | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode frames 0 to num_frames - 1 at a constant `fps`, one key frame a second."""
+    """Encode frames 0 to num_frames - 1 at a constant `fps`, one key frame a second.
+
+    `key_frames` says which frames are key frames instead. `options` are the encoder's.
+    """
     width, height = size
     with av.open(str(path), "w") as container:
         if creation_time is not None:
             container.metadata["creation_time"] = creation_time
-        stream = container.add_stream(codec, rate=fps, options=_encoder_options(codec, b_frames))
+        stream = container.add_stream(
+            codec, rate=fps, options=_encoder_options(codec, b_frames) | (options or {})
+        )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.gop_size = fps
+        stream.codec_context.gop_size = fps if key_frames is None else num_frames
         stream.codec_context.thread_count = 1
         for number in range(num_frames):
             frame = av.VideoFrame.from_ndarray(picture(number, width, height), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, fps)
+            if key_frames is not None and number in key_frames:
+                frame.pict_type = PictureType.I
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -70,5 +81,9 @@ def lay_on_its_side(path: Path) -> None:
 
 def _encoder_options(codec: str, b_frames: int) -> dict[str, str]:
     if codec == "libx265":
-        return {"preset": "ultrafast", "x265-params": f"bframes={b_frames}:log-level=none"}
-    return {"preset": "veryfast", "bf": str(b_frames), "crf": "18"}
+        return {
+            "preset": "ultrafast",
+            "forced-idr": "1",
+            "x265-params": f"bframes={b_frames}:log-level=none",
+        }
+    return {"preset": "veryfast", "bf": str(b_frames), "crf": "18", "forced-idr": "1"}

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Decode = Literal["auto", "keyframes", "all"]
+
 
 class SourceConfig(BaseModel):
     """Settings of a file, stream or camera. Times are wall-clock seconds unless said otherwise."""
@@ -50,6 +52,11 @@ class SourceConfig(BaseModel):
         ge=0,
         le=3600,
         description="A connection that lived this many seconds makes the wait short again.",
+    )
+    decode: Decode = Field(
+        default="auto",
+        description="Which frames of a live stream are decoded: all; keyframes alone; or auto: key "
+        "frames while they come as often as frames are sampled, else all.",
     )
     queue_frames: int = Field(
         default=2,

@@ -19,6 +19,7 @@ from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
 from vstream.sources.config import SourceConfig
 from vstream.sources.errors import file_error
+from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.reach import reach_options
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
@@ -41,12 +42,13 @@ class FileStream:
         *,
         start_s: float,
         wants: Callable[[float], bool],
+        mask: PrivacyMask | None = None,
     ) -> None:
         """Open the file. Raises SourceError (FILE_...) if there is no video to be had from it."""
         self.name = address.name
         self._start_s = start_s
         self._wants = wants
-        self._scaler = RgbScaler(config.max_side)
+        self._scaler = RgbScaler(config.max_side, mask)
         self._counts = SourceCounts()
         self._state = SourceState.RUNNING
         self._last_error: SourceError | None = None

@@ -11,6 +11,7 @@ from vstream.sources.config import SourceConfig
 from vstream.sources.file_stream import FileStream
 from vstream.sources.live_stream import LiveStream
 from vstream.sources.paced_file import PacedFile
+from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.status import SourceStatus
 
 
@@ -60,16 +61,19 @@ def open_source(
     real_time: bool = False,
     keep_trying: bool = False,
     permit: Callable[[str], None] | None = None,
+    sample_fps: float | None = None,
+    mask: PrivacyMask | None = None,
 ) -> FrameSource:
     """Open a file (path, file://, http(s)://....mp4), a stream (rtsp(s)://, http(s)://) or a webcam
     (webcam:0, /dev/video0).
 
     `start_s` resumes: a file is read from there, a live stream counts on from there. `wants` is
     asked once a decoded frame, in order, with its stream time; only wanted frames are converted to
-    RGB and delivered. `real_time` plays a file at its own speed, as if it were a camera.
-    `keep_trying` is for daemons: a live source that has never been seen is then not given up.
-    `permit` (`SourcePolicy.check`) is called with `url` now and before each later connection, and
-    refuses it with a SourceError.
+    RGB and delivered. `sample_fps` is how many of them there are a second at most, for a live
+    source to decode no more than that needs. `mask` blackens parts of every frame. `real_time`
+    plays a file at its own speed, as if it were a camera. `keep_trying` is for daemons: a live
+    source that has never been seen is then not given up. `permit` (`SourcePolicy.check`) is called
+    with `url` now and before each later connection, and refuses it with a SourceError.
 
     Raises SourceError (SOURCE_..., FILE_...) at once for an address or file that cannot be read;
     iterating raises it (STREAM_...) for a live source that is given up.
@@ -85,6 +89,8 @@ def open_source(
             wants=wants,
             keep_trying=keep_trying,
             permit=partial(permit, url),
+            sample_fps=sample_fps,
+            mask=mask,
         )
-    file = FileStream(address, config, start_s=start_s, wants=wants)
+    file = FileStream(address, config, start_s=start_s, wants=wants, mask=mask)
     return PacedFile(file, config, start_s=start_s) if real_time else file

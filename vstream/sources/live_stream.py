@@ -25,17 +25,22 @@ from vstream.sources.decode_interrupt import interruptible
 from vstream.sources.errors import PERMANENT_CODES, no_answer, stream_error
 from vstream.sources.frame_queue import FrameQueue
 from vstream.sources.live_connection import open_live
+from vstream.sources.live_decoder import LiveDecoder
+from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 from vstream.sources.stream_clock import StreamClock
-from vstream.sources.video_track import decoded, video_track
+from vstream.sources.video_track import video_track
 
 _CLOCK_TRUST_S = 30.0  # a camera whose clock is further off than this is not believed
 log = structlog.get_logger()
 
 
 class LiveStream:
-    """The frames of one camera. `stream_s` rises from `start_s` on, through all reconnections.
+    """The frames of one camera. `stream_s` rises, through all reconnections.
+
+    The first frame of a stream has `stream_s` 0; of one that is resumed, `start_s` and as much as
+    passed since the opening until it came.
 
     A camera that was never seen is given up after `connect_timeout_s`, or at once if it refuses the
     login or has no such stream; unless `keep_trying`. One that was seen is never given up.
@@ -55,24 +60,30 @@ class LiveStream:
         wants: Callable[[float], bool],
         keep_trying: bool,
         permit: Callable[[], None],
+        sample_fps: float | None = None,
+        mask: PrivacyMask | None = None,
     ) -> None:
         """Start to connect. `wants` is called from the decoding thread, and so is `permit`, before
         each connection: it raises SourceError where the source may not be reached (any more).
+
+        `sample_fps` is how many frames a second `wants` takes at most, if that is known.
         """
         self.name = address.name
         self._address = address
         self._config = config
         self._wants = wants
         self._permit = permit
+        self._sample_fps = sample_fps
         self._give_up_at = None if keep_trying else time.monotonic() + config.connect_timeout_s
-        self._clock = StreamClock(start_s)
-        self._scaler = RgbScaler(config.max_side)
+        self._clock = StreamClock(start_s, since_s=time.monotonic() if start_s > 0 else None)
+        self._scaler = RgbScaler(config.max_side, mask)
         self._queue = FrameQueue(config.queue_frames)
         self._counts = SourceCounts()
         self._num_attempts = 0
         self._state = SourceState.CONNECTING
         self._last_error: SourceError | None = None
         self._last_frame_at: float | None = None
+        self._last_sign_at = time.monotonic()  # of life: a picture, or a packet passed over
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"watch {self.name}", daemon=True)
         self._thread.start()
@@ -83,7 +94,8 @@ class LiveStream:
         state, age_s = self._state, None
         if self._last_frame_at is not None:
             age_s = time.monotonic() - self._last_frame_at
-            if state is SourceState.RUNNING and age_s > self._config.stall_s:
+            silent_s = time.monotonic() - max(self._last_frame_at, self._last_sign_at)
+            if state is SourceState.RUNNING and silent_s > self._config.stall_s:
                 state = SourceState.STALLED
         counts = replace(self._counts, frames_stale=self._queue.num_dropped)
         return SourceStatus(state, counts, self._last_error, age_s)
@@ -167,15 +179,18 @@ class LiveStream:
     def _watch(self, container: InputContainer) -> SourceError:
         track = video_track(container, self.name, "STREAM_NO_VIDEO")
         track.codec_context.thread_count = 1  # enough for a camera; more would add delay
-        last_frame_at = time.monotonic()
+        decoder = LiveDecoder(track, self._counts, self._config.decode, self._sample_fps)
+        self._last_sign_at = time.monotonic()
         for packet in container.demux():
             if self._closing.is_set():
                 break
             if packet.stream is track:
-                for picture in decoded(packet, self._counts):
-                    last_frame_at = time.monotonic()
+                for picture in decoder.pictures(packet):
+                    self._last_sign_at = time.monotonic()
                     self._deliver(picture, container)
-            if time.monotonic() - last_frame_at > self._config.read_timeout_s:
+                if decoder.is_resting:
+                    self._last_sign_at = time.monotonic()
+            if time.monotonic() - self._last_sign_at > self._config.read_timeout_s:
                 return no_answer(self.name, "decoding")  # data comes, but no picture
         return SourceError(
             f"{self.name}: reading: the other side ended the stream; check that the camera is on",

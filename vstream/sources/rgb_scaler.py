@@ -1,16 +1,22 @@
-"""RgbScaler: a decoded picture in, upright RGB pixels of a bounded size out."""
+"""RgbScaler: a decoded picture in, upright RGB pixels of a bounded size out, masked."""
 
 import numpy as np
 from av import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from jaxtyping import UInt8
 
+from vstream.sources.privacy_mask import PrivacyMask
+
 
 class RgbScaler:
-    """Scales and converts in one pass of FFmpeg's swscale. For one thread at a time."""
+    """Scales and converts in one pass of FFmpeg's swscale. For one thread at a time.
 
-    def __init__(self, max_side: int | None) -> None:
+    Every source makes its pixels here, so that what `mask` covers never leaves it.
+    """
+
+    def __init__(self, max_side: int | None, mask: PrivacyMask | None = None) -> None:
         self._max_side = max_side
+        self._mask = mask
         self._reformatter = VideoReformatter()  # keeps its tables while the picture size stays
 
     def pixels(self, picture: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
@@ -19,7 +25,8 @@ class RgbScaler:
         rgb = self._reformatter.reformat(
             picture, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
         )
-        return upright(rgb.to_ndarray(), picture.rotation)
+        pixels = upright(rgb.to_ndarray(), picture.rotation)
+        return pixels if self._mask is None else self._mask.apply(pixels)
 
 
 def scaled_size(width: int, height: int, max_side: int | None) -> tuple[int, int]:

@@ -24,8 +24,12 @@ class SourceCounts:
     frames_decoded: int = 0
     frames_not_wanted: int = 0
     """Decoded, but outside the sampling rate: never converted to RGB."""
+    frames_skipped: int = 0
+    """Passed over undecoded, because the key frames around them were enough."""
     frames_corrupt: int = 0
     """Packets that could not be decoded, and damaged pictures."""
+    frames_refused: int = 0
+    """Pushed by a client with a time that cannot be."""
     frames_stale: int = 0
     """Dropped for a newer one, because the reader of a live source was slow."""
     frames_delivered: int = 0

@@ -20,8 +20,10 @@ class _Reading:
 class StreamClock:
     """Stream time of one live source. Strictly rising, whatever the camera does."""
 
-    def __init__(self, start_s: float = 0.0) -> None:
+    def __init__(self, start_s: float = 0.0, since_s: float | None = None) -> None:
+        """The first frame gets `start_s`, and what passed since `since_s` by its arrival."""
         self._start_s = start_s
+        self._since_s = since_s
         self._last: _Reading | None = None
 
     def advance(self, pts_s: float | None, arrival_s: float) -> float:
@@ -38,7 +40,8 @@ class StreamClock:
     def _next_s(self, pts_s: float | None, arrival_s: float) -> float:
         last = self._last
         if last is None:
-            return self._start_s
+            since_s = arrival_s if self._since_s is None else self._since_s
+            return self._start_s + max(0.0, arrival_s - since_s)
         passed_s = max(arrival_s - last.arrival_s, 1e-3)
         if pts_s is None or last.pts_s is None:
             return last.stream_s + passed_s

@@ -1,6 +1,6 @@
 """The video track of an open container: found, searched, and decoded with damage counted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -29,8 +29,17 @@ def video_track(container: InputContainer, name: str, no_video_code: str) -> Vid
 
 def decoded(packet: "Packet[Any]", counts: SourceCounts) -> Iterator[VideoFrame]:
     """The pictures that come out of one packet (none or several); damaged ones are only counted."""
+    return _counted(packet.decode, counts)
+
+
+def drained(track: VideoStream, counts: SourceCounts) -> Iterator[VideoFrame]:
+    """The pictures that the decoder still holds. It takes no more packets until it is flushed."""
+    return _counted(track.decode, counts)
+
+
+def _counted(decode: Callable[[], list[Any]], counts: SourceCounts) -> Iterator[VideoFrame]:
     try:
-        pictures = packet.decode()
+        pictures = decode()
     except FFmpegError:  # one bad packet; the decoder goes on at the next
         counts.frames_corrupt += 1
         return
