@@ -7,12 +7,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from encoders import Frame, FrameSampler
-from memory import StoreAwayError
+from memory import KVMemory, StoreAwayError
 from vstream.session import Session
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig
-from vstream.sources.frame_source import open_source
+from vstream.sources.frame_source import FrameSource, open_source
+from vstream.sources.live_decoder import EARLY
+from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.status import SourceStatus
+
+OpenSource = Callable[[float, Callable[[float], bool]], FrameSource]
+"""Opens a live source, given `start_s` and `wants` as `open_source` takes them."""
 
 _RETRY_S = 0.5
 
@@ -37,21 +42,26 @@ class IngestWorker:
     """Reads one source into one session, in the calling thread or in one of its own.
 
     A file is read without loss, a live source newest frame first. The worker resumes after what the
-    session's memory holds already: an ended file is not read again.
+    session's memory holds already: an ended file is not read again, and the stream time of a live
+    source has gone on by the wall clock while nobody watched.
     """
 
     def __init__(
         self,
         session: Session,
-        url: str,
+        source: str | OpenSource,
         config: SourceConfig,
         *,
         until_s: float | None = None,
         real_time: bool = False,
         keep_trying: bool = False,
+        mask: PrivacyMask | None = None,
         on_frame: Callable[[float], None] = lambda stream_s: None,
     ) -> None:
-        """`until_s` ends at that stream time; `real_time` and `keep_trying`: see `open_source`.
+        """`source` is an address, or a function that opens a live source when given the stream time
+        to go on from and what is to be asked whether a frame is wanted; it then sees to masks.
+
+        `until_s` ends at that stream time; `real_time`, `keep_trying`, `mask`: see `open_source`.
 
         `on_frame` is called in the ingesting thread with the stream time of each sampled frame, in
         order, once the session has seen it; also for frames like the last, which are not encoded.
@@ -67,13 +77,14 @@ class IngestWorker:
         session.discard_pending()
         stored = session.memory.stats()
         self._encoded_to_s = stored.to_s if stored.blocks else None
-        reads_again = parse_address(url).kind is SourceKind.FILE and not real_time
+        is_file = isinstance(source, str) and parse_address(source).kind is SourceKind.FILE
         self._sampler = FrameSampler(
             session.model.sample_fps,
             config.dedup_threshold,
             config.max_gap_s,
             # A file is read again from the last encoded frame, which the next is compared with.
-            after_s=None if reads_again else self._encoded_to_s,
+            after_s=None if is_file and not real_time else self._encoded_to_s,
+            early=0.0 if is_file else EARLY,
         )
         self._encoded = 0
         self._newest_s = stored.to_s
@@ -81,19 +92,32 @@ class IngestWorker:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        start_s = self._newest_s if is_file else _now_s(session.memory)
+        if not isinstance(source, str):
+            if mask is not None:
+                raise ValueError("ingest: a mask goes to whatever opens the source, not here")
+            self._source = source(start_s, self._sampler.wants)
+            return
         self._source = open_source(
-            url,
+            source,
             config,
-            start_s=self._newest_s,
+            start_s=start_s,
             wants=self._sampler.wants,
             real_time=real_time,
             keep_trying=keep_trying,
+            sample_fps=session.model.sample_fps,
+            mask=mask,
         )
 
     @property
     def source_name(self) -> str:
         """The source's address without its secrets."""
         return self._source.name
+
+    @property
+    def source(self) -> FrameSource:
+        """What is being read, as the function that opened it made it."""
+        return self._source
 
     @property
     def is_live(self) -> bool:
@@ -197,3 +221,12 @@ class IngestWorker:
         sampled_s, self._sampled_s = self._sampled_s, []
         for stream_s in sampled_s:
             self._on_frame(stream_s)
+
+
+def _now_s(memory: KVMemory) -> float:
+    """The stream time that it is now, if the stream went on by the wall since its last block."""
+    kept = memory.visible(None)
+    if not kept:
+        return 0.0
+    last = memory.info(kept[-1])
+    return last.end_s + max(0.0, time.time() - last.captured_at)

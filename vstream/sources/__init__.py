@@ -3,11 +3,16 @@
 from vstream.sources.config import SourceConfig
 from vstream.sources.frame_source import FrameSource, open_source
 from vstream.sources.permission import SourcePolicy
+from vstream.sources.privacy_mask import PrivacyMask
+from vstream.sources.pushed_frames import PushedFrames, PushOutcome
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 from vstream.sources.video_file import VideoFile
 
 __all__ = [
     "FrameSource",
+    "PrivacyMask",
+    "PushOutcome",
+    "PushedFrames",
     "SourceConfig",
     "SourceCounts",
     "SourcePolicy",

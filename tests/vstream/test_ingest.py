@@ -1,0 +1,171 @@
+"""The ingestion worker: whatever the source, stream time keeps step with the world's."""
+
+import io
+import time
+from functools import partial
+from itertools import pairwise
+from threading import Event
+
+import numpy as np
+import pytest
+from engine import open_session, tiny_video_llm
+from PIL import Image
+from rtsp_camera import RtspCamera
+from synthetic_video import picture, write_video
+
+from vstream.ingest import IngestWorker
+from vstream.sources import PrivacyMask, PushedFrames, SourceConfig
+
+CONFIG = SourceConfig(dedup_threshold=0, retry_min_s=0.1, retry_max_s=0.2, queue_frames=64)
+ALL = PrivacyMask(polygons=[[(0, 0), (1, 0), (1, 1), (0, 1)]])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_video_llm("llama")[0]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return f"file://{tmp_path}/store"
+
+
+def jpeg(number):
+    out = io.BytesIO()
+    Image.fromarray(picture(number)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def times_of(session):
+    """Stream time and capture time of every block."""
+    infos = [session.memory.info(i) for i in session.memory.visible(None)]
+    return [info.end_s for info in infos], [info.captured_at for info in infos]
+
+
+def steps(values):
+    return [later - earlier for earlier, later in pairwise(values)]
+
+
+def looked_at(num_frames):
+    """A function to call with each frame, and an event that is set after so many."""
+    seen, enough = [], Event()
+
+    def look(stream_s):
+        seen.append(stream_s)
+        if len(seen) == num_frames:
+            enough.set()
+
+    return look, enough
+
+
+def push_all(model, store, captured_at, mask=None):
+    """Push one frame for each time and encode them; times and pictures of all blocks then."""
+    with open_session(model, store=store) as session:
+        look, enough = looked_at(len(captured_at))
+        opener = partial(PushedFrames, "door", CONFIG, mask=mask)
+        worker = IngestWorker(session, opener, CONFIG, on_frame=look)
+        worker.start()
+        for number, at in enumerate(captured_at):
+            assert worker.source.push(jpeg(number), at).accepted
+        assert enough.wait(20)
+        worker.stop()
+        worker.join()
+        return *times_of(session), thumbnails(session)
+
+
+def thumbnails(session):
+    ids = session.memory.visible(None)
+    return [np.asarray(Image.open(io.BytesIO(session.memory.thumbnail(i)))) for i in ids]
+
+
+def test_what_a_client_pushes_becomes_blocks(model, store):
+    began_at = time.time() - 60
+    times_s, captured_at, _ = push_all(model, store, [began_at, began_at + 1.5, began_at + 7])
+    assert times_s == pytest.approx([0, 1.5, 7], abs=1e-5)
+    assert captured_at == [began_at, began_at + 1.5, began_at + 7]
+
+
+def test_while_nobody_watches_the_time_of_a_pushed_stream_goes_on(model, store):
+    now = time.time()
+    push_all(model, store, [now - 3600, now - 3599])
+    times_s, captured_at, _ = push_all(model, store, [now - 5, now, now + 2])
+    assert len(times_s) == 5
+    assert times_s[2] == pytest.approx(3595, abs=0.1)
+    for step_s, passed_s in zip(steps(times_s), steps(captured_at), strict=True):
+        assert step_s == pytest.approx(passed_s, abs=0.1)
+
+
+def test_a_clock_that_was_ahead_does_not_turn_time_back(model, store):
+    now = time.time()
+    before, _, _ = push_all(model, store, [now + 10, now + 20])
+    times_s, _, _ = push_all(model, store, [now + 21, now + 25])
+    assert times_s[:2] == before
+    assert all(step_s > 0 for step_s in steps(times_s))
+
+
+def test_a_frame_that_is_kept_already_is_not_kept_twice(model, store):
+    now = time.time()
+    push_all(model, store, [now - 20, now - 10])
+    with open_session(model, store=store) as session:
+        worker = IngestWorker(session, partial(PushedFrames, "door", CONFIG), CONFIG)
+        assert worker.source.push(jpeg(1), now - 10).dropped == "rate"
+        assert worker.source.push(jpeg(2), now - 8).accepted
+        worker.stop()
+
+
+def watch(model, store, url, num_frames):
+    """Encode so many frames of a camera; when the last was looked at."""
+    with open_session(model, store=store) as session:
+        look, enough = looked_at(num_frames)
+        worker = IngestWorker(session, url, CONFIG, keep_trying=True, on_frame=look)
+        worker.start()
+        assert enough.wait(20)
+        worker.stop()
+        worker.join()
+        return times_of(session)
+
+
+def test_a_camera_that_nobody_watched_for_a_while_has_a_gap_as_long(model, store, tmp_path):
+    video = write_video(tmp_path / "loop.mp4", num_frames=100, fps=10)
+    with RtspCamera(video) as camera:
+        watch(model, store, camera.url, 2)
+        camera.kill()
+        time.sleep(1.5)  # the time that must not be lost
+        camera.start()
+        times_s, captured_at = watch(model, store, camera.url, 2)
+    assert len(times_s) == 4
+    assert times_s[2] - times_s[1] > 2
+    for step_s, passed_s in zip(steps(times_s), steps(captured_at), strict=True):
+        assert step_s == pytest.approx(passed_s, abs=0.5)
+
+
+def test_a_file_goes_on_where_it_was_left_however_long_ago(model, store, tmp_path):
+    video = str(write_video(tmp_path / "clip.mp4", num_frames=60, fps=10))
+    with open_session(model, store=store) as session:
+        IngestWorker(session, video, CONFIG, until_s=2.5).run()
+        assert times_of(session)[0] == [0, 1, 2]
+    with open_session(model, store=store) as session:
+        IngestWorker(session, video, CONFIG, until_s=4.5, real_time=True).run()
+        assert times_of(session)[0] == [0, 1, 2, 3, 4]
+    with open_session(model, store=store) as session:
+        IngestWorker(session, video, CONFIG).run()
+        assert times_of(session)[0] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("real_time", [False, True])
+def test_no_picture_under_a_mask_is_ever_kept(model, tmp_path, real_time):
+    video = str(write_video(tmp_path / "clip.mp4", num_frames=25, fps=10))
+    with open_session(model) as session:
+        IngestWorker(session, video, CONFIG, mask=ALL, real_time=real_time).run()
+        assert len(thumbnails(session)) == 3
+        assert not any(picture.any() for picture in thumbnails(session))
+
+
+def test_no_pushed_picture_under_a_mask_is_ever_kept(model, store):
+    assert not any(picture.any() for picture in push_all(model, store, [None], mask=ALL)[2])
+    assert all(picture.any() for picture in push_all(model, store + "2", [None])[2])
+
+
+def test_a_mask_that_nobody_would_apply_is_refused(model):
+    with open_session(model) as session, pytest.raises(ValueError, match="mask"):
+        IngestWorker(session, partial(PushedFrames, "door", CONFIG), CONFIG, mask=ALL)

@@ -1,0 +1,74 @@
+"""JpegPicture: bytes from anyone in, one upright picture out, or an error; never more than that.
+
+Size, kind and number of scans are looked at before anything is decoded: a few bytes can ask for
+gigabytes of pixels, or for hours of work as thousands of scans over the same picture.
+"""
+
+import io
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from PIL.ExifTags import Base
+
+from vstream.errors import SourceError
+from vstream.sources.rgb_scaler import scaled_size
+
+MAX_BYTES = 8 << 20
+MAX_PIXELS = 50_000_000
+_MAX_SCANS = 64  # encoders make about ten
+_START_OF_SCAN = b"\xff\xda"  # cannot occur in coded data
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation."""
+
+
+class JpegPicture:
+    """One JPEG whose header has been read and found acceptable."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        """`name` is the stream's. Raises SourceError (FRAME_INVALID)."""
+        self._name = name
+        if len(data) > MAX_BYTES:
+            raise self._invalid(f"{len(data)} bytes are too many; send at most {MAX_BYTES}")
+        if data.count(_START_OF_SCAN) > _MAX_SCANS:
+            raise self._invalid(f"it has more than {_MAX_SCANS} scans; send a plain JPEG")
+        try:
+            self._image: Image.Image = Image.open(io.BytesIO(data), formats=["JPEG"])
+        except Exception as error:  # noqa: BLE001  a parser on hostile bytes raises anything
+            raise self._invalid(f"it is no JPEG; send one picture as JPEG ({error})") from None
+        width, height = self._image.size
+        if width * height > MAX_PIXELS:
+            raise self._invalid(f"{width} x {height} pixels are too many; scale it down")
+
+    def pixels(self, max_side: int | None) -> UInt8[np.ndarray, "height width 3"]:
+        """RGB, turned as EXIF asks, at a half, quarter or eighth if that is still `max_side`.
+
+        Raises SourceError (FRAME_INVALID) where the data is damaged or cut short.
+        """
+        image = self._image
+        try:
+            turn = _TURNS.get(_orientation(image))
+            image.draft("RGB", scaled_size(*image.size, max_side))
+            upright = image.convert("RGB")
+        except Exception as error:  # noqa: BLE001
+            raise self._invalid(f"it is damaged or cut short; send it whole ({error})") from None
+        return np.asarray(upright if turn is None else upright.transpose(turn))
+
+    def _invalid(self, reason: str) -> SourceError:
+        return SourceError(f"{self._name}: reading a pushed frame: {reason}", "FRAME_INVALID")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  a picture with a broken tag is still a picture
+        return 1
