@@ -4,6 +4,7 @@ from vstream.sources.config import SourceConfig
 from vstream.sources.frame_source import FrameSource, open_source
 from vstream.sources.permission import SourcePolicy
 from vstream.sources.privacy_mask import PrivacyMask
+from vstream.sources.probe import ProbeReport, probe_source
 from vstream.sources.pushed_frames import PushedFrames, PushOutcome
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 from vstream.sources.video_file import VideoFile
@@ -11,6 +12,7 @@ from vstream.sources.video_file import VideoFile
 __all__ = [
     "FrameSource",
     "PrivacyMask",
+    "ProbeReport",
     "PushOutcome",
     "PushedFrames",
     "SourceConfig",
@@ -20,4 +22,5 @@ __all__ = [
     "SourceStatus",
     "VideoFile",
     "open_source",
+    "probe_source",
 ]

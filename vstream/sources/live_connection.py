@@ -45,12 +45,13 @@ def _network_options(address: SourceAddress, config: SourceConfig, attempt: int)
         return {"timeout": timeout_us, "rw_timeout": timeout_us}
     return {
         "timeout": timeout_us,
-        "rtsp_transport": _transport(config, attempt),
+        "rtsp_transport": rtsp_transport(config, attempt),
         "allowed_media_types": "video",  # leave the sound where it is
     }
 
 
-def _transport(config: SourceConfig, attempt: int) -> str:
+def rtsp_transport(config: SourceConfig, attempt: int) -> str:
+    """What RTSP media travels over in the `attempt`th connection."""
     if config.transport == "auto":
         return "tcp" if attempt % 2 else "udp"
     return config.transport

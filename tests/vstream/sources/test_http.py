@@ -1,50 +1,15 @@
 """http addresses: a file is read whole, anything else is a live stream."""
 
-import http.server
-import threading
-import time
-from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
 from synthetic_video import number_in, write_video
+from web_server import serve
 
 from vstream.errors import SourceError
 from vstream.sources import SourceConfig, open_source
 
 CONFIG = SourceConfig(connect_timeout_s=5, read_timeout_s=2, retry_min_s=0.05, retry_max_s=0.1)
-
-
-@contextmanager
-def serve(content, *, seconds):
-    """The address of a server that sends `content` evenly over so long, then hangs up."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            if "missing" in self.path:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            try:
-                for start in range(0, len(content), 1316):
-                    self.wfile.write(content[start : start + 1316])
-                    time.sleep(seconds * 1316 / len(content))
-            except (BrokenPipeError, ConnectionResetError):
-                return
-
-        def log_message(self, *args):
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://bob:hunter2@127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_a_video_file_on_a_web_server_is_read_whole(tmp_path):
