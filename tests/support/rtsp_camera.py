@@ -2,7 +2,7 @@
 
 `RtspCamera` is a real RTSP server (aio-rtsp-toolkit) in its own process, looping one file, that can
 be killed, frozen and brought back on the same port. `ScriptedRtspServer` speaks just enough RTSP to
-refuse a client: wrong password, no such stream, or no answer at all.
+refuse a client: wrong password, no such stream, no answer at all, nothing that can be shown.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -30,8 +31,10 @@ def free_port() -> int:
 class RtspCamera:
     """One camera in one process. Use as a context manager."""
 
-    def __init__(self, video: Path) -> None:
+    def __init__(self, video: Path, clock_ahead_s: float = 0.0) -> None:
+        """`clock_ahead_s`: how far the time in its RTCP reports is ahead of this machine's."""
         self._video = video
+        self._clock_ahead_s = clock_ahead_s
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,6 +46,7 @@ class RtspCamera:
     def start(self) -> None:
         """Serve, on the same port as before. Returns when the port answers."""
         command = [sys.executable, __file__, str(self._video.parent), str(self._port)]
+        command.append(str(self._clock_ahead_s))
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
@@ -89,7 +93,9 @@ class RtspCamera:
         self.kill()
 
 
-Behaviour = Literal["wrong_password", "not_found", "silent"]
+Behaviour = Literal[
+    "wrong_password", "not_found", "silent", "unknown_codec", "no_video", "nothing_to_play"
+]
 
 
 class ScriptedRtspServer:
@@ -102,12 +108,13 @@ class ScriptedRtspServer:
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                while request := _read_request(self.rfile.readline):
-                    answer = scripted.answer(request)
-                    if answer is None:
-                        self.rfile.read()  # until the client gives up
-                        return
-                    self.wfile.write(answer.encode())
+                with suppress(ConnectionError):  # a client that has heard enough
+                    while request := _read_request(self.rfile.readline):
+                        answer = scripted.answer(request)
+                        if answer is None:
+                            self.rfile.read()  # until the client gives up
+                            return
+                        self.wfile.write(answer.encode())
 
         socketserver.ThreadingTCPServer.allow_reuse_address = True
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
@@ -129,6 +136,8 @@ class ScriptedRtspServer:
             return f"RTSP/1.0 200 OK\r\n{head}Public: OPTIONS, DESCRIBE, SETUP, PLAY\r\n\r\n"
         if self.behaviour == "not_found":
             return f"RTSP/1.0 404 Not Found\r\n{head}\r\n"
+        if self.behaviour in _TRACKS:
+            return _serving(method, head, _TRACKS[self.behaviour])
         challenge = 'WWW-Authenticate: Basic realm="camera"\r\n'
         return f"RTSP/1.0 401 Unauthorized\r\n{head}{challenge}\r\n"
 
@@ -147,6 +156,23 @@ class ScriptedRtspServer:
         self._server.server_close()
 
 
+_TRACKS = {
+    "unknown_codec": "m=video 0 RTP/AVP 96\r\na=rtpmap:96 X-UNHEARD-OF/90000\r\n",
+    "no_video": "m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
+    "nothing_to_play": "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n",
+}
+
+
+def _serving(method: str, head: str, track: str) -> str:
+    """Goes along with everything, and sends no media."""
+    if method == "DESCRIBE":
+        sdp = f"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{track}a=control:track\r\n"
+        kind = f"Content-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n"
+        return f"RTSP/1.0 200 OK\r\n{head}{kind}\r\n{sdp}"
+    transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
+    return f"RTSP/1.0 200 OK\r\n{head}{transport}\r\n"
+
+
 def _read_request(readline) -> str:
     lines = []
     while (line := readline().decode()) not in ("", "\r\n"):
@@ -154,11 +180,13 @@ def _read_request(readline) -> str:
     return "".join(lines)
 
 
-def _serve(directory: str, port: int) -> None:
+def _serve(directory: str, port: int, clock_ahead_s: float) -> None:
     from aio_rtsp_toolkit.server import RtspServer  # only in the camera's own process
 
+    true_time = time.time
+    time.time = lambda: true_time() + clock_ahead_s
     asyncio.run(RtspServer(directory, host="127.0.0.1", port=port).serve_forever())
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]))
+    _serve(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

@@ -16,6 +16,11 @@ class SourceConfig(BaseModel):
         default="tcp",
         description="How RTSP media travels; auto tries tcp, then udp, in turn until frames come.",
     )
+    tls_ca_file: str | None = Field(
+        default=None,
+        description="File of certificates (PEM) that rtsps:// and https:// servers must be signed "
+        "by; unset takes any certificate, as cameras sign their own.",
+    )
     connect_timeout_s: float = Field(
         default=10.0,
         gt=0,

@@ -11,6 +11,8 @@ The codes are stable:
     FILE_CORRUPT                reading broke off in the middle
     STREAM_AUTH_FAILED          user name or password refused
     STREAM_NOT_FOUND            the server is there, the path or device is not
+    STREAM_TLS_CERTIFICATE      the server's certificate is not signed by one of tls_ca_file
+    STREAM_TLS_HANDSHAKE        whatever answers speaks no TLS, or none in common with us
     STREAM_TIMEOUT              nothing came in time
     STREAM_CODEC_UNSUPPORTED    the video is of a kind that cannot be decoded
     STREAM_NO_VIDEO             connected, but without a video track
@@ -37,7 +39,14 @@ from av.error import (
 from vstream.errors import SourceError
 
 PERMANENT_CODES = frozenset(
-    {"STREAM_AUTH_FAILED", "STREAM_NOT_FOUND", "STREAM_NO_VIDEO", "STREAM_CODEC_UNSUPPORTED"}
+    {
+        "STREAM_AUTH_FAILED",
+        "STREAM_NOT_FOUND",
+        "STREAM_NO_VIDEO",
+        "STREAM_CODEC_UNSUPPORTED",
+        "STREAM_TLS_CERTIFICATE",
+        "STREAM_TLS_HANDSHAKE",
+    }
 )
 """Failures of a first connection that trying again will hardly cure."""
 

@@ -23,6 +23,7 @@ from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.reach import reach_options
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
+from vstream.sources.tls import tls_options
 from vstream.sources.video_track import pictures, pictures_from, video_track
 
 
@@ -152,7 +153,7 @@ def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContai
         return av.open(
             target,
             mode="r",
-            options=reach_options(address, config),
+            options=reach_options(address, config) | tls_options(config),
             metadata_errors="replace",
             timeout=(config.connect_timeout_s, config.read_timeout_s),
         )

@@ -4,10 +4,14 @@ import sys
 
 import av
 from av.container import InputContainer
+from av.error import FFmpegError, OSError
 
+from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress, SourceKind
 from vstream.sources.config import SourceConfig
+from vstream.sources.errors import stream_error
 from vstream.sources.reach import reach_options
+from vstream.sources.tls import tls_fault, tls_options
 
 # How much FFmpeg looks at before it hands out the first frame. Its defaults cost 1 to 2 s a
 # connection; FFmpeg's own low-latency flag (nobuffer) throws away all up to the second key frame.
@@ -32,10 +36,20 @@ def open_live(address: SourceAddress, config: SourceConfig, attempt: int) -> Inp
         mode="r",
         options=_SHORT_PROBE
         | _network_options(address, config, attempt)
-        | reach_options(address, config),
+        | reach_options(address, config)
+        | tls_options(config),
         metadata_errors="replace",
         timeout=(config.connect_timeout_s, config.read_timeout_s),
     )
+
+
+def connection_error(
+    error: FFmpegError, address: SourceAddress, config: SourceConfig
+) -> SourceError:
+    """What went wrong in `open_live`. May look at the server once more, for seconds at most."""
+    # FFmpeg's own OSError, no subclass: an input/output error, which may be anything.
+    fault = tls_fault(address, config) if type(error) is OSError else None
+    return fault or stream_error(error, address.name, "connecting")
 
 
 def _network_options(address: SourceAddress, config: SourceConfig, attempt: int) -> dict[str, str]:

@@ -24,7 +24,7 @@ from vstream.sources.config import SourceConfig
 from vstream.sources.decode_interrupt import interruptible
 from vstream.sources.errors import PERMANENT_CODES, no_answer, stream_error
 from vstream.sources.frame_queue import FrameQueue
-from vstream.sources.live_connection import open_live
+from vstream.sources.live_connection import connection_error, open_live
 from vstream.sources.live_decoder import LiveDecoder
 from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.rgb_scaler import RgbScaler
@@ -174,6 +174,8 @@ class LiveStream:
         except FFmpegError as error:
             if self._is_overdue():
                 return self._last_error or no_answer(self.name, stage)
+            if stage == "connecting":
+                return connection_error(error, self._address, self._config)
             return stream_error(error, self.name, stage)
 
     def _watch(self, container: InputContainer) -> SourceError:

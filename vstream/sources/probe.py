@@ -16,7 +16,7 @@ from vstream.sources.config import SourceConfig
 from vstream.sources.decode_interrupt import interruptible
 from vstream.sources.errors import no_answer, stream_error
 from vstream.sources.file_stream import open_video_file
-from vstream.sources.live_connection import open_live, rtsp_transport
+from vstream.sources.live_connection import connection_error, open_live, rtsp_transport
 from vstream.sources.status import SourceCounts
 from vstream.sources.video_track import decoded, video_track
 
@@ -88,6 +88,8 @@ def _probe(
         )
     if look.is_over():
         raise no_answer(address.name, stage)
+    if failure is not None and stage == "connecting":
+        raise connection_error(failure, address, config)
     if failure is not None:
         raise stream_error(failure, address.name, stage)
     raise SourceError(

@@ -22,6 +22,8 @@ CONFIG = SourceConfig(
     retry_max_s=0.3,
     queue_frames=2,
 )
+DEAD = ("STREAM_DISCONNECTED", "STREAM_CONNECTION_FAILED")
+"""What is said of a camera that was killed: first that it left, then that it is not there."""
 IMPATIENT = CONFIG.model_copy(update={"connect_timeout_s": 1.0})
 
 
@@ -104,7 +106,7 @@ def test_a_camera_that_is_killed_and_comes_back_is_seen_again(camera):
         before = list(islice(source, 10))
         camera.kill()
         wait_for(source, SourceState.RECONNECTING)
-        assert source.status.last_error is not None
+        assert source.status.last_error.code in DEAD
         camera.start()
         wait_for(source, SourceState.RUNNING)
         after = list(islice(source, 10))
@@ -138,6 +140,7 @@ def test_a_stream_that_ends_is_connected_anew(camera):
             frames.append(frame)
             if source.status.counts.reconnects:
                 break
+        assert source.status.state is SourceState.RUNNING
     assert_rising(frames)
     assert source.status.last_error.code == "STREAM_DISCONNECTED"
 
@@ -156,6 +159,44 @@ def test_a_first_connection_that_is_refused_is_given_up_at_once(behaviour, code,
             watch_once(f"rtsp://admin:hunter2@127.0.0.1:{server.port}/live", CONFIG)
     assert caught.value.code == code
     assert time.monotonic() - begun_at < 3
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        ("unknown_codec", "STREAM_CODEC_UNSUPPORTED"),
+        ("no_video", "STREAM_NO_VIDEO"),
+        ("nothing_to_play", "STREAM_TIMEOUT"),
+    ],
+)
+def test_a_camera_with_nothing_to_show_is_given_up_by_name(behaviour, code):
+    with ScriptedRtspServer(behaviour) as server:
+        source = open_source(f"rtsp://127.0.0.1:{server.port}/live", IMPATIENT)
+        with source, pytest.raises(SourceError) as caught:
+            list(source)
+        assert caught.value.code == code
+        assert source.status.last_error is caught.value
+
+
+def test_time_of_capture_is_the_cameras_own_through_a_restart(tmp_path):
+    video = write_video(tmp_path / "loop.mp4", num_frames=200, fps=20)
+    with RtspCamera(video, clock_ahead_s=12.0) as camera, open_source(camera.url, CONFIG) as source:
+        before = list(islice(source, 30))
+        error_s = time.time() + 12.0 - before[-1].captured_at
+        camera.kill()
+        wait_for(source, SourceState.RECONNECTING)
+        time.sleep(1.0)  # a while in which nothing can be seen
+        camera.start()
+        wait_for(source, SourceState.RUNNING, timeout_s=10)
+        after = list(islice(source, 30))
+        errors_s = (error_s, time.time() + 12.0 - after[-1].captured_at)
+    assert errors_s == pytest.approx((0, 0), abs=1.0)
+    assert after[-1].stream_s - before[-1].stream_s > 1.5
+    known = before[5:] + after[5:]  # from the first RTCP report on
+    for frame in known:
+        assert frame.stream_s - known[0].stream_s == pytest.approx(
+            frame.captured_at - known[0].captured_at, abs=1.0
+        )
 
 
 def test_a_daemon_keeps_trying_a_camera_that_refuses_it():
