@@ -32,13 +32,15 @@ class PrivacyMask(BaseModel):
         self, pixels: UInt8[np.ndarray, "height width 3"]
     ) -> UInt8[np.ndarray, "height width 3"]:
         """A copy that is black inside the polygons."""
-        return pixels * _visible(self.polygons, *pixels.shape[:2])[:, :, None]
+        height, width, _ = pixels.shape
+        masked: np.ndarray = pixels * _visible(self.polygons, height, width)
+        return masked
 
 
-@lru_cache(maxsize=256)  # cameras, each with its picture size
+@lru_cache(maxsize=64)  # cameras, each with its picture size
 def _visible(
     polygons: tuple[tuple[Point, ...], ...], height: int, width: int
-) -> Bool[np.ndarray, "height width"]:
+) -> Bool[np.ndarray, "height width 1"]:
     masked = np.zeros((height, width), dtype=bool)
     for polygon in polygons:
         corners = [(x * width, y * height) for x, y in polygon]
@@ -47,7 +49,7 @@ def _visible(
             _wind(windings, start, end)
             _mark_edge(masked, start, end)
         masked |= windings != 0
-    return ~masked
+    return ~masked[:, :, None]
 
 
 def _wind(
@@ -70,8 +72,8 @@ def _mark_edge(
     for a, b in zip(start, end, strict=True):
         box.append(slice(max(0, int(min(a, b) - EDGE_PX - 0.5)), int(max(a, b) + EDGE_PX + 0.5)))
     part = masked[box[1], box[0]]  # as a view
-    x, y = np.meshgrid(np.arange(part.shape[1]), np.arange(part.shape[0]))
-    x, y = x + box[0].start + 0.5 - start[0], y + box[1].start + 0.5 - start[1]
+    x = np.arange(part.shape[1]) + (box[0].start + 0.5 - start[0])
+    y = np.arange(part.shape[0])[:, None] + (box[1].start + 0.5 - start[1])
     along_x, along_y = end[0] - start[0], end[1] - start[1]
     length2 = along_x**2 + along_y**2
     at = np.clip((x * along_x + y * along_y) / length2, 0, 1) if length2 else 0.0

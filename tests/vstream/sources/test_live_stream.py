@@ -12,7 +12,7 @@ from rtsp_camera import RtspCamera, ScriptedRtspServer, free_port
 from synthetic_video import number_in, write_video
 
 from vstream.errors import SourceError
-from vstream.sources import SourceConfig, SourceState, open_source
+from vstream.sources import PrivacyMask, SourceConfig, SourceState, open_source
 
 CONFIG = SourceConfig(
     connect_timeout_s=8,
@@ -86,6 +86,12 @@ def test_only_wanted_frames_reach_the_reader(camera):
         counts = source.status.counts
     assert [frame.stream_s for frame in frames] == seen_s[9:30:10]
     assert counts.frames_not_wanted >= 27
+
+
+def test_no_frame_of_a_camera_leaves_unmasked(camera):
+    mask = PrivacyMask(polygons=[[(0, 0), (1, 0), (1, 1), (0, 1)]])
+    with open_source(camera.url, CONFIG, mask=mask) as source:
+        assert not any(frame.pixels.any() for frame in islice(source, 3))
 
 
 def test_a_slow_reader_gets_the_newest_frame_and_the_others_are_counted(camera):

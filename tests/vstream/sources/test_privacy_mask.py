@@ -25,8 +25,8 @@ def distance_px(point, corners):
     for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
         along = end - start
         at = 0.0
-        if along:
-            at = min(1.0, max(0.0, ((point - start) * along.conjugate()).real / abs(along) ** 2))
+        if length2 := abs(along) ** 2:
+            at = min(1.0, max(0.0, ((point - start) * along.conjugate()).real / length2))
         nearest = min(nearest, abs(point - start - at * along))
     return nearest
 
