@@ -56,12 +56,14 @@ class IngestWorker:
         real_time: bool = False,
         keep_trying: bool = False,
         mask: PrivacyMask | None = None,
+        permit: Callable[[str], None] | None = None,
         on_frame: Callable[[float], None] = lambda stream_s: None,
     ) -> None:
         """`source` is an address, or a function that opens a live source when given the stream time
-        to go on from and what is to be asked whether a frame is wanted; it then sees to masks.
+        to go on from and what is to be asked whether a frame is wanted; `mask` and `permit` are
+        then its own.
 
-        `until_s` ends at that stream time; `real_time`, `keep_trying`, `mask`: see `open_source`.
+        `until_s` ends at that stream time; the other options are those of `open_source`.
 
         `on_frame` is called in the ingesting thread with the stream time of each sampled frame, in
         order, once the session has seen it; also for frames like the last, which are not encoded.
@@ -94,8 +96,8 @@ class IngestWorker:
         self._failure: BaseException | None = None
         start_s = self._newest_s if is_file else _now_s(session.memory)
         if not isinstance(source, str):
-            if mask is not None:
-                raise ValueError("ingest: a mask goes to whatever opens the source, not here")
+            if mask is not None or permit is not None:
+                raise ValueError("ingest: mask and permit go to what opens the source, not here")
             self._source = source(start_s, self._sampler.wants)
             return
         self._source = open_source(
@@ -107,6 +109,7 @@ class IngestWorker:
             keep_trying=keep_trying,
             sample_fps=session.model.sample_fps,
             mask=mask,
+            permit=permit,
         )
 
     @property

@@ -1,6 +1,7 @@
 """open_live: the address of a camera in, an open container of its live video out."""
 
 import sys
+from collections.abc import Callable
 
 import av
 from av.container import InputContainer
@@ -44,11 +45,19 @@ def open_live(address: SourceAddress, config: SourceConfig, attempt: int) -> Inp
 
 
 def connection_error(
-    error: FFmpegError, address: SourceAddress, config: SourceConfig
+    error: FFmpegError, address: SourceAddress, config: SourceConfig, permit: Callable[[], None]
 ) -> SourceError:
-    """What went wrong in `open_live`. May look at the server once more, for seconds at most."""
-    # FFmpeg's own OSError, no subclass: an input/output error, which may be anything.
-    fault = tls_fault(address, config) if type(error) is OSError else None
+    """What went wrong in `open_live`.
+
+    May look at the server once more, for seconds at most, if `permit` does not raise SourceError.
+    """
+    fault = None
+    if type(error) is OSError:  # FFmpeg's, and no subclass: an input/output error of any cause
+        try:
+            permit()
+            fault = tls_fault(address, config)
+        except SourceError as refusal:
+            fault = refusal
     return fault or stream_error(error, address.name, "connecting")
 
 

@@ -175,7 +175,7 @@ class LiveStream:
             if self._is_overdue():
                 return self._last_error or no_answer(self.name, stage)
             if stage == "connecting":
-                return connection_error(error, self._address, self._config)
+                return connection_error(error, self._address, self._config, self._permit)
             return stream_error(error, self.name, stage)
 
     def _watch(self, container: InputContainer) -> SourceError:

@@ -1,8 +1,10 @@
 """probe_source: an address in, what is there and how it sends out, without keeping any of it."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from vstream.sources.config import SourceConfig
 from vstream.sources.decode_interrupt import interruptible
 from vstream.sources.errors import no_answer, stream_error
 from vstream.sources.file_stream import open_video_file
+from vstream.sources.frame_source import any_source
 from vstream.sources.live_connection import connection_error, open_live, rtsp_transport
 from vstream.sources.status import SourceCounts
 from vstream.sources.video_track import decoded, video_track
@@ -45,25 +48,34 @@ class ProbeReport:
     """From the beginning of the connection to the first decoded picture."""
 
 
-def probe_source(url: str, config: SourceConfig) -> ProbeReport:
+def probe_source(
+    url: str, config: SourceConfig, permit: Callable[[str], None] = any_source
+) -> ProbeReport:
     """Connect, decode one picture, watch the key frames for some seconds, and disconnect.
 
-    Takes `connect_timeout_s` at most. Raises SourceError with the codes of `vstream/sources/errors`
-    (SOURCE_..., FILE_..., STREAM_...).
+    Takes `connect_timeout_s` at most; with TLS that fails, seconds more. `permit`: see
+    `open_source`. Raises SourceError with the codes of `vstream/sources/errors.py` (SOURCE_...,
+    FILE_..., STREAM_...).
     """
+    permitted = partial(permit, url)
     address = parse_address(url)
     deadline = time.monotonic() + config.connect_timeout_s
     if address.kind is SourceKind.RTSP and config.transport == "auto":
         half_s = config.connect_timeout_s / 2
         with suppress(SourceError):
-            return _probe(address, config, 1, deadline - half_s)
-        return _probe(address, config, 2, deadline)
-    return _probe(address, config, 1, deadline)
+            return _probe(address, config, 1, deadline - half_s, permitted)
+        return _probe(address, config, 2, deadline, permitted)
+    return _probe(address, config, 1, deadline, permitted)
 
 
 def _probe(
-    address: SourceAddress, config: SourceConfig, attempt: int, deadline: float
+    address: SourceAddress,
+    config: SourceConfig,
+    attempt: int,
+    deadline: float,
+    permit: Callable[[], None],
 ) -> ProbeReport:
+    permit()
     look = _Look(deadline)
     failure: FFmpegError | None = None
     stage = "connecting"
@@ -89,7 +101,7 @@ def _probe(
     if look.is_over():
         raise no_answer(address.name, stage)
     if failure is not None and stage == "connecting":
-        raise connection_error(failure, address, config)
+        raise connection_error(failure, address, config, permit)
     if failure is not None:
         raise stream_error(failure, address.name, stage)
     raise SourceError(

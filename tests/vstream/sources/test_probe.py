@@ -8,7 +8,7 @@ from synthetic_video import lay_on_its_side, write_video
 from web_server import serve
 
 from vstream.errors import SourceError
-from vstream.sources import SourceConfig, probe_source
+from vstream.sources import SourceConfig, SourcePolicy, probe_source
 from vstream.sources.address import SourceKind
 
 CONFIG = SourceConfig(connect_timeout_s=4)
@@ -95,6 +95,15 @@ def test_what_is_not_there(tmp_path):
     assert code_of("ftp://host/x", CONFIG) == "SOURCE_UNSUPPORTED"
     assert code_of(f"rtsp://127.0.0.1:{free_port()}/x", CONFIG) == "STREAM_CONNECTION_FAILED"
     assert code_of("webcam:77", CONFIG) in ("STREAM_NOT_FOUND", "STREAM_CONNECTION_FAILED")
+
+
+def test_what_may_not_be_named_is_not_touched():
+    with ScriptedRtspServer("wrong_password") as server:
+        url = f"rtsp://a:b@127.0.0.1:{server.port}/live"
+        with pytest.raises(SourceError) as caught:
+            probe_source(url, CONFIG, SourcePolicy().check)
+        assert caught.value.code == "SOURCE_FORBIDDEN"
+        assert server.passwords_seen == []
 
 
 def code_of(url, config):
