@@ -29,9 +29,9 @@ from memory.moment_index import Hit, MomentIndex
 from memory.open_memory import follow_memory, open_memory, open_stored
 from memory.redis_store.redis_link import RedisLink
 from memory.row_cache import RowCache
-from memory.store_address import is_redis, store_name
+from memory.store_address import is_redis, require_stream_id, store_name
 from memory.stored_records import stored_records
-from memory.stored_streams import FoundStream, StoredStream, find_stream, stored_streams
+from memory.stored_streams import FoundStream, StoredStream, find_stream, stored_ids, stored_streams
 from memory.stream_make import StreamMake
 
 __all__ = [
@@ -76,7 +76,9 @@ __all__ = [
     "is_redis",
     "open_memory",
     "open_stored",
+    "require_stream_id",
     "store_name",
+    "stored_ids",
     "stored_records",
     "stored_streams",
 ]

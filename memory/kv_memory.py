@@ -167,6 +167,16 @@ class KVMemory(MemoryReader):
         self._require_open()
         self._apply(self._store.settle())
 
+    def erase(self) -> None:
+        """Delete the stream: its blocks in every tier, its note and its place in the store.
+
+        The memory is closed then. Raises StoreAwayError if the store is away, StoreError.
+        """
+        self.forget(-inf, inf)
+        if self._entry is not None:
+            self._entry.erase()
+        self.close()
+
     def close(self) -> None:
         """Flush and let go of the store; a second time does nothing."""
         try:

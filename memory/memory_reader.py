@@ -89,6 +89,11 @@ class MemoryReader:
         return self._source.next_id
 
     @property
+    def num_readable(self) -> int:
+        """Blocks that can still be read."""
+        return len(self._ids)
+
+    @property
     def first_block(self) -> int:
         """The oldest block that can still be read."""
         return self._ids[0] if self._ids else self.num_blocks

@@ -36,6 +36,26 @@ class FoundStream:
 
     make: StreamMake
     state: Literal["live", "stored"]
+    note: dict[str, Any]
+    """Its writer's own, see `KVMemory.set_note`."""
+
+
+def stored_ids(store: str) -> list[str]:
+    """Ids of all streams of a store, without a look at them. Raises StoreError."""
+    if is_redis(store):
+        link = RedisLink(store)
+        try:
+            with link.told():
+                return sorted(stream_id.decode() for stream_id in link.client.smembers(STREAMS))
+        finally:
+            link.close()
+    folder = store_folder(store)
+    if folder is None or not folder.is_dir():
+        return []
+    try:
+        return sorted(path.parent.name for path in folder.glob("*/stream.json"))
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read: {error}") from error
 
 
 def stored_streams(store: str) -> list[StoredStream]:
@@ -69,12 +89,14 @@ def find_stream(store: str, stream_id: str) -> FoundStream | None:
                 is_live = link.client.exists(RedisKeys(stream_id).lease)
         finally:
             link.close()
-        return None if described is None else FoundStream(described[0], _state(is_live))
+        return (
+            None if described is None else FoundStream(described[0], _state(is_live), described[1])
+        )
     folder = store_folder(store)
     found = None if folder is None else read_description(folder / stream_id)
     if folder is None or found is None:
         return None
-    return FoundStream(found[1], _state(_is_locked(folder / stream_id / "writer.lock")))
+    return FoundStream(found[1], _state(_is_locked(folder / stream_id / "writer.lock")), found[2])
 
 
 def _state(is_live: bool) -> Literal["live", "stored"]:

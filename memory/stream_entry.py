@@ -19,6 +19,10 @@ class StreamEntry(Protocol):
         """Replace the note, whole or not at all. Raises StoreAwayError, StoreError."""
         ...
 
+    def erase(self) -> None:
+        """Leave nothing of the stream, whose blocks are gone already. Raises StoreError."""
+        ...
+
     def close(self) -> None:
         """Let another writer have it."""
         ...

@@ -8,6 +8,7 @@ DIR/STREAM_ID/writer.lock   held by the one process that writes
 import fcntl
 import json
 import os
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,13 @@ class StreamDirectory:
         """Replace the caller's note (JSON), whole or not at all, and wait for the disk."""
         self._write(self.make, note)
         self.note = note
+
+    def erase(self) -> None:
+        """Remove the folder with all that is in it."""
+        try:
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be deleted: {error.strerror}") from error
 
     def close(self) -> None:
         if self._lock >= 0:

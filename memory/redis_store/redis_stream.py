@@ -101,6 +101,15 @@ class RedisStream:
             )
         self.note = note
 
+    def erase(self) -> None:
+        """Delete what is left beside the blocks."""
+        keys = self.keys
+        with self._link.told():
+            pipeline = self._link.client.pipeline(transaction=True)
+            pipeline.delete(keys.meta, keys.table, keys.log)
+            pipeline.srem(STREAMS, keys.stream_id)
+            pipeline.execute()
+
     def stop_beating(self) -> None:
         """Return once the lease's thread calls nobody any more."""
         self._ended.set()

@@ -4,10 +4,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+import redis
 import torch
 from kv_blocks import CPU, LAYERS, kv_block, kv_stream, memory_of
 
-from memory import MemoryConfig, StoredStream, StoreError, open_stored, stored_streams
+from memory import (
+    MemoryConfig,
+    StoredStream,
+    StoreError,
+    find_stream,
+    open_stored,
+    stored_ids,
+    stored_streams,
+)
 
 STORE_V1 = Path(__file__).parents[1] / "data" / "store_v1"
 
@@ -39,6 +48,30 @@ def test_a_store_tells_of_its_streams_while_one_is_written(kind, tmp_path, reque
         ("camera", "stored", 8),
         ("door", "stored", 3),
     ]
+
+
+@pytest.mark.parametrize("kind", ["file", "redis", "valkey"])
+def test_nothing_is_left_of_a_stream_that_was_erased(kind, tmp_path, request):
+    store, keys = f"file://{tmp_path}/store", None
+    if kind != "file":
+        server = request.getfixturevalue(f"{kind}_server")
+        store, keys = server.url, redis.Redis.from_url(server.url)
+    with memory_of(store, stream_id="door") as door:
+        door.append(kv_block())
+    for _ in range(2):
+        with memory_of(store) as camera:
+            for block in kv_stream(40):
+                camera.append(block)
+            camera.set_note({"colour": "red"})
+            camera.erase()
+        assert stored_ids(store) == ["door"]
+        assert find_stream(store, "camera") is None
+    if keys is None:
+        assert [path.name for path in (tmp_path / "store").iterdir()] == ["door"]
+    else:
+        left = [key for key in keys.scan_iter() if b"{camera}" in key]
+        assert left == []
+        keys.close()
 
 
 def test_half_a_block_at_the_end_is_not_told_of_and_not_touched(tmp_path):
