@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,9 +13,12 @@ from vstream.errors import SettingsError
 from vstream.sources.config import SourceConfig
 
 _PREFIX = "VSTREAM_"
-_OTHERS = {"rekv_fixture", "api_key", "api_key_file"}
-"""Variables with the prefix that are not settings: where a test finds its data, and the service's
-secret, which is no part of a tree that is shown (`app/server/keys.py`)."""
+_OTHERS = {"rekv_fixture", "api_key", "api_key_file", "service"}
+"""Variables with the prefix that are not settings here: where a test finds its data, what only a
+service reads (`app/server/settings.py`), and its secret, which is no part of a tree that is shown
+(`app/server/keys.py`).
+"""
+Settings = TypeVar("Settings", bound="VStreamConfig")
 
 
 class VStreamConfig(BaseSettings):
@@ -44,14 +48,19 @@ class VStreamConfig(BaseSettings):
     engine: EngineConfig = EngineConfig()
 
 
-def load_config(**values: object) -> VStreamConfig:
+def load_config(**values: Any) -> VStreamConfig:
     """Read the environment and put `values` (nested dicts, as the fields) over it.
 
     Raises SettingsError naming each bad setting, what was given and what is allowed.
     """
+    return read_settings(VStreamConfig, values)
+
+
+def read_settings(kind: type[Settings], values: dict[str, Any]) -> Settings:
+    """As `load_config`, for a tree of settings that has more."""
     _refuse_unknown_variables()
     try:
-        return VStreamConfig(**values)  # type: ignore[arg-type]
+        return kind(**values)
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} "

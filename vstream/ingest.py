@@ -58,6 +58,7 @@ class IngestWorker:
         mask: PrivacyMask | None = None,
         permit: Callable[[str], None] | None = None,
         on_frame: Callable[[float], None] = lambda stream_s: None,
+        on_seen: Callable[[Frame], None] = lambda frame: None,
     ) -> None:
         """`source` is an address, or a function that opens a live source when given the stream time
         to go on from and what is to be asked whether a frame is wanted; `mask` and `permit` are
@@ -67,13 +68,15 @@ class IngestWorker:
 
         `on_frame` is called in the ingesting thread with the stream time of each sampled frame, in
         order, once the session has seen it; also for frames like the last, which are not encoded.
-        What it raises ends the ingestion.
+        `on_seen` is called there with each frame before the session sees it. What they raise ends
+        the ingestion.
 
         Opens the source: raises SourceError for a file or address that cannot be read.
         """
         self._session = session
         self._until_s = until_s
         self._on_frame = on_frame
+        self._on_seen = on_seen
         self._sampled_s: list[float] = []
         self._batch_frames = session.settings.chunk_blocks * session.model.family.frames_per_block
         session.discard_pending()
@@ -156,6 +159,7 @@ class IngestWorker:
                 if self._until_s is not None and frame.stream_s > self._until_s:
                     self._stop.set()
                     break
+                self._on_seen(frame)
                 self._newest_s = frame.stream_s
                 self._first_frame_at = self._first_frame_at or time.monotonic()
                 self._sampled_s.append(frame.stream_s)
@@ -209,7 +213,7 @@ class IngestWorker:
         memory = self._session.memory
         while not self._stop.is_set():
             with suppress(StoreAwayError):
-                memory.set_note({"ended_at_block": memory.num_blocks})
+                memory.set_note({**memory.note, "ended_at_block": memory.num_blocks})
                 return
             self._stop.wait(_RETRY_S)
 

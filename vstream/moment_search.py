@@ -7,7 +7,7 @@ look, not what is there. docs/search.md has how often it is right and why these 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -29,6 +29,8 @@ PHRASE = "find {words}"
 """A single word is understood better behind another than at the head of a question."""
 BLOCKS_A_MOMENT = 8
 """So many blocks are looked for, for each moment that is wanted, before there are enough."""
+Span = tuple[float | None, float | None]
+"""A stretch of stream time; a bound that is None is open."""
 LARGEST_PART = 4
 """No more than one block in so many makes up moments, unless fewer are there than are wanted."""
 
@@ -80,8 +82,11 @@ class MomentSearch:
         top: int = 5,
         from_s: float | None = None,
         to_s: float | None = None,
+        spans: Mapping[str, Span] | None = None,
     ) -> list[Moment]:
         """At most `top` moments of all streams, best first; only blocks of [from_s, to_s] count.
+
+        With `spans` only the streams named there are searched, each in a stretch of its own.
 
         Raises QuestionError for no words or too many; KVMemoryError if a memory cannot be read.
         """
@@ -92,8 +97,9 @@ class MomentSearch:
         queries = self._model.scheduler.run(work, Kind.ASK)
         query = torch.stack([queries[layer] for layer in self.layers])
         found: list[Moment] = []
-        for stream, searched in list(self._streams.items()):
-            one = partial(self._of_stream, stream, searched, query, top, from_s, to_s)
+        everywhere = dict.fromkeys(self._streams, (from_s, to_s))
+        for stream, span in (everywhere if spans is None else spans).items():
+            one = partial(self._of_stream, stream, self._streams[stream], query, top, *span)
             found += read_while_written(one)
         return sorted(found, key=lambda moment: (-moment.score, moment.stream))[:top]
 

@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from encoders import Recommended
 from vstream.errors import SettingsError
-from vstream.question import Evidence
+from vstream.question import Evidence, Judgement
+from vstream.scheduler import Job
 from vstream.session import Session
 
 _ROUNDING_S = 1e-6
@@ -98,8 +100,8 @@ class SilenceRule:
         return True
 
 
-def _rule_for(session: Session) -> RespondRule:
-    recommended = session.model.family.recommended
+def rule_for(recommended: Recommended) -> RespondRule:
+    """A rule as the family recommends."""
     if recommended.silence_words:
         return SilenceRule()
     confirmations = recommended.watch_confirmations
@@ -132,10 +134,13 @@ class Watch:
         if not 0 < every_s < inf:
             raise SettingsError(f"every_s = {every_s}: wanted more than 0 seconds of stream time")
         self.text = text
-        self._session = session
-        self._rule: RespondRule = _rule_for(session) if rule is None else rule
+        self.session = session
+        """Of the stream; another one if the stream's memory had to be opened anew."""
+        self._rule: RespondRule = rule or rule_for(session.model.family.recommended)
         self._every_s = every_s
         self._last_tick: int | None = None
+        self.num_skipped = 0
+        """Ticks that went by unjudged."""
 
     def look(self, at_s: float) -> Firing | None:
         """Judge the moment `at_s`; what it says if it is time to speak.
@@ -144,13 +149,32 @@ class Watch:
         other does nothing, nor does one that goes back or comes before the first block has ended.
         Raises what `Session.judge` raises.
         """
-        tick = int((at_s + _ROUNDING_S) / self._every_s)
-        if self._last_tick is not None and tick <= self._last_tick:
+        if not self.is_due(at_s) or not self.session.memory.visible(at_s):
             return None
-        if not self._session.memory.visible(at_s):
+        return self.feed(self.session.judge(self.text, at_s))
+
+    def is_due(self, at_s: float) -> bool:
+        """Whether `at_s` is in another tick than the last one judged."""
+        return self._last_tick is None or self._tick(at_s) > self._last_tick
+
+    def begin(self, at_s: float) -> Job[Judgement] | None:
+        """Have the moment `at_s` judged, without waiting; None before the first block has ended.
+
+        With `feed` it is `look` in two parts, for many watches at once.
+        """
+        if not self.session.memory.visible(at_s):
             return None
-        judgement = self._session.judge(self.text, at_s)
+        return self.session.begin_judging(self.text, at_s)
+
+    def feed(self, judgement: Judgement) -> Firing | None:
+        """What it says to a moment that has been judged."""
+        tick = self._tick(judgement.at_s)
+        if self._last_tick is not None:
+            self.num_skipped += max(0, tick - self._last_tick - 1)
         self._last_tick = tick
-        if not self._rule.feed(judgement.probability, at_s):
+        if not self._rule.feed(judgement.probability, judgement.at_s):
             return None
-        return Firing(self.text, at_s, judgement.probability, judgement.evidence)
+        return Firing(self.text, judgement.at_s, judgement.probability, judgement.evidence)
+
+    def _tick(self, at_s: float) -> int:
+        return int((at_s + _ROUNDING_S) / self._every_s)

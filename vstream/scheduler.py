@@ -178,6 +178,13 @@ class Scheduler:
         """`submit`, and wait for the result."""
         return self.submit(work, kind, blocks).result()
 
+    def cancel(self, kind: Kind) -> None:
+        """Cancel all works of this kind that wait or run."""
+        with self._changed:
+            jobs = [*self._waiting[kind], *(job for job in self._running if job.kind is kind)]
+        for job in jobs:
+            job.cancel()
+
     @property
     def num_waiting(self) -> int:
         """Questions that have not begun."""

@@ -19,7 +19,7 @@ from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
 from vstream.free_memory import return_free_memory
 from vstream.question import Judgement, Question
-from vstream.scheduler import Kind
+from vstream.scheduler import Job, Kind
 from vstream.stage_clock import StageClock
 from vstream.video_llm import VideoLLM
 
@@ -106,6 +106,10 @@ class Session:
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
         """How probable it is that what `watch` waits for is the case; see `QueryHandler.judge`."""
         return self._queries.judge(watch, at_s)
+
+    def begin_judging(self, watch: str, at_s: float | None = None) -> Job[Judgement]:
+        """As `judge`, without waiting; see `QueryHandler.begin_judging`."""
+        return self._queries.begin_judging(watch, at_s)
 
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""

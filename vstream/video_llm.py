@@ -1,6 +1,8 @@
 """VideoLLM: a checkpoint made ready to stream: its family in front, its decoder behind the hook."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -31,6 +33,19 @@ class VideoLLM:
     decoder: Decoder
     sample_fps: float
     scheduler: Scheduler
+    family_at: Callable[[float], Family] | None = None
+    """The family for another sampling rate; None where it cannot be made."""
+
+    def at_rate(self, sample_fps: float) -> "VideoLLM":
+        """This model on this device, for a stream that is sampled at another rate.
+
+        Raises ModelError where that cannot be had.
+        """
+        if sample_fps == self.sample_fps:
+            return self
+        if self.family_at is None:
+            raise ModelError(f"{self.name} is for {self.sample_fps:g} frames a second")
+        return replace(self, family=self.family_at(sample_fps), sample_fps=sample_fps)
 
     @property
     def turn(self) -> DeviceTurn:
@@ -61,6 +76,7 @@ def load_video_llm(
         decoder=decoder,
         sample_fps=sample_fps or family.recommended.sample_fps,
         scheduler=Scheduler(decoder),
+        family_at=cache(partial(make_family, model, directory)),
     )
 
 

@@ -1,1 +1,1 @@
-"""What a service does with streams: events, webhooks and all else that is no HTTP."""
+"""The service: many live streams and standing questions on one model, without a word of HTTP."""

@@ -1,0 +1,95 @@
+"""Inquiry: one question about one or several streams in, the answers of all of them out, in order.
+
+Each stream is asked by itself, and their answers are decoded in one batch; what is said is one
+answer with a line for each stream. So no keys and values of different streams ever stand in one
+context, and every citation names its stream.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from vstream.answer_stream import AnswerStream
+from vstream.question import Answer, Question
+from vstream.service.streams import Streams
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of text of an answer, and the stream it is about."""
+
+    stream_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class StreamAnswer:
+    """What one stream's answer was. `newest_frame_age_s`: how old its newest frame was then."""
+
+    stream_id: str
+    answer: Answer
+    as_of: float
+    newest_frame_at: float | None
+
+    @property
+    def newest_frame_age_s(self) -> float | None:
+        """Seconds from the newest frame that it could see to when it was asked."""
+        return None if self.newest_frame_at is None else max(0.0, self.as_of - self.newest_frame_at)
+
+
+class Inquiry:
+    """Begun when made; read `pieces`, then `answers`."""
+
+    def __init__(self, streams: Streams, questions: Sequence[tuple[str, Question]]) -> None:
+        """`questions`: stream ids, each with what it is asked.
+
+        Raises UnknownStreamError, QuestionError, BusyError, StoreError; then none has been asked.
+        """
+        self.asked_at = time.time()
+        self._begun: list[tuple[str, AnswerStream, float | None]] = []
+        with ExitStack() as undo:
+            for stream_id, question in questions:
+                with streams.asked(stream_id) as asked:
+                    begun = asked.ask(question)
+                undo.callback(begun.cancel)
+                seen_at = _newest_at(streams, stream_id, question, begun)
+                self._begun.append((stream_id, begun, seen_at))
+            undo.pop_all()
+        self.pieces = self._pieces()
+
+    def _pieces(self) -> Iterator[Piece]:
+        for number, (stream_id, begun, _) in enumerate(self._begun):
+            if len(self._begun) > 1:
+                yield Piece(stream_id, ("\n" if number else "") + f"{stream_id}: ")
+            for text in begun:
+                yield Piece(stream_id, text)
+
+    def cancel(self) -> None:
+        """Nobody listens: decode no more."""
+        for _, begun, _ in self._begun:
+            begun.cancel()
+
+    @property
+    def answers(self) -> list[StreamAnswer]:
+        """Waits for what is left of them."""
+        return [
+            StreamAnswer(stream_id, begun.answer, self.asked_at, seen_at)
+            for stream_id, begun, seen_at in self._begun
+        ]
+
+
+def _newest_at(
+    streams: Streams, stream_id: str, question: Question, begun: AnswerStream
+) -> float | None:
+    """When the newest frame that the answer could see was captured.
+
+    A picture that has not changed is not encoded again: a question about now has seen the newest
+    frame of the source then, whatever block shows it.
+    """
+    newest = max(begun.evidence, key=lambda one: one.end_s, default=None)
+    seen_at = None if newest is None else newest.captured_at
+    frame = streams.newest_frame(stream_id)
+    if question.at_s is None and frame is not None and newest is not None:
+        return max(newest.captured_at, frame.captured_at)
+    return seen_at

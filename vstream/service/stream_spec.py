@@ -1,0 +1,157 @@
+"""StreamSpec: what a user wants of one stream in, the configuration of that stream out."""
+
+import re
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
+
+from memory import StoreError, require_stream_id
+from vstream.config import VStreamConfig
+from vstream.errors import SettingsError
+from vstream.sources.address import SourceKind, parse_address, redacted
+from vstream.sources.privacy_mask import PrivacyMask
+
+SourceType = Literal["rtsp", "http", "file", "webcam", "push"]
+_TYPE_OF_KIND: dict[SourceKind, SourceType] = {
+    SourceKind.RTSP: "rtsp",
+    SourceKind.HTTP: "http",
+    SourceKind.FILE: "file",
+    SourceKind.WEBCAM: "webcam",
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceSpec(_Part):
+    """Where frames come from: an address, or a client that pushes them."""
+
+    type: SourceType | None = Field(None, description="Told by the address unless given.")
+    url: str | None = Field(
+        None,
+        max_length=4096,
+        description="Address of a camera, file or webcam; none for frames that are pushed.",
+    )
+    transport: Literal["tcp", "udp", "auto"] | None = None
+    real_time: bool = Field(
+        True, description="A file plays at its own speed; false: as fast as it can be encoded."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SourceSpec":
+        if (self.url is None) != (self.type == "push"):
+            raise ValueError("give a url, or the type push and no url")
+        if self.url is not None and self.type is not None:
+            kind = _TYPE_OF_KIND[parse_address(self.url).kind]
+            if kind != self.type:
+                raise ValueError(f"{redacted(self.url)} is of type {kind}, not {self.type}")
+        return self
+
+    @property
+    def kind(self) -> SourceType:
+        """The type, given or told by the address."""
+        return "push" if self.url is None else _TYPE_OF_KIND[parse_address(self.url).kind]
+
+
+class SamplingSpec(_Part):
+    """Which frames are encoded. What is unset is as configured for the service."""
+
+    fps: float | None = Field(None, gt=0, le=60, description="Frames a second of stream at most.")
+    max_side: int | None = Field(None, ge=16, le=8192, description="Longer side in pixels.")
+    dedup: float | None = Field(
+        None, ge=0, le=255, description="See source.dedup_threshold; 0 keeps every frame."
+    )
+    decode: Literal["auto", "keyframes", "all"] | None = None
+
+
+def _length(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?[smhd]", value):
+        raise ValueError("write a length as 24h, 90m or 7d")
+    return value
+
+
+class StreamMemorySpec(_Part):
+    """How long and how much one stream remembers."""
+
+    retention: Annotated[str, BeforeValidator(_length)] | None = Field(
+        None, max_length=20, description="As 24h, 90m or 7d; unset: for ever."
+    )
+    max_bytes: ByteSize | None = Field(None, ge=1 << 20, description="As 4GiB.")
+
+
+class StreamSpec(_Part):
+    """One stream of the service."""
+
+    id: str = Field(max_length=100, description="A slug, as front-door.")
+    source: SourceSpec
+    sampling: SamplingSpec = SamplingSpec()
+    memory: StreamMemorySpec = StreamMemorySpec()
+    stall_timeout_s: float | None = Field(
+        None, gt=0, le=300, description="Seconds without a frame until it is said to be stalled."
+    )
+    context: str = Field(
+        "",
+        max_length=4000,
+        description="What one should know to read the picture, put before every question.",
+    )
+    timezone: str | None = Field(
+        None, max_length=64, description="IANA name, as Europe/Prague: the zone of times in words."
+    )
+    masks: tuple[tuple[tuple[float, float], ...], ...] = Field(
+        (), description="Polygons in parts of width and height that are blackened at once."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "StreamSpec":
+        try:
+            require_stream_id(self.id)
+        except StoreError as error:
+            raise ValueError(str(error)) from None
+        if self.timezone is not None:
+            try:
+                ZoneInfo(self.timezone)
+            except (KeyError, ValueError, OSError):
+                raise ValueError(f"unknown time zone {self.timezone!r}") from None
+        self.mask()
+        return self
+
+    def mask(self) -> PrivacyMask | None:
+        """What must never be seen of a frame."""
+        return PrivacyMask(polygons=self.masks) if self.masks else None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its frames come at the world's pace, or at a file's own."""
+        return self.source.kind != "file" or self.source.real_time
+
+
+def config_of(spec: StreamSpec, base: VStreamConfig, host_bytes: int) -> VStreamConfig:
+    """`base` with what `spec` wants otherwise; `host_bytes` is this stream's share of the RAM."""
+    source = base.source.model_copy(
+        update=_given(
+            transport=spec.source.transport,
+            sample_fps=spec.sampling.fps,
+            max_side=spec.sampling.max_side,
+            dedup_threshold=spec.sampling.dedup,
+            decode=spec.sampling.decode,
+            stall_s=spec.stall_timeout_s,
+        )
+    )
+    wanted: dict[str, Any] = _given(retain_s=spec.memory.retention)
+    wanted["host_bytes"] = min(host_bytes, spec.memory.max_bytes or host_bytes)
+    if spec.memory.max_bytes is not None:
+        tier = base.memory.store.split(":", 1)[0]
+        budget = {"file": "file_bytes", "redis": "redis_bytes"}.get(tier)
+        if budget is not None:
+            wanted[budget] = spec.memory.max_bytes
+    try:
+        memory = type(base.memory).model_validate({**base.memory.model_dump(), **wanted})
+    except ValueError as error:
+        raise SettingsError(f"stream {spec.id}: {error}") from error
+    return base.model_copy(update={"source": source, "memory": memory})
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,261 @@
+"""Streams: the streams of one service and of its store, by id; created, listed, asked, deleted."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+import structlog
+
+from encoders import Frame
+from memory import (
+    KVMemoryError,
+    MemoryReader,
+    StoreError,
+    find_stream,
+    open_stored,
+    require_stream_id,
+    stored_ids,
+)
+from vstream.answer_stream import AnswerStream
+from vstream.config import VStreamConfig
+from vstream.errors import BusyError, VStreamError
+from vstream.open_readers import OpenReaders
+from vstream.question import Question
+from vstream.service.errors import StreamExistsError, UnknownStreamError
+from vstream.service.event_log import EventKind, EventLog
+from vstream.service.stream_keeper import NOTE, StreamKeeper, StreamState
+from vstream.service.stream_spec import StreamSpec, config_of
+from vstream.sources.permission import SourcePolicy
+from vstream.video_llm import VideoLLM
+
+_log = structlog.get_logger()
+_LOOK_S = 0.5
+"""So often the states of all streams are looked at, for events to be told."""
+
+
+class Asked(Protocol):
+    """What can be asked about a stream: its Session, or a StreamReader of it."""
+
+    @property
+    def memory(self) -> MemoryReader: ...
+
+    def ask(self, question: Question) -> AnswerStream: ...
+
+
+class Streams:
+    """May be used from any thread."""
+
+    def __init__(
+        self,
+        config: VStreamConfig,
+        model: VideoLLM,
+        events: EventLog,
+        *,
+        policy: SourcePolicy,
+        max_streams: int,
+        max_readers: int,
+        on_frame: Callable[[StreamKeeper, Frame], None] = lambda keeper, frame: None,
+    ) -> None:
+        """`policy` is for sources that are not the operator's own. At most `max_streams` are
+        watched, and share the host RAM that is configured; `max_readers` questions about others are
+        read at a time.
+
+        `on_frame` is called in a stream's thread for each of its sampled frames.
+        """
+        self._config = config
+        self._policy = policy
+        self._max_streams = max_streams
+        self._model = model
+        self._events = events
+        self._on_frame = on_frame
+        self._keepers: dict[str, StreamKeeper] = {}
+        self._lock = threading.Lock()
+        self._opening: set[str] = set()
+        self._readers = OpenReaders(config, model, max_readers)
+        self._told: dict[str, StreamState] = {}
+        self._stop = threading.Event()
+        self._monitor = threading.Thread(target=self._watch_states, name="states", daemon=True)
+        self._monitor.start()
+
+    def open_known(self, configured: Sequence[StreamSpec]) -> None:
+        """Begin with the `configured` streams, and go on with those that the store knows a service
+        was watching. One that cannot be opened is logged, and told of in the events.
+        """
+        ids = {spec.id for spec in configured}
+        for spec in (*configured, *self._remembered(ids)):
+            try:
+                self.create(spec, trusted=spec.id in ids)
+            except (VStreamError, KVMemoryError) as error:
+                _log.error("stream not opened", stream=spec.id, reason=str(error))
+                self._events.publish(
+                    EventKind.STREAM_STATE, spec.id, {"state": "error", "message": str(error)}
+                )
+
+    def create(self, spec: StreamSpec, *, trusted: bool = False) -> StreamKeeper:
+        """Open the stream's memory and begin to watch it; a source that is not `trusted` must be
+        allowed.
+
+        Raises StreamExistsError, BusyError if there are as many streams as may be, SourceError for
+        a source that is not allowed, and what `StreamKeeper` raises.
+        """
+        policy = None if trusted else self._policy
+        if policy is not None and spec.source.url is not None:
+            policy.check(spec.source.url)
+        most = self._max_streams
+        with self._lock:
+            if spec.id in self._keepers or spec.id in self._opening:
+                raise StreamExistsError(f"there is a stream {spec.id} already: choose another id")
+            if len(self._keepers) + len(self._opening) >= most:
+                raise BusyError(f"{most} streams are watched, as many as may be: delete one")
+            self._opening.add(spec.id)
+        try:
+            config = config_of(spec, self._config, self._config.memory.host_bytes // most)
+            keeper = StreamKeeper(spec, config, self._model, policy, self._on_frame)
+            try:
+                keeper.remember(spec=spec.model_dump(mode="json"))
+            except StoreError:
+                keeper.session.close()
+                raise
+            with self._lock:
+                self._keepers[spec.id] = keeper
+        finally:
+            with self._lock:
+                self._opening.discard(spec.id)
+        keeper.start()
+        self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
+        return keeper
+
+    def get(self, stream_id: str) -> StreamKeeper:
+        """A stream that this service watches. Raises UnknownStreamError."""
+        keeper = self._keepers.get(stream_id)
+        if keeper is None:
+            raise UnknownStreamError(f"no stream {stream_id} is watched here")
+        return keeper
+
+    def is_watched(self, stream_id: str) -> bool:
+        """Whether this service watches it."""
+        return stream_id in self._keepers
+
+    def all(self) -> list[StreamKeeper]:
+        """Those that this service watches, by id."""
+        with self._lock:
+            return [self._keepers[stream_id] for stream_id in sorted(self._keepers)]
+
+    def stored(self) -> list[str]:
+        """Ids of streams that the store holds and this service does not watch.
+
+        Raises StoreError.
+        """
+        return [name for name in stored_ids(self._config.memory.store) if name not in self._keepers]
+
+    @contextmanager
+    def asked(self, stream_id: str) -> Iterator[Asked]:
+        """What answers questions about a stream, watched here or stored.
+
+        Raises UnknownStreamError, and what `open_reader` raises.
+        """
+        keeper = self._keepers.get(stream_id)
+        if keeper is not None:
+            yield keeper.session
+            return
+        self._require_stored(stream_id)
+        with self._readers.reader(stream_id) as reader:
+            yield reader
+
+    def newest_frame(self, stream_id: str) -> Frame | None:
+        """The newest frame of a stream that is watched here."""
+        keeper = self._keepers.get(stream_id)
+        return None if keeper is None else keeper.newest_frame
+
+    def forget(self, stream_id: str, from_s: float, to_s: float) -> int:
+        """Delete what was seen in [from_s, to_s] in every tier; how many blocks.
+
+        Raises UnknownStreamError, StoreError.
+        """
+        keeper = self._keepers.get(stream_id)
+        if keeper is not None:
+            gone = keeper.session.forget(from_s, to_s)
+        else:
+            self._require_stored(stream_id)
+            with open_stored(self._config.memory, stream_id) as memory:
+                gone = memory.forget(from_s, to_s)
+        self._events.publish(
+            EventKind.MEMORY_FORGOTTEN, stream_id, {"from_s": from_s, "to_s": to_s, "blocks": gone}
+        )
+        return gone
+
+    def delete(self, stream_id: str, *, purge: bool) -> None:
+        """Watch it no more, and with `purge` delete all that is remembered of it.
+
+        Raises UnknownStreamError, StoreError.
+        """
+        with self._lock:
+            keeper = self._keepers.pop(stream_id, None)
+        if keeper is not None:
+            if not purge:
+                with suppress(StoreError):  # it will be found and watched again
+                    keeper.remember(spec=None, watches=[])
+            keeper.close(erase=purge)
+        else:
+            self._require_stored(stream_id)
+            if purge:
+                open_stored(self._config.memory, stream_id).erase()
+        self._told.pop(stream_id, None)
+        self._events.publish(EventKind.STREAM_DELETED, stream_id, {"purged": purge})
+
+    def close(self) -> None:
+        """Stop all of them and flush what they have seen."""
+        self._stop.set()
+        self._monitor.join()
+        keepers = self.all()
+        closing = [threading.Thread(target=keeper.close) for keeper in keepers]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()
+        self._readers.close()
+
+    def _require_stored(self, stream_id: str) -> None:
+        unknown = UnknownStreamError(f"there is no stream {stream_id}")
+        try:
+            require_stream_id(stream_id)
+        except StoreError:
+            raise unknown from None
+        if find_stream(self._config.memory.store, stream_id) is None:
+            raise unknown
+
+    def _remembered(self, configured: set[str]) -> list[StreamSpec]:
+        specs = []
+        store = self._config.memory.store
+        for stream_id in stored_ids(store):
+            found = find_stream(store, stream_id) if stream_id not in configured else None
+            note: dict[str, Any] = found.note.get(NOTE, {}) if found else {}
+            if found is None or not note.get("spec") or found.state == "live":
+                continue
+            try:
+                specs.append(StreamSpec.model_validate(note["spec"]))
+            except ValueError as error:
+                _log.error("stream not understood", stream=stream_id, reason=str(error))
+        return specs
+
+    def _watch_states(self) -> None:
+        while not self._stop.wait(_LOOK_S):
+            for keeper in self.all():
+                status = keeper.status
+                before = self._told.get(keeper.spec.id)
+                if status.state == before:
+                    continue
+                self._told[keeper.spec.id] = status.state
+                problem = status.problem
+                self._events.publish(
+                    EventKind.STREAM_STATE,
+                    keeper.spec.id,
+                    {
+                        "state": status.state.value,
+                        "was": None if before is None else before.value,
+                        "code": None if problem is None else problem.code,
+                        "at": time.time(),
+                    },
+                )

@@ -1,0 +1,284 @@
+"""Watches: standing questions on streams in, firings out as events and to whoever is to be told.
+
+One thread judges what is due on all streams, in shared passes (`begin_judging`), and looks only at
+the newest frame of each stream: where judging cannot keep up, ticks are skipped and counted, and no
+stream waits for it. A moment is judged by what had been seen by then, so being late changes nothing
+but the delay.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field
+
+from encoders import Frame
+from memory import KVMemoryError
+from vstream.errors import BusyError, VStreamError
+from vstream.question import Evidence
+from vstream.respond_policy import Firing, KOfN, RespondRule, Watch, rule_for
+from vstream.service.errors import UnknownStreamError, UnknownWatchError
+from vstream.service.event_log import EventKind, EventLog
+from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.streams import Streams
+
+_log = structlog.get_logger()
+_REST_S = 0.05
+_EVIDENCE = 8
+"""So many moments go with a firing, the best ones."""
+
+
+class WebhookSpec(BaseModel):
+    """Where a firing is posted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["webhook"] = "webhook"
+    url: str = Field(max_length=2048)
+    secret: str | None = Field(
+        None, max_length=200, description="Signs what is sent; made up and told once if unset."
+    )
+
+
+class WatchSpec(BaseModel):
+    """A standing question."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stream_ids: tuple[str, ...] = Field(min_length=1, max_length=64)
+    condition: str = Field(
+        min_length=1, max_length=1000, description="As `tell me when a parcel is at the door`."
+    )
+    every_s: float = Field(1.0, ge=0.2, le=3600, description="How often it is judged.")
+    threshold: float | None = Field(
+        None, ge=0, lt=1, description="How probable it must be; unset: as the model recommends."
+    )
+    confirmations: int | None = Field(
+        None, ge=1, le=20, description="Judgements in a row; unset: as the model recommends."
+    )
+    cooldown_s: float = Field(5.0, ge=0, le=86_400, description="Seconds between two firings.")
+    until: float | None = Field(None, description="It ends then, in seconds since the epoch.")
+    actions: tuple[WebhookSpec, ...] = Field((), max_length=4)
+
+
+@dataclass(eq=False)
+class WatchRecord:
+    """One watch, and what has come of it so far."""
+
+    id: str
+    spec: WatchSpec
+    owner: str
+    created_at: float
+    fired: int = 0
+    judged: int = 0
+    last_fired_at: float | None = None
+    last_probability: dict[str, float] = field(default_factory=dict)
+    problem: str | None = None
+    on_streams: dict[str, Watch] = field(default_factory=dict, repr=False)
+
+    @property
+    def skipped(self) -> int:
+        """Ticks that went by unjudged."""
+        return sum(watch.num_skipped for watch in self.on_streams.values())
+
+
+@dataclass(frozen=True)
+class FiredWatch:
+    """A watch whose time has come. `captured_at` is seconds since the epoch."""
+
+    watch: WatchRecord
+    stream_id: str
+    firing: Firing
+    captured_at: float
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """JSON-able, as events and webhooks carry it; `evidence` best first."""
+        return {
+            "watch_id": self.watch.id,
+            "stream_id": self.stream_id,
+            "condition": self.watch.spec.condition,
+            "at": self.captured_at,
+            "at_s": self.firing.at_s,
+            "probability": self.firing.probability,
+            "evidence": [_cited(one) for one in self.firing.evidence[:_EVIDENCE]],
+        }
+
+
+class Watches:
+    """Any number at once. May be used from any thread."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        events: EventLog,
+        most: int,
+        on_fired: Callable[[FiredWatch], None] = lambda fired: None,
+    ) -> None:
+        """`on_fired` is called in the judging thread and must not block."""
+        self._streams = streams
+        self._events = events
+        self._most = most
+        self._on_fired = on_fired
+        self._watches: dict[str, WatchRecord] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._newest: dict[str, Frame] = {}
+        self._thread = threading.Thread(target=self._judge_on, name="watches", daemon=True)
+        self._thread.start()
+
+    def saw(self, keeper: StreamKeeper, frame: Frame) -> None:
+        """A stream's newest frame has been encoded."""
+        self._newest[keeper.spec.id] = frame
+        self._wake.set()
+
+    def add(self, spec: WatchSpec, owner: str = "", watch_id: str | None = None) -> WatchRecord:
+        """Raises UnknownStreamError for one that is not watched here, BusyError, SettingsError."""
+        keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
+        made = WatchRecord(
+            id=watch_id or f"watch_{secrets.token_hex(12)}",
+            spec=spec,
+            owner=owner,
+            created_at=time.time(),
+        )
+        for keeper in keepers:
+            rule = _rule(spec, keeper)
+            watch = Watch(keeper.session, spec.condition, rule, spec.every_s)
+            made.on_streams[keeper.spec.id] = watch
+        with self._lock:
+            if len(self._watches) >= self._most:
+                raise BusyError(f"{self._most} watches are set, as many as may be: delete one")
+            self._watches[made.id] = made
+        self._remember(spec.stream_ids[0])
+        self._wake.set()
+        return made
+
+    def open_known(self) -> None:
+        """Go on with the watches that the streams' notes hold."""
+        for keeper in self._streams.all():
+            for kept in keeper.note.get("watches", []):
+                try:
+                    spec = WatchSpec.model_validate(kept["spec"])
+                    self.add(spec, kept["owner"], kept["id"])
+                except (KeyError, ValueError, VStreamError) as error:
+                    _log.error("watch not set", stream=keeper.spec.id, reason=str(error))
+
+    def get(self, watch_id: str) -> WatchRecord:
+        """Raises UnknownWatchError."""
+        found = self._watches.get(watch_id)
+        if found is None:
+            raise UnknownWatchError(f"there is no watch {watch_id}")
+        return found
+
+    def all(self) -> list[WatchRecord]:
+        """In the order in which they were set."""
+        with self._lock:
+            return list(self._watches.values())
+
+    def remove(self, watch_id: str, reason: str = "deleted") -> WatchRecord:
+        """Raises UnknownWatchError."""
+        with self._lock:
+            found = self._watches.pop(watch_id, None)
+        if found is None:
+            raise UnknownWatchError(f"there is no watch {watch_id}")
+        self._remember(found.spec.stream_ids[0])
+        self._events.publish(
+            EventKind.WATCH_ENDED,
+            found.spec.stream_ids[0] if len(found.spec.stream_ids) == 1 else None,
+            {"watch_id": watch_id, "reason": reason, "fired": found.fired},
+        )
+        return found
+
+    def close(self) -> None:
+        self._stop.set()
+        self._wake.set()
+        self._thread.join()
+
+    def _remember(self, stream_id: str) -> None:
+        """Keep the watches that are set on a stream beside it, as far as it can be written."""
+        kept = [
+            {"id": one.id, "owner": one.owner, "spec": one.spec.model_dump(mode="json")}
+            for one in self.all()
+            if one.spec.stream_ids[0] == stream_id
+        ]
+        try:
+            self._streams.get(stream_id).remember(watches=kept)
+        except (UnknownStreamError, KVMemoryError) as error:
+            _log.warning("watches not kept", stream=stream_id, reason=str(error))
+
+    def _judge_on(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(1.0)
+            self._wake.clear()
+            try:
+                self._end_those_over()
+                self._judge_due()
+            except Exception:  # noqa: BLE001  the next tick is another try
+                _log.exception("judging failed")
+            self._stop.wait(_REST_S)
+
+    def _end_those_over(self) -> None:
+        now = time.time()
+        for record in self.all():
+            gone = [name for name in record.on_streams if not self._streams.is_watched(name)]
+            for name in gone:
+                del record.on_streams[name]
+            if record.spec.until is not None and now >= record.spec.until:
+                self.remove(record.id, "until")
+            elif not record.on_streams:
+                self.remove(record.id, "stream deleted")
+
+    def _judge_due(self) -> None:
+        """Everything that is due, put to the model at once."""
+        newest = dict(self._newest)
+        begun = []
+        for record in self.all():
+            for stream_id, watch in list(record.on_streams.items()):
+                frame = newest.get(stream_id)
+                if frame is None or not watch.is_due(frame.stream_s):
+                    continue
+                watch.session = self._streams.get(stream_id).session
+                job = watch.begin(frame.stream_s)
+                if job is not None:
+                    begun.append((record, stream_id, watch, frame, job))
+        for record, stream_id, watch, frame, job in begun:
+            try:
+                judgement = job.result()
+            except (VStreamError, KVMemoryError) as error:
+                record.problem = str(error)
+                continue
+            record.problem = None
+            record.judged += 1
+            record.last_probability[stream_id] = judgement.probability
+            firing = watch.feed(judgement)
+            if firing is not None:
+                self._fire(FiredWatch(record, stream_id, firing, frame.captured_at))
+
+    def _fire(self, fired: FiredWatch) -> None:
+        fired.watch.fired += 1
+        fired.watch.last_fired_at = time.time()
+        self._events.publish(EventKind.WATCH_FIRED, fired.stream_id, fired.document)
+        self._on_fired(fired)
+
+
+def _rule(spec: WatchSpec, keeper: StreamKeeper) -> RespondRule:
+    recommended = keeper.model.family.recommended
+    if recommended.silence_words and spec.threshold is None:
+        return rule_for(recommended)
+    count = spec.confirmations or recommended.watch_confirmations
+    threshold = recommended.watch_threshold if spec.threshold is None else spec.threshold
+    return KOfN(threshold, k=count, n=count, cooldown_s=spec.cooldown_s)
+
+
+def _cited(one: Evidence) -> dict[str, Any]:
+    return {
+        "start_s": one.start_s,
+        "end_s": one.end_s,
+        "captured_at": one.captured_at,
+        "score": one.score,
+    }
