@@ -10,8 +10,11 @@ from app.demo import play_demo
 from app.doctor import examine
 from app.forget import forget_range
 from app.ingest import ingest_source
+from app.rtsp import keep_cameras
 from app.search import Wanted, search_streams
-from app.settings_options import with_settings
+from app.serve import make_key, run_service
+from app.server.settings import ServiceSettings
+from app.settings_options import with_service_settings, with_settings
 from app.stream_time import parse_stream_time
 from app.streams import list_streams
 from app.terminal import Terminal
@@ -177,6 +180,37 @@ def search(
     to_s = None if to is None else parse_stream_time(to)
     wanted = Wanted(query, tuple(stream or ()), from_s, to_s, top)
     search_streams(Terminal(), config, wanted, as_json=as_json)
+
+
+@cli.command()
+@with_service_settings
+def serve(
+    config: ServiceSettings,
+    model: Annotated[
+        str | None, typer.Argument(help="Hub id or directory of a Video-LLM; else the embedded.")
+    ] = None,
+) -> None:
+    """Serve streams, questions, searches and watches over HTTP, in OpenAI's shape."""
+    run_service(Terminal(), config)
+
+
+@cli.command()
+@with_service_settings
+def rtsp(
+    config: ServiceSettings,
+    metrics_host: Annotated[str, typer.Option(help="Address of the metrics.")] = "127.0.0.1",
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of the metrics; else there are none.")
+    ] = None,
+) -> None:
+    """Watch the cameras of a configuration file into the store, for others to ask about."""
+    keep_cameras(Terminal(), config, metrics_host, metrics_port)
+
+
+@cli.command()
+def key() -> None:
+    """Make a key for the service, and the hash of it that goes into the configuration."""
+    make_key(Terminal())
 
 
 @cli.command()

@@ -2,12 +2,14 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vstream.config import VStreamConfig, load_config
+from app.server.settings import load_settings
+from vstream.config import load_config
 
 
 def _option(kind: type, help_text: str) -> Any:
@@ -49,22 +51,78 @@ _SHARED: dict[str, tuple[tuple[str, ...], Any]] = {
 }
 """Option name -> where its value goes in the configuration, and how typer shows it."""
 
+_SERVICE: dict[str, tuple[tuple[str, ...], Any]] = {
+    "host": (("service", "host"), _option(str, "Address to listen on; default 127.0.0.1.")),
+    "port": (("service", "port"), _option(int, "Port to listen on; default 8900, 0: any.")),
+    "insecure": (
+        ("service", "insecure"),
+        Annotated[
+            bool | None,
+            typer.Option("--insecure", help="Listen beyond this machine without a key."),
+        ],
+    ),
+    "allow_files": (
+        ("service", "allow_files"),
+        Annotated[
+            list[Path] | None,
+            typer.Option(help="A directory whose videos the API may name; may be repeated."),
+        ],
+    ),
+    "allow_private": (
+        ("service", "allow_private"),
+        Annotated[
+            bool | None,
+            typer.Option("--allow-private", help="Let the API name sources on private networks."),
+        ],
+    ),
+}
+_FILE: tuple[tuple[str, ...], Any] = (
+    (),
+    Annotated[
+        Path | None,
+        typer.Option("--config", help="A YAML file of settings, streams and keys; see docs."),
+    ],
+)
+
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the shared options and, in their place, a `config` argument.
 
     What is not on the command line comes from the environment (VSTREAM_*) or the defaults.
     """
+    return _with(_SHARED, command, lambda given: load_config(**_nested(given, _SHARED)))
+
+
+def with_service_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """As `with_settings`, with the options of a service and a file of settings, under all others;
+    `config` is a ServiceSettings.
+    """
+    options = {**_SHARED, **_SERVICE}
+
+    def load(given: Mapping[str, Any]) -> Any:
+        others = {name: value for name, value in given.items() if name != "file"}
+        return load_settings(given["file"], **_nested(others, options))
+
+    return _with({**options, "file": _FILE}, command, load)
+
+
+def _with(
+    options: Mapping[str, tuple[tuple[str, ...], Any]],
+    command: Callable[..., None],
+    load: Callable[[Mapping[str, Any]], Any],
+) -> Callable[..., None]:
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
+    taken = {p.name for p in own}
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, (_, annotation) in _SHARED.items()
+        for name, (_, annotation) in options.items()
+        if name not in taken
     ]
 
     @functools.wraps(command)
-    def wrapped(**values: object) -> None:
-        given = {name: values.pop(name) for name in _SHARED}
-        command(config=_config(given), **values)
+    def wrapped(**values: Any) -> None:
+        given = {name: values.pop(name) for name in options}
+        command(config=load(given), **values)
 
     keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     wrapped.__signature__ = inspect.Signature([*keywords, *shared])  # type: ignore[attr-defined]
@@ -72,14 +130,16 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _config(given: dict[str, object]) -> VStreamConfig:
+def _nested(
+    given: Mapping[str, Any], options: Mapping[str, tuple[tuple[str, ...], Any]]
+) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, value in given.items():
-        if value is None:
+        if value is None or value == []:
             continue
-        *sections, field = _SHARED[name][0]
+        *sections, field = options[name][0]
         section = nested
         for part in sections:
             section = section.setdefault(part, {})
         section[field] = value
-    return load_config(**nested)
+    return nested

@@ -1,1 +1,1 @@
-"""The HTTP service: requests in, answers, events and frames out."""
+"""The HTTP service: OpenAI-shaped requests in, answers with their evidence out."""

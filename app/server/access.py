@@ -1,0 +1,67 @@
+"""Access: a request in, its caller out, or a refusal; what one may do to which stream."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request, Security, WebSocket
+from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
+
+from app.server.api_errors import ApiError
+from app.server.keys import Action, Caller
+from app.server.service import Service
+
+_bearer = HTTPBearer(auto_error=False, description="VSTREAM_API_KEY, or a key of limited use.")
+
+
+def service_of(connection: HTTPConnection) -> Service:
+    """The one service of this process."""
+    service: Service = connection.app.state.service
+    return service
+
+
+def _service(request: Request) -> Service:
+    return service_of(request)
+
+
+def _caller(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
+    return caller_of(request)
+
+
+def caller_of(connection: Request | WebSocket) -> Caller:
+    """Who this is. Raises ApiError: 401 without a good key, 429 for too many requests."""
+    service = service_of(connection)
+    caller = service.keys.check(connection.headers.get("authorization"))
+    if caller is None:
+        raise ApiError(
+            401,
+            "a key is needed: send Authorization: Bearer KEY",
+            "invalid_api_key",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return caller
+
+
+ServiceHere = Annotated[Service, Depends(_service)]
+CallerHere = Annotated[Caller, Depends(_caller)]
+
+
+def limited(request: Request, caller: CallerHere) -> Caller:
+    """The caller, whose request counts. Raises ApiError for one too many."""
+    wait_s = service_of(request).rate_limit.wait_s(caller.name)
+    if wait_s > 0:
+        raise ApiError(
+            429,
+            "too many requests: wait a little",
+            "rate_limited",
+            headers={"Retry-After": str(max(1, round(wait_s)))},
+        )
+    return caller
+
+
+def require(caller: Caller, action: Action, stream_id: str | None) -> None:
+    """Raises ApiError: of a stream that a caller may not even see, as if there were none."""
+    if caller.may(action, stream_id):
+        return
+    if stream_id is not None and not caller.may(Action.READ, stream_id):
+        raise ApiError(404, f"there is no stream {stream_id}", "stream_not_found")
+    raise ApiError(403, f"this key may not {action.value} here", "not_permitted")

@@ -1,0 +1,114 @@
+"""Asking: what a request asks in, an Inquiry about its streams out, for as long as one listens."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+from anyio import to_thread
+from fastapi import Request
+
+from app.server.access import require
+from app.server.api_errors import ApiError
+from app.server.asked import Asked
+from app.server.keys import Action, Caller
+from app.server.service import Service
+from app.server.stream_url import NamedStream, TimeRange
+from app.server.time_range import stream_range_of
+from vstream.question import Question
+from vstream.service.errors import UnknownStreamError
+from vstream.service.inquiry import Inquiry, Piece
+
+Reply = TypeVar("Reply")
+
+
+def begin(service: Service, caller: Caller, asked: Asked) -> Inquiry:
+    """Put the question to every stream. Blocks until it has been read.
+
+    Raises ApiError, QuestionError, BusyError, StoreError.
+    """
+    streams = service.live.streams
+    questions = []
+    for named in asked.streams or _only_stream(service, caller):
+        require(caller, Action.ASK, named.stream_id)
+        from_s, to_s = stream_range_of(service, named.stream_id, named.span)
+        context, zone = "", None
+        try:
+            spec = streams.get(named.stream_id).spec
+            context = spec.context
+            zone = spec.timezone or ("UTC" if spec.source.kind != "file" else None)
+        except UnknownStreamError:
+            pass
+        question = Question(
+            asked.text,
+            at_s=to_s,
+            from_s=from_s,
+            dialogue=asked.dialogue,
+            zone=zone,
+            context="\n".join(part for part in (context, asked.system) if part),
+            decoding=asked.decoding,
+        )
+        questions.append((named.stream_id, question))
+    return Inquiry(streams, questions)
+
+
+async def next_piece(request: Request, inquiry: Inquiry) -> Piece | None:
+    """The next piece of text, None at the end. If the client goes away, decoding ends."""
+    limiter = request.app.state.answering
+    try:
+        return await to_thread.run_sync(_next, inquiry, limiter=limiter, abandon_on_cancel=True)
+    except BaseException:
+        inquiry.cancel()
+        raise
+
+
+async def in_thread(request: Request, call: Callable[[], Reply]) -> Reply:
+    """What may wait for the device, without holding up anybody else's requests."""
+    return await to_thread.run_sync(call, limiter=request.app.state.answering)
+
+
+async def unless_gone(request: Request, inquiry: Inquiry, work: Awaitable[Reply]) -> Reply:
+    """What `work` gives; if the client goes away meanwhile, nobody decodes for it any more."""
+    result: list[Reply] = []
+
+    async def listen() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            continue
+        inquiry.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listen)
+        result.append(await work)
+        tasks.cancel_scope.cancel()
+    return result[0]
+
+
+def require_model(service: Service, name: str) -> str:
+    """The model's own name. Raises ApiError for any other but `default`."""
+    own = service.live.model.name
+    if name not in ("default", own):
+        raise ApiError(
+            404,
+            f"there is no model {name!r} here: ask `default`, or {own!r}",
+            "model_not_found",
+            param="model",
+        )
+    return own
+
+
+def _next(inquiry: Inquiry) -> Piece | None:
+    return next(inquiry.pieces, None)
+
+
+def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
+    seen = [keeper.spec.id for keeper in service.live.streams.all()]
+    allowed = [stream_id for stream_id in seen if caller.may(Action.ASK, stream_id)]
+    if len(allowed) != 1:
+        there = ", ".join(allowed) or "none"
+        raise ApiError(
+            400,
+            "name a stream: add a part {type: video_url, video_url: {url: stream://ID}} to the "
+            f"question (there are: {there})",
+            "no_stream",
+            param="messages",
+        )
+    return (NamedStream(stream_id=allowed[0], span=TimeRange()),)

@@ -1,0 +1,306 @@
+"""BackgroundResponses: questions in, their answers out for whoever comes later or listens now.
+
+A response is a list of events, as OpenAI's Responses API streams them: whoever looks at it, while
+it runs or afterwards, reads the same list. Kept in this process, for an hour and the last thousand.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.server.api_errors import ApiError, api_error
+from app.server.asked import Asked
+from app.server.documents import citations
+from app.server.evidence import evidence_of, usage_of
+from encoders import Turn
+from vstream.errors import BusyError
+from vstream.service.event_log import EventKind, EventLog
+from vstream.service.inquiry import Inquiry
+
+_KEPT_S = 3600.0
+_MOST_KEPT = 1000
+_MOST_RUNNING = 64
+ENDED = frozenset({"completed", "failed", "cancelled", "incomplete"})
+
+
+@dataclass(eq=False)
+class ResponseRecord:
+    """One response; guarded by its condition."""
+
+    id: str
+    owner: str
+    model: str
+    asked: Asked
+    background: bool
+    metadata: dict[str, str]
+    instructions: str | None
+    previous: str | None
+    created_at: int = field(default_factory=lambda: int(time.time()))
+    status: str = "queued"
+    text: str = ""
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    usage: dict[str, Any] | None = None
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+    error: dict[str, Any] | None = None
+    ended_at: float | None = None
+    events: list[dict[str, Any]] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    inquiry: Inquiry | None = None
+    is_cancelled: bool = False
+
+    @property
+    def item_id(self) -> str:
+        """Of its one message."""
+        return f"msg_{self.id.removeprefix('resp_')}"
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The dialogue up to and with this response."""
+        return (*self.asked.dialogue, Turn(self.asked.text, self.text))
+
+    def follow(
+        self, after: int = -1, stop: threading.Event | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Events from `after` on, until the last or `stop`."""
+        place = after + 1
+        while True:
+            with self.changed:
+                if len(self.events) <= place and self.status not in ENDED:
+                    self.changed.wait(timeout=1.0)
+                found = self.events[place:]
+                place = max(place, len(self.events))
+                is_over = self.status in ENDED
+            yield from found
+            if is_over or (stop is not None and stop.is_set()):
+                return
+
+
+class BackgroundResponses:
+    """Runs and keeps responses. May be used from any thread."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+        self._kept: dict[str, ResponseRecord] = {}
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+
+    def create(
+        self,
+        asked: Asked,
+        ask: Callable[[], Inquiry],
+        *,
+        owner: str,
+        model: str,
+        background: bool,
+        metadata: dict[str, str],
+        instructions: str | None = None,
+        previous: str | None = None,
+    ) -> ResponseRecord:
+        """Begin to answer in a thread of its own: `ask` puts the question. Raises BusyError."""
+        made = ResponseRecord(
+            id=f"resp_{secrets.token_hex(16)}",
+            owner=owner,
+            model=model,
+            asked=asked,
+            background=background,
+            metadata=metadata,
+            instructions=instructions,
+            previous=previous,
+        )
+        thread = threading.Thread(target=self._answer, args=(made, ask), daemon=True)
+        with self._lock:
+            self._forget_old()
+            if len(self._threads) >= _MOST_RUNNING:
+                raise BusyError(f"{_MOST_RUNNING} responses are being answered: try again shortly")
+            self._kept[made.id] = made
+            self._threads.add(thread)
+        _say(made, "response.created", response=response_document(made))
+        thread.start()
+        return made
+
+    def get(self, response_id: str, owner: str) -> ResponseRecord:
+        """Raises ApiError if there is none, or it is somebody else's."""
+        found = self._kept.get(response_id)
+        if found is None or found.owner != owner:
+            raise ApiError(404, f"there is no response {response_id}", "response_not_found")
+        return found
+
+    def cancel(self, response_id: str, owner: str) -> ResponseRecord:
+        """Decode no more of it; one that has ended stays as it is. Raises ApiError."""
+        found = self.get(response_id, owner)
+        with found.changed:
+            found.is_cancelled = True
+            if found.inquiry is not None:
+                found.inquiry.cancel()
+            found.changed.wait_for(lambda: found.status in ENDED, timeout=30)
+        return found
+
+    def delete(self, response_id: str, owner: str) -> None:
+        """Raises ApiError."""
+        self.cancel(response_id, owner)
+        with self._lock:
+            self._kept.pop(response_id, None)
+
+    def close(self, until: float) -> None:
+        """Those that still run at `until`, in `time.monotonic` seconds, are cancelled."""
+        with self._lock:
+            running, threads = list(self._kept.values()), list(self._threads)
+        for thread in threads:
+            thread.join(timeout=max(0.0, until - time.monotonic()))
+        for one in running:
+            with one.changed:
+                one.is_cancelled = True
+                if one.inquiry is not None:
+                    one.inquiry.cancel()
+        for thread in threads:
+            thread.join(timeout=5)
+
+    def _answer(self, made: ResponseRecord, ask: Callable[[], Inquiry]) -> None:
+        try:
+            self._say_all(made, ask)
+        except CancelledError:
+            _end(made, "cancelled", "response.cancelled")
+        except Exception as error:  # noqa: BLE001  told to whoever asks after it
+            told = api_error(error)
+            code = told.detail.code or "server_error"
+            made.error = {"code": code, "message": told.detail.message}
+            _end(made, "failed", "response.failed")
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+            self._events.publish(
+                EventKind.RESPONSE_DONE, None, {"response_id": made.id, "status": made.status}
+            )
+
+    def _say_all(self, made: ResponseRecord, ask: Callable[[], Inquiry]) -> None:
+        inquiry = ask()
+        with made.changed:
+            made.inquiry = inquiry
+            made.status = "in_progress"
+            if made.is_cancelled:
+                inquiry.cancel()
+        _say(made, "response.in_progress", response=response_document(made))
+        place = {"item_id": made.item_id, "output_index": 0, "content_index": 0}
+        item = {**_message(made, "in_progress"), "content": []}
+        _say(made, "response.output_item.added", output_index=0, item=item)
+        part = {"type": "output_text", "text": "", "annotations": []}
+        _say(made, "response.content_part.added", **place, part=part)
+        for piece in inquiry.pieces:
+            made.text += piece.text
+            _say(made, "response.output_text.delta", **place, delta=piece.text, logprobs=[])
+        found = inquiry.answers
+        made.annotations = [cited.model_dump() for one in found for cited in citations(one)]
+        made.usage = _usage(usage_of(found).model_dump())
+        made.evidence = [one.model_dump() for one in evidence_of(found)]
+        for number, annotation in enumerate(made.annotations):
+            _say(
+                made,
+                "response.output_text.annotation.added",
+                **place,
+                annotation_index=number,
+                annotation=annotation,
+            )
+        _say(made, "response.output_text.done", **place, text=made.text, logprobs=[])
+        message = _message(made, "completed")
+        _say(made, "response.content_part.done", **place, part=message["content"][0])
+        _say(made, "response.output_item.done", output_index=0, item=message)
+        truncated = any(one.answer.truncated for one in found)
+        status = "incomplete" if truncated else "completed"
+        _end(made, status, f"response.{status}")
+
+    def _forget_old(self) -> None:
+        """Those that ended long ago, and the oldest beyond what is kept."""
+        now = time.time()
+        old = [
+            one.id for one in self._kept.values() if one.ended_at and now - one.ended_at > _KEPT_S
+        ]
+        ended = [one.id for one in self._kept.values() if one.ended_at]
+        surplus = max(0, len(self._kept) - _MOST_KEPT + 1)
+        for response_id in {*old, *ended[:surplus]}:
+            del self._kept[response_id]
+
+
+def response_document(made: ResponseRecord) -> dict[str, Any]:
+    """As OpenAI's Responses API has it, and `vstream` with what the answer rests on."""
+    decoding = made.asked.decoding
+    has_text = made.text or made.status in ("completed", "incomplete")
+    return {
+        "id": made.id,
+        "object": "response",
+        "created_at": made.created_at,
+        "status": made.status,
+        "background": made.background,
+        "error": made.error,
+        "incomplete_details": {"reason": "max_output_tokens"}
+        if made.status == "incomplete"
+        else None,
+        "instructions": made.instructions,
+        "max_output_tokens": decoding.max_tokens,
+        "metadata": made.metadata,
+        "model": made.model,
+        "output": [_message(made, _item_status(made))] if has_text else [],
+        "parallel_tool_calls": False,
+        "previous_response_id": made.previous,
+        "temperature": decoding.temperature,
+        "tool_choice": "none",
+        "tools": [],
+        "top_p": decoding.top_p,
+        "usage": made.usage,
+        "vstream": made.evidence,
+    }
+
+
+def _item_status(made: ResponseRecord) -> str:
+    return "completed" if made.status == "completed" else "incomplete"
+
+
+def _message(made: ResponseRecord, status: str) -> dict[str, Any]:
+    return {
+        "id": made.item_id,
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": [
+            {
+                "type": "output_text",
+                "text": made.text,
+                "annotations": made.annotations,
+                "logprobs": [],
+            }
+        ],
+    }
+
+
+def _usage(counts: dict[str, int]) -> dict[str, Any]:
+    return {
+        "input_tokens": counts["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": counts["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": counts["total_tokens"],
+    }
+
+
+def _say(made: ResponseRecord, kind: str, **content: Any) -> None:
+    with made.changed:
+        made.events.append({"type": kind, "sequence_number": len(made.events), **content})
+        made.changed.notify_all()
+
+
+def _end(made: ResponseRecord, status: str, kind: str) -> None:
+    with made.changed:
+        made.status = status
+        made.ended_at = time.time()
+        made.inquiry = None
+        made.events.append(
+            {
+                "type": kind,
+                "sequence_number": len(made.events),
+                "response": response_document(made),
+            }
+        )
+        made.changed.notify_all()

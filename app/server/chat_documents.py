@@ -1,0 +1,121 @@
+"""Chat documents: the bodies of /v1/chat/completions, as OpenAI's clients send and expect them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.server.documents import Citation
+
+
+class TextPart(BaseModel):
+    type: Literal["text"] = "text"
+    text: str = Field(max_length=100_000)
+
+
+class VideoUrl(BaseModel):
+    url: str = Field(max_length=2048, description="stream://ID, with ?from= and &to= if wanted.")
+
+
+class VideoPart(BaseModel):
+    type: Literal["video_url"] = "video_url"
+    video_url: VideoUrl
+
+
+Part = Annotated[TextPart | VideoPart, Field(discriminator="type")]
+
+
+class Message(BaseModel):
+    """One turn of the dialogue; the last is the question."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part] | None = None
+
+
+class JsonSchema(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = Field("answer", max_length=64)
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """What shape the answer must have."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """What is not named here is ignored, but for what would change the answer."""
+
+    model: str = Field("default", max_length=200)
+    messages: list[Message] = Field(min_length=1, max_length=200)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=1, le=4096)
+    max_completion_tokens: int | None = Field(None, ge=1, le=4096)
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="0, the same answer each time, unless given."
+    )
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    stop: str | list[str] | None = None
+    n: Literal[1] | None = 1
+    response_format: ResponseFormat | None = None
+    tools: list[Any] | None = Field(None, max_length=0, description="Not supported.")
+    logprobs: Literal[False] | None = None
+
+
+class Usage(BaseModel):
+    """`prompt_tokens` are those of the context: blocks, question and all."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class AnswerMessage(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    annotations: list[Citation]
+
+
+class Choice(BaseModel):
+    index: int = 0
+    message: AnswerMessage
+    finish_reason: Literal["stop", "length"]
+
+
+class StreamEvidence(BaseModel):
+    """What one stream's part of the answer rests on. Times are seconds since the epoch.
+
+    `looked_from` and `looked_to` bound what it was asked about, if the question named a time.
+    """
+
+    stream_id: str
+    as_of: float
+    newest_frame_at: float | None
+    newest_frame_age_s: float | None
+    newest_frame_s: float
+    looked_from_s: float | None
+    looked_to_s: float | None
+    confidence: float
+    unsure: bool
+    moments: int
+    ttft_ms: float
+    total_ms: float
+
+
+class ChatAnswer(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    vstream: list[StreamEvidence]

@@ -1,0 +1,112 @@
+"""/v1/chat/completions: a question about streams in, an answer with its citations out."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from app.server.access import CallerHere, ServiceHere
+from app.server.api_errors import api_error
+from app.server.asked import asked_by
+from app.server.asking import begin, in_thread, next_piece, require_model, unless_gone
+from app.server.chat_documents import AnswerMessage, ChatAnswer, ChatRequest, Choice
+from app.server.documents import citations
+from app.server.evidence import evidence_of, usage_of
+from app.server.sse import DONE, event_of
+from vstream.service.inquiry import Inquiry, StreamAnswer
+
+router = APIRouter(prefix="/v1", tags=["questions"])
+
+
+@router.post(
+    "/chat/completions",
+    response_model=ChatAnswer,
+    responses={
+        200: {
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "The answer, whole or, with `stream`, piece by piece.",
+        }
+    },
+)
+async def complete(
+    service: ServiceHere, caller: CallerHere, request: Request, wanted: ChatRequest
+) -> Any:
+    """Ask about one or several streams. Every moment used is a `video_citation` annotation."""
+    model = require_model(service, wanted.model)
+    asked = asked_by(wanted)
+    inquiry = await in_thread(request, lambda: begin(service, caller, asked))
+    about = _About(model)
+    if wanted.stream:
+        with_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
+        chunks = _chunks(request, inquiry, about, with_usage)
+        return StreamingResponse(chunks, media_type="text/event-stream")
+    whole = in_thread(request, lambda: _whole(inquiry, about))
+    return await unless_gone(request, inquiry, whole)
+
+
+class _About:
+    """What all chunks of one answer begin with."""
+
+    def __init__(self, model: str) -> None:
+        self.id = f"chatcmpl-{secrets.token_hex(12)}"
+        self.created = int(time.time())
+        self.model = model
+
+    def chunk(self, choices: list[dict[str, Any]], **more: Any) -> str:
+        return event_of(
+            {
+                "id": self.id,
+                "object": "chat.completion.chunk",
+                "created": self.created,
+                "model": self.model,
+                "choices": choices,
+                **more,
+            }
+        )
+
+
+def _whole(inquiry: Inquiry, about: _About) -> ChatAnswer:
+    text = "".join(piece.text for piece in inquiry.pieces)
+    found = inquiry.answers
+    message = AnswerMessage(
+        content=text.strip(), annotations=[cited for one in found for cited in citations(one)]
+    )
+    return ChatAnswer(
+        id=about.id,
+        created=about.created,
+        model=about.model,
+        choices=[Choice(message=message, finish_reason=_finish_reason(found))],
+        usage=usage_of(found),
+        vstream=evidence_of(found),
+    )
+
+
+async def _chunks(
+    request: Request, inquiry: Inquiry, about: _About, with_usage: bool
+) -> AsyncIterator[str]:
+    def choice(delta: dict[str, Any], finish: str | None = None) -> list[dict[str, Any]]:
+        return [{"index": 0, "delta": delta, "finish_reason": finish}]
+
+    try:
+        yield about.chunk(choice({"role": "assistant", "content": ""}))
+        while (piece := await next_piece(request, inquiry)) is not None:
+            yield about.chunk(choice({"content": piece.text}))
+        found = inquiry.answers
+        annotations = [cited.model_dump() for one in found for cited in citations(one)]
+        yield about.chunk(choice({"annotations": annotations}))
+        evidence = [one.model_dump() for one in evidence_of(found)]
+        yield about.chunk(choice({}, _finish_reason(found)), vstream=evidence)
+        if with_usage:
+            yield about.chunk([], usage=usage_of(found).model_dump())
+    except Exception as error:  # noqa: BLE001  the headers are gone: it is told in the stream
+        yield event_of(api_error(error).body)
+    finally:
+        inquiry.cancel()
+    yield DONE
+
+
+def _finish_reason(found: list[StreamAnswer]) -> Any:
+    return "length" if any(one.answer.truncated for one in found) else "stop"

@@ -1,0 +1,195 @@
+"""Documents: what the service holds in, what its API tells of it out, as JSON-able models."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel, Field
+
+from memory import MemoryStats
+from vstream.question import Evidence
+from vstream.service.inquiry import StreamAnswer
+from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.watches import WatchRecord
+from vstream.sources.address import redacted
+
+
+class Deleted(BaseModel):
+    """What is no longer there."""
+
+    id: str
+    object: str
+    deleted: Literal[True] = True
+
+
+class Problem(BaseModel):
+    code: str
+    message: str
+    since: float
+
+
+class MemoryDocument(BaseModel):
+    """What a stream remembers. `from_` and `to` are stream time, in seconds."""
+
+    from_s: float
+    to_s: float
+    blocks: int
+    waiting_blocks: int
+    bytes: dict[str, int]
+    blocks_by_codec: dict[str, int]
+
+
+class StreamDocument(BaseModel):
+    """One stream. Times are seconds since the epoch, `stream_s` seconds of the stream."""
+
+    id: str
+    object: Literal["stream"] = "stream"
+    state: str
+    error: Problem | None
+    source: dict[str, Any]
+    context: str
+    timezone: str | None
+    stream_s: float
+    last_frame_at: float | None
+    last_frame_age_s: float | None
+    sampled_fps: float
+    frames: dict[str, int]
+    dropped: dict[str, int]
+    reconnects: int
+    restarts: int
+    memory: MemoryDocument
+
+
+class Citation(BaseModel):
+    """One moment that an answer is computed from, best `score` first."""
+
+    type: Literal["video_citation"] = "video_citation"
+    stream_id: str
+    start: str
+    end: str
+    start_s: float
+    end_s: float
+    captured_at: float
+    score: float
+    frame_url: str
+
+
+class WatchDocument(BaseModel):
+    """A standing question. Times are seconds since the epoch."""
+
+    id: str
+    object: Literal["watch"] = "watch"
+    stream_ids: list[str]
+    condition: str
+    every_s: float
+    cooldown_s: float
+    until: float | None
+    created_at: float
+    fired: int
+    judged: int
+    skipped: int
+    last_fired_at: float | None
+    last_probability: dict[str, float]
+    error: str | None
+    actions: list[dict[str, Any]]
+    secret: str | None = Field(None, description="Told once, when it was made up.")
+
+
+def stream_document(keeper: StreamKeeper) -> StreamDocument:
+    """Without its secrets."""
+    spec, status = keeper.spec, keeper.status
+    with keeper.model.turn:
+        stats = keeper.session.memory.stats()
+    counts, problem = status.counts, status.problem
+    source = spec.source
+    return StreamDocument(
+        id=spec.id,
+        state=status.state.value,
+        error=Problem(**vars(problem)) if problem else None,
+        source={
+            "type": source.kind,
+            "url": None if source.url is None else redacted(source.url),
+            "transport": source.transport,
+        },
+        context=spec.context,
+        timezone=spec.timezone,
+        stream_s=status.stream_s,
+        last_frame_at=status.last_frame_at,
+        last_frame_age_s=status.last_frame_age_s,
+        sampled_fps=keeper.model.sample_fps,
+        frames={
+            "received": counts.frames_decoded,
+            "sampled": status.frames_sampled,
+            "encoded": status.frames_encoded,
+        },
+        dropped={
+            "stale": counts.frames_stale,
+            "corrupt": counts.frames_corrupt,
+            "duplicate": status.frames_duplicate,
+            "rate": counts.frames_not_wanted,
+        },
+        reconnects=counts.reconnects,
+        restarts=status.restarts,
+        memory=memory_document(stats),
+    )
+
+
+def memory_document(stats: MemoryStats) -> MemoryDocument:
+    return MemoryDocument(
+        from_s=stats.from_s,
+        to_s=stats.to_s,
+        blocks=stats.blocks,
+        waiting_blocks=stats.waiting,
+        bytes=stats.bytes_by_tier,
+        blocks_by_codec=stats.blocks_by_codec,
+    )
+
+
+def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocument:
+    """Without the secrets of its webhooks, but for one that was made up just now."""
+    spec = record.spec
+    return WatchDocument(
+        id=record.id,
+        stream_ids=list(spec.stream_ids),
+        condition=spec.condition,
+        every_s=spec.every_s,
+        cooldown_s=spec.cooldown_s,
+        until=spec.until,
+        created_at=record.created_at,
+        fired=record.fired,
+        judged=record.judged,
+        skipped=record.skipped,
+        last_fired_at=record.last_fired_at,
+        last_probability=dict(record.last_probability),
+        error=record.problem,
+        actions=[{"type": one.type, "url": redacted(one.url)} for one in spec.actions],
+        secret=secret,
+    )
+
+
+def citations(found: StreamAnswer) -> list[Citation]:
+    """Every moment of the answer's context."""
+    return [citation(found.stream_id, one) for one in found.answer.evidence]
+
+
+def citation(stream_id: str, one: Evidence) -> Citation:
+    """`captured_at` is when the newest frame of the moment was taken."""
+    return Citation(
+        stream_id=stream_id,
+        start=rfc3339(one.captured_at - (one.end_s - one.start_s)),
+        end=rfc3339(one.captured_at),
+        start_s=one.start_s,
+        end_s=one.end_s,
+        captured_at=one.captured_at,
+        score=one.score,
+        frame_url=f"/v1/streams/{quote(stream_id)}/frame.jpg?t_s={one.end_s:.3f}",
+    )
+
+
+def rfc3339(epoch_s: float) -> str:
+    """In UTC, to the millisecond."""
+    try:
+        moment = datetime.fromtimestamp(epoch_s, UTC)
+    except (OverflowError, ValueError, OSError):
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,69 @@
+"""/v1/events: what happens to streams and watches, as it happens, from any event on."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import StreamingResponse
+
+from app.server.access import CallerHere, ServiceHere
+from app.server.api_errors import ApiError
+from app.server.keys import Action, Caller
+from app.server.sse import event_of
+from vstream.service.event_log import Event, EventKind
+
+router = APIRouter(prefix="/v1", tags=["events"])
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "Events without end; `id` goes into Last-Event-ID to go on after it.",
+        }
+    },
+)
+async def events(
+    service: ServiceHere,
+    caller: CallerHere,
+    last_event_id: Annotated[str | None, Header(max_length=32)] = None,
+    stream_id: Annotated[str | None, Query(max_length=100)] = None,
+    kind: Annotated[str | None, Query(max_length=64, description="As watch.fired.")] = None,
+) -> StreamingResponse:
+    """Stream states, firings of watches, answers: from now on, or from an event on."""
+    if last_event_id is not None and not last_event_id.isdecimal():
+        raise ApiError(400, "Last-Event-ID is the id of an event", "invalid_value")
+    if service.events.num_readers >= service.settings.service.max_listeners:
+        raise ApiError(
+            429, "too many listen to events already", "busy", headers={"Retry-After": "5"}
+        )
+    following = service.events.follow(None if last_event_id is None else int(last_event_id))
+
+    async def told() -> AsyncIterator[str]:
+        yield ": listening\n\n"
+        async for event in following:
+            if not _may_see(caller, event):
+                continue
+            if event.kind is not EventKind.GAP and (
+                stream_id not in (None, event.stream_id) or kind not in (None, event.kind)
+            ):
+                continue
+            document = {
+                "id": event.id,
+                "type": event.kind,
+                "stream_id": event.stream_id,
+                "at": event.at,
+                "data": event.data,
+            }
+            yield event_of(document, kind=event.kind, event_id=event.id)
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(told(), media_type="text/event-stream", headers=headers)
+
+
+def _may_see(caller: Caller, event: Event) -> bool:
+    if event.kind is EventKind.GAP:
+        return True
+    return caller.may(Action.READ, event.stream_id)

@@ -1,0 +1,176 @@
+"""Frames over HTTP and WebSocket: pushed in as JPEG, and pictures of the past and present out."""
+
+import io
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Query, Request, Response, WebSocket, WebSocketDisconnect
+from PIL import Image
+from pydantic import BaseModel
+
+from app.server.access import CallerHere, ServiceHere, caller_of, require, service_of
+from app.server.api_errors import ApiError, api_error
+from app.server.keys import Action
+from app.server.service import Service
+from app.server.stream_url import TimeRange
+from app.server.time_range import stream_range_of
+from encoders import Frame
+from memory import KVMemoryError
+from vstream.errors import VStreamError
+from vstream.when import parse_when
+
+router = APIRouter(prefix="/v1/streams", tags=["frames"])
+pushing = APIRouter(prefix="/v1/streams", tags=["frames"])
+"""Frames that are pushed are many: they do not count as requests, but as frames."""
+
+_JPEG: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "A JPEG; X-Stream-Time and X-Capture-Time say of when it is.",
+    }
+}
+_JPEG_QUALITY = 85
+
+
+class Pushed(BaseModel):
+    """What became of a frame. Dropped for the `rate`: it is not needed; `busy`: an older one was
+    dropped in its favour.
+    """
+
+    accepted: bool
+    dropped: str | None
+    stream_s: float
+
+
+@router.get("/{stream_id}/frame.jpg", response_class=Response, responses=_JPEG)
+def frame(
+    service: ServiceHere,
+    caller: CallerHere,
+    stream_id: str,
+    t: Annotated[
+        str | None,
+        Query(max_length=64, description="RFC 3339, seconds since the epoch, or as `-10m`."),
+    ] = None,
+    t_s: Annotated[float | None, Query(ge=0, le=1e10, description="Stream time.")] = None,
+) -> Response:
+    """The newest frame; or of a moment the small picture that the memory keeps of it."""
+    require(caller, Action.READ, stream_id)
+    if t is None and t_s is None:
+        newest = service.live.streams.newest_frame(stream_id)
+        if newest is not None:
+            return _response(_jpeg(newest), newest.stream_s, newest.captured_at)
+    _, to_s = stream_range_of(service, stream_id, TimeRange(to=t, to_s=t_s))
+    with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
+        asked.memory.refresh()
+        kept = asked.memory.visible(to_s)
+        if not kept:
+            raise ApiError(404, "no frame of that time is kept", "frame_not_found", param="t")
+        info = asked.memory.info(kept[-1])
+        picture = asked.memory.thumbnail(kept[-1])
+    return _response(picture, info.end_s, info.captured_at)
+
+
+@pushing.post(
+    "/{stream_id}/frames",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def push(
+    service: ServiceHere,
+    caller: CallerHere,
+    request: Request,
+    stream_id: str,
+    x_capture_time: Annotated[
+        str | None, Header(max_length=64, description="When it was taken; else now.")
+    ] = None,
+) -> Pushed:
+    """Hand in the next frame of a stream of type `push`, as a JPEG body."""
+    require(caller, Action.PUSH, stream_id)
+    kind = request.headers.get("content-type", "image/jpeg").split(";")[0].strip().lower()
+    if kind not in ("image/jpeg", "application/octet-stream"):
+        raise ApiError(415, f"frames are pushed as image/jpeg, not {kind[:80]}", "not_a_jpeg")
+    body = await request.body()
+    return await to_thread.run_sync(lambda: _push(service, stream_id, body, x_capture_time))
+
+
+@pushing.websocket("/{stream_id}/frames")
+async def push_many(socket: WebSocket, stream_id: str) -> None:
+    """Binary messages are JPEG frames; a text message {"captured_at": ...} dates the next.
+
+    Each frame is answered by one message: {"accepted": ..., "dropped": ...} or {"error": ...}.
+    """
+    service = service_of(socket)
+    try:
+        require(caller_of(socket), Action.PUSH, stream_id)
+        service.live.streams.get(stream_id)
+    except (ApiError, VStreamError) as error:
+        told = error if isinstance(error, ApiError) else api_error(error)
+        await socket.close(code=1008, reason=told.detail.message[:120])
+        return
+    await socket.accept()
+    captured_at: str | None = None
+    try:
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if message.get("bytes") is None:
+                captured_at, problem = _dated(message.get("text") or "")
+                if problem is not None:
+                    await socket.send_json(problem)
+                continue
+            answer = await to_thread.run_sync(
+                _pushed_or_told, service, stream_id, message["bytes"], captured_at
+            )
+            captured_at = None
+            await socket.send_json(answer)
+    except (WebSocketDisconnect, RuntimeError):
+        return
+
+
+def _pushed_or_told(
+    service: Service, stream_id: str, body: bytes, captured_at: str | None
+) -> dict[str, Any]:
+    try:
+        return _push(service, stream_id, body, captured_at).model_dump()
+    except (ApiError, VStreamError, KVMemoryError) as error:
+        told = error if isinstance(error, ApiError) else api_error(error)
+        return told.body
+
+
+def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None) -> Pushed:
+    moment = parse_when(captured_at, datetime.now(UTC))
+    outcome = service.live.streams.get(stream_id).push(
+        body, None if moment is None else moment.timestamp()
+    )
+    return Pushed(accepted=outcome.accepted, dropped=outcome.dropped, stream_s=outcome.stream_s)
+
+
+def _dated(text: str) -> tuple[str | None, dict[str, Any] | None]:
+    """The time in a text message, or what is wrong with it."""
+    try:
+        return str(json.loads(text)["captured_at"]), None
+    except (ValueError, KeyError, TypeError):
+        error = ApiError(422, 'a text message is {"captured_at": ...}', "invalid_value")
+        return None, error.body
+
+
+def _jpeg(newest: Frame) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(newest.pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _response(picture: bytes, stream_s: float, captured_at: float) -> Response:
+    headers = {
+        "X-Stream-Time": f"{stream_s:.3f}",
+        "X-Capture-Time": f"{captured_at:.3f}",
+        "Cache-Control": "no-store",
+    }
+    return Response(picture, media_type="image/jpeg", headers=headers)

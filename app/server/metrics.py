@@ -1,0 +1,268 @@
+"""Metrics: what the service does in, Prometheus's text out.
+
+Names and buckets are vLLM's where it has the same figure, with the prefix `vstream_`. Figures of
+streams are read when they are asked for; what passes by is counted as it passes.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from encoders import Frame
+from vstream.scheduler import Round
+from vstream.service.stream_keeper import StreamKeeper, StreamState
+
+if TYPE_CHECKING:
+    from app.server.service import Service
+
+_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+_FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_COUNTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """One registry of its own: several services may live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(namespace="vstream", registry=registry)
+        self._requests = Counter(
+            "vstream_http_requests",
+            "HTTP requests answered.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._refused = Counter(
+            "vstream_requests_refused",
+            "Questions that were not taken on.",
+            ["reason"],
+            registry=registry,
+        )
+        self._first_token = Histogram(
+            "vstream_time_to_first_token_seconds",
+            "From the question to the first token of its answer.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._whole = Histogram(
+            "vstream_e2e_request_latency_seconds",
+            "From the question to the end of its answer.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._between = Histogram(
+            "vstream_inter_token_latency_seconds",
+            "Between two tokens of an answer, on average over the answer.",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._tokens = Counter("vstream_generation_tokens", "Tokens of answers.", registry=registry)
+        self._finished = Counter(
+            "vstream_request_success",
+            "Answers that came to their end, by how.",
+            ["finished_reason"],
+            registry=registry,
+        )
+        self._capture_to_memory = Histogram(
+            "vstream_capture_to_memory_seconds",
+            "From the capture of a frame until it can be asked about.",
+            ["stream_id"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._round = Histogram(
+            "vstream_scheduler_round_seconds",
+            "One round of the device.",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._batch = Histogram(
+            "vstream_scheduler_batch_size",
+            "Works that shared a round, by kind.",
+            ["kind"],
+            buckets=_COUNTS,
+            registry=registry,
+        )
+        self._fired = Counter(
+            "vstream_watch_fired", "Firings of watches.", ["stream_id"], registry=registry
+        )
+        self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
+
+    def text(self) -> tuple[bytes, str]:
+        """What /metrics answers, and its media type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+    def tell_of(self, service: "Service", live: Any) -> None:
+        """Read the figures of these streams and watches from now on."""
+        self._up.set(1)
+        self.registry.register(_Read(service, live))
+
+    def saw_request(self, method: str, route: str, status: int) -> None:
+        known = method if method in _METHODS else "other"
+        self._requests.labels(known, route, str(status)).inc()
+
+    def refused(self, reason: str) -> None:
+        self._refused.labels(reason).inc()
+
+    def answered(self, ttft_s: float, total_s: float, tokens: int, reason: str) -> None:
+        """An answer has come to its end, by `reason`: stop, length or cancelled."""
+        self._finished.labels(reason).inc()
+        self._tokens.inc(tokens)
+        if reason == "cancelled":
+            return
+        self._first_token.observe(ttft_s)
+        self._whole.observe(total_s)
+        if tokens > 1:
+            self._between.observe((total_s - ttft_s) / (tokens - 1))
+
+    def saw_frame(self, stream_id: str, frame: Frame) -> None:
+        """It can be asked about now."""
+        age_s = max(0.0, time.time() - frame.captured_at)
+        self._capture_to_memory.labels(stream_id).observe(age_s)
+
+    def saw_round(self, done: Round) -> None:
+        self._round.observe(done.seconds)
+        for kind, count in done.works.items():
+            if count:
+                self._batch.labels(kind.value).observe(count)
+
+    def watch_fired(self, stream_id: str) -> None:
+        self._fired.labels(stream_id).inc()
+
+
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+
+class _Read:
+    """A collector: looks at streams, watches and the scheduler when it is asked."""
+
+    def __init__(self, service: "Service", live: Any) -> None:
+        self._service = service
+        self._live = live
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the figures depend on what there is."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        keepers: list[StreamKeeper] = self._live.streams.all()
+        yield from _of_streams(keepers)
+        yield from _of_memories(keepers)
+        yield from _of_watches(self._live.watches.all())
+        scheduler = self._live.model.scheduler
+        yield _gauge(
+            "vstream_num_requests_running", "Answers being decoded.", scheduler.num_running
+        )
+        yield _gauge("vstream_num_requests_waiting", "Questions waiting.", scheduler.num_waiting)
+        away = any(keeper.session.memory.away for keeper in keepers)
+        yield _gauge("vstream_store_up", "0 while the store takes no blocks.", float(not away))
+        sent = self._service.webhooks.counts
+        delivered = CounterMetricFamily(
+            "vstream_webhook_deliveries", "Webhooks, by outcome.", labels=["outcome"]
+        )
+        delivered.add_metric(["delivered"], sent.delivered)
+        delivered.add_metric(["failed"], sent.failed)
+        delivered.add_metric(["dropped"], sent.dropped)
+        yield delivered
+        missed = CounterMetricFamily(
+            "vstream_events_missed", "Events that slow listeners did not get."
+        )
+        missed.add_metric([], self._service.events.num_missed)
+        yield missed
+
+
+def _of_streams(keepers: list[StreamKeeper]) -> Iterator[Metric]:
+    by_stream = ["stream_id"]
+    up = GaugeMetricFamily("vstream_stream_up", "1 while frames come.", labels=by_stream)
+    state = GaugeMetricFamily(
+        "vstream_stream_state", "1 for the state it is in.", labels=["stream_id", "state"]
+    )
+    age = GaugeMetricFamily(
+        "vstream_stream_last_frame_age_seconds", "Age of the newest frame.", labels=by_stream
+    )
+    frames = CounterMetricFamily(
+        "vstream_stream_frames", "Frames, by how far they came.", labels=["stream_id", "stage"]
+    )
+    dropped = CounterMetricFamily(
+        "vstream_stream_frames_dropped", "Frames left out, and why.", labels=["stream_id", "reason"]
+    )
+    reconnects = CounterMetricFamily(
+        "vstream_stream_reconnects", "Connections made anew.", labels=by_stream
+    )
+    errors = GaugeMetricFamily(
+        "vstream_stream_error", "1 for what is wrong now.", labels=["stream_id", "code"]
+    )
+    for keeper in keepers:
+        name, status = keeper.spec.id, keeper.status
+        up.add_metric([name], float(status.state is StreamState.RUNNING))
+        for one in StreamState:
+            state.add_metric([name, one.value], float(status.state is one))
+        if status.last_frame_age_s is not None:
+            age.add_metric([name], status.last_frame_age_s)
+        counts = status.counts
+        for stage, count in (
+            ("received", counts.frames_decoded),
+            ("sampled", status.frames_sampled),
+            ("encoded", status.frames_encoded),
+        ):
+            frames.add_metric([name, stage], count)
+        for reason, count in (
+            ("stale", counts.frames_stale),
+            ("corrupt", counts.frames_corrupt),
+            ("duplicate", status.frames_duplicate),
+            ("rate", counts.frames_not_wanted),
+        ):
+            dropped.add_metric([name, reason], count)
+        reconnects.add_metric([name], counts.reconnects)
+        if status.problem is not None:
+            errors.add_metric([name, status.problem.code], 1)
+    yield from (up, state, age, frames, dropped, reconnects, errors)
+
+
+def _of_memories(keepers: list[StreamKeeper]) -> Iterator[Metric]:
+    num_bytes = GaugeMetricFamily(
+        "vstream_memory_bytes", "Encoded blocks, by tier.", labels=["stream_id", "tier"]
+    )
+    blocks = GaugeMetricFamily(
+        "vstream_memory_blocks", "Blocks that can be asked about.", labels=["stream_id"]
+    )
+    waiting = GaugeMetricFamily(
+        "vstream_memory_waiting_blocks",
+        "Blocks that the store has not acknowledged.",
+        labels=["stream_id"],
+    )
+    for keeper in keepers:
+        memory, name = keeper.session.memory, keeper.spec.id
+        for tier, count in memory.bytes_by_tier().items():
+            num_bytes.add_metric([name, tier], count)
+        blocks.add_metric([name], memory.num_readable)
+        waiting.add_metric([name], memory.num_blocks - memory.num_acknowledged)
+    yield from (num_bytes, blocks, waiting)
+
+
+def _of_watches(records: list[Any]) -> Iterator[Metric]:
+    judged = CounterMetricFamily(
+        "vstream_watch_judgements", "Judgements of watches.", labels=["watch_id"]
+    )
+    skipped = CounterMetricFamily(
+        "vstream_watch_skipped", "Ticks that went by unjudged.", labels=["watch_id"]
+    )
+    for record in records:
+        judged.add_metric([record.id], record.judged)
+        skipped.add_metric([record.id], record.skipped)
+    yield from (judged, skipped)
+
+
+def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, about, value=value)

@@ -1,0 +1,230 @@
+"""/v1/responses: questions answered in the background, looked up, listened to and cancelled."""
+
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.server.access import CallerHere, ServiceHere
+from app.server.asked import asked_by
+from app.server.asking import begin, in_thread, require_model
+from app.server.background import ENDED, ResponseRecord, response_document
+from app.server.chat_documents import (
+    ChatRequest,
+    JsonSchema,
+    Message,
+    Part,
+    ResponseFormat,
+    TextPart,
+    VideoPart,
+)
+from app.server.documents import Deleted
+from app.server.sse import event_of
+
+router = APIRouter(prefix="/v1/responses", tags=["questions"])
+
+
+class InputText(BaseModel):
+    type: Literal["input_text", "output_text"]
+    text: str = Field(max_length=100_000)
+
+
+InputPart = Annotated[InputText | TextPart | VideoPart, Field(discriminator="type")]
+
+
+class InputMessage(BaseModel):
+    type: Literal["message"] = "message"
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[InputPart]
+
+
+class TextFormat(BaseModel):
+    """As in /v1/chat/completions, with the schema's own fields beside `type`."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str = Field("answer", max_length=64)
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class TextOptions(BaseModel):
+    format: TextFormat = TextFormat()
+
+
+class ResponseRequest(BaseModel):
+    model: str = Field("default", max_length=200)
+    input: str | list[InputMessage] = Field(
+        description="The question; parts as in /v1/chat/completions, also {type: input_text}."
+    )
+    instructions: str | None = Field(None, max_length=100_000)
+    previous_response_id: str | None = Field(None, max_length=100)
+    background: bool = False
+    stream: bool = False
+    max_output_tokens: int | None = Field(None, ge=1, le=4096)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    metadata: dict[str, str] | None = Field(None, max_length=16)
+    text: TextOptions | None = None
+    tools: list[Any] | None = Field(None, max_length=0, description="Not supported.")
+
+
+class ResponseDocument(BaseModel):
+    """As OpenAI's; see there."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+    background: bool
+    model: str
+    output: list[dict[str, Any]]
+    error: dict[str, Any] | None
+
+
+_SHAPES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "The response or, with `stream`, its events.",
+    }
+}
+
+
+@router.post("", response_model=ResponseDocument, responses=_SHAPES)
+async def create(
+    service: ServiceHere, caller: CallerHere, request: Request, wanted: ResponseRequest
+) -> Any:
+    """Ask; with `background` the answer is looked up later, with `stream` listened to."""
+    model = require_model(service, wanted.model)
+    asked = asked_by(_as_chat(wanted))
+    if wanted.previous_response_id is not None:
+        before = service.responses.get(wanted.previous_response_id, caller.name)
+        streams = asked.streams or before.asked.streams
+        asked = replace(asked, dialogue=(*before.turns, *asked.dialogue), streams=streams)
+    if wanted.background:
+
+        def ask() -> Any:
+            return begin(service, caller, asked)
+
+    else:  # what is wrong with the question is then an error of this request
+        inquiry = await in_thread(request, lambda: begin(service, caller, asked))
+
+        def ask() -> Any:
+            return inquiry
+
+    made = service.responses.create(
+        asked,
+        ask,
+        owner=caller.name,
+        model=model,
+        background=wanted.background,
+        metadata=wanted.metadata or {},
+        instructions=wanted.instructions,
+        previous=wanted.previous_response_id,
+    )
+    if wanted.stream:
+        return _streamed(request, service, made, -1)
+    if not wanted.background:
+        await in_thread(request, lambda: _wait(made))
+    return JSONResponse(response_document(made))
+
+
+@router.get("/{response_id}", response_model=ResponseDocument, responses=_SHAPES)
+async def retrieve(
+    service: ServiceHere,
+    caller: CallerHere,
+    request: Request,
+    response_id: str,
+    stream: bool = False,
+    starting_after: Annotated[int, Query(ge=-1, description="A sequence_number.")] = -1,
+) -> Any:
+    """A response as it is now or, with `stream`, its events after one."""
+    made = service.responses.get(response_id, caller.name)
+    if stream:
+        return _streamed(request, service, made, starting_after)
+    return JSONResponse(response_document(made))
+
+
+@router.post("/{response_id}/cancel", response_model=ResponseDocument)
+async def cancel(
+    service: ServiceHere, caller: CallerHere, request: Request, response_id: str
+) -> Any:
+    """Answer no more."""
+    made = await in_thread(request, lambda: service.responses.cancel(response_id, caller.name))
+    return JSONResponse(response_document(made))
+
+
+@router.delete("/{response_id}")
+async def delete(
+    service: ServiceHere, caller: CallerHere, request: Request, response_id: str
+) -> Deleted:
+    """Cancel and forget it."""
+    await in_thread(request, lambda: service.responses.delete(response_id, caller.name))
+    return Deleted(id=response_id, object="response")
+
+
+def _as_chat(wanted: ResponseRequest) -> ChatRequest:
+    """The same question as a chat."""
+    messages = []
+    if wanted.instructions:
+        messages.append(Message(role="developer", content=wanted.instructions))
+    if isinstance(wanted.input, str):
+        messages.append(Message(role="user", content=wanted.input))
+    else:
+        messages += [Message(role=one.role, content=_parts(one.content)) for one in wanted.input]
+    told = wanted.text.format if wanted.text is not None else TextFormat()
+    schema = None
+    if told.schema_ is not None:
+        schema = JsonSchema(name=told.name, schema_=told.schema_, strict=told.strict)
+    return ChatRequest(
+        messages=messages or [Message(role="user", content="")],
+        max_tokens=wanted.max_output_tokens,
+        temperature=wanted.temperature,
+        top_p=wanted.top_p,
+        response_format=ResponseFormat(type=told.type, json_schema=schema),
+    )
+
+
+def _parts(content: str | list[InputPart]) -> str | list[Part]:
+    if isinstance(content, str):
+        return content
+    return [TextPart(text=one.text) if isinstance(one, InputText) else one for one in content]
+
+
+def _wait(made: ResponseRecord) -> None:
+    with made.changed:
+        made.changed.wait_for(lambda: made.status in ENDED)
+
+
+def _streamed(
+    request: Request, service: Any, made: ResponseRecord, after: int
+) -> StreamingResponse:
+    """Its events; a listener who goes away ends a response that is not in the background."""
+
+    async def events() -> AsyncIterator[str]:
+        gone = threading.Event()
+        following = made.follow(after, gone)
+        try:
+            while True:
+                event = await to_thread.run_sync(
+                    lambda: next(following, None),
+                    limiter=request.app.state.answering,
+                    abandon_on_cancel=True,
+                )
+                if event is None:
+                    return
+                yield event_of(event, kind=event["type"])
+        finally:
+            gone.set()
+            if not made.background and made.inquiry is not None:
+                made.inquiry.cancel()
+
+    return StreamingResponse(events(), media_type="text/event-stream")

@@ -1,0 +1,66 @@
+"""/v1/search: words in, the moments of streams that are most like them out."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from app.server.access import CallerHere, ServiceHere, require
+from app.server.documents import rfc3339
+from app.server.keys import Action
+from app.server.stream_url import TimeRange
+from app.server.time_range import stream_range_of
+from vstream.moment import Moment
+
+router = APIRouter(prefix="/v1", tags=["search"])
+
+
+class SearchRequest(TimeRange):
+    """`stream_ids` of `*` are all that this key may see."""
+
+    query: str = Field(min_length=1, max_length=1000)
+    stream_ids: list[str] = Field(["*"], min_length=1, max_length=64)
+    limit: int = Field(10, ge=1, le=100)
+
+
+class FoundMoment(BaseModel):
+    """A stretch of a stream. `score` ranks; it is no measure of certainty."""
+
+    stream_id: str
+    from_s: float
+    to_s: float
+    captured_at: float
+    at: str
+    score: float
+    frame_url: str
+
+
+class Found(BaseModel):
+    object: str = "list"
+    query: str
+    data: list[FoundMoment]
+
+
+@router.post("/search")
+def search(service: ServiceHere, caller: CallerHere, wanted: SearchRequest) -> Found:
+    """Find the moments most like some words. Nothing is answered and nothing decoded."""
+    streams = service.live.streams
+    if "*" in wanted.stream_ids:
+        ids = caller.visible([keeper.spec.id for keeper in streams.all()])
+    else:
+        ids = list(dict.fromkeys(wanted.stream_ids))
+        for stream_id in ids:
+            require(caller, Action.READ, stream_id)
+    spans = {stream_id: stream_range_of(service, stream_id, wanted) for stream_id in ids}
+    moments = service.live.search.search(wanted.query, wanted.limit, spans)
+    return Found(query=wanted.query, data=[_found(moment) for moment in moments])
+
+
+def _found(moment: Moment) -> FoundMoment:
+    return FoundMoment(
+        stream_id=moment.stream,
+        from_s=moment.from_s,
+        to_s=moment.to_s,
+        captured_at=moment.captured_at,
+        at=rfc3339(moment.captured_at),
+        score=moment.score,
+        frame_url=f"/v1/streams/{moment.stream}/frame.jpg?t_s={moment.to_s:.3f}",
+    )

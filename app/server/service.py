@@ -1,0 +1,168 @@
+"""Service: settings in, everything that lives as long as the process out: model, streams, watches.
+
+The model is loaded in a thread, so that the server answers `/health` and `/ready` meanwhile.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from app.server.api_errors import ApiError
+from app.server.background import BackgroundResponses
+from app.server.keys import ApiKeys
+from app.server.metrics import Metrics
+from app.server.rate_limit import RateLimit
+from app.server.settings import ServiceSettings
+from app.server.stream_search import StreamSearch
+from vstream.scheduler import Kind, Limits
+from vstream.service.event_log import EventLog
+from vstream.service.streams import Streams
+from vstream.service.watches import FiredWatch, Watches
+from vstream.service.webhook import WebhookSender
+from vstream.service.webhook_delivery import WebhookDelivery
+from vstream.sources.permission import SourcePolicy
+from vstream.video_llm import VideoLLM, load_video_llm
+
+_log = structlog.get_logger()
+
+
+class Phase(StrEnum):
+    """Where a service is between its start and its end."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    DRAINING = "draining"
+
+
+class Service:
+    """One for each process."""
+
+    def __init__(self, settings: ServiceSettings, keys: ApiKeys) -> None:
+        """`model` and all that needs it are there once `phase` is ready."""
+        limits = settings.service
+        self.settings = settings
+        self.keys = keys
+        self.started_at = time.time()
+        self.phase = Phase.LOADING
+        self.failure: Exception | None = None
+        self.events = EventLog()
+        self.metrics = Metrics()
+        self.rate_limit = RateLimit(limits.requests_per_minute)
+        self.policy = SourcePolicy(
+            allow_files=limits.allow_files,
+            allow_private=limits.allow_private,
+            allow_webcams=limits.allow_webcams,
+        )
+        self.webhooks = WebhookSender(allow_private=limits.allow_private)
+        self.responses = BackgroundResponses(self.events)
+        self.on_failed: Callable[[], None] = lambda: None
+        """Called if the service cannot begin, in the loading thread."""
+        self._drained_at = 0.0
+        self._live: _Live | None = None
+        self._opened = threading.Event()
+
+    @property
+    def live(self) -> "_Live":
+        """Model, streams, watches and search. Raises ApiError while there are none."""
+        if self._live is None or self.phase is not Phase.READY:
+            raise ApiError(
+                503,
+                f"the service is {self.phase}",
+                f"service_{self.phase}",
+                headers={"Retry-After": "1"},
+            )
+        return self._live
+
+    def load(self) -> None:
+        """Load the model and open the streams; `phase` and `failure` tell what came of it."""
+        try:
+            self._live = _Live(self, self._loaded())
+            if self.phase is Phase.LOADING:
+                self.phase = Phase.READY
+                _log.info("ready", model=self._live.model.name)
+        except Exception as error:  # noqa: BLE001  told by /ready and by run
+            self.failure = error
+            self.phase = Phase.FAILED
+            self.on_failed()
+        finally:
+            self._opened.set()
+
+    def load_in_background(self) -> None:
+        """`load`, in a thread."""
+        threading.Thread(target=self.load, name="load", daemon=True).start()
+
+    def drain(self) -> None:
+        """Take no more questions, and let those who follow events go; running answers go on."""
+        if self.phase is not Phase.DRAINING:
+            self.phase, self._drained_at = Phase.DRAINING, time.monotonic()
+        self.events.close()
+
+    def cut_off(self) -> None:
+        """Running answers end here, and are marked so."""
+        if self._live is not None:
+            self._live.model.scheduler.cancel(Kind.ASK)
+
+    def close(self) -> None:
+        """End what still runs, flush what was seen, and let everything go."""
+        self.drain()
+        self._opened.wait()
+        self.responses.close(self._drained_at + self.settings.service.grace_s)
+        if self._live is not None:
+            self._live.close()
+        self.webhooks.close(grace_s=2.0)
+
+    def _loaded(self) -> VideoLLM:
+        settings = self.settings
+        return load_video_llm(
+            settings.model, settings.device, settings.dtype, settings.source.sample_fps
+        )
+
+
+class _Live:
+    """What there is once the model is loaded."""
+
+    def __init__(self, service: Service, model: VideoLLM) -> None:
+        settings, limits = service.settings, service.settings.service
+        self.model = model
+        model.scheduler.limits = Limits(limits.max_running, limits.max_waiting)
+        model.scheduler.on_round = service.metrics.saw_round
+        self._service = service
+        self.streams = Streams(
+            settings,
+            model,
+            service.events,
+            policy=service.policy,
+            max_streams=limits.max_streams,
+            max_readers=limits.max_running,
+            on_frame=self._saw,
+        )
+        self.watches = Watches(
+            self.streams, service.events, limits.max_watches, on_fired=self._tell
+        )
+        self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
+        service.metrics.tell_of(service, self)
+        self.streams.open_known(settings.streams)
+        self.watches.open_known()
+
+    def close(self) -> None:
+        self.watches.close()
+        self.streams.close()
+
+    def _saw(self, keeper: Any, frame: Any) -> None:
+        self._service.metrics.saw_frame(keeper.spec.id, frame)
+        self.watches.saw(keeper, frame)
+
+    def _tell(self, fired: FiredWatch) -> None:
+        self._service.metrics.watch_fired(fired.stream_id)
+        for action in fired.watch.spec.actions:
+            assert action.secret is not None, "one is made up when the watch is set"
+            self._service.webhooks.send(
+                WebhookDelivery.of(
+                    action.url, action.secret, "watch.fired", time.time(), fired.document
+                )
+            )

@@ -1,0 +1,29 @@
+"""log_to_stderr: what a service logs, in lines for a person or, without a terminal, in JSON."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+
+def log_to_stderr() -> None:
+    """From now on, from INFO up; warnings of libraries as well."""
+    for_people = sys.stderr.isatty()
+    renderer = (
+        # Plain: others show local variables, and with them passwords.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if for_people
+        else structlog.processors.JSONRenderer()
+    )
+    processors: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper("iso", utc=True),
+    ]
+    if not for_people:
+        processors.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[*processors, renderer],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,134 @@
+"""ServiceSettings: flags, environment and a file in, all settings of a service out."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from app.server.keys import ScopedKey
+from vstream.config import VStreamConfig, read_settings
+from vstream.errors import SettingsError
+from vstream.service.stream_spec import StreamSpec
+
+_REFERENCE = re.compile(r"\$\{(\w+)\}")
+
+
+class ServiceConfig(BaseModel):
+    """Bounds of one service, and who may use it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8900, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
+    insecure: bool = Field(False, description="Listen beyond this machine without a key.")
+    keys: tuple[ScopedKey, ...] = ()
+    allow_files: tuple[Path, ...] = Field(
+        (), description="Directories whose videos may be named through the API."
+    )
+    allow_private: bool = Field(
+        False, description="Whether the API may name sources and webhooks on private networks."
+    )
+    allow_webcams: bool = Field(False, description="Whether the API may name this machine's.")
+    max_streams: int = Field(16, ge=1, le=1000, description="The host RAM is shared by so many.")
+    max_watches: int = Field(64, ge=0, le=10_000)
+    max_running: int = Field(16, ge=1, le=256, description="Answers decoded at a time.")
+    max_waiting: int = Field(64, ge=0, le=10_000, description="Questions waiting at most.")
+    max_listeners: int = Field(64, ge=1, le=10_000, description="Clients of /v1/events at a time.")
+    max_body_bytes: ByteSize = Field(ByteSize(8 << 20), ge=1 << 10, description="Of one request.")
+    requests_per_minute: int = Field(
+        1200, ge=1, description="Of one caller, pushed frames not counted."
+    )
+    grace_s: float = Field(
+        20.0, ge=0, le=600, description="On SIGTERM answers may go on for so many seconds."
+    )
+
+
+class ServiceSettings(VStreamConfig):
+    """All settings of `vstream serve` and `python -m app rtsp`."""
+
+    service: ServiceConfig = ServiceConfig()
+    streams: tuple[StreamSpec, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, the environment over the file."""
+        return init_settings, env_settings, _File(settings_cls, _file_values)
+
+
+class _File(PydanticBaseSettingsSource):
+    """What `load_settings` has read from the configuration file."""
+
+    def __init__(self, settings_cls: type[BaseSettings], values: dict[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self._values = dict(values)
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._values
+
+
+_file_values: dict[str, Any] = {}
+"""Of the call of `load_settings` that is going on: settings are read once, at start."""
+
+
+def load_settings(path: Path | None, **values: Any) -> ServiceSettings:
+    """Read the file and the environment, and put `values` (nested dicts) over both.
+
+    `${NAME}` in the file stands for a variable of the environment. Raises SettingsError.
+    """
+    _file_values.clear()
+    if path is not None:
+        _file_values.update(_read(path))
+    try:
+        return read_settings(ServiceSettings, values)
+    finally:
+        _file_values.clear()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: this is no YAML: {error}") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise SettingsError(
+            f"{path}: wanted settings by name, as `model: ...` and `streams: [...]`"
+        )
+    filled: dict[str, Any] = _filled(found, path)
+    return filled
+
+
+def _filled(value: Any, path: Path) -> Any:
+    """`value` with variables of the environment in place of their `${NAME}`."""
+    if isinstance(value, dict):
+        return {name: _filled(part, path) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, path) for part in value]
+    return (
+        _REFERENCE.sub(lambda match: _variable(match[1], path), value)
+        if isinstance(value, str)
+        else value
+    )
+
+
+def _variable(name: str, path: Path) -> str:
+    if name not in os.environ:
+        raise SettingsError(f"{path}: ${{{name}}} is not in the environment: set {name}")
+    return os.environ[name]

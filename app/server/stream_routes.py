@@ -1,0 +1,163 @@
+"""Streams over HTTP: create, list, look at, change, pause, restart, forget, delete, probe."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from app.server.access import CallerHere, ServiceHere, require
+from app.server.api_errors import ApiError
+from app.server.documents import Deleted, StreamDocument, stream_document
+from app.server.keys import Action
+from app.server.stream_url import TimeRange
+from app.server.time_range import stream_range_of
+from vstream.service.stream_spec import SourceSpec, StreamSpec
+from vstream.sources.probe import probe_source
+
+router = APIRouter(prefix="/v1/streams", tags=["streams"])
+
+
+class StreamList(BaseModel):
+    """`stored` are ids of streams that the store holds and this service does not watch."""
+
+    object: str = "list"
+    data: list[StreamDocument]
+    stored: list[str]
+
+
+class ProbeRequest(BaseModel):
+    source: SourceSpec
+
+
+class Forgotten(BaseModel):
+    id: str
+    object: str = "memory.forgotten"
+    blocks: int
+    from_s: float
+    to_s: float
+
+
+class StreamChange(BaseModel):
+    """What of a stream can be changed while it is watched."""
+
+    context: str | None = None
+    timezone: str | None = None
+
+
+@router.post("", status_code=201)
+def create(service: ServiceHere, caller: CallerHere, spec: StreamSpec) -> StreamDocument:
+    """Begin to watch a stream."""
+    require(caller, Action.MANAGE, spec.id)
+    return stream_document(service.live.streams.create(spec))
+
+
+@router.get("")
+def all_streams(service: ServiceHere, caller: CallerHere) -> StreamList:
+    """All streams that this key may see."""
+    streams = service.live.streams
+    return StreamList(
+        data=[
+            stream_document(keeper)
+            for keeper in streams.all()
+            if caller.may(Action.READ, keeper.spec.id)
+        ],
+        stored=caller.visible(streams.stored()),
+    )
+
+
+@router.post("/probe")
+def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> dict[str, Any]:
+    """Look at a source without watching it: what it is, or what is wrong with it."""
+    require(caller, Action.MANAGE, None)
+    url = wanted.source.url
+    if url is None:
+        raise ApiError(422, "there is nothing to probe where frames are pushed", "source_invalid")
+    config = service.policy.confined(service.settings.source)
+    if wanted.source.transport is not None:
+        config = config.model_copy(update={"transport": wanted.source.transport})
+    return asdict(probe_source(url, config, permit=service.policy.check))
+
+
+@router.get("/{stream_id}")
+def one(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
+    """How a stream is doing."""
+    require(caller, Action.READ, stream_id)
+    return stream_document(service.live.streams.get(stream_id))
+
+
+@router.patch("/{stream_id}")
+def change(
+    service: ServiceHere, caller: CallerHere, stream_id: str, wanted: StreamChange
+) -> StreamDocument:
+    """Change what is said with every question about the stream."""
+    require(caller, Action.MANAGE, stream_id)
+    keeper = service.live.streams.get(stream_id)
+    given = wanted.model_dump(exclude_none=True)
+    try:
+        spec = StreamSpec.model_validate({**keeper.spec.model_dump(), **given})
+    except ValueError as error:
+        raise ApiError(422, str(error), "invalid_value") from error
+    keeper.change(spec)
+    return stream_document(keeper)
+
+
+@router.delete("/{stream_id}")
+def delete(
+    service: ServiceHere,
+    caller: CallerHere,
+    stream_id: str,
+    purge: Annotated[bool, Query(description="Delete what is remembered of it as well.")] = False,
+) -> Deleted:
+    """Watch the stream no more. What it remembers stays in the store, unless purged."""
+    require(caller, Action.MANAGE, stream_id)
+    service.live.streams.delete(stream_id, purge=purge)
+    return Deleted(id=stream_id, object="stream")
+
+
+@router.post("/{stream_id}/pause")
+def pause(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
+    """Let go of the source; what has been seen can be asked about."""
+    require(caller, Action.MANAGE, stream_id)
+    keeper = service.live.streams.get(stream_id)
+    keeper.pause()
+    return stream_document(keeper)
+
+
+@router.post("/{stream_id}/resume")
+def resume(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
+    """Go on watching."""
+    require(caller, Action.MANAGE, stream_id)
+    keeper = service.live.streams.get(stream_id)
+    keeper.resume()
+    return stream_document(keeper)
+
+
+@router.post("/{stream_id}/restart")
+def restart(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
+    """Open the source anew, at once."""
+    require(caller, Action.MANAGE, stream_id)
+    keeper = service.live.streams.get(stream_id)
+    keeper.restart()
+    return stream_document(keeper)
+
+
+@router.delete("/{stream_id}/memory")
+def forget(
+    service: ServiceHere,
+    caller: CallerHere,
+    stream_id: str,
+    span: Annotated[TimeRange, Query()],
+) -> Forgotten:
+    """Delete what was seen in a range of time, in every tier, for good."""
+    require(caller, Action.MANAGE, stream_id)
+    if span.is_open:
+        raise ApiError(
+            422, "give the range to forget: from and to, or from_s and to_s", "invalid_value"
+        )
+    streams = service.live.streams
+    from_s, to_s = stream_range_of(service, stream_id, span)
+    if from_s is None or to_s is None:
+        raise ApiError(422, "give both ends of the range to forget", "invalid_value")
+    blocks = streams.forget(stream_id, from_s, to_s)
+    return Forgotten(id=stream_id, blocks=blocks, from_s=from_s, to_s=to_s)
