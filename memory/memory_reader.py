@@ -89,6 +89,11 @@ class MemoryReader:
         return self._source.next_id
 
     @property
+    def newest_s(self) -> float:
+        """Stream time of the end of the newest block; 0 without blocks."""
+        return self._ends_s[-1] if self._ends_s else 0.0
+
+    @property
     def num_readable(self) -> int:
         """Blocks that can still be read."""
         return len(self._ids)

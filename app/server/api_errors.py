@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from memory import KVMemoryError, StoreAwayError
+from memory import FingerprintMismatchError, KVMemoryError, StoreAwayError
 from vstream.errors import BusyError, QuestionError, SettingsError, SourceError, VStreamError
 from vstream.service.errors import StreamExistsError, UnknownStreamError, UnknownWatchError
 
@@ -95,6 +95,7 @@ _ANSWERS: tuple[tuple[type[BaseException], int, str], ...] = (
     (SourceError, 422, "source_invalid"),
     (SettingsError, 400, "setting_invalid"),
     (VStreamError, 400, "request_invalid"),
+    (FingerprintMismatchError, 409, "stream_made_otherwise"),
     (StoreAwayError, 503, "store_away"),
     (KVMemoryError, 503, "store_failed"),
     (CancelledError, 503, "cancelled"),
@@ -128,7 +129,13 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, answer_http)
 
 
-_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid_request"}
+_HTTP_CODES = {
+    400: "invalid_request",
+    403: "host_refused",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+}
 
 
 def _type_of(status: int) -> str:

@@ -65,5 +65,14 @@ def create_app(service: Service) -> FastAPI:
         RequestGuard,
         max_body_bytes=service.settings.service.max_body_bytes,
         metrics=service.metrics,
+        hosts=_own_hosts(service),
     )
     return app
+
+
+def _own_hosts(service: Service) -> list[str] | None:
+    """Under which names the service may be asked; any where a key is needed or safety waived."""
+    limits = service.settings.service
+    if not service.keys.is_open or limits.insecure:
+        return None
+    return ["localhost", "127.0.0.1", "::1", limits.host.lower()]

@@ -14,9 +14,11 @@ from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.stream_url import NamedStream, TimeRange
 from app.server.time_range import stream_range_of
+from vstream.errors import BusyError
 from vstream.question import Question
 from vstream.service.errors import UnknownStreamError
-from vstream.service.inquiry import Inquiry, Piece
+from vstream.service.event_log import EventKind
+from vstream.service.inquiry import Inquiry, Piece, StreamAnswer
 
 Reply = TypeVar("Reply")
 
@@ -35,7 +37,10 @@ def begin(service: Service, caller: Caller, asked: Asked) -> Inquiry:
         try:
             spec = streams.get(named.stream_id).spec
             context = spec.context
-            zone = spec.timezone or ("UTC" if spec.source.kind != "file" else None)
+            if spec.source.kind != "file":
+                zone = spec.timezone or service.settings.service.timezone
+            else:
+                zone = spec.timezone
         except UnknownStreamError:
             pass
         question = Question(
@@ -48,7 +53,28 @@ def begin(service: Service, caller: Caller, asked: Asked) -> Inquiry:
             decoding=asked.decoding,
         )
         questions.append((named.stream_id, question))
-    return Inquiry(streams, questions)
+    try:
+        return Inquiry(streams, questions)
+    except BusyError:
+        service.metrics.refused("busy")
+        raise
+
+
+def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
+    """The answers of an inquiry that has come to its end, counted and told of."""
+    found = inquiry.answers
+    for one in found:
+        answer = one.answer
+        service.metrics.answered(
+            answer.timings_ms.ttft / 1000,
+            answer.timings_ms.total / 1000,
+            len(answer.token_ids),
+            "length" if answer.truncated else "stop",
+        )
+        # Without its words: what one user asks is none of another's business.
+        told = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
+        service.events.publish(EventKind.ANSWER_DONE, one.stream_id, told)
+    return found
 
 
 async def next_piece(request: Request, inquiry: Inquiry) -> Piece | None:

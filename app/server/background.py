@@ -19,7 +19,7 @@ from app.server.evidence import evidence_of, usage_of
 from encoders import Turn
 from vstream.errors import BusyError
 from vstream.service.event_log import EventKind, EventLog
-from vstream.service.inquiry import Inquiry
+from vstream.service.inquiry import Inquiry, StreamAnswer
 
 _KEPT_S = 3600.0
 _MOST_KEPT = 1000
@@ -92,6 +92,7 @@ class BackgroundResponses:
         self,
         asked: Asked,
         ask: Callable[[], Inquiry],
+        finish: Callable[[Inquiry], list[StreamAnswer]],
         *,
         owner: str,
         model: str,
@@ -100,7 +101,9 @@ class BackgroundResponses:
         instructions: str | None = None,
         previous: str | None = None,
     ) -> ResponseRecord:
-        """Begin to answer in a thread of its own: `ask` puts the question. Raises BusyError."""
+        """Begin to answer in a thread of its own: `ask` puts the question, `finish` takes what came
+        of it. Raises BusyError.
+        """
         made = ResponseRecord(
             id=f"resp_{secrets.token_hex(16)}",
             owner=owner,
@@ -111,7 +114,7 @@ class BackgroundResponses:
             instructions=instructions,
             previous=previous,
         )
-        thread = threading.Thread(target=self._answer, args=(made, ask), daemon=True)
+        thread = threading.Thread(target=self._answer, args=(made, ask, finish), daemon=True)
         with self._lock:
             self._forget_old()
             if len(self._threads) >= _MOST_RUNNING:
@@ -159,9 +162,14 @@ class BackgroundResponses:
         for thread in threads:
             thread.join(timeout=5)
 
-    def _answer(self, made: ResponseRecord, ask: Callable[[], Inquiry]) -> None:
+    def _answer(
+        self,
+        made: ResponseRecord,
+        ask: Callable[[], Inquiry],
+        finish: Callable[[Inquiry], list[StreamAnswer]],
+    ) -> None:
         try:
-            self._say_all(made, ask)
+            self._say_all(made, ask, finish)
         except CancelledError:
             _end(made, "cancelled", "response.cancelled")
         except Exception as error:  # noqa: BLE001  told to whoever asks after it
@@ -176,7 +184,12 @@ class BackgroundResponses:
                 EventKind.RESPONSE_DONE, None, {"response_id": made.id, "status": made.status}
             )
 
-    def _say_all(self, made: ResponseRecord, ask: Callable[[], Inquiry]) -> None:
+    def _say_all(
+        self,
+        made: ResponseRecord,
+        ask: Callable[[], Inquiry],
+        finish: Callable[[Inquiry], list[StreamAnswer]],
+    ) -> None:
         inquiry = ask()
         with made.changed:
             made.inquiry = inquiry
@@ -192,7 +205,7 @@ class BackgroundResponses:
         for piece in inquiry.pieces:
             made.text += piece.text
             _say(made, "response.output_text.delta", **place, delta=piece.text, logprobs=[])
-        found = inquiry.answers
+        found = finish(inquiry)
         made.annotations = [cited.model_dump() for one in found for cited in citations(one)]
         made.usage = _usage(usage_of(found).model_dump())
         made.evidence = [one.model_dump() for one in evidence_of(found)]

@@ -11,10 +11,11 @@ from fastapi.responses import StreamingResponse
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import api_error
 from app.server.asked import asked_by
-from app.server.asking import begin, in_thread, next_piece, require_model, unless_gone
+from app.server.asking import begin, finished, in_thread, next_piece, require_model, unless_gone
 from app.server.chat_documents import AnswerMessage, ChatAnswer, ChatRequest, Choice
 from app.server.documents import citations
 from app.server.evidence import evidence_of, usage_of
+from app.server.service import Service
 from app.server.sse import DONE, event_of
 from vstream.service.inquiry import Inquiry, StreamAnswer
 
@@ -41,9 +42,9 @@ async def complete(
     about = _About(model)
     if wanted.stream:
         with_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
-        chunks = _chunks(request, inquiry, about, with_usage)
+        chunks = _chunks(service, request, inquiry, about, with_usage)
         return StreamingResponse(chunks, media_type="text/event-stream")
-    whole = in_thread(request, lambda: _whole(inquiry, about))
+    whole = in_thread(request, lambda: _whole(service, inquiry, about))
     return await unless_gone(request, inquiry, whole)
 
 
@@ -68,9 +69,9 @@ class _About:
         )
 
 
-def _whole(inquiry: Inquiry, about: _About) -> ChatAnswer:
+def _whole(service: Service, inquiry: Inquiry, about: _About) -> ChatAnswer:
     text = "".join(piece.text for piece in inquiry.pieces)
-    found = inquiry.answers
+    found = finished(service, inquiry)
     message = AnswerMessage(
         content=text.strip(), annotations=[cited for one in found for cited in citations(one)]
     )
@@ -85,7 +86,7 @@ def _whole(inquiry: Inquiry, about: _About) -> ChatAnswer:
 
 
 async def _chunks(
-    request: Request, inquiry: Inquiry, about: _About, with_usage: bool
+    service: Service, request: Request, inquiry: Inquiry, about: _About, with_usage: bool
 ) -> AsyncIterator[str]:
     def choice(delta: dict[str, Any], finish: str | None = None) -> list[dict[str, Any]]:
         return [{"index": 0, "delta": delta, "finish_reason": finish}]
@@ -94,7 +95,7 @@ async def _chunks(
         yield about.chunk(choice({"role": "assistant", "content": ""}))
         while (piece := await next_piece(request, inquiry)) is not None:
             yield about.chunk(choice({"content": piece.text}))
-        found = inquiry.answers
+        found = finished(service, inquiry)
         annotations = [cited.model_dump() for one in found for cited in citations(one)]
         yield about.chunk(choice({"annotations": annotations}))
         evidence = [one.model_dump() for one in evidence_of(found)]

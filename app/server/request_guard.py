@@ -1,8 +1,11 @@
-"""RequestGuard: requests in, those with too large a body refused, all counted and timed out."""
+"""RequestGuard: requests in, those refused that no handler should see, and all of them counted."""
 
-import json
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.server.api_errors import ApiError
@@ -10,19 +13,38 @@ from app.server.metrics import Metrics
 
 
 class RequestGuard:
-    """ASGI middleware in front of everything."""
+    """ASGI middleware in front of everything: bounds bodies and, where no key is needed, hosts.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics) -> None:
+    A service on loopback that asks for no key can still be reached by any web page that is open in
+    a browser here, by a name that its owner lets point to this machine: so the Host must be one of
+    this machine's own, and an Origin, which browsers send along, too.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        metrics: Metrics,
+        hosts: Sequence[str] | None,
+    ) -> None:
+        """`hosts` are the names that a request may be sent to; None: any."""
         self._app = app
         self._most = max_body_bytes
         self._metrics = metrics
+        self._hosts = None if hosts is None else frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        status = 500
-        taken = 0
+        refusal = self._refusal(scope)
+        if scope["type"] == "websocket":
+            if refusal is None:
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008, "reason": str(refusal)[:120]})
+            return
+        status, taken = 500, 0
 
         async def noted_send(message: Message) -> None:
             nonlocal status
@@ -35,37 +57,43 @@ class RequestGuard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self._most:
-                raise self._too_large()
+                raise HTTPException(413, f"the body has more than {self._most} bytes")
             return message
 
         try:
-            if _declared_length(scope) > self._most:
-                await _refuse(self._too_large(), noted_send)
+            if refusal is not None:
+                response = JSONResponse(refusal.body, refusal.status, {"Connection": "close"})
+                await response(scope, receive, noted_send)
                 return
             await self._app(scope, bounded_receive, noted_send)
         finally:
             self._metrics.saw_request(scope["method"], _route(scope), status)
 
-    def _too_large(self) -> ApiError:
-        return ApiError(413, f"the body has more than {self._most} bytes", "body_too_large")
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        headers = dict(scope["headers"])  # of several the last counts, and one is enough to refuse
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._most:
+            return ApiError(413, f"the body has more than {self._most} bytes", "body_too_large")
+        if self._hosts is None:
+            return None
+        for name in (b"host", b"origin"):
+            given = headers.get(name)
+            if given is not None and _host_of(given) not in self._hosts:
+                return ApiError(
+                    403, f"not for this {name.decode()}: use this machine's own", "host_refused"
+                )
+        return None
 
 
-def _declared_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+def _host_of(value: bytes) -> str:
+    text = value.decode("latin-1").strip().lower()
+    try:
+        return urlsplit(text if "://" in text else f"//{text}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _route(scope: Scope) -> str:
     """The route's own path, with names in place of ids: a label must not take any value."""
     route: Any = scope.get("route")
     return getattr(route, "path", "unknown") if route is not None else "unknown"
-
-
-async def _refuse(error: ApiError, send: Any) -> None:
-    body = json.dumps(error.body).encode()
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    start = {"type": "http.response.start", "status": error.status, "headers": headers}
-    await send(start)
-    await send({"type": "http.response.body", "body": body})

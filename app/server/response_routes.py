@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.asked import asked_by
-from app.server.asking import begin, in_thread, require_model
+from app.server.asking import begin, finished, in_thread, require_model
 from app.server.background import ENDED, ResponseRecord, response_document
 from app.server.chat_documents import (
     ChatRequest,
@@ -123,6 +123,7 @@ async def create(
     made = service.responses.create(
         asked,
         ask,
+        lambda inquiry: finished(service, inquiry),
         owner=caller.name,
         model=model,
         background=wanted.background,

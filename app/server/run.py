@@ -26,7 +26,7 @@ def run(service: Service, on_listening: Callable[[str], None] = lambda url: None
     beginning (ModelError, StoreError).
     """
     settings = service.settings.service
-    listening = _listen(settings.host, settings.port)
+    listening = listen_on(settings.host, settings.port)
     config = uvicorn.Config(
         create_app(service),
         log_config=None,
@@ -69,7 +69,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen_on(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:

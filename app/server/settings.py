@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import tzlocal
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
@@ -15,6 +16,11 @@ from vstream.errors import SettingsError
 from vstream.service.stream_spec import StreamSpec
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
+
+
+def _own_zone() -> str:
+    """That of this machine."""
+    return tzlocal.get_localzone_name() or "UTC"
 
 
 class ServiceConfig(BaseModel):
@@ -33,6 +39,10 @@ class ServiceConfig(BaseModel):
         False, description="Whether the API may name sources and webhooks on private networks."
     )
     allow_webcams: bool = Field(False, description="Whether the API may name this machine's.")
+    timezone: str = Field(
+        default_factory=_own_zone,
+        description="IANA name: the zone of times in words where a stream has none of its own.",
+    )
     max_streams: int = Field(16, ge=1, le=1000, description="The host RAM is shared by so many.")
     max_watches: int = Field(64, ge=0, le=10_000)
     max_running: int = Field(16, ge=1, le=256, description="Answers decoded at a time.")

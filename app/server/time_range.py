@@ -37,9 +37,9 @@ def stream_range_of(
 
 
 def zone_of(service: Service, stream_id: str) -> ZoneInfo:
-    """The zone of a stream's times in words; UTC where none was given."""
+    """The zone of a stream's times in words: its own, or the service's."""
     try:
         name = service.live.streams.get(stream_id).spec.timezone
     except UnknownStreamError:
         name = None
-    return ZoneInfo(name or "UTC")
+    return ZoneInfo(name or service.settings.service.timezone)

@@ -199,7 +199,7 @@ class StreamKeeper:
             frames_duplicate=self._duplicates + (progress.frames_duplicate if progress else 0),
             last_frame_at=None if newest is None else newest.captured_at,
             last_frame_age_s=_age_s(newest, source.last_frame_age_s if source else None),
-            stream_s=self.session.memory.stats().to_s if newest is None else newest.stream_s,
+            stream_s=self.session.memory.newest_s if newest is None else newest.stream_s,
             restarts=self._restarts,
         )
 

@@ -1,0 +1,96 @@
+"""The HTTP service in a thread of the test's own process, on a free port of loopback."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+
+from app.server.application import create_app
+from app.server.keys import ApiKeys
+from app.server.run import listen_on
+from app.server.service import Service
+from app.server.settings import load_settings
+
+
+class RunningService:
+    """`url` is where it listens, `http` a client of it, `service` what it is made of."""
+
+    def __init__(self, service, url, key=None):
+        self.service = service
+        self.url = url
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=60)
+
+    def post(self, path, document=None, **options):
+        """The answer's document; fails the test for an error."""
+        return self._document(self.http.post(path, json=document, **options))
+
+    def get(self, path, **options):
+        return self._document(self.http.get(path, **options))
+
+    def delete(self, path, **options):
+        return self._document(self.http.delete(path, **options))
+
+    def await_state(self, stream_id, *states, timeout_s=30):
+        """The stream's document once it is in one of `states`."""
+        return self.await_stream(stream_id, lambda told: told["state"] in states, timeout_s)
+
+    def await_stream(self, stream_id, is_so, timeout_s=30):
+        """The stream's document once `is_so` of it."""
+        give_up_at = time.monotonic() + timeout_s
+        while True:
+            told = self.get(f"/v1/streams/{stream_id}")
+            if is_so(told):
+                return told
+            assert time.monotonic() < give_up_at, told
+            time.sleep(0.05)
+
+    def ask(self, text, *streams, **wishes):
+        """The whole answer, as /v1/chat/completions gives it."""
+        parts = [{"type": "video_url", "video_url": {"url": url}} for url in streams]
+        parts.append({"type": "text", "text": text})
+        messages = [{"role": "user", "content": parts}]
+        return self.post("/v1/chat/completions", {"messages": messages, **wishes})
+
+    @staticmethod
+    def _document(response):
+        assert response.is_success, (response.status_code, response.text)
+        return response.json()
+
+
+@contextmanager
+def running_service(*, key=None, scoped=(), model=None, streams=(), store="memory://", **service):
+    """`service`: fields of ServiceConfig. `model` is one that is loaded already, else embedded."""
+    settings = load_settings(
+        None,
+        memory={"store": store},
+        streams=list(streams),
+        threads=1,
+        service={"port": 0, **service},
+    )
+    made = Service(settings, ApiKeys(key, scoped))
+    if model is not None:
+        made._loaded = lambda: model
+    listening = listen_on(settings.service.host, 0)
+    config = uvicorn.Config(
+        create_app(made), log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    running = RunningService(made, f"http://127.0.0.1:{listening.getsockname()[1]}", key)
+    try:
+        give_up_at = time.monotonic() + 60
+        while running.http.get("/ready").status_code != 200:
+            assert made.failure is None, made.failure
+            assert time.monotonic() < give_up_at
+            time.sleep(0.02)
+        yield running
+    finally:
+        running.http.close()
+        made.drain()
+        server.should_exit = True
+        thread.join(timeout=60)
+        listening.close()
