@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="how often test_crashes.py kills")
+    parser.addoption("--minutes", type=float, default=1, help="how long test_load.py measures")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -25,6 +26,11 @@ def pytest_sessionfinish(session):
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") == "true" and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def load_minutes(request):
+    return request.config.getoption("--minutes")
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,10 @@ class Process:
         return self._process.poll() is None
 
     @property
+    def pid(self):
+        return self._process.pid
+
+    @property
     def acknowledged(self):
         """Blocks, as the newest line on stdout says."""
         told = [re.match(r"acknowledged blocks=(\d+) ", line) for line in self.out]

@@ -8,8 +8,9 @@ context, and every citation names its stream.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from memory import MemoryReader
 from vstream.answer_stream import AnswerStream
 from vstream.question import Answer, Question
 from vstream.service.streams import Streams
@@ -51,7 +52,7 @@ class Inquiry:
         with ExitStack() as undo:
             for stream_id, question in questions:
                 with streams.asked(stream_id) as asked:
-                    begun = asked.ask(question)
+                    begun = asked.ask(_as_of_now(question, asked.memory))
                 undo.callback(begun.cancel)
                 seen_at = _newest_at(streams, stream_id, question, begun)
                 self._begun.append((stream_id, begun, seen_at))
@@ -77,6 +78,13 @@ class Inquiry:
             StreamAnswer(stream_id, begun.answer, self.asked_at, seen_at)
             for stream_id, begun, seen_at in self._begun
         ]
+
+
+def _as_of_now(question: Question, memory: MemoryReader) -> Question:
+    """A question about now sees what is there when it is asked, however long it waits its turn."""
+    if question.at_s is not None or not memory.num_readable:
+        return question
+    return replace(question, at_s=memory.newest_s)
 
 
 def _newest_at(

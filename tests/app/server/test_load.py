@@ -1,0 +1,149 @@
+"""Eight live cameras and sixteen askers on one service: nobody falls behind, nothing grows."""
+
+import json
+import platform
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from load import (
+    Load,
+    colour_of_picture,
+    histogram_percentile,
+    metric,
+    patch_colour,
+    write_camera_video,
+)
+from processes import Process, until
+from rtsp_camera import RtspCamera
+
+CAMERAS = 8
+ASKERS = 16
+WARM_S = 60
+STREAM_BYTES = "2560KiB"
+"""The budget of each stream: full, and ageing, when the measurement begins."""
+MOST_SLOPE_MB_PER_MIN = 1.0
+
+
+@pytest.fixture(scope="module")
+def cameras(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cameras")
+    with ExitStack() as running:
+        cameras = []
+        for number in range(CAMERAS):
+            path = folder / f"camera{number}.ts"
+            write_camera_video(path, 100 + number, patch_colour(number, CAMERAS), seconds=60)
+            cameras.append(running.enter_context(RtspCamera(path)))
+        yield cameras
+
+
+def _serve(cameras, folder):
+    streams = [
+        {
+            "id": f"camera{number}",
+            "source": {"url": camera.url},
+            "memory": {"max_bytes": STREAM_BYTES},
+        }
+        for number, camera in enumerate(cameras)
+    ]
+    config = folder / "vstream.yaml"
+    config.write_text(json.dumps({"streams": streams, "threads": 1}))
+    return Process("serve", "--port", "0", "--config", config)
+
+
+@pytest.mark.timeout(7200)
+def test_cameras_and_askers_at_once(cameras, tmp_path, load_minutes):
+    process = _serve(cameras, tmp_path)
+    try:
+        process.await_line("listening on")
+        url = next(line for line in process.err if "listening on" in line).split()[2]
+        with httpx.Client(base_url=url, timeout=60) as http:
+            until(lambda: http.get("/ready").status_code == 200)
+            _measure(process, url, http, load_minutes)
+    finally:
+        code = process.terminate()
+    assert code == 0, "".join(process.err[-20:])
+
+
+def _measure(process, url, http, minutes):
+    names = [f"camera{number}" for number in range(CAMERAS)]
+    until(lambda: all(_stream(http, name)["memory"]["blocks"] for name in names))
+    warm_until = time.monotonic() + WARM_S
+    Load(url, process.pid, names, ASKERS, WARM_S, seed=1).run()
+    assert time.monotonic() >= warm_until
+    before = {name: _stream(http, name) for name in names}
+    began = time.monotonic()
+    load = Load(url, process.pid, names, ASKERS, 60 * minutes).run()
+    passed_s = time.monotonic() - began
+    after = {name: _stream(http, name) for name in names}
+    metrics = http.get("/metrics").text
+
+    sampled = {n: after[n]["frames"]["sampled"] - before[n]["frames"]["sampled"] for n in names}
+    stale = sum(after[n]["dropped"]["stale"] - before[n]["dropped"]["stale"] for n in names)
+    lag_s = max(
+        histogram_percentile(metrics, "vstream_capture_to_memory_seconds", 95, stream_id=name)
+        for name in names
+    )
+    first, last = load.usage[len(load.usage) // 10], load.usage[-1]
+    record = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {psutil.cpu_count()} cores",
+        "minutes": minutes,
+        "questions": len(load.asked),
+        "ttft_p50_s": round(load.ttft_s(50), 3),
+        "ttft_p95_s": round(load.ttft_s(95), 3),
+        "ttft_max_s": round(load.ttft_s(100), 3),
+        "frames_per_s": round(sum(sampled.values()) / passed_s, 2),
+        "frames_stale": stale,
+        "capture_to_memory_p95_s": lag_s,
+        "rss_mb": round(last.rss_bytes / 1e6),
+        "rss_slope_mb_per_min": round(load.rss_slope_mb_per_min(), 2),
+        "fds": [first.num_fds, last.num_fds],
+        "threads": [first.num_threads, last.num_threads],
+    }
+    print("\nload " + json.dumps(record))  # noqa: T201  what docs/performance.md records
+
+    assert all(asked.status == 200 for asked in load.asked)
+    assert len(load.asked) >= ASKERS * minutes * 60 / 20
+    assert load.ttft_s(95) < 2
+    for name in names:
+        assert after[name]["state"] == "running", after[name]
+        assert after[name]["last_frame_age_s"] < 3
+        assert sampled[name] >= 0.95 * passed_s - 2, (name, sampled[name], passed_s)
+    assert stale <= 0.01 * sum(sampled.values())
+    assert lag_s <= 4
+    assert load.rss_slope_mb_per_min() < MOST_SLOPE_MB_PER_MIN, record
+    assert abs(last.num_fds - first.num_fds) <= ASKERS + 4, record
+    assert last.num_threads <= max(one.num_threads for one in load.usage[: len(load.usage) // 2])
+    assert metric(metrics, "vstream_requests_refused_total") is None
+    _nothing_is_mixed_up(http, load.asked)
+
+
+def _nothing_is_mixed_up(http, asked):
+    """Every moment is of the stream that was asked about and from before the question, and its
+    picture shows that camera.
+    """
+    for one in asked:
+        assert {cited["stream_id"] for cited in one.annotations} == {one.stream_id}
+        assert max(cited["captured_at"] for cited in one.annotations) <= one.evidence["as_of"]
+    looked = 0
+    for one in asked[-3 * ASKERS :]:
+        response = http.get(one.annotations[0]["frame_url"])
+        if response.status_code == 200 and _is_kept(response, one.annotations[0]):
+            colour = patch_colour(int(one.stream_id.removeprefix("camera")), CAMERAS)
+            assert np.abs(colour_of_picture(response.content) - colour).max() < 60, one.stream_id
+            looked += 1
+    assert looked >= ASKERS // 2
+
+
+def _is_kept(response, cited):
+    """Whether the picture is of that moment: of one that is gone the next older one is shown."""
+    return abs(float(response.headers["x-stream-time"]) - cited["end_s"]) < 0.01
+
+
+def _stream(http, name):
+    return http.get(f"/v1/streams/{name}").json()
