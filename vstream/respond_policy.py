@@ -139,6 +139,7 @@ class Watch:
         self._rule: RespondRule = rule or rule_for(session.model.family.recommended)
         self._every_s = every_s
         self._last_tick: int | None = None
+        self.num_judged = 0
         self.num_skipped = 0
         """Ticks that went by unjudged."""
 
@@ -172,6 +173,7 @@ class Watch:
         if self._last_tick is not None:
             self.num_skipped += max(0, tick - self._last_tick - 1)
         self._last_tick = tick
+        self.num_judged += 1
         if not self._rule.feed(judgement.probability, judgement.at_s):
             return None
         return Firing(self.text, judgement.at_s, judgement.probability, judgement.evidence)

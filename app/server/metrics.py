@@ -5,6 +5,7 @@ streams are read when they are asked for; what passes by is counted as it passes
 """
 
 import time
+from collections import Counter as Counts
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from encoders import Frame
 from vstream.scheduler import Round
 from vstream.service.stream_keeper import StreamKeeper, StreamState
+from vstream.service.watches import WatchRecord
 
 if TYPE_CHECKING:
     from app.server.service import Service
@@ -251,16 +253,23 @@ def _of_memories(keepers: list[StreamKeeper]) -> Iterator[Metric]:
     yield from (num_bytes, blocks, waiting)
 
 
-def _of_watches(records: list[Any]) -> Iterator[Metric]:
+def _of_watches(records: list[WatchRecord]) -> Iterator[Metric]:
+    by_stream = ["stream_id"]
     judged = CounterMetricFamily(
-        "vstream_watch_judgements", "Judgements of watches.", labels=["watch_id"]
+        "vstream_watch_judgements", "Judgements of watches that are set.", labels=by_stream
     )
     skipped = CounterMetricFamily(
-        "vstream_watch_skipped", "Ticks that went by unjudged.", labels=["watch_id"]
+        "vstream_watch_skipped", "Ticks of such watches that went by unjudged.", labels=by_stream
     )
+    counts: Counts[str] = Counts()
+    ticks: Counts[str] = Counts()
     for record in records:
-        judged.add_metric([record.id], record.judged)
-        skipped.add_metric([record.id], record.skipped)
+        for stream_id, watch in list(record.on_streams.items()):
+            counts[stream_id] += watch.num_judged
+            ticks[stream_id] += watch.num_skipped
+    for stream_id in counts:
+        judged.add_metric([stream_id], counts[stream_id])
+        skipped.add_metric([stream_id], ticks[stream_id])
     yield from (judged, skipped)
 
 

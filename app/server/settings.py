@@ -50,7 +50,7 @@ class ServiceConfig(BaseModel):
     max_listeners: int = Field(64, ge=1, le=10_000, description="Clients of /v1/events at a time.")
     max_body_bytes: ByteSize = Field(ByteSize(8 << 20), ge=1 << 10, description="Of one request.")
     requests_per_minute: int = Field(
-        1200, ge=1, description="Of one caller, pushed frames not counted."
+        6000, ge=1, description="Of one caller, pushed frames not counted."
     )
     grace_s: float = Field(
         20.0, ge=0, le=600, description="On SIGTERM answers may go on for so many seconds."

@@ -74,11 +74,15 @@ class WatchRecord:
     owner: str
     created_at: float
     fired: int = 0
-    judged: int = 0
     last_fired_at: float | None = None
     last_probability: dict[str, float] = field(default_factory=dict)
     problem: str | None = None
     on_streams: dict[str, Watch] = field(default_factory=dict, repr=False)
+
+    @property
+    def judged(self) -> int:
+        """Moments that were judged."""
+        return sum(watch.num_judged for watch in self.on_streams.values())
 
     @property
     def skipped(self) -> int:
@@ -253,7 +257,6 @@ class Watches:
                 record.problem = str(error)
                 continue
             record.problem = None
-            record.judged += 1
             record.last_probability[stream_id] = judgement.probability
             firing = watch.feed(judgement)
             if firing is not None:

@@ -71,7 +71,8 @@ def test_cameras_and_askers_at_once(cameras, tmp_path, load_minutes):
 
 def _measure(process, url, http, minutes):
     names = [f"camera{number}" for number in range(CAMERAS)]
-    until(lambda: all(_stream(http, name)["memory"]["blocks"] for name in names))
+    for name in names:
+        until(lambda name=name: _stream(http, name)["memory"]["blocks"])
     warm_until = time.monotonic() + WARM_S
     Load(url, process.pid, names, ASKERS, WARM_S, seed=1).run()
     assert time.monotonic() >= warm_until
