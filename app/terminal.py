@@ -125,7 +125,8 @@ class Terminal:
             self._pictures(pictured)
         times = answer.timings_ms
         self.say(
-            f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}; "
+            f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}"
+            f"{_taken(answer)}; "
             f"first token {times.ttft:.0f} ms, whole answer {times.total:.0f} ms"
         )
 
@@ -189,3 +190,15 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
             "dropped": progress.frames_duplicate + progress.frames_lost,
         }
     return json.dumps(document, allow_nan=False)
+
+
+def _taken(answer: Answer) -> str:
+    """How long ago the newest frame was taken, as far as its clock can be believed."""
+    newest = max(answer.evidence, key=lambda one: one.end_s, default=None)
+    age_s = -1.0 if newest is None else time.time() - newest.captured_at
+    if age_s < 0:
+        return ""
+    for unit, seconds in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if age_s >= 2 * seconds:
+            return f", taken {age_s / seconds:.0f} {unit} ago"
+    return f", taken {age_s:.0f} s ago"

@@ -50,7 +50,7 @@ def patch_colour(number, count):
 def write_camera_video(path, seed, colour, seconds):
     """H.264 with a key frame each second, as many cameras send it."""
     script = write_script(seed, seconds)
-    with av.open(str(path), "w", format="mpegts") as container:
+    with av.open(str(path), "w", format="mp4") as container:
         options = {"crf": "27", "preset": "veryfast", "tune": "zerolatency", "g": str(FPS)}
         stream = add_h264(container, FPS, SIDE_PX, options)
         for pixels in frames(script.moments, FPS, SIDE_PX):

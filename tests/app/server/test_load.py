@@ -35,7 +35,7 @@ def cameras(tmp_path_factory):
     with ExitStack() as running:
         cameras = []
         for number in range(CAMERAS):
-            path = folder / f"camera{number}.ts"
+            path = folder / f"camera{number}.mp4"
             write_camera_video(path, 100 + number, patch_colour(number, CAMERAS), seconds=60)
             cameras.append(running.enter_context(RtspCamera(path)))
         yield cameras
