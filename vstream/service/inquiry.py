@@ -93,8 +93,10 @@ def _newest_at(
     """When the newest frame that the answer could see was captured.
 
     A picture that has not changed is not encoded again: a question about now has seen the newest
-    frame of the source then, whatever block shows it.
+    frame of the source then, whatever block shows it. None of a file, whose frames are as old as it.
     """
+    if streams.is_of_file(stream_id):
+        return None
     newest = max(begun.evidence, key=lambda one: one.end_s, default=None)
     seen_at = None if newest is None else newest.captured_at
     frame = streams.newest_frame(stream_id)

@@ -138,6 +138,11 @@ class Streams:
         """Whether this service watches it."""
         return stream_id in self._keepers
 
+    def is_of_file(self, stream_id: str) -> bool:
+        """Whether what this service watches there is a file."""
+        keeper = self._keepers.get(stream_id)
+        return keeper is not None and keeper.spec.source.kind == "file"
+
     def all(self) -> list[StreamKeeper]:
         """Those that this service watches, by id."""
         with self._lock:
