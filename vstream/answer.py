@@ -22,10 +22,10 @@ from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, Qu
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
 from vstream.errors import ModelError, QuestionError
+from vstream.job import Job, Kind
 from vstream.named_view import NamedView, named_view
 from vstream.question import Evidence, Judgement, Question
 from vstream.read_while_written import read_while_written
-from vstream.scheduler import Job, Kind
 from vstream.video_llm import VideoLLM
 
 

@@ -8,8 +8,8 @@ from queue import SimpleQueue
 from encoders import Family
 from vstream.decoding import TokenChoice
 from vstream.engine.question_prefill import PrefilledQuestion
+from vstream.job import Job
 from vstream.question import Answer, Evidence, Question, Span, Timings
-from vstream.scheduler import Job
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,9 @@ from memory import Hit, MemoryReader, MomentIndex
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_query_work
 from vstream.errors import QuestionError, SettingsError
+from vstream.job import Kind
 from vstream.moment import Moment, joined
 from vstream.read_while_written import read_while_written
-from vstream.scheduler import Kind
 from vstream.stream_reader import require_made_by
 from vstream.video_llm import VideoLLM
 

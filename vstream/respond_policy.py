@@ -23,8 +23,8 @@ from typing import Protocol
 
 from encoders import Recommended
 from vstream.errors import SettingsError
+from vstream.job import Job
 from vstream.question import Evidence, Judgement
-from vstream.scheduler import Job
 from vstream.session import Session
 
 _ROUNDING_S = 1e-6

@@ -25,30 +25,24 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
+import structlog
 import torch
 
 from vstream.device_turn import DeviceTurn
 from vstream.engine.decoder import Decoder
-from vstream.engine.passes import Pass, Request, Vision, Work, pass_together, see_together
+from vstream.engine.passes import Pass, Vision, Work, pass_together, see_together
 from vstream.errors import BusyError
+from vstream.job import Job, Kind
 
+_log = structlog.get_logger()
 MAX_PREFILLS = 4
 """New questions that begin in one round: those after them wait for a round, not for an answer."""
 _IDLE_S = 5.0
 """The thread of a device that has had nothing to do for so long ends; the next work starts one."""
 
 Result = TypeVar("Result")
-
-
-class Kind(StrEnum):
-    """What a work is for."""
-
-    ASK = "ask"
-    JUDGE = "judge"
-    INGEST = "ingest"
 
 
 @dataclass(frozen=True)
@@ -70,63 +64,6 @@ class Round:
     works: dict[Kind, int]
     tokens: int
     seconds: float
-
-
-class Job(Generic[Result]):
-    """One work on its way: wait for its result, or cancel it."""
-
-    def __init__(
-        self, work: Work[Result], kind: Kind, blocks: int, on_end: Callable[[], None]
-    ) -> None:
-        self.kind = kind
-        self.blocks = blocks
-        self._work = work
-        self._on_end = on_end
-        self._request: Request | None = None
-        self._finished = threading.Event()
-        self._result: Result | None = None
-        self._error: BaseException | None = None
-        self._is_cancelled = False
-
-    def result(self) -> Result:
-        """Wait for it. Raises what the work raised; CancelledError if it was cancelled."""
-        self._finished.wait()
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]
-
-    def cancel(self) -> None:
-        """End it before its next pass; nothing happens to one that is done."""
-        self._is_cancelled = True
-
-    @property
-    def is_done(self) -> bool:
-        return self._finished.is_set()
-
-    def _advance(self, reply: Any = None) -> None:
-        """Go on to the next request, or to the end."""
-        try:
-            if self._is_cancelled:
-                self._work.close()
-                self._fail(CancelledError())
-            elif isinstance(reply, Exception):
-                self._request = self._work.throw(reply)
-            else:
-                self._request = self._work.send(reply)
-        except StopIteration as end:
-            self._result = end.value
-            self._end()
-        except BaseException as error:  # noqa: BLE001  whoever waits for the result is told
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        self._error = error
-        self._end()
-
-    def _end(self) -> None:
-        self._request = None
-        self._finished.set()
-        self._on_end()
 
 
 class Scheduler:
@@ -175,8 +112,13 @@ class Scheduler:
         return job
 
     def run(self, work: Work[Result], kind: Kind, blocks: int = 0) -> Result:
-        """`submit`, and wait for the result."""
-        return self.submit(work, kind, blocks).result()
+        """`submit`, and wait for the result. Where that is interrupted (Ctrl-C) it ends first."""
+        job = self.submit(work, kind, blocks)
+        try:
+            return job.result()
+        finally:
+            job.cancel()
+            job.wait()
 
     def cancel(self, kind: Kind) -> None:
         """Cancel all works of this kind that wait or run."""
@@ -206,9 +148,13 @@ class Scheduler:
                 try:
                     works, tokens = self._round()
                 except Exception as error:  # noqa: BLE001  those who wait must not wait for ever
+                    _log.exception("a round failed")
                     self._fail_all(error)
                     continue
-            self.on_round(Round(works, tokens, time.perf_counter() - started))
+            try:
+                self.on_round(Round(works, tokens, time.perf_counter() - started))
+            except Exception:  # noqa: BLE001  the works go on
+                _log.exception("telling of a round failed")
 
     def _has_work(self) -> bool:
         return bool(self._running) or any(self._waiting.values())
@@ -216,47 +162,63 @@ class Scheduler:
     @torch.inference_mode()
     def _round(self) -> tuple[dict[Kind, int], int]:
         """Returns how many works of each kind took part, and how many tokens were passed."""
+        self._end_cancelled()
         for job in self._begin():
-            job._advance()
-            self._running.append(job)
+            job.advance()
         self._leave_out_ended()
         works = {kind: sum(job.kind is kind for job in self._running) for kind in Kind}
-        seeing = [job for job in self._running if isinstance(job._request, Vision)]
-        _answer(seeing, see_together([job._request for job in seeing]))  # type: ignore[misc]
-        passing = [job for job in self._running if isinstance(job._request, Pass)]
-        wanted: list[Pass] = [job._request for job in passing]  # type: ignore[misc]
+        seeing = [job for job in self._running if isinstance(job.request, Vision)]
+        _answer(seeing, see_together([job.request for job in seeing]))  # type: ignore[misc]
+        passing = [job for job in self._running if isinstance(job.request, Pass)]
+        wanted: list[Pass] = [job.request for job in passing]  # type: ignore[misc]
         if wanted:
             _answer(passing, pass_together(self._decoder, wanted))
         self._leave_out_ended()
         return works, sum(len(one.embeddings) for one in wanted)
 
-    def _begin(self) -> list[Job[Any]]:
-        """Those that may start in this round."""
+    def _end_cancelled(self) -> None:
+        """Those who wait make room as well."""
         with self._changed:
-            asking = sum(job.kind is Kind.ASK for job in self._running)
-            free = min(MAX_PREFILLS, self.limits.max_running - asking)
-            judges = self._waiting[Kind.JUDGE]
-            kept = 0 if self._has_judged or not judges else 1
-            begun = _take(self._waiting[Kind.ASK], max(0, free - kept))
-            has_questions = bool(begun)
-            judged = _take(judges, max(kept, MAX_PREFILLS - len(begun)))
-            self._has_judged = bool(judged) or not judges
-            begun += judged
+            jobs = [*self._running, *(job for jobs in self._waiting.values() for job in jobs)]
+            cancelled = [job for job in jobs if job.is_cancelled]
+            for job in cancelled:
+                if job not in self._running:
+                    self._waiting[job.kind].remove(job)
+        for job in cancelled:
+            job.abort(CancelledError())
+        self._leave_out_ended()
+
+    def _begin(self) -> list[Job[Any]]:
+        """Those that may start in this round; they are running from now on."""
+        with self._changed:
+            begun = self._next_questions()
+            has_questions = any(job.kind is Kind.ASK for job in begun)
             chunks = self._waiting[Kind.INGEST]
-            if chunks and has_questions and self._has_ingested:
-                self._has_ingested = False
-                return begun
-            self._has_ingested = True
+            may_ingest = not (chunks and has_questions and self._has_ingested)
+            self._has_ingested = may_ingest
             blocks = 0
-            while chunks and (not blocks or blocks + chunks[0].blocks <= self.limits.ingest_blocks):
+            while may_ingest and chunks:
+                if blocks and blocks + chunks[0].blocks > self.limits.ingest_blocks:
+                    break
                 blocks += chunks[0].blocks
                 begun.append(chunks.popleft())
+            self._running += begun
             return begun
+
+    def _next_questions(self) -> list[Job[Any]]:
+        """Of askers and standing ones."""
+        asks, judges = self._waiting[Kind.ASK], self._waiting[Kind.JUDGE]
+        asking = sum(job.kind is Kind.ASK for job in self._running)
+        kept = 0 if self._has_judged or not judges else 1
+        begun = _take(asks, max(0, min(MAX_PREFILLS - kept, self.limits.max_running - asking)))
+        judged = _take(judges, MAX_PREFILLS - len(begun))
+        self._has_judged = bool(judged) or not judges
+        return begun + judged
 
     def _fail_all(self, error: Exception) -> None:
         for job in self._running:
             if not job.is_done:
-                job._fail(error)
+                job.abort(error)
         self._running = []
 
     def _leave_out_ended(self) -> None:
@@ -269,4 +231,4 @@ def _take(waiting: deque[Job[Any]], count: int) -> list[Job[Any]]:
 
 def _answer(jobs: Iterable[Job[Any]], replies: Iterable[Any]) -> None:
     for job, reply in zip(jobs, replies, strict=True):
-        job._advance(reply)
+        job.advance(reply)

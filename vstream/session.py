@@ -18,8 +18,8 @@ from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
 from vstream.free_memory import return_free_memory
+from vstream.job import Job, Kind
 from vstream.question import Judgement, Question
-from vstream.scheduler import Job, Kind
 from vstream.stage_clock import StageClock
 from vstream.video_llm import VideoLLM
 

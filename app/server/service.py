@@ -18,7 +18,8 @@ from app.server.metrics import Metrics
 from app.server.rate_limit import RateLimit
 from app.server.settings import ServiceSettings
 from app.server.stream_search import StreamSearch
-from vstream.scheduler import Kind, Limits
+from vstream.job import Kind
+from vstream.scheduler import Limits
 from vstream.service.event_log import EventLog
 from vstream.service.streams import Streams
 from vstream.service.watches import FiredWatch, Watches

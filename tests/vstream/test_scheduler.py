@@ -1,14 +1,19 @@
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError
+from contextlib import suppress
 
 import pytest
 import torch
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
 
+from vstream.decoding import TokenChoice
 from vstream.engine.passes import Pass
 from vstream.errors import BusyError
-from vstream.scheduler import MAX_PREFILLS, Kind, Limits, Scheduler
+from vstream.job import Job, Kind
+from vstream.scheduler import MAX_PREFILLS, Limits, Scheduler
 
 QUICK = {"window_frames": 8, "window_stride": 4, "recent_frames": 4, "retrieve_blocks": 2}
 
@@ -218,3 +223,142 @@ def test_an_answer_that_nobody_listens_to_any_more_is_cancelled(model):
     with pytest.raises(CancelledError):
         _ = stream.answer
     assert model.scheduler.num_running == 0
+
+
+def test_a_cancelled_question_that_waits_makes_room_for_another(model):
+    recorder = _Recorder(model, max_running=1, max_waiting=1)
+    endless = recorder.scheduler.submit(recorder.work("endless", 1_000_000), Kind.ASK)
+    while not recorder.scheduler.num_running:
+        time.sleep(0.001)
+    (waiting,) = _submit(recorder, Kind.ASK, ["waiting"])
+    waiting.cancel()
+    with pytest.raises(CancelledError):
+        waiting.result()
+    (next_one,) = _submit(recorder, Kind.ASK, ["next"])
+    endless.cancel()
+    assert next_one.result() == "next"
+
+
+def test_who_is_told_of_an_end_or_a_round_and_fails_harms_nobody(model):
+    recorder = _Recorder(model)
+
+    def fail(*told):
+        raise OSError("nobody listens")
+
+    recorder.scheduler.on_round = fail
+    with recorder.held():
+        first = recorder.scheduler.submit(recorder.work("a", 2), Kind.ASK, on_end=fail)
+        broken = recorder.scheduler.submit(iter(()), Kind.ASK, on_end=fail)
+        (other,) = _submit(recorder, Kind.ASK, "b", passes=3)
+    assert first.result() == "a"
+    assert other.result() == "b"
+    with pytest.raises(AttributeError):
+        broken.result()
+    assert _submit(recorder, Kind.ASK, "c")[0].result() == "c"
+
+
+def test_a_work_that_is_interrupted_where_it_is_waited_for_has_ended_then(model, monkeypatch):
+    began, ended = threading.Event(), threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield Pass(model.decoder.embed(torch.tensor([1])), _Noted(None, []))
+                began.set()
+        finally:
+            ended.set()
+
+    def interrupted(job):
+        assert began.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.scheduler.run(endless(), Kind.INGEST)
+    assert ended.is_set()
+
+
+def test_a_round_that_fails_ends_its_works_which_clean_up_under_the_turn(model, monkeypatch):
+    recorder = _Recorder(model)
+    cleaned = []
+
+    def work():
+        try:
+            return (yield from recorder.work("a", 2))
+        finally:
+            cleaned.append(threading.current_thread().name)
+
+    with monkeypatch.context() as broken:
+        broken.setattr("vstream.scheduler.pass_together", lambda decoder, wanted: [])
+        with pytest.raises(ValueError, match="zip"):
+            recorder.scheduler.run(work(), Kind.INGEST)
+    assert cleaned == ["device"]
+    assert recorder.scheduler.run(work(), Kind.INGEST) == "a"
+
+
+class _Big:
+    """Stands for a context."""
+
+
+@pytest.mark.parametrize("end", ["itself", "an error", "cancellation"])
+def test_what_a_work_held_is_free_once_it_has_ended_whoever_keeps_the_job(model, end):
+    held = []
+
+    def work():
+        big = _Big()
+        held.append(weakref.ref(big))
+        for _ in range(2):
+            yield Pass(model.decoder.embed(torch.tensor([1])), _Noted(big, []))
+        if end == "an error":
+            raise ValueError(end)
+        while end == "cancellation":
+            yield Pass(model.decoder.embed(torch.tensor([1])), _Noted(big, []))
+
+    done = threading.Event()
+    gc.disable()
+    try:
+        job = model.scheduler.submit(work(), Kind.ASK, on_end=done.set)
+        while end == "cancellation" and not held:
+            time.sleep(0.001)
+        if end == "cancellation":
+            job.cancel()
+        assert done.wait(10)
+        with suppress(ValueError, CancelledError):
+            job.result()
+        model.scheduler.run(_nothing(), Kind.ASK)  # the round that it ended in is over
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+def _nothing():
+    yield from ()
+
+
+@pytest.mark.parametrize("end", ["itself", "an error", "cancellation"])
+def test_the_context_of_an_answer_is_free_once_it_has_ended_though_nobody_read_it(
+    model, monkeypatch, end
+):
+    session = open_session(model, max_answer_tokens=2000 if end == "cancellation" else 4, **QUICK)
+    session.push(stream_frames(8))
+    contexts, open_context = [], session.questions._open_context
+
+    def noted(room):
+        context = open_context(room)
+        contexts.append(weakref.ref(context))
+        return context
+
+    monkeypatch.setattr(session.questions, "_open_context", noted)
+    if end == "an error":
+        monkeypatch.setattr(TokenChoice, "is_done", lambda choice, token: 1 / 0)
+    gc.disable()
+    try:
+        stream = session.ask("what is on the table?")
+        if end == "cancellation":
+            stream.cancel()
+        stream._job.wait()
+        model.scheduler.run(_nothing(), Kind.ASK)
+        assert [context() for context in contexts] == [None] * len(contexts)
+        assert stream.evidence
+    finally:
+        gc.enable()
