@@ -114,7 +114,7 @@ class QueryHandler:
             if is_last or not left:
                 return
             embedded = decoder.embed(torch.tensor([token], device=decoder.device))
-            logits = yield Pass(embedded, reading.prefilled.context, wants_logits=True)
+            logits = yield Pass(embedded, reading.prefilled.context, num_logits=1)
 
     def _judging(self, watch: str, at_s: float | None) -> Work[Judgement]:
         prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)

@@ -17,9 +17,9 @@ from vstream.video_llm import VideoLLM
 FAMILIES = [*TEXT_MODELS, *VIDEO_FAMILIES]
 
 
-def tiny_video_llm(name):
+def tiny_video_llm(name, dtype=torch.float32):
     """A tiny random model behind the hook, and the same model as transformers made it."""
-    plain = tiny_model(name)
+    plain = tiny_model(name).to(dtype)
     driven = copy.deepcopy(plain)
     decoder = Decoder(driven)
     if name in TEXT_MODELS:

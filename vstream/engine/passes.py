@@ -37,13 +37,14 @@ class Vision:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """Wanted: the hidden states of these tokens, or their logits; attention is what `step` does."""
+    """Wanted: what the decoder makes of these tokens; attention is what `step` does."""
 
     embeddings: Float[Tensor, "tokens d_model"]
     step: Step
     is_visual: Bool[Tensor, " tokens"] | None = None
     deepstack: Float[Tensor, "depth visual d_model"] | None = None
-    wants_logits: bool = False
+    num_logits: int = 0
+    """So many of the last tokens' logits are the reply; 0: the hidden states of all."""
 
 
 Request = Vision | Pass
@@ -141,7 +142,7 @@ def _reply(decoder: Decoder, request: Request) -> list[VisualTokens] | Tensor:
 
 def _passed(decoder: Decoder, one: Pass) -> Tensor:
     hidden = decoder.forward(one.embeddings, one.step, one.is_visual, one.deepstack)
-    return decoder.logits(hidden) if one.wants_logits else hidden
+    return decoder.logits(hidden[-one.num_logits :]) if one.num_logits else hidden
 
 
 def _seen(one: Vision) -> list[VisualTokens] | Exception:
@@ -154,13 +155,13 @@ def _seen(one: Vision) -> list[VisualTokens] | Exception:
 def _with_logits(
     decoder: Decoder, wanted: Sequence[Pass], parts: Sequence[Tensor]
 ) -> Sequence[Tensor]:
-    """The head runs once, over the tokens of those that want it."""
-    asking = [i for i, one in enumerate(wanted) if one.wants_logits]
-    if not asking:
+    """The head runs once, over the tokens whose logits are wanted: no others, they are wide."""
+    counts = {i: one.num_logits for i, one in enumerate(wanted) if one.num_logits}
+    if not counts:
         return parts
-    logits = decoder.logits(torch.cat([parts[i] for i in asking]))
+    logits = decoder.logits(torch.cat([parts[i][-count:] for i, count in counts.items()]))
     replies = list(parts)
-    for i, own in zip(asking, logits.split([len(parts[i]) for i in asking]), strict=True):
+    for i, own in zip(counts, logits.split(list(counts.values())), strict=True):
         replies[i] = own
     return replies
 

@@ -24,7 +24,7 @@ class PrefilledQuestion:
     """A question that has been read: decoding the answer goes on in `context`."""
 
     context: AnswerContext
-    logits: Float[Tensor, "tokens vocabulary"]
+    logits: Float[Tensor, "last_tokens vocabulary"]
     retrieved: BlocksByLayer
     queries: Sequence[Float[Tensor, " key_width"]]
     """Each layer's mean query over the question's own tokens, before RoPE, summed by group."""
@@ -49,8 +49,9 @@ class QuestionPrefill:
     def run(
         self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None = None
     ) -> PrefilledQuestion:
-        """`work`, run by itself."""
-        return alone(self._decoder, self.work(tokens, view, retrieved))
+        """`work`, run by itself, with the logits of all tokens."""
+        everything = len(tokens.embeddings)
+        return alone(self._decoder, self.work(tokens, view, retrieved, num_logits=everything))
 
     def work(
         self,
@@ -58,15 +59,18 @@ class QuestionPrefill:
         view: MemoryView,
         retrieved: BlocksByLayer | None = None,
         max_answer_tokens: int | None = None,
+        num_logits: int = 1,
     ) -> Work[PrefilledQuestion]:
         """Prefill `tokens`; `retrieved` fixes the blocks instead of letting the question choose.
 
-        The context has room for `max_answer_tokens`, or as many as the settings say.
-        Raises QuestionError for a question that the context cannot hold.
+        The context has room for `max_answer_tokens`, or as many as the settings say; logits are
+        those of the last `num_logits` tokens. Raises QuestionError for a question that the context
+        cannot hold.
         """
         if retrieved is None:
             retrieved = yield from self._first_pass(tokens, view)
-        return (yield from self._pass(tokens, view, retrieved, max_answer_tokens))
+        room = max_answer_tokens or self._settings.max_answer_tokens
+        return (yield from self._pass(tokens, view, retrieved, room, num_logits))
 
     def _first_pass(self, tokens: TextTokens, view: MemoryView) -> Work[BlocksByLayer | None]:
         """The blocks that a first pass chooses; None where each layer chooses in the only pass."""
@@ -86,13 +90,13 @@ class QuestionPrefill:
         tokens: TextTokens,
         view: MemoryView,
         retrieved: BlocksByLayer | None,
-        max_answer_tokens: int | None = None,
+        room: int = 0,
+        num_logits: int = 1,
     ) -> Work[PrefilledQuestion]:
-        room = max_answer_tokens or self._settings.max_answer_tokens
         context = self._open_context(len(tokens.embeddings) + room)
         retriever = Retriever(self._memory, view, self._settings)
         step = _QuestionStep(context, retriever, view, tokens.is_question, retrieved)
-        logits = yield Pass(tokens.embeddings, step, wants_logits=True)
+        logits = yield Pass(tokens.embeddings, step, num_logits=num_logits)
         return PrefilledQuestion(context, logits, step.retrieved, step.queries)
 
 
