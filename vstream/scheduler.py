@@ -19,6 +19,7 @@ Source: iteration-level scheduling of Orca (https://www.usenix.org/conference/os
 section 4.1). Differs: works are of three kinds, and two of them have a right to every second round.
 """
 
+import atexit
 import threading
 import time
 from collections import deque
@@ -41,6 +42,8 @@ MAX_PREFILLS = 4
 """New questions that begin in one round: those after them wait for a round, not for an answer."""
 _IDLE_S = 5.0
 """The thread of a device that has had nothing to do for so long ends; the next work starts one."""
+_LAST_ROUND_S = 30.0
+"""How long the end of the process waits for a round that is going on."""
 
 Result = TypeVar("Result")
 
@@ -83,6 +86,7 @@ class Scheduler:
         self._waiting: dict[Kind, deque[Job[Any]]] = {kind: deque() for kind in Kind}
         self._running: list[Job[Any]] = []
         self._thread: threading.Thread | None = None
+        self._is_over = False
         self._has_ingested = True
         self._has_judged = True
 
@@ -96,10 +100,12 @@ class Scheduler:
         """Take `work` on; `blocks` is how many KV blocks an ingesting one makes.
 
         `on_end` is called in the device's thread when it is done, whatever became of it, and must
-        not block. Raises BusyError for a question too many.
+        not block. Raises BusyError for a question too many, and where the process ends.
         """
         job = Job(work, kind, blocks, on_end)
         with self._changed:
+            if self._is_over:
+                raise BusyError("the process is ending: nothing is taken on any more")
             if kind is Kind.ASK and len(self._waiting[kind]) >= self.limits.max_waiting:
                 raise BusyError(
                     f"{len(self._waiting[kind])} questions are waiting already: try again shortly"
@@ -108,6 +114,7 @@ class Scheduler:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="device", daemon=True)
                 self._thread.start()
+                atexit.register(self._end_with_process)
             self._changed.notify_all()
         return job
 
@@ -140,8 +147,10 @@ class Scheduler:
     def _loop(self) -> None:
         while True:
             with self._changed:
-                if not self._changed.wait_for(self._has_work, timeout=_IDLE_S):
+                self._changed.wait_for(self._is_wanted, timeout=_IDLE_S)
+                if self._is_over or not self._has_work():
                     self._thread = None
+                    atexit.unregister(self._end_with_process)  # or the model would stay for ever
                     return
             with self.turn:
                 started = time.perf_counter()
@@ -155,6 +164,18 @@ class Scheduler:
                 self.on_round(Round(works, tokens, time.perf_counter() - started))
             except Exception:  # noqa: BLE001  the works go on
                 _log.exception("telling of a round failed")
+
+    def _end_with_process(self) -> None:
+        """A thread that the end of Python meets inside of torch takes the process with it."""
+        with self._changed:
+            self._is_over = True
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join(_LAST_ROUND_S)
+
+    def _is_wanted(self) -> bool:
+        return self._is_over or self._has_work()
 
     def _has_work(self) -> bool:
         return bool(self._running) or any(self._waiting.values())

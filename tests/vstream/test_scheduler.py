@@ -1,9 +1,13 @@
 import gc
+import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -362,3 +366,25 @@ def test_the_context_of_an_answer_is_free_once_it_has_ended_though_nobody_read_i
         assert stream.evidence
     finally:
         gc.enable()
+
+
+_ENDS_AMID_AN_ANSWER = """
+from engine import open_session, stream_frames, tiny_video_llm
+session = open_session(tiny_video_llm("llama")[0], max_answer_tokens=3000)
+session.push(stream_frames(8))
+print(next(iter(session.ask("what?"))))
+"""
+
+
+def test_a_process_may_end_amid_an_answer():
+    support = Path(__file__).parents[1] / "support"
+    ended = subprocess.run(
+        [sys.executable, "-c", _ENDS_AMID_AN_ANSWER],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(support), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout
