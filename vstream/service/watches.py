@@ -228,6 +228,8 @@ class Watches:
 
     def _end_those_over(self) -> None:
         now = time.time()
+        for name in [name for name in self._newest if not self._streams.is_watched(name)]:
+            del self._newest[name]
         for record in self.all():
             gone = [name for name in record.on_streams if not self._streams.is_watched(name)]
             for name in gone:
@@ -246,7 +248,10 @@ class Watches:
                 frame = newest.get(stream_id)
                 if frame is None or not watch.is_due(frame.stream_s):
                     continue
-                watch.session = self._streams.get(stream_id).session
+                try:
+                    watch.session = self._streams.get(stream_id).session
+                except UnknownStreamError:  # deleted just now
+                    continue
                 job = watch.begin(frame.stream_s)
                 if job is not None:
                     begun.append((record, stream_id, watch, frame, job))
@@ -255,6 +260,10 @@ class Watches:
                 judgement = job.result()
             except (VStreamError, KVMemoryError) as error:
                 record.problem = str(error)
+                continue
+            except Exception as error:  # noqa: BLE001  the other watches are told theirs
+                _log.exception("judging failed", watch=record.id, stream=stream_id)
+                record.problem = f"judging failed: {type(error).__name__}"
                 continue
             record.problem = None
             record.last_probability[stream_id] = judgement.probability

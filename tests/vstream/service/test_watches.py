@@ -1,0 +1,97 @@
+import threading
+from types import SimpleNamespace
+
+import pytest
+from engine import open_session, stream_frames, tiny_video_llm
+
+from vstream.job import Kind
+from vstream.service.errors import UnknownStreamError
+from vstream.service.event_log import EventLog
+from vstream.service.watches import Watches, WatchSpec
+
+QUICK = {"window_frames": 8, "window_stride": 4, "recent_frames": 4, "retrieve_blocks": 2}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_video_llm("llama")[0]
+
+
+class _Streams:
+    """As much of Streams as watches need."""
+
+    def __init__(self, model, *ids):
+        self.keepers = {}
+        for name in ids:
+            session = open_session(model, **QUICK)
+            self.keepers[name] = SimpleNamespace(
+                spec=SimpleNamespace(id=name),
+                model=model,
+                session=session,
+                remember=lambda **values: None,
+            )
+
+    def get(self, name):
+        if name not in self.keepers:
+            raise UnknownStreamError(name)
+        return self.keepers[name]
+
+    def is_watched(self, name):
+        return name in self.keepers
+
+    def all(self):
+        return list(self.keepers.values())
+
+
+def _broken():
+    raise RuntimeError("out of memory")
+    yield
+
+
+@pytest.fixture
+def set_up(model):
+    streams = _Streams(model, "broken", "good")
+    events = EventLog()
+    watches = Watches(streams, events, most=8)
+    yield streams, events, watches
+    watches.close()
+
+
+def _see(streams, watches, name, second):
+    frames = stream_frames(1, start=second)
+    streams.keepers[name].session.push(frames)
+    watches.saw(streams.keepers[name], frames[0])
+
+
+def test_a_watch_that_cannot_be_judged_keeps_no_other_from_it(set_up, model):
+    streams, _, watches = set_up
+    scheduler = model.scheduler
+    streams.keepers["broken"].session.begin_judging = lambda text, at_s: scheduler.submit(
+        _broken(), Kind.JUDGE
+    )
+    fired = threading.Event()
+    watches._on_fired = lambda told: fired.set()
+    bad = watches.add(WatchSpec(stream_ids=("broken",), condition="smoke"))
+    good = watches.add(
+        WatchSpec(stream_ids=("good",), condition="smoke", threshold=0, confirmations=1)
+    )
+    for name in ("broken", "good"):
+        _see(streams, watches, name, 0)
+    assert fired.wait(20)
+    assert (good.judged, good.problem) == (1, None)
+    assert (bad.judged, bad.problem) == (0, "judging failed: RuntimeError")
+
+
+def test_nothing_is_kept_of_a_stream_that_is_gone(set_up):
+    streams, events, watches = set_up
+    ended = threading.Event()
+    publish = events.publish
+    events.publish = lambda *told: (publish(*told), ended.set())
+    watches.add(WatchSpec(stream_ids=("good",), condition="smoke"))
+    for name in ("broken", "good"):
+        _see(streams, watches, name, 0)
+    del streams.keepers["good"]
+    _see(streams, watches, "broken", 1)
+    assert ended.wait(20)
+    assert not watches.all()
+    assert set(watches._newest) == {"broken"}
