@@ -62,6 +62,14 @@ class KVMemory(MemoryReader):
         """Why the store takes no blocks for now; None while it does."""
         return self._store.away
 
+    def require_there(self) -> None:
+        """Raises StoreAwayError at once while the store is away: what flushes would wait for it.
+
+        For whoever must not wait, as with the device's turn in hand.
+        """
+        if self.away is not None:
+            raise StoreAwayError(self.away)
+
     @property
     def failure(self) -> StoreError | None:
         """Why nothing can be written any more: another process has taken the stream over."""

@@ -80,7 +80,8 @@ class IngestWorker:
         self._sampled_s: list[float] = []
         self._batch_frames = session.settings.chunk_blocks * session.model.family.frames_per_block
         session.discard_pending()
-        stored = session.memory.stats()
+        with session.model.turn:
+            stored = session.memory.stats()
         self._encoded_to_s = stored.to_s if stored.blocks else None
         is_file = isinstance(source, str) and parse_address(source).kind is SourceKind.FILE
         self._sampler = FrameSampler(
@@ -213,7 +214,9 @@ class IngestWorker:
         memory = self._session.memory
         while not self._stop.is_set():
             with suppress(StoreAwayError):
-                memory.set_note({**memory.note, "ended_at_block": memory.num_blocks})
+                memory.require_there()
+                with self._session.model.turn:
+                    memory.set_note({**memory.note, "ended_at_block": memory.num_blocks})
                 return
             self._stop.wait(_RETRY_S)
 

@@ -92,6 +92,7 @@ class Session:
 
         Frames to come are encoded without them: the local window is laid out anew.
         """
+        self.memory.require_there()  # nobody waits for a store with the turn in hand
         with self.model.turn:
             gone = self.memory.forget(from_s, to_s)
             self.prefill = self._open_prefill()

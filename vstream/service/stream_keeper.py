@@ -154,8 +154,9 @@ class StreamKeeper:
 
     def remember(self, **values: Any) -> None:
         """Keep what a service needs to go on with this stream, by name. Raises StoreError."""
+        memory = self.session.memory
+        memory.require_there()  # nobody waits for a store with the turn in hand
         with self.model.turn:
-            memory = self.session.memory
             memory.set_note({**memory.note, NOTE: {**self.note, **values}})
 
     def change(self, spec: StreamSpec) -> None:
