@@ -52,8 +52,8 @@ class MemoryConfig(BaseModel):
     buffer_bytes: ByteSize = Field(
         ByteSize(256 << 20),
         ge=1 << 20,
-        description="How much may wait in host RAM while Redis is away, in bytes; then ingestion "
-        "waits, and a live source drops frames.",
+        description="How much of each stream may wait in host RAM while Redis is away, in bytes; "
+        "then ingestion waits, and a live source drops frames.",
     )
     segment_bytes: ByteSize = Field(
         ByteSize(16 << 20),

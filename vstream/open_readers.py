@@ -14,6 +14,9 @@ MAX_OPEN = 8
 """So many streams are kept open, and never more than that, or than there are users at a time."""
 
 
+_LEAN_BYTES = 1 << 20
+
+
 @dataclass
 class _Shared:
     reader: StreamReader
@@ -24,13 +27,12 @@ class OpenReaders:
     """For any number of threads. Those used last stay open."""
 
     def __init__(self, config: VStreamConfig, model: VideoLLM, max_users: int) -> None:
-        """At most `max_users` threads read at a time; the readers share the host RAM that is
-        configured.
+        """About `max_users` read at a time. So many readers share the host RAM that is configured;
+        those beyond that keep next to nothing at hand.
         """
-        share = config.memory.host_bytes // max(MAX_OPEN, max_users)
-        self._config = config.model_copy(
-            update={"memory": config.memory.model_copy(update={"host_bytes": share})}
-        )
+        self._shares = max(MAX_OPEN, max_users)
+        self._config = with_host_bytes(config, config.memory.host_bytes // self._shares)
+        self._lean = with_host_bytes(config, _LEAN_BYTES)
         self._model = model
         self._lock = threading.Lock()
         self._open: dict[str, _Shared] = {}  # in order of use
@@ -45,7 +47,8 @@ class OpenReaders:
         with self._lock:
             shared = self._open.pop(stream_id, None)
             if shared is None:
-                shared = _Shared(open_reader(self._config, self._model, stream_id))
+                config = self._config if len(self._open) < self._shares else self._lean
+                shared = _Shared(open_reader(config, self._model, stream_id))
             self._open[stream_id] = shared
             shared.users += 1
         try:
@@ -74,3 +77,9 @@ class OpenReaders:
             idle = [name for name, one in self._open.items() if not one.users]
             for name in idle[: max(0, len(self._open) - MAX_OPEN)]:
                 self._open.pop(name).reader.close()
+
+
+def with_host_bytes(config: VStreamConfig, host_bytes: int) -> VStreamConfig:
+    """`config` with another budget of host RAM."""
+    memory = config.memory.model_copy(update={"host_bytes": host_bytes})
+    return config.model_copy(update={"memory": memory})

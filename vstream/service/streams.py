@@ -21,7 +21,7 @@ from memory import (
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.errors import BusyError, VStreamError
-from vstream.open_readers import OpenReaders
+from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
 from vstream.service.event_log import EventKind, EventLog
@@ -59,8 +59,8 @@ class Streams:
         on_frame: Callable[[StreamKeeper, Frame], None] = lambda keeper, frame: None,
     ) -> None:
         """`policy` is for sources that are not the operator's own. At most `max_streams` are
-        watched, and share the host RAM that is configured; `max_readers` questions about others are
-        read at a time.
+        watched, and share the host RAM that is configured; where others are stored, half of it is
+        for those, of which about `max_readers` are read at a time.
 
         `on_frame` is called in a stream's thread for each of its sampled frames.
         """
@@ -73,7 +73,8 @@ class Streams:
         self._keepers: dict[str, StreamKeeper] = {}
         self._lock = threading.Lock()
         self._opening: set[str] = set()
-        self._readers = OpenReaders(config, model, max_readers)
+        self._host_bytes, for_stored = _host_shares(config, max_streams)
+        self._readers = OpenReaders(with_host_bytes(config, for_stored), model, max_readers)
         self._told: dict[str, StreamState] = {}
         self._stop = threading.Event()
         self._monitor = threading.Thread(target=self._watch_states, name="states", daemon=True)
@@ -111,7 +112,7 @@ class Streams:
                 raise BusyError(f"{most} streams are watched, as many as may be: delete one")
             self._opening.add(spec.id)
         try:
-            config = config_of(spec, self._config, self._config.memory.host_bytes // most)
+            config = config_of(spec, self._config, self._host_bytes)
             keeper = StreamKeeper(spec, config, self._model, policy, self._on_frame)
             try:
                 keeper.remember(spec=spec.model_dump(mode="json"))
@@ -264,3 +265,10 @@ class Streams:
                         "at": time.time(),
                     },
                 )
+
+
+def _host_shares(config: VStreamConfig, max_streams: int) -> tuple[int, int]:
+    """Bytes for each watched stream and for all stored ones: together those that are configured."""
+    whole = config.memory.host_bytes
+    for_stored = 0 if config.memory.store == "memory://" else whole // 2
+    return (whole - for_stored) // max_streams, for_stored
