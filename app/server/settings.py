@@ -8,7 +8,7 @@ from typing import Any
 import tzlocal
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from app.server.keys import ScopedKey
 from vstream.config import VStreamConfig, read_settings
@@ -43,7 +43,12 @@ class ServiceConfig(BaseModel):
         default_factory=_own_zone,
         description="IANA name: the zone of times in words where a stream has none of its own.",
     )
-    max_streams: int = Field(16, ge=1, le=1000, description="The host RAM is shared by so many.")
+    max_streams: int = Field(
+        16,
+        ge=1,
+        le=1000,
+        description="So many share memory.host_bytes, or half of it where others are stored.",
+    )
     max_watches: int = Field(64, ge=0, le=10_000)
     max_running: int = Field(16, ge=1, le=256, description="Answers decoded at a time.")
     max_waiting: int = Field(64, ge=0, le=10_000, description="Questions waiting at most.")
@@ -63,49 +68,28 @@ class ServiceSettings(VStreamConfig):
     service: ServiceConfig = ServiceConfig()
     streams: tuple[StreamSpec, ...] = ()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags win over the environment, the environment over the file."""
-        return init_settings, env_settings, _File(settings_cls, _file_values)
-
-
-class _File(PydanticBaseSettingsSource):
-    """What `load_settings` has read from the configuration file."""
-
-    def __init__(self, settings_cls: type[BaseSettings], values: dict[str, Any]) -> None:
-        super().__init__(settings_cls)
-        self._values = dict(values)
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self._values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return self._values
-
-
-_file_values: dict[str, Any] = {}
-"""Of the call of `load_settings` that is going on: settings are read once, at start."""
-
 
 def load_settings(path: Path | None, **values: Any) -> ServiceSettings:
     """Read the file and the environment, and put `values` (nested dicts) over both.
 
     `${NAME}` in the file stands for a variable of the environment. Raises SettingsError.
     """
-    _file_values.clear()
-    if path is not None:
-        _file_values.update(_read(path))
-    try:
-        return read_settings(ServiceSettings, values)
-    finally:
-        _file_values.clear()
+    found = {} if path is None else _read(path)
+
+    class WithFile(ServiceSettings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            """Flags win over the environment, the environment over the file."""
+            return init_settings, env_settings, InitSettingsSource(settings_cls, found)
+
+    return read_settings(WithFile, values)
 
 
 def _read(path: Path) -> dict[str, Any]:
