@@ -70,22 +70,20 @@ class AnswerContext:
     ) -> Tensor:
         """Append text to `layer` and let it attend to all before it. A decode step is just this."""
         filled, tokens = self._filled[layer], keys.shape[1]
-        positions = text_positions(self._next_text[layer], tokens, self._decoder.num_axes)
-        positions = positions.to(keys.device)
-        end = filled + tokens
-        self._keys[layer][:, filled:end] = self._decoder.rope.rotate(keys, positions)
+        decoder, start, end = self._decoder, self._next_text[layer], filled + tokens
+        positions = text_positions(start, tokens, decoder.num_axes, keys.device)
+        rotated = decoder.rope.rotate(torch.cat([queries, keys]), positions)
+        self._keys[layer][:, filled:end] = rotated[len(queries) :]
         self._values[layer][:, filled:end] = values
         self._filled[layer] = end
         self._next_text[layer] += tokens
-        return self.look(layer, queries, scale)
+        return self.look(layer, queries, rotated[: len(queries)], scale)
 
-    def look(self, layer: int, queries: Tensor, scale: float) -> Tensor:
-        """Let the queries of the newest tokens attend to all of `layer` before them."""
+    def look(self, layer: int, queries: Tensor, rotated: Tensor, scale: float) -> Tensor:
+        """Let the queries of the newest tokens, `rotated`, attend to all of `layer` before them."""
         tokens, end = queries.shape[1], self._filled[layer]
-        start = self._next_text[layer] - tokens
-        positions = text_positions(start, tokens, self._decoder.num_axes).to(queries.device)
         return grouped_attention(
-            self._decoder.rope.rotate(queries, positions),
+            rotated,
             self._keys[layer][:, :end],
             self._values[layer][:, :end],
             scale,

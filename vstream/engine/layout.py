@@ -32,9 +32,11 @@ class Layout:
     next_text: int
 
 
-def text_positions(start: int, tokens: int, axes: int) -> Int[Tensor, "axes tokens"]:
+def text_positions(
+    start: int, tokens: int, axes: int, device: torch.device | None = None
+) -> Int[Tensor, "axes tokens"]:
     """Text advances every axis by one a token."""
-    return torch.arange(start, start + tokens).expand(axes, tokens)
+    return torch.arange(start, start + tokens, device=device).expand(axes, tokens)
 
 
 def lay_out(prefix_tokens: int, blocks: Sequence[Placed], axes: int) -> Layout:

@@ -149,16 +149,16 @@ class RekvContext(AnswerContext):
         super().__init__(decoder, prefix, memory, room)
         self._n_local = n_local
 
-    def look(self, layer: int, queries: Tensor, scale: float) -> Tensor:
+    def look(self, layer: int, queries: Tensor, rotated: Tensor, scale: float) -> Tensor:
         end = self._filled[layer]
         if end <= self._n_local:
-            return super().look(layer, queries, scale)
+            return super().look(layer, queries, rotated, scale)
         q_tokens, rope = queries.shape[1], self._decoder.rope
         sink_keys, sink_values = self._prefix[layer]
         distance = _distance(q_tokens, end, queries.device)
         in_window = (distance >= 0) & (distance < self._n_local)
         return _two_rotations(
-            rope.rotate(queries, text_positions(end - q_tokens, q_tokens, 1).to(queries.device)),
+            rotated,
             rope.rotate(queries, _same_position(self._n_local - 1, queries)),
             (self._keys[layer][:, :end], self._values[layer][:, :end], in_window),
             (sink_keys, sink_values, distance[:, : sink_keys.shape[1]] >= self._n_local),
