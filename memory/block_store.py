@@ -63,8 +63,8 @@ class BlockSource(Protocol):
         """
         ...
 
-    def read_thumbnail(self, block_id: int) -> bytes:
-        """Its picture, a JPEG. Raises what `read_rows` raises."""
+    def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        """Their pictures, each a JPEG, in the order asked for. Raises what `read_rows` raises."""
         ...
 
     def close(self) -> None: ...

@@ -55,8 +55,8 @@ class HostTier:
     def read_record(self, block_id: int) -> BlockRecord:
         return self._block(block_id)
 
-    def read_thumbnail(self, block_id: int) -> bytes:
-        return self._block(block_id).thumbnail
+    def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        return [self._block(block_id).thumbnail for block_id in block_ids]
 
     def spans(self) -> list[Span]:
         return self._spans.closed(self._blocks)

@@ -118,9 +118,13 @@ class MemoryReader:
 
     def thumbnail(self, block_id: int) -> bytes:
         """The block's picture, a JPEG. Raises BlockNotFoundError, BlockCorruptError, StoreError."""
+        return self.thumbnails((block_id,))[0]
+
+    def thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        """The pictures of blocks, in the order given and read at once. Raises as `thumbnail`."""
         self._require_open()
-        self._require_known((block_id,))
-        return self._source.read_thumbnail(block_id)
+        self._require_known(block_ids)
+        return self._source.read_thumbnails(block_ids)
 
     def representative_keys(
         self, block_ids: Sequence[int]

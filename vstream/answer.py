@@ -164,8 +164,9 @@ def _evidence(
     used = Counter(block for ids in prefilled.retrieved for block in ids)
     used.update(dict.fromkeys(view.recent_ids, len(prefilled.retrieved)))
     cosines = retriever.mean_cosines(prefilled.queries, list(used)).tolist()
+    pictures = memory.thumbnails(list(used))
     found = []
-    for (block_id, num_layers), score in zip(used.items(), cosines, strict=True):
+    for (block_id, num_layers), score, picture in zip(used.items(), cosines, pictures, strict=True):
         info = memory.info(block_id)
         found.append(
             Evidence(
@@ -175,7 +176,7 @@ def _evidence(
                 captured_at=info.captured_at,
                 score=score,
                 num_layers=num_layers,
-                thumbnail=memory.thumbnail(block_id),
+                thumbnail=picture,
             )
         )
     return tuple(sorted(found, key=lambda e: (-e.score, e.block_id)))

@@ -123,9 +123,10 @@ class MomentSearch:
                 moments = joined(stream, memory, kept, hits)
                 if len(moments) >= top:
                     break
+            pictures = memory.thumbnails([moment.block_id for moment in moments[:top]])
             return [
-                replace(moment, thumbnail=memory.thumbnail(moment.block_id))
-                for moment in moments[:top]
+                replace(moment, thumbnail=picture)
+                for moment, picture in zip(moments, pictures, strict=False)
             ]
 
 

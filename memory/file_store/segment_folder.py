@@ -46,8 +46,8 @@ class SegmentFolder:
     def read_record(self, block_id: int) -> BlockRecord:
         return self._holding(block_id).read_record(block_id)
 
-    def read_thumbnail(self, block_id: int) -> bytes:
-        return self._holding(block_id).read_thumbnail(block_id)
+    def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        return [self._holding(block_id).read_thumbnail(block_id) for block_id in block_ids]
 
     def close(self) -> None:
         for segment in list(self._open):

@@ -53,11 +53,12 @@ class RedisBlocks:
             verify_crc32(row, expected, f"{self._where(block_id)}, layer {layer}")
         return fields
 
-    def read_thumbnail(self, block_id: int) -> bytes:
-        (thumbnail,) = self._fields([(block_id, THUMBNAIL)])
-        expected = self._placed[block_id].stored.thumbnail_crc32
-        verify_crc32(thumbnail, expected, f"{self._where(block_id)}, thumbnail")
-        return thumbnail
+    def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        thumbnails = self._fields([(block_id, THUMBNAIL) for block_id in block_ids])
+        for block_id, thumbnail in zip(block_ids, thumbnails, strict=True):
+            expected = self._placed[block_id].stored.thumbnail_crc32
+            verify_crc32(thumbnail, expected, f"{self._where(block_id)}, thumbnail")
+        return thumbnails
 
     def read_record(self, block_id: int) -> BlockRecord:
         placed = self._known(block_id)

@@ -152,11 +152,9 @@ class RedisTier(RedisBlocks):
         self._next_id = block_id + 1
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
-        with self._lock:
-            here = {i: self._waiting[i].rows[layer] for i in block_ids if i in self._waiting}
-        there = [block_id for block_id in block_ids if block_id not in here]
+        here, there = self._parted(block_ids)
         found = iter(super().read_rows(layer, there) if there else ())
-        return [here[block_id] if block_id in here else next(found) for block_id in block_ids]
+        return [here[i].rows[layer] if i in here else next(found) for i in block_ids]
 
     def read_record(self, block_id: int) -> BlockRecord:
         with self._lock:
@@ -164,11 +162,16 @@ class RedisTier(RedisBlocks):
                 return self._waiting[block_id]
         return super().read_record(block_id)
 
-    def read_thumbnail(self, block_id: int) -> bytes:
+    def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        here, there = self._parted(block_ids)
+        found = iter(super().read_thumbnails(there) if there else ())
+        return [here[i].thumbnail if i in here else next(found) for i in block_ids]
+
+    def _parted(self, block_ids: Sequence[int]) -> tuple[dict[int, BlockRecord], list[int]]:
+        """The blocks of these that wait here, and those that the server has."""
         with self._lock:
-            if block_id in self._waiting:
-                return self._waiting[block_id].thumbnail
-        return super().read_thumbnail(block_id)
+            here = {i: self._waiting[i] for i in block_ids if i in self._waiting}
+        return here, [block_id for block_id in block_ids if block_id not in here]
 
     def spans(self) -> list[Span]:
         """Without what still waits."""

@@ -61,7 +61,7 @@ def test_rows_pictures_and_records_are_those_that_were_put(open_store):
     for layer in (0, 1):
         wanted = [record(i).rows[layer] for i in (69, 0, 69, 1)]
         assert store.read_rows(layer, [69, 0, 69, 1]) == wanted
-    assert store.read_thumbnail(5) == record(5).thumbnail
+    assert store.read_thumbnails([5, 5]) == [record(5).thumbnail] * 2
     assert store.read_record(64).to_bytes() == record(64).to_bytes()
 
 
