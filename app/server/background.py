@@ -1,7 +1,8 @@
 """BackgroundResponses: questions in, their answers out for whoever comes later or listens now.
 
 A response is a list of events, as OpenAI's Responses API streams them: whoever looks at it, while
-it runs or afterwards, reads the same list. Kept in this process, for an hour and the last thousand.
+it runs or afterwards, reads the same list. Kept in this process, for an hour and the last thousand,
+within a bound of bytes.
 """
 
 import secrets
@@ -23,6 +24,9 @@ from vstream.service.inquiry import Inquiry, StreamAnswer
 
 _KEPT_S = 3600.0
 _MOST_KEPT = 1000
+_MOST_KEPT_BYTES = 256 << 20
+_EVENT_BYTES = 1 << 10
+"""About what an event of a few letters takes."""
 _MOST_RUNNING = 64
 ENDED = frozenset({"completed", "failed", "cancelled", "incomplete"})
 
@@ -56,6 +60,13 @@ class ResponseRecord:
     def item_id(self) -> str:
         """Of its one message."""
         return f"msg_{self.id.removeprefix('resp_')}"
+
+    @property
+    def num_bytes(self) -> int:
+        """About what it takes of host RAM."""
+        said = [self.text, self.asked.system, self.instructions or "", *self.metadata.values()]
+        said += [text for turn in self.turns for text in (turn.question, turn.answer)]
+        return _EVENT_BYTES * len(self.events) + 4 * sum(map(len, said))
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -235,6 +246,12 @@ class BackgroundResponses:
         surplus = max(0, len(self._kept) - _MOST_KEPT + 1)
         for response_id in {*old, *ended[:surplus]}:
             del self._kept[response_id]
+        kept_bytes = sum(one.num_bytes for one in self._kept.values())
+        for one in [one for one in self._kept.values() if one.ended_at]:
+            if kept_bytes <= _MOST_KEPT_BYTES:
+                break
+            kept_bytes -= one.num_bytes
+            del self._kept[one.id]
 
 
 def response_document(made: ResponseRecord) -> dict[str, Any]:
