@@ -7,7 +7,7 @@ streams are read when they are asked for; what passes by is counted as it passes
 import time
 from collections import Counter as Counts
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -22,11 +22,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from encoders import Frame
 from vstream.scheduler import Round
+from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper, StreamState
 from vstream.service.watches import WatchRecord
-
-if TYPE_CHECKING:
-    from app.server.service import Service
+from vstream.service.webhook import WebhookSender
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -105,10 +104,10 @@ class Metrics:
         """What /metrics answers, and its media type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
-    def tell_of(self, service: "Service", live: Any) -> None:
-        """Read the figures of these streams and watches from now on."""
+    def tell_of(self, live: Any, webhooks: WebhookSender, events: EventLog) -> None:
+        """Read the figures of these streams and watches, webhooks and events from now on."""
         self._up.set(1)
-        self.registry.register(_Read(service, live))
+        self.registry.register(_Read(live, webhooks, events))
 
     def saw_request(self, method: str, route: str, status: int) -> None:
         known = method if method in _METHODS else "other"
@@ -149,9 +148,10 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"
 class _Read:
     """A collector: looks at streams, watches and the scheduler when it is asked."""
 
-    def __init__(self, service: "Service", live: Any) -> None:
-        self._service = service
+    def __init__(self, live: Any, webhooks: WebhookSender, events: EventLog) -> None:
         self._live = live
+        self._webhooks = webhooks
+        self._events = events
 
     def describe(self) -> list[Metric]:
         """Nothing: the figures depend on what there is."""
@@ -169,7 +169,7 @@ class _Read:
         yield _gauge("vstream_num_requests_waiting", "Questions waiting.", scheduler.num_waiting)
         away = any(keeper.session.memory.away for keeper in keepers)
         yield _gauge("vstream_store_up", "0 while the store takes no blocks.", float(not away))
-        sent = self._service.webhooks.counts
+        sent = self._webhooks.counts
         delivered = CounterMetricFamily(
             "vstream_webhook_deliveries", "Webhooks, by outcome.", labels=["outcome"]
         )
@@ -180,7 +180,7 @@ class _Read:
         missed = CounterMetricFamily(
             "vstream_events_missed", "Events that slow listeners did not get."
         )
-        missed.add_metric([], self._service.events.num_missed)
+        missed.add_metric([], self._events.num_missed)
         yield missed
 
 

@@ -146,7 +146,7 @@ class _Live:
             self.streams, service.events, limits.max_watches, on_fired=self._tell
         )
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
-        service.metrics.tell_of(service, self)
+        service.metrics.tell_of(self, service.webhooks, service.events)
         self.streams.open_known(settings.streams)
         self.watches.open_known()
 
