@@ -63,6 +63,13 @@ class OpenReaders:
         finally:
             self._let_go(stream_id, shared)
 
+    def drop(self, stream_id: str) -> None:
+        """Keep nothing of a stream that is deleted; who reads it now may end."""
+        with self._lock:
+            shared = self._open.pop(stream_id, None)
+            if shared is not None and not shared.users:
+                shared.reader.close()
+
     def close(self) -> None:
         with self._lock:
             for shared in self._open.values():

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 
-from memory import MemoryConfig
+from memory import MemoryConfig, StoreError
 from vstream.config import VStreamConfig
 from vstream.open_readers import MAX_OPEN, OpenReaders
 
@@ -40,3 +40,18 @@ def test_however_many_are_read_at_once_they_share_what_is_configured(readers):
         budgets = [reader.memory._cache.budget_bytes for reader in opened]
     assert budgets == [2 * MIB] * MAX_OPEN + [MIB] * 4
     assert len(readers._open) == MAX_OPEN
+
+
+def test_nothing_is_kept_of_a_deleted_stream_once_nobody_reads_it(readers):
+    with readers.reader("s0") as reader:
+        readers.drop("s0")
+        assert reader.ask("what?").answer.evidence
+    with pytest.raises(StoreError, match="closed"):
+        reader.ask("what?")
+    with readers.reader("s1") as reader:
+        reader.ask("what?")
+    readers.drop("s1")
+    with pytest.raises(StoreError, match="closed"):
+        reader.ask("what?")
+    readers.drop("never-opened")
+    assert not readers._open

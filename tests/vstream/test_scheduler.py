@@ -388,3 +388,20 @@ def test_a_process_may_end_amid_an_answer():
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout
+
+
+@pytest.mark.parametrize("retrieval", ["two_pass", "global"])
+def test_a_question_whose_blocks_go_between_its_passes_is_read_anew(model, monkeypatch, retrieval):
+    session = open_session(model, max_answer_tokens=4, retrieval=retrieval, **QUICK)
+    session.push(stream_frames(20))
+    rounds = []
+
+    def forget_once(done):
+        rounds.append(done)
+        if len(rounds) == 1:
+            session.forget(0, 9)
+
+    monkeypatch.setattr(model.scheduler, "on_round", forget_once)
+    answer = session.ask("what is on the table?").answer
+    assert min(one.start_s for one in answer.evidence) > 9
+    assert len(answer.evidence) > QUICK["recent_frames"]

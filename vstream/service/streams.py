@@ -208,6 +208,7 @@ class Streams:
             self._require_stored(stream_id)
             if purge:
                 open_stored(self._config.memory, stream_id).erase()
+        self._readers.drop(stream_id)
         self._told.pop(stream_id, None)
         self._events.publish(EventKind.STREAM_DELETED, stream_id, {"purged": purge})
 
