@@ -94,9 +94,10 @@ class Session:
         """
         self.memory.require_there()  # nobody waits for a store with the turn in hand
         with self.model.turn:
-            gone = self.memory.forget(from_s, to_s)
-            self.prefill = self._open_prefill()
-        return gone
+            try:
+                return self.memory.forget(from_s, to_s)
+            finally:  # also if only a part is gone
+                self.prefill = self._open_prefill()
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Start answering; see `QueryHandler.ask`."""

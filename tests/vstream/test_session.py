@@ -349,3 +349,18 @@ def test_a_stretch_without_a_frame_is_refused_with_what_there_is(llama):
     session.push(stream_frames(4))
     with pytest.raises(QuestionError, match="from 7 s to 9 s: the memory holds the stream from 0"):
         session.ask(Question("what?", 9.0, from_s=7.0))
+
+
+def test_what_was_forgotten_before_it_failed_is_not_seen_by_frames_to_come(llama, monkeypatch):
+    session = open_session(llama, window_frames=8, window_stride=4)
+    session.push(stream_frames(10))
+    forget = session.memory.forget
+
+    def fail_midway(from_s, to_s):
+        forget(from_s, 6)
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(session.memory, "forget", fail_midway)
+    with pytest.raises(StoreError):
+        session.forget(0, 8)
+    assert session.prefill._ids == session.memory.visible(None) == [7, 8, 9]
