@@ -1,6 +1,6 @@
 """API errors: whatever went wrong in, an HTTP status and an error body in OpenAI's shape out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from app.server.unsupported import UNSUPPORTED
 from memory import FingerprintMismatchError, KVMemoryError, StoreAwayError
 from vstream.errors import BusyError, QuestionError, SettingsError, SourceError, VStreamError
 from vstream.service.errors import StreamExistsError, UnknownStreamError, UnknownWatchError
@@ -75,6 +76,20 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 """Of every route, for its documentation."""
 
 
+def invalid_value(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+    """One thing that is wrong with a request. Never what was sent: it may hold secrets."""
+    deepest = max(errors, key=lambda error: len(error["loc"]))  # of a union, what was meant
+    if deepest["type"] == "json_invalid":
+        return ApiError(400, "the body is no JSON", "invalid_json")
+    loc = [str(part) for part in deepest["loc"] if "[" not in str(part)]
+    where = ".".join(loc[1:] if loc and loc[0] in _PLACES else loc)
+    problem = str(deepest["msg"]).removeprefix("Value error, ")
+    message = f"{where}: {problem}" if where else problem
+    if deepest["type"] == UNSUPPORTED:
+        return ApiError(400, message, UNSUPPORTED, param=where)
+    return ApiError(422, message, "invalid_value", param=where or None)
+
+
 def api_error(error: BaseException) -> ApiError:
     """The answer to `error`; for what nobody expected, one that gives nothing away."""
     for kind, status, code in _ANSWERS:
@@ -111,17 +126,19 @@ def answer_errors(app: FastAPI) -> None:
 
     async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        message = f"{where}: {first['msg']}" if where else str(first["msg"])
-        return await answer(request, ApiError(422, message, "invalid_value", param=where or None))
+        return await answer(request, invalid_value(error.errors()))
 
     async def answer_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         told = ApiError(
             error.status_code, str(error.detail), _HTTP_CODES.get(error.status_code, "http_error")
         )
-        return JSONResponse(told.body, told.status, error.headers)
+        headers = dict(error.headers or {})
+        path = getattr(request.scope.get("route"), "path_format", None)
+        if error.status_code == 405 and (methods := app.openapi()["paths"].get(path)):
+            # What raised this knows one route only: a path has one for each method.
+            headers["Allow"] = ", ".join(sorted(methods)).upper()
+        return JSONResponse(told.body, told.status, headers)
 
     for kind in (ApiError, VStreamError, KVMemoryError, CancelledError, Exception):
         app.add_exception_handler(kind, answer)
@@ -129,6 +146,7 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, answer_http)
 
 
+_PLACES = frozenset({"body", "query", "path", "header"})
 _HTTP_CODES = {
     400: "invalid_request",
     403: "host_refused",

@@ -46,21 +46,23 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         responses=DOCUMENTED,
         redoc_url=None,
+        generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
     app.state.service = service
     answer_errors(app)
     app.include_router(system_routes.router)
     app.include_router(frame_routes.pushing)
     for routes in (
-        stream_routes,
-        frame_routes,
-        chat_routes,
-        response_routes,
-        search_routes,
-        watch_routes,
-        event_routes,
+        system_routes.models,
+        stream_routes.router,
+        frame_routes.router,
+        chat_routes.router,
+        response_routes.router,
+        search_routes.router,
+        watch_routes.router,
+        event_routes.router,
     ):
-        app.include_router(routes.router, dependencies=[Depends(limited)])
+        app.include_router(routes, dependencies=[Depends(limited)])
     app.add_middleware(
         RequestGuard,
         max_body_bytes=service.settings.service.max_body_bytes,

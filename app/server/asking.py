@@ -1,9 +1,9 @@
 """Asking: what a request asks in, an Inquiry about its streams out, for as long as one listens."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import anyio
 from anyio import to_thread
 from fastapi import Request
 
@@ -94,18 +94,18 @@ async def in_thread(request: Request, call: Callable[[], Reply]) -> Reply:
 
 async def unless_gone(request: Request, inquiry: Inquiry, work: Awaitable[Reply]) -> Reply:
     """What `work` gives; if the client goes away meanwhile, nobody decodes for it any more."""
-    result: list[Reply] = []
 
     async def listen() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             continue
         inquiry.cancel()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(listen)
-        result.append(await work)
-        tasks.cancel_scope.cancel()
-    return result[0]
+    listening = asyncio.create_task(listen())  # in no task group: that would wrap errors of `work`
+    try:
+        return await work
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 def require_model(service: Service, name: str) -> str:

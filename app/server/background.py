@@ -15,7 +15,7 @@ from typing import Any
 
 from app.server.api_errors import ApiError, api_error
 from app.server.asked import Asked
-from app.server.documents import citations
+from app.server.documents import link_citations
 from app.server.evidence import evidence_of, usage_of
 from encoders import Turn
 from vstream.errors import BusyError
@@ -43,6 +43,8 @@ class ResponseRecord:
     metadata: dict[str, str]
     instructions: str | None
     previous: str | None
+    is_kept: bool = True
+    """Whether it can be looked up once it has ended."""
     created_at: int = field(default_factory=lambda: int(time.time()))
     status: str = "queued"
     text: str = ""
@@ -111,6 +113,7 @@ class BackgroundResponses:
         metadata: dict[str, str],
         instructions: str | None = None,
         previous: str | None = None,
+        keep: bool = True,
     ) -> ResponseRecord:
         """Begin to answer in a thread of its own: `ask` puts the question, `finish` takes what came
         of it. Raises BusyError.
@@ -124,6 +127,7 @@ class BackgroundResponses:
             metadata=metadata,
             instructions=instructions,
             previous=previous,
+            is_kept=keep,
         )
         thread = threading.Thread(target=self._answer, args=(made, ask, finish), daemon=True)
         with self._lock:
@@ -191,9 +195,10 @@ class BackgroundResponses:
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
-            self._events.publish(
-                EventKind.RESPONSE_DONE, None, {"response_id": made.id, "status": made.status}
-            )
+                if not made.is_kept:
+                    self._kept.pop(made.id, None)
+            told = {"response_id": made.id, "status": made.status}
+            self._events.publish(EventKind.RESPONSE_DONE, None, told, owner=made.owner)
 
     def _say_all(
         self,
@@ -213,11 +218,18 @@ class BackgroundResponses:
         _say(made, "response.output_item.added", output_index=0, item=item)
         part = {"type": "output_text", "text": "", "annotations": []}
         _say(made, "response.content_part.added", **place, part=part)
+        spans: dict[str, tuple[int, int]] = {}
         for piece in inquiry.pieces:
+            start, _ = spans.get(piece.stream_id, (len(made.text), 0))
             made.text += piece.text
+            spans[piece.stream_id] = (start, len(made.text))
             _say(made, "response.output_text.delta", **place, delta=piece.text, logprobs=[])
         found = finish(inquiry)
-        made.annotations = [cited.model_dump() for one in found for cited in citations(one)]
+        made.annotations = [
+            cited.model_dump()
+            for one in found
+            for cited in link_citations(one, spans.get(one.stream_id, (0, 0)))
+        ]
         made.usage = _usage(usage_of(found).model_dump())
         made.evidence = [one.model_dump() for one in evidence_of(found)]
         for number, annotation in enumerate(made.annotations):
@@ -275,6 +287,7 @@ def response_document(made: ResponseRecord) -> dict[str, Any]:
         "output": [_message(made, _item_status(made))] if has_text else [],
         "parallel_tool_calls": False,
         "previous_response_id": made.previous,
+        "store": made.is_kept,
         "temperature": decoding.temperature,
         "tool_choice": "none",
         "tools": [],

@@ -5,18 +5,25 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.documents import Citation
+from app.server.unsupported import only
 
 
 class TextPart(BaseModel):
+    """Words."""
+
     type: Literal["text"] = "text"
     text: str = Field(max_length=100_000)
 
 
 class VideoUrl(BaseModel):
+    """Which stream, and of when."""
+
     url: str = Field(max_length=2048, description="stream://ID, with ?from= and &to= if wanted.")
 
 
 class VideoPart(BaseModel):
+    """A stream that the question is about."""
+
     type: Literal["video_url"] = "video_url"
     video_url: VideoUrl
 
@@ -47,15 +54,35 @@ class ResponseFormat(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    include_usage: bool = False
+    """For `stream`."""
+
+    include_usage: bool = Field(False, description="A last chunk with `usage`.")
+
+
+_EXAMPLE = {
+    "model": "default",
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "video_url", "video_url": {"url": "stream://door?from=-10m"}},
+                {"type": "text", "text": "who came?"},
+            ],
+        }
+    ],
+}
 
 
 class ChatRequest(BaseModel):
     """What is not named here is ignored, but for what would change the answer."""
 
-    model: str = Field("default", max_length=200)
-    messages: list[Message] = Field(min_length=1, max_length=200)
-    stream: bool = False
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    model: str = Field("default", max_length=200, description="`default`, or the model's name.")
+    messages: list[Message] = Field(
+        min_length=1, max_length=200, description="The dialogue so far; the last asks."
+    )
+    stream: bool = Field(False, description="Server-sent events instead of one document.")
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1, le=4096)
     max_completion_tokens: int | None = Field(None, ge=1, le=4096)
@@ -65,10 +92,17 @@ class ChatRequest(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: str | list[str] | None = None
-    n: Literal[1] | None = 1
     response_format: ResponseFormat | None = None
-    tools: list[Any] | None = Field(None, max_length=0, description="Not supported.")
-    logprobs: Literal[False] | None = None
+    n: Annotated[Literal[1] | None, only(1)] = 1
+    tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
+    tool_choice: Annotated[str | None, only("none", "auto")] = None
+    functions: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
+    logprobs: Annotated[Literal[False] | None, only(False)] = None
+    top_logprobs: Annotated[Literal[0] | None, only(0)] = None
+    logit_bias: Annotated[dict[str, Any] | None, only({})] = Field(None, max_length=0)
+    frequency_penalty: Annotated[float | None, only(0)] = Field(None, ge=0, le=0)
+    presence_penalty: Annotated[float | None, only(0)] = Field(None, ge=0, le=0)
+    modalities: Annotated[list[Literal["text"]] | None, only(["text"])] = None
 
 
 class Usage(BaseModel):

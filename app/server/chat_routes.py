@@ -24,6 +24,7 @@ router = APIRouter(prefix="/v1", tags=["questions"])
 
 @router.post(
     "/chat/completions",
+    summary="Ask",
     response_model=ChatAnswer,
     responses={
         200: {

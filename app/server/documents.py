@@ -29,7 +29,7 @@ class Problem(BaseModel):
 
 
 class MemoryDocument(BaseModel):
-    """What a stream remembers. `from_` and `to` are stream time, in seconds."""
+    """What a stream remembers. `from_s` and `to_s` are stream time, in seconds."""
 
     from_s: float
     to_s: float
@@ -60,18 +60,36 @@ class StreamDocument(BaseModel):
     memory: MemoryDocument
 
 
-class Citation(BaseModel):
+class CitedMoment(BaseModel):
     """One moment that an answer is computed from, best `score` first."""
 
-    type: Literal["video_citation"] = "video_citation"
+    type: str
     stream_id: str
-    start: str
+    start: str = Field(description="RFC 3339, by the clock of the capture.")
     end: str
-    start_s: float
+    start_s: float = Field(description="Seconds of stream time.")
     end_s: float
-    captured_at: float
-    score: float
-    frame_url: str
+    captured_at: float = Field(description="Seconds since the epoch, of the newest frame of it.")
+    score: float = Field(description="How like the question it is, to rank by.")
+    frame_url: str = Field(description="Its picture, under this service's address.")
+
+
+class Citation(CitedMoment):
+    """As /v1/chat/completions cites."""
+
+    type: Literal["video_citation"] = "video_citation"
+
+
+class LinkCitation(CitedMoment):
+    """As /v1/responses cites: OpenAI's clients know a fixed set of kinds there, so it is a link to
+    the picture with the rest beside. `start_index` and `end_index` bound the text it is about.
+    """
+
+    type: Literal["url_citation"] = "url_citation"
+    url: str
+    title: str
+    start_index: int
+    end_index: int
 
 
 class WatchDocument(BaseModel):
@@ -172,8 +190,23 @@ def citations(found: StreamAnswer) -> list[Citation]:
     return [citation(found.stream_id, one) for one in found.answer.evidence]
 
 
+def link_citations(found: StreamAnswer, span: tuple[int, int]) -> list[LinkCitation]:
+    """The same, about the letters in `span` of the whole answer."""
+    start, end = span
+    return [
+        LinkCitation(
+            **cited.model_dump(exclude={"type"}),
+            url=cited.frame_url,
+            title=f"{cited.stream_id} {cited.end}",
+            start_index=start,
+            end_index=end,
+        )
+        for cited in citations(found)
+    ]
+
+
 def citation(stream_id: str, one: Evidence) -> Citation:
-    """`captured_at` is when the newest frame of the moment was taken."""
+    """One moment as it is cited."""
     return Citation(
         stream_id=stream_id,
         start=rfc3339(one.captured_at - (one.end_s - one.start_s)),

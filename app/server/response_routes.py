@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere
+from app.server.api_errors import ApiError
 from app.server.asked import asked_by
 from app.server.asking import begin, finished, in_thread, require_model
 from app.server.background import ENDED, ResponseRecord, response_document
@@ -25,6 +26,7 @@ from app.server.chat_documents import (
 )
 from app.server.documents import Deleted
 from app.server.sse import event_of
+from app.server.unsupported import only
 
 router = APIRouter(prefix="/v1/responses", tags=["questions"])
 
@@ -58,21 +60,53 @@ class TextOptions(BaseModel):
     format: TextFormat = TextFormat()
 
 
+_EXAMPLE = {
+    "model": "default",
+    "input": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "video_url", "video_url": {"url": "stream://door?from=-1h"}},
+                {"type": "input_text", "text": "who came?"},
+            ],
+        }
+    ],
+    "background": True,
+}
+
+
 class ResponseRequest(BaseModel):
+    """What is not named here is ignored, but for what would change the answer."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
     model: str = Field("default", max_length=200)
     input: str | list[InputMessage] = Field(
         description="The question; parts as in /v1/chat/completions, also {type: input_text}."
     )
-    instructions: str | None = Field(None, max_length=100_000)
-    previous_response_id: str | None = Field(None, max_length=100)
-    background: bool = False
-    stream: bool = False
+    instructions: str | None = Field(
+        None, max_length=100_000, description="What to know first; for this question only."
+    )
+    previous_response_id: str | None = Field(
+        None, max_length=100, description="Go on with its dialogue, and about its streams."
+    )
+    background: bool = Field(False, description="Answer at once with an id, to be looked up.")
+    stream: bool = Field(False, description="Server-sent events instead of one document.")
+    store: bool | None = Field(
+        None, description="false: it cannot be looked up once it has ended; else for an hour."
+    )
     max_output_tokens: int | None = Field(None, ge=1, le=4096)
-    temperature: float | None = Field(None, ge=0, le=2)
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="0, the same answer each time, unless given."
+    )
     top_p: float | None = Field(None, gt=0, le=1)
     metadata: dict[str, str] | None = Field(None, max_length=16)
     text: TextOptions | None = None
-    tools: list[Any] | None = Field(None, max_length=0, description="Not supported.")
+    tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
+    tool_choice: Annotated[str | None, only("none", "auto")] = None
+    top_logprobs: Annotated[Literal[0] | None, only(0)] = None
+    conversation: Annotated[str | None, only()] = None
+    prompt: Annotated[str | None, only()] = None
 
 
 class ResponseDocument(BaseModel):
@@ -98,7 +132,7 @@ _SHAPES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("", response_model=ResponseDocument, responses=_SHAPES)
+@router.post("", summary="Create a response", response_model=ResponseDocument, responses=_SHAPES)
 async def create(
     service: ServiceHere, caller: CallerHere, request: Request, wanted: ResponseRequest
 ) -> Any:
@@ -109,6 +143,10 @@ async def create(
         before = service.responses.get(wanted.previous_response_id, caller.name)
         streams = asked.streams or before.asked.streams
         asked = replace(asked, dialogue=(*before.turns, *asked.dialogue), streams=streams)
+    if wanted.background and wanted.store is False:
+        raise ApiError(
+            400, "what is answered in the background must be kept", "invalid_value", param="store"
+        )
     if wanted.background:
 
         def ask() -> Any:
@@ -130,6 +168,7 @@ async def create(
         metadata=wanted.metadata or {},
         instructions=wanted.instructions,
         previous=wanted.previous_response_id,
+        keep=wanted.store is not False,
     )
     if wanted.stream:
         return _streamed(request, service, made, -1)
@@ -138,7 +177,12 @@ async def create(
     return JSONResponse(response_document(made))
 
 
-@router.get("/{response_id}", response_model=ResponseDocument, responses=_SHAPES)
+@router.get(
+    "/{response_id}",
+    summary="Get a response",
+    response_model=ResponseDocument,
+    responses=_SHAPES,
+)
 async def retrieve(
     service: ServiceHere,
     caller: CallerHere,
@@ -154,7 +198,7 @@ async def retrieve(
     return JSONResponse(response_document(made))
 
 
-@router.post("/{response_id}/cancel", response_model=ResponseDocument)
+@router.post("/{response_id}/cancel", summary="Cancel a response", response_model=ResponseDocument)
 async def cancel(
     service: ServiceHere, caller: CallerHere, request: Request, response_id: str
 ) -> Any:
@@ -163,7 +207,7 @@ async def cancel(
     return JSONResponse(response_document(made))
 
 
-@router.delete("/{response_id}")
+@router.delete("/{response_id}", summary="Delete a response")
 async def delete(
     service: ServiceHere, caller: CallerHere, request: Request, response_id: str
 ) -> Deleted:

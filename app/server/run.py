@@ -27,17 +27,7 @@ def run(service: Service, on_listening: Callable[[str], None] = lambda url: None
     """
     settings = service.settings.service
     listening = listen_on(settings.host, settings.port)
-    config = uvicorn.Config(
-        create_app(service),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=round(settings.grace_s + _LEFT_S),
-        ws_max_size=settings.max_body_bytes,
-        h11_max_incomplete_event_size=64 << 10,
-        server_header=False,
-        limit_concurrency=None,
-    )
-    server = _Server(config, service)
+    server = _Server(server_config(service), service)
     port = listening.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     on_listening(f"http://{host}:{port}")
@@ -47,6 +37,21 @@ def run(service: Service, on_listening: Callable[[str], None] = lambda url: None
         listening.close()
     if service.failure is not None:
         raise service.failure
+
+
+def server_config(service: Service) -> uvicorn.Config:
+    """How the service is served."""
+    settings = service.settings.service
+    return uvicorn.Config(
+        create_app(service),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=round(settings.grace_s + _LEFT_S),
+        ws_max_size=settings.max_body_bytes,
+        h11_max_incomplete_event_size=64 << 10,
+        server_header=False,
+        limit_concurrency=None,
+    )
 
 
 class _Server(uvicorn.Server):

@@ -34,12 +34,14 @@ class FoundMoment(BaseModel):
 
 
 class Found(BaseModel):
+    """The moments, best first."""
+
     object: str = "list"
     query: str
     data: list[FoundMoment]
 
 
-@router.post("/search")
+@router.post("/search", summary="Search for moments")
 def search(service: ServiceHere, caller: CallerHere, wanted: SearchRequest) -> Found:
     """Find the moments most like some words. Nothing is answered and nothing decoded."""
     streams = service.live.streams

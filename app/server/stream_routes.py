@@ -1,19 +1,18 @@
 """Streams over HTTP: create, list, look at, change, pause, restart, forget, delete, probe."""
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.api_errors import ApiError
+from app.server.api_errors import ApiError, invalid_value
 from app.server.documents import Deleted, StreamDocument, stream_document
 from app.server.keys import Action
 from app.server.stream_url import TimeRange
 from app.server.time_range import stream_range_of
 from vstream.service.stream_spec import SourceSpec, StreamSpec
-from vstream.sources.probe import probe_source
+from vstream.sources.probe import ProbeReport, probe_source
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
@@ -27,10 +26,14 @@ class StreamList(BaseModel):
 
 
 class ProbeRequest(BaseModel):
+    """What to look at."""
+
     source: SourceSpec
 
 
 class Forgotten(BaseModel):
+    """How many blocks are gone, and of which stretch of stream time."""
+
     id: str
     object: str = "memory.forgotten"
     blocks: int
@@ -41,18 +44,18 @@ class Forgotten(BaseModel):
 class StreamChange(BaseModel):
     """What of a stream can be changed while it is watched."""
 
-    context: str | None = None
-    timezone: str | None = None
+    context: str | None = Field(None, max_length=4000)
+    timezone: str | None = Field(None, max_length=64, description="IANA name.")
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, summary="Create a stream")
 def create(service: ServiceHere, caller: CallerHere, spec: StreamSpec) -> StreamDocument:
     """Begin to watch a stream."""
     require(caller, Action.MANAGE, spec.id)
     return stream_document(service.live.streams.create(spec))
 
 
-@router.get("")
+@router.get("", summary="List streams")
 def all_streams(service: ServiceHere, caller: CallerHere) -> StreamList:
     """All streams that this key may see."""
     streams = service.live.streams
@@ -66,8 +69,8 @@ def all_streams(service: ServiceHere, caller: CallerHere) -> StreamList:
     )
 
 
-@router.post("/probe")
-def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> dict[str, Any]:
+@router.post("/probe", summary="Probe a source")
+def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> ProbeReport:
     """Look at a source without watching it: what it is, or what is wrong with it."""
     require(caller, Action.MANAGE, None)
     url = wanted.source.url
@@ -76,17 +79,17 @@ def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> dic
     config = service.policy.confined(service.settings.source)
     if wanted.source.transport is not None:
         config = config.model_copy(update={"transport": wanted.source.transport})
-    return asdict(probe_source(url, config, permit=service.policy.check))
+    return probe_source(url, config, permit=service.policy.check)
 
 
-@router.get("/{stream_id}")
+@router.get("/{stream_id}", summary="Get a stream")
 def one(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
     """How a stream is doing."""
     require(caller, Action.READ, stream_id)
     return stream_document(service.live.streams.get(stream_id))
 
 
-@router.patch("/{stream_id}")
+@router.patch("/{stream_id}", summary="Change a stream")
 def change(
     service: ServiceHere, caller: CallerHere, stream_id: str, wanted: StreamChange
 ) -> StreamDocument:
@@ -96,13 +99,13 @@ def change(
     given = wanted.model_dump(exclude_none=True)
     try:
         spec = StreamSpec.model_validate({**keeper.spec.model_dump(), **given})
-    except ValueError as error:
-        raise ApiError(422, str(error), "invalid_value") from error
+    except ValidationError as error:
+        raise invalid_value(error.errors()) from None
     keeper.change(spec)
     return stream_document(keeper)
 
 
-@router.delete("/{stream_id}")
+@router.delete("/{stream_id}", summary="Delete a stream")
 def delete(
     service: ServiceHere,
     caller: CallerHere,
@@ -115,7 +118,7 @@ def delete(
     return Deleted(id=stream_id, object="stream")
 
 
-@router.post("/{stream_id}/pause")
+@router.post("/{stream_id}/pause", summary="Pause a stream")
 def pause(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
     """Let go of the source; what has been seen can be asked about."""
     require(caller, Action.MANAGE, stream_id)
@@ -124,7 +127,7 @@ def pause(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDoc
     return stream_document(keeper)
 
 
-@router.post("/{stream_id}/resume")
+@router.post("/{stream_id}/resume", summary="Resume a stream")
 def resume(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
     """Go on watching."""
     require(caller, Action.MANAGE, stream_id)
@@ -133,7 +136,7 @@ def resume(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDo
     return stream_document(keeper)
 
 
-@router.post("/{stream_id}/restart")
+@router.post("/{stream_id}/restart", summary="Restart a stream")
 def restart(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
     """Open the source anew, at once."""
     require(caller, Action.MANAGE, stream_id)
@@ -142,7 +145,7 @@ def restart(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamD
     return stream_document(keeper)
 
 
-@router.delete("/{stream_id}/memory")
+@router.delete("/{stream_id}/memory", summary="Forget a range of time")
 def forget(
     service: ServiceHere,
     caller: CallerHere,

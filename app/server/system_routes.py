@@ -3,18 +3,21 @@
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from app.server.access import ServiceHere, limited
-from app.server.api_errors import DOCUMENTED
-from app.server.service import Phase
+from app.server.access import ServiceHere
+from app.server.asking import require_model
+from app.server.service import Phase, Service
 
 router = APIRouter(tags=["system"])
+models = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 class Health(BaseModel):
+    """That it lives."""
+
     status: str = "ok"
 
 
@@ -29,6 +32,8 @@ class Ready(BaseModel):
 
 
 class Version(BaseModel):
+    """Of the software."""
+
     version: str
 
 
@@ -45,17 +50,21 @@ class ModelDocument(BaseModel):
 
 
 class ModelList(BaseModel):
+    """As OpenAI's."""
+
     object: str = "list"
     data: list[ModelDocument]
 
 
-@router.get("/health")
+@router.get("/health", summary="Is it alive")
 def health() -> Health:
     """The process answers."""
     return Health()
 
 
-@router.get("/ready", response_model=Ready, responses={503: {"model": Ready}})
+@router.get(
+    "/ready", summary="Is it ready", response_model=Ready, responses={503: {"model": Ready}}
+)
 def ready(service: ServiceHere) -> Any:
     """Questions can be asked: the model is loaded and the store takes blocks."""
     phase = service.phase
@@ -76,7 +85,7 @@ def ready(service: ServiceHere) -> Any:
     return JSONResponse(told.model_dump(), 503 if away else 200)
 
 
-@router.get("/version")
+@router.get("/version", summary="Get the version")
 def the_version() -> Version:
     """Of vstream."""
     return Version(version=version("vstream"))
@@ -84,6 +93,7 @@ def the_version() -> Version:
 
 @router.get(
     "/metrics",
+    summary="Get metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
 )
@@ -93,15 +103,26 @@ def metrics(service: ServiceHere) -> Response:
     return Response(content, media_type=kind)
 
 
-@router.get("/v1/models", responses=DOCUMENTED, dependencies=[Depends(limited)])
-def models(service: ServiceHere) -> ModelList:
+@models.get("", summary="List models")
+def all_models(service: ServiceHere) -> ModelList:
     """The one model that answers, under both its names."""
+    own = service.live.model.name
+    return ModelList(data=[_told(service, name) for name in ("default", own)])
+
+
+@models.get("/{model:path}", summary="Get a model")
+def one_model(service: ServiceHere, model: str) -> ModelDocument:
+    """By either of its names."""
+    require_model(service, model)
+    return _told(service, model)
+
+
+def _told(service: Service, name: str) -> ModelDocument:
     model = service.live.model
-    told = ModelDocument(
-        id=model.name,
+    return ModelDocument(
+        id=name,
         created=int(service.started_at),
         fingerprint=model.fingerprint,
         sample_fps=model.sample_fps,
         reads_context=model.family.recommended.reads_context,
     )
-    return ModelList(data=[told.model_copy(update={"id": "default"}), told])

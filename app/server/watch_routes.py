@@ -31,7 +31,7 @@ class WatchList(BaseModel):
     data: list[WatchDocument]
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, summary="Create a watch")
 def create(service: ServiceHere, caller: CallerHere, wanted: WatchRequest) -> WatchDocument:
     """Be told when something is the case: by /v1/events, and by a webhook if one is given."""
     for stream_id in wanted.stream_ids:
@@ -47,20 +47,20 @@ def create(service: ServiceHere, caller: CallerHere, wanted: WatchRequest) -> Wa
     return watch_document(record, secret=made_up)
 
 
-@router.get("")
+@router.get("", summary="List watches")
 def all_watches(service: ServiceHere, caller: CallerHere) -> WatchList:
     """Those on streams that this key may see."""
     seen = [record for record in service.live.watches.all() if _sees(caller, record)]
     return WatchList(data=[watch_document(record) for record in seen])
 
 
-@router.get("/{watch_id}")
+@router.get("/{watch_id}", summary="Get a watch")
 def one(service: ServiceHere, caller: CallerHere, watch_id: str) -> WatchDocument:
     """A watch, and what has come of it."""
     return watch_document(_seen(service, caller, watch_id))
 
 
-@router.delete("/{watch_id}")
+@router.delete("/{watch_id}", summary="Delete a watch")
 def delete(service: ServiceHere, caller: CallerHere, watch_id: str) -> Deleted:
     """Watch for it no more."""
     record = _seen(service, caller, watch_id)

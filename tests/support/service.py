@@ -7,9 +7,8 @@ from contextlib import contextmanager
 import httpx
 import uvicorn
 
-from app.server.application import create_app
 from app.server.keys import ApiKeys
-from app.server.run import listen_on
+from app.server.run import listen_on, server_config
 from app.server.service import Service
 from app.server.settings import load_settings
 
@@ -68,16 +67,13 @@ def running_service(*, key=None, scoped=(), model=None, streams=(), store="memor
         memory={"store": store},
         streams=list(streams),
         threads=1,
-        service={"port": 0, **service},
+        service={"port": 0, "grace_s": 1, **service},
     )
     made = Service(settings, ApiKeys(key, scoped))
     if model is not None:
         made._loaded = lambda: model
     listening = listen_on(settings.service.host, 0)
-    config = uvicorn.Config(
-        create_app(made), log_config=None, access_log=False, timeout_graceful_shutdown=5
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(made))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     running = RunningService(made, f"http://127.0.0.1:{listening.getsockname()[1]}", key)
