@@ -39,7 +39,9 @@ class Message(BaseModel):
 
 
 class JsonSchema(BaseModel):
-    model_config = ConfigDict(populate_by_name=True)
+    """What the JSON of the answer must be like; see `llguidance` for what is understood."""
+
+    model_config = ConfigDict(strict=True, populate_by_name=True)
 
     name: str = Field("answer", max_length=64)
     schema_: dict[str, Any] = Field(alias="schema")
@@ -55,6 +57,8 @@ class ResponseFormat(BaseModel):
 
 class StreamOptions(BaseModel):
     """For `stream`."""
+
+    model_config = ConfigDict(strict=True)
 
     include_usage: bool = Field(False, description="A last chunk with `usage`.")
 
@@ -76,7 +80,7 @@ _EXAMPLE = {
 class ChatRequest(BaseModel):
     """What is not named here is ignored, but for what would change the answer."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field("default", max_length=200, description="`default`, or the model's name.")
     messages: list[Message] = Field(
@@ -100,8 +104,8 @@ class ChatRequest(BaseModel):
     logprobs: Annotated[Literal[False] | None, only(False)] = None
     top_logprobs: Annotated[Literal[0] | None, only(0)] = None
     logit_bias: Annotated[dict[str, Any] | None, only({})] = Field(None, max_length=0)
-    frequency_penalty: Annotated[float | None, only(0)] = Field(None, ge=0, le=0)
-    presence_penalty: Annotated[float | None, only(0)] = Field(None, ge=0, le=0)
+    frequency_penalty: Annotated[float | None, only(0, 0.0)] = Field(None, ge=0, le=0)
+    presence_penalty: Annotated[float | None, only(0, 0.0)] = Field(None, ge=0, le=0)
     modalities: Annotated[list[Literal["text"]] | None, only(["text"])] = None
 
 

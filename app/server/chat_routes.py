@@ -16,7 +16,7 @@ from app.server.chat_documents import AnswerMessage, ChatAnswer, ChatRequest, Ch
 from app.server.documents import citations
 from app.server.evidence import evidence_of, usage_of
 from app.server.service import Service
-from app.server.sse import DONE, event_of
+from app.server.sse import DONE, EVENT_STREAM, event_of
 from vstream.service.inquiry import Inquiry, StreamAnswer
 
 router = APIRouter(prefix="/v1", tags=["questions"])
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1", tags=["questions"])
     response_model=ChatAnswer,
     responses={
         200: {
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": EVENT_STREAM,
             "description": "The answer, whole or, with `stream`, piece by piece.",
         }
     },

@@ -25,7 +25,7 @@ from app.server.chat_documents import (
     VideoPart,
 )
 from app.server.documents import Deleted
-from app.server.sse import event_of
+from app.server.sse import EVENT_STREAM, event_of
 from app.server.unsupported import only
 
 router = APIRouter(prefix="/v1/responses", tags=["questions"])
@@ -48,7 +48,7 @@ class InputMessage(BaseModel):
 class TextFormat(BaseModel):
     """As in /v1/chat/completions, with the schema's own fields beside `type`."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(strict=True, populate_by_name=True)
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = Field("answer", max_length=64)
@@ -78,7 +78,7 @@ _EXAMPLE = {
 class ResponseRequest(BaseModel):
     """What is not named here is ignored, but for what would change the answer."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field("default", max_length=200)
     input: str | list[InputMessage] = Field(
@@ -126,7 +126,7 @@ class ResponseDocument(BaseModel):
 
 _SHAPES: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": EVENT_STREAM,
         "description": "The response or, with `stream`, its events.",
     }
 }

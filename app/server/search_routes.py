@@ -1,7 +1,7 @@
 """/v1/search: words in, the moments of streams that are most like them out."""
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.documents import rfc3339
@@ -15,6 +15,8 @@ router = APIRouter(prefix="/v1", tags=["search"])
 
 class SearchRequest(TimeRange):
     """`stream_ids` of `*` are all that this key may see."""
+
+    model_config = ConfigDict(strict=True)
 
     query: str = Field(min_length=1, max_length=1000)
     stream_ids: list[str] = Field(["*"], min_length=1, max_length=64)

@@ -4,6 +4,19 @@ import json
 from typing import Any
 
 DONE = "data: [DONE]\n\n"
+EVENT_STREAM: dict[str, Any] = {
+    "text/event-stream": {
+        "schema": {
+            "type": "object",
+            "properties": {
+                "data": {"type": "string", "description": "A JSON document, or [DONE]."},
+                "event": {"type": "string"},
+                "id": {"type": "string"},
+            },
+        }
+    }
+}
+"""Of a route's answer, for its documentation: what each event is."""
 
 
 def event_of(document: dict[str, Any], kind: str | None = None, event_id: int | None = None) -> str:

@@ -17,9 +17,9 @@ def only(*understood: Any) -> BeforeValidator:
     """For the annotation of a field: these values, or none."""
 
     def check(value: Any) -> Any:
-        if value is None or value in understood:
+        if value is None or any(value == one and type(value) is type(one) for one in understood):
             return value
-        told = " or ".join(json.dumps(one) for one in understood if one not in ([], {}))
+        told = " or ".join(json.dumps(one) for one in understood if one or one == 0)
         problem = f"only {told} is supported here" if told else "not supported here: leave it out"
         raise PydanticCustomError(UNSUPPORTED, "{problem}", {"problem": problem})
 

@@ -4,7 +4,15 @@ import re
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from memory import StoreError, require_stream_id
 from vstream.config import VStreamConfig
@@ -81,8 +89,18 @@ class StreamMemorySpec(_Part):
     max_bytes: ByteSize | None = Field(None, ge=1 << 20, description="As 4GiB.")
 
 
+_EXAMPLE = {
+    "id": "door",
+    "source": {"url": "rtsp://user:password@camera.example/stream1"},
+    "context": "Front door of a shop. Staff wear green.",
+    "timezone": "Europe/Prague",
+}
+
+
 class StreamSpec(_Part):
     """One stream of the service."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str = Field(max_length=100, description="A slug, as front-door.")
     source: SourceSpec
@@ -148,8 +166,10 @@ def config_of(spec: StreamSpec, base: VStreamConfig, host_bytes: int) -> VStream
             wanted[budget] = spec.memory.max_bytes
     try:
         memory = type(base.memory).model_validate({**base.memory.model_dump(), **wanted})
-    except ValueError as error:
-        raise SettingsError(f"stream {spec.id}: {error}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        raise SettingsError(f"stream {spec.id}: memory: {name}: {problem['msg']}") from None
     return base.model_copy(update={"source": source, "memory": memory})
 
 
