@@ -6,7 +6,7 @@ from fastapi import Depends, Request, Security, WebSocket
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from app.server.api_errors import ApiError
+from app.server.api_errors import ApiError, no_key
 from app.server.keys import Action, Caller
 from app.server.service import Service
 
@@ -32,12 +32,7 @@ def caller_of(connection: Request | WebSocket) -> Caller:
     service = service_of(connection)
     caller = service.keys.check(connection.headers.get("authorization"))
     if caller is None:
-        raise ApiError(
-            401,
-            "a key is needed: send Authorization: Bearer KEY",
-            "invalid_api_key",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        raise no_key()
     return caller
 
 

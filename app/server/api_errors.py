@@ -76,6 +76,16 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 """Of every route, for its documentation."""
 
 
+def no_key() -> ApiError:
+    """The answer to whoever sent no key, or none that is good for anything."""
+    return ApiError(
+        401,
+        "a key is needed: send Authorization: Bearer KEY",
+        "invalid_api_key",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
 def invalid_value(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """One thing that is wrong with a request. Never what was sent: it may hold secrets."""
     deepest = max(errors, key=lambda error: len(error["loc"]))  # of a union, what was meant

@@ -68,6 +68,7 @@ def create_app(service: Service) -> FastAPI:
         max_body_bytes=service.settings.service.max_body_bytes,
         metrics=service.metrics,
         hosts=_own_hosts(service),
+        keys=service.keys,
     )
     return app
 

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import ApiError
 from app.server.keys import Action, Caller
-from app.server.sse import event_of
+from app.server.sse import EVENT_STREAM, event_of
 from vstream.service.event_log import Event, EventKind
 
 router = APIRouter(prefix="/v1", tags=["events"])
@@ -17,10 +17,11 @@ router = APIRouter(prefix="/v1", tags=["events"])
 
 @router.get(
     "/events",
+    summary="Listen to events",
     response_class=StreamingResponse,
     responses={
         200: {
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": EVENT_STREAM,
             "description": "Events without end; `id` goes into Last-Event-ID to go on after it.",
         }
     },
@@ -66,4 +67,6 @@ async def events(
 def _may_see(caller: Caller, event: Event) -> bool:
     if event.kind is EventKind.GAP:
         return True
+    if event.owner is not None:
+        return caller.name == event.owner
     return caller.may(Action.READ, event.stream_id)

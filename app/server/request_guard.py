@@ -8,12 +8,16 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.server.api_errors import ApiError
+from app.server.api_errors import ApiError, no_key
+from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
 
 
 class RequestGuard:
-    """ASGI middleware in front of everything: bounds bodies and, where no key is needed, hosts.
+    """ASGI middleware in front of everything: wants a key where one is needed, else bounds hosts;
+    bounds bodies.
+
+    All under /v1/ takes a key, whatever route may come there; nothing is read of who has none.
 
     A service on loopback that asks for no key can still be reached by any web page that is open in
     a browser here, by a name that its owner lets point to this machine: so the Host must be one of
@@ -26,11 +30,13 @@ class RequestGuard:
         max_body_bytes: int,
         metrics: Metrics,
         hosts: Sequence[str] | None,
+        keys: ApiKeys,
     ) -> None:
         """`hosts` are the names that a request may be sent to; None: any."""
         self._app = app
         self._most = max_body_bytes
         self._metrics = metrics
+        self._keys = keys
         self._hosts = None if hosts is None else frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +68,8 @@ class RequestGuard:
 
         try:
             if refusal is not None:
-                response = JSONResponse(refusal.body, refusal.status, {"Connection": "close"})
+                headers = {**refusal.headers, "Connection": "close"}
+                response = JSONResponse(refusal.body, refusal.status, headers)
                 await response(scope, receive, noted_send)
                 return
             await self._app(scope, bounded_receive, noted_send)
@@ -74,6 +81,10 @@ class RequestGuard:
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._most:
             return ApiError(413, f"the body has more than {self._most} bytes", "body_too_large")
+        if scope["path"].startswith("/v1/"):
+            key = headers.get(b"authorization")
+            if self._keys.check(None if key is None else key.decode("latin-1")) is None:
+                return no_key()
         if self._hosts is None:
             return None
         for name in (b"host", b"origin"):

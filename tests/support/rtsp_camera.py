@@ -175,7 +175,7 @@ def _serving(method: str, head: str, track: str) -> str:
 
 def _read_request(readline) -> str:
     lines = []
-    while (line := readline().decode()) not in ("", "\r\n"):
+    while (line := readline().decode("latin-1")) not in ("", "\r\n"):
         lines.append(line)
     return "".join(lines)
 

@@ -49,6 +49,8 @@ class Event:
     at: float
     """Seconds since the epoch."""
     data: dict[str, Any]
+    owner: str | None = None
+    """Whose business alone it is; None: of all who may see the stream."""
 
 
 @dataclass(eq=False)
@@ -85,12 +87,18 @@ class EventLog:
         """Events that readers were too slow for, all readers taken together."""
         return self._num_missed
 
-    def publish(self, kind: EventKind, stream_id: str | None, data: dict[str, Any]) -> Event:
+    def publish(
+        self,
+        kind: EventKind,
+        stream_id: str | None,
+        data: dict[str, Any],
+        owner: str | None = None,
+    ) -> Event:
         """Add an event and wake the readers. Never waits for any of them."""
         with self._lock:
             at = self._clock()
             self._last_id = max(self._last_id + 1, int(at * 1000) * _IDS_PER_MS)
-            event = Event(self._last_id, kind, stream_id, at, data)
+            event = Event(self._last_id, kind, stream_id, at, data, owner)
             if len(self._ring) == self._ring.maxlen:
                 self._complete_after = self._ring[0].id
             self._ring.append(event)

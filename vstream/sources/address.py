@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 from vstream.errors import SourceError
 
-_USER_INFO = re.compile(r"^(\w[\w+.-]*://).*@", re.DOTALL)
+_USER_INFO = re.compile(r"^(\w[\w+.-]*:/+|(?=[^/\\]*:)).*@", re.DOTALL)  # scheme forgotten or not
 _SECRET_VALUE = re.compile(
     r"(?i)((?:user|usr|pass|pwd|token|key|secret|auth|sig)\w*=)[^&/?;#]*",
 )
@@ -43,7 +43,7 @@ def redacted(url: str) -> str:
 
     Hides rather too much: all before the last "@" goes, for a password may hold any character.
     """
-    return _SECRET_VALUE.sub(r"\1***", _USER_INFO.sub(r"\1***@", url))
+    return _SECRET_VALUE.sub(r"\1***", _without_user(url))
 
 
 def parse_address(url: str) -> SourceAddress:
@@ -76,7 +76,11 @@ def parse_address(url: str) -> SourceAddress:
             "http(s)://, webcam:0, /dev/video0 or the path of a video file",
             "SOURCE_UNSUPPORTED",
         )
-    return SourceAddress(SourceKind.FILE, url, url)
+    return SourceAddress(SourceKind.FILE, _without_user(url), url)
+
+
+def _without_user(url: str) -> str:
+    return _USER_INFO.sub(r"\1***@", url)
 
 
 def _webcam_device(number: str, name: str) -> str:

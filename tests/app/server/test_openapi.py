@@ -14,7 +14,7 @@ from service import running_service
 KEY = "correct-horse-battery"
 EXAMPLES = 8
 NOT_REACHED = {("POST", "/v1/streams/probe")}
-"""No source that is made up can be looked at; tests/app/server/test_access.py looks at real ones."""
+"""No source that is made up can be looked at: tests/app/server/test_access.py probes a real one."""
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,9 @@ def test_other_addresses_are_refused_with_what_is_accepted(url):
     [
         ("rtsp://host/stream?channel=1&subtype=0", "rtsp://host/stream?channel=1&subtype=0"),
         ("rtsp://admin:hunter2@host:554/s", "rtsp://***@host:554/s"),
+        ("rtsp:/admin:hunter2@host:554/s", "rtsp:/***@host:554/s"),
+        ("admin:hunter2@host:554/s", "***@host:554/s"),
+        ("/videos/at 10:30@home.mp4", "/videos/at 10:30@home.mp4"),
         ("rtsp://admin:hun/t@er?2#@host/s", "rtsp://***@host/s"),
         (
             "http://host/v?user=bob&password=hunter2&ch=1",
