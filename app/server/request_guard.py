@@ -14,8 +14,7 @@ from app.server.metrics import Metrics
 
 
 class RequestGuard:
-    """ASGI middleware in front of everything: wants a key where one is needed, else bounds hosts;
-    bounds bodies.
+    """ASGI middleware in front of everything: wants a key, bounds bodies and, without keys, hosts.
 
     All under /v1/ takes a key, whatever route may come there; nothing is read of who has none.
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import ApiError
 from app.server.asked import asked_by
-from app.server.asking import begin, finished, in_thread, require_model
+from app.server.asking import begin, finished, in_thread, require_model, unless_gone
 from app.server.background import ENDED, ResponseRecord, response_document
 from app.server.chat_documents import (
     ChatRequest,
@@ -173,7 +173,7 @@ async def create(
     if wanted.stream:
         return _streamed(request, service, made, -1)
     if not wanted.background:
-        await in_thread(request, lambda: _wait(made))
+        await unless_gone(request, inquiry, in_thread(request, lambda: _wait(made)))
     return JSONResponse(response_document(made))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from contextlib import suppress
 
 import httpx
 
@@ -29,8 +30,13 @@ class EventListener:
 
     def __exit__(self, *error):
         """Leave, as a client does whose connection breaks."""
-        self._loop.call_soon_threadsafe(self._task.cancel)
+        with suppress(RuntimeError):  # the service has ended it already
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        self.await_end()
+
+    def await_end(self):
         self._thread.join(20)
+        assert not self._thread.is_alive()
 
     def await_events(self, is_enough, seconds=20):
         """The events, once `is_enough` of them."""

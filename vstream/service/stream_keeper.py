@@ -166,6 +166,14 @@ class StreamKeeper:
         )
         self.remember(spec=self.spec.model_dump(mode="json"))
 
+    def forget(self, from_s: float, to_s: float) -> int:
+        """Delete what was seen in [from_s, to_s]; how many blocks. Raises StoreError."""
+        gone = self.session.forget(from_s, to_s)
+        newest = self._newest
+        if newest is not None and from_s <= newest.stream_s <= to_s:
+            self._newest = None
+        return gone
+
     def close(self, *, erase: bool = False) -> None:
         """Stop watching, flush what was seen and let the memory go, or delete it for good.
 
@@ -316,8 +324,9 @@ class StreamKeeper:
         self._newest = frame
 
     def _looked_at(self, stream_s: float) -> None:
-        if self._newest is not None:
-            self._on_frame(self, self._newest)
+        newest = self._newest
+        if newest is not None:
+            self._on_frame(self, newest)
 
     def _fail(self, code: str, error: Exception) -> None:
         self._told(code, str(error))

@@ -182,7 +182,7 @@ class Streams:
         """
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
-            gone = keeper.session.forget(from_s, to_s)
+            gone = keeper.forget(from_s, to_s)
         else:
             self._require_stored(stream_id)
             with open_stored(self._config.memory, stream_id) as memory:
