@@ -44,7 +44,9 @@ class Pushed(BaseModel):
     stream_s: float
 
 
-@router.get("/{stream_id}/frame.jpg", response_class=Response, responses=_JPEG)
+@router.get(
+    "/{stream_id}/frame.jpg", summary="Get a frame", response_class=Response, responses=_JPEG
+)
 def frame(
     service: ServiceHere,
     caller: CallerHere,
@@ -74,6 +76,7 @@ def frame(
 
 @pushing.post(
     "/{stream_id}/frames",
+    summary="Push a frame",
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -156,7 +159,7 @@ def _dated(text: str) -> tuple[str | None, dict[str, Any] | None]:
     """The time in a text message, or what is wrong with it."""
     try:
         return str(json.loads(text)["captured_at"]), None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         error = ApiError(422, 'a text message is {"captured_at": ...}', "invalid_value")
         return None, error.body
 

@@ -1,0 +1,226 @@
+"""Hostile frames: whatever is sent, it is answered, nothing leaks, and good ones still come in."""
+
+import gc
+import json
+import os
+import random
+import socket
+import struct
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+from one_thing import thing_jpeg
+from processes import until
+from service import running_service
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+MOST_BYTES = 1 << 20
+WARM_ROUNDS, ROUNDS = 4, 12
+GOOD = thing_jpeg("owl")
+ERRORS = {"FRAME_INVALID", "FRAME_OUT_OF_ORDER", "question_invalid", "invalid_value"}
+
+
+@pytest.fixture(scope="module")
+def service():
+    with running_service(max_body_bytes=MOST_BYTES) as running:
+        running.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
+        yield running
+
+
+def _url(service, stream_id="door"):
+    return service.url.replace("http", "ws") + f"/v1/streams/{stream_id}/frames"
+
+
+def bombs(rng):
+    """Binary messages that are no good pictures."""
+    cut = GOOD[: rng.randrange(len(GOOD))]
+    flipped = bytearray(GOOD)
+    for _ in range(rng.randrange(1, 200)):
+        flipped[rng.randrange(2, len(flipped))] = rng.randrange(256)
+    size = GOOD.index(b"\xff\xc0") + 5
+    giant = bytearray(GOOD)
+    giant[size : size + 4] = struct.pack(">HH", 65_500, 65_500)
+    return [
+        b"",
+        rng.randbytes(rng.randrange(1, 5000)),
+        cut,
+        bytes(flipped),
+        bytes(giant),
+        GOOD[:2] + b"\xff\xda" * 1000,
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n" + rng.randbytes(200),
+        b"GIF89a" + rng.randbytes(200),
+        GOOD + rng.randbytes(100_000),
+        b"\xff\xd8" + rng.randbytes(MOST_BYTES - 10_000),
+    ]
+
+
+def texts(rng):
+    """Text messages that date nothing."""
+    depth = rng.randrange(10_000, 60_000)
+    return [
+        "",
+        "{",
+        "null",
+        "[" * depth,
+        '{"captured_at":' * depth,
+        '{"captured_at": ' + "[" * depth,
+        '{"captured_at": ' + "9" * 5000 + "}",
+        json.dumps({"captured_at": "x" * 100_000}),
+        json.dumps({"captured_at": {"a": [1, 2, None]}}),
+        '{"captured_at": NaN}',
+        '{"captured_at": "\\ud800"}',
+        json.dumps({"captured": 1}),
+        "".join(chr(rng.randrange(1, 0xD800)) for _ in range(500)),
+        json.dumps({"captured_at": "1 day ago " * 5000}),
+    ]
+
+
+def send_all(service, rng):
+    """One connection that takes all of it, in any order; every message is answered once."""
+    messages = bombs(rng) + texts(rng)
+    rng.shuffle(messages)
+    with connect(_url(service), max_size=None) as client:
+        for message in messages:
+            if isinstance(message, bytes) and len(message) > 1000 and rng.random() < 0.5:
+                half = rng.randrange(len(message))
+                client.send([message[:half], b"", message[half:]])  # in fragments
+            else:
+                client.send(message)
+            if isinstance(message, str) and _dates(message):
+                continue  # told of by the answer to the next picture
+            told = json.loads(client.recv(timeout=30))
+            assert "accepted" in told or told["error"]["code"] in ERRORS, told
+        client.send(GOOD)
+        told = json.loads(client.recv(timeout=30))
+        if "error" in told:  # of a date before it
+            assert told["error"]["code"] in ERRORS
+            client.send(GOOD)
+            told = json.loads(client.recv(timeout=30))
+        assert "accepted" in told
+
+
+def _dates(message):
+    try:
+        json.loads(message)["captured_at"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def hang_up(service, rng):
+    """Leave in the middle of a message, without a goodbye."""
+    with connect(_url(service)) as client:
+        client.send(GOOD)
+        raw = client.socket
+        raw.send(b"\x82\xfe" + struct.pack(">H", 60_000) + b"mask" + rng.randbytes(1000))
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.close()
+
+
+def break_the_protocol(service, rng):
+    """Frames that no WebSocket has, and messages that are too large."""
+    for raw in (rng.randbytes(200), b"\x83\x80mask", b"\x82\xff" + b"\xff" * 8 + b"mask"):
+        with connect(_url(service)) as client, suppress(ConnectionClosed, OSError):
+            client.socket.send(raw)
+            client.socket.shutdown(socket.SHUT_WR)
+            while True:
+                client.recv(timeout=20)
+
+
+def post_all(service, rng):
+    """The same by POST, and with dates in the header."""
+    for body in bombs(rng):
+        posted = service.http.post("/v1/streams/door/frames", content=body)
+        assert posted.status_code in (200, 413, 422), posted.text
+    for date in ("x", "-1", "1e400", "9" * 64, "NaN", "0001-01-01T00:00", "-999999d"):
+        headers = {"X-Capture-Time": date}
+        posted = service.http.post("/v1/streams/door/frames", content=GOOD, headers=headers)
+        assert posted.status_code in (400, 422), (date, posted.text)
+
+
+def a_round(service, rng):
+    send_all(service, rng)
+    hang_up(service, rng)
+    break_the_protocol(service, rng)
+    post_all(service, rng)
+    with pytest.raises(InvalidStatus), connect(_url(service, "nowhere")):
+        pass
+
+
+def usage():
+    gc.collect()
+    process = psutil.Process()
+    return process.memory_info().rss, process.num_fds(), process.num_threads()
+
+
+def test_hostile_frames_leave_nothing_behind(service):
+    rng = random.Random(7)
+    for _ in range(WARM_ROUNDS):
+        a_round(service, rng)
+    before = usage()
+    for _ in range(ROUNDS):
+        a_round(service, rng)
+    rss, fds, threads = before
+
+    def is_clean():
+        now = usage()
+        return now[1] <= fds + 2 and now[2] <= threads + 2
+
+    until(is_clean, seconds=20)
+    assert usage()[0] - rss < 16 << 20
+    document = service.get("/v1/streams/door")
+    assert document["state"] == "running"
+    assert document["dropped"]["corrupt"] > ROUNDS
+
+    encoded = document["frames"]["encoded"]
+    with connect(_url(service)) as client:
+        client.send(thing_jpeg("burger"))
+        assert "accepted" in json.loads(client.recv(timeout=20))
+        # One a second is sampled: what comes too soon is dropped, and said to be.
+        give_up_at = time.monotonic() + 20
+        while service.get("/v1/streams/door")["frames"]["encoded"] <= encoded:
+            assert time.monotonic() < give_up_at
+            client.send(thing_jpeg("burger", rng.random()))
+            client.recv(timeout=20)
+    told = service.ask("what do you see now?", "stream://door")
+    assert told["choices"][0]["message"]["content"] == "a burger"
+
+
+NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999", "-0", "1e-400", '"\\ud800"', "true", "[]", "{}")
+PLACES = {
+    "/v1/search": ('{"query": "x", "from_s": %s}', '{"query": %s}', '{"query": "x", "limit": %s}'),
+    "/v1/chat/completions": (
+        '{"messages": [{"role": "user", "content": "x"}], "temperature": %s}',
+        '{"messages": [{"role": "user", "content": %s}]}',
+        '{"messages": %s}',
+        '{"messages": [{"role": "user", "content": "x"}], "stop": %s}',
+        '{"messages": [{"role": "user", "content": "x"}], "seed": %s}',
+    ),
+    "/v1/responses": ('{"input": %s}', '{"input": "x", "metadata": {"a": %s}}'),
+    "/v1/watches": (
+        '{"stream_ids": ["nowhere"], "condition": "x", "every_s": %s}',
+        '{"stream_ids": ["door"], "condition": "x", "until": %s}',
+    ),
+    "/v1/streams": (
+        '{"id": "y", "source": {"type": "push"}, "masks": [[[%s, 0], [0, 1], "x"]]}',
+        '{"id": %s, "source": {"type": "push"}}',
+        '{"id": "z", "source": {"type": "push"}, "memory": {"retention": %s, "x": 1}}',
+    ),
+}
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_hostile_documents_are_answered(service, path):
+    """By anything but a failure, in OpenAI's shape."""
+    bodies = [place % number for place in PLACES[path] for number in NUMBERS]
+    bodies += ["", "[" * 200_000, '{"a":' * 50_000, "\ufeff{}", "nul", '"x"', "[1]", "{}" * 2]
+    for body in [*map(str.encode, bodies), os.urandom(1000), b"\xff\xfe{\x00}\x00", b"\x00"]:
+        headers = {"Content-Type": "application/json"}
+        told = service.http.post(path, content=body, headers=headers)
+        assert told.status_code < 500, (body[:80], told.text)
+        if not told.is_success:
+            assert set(told.json()["error"]) == {"message", "type", "param", "code"}
