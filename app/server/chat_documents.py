@@ -7,12 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.server.documents import Citation
 from app.server.unsupported import only
 
+Words = Annotated[str, Field(max_length=100_000)]
+"""As all texts it has a bound; with one pydantic also refuses half a surrogate pair, no Unicode."""
+
 
 class TextPart(BaseModel):
     """Words."""
 
     type: Literal["text"] = "text"
-    text: str = Field(max_length=100_000)
+    text: Words
 
 
 class VideoUrl(BaseModel):
@@ -35,7 +38,7 @@ class Message(BaseModel):
     """One turn of the dialogue; the last is the question."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
+    content: Words | list[Part] | None = None
 
 
 class JsonSchema(BaseModel):
@@ -53,6 +56,9 @@ class ResponseFormat(BaseModel):
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     json_schema: JsonSchema | None = None
+
+
+Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class StreamOptions(BaseModel):
@@ -95,7 +101,7 @@ class ChatRequest(BaseModel):
     )
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=0, lt=2**63)
-    stop: str | list[str] | None = None
+    stop: Stop | list[Stop] | None = None
     response_format: ResponseFormat | None = None
     n: Annotated[Literal[1] | None, only(1)] = 1
     tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)

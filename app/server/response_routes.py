@@ -23,6 +23,7 @@ from app.server.chat_documents import (
     ResponseFormat,
     TextPart,
     VideoPart,
+    Words,
 )
 from app.server.documents import Deleted
 from app.server.sse import EVENT_STREAM, event_of
@@ -33,7 +34,7 @@ router = APIRouter(prefix="/v1/responses", tags=["questions"])
 
 class InputText(BaseModel):
     type: Literal["input_text", "output_text"]
-    text: str = Field(max_length=100_000)
+    text: Words
 
 
 InputPart = Annotated[InputText | TextPart | VideoPart, Field(discriminator="type")]
@@ -42,7 +43,7 @@ InputPart = Annotated[InputText | TextPart | VideoPart, Field(discriminator="typ
 class InputMessage(BaseModel):
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[InputPart]
+    content: Words | list[InputPart]
 
 
 class TextFormat(BaseModel):
@@ -54,6 +55,10 @@ class TextFormat(BaseModel):
     name: str = Field("answer", max_length=64)
     schema_: dict[str, Any] | None = Field(None, alias="schema")
     strict: bool | None = None
+
+
+MetadataKey = Annotated[str, Field(max_length=64)]
+MetadataValue = Annotated[str, Field(max_length=512)]
 
 
 class TextOptions(BaseModel):
@@ -81,11 +86,11 @@ class ResponseRequest(BaseModel):
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field("default", max_length=200)
-    input: str | list[InputMessage] = Field(
+    input: Words | list[InputMessage] = Field(
         description="The question; parts as in /v1/chat/completions, also {type: input_text}."
     )
-    instructions: str | None = Field(
-        None, max_length=100_000, description="What to know first; for this question only."
+    instructions: Words | None = Field(
+        None, description="What to know first; for this question only."
     )
     previous_response_id: str | None = Field(
         None, max_length=100, description="Go on with its dialogue, and about its streams."
@@ -100,7 +105,7 @@ class ResponseRequest(BaseModel):
         None, ge=0, le=2, description="0, the same answer each time, unless given."
     )
     top_p: float | None = Field(None, gt=0, le=1)
-    metadata: dict[str, str] | None = Field(None, max_length=16)
+    metadata: dict[MetadataKey, MetadataValue] | None = Field(None, max_length=16)
     text: TextOptions | None = None
     tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
     tool_choice: Annotated[str | None, only("none", "auto")] = None

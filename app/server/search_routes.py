@@ -1,5 +1,7 @@
 """/v1/search: words in, the moments of streams that are most like them out."""
 
+from typing import Annotated
+
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,7 +21,9 @@ class SearchRequest(TimeRange):
     model_config = ConfigDict(strict=True)
 
     query: str = Field(min_length=1, max_length=1000)
-    stream_ids: list[str] = Field(["*"], min_length=1, max_length=64)
+    stream_ids: list[Annotated[str, Field(max_length=128)]] = Field(
+        ["*"], min_length=1, max_length=64
+    )
     limit: int = Field(10, ge=1, le=100)
 
 

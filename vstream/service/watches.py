@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -49,7 +49,9 @@ class WatchSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stream_ids: tuple[str, ...] = Field(min_length=1, max_length=64)
+    stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
+        min_length=1, max_length=64
+    )
     condition: str = Field(
         min_length=1, max_length=1000, description="As `tell me when a parcel is at the door`."
     )

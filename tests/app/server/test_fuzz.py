@@ -27,6 +27,8 @@ ERRORS = {"FRAME_INVALID", "FRAME_OUT_OF_ORDER", "question_invalid", "invalid_va
 def service():
     with running_service(max_body_bytes=MOST_BYTES) as running:
         running.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
+        running.http.post("/v1/streams/door/frames", content=GOOD)
+        running.await_stream("door", lambda told: told["memory"]["blocks"])
         yield running
 
 
@@ -192,18 +194,33 @@ def test_hostile_frames_leave_nothing_behind(service):
 
 NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999", "-0", "1e-400", '"\\ud800"', "true", "[]", "{}")
 PLACES = {
-    "/v1/search": ('{"query": "x", "from_s": %s}', '{"query": %s}', '{"query": "x", "limit": %s}'),
+    "/v1/search": (
+        '{"query": "x", "from_s": %s}',
+        '{"query": %s}',
+        '{"query": "x", "limit": %s}',
+        '{"query": "x", "from": %s}',
+        '{"query": "x", "stream_ids": [%s]}',
+    ),
     "/v1/chat/completions": (
         '{"messages": [{"role": "user", "content": "x"}], "temperature": %s}',
         '{"messages": [{"role": "user", "content": %s}]}',
         '{"messages": %s}',
         '{"messages": [{"role": "user", "content": "x"}], "stop": %s}',
         '{"messages": [{"role": "user", "content": "x"}], "seed": %s}',
+        '{"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": %s}]}',
+        '{"messages": [{"role": "user", "content": "x"}], "response_format": {"type": '
+        '"json_schema", "json_schema": {"schema": {"const": %s}}}}',
     ),
-    "/v1/responses": ('{"input": %s}', '{"input": "x", "metadata": {"a": %s}}'),
+    "/v1/responses": (
+        '{"input": %s}',
+        '{"input": "x", "metadata": {"a": %s}}',
+        '{"input": "x", "instructions": %s}',
+        '{"input": "x", "previous_response_id": %s}',
+    ),
     "/v1/watches": (
         '{"stream_ids": ["nowhere"], "condition": "x", "every_s": %s}',
         '{"stream_ids": ["door"], "condition": "x", "until": %s}',
+        '{"stream_ids": [%s], "condition": "x"}',
     ),
     "/v1/streams": (
         '{"id": "y", "source": {"type": "push"}, "masks": [[[%s, 0], [0, 1], "x"]]}',
