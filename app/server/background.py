@@ -197,8 +197,8 @@ class BackgroundResponses:
                 self._threads.discard(threading.current_thread())
                 if not made.is_kept:
                     self._kept.pop(made.id, None)
-            told = {"response_id": made.id, "status": made.status}
-            self._events.publish(EventKind.RESPONSE_DONE, None, told, owner=made.owner)
+            ended = {"response_id": made.id, "status": made.status}
+            self._events.publish(EventKind.RESPONSE_DONE, None, ended, owner=made.owner)
 
     def _say_all(
         self,

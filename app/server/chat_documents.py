@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from app.server.documents import Citation
 from app.server.unsupported import only
@@ -69,7 +70,7 @@ class StreamOptions(BaseModel):
     include_usage: bool = Field(False, description="A last chunk with `usage`.")
 
 
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "model": "default",
     "messages": [
         {

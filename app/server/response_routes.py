@@ -9,6 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import ApiError
@@ -65,7 +66,7 @@ class TextOptions(BaseModel):
     format: TextFormat = TextFormat()
 
 
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "model": "default",
     "input": [
         {

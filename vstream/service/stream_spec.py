@@ -13,6 +13,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from memory import StoreError, require_stream_id
 from vstream.config import VStreamConfig
@@ -89,7 +90,7 @@ class StreamMemorySpec(_Part):
     max_bytes: ByteSize | None = Field(None, ge=1 << 20, description="As 4GiB.")
 
 
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "id": "door",
     "source": {"url": "rtsp://user:password@camera.example/stream1"},
     "context": "Front door of a shop. Staff wear green.",

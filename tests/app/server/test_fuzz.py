@@ -115,7 +115,7 @@ def _dates(message):
 
 def hang_up(service, rng):
     """Leave in the middle of a message, without a goodbye."""
-    with connect(_url(service)) as client:
+    with suppress(OSError, ConnectionClosed), connect(_url(service)) as client:
         client.send(GOOD)
         raw = client.socket
         raw.send(b"\x82\xfe" + struct.pack(">H", 60_000) + b"mask" + rng.randbytes(1000))
@@ -189,7 +189,7 @@ def test_hostile_frames_leave_nothing_behind(service):
             client.send(thing_jpeg("burger", rng.random()))
             client.recv(timeout=20)
     told = service.ask("what do you see now?", "stream://door")
-    assert told["choices"][0]["message"]["content"] == "a burger"
+    assert "burger" in told["choices"][0]["message"]["content"]
 
 
 NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999", "-0", "1e-400", '"\\ud800"', "true", "[]", "{}")
