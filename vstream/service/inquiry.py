@@ -93,7 +93,7 @@ def _newest_at(
     """When the newest frame that the answer could see was captured.
 
     A picture that has not changed is not encoded again: a question about now has seen the newest
-    frame of the source then, whatever block shows it. None of a file, whose frames are as old as it.
+    frame of the source then, whatever block shows it. A file is as old as it is: None.
     """
     if streams.is_of_file(stream_id):
         return None
