@@ -84,8 +84,11 @@ class BlockStore(BlockSource, Protocol):
     cut_bytes: int
     """Bytes of a half-written last block that `recover` had to cut off."""
     budget_bytes: int | None
-    away: str | None
-    """Why the store takes no blocks for now; None while it does."""
+
+    @property
+    def away(self) -> str | None:
+        """Why the store takes no blocks for now; None while it does."""
+        ...
 
     @property
     def num_acknowledged(self) -> int:

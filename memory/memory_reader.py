@@ -74,7 +74,7 @@ class MemoryReader:
         self._forms: dict[int, RowForm] = {}
         self._ids: list[int] = []
         self._ends_s: list[float] = []
-        self._is_open = True
+        self._is_open = self._is_held = True
         for head in source.recover():
             self._remember(head)
 
@@ -200,10 +200,15 @@ class MemoryReader:
             to_s=self._ends_s[-1] if self._ids else 0.0,
         )
 
+    def shut(self) -> None:
+        """Let nobody read or write any more. As quick as `close` may be slow, which must follow."""
+        self._is_open = False
+
     def close(self) -> None:
         """Let go of what is open; a second time does nothing."""
-        if self._is_open:
-            self._is_open = False
+        self.shut()
+        if self._is_held:
+            self._is_held = False
             self._source.close()
 
     def __enter__(self) -> Self:

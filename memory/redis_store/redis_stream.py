@@ -69,6 +69,8 @@ class RedisStream:
         self.note: dict[str, Any] = {}
         self.failure: StoreError | None = None
         """Why this writer must stop, once it must."""
+        self.away: str | None = None
+        """Why the lease could not be renewed the last time, if the server may come back."""
         self._link = link
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         script = link.client.register_script
@@ -176,10 +178,11 @@ class RedisStream:
             try:
                 with self._link.told():
                     self._renew(keys=keys, args=args)
+                self.away = None
                 for call in self._on_beat:
                     call()
-            except StoreAwayError:
-                continue
+            except StoreAwayError as error:
+                self.away = str(error)
             except StoreError as error:
                 self.failure = error
             except Exception as error:  # noqa: BLE001  told to whoever writes next

@@ -82,8 +82,8 @@ class RedisTier(RedisBlocks):
         """`buffer_bytes` is the bound on what waits while the server is away."""
         super().__init__(link, stream.keys)
         self.budget_bytes = budget_bytes
-        self.away: str | None = None
-        """Why the server does not take blocks, while it does not."""
+        self._refusal: str | None = None
+        """Why the server did not take what it was given last."""
         self._stream = stream
         self._buffer_bytes = buffer_bytes
         self._spans = RunningSpans(budget_bytes)
@@ -114,6 +114,11 @@ class RedisTier(RedisBlocks):
         self._next_id = max(self._next_id, int(next_id or 0))
 
     @property
+    def away(self) -> str | None:
+        """Why the server does not take blocks, while it does not; known without giving it any."""
+        return self._refusal or self._stream.away
+
+    @property
     def num_acknowledged(self) -> int:
         with self._lock:
             return next(iter(self._waiting), self._next_id)
@@ -142,7 +147,7 @@ class RedisTier(RedisBlocks):
         assert block_id >= self._next_id, "blocks are put in order"
         num_bytes = record_bytes(record)
         self._largest = max(self._largest, num_bytes)
-        if self._waiting or not self._try_to_enter(record):
+        if self._waiting or self._stream.away or not self._try_to_enter(record):
             if self._waiting and self._waiting_bytes + num_bytes > self._bound:
                 raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait already")
             with self._lock:
@@ -185,7 +190,7 @@ class RedisTier(RedisBlocks):
         try:
             self._write({block_id: records.get(block_id) for block_id in block_ids}, block_ids)
         except StoreAwayError as error:
-            self.away = str(error)
+            self._refusal = str(error)
             raise
         if not records:
             self._spans.drop(block_ids[0])
@@ -196,6 +201,7 @@ class RedisTier(RedisBlocks):
         with self._writing:
             entered = self._find_out()
             span, self._unsure_span = self._unsure_span, ()
+        self._refusal = None
         if not entered:
             return Changes([], [])
         gone = [block_id for block_id in span if block_id not in self._placed]
@@ -274,12 +280,12 @@ class RedisTier(RedisBlocks):
         try:
             self._write({record.head.block_id: record})
         except StoreAwayError as error:
-            self.away = str(error)
+            self._refusal = str(error)
             return False
         except StoreError as error:
             self._stream.failure = error
             raise
-        self.away = None
+        self._refusal = self._stream.away = None
         return True
 
     def _write(self, records: Mapping[int, BlockRecord | None], span: Sequence[int] = ()) -> None:

@@ -123,6 +123,23 @@ def test_a_writer_that_was_held_up_longer_than_its_lease_goes_on_if_nobody_came(
         append(memory, 1)
 
 
+def test_that_the_server_is_away_is_known_before_anything_is_given_to_it(server):
+    with memory_of(server.url) as memory:
+        append(memory, 1)
+        server.freeze()
+        until(lambda: memory.away is not None)
+        begun_at = time.monotonic()
+        append(memory, 1)
+        assert time.monotonic() - begun_at < 0.5  # it is not waited for
+        server.thaw()
+        until(lambda: memory.away is None)
+        until(lambda: memory.num_acknowledged == 2)
+        server.kill()
+        until(lambda: memory.away is not None)
+        server.start()
+        until(lambda: memory.away is None)
+
+
 def test_while_the_server_is_down_blocks_wait_and_questions_read_what_is_here(server):
     with memory_of(server.url) as memory:
         append(memory, 4)
