@@ -5,6 +5,7 @@ import threading
 from contextlib import ExitStack, contextmanager
 
 import httpx
+import openai
 import pytest
 from one_thing import thing_jpeg
 from processes import until
@@ -75,6 +76,12 @@ def test_a_full_queue_refuses_the_next_and_says_when_to_come_back(service):
             assert int(refused.headers["retry-after"]) >= 1
             assert refused.json()["error"]["type"] == "rate_limit_error"
             assert refused.json()["error"]["code"] == "busy"
+        url = f"{service.url}/v1"
+        with (
+            openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client,
+            pytest.raises(openai.RateLimitError),
+        ):
+            client.chat.completions.create(model="default", messages=body["messages"])
         told = service.post("/v1/responses", {"input": QUESTION, "background": True})
         path = f"/v1/responses/{told['id']}"
         until(lambda: service.get(path)["status"] == "failed")
@@ -82,7 +89,7 @@ def test_a_full_queue_refuses_the_next_and_says_when_to_come_back(service):
         assert service.get(path)["output"] == []
     waiting.join(60)
     assert waited[0]["choices"][0]["message"]["content"] == "an owl"
-    refused = 'vstream_requests_refused_total{reason="busy"} 3.0'
+    refused = 'vstream_requests_refused_total{reason="busy"} 4.0'
     assert refused in service.http.get("/metrics").text
 
 

@@ -172,10 +172,9 @@ def test_hostile_frames_leave_nothing_behind(service):
         now = usage()
         return now[1] <= fds + 2 and now[2] <= threads + 2
 
-    until(is_clean, seconds=20)
+    until(is_clean, seconds=60)
     assert usage()[0] - rss < 16 << 20
     document = service.get("/v1/streams/door")
-    assert document["state"] == "running"
     assert document["dropped"]["corrupt"] > ROUNDS
 
     encoded = document["frames"]["encoded"]
@@ -188,6 +187,7 @@ def test_hostile_frames_leave_nothing_behind(service):
             assert time.monotonic() < give_up_at
             client.send(thing_jpeg("burger", rng.random()))
             client.recv(timeout=20)
+    assert service.get("/v1/streams/door")["state"] == "running"
     told = service.ask("what do you see now?", "stream://door")
     assert "burger" in told["choices"][0]["message"]["content"]
 
