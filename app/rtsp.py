@@ -11,6 +11,7 @@ from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
 from memory import store_name
 from vstream.errors import SettingsError
+from vstream.free_memory import bound_arenas
 from vstream.service.event_log import EventKind
 
 _LOOK_S = 0.5
@@ -30,6 +31,7 @@ def keep_cameras(
             "--store memory:// ends with this process; give file:///DIR or redis://HOST, where "
             "others can ask about the streams"
         )
+    bound_arenas()
     log_to_stderr()
     limit_threads(settings)
     service = Service(settings, ApiKeys(None))

@@ -12,6 +12,7 @@ from app.server.settings import ServiceSettings
 from app.terminal import Terminal
 from memory import store_name
 from vstream.cpu_threads import choose_cpu_threads
+from vstream.free_memory import bound_arenas
 
 
 def run_service(terminal: Terminal, settings: ServiceSettings) -> None:
@@ -19,6 +20,7 @@ def run_service(terminal: Terminal, settings: ServiceSettings) -> None:
     limits = settings.service
     keys = ApiKeys(master_key(os.environ), limits.keys)
     refuse_bind(limits.host, keys, limits.insecure)
+    bound_arenas()
     log_to_stderr()
     limit_threads(settings)
     service = Service(settings, keys)

@@ -75,9 +75,14 @@ class AnswerStream:
     def __iter__(self) -> Iterator[str]:
         return self._pieces
 
-    def cancel(self) -> None:
-        """Decode no more of it: nobody listens. May be called from any thread, repeatedly."""
+    def cancel(self) -> bool:
+        """Decode no more of it: nobody listens. May be called from any thread, repeatedly.
+
+        Whether there was anything left to decode.
+        """
+        was_running = not self._job.is_done
         self._job.cancel()
+        return was_running
 
     def _said(self) -> Iterator[Said]:
         """Raises what ended the answer, if it did not end by itself."""

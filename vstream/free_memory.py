@@ -1,4 +1,4 @@
-"""return_free_memory: give freed memory back to the system that the C library still holds.
+"""Free memory: what was freed goes back to the system, though the C library would hold on to it.
 
 The small things that a memory keeps for hours come to lie between the tensors that come and go
 while a stream is encoded. glibc holds on to the pages in between, and resident memory grows by
@@ -9,9 +9,24 @@ twice what is kept (`python -m eval speed` prints it). Keeping large tensors apa
 import ctypes
 import sys
 
+_M_ARENA_MAX = -8
+_MOST_ARENAS = 2
+
+
+def bound_arenas() -> None:
+    """Have all threads allocate from few heaps (glibc; elsewhere nothing).
+
+    A service has a thread for each camera and each asker. With a heap for each of them, as glibc
+    has it, what one thread frees another cannot use.
+    """
+    if sys.platform.startswith("linux"):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, _MOST_ARENAS)
+
 
 def return_free_memory() -> None:
-    """Do nothing where the C library has no malloc_trim."""
+    """Give it back at once. Do nothing where the C library has no malloc_trim."""
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -104,9 +105,12 @@ async def _chunks(
         if with_usage:
             yield about.chunk([], usage=usage_of(found).model_dump())
     except Exception as error:  # noqa: BLE001  the headers are gone: it is told in the stream
+        if isinstance(error, CancelledError):
+            service.metrics.cancelled()
         yield event_of(api_error(error).body)
     finally:
-        inquiry.cancel()
+        if inquiry.cancel():
+            service.metrics.cancelled()
     yield DONE
 
 

@@ -9,9 +9,10 @@ from fastapi.responses import StreamingResponse
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import ApiError
 from app.server.keys import Action, Caller
-from app.server.sse import EVENT_STREAM, event_of
+from app.server.sse import EVENT_STREAM, event_of, with_pauses
 from vstream.service.event_log import Event, EventKind
 
+_PING_S = 15.0
 router = APIRouter(prefix="/v1", tags=["events"])
 
 
@@ -44,7 +45,10 @@ async def events(
 
     async def told() -> AsyncIterator[str]:
         yield ": listening\n\n"
-        async for event in following:
+        async for event in with_pauses(following, _PING_S):
+            if event is None:
+                yield ": still here\n\n"  # idle connections are cut on their way
+                continue
             if not _may_see(caller, event):
                 continue
             if event.kind is not EventKind.GAP and (

@@ -117,15 +117,17 @@ class Metrics:
         self._refused.labels(reason).inc()
 
     def answered(self, ttft_s: float, total_s: float, tokens: int, reason: str) -> None:
-        """An answer has come to its end, by `reason`: stop, length or cancelled."""
+        """An answer has come to its end, by `reason`: stop or length."""
         self._finished.labels(reason).inc()
         self._tokens.inc(tokens)
-        if reason == "cancelled":
-            return
         self._first_token.observe(ttft_s)
         self._whole.observe(total_s)
         if tokens > 1:
             self._between.observe((total_s - ttft_s) / (tokens - 1))
+
+    def cancelled(self) -> None:
+        """An answer was cut off: its client went away, or the service."""
+        self._finished.labels("cancelled").inc()
 
     def saw_frame(self, stream_id: str, frame: Frame) -> None:
         """It can be asked about now."""

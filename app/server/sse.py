@@ -1,7 +1,11 @@
 """Server-sent events: JSON-able documents in, the lines of text/event-stream out."""
 
+import asyncio
 import json
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
 
 DONE = "data: [DONE]\n\n"
 EVENT_STREAM: dict[str, Any] = {
@@ -24,3 +28,27 @@ def event_of(document: dict[str, Any], kind: str | None = None, event_id: int | 
     head = "" if event_id is None else f"id: {event_id}\n"
     head += "" if kind is None else f"event: {kind}\n"
     return f"{head}data: {json.dumps(document, ensure_ascii=False)}\n\n"
+
+
+async def with_pauses(items: AsyncIterator[Item], pause_s: float) -> AsyncIterator[Item | None]:
+    """`items`, and None whenever none has come for `pause_s`."""
+    coming: asyncio.Future[Item] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(items))
+            done, _ = await asyncio.wait({coming}, timeout=pause_s)
+            if not done:
+                yield None
+                continue
+            try:
+                item = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = None
+            yield item
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()

@@ -66,10 +66,10 @@ class Inquiry:
             for text in begun:
                 yield Piece(stream_id, text)
 
-    def cancel(self) -> None:
-        """Nobody listens: decode no more."""
-        for _, begun, _ in self._begun:
-            begun.cancel()
+    def cancel(self) -> bool:
+        """Nobody listens: decode no more. Whether there was anything left to decode."""
+        were_running = [begun.cancel() for _, begun, _ in self._begun]
+        return any(were_running)
 
     @property
     def answers(self) -> list[StreamAnswer]:

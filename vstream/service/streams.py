@@ -21,6 +21,7 @@ from memory import (
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.errors import BusyError, VStreamError
+from vstream.free_memory import return_free_memory
 from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
@@ -33,6 +34,9 @@ from vstream.video_llm import VideoLLM
 _log = structlog.get_logger()
 _LOOK_S = 0.5
 """So often the states of all streams are looked at, for events to be told."""
+
+_TRIM_S = 60.0
+"""So often freed memory goes back to the system."""
 
 
 class Asked(Protocol):
@@ -248,7 +252,11 @@ class Streams:
         return specs
 
     def _watch_states(self) -> None:
+        trimmed_at = time.monotonic()
         while not self._stop.wait(_LOOK_S):
+            if time.monotonic() - trimmed_at > _TRIM_S:
+                return_free_memory()
+                trimmed_at = time.monotonic()
             for keeper in self.all():
                 status = keeper.status
                 before = self._told.get(keeper.spec.id)
