@@ -173,6 +173,17 @@ def test_a_cancelled_work_ends_and_takes_nobody_with_it(model):
             job.result()
 
 
+def test_a_work_that_is_just_beginning_is_cancelled_with_all_of_its_kind(model):
+    recorder = _Recorder(model)
+
+    def beginning():
+        recorder.scheduler.cancel(Kind.ASK)  # as another thread may just now
+        yield from recorder.work("asked", 3)
+
+    with pytest.raises(CancelledError):
+        recorder.scheduler.run(beginning(), Kind.ASK)
+
+
 def test_what_a_work_raises_is_raised_where_it_is_waited_for(model):
     def broken():
         yield Pass(model.decoder.embed(torch.tensor([1])), _Noted(None, []))
