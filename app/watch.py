@@ -93,7 +93,7 @@ def answer_lines(terminal: Terminal, session: Session, worker: IngestWorker) -> 
 
 
 def describe(worker: IngestWorker) -> str:
-    """State, age of the newest frame, counts, and the last error if there was one."""
+    """State, age of the newest frame, counts, and what is wrong if anything is."""
     status, done = worker.status, worker.progress
     age = "none yet" if status.last_frame_age_s is None else f"{status.last_frame_age_s:.1f} s ago"
     text = (

@@ -161,7 +161,7 @@ class LiveStream:
 
     def _watch_once(self) -> SourceError:
         """Connect and deliver frames until that ends. What ended it is returned."""
-        stage = "connecting"
+        stage, began = "connecting", time.monotonic()
         self._clock.disconnect()
         self._num_attempts += 1
         try:
@@ -174,9 +174,13 @@ class LiveStream:
         except FFmpegError as error:
             if self._is_overdue():
                 return self._last_error or no_answer(self.name, stage)
-            if stage == "connecting":
-                return connection_error(error, self._address, self._config, self._permit)
-            return stream_error(error, self.name, stage)
+            if stage == "reading":
+                return stream_error(error, self.name, stage)
+            took_s = time.monotonic() - began
+            fault = connection_error(error, self._address, self._config, self._permit)
+            is_late = took_s >= self._config.connect_timeout_s  # FFmpeg calls it invalid data
+            unclear = fault.code == "STREAM_CONNECTION_FAILED"
+            return no_answer(self.name, stage) if is_late and unclear else fault
 
     def _watch(self, container: InputContainer) -> SourceError:
         track = video_track(container, self.name, "STREAM_NO_VIDEO")
@@ -202,7 +206,7 @@ class LiveStream:
     def _deliver(self, picture: VideoFrame, container: InputContainer) -> None:
         arrival_s = time.monotonic()
         if self._state is not SourceState.RUNNING:
-            self._state = SourceState.RUNNING
+            self._state, self._last_error = SourceState.RUNNING, None
             log.info("source running", source=self.name, reconnects=self._counts.reconnects)
         self._last_frame_at, self._give_up_at = arrival_s, None
         stream_s = self._clock.advance(picture.time, arrival_s)

@@ -137,6 +137,7 @@ class PushedFrames:
         wanted = self._wants(stream_s)
         frame = Frame(self._pixels(picture), stream_s, captured_at) if wanted else None
         self._newest_at, self._last_frame_at = captured_at, time.monotonic()
+        self._last_error = None
         if self._began_at is None:
             self._began_at = captured_at
         if frame is None:

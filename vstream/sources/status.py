@@ -38,7 +38,9 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """A snapshot. `last_frame_age_s` is None before the first frame."""
+    """A snapshot. `last_frame_age_s` is None before the first frame; `last_error` is why there are
+    none, and None again once there are.
+    """
 
     state: SourceState
     counts: SourceCounts

@@ -140,15 +140,18 @@ def test_a_frozen_camera_is_noticed_within_the_read_timeout_and_seen_again(camer
 
 def test_a_stream_that_ends_is_connected_anew(camera):
     once = camera.url.replace("loop.mp4?play_count=0", "short.mp4?play_count=1")
-    with open_source(once, CONFIG) as source:
+    with structlog.testing.capture_logs() as logged, open_source(once, CONFIG) as source:
         frames = []
         for frame in source:
             frames.append(frame)
             if source.status.counts.reconnects:
                 break
         assert source.status.state is SourceState.RUNNING
+        assert source.status.last_error is None  # it is over
     assert_rising(frames)
-    assert source.status.last_error.code == "STREAM_DISCONNECTED"
+    assert [line["code"] for line in logged if line["event"] == "source lost"][:1] == [
+        "STREAM_DISCONNECTED"
+    ]
 
 
 @pytest.mark.parametrize(
