@@ -23,7 +23,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from encoders import Frame
 from vstream.scheduler import Round
 from vstream.service.event_log import EventLog
-from vstream.service.stream_keeper import StreamKeeper, StreamState
+from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.stream_status import STORE_AWAY, StreamState
 from vstream.service.watches import WatchRecord
 from vstream.service.webhook import WebhookSender
 
@@ -169,7 +170,8 @@ class _Read:
             "vstream_num_requests_running", "Answers being decoded.", scheduler.num_running
         )
         yield _gauge("vstream_num_requests_waiting", "Questions waiting.", scheduler.num_waiting)
-        away = any(keeper.session.memory.away for keeper in keepers)
+        problems = [keeper.status.problem for keeper in keepers]
+        away = any(problem is not None and problem.code == STORE_AWAY for problem in problems)
         yield _gauge("vstream_store_up", "0 while the store takes no blocks.", float(not away))
         sent = self._webhooks.counts
         delivered = CounterMetricFamily(
@@ -266,9 +268,9 @@ def _of_watches(records: list[WatchRecord]) -> Iterator[Metric]:
     counts: Counts[str] = Counts()
     ticks: Counts[str] = Counts()
     for record in records:
-        for stream_id, watch in list(record.on_streams.items()):
-            counts[stream_id] += watch.num_judged
-            ticks[stream_id] += watch.num_skipped
+        for keeper, watch in record.on_streams.items():
+            counts[keeper.spec.id] += watch.num_judged
+            ticks[keeper.spec.id] += watch.num_skipped
     for stream_id in counts:
         judged.add_metric([stream_id], counts[stream_id])
         skipped.add_metric([stream_id], ticks[stream_id])

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from app.server.access import ServiceHere
 from app.server.asking import require_model
 from app.server.service import Phase, Service
+from vstream.service.stream_status import STORE_AWAY
 
 router = APIRouter(tags=["system"])
 models = APIRouter(prefix="/v1/models", tags=["models"])
@@ -74,7 +75,8 @@ def ready(service: ServiceHere) -> Any:
         told = Ready(status=phase, model=model, store="unknown", streams=0, detail=failure)
         return JSONResponse(told.model_dump(), 503)
     keepers = service.live.streams.all()
-    away = [keeper.session.memory.away for keeper in keepers if keeper.session.memory.away]
+    problems = [keeper.status.problem for keeper in keepers]
+    away = [one.message for one in problems if one is not None and one.code == STORE_AWAY]
     told = Ready(
         status="ready",
         model=model,

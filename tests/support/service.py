@@ -1,11 +1,13 @@
 """The HTTP service in a thread of the test's own process, on a free port of loopback."""
 
+import json
 import threading
 import time
 from contextlib import contextmanager
 
 import httpx
 import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.server.keys import ApiKeys
 from app.server.run import listen_on, server_config
@@ -46,6 +48,22 @@ class RunningService:
             assert time.monotonic() < give_up_at, told
             time.sleep(0.05)
 
+    def figure(self, name, **labels):
+        """The value of one series of /metrics; None if there is none with these labels."""
+        for family in text_string_to_metric_families(self.http.get("/metrics").text):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        return None
+
+    @contextmanager
+    def events(self, **wanted):
+        """The documents of /v1/events as they come; `wanted`: its query."""
+        with self.http.stream("GET", "/v1/events", params=wanted) as response:
+            lines = response.iter_lines()
+            assert next(lines) == ": listening"
+            yield (json.loads(line[6:]) for line in lines if line.startswith("data: "))
+
     def ask(self, text, *streams, **wishes):
         """The whole answer, as /v1/chat/completions gives it."""
         parts = [{"type": "video_url", "video_url": {"url": url}} for url in streams]
@@ -60,11 +78,24 @@ class RunningService:
 
 
 @contextmanager
-def running_service(*, key=None, scoped=(), model=None, streams=(), store="memory://", **service):
-    """`service`: fields of ServiceConfig. `model` is one that is loaded already, else embedded."""
+def running_service(
+    *,
+    key=None,
+    scoped=(),
+    model=None,
+    streams=(),
+    store="memory://",
+    source=None,
+    memory=None,
+    **service,
+):
+    """`service`: fields of ServiceConfig, `source` and `memory` of their sections. `model` is one
+    that is loaded already, else embedded.
+    """
     settings = load_settings(
         None,
-        memory={"store": store},
+        memory={"store": store, **(memory or {})},
+        source=source or {},
         streams=list(streams),
         threads=1,
         service={"port": 0, "grace_s": 1, **service},

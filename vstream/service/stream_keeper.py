@@ -9,19 +9,26 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from encoders import Frame
-from memory import FencedError, KVMemoryError, StoreError
+from memory import FencedError, KVMemoryError, StoreAwayError, StoreError
 from vstream.config import VStreamConfig
 from vstream.errors import SourceError, VStreamError
 from vstream.ingest import IngestWorker, OpenSource
 from vstream.open_session import open_session
 from vstream.service.stream_spec import StreamSpec
+from vstream.service.stream_status import (
+    STORE_AWAY,
+    StreamProblem,
+    StreamState,
+    StreamStatus,
+    age_s,
+    sum_of,
+)
 from vstream.session import Session
 from vstream.sources.backoff import Backoff
 from vstream.sources.permission import SourcePolicy
@@ -32,45 +39,8 @@ from vstream.video_llm import VideoLLM
 _log = structlog.get_logger()
 NOTE = "service"
 """Under this name the note of a stream holds what a service needs to go on with it."""
-
-
-class StreamState(StrEnum):
-    """As SourceState, and what only a keeper knows."""
-
-    CONNECTING = "connecting"
-    RUNNING = "running"
-    STALLED = "stalled"
-    RECONNECTING = "reconnecting"
-    PAUSED = "paused"
-    ENDED = "ended"
-    ERROR = "error"
-
-
-@dataclass(frozen=True)
-class StreamProblem:
-    """What is wrong; `code` is that of a SourceError, STORE_AWAY, STORE_FAILED or INTERNAL."""
-
-    code: str
-    message: str
-    since: float
-    """Seconds since the epoch."""
-
-
-@dataclass(frozen=True)
-class StreamStatus:
-    """How one stream is doing now. Times are seconds since the epoch."""
-
-    state: StreamState
-    problem: StreamProblem | None
-    counts: SourceCounts
-    frames_sampled: int
-    frames_encoded: int
-    frames_duplicate: int
-    last_frame_at: float | None
-    """When the newest frame was captured."""
-    last_frame_age_s: float | None
-    stream_s: float
-    restarts: int
+_OPENING_S = 5.0
+"""So long a pushed frame waits for a stream that is just being opened."""
 
 
 class StreamKeeper:
@@ -101,14 +71,19 @@ class StreamKeeper:
         self._worker: IngestWorker | None = None
         self._pushed: PushedFrames | None = None
         self._newest: Frame | None = None
-        self._problem: StreamProblem | None = None
+        self._failure: tuple[str, str] | None = None
+        """Code and message of what ended the last attempt, if it ended badly."""
+        self._is_broken = False
+        """Whether the session may not hold what the store does."""
+        self._told: StreamProblem | None = None
         self._has_ended = False
         self._restarts = 0
         self._total = SourceCounts()
         self._encoded = self._duplicates = 0
-        self._stop = threading.Event()
-        self._attend = threading.Event()
-        self._lock = threading.Lock()
+        self._is_closing = False
+        self._is_called = False
+        """Whether pause, resume or restart was called since the last attempt began."""
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._keep, name=f"keep {spec.id}", daemon=True)
 
     def start(self) -> None:
@@ -117,33 +92,43 @@ class StreamKeeper:
 
     def pause(self) -> None:
         """Let go of the source until `resume`; what has been seen can be asked about."""
-        with self._lock:
+        with self._changed:
             self.is_paused = True
-            self._stop_worker()
+            worker = self._call()
+        _stop(worker)
 
     def resume(self) -> None:
-        with self._lock:
-            self.is_paused = False
-            self._attend.set()
+        with self._changed:
+            if self.is_paused:
+                self.is_paused = False
+                self._call()
 
     def restart(self) -> None:
         """Open the source anew, at once; also one that is paused or has ended."""
-        with self._lock:
+        with self._changed:
             self.is_paused = self._has_ended = False
             self._restarts += 1
-            self._stop_worker()
-            self._attend.set()
+            worker = self._call()
+        _stop(worker)
 
     def push(self, jpeg: bytes, captured_at: float | None) -> PushOutcome:
         """Take a frame from a client. Raises SourceError for one that is none or comes too late."""
-        pushed = self._pushed
         if self.spec.source.kind != "push":
             raise SourceError(
                 f"stream {self.spec.id} has a source of its own; push to one of type push",
                 "SOURCE_UNSUPPORTED",
             )
-        if pushed is None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._pushed is not None or self.is_paused or self._is_closing,
+                timeout=_OPENING_S,
+            )
+            pushed, failure = self._pushed, self._failure
+        if self.is_paused:
             raise SourceError(f"stream {self.spec.id} is paused: resume it first", "STREAM_PAUSED")
+        if pushed is None:
+            code, why = failure or ("STREAM_DISCONNECTED", "it is being closed")
+            raise SourceError(f"stream {self.spec.id} takes no frames now: {why}", code)
         return pushed.push(jpeg, captured_at)
 
     @property
@@ -160,11 +145,13 @@ class StreamKeeper:
             memory.set_note({**memory.note, NOTE: {**self.note, **values}})
 
     def change(self, spec: StreamSpec) -> None:
-        """Take over what `spec` says of context and zone. Raises StoreError."""
-        self.spec = self.spec.model_copy(
-            update={"context": spec.context, "timezone": spec.timezone}
-        )
-        self.remember(spec=self.spec.model_dump(mode="json"))
+        """Take over what `spec` says of context and zone. Raises StoreError; nothing has changed
+        then.
+        """
+        changed = self.spec.model_copy(update={"context": spec.context, "timezone": spec.timezone})
+        if self.note.get("spec") is not None:
+            self.remember(spec=changed.model_dump(mode="json"))
+        self.spec = changed
 
     def forget(self, from_s: float, to_s: float) -> int:
         """Delete what was seen in [from_s, to_s]; how many blocks. Raises StoreError."""
@@ -177,15 +164,20 @@ class StreamKeeper:
     def close(self, *, erase: bool = False) -> None:
         """Stop watching, flush what was seen and let the memory go, or delete it for good.
 
-        Raises StoreError if it could not be deleted.
+        Raises StoreError if not all could be flushed, or it could not be deleted.
         """
-        self._stop.set()
-        self.pause()
+        with self._changed:
+            self._is_closing = True
+            worker = self._call()
+        _stop(worker)
         if self._thread.is_alive():
             self._thread.join()
-        with self.model.turn:
-            if erase:
-                self.session.memory.erase()
+        try:
+            with self.model.turn:
+                if erase:
+                    self.session.memory.erase()
+                self.session.memory.shut()
+        finally:  # outside the turn: a store that is away is waited for
             self.session.close()
 
     @property
@@ -197,7 +189,7 @@ class StreamKeeper:
     def status(self) -> StreamStatus:
         worker, newest = self._worker, self._newest
         source = None if worker is None else worker.status
-        counts = _sum(self._total, source.counts if source else SourceCounts())
+        counts = sum_of(self._total, source.counts if source else SourceCounts())
         progress = worker.progress if worker is not None else None
         return StreamStatus(
             state=self._state(worker),
@@ -207,7 +199,7 @@ class StreamKeeper:
             frames_encoded=self._encoded + (progress.frames_encoded if progress else 0),
             frames_duplicate=self._duplicates + (progress.frames_duplicate if progress else 0),
             last_frame_at=None if newest is None else newest.captured_at,
-            last_frame_age_s=_age_s(newest, source.last_frame_age_s if source else None),
+            last_frame_age_s=age_s(newest, source.last_frame_age_s if source else None),
             stream_s=self.session.memory.newest_s if newest is None else newest.stream_s,
             restarts=self._restarts,
         )
@@ -216,61 +208,86 @@ class StreamKeeper:
         if self.is_paused:
             return StreamState.PAUSED
         if self._has_ended:
-            return StreamState.ERROR if self._problem else StreamState.ENDED
+            return StreamState.ERROR if self._failure else StreamState.ENDED
         if worker is not None:
             return StreamState(worker.status.state.value)
-        return StreamState.ERROR if self._problem else StreamState.CONNECTING
+        return StreamState.ERROR if self._failure else StreamState.CONNECTING
 
     def _current_problem(self, worker: IngestWorker | None) -> StreamProblem | None:
-        away = self.session.memory.away
-        if away is not None:
-            return self._told("STORE_AWAY", away)
-        error = None if worker is None else worker.status.last_error
-        if error is None or worker is None:
-            return self._problem
-        if worker.status.state in ("running", "ended"):
-            return None
-        return self._told(error.code, str(error))
-
-    def _told(self, code: str, message: str) -> StreamProblem:
         """With the time since when it is so, which the first look at it gives."""
-        known = self._problem
-        since = known.since if known is not None and known.code == code else time.time()
-        self._problem = StreamProblem(code, message, since)
-        return self._problem
+        found = self._what_is_wrong(worker)
+        with self._changed:
+            told = self._told
+            if found is None:
+                self._told = None
+            elif told is not None and told.code == found[0]:
+                self._told = replace(told, message=found[1])
+            else:
+                self._told = StreamProblem(*found, time.time())
+            return self._told
+
+    def _what_is_wrong(self, worker: IngestWorker | None) -> tuple[str, str] | None:
+        away = None if self._is_broken else self.session.memory.away
+        if away is not None:
+            return STORE_AWAY, away
+        if self.is_paused:
+            return None
+        status = None if worker is None else worker.status
+        if status is None or status.state in ("running", "ended"):
+            return self._failure if status is None else None
+        if status.last_error is not None:
+            return status.last_error.code, str(status.last_error)
+        return self._failure if status.state == "connecting" else None
 
     def _keep(self) -> None:
         backoff = Backoff(self._config.source.retry_min_s, self._config.source.retry_max_s)
-        while not self._stop.is_set():
-            self._attend.clear()
-            if self.is_paused or self._has_ended:
-                self._attend.wait()
-                continue
+        while self._may_watch():
             began = time.monotonic()
-            try:
-                self._watch_once()
-                self._problem = None
-                self._has_ended = not (self._stop.is_set() or self.is_paused or self._is_asked())
+            if self._attempt():
                 continue
-            except FencedError as error:
-                self._fail("STORE_FAILED", error)
-                self._has_ended = True
-                continue
-            except SourceError as error:
-                self._fail(error.code, error)
-                self._has_ended = self.spec.source.kind == "file"
-            except (VStreamError, KVMemoryError) as error:
-                self._fail("STORE_FAILED", error)
-            except Exception as error:  # noqa: BLE001  this stream alone is in trouble
-                _log.exception("watching failed", stream=self.spec.id)
-                self._fail("INTERNAL", error)
             if time.monotonic() - began >= self._config.source.stable_s:
                 backoff.reset()
-            self._attend.wait(backoff.next_s())
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_called, timeout=backoff.next_s())
 
-    def _is_asked(self) -> bool:
-        """Whether `restart` or `resume` was called since the last attempt began."""
-        return self._attend.is_set()
+    def _call(self) -> IngestWorker | None:
+        """Wake the thread, with the lock held; the worker that is to be stopped, without it."""
+        self._is_called, self._pushed = True, None
+        self._changed.notify_all()
+        return self._worker
+
+    def _may_watch(self) -> bool:
+        """Wait until there is something to watch; False if there never will be."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._is_closing or not (self.is_paused or self._has_ended)
+            )
+            self._is_called = False
+            return not self._is_closing
+
+    def _attempt(self) -> bool:
+        """Watch once; False if that failed and is to be tried again."""
+        for_good = True
+        try:
+            self._watch_once()
+        except FencedError as error:
+            self._is_broken = True
+            self._fail("STORE_FAILED", error)
+        except SourceError as error:
+            self._fail(error.code, error)
+            for_good = self.spec.source.kind == "file"
+        except Exception as error:  # noqa: BLE001  this stream alone is in trouble
+            self._is_broken, for_good = True, False
+            known = isinstance(error, VStreamError | KVMemoryError)
+            if not known:
+                _log.exception("watching failed", stream=self.spec.id)
+            code = STORE_AWAY if isinstance(error, StoreAwayError) else "STORE_FAILED"
+            self._fail(code if known else "INTERNAL", error)
+        else:
+            self._failure = None
+        with self._changed:
+            self._has_ended = for_good and not self._is_called
+        return for_good
 
     def _watch_once(self) -> None:
         """Until the source ends, is paused or fails; raises what made it fail."""
@@ -279,46 +296,56 @@ class StreamKeeper:
         source: str | OpenSource = url or self._open_push
         if self._policy is not None:
             config = self._policy.confined(config)
-        with self._lock:
-            if self.is_paused or self._stop.is_set():
-                return
-            worker = self._worker = IngestWorker(
-                self.session,
-                source,
-                config,
-                real_time=self.spec.source.real_time,
-                keep_trying=True,
-                mask=self.spec.mask() if url else None,
-                permit=self._policy.check if self._policy is not None and url else None,
-                on_frame=self._looked_at,
-                on_seen=self._saw,
-            )
+        worker = IngestWorker(
+            self.session,
+            source,
+            config,
+            real_time=self.spec.source.real_time,
+            keep_trying=True,
+            mask=self.spec.mask() if url else None,
+            permit=self._policy.check if self._policy is not None and url else None,
+            on_frame=self._looked_at,
+            on_seen=self._saw,
+        )
+        with self._changed:
+            is_wanted = not self._is_called
+            if is_wanted:
+                self._worker = worker
         try:
-            worker.run()
+            if is_wanted:
+                worker.run()
         finally:
-            with self._lock:
+            worker.stop()
+            with self._changed:
                 self._worker = self._pushed = None
-                self._total = _sum(self._total, worker.status.counts)
+                self._total = sum_of(self._total, worker.status.counts)
                 self._encoded += worker.progress.frames_encoded
                 self._duplicates += worker.progress.frames_duplicate
 
     def _open_push(self, start_s: float, wants: Callable[[float], bool]) -> PushedFrames:
-        self._pushed = PushedFrames(
+        pushed = PushedFrames(
             self.spec.id,
             self._config.source,
             start_s=start_s,
             wants=wants,
             mask=self.spec.mask(),
         )
-        return self._pushed
+        with self._changed:
+            if not self._is_called:
+                self._pushed = pushed
+                self._changed.notify_all()
+        return pushed
 
     def _reopen_memory(self) -> None:
         """After a failure of the store the session may not hold what the store does."""
-        if self._problem is None or self._problem.code not in ("STORE_FAILED", "INTERNAL"):
+        if not self._is_broken:
             return
-        with self.model.turn, suppress(StoreError):
+        with self.model.turn:
+            self.session.memory.shut()
+        with suppress(StoreError):
             self.session.close()
         self.session = open_session(self._config, self.model, self.spec.id)
+        self._is_broken = False
 
     def _saw(self, frame: Frame) -> None:
         self._newest = frame
@@ -329,22 +356,10 @@ class StreamKeeper:
             self._on_frame(self, newest)
 
     def _fail(self, code: str, error: Exception) -> None:
-        self._told(code, str(error))
+        self._failure = (code, str(error))
         _log.warning("stream failed", stream=self.spec.id, code=code, reason=str(error))
 
-    def _stop_worker(self) -> None:
-        self._attend.set()
-        if self._worker is not None:
-            self._worker.stop()
 
-
-def _age_s(newest: Frame | None, source_age_s: float | None) -> float | None:
-    """Of the newest frame: since its arrival, or with no source open since its capture."""
-    if source_age_s is not None or newest is None:
-        return source_age_s
-    return max(0.0, time.time() - newest.captured_at)
-
-
-def _sum(one: SourceCounts, other: SourceCounts) -> SourceCounts:
-    names = vars(one)
-    return SourceCounts(**{name: getattr(one, name) + getattr(other, name) for name in names})
+def _stop(worker: IngestWorker | None) -> None:
+    if worker is not None:
+        worker.stop()

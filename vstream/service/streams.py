@@ -12,6 +12,7 @@ from encoders import Frame
 from memory import (
     KVMemoryError,
     MemoryReader,
+    StoreAwayError,
     StoreError,
     find_stream,
     open_stored,
@@ -26,14 +27,17 @@ from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
 from vstream.service.event_log import EventKind, EventLog
-from vstream.service.stream_keeper import NOTE, StreamKeeper, StreamState
+from vstream.service.stream_keeper import NOTE, StreamKeeper
 from vstream.service.stream_spec import StreamSpec, config_of
+from vstream.service.stream_status import StreamState
 from vstream.sources.permission import SourcePolicy
 from vstream.video_llm import VideoLLM
 
 _log = structlog.get_logger()
 _LOOK_S = 0.5
 """So often the states of all streams are looked at, for events to be told."""
+_DYING_S = 4.0
+"""So long a stream of another process may seem to be watched by it, which was killed."""
 
 _TRIM_S = 60.0
 """So often freed memory goes back to the system."""
@@ -79,14 +83,14 @@ class Streams:
         self._opening: set[str] = set()
         self._host_bytes, for_stored = _host_shares(config, max_streams)
         self._readers = OpenReaders(with_host_bytes(config, for_stored), model, max_readers)
-        self._told: dict[str, StreamState] = {}
         self._stop = threading.Event()
         self._monitor = threading.Thread(target=self._watch_states, name="states", daemon=True)
         self._monitor.start()
 
     def open_known(self, configured: Sequence[StreamSpec]) -> None:
         """Begin with the `configured` streams, and go on with those that the store knows a service
-        was watching. One that cannot be opened is logged, and told of in the events.
+        was watching because its API was told to. One that cannot be opened is logged, and told of
+        in the events.
         """
         ids = {spec.id for spec in configured}
         for spec in (*configured, *self._remembered(ids)):
@@ -119,9 +123,11 @@ class Streams:
             config = config_of(spec, self._config, self._host_bytes)
             keeper = StreamKeeper(spec, config, self._model, policy, self._on_frame)
             try:
-                keeper.remember(spec=spec.model_dump(mode="json"))
+                # Of a trusted one the configuration alone knows, and its passwords stay there.
+                keeper.remember(spec=None if trusted else spec.model_dump(mode="json"))
             except StoreError:
-                keeper.session.close()
+                with suppress(StoreError):
+                    keeper.close()
                 raise
             with self._lock:
                 self._keepers[spec.id] = keeper
@@ -202,26 +208,37 @@ class Streams:
         Raises UnknownStreamError, StoreError.
         """
         with self._lock:
-            keeper = self._keepers.pop(stream_id, None)
-        if keeper is not None:
+            keeper = self._keepers.get(stream_id)
+            if keeper is not None:
+                away = keeper.session.memory.away
+                if purge and away is not None:  # nothing is done by halves
+                    raise StoreAwayError(away)
+                del self._keepers[stream_id]
+        if keeper is None:
+            self._require_stored(stream_id)
+            if purge:
+                with open_stored(self._config.memory, stream_id) as memory:
+                    memory.erase()
+            self._say_deleted(stream_id, purge)
+            return
+        try:
             if not purge:
                 with suppress(StoreError):  # it will be found and watched again
                     keeper.remember(spec=None, watches=[])
             keeper.close(erase=purge)
-        else:
-            self._require_stored(stream_id)
-            if purge:
-                open_stored(self._config.memory, stream_id).erase()
+        finally:
+            self._say_deleted(stream_id, purge)
+
+    def _say_deleted(self, stream_id: str, purged: bool) -> None:
         self._readers.drop(stream_id)
-        self._told.pop(stream_id, None)
-        self._events.publish(EventKind.STREAM_DELETED, stream_id, {"purged": purge})
+        self._events.publish(EventKind.STREAM_DELETED, stream_id, {"purged": purged})
 
     def close(self) -> None:
         """Stop all of them and flush what they have seen."""
         self._stop.set()
         self._monitor.join()
         keepers = self.all()
-        closing = [threading.Thread(target=keeper.close) for keeper in keepers]
+        closing = [threading.Thread(target=_close, args=(keeper,)) for keeper in keepers]
         for thread in closing:
             thread.start()
         for thread in closing:
@@ -240,10 +257,16 @@ class Streams:
     def _remembered(self, configured: set[str]) -> list[StreamSpec]:
         specs = []
         store = self._config.memory.store
+        wait_until = time.monotonic() + _DYING_S
         for stream_id in stored_ids(store):
             found = find_stream(store, stream_id) if stream_id not in configured else None
             note: dict[str, Any] = found.note.get(NOTE, {}) if found else {}
-            if found is None or not note.get("spec") or found.state == "live":
+            if found is None or not note.get("spec"):
+                continue
+            while found is not None and found.state == "live" and time.monotonic() < wait_until:
+                time.sleep(_LOOK_S / 5)  # whoever was killed still holds it, for as long as a lease
+                found = find_stream(store, stream_id)
+            if found is None or found.state == "live":
                 continue
             try:
                 specs.append(StreamSpec.model_validate(note["spec"]))
@@ -252,28 +275,36 @@ class Streams:
         return specs
 
     def _watch_states(self) -> None:
+        told: dict[StreamKeeper, StreamState] = {}
         trimmed_at = time.monotonic()
         while not self._stop.wait(_LOOK_S):
             if time.monotonic() - trimmed_at > _TRIM_S:
                 return_free_memory()
                 trimmed_at = time.monotonic()
-            for keeper in self.all():
-                status = keeper.status
-                before = self._told.get(keeper.spec.id)
-                if status.state == before:
-                    continue
-                self._told[keeper.spec.id] = status.state
-                problem = status.problem
-                self._events.publish(
-                    EventKind.STREAM_STATE,
-                    keeper.spec.id,
-                    {
-                        "state": status.state.value,
-                        "was": None if before is None else before.value,
-                        "code": None if problem is None else problem.code,
-                        "at": time.time(),
-                    },
-                )
+            told = {keeper: self._tell(keeper, told.get(keeper)) for keeper in self.all()}
+
+    def _tell(self, keeper: StreamKeeper, before: StreamState | None) -> StreamState:
+        status = keeper.status
+        if status.state != before:
+            problem = status.problem
+            self._events.publish(
+                EventKind.STREAM_STATE,
+                keeper.spec.id,
+                {
+                    "state": status.state.value,
+                    "was": None if before is None else before.value,
+                    "code": None if problem is None else problem.code,
+                    "at": time.time(),
+                },
+            )
+        return status.state
+
+
+def _close(keeper: StreamKeeper) -> None:
+    try:
+        keeper.close()
+    except (VStreamError, KVMemoryError) as error:
+        _log.error("not all was kept", stream=keeper.spec.id, reason=str(error))
 
 
 def _host_shares(config: VStreamConfig, max_streams: int) -> tuple[int, int]:

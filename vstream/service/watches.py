@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ from vstream.service.streams import Streams
 
 _log = structlog.get_logger()
 _REST_S = 0.05
+_RETRY_S = 5.0
 _EVIDENCE = 8
 """So many moments go with a firing, the best ones."""
 
@@ -79,7 +81,8 @@ class WatchRecord:
     last_fired_at: float | None = None
     last_probability: dict[str, float] = field(default_factory=dict)
     problem: str | None = None
-    on_streams: dict[str, Watch] = field(default_factory=dict, repr=False)
+    on_streams: dict[StreamKeeper, Watch] = field(default_factory=dict, repr=False)
+    """Of those that are still watched; replaced as a whole when one is not."""
 
     @property
     def judged(self) -> int:
@@ -134,34 +137,21 @@ class Watches:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._newest: dict[str, Frame] = {}
+        self._newest: dict[StreamKeeper, Frame] = {}
+        self._unkept: dict[str, float] = {}
+        """Streams beside which the watches could not be written, and when to try again."""
         self._thread = threading.Thread(target=self._judge_on, name="watches", daemon=True)
         self._thread.start()
 
     def saw(self, keeper: StreamKeeper, frame: Frame) -> None:
         """A stream's newest frame has been encoded."""
-        self._newest[keeper.spec.id] = frame
+        self._newest[keeper] = frame
         self._wake.set()
 
     def add(self, spec: WatchSpec, owner: str = "", watch_id: str | None = None) -> WatchRecord:
         """Raises UnknownStreamError for one that is not watched here, BusyError, SettingsError."""
-        keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
-        made = WatchRecord(
-            id=watch_id or f"watch_{secrets.token_hex(12)}",
-            spec=spec,
-            owner=owner,
-            created_at=time.time(),
-        )
-        for keeper in keepers:
-            rule = _rule(spec, keeper)
-            watch = Watch(keeper.session, spec.condition, rule, spec.every_s)
-            made.on_streams[keeper.spec.id] = watch
-        with self._lock:
-            if len(self._watches) >= self._most:
-                raise BusyError(f"{self._most} watches are set, as many as may be: delete one")
-            self._watches[made.id] = made
+        made = self._set(spec, owner, watch_id)
         self._remember(spec.stream_ids[0])
-        self._wake.set()
         return made
 
     def open_known(self) -> None:
@@ -169,8 +159,7 @@ class Watches:
         for keeper in self._streams.all():
             for kept in keeper.note.get("watches", []):
                 try:
-                    spec = WatchSpec.model_validate(kept["spec"])
-                    self.add(spec, kept["owner"], kept["id"])
+                    self._set(WatchSpec.model_validate(kept["spec"]), kept["owner"], kept["id"])
                 except (KeyError, ValueError, VStreamError) as error:
                     _log.error("watch not set", stream=keeper.spec.id, reason=str(error))
 
@@ -205,6 +194,25 @@ class Watches:
         self._wake.set()
         self._thread.join()
 
+    def _set(self, spec: WatchSpec, owner: str, watch_id: str | None) -> WatchRecord:
+        keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
+        made = WatchRecord(
+            id=watch_id or f"watch_{secrets.token_hex(12)}",
+            spec=spec,
+            owner=owner,
+            created_at=time.time(),
+            on_streams={
+                keeper: Watch(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
+                for keeper in keepers
+            },
+        )
+        with self._lock:
+            if len(self._watches) >= self._most:
+                raise BusyError(f"{self._most} watches are set, as many as may be: delete one")
+            self._watches[made.id] = made
+        self._wake.set()
+        return made
+
     def _remember(self, stream_id: str) -> None:
         """Keep the watches that are set on a stream beside it, as far as it can be written."""
         kept = [
@@ -214,8 +222,11 @@ class Watches:
         ]
         try:
             self._streams.get(stream_id).remember(watches=kept)
-        except (UnknownStreamError, KVMemoryError) as error:
-            _log.warning("watches not kept", stream=stream_id, reason=str(error))
+        except UnknownStreamError:
+            return  # and with it its watches
+        except KVMemoryError as error:
+            _log.warning("watches not kept yet", stream=stream_id, reason=str(error))
+            self._unkept[stream_id] = time.monotonic() + _RETRY_S
 
     def _judge_on(self) -> None:
         while not self._stop.is_set():
@@ -224,54 +235,61 @@ class Watches:
             try:
                 self._end_those_over()
                 self._judge_due()
+                self._keep_those_unkept()
             except Exception:  # noqa: BLE001  the next tick is another try
                 _log.exception("judging failed")
             self._stop.wait(_REST_S)
 
     def _end_those_over(self) -> None:
-        now = time.time()
-        for name in [name for name in self._newest if not self._streams.is_watched(name)]:
-            del self._newest[name]
-        for record in self.all():
-            gone = [name for name in record.on_streams if not self._streams.is_watched(name)]
-            for name in gone:
-                del record.on_streams[name]
+        now, records, watched = time.time(), self.all(), set(self._streams.all())
+        for keeper in set(self._newest) - watched:
+            del self._newest[keeper]
+        for record in records:
+            over = None
+            if not watched.issuperset(record.on_streams):
+                kept = {one: watch for one, watch in record.on_streams.items() if one in watched}
+                record.on_streams = kept
+                over = None if kept else "stream deleted"
             if record.spec.until is not None and now >= record.spec.until:
-                self.remove(record.id, "until")
-            elif not record.on_streams:
-                self.remove(record.id, "stream deleted")
+                over = "until"
+            if over is not None:
+                with suppress(UnknownWatchError):  # deleted just now
+                    self.remove(record.id, over)
+
+    def _keep_those_unkept(self) -> None:
+        """The store was away when they were set or deleted."""
+        now = time.monotonic()
+        for stream_id in [name for name, at in self._unkept.items() if at <= now]:
+            del self._unkept[stream_id]
+            self._remember(stream_id)
 
     def _judge_due(self) -> None:
         """Everything that is due, put to the model at once."""
-        newest = dict(self._newest)
         begun = []
         for record in self.all():
-            for stream_id, watch in list(record.on_streams.items()):
-                frame = newest.get(stream_id)
+            for keeper, watch in record.on_streams.items():
+                frame = self._newest.get(keeper)
                 if frame is None or not watch.is_due(frame.stream_s):
                     continue
-                try:
-                    watch.session = self._streams.get(stream_id).session
-                except UnknownStreamError:  # deleted just now
-                    continue
-                job = watch.begin(frame.stream_s)
-                if job is not None:
-                    begun.append((record, stream_id, watch, frame, job))
-        for record, stream_id, watch, frame, job in begun:
+                watch.session = keeper.session
+                begun.append((record, keeper, watch, frame, watch.begin(frame.stream_s)))
+        for record, keeper, watch, frame, job in begun:
+            if job is None:
+                continue
             try:
                 judgement = job.result()
             except (VStreamError, KVMemoryError) as error:
                 record.problem = str(error)
                 continue
             except Exception as error:  # noqa: BLE001  the other watches are told theirs
-                _log.exception("judging failed", watch=record.id, stream=stream_id)
+                _log.exception("judging failed", watch=record.id, stream=keeper.spec.id)
                 record.problem = f"judging failed: {type(error).__name__}"
                 continue
             record.problem = None
-            record.last_probability[stream_id] = judgement.probability
+            record.last_probability[keeper.spec.id] = judgement.probability
             firing = watch.feed(judgement)
             if firing is not None:
-                self._fire(FiredWatch(record, stream_id, firing, frame.captured_at))
+                self._fire(FiredWatch(record, keeper.spec.id, firing, frame.captured_at))
 
     def _fire(self, fired: FiredWatch) -> None:
         fired.watch.fired += 1

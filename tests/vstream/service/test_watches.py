@@ -17,19 +17,23 @@ def model():
     return tiny_video_llm("llama")[0]
 
 
+class _Keeper:
+    """As much of a StreamKeeper."""
+
+    def __init__(self, name, model):
+        self.spec = SimpleNamespace(id=name)
+        self.model = model
+        self.session = open_session(model, **QUICK)
+
+    def remember(self, **values):
+        return
+
+
 class _Streams:
     """As much of Streams as watches need."""
 
     def __init__(self, model, *ids):
-        self.keepers = {}
-        for name in ids:
-            session = open_session(model, **QUICK)
-            self.keepers[name] = SimpleNamespace(
-                spec=SimpleNamespace(id=name),
-                model=model,
-                session=session,
-                remember=lambda **values: None,
-            )
+        self.keepers = {name: _Keeper(name, model) for name in ids}
 
     def get(self, name):
         if name not in self.keepers:
@@ -94,4 +98,4 @@ def test_nothing_is_kept_of_a_stream_that_is_gone(set_up):
     _see(streams, watches, "broken", 1)
     assert ended.wait(20)
     assert not watches.all()
-    assert set(watches._newest) == {"broken"}
+    assert set(watches._newest) == {streams.get("broken")}
