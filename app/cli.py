@@ -1,5 +1,7 @@
 """The console script `vstream`: a command line in, the right exit code and no traceback out."""
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -11,6 +13,9 @@ def main() -> None:
     # share of work in a loop. For ever, they take the cores from all else on a busy machine;
     # not at all, they wake too late on an idle one.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    atexit.register(
+        gc.freeze
+    )  # the end takes all with it: it need not be looked through, for seconds
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  a closed one reads as empty
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     try:

@@ -48,11 +48,13 @@ def keep_cameras(
         if service.failure is not None:
             raise service.failure
         store = store_name(settings.memory.store)
-        terminal.say(f"watching {len(settings.streams)} streams into {store}")
+        terminal.say(f"watching {len(service.live.streams.all())} streams into {store}")
         last_id = 0
-        while not stopped.wait(_LOOK_S):
-            last_id = _tell(terminal, service, last_id)
-    service.close()
+        try:
+            while not stopped.wait(_LOOK_S):
+                last_id = _tell(terminal, service, last_id)
+        finally:
+            service.close()
     terminal.say("stopped")
 
 

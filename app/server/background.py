@@ -140,6 +140,11 @@ class BackgroundResponses:
         thread.start()
         return made
 
+    @property
+    def num_running(self) -> int:
+        """Responses that are being answered."""
+        return len(self._threads)
+
     def get(self, response_id: str, owner: str) -> ResponseRecord:
         """Raises ApiError if there is none, or it is somebody else's."""
         found = self._kept.get(response_id)

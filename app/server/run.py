@@ -1,22 +1,26 @@
 """run: an application in, HTTP on its address until a signal; what was asked is answered first.
 
-SIGTERM and SIGINT drain: no new questions, streams of events end, running answers go on for
-`grace_s`, then are marked as cut off; blocks are flushed, and the exit code is 0.
+SIGTERM and SIGINT drain: new questions are refused with 503, streams of events end, running answers
+go on for `grace_s` or until a second signal, then are marked as cut off; blocks are flushed, and
+the exit code is 0.
 """
 
+import asyncio
 import socket
-import threading
+import time
 from collections.abc import Callable
+from math import ceil, inf
 from types import FrameType
 
 import uvicorn
 
 from app.server.application import create_app
-from app.server.service import Phase, Service
+from app.server.service import Service
 from vstream.errors import SettingsError
 
 _LEFT_S = 5.0
 """For what is left once running answers have been cut off."""
+_LOOK_S = 0.1
 
 
 def run(service: Service, on_listening: Callable[[str], None] = lambda url: None) -> None:
@@ -55,20 +59,56 @@ def server_config(service: Service) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
+    """Signals are counted as they come, which may be in the midst of anything, and heeded by the
+    server's own loop.
+    """
+
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self._num_signals = 0
+        self._cut_at = inf
         service.on_failed = self._give_up
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A first signal drains, a second one ends at once."""
-        if not self.should_exit and self._service.phase is not Phase.DRAINING:
+        """A first signal drains, a second one cuts answers off, a third one waits for nothing."""
+        self._num_signals += 1
+        self.force_exit = self._num_signals > 2
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop listening: not while answers go on, so that others hear a 503."""
+        failed = await super().on_tick(counter)
+        if self._num_signals:
+            self._drain()
+        is_idle = self._num_signals > 0 and not self._service.num_answering
+        return failed or is_idle or self._is_cut_off()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drain()
+        self.config.timeout_graceful_shutdown = ceil(self._left_s + _LEFT_S)
+        cutting = asyncio.create_task(self._cut_off_in_time())
+        await super().shutdown(sockets)
+        cutting.cancel()
+
+    def _drain(self) -> None:
+        if self._cut_at == inf:
+            self._cut_at = time.monotonic() + self._service.settings.service.grace_s
             self._service.drain()
-            cut = threading.Timer(self._service.settings.service.grace_s, self._service.cut_off)
-            cut.daemon = True
-            cut.start()
-        super().handle_exit(sig, frame)
-        self._captured_signals.clear()  # the process ends well: it is not killed by the signal
+
+    @property
+    def _left_s(self) -> float:
+        return 0.0 if self._num_signals > 1 else max(0.0, self._cut_at - time.monotonic())
+
+    def _is_cut_off(self) -> bool:
+        """Whether running answers have had their time; then they end."""
+        if self._left_s > 0:
+            return False
+        self._service.cut_off()
+        return True
+
+    async def _cut_off_in_time(self) -> None:
+        while not self._is_cut_off():
+            await asyncio.sleep(_LOOK_S)
 
     def _give_up(self) -> None:
         self.should_exit = True

@@ -103,6 +103,14 @@ class Service:
             self.phase, self._drained_at = Phase.DRAINING, time.monotonic()
         self.events.close()
 
+    @property
+    def num_answering(self) -> int:
+        """Questions that have been taken on and not yet answered."""
+        if self._live is None:
+            return 0
+        scheduler = self._live.model.scheduler
+        return scheduler.num_running + scheduler.num_waiting + self.responses.num_running
+
     def cut_off(self) -> None:
         """Running answers end here, and are marked so."""
         if self._live is not None:
@@ -111,7 +119,7 @@ class Service:
     def close(self) -> None:
         """End what still runs, flush what was seen, and let everything go."""
         self.drain()
-        self._opened.wait()
+        self._opened.wait(self._drained_at + self.settings.service.grace_s - time.monotonic())
         self.responses.close(self._drained_at + self.settings.service.grace_s)
         if self._live is not None:
             self._live.close()
@@ -147,8 +155,12 @@ class _Live:
         )
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
         service.metrics.tell_of(self, service.webhooks, service.events)
-        self.streams.open_known(settings.streams)
-        self.watches.open_known()
+        try:
+            self.streams.open_known(settings.streams)
+            self.watches.open_known()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self.watches.close()

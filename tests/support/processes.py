@@ -12,8 +12,8 @@ import time
 class Process:
     """`vstream ARGUMENTS` with its output in `out` and `err`, line by line as it comes."""
 
-    def __init__(self, *arguments):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    def __init__(self, *arguments, **environment):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         command = [sys.executable, "-c", "from app.cli import main; main()"]
         self._process = subprocess.Popen(
             [*command, *map(str, arguments)],
@@ -49,6 +49,22 @@ class Process:
         """Until a line of stderr holds `text`."""
         until(lambda: any(text in line for line in self.err) or not self.is_running, seconds)
         assert any(text in line for line in self.err), "".join(self.err)
+
+    def found(self, pattern, seconds=60):
+        """What the first line of stderr that has it matches in its group."""
+        self.await_match(pattern, seconds)
+        return next(match[1] for line in self.err if (match := re.search(pattern, line)))
+
+    def await_match(self, pattern, seconds=60):
+        def has_come():
+            return any(re.search(pattern, line) for line in list(self.err))
+
+        until(lambda: has_come() or not self.is_running, seconds)
+        assert has_come(), "".join(self.err)
+
+    def send(self, number):
+        """A signal, without waiting for what comes of it."""
+        self._process.send_signal(number)
 
     def kill(self):
         """kill -9; returns once all that it had printed is there."""

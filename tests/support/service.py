@@ -15,6 +15,25 @@ from app.server.service import Service
 from app.server.settings import load_settings
 
 
+def endless(stream_id, **wishes):
+    """A question whose answer takes about a minute: thousands of digits."""
+    digits = {"type": "array", "items": {"type": "integer", "maximum": 9}, "minItems": 2000}
+    parts = [
+        {"type": "video_url", "video_url": {"url": f"stream://{stream_id}"}},
+        {"type": "text", "text": "count"},
+    ]
+    return {
+        "messages": [{"role": "user", "content": parts}],
+        "max_tokens": 4096,
+        "temperature": 1.0,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "digits", "schema": digits},
+        },
+        **wishes,
+    }
+
+
 class RunningService:
     """`url` is where it listens, `http` a client of it, `service` what it is made of."""
 
