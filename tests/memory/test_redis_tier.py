@@ -26,8 +26,10 @@ KEYS = RedisKeys("camera")
 
 @pytest.fixture
 def server(tmp_path):
-    """One that is this test's own, to be killed."""
-    server = RedisServer(valkey_binary(), tmp_path)
+    """One that is this test's own, to be killed. A reply means that it is on disk: else, while the
+    disk is busy, the newest may be lost.
+    """
+    server = RedisServer(valkey_binary(), tmp_path, "--appendfsync", "always")
     yield server
     server.thaw()
     server.kill()
