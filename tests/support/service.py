@@ -1,6 +1,5 @@
 """The HTTP service in a thread of the test's own process, on a free port of loopback."""
 
-import json
 import threading
 import time
 from contextlib import contextmanager
@@ -74,14 +73,6 @@ class RunningService:
                 if sample.name == name and labels.items() <= sample.labels.items():
                     return sample.value
         return None
-
-    @contextmanager
-    def events(self, **wanted):
-        """The documents of /v1/events as they come; `wanted`: its query."""
-        with self.http.stream("GET", "/v1/events", params=wanted) as response:
-            lines = response.iter_lines()
-            assert next(lines) == ": listening"
-            yield (json.loads(line[6:]) for line in lines if line.startswith("data: "))
 
     def ask(self, text, *streams, **wishes):
         """The whole answer, as /v1/chat/completions gives it."""

@@ -4,12 +4,12 @@ import io
 import json
 import signal
 import socket
-import threading
 import time
 from contextlib import contextmanager
 
 import httpx
 from command_line import vstream
+from followed import Followed
 from PIL import Image
 from processes import Process, until
 from rtsp_camera import RtspCamera
@@ -49,37 +49,6 @@ class Served:
     def create(self, stream_id, source, **more):
         spec = {"id": stream_id, "source": source, "sampling": {"dedup": 0}, **more}
         self.http.post("/v1/streams", json=spec).raise_for_status()
-
-
-class Followed:
-    """A response that streams, read in a thread: its `data` so far, and whether it has ended."""
-
-    def __init__(self, method, url, **options):
-        self.lines = []
-        self.failure = None
-        self.status = None
-        self._thread = threading.Thread(
-            target=self._read, args=(method, url), kwargs=options, daemon=True
-        )
-        self._thread.start()
-        until(lambda: self.lines or self.has_ended)
-
-    @property
-    def has_ended(self):
-        return not self._thread.is_alive()
-
-    @property
-    def data(self):
-        return [line[6:] for line in self.lines if line.startswith("data: ")]
-
-    def _read(self, method, url, **options):
-        try:
-            with httpx.stream(method, url, timeout=60, **options) as response:
-                self.status = response.status_code
-                for line in response.iter_lines():
-                    self.lines.append(line)
-        except httpx.HTTPError as error:
-            self.failure = error
 
 
 @contextmanager

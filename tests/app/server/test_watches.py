@@ -1,0 +1,193 @@
+"""Standing questions on streams whose every second is known: told in time, once, to everybody."""
+
+import base64
+import hashlib
+import hmac
+import io
+import json
+import time
+
+import pytest
+from followed import Followed
+from loopback_http import loopback_http
+from PIL import Image
+from service import running_service
+
+from eval.stream_world import History, Renderer, write_script
+from vstream import load_video_llm
+
+SEEDS = {"lobby": 300, "yard": 301}
+LENGTH_S = 56
+COMES_TWICE, COMES_ONCE, NEVER_COMES = "crab", "square", "bee"
+SCRIPTS = {name: write_script(seed, LENGTH_S) for name, seed in SEEDS.items()}
+
+
+def onsets(stream_id, name):
+    """When it comes into view, as the script has it."""
+    history = History.of(SCRIPTS[stream_id])
+    return [history.span(one.first, one.last).start_s for one in history.appearances(name)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_video_llm(None)
+
+
+@pytest.fixture
+def service(model):
+    with running_service(model=model, allow_private=True) as running:
+        yield running
+
+
+@pytest.fixture
+def streams(service):
+    for stream_id in SEEDS:
+        create(service, stream_id)
+    return service
+
+
+def create(service, stream_id, fps=1):
+    spec = {"id": stream_id, "source": {"type": "push"}, "sampling": {"fps": fps, "dedup": 0}}
+    service.post("/v1/streams", spec)
+
+
+def jpeg(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def play(service):
+    """Push both streams second by second; no second before all watches have judged the last."""
+    began_at, renderer = time.time() - LENGTH_S, Renderer()
+    for second in range(LENGTH_S):
+        for stream_id, script in SCRIPTS.items():
+            answer = service.http.post(
+                f"/v1/streams/{stream_id}/frames",
+                content=jpeg(renderer.frame(script.moments[second])),
+                headers={"X-Capture-Time": str(began_at + second)},
+            )
+            assert answer.json()["accepted"], answer.text
+        until(lambda: all_judged(service, second))  # noqa: B023
+    return began_at
+
+
+def all_judged(service, second):
+    watches = [
+        watch for one in service.service.live.watches.all() for watch in one.on_streams.values()
+    ]
+    return all(watch.num_judged + watch.num_skipped > second for watch in watches)
+
+
+def until(is_so, seconds=20):
+    give_up_at = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.002)
+
+
+def watch_for(service, name, *stream_ids, **more):
+    wanted = {"stream_ids": stream_ids, "condition": f"tell me when you see the {name}", **more}
+    return service.post("/v1/watches", wanted)
+
+
+def is_signed(request, secret):
+    """As the specification says it."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    name, at = request.headers["webhook-id"], request.headers["webhook-timestamp"]
+    signed = f"{name}.{at}.".encode() + request.body
+    digest = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return request.headers["webhook-signature"] == f"v1,{digest}"
+
+
+def test_every_arrival_is_told_once_in_time_and_with_its_moment(streams):
+    service = streams
+    listener = Followed("GET", f"{service.url}/v1/events")
+    with loopback_http(lambda request: (204, {}, b"")) as receiver:
+        actions = [{"type": "webhook", "url": f"{receiver.url}/hook"}]
+        watches = {
+            "twice": watch_for(service, COMES_TWICE, "lobby", actions=actions),
+            "once": watch_for(service, COMES_ONCE, "lobby"),
+            "both": watch_for(service, COMES_TWICE, "lobby", "yard"),
+            "cooling": watch_for(service, COMES_TWICE, "lobby", cooldown_s=LENGTH_S),
+            "never": watch_for(service, NEVER_COMES, "lobby", "yard"),
+        }
+        began_at = play(service)
+        until(lambda: len(receiver.requests) >= 2)
+    twice, once = onsets("lobby", COMES_TWICE), onsets("lobby", COMES_ONCE)
+    assert (len(twice), len(once)) == (2, 1)
+    wanted = {
+        "twice": [("lobby", at_s) for at_s in twice],
+        "once": [("lobby", at_s) for at_s in once],
+        "both": sorted((name, at_s) for name in SEEDS for at_s in onsets(name, COMES_TWICE)),
+        "cooling": [("lobby", twice[0])],
+        "never": [],
+    }
+    fired = listener.events("watch.fired")
+    for name, watch in watches.items():
+        told = [event["data"] for event in fired if event["data"]["watch_id"] == watch["id"]]
+        came = sorted((one["stream_id"], one["at_s"]) for one in told)
+        assert len(came) == len(wanted[name]), (name, came, wanted[name])
+        for (stream_id, at_s), (wanted_id, onset_s) in zip(came, wanted[name], strict=True):
+            assert stream_id == wanted_id
+            assert 0 <= at_s - onset_s <= watch["every_s"]
+        for one in told:
+            assert one["at"] == pytest.approx(began_at + one["at_s"], abs=0.01)
+            shown = [(cited["start_s"], cited["end_s"]) for cited in one["evidence"]]
+            assert any(start_s <= one["at_s"] <= end_s for start_s, end_s in shown), one
+        assert service.get(f"/v1/watches/{watch['id']}")["fired"] == len(told)
+    assert all(is_signed(request, watches["twice"]["secret"]) for request in receiver.requests)
+    posted = [json.loads(request.body) for request in receiver.requests]
+    assert [one["type"] for one in posted] == ["watch.fired"] * 2
+    assert [one["data"]["at_s"] for one in posted] == [
+        event["data"]["at_s"]
+        for event in fired
+        if event["data"]["watch_id"] == watches["twice"]["id"]
+    ]
+    assert service.figure("vstream_watch_fired_total", stream_id="lobby") == len(
+        [event for event in fired if event["stream_id"] == "lobby"]
+    )
+
+
+def test_a_watch_ends_with_its_time_and_with_its_streams(streams):
+    service = streams
+    listener = Followed("GET", f"{service.url}/v1/events")
+    timed = watch_for(service, COMES_TWICE, "lobby", until=time.time() + 0.5)
+    one = watch_for(service, COMES_TWICE, "lobby")
+    both = watch_for(service, COMES_TWICE, "lobby", "yard")
+    until(lambda: listener.events("watch.ended"))
+    service.delete("/v1/streams/lobby")
+    until(lambda: len(listener.events("watch.ended")) == 2)
+    assert service.http.get(f"/v1/watches/{both['id']}").status_code == 200
+    service.delete("/v1/streams/yard")
+    until(lambda: len(listener.events("watch.ended")) == 3)
+    ended = [event["data"] for event in listener.events("watch.ended")]
+    ended = [(told["watch_id"], told["reason"]) for told in ended]
+    assert ended == [
+        (timed["id"], "until"),
+        (one["id"], "stream deleted"),
+        (both["id"], "stream deleted"),
+    ]
+    assert service.get("/v1/watches")["data"] == []
+
+
+def test_no_stream_waits_for_its_watches(service):
+    """More watches than can be judged: every frame is remembered all the same, in time."""
+    create(service, "lobby", fps=10)
+    for number in range(50):
+        watch_for(service, f"crab number {number}", "lobby", every_s=0.2)
+    renderer, count = Renderer(), 30
+    pictures = [jpeg(renderer.frame(moment)) for moment in SCRIPTS["lobby"].moments[:count]]
+    began_at = time.time()
+    for number, picture in enumerate(pictures):
+        at = began_at + number / 10
+        time.sleep(max(0.0, at - time.time()))
+        headers = {"X-Capture-Time": str(at)}
+        answer = service.http.post("/v1/streams/lobby/frames", content=picture, headers=headers)
+        assert answer.json()["accepted"], answer.text
+    told = service.await_stream(
+        "lobby", lambda told: told["memory"]["blocks"] == count, timeout_s=3
+    )
+    assert told["dropped"]["stale"] == 0
+    until(lambda: service.figure("vstream_watch_judgements_total", stream_id="lobby") > 50)
+    assert service.figure("vstream_watch_skipped_total", stream_id="lobby") > 0
