@@ -2,12 +2,13 @@
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import tzlocal
 import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from app.server.keys import ScopedKey
@@ -68,6 +69,14 @@ class ServiceSettings(VStreamConfig):
     service: ServiceConfig = ServiceConfig()
     streams: tuple[StreamSpec, ...] = ()
 
+    @field_validator("streams")
+    @classmethod
+    def _named_once(cls, streams: tuple[StreamSpec, ...]) -> tuple[StreamSpec, ...]:
+        counts = Counter(spec.id for spec in streams)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(f"{', '.join(twice)} is there twice")
+        return streams
+
 
 def load_settings(path: Path | None, **values: Any) -> ServiceSettings:
     """Read the file and the environment, and put `values` (nested dicts) over both.
@@ -97,8 +106,10 @@ def _read(path: Path) -> dict[str, Any]:
         found = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: this is no YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: this is no YAML: it is not UTF-8 ({error.reason})") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: this is no YAML: {_place_of(error)}") from None
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
@@ -107,6 +118,14 @@ def _read(path: Path) -> dict[str, Any]:
         )
     filled: dict[str, Any] = _filled(found, path)
     return filled
+
+
+def _place_of(error: yaml.YAMLError) -> str:
+    """Where and why, without the line itself, which may hold a password."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return "it holds a character that is not allowed"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')}"
 
 
 def _filled(value: Any, path: Path) -> Any:

@@ -50,12 +50,12 @@ class SourceSpec(_Part):
 
     @model_validator(mode="after")
     def _fits(self) -> "SourceSpec":
+        """Raises SourceError as well, for an address of no kind that is read."""
         if (self.url is None) != (self.type == "push"):
             raise ValueError("give a url, or the type push and no url")
-        if self.url is not None and self.type is not None:
-            kind = _TYPE_OF_KIND[parse_address(self.url).kind]
-            if kind != self.type:
-                raise ValueError(f"{redacted(self.url)} is of type {kind}, not {self.type}")
+        kind = self.kind
+        if self.url is not None and self.type not in (None, kind):
+            raise ValueError(f"{redacted(self.url)} is of type {kind}, not {self.type}")
         return self
 
     @property
