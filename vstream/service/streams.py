@@ -39,7 +39,7 @@ _LOOK_S = 0.5
 _DYING_S = 4.0
 """So long a stream of another process may seem to be watched by it, which was killed."""
 
-_TRIM_S = 60.0
+_TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 
 

@@ -23,8 +23,8 @@ from rtsp_camera import RtspCamera
 
 CAMERAS = 8
 ASKERS = 16
-WARM_S = 60
-STREAM_BYTES = "2560KiB"
+WARM_S = 110
+STREAM_BYTES = "2MiB"
 """The budget of each stream: full, and ageing, when the measurement begins."""
 MOST_SLOPE_MB_PER_MIN = 1.0
 
