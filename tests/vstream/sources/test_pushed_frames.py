@@ -116,10 +116,11 @@ def test_a_frame_that_is_old_repeated_or_from_the_future_is_refused():
         assert refused(source, PLAIN, now - 1) == "FRAME_OUT_OF_ORDER"
         assert refused(source, PLAIN, now + 60) == "FRAME_OUT_OF_ORDER"
         assert refused(source, PLAIN, float("nan")) == "FRAME_INVALID"
+        assert source.status.last_error.code == "FRAME_INVALID"
         assert source.push(PLAIN, now + 20).accepted
+        assert source.status.last_error is None
         assert source.push(PLAIN).stream_s > 20  # now is before the newest: right behind it
         assert source.status.counts.frames_refused == 3
-        assert source.status.last_error is not None
         assert source.status.state is SourceState.RUNNING
 
 
