@@ -9,10 +9,12 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from redis_servers import redis_binary
+from redis_servers import RedisServer, redis_binary, valkey_binary
 from service import endless, running_service
+from structlog.testing import capture_logs
 from synthetic_video import picture
 
+from memory.redis_store.redis_keys import RedisKeys
 from vstream import load_video_llm
 from vstream.service.stream_spec import StreamSpec
 
@@ -251,3 +253,34 @@ def test_of_configured_streams_the_configuration_alone_tells(model, tmp_path):
     assert b"hunter2" not in kept
     with started(model, store) as service:
         assert service.get("/v1/streams")["data"] == []
+
+
+def test_streams_of_a_service_that_was_killed_are_not_left_to_its_lease(model, redis_server):
+    with started(model, redis_server.url) as service:
+        create(service, "door")
+        push(service, "door", 1)
+    with redis_server.client() as client:  # as one that was killed leaves it
+        client.set(RedisKeys("door").lease, "1.dead elsewhere:1", px=1500)
+    with started(model, redis_server.url) as service:
+        assert service.get("/v1/streams/door")["memory"]["blocks"] == 1
+
+
+def test_a_service_ends_although_its_store_is_away(model, tmp_path):
+    """What waits is given some seconds, for all streams at once, and then told to be lost."""
+    server = RedisServer(valkey_binary(), tmp_path)
+    try:
+        with capture_logs() as logged, started(model, server.url) as service:
+            for number in range(3):
+                create(service, f"door-{number}")
+                push(service, f"door-{number}", 1)
+            server.freeze()
+            for number in range(3):
+                within(10, lambda: service.http.get("/ready").status_code == 503)
+                push(service, f"door-{number}", 1)
+            began = time.monotonic()
+        assert time.monotonic() - began < 25
+    finally:
+        server.thaw()
+        server.stop()
+    lost = {line["stream"] for line in logged if line["event"] == "not all was kept"}
+    assert lost == {f"door-{number}" for number in range(3)}
