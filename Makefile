@@ -4,6 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+SOAK_MINUTES ?= 60
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
@@ -18,8 +19,9 @@ demo: $(VENV)/.demo ## Play a sample stream and answer questions about it, in th
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
 	$(BIN)/python -m pytest
 
-soak: $(VENV)/.dev ## Kill ingesting, answering and Redis a hundred times (an hour)
+soak: $(VENV)/.dev ## Kill everything a hundred times; load the service for SOAK_MINUTES (60)
 	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s
+	$(BIN)/python -m pytest tests/app/server/test_load.py --minutes $(SOAK_MINUTES) -s
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
