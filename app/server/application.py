@@ -15,6 +15,7 @@ from app.server import (
     search_routes,
     stream_routes,
     system_routes,
+    timeline_routes,
     watch_routes,
 )
 from app.server.access import limited
@@ -55,6 +56,7 @@ def create_app(service: Service) -> FastAPI:
     for routes in (
         system_routes.models,
         stream_routes.router,
+        timeline_routes.router,
         frame_routes.router,
         chat_routes.router,
         response_routes.router,
