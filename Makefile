@@ -13,7 +13,7 @@ INPUTS := pyproject.toml constraints.txt
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.demo ## Play a sample stream and answer questions about it, in the terminal
+demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play it and answer there
 	@$(BIN)/vstream demo
 
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)

@@ -1,18 +1,21 @@
 """The commands of `vstream` and their options."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
 
 from app.answer import answer_questions
 from app.ask import ask_source
-from app.demo import play_demo
+from app.demo import open_demo, play_demo
 from app.doctor import examine
 from app.forget import forget_range
 from app.ingest import ingest_source
 from app.rtsp import keep_cameras
 from app.search import Wanted, search_streams
 from app.serve import make_key, run_service
+from app.server.keys import master_key
 from app.server.settings import ServiceSettings
 from app.settings_options import with_service_settings, with_settings
 from app.stream_time import parse_stream_time
@@ -129,8 +132,23 @@ def watch(
 @cli.command()
 @with_settings
 def demo(config: VStreamConfig) -> None:
-    """Play the bundled sample stream and answer questions about it."""
-    play_demo(Terminal(), config)
+    """Open the page on the bundled sample stream; without a terminal play it and answer here."""
+    if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("CI") != "true":
+        open_demo(Terminal(), config)
+    else:
+        play_demo(Terminal(), config)
+
+
+@cli.command()
+def ui(
+    service: Annotated[str, typer.Option(help="Address of a service, as http://HOST:8900.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8901,
+) -> None:
+    """Show the web page of a service that runs elsewhere; VSTREAM_API_KEY is its key."""
+    from app.ui import show_page  # Gradio takes seconds to import: only where it is shown
+
+    show_page(Terminal(), service, master_key(os.environ), host, port)
 
 
 @cli.command()
@@ -189,9 +207,10 @@ def serve(
     model: Annotated[
         str | None, typer.Argument(help="Hub id or directory of a Video-LLM; else the embedded.")
     ] = None,
+    page: Annotated[bool, typer.Option(help="Show the web page at /ui.")] = True,
 ) -> None:
-    """Serve streams, questions, searches and watches over HTTP, in OpenAI's shape."""
-    run_service(Terminal(), config)
+    """Serve streams, questions, searches and watches over HTTP, in OpenAI's shape, and a page."""
+    run_service(Terminal(), config, page=page)
 
 
 @cli.command()

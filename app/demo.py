@@ -6,19 +6,27 @@ shows. A wrong answer is shown as wrong.
 
 import json
 import sys
+import threading
+import webbrowser
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from app.model import load_model
+from app.serve import run_service
+from app.server.settings import ServiceConfig, load_settings
 from app.stream_time import clock
 from app.terminal import Terminal
 from vstream.config import VStreamConfig
 from vstream.ingest import IngestWorker
 from vstream.open_session import open_session
 from vstream.question import Question
+from vstream.service.stream_spec import StreamSpec
 from vstream.session import Session
 from vstream.stream_id import stream_id_of
+
+_PAGE_READY_S = 2.0
+"""A browser that comes sooner finds nobody there."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,30 @@ class ScriptedQuestion:
     text: str
     truth: str
     accepted: frozenset[str]
+
+
+def open_demo(terminal: Terminal, config: VStreamConfig) -> None:
+    """Serve the page on loopback with the sample stream playing, and open it in a browser."""
+    with as_file(files("app") / "assets" / "sample_stream.mp4") as video:
+        spec = StreamSpec.model_validate({"id": "sample", "source": {"url": str(video)}})
+        settings = load_settings(None).model_copy(
+            update={
+                **{name: getattr(config, name) for name in type(config).model_fields},
+                "streams": (spec,),
+                "service": ServiceConfig(allow_private=True),
+            }
+        )
+        run_service(terminal, settings, on_listening=lambda url: _open_browser(terminal, url))
+
+
+def _open_browser(terminal: Terminal, url: str) -> None:
+    page = f"{url}/ui"
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        terminal.say(f"no browser here: open {page}")
+        return
+    threading.Timer(_PAGE_READY_S, lambda: webbrowser.open(page)).start()
 
 
 def play_demo(terminal: Terminal, config: VStreamConfig) -> None:

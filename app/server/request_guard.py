@@ -1,6 +1,7 @@
 """RequestGuard: requests in, those refused that no handler should see, and all of them counted."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.server.api_errors import ApiError, no_key
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
+
+_PAGE = "/ui/"
+"""The page's own routes, where videos are uploaded: it has a bound of its own."""
 
 
 class RequestGuard:
@@ -50,6 +54,7 @@ class RequestGuard:
                 await send({"type": "websocket.close", "code": 1008, "reason": str(refusal)[:120]})
             return
         status, taken = 500, 0
+        most = inf if scope["path"].startswith(_PAGE) else self._most
 
         async def noted_send(message: Message) -> None:
             nonlocal status
@@ -61,7 +66,7 @@ class RequestGuard:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._most:
+            if taken > most:
                 raise HTTPException(413, f"the body has more than {self._most} bytes")
             return message
 
@@ -78,7 +83,8 @@ class RequestGuard:
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = dict(scope["headers"])  # of several the last counts, and one is enough to refuse
         length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._most:
+        is_page = scope["path"].startswith(_PAGE)
+        if not is_page and length.isdigit() and int(length) > self._most:
             return ApiError(413, f"the body has more than {self._most} bytes", "body_too_large")
         if scope["path"].startswith("/v1/"):
             key = headers.get(b"authorization")

@@ -13,6 +13,7 @@ from math import ceil, inf
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from app.server.application import create_app
 from app.server.service import Service
@@ -23,16 +24,22 @@ _LEFT_S = 5.0
 _LOOK_S = 0.1
 
 
-def run(service: Service, on_listening: Callable[[str], None] = lambda url: None) -> None:
-    """Serve until SIGTERM or SIGINT; `on_listening` is told the address.
+def run(
+    service: Service,
+    on_listening: Callable[[str], None] = lambda url: None,
+    with_page: Callable[[FastAPI, str], FastAPI] = lambda app, url: app,
+) -> None:
+    """Serve until SIGTERM or SIGINT; `on_listening` is told the address. `with_page` adds a page to
+    the application, given the address under which this process reaches it.
 
     Raises SettingsError for an address that cannot be listened on, and what kept the service from
     beginning (ModelError, StoreError).
     """
     settings = service.settings.service
     listening = listen_on(settings.host, settings.port)
-    server = _Server(server_config(service), service)
     port = listening.getsockname()[1]
+    app = with_page(create_app(service), f"http://{_reached_at(settings.host)}:{port}")
+    server = _Server(server_config(service, app), service)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     on_listening(f"http://{host}:{port}")
     try:
@@ -43,11 +50,11 @@ def run(service: Service, on_listening: Callable[[str], None] = lambda url: None
         raise service.failure
 
 
-def server_config(service: Service) -> uvicorn.Config:
-    """How the service is served."""
+def server_config(service: Service, app: FastAPI | None = None) -> uvicorn.Config:
+    """How the service is served; `app` is its application with whatever was added to it."""
     settings = service.settings.service
     return uvicorn.Config(
-        create_app(service),
+        app or create_app(service),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=round(settings.grace_s + _LEFT_S),
@@ -112,6 +119,15 @@ class _Server(uvicorn.Server):
 
     def _give_up(self) -> None:
         self.should_exit = True
+
+
+def _reached_at(host: str) -> str:
+    """How this machine reaches a service that listens on `host`."""
+    if host in ("0.0.0.0", ""):
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
 
 
 def listen_on(host: str, port: int) -> socket.socket:

@@ -1,0 +1,213 @@
+"""ServiceClient: a service's address in, its streams, answers, searches and watches out, typed."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from app.server.documents import Citation, StreamDocument, WatchDocument
+from app.server.search_routes import FoundMoment
+from app.server.timeline_routes import Timeline
+
+_TIMEOUT_S = 30.0
+
+
+class ServiceError(Exception):
+    """The service refused, or cannot be reached: then `status` is 0. `code` as the API has it."""
+
+    def __init__(self, message: str, code: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+@dataclass
+class StreamedAnswer:
+    """An answer as it comes: `text` so far, and at its end what it rests on."""
+
+    text: str = ""
+    citations: list[Citation] = field(default_factory=list)
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: str | None = None
+
+
+class ServiceClient:
+    """For one thread at a time, or many. Every call raises ServiceError."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """`url` as http://127.0.0.1:8900."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=_TIMEOUT_S, trust_env=False
+        )
+
+    def ready(self) -> dict[str, Any]:
+        """What /ready tells, also while the service is not."""
+        try:
+            told: dict[str, Any] = self._http.get("/ready").json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise _unreachable(self.url, error) from error
+        return told
+
+    def models(self) -> list[dict[str, Any]]:
+        """The one model, under both its names."""
+        found: list[dict[str, Any]] = self._do("GET", "/v1/models")["data"]
+        return found
+
+    def streams(self) -> list[StreamDocument]:
+        """Those that the service watches, by id."""
+        told = self._do("GET", "/v1/streams")
+        return [StreamDocument.model_validate(one) for one in told["data"]]
+
+    def stream(self, stream_id: str) -> StreamDocument:
+        return StreamDocument.model_validate(self._do("GET", f"/v1/streams/{stream_id}"))
+
+    def create_stream(self, stream_id: str, source: dict[str, Any], **more: Any) -> StreamDocument:
+        """Begin to watch `source`; `more` as in the API."""
+        document = {"id": stream_id, "source": source, **more}
+        return StreamDocument.model_validate(self._do("POST", "/v1/streams", json=document))
+
+    def delete_stream(self, stream_id: str, *, purge: bool = False) -> None:
+        self._do("DELETE", f"/v1/streams/{stream_id}", params={"purge": purge})
+
+    def push(self, stream_id: str, jpeg: bytes) -> bool:
+        """Whether the frame, which was taken just now, was needed."""
+        headers = {"Content-Type": "image/jpeg"}
+        path = f"/v1/streams/{stream_id}/frames"
+        accepted: bool = self._do("POST", path, content=jpeg, headers=headers)["accepted"]
+        return accepted
+
+    def frame(self, stream_id: str, t_s: float | None = None) -> bytes:
+        """A JPEG: the newest frame, or the small picture that is kept of a moment."""
+        return self.picture(f"/v1/streams/{stream_id}/frame.jpg", t_s)
+
+    def picture(self, frame_url: str, t_s: float | None = None) -> bytes:
+        """The JPEG behind a `frame_url` of a citation or a moment."""
+        params = None if t_s is None else {"t_s": t_s}
+        return self._answer("GET", frame_url, params=params).content
+
+    def timeline(self, stream_id: str, parts: int = 120) -> Timeline:
+        """The whole history of a stream in at most so many parts."""
+        told = self._do("GET", f"/v1/streams/{stream_id}/timeline", params={"parts": parts})
+        return Timeline.model_validate(told)
+
+    def search(
+        self, words: str, stream_ids: list[str], limit: int = 8, **span: float
+    ) -> list[FoundMoment]:
+        """The moments most like some words; `span` as from_s, to_s."""
+        document = {"query": words, "stream_ids": stream_ids, "limit": limit, **span}
+        told = self._do("POST", "/v1/search", json=document)
+        return [FoundMoment.model_validate(one) for one in told["data"]]
+
+    def watches(self) -> list[WatchDocument]:
+        return [WatchDocument.model_validate(one) for one in self._do("GET", "/v1/watches")["data"]]
+
+    def add_watch(self, stream_id: str, condition: str, **more: Any) -> WatchDocument:
+        document = {"stream_ids": [stream_id], "condition": condition, **more}
+        return WatchDocument.model_validate(self._do("POST", "/v1/watches", json=document))
+
+    def delete_watch(self, watch_id: str) -> None:
+        self._do("DELETE", f"/v1/watches/{watch_id}")
+
+    def ask(
+        self, messages: list[dict[str, Any]], stream_urls: list[str], **wishes: Any
+    ) -> Iterator[StreamedAnswer]:
+        """Ask about streams; the answer so far, again and again until it is whole.
+
+        `messages` are earlier turns and the question, as {role, content}. Close the iterator to
+        have the service stop.
+        """
+        *before, last = messages
+        urls = [{"type": "video_url", "video_url": {"url": url}} for url in stream_urls]
+        content = [*urls, {"type": "text", "text": last["content"]}]
+        document = {
+            "model": "default",
+            "stream": True,
+            "messages": [*before, {"role": "user", "content": content}],
+            **wishes,
+        }
+        answer = StreamedAnswer()
+        try:
+            with self._http.stream("POST", "/v1/chat/completions", json=document) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refused(response)
+                for line in response.iter_lines():
+                    if line.startswith("data: {") and _take(answer, json.loads(line[6:])):
+                        yield answer
+        except httpx.HTTPError as error:
+            raise _unreachable(self.url, error) from error
+
+    def events(self, kind: str, last_id: int | None = None) -> Iterator[dict[str, Any]]:
+        """Events of one kind as they happen, without end; after `last_id` if one is given."""
+        headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
+        request = {"params": {"kind": kind}, "headers": headers, "timeout": None}
+        try:
+            with self._http.stream("GET", "/v1/events", **request) as response:  # type: ignore[arg-type]
+                if not response.is_success:
+                    response.read()
+                    raise _refused(response)
+                for line in response.iter_lines():
+                    if line.startswith("data: {"):
+                        yield json.loads(line[6:])
+        except httpx.HTTPError as error:
+            raise _unreachable(self.url, error) from error
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _do(self, method: str, path: str, **options: Any) -> Any:
+        return self._answer(method, path, **options).json()
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise _unreachable(self.url, error) from error
+        if not response.is_success:
+            raise _refused(response)
+        return response
+
+
+def _take(answer: StreamedAnswer, chunk: dict[str, Any]) -> bool:
+    """Put a chunk into the answer; whether anything came of it. Raises ServiceError."""
+    if "error" in chunk:
+        raise ServiceError(chunk["error"]["message"], chunk["error"]["code"] or "error")
+    answer.evidence = chunk.get("vstream", answer.evidence)
+    is_news = "vstream" in chunk
+    for choice in chunk["choices"]:
+        delta = choice["delta"]
+        text, cited = delta.get("content") or "", delta.get("annotations", [])
+        answer.text += text
+        answer.citations += [Citation.model_validate(one) for one in cited]
+        answer.finish_reason = choice["finish_reason"] or answer.finish_reason
+        is_news = is_news or bool(text or cited)
+    return is_news
+
+
+def _refused(response: httpx.Response) -> ServiceError:
+    try:
+        told = response.json()["error"]
+        return ServiceError(told["message"], told["code"] or "error", response.status_code)
+    except (ValueError, KeyError, TypeError):
+        status = response.status_code
+        return ServiceError(f"the service answered {status}", "error", status)
+
+
+def _unreachable(url: str, error: Exception) -> ServiceError:
+    return ServiceError(f"the service at {url} cannot be reached", type(error).__name__)

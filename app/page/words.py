@@ -1,0 +1,31 @@
+"""Words: numbers as the API gives them in, short texts for people out."""
+
+from datetime import datetime
+
+
+def clock(stream_s: float) -> str:
+    """Stream time: 1:23, or 1:01:23 from an hour on."""
+    minutes, seconds = divmod(int(stream_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def wall(epoch_s: float) -> str:
+    """The time of day, in this machine's zone."""
+    return datetime.fromtimestamp(epoch_s).astimezone().strftime("%H:%M:%S")
+
+
+def size(num_bytes: float) -> str:
+    """As 12 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} TB"
+
+
+def length(seconds: float) -> str:
+    """As 42 s, 12 min or 3.5 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
