@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 from command_line import vstream
@@ -176,5 +177,6 @@ def test_ingesting_is_stopped_while_the_server_is_away_and_says_what_is_lost(vid
     until(lambda: ingesting.acknowledged >= 1)
     own_server.kill()
     ingesting.await_line("new blocks wait, trying on")
+    time.sleep(2.5)  # by then a frame has come: that the server is away is known before
     assert ingesting.terminate() == 1
     assert "are lost" in ingesting.err[-1]
