@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import structlog
 from redis_servers import RedisServer, redis_binary, valkey_binary
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
@@ -26,6 +27,13 @@ def pytest_sessionfinish(session):
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") == "true" and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs():
+    """Commands that run in the tests' own process say what is logged and how, for all to come."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ NEEDED = {
     ("POST", f"{STREAM}/restart"): ("manage", None),
     ("DELETE", f"{STREAM}/memory"): ("manage", None),
     ("GET", f"{STREAM}/frame.jpg"): ("read", None),
+    ("GET", f"{STREAM}/timeline"): ("read", None),
     ("POST", f"{STREAM}/frames"): ("push", None),
     ("WEBSOCKET", f"{STREAM}/frames"): ("push", None),
     ("POST", "/v1/chat/completions"): ("ask", ASKING),

@@ -27,6 +27,10 @@ WARM_S = 110
 STREAM_BYTES = "2MiB"
 """The budget of each stream: full, and ageing, when the measurement begins."""
 MOST_SLOPE_MB_PER_MIN = 1.0
+SHORT_MINUTES, MOST_SHORT_SLOPE_MB_PER_MIN = 5, 6.0
+"""What comes and goes between two trims counts in a single minute: -1.4 to 3.0 MB/min were seen, of
+which ten minutes left 0.15. A memory that is not full grows by 20 MB/min.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +121,9 @@ def _measure(process, url, http, minutes):
         assert sampled[name] >= 0.95 * passed_s - 2, (name, sampled[name], passed_s)
     assert stale <= 0.01 * sum(sampled.values())
     assert lag_s <= 4
-    assert load.rss_slope_mb_per_min() < MOST_SLOPE_MB_PER_MIN, record
+    is_short = minutes < SHORT_MINUTES
+    most = MOST_SHORT_SLOPE_MB_PER_MIN if is_short else MOST_SLOPE_MB_PER_MIN
+    assert load.rss_slope_mb_per_min() < most, record
     assert abs(last.num_fds - first.num_fds) <= ASKERS + 4, record
     assert last.num_threads <= max(one.num_threads for one in load.usage[: len(load.usage) // 2])
     assert metric(metrics, "vstream_requests_refused_total") is None
