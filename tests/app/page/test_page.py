@@ -18,8 +18,8 @@ from vstream.sources import SourceConfig, VideoFile
 SAMPLE = Path(__file__).parents[3] / "app" / "assets" / "sample_stream.mp4"
 SHOTS = Path(os.environ.get("VSTREAM_SCREENSHOTS", "runs/screenshots"))
 FPS = 5
-ARROW_S, BURGER_S = (15.0, 22.0), (6.0, 10.5)
-"""Where the sample shows a blue arrow, and where a hamburger."""
+ARROW_S, BURGER_S = (15.0, 18.5), (6.0, 10.5)
+"""Where the sample shows a blue arrow and nothing else, and where a hamburger."""
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
