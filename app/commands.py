@@ -97,7 +97,7 @@ def ingest(
     ] = False,
 ) -> None:
     """Encode a source into the store, where others can ask about it meanwhile."""
-    ingest_source(Terminal(), config, source, stream_id=id_, real_time=real_time)
+    ingest_source(Terminal(), config, source, stream_id=id_, speed=1.0 if real_time else "max")
 
 
 @cli.command()
@@ -126,7 +126,7 @@ def watch(
     ] = None,
 ) -> None:
     """Type questions while the stream plays; be told when what you wait for is the case."""
-    watch_source(Terminal(), config, source, real_time=not fast, tell=tell or ())
+    watch_source(Terminal(), config, source, speed="max" if fast else 1.0, tell=tell or ())
 
 
 @cli.command()

@@ -45,7 +45,9 @@ class ScriptedQuestion:
 def open_demo(terminal: Terminal, config: VStreamConfig) -> None:
     """Serve the page on loopback with the sample stream playing, and open it in a browser."""
     with as_file(files("app") / "assets" / "sample_stream.mp4") as video:
-        spec = StreamSpec.model_validate({"id": "sample", "source": {"url": str(video)}})
+        spec = StreamSpec.model_validate(
+            {"id": "sample", "source": {"url": str(video), "loop": True}}
+        )
         settings = load_settings(None).model_copy(
             update={
                 **{name: getattr(config, name) for name in type(config).model_fields},

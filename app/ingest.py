@@ -13,6 +13,7 @@ from vstream.errors import SettingsError
 from vstream.ingest import IngestWorker
 from vstream.open_session import open_session
 from vstream.sources.address import SourceKind, parse_address
+from vstream.sources.config import Speed
 from vstream.sources.frame_source import open_source
 from vstream.stream_id import stream_id_of
 
@@ -25,7 +26,7 @@ def ingest_source(
     source: str,
     *,
     stream_id: str | None,
-    real_time: bool,
+    speed: Speed,
 ) -> None:
     """Encode `source` into the configured store, from where it was left off, to its end.
 
@@ -43,7 +44,7 @@ def ingest_source(
     find_stream(config.memory.store, name)  # told before a model is loaded, too
     model = load_model(terminal, config)
     with stopped_by_signal() as stopped, open_session(config, model, name) as session:
-        worker = IngestWorker(session, source, config.source, real_time=real_time, keep_trying=True)
+        worker = IngestWorker(session, source, config.source, speed=speed, keep_trying=True)
         kept = session.memory.stats()
         terminal.say(f"{worker.source_name} -> stream {name}, {kept.blocks} blocks there")
         report = _Report(terminal, session.memory)

@@ -14,6 +14,7 @@ from vstream.ingest import IngestWorker
 from vstream.open_session import open_session
 from vstream.respond_policy import Watch
 from vstream.session import Session
+from vstream.sources.config import Speed
 from vstream.stream_id import stream_id_of
 
 _POLL_S = 0.05
@@ -24,7 +25,7 @@ def watch_source(
     config: VStreamConfig,
     source: str,
     *,
-    real_time: bool,
+    speed: Speed,
     tell: Sequence[str] = (),
 ) -> None:
     """Ingest `source` in the background and answer each line of stdin until it ends.
@@ -46,7 +47,7 @@ def watch_source(
                     terminal.firing(firing)
 
         worker = IngestWorker(
-            session, source, config.source, real_time=real_time, keep_trying=True, on_frame=look
+            session, source, config.source, speed=speed, keep_trying=True, on_frame=look
         )
         worker.start()
         try:

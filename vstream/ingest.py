@@ -10,7 +10,7 @@ from encoders import Frame, FrameSampler
 from memory import KVMemory, StoreAwayError
 from vstream.session import Session
 from vstream.sources.address import SourceKind, parse_address
-from vstream.sources.config import SourceConfig
+from vstream.sources.config import SourceConfig, Speed
 from vstream.sources.frame_source import FrameSource, open_source
 from vstream.sources.live_decoder import EARLY
 from vstream.sources.privacy_mask import PrivacyMask
@@ -53,7 +53,8 @@ class IngestWorker:
         config: SourceConfig,
         *,
         until_s: float | None = None,
-        real_time: bool = False,
+        speed: Speed = "max",
+        loop: bool = False,
         keep_trying: bool = False,
         mask: PrivacyMask | None = None,
         permit: Callable[[str], None] | None = None,
@@ -75,6 +76,7 @@ class IngestWorker:
         """
         self._session = session
         self._until_s = until_s
+        self._loop = loop
         self._on_frame = on_frame
         self._on_seen = on_seen
         self._sampled_s: list[float] = []
@@ -89,7 +91,7 @@ class IngestWorker:
             config.dedup_threshold,
             config.max_gap_s,
             # A file is read again from the last encoded frame, which the next is compared with.
-            after_s=None if is_file and not real_time else self._encoded_to_s,
+            after_s=None if is_file and speed == "max" else self._encoded_to_s,
             early=0.0 if is_file else EARLY,
         )
         self._encoded = 0
@@ -109,7 +111,8 @@ class IngestWorker:
             config,
             start_s=start_s,
             wants=self._sampler.wants,
-            real_time=real_time,
+            speed=speed,
+            loop=loop,
             keep_trying=keep_trying,
             sample_fps=session.model.sample_fps,
             mask=mask,
@@ -153,7 +156,7 @@ class IngestWorker:
         """
         batch: list[Frame] = []
         memory = self._session.memory
-        if memory.note.get("ended_at_block") == memory.num_blocks:
+        if memory.note.get("ended_at_block") == memory.num_blocks and not self._loop:
             return
         with self._source:
             for frame in self._source:

@@ -37,10 +37,9 @@ def begin(service: Service, caller: Caller, asked: Asked) -> Inquiry:
         try:
             spec = streams.get(named.stream_id).spec
             context = spec.context
-            if spec.source.kind != "file":
-                zone = spec.timezone or service.settings.service.timezone
-            else:
-                zone = spec.timezone
+            zone = spec.timezone
+            if not spec.is_recording:
+                zone = zone or service.settings.service.timezone
         except UnknownStreamError:
             pass
         question = Question(

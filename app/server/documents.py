@@ -128,6 +128,8 @@ def stream_document(keeper: StreamKeeper) -> StreamDocument:
             "type": source.kind,
             "url": None if source.url is None else redacted(source.url),
             "transport": source.transport,
+            "speed": source.speed,
+            "loop": source.loop,
         },
         context=spec.context,
         timezone=spec.timezone,

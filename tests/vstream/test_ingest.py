@@ -145,18 +145,27 @@ def test_a_file_goes_on_where_it_was_left_however_long_ago(model, store, tmp_pat
         IngestWorker(session, video, CONFIG, until_s=2.5).run()
         assert times_of(session)[0] == [0, 1, 2]
     with open_session(model, store=store) as session:
-        IngestWorker(session, video, CONFIG, until_s=4.5, real_time=True).run()
+        IngestWorker(session, video, CONFIG, until_s=4.5, speed=1).run()
         assert times_of(session)[0] == [0, 1, 2, 3, 4]
     with open_session(model, store=store) as session:
         IngestWorker(session, video, CONFIG).run()
         assert times_of(session)[0] == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("real_time", [False, True])
-def test_no_picture_under_a_mask_is_ever_kept(model, tmp_path, real_time):
+def test_a_file_that_has_ended_goes_on_as_a_loop(model, store, tmp_path):
+    video = str(write_video(tmp_path / "clip.mp4", num_frames=30, fps=10))
+    for loop in (False, True):
+        with open_session(model, store=store) as session:
+            IngestWorker(session, video, CONFIG, until_s=7.5, loop=loop).run()
+            times_s, _ = times_of(session)
+    assert times_s == pytest.approx([0, 1, 2, 3, 4, 5, 6, 7])
+
+
+@pytest.mark.parametrize("speed", ["max", 1])
+def test_no_picture_under_a_mask_is_ever_kept(model, tmp_path, speed):
     video = str(write_video(tmp_path / "clip.mp4", num_frames=25, fps=10))
     with open_session(model) as session:
-        IngestWorker(session, video, CONFIG, mask=ALL, real_time=real_time).run()
+        IngestWorker(session, video, CONFIG, mask=ALL, speed=speed).run()
         assert len(thumbnails(session)) == 3
         assert not any(picture.any() for picture in thumbnails(session))
 

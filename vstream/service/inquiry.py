@@ -93,9 +93,9 @@ def _newest_at(
     """When the newest frame that the answer could see was captured.
 
     A picture that has not changed is not encoded again: a question about now has seen the newest
-    frame of the source then, whatever block shows it. A file is as old as it is: None.
+    frame of the source then, whatever block shows it. A recording is as old as it is: None.
     """
-    if streams.is_of_file(stream_id):
+    if streams.is_recording(stream_id):
         return None
     newest = max(begun.evidence, key=lambda one: one.end_s, default=None)
     seen_at = None if newest is None else newest.captured_at

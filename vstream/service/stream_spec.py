@@ -11,6 +11,8 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
     model_validator,
 )
 from pydantic.config import JsonDict
@@ -19,6 +21,7 @@ from memory import StoreError, require_stream_id
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
 from vstream.sources.address import SourceKind, parse_address, redacted
+from vstream.sources.config import Speed
 from vstream.sources.privacy_mask import PrivacyMask
 
 SourceType = Literal["rtsp", "http", "file", "webcam", "push"]
@@ -44,9 +47,20 @@ class SourceSpec(_Part):
         description="Address of a camera, file or webcam; none for frames that are pushed.",
     )
     transport: Literal["tcp", "udp", "auto"] | None = None
-    real_time: bool = Field(
-        True, description="A file plays at its own speed; false: as fast as it can be encoded."
+    speed: Speed = Field(
+        1.0,
+        description="A file plays so many times as fast as it was taken and, as a camera, waits "
+        "for nobody; max: as fast as it can be encoded, without loss.",
     )
+    loop: bool = Field(False, description="A file that has ended begins anew, as a camera goes on.")
+
+    @field_validator("speed", mode="wrap")
+    @classmethod
+    def _speed(cls, value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validated(value)
+        except ValidationError:  # has one for each kind that it could be
+            raise ValueError("wanted a number over 0, 100 at most, or max") from None
 
     @model_validator(mode="after")
     def _fits(self) -> "SourceSpec":
@@ -56,6 +70,8 @@ class SourceSpec(_Part):
         kind = self.kind
         if self.url is not None and self.type not in (None, kind):
             raise ValueError(f"{redacted(self.url)} is of type {kind}, not {self.type}")
+        if kind != "file" and (self.loop or self.speed != 1):
+            raise ValueError(f"speed and loop are for files; this source is of type {kind}")
         return self
 
     @property
@@ -141,9 +157,21 @@ class StreamSpec(_Part):
         return PrivacyMask(polygons=self.masks) if self.masks else None
 
     @property
-    def is_live(self) -> bool:
-        """Whether its frames come at the world's pace, or at a file's own."""
-        return self.source.kind != "file" or self.source.real_time
+    def is_recording(self) -> bool:
+        """Whether it is a file that ends: what it shows is as old as the file says."""
+        return self.source.kind == "file" and not self.source.loop
+
+
+def kept_spec(document: dict[str, Any]) -> StreamSpec:
+    """The specification that a stream's note holds, as `model_dump` made it; notes of earlier
+    versions say `real_time` instead of `speed`. Raises ValueError.
+    """
+    source = dict(document["source"])
+    was_paced = source.pop("real_time", True)
+    spec = StreamSpec.model_validate({**document, "source": source})
+    if was_paced or spec.source.kind != "file":
+        return spec
+    return spec.model_copy(update={"source": spec.source.model_copy(update={"speed": "max"})})
 
 
 def config_of(spec: StreamSpec, base: VStreamConfig, host_bytes: int) -> VStreamConfig:

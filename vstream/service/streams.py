@@ -28,7 +28,7 @@ from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.stream_keeper import NOTE, StreamKeeper
-from vstream.service.stream_spec import StreamSpec, config_of
+from vstream.service.stream_spec import StreamSpec, config_of, kept_spec
 from vstream.service.stream_status import StreamState
 from vstream.sources.permission import SourcePolicy
 from vstream.video_llm import VideoLLM
@@ -149,10 +149,10 @@ class Streams:
         """Whether this service watches it."""
         return stream_id in self._keepers
 
-    def is_of_file(self, stream_id: str) -> bool:
-        """Whether what this service watches there is a file."""
+    def is_recording(self, stream_id: str) -> bool:
+        """Whether what this service watches there is a file that ends."""
         keeper = self._keepers.get(stream_id)
-        return keeper is not None and keeper.spec.source.kind == "file"
+        return keeper is not None and keeper.spec.is_recording
 
     def all(self) -> list[StreamKeeper]:
         """Those that this service watches, by id."""
@@ -269,8 +269,8 @@ class Streams:
             if found is None or found.state == "live":
                 continue
             try:
-                specs.append(StreamSpec.model_validate(note["spec"]))
-            except ValueError as error:
+                specs.append(kept_spec(note["spec"]))
+            except (KeyError, TypeError, ValueError) as error:
                 _log.error("stream not understood", stream=stream_id, reason=str(error))
         return specs
 

@@ -1,6 +1,6 @@
 """Where frames come from: an address in, frames with stream time out."""
 
-from vstream.sources.config import SourceConfig
+from vstream.sources.config import SourceConfig, Speed
 from vstream.sources.frame_source import FrameSource, open_source
 from vstream.sources.permission import SourcePolicy
 from vstream.sources.privacy_mask import PrivacyMask
@@ -20,6 +20,7 @@ __all__ = [
     "SourcePolicy",
     "SourceState",
     "SourceStatus",
+    "Speed",
     "VideoFile",
     "open_source",
     "probe_source",

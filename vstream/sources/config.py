@@ -1,10 +1,12 @@
 """SourceConfig: how video is fetched, timed out, scaled and thinned, for every kind of source."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Decode = Literal["auto", "keyframes", "all"]
+Speed = Annotated[float, Field(gt=0, le=100)] | Literal["max"]
+"""How fast a file plays: 1 as it was recorded; max as fast as it is read, without loss."""
 
 
 class SourceConfig(BaseModel):

@@ -30,8 +30,10 @@ from vstream.sources.video_track import pictures, pictures_from, video_track
 class FileStream:
     """The frames of one file from `start_s` on, none lost. Iterate once.
 
-    `stream_s` is media time from the file's first frame. `captured_at` is media time after the
-    file's creation_time tag or, without one, after its modification time.
+    `stream_s` is media time from the file's first frame; a file that loops begins anew at its end,
+    and its stream time goes on. `captured_at` is when a frame was recorded: media time after the
+    file's creation_time tag or, without one, after its modification time, but never a time to come.
+    A loop stands for a camera: its frames are captured as they are read.
     """
 
     is_live = False
@@ -44,11 +46,13 @@ class FileStream:
         start_s: float,
         wants: Callable[[float], bool],
         mask: PrivacyMask | None = None,
+        loop: bool = False,
     ) -> None:
         """Open the file. Raises SourceError (FILE_...) if there is no video to be had from it."""
         self.name = address.name
         self._start_s = start_s
         self._wants = wants
+        self._loop = loop
         self._scaler = RgbScaler(config.max_side, mask)
         self._counts = SourceCounts()
         self._state = SourceState.RUNNING
@@ -59,12 +63,18 @@ class FileStream:
         self._track = video_track(self._container, self.name, "FILE_NOT_VIDEO")
         self._track.thread_type = "AUTO"
         self._first_pts_s = _first_pts_s(self._track)
+        self._length_s = _length_s(self._container, self._track)
         self._recorded_at = recorded_at(self._container, address.target)
 
     @property
     def status(self) -> SourceStatus:
         """How far it is."""
         return SourceStatus(self._state, replace(self._counts), self._last_error)
+
+    def captured_at(self, stream_s: float) -> float:
+        """When the frame at `stream_s`, which is shown now, was captured."""
+        now = time.time()
+        return now if self._loop else min(now, self._recorded_at + stream_s)
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) when the file has nothing or no more."""
@@ -98,25 +108,43 @@ class FileStream:
         self.close()
 
     def _frames(self) -> Iterator[Frame]:
-        stream_s = 0.0
-        for picture in self._pictures():
+        for picture, stream_s in self._played():
             if self._closing.is_set():
                 return
-            if picture.time is not None:
-                stream_s = max(stream_s, picture.time - self._first_pts_s)
             if stream_s < self._start_s - 1e-6:
                 continue  # between the key frame before the start and the start
             if not self._wants(stream_s):
                 self._counts.frames_not_wanted += 1
                 continue
-            yield Frame(self._scaler.pixels(picture), stream_s, self._recorded_at + stream_s)
+            yield Frame(self._scaler.pixels(picture), stream_s, self.captured_at(stream_s))
         self._state = SourceState.ENDED
 
-    def _pictures(self) -> Iterator[VideoFrame]:
-        failure = None
+    def _played(self) -> Iterator[tuple[VideoFrame, float]]:
+        """The pictures from about the start on, each with its stream time; of a loop without end.
+
+        A loop goes on where it was left, if the file tells how long it is, else from its beginning.
+        """
+        begin_s = 0.0
+        if self._loop:
+            begin_s = self._start_s - (self._start_s % self._length_s if self._length_s else 0)
+        from_s: float | None = self._start_s - begin_s or None
+        while True:
+            media_s = 0.0
+            for picture in self._pictures(from_s):
+                if picture.time is not None:
+                    media_s = max(media_s, picture.time - self._first_pts_s)
+                yield picture, begin_s + media_s
+            if not self._loop:
+                return
+            begin_s += max(self._length_s, media_s + 1 / (self._track.average_rate or 1))
+            from_s = 0.0
+
+    def _pictures(self, from_s: float | None) -> Iterator[VideoFrame]:
+        """From `from_s` on, or from where the container stands."""
+        failure, before = None, self._counts.frames_decoded
         try:
-            if self._start_s > 0 and self._track.time_base is not None:
-                pts = int((self._first_pts_s + self._start_s) / self._track.time_base)
+            if from_s is not None and self._track.time_base is not None:
+                pts = int((self._first_pts_s + from_s) / self._track.time_base)
                 yield from pictures_from(self._container, self._track, pts, self._counts)
             else:
                 yield from pictures(self._container, self._track, self._counts)
@@ -128,7 +156,7 @@ class FileStream:
                 "copy or record it again",
                 "FILE_CORRUPT",
             )
-        if self._counts.frames_decoded == 0:
+        if self._counts.frames_decoded == before:
             raise self._failed(
                 f"{self.name}: decoding: the video track holds no frame; record it again",
                 "FILE_EMPTY",
@@ -172,6 +200,13 @@ def recorded_at(container: InputContainer, target: str) -> float:
     if created_at > 0:  # recorders without a clock write the epoch, or that of 1904
         return created_at
     return os.path.getmtime(target) if os.path.exists(target) else time.time()
+
+
+def _length_s(container: InputContainer, track: VideoStream) -> float:
+    """As the file says; 0 if it does not."""
+    if track.duration and track.time_base is not None:
+        return float(track.duration * track.time_base)
+    return (container.duration or 0) / av.time_base
 
 
 def _first_pts_s(track: VideoStream) -> float:

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 from encoders import Frame
 from vstream.sources.address import SourceKind, parse_address
-from vstream.sources.config import SourceConfig
+from vstream.sources.config import SourceConfig, Speed
 from vstream.sources.file_stream import FileStream
 from vstream.sources.live_stream import LiveStream
 from vstream.sources.paced_file import PacedFile
@@ -58,7 +58,8 @@ def open_source(
     *,
     start_s: float = 0.0,
     wants: Callable[[float], bool] = every_frame,
-    real_time: bool = False,
+    speed: Speed = "max",
+    loop: bool = False,
     keep_trying: bool = False,
     permit: Callable[[str], None] | None = None,
     sample_fps: float | None = None,
@@ -70,10 +71,11 @@ def open_source(
     `start_s` resumes: a file is read from there, a live stream counts on from there. `wants` is
     asked once a decoded frame, in order, with its stream time; only wanted frames are converted to
     RGB and delivered. `sample_fps` is how many of them there are a second at most, for a live
-    source to decode no more than that needs. `mask` blackens parts of every frame. `real_time`
-    plays a file at its own speed, as if it were a camera. `keep_trying` is for daemons: a live
-    source that has never been seen is then not given up. `permit` (`SourcePolicy.check`) is called
-    with `url` now and before each later connection, and refuses it with a SourceError.
+    source to decode no more than that needs. `mask` blackens parts of every frame. A file
+    is read without loss, or plays at `speed` times its own, as if it were a camera; with `loop` it
+    begins anew whenever it ends. `keep_trying` is for daemons: a live source that has never been
+    seen is then not given up. `permit` (`SourcePolicy.check`) is called with `url` now and before
+    each later connection, and refuses it with a SourceError.
 
     Raises SourceError (SOURCE_..., FILE_...) at once for an address or file that cannot be read;
     iterating raises it (STREAM_...) for a live source that is given up.
@@ -92,5 +94,5 @@ def open_source(
             sample_fps=sample_fps,
             mask=mask,
         )
-    file = FileStream(address, config, start_s=start_s, wants=wants, mask=mask)
-    return PacedFile(file, config, start_s=start_s) if real_time else file
+    file = FileStream(address, config, start_s=start_s, wants=wants, mask=mask, loop=loop)
+    return file if speed == "max" else PacedFile(file, config, start_s=start_s, speed=speed)

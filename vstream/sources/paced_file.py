@@ -1,4 +1,4 @@
-"""PacedFile: a file played at the speed at which it was taken, as if it were a live camera."""
+"""PacedFile: a file played at the speed at which it was taken, or some times that, as if live."""
 
 import threading
 import time
@@ -24,11 +24,15 @@ class PacedFile:
 
     is_live = True
 
-    def __init__(self, file: FileStream, config: SourceConfig, *, start_s: float) -> None:
-        """Start to play; `file` now belongs to this object."""
+    def __init__(
+        self, file: FileStream, config: SourceConfig, *, start_s: float, speed: float = 1.0
+    ) -> None:
+        """Start to play, `speed` times as fast as taken; `file` now belongs to this object."""
+        assert speed > 0, speed
         self.name = file.name
         self._file = file
         self._start_s = start_s
+        self._speed = speed
         self._queue = FrameQueue(config.queue_frames)
         self._num_delivered = 0
         self._last_frame_at: float | None = None
@@ -74,12 +78,14 @@ class PacedFile:
         self.close()
 
     def _play(self) -> None:
-        begun_at = time.monotonic() - self._start_s
+        begun_at = time.monotonic()
         try:
             for frame in self._file:
-                if self._closing.wait(begun_at + frame.stream_s - time.monotonic()):
+                due_at = begun_at + (frame.stream_s - self._start_s) / self._speed
+                if self._closing.wait(due_at - time.monotonic()):
                     break
-                self._queue.put(frame)
+                captured_at = self._file.captured_at(frame.stream_s)  # it was read ahead
+                self._queue.put(replace(frame, captured_at=captured_at))
                 self._last_frame_at = time.monotonic()
         except SourceError as error:
             self._queue.end(error)

@@ -328,6 +328,34 @@ def test_a_source_that_is_allowed_is_looked_at(open_service):
     assert (found["kind"], found["codec"], found["width"]) == ("file", "h264", 384)
 
 
+@pytest.mark.parametrize(
+    ("source", "param"),
+    [
+        ({"url": "{folder}/sample_stream.mp4", "speed": 0}, "source.speed"),
+        ({"url": "{folder}/sample_stream.mp4", "speed": 100.5}, "source.speed"),
+        ({"url": "{folder}/sample_stream.mp4", "speed": "fast"}, "source.speed"),
+        ({"url": "{folder}/sample_stream.mp4", "loop": "sometimes"}, "source.loop"),
+        ({"url": "{folder}/sample_stream.mp4", "real_time": False}, "source.real_time"),
+        ({"url": "rtsp://camera.example/1", "loop": True}, "source"),
+        ({"url": "rtsp://camera.example/1", "speed": 4}, "source"),
+        ({"type": "push", "loop": True}, "source"),
+        ({"type": "push", "speed": "max"}, "source"),
+    ],
+)
+def test_only_a_file_plays_faster_or_again_and_within_bounds(open_service, source, param):
+    folder = open_service.service.settings.service.allow_files[0]
+    if "url" in source:
+        source = {**source, "url": source["url"].format(folder=folder)}
+    refused = open_service.http.post("/v1/streams", json={"id": "x", "source": source})
+    assert refused.status_code == 422, refused.text
+    told = refused.json()["error"]
+    assert (told["code"], told["param"]) == ("invalid_value", param), told
+    if param == "source":
+        assert "for files" in told["message"]
+    if param == "source.speed":
+        assert "max" in told["message"]
+
+
 def test_a_webhook_goes_to_no_private_address(open_service):
     watch = {"stream_ids": ["pushed"], "condition": "tell me when an owl is there"}
     watch["actions"] = [{"type": "webhook", "url": "http://10.0.0.1/hook"}]

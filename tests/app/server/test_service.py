@@ -13,7 +13,7 @@ def service():
     with running_service(allow_files=[SAMPLE.parent], allow_private=True) as running:
         running.post(
             "/v1/streams",
-            {"id": "sample", "source": {"url": str(SAMPLE), "real_time": False}},
+            {"id": "sample", "source": {"url": str(SAMPLE), "speed": "max"}},
         )
         running.await_state("sample", "ended", timeout_s=120)
         yield running

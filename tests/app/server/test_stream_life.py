@@ -1,6 +1,7 @@
 """Streams are made, paused, changed, deleted and left behind; a service that starts again knows."""
 
 import io
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from PIL import Image
 from redis_servers import RedisServer, redis_binary, valkey_binary
 from service import endless, running_service
 from structlog.testing import capture_logs
-from synthetic_video import picture
+from synthetic_video import picture, write_video
 
 from memory.redis_store.redis_keys import RedisKeys
 from vstream import load_video_llm
@@ -238,6 +239,38 @@ def test_a_service_that_starts_again_knows_what_it_was_told(model, store):
 
 def newest(service, stream_id):
     return service.http.get(f"/v1/streams/{stream_id}/frame.jpg").content
+
+
+def test_a_file_that_an_earlier_version_was_told_to_read_fast_is_read_fast(model, tmp_path):
+    """Its note says so in that version's words."""
+    store, video = f"file://{tmp_path}/store", write_video(tmp_path / "clip.mp4", num_frames=20)
+    with started(model, store, allow_files=[tmp_path]) as service:
+        service.post("/v1/streams", {"id": "clip", "source": {"url": str(video)}})
+        keeper = service.service.live.streams.get("clip")
+        spec = keeper.spec.model_dump(mode="json")
+        earlier = {key: spec["source"][key] for key in ("type", "url", "transport")}
+        keeper.remember(spec={**spec, "source": {**earlier, "real_time": False}})
+    with started(model, store, allow_files=[tmp_path]) as service:
+        told = service.await_state("clip", "ended", "running")["source"]
+        assert (told["url"], told["speed"], told["loop"]) == (str(video), "max", False)
+
+
+def test_a_file_in_a_loop_is_taken_for_a_camera(model, tmp_path):
+    """It goes on after its end, and what it shows now is of now, however old the file is."""
+    video = write_video(tmp_path / "clip.mp4", num_frames=20, fps=10)
+    os.utime(video, (1e9, 1e9))
+    with started(model, "memory://", allow_files=[tmp_path]) as service:
+        source = {"url": str(video), "speed": 10, "loop": True}
+        spec = {"id": "clip", "source": source, "sampling": {"fps": 1, "dedup": 0}}
+        service.post("/v1/streams", spec)
+        told = service.await_stream("clip", lambda told: told["memory"]["blocks"] >= 6)
+        assert told["state"] == "running"
+        assert told["memory"]["to_s"] >= 5
+        assert time.time() - 5 < told["last_frame_at"] <= time.time()
+        answer = service.ask("what was there in the last minute?", "stream://clip")
+        assert answer["vstream"][0]["newest_frame_age_s"] < 5
+        cited = answer["choices"][0]["message"]["annotations"]
+        assert all(time.time() - 60 < one["captured_at"] <= time.time() for one in cited)
 
 
 def test_of_configured_streams_the_configuration_alone_tells(model, tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from itertools import islice, pairwise
 
 import av
 import numpy as np
@@ -56,6 +57,61 @@ def test_a_start_past_the_end_gives_no_frame_and_no_error(tmp_path):
     path = write_video(tmp_path / "clip.mp4", num_frames=10)
     with open_source(str(path), CONFIG, start_s=99.0) as source:
         assert numbers(source) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "b_frames"), [(".mp4", 0), (".mp4", 2), (".mkv", 2), (".ts", 0)]
+)
+def test_a_loop_is_the_file_over_and_over_in_a_time_that_goes_on(tmp_path, suffix, b_frames):
+    path = write_video(tmp_path / f"clip{suffix}", num_frames=25, b_frames=b_frames)
+    with open_source(str(path), CONFIG, loop=True) as source:
+        frames = list(islice(source, 75))
+    assert [number_in(frame.pixels) for frame in frames] == [*range(25)] * 3
+    assert [frame.stream_s for frame in frames] == pytest.approx([i / 10 for i in range(75)])
+    assert all(a.stream_s < b.stream_s for a, b in pairwise(frames))
+    assert all(a.captured_at < b.captured_at for a, b in pairwise(frames))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("start_s", [0.0, 1.3, 2.5, 6.2])
+def test_a_resumed_loop_goes_on_exactly_where_it_was_left(tmp_path, suffix, start_s):
+    path = write_video(tmp_path / f"clip{suffix}", num_frames=25)
+    with open_source(str(path), CONFIG, loop=True) as source:
+        whole = [(f.stream_s, number_in(f.pixels)) for f in islice(source, 100)]
+    with open_source(str(path), CONFIG, loop=True, start_s=start_s) as source:
+        rest = [(f.stream_s, number_in(f.pixels)) for f in islice(source, 30)]
+    wanted = [(at_s, number) for at_s, number in whole if at_s >= start_s - 1e-6][:30]
+    assert [number for _, number in rest] == [number for _, number in wanted]
+    assert [at_s for at_s, _ in rest] == pytest.approx([at_s for at_s, _ in wanted])
+
+
+def test_a_loop_ends_when_it_is_closed_though_no_frame_is_wanted(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=5)
+    asked = threading.Event()
+
+    def never(stream_s):
+        if stream_s > 2:
+            asked.set()
+        return False
+
+    source = open_source(str(path), CONFIG, loop=True, wants=never)
+    reading = threading.Thread(target=lambda: list(source), daemon=True)
+    reading.start()
+    assert asked.wait(10)
+    source.close()
+    reading.join(10)
+    assert not reading.is_alive()
+
+
+def test_a_loop_of_a_broken_file_says_what_is_wrong(tmp_path):
+    whole = write_video(tmp_path / "whole.ts", num_frames=3).read_bytes()
+    (tmp_path / "none.ts").write_bytes(whole[: 188 * 3])
+    with (
+        pytest.raises(SourceError) as caught,
+        open_source(str(tmp_path / "none.ts"), CONFIG, loop=True) as source,
+    ):
+        list(source)
+    assert caught.value.code == "FILE_EMPTY"
 
 
 def test_large_pictures_are_scaled_to_the_longest_side(tmp_path):
