@@ -278,5 +278,5 @@ class KVMemory(MemoryReader):
         self._store.replace(span.block_ids, records)
         self._forget_rows(span.block_ids)
         for block_id, record in records.items():
-            self._forms[block_id] = record.head.form
+            self._take_form(block_id, record.head.form)
         self._drop(set(span.block_ids) - set(records))

@@ -21,6 +21,7 @@ from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
 from memory.codec.row_decoder import RowDecoder
 from memory.codec.row_form import RowForm
+from memory.covered_time import CoveredTime
 from memory.errors import BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo
 from memory.row_cache import RowCache
@@ -30,6 +31,7 @@ from memory.stream_make import StreamMake
 @dataclass(frozen=True)
 class MemoryStats:
     """`from_s` to `to_s` is the span of the blocks that can be read; both are 0 without blocks.
+    `seconds_by_tier` is the stream time that they stand for: see CoveredTime.
 
     `dropped` are all blocks that can no longer be read; `ageing` says what became of blocks since
     the memory was opened. `cut_bytes` is what a writer that died had left unfinished, and `waiting`
@@ -40,6 +42,7 @@ class MemoryStats:
     dropped: int
     blocks_by_codec: dict[str, int]
     bytes_by_tier: dict[str, int]
+    seconds_by_tier: dict[str, float]
     index_bytes: int
     from_s: float
     to_s: float
@@ -69,9 +72,13 @@ class MemoryReader:
         self._decoder = RowDecoder(make.kv_heads, make.head_dim)
         self._source = source
         self._cache = cache
+        self._covered = CoveredTime(make.layers)
+        if cache is not None:
+            cache.on_change = self._covered.cached
         self._index = BlockIndex(make.layers, make.kv_heads * make.head_dim, device)
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
+        self._num_by_codec: Counter[str] = Counter()
         self._ids: list[int] = []
         self._ends_s: list[float] = []
         self._is_open = self._is_held = True
@@ -183,18 +190,26 @@ class MemoryReader:
         """Learn what somebody else has changed; where nobody else writes, nothing."""
 
     def bytes_by_tier(self) -> dict[str, int]:
-        """What of `stats` can be had for every block."""
+        """What of `stats` can be had without a look at every block."""
         bytes_by_tier = {self._source.name: self._source.num_bytes}
         if self._cache is not None:
             bytes_by_tier = {"host": self._cache.num_bytes, **bytes_by_tier}
         return bytes_by_tier
 
+    def seconds_by_tier(self) -> dict[str, float]:
+        """The same of `stats`, without a look at every block either."""
+        seconds_by_tier = {self._source.name: self._covered.seconds}
+        if self._cache is not None:
+            seconds_by_tier = {"host": self._covered.cached_s, **seconds_by_tier}
+        return seconds_by_tier
+
     def stats(self) -> MemoryStats:
         return MemoryStats(
             blocks=len(self._ids),
             dropped=self.num_blocks - len(self._ids),
-            blocks_by_codec=dict(Counter(form.codec for form in self._forms.values())),
+            blocks_by_codec=dict(+self._num_by_codec),
             bytes_by_tier=self.bytes_by_tier(),
+            seconds_by_tier=self.seconds_by_tier(),
             index_bytes=self._index.num_bytes,
             from_s=self._infos[self._ids[0]].start_s if self._ids else 0.0,
             to_s=self._ends_s[-1] if self._ids else 0.0,
@@ -226,8 +241,10 @@ class MemoryReader:
         """A block that is newer than all others. Raises FingerprintMismatchError."""
         self._make.require_same(head.make, f"block {head.block_id}")
         assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
+        before_s = self._ends_s[-1] if self._ends_s else None
+        self._covered.put(head.block_id, head.info.start_s, head.info.end_s, before_s)
         self._infos[head.block_id] = head.info
-        self._forms[head.block_id] = head.form
+        self._take_form(head.block_id, head.form)
         self._ids.append(head.block_id)
         self._ends_s.append(head.info.end_s)
         self._index.append(head.block_id, head.representative_keys)
@@ -241,7 +258,12 @@ class MemoryReader:
         ]
         self._ids, self._ends_s = [i for i, _ in kept], [end_s for _, end_s in kept]
         for block_id in gone:
-            del self._infos[block_id], self._forms[block_id]
+            del self._infos[block_id]
+            self._take_form(block_id, None)
+            self._covered.drop(block_id)
+        for at in {bisect_right(self._ids, block_id) for block_id in gone} - {len(self._ids)}:
+            info, before_s = self._infos[self._ids[at]], self._ends_s[at - 1] if at else None
+            self._covered.put(self._ids[at], info.start_s, info.end_s, before_s)
         self._index.drop(gone)
 
     def _apply(self, changes: Changes) -> None:
@@ -251,10 +273,19 @@ class MemoryReader:
         self._forget_rows([*lost, *(head.block_id for head in known_heads)])
         self._drop(set(lost))
         for head in known_heads:
-            self._forms[head.block_id] = head.form
+            self._take_form(head.block_id, head.form)
         for head in changes.heads:
             if head.block_id not in self._infos:
                 self._remember(head)
+
+    def _take_form(self, block_id: int, form: RowForm | None) -> None:
+        """The block's rows are of another form now, or gone."""
+        before = self._forms.pop(block_id, None)
+        if before is not None:
+            self._num_by_codec[before.codec] -= 1
+        if form is not None:
+            self._forms[block_id] = form
+            self._num_by_codec[form.codec] += 1
 
     def _forget_rows(self, block_ids: Collection[int]) -> None:
         """What lies below the cache has changed."""

@@ -1,7 +1,7 @@
 """RowCache: encoded rows in host RAM above a slower tier, those used last, within a budget."""
 
-from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Sequence
 
 from memory.block_record import BlockRecord
 
@@ -18,7 +18,10 @@ class RowCache:
         self.num_bytes = 0
         self.num_evicted = 0
         """Rows forgotten so far to keep the budget."""
+        self.on_change: Callable[[int, int], None] = lambda block_id, num_rows: None
+        """Is told of each block that gained or lost a row how many it has here now."""
         self._rows: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._num_rows: Counter[int] = Counter()
 
     def put(self, record: BlockRecord) -> None:
         for layer, row in enumerate(record.rows):
@@ -33,11 +36,13 @@ class RowCache:
         if len(row) > self.budget_bytes:
             return
         while self.num_bytes + len(row) > self.budget_bytes:
-            _, oldest = self._rows.popitem(last=False)
+            (evicted_id, _), oldest = self._rows.popitem(last=False)
             self.num_bytes -= len(oldest)
             self.num_evicted += 1
+            self._count(evicted_id, -1)
         self._rows[block_id, layer] = row
         self.num_bytes += len(row)
+        self._count(block_id, 1)
 
     def rows(self, layer: int, block_ids: Sequence[int]) -> dict[int, bytes]:
         """Those of the rows that are here."""
@@ -53,4 +58,13 @@ class RowCache:
         """What lies below has changed or is gone."""
         for block_id in block_ids:
             for layer in range(layers):
-                self.num_bytes -= len(self._rows.pop((block_id, layer), b""))
+                row = self._rows.pop((block_id, layer), None)
+                if row is not None:
+                    self.num_bytes -= len(row)
+                    self._count(block_id, -1)
+
+    def _count(self, block_id: int, more: int) -> None:
+        self._num_rows[block_id] += more
+        self.on_change(block_id, self._num_rows[block_id])
+        if not self._num_rows[block_id]:
+            del self._num_rows[block_id]

@@ -29,13 +29,18 @@ class Problem(BaseModel):
 
 
 class MemoryDocument(BaseModel):
-    """What a stream remembers. `from_s` and `to_s` are stream time, in seconds."""
+    """What a stream remembers. `from_s` and `to_s` are stream time, in seconds.
+
+    `bytes` and `seconds` are by tier: how large what lies there is, and how much stream time it
+    stands for, each block for the time since the one before it, a minute at most.
+    """
 
     from_s: float
     to_s: float
     blocks: int
     waiting_blocks: int
     bytes: dict[str, int]
+    seconds: dict[str, float]
     blocks_by_codec: dict[str, int]
 
 
@@ -161,6 +166,7 @@ def memory_document(stats: MemoryStats) -> MemoryDocument:
         blocks=stats.blocks,
         waiting_blocks=stats.waiting,
         bytes=stats.bytes_by_tier,
+        seconds=stats.seconds_by_tier,
         blocks_by_codec=stats.blocks_by_codec,
     )
 

@@ -240,6 +240,11 @@ def _of_memories(keepers: list[StreamKeeper]) -> Iterator[Metric]:
     num_bytes = GaugeMetricFamily(
         "vstream_memory_bytes", "Encoded blocks, by tier.", labels=["stream_id", "tier"]
     )
+    seconds = GaugeMetricFamily(
+        "vstream_memory_seconds",
+        "Stream time that they stand for, by tier.",
+        labels=["stream_id", "tier"],
+    )
     blocks = GaugeMetricFamily(
         "vstream_memory_blocks", "Blocks that can be asked about.", labels=["stream_id"]
     )
@@ -252,9 +257,11 @@ def _of_memories(keepers: list[StreamKeeper]) -> Iterator[Metric]:
         memory, name = keeper.session.memory, keeper.spec.id
         for tier, count in memory.bytes_by_tier().items():
             num_bytes.add_metric([name, tier], count)
+        for tier, covered_s in memory.seconds_by_tier().items():
+            seconds.add_metric([name, tier], covered_s)
         blocks.add_metric([name], memory.num_readable)
         waiting.add_metric([name], memory.num_blocks - memory.num_acknowledged)
-    yield from (num_bytes, blocks, waiting)
+    yield from (num_bytes, seconds, blocks, waiting)
 
 
 def _of_watches(records: list[WatchRecord]) -> Iterator[Metric]:

@@ -82,6 +82,16 @@ def test_a_paused_stream_takes_nothing_and_remembers_all(service, stream):
     assert service.get(stream)["state"] == "running"
 
 
+def test_it_is_told_how_much_time_lies_in_each_tier(service, stream):
+    memory = service.get(stream)["memory"]
+    seconds = memory["seconds"]
+    assert set(seconds) == set(memory["bytes"]) == {"host"}
+    assert seconds["host"] == pytest.approx(memory["to_s"] - memory["from_s"], abs=1e-5)
+    assert seconds["host"] >= 0.2
+    figure = service.figure("vstream_memory_seconds", stream_id="door", tier="host")
+    assert figure == seconds["host"]
+
+
 def test_a_stream_that_is_restarted_goes_on_at_once(service, stream):
     assert service.post(f"{stream}/restart")["restarts"] == 1
     push(service, "door", 1)
