@@ -97,6 +97,21 @@ class LinkCitation(CitedMoment):
     end_index: int
 
 
+class FiringDocument(BaseModel):
+    """What a watch waited for was the case. Times are seconds since the epoch, `at_s` stream time.
+
+    `frame_url` is the picture of the moment that shows it best, which was captured at
+    `captured_at`.
+    """
+
+    stream_id: str
+    at: float
+    at_s: float
+    probability: float
+    frame_url: str
+    captured_at: float
+
+
 class WatchDocument(BaseModel):
     """A standing question. Times are seconds since the epoch."""
 
@@ -113,6 +128,9 @@ class WatchDocument(BaseModel):
     skipped: int
     last_fired_at: float | None
     last_probability: dict[str, float]
+    firings: list[FiringDocument] = Field(
+        description="The newest 50 since the start, newest first."
+    )
     error: str | None
     actions: list[dict[str, Any]]
     secret: str | None = Field(None, description="Told once, when it was made up.")
@@ -187,6 +205,17 @@ def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocum
         skipped=record.skipped,
         last_fired_at=record.last_fired_at,
         last_probability=dict(record.last_probability),
+        firings=[
+            FiringDocument(
+                stream_id=one.stream_id,
+                at=one.at,
+                at_s=one.at_s,
+                probability=one.probability,
+                frame_url=_frame_url(one.stream_id, one.shown_s),
+                captured_at=one.shown_at,
+            )
+            for one in record.firings.copy()
+        ],
         error=record.problem,
         actions=[{"type": one.type, "url": redacted(one.url)} for one in spec.actions],
         secret=secret,
@@ -223,8 +252,12 @@ def citation(stream_id: str, one: Evidence) -> Citation:
         end_s=one.end_s,
         captured_at=one.captured_at,
         score=one.score,
-        frame_url=f"/v1/streams/{quote(stream_id)}/frame.jpg?t_s={one.end_s:.3f}",
+        frame_url=_frame_url(stream_id, one.end_s),
     )
+
+
+def _frame_url(stream_id: str, at_s: float) -> str:
+    return f"/v1/streams/{quote(stream_id)}/frame.jpg?t_s={at_s:.3f}"
 
 
 def rfc3339(epoch_s: float) -> str:

@@ -9,9 +9,11 @@ but the delay.
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import structlog
@@ -32,6 +34,8 @@ _REST_S = 0.05
 _RETRY_S = 5.0
 _EVIDENCE = 8
 """So many moments go with a firing, the best ones."""
+_FIRINGS = 50
+"""So many of the newest firings are kept with a watch."""
 
 
 class WebhookSpec(BaseModel):
@@ -69,6 +73,22 @@ class WatchSpec(BaseModel):
     actions: tuple[WebhookSpec, ...] = Field((), max_length=4)
 
 
+@dataclass(frozen=True)
+class PastFiring:
+    """What is kept of a firing: when it was, and which moment shows it best.
+
+    `at` and `shown_at` are seconds since the epoch, when the frames were captured; `at_s` and
+    `shown_s` are stream time.
+    """
+
+    stream_id: str
+    at: float
+    at_s: float
+    probability: float
+    shown_at: float
+    shown_s: float
+
+
 @dataclass(eq=False)
 class WatchRecord:
     """One watch, and what has come of it so far."""
@@ -81,6 +101,8 @@ class WatchRecord:
     last_fired_at: float | None = None
     last_probability: dict[str, float] = field(default_factory=dict)
     problem: str | None = None
+    firings: deque[PastFiring] = field(default_factory=partial(deque, maxlen=_FIRINGS))
+    """The newest ones, newest first."""
     on_streams: dict[StreamKeeper, Watch] = field(default_factory=dict, repr=False)
     """Of those that are still watched; replaced as a whole when one is not."""
 
@@ -103,6 +125,19 @@ class FiredWatch:
     stream_id: str
     firing: Firing
     captured_at: float
+
+    @property
+    def kept(self) -> PastFiring:
+        """What is left of it once it has been told."""
+        best = next(iter(self.firing.evidence), None)
+        return PastFiring(
+            self.stream_id,
+            self.captured_at,
+            self.firing.at_s,
+            self.firing.probability,
+            self.captured_at if best is None else best.captured_at,
+            self.firing.at_s if best is None else best.end_s,
+        )
 
     @property
     def document(self) -> dict[str, Any]:
@@ -294,6 +329,7 @@ class Watches:
     def _fire(self, fired: FiredWatch) -> None:
         fired.watch.fired += 1
         fired.watch.last_fired_at = time.time()
+        fired.watch.firings.appendleft(fired.kept)
         self._events.publish(EventKind.WATCH_FIRED, fired.stream_id, fired.document)
         self._on_fired(fired)
 

@@ -135,7 +135,16 @@ def test_every_arrival_is_told_once_in_time_and_with_its_moment(streams):
             assert one["at"] == pytest.approx(began_at + one["at_s"], abs=0.01)
             shown = [(cited["start_s"], cited["end_s"]) for cited in one["evidence"]]
             assert any(start_s <= one["at_s"] <= end_s for start_s, end_s in shown), one
-        assert service.get(f"/v1/watches/{watch['id']}")["fired"] == len(told)
+        record = service.get(f"/v1/watches/{watch['id']}")
+        assert record["fired"] == len(told)
+        for kept, one in zip(record["firings"], reversed(told), strict=True):
+            same = ("stream_id", "at", "at_s", "probability")
+            assert [kept[name] for name in same] == [one[name] for name in same]
+            best = one["evidence"][0]
+            assert kept["captured_at"] == best["captured_at"]
+            shown = service.http.get(kept["frame_url"])
+            assert float(shown.headers["x-stream-time"]) == pytest.approx(best["end_s"])
+            assert shown.headers["content-type"] == "image/jpeg"
     assert all(is_signed(request, watches["twice"]["secret"]) for request in receiver.requests)
     posted = [json.loads(request.body) for request in receiver.requests]
     assert [one["type"] for one in posted] == ["watch.fired"] * 2

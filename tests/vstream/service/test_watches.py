@@ -1,10 +1,12 @@
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 
 from vstream.job import Kind
+from vstream.question import Evidence, Judgement
 from vstream.service.errors import UnknownStreamError
 from vstream.service.event_log import EventLog
 from vstream.service.watches import Watches, WatchSpec
@@ -61,6 +63,13 @@ def set_up(model):
     watches.close()
 
 
+def _until(is_so, seconds=20):
+    give_up_at = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.002)
+
+
 def _see(streams, watches, name, second):
     frames = stream_frames(1, start=second)
     streams.keepers[name].session.push(frames)
@@ -99,3 +108,38 @@ def test_nothing_is_kept_of_a_stream_that_is_gone(set_up):
     assert ended.wait(20)
     assert not watches.all()
     assert set(watches._newest) == {streams.get("broken")}
+
+
+def _judged(at_s, probability):
+    best = Evidence(0, at_s - 1, at_s, 0.0, 0.5, 2, b"")
+    return Judgement(at_s, at_s, probability, (best,))
+    yield
+
+
+def test_the_newest_firings_are_kept_and_no_more(set_up, model):
+    """Every other second it is so, on both streams: each time is told anew."""
+    streams, _, watches = set_up
+    for keeper in streams.all():
+        keeper.session.begin_judging = lambda text, at_s: model.scheduler.submit(
+            _judged(at_s, at_s % 2), Kind.JUDGE
+        )
+    told = []
+    watches._on_fired = told.append
+    wanted = WatchSpec(
+        stream_ids=("broken", "good"),
+        condition="smoke",
+        threshold=0.5,
+        confirmations=1,
+        cooldown_s=0,
+    )
+    watch = watches.add(wanted)
+    for second in range(60):
+        for name in wanted.stream_ids:
+            _see(streams, watches, name, second)
+        _until(lambda: watch.judged == 2 * (second + 1))  # noqa: B023
+    _until(lambda: len(told) == 60)
+    assert watch.fired == 60
+    assert len(watch.firings) == 50
+    for kept, fired in zip(watch.firings, reversed(told), strict=False):
+        assert (kept.stream_id, kept.at_s) == (fired.stream_id, fired.firing.at_s)
+        assert kept.shown_s == fired.firing.evidence[0].end_s
