@@ -74,6 +74,17 @@ class ServiceClient:
     def delete_stream(self, stream_id: str, *, purge: bool = False) -> None:
         self._do("DELETE", f"/v1/streams/{stream_id}", params={"purge": purge})
 
+    def pause(self, stream_id: str) -> StreamDocument:
+        """Let go of its source until `resume`; what it remembers can be asked about."""
+        return self._told_to(stream_id, "pause")
+
+    def resume(self, stream_id: str) -> StreamDocument:
+        return self._told_to(stream_id, "resume")
+
+    def restart(self, stream_id: str) -> StreamDocument:
+        """Open its source anew, at once."""
+        return self._told_to(stream_id, "restart")
+
     def push(self, stream_id: str, jpeg: bytes) -> bool:
         """Whether the frame, which was taken just now, was needed."""
         headers = {"Content-Type": "image/jpeg"}
@@ -90,9 +101,17 @@ class ServiceClient:
         params = None if t_s is None else {"t_s": t_s}
         return self._answer("GET", frame_url, params=params).content
 
-    def timeline(self, stream_id: str, parts: int = 120) -> Timeline:
-        """The whole history of a stream in at most so many parts."""
-        told = self._do("GET", f"/v1/streams/{stream_id}/timeline", params={"parts": parts})
+    def timeline(
+        self,
+        stream_id: str,
+        parts: int = 120,
+        from_s: float | None = None,
+        to_s: float | None = None,
+    ) -> Timeline:
+        """The history of a stream, or a stretch of it, in at most so many parts."""
+        bounds = {"parts": parts, "from_s": from_s, "to_s": to_s}
+        params = {name: value for name, value in bounds.items() if value is not None}
+        told = self._do("GET", f"/v1/streams/{stream_id}/timeline", params=params)
         return Timeline.model_validate(told)
 
     def search(
@@ -170,6 +189,10 @@ class ServiceClient:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _told_to(self, stream_id: str, deed: str) -> StreamDocument:
+        told = self._do("POST", f"/v1/streams/{stream_id}/{deed}")
+        return StreamDocument.model_validate(told)
 
     def _do(self, method: str, path: str, **options: Any) -> Any:
         return self._answer(method, path, **options).json()

@@ -8,9 +8,11 @@ from pydantic import BaseModel, Field, ValidationError
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import ApiError, invalid_value
 from app.server.documents import Deleted, StreamDocument, stream_document
-from app.server.keys import Action
+from app.server.keys import Action, Caller
+from app.server.service import Service
 from app.server.stream_url import TimeRange
 from app.server.time_range import stream_range_of
+from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import SourceSpec, StreamSpec
 from vstream.sources.probe import ProbeReport, probe_source
 
@@ -94,8 +96,7 @@ def change(
     service: ServiceHere, caller: CallerHere, stream_id: str, wanted: StreamChange
 ) -> StreamDocument:
     """Change what is said with every question about the stream."""
-    require(caller, Action.MANAGE, stream_id)
-    keeper = service.live.streams.get(stream_id)
+    keeper = _managed(service, caller, stream_id)
     given = wanted.model_dump(exclude_none=True)
     try:
         spec = StreamSpec.model_validate({**keeper.spec.model_dump(), **given})
@@ -121,8 +122,7 @@ def delete(
 @router.post("/{stream_id}/pause", summary="Pause a stream")
 def pause(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
     """Let go of the source; what has been seen can be asked about."""
-    require(caller, Action.MANAGE, stream_id)
-    keeper = service.live.streams.get(stream_id)
+    keeper = _managed(service, caller, stream_id)
     keeper.pause()
     return stream_document(keeper)
 
@@ -130,8 +130,7 @@ def pause(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDoc
 @router.post("/{stream_id}/resume", summary="Resume a stream")
 def resume(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
     """Go on watching."""
-    require(caller, Action.MANAGE, stream_id)
-    keeper = service.live.streams.get(stream_id)
+    keeper = _managed(service, caller, stream_id)
     keeper.resume()
     return stream_document(keeper)
 
@@ -139,8 +138,7 @@ def resume(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDo
 @router.post("/{stream_id}/restart", summary="Restart a stream")
 def restart(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
     """Open the source anew, at once."""
-    require(caller, Action.MANAGE, stream_id)
-    keeper = service.live.streams.get(stream_id)
+    keeper = _managed(service, caller, stream_id)
     keeper.restart()
     return stream_document(keeper)
 
@@ -164,3 +162,9 @@ def forget(
         raise ApiError(422, "give both ends of the range to forget", "invalid_value")
     blocks = streams.forget(stream_id, from_s, to_s)
     return Forgotten(id=stream_id, blocks=blocks, from_s=from_s, to_s=to_s)
+
+
+def _managed(service: Service, caller: Caller, stream_id: str) -> StreamKeeper:
+    """A stream that is watched here and that the caller may change."""
+    require(caller, Action.MANAGE, stream_id)
+    return service.live.streams.get(stream_id)

@@ -1,6 +1,6 @@
 """/v1/streams/ID/timeline: a stream in, its whole history in a few parts out, to be drawn."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from fastapi import APIRouter, Query
@@ -30,7 +30,11 @@ class TimelinePart(BaseModel):
 
 
 class Timeline(BaseModel):
-    """`parts` are of equal length, at least a second; where nothing is kept there are none."""
+    """`parts` are of equal length, at least a second; where nothing is kept there are none.
+
+    `from_s` and `to_s` bound what is kept of the stretch that was asked for, `kept_from_s` and
+    `kept_to_s` all that is kept. Of nothing all are 0.
+    """
 
     object: Literal["timeline"] = "timeline"
     stream_id: str
@@ -38,6 +42,8 @@ class Timeline(BaseModel):
     to_s: float
     part_s: float
     parts: list[TimelinePart]
+    kept_from_s: float = 0.0
+    kept_to_s: float = 0.0
 
 
 @router.get("/{stream_id}/timeline")
@@ -58,8 +64,14 @@ def timeline(
 
 
 def _timeline(stream_id: str, memory: MemoryReader, ids: list[int], parts: int) -> Timeline:
+    kept_from_s = memory.info(memory.first_block).start_s if memory.num_readable else 0.0
+    whole: dict[str, Any] = {
+        "stream_id": stream_id,
+        "kept_from_s": kept_from_s,
+        "kept_to_s": memory.newest_s,
+    }
     if not ids:
-        return Timeline(stream_id=stream_id, from_s=0, to_s=0, part_s=0, parts=[])
+        return Timeline(from_s=0, to_s=0, part_s=0, parts=[], **whole)
     infos = [memory.info(block_id) for block_id in ids]
     first_s, last_s = infos[0].start_s, infos[-1].end_s
     part_s = max((last_s - first_s) / parts, _SHORTEST_S)
@@ -80,13 +92,8 @@ def _timeline(stream_id: str, memory: MemoryReader, ids: list[int], parts: int) 
         part.blocks += 1
         if change > part.change:
             part.change, part.change_s = change, info.end_s
-    return Timeline(
-        stream_id=stream_id,
-        from_s=first_s,
-        to_s=last_s,
-        part_s=part_s,
-        parts=[found[number] for number in sorted(found)],
-    )
+    in_order = [found[number] for number in sorted(found)]
+    return Timeline(from_s=first_s, to_s=last_s, part_s=part_s, parts=in_order, **whole)
 
 
 def _changes(memory: MemoryReader, ids: list[int]) -> list[float]:
