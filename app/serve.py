@@ -1,9 +1,8 @@
 """`vstream serve`: streams, questions, searches and watches over HTTP."""
 
 import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import ExitStack
 
 import torch
 from fastapi import FastAPI
@@ -15,6 +14,7 @@ from app.server.service import Service
 from app.server.service_log import log_to_stderr
 from app.server.settings import ServiceSettings
 from app.terminal import Terminal
+from app.uploads import uploads_folder
 from memory import store_name
 from vstream.cpu_threads import choose_cpu_threads
 from vstream.free_memory import bound_arenas
@@ -37,9 +37,6 @@ def run_service(
     bound_arenas()
     log_to_stderr()
     limit_threads(settings)
-    uploads = _uploads_folder()
-    allowed = limits.model_copy(update={"allow_files": (*limits.allow_files, uploads)})
-    service = Service(settings.model_copy(update={"service": allowed}) if page else settings, keys)
 
     def listening(url: str) -> None:
         locked = "anyone on this machine may ask" if keys.is_open else "a key is needed"
@@ -58,16 +55,14 @@ def run_service(
 
         return mount_page(app, ServiceClient(url, master), keys)
 
-    run(service, listening, with_page)
+    with ExitStack() as until_end:
+        if page:
+            os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+            uploads = until_end.enter_context(uploads_folder())
+            limits = limits.model_copy(update={"allow_files": (*limits.allow_files, uploads)})
+            settings = settings.model_copy(update={"service": limits})
+        run(Service(settings, keys), listening, with_page)
     terminal.say("stopped")
-
-
-def _uploads_folder() -> Path:
-    """Where the page keeps what its visitors upload: the service may read it."""
-    folder = Path(tempfile.mkdtemp(prefix="vstream-uploads-"))
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    return folder
 
 
 def make_key(terminal: Terminal) -> None:
