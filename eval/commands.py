@@ -3,6 +3,7 @@
 import typer
 
 from eval.day import day
+from eval.etbench import etbench
 from eval.search_command import search, search_scale
 from eval.speed_command import speed
 from eval.stream_benchmark import stream_world
@@ -20,3 +21,4 @@ cli.command("day")(day)
 cli.command("search")(search)
 cli.command("search-scale")(search_scale)
 cli.command("speed")(speed)
+cli.command("etbench")(etbench)

@@ -1,0 +1,159 @@
+"""Caption score: answers to dvc or slc of one source in, how well times and captions fit out.
+
+A caption is compared with the true caption of every event that its time matches. The figures that
+compare words (Bleu, ROUGE_L, CIDEr) stand beside the score and enter no merged number; METEOR is
+left empty, because it is defined by a Java program and its tables.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from eval.etbench.answer_captions import TimedCaption, answer_captions
+from eval.etbench.mend import Mend
+from eval.etbench.overlap import THRESHOLDS, caption_overlaps
+from eval.etbench.ptb_tokens import ptb_tokens
+from eval.etbench.rules import Figures, Rules
+from eval.etbench.sample import Answered, Sample
+from eval.etbench.sentence_likeness import SentenceLikeness
+from eval.etbench.word_overlap import bleu, cider, rouge_l
+
+
+class CaptionPair(NamedTuple):
+    """Places of a caption of the answer and of a true one that its time matches, or of none."""
+
+    found: int
+    true: int | None
+
+
+@dataclass(frozen=True)
+class CaptionedVideo:
+    """One answer that could be read."""
+
+    sample: Sample
+    captions: tuple[TimedCaption, ...]
+
+    @cached_property
+    def overlap(self) -> Float[np.ndarray, "captions true"]:
+        """Of every caption's time with every true one."""
+        return caption_overlaps([one.span for one in self.captions], self.sample.tgt)
+
+    @cached_property
+    def found_texts(self) -> tuple[str, ...]:
+        """The tokens of the answer's captions."""
+        return tuple(ptb_tokens(one.caption) for one in self.captions)
+
+    @cached_property
+    def true_texts(self) -> tuple[str, ...]:
+        """The tokens of the true captions."""
+        return tuple(ptb_tokens(caption) for caption in self.sample.g)
+
+    def pairs(self, threshold: float) -> list[CaptionPair]:
+        """Each caption with all true ones that its time matches, or with None."""
+        pairs = []
+        for found, row in enumerate(self.overlap):
+            matched = [CaptionPair(found, int(true)) for true in np.flatnonzero(row >= threshold)]
+            pairs += matched or [CaptionPair(found, None)]
+        return pairs
+
+
+def caption_score(answered: Sequence[Answered], rules: Rules) -> Figures:
+    """Means over the videos that could be read; F1 alone counts the others, too."""
+    videos, failed = captioned_videos(answered, rules)
+    scale = len(videos) / len(answered)
+    f1 = [scale * _f1(videos, threshold) for threshold in THRESHOLDS]
+    similarity = caption_similarity(videos, rules)
+    if Mend.REFUSALS_COUNT_IN_SIM in rules.mends:
+        similarity *= scale
+    return {
+        "Total": len(answered),
+        "Failed": failed,
+        **{f"F1@{threshold}": one for threshold, one in zip(THRESHOLDS, f1, strict=True)},
+        "F1": float(np.mean(f1)),
+        **_word_figures(videos),
+        "SentSim": similarity,
+    }
+
+
+def captioned_videos(
+    answered: Sequence[Answered], rules: Rules
+) -> tuple[list[CaptionedVideo], int]:
+    """A later answer about a video replaces an earlier one; also how many could not be read."""
+    by_idx = Mend.EVERY_SAMPLE_OF_A_VIDEO in rules.mends
+    videos: dict[Hashable, CaptionedVideo] = {}
+    failed = 0
+    for sample, answer in answered:
+        captions = answer_captions(answer, rules.mends)
+        if captions:
+            key = sample.idx if by_idx or not sample.video else sample.video
+            videos[key] = CaptionedVideo(sample, captions)
+        else:
+            failed += 1
+    return list(videos.values()), failed
+
+
+def _f1(videos: Sequence[CaptionedVideo], threshold: float) -> float:
+    if not videos:
+        return 0.0
+    covered = [video.overlap > threshold for video in videos]
+    precision = float(np.mean([one.any(axis=1).mean() for one in covered]))
+    recall = float(np.mean([one.any(axis=0).mean() for one in covered]))
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def caption_similarity(videos: Sequence[CaptionedVideo], rules: Rules) -> float:
+    """The mean over pairs, then over videos, then over thresholds."""
+    if not videos:
+        return 0.0
+    likeness = rules.likeness
+    likeness.learn(text for video in videos for text in video.found_texts + video.true_texts)
+    return float(np.mean([np.mean(video_similarities(video, likeness, rules)) for video in videos]))
+
+
+def video_similarities(
+    video: CaptionedVideo, likeness: SentenceLikeness, rules: Rules
+) -> list[float]:
+    """At each threshold, the mean over the pairs of one video.
+
+    A caption without a match is officially compared with a random string: its expected similarity
+    is taken, so that a score is the same twice.
+    """
+    between = likeness.between(video.found_texts, video.true_texts)
+    unmatched = np.zeros(len(between))
+    if Mend.UNMATCHED_CAPTION_IS_ZERO not in rules.mends:
+        unmatched = likeness.to_random_string(video.found_texts)
+    return [
+        float(
+            np.mean(
+                [
+                    unmatched[found] if true is None else between[found, true]
+                    for found, true in video.pairs(threshold)
+                ]
+            )
+        )
+        for threshold in THRESHOLDS
+    ]
+
+
+def _word_figures(videos: Sequence[CaptionedVideo]) -> Figures:
+    rows = [_video_words(video, threshold) for video in videos for threshold in THRESHOLDS]
+    means = np.mean(rows, axis=0).tolist() if rows else [0.0] * 6
+    names = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L", "CIDEr")
+    found = dict(zip(names, means, strict=True))
+    order = (*names[:4], "METEOR", *names[4:])
+    return {name: found.get(name) for name in order}
+
+
+def _video_words(video: CaptionedVideo, threshold: float) -> list[float]:
+    pairs = [
+        (
+            video.found_texts[found].split(),
+            [f"<no match {place}>"] if true is None else video.true_texts[true].split(),
+        )
+        for place, (found, true) in enumerate(video.pairs(threshold))
+    ]
+    return [*bleu(pairs), rouge_l(pairs), cider(pairs)]

@@ -1,0 +1,85 @@
+"""Sample: one annotated item of E.T. Bench in, checked, with its times in one form out."""
+
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Task = Literal["rar", "eca", "rvq", "tvg", "epm", "tal", "evs", "vhd", "dvc", "slc", "tem", "gvq"]
+TASKS: tuple[Task, ...] = get_args(Task)
+OPTION_TASKS: frozenset[Task] = frozenset(("rar", "eca", "rvq", "gvq"))
+CAPTION_TASKS: frozenset[Task] = frozenset(("dvc", "slc"))
+
+Span = tuple[float, float]
+"""Start and end in seconds."""
+
+Option = str | tuple[int | float, int | float]
+"""Text, or a span that is rendered as the annotation has its numbers."""
+
+
+class SampleKey(NamedTuple):
+    """`idx` begins anew in every task and source."""
+
+    task: str
+    source: str
+    idx: int
+
+    def __str__(self) -> str:
+        return f"{self.task}/{self.source}/{self.idx}"
+
+
+def _spans(value: Any) -> Any:
+    """[s, e], [[s, e], ...] and, one list an annotator, [[[s, e], ...], ...] alike, as spans."""
+    if not isinstance(value, list | tuple) or not value:
+        return value
+    if not isinstance(value[0], list | tuple):
+        return (value,)
+    if value[0] and isinstance(value[0][0], list | tuple):
+        return tuple(span for annotator in value for span in annotator)
+    return value
+
+
+class Sample(BaseModel):
+    """The official fields; `version` and `src` are not needed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    task: Task
+    source: str
+    idx: int
+    video: str = ""
+    duration: float = 0.0
+    q: str = ""
+    p: int | None = Field(None, ge=0)
+    o: tuple[Option, ...] = ()
+    tgt: Annotated[tuple[Span, ...], BeforeValidator(_spans)] = ()
+    g: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_what_its_task_needs(self) -> Self:
+        if self.task in OPTION_TASKS and (self.p is None or self.p >= len(self.o)):
+            raise ValueError(f"{self.key}: `p` must be the place of one of the options `o`")
+        if self.task not in ("rar", "eca", "rvq") and not self.tgt:
+            raise ValueError(f"{self.key}: `tgt` is missing")
+        if self.task in CAPTION_TASKS and len(self.g) != len(self.tgt):
+            raise ValueError(f"{self.key}: `g` must have one caption for each time of `tgt`")
+        return self
+
+    @property
+    def key(self) -> SampleKey:
+        """What an answer is joined by."""
+        return SampleKey(self.task, self.source, self.idx)
+
+    @property
+    def option_texts(self) -> tuple[str, ...]:
+        """`(A) ...`, `(B) ...`, as the question shows them."""
+        return tuple(
+            f"({letter}) {option if isinstance(option, str) else f'{option[0]} - {option[1]}'}"
+            for letter, option in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", self.o, strict=False)
+        )
+
+
+class Answered(NamedTuple):
+    """A sample with the raw answer that a model gave; anything but text has failed."""
+
+    sample: Sample
+    answer: Any

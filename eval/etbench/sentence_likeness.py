@@ -1,0 +1,58 @@
+"""SentenceLikeness: two lists of sentences in, the inner product of every pair's vectors out."""
+
+import random
+import string
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from eval.sentence_encoder import SentenceEncoder
+
+NUM_RANDOM_STRINGS = 512
+"""Enough that their mean vector moves a caption's similarity to it by a few thousandths."""
+
+
+class SentenceLikeness:
+    """Encodes each sentence once."""
+
+    def __init__(self, encoder: SentenceEncoder) -> None:
+        self._encoder = encoder
+        self._vectors: dict[str, Float[np.ndarray, 384]] = {}
+
+    def between(
+        self, sentences: Sequence[str], others: Sequence[str]
+    ) -> Float[np.ndarray, "sentences others"]:
+        """In float32, as the official scorer."""
+        products: Float[np.ndarray, "sentences others"]
+        products = self._rows(sentences) @ self._rows(others).T
+        return products
+
+    def to_random_string(self, sentences: Sequence[str]) -> Float[np.ndarray, " sentences"]:
+        """What each sentence's product with a random string of 10 to 20 letters is on average.
+
+        A product is linear, so that this is the product with the mean of such strings' vectors.
+        """
+        products: Float[np.ndarray, " sentences"] = self._rows(sentences) @ self._random_string
+        return products
+
+    def learn(self, sentences: Iterable[str]) -> None:
+        """Encode what is not known yet, in one go: many at once are quicker."""
+        unknown = sorted({one for one in sentences if one not in self._vectors})
+        if unknown:
+            self._vectors.update(zip(unknown, self._encoder.encode(unknown), strict=True))
+
+    def _rows(self, sentences: Sequence[str]) -> Float[np.ndarray, "sentences 384"]:
+        self.learn(sentences)
+        return np.stack([self._vectors[sentence] for sentence in sentences])
+
+    @cached_property
+    def _random_string(self) -> Float[np.ndarray, "384"]:
+        chance = random.Random(0)
+        strings = [
+            "".join(chance.choices(string.ascii_lowercase, k=chance.randint(10, 20)))
+            for _ in range(NUM_RANDOM_STRINGS)
+        ]
+        mean: Float[np.ndarray, 384] = self._encoder.encode(strings).mean(axis=0)
+        return mean
