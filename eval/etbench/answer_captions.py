@@ -123,7 +123,7 @@ def _span_in(text: str) -> Span | None:
     if found := re.search(range_pattern(frozenset()), text):
         return spans_of([(found[1], found[2])], frozenset())[0]
     if text.count(":") in (1, 2):
-        clocks = re.findall(r"\d+\s*:\s*\d+", text)
+        clocks = re.findall(r"(?<!\d)\d++\s*:\s*\d+", text)
         if len(clocks) != text.count(":"):
             raise OfficialCrash("ValueError", f"no mm:ss in {text!r}")
         times = [seconds_of(clock, frozenset()) for clock in clocks]
