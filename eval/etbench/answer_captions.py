@@ -32,7 +32,7 @@ class TimedCaption(NamedTuple):
 
 
 def answer_captions(answer: object, mends: Mends) -> tuple[TimedCaption, ...]:
-    """None if the answer has failed: what the official reader raises on counts as that."""
+    """Empty if the answer has failed: what the official reader raises on counts as that."""
     if not isinstance(answer, str):
         return ()
     text = answer.lower()

@@ -29,12 +29,12 @@ class SampleKey(NamedTuple):
 
 def _spans(value: Any) -> Any:
     """[s, e], [[s, e], ...] and, one list an annotator, [[[s, e], ...], ...] alike, as spans."""
-    if not isinstance(value, list | tuple) or not value:
+    if not isinstance(value, list) or not value:
         return value
-    if not isinstance(value[0], list | tuple):
-        return (value,)
-    if value[0] and isinstance(value[0][0], list | tuple):
-        return tuple(span for annotator in value for span in annotator)
+    if not any(isinstance(inner, list) for inner in value):
+        return [value]
+    if any(isinstance(inner, list) and any(isinstance(i, list) for i in inner) for inner in value):
+        return [span for inner in value for span in (inner if isinstance(inner, list) else [inner])]
     return value
 
 

@@ -1,5 +1,7 @@
 """Each mend by itself: what the official scorer makes of an answer, and what is right."""
 
+from pathlib import Path
+
 import pytest
 from etbench_fixture import FOUR, answered, figures, likeness, load
 
@@ -203,6 +205,12 @@ def test_without_an_awkward_answer_both_scores_are_the_same():
     found = evaluate(plain, [], likeness())
     for task, sources in found.published.by_task_source.items():
         assert found.strict.by_task_source[task] == sources
+
+
+def test_the_document_for_readers_names_every_mend():
+    page = (Path(__file__).parents[3] / "docs" / "etbench.md").read_text(encoding="utf-8")
+    for mend in Mend:
+        assert f"| {mend.number} | {mend.sentence} |" in page
 
 
 def test_every_mend_has_a_test():

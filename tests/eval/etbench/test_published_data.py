@@ -96,10 +96,17 @@ def test_the_question_is_the_published_one_and_all_of_the_video_may_be_seen():
         ([1, 2], ((1, 2),)),
         ([[1, 2], [3, 4]], ((1, 2), (3, 4))),
         ([[[1, 2]], [[3, 4], [5, 6]]], ((1, 2), (3, 4), (5, 6))),
+        ([[], [[1, 2]]], ((1, 2),)),
     ],
 )
 def test_times_are_read_flat_nested_and_by_annotator(tgt, spans):
     assert answered("vhd", "", tgt=tgt).sample.tgt == spans
+
+
+@pytest.mark.parametrize("tgt", [5, "x", {}, [None], [[1, "a"]], [[1, 2], 3], [1, [2]], [[[1]]]])
+def test_times_of_any_other_form_are_refused(tgt):
+    with pytest.raises(ValueError, match="tgt"):
+        answered("vhd", "", tgt=tgt)
 
 
 @pytest.mark.parametrize(
