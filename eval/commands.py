@@ -4,6 +4,7 @@ import typer
 
 from eval.day import day
 from eval.etbench import etbench
+from eval.question_sets import questions
 from eval.search_command import search, search_scale
 from eval.speed_command import speed
 from eval.stream_benchmark import stream_world
@@ -22,3 +23,4 @@ cli.command("search")(search)
 cli.command("search-scale")(search_scale)
 cli.command("speed")(speed)
 cli.command("etbench")(etbench)
+cli.command("questions")(questions)

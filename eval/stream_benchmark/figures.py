@@ -1,22 +1,15 @@
 """Figures: the records of one policy in, its accuracies with their standard errors out.
 
 Accuracies are in percent and over ordinary wordings and seen styles, but for the two groups that
-are named after what they hold out. The questions about one stream are not independent, so the
-standard error of a mean is clustered by stream (the cluster-robust CR1 of a regression on nothing
-but a constant): with x[i] = 1 where question i was answered rightly, n questions, mean m,
-
-    stderr = sqrt( G / (G - 1) * sum over streams g of ( sum over i in g of (x[i] - m) )^2 ) / n
-
-where the factor makes up for the small number G of streams. A single stream has no spread to go by:
-no standard error.
+are named after what they hold out. Their standard errors are clustered by stream.
 """
 
 import math
 import statistics
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from eval.clustered_error import Mark, Part, clustered_stderr
 from eval.stream_benchmark.record import Record
 from eval.stream_world import KINDS
 from eval.stream_world.past import PAST
@@ -99,15 +92,9 @@ def accuracy(records: Sequence[Record]) -> Accuracy | None:
     """The share that is right, with its clustered standard error; None without records."""
     if not records:
         return None
-    mean = statistics.fmean(record.is_right for record in records)
-    residuals: defaultdict[str, float] = defaultdict(float)
-    for record in records:
-        residuals[record.stream] += record.is_right - mean
-    groups, squares = len(residuals), sum(residual**2 for residual in residuals.values())
-    stderr = None
-    if groups > 1:
-        stderr = 100 * math.sqrt(groups / (groups - 1) * squares) / len(records)
-    return Accuracy(100 * mean, stderr, len(records))
+    part = Part(1.0, [Mark(record.stream, float(record.is_right)) for record in records])
+    stderr = clustered_stderr([part])
+    return Accuracy(100 * part.mean, None if stderr is None else 100 * stderr, len(records))
 
 
 def negative(records: Sequence[Record]) -> Accuracy | None:

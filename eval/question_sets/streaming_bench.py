@@ -1,0 +1,303 @@
+"""StreamingBench: its annotations in, questions at moments of a stream and their scores out.
+
+Source: Lin et al., StreamingBench (arXiv 2411.03628); files, prompts, polling and counting of
+github.com/THUNLP-MT/StreamingBench at 8929923. A question at t sees [t - 60 s, t] (the main table)
+or [0, t] ("all context"). Sequential questions are told the earlier questions with their true
+answers. A proactive one stands from t on: every second until 4 s after its true moment the model
+is asked whether it is time, seeing [t, second], and at the first "yes" it is asked the question.
+
+The published rule compares the first character of an answer. Answers that are missing are left out
+of its mean; so are empty ones to sequential questions, while for all other questions the authors'
+counter stops with an error: they count as wrong here. A proactive question is right if its time is
+within 2 s: that is the number in the published table, as its equality with the authors' figure of
+times "<= 2 s" shows. Whether the text is right, too, is a row of its own. The strict rule counts
+all questions, takes "(A)" and " A", and wants time, a plain yes and the whole text.
+
+"All" and "Overall" are pooled by question; proactive output enters them by the 51 questions of the
+authors' smaller file.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eval.clustered_error import Part
+from eval.question_sets.benchmark import Item, Outcome, Prompt, Texts
+from eval.question_sets.data_files import (
+    clock_s,
+    read_annotations,
+    read_entries,
+    require_tasks,
+    wanted,
+)
+from eval.question_sets.option_letter import only_letter
+from eval.question_sets.score_rows import of_group, of_task, score_row
+from eval.question_sets.streaming_prompts import (
+    CHOICE,
+    CHOICE_WITH_CONTEXT,
+    CONTEXT_START,
+    CONTEXT_TURN,
+    IS_IT_TIME,
+    PROACTIVE,
+)
+from eval.question_sets.table import Figure, Row, figure, marks_of
+
+PUBLISHED = (
+    "github.com/THUNLP-MT/StreamingBench, src/data, and its videos at "
+    "huggingface.co/datasets/mjuicem/StreamingBench"
+)
+REAL, OMNI, CONTEXTUAL = (
+    "Real-Time Visual Understanding",
+    "Omni-Source Understanding",
+    "Contextual Understanding",
+)
+POLLED_AFTER_S = 4
+IN_TIME_S = 2
+
+
+@dataclass(frozen=True)
+class _Task:
+    published: str
+    group: str
+    file: str
+
+
+_TASKS = {
+    "OP": _Task("Object Recognition", REAL, "questions_real.json"),
+    "CR": _Task("Causal Reasoning", REAL, "questions_real.json"),
+    "CS": _Task("Clips Summarize", REAL, "questions_real.json"),
+    "ATP": _Task("Attribute Recognition", REAL, "questions_real.json"),
+    "EU": _Task("Event Understanding", REAL, "questions_real.json"),
+    "TR": _Task("Text-Rich Understanding", REAL, "questions_real.json"),
+    "PR": _Task("Prospective Reasoning", REAL, "questions_real.json"),
+    "SU": _Task("Spatial Understanding", REAL, "questions_real.json"),
+    "ACP": _Task("Action Recognition", REAL, "questions_real.json"),
+    "CT": _Task("Counting", REAL, "questions_real.json"),
+    "ER": _Task("Emotion Recognition", OMNI, "questions_omni.json"),
+    "SCU": _Task("Scene Understanding", OMNI, "questions_omni.json"),
+    "SD": _Task("Source Discrimination", OMNI, "questions_omni.json"),
+    "MA": _Task("Multimodal Alignment", OMNI, "questions_omni.json"),
+    "ACU": _Task("Anomaly Context Understanding", CONTEXTUAL, "questions_omni.json"),
+    "MCU": _Task("Misleading Context Understanding", CONTEXTUAL, "questions_omni.json"),
+    "SQA": _Task("Sequential Question Answering", CONTEXTUAL, "questions_sqa.json"),
+    "PO": _Task("Proactive Output", CONTEXTUAL, "questions_proactive.json"),
+}
+_CODES = {task.published: code for code, task in _TASKS.items()}
+_SUBSET = "questions_proactive_50.json"
+_ONLY_IN_ALL_250 = "Proactive Output beyond the table"
+
+
+@dataclass(frozen=True)
+class ProactiveOutcome(Outcome):
+    """`published` is whether it spoke in time; None in both: it was never asked."""
+
+    published_text: float | None = None
+
+
+class StreamingBench:
+    """All eighteen tasks; the data directory is the authors' `src/data`."""
+
+    published = PUBLISHED
+
+    def __init__(self, context_s: int | None = 60) -> None:
+        """`context_s`: how much before a question may be seen; None for everything."""
+        self.name = "streaming-bench" if context_s == 60 else "streaming-bench-all-context"
+        self._context_s = context_s
+
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+        require_tasks(tasks, tuple(_TASKS))
+        files = list(dict.fromkeys(_TASKS[code].file for code in tasks or _TASKS))
+        if _TASKS["PO"].file in files:
+            files.append(_SUBSET)
+        documents = dict(zip(files, read_annotations(data_dir, files, PUBLISHED), strict=True))
+        keys = read_entries(_SUBSET, documents.pop(_SUBSET, []), _proactive_keys)
+        in_table = frozenset(key for several in keys for key in several)
+        items: list[Item] = []
+        for file, document in documents.items():
+            if file == _TASKS["SQA"].file:
+                found = read_entries(file, document, self._sequence)
+            elif file == _TASKS["PO"].file:
+                found = read_entries(file, document, partial(_proactive, in_table))
+            else:
+                found = read_entries(file, document, self._choices)
+            items += [item for several in found for item in several]
+        return list(wanted(items, tasks))
+
+    def prompt(self, item: Item) -> Prompt:
+        if item.task == "PO":
+            return Prompt(PROACTIVE.format(IS_IT_TIME.format(item.question, item.answer)))
+        options = _lettered(item.options)
+        if item.task == "SQA":
+            return Prompt(CHOICE_WITH_CONTEXT.format(item.context, item.question, *options))
+        return Prompt(CHOICE.format(item.question, *options))
+
+    def follow_up(self, item: Item, text: str | None) -> Prompt | None:
+        if item.task != "PO" or not _says_yes(text):
+            return None
+        return Prompt(PROACTIVE.format(item.question))
+
+    def score(self, item: Item, texts: Texts) -> Outcome:
+        if item.task == "PO":
+            return _scored_proactive(item, texts)
+        if not texts:
+            return Outcome(item, None, 0.0, "not asked")
+        text = texts[0]
+        if not text:
+            return Outcome(item, None if item.task == "SQA" else 0.0, 0.0, "empty answer")
+        letter = only_letter(text, 4)
+        oddity = "" if letter else "not one letter"
+        return Outcome(item, float(text[0] == item.answer), float(letter == item.answer), oddity)
+
+    def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
+        proactive = [o for o in outcomes if isinstance(o, ProactiveOutcome)]
+        in_table = [o for o in proactive if o.item.group == CONTEXTUAL]
+        rows = [score_row(code, of_task(outcomes, code)) for code in _TASKS if code != "PO"]
+        rows += [
+            score_row("PO", in_table),
+            _text_row("PO, text right, too", in_table),
+            score_row("PO, all 250", proactive),
+            _text_row("PO, all 250, text right, too", proactive),
+        ]
+        groups = [_whole_group(outcomes, group) for group in (REAL, OMNI, CONTEXTUAL)]
+        names = (f"{group}, All" for group in (REAL, OMNI, CONTEXTUAL))
+        rows += [score_row(name, group) for name, group in zip(names, groups, strict=True)]
+        everything = [outcome for group in groups for outcome in group] if all(groups) else []
+        return (*rows, score_row("Overall", everything))
+
+    def _choices(self, number: int, entry: dict[str, Any]) -> list[Item]:
+        kind = "real" if _TASKS[_code(entry)].file == _TASKS["OP"].file else "omni"
+        return [
+            self._choice(f"{kind}-{number}-{n}", entry, question)
+            for n, question in enumerate(entry["questions"])
+        ]
+
+    def _sequence(self, number: int, entries: list[dict[str, Any]]) -> list[Item]:
+        """The turns about one video; each is told those before it."""
+        items: list[Item] = []
+        context = ""
+        for entry in entries:
+            for question in entry["questions"]:
+                name = f"sqa-{number}-{len(items)}"
+                items.append(self._choice(name, entry, question, context))
+                options = ", ".join(_lettered(question["options"]))
+                context = (context or CONTEXT_START) + CONTEXT_TURN.format(
+                    question["time_stamp"], question["question"], options, question["answer"]
+                )
+        return items
+
+    def _choice(
+        self, name: str, entry: dict[str, Any], question: dict[str, Any], context: str = ""
+    ) -> Item:
+        asked_s = clock_s(question["time_stamp"])
+        seen_from_s = 0 if self._context_s is None else max(0, asked_s - self._context_s)
+        task = _CODES[question["task_type"]]
+        return Item(
+            id=name,
+            video_id=_video(entry),
+            video=f"videos/{_video(entry)}",
+            task=task,
+            group=_TASKS[task].group,
+            question=question["question"],
+            options=tuple(question["options"]),
+            answer=question["answer"],
+            asked_s=float(asked_s),
+            seen_from_s=float(seen_from_s),
+            context=context,
+        )
+
+
+def _code(entry: dict[str, Any]) -> str:
+    return _CODES[entry["questions"][0]["task_type"]]
+
+
+def _video(entry: dict[str, Any]) -> str:
+    """The authors' scripts may have made the path absolute."""
+    return Path(entry["video_path"]).name
+
+
+def _lettered(options: Sequence[str]) -> list[str]:
+    """As published: the first four are shown, with letters if they have none."""
+    if options[0].startswith("A."):
+        return list(options[:4])
+    return [f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False)]
+
+
+def _proactive_keys(_: int, entry: dict[str, Any]) -> list[str]:
+    return [_proactive_key(entry, question) for question in entry["questions"]]
+
+
+def _proactive_key(entry: dict[str, Any], question: dict[str, Any]) -> str:
+    return f"{_video(entry)} {question['time_stamp']} {question['question']}"
+
+
+def _proactive(in_table: frozenset[str], number: int, entry: dict[str, Any]) -> list[Item]:
+    items = []
+    for n, question in enumerate(entry["questions"]):
+        asked_s = clock_s(question["time_stamp"])
+        last_s = clock_s(question["ground_truth_time_stamp"]) + POLLED_AFTER_S
+        is_known = _proactive_key(entry, question) in in_table
+        items.append(
+            Item(
+                id=f"proactive-{number}-{n}",
+                video_id=_video(entry),
+                video=f"videos/{_video(entry)}",
+                task="PO",
+                group=CONTEXTUAL if is_known else _ONLY_IN_ALL_250,
+                question=question["question"],
+                answer=question["ground_truth_output"],
+                asked_s=float(asked_s),
+                seen_from_s=float(asked_s),
+                polls_s=tuple(float(second) for second in range(asked_s + 1, last_s + 1)),
+            )
+        )
+    return items
+
+
+def _says_yes(text: str | None) -> bool:
+    return text is not None and "yes" in text.lower()
+
+
+def _scored_proactive(item: Item, texts: Texts) -> ProactiveOutcome:
+    """The first yes is when it spoke; a run that broke off before is wrong, as silence is."""
+    if not texts:
+        return ProactiveOutcome(item, None, 0.0, "not asked")
+    polls = texts[: len(item.polls_s)]
+    spoke = next((n for n, text in enumerate(polls) if _says_yes(text)), None)
+    if spoke is None:
+        is_whole = len(polls) == len(item.polls_s)
+        oddity = "" if is_whole else "polling broke off"
+        return ProactiveOutcome(item, 0.0, 0.0, oddity, published_text=0.0)
+    true_s = item.polls_s[-1] - POLLED_AFTER_S
+    is_in_time = abs(item.polls_s[spoke] - true_s) <= IN_TIME_S
+    said = texts[spoke + 1] if len(texts) > spoke + 1 else None
+    is_text_in = item.answer in ((polls[spoke] if said is None else said) or "")
+    words = re.escape(item.answer)
+    is_whole_text = re.search(rf"(?<!\w){words}(?!\w)", said or "", re.IGNORECASE) is not None
+    yes_or_no = set(re.findall(r"\w+", (polls[spoke] or "").lower())) & {"yes", "no"}
+    return ProactiveOutcome(
+        item,
+        float(is_in_time),
+        float(is_in_time and is_whole_text and yes_or_no == {"yes"}),
+        "no text after yes" if said is None else "",
+        published_text=float(is_in_time and is_text_in),
+    )
+
+
+def _text_row(name: str, outcomes: Sequence[ProactiveOutcome]) -> Row:
+    published = [(o.item.video_id, o.published_text) for o in outcomes]
+    strict = [(o.item.video_id, o.strict) for o in outcomes]
+    return Row(name, _plain(published), _plain(strict))
+
+
+def _plain(scores: Sequence[tuple[str, float | None]]) -> Figure | None:
+    return figure([Part(1.0, marks_of(scores))])
+
+
+def _whole_group(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
+    """Of a group all, or nothing if one of its tasks has no outcomes."""
+    found = of_group(outcomes, group)
+    tasks = {code for code, task in _TASKS.items() if task.group == group}
+    return found if {outcome.item.task for outcome in found} == tasks else []
