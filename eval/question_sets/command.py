@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 
@@ -102,7 +103,7 @@ def _judging(name: str | None, url: str | None, key: str | None, replies: Path) 
     if url is not None:
         judge = EndpointJudge(name, url, key)
     elif Path(name).is_dir():
-        judge = LocalJudge(Path(name))
+        judge = LocalJudge(Path(name), "cuda" if torch.cuda.is_available() else "cpu")
     else:
         raise SettingsError(
             f"judge: {name} is no folder with a checkpoint; give --judge-url if a server has it"

@@ -4,17 +4,16 @@ The published rules read a letter out of nearly anything, each in its own way ("
 right, "Because ..." may be B). This one wants exactly one:
 
 1. A letter by itself in any case, with or without punctuation, is that option.
-2. Else marked capitals count: those before . ) : , ; / or the end of a line. One kind: that option.
-3. Without marked ones, capitals that stand alone count, but for an A that begins a phrase.
-4. Several kinds, or none: no option.
+2. Else capitals that stand alone count, but for an A that begins a phrase. One kind: that option.
+3. Several kinds: the first, if it is the only one that is marked by a . ) or : after it.
+4. Otherwise, no option.
 """
 
 import re
 
-_ALONE = re.compile(r"\W*([A-Za-z])\W*")
-_MARKED = re.compile(r"(?<![^\W_])([A-Z])(?=\s*(?:$|[.):,;/]))", re.MULTILINE)
-_STANDING = re.compile(r"(?<![^\W_])([A-Z])(?![^\W_])")
-_ARTICLE = re.compile(r"(?<![^\W_])A(?= [a-z])")
+_ALONE = re.compile(r"[\W_]*([A-Za-z])[\W_]*")
+_STANDING = re.compile(r"(?<![^\W_])([A-Z])(?![^\W_])([.):]?)")
+_ARTICLE = re.compile(r"(?<![^\W_])A(?= (?!and\b|or\b)[a-z])")
 
 
 def only_letter(text: str, num_options: int) -> str | None:
@@ -22,10 +21,9 @@ def only_letter(text: str, num_options: int) -> str | None:
     options = [chr(ord("A") + n) for n in range(num_options)]
     alone = _ALONE.fullmatch(text)
     if alone:
-        letters = {alone[1].upper()}
-    else:
-        letters = set(_MARKED.findall(text)) & set(options)
-        if not letters:
-            letters = set(_STANDING.findall(_ARTICLE.sub("", text)))
-    named = letters & set(options)
-    return named.pop() if len(named) == 1 else None
+        return alone[1].upper() if alone[1].upper() in options else None
+    found = [each for each in _STANDING.finditer(_ARTICLE.sub("", text)) if each[1] in options]
+    if len({each[1] for each in found}) > 1:
+        marked = {each[1] for each in found if each[2]}
+        return found[0][1] if marked == {found[0][1]} else None
+    return found[0][1] if found else None
