@@ -3,8 +3,7 @@
 Source: Lin et al., StreamingBench (arXiv 2411.03628); files, prompts, polling and counting of
 github.com/THUNLP-MT/StreamingBench at 8929923. A question at t sees [t - 60 s, t] (the main table)
 or [0, t] ("all context"). Sequential questions are told the earlier questions with their true
-answers. A proactive one stands from t on: every second until 4 s after its true moment the model
-is asked whether it is time, seeing [t, second], and at the first "yes" it is asked the question.
+answers. A proactive one stands from t on and is polled for (streaming_proactive.py).
 
 The published rule compares the first character of an answer. Answers that are missing are left out
 of its mean; so are empty ones to sequential questions, while for all other questions the authors'
@@ -17,14 +16,12 @@ all questions, takes "(A)" and " A", and wants time, a plain yes and the whole t
 authors' smaller file.
 """
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.clustered_error import Part
 from eval.question_sets.benchmark import Item, Outcome, Prompt, Texts
 from eval.question_sets.data_files import (
     clock_s,
@@ -35,15 +32,23 @@ from eval.question_sets.data_files import (
 )
 from eval.question_sets.option_letter import only_letter
 from eval.question_sets.score_rows import of_group, of_task, score_row
+from eval.question_sets.streaming_proactive import (
+    ProactiveOutcome,
+    final_prompt,
+    poll_prompt,
+    proactive_items,
+    proactive_keys,
+    scored_proactive,
+    text_row,
+    video_name,
+)
 from eval.question_sets.streaming_prompts import (
     CHOICE,
     CHOICE_WITH_CONTEXT,
     CONTEXT_START,
     CONTEXT_TURN,
-    IS_IT_TIME,
-    PROACTIVE,
 )
-from eval.question_sets.table import Figure, Row, figure, marks_of
+from eval.question_sets.table import Row
 
 PUBLISHED = (
     "github.com/THUNLP-MT/StreamingBench, src/data, and its videos at "
@@ -54,8 +59,6 @@ REAL, OMNI, CONTEXTUAL = (
     "Omni-Source Understanding",
     "Contextual Understanding",
 )
-POLLED_AFTER_S = 4
-IN_TIME_S = 2
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,6 @@ _TASKS = {
 }
 _CODES = {task.published: code for code, task in _TASKS.items()}
 _SUBSET = "questions_proactive_50.json"
-_ONLY_IN_ALL_250 = "Proactive Output beyond the table"
-
-
-@dataclass(frozen=True)
-class ProactiveOutcome(Outcome):
-    """`published` is whether it spoke in time; None in both: it was never asked."""
-
-    published_text: float | None = None
 
 
 class StreamingBench:
@@ -113,14 +108,14 @@ class StreamingBench:
         if _TASKS["PO"].file in files:
             files.append(_SUBSET)
         documents = dict(zip(files, read_annotations(data_dir, files, PUBLISHED), strict=True))
-        keys = read_entries(_SUBSET, documents.pop(_SUBSET, []), _proactive_keys)
+        keys = read_entries(_SUBSET, documents.pop(_SUBSET, []), proactive_keys)
         in_table = frozenset(key for several in keys for key in several)
         items: list[Item] = []
         for file, document in documents.items():
             if file == _TASKS["SQA"].file:
                 found = read_entries(file, document, self._sequence)
             elif file == _TASKS["PO"].file:
-                found = read_entries(file, document, partial(_proactive, in_table))
+                found = read_entries(file, document, partial(proactive_items, in_table, CONTEXTUAL))
             else:
                 found = read_entries(file, document, self._choices)
             items += [item for several in found for item in several]
@@ -128,20 +123,18 @@ class StreamingBench:
 
     def prompt(self, item: Item) -> Prompt:
         if item.task == "PO":
-            return Prompt(PROACTIVE.format(IS_IT_TIME.format(item.question, item.answer)))
+            return poll_prompt(item)
         options = _lettered(item.options)
         if item.task == "SQA":
             return Prompt(CHOICE_WITH_CONTEXT.format(item.context, item.question, *options))
         return Prompt(CHOICE.format(item.question, *options))
 
     def follow_up(self, item: Item, text: str | None) -> Prompt | None:
-        if item.task != "PO" or not _says_yes(text):
-            return None
-        return Prompt(PROACTIVE.format(item.question))
+        return final_prompt(item, text) if item.task == "PO" else None
 
     def score(self, item: Item, texts: Texts) -> Outcome:
         if item.task == "PO":
-            return _scored_proactive(item, texts)
+            return scored_proactive(item, texts)
         if not texts:
             return Outcome(item, None, 0.0, "not asked")
         text = texts[0]
@@ -157,9 +150,9 @@ class StreamingBench:
         rows = [score_row(code, of_task(outcomes, code)) for code in _TASKS if code != "PO"]
         rows += [
             score_row("PO", in_table),
-            _text_row("PO, text right, too", in_table),
+            text_row("PO, text right, too", in_table),
             score_row("PO, all 250", proactive),
-            _text_row("PO, all 250, text right, too", proactive),
+            text_row("PO, all 250, text right, too", proactive),
         ]
         groups = [_whole_group(outcomes, group) for group in (REAL, OMNI, CONTEXTUAL)]
         names = (f"{group}, All" for group in (REAL, OMNI, CONTEXTUAL))
@@ -196,8 +189,8 @@ class StreamingBench:
         task = _CODES[question["task_type"]]
         return Item(
             id=name,
-            video_id=_video(entry),
-            video=f"videos/{_video(entry)}",
+            video_id=video_name(entry),
+            video=f"videos/{video_name(entry)}",
             task=task,
             group=_TASKS[task].group,
             question=question["question"],
@@ -213,87 +206,11 @@ def _code(entry: dict[str, Any]) -> str:
     return _CODES[entry["questions"][0]["task_type"]]
 
 
-def _video(entry: dict[str, Any]) -> str:
-    """The authors' scripts may have made the path absolute."""
-    return Path(entry["video_path"]).name
-
-
 def _lettered(options: Sequence[str]) -> list[str]:
     """As published: the first four are shown, with letters if they have none."""
     if options[0].startswith("A."):
         return list(options[:4])
     return [f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False)]
-
-
-def _proactive_keys(_: int, entry: dict[str, Any]) -> list[str]:
-    return [_proactive_key(entry, question) for question in entry["questions"]]
-
-
-def _proactive_key(entry: dict[str, Any], question: dict[str, Any]) -> str:
-    return f"{_video(entry)} {question['time_stamp']} {question['question']}"
-
-
-def _proactive(in_table: frozenset[str], number: int, entry: dict[str, Any]) -> list[Item]:
-    items = []
-    for n, question in enumerate(entry["questions"]):
-        asked_s = clock_s(question["time_stamp"])
-        last_s = clock_s(question["ground_truth_time_stamp"]) + POLLED_AFTER_S
-        is_known = _proactive_key(entry, question) in in_table
-        items.append(
-            Item(
-                id=f"proactive-{number}-{n}",
-                video_id=_video(entry),
-                video=f"videos/{_video(entry)}",
-                task="PO",
-                group=CONTEXTUAL if is_known else _ONLY_IN_ALL_250,
-                question=question["question"],
-                answer=question["ground_truth_output"],
-                asked_s=float(asked_s),
-                seen_from_s=float(asked_s),
-                polls_s=tuple(float(second) for second in range(asked_s + 1, last_s + 1)),
-            )
-        )
-    return items
-
-
-def _says_yes(text: str | None) -> bool:
-    return text is not None and "yes" in text.lower()
-
-
-def _scored_proactive(item: Item, texts: Texts) -> ProactiveOutcome:
-    """The first yes is when it spoke; a run that broke off before is wrong, as silence is."""
-    if not texts:
-        return ProactiveOutcome(item, None, 0.0, "not asked")
-    polls = texts[: len(item.polls_s)]
-    spoke = next((n for n, text in enumerate(polls) if _says_yes(text)), None)
-    if spoke is None:
-        is_whole = len(polls) == len(item.polls_s)
-        oddity = "" if is_whole else "polling broke off"
-        return ProactiveOutcome(item, 0.0, 0.0, oddity, published_text=0.0)
-    true_s = item.polls_s[-1] - POLLED_AFTER_S
-    is_in_time = abs(item.polls_s[spoke] - true_s) <= IN_TIME_S
-    said = texts[spoke + 1] if len(texts) > spoke + 1 else None
-    is_text_in = item.answer in ((polls[spoke] if said is None else said) or "")
-    words = re.escape(item.answer)
-    is_whole_text = re.search(rf"(?<!\w){words}(?!\w)", said or "", re.IGNORECASE) is not None
-    yes_or_no = set(re.findall(r"\w+", (polls[spoke] or "").lower())) & {"yes", "no"}
-    return ProactiveOutcome(
-        item,
-        float(is_in_time),
-        float(is_in_time and is_whole_text and yes_or_no == {"yes"}),
-        "no text after yes" if said is None else "",
-        published_text=float(is_in_time and is_text_in),
-    )
-
-
-def _text_row(name: str, outcomes: Sequence[ProactiveOutcome]) -> Row:
-    published = [(o.item.video_id, o.published_text) for o in outcomes]
-    strict = [(o.item.video_id, o.strict) for o in outcomes]
-    return Row(name, _plain(published), _plain(strict))
-
-
-def _plain(scores: Sequence[tuple[str, float | None]]) -> Figure | None:
-    return figure([Part(1.0, marks_of(scores))])
 
 
 def _whole_group(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
