@@ -183,3 +183,36 @@ def test_a_question_that_was_not_asked_is_left_out_as_published_and_wrong_strict
     benchmark, items = hand_made(name, tmp_path)
     outcome = benchmark.score(items[0], ())
     assert (outcome.published, outcome.strict, outcome.oddity) == (None, 0.0, "not asked")
+
+
+def play(benchmark, item, ask):
+    """As the protocol says that a video is played for an item; the texts, and what was shown."""
+    texts, seen = [], []
+    for span in item.spans:
+        texts.append(ask(benchmark.prompt(item).text, span))
+        seen.append(span)
+        if (final := benchmark.follow_up(item, texts[-1])) is not None:
+            texts.append(ask(final.text, span))
+            break
+    return texts, seen
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SUBSETS])
+def test_who_plays_by_the_protocol_and_knows_everything_is_always_right(name, tmp_path):
+    benchmark, items = hand_made(name, tmp_path)
+    outcomes = []
+    for item in items:
+        true_s = item.polls_s[-1] - 4 if item.polls_s else None
+
+        def ask(text, span, item=item, true_s=true_s):
+            if "right time" in text:
+                return "yes" if span.end_s >= true_s else "no"
+            return item.answer
+
+        texts, seen = play(benchmark, item, ask)
+        assert seen[-1].end_s == (true_s or item.asked_s)
+        outcomes.append(benchmark.score(item, texts))
+    assert {(o.published, o.strict, o.oddity) for o in outcomes} == {(1.0, 1.0, "")}
+    for row in benchmark.aggregate(outcomes):
+        for found in filter(None, (row.published, row.strict)):
+            assert found.value == pytest.approx(100)
