@@ -23,7 +23,7 @@ def play(path, config=CONFIG, speed=1, **options):
 def test_a_file_plays_at_its_own_speed(tmp_path):
     path = write_video(tmp_path / "clip.mp4", num_frames=20, fps=20)
     begun_at = time.monotonic()
-    with play(path) as source:
+    with play(path, PATIENT) as source:
         frames = list(source)
     assert time.monotonic() - begun_at == pytest.approx(0.95, abs=0.3)
     assert [number_in(frame.pixels) for frame in frames] == list(range(20))
