@@ -38,6 +38,7 @@ class Embedded:
         watch_threshold=0.95,  # measured: 86 of 88 arrivals told, 3 alarms for nothing in 4 h
         watch_confirmations=1,
         reads_context=False,
+        reads_dialogue=False,
         reads_stream_time=True,
     )
 
@@ -71,10 +72,10 @@ class Embedded:
     ) -> TextTokens:
         """Moments are put into the words that frames open with: `12:30` becomes `0h12m30s`.
 
-        `context` is left out: the model was trained on questions alone.
+        `dialogue` and `context` are left out: the model was trained on questions alone, and after
+        any other words it says that it cannot tell.
         """
-        said = [Turn(with_time_words(turn.question), turn.answer) for turn in dialogue]
-        return self._chat.question(with_time_words(question), said)
+        return self._chat.question(with_time_words(question))
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)

@@ -28,6 +28,7 @@ class Recommended:
     is not. It is told when the probability of yes has been over `watch_threshold` in the last
     `watch_confirmations` judgements. A model that was trained to be silent until there is something
     to say opens with one of `silence_words` then; with others there are none. One
+    that `reads_context` or `reads_dialogue` can be given what stands before a question. One
     that `reads_stream_time` was trained to find moments by that, and knows of no other clock.
     """
 
@@ -44,6 +45,7 @@ class Recommended:
     watch_confirmations: int = 2
     silence_words: tuple[str, ...] = ()
     reads_context: bool = True
+    reads_dialogue: bool = True
     reads_stream_time: bool = False
 
 

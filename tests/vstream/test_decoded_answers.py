@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 
+from encoders import Turn
 from vstream.decoding import Decoding
 from vstream.errors import QuestionError
 from vstream.question import Question
@@ -81,5 +82,8 @@ def test_context_stands_before_the_question_and_does_not_choose_what_it_retrieve
 def test_the_embedded_model_gets_the_bare_question():
     family = load_video_llm(None, device="cpu").family
     assert not family.recommended.reads_context
+    assert not family.recommended.reads_dialogue
     bare = family.question("what is there?").embeddings
     assert family.question("what is there?", context="A shop.").embeddings.equal(bare)
+    earlier = [Turn("and before that?", "a cat")]
+    assert family.question("what is there?", earlier).embeddings.equal(bare)
