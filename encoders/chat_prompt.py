@@ -48,7 +48,7 @@ class ChatPrompt:
         self._directory = directory
         self._place = place
         self._word_embeddings: Any = model.get_input_embeddings()
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
         if not self._tokenizer.get_vocab().keys() - self._tokenizer.get_added_vocab().keys():
             raise UnsupportedModelError(f"{directory} has no tokenizer: wanted tokenizer.json")
         self._template = _json_template(directory)

@@ -27,8 +27,9 @@ class ImageTransform:
         check_resample(config.resample, str(config.path))
         self._config = config
         self._device = device
-        self._mean = torch.tensor(config.image_mean, device=device)[:, None, None]
-        self._std = torch.tensor(config.image_std, device=device)[:, None, None]
+        mean = torch.tensor(config.image_mean, dtype=torch.float32, device=device)
+        std = torch.tensor(config.image_std, dtype=torch.float32, device=device)
+        self._mean, self._std = mean[:, None, None], std[:, None, None]
 
     def __call__(
         self, picture: UInt8[np.ndarray, "height width 3"], sizes: Sequence[Size]

@@ -36,8 +36,8 @@ class BlockIndex:
     def __init__(self, layers: int, features: int, device: torch.device) -> None:
         """`features` is kv_heads * head_dim."""
         self._ids: list[int] = []
-        self._buffer = torch.empty(layers, 0, features, device=device)
-        self._norms = torch.empty(layers, 0, device=device)
+        self._buffer = torch.empty(layers, 0, features, dtype=torch.float32, device=device)
+        self._norms = torch.empty(layers, 0, dtype=torch.float32, device=device)
 
     @property
     def num_bytes(self) -> int:

@@ -1,9 +1,11 @@
 """VideoLLM: a checkpoint made ready to stream: its family in front, its decoder behind the hook."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -20,7 +22,9 @@ from vstream.fingerprint import checkpoint_fingerprint
 from vstream.scheduler import Scheduler
 from vstream.weights import embedded_weights
 
-_WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+EMBEDDED = "embedded"
+"""The name of the model that comes with vstream."""
+WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +65,32 @@ def load_video_llm(
     `device` and `dtype` are torch names; auto is CUDA in bfloat16 where there is a card, else the
     CPU in float32. Raises ModelError naming what was looked for and what to do.
     """
-    directory = _directory(name)
+    return load_checkpoint(
+        directory_of_model(name), name or EMBEDDED, device, dtype, sample_fps=sample_fps
+    )
+
+
+def load_checkpoint(
+    directory: Path,
+    name: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    sample_fps: float | None = None,
+    beside: DeviceTurn | None = None,
+) -> VideoLLM:
+    """As `load_video_llm`, from a directory; `beside` is the turn of a model that goes on answering
+    meanwhile. Nothing that lies in the directory is run. Raises ModelError.
+    """
     chosen = _device(device)
     try:
-        model = _load(directory, chosen, _dtype(dtype, chosen))
+        model = _load(directory, chosen, _dtype(dtype, chosen), beside or nullcontext())
         family = make_family(model, directory, sample_fps)
     except (UnsupportedModelError, OSError, ValueError) as error:
-        raise ModelError(f"cannot use the model {name or 'embedded'}: {error}") from error
+        raise ModelError(f"cannot use the model {name}: {error}") from error
     decoder = Decoder(model)
     return VideoLLM(
-        name=name or "embedded",
+        name=name,
         fingerprint=f"{family.name}-{checkpoint_fingerprint(directory)}",
         family=family,
         decoder=decoder,
@@ -80,16 +100,18 @@ def load_video_llm(
     )
 
 
-def _directory(name: str | None) -> Path:
+def directory_of_model(name: str | None) -> Path:
+    """Where the checkpoint lies that the operator names; a hub id is downloaded if need be.
+
+    Raises ModelError.
+    """
     if name is None:
         return embedded_weights()
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"{path} is no checkpoint: it has no config.json")
         return path
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED_FILES))
+        return Path(snapshot_download(name, allow_patterns=WANTED_FILES))
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"unknown model {name!r}: it is no directory here, and the hub does not give it "
@@ -97,15 +119,37 @@ def _directory(name: str | None) -> Path:
         ) from error
 
 
-def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+def _load(
+    directory: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    until_weights: AbstractContextManager[object],
+) -> PreTrainedModel:
+    """While the modules are laid out, before their weights are read, `dtype` is the default of the
+    whole process: `until_weights` is held for that time.
+    """
+    if not (directory / "config.json").is_file():
+        raise ModelError(f"{directory} is no checkpoint: it has no config.json")
+    if (directory / "adapter_config.json").exists():  # names another place to load from
+        raise ModelError(f"{directory} holds an adapter: merge it into its model first")
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
-            directory, dtype=dtype, use_safetensors=True
-        )
-    except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
-    model.to(device)  # type: ignore[arg-type]
+    with ExitStack() as held:
+
+        def begin_weights(bar: Callable[..., Any], args: Any, options: Any) -> Any:
+            held.close()
+            return bar(*args, **options)
+
+        held.enter_context(until_weights)
+        previous = transformers_logging.set_tqdm_hook(begin_weights)
+        try:
+            model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
+                directory, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
+            model.to(device)  # type: ignore[arg-type]
+        except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
+        finally:
+            transformers_logging.set_tqdm_hook(previous)
     model.requires_grad_(False).train(mode=False)
     return model
 
