@@ -20,6 +20,7 @@ from vstream.config import VStreamConfig
 from vstream.errors import SourceError, VStreamError
 from vstream.ingest import IngestWorker, OpenSource
 from vstream.open_session import open_session
+from vstream.service.memory_id import memory_id
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.stream_status import (
     STORE_AWAY,
@@ -66,7 +67,8 @@ class StreamKeeper:
         self._config = config
         self._policy = policy
         self._on_frame = on_frame
-        self.session: Session = open_session(config, self.model, spec.id)
+        self.memory_id = memory_id(config.memory.store, spec.id, self.model)
+        self.session: Session = open_session(config, self.model, self.memory_id)
         self.is_paused = False
         self._worker: IngestWorker | None = None
         self._pushed: PushedFrames | None = None
@@ -86,8 +88,14 @@ class StreamKeeper:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._keep, name=f"keep {spec.id}", daemon=True)
 
-    def start(self) -> None:
-        """Begin to watch."""
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its source is the operator's own."""
+        return self._policy is None
+
+    def start(self, *, paused: bool = False) -> None:
+        """Begin to watch, or to wait for `resume`."""
+        self.is_paused = paused
         self._thread.start()
 
     def pause(self) -> None:
@@ -138,11 +146,15 @@ class StreamKeeper:
         return found
 
     def remember(self, **values: Any) -> None:
-        """Keep what a service needs to go on with this stream, by name. Raises StoreError."""
+        """Keep what a service needs to go on with this stream, by name, and since when.
+
+        Of several memories of the stream the newest note counts. Raises StoreError.
+        """
         memory = self.session.memory
         memory.require_there()  # nobody waits for a store with the turn in hand
         with self.model.turn:
-            memory.set_note({**memory.note, NOTE: {**self.note, **values}})
+            note = {**self.note, **values, "at": time.time()}
+            memory.set_note({**memory.note, NOTE: note})
 
     def change(self, spec: StreamSpec) -> None:
         """Take over what `spec` says of context and zone. Raises StoreError; nothing has changed
@@ -345,7 +357,7 @@ class StreamKeeper:
             self.session.memory.shut()
         with suppress(StoreError):
             self.session.close()
-        self.session = open_session(self._config, self.model, self.spec.id)
+        self.session = open_session(self._config, self.model, self.memory_id)
         self._is_broken = False
 
     def _saw(self, frame: Frame) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -27,6 +28,7 @@ from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
 from vstream.service.event_log import EventKind, EventLog
+from vstream.service.memory_id import memory_id, memory_ids, stream_of
 from vstream.service.stream_keeper import NOTE, StreamKeeper
 from vstream.service.stream_spec import StreamSpec, config_of, kept_spec
 from vstream.service.stream_status import StreamState
@@ -41,6 +43,15 @@ _DYING_S = 4.0
 
 _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
+
+
+@dataclass(frozen=True)
+class WatchedStream:
+    """A stream as it was watched, for other `Streams` to go on with."""
+
+    spec: StreamSpec
+    trusted: bool
+    paused: bool
 
 
 class Asked(Protocol):
@@ -92,19 +103,39 @@ class Streams:
         was watching because its API was told to. One that cannot be opened is logged, and told of
         in the events.
         """
+        notes = self._newest_notes()
         ids = {spec.id for spec in configured}
-        for spec in (*configured, *self._remembered(ids)):
+        for spec in (*configured, *self._remembered(notes, ids)):
+            _, note = notes.get(spec.id, ("", {}))
             try:
-                self.create(spec, trusted=spec.id in ids)
+                self.create(spec, trusted=spec.id in ids, watches=note.get("watches"))
             except (VStreamError, KVMemoryError) as error:
-                _log.error("stream not opened", stream=spec.id, reason=str(error))
-                self._events.publish(
-                    EventKind.STREAM_STATE, spec.id, {"state": "error", "message": str(error)}
-                )
+                self._say_not_opened(spec.id, error)
 
-    def create(self, spec: StreamSpec, *, trusted: bool = False) -> StreamKeeper:
+    def go_on(self, watched: Sequence[WatchedStream], *, all_or_none: bool) -> None:
+        """Watch these, which other `Streams` watched that are closed now.
+
+        One that cannot be opened is left out as by `open_known`; or with `all_or_none` raises what
+        `StreamKeeper` raises.
+        """
+        for one in watched:
+            try:
+                self._open(one.spec, None if one.trusted else self._policy, paused=one.paused)
+            except (VStreamError, KVMemoryError) as error:
+                if all_or_none:
+                    raise
+                self._say_not_opened(one.spec.id, error)
+
+    @property
+    def watched(self) -> list[WatchedStream]:
+        """What `go_on` takes."""
+        return [WatchedStream(one.spec, one.is_trusted, one.is_paused) for one in self.all()]
+
+    def create(
+        self, spec: StreamSpec, *, trusted: bool = False, watches: list[Any] | None = None
+    ) -> StreamKeeper:
         """Open the stream's memory and begin to watch it; a source that is not `trusted` must be
-        allowed.
+        allowed. `watches` are noted beside it in place of those that are.
 
         Raises StreamExistsError, BusyError if there are as many streams as may be, SourceError for
         a source that is not allowed, and what `StreamKeeper` raises.
@@ -112,6 +143,18 @@ class Streams:
         policy = None if trusted else self._policy
         if policy is not None and spec.source.url is not None:
             policy.check(spec.source.url)
+        keeper = self._open(spec, policy, watches=watches)
+        self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
+        return keeper
+
+    def _open(
+        self,
+        spec: StreamSpec,
+        policy: SourcePolicy | None,
+        *,
+        paused: bool = False,
+        watches: list[Any] | None = None,
+    ) -> StreamKeeper:
         most = self._max_streams
         with self._lock:
             if spec.id in self._keepers or spec.id in self._opening:
@@ -124,7 +167,10 @@ class Streams:
             keeper = StreamKeeper(spec, config, self._model, policy, self._on_frame)
             try:
                 # Of a trusted one the configuration alone knows, and its passwords stay there.
-                keeper.remember(spec=None if trusted else spec.model_dump(mode="json"))
+                noted: dict[str, Any] = {} if watches is None else {"watches": watches}
+                keeper.remember(
+                    spec=None if policy is None else spec.model_dump(mode="json"), **noted
+                )
             except StoreError:
                 with suppress(StoreError):
                     keeper.close()
@@ -134,8 +180,7 @@ class Streams:
         finally:
             with self._lock:
                 self._opening.discard(spec.id)
-        keeper.start()
-        self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
+        keeper.start(paused=paused)
         return keeper
 
     def get(self, stream_id: str) -> StreamKeeper:
@@ -164,7 +209,8 @@ class Streams:
 
         Raises StoreError.
         """
-        return [name for name in stored_ids(self._config.memory.store) if name not in self._keepers]
+        ids = {stream_of(kept) for kept in stored_ids(self._config.memory.store)}
+        return sorted(ids - set(self._keepers))
 
     @contextmanager
     def asked(self, stream_id: str) -> Iterator[Asked]:
@@ -176,8 +222,7 @@ class Streams:
         if keeper is not None:
             yield keeper.session
             return
-        self._require_stored(stream_id)
-        with self._readers.reader(stream_id) as reader:
+        with self._readers.reader(self._stored_id(stream_id)) as reader:
             yield reader
 
     def newest_frame(self, stream_id: str) -> Frame | None:
@@ -186,7 +231,7 @@ class Streams:
         return None if keeper is None else keeper.newest_frame
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> int:
-        """Delete what was seen in [from_s, to_s] in every tier; how many blocks.
+        """Delete what this model saw in [from_s, to_s] in every tier; how many blocks.
 
         Raises UnknownStreamError, StoreError.
         """
@@ -194,8 +239,7 @@ class Streams:
         if keeper is not None:
             gone = keeper.forget(from_s, to_s)
         else:
-            self._require_stored(stream_id)
-            with open_stored(self._config.memory, stream_id) as memory:
+            with open_stored(self._config.memory, self._stored_id(stream_id)) as memory:
                 gone = memory.forget(from_s, to_s)
         self._events.publish(
             EventKind.MEMORY_FORGOTTEN, stream_id, {"from_s": from_s, "to_s": to_s, "blocks": gone}
@@ -203,7 +247,7 @@ class Streams:
         return gone
 
     def delete(self, stream_id: str, *, purge: bool) -> None:
-        """Watch it no more, and with `purge` delete all that is remembered of it.
+        """Watch it no more, and with `purge` delete all that any model remembers of it.
 
         Raises UnknownStreamError, StoreError.
         """
@@ -215,22 +259,34 @@ class Streams:
                     raise StoreAwayError(away)
                 del self._keepers[stream_id]
         if keeper is None:
-            self._require_stored(stream_id)
+            kept = self._stored_id(stream_id)
             if purge:
-                with open_stored(self._config.memory, stream_id) as memory:
-                    memory.erase()
-            self._say_deleted(stream_id, purge)
+                self._erase_stored(stream_id)
+            self._say_deleted(stream_id, kept, purge)
             return
         try:
             if not purge:
                 with suppress(StoreError):  # it will be found and watched again
                     keeper.remember(spec=None, watches=[])
             keeper.close(erase=purge)
+            if purge:
+                self._erase_stored(stream_id)
         finally:
-            self._say_deleted(stream_id, purge)
+            self._say_deleted(stream_id, keeper.memory_id, purge)
 
-    def _say_deleted(self, stream_id: str, purged: bool) -> None:
-        self._readers.drop(stream_id)
+    def _erase_stored(self, stream_id: str) -> None:
+        """Of every model that watched it."""
+        for kept in memory_ids(self._config.memory.store, stream_id):
+            with open_stored(self._config.memory, kept) as memory:
+                memory.erase()
+
+    def _say_not_opened(self, stream_id: str, error: Exception) -> None:
+        _log.error("stream not opened", stream=stream_id, reason=str(error))
+        told = {"state": "error", "message": str(error)}
+        self._events.publish(EventKind.STREAM_STATE, stream_id, told)
+
+    def _say_deleted(self, stream_id: str, kept: str, purged: bool) -> None:
+        self._readers.drop(kept)
         self._events.publish(EventKind.STREAM_DELETED, stream_id, {"purged": purged})
 
     def close(self) -> None:
@@ -245,27 +301,47 @@ class Streams:
             thread.join()
         self._readers.close()
 
-    def _require_stored(self, stream_id: str) -> None:
+    def _stored_id(self, stream_id: str) -> str:
+        """Where this model's memory of it is stored, or else the stream's own, whoever made that.
+
+        Raises UnknownStreamError.
+        """
         unknown = UnknownStreamError(f"there is no stream {stream_id}")
         try:
             require_stream_id(stream_id)
         except StoreError:
             raise unknown from None
-        if find_stream(self._config.memory.store, stream_id) is None:
-            raise unknown
+        store = self._config.memory.store
+        for kept in (memory_id(store, stream_id, self._model), stream_id):
+            if find_stream(store, kept) is not None:
+                return kept
+        raise unknown
 
-    def _remembered(self, configured: set[str]) -> list[StreamSpec]:
+    def _newest_notes(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """By stream the id of the memory that was noted beside last, and that note."""
+        notes: dict[str, tuple[str, dict[str, Any]]] = {}
+        store = self._config.memory.store
+        for kept in stored_ids(store):
+            found = find_stream(store, kept)
+            note: dict[str, Any] = found.note.get(NOTE, {}) if found else {}
+            before = notes.get(stream_of(kept))
+            if before is None or note.get("at", 0.0) > before[1].get("at", 0.0):
+                notes[stream_of(kept)] = (kept, note)
+        return notes
+
+    def _remembered(
+        self, notes: dict[str, tuple[str, dict[str, Any]]], configured: set[str]
+    ) -> list[StreamSpec]:
         specs = []
         store = self._config.memory.store
         wait_until = time.monotonic() + _DYING_S
-        for stream_id in stored_ids(store):
-            found = find_stream(store, stream_id) if stream_id not in configured else None
-            note: dict[str, Any] = found.note.get(NOTE, {}) if found else {}
-            if found is None or not note.get("spec"):
+        for stream_id, (kept, note) in notes.items():
+            if stream_id in configured or not note.get("spec"):
                 continue
+            found = find_stream(store, kept)
             while found is not None and found.state == "live" and time.monotonic() < wait_until:
                 time.sleep(_LOOK_S / 5)  # whoever was killed still holds it, for as long as a lease
-                found = find_stream(store, stream_id)
+                found = find_stream(store, kept)
             if found is None or found.state == "live":
                 continue
             try:

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -198,6 +198,20 @@ class Watches:
                 except (KeyError, ValueError, VStreamError) as error:
                     _log.error("watch not set", stream=keeper.spec.id, reason=str(error))
 
+    def go_on(self, records: Sequence[WatchRecord]) -> None:
+        """Set watches of other `Watches`, which are closed now, on the streams here, as they stood.
+
+        Without their firings, whose moments lie in other memories. Those whose streams are all gone
+        are left out.
+        """
+        for old in records:
+            keepers = [one for one in self._streams.all() if one.spec.id in old.spec.stream_ids]
+            if keepers:
+                made = self._set(old.spec, old.owner, old.id, keepers)
+                made.created_at, made.fired = old.created_at, old.fired
+                made.last_fired_at = old.last_fired_at
+                self._remember(old.spec.stream_ids[0])
+
     def get(self, watch_id: str) -> WatchRecord:
         """Raises UnknownWatchError."""
         found = self._watches.get(watch_id)
@@ -229,8 +243,16 @@ class Watches:
         self._wake.set()
         self._thread.join()
 
-    def _set(self, spec: WatchSpec, owner: str, watch_id: str | None) -> WatchRecord:
-        keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
+    def _set(
+        self,
+        spec: WatchSpec,
+        owner: str,
+        watch_id: str | None,
+        keepers: Sequence[StreamKeeper] | None = None,
+    ) -> WatchRecord:
+        """On `keepers`, or else on all streams that `spec` names."""
+        if keepers is None:
+            keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
         made = WatchRecord(
             id=watch_id or f"watch_{secrets.token_hex(12)}",
             spec=spec,
