@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-from app.server.documents import Citation, StreamDocument, WatchDocument
+from app.server.documents import Citation, ModelChange, StreamDocument, WatchDocument
 from app.server.search_routes import FoundMoment
 from app.server.timeline_routes import Timeline
 
@@ -57,6 +57,15 @@ class ServiceClient:
         """The one model, under both its names."""
         found: list[dict[str, Any]] = self._do("GET", "/v1/models")["data"]
         return found
+
+    def load_model(self, name: str, **more: str) -> ModelChange:
+        """Begin to load another model; `more` as dtype, device. See `model_change` for its end."""
+        told = self._do("POST", "/v1/models/load", json={"model": name, **more})
+        return ModelChange.model_validate(told)
+
+    def model_change(self) -> ModelChange:
+        """How far the newest change of the model has come."""
+        return ModelChange.model_validate(self._do("GET", "/v1/models/load"))
 
     def streams(self) -> list[StreamDocument]:
         """Those that the service watches, by id."""

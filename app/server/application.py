@@ -11,6 +11,7 @@ from app.server import (
     chat_routes,
     event_routes,
     frame_routes,
+    model_routes,
     response_routes,
     search_routes,
     stream_routes,
@@ -54,7 +55,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(system_routes.router)
     app.include_router(frame_routes.pushing)
     for routes in (
-        system_routes.models,
+        model_routes.router,
         stream_routes.router,
         timeline_routes.router,
         frame_routes.router,

@@ -65,6 +65,22 @@ class StreamDocument(BaseModel):
     memory: MemoryDocument
 
 
+class ModelChange(BaseModel):
+    """Another model on its way into the service. Times are seconds since the epoch.
+
+    Bytes are those of the download: what was not on this machine before.
+    """
+
+    object: Literal["model.load"] = "model.load"
+    state: Literal["idle", "downloading", "loading", "switching", "done", "failed"]
+    model: str | None = None
+    done_bytes: int = 0
+    total_bytes: int | None = Field(None, description="Null while it is not known.")
+    error: str | None = Field(None, description="Why it failed; the model before answers on.")
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
 class CitedMoment(BaseModel):
     """One moment that an answer is computed from, best `score` first."""
 
@@ -129,7 +145,7 @@ class WatchDocument(BaseModel):
     last_fired_at: float | None
     last_probability: dict[str, float]
     firings: list[FiringDocument] = Field(
-        description="The newest 50 since the start, newest first."
+        description="The newest 50 since this model began, newest first."
     )
     error: str | None
     actions: list[dict[str, Any]]

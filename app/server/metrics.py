@@ -99,7 +99,8 @@ class Metrics:
         self._fired = Counter(
             "vstream_watch_fired", "Firings of watches.", ["stream_id"], registry=registry
         )
-        self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
+        self._up = Gauge("vstream_up", "1 while a model is loaded.", registry=registry)
+        self._reading: _Read | None = None
 
     def text(self) -> tuple[bytes, str]:
         """What /metrics answers, and its media type."""
@@ -107,8 +108,17 @@ class Metrics:
 
     def tell_of(self, live: Any, webhooks: WebhookSender, events: EventLog) -> None:
         """Read the figures of these streams and watches, webhooks and events from now on."""
+        self.tell_of_none()
         self._up.set(1)
-        self.registry.register(_Read(live, webhooks, events))
+        self._reading = _Read(live, webhooks, events)
+        self.registry.register(self._reading)
+
+    def tell_of_none(self) -> None:
+        """Read none of them any more."""
+        if self._reading is not None:
+            self.registry.unregister(self._reading)
+        self._reading = None
+        self._up.set(0)
 
     def saw_request(self, method: str, route: str, status: int) -> None:
         known = method if method in _METHODS else "other"
@@ -165,7 +175,13 @@ class _Read:
         yield from _of_streams(keepers)
         yield from _of_memories(keepers)
         yield from _of_watches(self._live.watches.all())
-        scheduler = self._live.model.scheduler
+        model = self._live.model
+        about = GaugeMetricFamily(
+            "vstream_model", "1 for the model that answers.", labels=["model", "fingerprint"]
+        )
+        about.add_metric([model.name, model.fingerprint], 1)
+        yield about
+        scheduler = model.scheduler
         yield _gauge(
             "vstream_num_requests_running", "Answers being decoded.", scheduler.num_running
         )

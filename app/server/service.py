@@ -1,34 +1,45 @@
 """Service: settings in, everything that lives as long as the process out: model, streams, watches.
 
 The model is loaded in a thread, so that the server answers `/health` and `/ready` meanwhile.
+Another one is loaded beside it, and takes over streams and watches once it is there (`_switch_to`).
 """
 
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import structlog
 
 from app.server.api_errors import ApiError
 from app.server.background import BackgroundResponses
+from app.server.documents import ModelChange
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
+from app.server.model_change import ModelChanges
+from app.server.model_name import NamedModel
 from app.server.rate_limit import RateLimit
 from app.server.settings import ServiceSettings
 from app.server.stream_search import StreamSearch
+from vstream.errors import ModelError
 from vstream.job import Kind
 from vstream.scheduler import Limits
 from vstream.service.event_log import EventLog
-from vstream.service.streams import Streams
-from vstream.service.watches import FiredWatch, Watches
+from vstream.service.streams import Streams, WatchedStream
+from vstream.service.watches import FiredWatch, Watches, WatchRecord
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
 from vstream.sources.permission import SourcePolicy
-from vstream.video_llm import VideoLLM, load_video_llm
+from vstream.video_llm import VideoLLM, load_checkpoint, load_video_llm
 
 _log = structlog.get_logger()
+_LOOK_S = 0.05
+_CUT_OFF_S = 5.0
+"""So long answers that were cut off are waited for."""
 
 
 class Phase(StrEnum):
@@ -61,11 +72,14 @@ class Service:
         )
         self.webhooks = WebhookSender(allow_private=limits.allow_private)
         self.responses = BackgroundResponses(self.events)
+        self.changes = ModelChanges(self._switch_to)
         self.on_failed: Callable[[], None] = lambda: None
         """Called if the service cannot begin, in the loading thread."""
         self._drained_at = 0.0
         self._live: _Live | None = None
         self._opened = threading.Event()
+        self._draining = threading.Event()
+        self._phase_lock = threading.Lock()
 
     @property
     def live(self) -> "_Live":
@@ -83,8 +97,7 @@ class Service:
         """Load the model and open the streams; `phase` and `failure` tell what came of it."""
         try:
             self._live = _Live(self, self._loaded())
-            if self.phase is Phase.LOADING:
-                self.phase = Phase.READY
+            if self._become(Phase.READY, instead_of=Phase.LOADING):
                 _log.info("ready", model=self._live.model.name)
         except Exception as error:  # noqa: BLE001  told by /ready and by run
             self.failure = error
@@ -99,9 +112,26 @@ class Service:
 
     def drain(self) -> None:
         """Take no more questions, and let those who follow events go; running answers go on."""
-        if self.phase is not Phase.DRAINING:
-            self.phase, self._drained_at = Phase.DRAINING, time.monotonic()
+        with self._phase_lock:
+            if self.phase is not Phase.DRAINING:
+                self.phase, self._drained_at = Phase.DRAINING, time.monotonic()
+        self._draining.set()
         self.events.close()
+
+    def change_model(self, named: NamedModel, device: str | None, dtype: str | None) -> ModelChange:
+        """Put another model in this one's place, in a thread; what is None is as configured.
+
+        Raises ApiError where that cannot be begun now.
+        """
+        load = partial(
+            load_checkpoint,
+            name=named.name,
+            device=device or self.settings.device,
+            dtype=dtype or self.settings.dtype,
+            sample_fps=self.settings.source.sample_fps,
+            beside=self.live.model.turn,
+        )
+        return self.changes.begin(named, load)
 
     @property
     def num_answering(self) -> int:
@@ -119,8 +149,10 @@ class Service:
     def close(self) -> None:
         """End what still runs, flush what was seen, and let everything go."""
         self.drain()
-        self._opened.wait(self._drained_at + self.settings.service.grace_s - time.monotonic())
-        self.responses.close(self._drained_at + self.settings.service.grace_s)
+        until = self._drained_at + self.settings.service.grace_s
+        self._opened.wait(until - time.monotonic())
+        self.changes.close(until)
+        self.responses.close(until)
         if self._live is not None:
             self._live.close()
         self.webhooks.close(grace_s=2.0)
@@ -131,11 +163,80 @@ class Service:
             settings.model, settings.device, settings.dtype, settings.source.sample_fps
         )
 
+    def _become(self, phase: Phase, *, instead_of: Phase) -> bool:
+        """Whether that was the phase, and this is now."""
+        with self._phase_lock:
+            if self.phase is not instead_of:
+                return False
+            self.phase = phase
+            return True
+
+    def _switch_to(self, model: VideoLLM) -> None:
+        """Close what goes on with the old model, and go on with the new one.
+
+        Raises what kept the new one from it; the old one goes on then.
+        """
+        old = self.live
+        if not self._become(Phase.LOADING, instead_of=Phase.READY):
+            raise ModelError("the service is ending")
+        try:
+            self._end_answers()
+            if self._draining.is_set():
+                raise ModelError("the service is ending")
+            self.metrics.tell_of_none()
+            old.close()
+            self._live = None
+            self._live = self._live_with(model, old)
+        finally:
+            self._become(Phase.READY, instead_of=Phase.LOADING)
+
+    def _live_with(self, model: VideoLLM, old: "_Live") -> "_Live":
+        """`model` over the streams and watches of `old`, or `old` put back and an exception."""
+        before = _Before(old.streams.watched, old.watches.all())
+        try:
+            return _Live(self, model, before)
+        except Exception as error:
+            _log.warning("the model before is put back", reason=str(error))
+            try:
+                self._live = _Live(self, old.model, before, all_or_none=False)
+            except Exception as failure:  # noqa: BLE001  as where a service cannot begin
+                self.failure = failure
+                self._become(Phase.FAILED, instead_of=Phase.LOADING)
+                self.on_failed()
+            raise
+
+    def _end_answers(self) -> None:
+        """Running ones have their grace, as at the end of the service; then they are cut off."""
+        cut_at = time.monotonic() + self.settings.service.grace_s
+        while self.num_answering and time.monotonic() < cut_at + _CUT_OFF_S:
+            if time.monotonic() >= cut_at:
+                self.cut_off()
+            if self._draining.wait(_LOOK_S):
+                return
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What went on with the model before."""
+
+    streams: list[WatchedStream]
+    watches: list[WatchRecord]
+
 
 class _Live:
     """What there is once the model is loaded."""
 
-    def __init__(self, service: Service, model: VideoLLM) -> None:
+    def __init__(
+        self,
+        service: Service,
+        model: VideoLLM,
+        before: _Before | None = None,
+        *,
+        all_or_none: bool = True,
+    ) -> None:
+        """Begins with the configured streams and those in the store, or goes on with those of
+        `before`: with `all_or_none` raises what keeps any of them from it.
+        """
         settings, limits = service.settings, service.settings.service
         self.model = model
         model.scheduler.limits = Limits(limits.max_running, limits.max_waiting)
@@ -150,17 +251,22 @@ class _Live:
             max_readers=limits.max_running,
             on_frame=self._saw,
         )
-        self.watches = Watches(
-            self.streams, service.events, limits.max_watches, on_fired=self._tell
-        )
-        self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
-        service.metrics.tell_of(self, service.webhooks, service.events)
-        try:
-            self.streams.open_known(settings.streams)
-            self.watches.open_known()
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as undo:
+            undo.callback(self.streams.close)
+            self.watches = Watches(
+                self.streams, service.events, limits.max_watches, on_fired=self._tell
+            )
+            undo.callback(self.watches.close)
+            self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
+            service.metrics.tell_of(self, service.webhooks, service.events)
+            undo.callback(service.metrics.tell_of_none)
+            if before is None:
+                self.streams.open_known(settings.streams)
+                self.watches.open_known()
+            else:
+                self.streams.go_on(before.streams, all_or_none=all_or_none)
+                self.watches.go_on(before.watches)
+            undo.pop_all()
 
     def close(self) -> None:
         self.watches.close()

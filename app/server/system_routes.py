@@ -8,12 +8,10 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from app.server.access import ServiceHere
-from app.server.asking import require_model
-from app.server.service import Phase, Service
+from app.server.service import Phase
 from vstream.service.stream_status import STORE_AWAY
 
 router = APIRouter(tags=["system"])
-models = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 class Health(BaseModel):
@@ -36,25 +34,6 @@ class Version(BaseModel):
     """Of the software."""
 
     version: str
-
-
-class ModelDocument(BaseModel):
-    """`default` and the model's own name mean the same."""
-
-    id: str
-    object: str = "model"
-    created: int
-    owned_by: str = "vstream"
-    fingerprint: str
-    sample_fps: float
-    reads_context: bool
-
-
-class ModelList(BaseModel):
-    """As OpenAI's."""
-
-    object: str = "list"
-    data: list[ModelDocument]
 
 
 @router.get("/health", summary="Is it alive")
@@ -103,28 +82,3 @@ def metrics(service: ServiceHere) -> Response:
     """Figures for Prometheus."""
     content, kind = service.metrics.text()
     return Response(content, media_type=kind)
-
-
-@models.get("", summary="List models")
-def all_models(service: ServiceHere) -> ModelList:
-    """The one model that answers, under both its names."""
-    own = service.live.model.name
-    return ModelList(data=[_told(service, name) for name in ("default", own)])
-
-
-@models.get("/{model:path}", summary="Get a model")
-def one_model(service: ServiceHere, model: str) -> ModelDocument:
-    """By either of its names."""
-    require_model(service, model)
-    return _told(service, model)
-
-
-def _told(service: Service, name: str) -> ModelDocument:
-    model = service.live.model
-    return ModelDocument(
-        id=name,
-        created=int(service.started_at),
-        fingerprint=model.fingerprint,
-        sample_fps=model.sample_fps,
-        reads_context=model.family.recommended.reads_context,
-    )
