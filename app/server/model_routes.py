@@ -25,6 +25,7 @@ class ModelDocument(BaseModel):
     fingerprint: str
     sample_fps: float
     reads_context: bool
+    reads_dialogue: bool
 
 
 class ModelList(BaseModel):
@@ -87,4 +88,5 @@ def _told(service: Service, name: str) -> ModelDocument:
         fingerprint=model.fingerprint,
         sample_fps=model.sample_fps,
         reads_context=model.family.recommended.reads_context,
+        reads_dialogue=model.family.recommended.reads_dialogue,
     )
