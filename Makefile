@@ -17,7 +17,8 @@ demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play
 	@$(BIN)/vstream demo
 
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not gpu and not alone"
+	$(BIN)/python -m pytest -m "alone and not gpu"
 
 soak: $(VENV)/.dev ## Kill everything a hundred times; load the service for SOAK_MINUTES (60)
 	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s

@@ -21,6 +21,8 @@ from load import (
 from processes import Process, until
 from rtsp_camera import RtspCamera
 
+pytestmark = pytest.mark.alone
+
 CAMERAS = 8
 ASKERS = 16
 WARM_S = 110

@@ -16,6 +16,8 @@ from service import running_service
 from eval.stream_world import History, Renderer, write_script
 from vstream import load_video_llm
 
+pytestmark = pytest.mark.alone
+
 SEEDS = {"lobby": 300, "yard": 301}
 LENGTH_S = 56
 COMES_TWICE, COMES_ONCE, NEVER_COMES = "crab", "square", "bee"
