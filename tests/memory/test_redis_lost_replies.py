@@ -20,6 +20,8 @@ from memory import (
 )
 from memory.redis_store.redis_keys import RedisKeys
 
+pytestmark = pytest.mark.timeout(400)
+
 KEYS = RedisKeys("camera")
 NEVER = threading.Event()
 

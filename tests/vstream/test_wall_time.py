@@ -1,5 +1,6 @@
 """Which blocks were captured in a range of clock time, and what a clock showed at a stream time."""
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -70,7 +71,7 @@ def test_a_clock_that_steps_back_a_little_blurs_the_edges_by_as_much(gaps, begin
     assert (
         set(within(times, begin, end, step)) <= set(found) <= set(within(times, begin, end, -step))
     )
-    assert len(set(map(times.index, found))) == len(found)
+    assert Counter(found) <= Counter(times)
 
 
 def test_nothing_captured_then_shows_nothing():

@@ -14,6 +14,8 @@ from synthetic_video import number_in, write_video
 from vstream.errors import SourceError
 from vstream.sources import PrivacyMask, SourceConfig, SourceState, open_source
 
+pytestmark = pytest.mark.alone
+
 CONFIG = SourceConfig(
     connect_timeout_s=8,
     read_timeout_s=1,
