@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx
 
 from app.server.documents import Citation, ModelChange, StreamDocument, WatchDocument
+from app.server.model_routes import ModelDocument
 from app.server.search_routes import FoundMoment
 from app.server.timeline_routes import Timeline
 
@@ -22,6 +23,15 @@ class ServiceError(Exception):
         super().__init__(message)
         self.code = code
         self.status = status
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A JPEG and of when it is, in seconds of stream time and since the epoch; None: not told."""
+
+    jpeg: bytes
+    stream_s: float | None
+    captured_at: float | None
 
 
 @dataclass
@@ -53,10 +63,10 @@ class ServiceClient:
             raise _unreachable(self.url, error) from error
         return told
 
-    def models(self) -> list[dict[str, Any]]:
-        """The one model, under both its names."""
-        found: list[dict[str, Any]] = self._do("GET", "/v1/models")["data"]
-        return found
+    def model(self) -> ModelDocument:
+        """The one that answers, under its own name."""
+        default, *others = self._do("GET", "/v1/models")["data"]
+        return ModelDocument.model_validate(others[0] if others else default)
 
     def load_model(self, name: str, **more: str) -> ModelChange:
         """Begin to load another model; `more` as dtype, device. See `model_change` for its end."""
@@ -101,14 +111,15 @@ class ServiceClient:
         accepted: bool = self._do("POST", path, content=jpeg, headers=headers)["accepted"]
         return accepted
 
-    def frame(self, stream_id: str, t_s: float | None = None) -> bytes:
-        """A JPEG: the newest frame, or the small picture that is kept of a moment."""
+    def frame(self, stream_id: str, t_s: float | None = None) -> Picture:
+        """The newest frame, or the small picture that is kept of a moment."""
         return self.picture(f"/v1/streams/{stream_id}/frame.jpg", t_s)
 
-    def picture(self, frame_url: str, t_s: float | None = None) -> bytes:
-        """The JPEG behind a `frame_url` of a citation or a moment."""
+    def picture(self, frame_url: str, t_s: float | None = None) -> Picture:
+        """What is behind the `frame_url` of a citation, a firing or a moment."""
         params = None if t_s is None else {"t_s": t_s}
-        return self._answer("GET", frame_url, params=params).content
+        told = self._answer("GET", frame_url, params=params)
+        return Picture(told.content, _time_in(told, "X-Stream-Time"), _time_in(told, "X-Capture-Time"))
 
     def timeline(
         self,
@@ -230,6 +241,13 @@ def _take(answer: StreamedAnswer, chunk: dict[str, Any]) -> bool:
         answer.finish_reason = choice["finish_reason"] or answer.finish_reason
         is_news = is_news or bool(text or cited)
     return is_news
+
+
+def _time_in(response: httpx.Response, name: str) -> float | None:
+    try:
+        return float(response.headers[name])
+    except (KeyError, ValueError):
+        return None
 
 
 def _refused(response: httpx.Response) -> ServiceError:

@@ -141,7 +141,7 @@ class IngestWorker:
     def progress(self) -> IngestProgress:
         counts = self._source.status.counts
         return IngestProgress(
-            frames_seen=counts.frames_decoded,
+            frames_seen=counts.frames_received,
             frames_encoded=self._encoded,
             frames_duplicate=self._sampler.num_duplicates,
             frames_lost=counts.frames_stale + counts.frames_corrupt,

@@ -116,8 +116,7 @@ class LinkCitation(CitedMoment):
 class FiringDocument(BaseModel):
     """What a watch waited for was the case. Times are seconds since the epoch, `at_s` stream time.
 
-    `frame_url` is the picture of the moment that shows it best, which was captured at
-    `captured_at`.
+    `frame_url` is the picture of the frame that decided it, which was captured at `at`.
     """
 
     stream_id: str
@@ -125,7 +124,6 @@ class FiringDocument(BaseModel):
     at_s: float
     probability: float
     frame_url: str
-    captured_at: float
 
 
 class WatchDocument(BaseModel):
@@ -177,7 +175,7 @@ def stream_document(keeper: StreamKeeper) -> StreamDocument:
         last_frame_age_s=status.last_frame_age_s,
         sampled_fps=keeper.model.sample_fps,
         frames={
-            "received": counts.frames_decoded,
+            "received": counts.frames_received,
             "sampled": status.frames_sampled,
             "encoded": status.frames_encoded,
         },
@@ -227,8 +225,7 @@ def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocum
                 at=one.at,
                 at_s=one.at_s,
                 probability=one.probability,
-                frame_url=_frame_url(one.stream_id, one.shown_s),
-                captured_at=one.shown_at,
+                frame_url=_frame_url(one.stream_id, one.at_s),
             )
             for one in record.firings.copy()
         ],

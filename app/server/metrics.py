@@ -234,7 +234,7 @@ def _of_streams(keepers: list[StreamKeeper]) -> Iterator[Metric]:
             age.add_metric([name], status.last_frame_age_s)
         counts = status.counts
         for stage, count in (
-            ("received", counts.frames_decoded),
+            ("received", counts.frames_received),
             ("sampled", status.frames_sampled),
             ("encoded", status.frames_encoded),
         ):

@@ -75,18 +75,15 @@ class WatchSpec(BaseModel):
 
 @dataclass(frozen=True)
 class PastFiring:
-    """What is kept of a firing: when it was, and which moment shows it best.
-
-    `at` and `shown_at` are seconds since the epoch, when the frames were captured; `at_s` and
-    `shown_s` are stream time.
+    """What is kept of a firing. The frame that decided it was captured at `at`, in seconds since
+    the epoch, and is at `at_s` of the stream: it shows what was the case, which the moments that
+    were read beside it need not.
     """
 
     stream_id: str
     at: float
     at_s: float
     probability: float
-    shown_at: float
-    shown_s: float
 
 
 @dataclass(eq=False)
@@ -129,14 +126,8 @@ class FiredWatch:
     @property
     def kept(self) -> PastFiring:
         """What is left of it once it has been told."""
-        best = next(iter(self.firing.evidence), None)
         return PastFiring(
-            self.stream_id,
-            self.captured_at,
-            self.firing.at_s,
-            self.firing.probability,
-            self.captured_at if best is None else best.captured_at,
-            self.firing.at_s if best is None else best.end_s,
+            self.stream_id, self.captured_at, self.firing.at_s, self.firing.probability
         )
 
     @property

@@ -141,7 +141,7 @@ class FileStream:
 
     def _pictures(self, from_s: float | None) -> Iterator[VideoFrame]:
         """From `from_s` on, or from where the container stands."""
-        failure, before = None, self._counts.frames_decoded
+        failure, before = None, self._counts.frames_received
         try:
             if from_s is not None and self._track.time_base is not None:
                 pts = int((self._first_pts_s + from_s) / self._track.time_base)
@@ -156,7 +156,7 @@ class FileStream:
                 "copy or record it again",
                 "FILE_CORRUPT",
             )
-        if self._counts.frames_decoded == before:
+        if self._counts.frames_received == before:
             raise self._failed(
                 f"{self.name}: decoding: the video track holds no frame; record it again",
                 "FILE_EMPTY",

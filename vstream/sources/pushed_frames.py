@@ -140,10 +140,10 @@ class PushedFrames:
         self._last_error = None
         if self._began_at is None:
             self._began_at = captured_at
+        self._counts.frames_received += 1
         if frame is None:
             self._counts.frames_not_wanted += 1
             return PushOutcome(stream_s, accepted=False, dropped="rate")
-        self._counts.frames_decoded += 1
         dropped_before = self._queue.num_dropped
         self._queue.put(frame)
         busy = self._queue.num_dropped > dropped_before

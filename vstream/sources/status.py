@@ -21,9 +21,10 @@ class SourceState(StrEnum):
 class SourceCounts:
     """Running totals of one source. What a source hands out is a copy."""
 
-    frames_decoded: int = 0
+    frames_received: int = 0
+    """All pictures that came whole: decoded, or pushed by a client."""
     frames_not_wanted: int = 0
-    """Decoded, but outside the sampling rate: never converted to RGB."""
+    """Received, but outside the sampling rate: never converted to RGB."""
     frames_skipped: int = 0
     """Passed over undecoded, because the key frames around them were enough."""
     frames_corrupt: int = 0

@@ -47,7 +47,7 @@ def _counted(decode: Callable[[], list[Any]], counts: SourceCounts) -> Iterator[
         if picture.is_corrupt:
             counts.frames_corrupt += 1
         else:
-            counts.frames_decoded += 1
+            counts.frames_received += 1
             yield picture
 
 
