@@ -1,7 +1,7 @@
 """ServiceClient: a service's address in, its streams, answers, searches and watches out, typed."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -119,7 +119,9 @@ class ServiceClient:
         """What is behind the `frame_url` of a citation, a firing or a moment."""
         params = None if t_s is None else {"t_s": t_s}
         told = self._answer("GET", frame_url, params=params)
-        return Picture(told.content, _time_in(told, "X-Stream-Time"), _time_in(told, "X-Capture-Time"))
+        return Picture(
+            told.content, _time_in(told, "X-Stream-Time"), _time_in(told, "X-Capture-Time")
+        )
 
     def timeline(
         self,
@@ -154,7 +156,7 @@ class ServiceClient:
 
     def ask(
         self, messages: list[dict[str, Any]], stream_urls: list[str], **wishes: Any
-    ) -> Iterator[StreamedAnswer]:
+    ) -> Generator[StreamedAnswer]:
         """Ask about streams; the answer so far, again and again until it is whole.
 
         `messages` are earlier turns and the question, as {role, content}. Close the iterator to

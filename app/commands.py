@@ -144,11 +144,17 @@ def ui(
     service: Annotated[str, typer.Option(help="Address of a service, as http://HOST:8900.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8901,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without a key.")
+    ] = False,
 ) -> None:
-    """Show the web page of a service that runs elsewhere; VSTREAM_API_KEY is its key."""
+    """Show the web page of a service that runs elsewhere; VSTREAM_API_KEY is its key, and the
+    password of the page.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from app.ui import show_page  # Gradio takes seconds to import: only where it is shown
 
-    show_page(Terminal(), service, master_key(os.environ), host, port)
+    show_page(Terminal(), service, master_key(os.environ), host, port, insecure=insecure)
 
 
 @cli.command()

@@ -9,15 +9,16 @@ import sys
 import threading
 import webbrowser
 from dataclasses import dataclass
-from importlib.resources import as_file, files
-from pathlib import Path
 
 from app.model import load_model
+from app.sample import SAMPLE_SCRIPT, SAMPLE_VIDEO
 from app.serve import run_service
+from app.server.run import listen_on
 from app.server.settings import ServiceConfig, load_settings
 from app.stream_time import clock
 from app.terminal import Terminal
 from vstream.config import VStreamConfig
+from vstream.errors import SettingsError
 from vstream.ingest import IngestWorker
 from vstream.open_session import open_session
 from vstream.question import Question
@@ -44,18 +45,26 @@ class ScriptedQuestion:
 
 def open_demo(terminal: Terminal, config: VStreamConfig) -> None:
     """Serve the page on loopback with the sample stream playing, and open it in a browser."""
-    with as_file(files("app") / "assets" / "sample_stream.mp4") as video:
-        spec = StreamSpec.model_validate(
-            {"id": "sample", "source": {"url": str(video), "loop": True}}
-        )
-        settings = load_settings(None).model_copy(
-            update={
-                **{name: getattr(config, name) for name in type(config).model_fields},
-                "streams": (spec,),
-                "service": ServiceConfig(allow_private=True),
-            }
-        )
-        run_service(terminal, settings, on_listening=lambda url: _open_browser(terminal, url))
+    spec = StreamSpec.model_validate(
+        {"id": "sample", "source": {"url": str(SAMPLE_VIDEO), "loop": True}}
+    )
+    settings = load_settings(None).model_copy(
+        update={
+            **{name: getattr(config, name) for name in type(config).model_fields},
+            "streams": (spec,),
+            "service": ServiceConfig(allow_private=True, port=_free_port(ServiceConfig().port)),
+        }
+    )
+    run_service(terminal, settings, on_listening=lambda url: _open_browser(terminal, url))
+
+
+def _free_port(wanted: int) -> int:
+    """`wanted` if nobody listens there, else 0, which is any that is free."""
+    try:
+        listen_on("127.0.0.1", wanted).close()
+    except SettingsError:
+        return 0
+    return wanted
 
 
 def _open_browser(terminal: Terminal, url: str) -> None:
@@ -70,8 +79,7 @@ def _open_browser(terminal: Terminal, url: str) -> None:
 
 def play_demo(terminal: Terminal, config: VStreamConfig) -> None:
     """Play, ask, compare; with a terminal, then take the user's questions until an empty line."""
-    assets = files("app") / "assets"
-    document = json.loads((assets / "sample_stream.json").read_text(encoding="utf-8"))
+    document = json.loads(SAMPLE_SCRIPT.read_text(encoding="utf-8"))
     script = [
         ScriptedQuestion(
             entry["asked_s"], entry["question"], entry["answer"], frozenset(entry["accepted"])
@@ -79,22 +87,19 @@ def play_demo(terminal: Terminal, config: VStreamConfig) -> None:
         for entry in document["questions"]
     ]
     model = load_model(terminal, config)
-    with (
-        as_file(assets / "sample_stream.mp4") as video,
-        open_session(config, model, stream_id_of(str(video))) as session,
-    ):
+    with open_session(config, model, stream_id_of(str(SAMPLE_VIDEO))) as session:
         for entry in sorted(script, key=lambda entry: entry.at_s):
-            _play_to(terminal, session, config, video, entry.at_s)
+            _play_to(terminal, session, config, entry.at_s)
             _ask(terminal, session, entry)
-        _play_to(terminal, session, config, video, None)
+        _play_to(terminal, session, config, None)
         if sys.stdin.isatty():
             _take_questions(terminal, session)
 
 
 def _play_to(
-    terminal: Terminal, session: Session, config: VStreamConfig, video: Path, at_s: float | None
+    terminal: Terminal, session: Session, config: VStreamConfig, at_s: float | None
 ) -> None:
-    worker = IngestWorker(session, str(video), config.source, until_s=at_s)
+    worker = IngestWorker(session, str(SAMPLE_VIDEO), config.source, until_s=at_s)
     terminal.follow(worker, at_s)
 
 

@@ -8,6 +8,7 @@ import torch
 from fastapi import FastAPI
 
 from app.client import ServiceClient
+from app.sample import SAMPLE_VIDEO
 from app.server.keys import ApiKeys, master_key, new_key, refuse_bind
 from app.server.run import run
 from app.server.service import Service
@@ -59,7 +60,8 @@ def run_service(
         if page:
             os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
             uploads = until_end.enter_context(uploads_folder())
-            limits = limits.model_copy(update={"allow_files": (*limits.allow_files, uploads)})
+            readable = (*limits.allow_files, uploads, SAMPLE_VIDEO)
+            limits = limits.model_copy(update={"allow_files": readable})
             settings = settings.model_copy(update={"service": limits})
         run(Service(settings, keys), listening, with_page)
     terminal.say("stopped")

@@ -1,32 +1,106 @@
 """Status line: a stream's document in, how it is doing out, as HTML."""
 
+from collections.abc import Mapping
 from html import escape
 
 from app.page.words import length, size
-from app.server.documents import StreamDocument
+from app.server.documents import MemoryDocument, StreamDocument
 
-_GOOD = "running"
+_KIND = {
+    "running": "good",
+    "connecting": "calm",
+    "paused": "calm",
+    "ended": "calm",
+    "reconnecting": "warn",
+    "stalled": "warn",
+    "error": "bad",
+}
+_IN_WORDS = {
+    "running": "live",
+    "connecting": "connecting",
+    "paused": "paused",
+    "ended": "has ended",
+    "reconnecting": "reconnecting",
+    "stalled": "no frames come",
+    "error": "error",
+}
 
 
-def status_line(told: StreamDocument | None, problem: str | None = None) -> str:
-    """State, age of the newest frame, rates, drops, and what the memory holds."""
-    if problem is not None:
-        return f'<div class="status bad" role="status">{escape(problem)}</div>'
-    if told is None:
-        return '<div class="status">No stream yet: start your camera or add a source.</div>'
-    kind = "good" if told.state == _GOOD else "bad" if told.error else "calm"
-    age = "no frame yet" if told.last_frame_age_s is None else f"{told.last_frame_age_s:.1f} s old"
-    dropped = told.dropped["stale"] + told.dropped["corrupt"]
-    memory = told.memory
-    tiers = ", ".join(f"{tier} {size(count)}" for tier, count in memory.bytes.items())
+def status_line(told: StreamDocument, rates: Mapping[str, float], look: int = 0) -> str:
+    """State, age of the newest frame, rates, drops, and what the memory holds. `rates` are frames
+    per second, as far as they are known. `look` numbers the looks: the page counts an age up from
+    the last one.
+    """
+    kind = _KIND.get(told.state, "calm")
+    words = "watching" if told.state == "running" else _IN_WORDS.get(told.state, told.state)
+    state = f'<b class="state {kind}">{escape(words)}</b>'
+    parts = [state, _age(told), _rate(told, rates)]
+    trouble = f'<p class="trouble">{escape(told.error.message)}</p>' if told.error else ""
+    return (
+        f'<div class="status {kind}" role="status" data-state="{told.state}" data-look="{look}">'
+        f'<p class="line">{" ".join(part for part in parts if part)}</p>{trouble}'
+        f"{_counts(told)}{_memory(told.memory)}</div>"
+    )
+
+
+def no_stream() -> str:
+    """Nothing is watched."""
+    return '<div class="status calm" role="status" data-state="none"></div>'
+
+
+def problem_line(problem: str, look: int = 0) -> str:
+    """The service says no, or nothing."""
+    return (
+        f'<div class="status bad" role="status" data-state="lost" data-look="{look}">'
+        f'<p class="line"><b class="state bad">disconnected</b></p>'
+        f'<p class="trouble">{escape(problem)}, trying again</p></div>'
+    )
+
+
+def _age(told: StreamDocument) -> str:
+    if told.last_frame_age_s is None:
+        return "<span>no frame yet</span>"
+    age_s = told.last_frame_age_s
+    age = f'<span class="age" data-age="{age_s:.2f}">{age_s:.1f} s</span>'
+    return f"<span>newest frame {age} old</span>"
+
+
+def _rate(told: StreamDocument, rates: Mapping[str, float]) -> str:
+    if told.state != "running" or "sampled" not in rates:
+        return ""
+    sampled, received = rates["sampled"], rates["received"]
+    return f"<span><b>{sampled:.1f}</b> frames/s sampled of {received:.1f} received</span>"
+
+
+def _counts(told: StreamDocument) -> str:
+    dropped, frames = told.dropped, told.frames
+    lost = dropped["stale"] + dropped["corrupt"]
     parts = [
-        f'<b class="state {kind}">{escape(told.state)}</b>',
-        f'<span id="frame-age" data-age="{told.last_frame_age_s}">newest frame {age}</span>',
-        f"up to {told.sampled_fps:g} frames/s encoded",
-        f"{told.frames['encoded']} encoded, {told.dropped['duplicate']} alike, {dropped} dropped",
-        f"remembers {length(memory.to_s - memory.from_s)} in {memory.blocks} blocks ({tiers})",
+        f"{frames['encoded']} frames encoded",
+        f"{dropped['duplicate']} skipped as alike",
+        f'<span class="{"bad" if lost else ""}">{lost} dropped</span>',
     ]
-    if told.error is not None:
-        parts.append(f"<span class='bad'>{escape(told.error.message)}</span>")
-    inner = " · ".join(parts)
-    return f'<div class="status {kind}" role="status" data-state="{told.state}">{inner}</div>'
+    if dropped["corrupt"]:
+        parts[-1] += f" ({dropped['corrupt']} damaged)"
+    if told.reconnects:
+        parts.append(f"{told.reconnects} reconnects")
+    return f'<p class="counts">{" · ".join(parts)}</p>'
+
+
+def _memory(memory: MemoryDocument) -> str:
+    if not memory.blocks:
+        return '<p class="counts">nothing is remembered yet</p>'
+    rows = "".join(
+        f"<li><b>{escape(_TIERS.get(tier, tier))}</b> {size(count)}"
+        f" · {length(memory.seconds.get(tier, 0.0))}</li>"
+        for tier, count in memory.bytes.items()
+        if count
+    )
+    waiting = f"<li>{memory.waiting_blocks} blocks wait to be kept</li>" * bool(
+        memory.waiting_blocks
+    )
+    counted = f'<p class="counts">remembers {memory.blocks} blocks</p>'
+    return f'{counted}<ul class="tiers">{rows}{waiting}</ul>'
+
+
+_TIERS = {"host": "in RAM", "file": "in files", "redis": "in Redis"}

@@ -2,15 +2,19 @@
 
 import secrets
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
+from app.page.rates import Rates
 from app.server.documents import Citation
 
 CAMERA = "visitor-"
 """The ids of visitors' own cameras begin so: nobody else is shown them."""
-_MOST_TURNS = 50
+OWN = "my camera"
+"""What a visitor's own camera is called: no stream's id has a blank."""
+_MOST_TURNS = 24
+_MOST_GONE = 1000
 
 
 @dataclass(eq=False)
@@ -21,7 +25,12 @@ class Exchange:
     stream_id: str
     answer: str = ""
     note: str = ""
+    problem: str = ""
+    confidence: float | None = None
+    """Of an answer that the service calls unsure."""
     citations: list[Citation] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+    """The moments that the answer rests on, as HTML."""
     is_running: bool = True
     is_stopped: bool = False
 
@@ -33,6 +42,23 @@ class Visitor:
     camera_id: str = field(default_factory=lambda: f"{CAMERA}{secrets.token_hex(6)}")
     has_camera: bool = False
     exchanges: list[Exchange] = field(default_factory=list)
+    offered: list[str] = field(default_factory=list)
+    """The streams that the page lets choose from."""
+    looks: int = 0
+    """How often the page has looked at its stream."""
+    shown: tuple[str, float | None] | None = None
+    """Stream and time of the picture that is shown."""
+    rates: Rates = field(default_factory=Rates)
+    firings: dict[str, str] = field(default_factory=dict)
+    """Pictures of firings that are listed, as HTML, by the address of the picture."""
+    told_of: set[tuple[str, float]] = field(default_factory=set)
+    """Firings that were said once: watch and time."""
+    watched: str | None = None
+    """The stream whose watches are listed."""
+
+    def id_of(self, name: str | None) -> str | None:
+        """The stream that is called so on this visitor's page."""
+        return self.camera_id if name == OWN else name
 
     def ask(self, question: str, stream_id: str) -> Exchange:
         """A new exchange, the newest."""
@@ -44,25 +70,17 @@ class Visitor:
     def stop(self) -> None:
         """End all answers that are being given."""
         for exchange in self.exchanges:
-            exchange.is_stopped = exchange.is_stopped or exchange.is_running
+            if exchange.is_running:
+                exchange.is_stopped, exchange.is_running = True, False
 
     def dialogue(self, stream_id: str) -> list[dict[str, str]]:
         """The finished exchanges about a stream, as messages."""
         messages = []
         for one in self.exchanges:
-            if one.stream_id == stream_id and not one.is_running and one.answer:
+            is_whole = bool(one.answer) and not (one.is_running or one.is_stopped or one.problem)
+            if one.stream_id == stream_id and is_whole:
                 messages.append({"role": "user", "content": one.question})
                 messages.append({"role": "assistant", "content": one.answer})
-        return messages
-
-    def shown(self) -> list[dict[str, Any]]:
-        """All exchanges as the chat shows them."""
-        messages: list[dict[str, Any]] = []
-        for one in self.exchanges:
-            messages.append({"role": "user", "content": one.question})
-            answer = one.answer or ("…" if one.is_running else "")
-            content = f"{answer}\n\n<small>{one.note}</small>" if one.note else answer
-            messages.append({"role": "assistant", "content": content or "(nothing)"})
         return messages
 
     @property
@@ -77,6 +95,7 @@ class Visitors:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, Visitor] = {}
+        self._gone: deque[str] = deque(maxlen=_MOST_GONE)
 
     def of(self, session: str | None) -> Visitor:
         """The visitor of a session, new if need be."""
@@ -84,9 +103,15 @@ class Visitors:
             return self._known.setdefault(session or "", Visitor())
 
     def leave(self, session: str | None) -> Visitor | None:
-        """The visitor who was there, whom nothing is remembered of now."""
+        """The visitor who was there, whom nothing is remembered of now but that they are gone."""
         with self._lock:
+            self._gone.append(session or "")
             return self._known.pop(session or "", None)
+
+    def has_left(self, session: str | None) -> bool:
+        """Whether frames of this session's camera come too late."""
+        with self._lock:
+            return session in self._gone
 
     def __iter__(self) -> Iterator[Visitor]:
         with self._lock:

@@ -11,8 +11,10 @@ def clock(stream_s: float) -> str:
 
 
 def wall(epoch_s: float) -> str:
-    """The time of day, in this machine's zone."""
-    return datetime.fromtimestamp(epoch_s).astimezone().strftime("%H:%M:%S")
+    """The time of day, in this machine's zone, with the date unless it is today's."""
+    moment = datetime.fromtimestamp(epoch_s).astimezone()
+    is_today = moment.date() == datetime.now().astimezone().date()
+    return moment.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")
 
 
 def size(num_bytes: float) -> str:
@@ -29,3 +31,8 @@ def length(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def moments(count: int) -> str:
+    """As 1 moment or 6 moments."""
+    return "1 moment" if count == 1 else f"{count} moments"

@@ -1,0 +1,168 @@
+"""ChatPart: a question in, the chat out, again and again while the answer comes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+
+from app.client import ServiceError
+from app.page.chat_messages import chat_messages, note_of
+from app.page.page import QUIET, Page
+from app.page.pictures import moment
+from app.page.visitors import Exchange, Visitor
+from app.page.words import clock
+
+_PICTURES = 6
+_EXAMPLES = 4
+_OF_EMBEDDED = (
+    "what is there now?",
+    "have you seen a burger?",
+    "when did the arrow first appear?",
+    "what color is the ring?",
+)
+_OF_ANY = (
+    "What is happening now?",
+    "What has changed in the last minute?",
+    "What did you see first?",
+    "How many people are there?",
+)
+_PLACEHOLDER = (
+    "**Ask at any moment.** The answer comes with the moments that it was computed from: "
+    "click one to see it larger."
+)
+
+
+class ChatPart:
+    """Belongs into the layout where it is made; questions are about what is chosen in `stream`."""
+
+    def __init__(self, page: Page, stream: gr.Dropdown, from_s: gr.State, to_s: gr.State) -> None:
+        """`from_s` and `to_s` bound what is asked about, in seconds of the stream; both 0: all."""
+        self._page = page
+        with gr.Column(elem_id="chat-part"):
+            chat = gr.Chatbot(
+                show_label=False,
+                height=440,
+                elem_id="chat",
+                buttons=[],
+                placeholder=_PLACEHOLDER,
+                latex_delimiters=[],
+                feedback_options=None,
+                group_consecutive_messages=False,
+            )
+            with gr.Row(elem_id="examples"):
+                self.examples = [
+                    gr.Button(text, size="sm", min_width=60, elem_classes="example")
+                    for text in _OF_EMBEDDED[:_EXAMPLES]
+                ]
+            self._picked_part(from_s, to_s)
+            with gr.Row(elem_id="asking"):
+                question = gr.Textbox(
+                    placeholder="Ask about the stream",
+                    show_label=False,
+                    container=False,
+                    elem_id="question",
+                    autofocus=True,
+                    max_lines=1,
+                    scale=6,
+                    min_width=160,
+                )
+                ask = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
+                stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64)
+        asking: dict[str, Any] = {
+            "fn": self.ask,
+            "outputs": chat,
+            "trigger_mode": "multiple",
+            **QUIET,
+        }
+        about = [stream, from_s, to_s]
+        clearing: dict[str, Any] = {"fn": None, "js": "() => ''", "outputs": question}
+        for event in (question.submit, ask.click):
+            event(inputs=[question, *about], **asking)
+            event(**clearing)
+        for example in self.examples:
+            example.click(inputs=[example, *about], **asking)
+        stop.click(self.stop, None, chat, **QUIET)
+
+    def _picked_part(self, from_s: gr.State, to_s: gr.State) -> None:
+        """Which stretch of the stream is asked about, while it is not all of it."""
+        with gr.Row(visible=False, elem_id="picked") as row:
+            words = gr.HTML(elem_id="picked-words")
+            clear = gr.Button("Ask about all", size="sm", elem_id="clear-range", min_width=110)
+        for bound in (from_s, to_s):
+            bound.change(_picked, [from_s, to_s], [row, words], **QUIET)
+        clear.click(lambda: (0.0, 0.0), None, [from_s, to_s], **QUIET)
+
+    def ask(
+        self, text: str, name: str | None, from_s: float, to_s: float, request: gr.Request
+    ) -> Iterator[Any]:
+        """The chat while the answer comes, and with its moments at the end."""
+        visitor = self._page.visitor(request)
+        if not text.strip():
+            yield gr.skip()
+            return
+        stream_id = visitor.id_of(name)
+        exchange = visitor.ask(text.strip(), stream_id or "")
+        if stream_id is None:
+            exchange.problem, exchange.is_running = "There is nothing to ask about yet.", False
+            yield chat_messages(visitor.exchanges)
+            return
+        yield chat_messages(visitor.exchanges)
+        try:
+            for _ in self._answer(visitor, exchange, from_s, to_s):
+                yield chat_messages(visitor.exchanges)
+        except ServiceError as error:
+            exchange.problem = "" if exchange.is_stopped else str(error)
+        finally:
+            exchange.is_running = False
+        yield chat_messages(visitor.exchanges)
+        if exchange.citations:
+            exchange.pictures = self._pictures(exchange)
+            yield chat_messages(visitor.exchanges)
+
+    def stop(self, request: gr.Request) -> Any:
+        """End what is being answered to this visitor."""
+        visitor = self._page.visitor(request)
+        visitor.stop()
+        return chat_messages(visitor.exchanges)
+
+    def _answer(
+        self, visitor: Visitor, exchange: Exchange, from_s: float, to_s: float
+    ) -> Iterator[None]:
+        """Each time there is more of it. Ends, and has the service end, when it is stopped."""
+        client, asked = self._page.client, {"role": "user", "content": exchange.question}
+        before = visitor.dialogue(exchange.stream_id) if client.model().reads_dialogue else []
+        address = f"stream://{exchange.stream_id}"
+        if to_s > from_s:
+            address += f"?from_s={from_s}&to_s={to_s}"
+        with closing(client.ask([*before, asked], [address])) as answers:
+            for answer in answers:
+                if exchange.is_stopped:
+                    return
+                exchange.answer, exchange.citations = answer.text, answer.citations
+                exchange.note, exchange.confidence = note_of(answer.evidence)
+                yield
+
+    def _pictures(self, exchange: Exchange) -> list[str]:
+        """The best moments in the order of the stream; of those that are kept no more there is
+        nothing to show.
+        """
+        best = sorted(exchange.citations, key=lambda one: -one.score)[:_PICTURES]
+        shown = []
+        for one in sorted(best, key=lambda one: one.end_s):
+            try:
+                picture = self._page.client.picture(one.frame_url)
+            except ServiceError:
+                continue
+            shown.append(moment(picture, one.end_s, f"score {one.score:.2f}"))
+        return shown
+
+
+def examples_for(model: str) -> Sequence[str]:
+    """Questions that the model understands, one for each button."""
+    return _OF_EMBEDDED if model == "embedded" else _OF_ANY
+
+
+def _picked(from_s: float, to_s: float) -> tuple[Any, str]:
+    words = f"Asking about <b>{clock(from_s)}</b> to <b>{clock(to_s)}</b> only."
+    return gr.update(visible=to_s > from_s), words

@@ -1,0 +1,60 @@
+"""HistoryPart: words in, the moments of a stream's whole history most like them out."""
+
+from html import escape
+
+import gradio as gr
+
+from app.client import ServiceError
+from app.page.page import QUIET, Page
+from app.page.pictures import moment
+from app.page.words import moments
+
+_MOMENTS = 12
+
+
+class HistoryPart:
+    """Belongs into the layout where it is made."""
+
+    def __init__(self, page: Page, stream: gr.Dropdown) -> None:
+        self._page = page
+        with gr.Column(elem_id="history-part"):
+            gr.Markdown("### Search the history")
+            with gr.Row():
+                words = gr.Textbox(
+                    placeholder="a red car",
+                    show_label=False,
+                    container=False,
+                    scale=5,
+                    min_width=160,
+                    max_lines=1,
+                    elem_id="words",
+                )
+                search = gr.Button("Search", scale=1, min_width=110, elem_id="search")
+            found = gr.HTML(elem_id="found")
+        for event in (words.submit, search.click):
+            event(self.search, [words, stream], found, **QUIET)
+
+    def search(self, words: str, name: str | None, request: gr.Request) -> str:
+        """The moments, the most alike first."""
+        stream_id = self._page.stream_id(name, request)
+        if not words.strip():
+            return _said("Write what you look for.")
+        if stream_id is None:
+            return _said("There is nothing to search yet.")
+        client = self._page.client
+        try:
+            found = client.search(words.strip(), [stream_id], limit=_MOMENTS)
+            shown = [
+                moment(client.picture(one.frame_url), one.to_s, f"score {one.score:.2f}")
+                for one in found
+            ]
+        except ServiceError as error:
+            return f'<p class="trouble">{escape(str(error))}</p>'
+        if not shown:
+            return _said("Nothing is remembered yet.")
+        told = f"{moments(len(shown))}, the most alike first. They need not show it."
+        return f'{_said(told)}<div class="moments">{"".join(shown)}</div>'
+
+
+def _said(text: str) -> str:
+    return f'<p class="note">{text}</p>'

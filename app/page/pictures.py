@@ -1,0 +1,68 @@
+"""Pictures: JPEGs of the service in, what the page shows of them out; pixels in, JPEGs out."""
+
+import base64
+import io
+from html import escape
+
+import numpy as np
+from PIL import Image
+
+from app.client import Picture
+from app.page.words import clock, wall
+
+_LIVE_SIDE_PX = 800
+"""Nothing larger is sent to a browser twice a second."""
+_JPEG_QUALITY = 85
+
+
+def jpeg_of(pixels: np.ndarray) -> bytes:
+    """A camera's frame as it is sent to the service."""
+    return _encoded(Image.fromarray(pixels))
+
+
+def source_of(jpeg: bytes) -> str:
+    """What an <img> takes: the JPEG itself, so that a picture needs no second request."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def live_picture(picture: Picture) -> str:
+    """The newest frame with the time that it shows."""
+    jpeg = picture.jpeg
+    image = Image.open(io.BytesIO(jpeg))
+    if max(image.size) > _LIVE_SIDE_PX:
+        image.thumbnail((_LIVE_SIDE_PX, _LIVE_SIDE_PX))
+        jpeg = _encoded(image.convert("RGB"))
+    return (
+        f'<figure class="live"><img src="{source_of(jpeg)}" alt="the newest frame that the model '
+        f'has seen"><figcaption>{_when(picture)}</figcaption></figure>'
+    )
+
+
+def moment(picture: Picture, stream_s: float, told: str = "") -> str:
+    """A thumbnail that a click shows larger, with its time under it; `told` is said beside that.
+
+    The times are those that the picture has, which may be of a moment before `stream_s`. What a
+    click shows is in `value`, which the chat leaves in place as it does no data-* attribute.
+    """
+    shown_s = stream_s if picture.stream_s is None else picture.stream_s
+    caption = " · ".join(part for part in (_when(picture), told) if part)
+    return (
+        f'<button type="button" class="moment" title="{escape(caption)}" value="{escape(caption)}">'
+        f'<img src="{source_of(picture.jpeg)}" alt="{escape(caption)}">'
+        f"<span>{clock(shown_s)}</span></button>"
+    )
+
+
+def _when(picture: Picture) -> str:
+    parts = []
+    if picture.stream_s is not None:
+        parts.append(f"{clock(picture.stream_s)} of the stream")
+    if picture.captured_at is not None:
+        parts.append(f"taken at {wall(picture.captured_at)}")
+    return ", ".join(parts)
+
+
+def _encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()

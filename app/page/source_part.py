@@ -1,0 +1,167 @@
+"""SourcePart: a camera, an address or a video of a visitor in, a stream that is watched out."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from app.client import ServiceError
+from app.page.page import QUIET, Page
+from app.page.pictures import jpeg_of
+from app.page.visitors import Visitor
+from app.sample import SAMPLE_VIDEO
+
+_CAMERA_S = 0.15
+"""A frame of this browser's camera is sent so often."""
+_CAMERA_RETENTION = "6h"
+_CONSTRAINTS = {
+    "video": {"width": {"ideal": 640}, "height": {"ideal": 480}, "facingMode": "environment"}
+}
+_SPEEDS: list[tuple[str, float | str]] = [
+    ("as it was taken", 1.0),
+    ("twice as fast", 2.0),
+    ("four times as fast", 4.0),
+    ("as fast as it goes", "max"),
+]
+_ABOUT_CAMERA = (
+    "Allow the camera, then press *Record*. It is watched as long as this page is open, shown to "
+    "nobody else, and forgotten when you leave."
+)
+_NEEDS_HTTPS = (
+    '<p class="no-camera">This browser gives a page its camera only over https or on localhost: '
+    "open the page so, or give the address of a camera.</p>"
+)
+_NO_UPLOADS = (
+    "This page shows a service on another machine, which could not read a file that is uploaded "
+    "here. Give the service the address of the video instead, or open the page of the service "
+    "itself, at `/ui` there."
+)
+
+
+class SourcePart:
+    """Belongs into the layout where it is made; what it begins to watch is chosen in `stream`."""
+
+    def __init__(self, page: Page, stream: gr.Dropdown) -> None:
+        self._page = page
+        with gr.Tabs(elem_id="sources"):
+            with gr.Tab("My camera"):
+                self._camera_tab()
+            with gr.Tab("Address"):
+                self._address_tab(stream)
+            with gr.Tab("Video"):
+                self._video_tab(stream)
+
+    def _camera_tab(self) -> None:
+        gr.HTML(_NEEDS_HTTPS)
+        gr.Markdown(_ABOUT_CAMERA)
+        camera = gr.Image(
+            sources=["webcam"],
+            streaming=True,
+            show_label=False,
+            elem_id="camera",
+            height=260,
+            format="jpeg",
+            buttons=[],
+            webcam_options=gr.WebcamOptions(mirror=False, constraints=_CONSTRAINTS),
+        )
+        said = gr.Markdown(elem_id="camera-said", elem_classes="said")
+        camera.stream(self.camera, camera, said, stream_every=_CAMERA_S, time_limit=None, **QUIET)
+
+    def _address_tab(self, stream: gr.Dropdown) -> None:
+        url = gr.Textbox(
+            label="Address of a camera or a video",
+            placeholder="rtsp://user:password@192.168.1.20/stream1",
+            elem_id="source-url",
+            max_lines=1,
+        )
+        name = gr.Textbox(
+            label="Name", placeholder="front-door", elem_id="source-name", max_lines=1
+        )
+        add = gr.Button("Watch it", elem_id="add-address")
+        said = gr.Markdown(elem_id="source-said", elem_classes="said")
+        for event in (add.click, url.submit, name.submit):
+            event(self.add_address, [url, name], [stream, said], **QUIET)
+
+    def _video_tab(self, stream: gr.Dropdown) -> None:
+        if not self._page.reads_uploads:
+            gr.Markdown(_NO_UPLOADS, elem_id="no-uploads")
+            return
+        file = gr.File(
+            label="A video file", file_types=["video"], type="filepath", height=140, elem_id="file"
+        )
+        speed = gr.Radio(_SPEEDS, value=1.0, label="Play it", elem_id="speed")
+        loop = gr.Checkbox(label="again and again", elem_id="loop")
+        with gr.Row():
+            add = gr.Button("Watch it", elem_id="add-video", min_width=120)
+            sample = gr.Button("Watch the sample", elem_id="add-sample", min_width=120)
+        said = gr.Markdown(elem_id="video-said", elem_classes="said")
+        add.click(self.add_video, [file, speed, loop], [stream, said], **QUIET)
+        sample.click(self.add_sample, None, [stream, said], **QUIET)
+
+    def camera(self, pixels: np.ndarray | None, request: gr.Request) -> Any:
+        """A frame of this browser's camera, on to the service; what is wrong with it, if so."""
+        page = self._page
+        if pixels is None or page.visitors.has_left(request.session_hash):
+            return gr.skip()
+        visitor = page.visitor(request)
+        try:
+            if not visitor.has_camera:
+                self._begin(visitor)
+            page.client.push(visitor.camera_id, jpeg_of(pixels))
+        except ServiceError as error:
+            if error.code == "stream_not_found":
+                visitor.has_camera = False  # the service was started anew: begin again
+            return "" if error.code == "STREAM_PAUSED" else f"⚠ {error}"
+        return ""
+
+    def _begin(self, visitor: Visitor) -> None:
+        try:
+            self._page.client.create_stream(
+                visitor.camera_id, {"type": "push"}, memory={"retention": _CAMERA_RETENTION}
+            )
+        except ServiceError as error:
+            if error.code != "stream_exists":  # by another of its frames, just now
+                raise
+        visitor.has_camera = True
+
+    def add_address(self, url: str, name: str, request: gr.Request) -> tuple[Any, str]:
+        """Have the service watch an address."""
+        if not url.strip():
+            return gr.skip(), "Give an address."
+        return self._add(name.strip() or _name_of(url), {"url": url.strip()}, request)
+
+    def add_video(
+        self, file: str | None, speed: float | str, loop: bool, request: gr.Request
+    ) -> tuple[Any, str]:
+        """Have the service watch an uploaded file."""
+        if file is None:
+            return gr.skip(), "Choose a video file first."
+        return self._add(_name_of(file), {"url": file, "speed": speed, "loop": loop}, request)
+
+    def add_sample(self, request: gr.Request) -> tuple[Any, str]:
+        """Have the service watch the video that comes along."""
+        return self._add("sample", {"url": str(SAMPLE_VIDEO), "loop": True}, request)
+
+    def _add(self, name: str, source: dict[str, Any], request: gr.Request) -> tuple[Any, str]:
+        try:
+            taken = {one.id for one in self._page.client.streams()}
+            made = self._page.client.create_stream(_free(name, taken), source)
+        except ServiceError as error:
+            return gr.skip(), f"⚠ Not added: {error}"
+        choices = [*self._page.visitor(request).offered, made.id]
+        return gr.update(choices=choices, value=made.id), f"Watching **{made.id}**."
+
+
+def _name_of(address: str) -> str:
+    """A slug of the last part of an address or path."""
+    last = Path(address.split("?")[0].rstrip("/")).stem
+    return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:40] or "stream"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, found = 2, name
+    while found in taken:
+        found, number = f"{name}-{number}", number + 1
+    return found

@@ -1,0 +1,135 @@
+"""WatchPart: a condition in, a standing question out; how those of a stream stand, what fired."""
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from app.client import ServiceError
+from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, told_of_errors
+from app.page.pictures import moment
+from app.page.visitors import Visitor
+from app.page.words import clock, wall
+from app.server.documents import FiringDocument, WatchDocument
+
+_SHOWN = 6
+"""So many firings of a watch are shown, the newest ones."""
+_NOTICE_S = 8
+_NONE = (
+    '<p class="empty">Nothing is waited for. You are told here, with the picture, whenever it is '
+    "the case.</p>"
+)
+_ON_CLICK = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('.remove');
+  if (button) trigger('delete', { watch: button.value });
+});
+"""
+
+
+class WatchPart:
+    """Belongs into the layout where it is made."""
+
+    def __init__(self, page: Page, stream: gr.Dropdown) -> None:
+        self._page = page
+        with gr.Column(elem_id="watch-part"):
+            gr.Markdown("### Tell me when …")
+            with gr.Row():
+                condition = gr.Textbox(
+                    placeholder="there is a burger",
+                    show_label=False,
+                    container=False,
+                    scale=5,
+                    min_width=160,
+                    max_lines=1,
+                    elem_id="condition",
+                )
+                add = gr.Button("Watch for it", scale=1, min_width=110, elem_id="add-watch")
+            watches = gr.HTML(_NONE, elem_id="watches", js_on_load=_ON_CLICK)
+        for event in (condition.submit, add.click):
+            event(self.add, [condition, stream], [condition, watches], **QUIET)
+        watches.delete(self.remove, stream, watches, **QUIET)
+        gr.Timer(SLOW_LOOK_S).tick(self.look, stream, watches, **LOOKING)
+        stream.change(self.look, stream, watches, **LOOKING)
+
+    def add(self, condition: str, name: str | None, request: gr.Request) -> tuple[Any, Any]:
+        """Watch for something on a stream; an empty field, and the list."""
+        stream_id = self._page.stream_id(name, request)
+        if stream_id is None or not condition.strip():
+            return gr.skip(), gr.skip()
+        with told_of_errors():
+            self._page.client.add_watch(stream_id, _as_asked(condition.strip()))
+            return "", self.look(name, request)
+        return gr.skip(), gr.skip()
+
+    def remove(self, name: str | None, event: gr.EventData, request: gr.Request) -> Any:
+        with told_of_errors():
+            self._page.client.delete_watch(event.watch)
+        return self.look(name, request)
+
+    def look(self, name: str | None, request: gr.Request) -> Any:
+        """The watches on the stream; a notice for each firing since the last look."""
+        visitor = self._page.visitor(request)
+        stream_id = visitor.id_of(name)
+        try:
+            found = [one for one in self._page.client.watches() if stream_id in one.stream_ids]
+        except ServiceError:
+            return gr.skip()  # the state of the stream says so
+        self._tell(found, stream_id, visitor)
+        kept, visitor.firings = visitor.firings, {}
+        shown = [self._shown(watch, stream_id, visitor, kept) for watch in found]
+        return f'<ul class="watches">{"".join(shown)}</ul>' if shown else _NONE
+
+    def _tell(self, found: list[WatchDocument], stream_id: str | None, visitor: Visitor) -> None:
+        is_first = visitor.watched != stream_id
+        visitor.watched = stream_id
+        fired = {
+            (watch.id, firing.at): watch
+            for watch in found
+            for firing in watch.firings
+            if firing.stream_id == stream_id
+        }
+        for key in [] if is_first else fired.keys() - visitor.told_of:
+            said = escape(fired[key].condition)
+            gr.Info(f"{said}: at {wall(key[1])}", duration=_NOTICE_S, title="It is so")
+        visitor.told_of = set(fired)
+
+    def _shown(
+        self, watch: WatchDocument, stream_id: str | None, visitor: Visitor, kept: dict[str, str]
+    ) -> str:
+        firings = [one for one in watch.firings if one.stream_id == stream_id][:_SHOWN]
+        pictures = "".join(self._picture(one, visitor, kept) for one in firings)
+        probability = watch.last_probability.get(stream_id or "")
+        now = "not looked yet" if probability is None else f"now {probability:.0%} probable"
+        last = "" if watch.last_fired_at is None else f", last at {wall(watch.last_fired_at)}"
+        trouble = f'<p class="trouble">{escape(watch.error)}</p>' if watch.error else ""
+        return (
+            f'<li class="watch {"fired" if watch.fired else ""}" id="{escape(watch.id)}">'
+            f'<div class="head"><b>{escape(watch.condition)}</b>'
+            f'<button type="button" class="remove" value="{escape(watch.id)}" '
+            f'aria-label="watch for it no more">✕</button></div>'
+            f'<p class="note"><meter min="0" max="1" value="{probability or 0:.3f}"></meter> {now} '
+            f'· <span class="times">fired {_times(watch.fired)}</span>{last}</p>{trouble}'
+            f'<div class="moments">{pictures}</div></li>'
+        )
+
+    def _picture(self, firing: FiringDocument, visitor: Visitor, kept: dict[str, str]) -> str:
+        if firing.frame_url not in kept:
+            try:
+                picture = self._page.client.picture(firing.frame_url)
+            except ServiceError:
+                return f'<span class="gone">{clock(firing.at_s)}</span>'
+            kept[firing.frame_url] = moment(
+                picture, firing.at_s, f"{firing.probability:.0%} probable"
+            )
+        visitor.firings[firing.frame_url] = kept[firing.frame_url]
+        return kept[firing.frame_url]
+
+
+def _as_asked(condition: str) -> str:
+    """As models are used to be asked: `tell me when ...`."""
+    return condition if condition.lower().startswith("tell me") else f"tell me when {condition}"
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count} times")

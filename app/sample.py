@@ -1,0 +1,7 @@
+"""The sample stream that comes along: a video, and the script of what it shows, with questions."""
+
+from pathlib import Path
+
+_ASSETS = Path(__file__).parent / "assets"
+SAMPLE_VIDEO = _ASSETS / "sample_stream.mp4"
+SAMPLE_SCRIPT = _ASSETS / "sample_stream.json"
