@@ -1,4 +1,4 @@
-"""LivePart: a stream chosen in, its picture, its state and what it remembers out, as they change."""
+"""LivePart: a chosen stream in, its picture, its state and what it remembers out, as they change."""
 
 from typing import Any
 
