@@ -1,5 +1,6 @@
 """/v1/streams/ID/timeline: a stream in, its whole history in a few parts out, to be drawn."""
 
+from bisect import bisect_right
 from typing import Annotated, Any, Literal
 
 import torch
@@ -12,13 +13,16 @@ from app.server.stream_url import TimeRange
 from app.server.time_range import stream_range_of
 from memory import MemoryReader
 
+MOST_COMPARED = 4096
+"""Of a day of a block a second, 86,400, about every 32nd is compared; of an hour all are."""
 _SHORTEST_S = 1.0
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
 
 class TimelinePart(BaseModel):
     """A stretch of stream time. `change` is how unlike the picture before the most unlike one is:
-    1 less the cosine of their representative keys, averaged over the layers.
+    1 less the cosine of their representative keys, averaged over the layers. Of a long part only
+    some pictures are compared, each with the one compared before; `blocks` counts all.
     """
 
     from_s: float
@@ -60,10 +64,17 @@ def timeline(
     with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
         asked.memory.refresh()
         ids = asked.memory.visible(to_s, from_s)
-        return _timeline(stream_id, asked.memory, ids, parts)
+        return timeline_of(stream_id, asked.memory, ids, parts)
 
 
-def _timeline(stream_id: str, memory: MemoryReader, ids: list[int], parts: int) -> Timeline:
+def timeline_of(
+    stream_id: str, memory: MemoryReader, ids: list[int], parts: int, most: int = MOST_COMPARED
+) -> Timeline:
+    """The blocks `ids` of `memory`, in stream order, in at most so many parts.
+
+    Costs what is looked at, not what is kept: the bounds of the parts are searched for, and about
+    `most` blocks are compared, equally many of each part.
+    """
     kept_from_s = memory.info(memory.first_block).start_s if memory.num_readable else 0.0
     whole: dict[str, Any] = {
         "stream_id": stream_id,
@@ -72,28 +83,51 @@ def _timeline(stream_id: str, memory: MemoryReader, ids: list[int], parts: int) 
     }
     if not ids:
         return Timeline(from_s=0, to_s=0, part_s=0, parts=[], **whole)
-    infos = [memory.info(block_id) for block_id in ids]
-    first_s, last_s = infos[0].start_s, infos[-1].end_s
+    first_s, last_s = memory.info(ids[0]).start_s, memory.info(ids[-1]).end_s
     part_s = max((last_s - first_s) / parts, _SHORTEST_S)
-    found: dict[int, TimelinePart] = {}
-    for info, change in zip(infos, _changes(memory, ids), strict=True):
-        number = min(parts - 1, int((info.end_s - first_s) / part_s))
-        part = found.get(number)
-        if part is None:
-            begin_s = first_s + number * part_s
-            part = found[number] = TimelinePart(
-                from_s=begin_s,
-                to_s=begin_s + part_s,
-                captured_at=info.captured_at,
-                blocks=0,
-                change=0.0,
-                change_s=info.end_s,
-            )
-        part.blocks += 1
+
+    def number_of(block_id: int) -> int:
+        return min(parts - 1, int((memory.info(block_id).end_s - first_s) / part_s))
+
+    found: list[TimelinePart] = []
+    compared: list[int] = []
+    part_of: list[TimelinePart] = []
+    begin = 0
+    while begin < len(ids):
+        number = number_of(ids[begin])
+        end = bisect_right(ids, number, lo=begin, key=number_of)
+        info = memory.info(ids[begin])
+        begin_s = first_s + number * part_s
+        part = TimelinePart(
+            from_s=begin_s,
+            to_s=begin_s + part_s,
+            captured_at=info.captured_at,
+            blocks=end - begin,
+            change=0.0,
+            change_s=info.end_s,
+        )
+        looked_at = _some_of(ids[begin:end], max(1, most // parts), is_newest=end == len(ids))
+        compared += looked_at
+        part_of += [part] * len(looked_at)
+        found.append(part)
+        begin = end
+    for part, block_id, change in zip(part_of, compared, _changes(memory, compared), strict=True):
         if change > part.change:
-            part.change, part.change_s = change, info.end_s
-    in_order = [found[number] for number in sorted(found)]
-    return Timeline(from_s=first_s, to_s=last_s, part_s=part_s, parts=in_order, **whole)
+            part.change, part.change_s = change, memory.info(block_id).end_s
+    return Timeline(from_s=first_s, to_s=last_s, part_s=part_s, parts=found, **whole)
+
+
+def _some_of(ids: list[int], most: int, *, is_newest: bool) -> list[int]:
+    """All of them, or every so many: by id, so that the same ones are looked at the next time."""
+    if len(ids) <= most:
+        return ids
+    stride = 2
+    while len(ids) > most * stride:
+        stride *= 2
+    some = [block_id for block_id in ids if block_id % stride == 0]
+    if is_newest and some[-1:] != ids[-1:]:
+        some.append(ids[-1])
+    return some
 
 
 def _changes(memory: MemoryReader, ids: list[int]) -> list[float]:
