@@ -1,0 +1,118 @@
+"""TimelinePart: a stream and a visitor in, the strip of its history out, and the range picked."""
+
+import json
+import math
+from importlib.resources import files
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import gradio as gr
+
+from app.client import ServiceError
+from app.page.page import QUIET, Page
+from app.page.pictures import source_of
+from app.page.timeline_view import PARTS, Stretch, TimelineView
+from app.page.visitors import Visitor
+from app.page.words import wall
+
+_NOTHING = json.dumps({"answers": [], "firings": []})
+_LATEST_S = 1e9
+_AFTER_S = 0.001
+"""Times come and go as text: a block that ended at that very time has to be among those before."""
+
+
+class TimelinePart:
+    """Belongs into the layout where it is made.
+
+    The browser draws (timeline.js) and says what it shows, where the pointer rests and which range
+    was picked; what it needs for that it is told as JSON, so nothing that a visitor or a service
+    wrote is ever read as markup.
+    """
+
+    def __init__(self, page: Page, stream: gr.Dropdown, from_s: gr.State, to_s: gr.State) -> None:
+        """A range that is picked goes into `from_s` and `to_s`; both 0: none is."""
+        self._page = page
+        self._views: WeakKeyDictionary[Visitor, TimelineView] = WeakKeyDictionary()
+        here = files("app.page")
+        strip: Any = gr.HTML(
+            elem_id="timeline",
+            html_template=(here / "timeline.html").read_text("utf-8"),
+            css_template=(here / "timeline.css").read_text("utf-8"),
+            js_on_load=(here / "moment.js").read_text("utf-8")
+            + (here / "timeline.js").read_text("utf-8"),
+            apply_default_css=False,
+            marks=_NOTHING,
+            picked="[0, 0]",
+            moment="null",
+        )
+        strip.look(self.look, stream, strip, trigger_mode="always_last", **QUIET)
+        strip.peek(self.peek, stream, strip, trigger_mode="multiple", **QUIET)
+        strip.pick(self.pick, None, [from_s, to_s], trigger_mode="always_last", **QUIET)
+        for bound in (from_s, to_s):
+            bound.change(_picked, [from_s, to_s], strip, **QUIET)
+
+    def look(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
+        """What has changed of the history and of the marks in it."""
+        visitor = self._page.visitor(request)
+        stream_id = visitor.id_of(name)
+        view = self._views.setdefault(visitor, TimelineView(self._page.client))
+        if name is None or stream_id is None:
+            return gr.update(value="", marks=_NOTHING) if view.forget() else gr.skip()
+        try:
+            history = view.history(name, stream_id, _stretch(event))
+            marks = view.marks(visitor.exchanges, stream_id)
+        except ServiceError:
+            return gr.skip()  # the line of the state says so; what is drawn stays
+        told = {"value": history, "marks": marks}
+        changed = {key: json.dumps(one) for key, one in told.items() if one is not None}
+        return gr.update(**changed) if changed else gr.skip()
+
+    def peek(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
+        """The picture of a moment, and when it was taken."""
+        at_s = _number(event, "at_s")
+        told: dict[str, Any] = {"at_s": at_s, "src": None, "text": "no picture is kept of this"}
+        stream_id = self._page.visitor(request).id_of(name)
+        if stream_id is not None and at_s is not None:
+            try:
+                found = self._page.client.frame(stream_id, at_s + _AFTER_S)
+                told |= {"src": source_of(found.jpeg), "text": ""}
+                if found.captured_at is not None:
+                    told["text"] = f"taken at {wall(found.captured_at)}"
+            except ServiceError as error:
+                if error.code != "frame_not_found":
+                    told["text"] = str(error)
+        return gr.update(moment=json.dumps(told))
+
+    def pick(self, event: gr.EventData) -> tuple[float, float]:
+        """The range to ask about, from the strip or its fields."""
+        begin_s, end_s = _number(event, "from_s"), _number(event, "to_s")
+        if begin_s is None or end_s is None or end_s <= begin_s:
+            return 0.0, 0.0
+        return round(begin_s, 1), round(end_s, 1)
+
+
+def _picked(from_s: float, to_s: float) -> Any:
+    return gr.update(picked=json.dumps([from_s, to_s]))
+
+
+def _stretch(event: gr.EventData) -> Stretch:
+    parts = int(_number(event, "parts") or PARTS)
+    begin_s, end_s = _number(event, "from_s"), _number(event, "to_s")
+    parts = min(PARTS, max(1, parts))
+    if begin_s is None or end_s is None or end_s <= begin_s:
+        return Stretch(parts)
+    span_s = round(end_s - begin_s, 1)
+    follows = bool(_told(event).get("follows"))
+    return Stretch(parts, begin_s, None if follows else end_s, span_s)
+
+
+def _number(event: gr.EventData, name: str) -> float | None:
+    """A time that the browser told; None for anything else."""
+    told = _told(event).get(name)
+    if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told):
+        return None
+    return min(_LATEST_S, max(0.0, float(told)))
+
+
+def _told(event: gr.EventData) -> dict[str, Any]:
+    return event._data if isinstance(event._data, dict) else {}

@@ -1,0 +1,78 @@
+"""TimelineView: the stretch that a visitor looks at in; its history out, when it has changed."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.client import ServiceClient, ServiceError
+from app.page.timeline_strip import history_document, marks_document
+from app.page.visitors import Exchange
+
+PARTS = 240
+"""The most parts that a history is drawn in, so it changes visibly once in a 240th of its span."""
+_SOONEST_S = 1.0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is shown of a history: all of it, or a stretch, whose end may move along with the
+    present: `to_s` is None then.
+    """
+
+    parts: int = PARTS
+    from_s: float | None = None
+    to_s: float | None = None
+    span_s: float | None = None
+
+    @property
+    def key(self) -> tuple[float | None, ...]:
+        """Equal for the same stretch a moment later."""
+        begins = self.from_s if self.to_s is not None else None
+        return (self.parts, begins, self.to_s, self.span_s)
+
+
+class TimelineView:
+    """What one visitor's strip shows now."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._shown: tuple[Any, ...] | None = None
+        self._fetched_at = 0.0
+        self._lasts_s = 0.0
+        self._marks: dict[str, Any] | None = None
+
+    def history(self, name: str, stream_id: str, stretch: Stretch) -> dict[str, Any] | None:
+        """What is to be drawn; None while what is drawn is as good. Raises ServiceError.
+
+        A history is asked for again when it may have changed by the width of a part.
+        """
+        wanted = (name, stream_id, *stretch.key)
+        with self._lock:
+            now = time.monotonic()
+            if wanted == self._shown and now < self._fetched_at + self._lasts_s:
+                return None
+            told = self._client.timeline(stream_id, stretch.parts, stretch.from_s, stretch.to_s)
+            stream_s = self._client.stream(stream_id).stream_s
+            self._shown, self._fetched_at = wanted, now
+            span_s = stretch.span_s or told.kept_to_s - told.kept_from_s
+            self._lasts_s = max(_SOONEST_S, span_s / PARTS)
+        return history_document(name, told, stream_s)
+
+    def marks(self, exchanges: Sequence[Exchange], stream_id: str) -> dict[str, Any] | None:
+        """What answers retrieved and which watches fired; None where that is so already."""
+        marks = marks_document(exchanges, self._client.watches(), stream_id)
+        with self._lock:
+            if marks == self._marks:
+                return None
+            self._marks = marks
+        return marks
+
+    def forget(self) -> bool:
+        """Nothing is shown any more; whether anything was."""
+        with self._lock:
+            was_shown = self._shown is not None or self._marks is not None
+            self._shown = self._marks = None
+        return was_shown
