@@ -83,6 +83,7 @@ class ChatPart:
         for example in self.examples:
             example.click(inputs=[example, *about], **asking)
         stop.click(self.stop, None, chat, **QUIET)
+        chat.clear(self.forget, None, None, **QUIET)
 
     def _picked_part(self, from_s: gr.State, to_s: gr.State) -> None:
         """Which stretch of the stream is asked about, while it is not all of it."""
@@ -125,6 +126,12 @@ class ChatPart:
         visitor = self._page.visitor(request)
         visitor.stop()
         return chat_messages(visitor.exchanges)
+
+    def forget(self, request: gr.Request) -> None:
+        """The dialogue so far is over."""
+        visitor = self._page.visitor(request)
+        visitor.stop()
+        visitor.exchanges.clear()
 
     def _answer(
         self, visitor: Visitor, exchange: Exchange, from_s: float, to_s: float

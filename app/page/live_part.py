@@ -41,7 +41,12 @@ class LivePart:
         self._page = page
         with gr.Column(elem_id="live-part"):
             self.stream = gr.Dropdown(
-                [], label="Stream", elem_id="stream", interactive=True, filterable=False
+                [],
+                show_label=False,
+                container=False,
+                elem_id="stream",
+                interactive=True,
+                filterable=False,
             )
             self._live = gr.HTML(_WAITING, elem_id="live")
             self._status = gr.HTML(elem_id="status", js_on_load=_COUNT_UP)

@@ -15,9 +15,10 @@ from app.server.model_routes import ModelDocument
 _OF_EMBEDDED = (
     "It is the small model that comes with vstream (9.7 million parameters), trained on a made-up "
     "world of simple drawings: some hundred things as a burger, a ring or an arrow, their colours, "
-    "where they are, when they came. <b>It knows nothing of a real scene</b>: what it says of your "
-    "room will be wrong. It takes the words of its world only, cannot count much or reason, and "
-    "reads no earlier turns: each question is asked alone. For real scenes load a real Video-LLM."
+    "where they stand, when they came. <b>It knows nothing of a real scene</b>: what it says of "
+    "your room will be wrong. It is weak at what came before or after something, at motion and at "
+    "exact times; it reads English of its own few words and no earlier turns, so each question is "
+    "asked alone. For real scenes load a real Video-LLM."
 )
 _NO_DIALOGUE = "It reads no earlier turns: each question is asked alone."
 

@@ -26,12 +26,10 @@ _SPEEDS: list[tuple[str, float | str]] = [
     ("as fast as it goes", "max"),
 ]
 _ABOUT_CAMERA = (
-    "Allow the camera, then press *Record*. It is watched as long as this page is open, shown to "
-    "nobody else, and forgotten when you leave."
-)
-_NEEDS_HTTPS = (
+    '<div class="about-camera"><p>Allow the camera, then press <i>Record</i>. It is watched as '
+    "long as this page is open, shown to nobody else, and forgotten when you leave.</p>"
     '<p class="no-camera">This browser gives a page its camera only over https or on localhost: '
-    "open the page so, or give the address of a camera.</p>"
+    "open the page so, or give the address of a camera.</p></div>"
 )
 _NO_UPLOADS = (
     "This page shows a service on another machine, which could not read a file that is uploaded "
@@ -54,8 +52,7 @@ class SourcePart:
                 self._video_tab(stream)
 
     def _camera_tab(self) -> None:
-        gr.HTML(_NEEDS_HTTPS)
-        gr.Markdown(_ABOUT_CAMERA)
+        gr.HTML(_ABOUT_CAMERA)
         camera = gr.Image(
             sources=["webcam"],
             streaming=True,
