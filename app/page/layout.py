@@ -5,14 +5,13 @@ from typing import Any
 
 import gradio as gr
 
-from app.client import ServiceError
 from app.page.chat_part import ChatPart
 from app.page.history_part import HistoryPart
 from app.page.live_part import LivePart
 from app.page.model_part import ModelPart
-from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page
+from app.page.page import QUIET, Page
 from app.page.source_part import SourcePart
-from app.page.timeline_strip import timeline_strip
+from app.page.timeline_part import TimelinePart
 from app.page.watch_part import WatchPart
 
 _FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
@@ -35,7 +34,7 @@ def build_page(page: Page) -> gr.Blocks:
                 live = LivePart(page)
             with gr.Column(scale=6, min_width=320):
                 chat = ChatPart(page, live.stream, from_s, to_s)
-        _timeline(page, live.stream, from_s, to_s)
+        TimelinePart(page, live.stream, from_s, to_s)
         with gr.Row(elem_id="lower"):
             with gr.Column(scale=5, min_width=320, elem_classes="card"):
                 gr.Markdown("### Sources")
@@ -67,22 +66,3 @@ def looks() -> dict[str, Any]:
         "theme": theme,
         "footer_links": [],
     }
-
-
-def _timeline(page: Page, stream: gr.Dropdown, from_s: gr.State, to_s: gr.State) -> None:
-    strip = gr.HTML(elem_id="timeline")
-
-    def look(name: str | None, begin_s: float, end_s: float, request: gr.Request) -> Any:
-        visitor = page.visitor(request)
-        stream_id = visitor.id_of(name)
-        if stream_id is None:
-            return timeline_strip(None)
-        newest = visitor.newest
-        cited = newest.citations if newest and newest.stream_id == stream_id else []
-        try:
-            told = page.client.timeline(stream_id)
-        except ServiceError:
-            return gr.skip()
-        return timeline_strip(told, cited, (), (begin_s, end_s) if end_s > begin_s else None)
-
-    gr.Timer(SLOW_LOOK_S).tick(look, [stream, from_s, to_s], strip, **LOOKING)

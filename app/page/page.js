@@ -10,19 +10,4 @@
     }
   }).observe(document.body, { childList: true, subtree: true });
   if (!navigator.mediaDevices) document.body.classList.add('has-no-camera');
-
-  // A moment that is clicked is shown larger, with what its button has to say of it.
-  const larger = document.createElement('dialog');
-  larger.id = 'larger';
-  larger.innerHTML = '<img alt=""><p></p><form method="dialog"><button>Close</button></form>';
-  document.body.append(larger);
-  larger.addEventListener('click', (event) => event.target === larger && larger.close());
-  document.addEventListener('click', (event) => {
-    const moment = event.target.closest?.('button.moment');
-    if (!moment) return;
-    const picture = larger.querySelector('img');
-    picture.src = moment.querySelector('img').src;
-    picture.alt = larger.querySelector('p').textContent = moment.value;
-    larger.showModal();
-  });
 }

@@ -112,7 +112,7 @@ function drawFiring(firing, stretch) {
   node('path', { class: 'fired', d: `M${x} 1 l7 9 l-7 9 l-7 -9 z` });
 }
 function drawPicked(stretch) {
-  const range = gesture?.kind === 'pick' && gesture.moved ? gesture.range : picked;
+  const range = gesture?.range ?? picked;
   if (!range) return;
   const left = xOf(range[0], stretch), right = xOf(range[1], stretch);
   box('picked', left, right, 0, AXIS_TOP);
@@ -125,9 +125,9 @@ function drawTools() {
     button.hidden = Number(button.dataset.span) >= length;
   find('[data-clear]').hidden = !picked;
   find('.history-range').classList.toggle('picked', Boolean(picked));
-  const range = gesture?.kind === 'pick' && gesture.moved ? gesture.range : picked;
-  find('.history-range output').textContent = range
-    ? `asking only about ${clock(range[0])} to ${clock(range[1])}` : '';
+  const said = picked ? `asking only about ${clock(picked[0])} to ${clock(picked[1])}` : '';
+  const status = find('.history-range output');
+  if (status.textContent !== said) status.textContent = said;  // or it is read out again and again
 }
 function drawLegend() {
   const legend = find('.history-legend'), entries = marks.answers.slice(0, 3).map((answer) =>
@@ -231,9 +231,9 @@ function pick(range) {
   draw();
   trigger('pick', range ? { from_s: range[0], to_s: range[1] } : { from_s: 0, to_s: 0 });
 }
-function fillFields() {
+function fillFields(range = picked) {
   for (const [name, at] of [['from', 0], ['to', 1]]) {
-    fields[name].value = picked ? clock(picked[at]) : '';
+    fields[name].value = range ? clock(range[at]) : '';
     fields[name].removeAttribute('aria-invalid');
   }
 }
@@ -282,6 +282,7 @@ svg.addEventListener('pointermove', (event) => {
     showStretch(to - from, gesture.to - (to - from) * (x - gesture.x) / width());
   } else {
     gesture.range = [gesture.at, timeAt(x)].map(within).sort((a, b) => a - b);
+    fillFields(gesture.range);
     draw();
   }
 });
@@ -297,6 +298,7 @@ svg.addEventListener('pointerup', (event) => {
 svg.addEventListener('pointercancel', (event) => {
   pointers.delete(event.pointerId);
   gesture = null;
+  fillFields();
   draw();
 });
 svg.addEventListener('pointerleave', () => gesture || leave());

@@ -1,49 +1,8 @@
-"""What the page draws by itself: the strip of the history, and the line of a stream's state."""
-
-import re
+"""What the page draws by itself: the line of a stream's state, and words."""
 
 from app.page.status_line import status_line
-from app.page.timeline_strip import timeline_strip
 from app.page.visitors import Visitors
 from app.page.words import clock, length, size
-from app.server.documents import Citation
-from app.server.timeline_routes import Timeline, TimelinePart
-
-
-def timeline(count):
-    parts = [
-        TimelinePart(
-            from_s=float(n), to_s=n + 1.0, captured_at=0.0, blocks=1, change=n / count, change_s=n
-        )
-        for n in range(count)
-    ]
-    return Timeline(stream_id="door", from_s=0.0, to_s=float(count), part_s=1.0, parts=parts)
-
-
-def cited(end_s, score):
-    return Citation(
-        stream_id="door",
-        start="",
-        end="",
-        start_s=end_s,
-        end_s=end_s,
-        captured_at=0.0,
-        score=score,
-        frame_url="",
-    )
-
-
-def test_bars_are_as_high_as_their_scores_and_stand_where_the_moment_was():
-    strip = timeline_strip(timeline(100), [cited(25.0, 0.5), cited(75.0, 1.0)])
-    bars = re.findall(r'class="cited" x="([\d.]+)" width="4" y="[\d.]+" height="([\d.]+)"', strip)
-    assert [(float(x) + 2, float(height)) for x, height in bars] == [(250.0, 30.0), (750.0, 60.0)]
-
-
-def test_a_picked_range_is_shaded_and_no_history_is_said():
-    assert 'class="asked" x="100.0" width="200.0"' in timeline_strip(
-        timeline(100), asked=(10.0, 30.0)
-    )
-    assert "history" in timeline_strip(None)
 
 
 def test_what_the_service_says_is_text_and_never_markup():
