@@ -17,20 +17,19 @@ class HistoryPart:
 
     def __init__(self, page: Page, stream: gr.Dropdown) -> None:
         self._page = page
-        with gr.Column(elem_id="history-part"):
-            gr.Markdown("### Search the history")
-            with gr.Row():
-                words = gr.Textbox(
-                    placeholder="a red car",
-                    show_label=False,
-                    container=False,
-                    scale=5,
-                    min_width=160,
-                    max_lines=1,
-                    elem_id="words",
-                )
-                search = gr.Button("Search", scale=1, min_width=110, elem_id="search")
-            found = gr.HTML(elem_id="found")
+        gr.Markdown("### Search the history")
+        with gr.Row():
+            words = gr.Textbox(
+                placeholder="a red car",
+                show_label=False,
+                container=False,
+                scale=5,
+                min_width=160,
+                max_lines=1,
+                elem_id="words",
+            )
+            search = gr.Button("Search", scale=1, min_width=110, elem_id="search")
+        found = gr.HTML(elem_id="found")
         for event in (words.submit, search.click):
             event(self.search, [words, stream], found, **QUIET)
 

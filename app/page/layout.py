@@ -34,18 +34,19 @@ def build_page(page: Page) -> gr.Blocks:
                 live = LivePart(page)
             with gr.Column(scale=6, min_width=320):
                 chat = ChatPart(page, live.stream, from_s, to_s)
-        TimelinePart(page, live.stream, from_s, to_s)
+        with gr.Column(elem_classes="card"):
+            TimelinePart(page, live.stream, from_s, to_s)
         with gr.Row(elem_id="lower"):
-            with gr.Column(scale=5, min_width=320, elem_classes="card"):
-                gr.Markdown("### Sources")
-                SourcePart(page, live.stream)
-            with gr.Column(scale=6, min_width=320):
-                with gr.Column(elem_classes="card"):
-                    WatchPart(page, live.stream)
-                with gr.Column(elem_classes="card"):
-                    HistoryPart(page, live.stream)
-                with gr.Column(elem_classes="card"):
+            with gr.Column(scale=5, min_width=320):
+                with gr.Column(elem_classes="card", elem_id="source-part"):
+                    SourcePart(page, live.stream)
+                with gr.Column(elem_classes="card", elem_id="model-part"):
                     ModelPart(page, chat.examples)
+            with gr.Column(scale=6, min_width=320):
+                with gr.Column(elem_classes="card", elem_id="watch-part"):
+                    WatchPart(page, live.stream)
+                with gr.Column(elem_classes="card", elem_id="history-part"):
+                    HistoryPart(page, live.stream)
         blocks.load(page.tidy_up, **QUIET)
         blocks.unload(page.leave)
     return blocks

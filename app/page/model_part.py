@@ -30,21 +30,20 @@ class ModelPart:
 
     def __init__(self, page: Page, examples: list[gr.Button]) -> None:
         self._page = page
-        with gr.Column(elem_id="model-part"):
-            gr.Markdown("### The model that answers")
-            about = gr.HTML(elem_id="about")
-            with gr.Row():
-                name = gr.Textbox(
-                    placeholder="llava-hf/llava-onevision-qwen2-7b-ov-hf",
-                    show_label=False,
-                    container=False,
-                    scale=5,
-                    min_width=160,
-                    max_lines=1,
-                    elem_id="model-name",
-                )
-                load = gr.Button("Load it", scale=1, min_width=110, elem_id="load-model")
-            progress = gr.HTML(elem_id="model-progress")
+        gr.Markdown("### The model that answers")
+        about = gr.HTML(elem_id="about")
+        with gr.Row():
+            name = gr.Textbox(
+                placeholder="llava-hf/llava-onevision-qwen2-7b-ov-hf",
+                show_label=False,
+                container=False,
+                scale=5,
+                min_width=160,
+                max_lines=1,
+                elem_id="model-name",
+            )
+            load = gr.Button("Load it", scale=1, min_width=110, elem_id="load-model")
+        progress = gr.HTML(elem_id="model-progress")
         for event in (name.submit, load.click):
             event(self.load, name, progress, **QUIET)
         gr.Timer(SLOW_LOOK_S).tick(self.look, None, [about, progress, *examples], **LOOKING)

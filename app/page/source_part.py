@@ -43,6 +43,7 @@ class SourcePart:
 
     def __init__(self, page: Page, stream: gr.Dropdown) -> None:
         self._page = page
+        gr.Markdown("### Sources")
         with gr.Tabs(elem_id="sources"):
             with gr.Tab("My camera"):
                 self._camera_tab()

@@ -32,20 +32,19 @@ class WatchPart:
 
     def __init__(self, page: Page, stream: gr.Dropdown) -> None:
         self._page = page
-        with gr.Column(elem_id="watch-part"):
-            gr.Markdown("### Tell me when …")
-            with gr.Row():
-                condition = gr.Textbox(
-                    placeholder="there is a burger",
-                    show_label=False,
-                    container=False,
-                    scale=5,
-                    min_width=160,
-                    max_lines=1,
-                    elem_id="condition",
-                )
-                add = gr.Button("Watch for it", scale=1, min_width=110, elem_id="add-watch")
-            watches = gr.HTML(_NONE, elem_id="watches", js_on_load=_ON_CLICK)
+        gr.Markdown("### Tell me when …")
+        with gr.Row():
+            condition = gr.Textbox(
+                placeholder="there is a burger",
+                show_label=False,
+                container=False,
+                scale=5,
+                min_width=160,
+                max_lines=1,
+                elem_id="condition",
+            )
+            add = gr.Button("Watch for it", scale=1, min_width=110, elem_id="add-watch")
+        watches = gr.HTML(_NONE, elem_id="watches", js_on_load=_ON_CLICK)
         for event in (condition.submit, add.click):
             event(self.add, [condition, stream], [condition, watches], **QUIET)
         watches.delete(self.remove, stream, watches, **QUIET)

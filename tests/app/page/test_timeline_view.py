@@ -118,7 +118,9 @@ def test_firings_are_those_on_the_stream(client):
         "frame_url": "",
         "captured_at": 0.0,
     }
-    fired = [{**firing, "stream_id": name, "at_s": at_s} for name, at_s in (("door", 5.0), ("x", 6.0))]
+    fired = [
+        {**firing, "stream_id": name, "at_s": at_s} for name, at_s in (("door", 5.0), ("x", 6.0))
+    ]
     told = watch.model_validate({**watch.model_dump(), "firings": fired})
     assert marks_document([], [told], "door")["firings"] == [
         {"at_s": 5.0, "condition": "a burger", "probability": 0.9}
