@@ -1,4 +1,4 @@
-"""LivePart: a chosen stream in, its picture, its state and what it remembers out, as they change."""
+"""LivePart: a chosen stream in; its picture, state and memory out, again and again."""
 
 from typing import Any
 

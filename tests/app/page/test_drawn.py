@@ -1,21 +1,95 @@
-"""What the page draws by itself: the line of a stream's state, and words."""
+"""What the page draws by itself: the state of a stream, the chat, rates, and words."""
 
-from app.page.status_line import status_line
-from app.page.visitors import Visitors
+import pytest
+
+from app.page.chat_messages import chat_messages, note_of
+from app.page.rates import Rates
+from app.page.status_line import problem_line, status_line
+from app.page.visitors import Exchange, Visitors
 from app.page.words import clock, length, size
+from app.server.documents import MemoryDocument, Problem, StreamDocument
+
+
+def document(**more):
+    memory = MemoryDocument(
+        from_s=0,
+        to_s=7300,
+        blocks=50,
+        waiting_blocks=0,
+        bytes={"host": 2_000_000, "file": 70_000_000},
+        seconds={"host": 90.0, "file": 7300.0},
+        blocks_by_codec={},
+    )
+    whole = {
+        "id": "door",
+        "state": "running",
+        "error": None,
+        "source": {},
+        "context": "",
+        "timezone": None,
+        "stream_s": 7300.0,
+        "last_frame_at": 0.0,
+        "last_frame_age_s": 0.4,
+        "sampled_fps": 1.0,
+        "frames": {"received": 100, "sampled": 20, "encoded": 15},
+        "dropped": {"stale": 2, "corrupt": 1, "duplicate": 5, "rate": 80},
+        "reconnects": 0,
+        "restarts": 0,
+        "memory": memory,
+    }
+    return StreamDocument(**{**whole, **more})
+
+
+def test_the_state_says_ages_rates_drops_and_what_each_tier_holds():
+    line = status_line(document(), {"sampled": 1.02, "received": 5.0}, 7)
+    assert 'data-state="running" data-look="7"' in line
+    assert 'data-age="0.40">0.4 s</span> old' in line
+    assert "<b>1.0</b> frames/s sampled of 5.0 received" in line
+    assert "3 dropped</span> (1 damaged)" in line
+    assert "<b>in RAM</b> 2 MB · 90 s" in line
+    assert "<b>in files</b> 70 MB · 2.0 h" in line
 
 
 def test_what_the_service_says_is_text_and_never_markup():
-    assert "<script>" not in status_line(None, "<script>alert(1)</script>")
+    evil = "<script>alert(1)</script>"
+    problem = Problem(code="X", message=evil, since=0)
+    exchange = Exchange(evil, "door", answer=f"**{evil}**", note=evil, problem=evil)
+    shown = [one["content"] for one in chat_messages([exchange])]
+    for drawn in (problem_line(evil), status_line(document(error=problem), {}), *shown):
+        assert "<script>" not in drawn
+        assert "&lt;script&gt;" in drawn
+    assert "**" not in shown[1]
+
+
+def test_an_answer_says_that_it_is_unsure_and_how_old_the_newest_frame_was():
+    told = {"ttft_ms": 21.6, "moments": 6, "newest_frame_age_s": 0.71, "confidence": 0.31}
+    note, confidence = note_of([{**told, "unsure": True}])
+    assert note == "first token after 22 ms · 6 moments read · the newest frame was 0.7 s old"
+    exchange = Exchange("who?", "door", "a cat", note, confidence=confidence, is_running=False)
+    (_, answer) = chat_messages([exchange])
+    assert "unsure, 31%" in answer["content"]
+    assert note_of([{**told, "unsure": False}])[1] is None
+
+
+def test_rates_are_measured_and_begin_anew_with_another_stream():
+    rates = Rates()
+    assert rates.of("door", {"sampled": 10}, 100.0) == {}
+    assert rates.of("door", {"sampled": 13}, 102.0) == {"sampled": 1.5}
+    assert rates.of("yard", {"sampled": 90}, 103.0) == {}
+    assert rates.of("yard", {"sampled": 3}, 105.0) == {}  # the service was started anew
+    assert rates.of("yard", {"sampled": 5}, 106.0) == {"sampled": 2.0}
 
 
 def test_visitors_are_told_apart_and_forgotten():
     visitors = Visitors()
     one, other = visitors.of("a"), visitors.of("b")
     one.ask("who?", "door").answer = "a cat"
-    assert other.shown() == []
+    assert other.exchanges == []
+    assert one.camera_id != other.camera_id
     assert visitors.of("a") is one
+    assert not visitors.has_left("a")
     assert visitors.leave("a") is one
+    assert visitors.has_left("a")
     assert visitors.of("a") is not one
 
 
@@ -24,12 +98,23 @@ def test_a_stopped_answer_is_stopped_and_no_part_of_the_dialogue():
     first = visitor.ask("who?", "door")
     first.answer, first.is_running = "a cat", False
     second = visitor.ask("where?", "door")
+    second.answer = "at the"
     visitor.stop()
     assert (first.is_stopped, second.is_stopped) == (False, True)
     assert [one["content"] for one in visitor.dialogue("door")] == ["who?", "a cat"]
+    assert visitor.dialogue("yard") == []
 
 
-def test_numbers_are_told_in_words_for_people():
-    assert [clock(65), clock(3725)] == ["1:05", "1:02:05"]
-    assert [length(90), length(600), length(9000)] == ["90 s", "10 min", "2.5 h"]
-    assert size(12_300_000) == "12 MB"
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (clock(65), "1:05"),
+        (clock(3725), "1:02:05"),
+        (length(90), "90 s"),
+        (length(600), "10 min"),
+        (length(9000), "2.5 h"),
+        (size(12_300_000), "12 MB"),
+    ],
+)
+def test_numbers_are_told_in_words_for_people(told, words):
+    assert told == words

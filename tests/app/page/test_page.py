@@ -1,45 +1,31 @@
-"""The page in a real browser whose camera plays a video of known content."""
+"""The page in a real browser whose camera plays a video of known content, over a real service."""
 
 import os
-from contextlib import contextmanager
+import signal
+from itertools import cycle, islice
 from pathlib import Path
 
 import httpx
 import pytest
 from fake_camera import CHROMIUM, browser, write_y4m
+from page_visitor import ShownThings, visit
 from processes import Process, until
 from rtsp_camera import free_port
 
 from app.client import ServiceClient
-from app.page.layout import build_page
-from app.ui import looks
-from vstream.sources import SourceConfig, VideoFile
+from app.sample import SAMPLE_VIDEO
 
-SAMPLE = Path(__file__).parents[3] / "app" / "assets" / "sample_stream.mp4"
 SHOTS = Path(os.environ.get("VSTREAM_SCREENSHOTS", "runs/screenshots"))
 FPS = 5
 ARROW_S, BURGER_S = (15.0, 18.5), (6.0, 10.5)
 """Where the sample shows a blue arrow and nothing else, and where a hamburger."""
+ALIKE = 14
+"""Pictures of the same frame are nearer than this, whatever JPEG and scaling made of it."""
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]
-
-
-@pytest.fixture(scope="module")
-def camera(tmp_path_factory):
-    """Half a minute of the arrow, a quarter of the hamburger, in a loop."""
-    path = tmp_path_factory.mktemp("camera") / "camera.y4m"
-    write_y4m(path, [*_pictures(*ARROW_S, 30), *_pictures(*BURGER_S, 15)], FPS)
-    return path
-
-
-def _pictures(begin_s, end_s, seconds):
-    config = SourceConfig(max_side=384)
-    with VideoFile(str(SAMPLE), config) as video:
-        times = [begin_s + (n / FPS) % (end_s - begin_s) for n in range(seconds * FPS)]
-        return [frame.pixels for frame in video.frames_at(times)]
 
 
 class Service:
@@ -50,12 +36,17 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self._process = None
 
-    def start(self):
+    def begin(self):
         self._process = Process("serve", "--no-page", "--port", self.port, "--threads", "1")
+
+    def await_ready(self):
         until(self._is_ready)
 
     def kill(self):
         self._process.kill()
+
+    def send(self, number):
+        self._process.send(number)
 
     def _is_ready(self):
         assert self._process.is_running, "".join(self._process.err)
@@ -66,115 +57,173 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service():
-    running = Service()
-    running.start()
-    yield running
-    running.kill()
+def things():
+    return ShownThings(SAMPLE_VIDEO, FPS, arrow=ARROW_S, burger=BURGER_S)
 
 
 @pytest.fixture(scope="module")
-def page_url(service):
-    client, port = ServiceClient(service.url), free_port()
-    blocks = build_page(client)
-    options = {"prevent_thread_lock": True, "quiet": True, "ssr_mode": False, "footer_links": []}
-    blocks.launch(server_name="127.0.0.1", server_port=port, **options, **looks())
-    yield f"http://127.0.0.1:{port}/"
-    blocks.close()
-    client.close()
+def camera(tmp_path_factory, things):
+    """Some seconds of the arrow, then of the hamburger, in a loop."""
+    path = tmp_path_factory.mktemp("camera") / "camera.y4m"
+    shown = [
+        picture
+        for name, seconds in (("arrow", 25), ("burger", 12))
+        for picture in islice(cycle(things.pictures[name]), seconds * FPS)
+    ]
+    write_y4m(path, shown, FPS)
+    return path
 
 
-@contextmanager
-def visit(chromium, url, width=1280, height=1000):
-    context = chromium.new_context(viewport={"width": width, "height": height})
-    context.grant_permissions(["camera"])
-    page = context.new_page()
-    page.goto(url, wait_until="load")
-    page.wait_for_selector("#question textarea, #question input", timeout=30_000)
-    yield page
-    context.close()
+@pytest.fixture(scope="module")
+def started():
+    """A service and a `vstream ui` over it, begun at once: most of their start is imports."""
+    service, port = Service(), free_port()
+    service.begin()
+    page = Process("ui", "--service", service.url, "--port", port)
+    page.await_line("the page of")
+    service.await_ready()
+    yield service, f"http://127.0.0.1:{port}/", page
+    service.kill()
+    assert page.terminate() == 0, "".join(page.err)
+    assert not any("Traceback" in line for line in page.err), "".join(page.err)
 
 
-def start_camera(page):
-    page.get_by_text("Click to Access Webcam").click()
-    page.locator("#camera").get_by_role("button").filter(has_text="Record").click(timeout=15_000)
-    page.wait_for_timeout(1500)
-    page.locator("#use-camera").click()
-    page.wait_for_selector("#status [data-state='running']", timeout=30_000)
+@pytest.fixture(scope="module")
+def service(started):
+    return started[0]
 
 
-def ask(page, text):
-    field = page.locator("#question textarea, #question input").first
-    field.fill(text)
-    field.press("Enter")
+@pytest.fixture(scope="module")
+def page_url(started):
+    return started[1]
 
 
-def test_a_camera_is_pointed_asked_about_and_watched(camera, service, page_url):
+@pytest.fixture(scope="module")
+def chromium(camera):
+    with browser(camera) as running:
+        yield running
+
+
+def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, page_url):
     SHOTS.mkdir(parents=True, exist_ok=True)
-    with browser(camera) as chromium, visit(chromium, page_url) as page:
-        start_camera(page)
-        page.wait_for_timeout(4000)
-        ask(page, "what is there now?")
-        page.wait_for_selector("#chat >> text=blue arrow", timeout=20_000)
-        page.wait_for_selector("#evidence img", timeout=20_000)
-        page.locator("#condition textarea, #condition input").first.fill(
-            "tell me when there is a burger"
-        )
+    with visit(chromium, page_url) as visitor:
+        page = visitor.page
+        page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
+        visitor.start_camera()
+        page.wait_for_selector("#status >> text=in RAM", timeout=30_000)
+        assert things.name_of(visitor.live_picture())[0] == "arrow"
+        page.evaluate("window.shownIn = document.querySelector('#live img')")
+        page.wait_for_timeout(2500)
+
+        visitor.ask("what is there now?")
+        visitor.await_chat("blue arrow", seconds=30)
+        visitor.await_chat("the newest frame was")
+        found = [things.name_of(one) for one in visitor.moments("#chat")]
+        assert len(found) >= 2
+        assert all(name == "arrow" and apart < ALIKE for name, apart in found), found
+        page.locator("#chat button.moment").first.click()
+        larger = page.locator("dialog[open]")
+        assert "of the stream, taken at" in larger.inner_text()
+        assert "score" in larger.inner_text()
+        page.keyboard.press("Escape")
+        assert page.locator("dialog[open]").count() == 0
+
+        visitor.fill("condition", "there is a burger")
         page.locator("#add-watch").click()
-        page.wait_for_function(
-            "() => /burger\\s*1/.test(document.querySelector('#watches').innerText)",
-            timeout=90_000,
-        )
+        page.wait_for_selector("#watches .watch", timeout=20_000)
+        page.wait_for_selector("#watches .watch.fired", timeout=90_000)
+        (fired, *_) = [things.name_of(one) for one in visitor.moments("#watches")]
+        assert fired[0] == "burger", fired
+        assert fired[1] < ALIKE, fired
+        page.wait_for_selector(".toast-body >> text=burger", timeout=5000)
+        visitor.fill("words", "a burger")
+        page.keyboard.press("Enter")
+        best, *others = [things.name_of(one) for one in visitor.moments("#found")]
+        assert best[0] == "burger", (best, others)
+        visitor.ask("have you seen a burger?")
+        visitor.await_chat("yes", seconds=30)
+
+        assert page.evaluate("window.shownIn === document.querySelector('#live img')")
+        assert visitor.hosts == {page_url.split("/")[2]}, "the page needs a network"
+        page.wait_for_timeout(9000)  # the notice goes
         page.screenshot(path=SHOTS / "page-desktop.png", full_page=True)
         page.set_viewport_size({"width": 390, "height": 844})
         page.wait_for_timeout(1500)
+        assert visitor.widest() <= 0
         page.screenshot(path=SHOTS / "page-phone.png", full_page=True)
+        told = ServiceClient(service.url).streams()[0]
+        taken = told.frames["received"], told.dropped["rate"], told.frames["sampled"]
+        assert taken[0] > 2 * taken[2], "a camera sends several frames a second"
+        assert taken[0] == taken[1] + taken[2] + told.dropped["stale"]
+        page.locator("#watches .remove").click()
+        page.wait_for_selector("#watches >> text=Nothing is waited for", timeout=20_000)
 
 
-def test_two_visitors_see_neither_each_others_chat_nor_camera(camera, page_url):
-    with browser(camera) as chromium, visit(chromium, page_url) as one:
-        start_camera(one)
-        ask(one, "what is there now?")
-        one.wait_for_selector("#chat >> text=first token", timeout=20_000)
+def test_two_visitors_see_neither_each_others_chat_nor_camera(chromium, service, page_url):
+    client = ServiceClient(service.url)
+    until(lambda: client.streams() == [], 60)  # the visitor before has left, and their camera
+    with visit(chromium, page_url) as one:
+        one.start_camera()
+        one.ask("what is there now?")
+        one.await_chat("first token")
         with visit(chromium, page_url) as other:
-            other.wait_for_timeout(2000)
-            assert "first token" not in other.locator("#chat").inner_text()
-            field = other.locator("#stream input").first
-            assert field.input_value() == ""
-            field.click()
-            assert "camera" not in other.locator("#stream").inner_text().lower()
+            other.page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
+            assert "first token" not in other.page.locator("#chat").inner_text()
+            assert other.page.locator("#stream input").input_value() == ""
+            other.start_camera()
+            until(lambda: len(client.streams()) == 2, 30)
+            assert one.page.locator("#stream input").input_value() == "my camera"
+            assert "first token" not in other.page.locator("#chat").inner_text()
+        until(lambda: len(client.streams()) == 1, 60)
+        one.await_state("running")
+
+
+def test_escape_stops_what_is_being_answered_and_others_are_asked_meanwhile(
+    chromium, service, page_url
+):
+    with visit(chromium, page_url) as visitor:
+        visitor.start_camera()
+        service.send(signal.SIGSTOP)  # a service that takes its time
+        try:
+            visitor.ask("what is there now?")
+            visitor.await_chat("what is there now?")
+            visitor.ask("have you seen a burger?")
+            visitor.await_chat("have you seen a burger?")
+            assert visitor.answers() == ["thinking …"] * 2
+            visitor.page.keyboard.press("Escape")
+            visitor.page.wait_for_function(
+                "() => document.querySelectorAll('#chat .note').length === 2", timeout=15_000
+            )
+            assert visitor.page.locator("#chat .note").all_inner_texts() == ["stopped"] * 2
+        finally:
+            service.send(signal.SIGCONT)
+        visitor.ask("what is there now?")
+        visitor.ask("what do you see now?")
+        visitor.page.wait_for_function(
+            "() => document.querySelectorAll('#chat .moments').length === 2", timeout=60_000
+        )
+        assert not any("thinking" in one for one in visitor.answers())
 
 
 def test_the_page_says_that_the_service_is_gone_and_goes_on_when_it_is_back(
-    camera, service, page_url
+    chromium, service, page_url
 ):
-    with browser(camera) as chromium, visit(chromium, page_url) as page:
-        start_camera(page)
+    with visit(chromium, page_url) as visitor:
+        visitor.start_camera()
         service.kill()
-        page.wait_for_selector("#status >> text=cannot be reached", timeout=20_000)
-        ask(page, "what is there now?")
-        page.wait_for_selector("#chat >> text=cannot be reached", timeout=20_000)
-        service.start()
-        page.wait_for_selector("#status [data-state='running']", timeout=60_000)
-        ask(page, "what is there now?")
-        page.wait_for_selector("#chat >> text=first token", timeout=30_000)
+        visitor.page.wait_for_selector("#status >> text=cannot be reached", timeout=30_000)
+        visitor.page.wait_for_selector("#status >> text=trying again")
+        visitor.ask("what is there now?")
+        visitor.await_chat("cannot be reached", seconds=30)
+        visitor.page.screenshot(path=SHOTS / "page-disconnected.png", full_page=True)
+        service.begin()
+        service.await_ready()
+        visitor.await_state("running")
+        visitor.ask("what do you see now?")
+        visitor.await_chat("first token", seconds=60)
 
 
-def test_the_service_shows_the_page_and_asks_for_its_key_there_too(monkeypatch):
-    key = "a-key-that-is-long-enough"
-    monkeypatch.setenv("VSTREAM_API_KEY", key)
-    process = Process("serve", "--port", "0", "--threads", "1")
-    try:
-        process.await_line("page at")
-        url = next(line for line in process.err if "page at" in line).split()[2]
-        with httpx.Client(follow_redirects=True, timeout=30) as http:
-            until(lambda: http.get(url.replace("/ui", "/ready")).status_code == 200)
-            assert "password is the service" in http.get(url).text
-            assert http.get(f"{url}/config").status_code == 401
-            refused = http.post(f"{url}/login", data={"username": "me", "password": "wrong"})
-            assert refused.status_code == 400
-            entered = http.post(f"{url}/login", data={"username": "me", "password": key})
-            assert entered.status_code == 200
-            assert http.get(f"{url}/config").json()["title"] == "vstream"
-    finally:
-        assert process.terminate() == 0
+def test_a_page_that_anyone_could_open_is_refused():
+    refused = Process("ui", "--service", "http://127.0.0.1:1", "--host", "0.0.0.0")
+    assert refused.wait() == 1
+    assert any("without a key" in line for line in refused.err), refused.err

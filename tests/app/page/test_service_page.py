@@ -1,0 +1,124 @@
+"""The page that a service shows itself, in a real browser: its key, videos, and another model."""
+
+import pytest
+from fake_camera import CHROMIUM, browser
+from page_visitor import visit
+from processes import Process, until
+from tiny_checkpoints import save_tiny_checkpoint
+
+from app.client import ServiceClient, ServiceError
+from app.sample import SAMPLE_VIDEO
+
+KEY = "a-key-that-is-long-enough"
+
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    save_tiny_checkpoint("llava_onevision", folder / "tiny")
+    (folder / "broken").mkdir()
+    (folder / "broken" / "config.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page_url(models):
+    options = ("--port", "0", "--threads", "1", "--allow-files", models)
+    process = Process("serve", *options, VSTREAM_API_KEY=KEY)
+    url = process.found(r"page at (\S+)")
+
+    def is_ready():
+        try:
+            return ServiceClient(url.removesuffix("/ui"), KEY).ready()["status"] == "ready"
+        except ServiceError:
+            return False
+
+    until(is_ready)
+    yield url
+    assert process.terminate() == 0, "".join(process.err)
+    assert not any("Traceback" in line for line in process.err), "".join(process.err)
+
+
+@pytest.fixture(scope="module")
+def visitor(page_url):
+    """Has entered with the key; a phone."""
+    with browser() as chromium, visit(chromium, page_url, 390, 844) as visitor:
+        page = visitor.page
+        page.wait_for_selector("text=The password is the service's key", timeout=60_000)
+        assert page.locator("#question").count() == 0
+        assert page.request.get(f"{page_url}/config").status == 401
+        fields = page.locator("input")
+        fields.nth(0).fill("me")
+        fields.nth(1).fill("a wrong one")
+        page.get_by_role("button", name="Login").click()
+        page.wait_for_selector("text=/incorrect/i", timeout=20_000)
+        fields.nth(1).fill(KEY)
+        page.get_by_role("button", name="Login").click()
+        visitor.await_page()
+        yield visitor
+
+
+def test_a_video_is_uploaded_and_asked_about(visitor, page_url):
+    page = visitor.page
+    page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
+    page.get_by_role("tab", name="Video").click()
+    page.locator("#file input[type=file]").set_input_files(SAMPLE_VIDEO)
+    page.wait_for_selector("#file >> text=sample_stream", timeout=30_000)
+    page.get_by_text("as fast as it goes").click()
+    page.locator("#add-video").click()
+    page.wait_for_selector("#video-said >> text=Watching", timeout=30_000)
+    visitor.await_state("ended", seconds=90)
+    client = ServiceClient(page_url.removesuffix("/ui"), KEY)
+    assert client.stream("sample-stream").memory.to_s == pytest.approx(149.75, abs=1)
+    visitor.ask("have you seen a burger?")
+    visitor.await_chat("yes", seconds=30)
+    assert len(visitor.moments("#chat")) == 6
+    assert visitor.widest() <= 0
+
+
+def test_the_sample_plays_and_is_paused_resumed_and_removed(visitor):
+    page = visitor.page
+    page.locator("#add-sample").click()
+    page.wait_for_function("() => document.querySelector('#stream input').value === 'sample'")
+    visitor.await_state("running")
+    page.wait_for_selector("#live img", timeout=30_000)
+    page.locator("#pause").click()
+    visitor.await_state("paused")
+    page.locator("#pause >> text=Resume").click()
+    visitor.await_state("running")
+    page.locator("#restart").click()
+    visitor.await_state("running")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.locator("#remove").click()
+    page.wait_for_function("() => document.querySelector('#stream input').value !== 'sample'")
+
+
+def test_an_address_that_is_not_open_is_refused_in_words(visitor):
+    page = visitor.page
+    page.get_by_role("tab", name="Address").click()
+    visitor.fill("source-url", "/etc/passwd")
+    page.locator("#add-address").click()
+    page.wait_for_selector("#source-said >> text=allow_files", timeout=20_000)
+
+
+def test_another_model_is_loaded_or_it_is_said_why_not(visitor, models):
+    page = visitor.page
+    page.wait_for_selector("#about >> text=It knows nothing of a real scene", timeout=20_000)
+    visitor.fill("model-name", "/etc")
+    page.locator("#load-model").click()
+    page.wait_for_selector("#model-progress >> text=outside those in allow_files", timeout=20_000)
+    visitor.fill("model-name", str(models / "broken"))
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#model-progress [data-state=failed]", timeout=60_000)
+    assert "was not loaded" in page.locator("#model-progress").inner_text()
+    visitor.fill("model-name", str(models / "tiny"))
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#model-progress [data-state=done]", timeout=60_000)
+    page.wait_for_selector(f"#about >> text={models / 'tiny'}", timeout=20_000)
+    assert "made-up world" not in page.locator("#about").inner_text()
+    assert page.locator(".example").first.inner_text() == "What is happening now?"
