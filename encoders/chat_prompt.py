@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from encoders.visual_tokens import TextTokens
 # Private-use characters, so that no template contains a slot by itself.
 _SLOT = "\ue000{}\ue001"
 _SLOTS = re.compile("\ue000(\\d+)\ue001")
+_SYSTEM_SLOT = "\ue003"
 VIDEO_SLOT = "\ue002"
 """Stands for the video where a family spells its frames out as text."""
 
@@ -43,10 +45,16 @@ class VideoPlace:
 class ChatPrompt:
     """The text side of a family. Stateless but for the tokenizer and the word embeddings."""
 
-    def __init__(self, model: PreTrainedModel, directory: Path, place: VideoPlace) -> None:
-        """Raises UnsupportedModelError for a checkpoint without a chat template that fits."""
+    def __init__(
+        self, model: PreTrainedModel, directory: Path, place: VideoPlace, system: str = ""
+    ) -> None:
+        """`system` is a system prompt; with "" there is what the template has by itself, if any.
+
+        Raises UnsupportedModelError for a checkpoint without a chat template that fits.
+        """
         self._directory = directory
         self._place = place
+        self._system = system
         self._word_embeddings: Any = model.get_input_embeddings()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
         if not self._tokenizer.get_vocab().keys() - self._tokenizer.get_added_vocab().keys():
@@ -58,18 +66,22 @@ class ChatPrompt:
                 "chat_template.json, or chat_template in tokenizer_config.json"
             )
         self._prompt_tokenizer = PromptTokenizer(self._tokenizer)
-        self._prefix = self._render(1)[0] + place.before
+        self._prefix = self._system_filled(self._render(1)[0] + place.before)
         self.stop_ids = self._read_stop_ids()
         self.vocabulary_size = 1 + max(self._tokenizer.get_vocab().values())
 
     def prefix(self) -> TextTokens:
         """All that stands before the first block."""
-        return self._text_tokens(self._prompt_tokenizer.encode([Piece(self._prefix)]))
+        return self._text_tokens(self._prompt_tokenizer.encode(self._prefix))
 
     def question(
-        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+        self,
+        question: str,
+        dialogue: Sequence[Turn] = (),
+        context: str = "",
+        answer_start: str = "",
     ) -> TextTokens:
-        """All that stands after the last block, up to where the answer begins."""
+        """All that stands after the last block, up to where the answer begins or goes on."""
         said = [words for turn in dialogue for words in (turn.question, turn.answer)]
         typed = [Piece(words, is_markup=False) for words in said]
         typed.append(Piece(question, is_markup=False, is_question=True))
@@ -81,6 +93,8 @@ class ChatPrompt:
             if i % 2 and int(part) == len(said):
                 pieces += known  # right before the question: nothing that was said depends on it
             pieces.append(typed[int(part)] if i % 2 else Piece(part))
+        if answer_start:
+            pieces.append(Piece(self._before_answer + answer_start, is_markup=False))
         return self._text_tokens(self._prompt_tokenizer.encode(pieces))
 
     def embed(self, markup: str) -> Float[Tensor, "tokens d_model"]:
@@ -115,6 +129,27 @@ class ChatPrompt:
         whole = {run[0] for run in runs if len(run) == 1}
         return whole or {run[0] for run in runs}
 
+    @cached_property
+    def _before_answer(self) -> str:
+        """What the template writes between where it lets an answer begin and a finished one.
+
+        In some it is a space, with which answers of the model begin.
+        """
+        begins = _SLOTS.split(self._render(1)[1])[2]
+        finished = _SLOTS.split(self._render(2)[1])[2]
+        return finished.removeprefix(begins) if finished.startswith(begins) else ""
+
+    def _system_filled(self, prefix: str) -> list[Piece]:
+        if not self._system:
+            return [Piece(prefix)]
+        parts = prefix.split(_SYSTEM_SLOT)
+        if len(parts) != 2:
+            raise UnsupportedModelError(
+                f"the chat template of {self._directory} shows a system prompt {len(parts) - 1} "
+                "times before the video: wanted once"
+            )
+        return [Piece(parts[0]), Piece(self._system, is_markup=False), Piece(parts[1])]
+
     def _render(self, num_questions: int) -> tuple[str, str]:
         """The template around `num_questions` slots, cut where the video stands."""
         messages = []
@@ -122,6 +157,9 @@ class ChatPrompt:
             content = [{"type": "text", "text": _SLOT.format(number)}]
             messages.append({"role": ("user", "assistant")[number % 2], "content": content})
         messages[0]["content"] = [self._place.item, *messages[0]["content"]]
+        if self._system:
+            content = [{"type": "text", "text": _SYSTEM_SLOT}]
+            messages.insert(0, {"role": "system", "content": content})
         rendered: str = self._tokenizer.apply_chat_template(
             messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
         )

@@ -42,13 +42,15 @@ class Embedded:
         reads_stream_time=True,
     )
 
-    def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:
+    def __init__(
+        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+    ) -> None:
         """`sample_fps` is not used: every frame carries its own time."""
         config = PreprocessorConfig.read(directory)
         self._size = (config.edge("height"), config.edge("width"))
         self._vision = SmolVLMVision(model, ImageTransform(config, model.device))
         self._chat = ChatPrompt(
-            model, directory, VideoPlace(item={"type": "video"}, marker="<image>")
+            model, directory, VideoPlace(item={"type": "video"}, marker="<image>"), system
         )
         self.stop_ids = self._chat.stop_ids
         self.vocabulary_size = self._chat.vocabulary_size
@@ -68,14 +70,18 @@ class Embedded:
         return self._chat.prefix()
 
     def question(
-        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+        self,
+        question: str,
+        dialogue: Sequence[Turn] = (),
+        context: str = "",
+        answer_start: str = "",
     ) -> TextTokens:
         """Moments are put into the words that frames open with: `12:30` becomes `0h12m30s`.
 
         `dialogue` and `context` are left out: the model was trained on questions alone, and after
         any other words it says that it cannot tell.
         """
-        return self._chat.question(with_time_words(question))
+        return self._chat.question(with_time_words(question), answer_start=answer_start)
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)

@@ -73,12 +73,17 @@ class Family(Protocol):
         ...
 
     def question(
-        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+        self,
+        question: str,
+        dialogue: Sequence[Turn] = (),
+        context: str = "",
+        answer_start: str = "",
     ) -> TextTokens:
         """All that stands after the last block, up to where the answer begins.
 
         `context` is what one should know to read the picture: it stands before the question, and is
-        no part of its own words. A family that does not read it leaves it out.
+        no part of its own words. A family that does not read it leaves it out. `answer_start` is
+        put in the model's mouth: its answer goes on from there.
         """
         ...
 

@@ -27,7 +27,9 @@ class LlavaOneVision:
     frames_per_block = 1
     recommended = Recommended()
 
-    def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:
+    def __init__(
+        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+    ) -> None:
         """`sample_fps` is not used: the model is not told how far apart frames are."""
         config = PreprocessorConfig.read(directory)
         self._model: Any = model
@@ -36,7 +38,7 @@ class LlavaOneVision:
         vision = model.config.vision_config
         self._tokens_per_frame = math.ceil(vision.image_size // vision.patch_size / 2) ** 2
         self._chat = ChatPrompt(
-            model, directory, VideoPlace(item={"type": "video"}, marker="<video>")
+            model, directory, VideoPlace(item={"type": "video"}, marker="<video>"), system
         )
         self.stop_ids = self._chat.stop_ids
         self.vocabulary_size = self._chat.vocabulary_size
@@ -61,10 +63,14 @@ class LlavaOneVision:
         return self._chat.prefix()
 
     def question(
-        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+        self,
+        question: str,
+        dialogue: Sequence[Turn] = (),
+        context: str = "",
+        answer_start: str = "",
     ) -> TextTokens:
         """The question behind `image_newline`; see `Family.question`."""
-        text = self._chat.question(question, dialogue, context)
+        text = self._chat.question(question, dialogue, context, answer_start)
         newline = self._model.model.image_newline.detach()[None]
         return TextTokens(
             torch.cat([newline.to(text.embeddings), text.embeddings]),

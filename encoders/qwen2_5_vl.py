@@ -28,7 +28,9 @@ class Qwen25VL:
     name = "qwen2_5_vl"
     recommended = Recommended(sample_fps=2.0)
 
-    def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:
+    def __init__(
+        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+    ) -> None:
         """`sample_fps` is the rate at which frames will come: it sets the pace of the time axis."""
         config = PreprocessorConfig.read(directory)
         vision_config = model.config.vision_config
@@ -41,7 +43,7 @@ class Qwen25VL:
         self._time_step = max(1, round(vision_config.tokens_per_second * seconds))
         # <|vision_start|> before and <|vision_end|> after it are the template's own.
         place = VideoPlace(item={"type": "video"}, marker="<|video_pad|>")
-        self._chat = ChatPrompt(model, directory, place)
+        self._chat = ChatPrompt(model, directory, place, system)
         self.stop_ids = self._chat.stop_ids
         self.vocabulary_size = self._chat.vocabulary_size
 
@@ -68,9 +70,13 @@ class Qwen25VL:
         return self._chat.prefix()
 
     def question(
-        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+        self,
+        question: str,
+        dialogue: Sequence[Turn] = (),
+        context: str = "",
+        answer_start: str = "",
     ) -> TextTokens:
-        return self._chat.question(question, dialogue, context)
+        return self._chat.question(question, dialogue, context, answer_start)
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)

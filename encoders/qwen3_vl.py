@@ -30,7 +30,9 @@ class Qwen3VL:
     name = "qwen3_vl"
     recommended = Recommended(sample_fps=2.0)
 
-    def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:
+    def __init__(
+        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+    ) -> None:
         """`sample_fps` is not used: every grid carries its own time."""
         config = PreprocessorConfig.read(directory)
         vision_config = model.config.vision_config
@@ -47,7 +49,7 @@ class Qwen3VL:
         place = VideoPlace(
             item={"type": "video"}, marker="<|vision_start|><|video_pad|><|vision_end|>"
         )
-        self._chat = ChatPrompt(model, directory, place)
+        self._chat = ChatPrompt(model, directory, place, system)
         self._after_grid = self._chat.embed("<|vision_end|>")
         self.stop_ids = self._chat.stop_ids
         self.vocabulary_size = self._chat.vocabulary_size
@@ -98,9 +100,13 @@ class Qwen3VL:
         return self._chat.prefix()
 
     def question(
-        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+        self,
+        question: str,
+        dialogue: Sequence[Turn] = (),
+        context: str = "",
+        answer_start: str = "",
     ) -> TextTokens:
-        return self._chat.question(question, dialogue, context)
+        return self._chat.question(question, dialogue, context, answer_start)
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)

@@ -17,16 +17,19 @@ _FAMILIES = {
 }
 
 
-def make_family(model: PreTrainedModel, directory: Path, sample_fps: float | None) -> Family:
+def make_family(
+    model: PreTrainedModel, directory: Path, sample_fps: float | None, system: str = ""
+) -> Family:
     """The family of a checkpoint: its `model_type`, or `vstream_family` where config.json has it.
 
     `sample_fps` is the rate at which frames will be encoded; None is what the family recommends.
-    Raises UnsupportedModelError.
+    `system` is a system prompt in place of the template's own; "" is the template's. Raises
+    UnsupportedModelError.
     """
     name = getattr(model.config, "vstream_family", model.config.model_type)
     if name in _FAMILIES:
         family = _FAMILIES[name]
-        return family(model, directory, sample_fps or family.recommended.sample_fps)
+        return family(model, directory, sample_fps or family.recommended.sample_fps, system)
     known = ", ".join(sorted(_FAMILIES))
     if not hasattr(model.config, "vision_config"):
         raise UnsupportedModelError(

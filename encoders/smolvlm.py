@@ -31,7 +31,9 @@ class SmolVLM:
     frames_per_block = 1
     recommended = Recommended()
 
-    def __init__(self, model: PreTrainedModel, directory: Path, sample_fps: float) -> None:
+    def __init__(
+        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+    ) -> None:
         """`sample_fps` is not used: every frame carries its own time."""
         self._config = PreprocessorConfig.read(directory)
         self._vision = SmolVLMVision(model, ImageTransform(self._config, model.device))
@@ -43,7 +45,7 @@ class SmolVLM:
             before=STREAM_INTRO,
             after=_AFTER_FRAMES,
         )
-        self._chat = ChatPrompt(model, directory, place)
+        self._chat = ChatPrompt(model, directory, place, system)
         self._after_frame = self._chat.embed(_FAKE_TOKEN)
         self._tile_side = self._config.max_image_size.get(
             "longest_edge", model.config.vision_config.image_size
@@ -65,9 +67,13 @@ class SmolVLM:
         return self._chat.prefix()
 
     def question(
-        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+        self,
+        question: str,
+        dialogue: Sequence[Turn] = (),
+        context: str = "",
+        answer_start: str = "",
     ) -> TextTokens:
-        return self._chat.question(question, dialogue, context)
+        return self._chat.question(question, dialogue, context, answer_start)
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._chat.text(token_ids)

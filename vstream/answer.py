@@ -143,7 +143,7 @@ class QueryHandler:
             seen = named_view(question, self._memory, view, recent_blocks, reads_stream_time)
         view = seen.view
         read = seen.read_as
-        tokens = self._family.question(read.text, read.dialogue, read.context)
+        tokens = self._family.question(read.text, read.dialogue, read.context, read.answer_start)
         limit = question.decoding.max_tokens
         prefilled = yield from self.prefill.work(tokens, view, retrieved, limit)
         retriever = Retriever(self._memory, view, self._settings)

@@ -52,6 +52,7 @@ class IngestWorker:
         source: str | OpenSource,
         config: SourceConfig,
         *,
+        from_s: float = 0.0,
         until_s: float | None = None,
         speed: Speed = "max",
         loop: bool = False,
@@ -65,12 +66,13 @@ class IngestWorker:
         to go on from and what is to be asked whether a frame is wanted; `mask` and `permit` are
         then its own.
 
-        `until_s` ends at that stream time; the other options are those of `open_source`.
+        `from_s` leaves out what a file shows before; `until_s` ends at that stream time; the other
+        options are those of `open_source`.
 
         `on_frame` is called in the ingesting thread with the stream time of each sampled frame, in
         order, once the session has seen it; also for frames like the last, which are not encoded.
-        `on_seen` is called there with each frame before the session sees it. What they raise ends
-        the ingestion.
+        `on_seen` is called there with each frame before the session sees it, and may `flush`. What
+        they raise ends the ingestion.
 
         Opens the source: raises SourceError for a file or address that cannot be read.
         """
@@ -80,6 +82,7 @@ class IngestWorker:
         self._on_frame = on_frame
         self._on_seen = on_seen
         self._sampled_s: list[float] = []
+        self._batch: list[Frame] = []
         self._batch_frames = session.settings.chunk_blocks * session.model.family.frames_per_block
         session.discard_pending()
         with session.model.turn:
@@ -100,7 +103,7 @@ class IngestWorker:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        start_s = self._newest_s if is_file else _now_s(session.memory)
+        start_s = max(from_s, self._newest_s) if is_file else _now_s(session.memory)
         if not isinstance(source, str):
             if mask is not None or permit is not None:
                 raise ValueError("ingest: mask and permit go to what opens the source, not here")
@@ -154,7 +157,6 @@ class IngestWorker:
         While a store is away and what may wait for it is full, ingestion waits; a live source drops
         frames then. Raises SourceError when the source fails for good, StoreError.
         """
-        batch: list[Frame] = []
         memory = self._session.memory
         if memory.note.get("ended_at_block") == memory.num_blocks and not self._loop:
             return
@@ -168,12 +170,22 @@ class IngestWorker:
                 self._first_frame_at = self._first_frame_at or time.monotonic()
                 self._sampled_s.append(frame.stream_s)
                 if self._sampler.keep(frame) and self._is_new(frame):
-                    batch.append(frame)
-                if self._source.is_live or len(batch) >= self._batch_frames:
-                    self._push(batch)
-            self._push(batch)
+                    self._batch.append(frame)
+                if self._source.is_live or len(self._batch) >= self._batch_frames:
+                    self.flush()
+            self.flush()
         if not self._source.is_live:
             self._note_the_end()
+
+    def flush(self) -> None:
+        """Have the session see all frames that were read so far. From the ingesting thread."""
+        self._session.wait_for_room(self._stop)
+        blocks = self._session.push(self._batch)
+        self._encoded += blocks * self._session.model.family.frames_per_block
+        self._batch.clear()
+        sampled_s, self._sampled_s = self._sampled_s, []
+        for stream_s in sampled_s:
+            self._on_frame(stream_s)
 
     def start(self) -> None:
         """Run in a thread of its own; `join` ends it."""
@@ -225,15 +237,6 @@ class IngestWorker:
 
     def _is_new(self, frame: Frame) -> bool:
         return self._encoded_to_s is None or frame.stream_s > self._encoded_to_s
-
-    def _push(self, batch: list[Frame]) -> None:
-        self._session.wait_for_room(self._stop)
-        blocks = self._session.push(batch)
-        self._encoded += blocks * self._session.model.family.frames_per_block
-        batch.clear()
-        sampled_s, self._sampled_s = self._sampled_s, []
-        for stream_s in sampled_s:
-            self._on_frame(stream_s)
 
 
 def _now_s(memory: KVMemory) -> float:

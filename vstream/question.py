@@ -25,6 +25,8 @@ class Question:
     `asked_at`, seconds since the epoch; None means now. Without, they name stream time.
 
     `context` is what one should know to read the picture; `decoding` is how the answer is made.
+    `answer_start` is put in the model's mouth: the answer goes on from there and does not repeat
+    it.
     """
 
     text: str
@@ -35,6 +37,7 @@ class Question:
     asked_at: float | None = None
     context: str = ""
     decoding: Decoding = GREEDY
+    answer_start: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """VideoLLM: a checkpoint made ready to stream: its family in front, its decoder behind the hook."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -37,8 +38,10 @@ class VideoLLM:
     decoder: Decoder
     sample_fps: float
     scheduler: Scheduler
-    family_at: Callable[[float], Family] | None = None
-    """The family for another sampling rate; None where it cannot be made."""
+    family_for: Callable[[float, str], Family] | None = None
+    """The family for another sampling rate and system prompt; None where it cannot be made."""
+    system: str = ""
+    """The system prompt; "" is that of the checkpoint's template, if it has one."""
 
     def at_rate(self, sample_fps: float) -> "VideoLLM":
         """This model on this device, for a stream that is sampled at another rate.
@@ -47,9 +50,28 @@ class VideoLLM:
         """
         if sample_fps == self.sample_fps:
             return self
-        if self.family_at is None:
+        if self.family_for is None:
             raise ModelError(f"{self.name} is for {self.sample_fps:g} frames a second")
-        return replace(self, family=self.family_at(sample_fps), sample_fps=sample_fps)
+        family = self.family_for(sample_fps, self.system)
+        return replace(self, family=family, sample_fps=sample_fps)
+
+    def with_system(self, system: str) -> "VideoLLM":
+        """This model on this device, for streams that open with another system prompt.
+
+        Their blocks are not those of other streams, and its fingerprint is another. Raises
+        ModelError where its template has no place for one.
+        """
+        if system == self.system:
+            return self
+        if self.family_for is None:
+            raise ModelError(f"{self.name} has the system prompt that it was loaded with")
+        try:
+            family = self.family_for(self.sample_fps, system)
+        except UnsupportedModelError as error:
+            raise ModelError(f"{self.name} takes no system prompt: {error}") from error
+        digest = hashlib.sha256(system.encode()).hexdigest()[:8]
+        made_by = self.fingerprint.split("+")[0] + (f"+{digest}" if system else "")
+        return replace(self, family=family, fingerprint=made_by, system=system)
 
     @property
     def turn(self) -> DeviceTurn:
@@ -96,7 +118,7 @@ def load_checkpoint(
         decoder=decoder,
         sample_fps=sample_fps or family.recommended.sample_fps,
         scheduler=Scheduler(decoder),
-        family_at=cache(partial(make_family, model, directory)),
+        family_for=cache(partial(make_family, model, directory)),
     )
 
 

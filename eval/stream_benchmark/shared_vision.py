@@ -46,9 +46,13 @@ class SharedVision:
         return self._family.prefix()
 
     def question(
-        self, question: str, dialogue: Sequence[Turn] = (), context: str = ""
+        self,
+        question: str,
+        dialogue: Sequence[Turn] = (),
+        context: str = "",
+        answer_start: str = "",
     ) -> TextTokens:
-        return self._family.question(question, dialogue, context)
+        return self._family.question(question, dialogue, context, answer_start)
 
     def text(self, token_ids: Sequence[int]) -> str:
         return self._family.text(token_ids)

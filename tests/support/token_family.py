@@ -41,12 +41,14 @@ class TokenFamily:
     def prefix(self):
         return self._text([3, 14, 15, 9, 26], False)
 
-    def question(self, question, dialogue=(), context=""):
+    def question(self, question, dialogue=(), context="", answer_start=""):
         said = "".join(turn.question + turn.answer for turn in dialogue) + context
         ids = [ord(letter) % self._vocabulary for letter in said + question]
         own = torch.arange(len(ids) + 2) >= len(said)
         own[-2:] = False
-        return TextTokens(self._embed(torch.tensor([*ids, 5, 6])), own)
+        started = [ord(letter) % self._vocabulary for letter in answer_start]
+        own = torch.cat([own, torch.zeros(len(started), dtype=torch.bool)])
+        return TextTokens(self._embed(torch.tensor([*ids, 5, 6, *started])), own)
 
     def text(self, token_ids):
         return " ".join(str(i) for i in token_ids)
