@@ -1,0 +1,1 @@
+"""A run of any benchmark: its description, what was asked and scored, its report, comparisons."""

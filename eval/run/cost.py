@@ -1,0 +1,46 @@
+"""Cost: what it took one policy to watch a video and to answer about it; reports read it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from eval.run.whole_file import write_whole
+
+FILE = "costs.jsonl"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one video under one policy. What does not apply or was not measured is None.
+
+    `num_frames` were given to the policy's session and `num_dropped` of them are in no block.
+    `ingest_s` is what encoding and keeping them took, reading or drawing them left out; `num_bytes`
+    is how much the memory of them took up at the end. `peak_bytes` is the most memory in use while
+    the policy answered: on the device, or of the process where there is none (`peak_of`).
+    """
+
+    policy: str
+    video: str
+    video_s: float
+    num_frames: int | None = None
+    num_dropped: int | None = None
+    ingest_s: float | None = None
+    num_bytes: int | None = None
+    peak_bytes: int | None = None
+    peak_of: str | None = None
+
+
+def write_costs(directory: Path, costs: Iterable[Cost]) -> None:
+    """Write them all, instead of what was there."""
+    lines = [json.dumps(asdict(cost), allow_nan=False) for cost in costs]
+    write_whole(directory / FILE, "".join(f"{line}\n" for line in lines))
+
+
+def read_costs(directory: Path) -> list[Cost]:
+    """Those of the run; none where it has written none."""
+    path = directory / FILE
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return [Cost(**json.loads(line)) for line in file]

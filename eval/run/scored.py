@@ -1,0 +1,50 @@
+"""Scored: a question, the answer one policy gave and its score; what reports and `compare` read.
+
+A benchmark keeps its own records, from which a killed run goes on; at its end, and whenever it has
+something to report, it scores them and writes `scored.jsonl` anew and whole.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from eval.run.whole_file import write_whole
+
+FILE = "scored.jsonl"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One question under one policy. A question has the same id under every policy of every run.
+
+    `video` is what standard errors are clustered by. `group` is the part of the benchmark that the
+    task belongs to; reports show each part's accuracy, none for a benchmark without parts. `score` is from 0 to 1: a share for tasks that
+    give one, else right or wrong. `evidence_age_s` is how long before the question its oldest
+    evidence began; None where that is not known, or where it is asked about the present alone.
+    """
+
+    question_id: str
+    video: str
+    policy: str
+    task: str
+    question: str
+    given: str
+    truth: str
+    score: float
+    asked_s: float
+    evidence_age_s: float | None = None
+    first_token_ms: float | None = None
+    group: str = ""
+
+
+def write_scored(directory: Path, records: Iterable[Scored]) -> None:
+    """Write them all, in their order, instead of what was there."""
+    lines = [json.dumps(asdict(record), allow_nan=False) for record in records]
+    write_whole(directory / FILE, "".join(f"{line}\n" for line in lines))
+
+
+def read_scored(directory: Path) -> list[Scored]:
+    """All that the run has scored so far. Raises FileNotFoundError for what is no run."""
+    with (directory / FILE).open(encoding="utf-8") as file:
+        return [Scored(**json.loads(line)) for line in file]
