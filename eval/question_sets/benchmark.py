@@ -22,18 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from eval.play.asked import Prompt, Span
 from eval.question_sets.table import Row
+
+__all__ = ["Benchmark", "Item", "Outcome", "Prompt", "Span", "Texts"]
 
 Texts = Sequence[str | None]
 """What a model said to an item's prompts, in order; None where it failed. Empty: never asked."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """Stream seconds, both ends included."""
-
-    start_s: float
-    end_s: float
 
 
 @dataclass(frozen=True)
@@ -65,15 +60,6 @@ class Item:
         """What may be seen each time that it is put."""
         ends = self.polls_s or (self.asked_s,)
         return tuple(Span(self.seen_from_s, end_s) for end_s in ends)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """Text as published. The model's answer begins with `answer_start`, which is not its own."""
-
-    text: str
-    system: str = ""
-    answer_start: str = ""
 
 
 @dataclass(frozen=True)

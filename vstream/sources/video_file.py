@@ -23,7 +23,7 @@ from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts
 from vstream.sources.video_track import pictures_from, video_track
 
-_SAME_MOMENT_S = 1e-3  # containers round times to as much as this
+SAME_MOMENT_S = 1e-3  # containers round times to as much as this
 
 
 class VideoFile:
@@ -71,7 +71,7 @@ class VideoFile:
         """The frames on screen at each of these moments, in the given order."""
         times_s = self._timeline.times_s
         moments_s = np.asarray(seconds, dtype=float)
-        found = np.searchsorted(times_s, moments_s + _SAME_MOMENT_S, side="right") - 1
+        found = np.searchsorted(times_s, moments_s + SAME_MOMENT_S, side="right") - 1
         indices = [int(index) for index in found.clip(0, len(times_s) - 1)]
         return [
             Frame(pixels, float(times_s[index]), self._recorded_at + float(times_s[index]))

@@ -1,0 +1,46 @@
+"""Asked: one question of any benchmark as a run needs it: the video, when, what may be seen, words.
+
+A benchmark makes these of its items; whoever plays the videos gives back what a model said, the
+texts in the order in which they were said. Truths are not in here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Span:
+    """Stream seconds, both ends included."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Text as published. The model's answer begins with `answer_start`, which is not its own."""
+
+    text: str
+    system: str = ""
+    answer_start: str = ""
+
+
+def nothing_more(text: str | None) -> Prompt | None:
+    """The question is put once."""
+    return None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question, put at the end of each of its `spans`, in order of time.
+
+    `follow_up` is told what was said each time; the prompt that it returns is put at once, and is
+    the last. A span may end at math.inf: with the video.
+    """
+
+    id: str
+    video: Path
+    spans: tuple[Span, ...]
+    prompt: Prompt
+    follow_up: Callable[[str | None], Prompt | None] = nothing_more

@@ -1,0 +1,34 @@
+"""PlayOptions: what a user may choose of a run, the same for all benchmarks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a benchmark is published to be run, where it says so.
+
+    `sample_fps` None: every model at its own rate. `max_tokens` is how long an answer may get.
+    """
+
+    max_tokens: int
+    sample_fps: float | None = None
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """None is the benchmark's convention, then the model's own recommendation."""
+
+    model: str
+    out: Path
+    policy: str = "default"
+    limit: int | None = None
+    seed: int | None = None
+    fps: float | None = None
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    dedup: float = 0.0
+    workers: int = 1
+    device: str = "auto"

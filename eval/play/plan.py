@@ -1,0 +1,50 @@
+"""plan: questions in, what is played out: a video from a moment on, and when it is asked about.
+
+Questions that may see a video from the same moment on are asked of one session, whose memory is
+kept from one to the next. A session never holds a frame from before that moment: even the blocks
+of what may be seen would know of it, because they were encoded with it in view.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from eval.play.asked import Asked
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A question, by its number in the play, is put when the stream is at `at_s`."""
+
+    at_s: float
+    number: int
+
+
+@dataclass(frozen=True)
+class Play:
+    """A video from `from_s` on and all that is asked about it, under one system prompt."""
+
+    video: Path
+    from_s: float
+    system: str
+    asked: tuple[Asked, ...]
+
+    @cached_property
+    def moments(self) -> tuple[Moment, ...]:
+        """In order of time; at the same time in the order of the benchmark."""
+        found = [
+            Moment(span.end_s, number)
+            for number, asked in enumerate(self.asked)
+            for span in asked.spans
+        ]
+        return tuple(sorted(found, key=lambda moment: (moment.at_s, moment.number)))
+
+
+def plan(asked: Iterable[Asked]) -> list[Play]:
+    """In the order in which the benchmark comes upon them."""
+    found: dict[tuple[Path, float, str], list[Asked]] = {}
+    for one in asked:
+        key = (one.video, one.spans[0].start_s, one.prompt.system)
+        found.setdefault(key, []).append(one)
+    return [Play(*key, tuple(several)) for key, several in found.items()]

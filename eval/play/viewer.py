@@ -1,0 +1,204 @@
+"""Viewer: a question at a moment of a playing video in, what a policy or a baseline says out."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from eval.play.settings import PlaySettings
+from eval.stream_benchmark.block_choice import spread, uniform_blocks
+from eval.stream_benchmark.caption_memory import CaptionMemory
+from eval.stream_benchmark.policy import LAST_FRAMES, Policy, default_settings
+from vstream import Answer, Question, Session, VideoLLM, open_session
+from vstream.answer import QueryHandler
+from vstream.decoding import TokenChoice
+from vstream.engine import BlocksByLayer, MemoryView, decide, view_at
+from vstream.sources import VideoFile
+from vstream.sources.video_file import SAME_MOMENT_S
+
+_ROUNDING_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer. `seen_s`: start, end and score of every block that it was computed from."""
+
+    text: str | None
+    newest_frame_s: float | None = None
+    first_token_ms: float | None = None
+    context_tokens: int | None = None
+    is_cut: bool = False
+    seen_s: tuple[tuple[float, float, float], ...] = ()
+    error: str | None = None
+
+
+class Viewer(Protocol):
+    """Asked in order of time, when all frames up to `question.at_s` and no later have been shown.
+
+    `at_s` None is the end of the video.
+    """
+
+    def ask(self, question: Question) -> Said: ...
+
+
+class SessionViewer:
+    """Asks the session that watches. The default policy asks as the service does: `Session.ask`."""
+
+    def __init__(self, session: Session, policy: Policy, settings: PlaySettings) -> None:
+        self._session = session
+        self._policy = policy
+        model = session.model
+        self._ask = session.ask
+        engine = settings.answering(policy, model).engine
+        self._engine = decide(engine, model.family.recommended, model.family.frames_per_block)
+        if self._engine != session.settings:
+            handler = QueryHandler(model, session.memory, session.prefill.prefix, self._engine)
+            self._ask = handler.ask  # type: ignore[assignment]
+
+    def ask(self, question: Question) -> Said:
+        return _said(self._ask(question, self._chosen(question)).answer)
+
+    def _chosen(self, question: Question) -> BlocksByLayer | None:
+        """The same older blocks for all layers; None lets every layer retrieve its own."""
+        layers = self._session.model.decoder.num_layers
+        num_blocks = self._engine.retrieve_blocks
+        if self._policy.base == "uniform":
+            with self._session.model.turn:
+                view = view_at(self._session.memory, question.at_s, self._engine.recent_blocks)
+            return [uniform_blocks(view, num_blocks)] * layers
+        return None if num_blocks else [[]] * layers
+
+
+class CaptionViewer:
+    """Sees the newest frames, and of the past the captions that are most like the question."""
+
+    def __init__(self, viewer: SessionViewer, session: Session) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._captions = CaptionMemory()
+        self._told_to = 0
+
+    def ask(self, question: Question) -> Said:
+        """What came since the last question is captioned first, each moment as it was then."""
+        with self._session.model.turn:
+            newest_s = self._session.memory.stats().to_s
+        end = int(newest_s if question.at_s is None else min(newest_s, question.at_s)) + 1
+        self._captions.tell(self._session, range(self._told_to, end))
+        self._told_to = max(self._told_to, end)
+        found = self._captions.most_like(question.text, float(end))
+        return self._viewer.ask(
+            replace(question, dialogue=tuple(caption.as_turn() for caption in found))
+        )
+
+
+class FewFramesViewer:
+    """Encodes a few frames of the video by themselves for every question, then forgets them."""
+
+    def __init__(
+        self,
+        video: VideoFile,
+        from_s: float,
+        model: VideoLLM,
+        policy: Policy,
+        settings: PlaySettings,
+    ) -> None:
+        self._video = video
+        self._from_s = from_s
+        self._model = model
+        self._policy = policy
+        self._settings = settings
+
+    def ask(self, question: Question) -> Said:
+        """The first token waits for the frames, too: they are encoded for this question alone."""
+        end_s = self._video.duration_s if question.at_s is None else question.at_s
+        found = self._video.frames_at(self._moments_s(end_s))
+        frames = list(
+            {f.stream_s: f for f in found if self._from_s - _ROUNDING_S <= f.stream_s}.values()
+        )
+        config = self._settings.answering(self._policy, self._model)
+        with open_session(config, self._model, "few frames") as session:
+            started = time.perf_counter()
+            session.push(frames)
+            pushed_ms = (time.perf_counter() - started) * 1000
+            layers = self._model.decoder.num_layers
+            said = _said(session.ask(question, [[]] * layers).answer)
+        assert said.first_token_ms is not None
+        return replace(said, first_token_ms=pushed_ms + said.first_token_ms)
+
+    def _moments_s(self, end_s: float) -> list[float]:
+        """The ticks of the sampling rate that are chosen, none after `end_s`."""
+        fps = self._model.sample_fps
+        end_s = min(end_s, self._video.duration_s)
+        ticks = range(
+            math.ceil(self._from_s * fps - _ROUNDING_S), int(end_s * fps + _ROUNDING_S) + 1
+        )
+        if self._policy.base == "frames":
+            chosen = spread(ticks, _context_frames(self._model))
+        else:
+            chosen = list(ticks[-LAST_FRAMES:])
+        newest_s = end_s - SAME_MOMENT_S + _ROUNDING_S  # a frame that comes so soon counts as there
+        return [min(tick / fps, newest_s) for tick in chosen] or [newest_s]
+
+
+class BlindViewer:
+    """Baseline: the same model asked without a single frame; `session` has seen nothing.
+
+    A session refuses that; so the question is prefilled by the session's own read path over no
+    blocks (the context is the prefix alone) and decoded here.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def ask(self, question: Question) -> Said:
+        started = time.perf_counter()
+        with self._session.model.turn, torch.inference_mode():
+            return self._answered(question, started)
+
+    def _answered(self, question: Question, started: float) -> Said:
+        decoder, family = self._session.model.decoder, self._session.model.family
+        nothing: Sequence[Sequence[int]] = [[]] * decoder.num_layers
+        tokens = family.question(
+            question.text, (), question.context, answer_start=question.answer_start
+        )
+        prefilled = self._session.questions.run(tokens, MemoryView((), 0), nothing)
+        context_tokens = prefilled.context.num_tokens
+        choice, logits, ids = TokenChoice(question.decoding, family), prefilled.logits, []
+        first_ms, is_done = 0.0, False
+        limit = question.decoding.max_tokens or self._session.settings.max_answer_tokens
+        while not is_done and len(ids) < limit:
+            token, _ = choice.choose(logits[-1])
+            first_ms = first_ms or (time.perf_counter() - started) * 1000
+            is_done = choice.is_done(token)
+            if token not in family.stop_ids:
+                ids.append(token)
+            if not is_done and len(ids) < limit:
+                embedded = decoder.embed(torch.tensor([token], device=decoder.device))
+                logits = decoder.logits(decoder.forward(embedded, prefilled.context))
+        return Said(
+            choice.text(ids),
+            first_token_ms=first_ms,
+            context_tokens=context_tokens,
+            is_cut=not is_done,
+        )
+
+
+def _context_frames(model: VideoLLM) -> int:
+    """How many frames a question of the default policy sees in all."""
+    settings = default_settings(model)
+    return (settings.recent_blocks + settings.retrieve_blocks) * model.family.frames_per_block
+
+
+def _said(answer: Answer) -> Said:
+    seen = sorted((e.start_s, e.end_s, round(e.score, 6)) for e in answer.evidence)
+    return Said(
+        answer.text,
+        newest_frame_s=answer.newest_frame_s,
+        first_token_ms=answer.timings_ms.ttft,
+        context_tokens=answer.context_tokens,
+        is_cut=answer.truncated,
+        seen_s=tuple(seen),
+    )
