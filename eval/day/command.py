@@ -13,8 +13,8 @@ from eval.day.day_run import DayOptions, DayRun
 from eval.day.encoded_day import ENGINE, EncodedDay
 from eval.day.report import document, page
 from eval.progress import progress_bar
+from eval.run.run_directory import RunDirectory
 from eval.stream_benchmark.exam import MAX_SEED, day_seed
-from eval.stream_benchmark.run_directory import RunDirectory
 from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from eval.stream_world.vocabulary import emoji_names
 from memory import KVMemoryError
@@ -51,8 +51,8 @@ def day(
             day_seed(seed), round(hours * 3600), emoji=emoji_names(full=names == "full")
         )
         described = _described(seed, names, script, model)
-        with RunDirectory(out, described) as directory, progress_bar() as progress:
-            encoded = EncodedDay(directory.blocks, script, model, config, Renderer(WORLD_PX))
+        with RunDirectory(out, described), progress_bar() as progress:
+            encoded = EncodedDay(out / "blocks", script, model, config, Renderer(WORLD_PX))
             task = progress.add_task("encoding", total=3 * encoded.length_s)
             encoded.encode(lambda frames: progress.update(task, advance=frames))
             run = DayRun(out, encoded, DayOptions(budget_share, questions), script)

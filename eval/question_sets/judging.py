@@ -15,7 +15,7 @@ from eval.question_sets.judge import (
     judge_prompt,
     read_judgement,
 )
-from eval.stream_benchmark.record import RecordFile
+from eval.run.record_file import RecordFile
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ class Scored:
     """One question under one policy. A question has the same id under every policy of every run.
 
     `video` is what standard errors are clustered by. `group` is the part of the benchmark that the
-    task belongs to; reports show each part's accuracy, none for a benchmark without parts. `score` is from 0 to 1: a share for tasks that
-    give one, else right or wrong. `evidence_age_s` is how long before the question its oldest
-    evidence began; None where that is not known, or where it is asked about the present alone.
+    task belongs to, "" where it has none. `score` is from 0 to 1: a share for tasks that give one,
+    else right or wrong. `evidence_age_s` is how long before the question its oldest evidence began;
+    None where that is not known, or where it is asked about the present alone.
     """
 
     question_id: str

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -14,7 +15,7 @@ from eval.stream_benchmark.block_choice import (
 )
 from eval.stream_benchmark.caption_memory import CaptionMemory
 from eval.stream_benchmark.exam import ExamStream
-from eval.stream_benchmark.policy import LAST_FRAMES, Policy
+from eval.stream_benchmark.policy import Policy
 from eval.stream_benchmark.record import Reply
 from eval.stream_benchmark.stream_blocks import StreamBlocks
 from eval.stream_world import Question
@@ -63,7 +64,10 @@ class MemoryAnswerer:
 
 
 class CaptionAnswerer:
-    """Reads the newest frames, and of the past the captions that are most like the question."""
+    """Reads the newest frames, and of the past the captions that are most like the question.
+
+    They are turns of a dialogue, or sentences before the question for a model that reads none.
+    """
 
     def __init__(self, session: Session, captions: CaptionMemory) -> None:
         """`session` retrieves nothing."""
@@ -75,14 +79,19 @@ class CaptionAnswerer:
         started = time.perf_counter()
         told = self._captions.most_like(question.text, float(question.asked_s))
         found_ms = (time.perf_counter() - started) * 1000
-        dialogue = tuple(caption.as_turn() for caption in told)
-        asked = TimedQuestion(question.text, float(question.asked_s), dialogue)
-        answer = self._session.ask(asked, [[]] * self._session.model.decoder.num_layers).answer
+        model = self._session.model
+        asked = TimedQuestion(question.text, float(question.asked_s))
+        if model.family.recommended.reads_dialogue:
+            asked = replace(asked, dialogue=tuple(caption.as_turn() for caption in told))
+        else:  # it would leave them out
+            words = " ".join(caption.as_sentence() for caption in told)
+            asked = replace(asked, text=f"{words} {question.text}".strip())
+        answer = self._session.ask(asked, [[]] * model.decoder.num_layers).answer
         return Reply(answer.text, found_ms + answer.timings_ms.ttft)
 
 
-class NewestFramesAnswerer:
-    """Encodes the newest frames by themselves for every question, then forgets them."""
+class FewFramesAnswerer:
+    """Encodes a few frames by themselves for every question, then forgets them."""
 
     def __init__(self, stream: ExamStream, policy: Policy, blocks: StreamBlocks) -> None:
         self._stream = stream
@@ -91,8 +100,8 @@ class NewestFramesAnswerer:
 
     def reply(self, question: Question) -> Reply:
         """The first token waits for the frames, too: they are encoded for this question alone."""
-        end = question.asked_s + 1
-        frames = self._blocks.frames(self._stream, max(0, end - LAST_FRAMES), end)
+        seconds = self._blocks.few_seconds(self._policy, question.asked_s)
+        frames = self._blocks.frames(self._stream, seconds)
         with self._blocks.open_empty(self._policy) as session:
             started = time.perf_counter()
             session.push(frames)

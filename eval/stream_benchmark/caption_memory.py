@@ -32,6 +32,9 @@ class Caption:
     def as_turn(self) -> Turn:
         return Turn(f"what did you see at {clock(self.at_s)}?", self.text)
 
+    def as_sentence(self) -> str:
+        return f"at {clock(self.at_s)}: {self.text}."
+
 
 class CaptionMemory:
     """All captions so far. Nothing of the frames is kept."""

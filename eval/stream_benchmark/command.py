@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +13,9 @@ import typer
 from rich.console import Console
 
 from eval.progress import progress_bar
+from eval.run.cost import write_costs
+from eval.run.run_directory import RunDirectory
+from eval.run.scored import write_scored
 from eval.stream_benchmark.benchmark import StreamBenchmark
 from eval.stream_benchmark.exam import (
     MAX_SEED,
@@ -21,19 +24,27 @@ from eval.stream_benchmark.exam import (
     ExamStream,
     draw_exam,
     exam_digest,
+    limited,
 )
 from eval.stream_benchmark.policy import (
+    ALL,
     Policy,
     default_settings,
+    fitting,
     parse_policies,
-    require_room,
 )
-from eval.stream_benchmark.report import PolicyReport, document, tables
-from eval.stream_benchmark.run_directory import RunDirectory
-from eval.stream_benchmark.stream_blocks import StreamBlocks
+from eval.stream_benchmark.report import PolicyReport, document, policy_reports, tables
+from eval.stream_benchmark.workers import WorkerSetup, play_all
 from eval.stream_world import WORLD_PX, Renderer
 from memory import KVMemoryError
-from vstream import VideoLLM, VStreamConfig, VStreamError, load_config, load_video_llm
+from vstream import (
+    SettingsError,
+    VideoLLM,
+    VStreamConfig,
+    VStreamError,
+    load_config,
+    load_video_llm,
+)
 from vstream.cpu_threads import choose_cpu_threads
 
 FRAME_PX = 384
@@ -50,8 +61,9 @@ def stream_world(
     policy: Annotated[
         str,
         typer.Option(
-            help="default, window, last4, captions, uniform, rekv, full, oracle, separated by "
-            "commas; each may be followed by +bf16, +int8, +int4 and by +drop."
+            help="all, or of default, window, sinks, last4, frames, uniform, captions, rekv, full, "
+            "oracle some, separated by commas; each may be followed by +bf16, +int8, +int4 and by "
+            "+drop. Those of all that the model cannot follow are left out."
         ),
     ] = "default",
     questions: Annotated[int, typer.Option(min=1, help="About the ordinary streams.")] = 400,
@@ -61,6 +73,12 @@ def stream_world(
     names: Annotated[
         Literal["core", "full"], typer.Option(help="The objects that may appear.")
     ] = "core",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Put only so many of the questions, for a try.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes, on all cards in turn or on this CPU.")
+    ] = 1,
     watches: Annotated[
         bool, typer.Option(help="Put standing questions, too (policy default).")
     ] = True,
@@ -77,7 +95,7 @@ def stream_world(
         config = load_config(**given, source={"sample_fps": 1.0})
         length_s = round(hours * 3600)
         size = partial(ExamOptions, seed, length_s, streams, questions, names)
-        reports = _run(size, parse_policies(policy), config, out, watches)
+        reports = _run(size, policy, config, out, Effort(workers, limit, watches))
     except (VStreamError, KVMemoryError) as error:
         raise typer.BadParameter(str(error)) from error
     except OSError as error:
@@ -89,41 +107,83 @@ def stream_world(
         sys.stdout.write(f"{json.dumps(document(reports), allow_nan=False)}\n")
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What does not change a record: how many processes, how many of the questions, watches?"""
+
+    workers: int
+    limit: int | None
+    has_watches: bool
+
+
 def _run(
     size: Callable[[int], ExamOptions],
-    policies: list[Policy],
+    policy: str,
     config: VStreamConfig,
     out: Path | None,
-    has_watches: bool,
+    effort: Effort,
 ) -> dict[str, PolicyReport]:
-    if config.threads is None:
-        choose_cpu_threads()
-    else:
-        torch.set_num_threads(config.threads)
+    threads = _choose_threads(config.threads, effort.workers)
     model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
     options = size(model.family.frames_per_block)
-    for policy in policies:
-        require_room(policy, model, options.length_s)
+    policies = _policies(policy, model, options)
     exam = draw_exam(options)
-    _warn_of_few_questions(exam)
-    renderer = Renderer(WORLD_PX if model.family.name == "embedded" else FRAME_PX)
-    digest = exam_digest(exam, renderer)
-    described = _described(options, digest, model)
+    frame_px = WORLD_PX if model.family.name == "embedded" else FRAME_PX
+    digest = exam_digest(exam, Renderer(frame_px))
+    asked = limited(exam, effort.limit)
+    _warn_of_few_questions(asked)
     path = out or _default_directory(options, digest, model)
-    with RunDirectory(path, described) as directory, progress_bar() as progress:
-        blocks = StreamBlocks(directory, model, config, renderer)
-        benchmark = StreamBenchmark(options, exam, policies, directory, blocks, has_watches)
+    with (
+        RunDirectory(path, _described(options, digest, model)) as directory,
+        progress_bar() as progress,
+    ):
+        setup = WorkerSetup(directory.path, config, frame_px, threads)
+        benchmark = StreamBenchmark(
+            options, asked, policies, path, setup.blocks(model), effort.has_watches
+        )
         task = progress.add_task("", total=benchmark.num_steps)
-        benchmark.run(lambda doing, steps: progress.update(task, description=doing, advance=steps))
-        return benchmark.reports()
+
+        def advance(doing: str, steps: int) -> None:
+            progress.update(task, description=doing, advance=steps)
+
+        if effort.workers > 1:
+            play_all(setup, benchmark.tasks, effort.workers, advance)
+        else:
+            benchmark.run(advance)
+        outcomes = benchmark.outcomes()
+        write_scored(path, [scored for outcome in outcomes for scored in outcome.scored()])
+        write_costs(path, [outcome.cost() for outcome in outcomes])
+    return policy_reports(outcomes)
+
+
+def _choose_threads(threads: int | None, num_workers: int) -> int:
+    """What each process uses."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+        return threads
+    if num_workers == 1:
+        return choose_cpu_threads()
+    return max(1, torch.get_num_threads() // num_workers)
+
+
+def _policies(names: str, model: VideoLLM, options: ExamOptions) -> list[Policy]:
+    """Of `all` those that the model can follow; every one that was named must be."""
+    policies, why = fitting(parse_policies(names), model, options.length_s)
+    if why and names != ALL:
+        raise SettingsError("; ".join(why))
+    for reason in why:
+        sys.stderr.write(f"left out: {reason}\n")
+    return policies
 
 
 def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, object]:
     """All that must agree for records to belong to one run."""
     return {
+        "benchmark": "stream-world",
         **asdict(options),
         "exam": exam,
         "model": model.fingerprint,
+        "model_name": Path(model.name).name,
         "dtype": str(model.decoder.dtype),
         "settings": default_settings(model).model_dump(),
     }

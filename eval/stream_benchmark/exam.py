@@ -97,6 +97,17 @@ def draw_exam(options: ExamOptions) -> list[ExamStream]:
     return streams + _style_streams(first_seed + _SEEDS_PER_EXAM // 2, held_out, options)
 
 
+def limited(streams: Sequence[ExamStream], num_questions: int | None) -> list[ExamStream]:
+    """The same streams with only so many of their questions, the first ones of each."""
+    if num_questions is None:
+        return list(streams)
+    shares = parts(num_questions, len(streams))
+    return [
+        replace(stream, questions=stream.questions[:share])
+        for stream, share in zip(streams, shares, strict=True)
+    ]
+
+
 def day_seed(seed: int) -> int:
     """The stream that `eval day` plays: of that exam, and none of its streams."""
     return _FIRST_SEED + (seed + 1) * _SEEDS_PER_EXAM - 1

@@ -1,5 +1,6 @@
 """Policy: a name as `default+int4` in, how a stream is encoded and what its questions see out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -9,12 +10,26 @@ from encoders import Frame
 from vstream import SettingsError, VideoLLM
 from vstream.engine import EngineConfig, EngineSettings, decide
 
-Base = Literal["default", "window", "last4", "captions", "uniform", "rekv", "full", "oracle"]
+Base = Literal[
+    "default",
+    "window",
+    "sinks",
+    "last4",
+    "frames",
+    "uniform",
+    "captions",
+    "rekv",
+    "full",
+    "oracle",
+]
 Codec = Literal["int8", "int4", "bf16"]
 
+ALL = "all"
 DROP_SIMILARITY = 0.95
 LAST_FRAMES = 4
 """What `last4` sees, as SimpleStream does (the newest frames and no memory)."""
+UNSEEN = ("last4", "frames")
+"""Bases that encode a few frames by themselves for every question and keep no memory."""
 _FULL_CHUNK_FRAMES = 64
 
 
@@ -24,9 +39,12 @@ class Policy:
 
     default   the family's recommended settings, untouched
     window    as many of the newest blocks as default sees in all, nothing retrieved
-    last4     the newest four frames, encoded by themselves in a fresh session: no memory
-    captions  default's recent window, and of the past a few captions, read as text
+    sinks     StreamingLLM: attention sinks (the prefix) and as many of the newest blocks as
+              default sees in all, for the prefill as for the question
+    last4     SimpleStream: the newest four frames, encoded by themselves: no memory
+    frames    as many frames as default sees, spread evenly over all so far, encoded by themselves
     uniform   default's recent window; the rest spread evenly over all older blocks
+    captions  default's recent window, and of the past a few captions, read as text
     rekv      ReKV's own attention rules, with a window that holds as many blocks as default sees
     full      everything before, for the prefill as for the question
     oracle    default's recent window and the blocks that hold the evidence, filled up evenly from
@@ -41,17 +59,18 @@ class Policy:
     @property
     def blocks(self) -> str:
         """What its blocks are made by, model aside: policies that agree in it share them."""
-        prefill = self.base if self.base in ("rekv", "full") else "default"
+        prefill = self.base if self.base in ("sinks", "rekv", "full") else "default"
         return f"{prefill}-{'drop-' if self.has_drop else ''}{self.codec}"
 
     @property
     def has_memory(self) -> bool:
-        return self.base != "last4"
+        return self.base not in UNSEEN
 
 
 def parse_policies(text: str) -> list[Policy]:
-    """Policies by name, separated by commas. Raises SettingsError."""
-    policies = [parse_policy(name.strip()) for name in text.split(",")]
+    """Policies by name, separated by commas; `all`: every base. Raises SettingsError."""
+    names = get_args(Base) if text == ALL else text.split(",")
+    policies = [parse_policy(name.strip()) for name in names]
     if len({replace(policy, name="") for policy in policies}) < len(policies):
         raise SettingsError(f"policy: {text} names one policy twice")
     return policies
@@ -75,9 +94,17 @@ def parse_policy(name: str) -> Policy:
 def encoding_config(policy: Policy, model: VideoLLM) -> EngineConfig:
     """The settings under which the policy's blocks are made."""
     drop_similarity = DROP_SIMILARITY if policy.has_drop else None
-    if policy.base == "full":  # the past is rotated anew for every chunk
+    if policy.base in ("full", "frames"):  # the past is rotated anew for every chunk
         return EngineConfig(
             window_frames=0, chunk_frames=_FULL_CHUNK_FRAMES, drop_similarity=drop_similarity
+        )
+    if policy.base == "sinks":  # the cache loses one block for each that it gets
+        size = model.family.frames_per_block
+        return EngineConfig(
+            window_frames=context_frames(model),
+            window_stride=size,
+            chunk_frames=size,
+            drop_similarity=drop_similarity,
         )
     return EngineConfig(
         rekv_window_tokens=_rekv_window_tokens(model) if policy.base == "rekv" else None,
@@ -90,9 +117,8 @@ def answering_config(policy: Policy, model: VideoLLM, num_frames: int) -> Engine
     default = default_settings(model)
     context_blocks = _context_blocks(default)
     changes: dict[str, int] = {}
-    if policy.base == "window":
-        newest = context_blocks * model.family.frames_per_block
-        changes = {"recent_frames": newest, "retrieve_blocks": 0}
+    if policy.base in ("window", "sinks", "frames"):
+        changes = {"recent_frames": context_frames(model), "retrieve_blocks": 0}
     elif policy.base == "full":
         changes = {"recent_frames": num_frames, "retrieve_blocks": 0}
     elif policy.base == "last4":
@@ -104,8 +130,13 @@ def answering_config(policy: Policy, model: VideoLLM, num_frames: int) -> Engine
     return encoding_config(policy, model).model_copy(update=changes)
 
 
-def require_room(policy: Policy, model: VideoLLM, num_frames: int) -> None:
-    """Raises SettingsError where a question about so many frames cannot see what it should."""
+def require_fit(policy: Policy, model: VideoLLM, num_frames: int) -> None:
+    """Raises SettingsError where the model cannot follow the policy over so many frames."""
+    if policy.base == "rekv" and model.decoder.num_axes != 1:
+        raise SettingsError(
+            f"policy: rekv's rules are for one rotary axis, the model has "
+            f"{model.decoder.num_axes}: leave it out"
+        )
     if policy.base != "full":
         return
     needed = _block_tokens(model) * num_frames // model.family.frames_per_block
@@ -116,9 +147,29 @@ def require_room(policy: Policy, model: VideoLLM, num_frames: int) -> None:
         )
 
 
+def fitting(
+    policies: Sequence[Policy], model: VideoLLM, num_frames: int
+) -> tuple[list[Policy], list[str]]:
+    """Those of them that the model can follow, and why it cannot follow the others."""
+    fit, why = [], []
+    for policy in policies:
+        try:
+            require_fit(policy, model, num_frames)
+        except SettingsError as error:
+            why.append(str(error))
+        else:
+            fit.append(policy)
+    return fit, why
+
+
 def default_settings(model: VideoLLM) -> EngineSettings:
     """What the family recommends, decided and counted in blocks."""
     return decide(EngineConfig(), model.family.recommended, model.family.frames_per_block)
+
+
+def context_frames(model: VideoLLM) -> int:
+    """How many frames a question of default sees in all."""
+    return _context_blocks(default_settings(model)) * model.family.frames_per_block
 
 
 def _context_blocks(settings: EngineSettings) -> int:

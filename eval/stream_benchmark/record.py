@@ -1,10 +1,7 @@
 """Record: a question, the answer that one policy gave and its score; one a line in a file."""
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from eval.stream_benchmark.exam import ExamStream, Style
@@ -78,27 +75,3 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-class RecordFile:
-    """JSON documents, one a line; the line that a killed run left unfinished is dropped."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.documents: list[dict[str, Any]] = []
-        if path.exists():
-            content = path.read_bytes()
-            whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):
-                os.truncate(path, len(whole))
-            self.documents = [json.loads(line) for line in whole.splitlines()]
-
-    def num_of(self, stream: str) -> int:
-        """How many of the documents are about that stream."""
-        return sum(document["stream"] == stream for document in self.documents)
-
-    def append(self, document: dict[str, Any]) -> None:
-        """Add a line and hand it to the operating system."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(document, allow_nan=False) + "\n")
-        self.documents.append(document)

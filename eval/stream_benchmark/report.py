@@ -1,12 +1,13 @@
-"""Report: each policy's figures in, tables for a person and a JSON document for a program out."""
+"""Report: what came of each policy in, tables for a person and a JSON document out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
-from eval.stream_benchmark.figures import AGES_S, Accuracy, Figures
+from eval.stream_benchmark.figures import AGES_S, Accuracy, Figures, figures
 from eval.stream_benchmark.stream_blocks import Ingest
+from eval.stream_benchmark.stream_outcome import StreamOutcome
 from eval.stream_benchmark.watches import WatchFigures
 from eval.stream_world import KINDS
 
@@ -42,6 +43,23 @@ class PolicyReport:
         """Frames encoded and kept in a second, rendering left out."""
         seconds = sum(ingest.seconds for ingest in self.ingests)
         return sum(ingest.num_frames for ingest in self.ingests) / seconds if seconds else None
+
+
+def policy_reports(outcomes: Sequence[StreamOutcome]) -> dict[str, PolicyReport]:
+    """By policy, in the order of the outcomes."""
+    by_policy: dict[str, list[StreamOutcome]] = {}
+    for outcome in outcomes:
+        by_policy.setdefault(outcome.policy, []).append(outcome)
+    return {policy: _policy_report(own) for policy, own in by_policy.items()}
+
+
+def _policy_report(outcomes: Sequence[StreamOutcome]) -> PolicyReport:
+    watched = [outcome.watches for outcome in outcomes if outcome.watches is not None]
+    return PolicyReport(
+        figures([record for outcome in outcomes for record in outcome.records]),
+        [outcome.ingest for outcome in outcomes if outcome.ingest is not None],
+        WatchFigures.of([w for watches in watched for w in watches]) if watched else None,
+    )
 
 
 def document(reports: Mapping[str, PolicyReport]) -> dict[str, object]:

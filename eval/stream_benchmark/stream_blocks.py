@@ -4,17 +4,24 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
 
 from encoders import Frame
+from eval.run.record_file import RecordFile
+from eval.stream_benchmark.block_choice import spread
 from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.policy import (
+    LAST_FRAMES,
     Policy,
     answering_config,
+    context_frames,
     default_settings,
     encoding_config,
 )
-from eval.stream_benchmark.run_directory import RunDirectory
 from eval.stream_benchmark.shared_vision import SharedVision
+from eval.stream_benchmark.stream_records import records_of
 from eval.stream_world import Renderer
 from memory import MemoryConfig
 from vstream import Session, VideoLLM, VStreamConfig, open_session
@@ -25,10 +32,14 @@ _BATCH_FRAMES = 64
 
 @dataclass(frozen=True)
 class Ingest:
-    """What it took to make the blocks of one stream by themselves; `num_bytes` of their file."""
+    """What it took to make the blocks of one stream by themselves; `num_bytes` of their file.
+
+    `num_dropped` of the `num_frames` given are in no block.
+    """
 
     blocks: str
     num_frames: int
+    num_dropped: int
     seconds: float
     num_bytes: int
 
@@ -37,20 +48,20 @@ class StreamBlocks:
     """The blocks of a run. Policies that encode alike and keep alike share them."""
 
     def __init__(
-        self,
-        directory: RunDirectory,
-        model: VideoLLM,
-        config: VStreamConfig,
-        renderer: Renderer,
+        self, run: Path, model: VideoLLM, config: VStreamConfig, renderer: Renderer
     ) -> None:
-        self._directory = directory
+        """`run` is the run's directory."""
+        self.store = run / "blocks"
+        self._run = run
         self._model = model
         self._config = config
         self._renderer = renderer
-        self._file = directory.ingests()
-        self._ingests = {
-            ingest.blocks: ingest for ingest in (Ingest(**d) for d in self._file.documents)
-        }
+        self._files: dict[str, RecordFile] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._model.decoder.device
 
     def play(
         self, stream: ExamStream, policies: Sequence[Policy], advance: Callable[[int], None]
@@ -68,33 +79,34 @@ class StreamBlocks:
         with ExitStack() as opened:
             sessions: dict[str, Session] = {}
             for name, policy in missing.items():
-                shutil.rmtree(self._directory.blocks / name, ignore_errors=True)
+                shutil.rmtree(self.store / name, ignore_errors=True)
                 engine = encoding_config(policy, self._model)
                 config = self._configured(engine, policy, is_kept=True)
                 sessions[name] = opened.enter_context(open_session(config, model, name))
             for start in range(0, stream.length_s, _BATCH_FRAMES):
-                frames = self.frames(stream, start, min(start + _BATCH_FRAMES, stream.length_s))
+                end = min(start + _BATCH_FRAMES, stream.length_s)
+                frames = self.frames(stream, range(start, end))
                 for session in sessions.values():
                     session.push(frames)
                 vision.forget()
                 advance(len(frames))
             ingests = [_ingest(name, stream, session, vision) for name, session in sessions.items()]
         for ingest in ingests:  # now that their files are closed
-            self._file.append(asdict(ingest))
-            self._ingests[ingest.blocks] = ingest
+            self._file(stream).append(asdict(ingest))
 
     def missing(self, stream: ExamStream, policies: Sequence[Policy]) -> dict[str, Policy]:
         """The sets of blocks that are not complete, each with a policy that reads it."""
         names = {self._name(stream, policy): policy for policy in policies if policy.has_memory}
+        made = self._ingests(stream)
         return {
             name: policy
             for name, policy in names.items()
-            if name not in self._ingests or not (self._directory.blocks / name).is_dir()
+            if name not in made or not (self.store / name).is_dir()
         }
 
-    def ingest(self, stream: ExamStream, policy: Policy) -> Ingest:
-        """What it took to make the stream's blocks."""
-        return self._ingests[self._name(stream, policy)]
+    def ingest(self, stream: ExamStream, policy: Policy) -> Ingest | None:
+        """What it took to make the stream's blocks; None if they are not there."""
+        return self._ingests(stream).get(self._name(stream, policy))
 
     def open(self, stream: ExamStream, policy: Policy) -> Session:
         """A session over the stream's blocks that answers as the policy says."""
@@ -108,18 +120,33 @@ class StreamBlocks:
         config = self._configured(engine, policy, is_kept=False)
         return open_session(config, self._model, "unseen")
 
-    def frames(self, stream: ExamStream, first: int, end: int) -> list[Frame]:
-        """Frames [first, end) of the stream, one for each second."""
-        return [
-            Frame(self._renderer.frame(moment), float(moment.time_s), 0.0)
-            for moment in stream.script.moments[first:end]
-        ]
+    def frames(self, stream: ExamStream, seconds: Sequence[int]) -> list[Frame]:
+        """The frames of these seconds of the stream; each second has one."""
+        moments = [stream.script.moments[second] for second in seconds]
+        return [Frame(self._renderer.frame(m), float(m.time_s), 0.0) for m in moments]
+
+    def few_seconds(self, policy: Policy, asked_s: int) -> Sequence[int]:
+        """Whose frames a policy without memory sees."""
+        so_far = range(asked_s + 1)
+        if policy.base == "last4":
+            return so_far[-LAST_FRAMES:]
+        return spread(so_far, context_frames(self._model))
+
+    def _ingests(self, stream: ExamStream) -> dict[str, Ingest]:
+        """By the name of the blocks; of blocks that were made twice, how it was the last time."""
+        ingests = [Ingest(**document) for document in self._file(stream).documents]
+        return {ingest.blocks: ingest for ingest in ingests}
+
+    def _file(self, stream: ExamStream) -> RecordFile:
+        if stream.name not in self._files:
+            self._files[stream.name] = records_of(self._run, stream.name, "ingests")
+        return self._files[stream.name]
 
     def _name(self, stream: ExamStream, policy: Policy) -> str:
         return f"{stream.name}-{policy.blocks}"
 
     def _configured(self, engine: EngineConfig, policy: Policy, is_kept: bool) -> VStreamConfig:
-        store = self._directory.blocks.resolve().as_uri() if is_kept else "memory://"
+        store = self.store.resolve().as_uri() if is_kept else "memory://"
         memory = MemoryConfig(store=store, codec=policy.codec)
         return self._config.model_copy(update={"engine": engine, "memory": memory})
 
@@ -129,6 +156,7 @@ def _ingest(name: str, stream: ExamStream, session: Session, vision: SharedVisio
     return Ingest(
         blocks=name,
         num_frames=stream.length_s,
+        num_dropped=stream.length_s - session.memory.num_blocks * vision.frames_per_block,
         seconds=round(vision.seconds + own, 3),
         num_bytes=session.memory.stats().bytes_by_tier["file"],
     )

@@ -15,7 +15,7 @@ from tiny_benchmark import TINY, TinyBenchmark, terse_model
 from typer.testing import CliRunner
 
 from eval.commands import cli
-from eval.stream_benchmark.run_directory import RunDirectory
+from eval.run.run_directory import RunDirectory
 from eval.stream_benchmark.watches import NUM_WATCHES, WATCHED_S
 from eval.stream_world import KINDS
 from vstream import SettingsError
@@ -45,7 +45,7 @@ def whole(model, tmp_path_factory):
 def blocks_of(run):
     return {
         folder.name: b"".join(p.read_bytes() for p in sorted(folder.glob("segments/*.vskv")))
-        for folder in run.directory.blocks.glob("*")
+        for folder in run.blocks.store.glob("*")
     }
 
 
@@ -90,7 +90,9 @@ def kill_after(num_steps):
 
 def tear(run, num_bytes):
     """Cut the file that was written last, as if the line had not got out whole."""
-    files = sorted(run.directory.path.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    files = sorted(
+        (run.path / "records").rglob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns
+    )
     if files and num_bytes:
         last = files[-1].read_bytes().splitlines(keepends=True)
         line = last[-1][: -min(num_bytes, len(last[-1]))]
@@ -99,7 +101,7 @@ def tear(run, num_bytes):
 
 def test_what_is_finished_is_not_done_again(whole, model):
     assert whole.benchmark.num_steps == 0
-    again = TinyBenchmark(whole.directory.path, POLICIES, model)
+    again = TinyBenchmark(whole.path, POLICIES, model)
     before = blocks_of(again), again.model.family.num_encoded
     again.run(lambda doing, steps: pytest.fail(f"{doing} was done again"))
     assert (blocks_of(again), again.model.family.num_encoded) == before
@@ -133,12 +135,10 @@ def test_a_standing_question_that_was_watched_is_not_watched_again(tmp_path, mod
 
     with contextlib.suppress(Killed):
         run.run(advance)
-    before = run.directory.watches("default").documents
+    before = run.documents("default.watches")
     assert len(before) == 4
-    reports = (
-        TinyBenchmark(tmp_path, "default,window", model, has_watches=True).run().benchmark.reports()
-    )
-    again = run.directory.watches("default").documents
+    reports = TinyBenchmark(tmp_path, "default,window", model, has_watches=True).run().reports()
+    again = run.documents("default.watches")
     assert again[:4] == before
     assert len(again) == reports["default"].watches.num_watches == NUM_WATCHES
     assert reports["window"].watches is None
@@ -160,7 +160,7 @@ def test_a_family_with_blocks_of_two_frames_can_be_examined(tmp_path):
     model, _ = tiny_video_llm("qwen2_5_vl")
     model.family.stop_ids = frozenset(range(0, 1000, 2))  # a random model would talk on
     run = TinyBenchmark(tmp_path, "default,oracle,last4", model).run()
-    reports = run.benchmark.reports()
+    reports = run.reports()
     assert reports["oracle"].figures.num_questions == len(run.answers("oracle")) > 0
     assert reports["default"].bytes_per_hour == reports["oracle"].bytes_per_hour > 0
     assert reports["last4"].ingest_fps is None

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.run.record_file import RecordFile
 from eval.stream_benchmark.figures import AGES_S, Accuracy, accuracy, figures, negative
-from eval.stream_benchmark.record import Record, RecordFile
+from eval.stream_benchmark.record import Record
 from eval.stream_benchmark.report import PolicyReport, document, tables
 from eval.stream_benchmark.stream_blocks import Ingest
 from eval.stream_benchmark.watches import WatchFigures, WatchRecord

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tiny_benchmark import TINY, TinyBenchmark
 
 from eval.stream_benchmark.answerer import (
+    FewFramesAnswerer,
     LanguageAnswerer,
     MemoryAnswerer,
-    NewestFramesAnswerer,
 )
 from eval.stream_benchmark.block_choice import (
     BlockTimes,
@@ -29,7 +29,7 @@ from eval.stream_benchmark.exam import (
     majority_texts,
 )
 from eval.stream_benchmark.exam import MAX_SEED as EXAM_SEEDS
-from eval.stream_benchmark.policy import parse_policies, parse_policy, require_room
+from eval.stream_benchmark.policy import parse_policies, parse_policy, require_fit
 from eval.stream_world import KINDS, Question, Span
 from eval.stream_world.present import PRESENT
 from eval.stream_world.vocabulary import HELD_OUT_STYLE, emoji_names
@@ -155,7 +155,9 @@ def test_an_answer_is_the_one_that_was_given_while_the_stream_played(played):
         after = MemoryAnswerer(session, parse_policy("default"))
         for drawn in stream.questions:
             question = drawn.question
-            frames = played.blocks.frames(stream, live.memory.num_blocks, question.asked_s + 1)
+            frames = played.blocks.frames(
+                stream, range(live.memory.num_blocks, question.asked_s + 1)
+            )
             live.push(frames)
             assert after.reply(question).text == live.ask(question.text).answer.text
 
@@ -184,11 +186,11 @@ def test_the_recall_is_that_of_the_blocks_which_each_layer_read(played):
 def test_last4_answers_as_a_session_that_has_seen_four_frames(played):
     stream = played.exam[0]
     policy = parse_policy("last4")
-    answers = NewestFramesAnswerer(stream, policy, played.blocks)
+    answers = FewFramesAnswerer(stream, policy, played.blocks)
     for drawn in stream.questions[:3]:
         question = drawn.question
         fresh = open_session(played.model)
-        fresh.push(played.blocks.frames(stream, question.asked_s - 3, question.asked_s + 1))
+        fresh.push(played.blocks.frames(stream, range(question.asked_s - 3, question.asked_s + 1)))
         assert fresh.memory.num_blocks == 4
         assert answers.reply(question).text == fresh.ask(question.text).answer.text
 
@@ -273,7 +275,7 @@ def test_the_majority_answer_is_the_one_that_scores_best():
 
 def test_full_is_refused_where_the_decoder_has_no_room():
     model = load_video_llm(None)
-    require_room(parse_policy("full"), model, 3600)
-    require_room(parse_policy("default"), model, 36_000)
+    require_fit(parse_policy("full"), model, 3600)
+    require_fit(parse_policy("default"), model, 36_000)
     with pytest.raises(SettingsError, match="leave it out"):
-        require_room(parse_policy("full"), model, 7200)
+        require_fit(parse_policy("full"), model, 7200)

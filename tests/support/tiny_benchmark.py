@@ -1,6 +1,6 @@
 """The stream-world benchmark on a tiny random model and streams of less than a minute."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from engine import tiny_video_llm
 from token_family import TokenFamily
@@ -8,8 +8,9 @@ from token_family import TokenFamily
 from eval.stream_benchmark.benchmark import StreamBenchmark
 from eval.stream_benchmark.exam import ExamOptions, draw_exam
 from eval.stream_benchmark.policy import parse_policies
-from eval.stream_benchmark.run_directory import RunDirectory
+from eval.stream_benchmark.report import policy_reports
 from eval.stream_benchmark.stream_blocks import StreamBlocks
+from eval.stream_benchmark.stream_records import records_of
 from eval.stream_world import Renderer
 from vstream import load_config
 
@@ -46,20 +47,30 @@ class TinyBenchmark:
         self.exam = draw_exam(options)
         self.policies = parse_policies(policies)
         self.renderer = CountingRenderer()
-        self.directory = RunDirectory(path, asdict(options))
-        self.blocks = StreamBlocks(self.directory, self.model, load_config(), self.renderer)
+        self.path = path
+        self.blocks = StreamBlocks(path, self.model, load_config(), self.renderer)
         self.benchmark = StreamBenchmark(
-            options, self.exam, self.policies, self.directory, self.blocks, has_watches
+            options, self.exam, self.policies, path, self.blocks, has_watches
         )
 
     def run(self, advance=lambda doing, steps: None):
         self.benchmark.run(advance)
         return self
 
+    def documents(self, name):
+        """The records of that name of all streams."""
+        return [
+            document
+            for stream in self.exam
+            for document in records_of(self.path, stream.name, name).documents
+        ]
+
     def answers(self, policy):
         """The records of a policy but for the time they took."""
-        records = self.directory.answers(policy).documents
-        return [{**record, "ttft_ms": None} for record in records]
+        return [{**record, "ttft_ms": None} for record in self.documents(policy)]
+
+    def reports(self):
+        return policy_reports(self.benchmark.outcomes())
 
 
 def terse_model():

@@ -1,0 +1,59 @@
+"""PeakMemory: what runs within it in, the most memory that was in use meanwhile out.
+
+On a CUDA device it is what torch had allocated there. Elsewhere it is the resident set of the whole
+process, whose peak Linux can set back (proc(5), clear_refs); other systems cannot, so there is
+none.
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+ON_DEVICE = "device memory"
+OF_PROCESS = "RSS"
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+class PeakMemory:
+    """Used as a context; `num_bytes` is there afterwards. One at a time in a process."""
+
+    num_bytes: int | None = None
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.of = ON_DEVICE if device.type == "cuda" else OF_PROCESS
+
+    def __enter__(self) -> Self:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            self._is_reset = _reset_resident_peak()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._device.type == "cuda":
+            self.num_bytes = torch.cuda.max_memory_allocated(self._device)
+        elif self._is_reset:
+            self.num_bytes = _resident_peak()
+
+
+def _reset_resident_peak() -> bool:
+    """Whether that can be done here."""
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _resident_peak() -> int:
+    (line,) = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024

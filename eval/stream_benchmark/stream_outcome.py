@@ -1,0 +1,67 @@
+"""StreamOutcome: one stream under one policy in, its scores and its cost for the report out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from eval.run.cost import Cost
+from eval.run.scored import Scored
+from eval.stream_benchmark.exam import ExamStream
+from eval.stream_benchmark.record import Record
+from eval.stream_benchmark.stream_blocks import Ingest
+from eval.stream_benchmark.stream_records import Peak
+from eval.stream_benchmark.watches import WatchRecord
+from eval.stream_world.past import PAST
+
+
+@dataclass(frozen=True)
+class StreamOutcome:
+    """`records` are of the stream's questions, in order; `watches` None: nothing was watched."""
+
+    policy: str
+    stream: ExamStream
+    records: tuple[Record, ...]
+    ingest: Ingest | None
+    peak: Peak | None
+    watches: tuple[WatchRecord, ...] | None
+
+    def scored(self) -> Iterator[Scored]:
+        """Each answer; that of a question about the present has no age of evidence."""
+        for number, record in enumerate(self.records):
+            yield Scored(
+                question_id=f"{record.stream}/{number}",
+                video=record.stream,
+                policy=self.policy,
+                task=record.kind,
+                question=record.text,
+                given=record.given,
+                truth=record.truth,
+                score=float(record.is_right),
+                asked_s=record.asked_s,
+                evidence_age_s=record.evidence_age_s if record.kind in PAST else None,
+                first_token_ms=record.ttft_ms,
+                group=_group(record),
+            )
+
+    def cost(self) -> Cost:
+        """What was not measured or does not apply is None."""
+        ingest, peak = self.ingest, self.peak
+        return Cost(
+            policy=self.policy,
+            video=self.stream.name,
+            video_s=self.stream.length_s,
+            num_frames=ingest.num_frames if ingest else None,
+            num_dropped=ingest.num_dropped if ingest else None,
+            ingest_s=ingest.seconds if ingest else None,
+            num_bytes=ingest.num_bytes if ingest else None,
+            peak_bytes=peak.num_bytes if peak else None,
+            peak_of=peak.of if peak else None,
+        )
+
+
+def _group(record: Record) -> str:
+    """Ordinary questions apart from those that are held out in one way or the other."""
+    if record.style == "held_out":
+        return "held-out style"
+    if record.wording == "held_out":
+        return "held-out wording"
+    return "past" if record.kind in PAST else "present"
