@@ -1,20 +1,24 @@
-"""`python -m eval etbench`: answers to E.T. Bench in, tables and a JSON document on stdout out."""
+"""`python -m eval etbench`: answers to E.T. Bench, or a model, in; tables and a document out."""
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from eval.etbench.evaluation import Evaluation, evaluate
 from eval.etbench.files import join, read_predictions, read_samples, read_subset
+from eval.etbench.played import evaluate_played, play_samples
 from eval.etbench.published_data import PublishedData
 from eval.etbench.report import document, tables
 from eval.etbench.sentence_likeness import SentenceLikeness
+from eval.play import command_options
+from eval.play.options import PlayOptions, out_of
 from eval.sentence_encoder import SentenceEncoder
-from vstream import SettingsError
+from memory import KVMemoryError
+from vstream import SettingsError, VStreamError
 
 
 def etbench(
@@ -27,24 +31,69 @@ def etbench(
     ] = None,
     subset: Annotated[Path | None, typer.Option(help="Score these alone: the subset file.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="The published folder: say what is missing in it.")
+        Path | None,
+        typer.Option(help="The published folder: play its videos, or say what is missing in it."),
     ] = None,
+    model: command_options.Model = None,
+    out: command_options.Out = None,
+    policy: command_options.PolicyNames = "default",
+    limit: command_options.Limit = None,
+    seed: command_options.Seed = None,
+    fps: command_options.Fps = None,
+    max_tokens: command_options.MaxTokens = None,
+    temperature: command_options.Temperature = 0.0,
+    dedup: command_options.Dedup = 0.0,
+    workers: command_options.Workers = 1,
+    device: command_options.Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
 ) -> None:
-    """E.T. Bench: the published score of a file of answers, and a strict one beside it."""
+    """E.T. Bench: the published score of a file of answers, or of a model that watches the videos;
+    and a strict one beside it.
+    """
     try:
         if score_only:
             found = _score(annotations, predictions, subset)
-        elif data is not None:
+            _show({"": found}, document(found), as_json)
+        elif data is None:
+            raise SettingsError("give --score-only with answers, or --data with --model to play")
+        elif model is None:
             _check(PublishedData(data))
-            return
         else:
-            raise SettingsError("give --score-only with answers, or --data to check a folder")
-    except SettingsError as error:
+            options = PlayOptions(
+                model=model,
+                out=out_of(out),
+                policy=policy,
+                limit=limit,
+                seed=seed,
+                fps=fps,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                dedup=dedup,
+                workers=workers,
+                device=device,
+            )
+            _play(PublishedData(data), subset, options, as_json)
+    except (VStreamError, KVMemoryError) as error:
         raise typer.BadParameter(str(error)) from error
-    Console().print(tables(found))
+
+
+def _play(data: PublishedData, subset: Path | None, options: PlayOptions, as_json: bool) -> None:
+    keys = None if subset is None else read_subset(subset)
+    run, samples = play_samples(data, keys, options)
+    found = evaluate_played(data, run, samples, SentenceLikeness(SentenceEncoder()))
+    by_policy = {policy: document(evaluation) for policy, evaluation in found.items()}
+    whole = {"run": str(run.directory), "failed": run.failures, "policies": by_policy}
+    _show(found, whole, as_json)
+    sys.stderr.write(f"{run.summary}\n")
+
+
+def _show(found: dict[str, Evaluation], whole: dict[str, Any], as_json: bool) -> None:
+    for policy, evaluation in found.items():
+        if policy:
+            Console().rule(policy)
+        Console().print(tables(evaluation))
     if as_json:
-        sys.stdout.write(f"{json.dumps(document(found), allow_nan=False)}\n")
+        sys.stdout.write(f"{json.dumps(whole, allow_nan=False)}\n")
 
 
 def _score(annotations: Path | None, predictions: Path | None, subset: Path | None) -> Evaluation:

@@ -3,9 +3,11 @@
 Nothing is downloaded. What is not there is named, with the place where it is published.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eval.etbench.files import read_samples
 from eval.etbench.sample import Sample
@@ -27,16 +29,27 @@ class PublishedData:
 
     def samples(self) -> list[Sample]:
         """Of the merged file, else of the files by task. Raises SettingsError if there is none."""
+        return [sample for path in self._annotations() for sample in read_samples(path)]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What the samples were read from, with all that is published of them."""
+        return [
+            entry
+            for path in self._annotations()
+            for entry in json.loads(path.read_text(encoding="utf-8"))
+        ]
+
+    def _annotations(self) -> list[Path]:
         merged = self.root / ANNOTATIONS
         if merged.is_file():
-            return read_samples(merged)
+            return [merged]
         by_task = sorted((self.root / TASK_ANNOTATIONS).glob("*.json"))
         if not by_task:
             raise SettingsError(
                 f"E.T. Bench has no annotations in {self.root}: neither {ANNOTATIONS} nor "
                 f"{TASK_ANNOTATIONS}/*.json is there; they are published at {PUBLISHED_AT}"
             )
-        return [sample for path in by_task for sample in read_samples(path)]
+        return by_task
 
     def subset(self) -> Path:
         """The file that names the 470 samples of the commercial models."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from eval.stream_benchmark.policy import Base, Policy, parse_policy
-from vstream import SettingsError, VideoLLM
+from vstream import SettingsError
 
 LANGUAGE = "language"
 _NEEDS_TRUTH = ("oracle",)
@@ -35,16 +35,6 @@ def parse_contenders(text: str) -> list[Contender]:
     if len({contender.name for contender in found}) < len(found):
         raise SettingsError(f"policy: {text} names one policy twice")
     return found
-
-
-def require_fit(contender: Contender, model: VideoLLM) -> None:
-    """Raises SettingsError where the model cannot follow the policy."""
-    if contender.policy is None:
-        return
-    if contender.policy.base == "rekv" and model.decoder.num_axes != 1:
-        raise SettingsError("policy: rekv's rules are for one rotary axis: leave it out")
-    if contender.policy.base == "captions" and not model.family.recommended.reads_dialogue:
-        raise SettingsError(f"policy: captions are earlier turns, and {model.name} reads none")
 
 
 def _parse(name: str) -> Contender:

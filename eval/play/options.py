@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from vstream import SettingsError
+
 EMBEDDED = "embedded"
 
 
@@ -15,6 +17,13 @@ class Convention:
 
     max_tokens: int
     sample_fps: float | None = None
+
+
+def out_of(out: Path | None) -> Path:
+    """Raises SettingsError without one: a run takes long, and must be found again."""
+    if out is None:
+        raise SettingsError("out: give --out, the directory where the run is kept and goes on")
+    return out
 
 
 @dataclass(frozen=True)

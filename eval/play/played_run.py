@@ -1,17 +1,18 @@
 """played_run: a benchmark's questions and options in, a run directory with all answers out."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from eval.play.answer_file import AnswerFile
 from eval.play.asked import Asked
-from eval.play.contender import Contender, parse_contenders, require_fit
+from eval.play.contender import Contender, parse_contenders
 from eval.play.interview import PlayedAnswer
 from eval.play.options import EMBEDDED, Convention, PlayOptions
 from eval.play.plan import Play, plan
@@ -29,7 +30,10 @@ from eval.progress import progress_bar
 from eval.run.cost import Cost, write_costs
 from eval.run.record_file import RecordFile
 from eval.run.run_directory import RunDirectory
+from eval.stream_benchmark.policy import require_fit
 from vstream import VideoLLM, load_config
+
+Item = TypeVar("Item")
 
 _COSTS = "watched"
 
@@ -43,6 +47,21 @@ class PlayedRun:
     paths: dict[str, Path]
 
     @property
+    def summary(self) -> str:
+        """Where it lies, and, a line for each contender, what could not be had and why."""
+        lines = [f"answers, records and what was run: {self.directory}"]
+        for name, documents in self.answers.items():
+            why = [said["error"] for one in documents.values() for said in one["said"]]
+            errors = Counter(error for error in why if error)
+            if errors:
+                [(most, times)] = errors.most_common(1)
+                lines.append(
+                    f"warning: {name}: {sum(errors.values())} texts could not be had; "
+                    f"{times} times: {most}"
+                )
+        return "\n".join(lines)
+
+    @property
     def failures(self) -> dict[str, int]:
         """By contender, how many questions have a text that could not be had."""
         return {
@@ -51,14 +70,14 @@ class PlayedRun:
         }
 
 
-def chosen(asked: Sequence[Asked], options: PlayOptions) -> list[Asked]:
+def chosen(items: Sequence[Item], options: PlayOptions) -> list[Item]:
     """All, the first `limit`, or with a seed as many drawn by it; in the benchmark's order."""
-    if options.limit is None or options.limit >= len(asked):
-        return list(asked)
+    if options.limit is None or options.limit >= len(items):
+        return list(items)
     if options.seed is None:
-        return list(asked[: options.limit])
-    numbers = Random(options.seed).sample(range(len(asked)), options.limit)
-    return [asked[number] for number in sorted(numbers)]
+        return list(items[: options.limit])
+    numbers = Random(options.seed).sample(range(len(items)), options.limit)
+    return [items[number] for number in sorted(numbers)]
 
 
 def play_run(
@@ -71,7 +90,8 @@ def play_run(
     model = setup.load(devices[0])
     plays = plan(asked)
     for contender in contenders:
-        require_fit(contender, model)
+        if contender.policy is not None:
+            require_fit(contender.policy, model, num_frames=0)
     for system in {play.system for play in plays}:
         model.with_system(system)
     described = _described(benchmark, asked, options, setup, model)

@@ -11,7 +11,7 @@ import torch
 from eval.play.settings import PlaySettings
 from eval.stream_benchmark.block_choice import spread, uniform_blocks
 from eval.stream_benchmark.caption_memory import CaptionMemory
-from eval.stream_benchmark.policy import LAST_FRAMES, Policy, default_settings
+from eval.stream_benchmark.policy import LAST_FRAMES, Policy, context_frames
 from vstream import Answer, Question, Session, VideoLLM, open_session
 from vstream.answer import QueryHandler
 from vstream.decoding import TokenChoice
@@ -73,7 +73,10 @@ class SessionViewer:
 
 
 class CaptionViewer:
-    """Sees the newest frames, and of the past the captions that are most like the question."""
+    """Sees the newest frames, and of the past the captions that are most like the question.
+
+    They are turns of a dialogue, or sentences before the question for a model that reads none.
+    """
 
     def __init__(self, viewer: SessionViewer, session: Session) -> None:
         self._viewer = viewer
@@ -89,9 +92,11 @@ class CaptionViewer:
         self._captions.tell(self._session, range(self._told_to, end))
         self._told_to = max(self._told_to, end)
         found = self._captions.most_like(question.text, float(end))
-        return self._viewer.ask(
-            replace(question, dialogue=tuple(caption.as_turn() for caption in found))
-        )
+        if self._session.model.family.recommended.reads_dialogue:
+            turns = tuple(caption.as_turn() for caption in found)
+            return self._viewer.ask(replace(question, dialogue=turns))
+        words = " ".join(caption.as_sentence() for caption in found)  # it would leave turns out
+        return self._viewer.ask(replace(question, text=f"{words} {question.text}".strip()))
 
 
 class FewFramesViewer:
@@ -136,7 +141,7 @@ class FewFramesViewer:
             math.ceil(self._from_s * fps - _ROUNDING_S), int(end_s * fps + _ROUNDING_S) + 1
         )
         if self._policy.base == "frames":
-            chosen = spread(ticks, _context_frames(self._model))
+            chosen = spread(ticks, context_frames(self._model))
         else:
             chosen = list(ticks[-LAST_FRAMES:])
         newest_s = end_s - SAME_MOMENT_S + _ROUNDING_S  # a frame that comes so soon counts as there
@@ -166,7 +171,8 @@ class BlindViewer:
         )
         prefilled = self._session.questions.run(tokens, MemoryView((), 0), nothing)
         context_tokens = prefilled.context.num_tokens
-        choice, logits, ids = TokenChoice(question.decoding, family), prefilled.logits, []
+        choice, logits = TokenChoice(question.decoding, family), prefilled.logits
+        ids: list[int] = []
         first_ms, is_done = 0.0, False
         limit = question.decoding.max_tokens or self._session.settings.max_answer_tokens
         while not is_done and len(ids) < limit:
@@ -186,14 +192,8 @@ class BlindViewer:
         )
 
 
-def _context_frames(model: VideoLLM) -> int:
-    """How many frames a question of the default policy sees in all."""
-    settings = default_settings(model)
-    return (settings.recent_blocks + settings.retrieve_blocks) * model.family.frames_per_block
-
-
 def _said(answer: Answer) -> Said:
-    seen = sorted((e.start_s, e.end_s, round(e.score, 6)) for e in answer.evidence)
+    seen = sorted((e.start_s, e.end_s, e.score) for e in answer.evidence)
     return Said(
         answer.text,
         newest_frame_s=answer.newest_frame_s,
