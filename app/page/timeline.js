@@ -9,13 +9,14 @@ const HEIGHT = 128, BARS_TOP = 22, BAND_TOP = 86, BAND = 14, AXIS_TOP = BAND_TOP
 const COLOURS = ['#e8710a', '#1a8fe3', '#1e9e5a', '#c2185b', '#8d6e00', '#00838f'];
 const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
 const PHONE_PX = 500, NEAR_PX = 6, SHORTEST_S = 4, LOOK_MS = 1000, REST_MS = 120, PATIENCE_MS = 5000;
-const MOST_PICTURES = 200, LEAST_CHANGE = 0.25;
+const MOST_PICTURES = 200, LEAST_CHANGE = 0.01, SHARE_OF_LARGEST = 0.35;
 
 let history = null, marks = { answers: [], firings: [] }, picked = null;
 let view = null;  // {span, to}: to is null while it moves along with the present; null: all of it
 let gesture = null, cursorS = null;
 const pointers = new Map(), pictures = new Map();
 let peeking = null, wanted = null;
+let sent = [];  // ranges whose echo has not come yet
 
 // ---- time and place ----
 const width = () => svg.clientWidth || 320;
@@ -29,6 +30,11 @@ function shown() {
 const xOf = (timeS, window_ = shown()) => width() * (timeS - window_.from) / (window_.to - window_.from);
 const timeAt = (x) => { const { from, to } = shown(); return from + (to - from) * x / width(); };
 const within = (timeS) => Math.min(all().to, Math.max(all().from, timeS));
+function even(timeS) {  // as exact as four pixels are, in a step that people count in
+  const { from, to } = shown(), exact = 4 * (to - from) / width();
+  const step = STEPS_S.findLast((one) => one <= exact) ?? 0.5;
+  return within(Math.round(timeS / step) * step);
+}
 function clock(timeS) {
   const whole = Math.max(0, Math.floor(timeS + 1e-6)), two = (number) => String(number).padStart(2, '0');
   const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
@@ -91,10 +97,13 @@ function drawKept(stretch, isPhone) {
   }
   if (run) run[1] = Math.min(run[1], Math.max(history.kept_to_s, run[0]));
   close();
-  const changes = history.parts.filter((part) => part[2] > LEAST_CHANGE);
+  // How unlike pictures are depends on the model: a change is large beside the others in sight.
+  const seen = history.parts.filter((part) => part[3] >= stretch.from && part[3] <= stretch.to);
+  const largest = Math.max(LEAST_CHANGE, ...seen.map((part) => part[2]));
+  const changes = seen.filter((part) => part[2] >= SHARE_OF_LARGEST * largest && part[2] >= LEAST_CHANGE);
   changes.forEach(([, , change, timeS], at) => {
     if (isPhone && at % 2) return;  // and every other tick is left out
-    line('change', xOf(timeS, stretch), BAND_TOP, AXIS_TOP, { 'stroke-opacity': Math.min(1, 0.3 + change) });
+    line('change', xOf(timeS, stretch), BAND_TOP, AXIS_TOP, { 'stroke-opacity': change / largest });
   });
 }
 function drawAnswer(answer, age, stretch) {
@@ -227,9 +236,10 @@ function zoom(factor, x = width()) {  // what is at x stays there
 }
 function pick(range) {
   picked = range;
-  fillFields();
   draw();
-  trigger('pick', range ? { from_s: range[0], to_s: range[1] } : { from_s: 0, to_s: 0 });
+  const [from_s, to_s] = (range ?? [0, 0]).map((timeS) => Math.round(10 * timeS) / 10);
+  sent.push(`${from_s} ${to_s}`);
+  trigger('pick', { from_s, to_s });
 }
 function fillFields(range = picked) {
   for (const [name, at] of [['from', 0], ['to', 1]]) {
@@ -241,10 +251,15 @@ function readFields() {
   const from = fields.from.value.trim(), to = fields.to.value.trim();
   for (const [field, text] of [[fields.from, from], [fields.to, to]])
     if (text && Number.isNaN(seconds(text))) return field.setAttribute('aria-invalid', 'true');
-  if (!from && !to) return pick(null);
+  if (!from && !to) return clear();
   const range = [from ? seconds(from) : 0, to ? seconds(to) : Math.ceil(history?.now_s ?? 0)];
   if (range[1] <= range[0]) return fields.to.setAttribute('aria-invalid', 'true');
-  pick(range);
+  for (const field of Object.values(fields)) field.removeAttribute('aria-invalid');
+  pick(range);  // the fields stay as they were written: somebody may be in the other one by now
+}
+function clear() {
+  pick(null);
+  fillFields();
 }
 
 const placeOf = (event) => {
@@ -281,7 +296,7 @@ svg.addEventListener('pointermove', (event) => {
     const { from, to } = shown();
     showStretch(to - from, gesture.to - (to - from) * (x - gesture.x) / width());
   } else {
-    gesture.range = [gesture.at, timeAt(x)].map(within).sort((a, b) => a - b);
+    gesture.range = [gesture.at, timeAt(x)].map(even).sort((a, b) => a - b);
     fillFields(gesture.range);
     draw();
   }
@@ -292,8 +307,9 @@ svg.addEventListener('pointerup', (event) => {
   gesture = null;
   if (!done || done.kind === 'pinch') return;
   if (!done.moved && done.kind === 'pick') peek({ ...spotAt(done.x), isLarge: true });
-  if (done.moved && done.range && done.range[1] > done.range[0]) pick(done.range);
-  else draw();
+  if (done.range?.[1] > done.range?.[0]) pick(done.range);
+  else if (done.range) fillFields();
+  draw();
 });
 svg.addEventListener('pointercancel', (event) => {
   pointers.delete(event.pointerId);
@@ -325,7 +341,7 @@ svg.addEventListener('keydown', (event) => {
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (!button) return;
-  if ('clear' in button.dataset) return pick(null);
+  if ('clear' in button.dataset) return clear();
   if (!history) return;
   if (button.dataset.zoom) zoom(Number(button.dataset.zoom));
   else showStretch(Number(button.dataset.span) || Infinity, all().to);
@@ -339,13 +355,15 @@ watch('value', () => {
   if (before !== undefined && before !== history?.stream) {
     view = null;
     pictures.clear();
-    if (picked) pick(null);
+    if (picked) clear();
   }
   draw();
 });
 watch('marks', () => { marks = JSON.parse(props.marks); draw(); });
-watch('picked', () => {  // by whoever else sets it
-  const [from, to] = JSON.parse(props.picked);
+watch('picked', () => {
+  const [from, to] = JSON.parse(props.picked), at = sent.indexOf(`${from} ${to}`);
+  sent = sent.slice(at + 1);
+  if (at >= 0) return;  // an echo; another may have been picked since
   picked = to > from ? [from, to] : null;
   fillFields();
   draw();

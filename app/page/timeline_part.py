@@ -88,7 +88,7 @@ class TimelinePart:
         begin_s, end_s = _number(event, "from_s"), _number(event, "to_s")
         if begin_s is None or end_s is None or end_s <= begin_s:
             return 0.0, 0.0
-        return round(begin_s, 1), round(end_s, 1)
+        return begin_s, end_s
 
 
 def _picked(from_s: float, to_s: float) -> Any:
