@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.client import ServiceClient, ServiceError
+from app.client import ServiceClient
 from app.page.timeline_strip import history_document, marks_document
 from app.page.visitors import Exchange
 
