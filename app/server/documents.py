@@ -1,5 +1,6 @@
 """Documents: what the service holds in, what its API tells of it out, as JSON-able models."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -12,6 +13,9 @@ from vstream.service.inquiry import StreamAnswer
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.watches import WatchRecord
 from vstream.sources.address import redacted
+
+_URL_PARTS = 1_000_000
+"""A time in an address is told to a millionth of a second."""
 
 
 class Deleted(BaseModel):
@@ -225,7 +229,7 @@ def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocum
                 at=one.at,
                 at_s=one.at_s,
                 probability=one.probability,
-                frame_url=_frame_url(one.stream_id, one.at_s),
+                frame_url=frame_url(one.stream_id, one.at_s),
             )
             for one in record.firings.copy()
         ],
@@ -265,12 +269,16 @@ def citation(stream_id: str, one: Evidence) -> Citation:
         end_s=one.end_s,
         captured_at=one.captured_at,
         score=one.score,
-        frame_url=_frame_url(stream_id, one.end_s),
+        frame_url=frame_url(stream_id, one.end_s),
     )
 
 
-def _frame_url(stream_id: str, at_s: float) -> str:
-    return f"/v1/streams/{quote(stream_id)}/frame.jpg?t_s={at_s:.3f}"
+def frame_url(stream_id: str, at_s: float) -> str:
+    """Of the newest picture at `at_s`. The time is rounded up: a picture that was taken at that very
+    time is not newer than it.
+    """
+    t_s = math.ceil(at_s * _URL_PARTS) / _URL_PARTS
+    return f"/v1/streams/{quote(stream_id)}/frame.jpg?t_s={t_s:.6f}"
 
 
 def rfc3339(epoch_s: float) -> str:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.documents import rfc3339
+from app.server.documents import frame_url, rfc3339
 from app.server.keys import Action
 from app.server.stream_url import TimeRange
 from app.server.time_range import stream_range_of
@@ -70,5 +70,5 @@ def _found(moment: Moment) -> FoundMoment:
         captured_at=moment.captured_at,
         at=rfc3339(moment.captured_at),
         score=moment.score,
-        frame_url=f"/v1/streams/{moment.stream}/frame.jpg?t_s={moment.to_s:.3f}",
+        frame_url=frame_url(moment.stream, moment.to_s),
     )

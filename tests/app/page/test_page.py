@@ -40,7 +40,7 @@ class Service:
         self._process = Process("serve", "--no-page", "--port", self.port, "--threads", "1")
 
     def await_ready(self):
-        until(self._is_ready)
+        until(self._is_ready, seconds=120)
 
     def kill(self):
         self._process.kill()
@@ -80,11 +80,14 @@ def started():
     service, port = Service(), free_port()
     service.begin()
     page = Process("ui", "--service", service.url, "--port", port)
-    page.await_line("the page of")
-    service.await_ready()
-    yield service, f"http://127.0.0.1:{port}/", page
-    service.kill()
-    assert page.terminate() == 0, "".join(page.err)
+    try:
+        page.await_line("the page of", seconds=120)
+        service.await_ready()
+        yield service, f"http://127.0.0.1:{port}/"
+    finally:
+        service.kill()
+        code = page.terminate()
+    assert code == 0, "".join(page.err)
     assert not any("Traceback" in line for line in page.err), "".join(page.err)
 
 

@@ -30,7 +30,7 @@ def models(tmp_path_factory):
 def page_url(models):
     options = ("--port", "0", "--threads", "1", "--allow-files", models)
     process = Process("serve", *options, VSTREAM_API_KEY=KEY)
-    url = process.found(r"page at (\S+)")
+    url = process.found(r"page at (\S+)", seconds=120)
 
     def is_ready():
         try:
@@ -38,9 +38,12 @@ def page_url(models):
         except ServiceError:
             return False
 
-    until(is_ready)
-    yield url
-    assert process.terminate() == 0, "".join(process.err)
+    try:
+        until(is_ready, seconds=120)
+        yield url
+    finally:
+        code = process.terminate()
+    assert code == 0, "".join(process.err)
     assert not any("Traceback" in line for line in process.err), "".join(process.err)
 
 
