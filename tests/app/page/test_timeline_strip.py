@@ -280,6 +280,8 @@ def test_on_a_phone_fingers_pick_and_zoom_and_every_other_tick_has_no_words(chro
     touch.move([(600,)], [(900,)])
     expect(page.locator("#timeline [name=from]")).to_have_value("10:00")
     expect(page.locator("#timeline [name=to]")).to_have_value("15:00")
+    expect(page.locator("#picked")).to_be_visible()  # above the strip, which moves down by it
+    page.locator("#timeline svg").scroll_into_view_if_needed()
     touch.move([(1000,), (1600,)], [(500,), (2100,)])
     until(lambda: _stretch(page)["to"] - _stretch(page)["from"] < 0.7 * END_S, seconds=10)
     SHOTS.mkdir(parents=True, exist_ok=True)
