@@ -1,5 +1,6 @@
 """LivePart: a chosen stream in; its picture, state and memory out, again and again."""
 
+import time
 from typing import Any
 
 import gradio as gr
@@ -93,8 +94,12 @@ class LivePart:
             if error.code == "service_loading":
                 visitor.shown = None
                 return gr.skip(), _LOADING, problem_line(str(error), visitor.looks), gr.skip()
-            line = problem_line(str(error), visitor.looks)
+            newest_at = visitor.newest_at
+            age_s = None if newest_at is None else time.monotonic() - newest_at
+            line = problem_line(str(error), visitor.looks, age_s)
             return gr.skip(), gr.skip() if visitor.shown else _AWAY, line, gr.skip()
+        age_s = stream.last_frame_age_s
+        visitor.newest_at = None if age_s is None else time.monotonic() - age_s
         rates = visitor.rates.of(stream.id, stream.frames)
         pause = "Resume" if stream.state == "paused" else "Pause"
         return choices, picture, status_line(stream, rates, visitor.looks), pause

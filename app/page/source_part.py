@@ -111,7 +111,8 @@ class SourcePart:
         except ServiceError as error:
             if error.code == "stream_not_found":
                 visitor.has_camera = False  # the service was started anew: begin again
-            return "" if error.code == "STREAM_PAUSED" else f"⚠ {error}"
+            is_said = error.status == 0 or error.code in ("STREAM_PAUSED", "service_loading")
+            return "" if is_said else f"⚠ {error}"  # the state of the stream says the others
         return ""
 
     def _begin(self, visitor: Visitor) -> None:

@@ -34,7 +34,7 @@ def status_line(told: StreamDocument, rates: Mapping[str, float], look: int = 0)
     kind = _KIND.get(told.state, "calm")
     words = "watching" if told.state == "running" else _IN_WORDS.get(told.state, told.state)
     state = f'<b class="state {kind}">{escape(words)}</b>'
-    parts = [state, _age(told), _rate(told, rates)]
+    parts = [state, _age(told.last_frame_age_s), _rate(told, rates)]
     trouble = f'<p class="trouble">{escape(told.error.message)}</p>' if told.error else ""
     return (
         f'<div class="status {kind}" role="status" data-state="{told.state}" data-look="{look}">'
@@ -48,19 +48,19 @@ def no_stream() -> str:
     return '<div class="status calm" role="status" data-state="none"></div>'
 
 
-def problem_line(problem: str, look: int = 0) -> str:
-    """The service says no, or nothing."""
+def problem_line(problem: str, look: int = 0, age_s: float | None = None) -> str:
+    """The service says no, or nothing; `age_s` is that of the newest frame it told of before."""
+    age = "" if age_s is None else _age(age_s)
     return (
         f'<div class="status bad" role="status" data-state="lost" data-look="{look}">'
-        f'<p class="line"><b class="state bad">disconnected</b></p>'
+        f'<p class="line"><b class="state bad">disconnected</b> {age}</p>'
         f'<p class="trouble">{escape(problem)}, trying again</p></div>'
     )
 
 
-def _age(told: StreamDocument) -> str:
-    if told.last_frame_age_s is None:
+def _age(age_s: float | None) -> str:
+    if age_s is None:
         return "<span>no frame yet</span>"
-    age_s = told.last_frame_age_s
     age = f'<span class="age" data-age="{age_s:.2f}">{age_s:.1f} s</span>'
     return f"<span>newest frame {age} old</span>"
 

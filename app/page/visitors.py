@@ -48,6 +48,8 @@ class Visitor:
     """How often the page has looked at its stream."""
     shown: tuple[str, float | None] | None = None
     """Stream and time of the picture that is shown."""
+    newest_at: float | None = None
+    """When the newest frame came that the page was told of, in `time.monotonic` seconds."""
     rates: Rates = field(default_factory=Rates)
     firings: dict[str, str] = field(default_factory=dict)
     """Pictures of firings that are listed, as HTML, by the address of the picture."""
