@@ -274,8 +274,8 @@ def citation(stream_id: str, one: Evidence) -> Citation:
 
 
 def frame_url(stream_id: str, at_s: float) -> str:
-    """Of the newest picture at `at_s`. The time is rounded up: a picture that was taken at that very
-    time is not newer than it.
+    """Of the newest picture at `at_s`. The time is rounded up: a picture that was taken at that
+    very time is not newer than it.
     """
     t_s = math.ceil(at_s * _URL_PARTS) / _URL_PARTS
     return f"/v1/streams/{quote(stream_id)}/frame.jpg?t_s={t_s:.6f}"
