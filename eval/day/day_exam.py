@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
+from eval.run.evidence_age import age_of
 from eval.stream_benchmark.exam import ExamQuestion, ExamStream, parts
-from eval.stream_benchmark.figures import RECALLED_KINDS, age_of
+from eval.stream_benchmark.figures import RECALLED_KINDS
 from eval.stream_world import KINDS, History, Question, Script, ask
 
 AGES_S = {"<1min": 60.0, "1-10min": 600.0, "10-60min": 3600.0, "1-6h": 21600.0, "6-24h": math.inf}

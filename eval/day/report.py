@@ -7,7 +7,8 @@ from typing import Any
 
 from eval.day.day_exam import AGES_S
 from eval.day.replay import Replayed
-from eval.stream_benchmark.figures import Accuracy, accuracy, age_of, by_age, mean_recall
+from eval.run.evidence_age import age_of
+from eval.stream_benchmark.figures import Accuracy, accuracy, by_age, mean_recall
 from eval.stream_benchmark.record import Record
 
 FLAT_FROM_SHARE = 0.25

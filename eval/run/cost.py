@@ -15,9 +15,11 @@ class Cost:
     """Of one video under one policy. What does not apply or was not measured is None.
 
     `num_frames` were given to the policy's session and `num_dropped` of them are in no block.
-    `ingest_s` is what encoding and keeping them took, reading or drawing them left out; `num_bytes`
-    is how much the memory of them took up at the end. `peak_bytes` is the most memory in use while
-    the policy answered: on the device, or of the process where there is none (`peak_of`).
+    `ingest_s` is what encoding and keeping them took, reading or drawing them left out. `num_bytes`
+    is what the policy has to keep of the video at its end and what grows with it; `fixed_bytes` is
+    what it keeps whatever the length, its window of newest frames. `peak_bytes` is the most memory
+    in use while the policy answered: on the device, or of the process where there is none
+    (`peak_of`).
     """
 
     policy: str
@@ -27,6 +29,7 @@ class Cost:
     num_dropped: int | None = None
     ingest_s: float | None = None
     num_bytes: int | None = None
+    fixed_bytes: int | None = None
     peak_bytes: int | None = None
     peak_of: str | None = None
 

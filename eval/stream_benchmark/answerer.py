@@ -25,13 +25,17 @@ from vstream.engine import BlocksByLayer, MemoryView, view_at
 
 
 class Answerer(Protocol):
-    """Asked any number of questions, in any order."""
+    """Asked any number of questions, in any order; `text_bytes` if it keeps text of the stream."""
+
+    text_bytes: int | None
 
     def reply(self, question: Question) -> Reply: ...
 
 
 class MemoryAnswerer:
     """Asks a session over the whole stream; `at_s` hides what came after the question."""
+
+    text_bytes: int | None = None
 
     def __init__(self, session: Session, policy: Policy) -> None:
         self._session = session
@@ -73,6 +77,7 @@ class CaptionAnswerer:
         """`session` retrieves nothing."""
         self._session = session
         self._captions = captions
+        self.text_bytes: int | None = captions.num_bytes
 
     def reply(self, question: Question) -> Reply:
         """Finding the captions counts as time to the first token."""
@@ -92,6 +97,8 @@ class CaptionAnswerer:
 
 class FewFramesAnswerer:
     """Encodes a few frames by themselves for every question, then forgets them."""
+
+    text_bytes: int | None = None
 
     def __init__(self, stream: ExamStream, policy: Policy, blocks: StreamBlocks) -> None:
         self._stream = stream
@@ -114,6 +121,8 @@ class FewFramesAnswerer:
 class MajorityAnswerer:
     """Baseline: the answer that is most frequent for the kind in other streams."""
 
+    text_bytes: int | None = None
+
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts
 
@@ -127,6 +136,8 @@ class LanguageAnswerer:
     A session refuses that; so the question is prefilled by the session's own read path over no
     blocks (the context is the prefix alone) and decoded greedily here.
     """
+
+    text_bytes: int | None = None
 
     def __init__(self, session: Session) -> None:
         """`session` has seen nothing."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.stream_benchmark.exam import ExamOptions, ExamStream, majority_texts
+from eval.stream_benchmark.exam import ExamOptions, ExamStream
 from eval.stream_benchmark.policy import Policy
 from eval.stream_benchmark.stream_blocks import StreamBlocks
 from eval.stream_benchmark.stream_outcome import StreamOutcome
@@ -35,9 +35,8 @@ class StreamBenchmark:
         self._blocks = blocks
         self._is_watched = has_watches and WATCHED_POLICY in [policy.name for policy in policies]
         standing = standing_questions(streams) if self._is_watched else {}
-        majority = majority_texts(options)
         self.tasks = [
-            StreamTask(stream, tuple(policies), tuple(standing.get(stream.name, ())), majority)
+            StreamTask(stream, tuple(policies), tuple(standing.get(stream.name, ())), options)
             for stream in streams
         ]
 
@@ -75,6 +74,7 @@ class StreamBenchmark:
             stream,
             tuple(play.records.answered(name)[: len(stream.questions)]),
             ingest,
-            play.records.peak(name),
+            play.records.asking(name),
             tuple(play.records.watched()) if is_watched else None,
+            self._blocks.newest_blocks(policy) if policy else None,
         )

@@ -4,12 +4,12 @@ Accuracies are in percent and over ordinary wordings and seen styles, but for th
 are named after what they hold out. Their standard errors are clustered by stream.
 """
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.clustered_error import Mark, Part, clustered_stderr
+from eval.run.evidence_age import AGES_S, age_of
 from eval.stream_benchmark.record import Record
 from eval.stream_world import KINDS
 from eval.stream_world.past import PAST
@@ -21,8 +21,6 @@ RECALLED_KINDS = tuple(kind for kind in PAST if kind != "seen_yet")
 """Whose evidence is what a memory must find: any sighting at all proves `seen_yet`."""
 NEGATIVE_KINDS = ("exist", "seen_yet", "watch")
 NEGATIVE_ANSWERS = ("no", "not yet")
-AGES_S = {"<1min": 60.0, "1-10min": 600.0, "10-60min": 3600.0, ">1h": math.inf}
-"""Evidence is younger than so many seconds, and not as young as the group before."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +108,6 @@ def negative(records: Sequence[Record]) -> Accuracy | None:
     if None in sides:
         return None
     return min((side for side in sides if side), key=lambda side: side.percent)
-
-
-def age_of(age_s: float | None, ages_s: Mapping[str, float] = AGES_S) -> str | None:
-    """The group that the oldest evidence of that age is in; None without evidence."""
-    return None if age_s is None else next(age for age, end_s in ages_s.items() if age_s < end_s)
 
 
 def mean_recall(records: Sequence[Record]) -> tuple[float, ...] | None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from eval.stream_benchmark.figures import AGES_S, Accuracy, Figures, figures
+from eval.run.evidence_age import AGES_S
+from eval.stream_benchmark.figures import Accuracy, Figures, figures
 from eval.stream_benchmark.stream_blocks import Ingest
 from eval.stream_benchmark.stream_outcome import StreamOutcome
 from eval.stream_benchmark.watches import WatchFigures

@@ -25,7 +25,7 @@ from eval.stream_benchmark.stream_records import records_of
 from eval.stream_world import Renderer
 from memory import MemoryConfig
 from vstream import Session, VideoLLM, VStreamConfig, open_session
-from vstream.engine import EngineConfig
+from vstream.engine import EngineConfig, decide
 
 _BATCH_FRAMES = 64
 
@@ -38,6 +38,7 @@ class Ingest:
     """
 
     blocks: str
+    num_blocks: int
     num_frames: int
     num_dropped: int
     seconds: float
@@ -120,6 +121,14 @@ class StreamBlocks:
         config = self._configured(engine, policy, is_kept=False)
         return open_session(config, self._model, "unseen")
 
+    def newest_blocks(self, policy: Policy) -> int | None:
+        """How many a policy has to keep that reads none but the newest; None: it needs them all."""
+        if policy.base not in ("window", "sinks", "captions"):
+            return None
+        engine = answering_config(policy, self._model, 0)
+        family = self._model.family
+        return decide(engine, family.recommended, family.frames_per_block).recent_blocks
+
     def frames(self, stream: ExamStream, seconds: Sequence[int]) -> list[Frame]:
         """The frames of these seconds of the stream; each second has one."""
         moments = [stream.script.moments[second] for second in seconds]
@@ -155,6 +164,7 @@ def _ingest(name: str, stream: ExamStream, session: Session, vision: SharedVisio
     own = sum(spent for stage, spent in session.clock.seconds.items() if stage != "vision")
     return Ingest(
         blocks=name,
+        num_blocks=session.memory.num_blocks,
         num_frames=stream.length_s,
         num_dropped=stream.length_s - session.memory.num_blocks * vision.frames_per_block,
         seconds=round(vision.seconds + own, 3),

@@ -8,7 +8,7 @@ from eval.run.scored import Scored
 from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.record import Record
 from eval.stream_benchmark.stream_blocks import Ingest
-from eval.stream_benchmark.stream_records import Peak
+from eval.stream_benchmark.stream_records import Asking
 from eval.stream_benchmark.watches import WatchRecord
 from eval.stream_world.past import PAST
 
@@ -21,8 +21,10 @@ class StreamOutcome:
     stream: ExamStream
     records: tuple[Record, ...]
     ingest: Ingest | None
-    peak: Peak | None
+    asking: Asking | None
     watches: tuple[WatchRecord, ...] | None
+    newest_blocks: int | None = None
+    """How many the policy has to keep; None: all."""
 
     def scored(self) -> Iterator[Scored]:
         """Each answer; that of a question about the present has no age of evidence."""
@@ -44,7 +46,7 @@ class StreamOutcome:
 
     def cost(self) -> Cost:
         """What was not measured or does not apply is None."""
-        ingest, peak = self.ingest, self.peak
+        ingest, asking = self.ingest, self.asking
         return Cost(
             policy=self.policy,
             video=self.stream.name,
@@ -52,10 +54,25 @@ class StreamOutcome:
             num_frames=ingest.num_frames if ingest else None,
             num_dropped=ingest.num_dropped if ingest else None,
             ingest_s=ingest.seconds if ingest else None,
-            num_bytes=ingest.num_bytes if ingest else None,
-            peak_bytes=peak.num_bytes if peak else None,
-            peak_of=peak.of if peak else None,
+            num_bytes=self._grown_bytes(),
+            fixed_bytes=self._fixed_bytes(),
+            peak_bytes=asking.peak_bytes if asking else None,
+            peak_of=asking.peak_of if asking else None,
         )
+
+    def _grown_bytes(self) -> int | None:
+        if self.ingest is None:
+            return None
+        if self.newest_blocks is None:
+            return self.ingest.num_bytes
+        return (self.asking.text_bytes or 0) if self.asking else 0
+
+    def _fixed_bytes(self) -> int | None:
+        """Of the newest blocks, where the policy reads no others: blocks are about equally long."""
+        if self.ingest is None or self.newest_blocks is None:
+            return None
+        kept = min(self.newest_blocks, self.ingest.num_blocks)
+        return round(self.ingest.num_bytes * kept / self.ingest.num_blocks)
 
 
 def _group(record: Record) -> str:

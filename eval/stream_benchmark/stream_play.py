@@ -20,11 +20,11 @@ from eval.stream_benchmark.answerer import (
     MemoryAnswerer,
 )
 from eval.stream_benchmark.caption_memory import CaptionMemory
-from eval.stream_benchmark.exam import ExamStream
+from eval.stream_benchmark.exam import ExamOptions, ExamStream, majority_texts
 from eval.stream_benchmark.policy import Policy, parse_policy
 from eval.stream_benchmark.record import Record
 from eval.stream_benchmark.stream_blocks import StreamBlocks
-from eval.stream_benchmark.stream_records import StreamRecords
+from eval.stream_benchmark.stream_records import Asking, StreamRecords
 from eval.stream_benchmark.watches import watch
 from eval.stream_world.standing import StandingQuestion
 
@@ -43,8 +43,8 @@ class StreamTask:
     policies: tuple[Policy, ...]
     standing: tuple[StandingQuestion, ...]
     """Watched under WATCHED_POLICY."""
-    majority: dict[str, str]
-    """The majority answer for each kind."""
+    exam: ExamOptions
+    """What the majority answers are found by."""
 
 
 class StreamPlay:
@@ -108,7 +108,7 @@ class StreamPlay:
 
     @contextmanager
     def _open_majority(self) -> Iterator[Answerer]:
-        yield MajorityAnswerer(self._task.majority)
+        yield MajorityAnswerer(majority_texts(self._task.exam))
 
     @contextmanager
     def _open_language(self) -> Iterator[Answerer]:
@@ -125,7 +125,9 @@ class StreamPlay:
                 record = Record.of(self.stream, number, reply)
                 self.records.answers[name].append(record.to_json())
                 advance(f"asking {name}", 1)
-        self.records.add_peak(name, peak)
+            text_bytes = answerer.text_bytes
+        asking = Asking(name, peak.num_bytes, peak.of, text_bytes)
+        self.records.askings.append(asdict(asking))
 
     def _watch(self, policy: Policy, advance: Advance) -> None:
         unwatched = self._unwatched(policy)

@@ -1,10 +1,9 @@
-"""StreamRecords: what is on record of one stream of a run: answers, watches and peaks of memory."""
+"""StreamRecords: what is on record of one stream of a run: answers, watches, what asking took."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from eval.run.peak_memory import PeakMemory
 from eval.run.record_file import RecordFile
 from eval.stream_benchmark.record import Record
 from eval.stream_benchmark.watches import WatchRecord
@@ -16,12 +15,16 @@ def records_of(run: Path, stream: str, name: str) -> RecordFile:
 
 
 @dataclass(frozen=True)
-class Peak:
-    """The most memory in use while a policy answered: of the device, or of the process."""
+class Asking:
+    """What asking a policy took: the peak of memory, of the device or of the process (`peak_of`).
+
+    `text_bytes` are those of captions, where the policy keeps them instead of blocks.
+    """
 
     policy: str
-    num_bytes: int
-    of: str
+    peak_bytes: int | None
+    peak_of: str
+    text_bytes: int | None = None
 
 
 class StreamRecords:
@@ -31,7 +34,7 @@ class StreamRecords:
         """Of the policies and baselines of these names."""
         self.answers = {name: records_of(run, stream, name) for name in names}
         self.watches = records_of(run, stream, f"{watched}.watches")
-        self.peaks = records_of(run, stream, "peaks")
+        self.askings = records_of(run, stream, "askings")
 
     def answered(self, name: str) -> list[Record]:
         """What one of them has answered so far."""
@@ -40,12 +43,8 @@ class StreamRecords:
     def watched(self) -> list[WatchRecord]:
         return [WatchRecord(**document) for document in self.watches.documents]
 
-    def add_peak(self, name: str, measured: PeakMemory) -> None:
-        if measured.num_bytes is not None:
-            self.peaks.append(asdict(Peak(name, measured.num_bytes, measured.of)))
-
-    def peak(self, name: str) -> Peak | None:
-        """The highest: a killed run answers a policy's questions in several goes."""
-        peaks = [Peak(**document) for document in self.peaks.documents]
-        own = [peak for peak in peaks if peak.policy == name]
-        return max(own, key=lambda peak: peak.num_bytes, default=None)
+    def asking(self, name: str) -> Asking | None:
+        """With the highest peak: after a kill a policy's questions are asked in several goes."""
+        askings = [Asking(**document) for document in self.askings.documents]
+        own = [asking for asking in askings if asking.policy == name]
+        return max(own, key=lambda asking: asking.peak_bytes or 0, default=None)

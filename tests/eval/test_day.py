@@ -14,8 +14,8 @@ from eval.commands import cli
 from eval.day.budget_watch import EVERY_S, BudgetWatch
 from eval.day.day_exam import AGES_S, asking_moments, draw_day_exam, timed_questions
 from eval.day.report import document, page
+from eval.run.evidence_age import age_of
 from eval.stream_benchmark.exam import day_seed
-from eval.stream_benchmark.figures import age_of
 from eval.stream_world import write_script
 from memory import KVMemory
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.run.evidence_age import AGES_S
 from eval.run.record_file import RecordFile
-from eval.stream_benchmark.figures import AGES_S, Accuracy, accuracy, figures, negative
+from eval.stream_benchmark.figures import Accuracy, accuracy, figures, negative
 from eval.stream_benchmark.record import Record
 from eval.stream_benchmark.report import PolicyReport, document, tables
 from eval.stream_benchmark.stream_blocks import Ingest
@@ -147,7 +148,10 @@ def test_watches_count_what_was_told_in_time_and_what_was_told_for_nothing():
 
 
 def test_the_document_has_every_figure_and_null_for_what_was_not_asked():
-    ingests = [Ingest("stream0-default-int8", 1800, 20.0, 40_000), Ingest("x", 1800, 25.0, 60_000)]
+    ingests = [
+        Ingest("stream0-default-int8", 1800, 1800, 0, 20.0, 40_000),
+        Ingest("x", 1800, 1800, 0, 25.0, 60_000),
+    ]
     policy = PolicyReport(figures([record()]), ingests, WatchFigures(50.0, 5.0, 2, 2))
     baseline = PolicyReport(figures([record(ttft_ms=None)]))
     found = json.loads(json.dumps(document({"default": policy, "majority": baseline})))

@@ -1,0 +1,123 @@
+"""PolicySummary: the scored questions and the costs of one policy in, its row of the table out."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from eval.clustered_error import Mark, Part, clustered_stderr
+from eval.run.cost import Cost
+from eval.run.evidence_age import AGES_S, age_of
+from eval.run.scored import Scored
+
+HOUR_S = 3600
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean score in percent; `stderr` is clustered by video, None where it cannot be known."""
+
+    percent: float
+    stderr: float | None
+    num_questions: int
+
+    def __str__(self) -> str:
+        error = "" if self.stderr is None else f" ± {self.stderr:.1f}"
+        return f"{self.percent:.1f}{error}"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds to the first token: every one, their median and their 95th percentile."""
+
+    all_ms: tuple[float, ...]
+
+    @property
+    def median_ms(self) -> float:
+        return statistics.median(self.all_ms)
+
+    @property
+    def p95_ms(self) -> float:
+        """The smallest that at least 95 % of them do not exceed (nearest rank)."""
+        return sorted(self.all_ms)[math.ceil(0.95 * len(self.all_ms)) - 1]
+
+
+@dataclass(frozen=True)
+class PolicySummary:
+    """None, or a group that is not there: there is nothing to say."""
+
+    policy: str
+    accuracy: Estimate
+    by_group: dict[str, Estimate]
+    by_age: dict[str, Estimate]
+    by_task: dict[str, Estimate]
+    latency: Latency | None
+    ingest_fps: float | None
+    num_dropped: int | None
+    bytes_per_hour: float | None
+    fixed_bytes: float | None
+    peak_bytes: int | None
+    peak_of: str | None
+
+
+def summaries(records: Sequence[Scored], costs: Sequence[Cost]) -> list[PolicySummary]:
+    """In the order in which the policies come in the records."""
+    return [
+        _summary(
+            policy,
+            [record for record in records if record.policy == policy],
+            [cost for cost in costs if cost.policy == policy],
+        )
+        for policy in dict.fromkeys(record.policy for record in records)
+    ]
+
+
+def estimate(records: Sequence[Scored]) -> Estimate:
+    """Of at least one."""
+    part = Part(1.0, [Mark(record.video, record.score) for record in records])
+    stderr = clustered_stderr([part])
+    return Estimate(100 * part.mean, None if stderr is None else 100 * stderr, len(records))
+
+
+def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> PolicySummary:
+    first_tokens = tuple(r.first_token_ms for r in records if r.first_token_ms is not None)
+    ages = _grouped(records, lambda record: age_of(record.evidence_age_s) or "")
+    encoded = [cost for cost in costs if cost.ingest_s and cost.num_frames]
+    kept = [cost for cost in costs if cost.num_bytes is not None]
+    hours = sum(cost.video_s for cost in kept) / HOUR_S
+    peaks = [(cost.peak_bytes, cost.peak_of) for cost in costs if cost.peak_bytes is not None]
+    peak_bytes, peak_of = max(peaks, default=(None, None))
+    return PolicySummary(
+        policy=policy,
+        accuracy=estimate(records),
+        by_group=_grouped(records, lambda record: record.group),
+        by_age={age: ages[age] for age in AGES_S if age in ages},
+        by_task=_grouped(records, lambda record: record.task),
+        latency=Latency(first_tokens) if first_tokens else None,
+        ingest_fps=_total(cost.num_frames for cost in encoded)
+        / _total(cost.ingest_s for cost in encoded)
+        if encoded
+        else None,
+        num_dropped=_sum_if_any(cost.num_dropped for cost in costs),
+        bytes_per_hour=_total(cost.num_bytes for cost in kept) / hours if hours else None,
+        fixed_bytes=max((c.fixed_bytes for c in costs if c.fixed_bytes is not None), default=None),
+        peak_bytes=peak_bytes,
+        peak_of=peak_of,
+    )
+
+
+def _grouped(records: Iterable[Scored], key: Callable[[Scored], str]) -> dict[str, Estimate]:
+    """By the key, in the order in which they come first; what has none is left out."""
+    groups: dict[str, list[Scored]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return {name: estimate(group) for name, group in groups.items() if name}
+
+
+def _total(numbers: Iterable[float | None]) -> float:
+    return sum(number or 0 for number in numbers)
+
+
+def _sum_if_any(numbers: Iterable[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
