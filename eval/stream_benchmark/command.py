@@ -14,6 +14,7 @@ from rich.console import Console
 
 from eval.progress import progress_bar
 from eval.run.cost import write_costs
+from eval.run.report import write_report
 from eval.run.run_directory import RunDirectory
 from eval.run.scored import write_scored
 from eval.stream_benchmark.benchmark import StreamBenchmark
@@ -126,7 +127,7 @@ def _run(
     threads = _choose_threads(config.threads, effort.workers)
     model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
     options = size(model.family.frames_per_block)
-    policies = _policies(policy, model, options)
+    policies, left_out = _policies(policy, model, options)
     exam = draw_exam(options)
     frame_px = WORLD_PX if model.family.name == "embedded" else FRAME_PX
     digest = exam_digest(exam, Renderer(frame_px))
@@ -153,6 +154,7 @@ def _run(
         outcomes = benchmark.outcomes()
         write_scored(path, [scored for outcome in outcomes for scored in outcome.scored()])
         write_costs(path, [outcome.cost() for outcome in outcomes])
+        write_report(path, left_out)
     return policy_reports(outcomes)
 
 
@@ -166,14 +168,16 @@ def _choose_threads(threads: int | None, num_workers: int) -> int:
     return max(1, torch.get_num_threads() // num_workers)
 
 
-def _policies(names: str, model: VideoLLM, options: ExamOptions) -> list[Policy]:
-    """Of `all` those that the model can follow; every one that was named must be."""
+def _policies(
+    names: str, model: VideoLLM, options: ExamOptions
+) -> tuple[list[Policy], dict[str, str]]:
+    """Of `all` those that the model can follow, and why not the others; else all that are named."""
     policies, why = fitting(parse_policies(names), model, options.length_s)
     if why and names != ALL:
-        raise SettingsError("; ".join(why))
-    for reason in why:
+        raise SettingsError("; ".join(why.values()))
+    for reason in why.values():
         sys.stderr.write(f"left out: {reason}\n")
-    return policies
+    return policies, why
 
 
 def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, object]:

@@ -149,14 +149,14 @@ def require_fit(policy: Policy, model: VideoLLM, num_frames: int) -> None:
 
 def fitting(
     policies: Sequence[Policy], model: VideoLLM, num_frames: int
-) -> tuple[list[Policy], list[str]]:
-    """Those of them that the model can follow, and why it cannot follow the others."""
-    fit, why = [], []
+) -> tuple[list[Policy], dict[str, str]]:
+    """Those of them that the model can follow, and why it cannot follow the others, by name."""
+    fit, why = [], {}
     for policy in policies:
         try:
             require_fit(policy, model, num_frames)
         except SettingsError as error:
-            why.append(str(error))
+            why[policy.name] = str(error)
         else:
             fit.append(policy)
     return fit, why
