@@ -5,6 +5,7 @@ import typer
 from eval.day import day
 from eval.etbench import etbench
 from eval.question_sets import questions
+from eval.run.compare_command import compare_runs
 from eval.search_command import search, search_scale
 from eval.speed_command import speed
 from eval.stream_benchmark import stream_world
@@ -24,3 +25,4 @@ cli.command("search-scale")(search_scale)
 cli.command("speed")(speed)
 cli.command("etbench")(etbench)
 cli.command("questions")(questions)
+cli.command("compare")(compare_runs)

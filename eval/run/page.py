@@ -8,11 +8,11 @@ from eval.run.result_table import ResultTable
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1f2328; background: #fff;
-       max-width: 1250px; margin: 2rem auto; padding: 0 1.5rem; }
+       max-width: 1360px; margin: 2rem auto; padding: 0 1.5rem; }
 h1 { font-size: 1.6rem; margin-bottom: .3rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid #d9dee3; }
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .45rem; text-align: right; border-bottom: 1px solid #d9dee3; }
 td { white-space: nowrap; }
 th { vertical-align: bottom; font-weight: 600; border-bottom: 2px solid #8c959f; }
 th:first-child, td:first-child { text-align: left; font-weight: 600; }

@@ -5,6 +5,7 @@ One colour marks the policy that the product uses; position and label say which 
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from statistics import fmean
 from typing import Any
 
 from eval.run.evidence_age import AGES_S
@@ -94,7 +95,10 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
         )
     axis.set_ylim(0, 100)
     axis.set_xlim(left=0, right=1.35 * max(x for x, _, _ in points) or 1)
-    axis.set_xlabel("MB that have to be kept of one hour of video, a fixed window included")
+    axis.set_xlabel(
+        "MB that have to be kept of one hour of video, a fixed window included\n"
+        "(policies that keep nothing of it are not shown)"
+    )
     axis.set_ylabel("percent right, all questions")
     axis.grid(color=_GRID)
     for (x, y, summary), label_y in zip(
@@ -135,6 +139,8 @@ def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
         )
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
+    axis.tick_params(axis="x", which="minor", labelsize=8)
     axis.set_xlabel(
         "milliseconds from the question to the first token, logarithmic\n"
         "(line: median, box: quartiles, whiskers: 5th and 95th percentile)"
@@ -191,10 +197,19 @@ def _megabytes(summary: PolicySummary) -> float:
 
 
 def _apart(heights: Sequence[float], least: float) -> list[float]:
-    """The same heights, moved so that no two are closer than `least`; their order stays."""
+    """The nearest heights of which no two are closer than `least`; their order stays.
+
+    Least squares: without the steps of `least` between them they must only rise, which pooling
+    neighbours that do not (isotonic regression) brings about.
+    """
     order = sorted(range(len(heights)), key=lambda i: heights[i])
+    pools: list[list[float]] = []
+    for rank, i in enumerate(order):
+        pools.append([heights[i] - rank * least])
+        while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    levels = [fmean(pool) for pool in pools for _ in pool]
     placed = [0.0] * len(heights)
-    below = float("-inf")
-    for i in order:
-        placed[i] = below = max(heights[i], below + least)
+    for rank, i in enumerate(order):
+        placed[i] = levels[rank] + rank * least
     return placed

@@ -12,9 +12,9 @@ _LEGEND = {
     "first token": "first token: milliseconds from the question to the first token, the median and "
     "the 95th percentile; for a policy that encodes frames for every question that is included",
     "ingest": "ingest: frames encoded and kept in a second, all streams together, reading or "
-    "drawing frames left out",
+    "drawing frames left out; making captions is included",
     "dropped": "dropped: frames that were given to the policy and are in no block",
-    "MB an hour": "MB an hour: what has to be kept of an hour of video; *fixed* is what is kept "
+    "MB an hour": "MB an hour: what has to be kept of an hour of video; 'fixed' is what is kept "
     "whatever the length",
     "peak": "peak: the most memory in use while the policy answered: of the process (RSS, weights "
     "included) or of the device",

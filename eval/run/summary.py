@@ -90,7 +90,7 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
     return PolicySummary(
         policy=policy,
         accuracy=estimate(records),
-        by_group=_grouped(records, lambda record: record.group),
+        by_group=_largest_first(_grouped(records, lambda record: record.group)),
         by_age={age: ages[age] for age in AGES_S if age in ages},
         by_task=_grouped(records, lambda record: record.task),
         latency=Latency(first_tokens) if first_tokens else None,
@@ -112,6 +112,10 @@ def _grouped(records: Iterable[Scored], key: Callable[[Scored], str]) -> dict[st
     for record in records:
         groups.setdefault(key(record), []).append(record)
     return {name: estimate(group) for name, group in groups.items() if name}
+
+
+def _largest_first(groups: dict[str, Estimate]) -> dict[str, Estimate]:
+    return dict(sorted(groups.items(), key=lambda item: (-item[1].num_questions, item[0])))
 
 
 def _total(numbers: Iterable[float | None]) -> float:

@@ -25,9 +25,9 @@ from vstream.engine import BlocksByLayer, MemoryView, view_at
 
 
 class Answerer(Protocol):
-    """Asked any number of questions, in any order; `text_bytes` if it keeps text of the stream."""
+    """Asked any number of questions, in any order; `captions` are what it keeps of the stream."""
 
-    text_bytes: int | None
+    captions: CaptionMemory | None
 
     def reply(self, question: Question) -> Reply: ...
 
@@ -35,7 +35,7 @@ class Answerer(Protocol):
 class MemoryAnswerer:
     """Asks a session over the whole stream; `at_s` hides what came after the question."""
 
-    text_bytes: int | None = None
+    captions: CaptionMemory | None = None
 
     def __init__(self, session: Session, policy: Policy) -> None:
         self._session = session
@@ -76,8 +76,8 @@ class CaptionAnswerer:
     def __init__(self, session: Session, captions: CaptionMemory) -> None:
         """`session` retrieves nothing."""
         self._session = session
+        self.captions: CaptionMemory | None = captions
         self._captions = captions
-        self.text_bytes: int | None = captions.num_bytes
 
     def reply(self, question: Question) -> Reply:
         """Finding the captions counts as time to the first token."""
@@ -98,7 +98,7 @@ class CaptionAnswerer:
 class FewFramesAnswerer:
     """Encodes a few frames by themselves for every question, then forgets them."""
 
-    text_bytes: int | None = None
+    captions: CaptionMemory | None = None
 
     def __init__(self, stream: ExamStream, policy: Policy, blocks: StreamBlocks) -> None:
         self._stream = stream
@@ -121,7 +121,7 @@ class FewFramesAnswerer:
 class MajorityAnswerer:
     """Baseline: the answer that is most frequent for the kind in other streams."""
 
-    text_bytes: int | None = None
+    captions: CaptionMemory | None = None
 
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts
@@ -137,7 +137,7 @@ class LanguageAnswerer:
     blocks (the context is the prefix alone) and decoded greedily here.
     """
 
-    text_bytes: int | None = None
+    captions: CaptionMemory | None = None
 
     def __init__(self, session: Session) -> None:
         """`session` has seen nothing."""

@@ -6,6 +6,7 @@ NVIDIA's blueprint for video search and summarisation, 2025). Here captions are 
 what was to be seen at a time, and what was said of it.
 """
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ class CaptionMemory:
         self._encoder = encoder or SentenceEncoder()
         self._captions: list[Caption] = []
         self._vectors: list[np.ndarray] = []
+        self.seconds = 0.0
+        """Spent on telling so far."""
 
     @property
     def num_bytes(self) -> int:
@@ -52,6 +55,7 @@ class CaptionMemory:
 
     def tell(self, session: Session, seconds: Iterable[int]) -> None:
         """Caption those of the `seconds` that come every EVERY_S, from the frames up to then."""
+        started = time.perf_counter()
         for at_s in seconds:
             if (at_s + 1) % EVERY_S:
                 continue
@@ -62,6 +66,7 @@ class CaptionMemory:
             except QuestionError:  # nothing was seen yet
                 continue
             self.add(Caption(at_s, answer.text))
+        self.seconds += time.perf_counter() - started
 
     def add(self, caption: Caption) -> None:
         """The next one, in stream order."""

@@ -53,12 +53,18 @@ class StreamOutcome:
             video_s=self.stream.length_s,
             num_frames=ingest.num_frames if ingest else None,
             num_dropped=ingest.num_dropped if ingest else None,
-            ingest_s=ingest.seconds if ingest else None,
+            ingest_s=self._ingest_s(),
             num_bytes=self._grown_bytes(),
             fixed_bytes=self._fixed_bytes(),
             peak_bytes=asking.peak_bytes if asking else None,
             peak_of=asking.peak_of if asking else None,
         )
+
+    def _ingest_s(self) -> float | None:
+        """Captions are made while the stream plays, so their time belongs to it."""
+        if self.ingest is None:
+            return None
+        return self.ingest.seconds + ((self.asking.text_s or 0.0) if self.asking else 0.0)
 
     def _grown_bytes(self) -> int | None:
         if self.ingest is None:

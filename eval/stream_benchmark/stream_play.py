@@ -6,7 +6,7 @@ asking time and no others, so its answer is the one it would have had while the 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -125,8 +125,11 @@ class StreamPlay:
                 record = Record.of(self.stream, number, reply)
                 self.records.answers[name].append(record.to_json())
                 advance(f"asking {name}", 1)
-            text_bytes = answerer.text_bytes
-        asking = Asking(name, peak.num_bytes, peak.of, text_bytes)
+            asking = Asking(name, None, peak.of)
+            if answerer.captions is not None:
+                told_s = round(answerer.captions.seconds, 3)
+                asking = replace(asking, text_bytes=answerer.captions.num_bytes, text_s=told_s)
+        asking = replace(asking, peak_bytes=peak.num_bytes)
         self.records.askings.append(asdict(asking))
 
     def _watch(self, policy: Policy, advance: Advance) -> None:

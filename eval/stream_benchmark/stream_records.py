@@ -18,13 +18,15 @@ def records_of(run: Path, stream: str, name: str) -> RecordFile:
 class Asking:
     """What asking a policy took: the peak of memory, of the device or of the process (`peak_of`).
 
-    `text_bytes` are those of captions, where the policy keeps them instead of blocks.
+    `text_bytes` are those of captions and `text_s` is what making them took, where the policy
+    keeps captions instead of blocks.
     """
 
     policy: str
     peak_bytes: int | None
     peak_of: str
     text_bytes: int | None = None
+    text_s: float | None = None
 
 
 class StreamRecords:

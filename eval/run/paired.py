@@ -1,0 +1,114 @@
+"""Paired: two answers to each of the same questions in, how far they differ and by what chance out.
+
+Differences d[i] = score of B - score of A are taken question by question, so that how hard a
+question is cancels out; questions about one video are not independent.
+
+- Standard error of the mean difference: that of the d[i], clustered by video (Miller, Adding Error
+  Bars to Evals, arXiv 2411.00640: paired differences, clustered; `eval.clustered_error`).
+- Main test: signs flipped at random, for all questions of a video together, with the sum of d as
+  statistic (Winkler et al., Permutation inference for the general linear model, NeuroImage 2014:
+  sign-flipping of whole exchangeability blocks). It takes for granted that under no difference a
+  video's sum is as likely as its negative, and nothing about what happens within a video. All 2^G
+  flips of G videos are counted where there are few; else random ones. With G videos that differ no
+  p can be below 2 / 2^G.
+- Beside it McNemar's exact test (McNemar 1947: a two-sided sign test of the questions that changed)
+  where all scores are right or wrong. It takes questions for independent: with several questions
+  about a video its p is too small.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.clustered_error import Mark, Part, clustered_stderr
+from eval.run.scored import Scored
+
+_MOST_EXACT = 14
+"""Clusters of which all flips are counted."""
+_NUM_FLIPS = 50_000
+_CLOSE = 1e-9
+
+
+@dataclass(frozen=True)
+class Change:
+    """A question whose score differs."""
+
+    before: Scored
+    after: Scored
+
+    @property
+    def difference(self) -> float:
+        return self.after.score - self.before.score
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Scores in percent. `stderr` is None for one video; `mcnemar_p` where scores are shares."""
+
+    num_questions: int
+    num_videos: int
+    before_percent: float
+    after_percent: float
+    stderr: float | None
+    flip_p: float
+    mcnemar_p: float | None
+    changes: tuple[Change, ...]
+
+    @property
+    def difference(self) -> float:
+        return self.after_percent - self.before_percent
+
+    @property
+    def num_better(self) -> int:
+        return sum(change.difference > 0 for change in self.changes)
+
+    @property
+    def num_worse(self) -> int:
+        return len(self.changes) - self.num_better
+
+
+def paired(pairs: Sequence[tuple[Scored, Scored]]) -> Paired:
+    """Of at least one question, each scored before and after."""
+    differences = [Mark(before.video, after.score - before.score) for before, after in pairs]
+    by_video: defaultdict[str, float] = defaultdict(float)
+    for mark in differences:
+        by_video[mark.cluster] += mark.value
+    stderr = clustered_stderr([Part(1.0, differences)])
+    changes = tuple(Change(*pair) for pair in pairs if pair[0].score != pair[1].score)
+    is_binary = all(score in (0.0, 1.0) for a, b in pairs for score in (a.score, b.score))
+    num_better = sum(change.difference > 0 for change in changes)
+    return Paired(
+        num_questions=len(pairs),
+        num_videos=len(by_video),
+        before_percent=100 * sum(before.score for before, _ in pairs) / len(pairs),
+        after_percent=100 * sum(after.score for _, after in pairs) / len(pairs),
+        stderr=None if stderr is None else 100 * stderr,
+        flip_p=flip_p(list(by_video.values())),
+        mcnemar_p=mcnemar_p(num_better, len(changes) - num_better) if is_binary else None,
+        changes=changes,
+    )
+
+
+def flip_p(sums: Sequence[float]) -> float:
+    """How probable a sum as far from 0 as that of `sums` is when every sign is a coin's toss."""
+    differing = np.array([value for value in sums if abs(value) > _CLOSE])
+    if not len(differing):
+        return 1.0
+    observed = abs(float(differing.sum()))
+    if len(differing) <= _MOST_EXACT:
+        numbers = np.arange(2 ** len(differing))
+        signs = 1 - 2 * ((numbers[:, None] >> np.arange(len(differing))) & 1)
+        return float(np.mean(np.abs(signs @ differing) >= observed - _CLOSE))
+    signs = 1 - 2 * np.random.default_rng(0).integers(0, 2, (_NUM_FLIPS, len(differing)))
+    as_far = int(np.sum(np.abs(signs @ differing) >= observed - _CLOSE))
+    return (1 + as_far) / (1 + _NUM_FLIPS)  # what was observed is one of the flips
+
+
+def mcnemar_p(num_better: int, num_worse: int) -> float:
+    """Two-sided and exact: the questions that changed are as many tosses of a fair coin."""
+    total, fewer = num_better + num_worse, min(num_better, num_worse)
+    tail: float = sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total
+    return min(1.0, 2 * tail)
