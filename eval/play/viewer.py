@@ -124,7 +124,7 @@ class FewFramesViewer:
             {f.stream_s: f for f in found if self._from_s - _ROUNDING_S <= f.stream_s}.values()
         )
         config = self._settings.answering(self._policy, self._model)
-        with open_session(config, self._model, "few frames") as session:
+        with open_session(config, self._model, "few-frames") as session:
             started = time.perf_counter()
             session.push(frames)
             pushed_ms = (time.perf_counter() - started) * 1000

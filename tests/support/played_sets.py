@@ -161,8 +161,7 @@ def write_set(name, path, other_after_s=None):
     """The set and its videos; what a run asks of it."""
     _WRITERS[name](path)
     length_s = LONG_S if name.startswith("streaming") else LENGTH_S
-    asked = asked_in(name, path, lambda video: write_pictures(video, length_s, other_after_s))
-    return asked
+    return asked_in(name, path, lambda video: write_pictures(video, length_s, other_after_s))
 
 
 def asked_in(name, path, make=lambda video: None):
