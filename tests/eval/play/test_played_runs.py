@@ -1,0 +1,180 @@
+"""`python -m eval questions` and `etbench` with a model: played, killed, gone on with, scored."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from played_sets import write_set
+from tiny_checkpoints import save_tiny_checkpoint
+from typer.testing import CliRunner
+
+from eval.commands import cli
+from eval.play.answer_file import AnswerFile
+from eval.run.cost import read_costs
+from eval.run.description import RunDescription
+from eval.run.scored import read_scored
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_checkpoint("embedded", tmp_path_factory.mktemp("model"))
+
+
+def arguments(*more, data, out, model):
+    return [*more, "--data", data, "--model", model, "--out", out, "--max-tokens", 8]
+
+
+def run(*words):
+    done = CliRunner().invoke(cli, list(map(str, words)), env={"COLUMNS": "1000"})
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def document_of(done):
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def answers_in(path):
+    """What was said, by question, but for how long it took."""
+    found = {}
+    for line in path.read_text().splitlines():
+        document = json.loads(line)
+        for said in document["said"]:
+            del said["first_token_ms"]
+        assert document["id"] not in found, "asked twice"
+        found[document["id"]] = document
+    return found
+
+
+def start(*words):
+    root = Path(__file__).parents[3]
+    return subprocess.Popen(
+        [sys.executable, "-m", "eval", *map(str, words)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.timeout(400)
+def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tmp_path, model):
+    asked = write_set("ovo-bench", tmp_path)
+    words = ["questions", "ovo-bench", "--policy", "default,last4"]
+    whole = tmp_path / "whole"
+    run(*arguments(*words, data=tmp_path, out=whole, model=model))
+    out = tmp_path / "killed"
+    path = out / "default.jsonl"
+    for num_lines in (1, 4):
+        process = start(*arguments(*words, data=tmp_path, out=out, model=model))
+        deadline = time.monotonic() + 120
+        while not (path.exists() and path.read_bytes().count(b"\n") >= num_lines):
+            assert process.poll() is None, process.stderr.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kept = path.read_bytes()
+        with path.open("ab") as file:
+            file.write(b'{"id": "half a li')
+    run(*arguments(*words, data=tmp_path, out=out, model=model))
+    assert path.read_bytes().startswith(kept), "what was on record has been asked again"
+    for name in ("default.jsonl", "last4.jsonl"):
+        assert answers_in(out / name) == answers_in(whole / name)
+        assert len(answers_in(out / name)) == len(asked)
+    assert len(RunDescription.read(out).starts) == 3
+
+    def timeless(directory):
+        return [{**vars(one), "first_token_ms": None} for one in read_scored(directory)]
+
+    assert timeless(out) == timeless(whole)
+
+
+@pytest.mark.timeout(400)
+def test_two_workers_say_what_one_says(tmp_path, model):
+    asked = write_set("etbench", tmp_path)
+    words = ["etbench", "--policy", "default,window,language"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = run(*arguments(*words, "--json", data=tmp_path, out=one, model=model))
+    more = ["--workers", 2, "--json"]
+    second = run(*arguments(*words, *more, data=tmp_path, out=two, model=model))
+    for name in ("default.jsonl", "window.jsonl", "language.jsonl"):
+        assert answers_in(two / name) == answers_in(one / name)
+        assert len(answers_in(one / name)) == len(asked)
+    documents = [document_of(done) for done in (first, second)]
+    assert documents[0]["policies"] == documents[1]["policies"]
+
+
+def test_a_run_of_etbench_is_scored_as_its_own_prediction_file_is(tmp_path, model):
+    write_set("etbench", tmp_path)
+    out = tmp_path / "run"
+    done = run(*arguments("etbench", "--json", data=tmp_path, out=out, model=model))
+    annotations = tmp_path / "annotations/etbench_txt_v1.0.json"
+    predictions = out / "default.predictions.json"
+    files = ("--annotations", annotations, "--predictions", predictions)
+    scored = document_of(run("etbench", "--score-only", *files, "--json"))
+    assert document_of(done)["policies"]["default"] == scored
+    entries = json.loads(predictions.read_text())
+    published = json.loads(annotations.read_text())
+    assert [{k: v for k, v in entry.items() if k != "a"} for entry in entries] == published
+    assert all(isinstance(entry["a"], str) for entry in entries)
+    records = read_scored(out)
+    assert {record.task for record in records} == {entry["task"] for entry in published}
+    assert all(record.first_token_ms > 0 and 0 <= record.score <= 1 for record in records)
+    assert {cost.num_frames for cost in read_costs(out)} == {10}
+
+
+def test_a_run_of_a_question_set_is_scored_as_its_own_prediction_file_is(tmp_path, model):
+    write_set("streaming-bench", tmp_path)
+    out = tmp_path / "run"
+    words = ["questions", "streaming-bench", "--policy", "last4,language", "--json"]
+    found = document_of(run(*arguments(*words, data=tmp_path, out=out, model=model)))
+    assert found["failed"] == {"last4": 0, "language": 0}
+    for policy in ("last4", "language"):
+        predictions = ("--predictions", out / f"{policy}.jsonl")
+        again = run("questions", "streaming-bench", "--data", tmp_path, *predictions, "--json")
+        assert found["policies"][policy] == document_of(again)
+        assert found["policies"][policy]["answered"] == 6
+
+
+def test_open_answers_are_kept_without_a_judge_and_it_is_said_how_to_score_them(tmp_path, model):
+    write_set("rvs-ego", tmp_path)
+    out = tmp_path / "run"
+    done = run(*arguments("questions", "rvs-ego", data=tmp_path, out=out, model=model))
+    assert "name a --judge" in done.stderr
+    assert len(answers_in(out / "default.jsonl")) == 3
+    config = RunDescription.read(out).config
+    assert (config["sample_fps"], config["dedup_threshold"]) == (0.5, 0.0)
+
+
+def test_what_cannot_be_played_is_named_before_anything_is(tmp_path, model):
+    asked = write_set("ovo-bench", tmp_path)
+    out = tmp_path / "run"
+
+    def refused(*words):
+        done = CliRunner().invoke(cli, list(map(str, words)), env={"COLUMNS": "1000"})
+        assert done.exit_code == 2
+        return done.output
+
+    words = arguments("questions", "ovo-bench", data=tmp_path, out=out, model=model)
+    assert "policy" in refused(*words, "--policy", "oracle")
+    assert "give --out" in refused("questions", "ovo-bench", "--data", tmp_path, "--model", model)
+    run(*words, "--limit", 2)
+    assert len(answers_in(out / "default.jsonl")) == 2
+    assert "holds another run" in refused(*words)
+    asked[0].video.unlink()
+    missing = refused(*words, "--limit", 2)
+    assert "src_videos/COIN/a.mp4" in missing
+    assert "huggingface.co/datasets/JoeLeelyf/OVO-Bench" in missing
+
+
+def test_half_a_line_is_dropped_and_a_whole_one_kept(tmp_path):
+    path = tmp_path / "default.jsonl"
+    path.write_bytes(b'{"id": "a", "texts": ["x"]}\n{"id": "b", "te')
+    assert list(AnswerFile(path).documents) == ["a"]
+    assert path.read_bytes() == b'{"id": "a", "texts": ["x"]}\n'
