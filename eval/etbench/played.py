@@ -15,6 +15,7 @@ from eval.etbench.scores import OVERALL, score
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.play.options import PlayOptions
 from eval.play.played_run import PlayedRun, chosen, play_run
+from eval.run.report import write_report
 from eval.run.scored import Scored, write_scored
 from eval.run.whole_file import write_whole
 
@@ -34,7 +35,7 @@ def play_samples(
 def evaluate_played(
     data: PublishedData, run: PlayedRun, samples: Sequence[Sample], likeness: SentenceLikeness
 ) -> dict[str, Evaluation]:
-    """By policy; writes the run's records and, for the official scorer, its prediction files."""
+    """By policy; writes the run's records, its report and the files for the official scorer."""
     found, records = {}, []
     for policy, answers in run.answers.items():
         answered, unanswered = join(samples, predictions_of(samples, answers), None)
@@ -59,6 +60,7 @@ def evaluate_played(
                 )
             )
     write_scored(run.directory, records)
+    write_report(run.directory)
     return found
 
 

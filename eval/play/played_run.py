@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -35,12 +35,18 @@ from vstream import VideoLLM, load_config
 
 Item = TypeVar("Item")
 
+_ANSWERS = "answers"
+_KEEP_LESS = ("window", "sinks", "captions")
+"""Policies that need only a part of the blocks that the session keeps."""
 _COSTS = "watched"
 
 
 @dataclass(frozen=True)
 class PlayedRun:
-    """`answers` of each contender, by the id of the question; `paths` are prediction files."""
+    """`answers` of each contender that is on record, also of an earlier start, by question.
+
+    `paths` are prediction files.
+    """
 
     directory: Path
     answers: dict[str, dict[str, dict[str, Any]]]
@@ -96,12 +102,16 @@ def play_run(
         model.with_system(system)
     described = _described(benchmark, asked, options, setup, model)
     with RunDirectory(options.out, described) as directory:
-        files = {one.name: AnswerFile(directory.path / f"{one.name}.jsonl") for one in contenders}
+        folder = directory.path / _ANSWERS
+        folder.mkdir(exist_ok=True)
+        files = {one.name: AnswerFile(folder / f"{one.name}.jsonl") for one in contenders}
+        for path in sorted(folder.glob("*.jsonl")):
+            files.setdefault(path.stem, AnswerFile(path))
         costs = directory.records(_COSTS)
         tasks = _tasks(plays, contenders, files)
         with progress_bar() as progress:
             bar = progress.add_task("asking", total=len(asked) * len(contenders))
-            progress.advance(bar, sum(_num_known(asked, file) for file in files.values()))
+            progress.advance(bar, sum(_num_known(asked, files[c.name]) for c in contenders))
 
             def tell(told: Told) -> None:
                 if isinstance(told, PlayedAnswer):
@@ -190,9 +200,11 @@ def _tasks(
 
 
 def _keep_costs(costs: RecordFile, task: Task, watched: Watched) -> None:
-    """Contenders that share a session each have what it took."""
+    """Contenders that share a session each have what it took; not all need all that it keeps."""
     for contender in task.contenders:
         cost = Cost(contender.name, task.play.video.name, **asdict(watched))
+        if contender.policy is not None and contender.policy.base in _KEEP_LESS:
+            cost = replace(cost, num_bytes=None)
         costs.append(asdict(cost))
 
 

@@ -3,7 +3,7 @@
     load -> Item -> prompt, once for every span of the video that may be seen -> the model's texts
          -> score -> Outcome -> aggregate -> the rows of the published table
 
-Who plays the videos does for every item, and for nothing beyond it:
+Who plays the videos (`eval.play`) does for every item, and for nothing beyond it:
 
     texts = []
     for span in item.spans:                       # one, or a poll for each

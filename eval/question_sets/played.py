@@ -10,6 +10,7 @@ from eval.play.played_run import PlayedRun, chosen, play_run
 from eval.question_sets.asked import asked_of, convention_of
 from eval.question_sets.benchmark import Benchmark, Item, Outcome, Texts
 from eval.question_sets.data_files import require_videos
+from eval.run.report import write_report
 from eval.run.scored import Scored, write_scored
 
 
@@ -32,7 +33,7 @@ def texts_of(run: PlayedRun, policy: str) -> dict[str, Texts]:
 
 
 def write_records(run: PlayedRun, outcomes: Mapping[str, Sequence[Outcome]]) -> None:
-    """`outcomes` by policy. The strict score is kept: it is there for every question."""
+    """And the report. `outcomes` by policy; the strict score is kept: every question has one."""
     write_scored(
         run.directory,
         [
@@ -41,6 +42,7 @@ def write_records(run: PlayedRun, outcomes: Mapping[str, Sequence[Outcome]]) -> 
             for scored in _scored(policy, several, run.answers[policy])
         ],
     )
+    write_report(run.directory)
 
 
 def _scored(

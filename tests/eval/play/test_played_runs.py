@@ -69,7 +69,7 @@ def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tm
     whole = tmp_path / "whole"
     run(*arguments(*words, data=tmp_path, out=whole, model=model))
     out = tmp_path / "killed"
-    path = out / "default.jsonl"
+    path = out / "answers/default.jsonl"
     for num_lines in (1, 4):
         process = start(*arguments(*words, data=tmp_path, out=out, model=model))
         deadline = time.monotonic() + 120
@@ -84,7 +84,7 @@ def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tm
             file.write(b'{"id": "half a li')
     run(*arguments(*words, data=tmp_path, out=out, model=model))
     assert path.read_bytes().startswith(kept), "what was on record has been asked again"
-    for name in ("default.jsonl", "last4.jsonl"):
+    for name in ("answers/default.jsonl", "answers/last4.jsonl"):
         assert answers_in(out / name) == answers_in(whole / name)
         assert len(answers_in(out / name)) == len(asked)
     assert len(RunDescription.read(out).starts) == 3
@@ -103,7 +103,8 @@ def test_two_workers_say_what_one_says(tmp_path, model):
     first = run(*arguments(*words, "--json", data=tmp_path, out=one, model=model))
     more = ["--workers", 2, "--json"]
     second = run(*arguments(*words, *more, data=tmp_path, out=two, model=model))
-    for name in ("default.jsonl", "window.jsonl", "language.jsonl"):
+    for policy in ("default", "window", "language"):
+        name = f"answers/{policy}.jsonl"
         assert answers_in(two / name) == answers_in(one / name)
         assert len(answers_in(one / name)) == len(asked)
     documents = [document_of(done) for done in (first, second)]
@@ -127,6 +128,8 @@ def test_a_run_of_etbench_is_scored_as_its_own_prediction_file_is(tmp_path, mode
     assert {record.task for record in records} == {entry["task"] for entry in published}
     assert all(record.first_token_ms > 0 and 0 <= record.score <= 1 for record in records)
     assert {cost.num_frames for cost in read_costs(out)} == {10}
+    assert "etbench" in (out / "report.md").read_text()
+    assert (out / "report.html").exists()
 
 
 def test_a_run_of_a_question_set_is_scored_as_its_own_prediction_file_is(tmp_path, model):
@@ -136,10 +139,22 @@ def test_a_run_of_a_question_set_is_scored_as_its_own_prediction_file_is(tmp_pat
     found = document_of(run(*arguments(*words, data=tmp_path, out=out, model=model)))
     assert found["failed"] == {"last4": 0, "language": 0}
     for policy in ("last4", "language"):
-        predictions = ("--predictions", out / f"{policy}.jsonl")
+        predictions = ("--predictions", out / f"answers/{policy}.jsonl")
         again = run("questions", "streaming-bench", "--data", tmp_path, *predictions, "--json")
         assert found["policies"][policy] == document_of(again)
         assert found["policies"][policy]["answered"] == 6
+
+
+def test_a_policy_may_be_added_to_a_run_and_questions_have_one_name_in_all_runs(tmp_path, model):
+    write_set("ovo-bench", tmp_path)
+    one, two = tmp_path / "one", tmp_path / "two"
+    words = ["questions", "ovo-bench", "--policy"]
+    run(*arguments(*words, "last4", data=tmp_path, out=one, model=model))
+    run(*arguments(*words, "language", data=tmp_path, out=one, model=model))
+    assert {record.policy for record in read_scored(one)} == {"last4", "language"}
+    run(*arguments(*words, "last4", data=tmp_path, out=two, model=model))
+    ids = [{record.question_id for record in read_scored(directory)} for directory in (one, two)]
+    assert ids[0] == ids[1]
 
 
 def test_open_answers_are_kept_without_a_judge_and_it_is_said_how_to_score_them(tmp_path, model):
@@ -147,7 +162,7 @@ def test_open_answers_are_kept_without_a_judge_and_it_is_said_how_to_score_them(
     out = tmp_path / "run"
     done = run(*arguments("questions", "rvs-ego", data=tmp_path, out=out, model=model))
     assert "name a --judge" in done.stderr
-    assert len(answers_in(out / "default.jsonl")) == 3
+    assert len(answers_in(out / "answers/default.jsonl")) == 3
     config = RunDescription.read(out).config
     assert (config["sample_fps"], config["dedup_threshold"]) == (0.5, 0.0)
 
@@ -165,7 +180,7 @@ def test_what_cannot_be_played_is_named_before_anything_is(tmp_path, model):
     assert "policy" in refused(*words, "--policy", "oracle")
     assert "give --out" in refused("questions", "ovo-bench", "--data", tmp_path, "--model", model)
     run(*words, "--limit", 2)
-    assert len(answers_in(out / "default.jsonl")) == 2
+    assert len(answers_in(out / "answers/default.jsonl")) == 2
     assert "holds another run" in refused(*words)
     asked[0].video.unlink()
     missing = refused(*words, "--limit", 2)
