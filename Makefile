@@ -5,6 +5,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOAK_MINUTES ?= 60
+CAMERA_MINUTES ?= $(shell echo $$(( $(SOAK_MINUTES) < 30 ? $(SOAK_MINUTES) : 30 )))
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
@@ -20,9 +21,10 @@ test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not gpu and not alone"
 	$(BIN)/python -m pytest -m "alone and not gpu"
 
-soak: $(VENV)/.dev ## Kill everything a hundred times; load the service for SOAK_MINUTES (60)
+soak: $(VENV)/.dev ## Kill everything a hundred times; load the service for SOAK_MINUTES (60), a camera for 30
 	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s
 	$(BIN)/python -m pytest tests/app/server/test_load.py --minutes $(SOAK_MINUTES) -s
+	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py --minutes $(CAMERA_MINUTES) -s
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -11,7 +11,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="how often test_crashes.py kills")
-    parser.addoption("--minutes", type=float, default=1, help="how long test_load.py measures")
+    parser.addoption(
+        "--minutes",
+        type=float,
+        default=1,
+        help="how long test_load.py and test_camera_soak.py measure",
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from usage import usage_of
 
 from eval.stream_world.script import write_script
 from eval.stream_world.video import add_h264, frames
@@ -71,16 +72,6 @@ class Asked:
     answer: str = ""
     annotations: list = field(default_factory=list)
     evidence: dict = field(default_factory=dict)
-
-
-@dataclass
-class Usage:
-    """What the server's process holds at one moment."""
-
-    at_s: float
-    rss_bytes: int
-    num_fds: int
-    num_threads: int
 
 
 class Load:
@@ -142,25 +133,11 @@ class Load:
 
     async def _look_on(self, end):
         while time.monotonic() < end:
-            with self._process.oneshot():
-                self.usage.append(
-                    Usage(
-                        time.monotonic(),
-                        self._process.memory_info().rss,
-                        self._process.num_fds(),
-                        self._process.num_threads(),
-                    )
-                )
+            self.usage.append(usage_of(self._process))
             await asyncio.sleep(1)
 
     def ttft_s(self, percent):
         return float(np.percentile([asked.ttft_s for asked in self.asked], percent))
-
-    def rss_slope_mb_per_min(self):
-        """Of the straight line that fits best."""
-        at = np.array([one.at_s for one in self.usage])
-        rss = np.array([one.rss_bytes for one in self.usage])
-        return float(np.polyfit(at - at[0], rss, 1)[0] * 60 / 1e6)
 
 
 def colour_of_picture(jpeg):

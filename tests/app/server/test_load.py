@@ -20,6 +20,7 @@ from load import (
 )
 from processes import Process, until
 from rtsp_camera import RtspCamera
+from usage import rss_slope_mb_per_min
 
 pytestmark = pytest.mark.alone
 
@@ -96,6 +97,7 @@ def _measure(process, url, http, minutes):
         for name in names
     )
     first, last = load.usage[len(load.usage) // 10], load.usage[-1]
+    slope = rss_slope_mb_per_min(load.usage)
     record = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {psutil.cpu_count()} cores",
@@ -108,7 +110,7 @@ def _measure(process, url, http, minutes):
         "frames_stale": stale,
         "capture_to_memory_p95_s": lag_s,
         "rss_mb": round(last.rss_bytes / 1e6),
-        "rss_slope_mb_per_min": round(load.rss_slope_mb_per_min(), 2),
+        "rss_slope_mb_per_min": round(slope, 2),
         "fds": [first.num_fds, last.num_fds],
         "threads": [first.num_threads, last.num_threads],
     }
@@ -125,7 +127,7 @@ def _measure(process, url, http, minutes):
     assert lag_s <= 4
     is_short = minutes < SHORT_MINUTES
     most = MOST_SHORT_SLOPE_MB_PER_MIN if is_short else MOST_SLOPE_MB_PER_MIN
-    assert load.rss_slope_mb_per_min() < most, record
+    assert slope < most, record
     assert abs(last.num_fds - first.num_fds) <= ASKERS + 4, record
     assert last.num_threads <= max(one.num_threads for one in load.usage[: len(load.usage) // 2])
     assert metric(metrics, "vstream_requests_refused_total") is None
