@@ -55,15 +55,17 @@ def visitor(page_url):
         page.wait_for_selector("text=The password is the service's key", timeout=60_000)
         assert page.locator("#question").count() == 0
         assert page.request.get(f"{page_url}/config").status == 401
-        fields = page.locator("input")
-        fields.nth(0).fill("me")
-        fields.nth(1).fill("a wrong one")
-        page.get_by_role("button", name="Login").click()
+        _enter(page, "a wrong one")
         page.wait_for_selector("text=/incorrect/i", timeout=20_000)
-        fields.nth(1).fill(KEY)
-        page.get_by_role("button", name="Login").click()
+        _enter(page, KEY)
         visitor.await_page()
         yield visitor
+
+
+def _enter(page, password):
+    for number, text in enumerate(("me", password)):
+        page.locator("input").nth(number).fill(text)
+    page.get_by_role("button", name="Login").click()
 
 
 def test_a_video_is_uploaded_and_asked_about(visitor, page_url):
@@ -77,7 +79,7 @@ def test_a_video_is_uploaded_and_asked_about(visitor, page_url):
     page.wait_for_selector("#video-said >> text=Watching", timeout=30_000)
     visitor.await_state("ended", seconds=90)
     client = ServiceClient(page_url.removesuffix("/ui"), KEY)
-    assert client.stream("sample-stream").memory.to_s == pytest.approx(149.75, abs=1)
+    assert client.stream("sample-stream").stream_s == pytest.approx(149.75, abs=1)
     visitor.ask("have you seen a burger?")
     visitor.await_chat("yes", seconds=30)
     assert len(visitor.moments("#chat")) == 6
