@@ -1,10 +1,22 @@
 """The demo plays its script without a terminal and calls right right and wrong wrong."""
 
 import json
-from importlib.resources import as_file, files
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
 
+import httpx
 from command_line import vstream
+from processes import until
 
+from app.client import ServiceClient, ServiceError
+from app.sample import SAMPLE_SCRIPT, SAMPLE_VIDEO
 from eval.stream_world import write_script
 from vstream import Question, load_config, load_video_llm, open_session
 from vstream.ingest import IngestWorker
@@ -13,7 +25,7 @@ from vstream.ingest import IngestWorker
 def test_the_demo_plays_its_script_and_ends():
     run = vstream("demo")
     assert run.code == 0, run.err
-    script = json.loads((files("app") / "assets" / "sample_stream.json").read_text())["questions"]
+    script = json.loads(SAMPLE_SCRIPT.read_text())["questions"]
     for entry in script:
         assert entry["question"] in run.err
     verdicts = run.err.count("right: the stream shows") + run.err.count("wrong: the stream shows")
@@ -29,14 +41,13 @@ def test_the_embedded_model_is_right_about_most_of_the_sample():
 
 
 def test_the_best_evidence_shows_the_thing_asked_about():
-    script = json.loads((files("app") / "assets" / "sample_stream.json").read_text())
+    script = json.loads(SAMPLE_SCRIPT.read_text())
     seed = int(script["command"].split("--seed ")[1].split()[0])
     moments = write_script(seed, script["length_s"]).moments
     model = load_video_llm(None)
     shown = asked = 0
-    with as_file(files("app") / "assets" / "sample_stream.mp4") as video:
-        session = open_session(load_config(), model, "sample")
-        IngestWorker(session, str(video), load_config().source).run()
+    with open_session(load_config(), model, "sample") as session:
+        IngestWorker(session, str(SAMPLE_VIDEO), load_config().source).run()
         for entry in script["questions"]:
             seen = [entry["names"]] if entry["evidence_s"] and entry["names"] else []
             for names in seen:
@@ -47,3 +58,43 @@ def test_the_best_evidence_shows_the_thing_asked_about():
                 assert stream.evidence[0].thumbnail.startswith(b"\xff\xd8")
     assert asked >= 6
     assert shown >= asked - 1
+
+
+def test_with_a_terminal_and_no_browser_the_page_is_served_where_there_is_room():
+    unset = ("CI", "BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    ours, theirs = pty.openpty()
+    with socket.socket() as taken:
+        with suppress(OSError):  # somebody else is there
+            taken.bind(("127.0.0.1", 8900))
+            taken.listen()
+        began = time.monotonic()
+        command = [sys.executable, "-c", "from app.cli import main; main()", "demo"]
+        options = {"stdin": theirs, "stdout": theirs, "stderr": subprocess.PIPE, "text": True}
+        demo = subprocess.Popen([*command, "--threads", "1"], env=environment, **options)
+        try:
+            told = ""
+            while "no browser here" not in told:
+                line = demo.stderr.readline()
+                assert line, told
+                told += line
+            url = re.search(r"open (http://127.0.0.1:\d+)/ui", told)[1]
+            assert not url.endswith(":8900")
+            assert 'id="root"' in httpx.get(f"{url}/ui", follow_redirects=True).text
+            until(lambda: _answers(url), 120)
+            print(f"first answer after {time.monotonic() - began:.1f} s")
+            demo.send_signal(signal.SIGINT)
+            assert demo.wait(30) == 0
+        finally:
+            demo.kill()
+            demo.stderr.close()
+            os.close(ours)
+            os.close(theirs)
+
+
+def _answers(url):
+    """Whether there is an answer about the sample yet."""
+    question = {"role": "user", "content": "what is there now?"}
+    with ServiceClient(url) as client, suppress(ServiceError):
+        return bool([one.text for one in client.ask([question], ["stream://sample"])])
+    return False
