@@ -76,12 +76,12 @@ def test_with_a_terminal_and_no_browser_the_page_is_served_where_there_is_room()
                 told += line
             url = re.search(r"open (http://127.0.0.1:\d+)/ui", told)[1]
             assert not url.endswith(":8900")
-            assert 'id="root"' in httpx.get(f"{url}/ui", follow_redirects=True).text
+            assert httpx.get(f"{url}/ui/config", timeout=60).json()["title"] == "vstream"
             demo.send_signal(signal.SIGINT)
             assert demo.wait(30) == 0
         finally:
             demo.kill()
+            demo.wait()
             demo.stderr.close()
             os.close(ours)
             os.close(theirs)
-

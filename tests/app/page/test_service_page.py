@@ -124,6 +124,6 @@ def test_another_model_is_loaded_or_it_is_said_why_not(visitor, models):
     visitor.fill("model-name", str(models / "tiny"))
     page.keyboard.press("Enter")
     page.wait_for_selector("#model-progress [data-state=done]", timeout=60_000)
-    page.wait_for_selector(f"#about >> text={models / 'tiny'}", timeout=20_000)
+    page.locator("#about").filter(has_text=str(models / "tiny")).wait_for(timeout=20_000)
     assert "made-up world" not in page.locator("#about").inner_text()
     assert page.locator(".example").first.inner_text() == "What is happening now?"
