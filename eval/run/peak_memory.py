@@ -5,11 +5,14 @@ process, whose peak Linux can set back (proc(5), clear_refs); other systems cann
 none.
 """
 
+import gc
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import torch
+
+from vstream.free_memory import return_free_memory
 
 ON_DEVICE = "device memory"
 OF_PROCESS = "RSS"
@@ -30,6 +33,8 @@ class PeakMemory:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
+            gc.collect()  # what was done before shall not count
+            return_free_memory()
             self._is_reset = _reset_resident_peak()
         return self
 

@@ -57,7 +57,6 @@ class StreamBlocks:
         self._model = model
         self._config = config
         self._renderer = renderer
-        self._files: dict[str, RecordFile] = {}
 
     @property
     def device(self) -> torch.device:
@@ -147,9 +146,8 @@ class StreamBlocks:
         return {ingest.blocks: ingest for ingest in ingests}
 
     def _file(self, stream: ExamStream) -> RecordFile:
-        if stream.name not in self._files:
-            self._files[stream.name] = records_of(self._run, stream.name, "ingests")
-        return self._files[stream.name]
+        """Read anew each time: another process may have made the blocks."""
+        return records_of(self._run, stream.name, "ingests")
 
     def _name(self, stream: ExamStream, policy: Policy) -> str:
         return f"{stream.name}-{policy.blocks}"

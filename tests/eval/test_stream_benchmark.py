@@ -15,10 +15,8 @@ from tiny_benchmark import TINY, TinyBenchmark, terse_model
 from typer.testing import CliRunner
 
 from eval.commands import cli
-from eval.run.run_directory import RunDirectory
 from eval.stream_benchmark.watches import NUM_WATCHES, WATCHED_S
 from eval.stream_world import KINDS
-from vstream import SettingsError
 
 POLICIES = "default,last4,uniform+int4"
 KEYS = {
@@ -164,25 +162,6 @@ def test_a_family_with_blocks_of_two_frames_can_be_examined(tmp_path):
     assert reports["oracle"].figures.num_questions == len(run.answers("oracle")) > 0
     assert reports["default"].bytes_per_hour == reports["oracle"].bytes_per_hour > 0
     assert reports["last4"].ingest_fps is None
-
-
-def test_another_exam_is_refused_with_what_differs(tmp_path):
-    RunDirectory(tmp_path, {"seed": 1, "model": "a"})
-    RunDirectory(tmp_path, {"seed": 1, "model": "a"})
-    with pytest.raises(SettingsError, match=r"holds another run \(seed 1 -> 2\)"):
-        RunDirectory(tmp_path, {"seed": 2, "model": "a"})
-
-
-def test_two_runs_do_not_write_into_one_directory(tmp_path):
-    exam = {"seed": 1}
-    with (
-        RunDirectory(tmp_path, exam),
-        pytest.raises(SettingsError, match="another run is using"),
-        RunDirectory(tmp_path, exam),
-    ):
-        pytest.fail("the second one got in")
-    with RunDirectory(tmp_path, exam) as again:
-        assert again.path == tmp_path
 
 
 def unboxed(text):

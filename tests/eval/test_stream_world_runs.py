@@ -1,0 +1,131 @@
+"""`python -m eval stream-world` end to end on a real family: all baselines, killed, by workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+from processes import until
+from tiny_checkpoints import save_tiny_checkpoint
+from typer.testing import CliRunner
+
+from eval.commands import cli
+from eval.run.compare import Side, compare
+from eval.run.scored import read_scored
+
+POLICIES = [
+    *("default", "window", "sinks", "last4", "frames", "uniform", "captions", "rekv", "full"),
+    *("oracle", "majority", "language"),
+]
+SIZE = ["--seed", "1", "--hours", "0.01", "--streams", "2", "--questions", "6", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """Of every run here: the same exam on the same tiny model, under all policies."""
+    checkpoint = save_tiny_checkpoint("llava_onevision", tmp_path_factory.mktemp("tiny"))
+    return ["stream-world", *SIZE, "--policy", "all", "--model", str(checkpoint)]
+
+
+@pytest.fixture(scope="module")
+def whole(options, tmp_path_factory):
+    """A run that nothing came between, by one worker."""
+    out = tmp_path_factory.mktemp("whole")
+    result = CliRunner().invoke(cli, [*options, "--out", str(out), "--json"])
+    assert result.exit_code == 0, result.output
+    return out, json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def answers(run):
+    return [(r.question_id, r.policy, r.given, r.score) for r in read_scored(run)]
+
+
+def records(run):
+    """Of every stream and policy the answers, time apart; what several runs must agree in."""
+    return {
+        str(path.relative_to(run)): [
+            {**json.loads(line), "ttft_ms": None} for line in path.read_text().splitlines()
+        ]
+        for path in sorted(run.glob("records/*/*.jsonl"))
+        if path.stem not in ("askings", "ingests")
+    }
+
+
+def test_all_baselines_are_in_one_table(whole):
+    run, document = whole
+    assert list(document) == POLICIES
+    rows = [line for line in (run / "report.md").read_text().splitlines() if line[:2] == "| "]
+    headline = rows[1 : 1 + len(POLICIES) + 1]
+    assert [row.split(" | ")[0].strip("| ") for row in headline[1:]] == POLICIES
+    for title in ("first token", "ingest", "dropped", "MB an hour", "peak RSS"):
+        assert title in rows[0]
+    assert "<svg" not in (run / "report.html").read_text()  # they are data, not elements
+    assert (run / "report.html").read_text().count("data:image/svg+xml;base64,") == 4
+
+
+def test_every_policy_has_the_same_questions_and_its_own_reading_of_them(whole):
+    run, _ = whole
+    scored = read_scored(run)
+    asked = {
+        policy: [
+            (r.question_id, r.question, r.truth, r.asked_s) for r in scored if r.policy == policy
+        ]
+        for policy in POLICIES
+    }
+    assert len({tuple(questions) for questions in asked.values()}) == 1
+    assert len(asked["default"]) >= 6
+    (found,) = compare(Side(run, "default"), Side(run, "last4"))
+    assert found.paired.num_questions == len(asked["default"])
+
+
+def test_killed_workers_leave_what_one_worker_goes_on_with(whole, options, tmp_path):
+    run, _ = whole
+    arguments = [*options, "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "eval", *arguments, "--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: num_lines(tmp_path) >= 5 or process.poll() is not None, seconds=150)
+    assert process.poll() is None, "it ended before it was killed"
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive, "a worker outlived its run"
+    before = records(tmp_path)
+    assert 0 < sum(map(len, before.values())) < sum(map(len, records(run).values()))
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert records(tmp_path) == records(run)
+    assert answers(tmp_path) == answers(run)
+    starts = json.loads((tmp_path / "run.json").read_text())["starts"]
+    assert len(starts) == 2
+
+
+def num_lines(run):
+    files = run.glob("records/*/*.jsonl")
+    return sum(len(path.read_bytes().splitlines()) for path in files)
+
+
+def test_workers_write_the_records_of_one(whole, options, tmp_path):
+    run, _ = whole
+    result = CliRunner().invoke(cli, [*options, "--out", str(tmp_path), "--workers", "2"])
+    assert result.exit_code == 0, result.output
+    assert records(tmp_path) == records(run)
+    assert answers(tmp_path) == answers(run)
+
+
+def test_a_limit_asks_the_first_questions_and_a_later_run_the_others(whole, options, tmp_path):
+    run, _ = whole
+    arguments = [*options, "--out", str(tmp_path)]
+    arguments[arguments.index("all")] = "last4"
+    result = CliRunner().invoke(cli, [*arguments, "--limit", "4"])
+    assert result.exit_code == 0, result.output
+    few = [answer for answer in answers(tmp_path) if answer[1] == "last4"]
+    assert len(few) == 4
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    every = [answer for answer in answers(run) if answer[1] == "last4"]
+    assert set(few) < set(every)
+    assert [answer for answer in answers(tmp_path) if answer[1] == "last4"] == every
