@@ -64,7 +64,9 @@ class TimelinePart:
         except ServiceError:
             return gr.skip()  # the line of the state says so; what is drawn stays
         told = {"value": history, "marks": marks}
-        changed = {key: json.dumps(one) for key, one in told.items() if one is not None}
+        changed: dict[str, Any] = {
+            key: json.dumps(one) for key, one in told.items() if one is not None
+        }
         return gr.update(**changed) if changed else gr.skip()
 
     def peek(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
