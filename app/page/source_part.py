@@ -149,8 +149,9 @@ class SourcePart:
             made = self._page.client.create_stream(_free(name, taken), source)
         except ServiceError as error:
             return gr.skip(), f"⚠ Not added: {error}"
-        choices = [*self._page.visitor(request).offered, made.id]
-        return gr.update(choices=choices, value=made.id), f"Watching **{made.id}**."
+        visitor = self._page.visitor(request)
+        visitor.offered = [*visitor.offered, made.id]
+        return gr.update(choices=visitor.offered, value=made.id), f"Watching **{made.id}**."
 
 
 def _name_of(address: str) -> str:

@@ -59,8 +59,10 @@ class Visitor:
     """The stream whose watches are listed."""
 
     def id_of(self, name: str | None) -> str | None:
-        """The stream that is called so on this visitor's page."""
-        return self.camera_id if name == OWN else name
+        """The stream that is called so on this visitor's page; none that it does not offer."""
+        if name == OWN:
+            return self.camera_id
+        return name if name in self.offered else None
 
     def ask(self, question: str, stream_id: str) -> Exchange:
         """A new exchange, the newest."""

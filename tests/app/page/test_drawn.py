@@ -85,7 +85,10 @@ def test_visitors_are_told_apart_and_forgotten():
     one, other = visitors.of("a"), visitors.of("b")
     one.ask("who?", "door").answer = "a cat"
     assert other.exchanges == []
-    assert one.camera_id != other.camera_id
+    other.offered = ["door"]
+    assert other.id_of("my camera") == other.camera_id != one.camera_id
+    assert other.id_of("door") == "door"
+    assert other.id_of(one.camera_id) is None
     assert visitors.of("a") is one
     assert not visitors.has_left("a")
     assert visitors.leave("a") is one
