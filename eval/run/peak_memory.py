@@ -5,7 +5,6 @@ process, whose peak Linux can set back (proc(5), clear_refs); other systems cann
 none.
 """
 
-import gc
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,8 +32,7 @@ class PeakMemory:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
-            gc.collect()  # what was done before shall not count
-            return_free_memory()
+            return_free_memory()  # what was done before shall not count
             self._is_reset = _reset_resident_peak()
         return self
 

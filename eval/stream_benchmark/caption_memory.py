@@ -55,6 +55,7 @@ class CaptionMemory:
 
     def tell(self, session: Session, seconds: Iterable[int]) -> None:
         """Caption those of the `seconds` that come every EVERY_S, from the frames up to then."""
+        self._encoder.load()
         started = time.perf_counter()
         for at_s in seconds:
             if (at_s + 1) % EVERY_S:

@@ -4,6 +4,7 @@ Seed N has streams of its own, which no training run and no other seed has. Ques
 are put in turn, at moments spread uniformly over each stream.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -98,13 +99,15 @@ def draw_exam(options: ExamOptions) -> list[ExamStream]:
 
 
 def limited(streams: Sequence[ExamStream], num_questions: int | None) -> list[ExamStream]:
-    """The same streams with only so many of their questions, the first ones of each."""
+    """The same streams with only so many of their questions: the first of each, then the second."""
     if num_questions is None:
         return list(streams)
-    shares = parts(num_questions, len(streams))
+    turns = sorted(
+        (place, i) for i, stream in enumerate(streams) for place in range(len(stream.questions))
+    )
+    shares = Counter(i for _, i in turns[:num_questions])
     return [
-        replace(stream, questions=stream.questions[:share])
-        for stream, share in zip(streams, shares, strict=True)
+        replace(stream, questions=stream.questions[: shares[i]]) for i, stream in enumerate(streams)
     ]
 
 
