@@ -73,7 +73,7 @@ function draw() {
   const now = xOf(history.now_s, stretch);
   if (now >= 0 && now <= width() + 1) {
     line('now', Math.min(now, width() - 1), 0, AXIS_TOP);
-    node('text', { class: 'now-word', x: Math.min(now, width()) - 4, y: 11, 'text-anchor': 'end' }).textContent = 'now';
+    node('text', { class: 'now-word', x: Math.min(now, width()) - 4, y: BARS_TOP + 10, 'text-anchor': 'end' }).textContent = 'now';
   }
   drawPicked(stretch);
   if (cursorS !== null) line('cursor', xOf(cursorS, stretch), 0, AXIS_TOP);
