@@ -6,10 +6,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOAK_MINUTES ?= 60
 CAMERA_MINUTES ?= $(shell echo $$(( $(SOAK_MINUTES) < 30 ? $(SOAK_MINUTES) : 30 )))
+# MODEL=DIR (or a hub id): another checkpoint than the embedded one. One worker loads one model.
+MODEL ?=
+BENCH_HOURS ?= 0.5
+BENCH_STREAMS ?= 6
+BENCH_QUESTIONS ?= 240
+BENCH_WORKERS ?= $(if $(MODEL),1,2)
+BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREAMS)x$(BENCH_HOURS)h
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check format speed train clean
+.PHONY: help demo test soak check format speed bench train clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +46,11 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can mend
 speed: $(VENV)/.dev ## Measure ingest and answers of the embedded model on this machine
 	$(BIN)/python -m eval speed
 
+bench: $(VENV)/.bench ## All baselines on the stream world (BENCH_HOURS, ...; MODEL=DIR: another checkpoint)
+	$(BIN)/python -m eval stream-world --seed 1 --hours $(BENCH_HOURS) --streams $(BENCH_STREAMS) \
+		--questions $(BENCH_QUESTIONS) --policy all --no-watches --workers $(BENCH_WORKERS) \
+		--out $(BENCH_OUT) $(if $(MODEL),--model $(MODEL))
+
 train: $(VENV)/.dev ## Train the embedded model anew: the large preset on a card, the small one on a CPU
 	$(BIN)/python -m eval.training --out runs/train
 
@@ -53,6 +65,10 @@ $(VENV)/.demo: $(INPUTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
+$(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@ $(VENV)/.demo
+
 $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.bench

@@ -155,6 +155,7 @@ def _run(
         write_scored(path, [scored for outcome in outcomes for scored in outcome.scored()])
         write_costs(path, [outcome.cost() for outcome in outcomes])
         write_report(path, left_out)
+    sys.stderr.write(f"report: {path / 'report.html'}\n")
     return policy_reports(outcomes)
 
 
