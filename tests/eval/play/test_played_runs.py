@@ -145,7 +145,7 @@ def test_a_run_of_a_question_set_is_scored_as_its_own_prediction_file_is(tmp_pat
         assert found["policies"][policy]["answered"] == 6
 
 
-def test_a_policy_may_be_added_to_a_run_and_questions_have_one_name_in_all_runs(tmp_path, model):
+def test_a_policy_may_be_added_to_a_run_and_two_runs_compared(tmp_path, model):
     write_set("ovo-bench", tmp_path)
     one, two = tmp_path / "one", tmp_path / "two"
     words = ["questions", "ovo-bench", "--policy"]
@@ -155,6 +155,8 @@ def test_a_policy_may_be_added_to_a_run_and_questions_have_one_name_in_all_runs(
     run(*arguments(*words, "last4", data=tmp_path, out=two, model=model))
     ids = [{record.question_id for record in read_scored(directory)} for directory in (one, two)]
     assert ids[0] == ids[1]
+    compared = run("compare", f"{one}:last4", two)
+    assert "last4" in compared.stdout
 
 
 def test_open_answers_are_kept_without_a_judge_and_it_is_said_how_to_score_them(tmp_path, model):
