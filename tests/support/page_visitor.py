@@ -57,8 +57,12 @@ class PageVisitor:
         self.page.locator(f"#{field} textarea, #{field} input").first.fill(text)
 
     def ask(self, text):
+        """With Enter, which empties the field."""
         self.fill("question", text)
         self.page.keyboard.press("Enter")
+        self.page.wait_for_function(
+            "() => document.querySelector('#question textarea, #question input').value === ''"
+        )
 
     def await_chat(self, text, seconds=60):
         self.page.wait_for_selector(f"#chat >> text={text}", timeout=1000 * seconds)

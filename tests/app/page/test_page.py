@@ -141,7 +141,7 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
         (fired, *_) = [things.name_of(one) for one in visitor.moments("#watches")]
         assert fired[0] == "burger", fired
         assert fired[1] < ALIKE, fired
-        page.wait_for_selector(".toast-body >> text=burger", timeout=5000)
+        page.wait_for_selector(".toast-body >> text=burger", timeout=8000)
         visitor.fill("words", "a burger")
         page.keyboard.press("Enter")
         best, *others = [things.name_of(one) for one in visitor.moments("#found")]
@@ -151,7 +151,8 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
 
         assert page.evaluate("window.shownIn === document.querySelector('#live img')")
         assert visitor.hosts == {page_url.split("/")[2]}, "the page needs a network"
-        page.wait_for_timeout(9000)  # the notice goes
+        page.locator(".toast-close").first.click()
+        page.wait_for_timeout(1000)
         page.screenshot(path=SHOTS / "page-desktop.png", full_page=True)
         page.set_viewport_size({"width": 390, "height": 844})
         page.wait_for_timeout(1500)

@@ -1,0 +1,172 @@
+"""LivePart: a chosen stream in; its picture, state and memory out, again and again."""
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from app.client import ServiceError
+from app.page.page import LOOK_S, LOOKING, QUIET, Page, told_of_errors
+from app.page.pictures import live_picture
+from app.page.status_line import no_stream, problem_line, status_line
+from app.page.visitors import CAMERA, OWN, Visitor
+
+_EMPTY = (
+    '<div class="live empty"><p><b>Nothing is watched yet.</b></p><p>Start your camera, give an '
+    "address or a video: under <i>Sources</i>.</p></div>"
+)
+_WAITING = '<div class="live empty"><p>Waiting for the first frame …</p></div>'
+_LOADING = '<div class="live empty"><p>The model is being loaded …</p></div>'
+_AWAY = '<div class="live empty"><p>No picture: the service does not answer.</p></div>'
+_COUNT_UP = """
+let since = performance.now();
+watch('value', () => { since = performance.now(); });
+setInterval(() => {
+  const passed_s = (performance.now() - since) / 1000;
+  element.classList.toggle('stale', passed_s > 8);
+  const age = element.querySelector('.age');
+  if (age) age.textContent = words(Number(age.dataset.age) + passed_s);
+}, 200);
+function words(s) {
+  return s < 10 ? s.toFixed(1) + ' s' : s < 120 ? s.toFixed(0) + ' s' :
+    s < 7200 ? (s / 60).toFixed(0) + ' min' : (s / 3600).toFixed(1) + ' h';
+}
+"""
+"""The age goes on between two looks, and also where no more come."""
+
+
+class LivePart:
+    """Belongs into the layout where it is made."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        with gr.Column(elem_id="live-part"):
+            self.stream = _Choice(
+                [],
+                show_label=False,
+                container=False,
+                elem_id="stream",
+                interactive=True,
+                filterable=False,
+            )
+            self._live = gr.HTML(_WAITING, elem_id="live")
+            self._status = gr.HTML(elem_id="status", js_on_load=_COUNT_UP)
+            with gr.Row(elem_id="controls"):
+                self._pause = gr.Button("Pause", size="sm", elem_id="pause", min_width=60)
+                restart = gr.Button("Restart", size="sm", elem_id="restart", min_width=60)
+                remove = gr.Button("Remove", size="sm", elem_id="remove", min_width=60)
+        gr.Timer(LOOK_S).tick(
+            self.look,
+            self.stream,
+            [self.stream, self._live, self._status, self._pause],
+            **LOOKING,
+        )
+        self._pause.click(self.pause_or_resume, self.stream, **QUIET)
+        restart.click(self.restart, self.stream, **QUIET)
+        remove.click(
+            self.remove,
+            self.stream,
+            **QUIET,
+            js="(name) => [confirm(`Watch ${name} no more, and forget all of it?`) ? name : null]",
+        )
+
+    def look(self, name: str | None, request: gr.Request) -> tuple[Any, Any, str, Any]:
+        """What there is to choose from, the newest picture, the state, and what pause would do."""
+        visitor = self._page.visitor(request)
+        visitor.looks += 1
+        try:
+            told = {one.id: one for one in self._page.client.streams()}
+            offered = [OWN] * visitor.has_camera
+            offered += [one for one in told if not one.startswith(CAMERA)]
+            chosen = _chosen(name, offered, visitor)
+            choices: Any = gr.skip()
+            if chosen != name:
+                choices = gr.update(choices=offered, value=chosen)
+            elif offered != visitor.offered:  # the choice may be another by the time this arrives
+                choices = gr.update(choices=offered)
+            visitor.offered = offered
+            stream = told.get(visitor.id_of(chosen) or "")
+            if stream is None:
+                visitor.shown = None
+                return choices, _EMPTY, no_stream(), gr.skip()
+            picture = self._picture(stream.id, stream.last_frame_at, visitor)
+        except ServiceError as error:
+            if error.code == "service_loading":
+                visitor.shown = None
+                return gr.skip(), _LOADING, problem_line(str(error), visitor.looks), gr.skip()
+            newest_at = visitor.newest_at
+            age_s = None if newest_at is None else time.monotonic() - newest_at
+            line = problem_line(str(error), visitor.looks, age_s)
+            return gr.skip(), gr.skip() if visitor.shown else _AWAY, line, gr.skip()
+        age_s = stream.last_frame_age_s
+        visitor.newest_at = None if age_s is None else time.monotonic() - age_s
+        rates = visitor.rates.of(stream.id, stream.frames)
+        pause = "Resume" if stream.state == "paused" else "Pause"
+        return choices, picture, status_line(stream, rates, visitor.looks), pause
+
+    def pause_or_resume(self, name: str | None, request: gr.Request) -> None:
+        stream_id = self._page.stream_id(name, request)
+        if stream_id is None:
+            return
+        client = self._page.client
+        with told_of_errors():
+            is_paused = client.stream(stream_id).state == "paused"
+            (client.resume if is_paused else client.pause)(stream_id)
+
+    def restart(self, name: str | None, request: gr.Request) -> None:
+        stream_id = self._page.stream_id(name, request)
+        if stream_id is not None:
+            with told_of_errors():
+                self._page.client.restart(stream_id)
+
+    def remove(self, name: str | None, request: gr.Request) -> None:
+        """Watch it no more and forget it."""
+        visitor = self._page.visitor(request)
+        stream_id = visitor.id_of(name)
+        if stream_id is not None:
+            with told_of_errors():
+                self._page.client.delete_stream(stream_id, purge=True)
+            if stream_id == visitor.camera_id:
+                visitor.has_camera = False  # until its next frame
+
+    def _picture(self, stream_id: str, taken_at: float | None, visitor: Visitor) -> Any:
+        """Only one that is not shown already."""
+        shown = (stream_id, taken_at)
+        if shown == visitor.shown:
+            return gr.skip()
+        visitor.shown = None
+        if taken_at is None:
+            try:
+                kept = self._page.client.frame(stream_id)  # of a memory that was there before
+            except ServiceError as error:
+                if error.code != "frame_not_found":
+                    raise
+                return _WAITING
+        else:
+            kept = self._page.client.frame(stream_id)
+        visitor.shown = shown
+        return live_picture(kept)
+
+from gradio.events import Dependency
+
+class _Choice(gr.Dropdown):
+    """What is chosen may be gone by the time it is heard of, which is no error: `id_of` knows."""
+
+    is_template = True  # Gradio's own name for a component that looks like its parent
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+def _chosen(name: str | None, offered: list[str], visitor: Visitor) -> str | None:
+    """The same as before while there is such a stream, but a camera that has just begun."""
+    if OWN in offered and OWN not in visitor.offered:
+        return OWN
+    if name in offered:
+        return name
+    return offered[0] if offered else None
