@@ -41,7 +41,7 @@ class LivePart:
     def __init__(self, page: Page) -> None:
         self._page = page
         with gr.Column(elem_id="live-part"):
-            self.stream = _Choice(
+            self.stream = gr.Dropdown(
                 [],
                 show_label=False,
                 container=False,
@@ -79,12 +79,15 @@ class LivePart:
             offered = [OWN] * visitor.has_camera
             offered += [one for one in told if not one.startswith(CAMERA)]
             chosen = _chosen(name, offered, visitor)
+            # Gradio takes no value that is not among the choices, and events with the old one are
+            # still to come: a stream that is gone stays among them until the next look.
+            listed = offered if name is None or name in offered else [*offered, name]
             choices: Any = gr.skip()
             if chosen != name:
-                choices = gr.update(choices=offered, value=chosen)
-            elif offered != visitor.offered:  # the choice may be another by the time this arrives
-                choices = gr.update(choices=offered)
-            visitor.offered = offered
+                choices = gr.update(choices=listed, value=chosen)
+            elif listed != visitor.listed:  # the choice may be another by the time this arrives
+                choices = gr.update(choices=listed)
+            visitor.offered, visitor.listed = offered, listed
             stream = told.get(visitor.id_of(chosen) or "")
             if stream is None:
                 visitor.shown = None
@@ -146,15 +149,6 @@ class LivePart:
             kept = self._page.client.frame(stream_id)
         visitor.shown = shown
         return live_picture(kept)
-
-
-class _Choice(gr.Dropdown):
-    """What is chosen may be gone by the time it is heard of, which is no error: `id_of` knows."""
-
-    is_template = True  # Gradio's own name for a component that looks like its parent
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload
 
 
 def _chosen(name: str | None, offered: list[str], visitor: Visitor) -> str | None:

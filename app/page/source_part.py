@@ -151,7 +151,8 @@ class SourcePart:
             return gr.skip(), f"⚠ Not added: {error}"
         visitor = self._page.visitor(request)
         visitor.offered = [*visitor.offered, made.id]
-        return gr.update(choices=visitor.offered, value=made.id), f"Watching **{made.id}**."
+        visitor.listed = [*visitor.listed, made.id]
+        return gr.update(choices=visitor.listed, value=made.id), f"Watching **{made.id}**."
 
 
 def _name_of(address: str) -> str:

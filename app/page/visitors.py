@@ -43,7 +43,9 @@ class Visitor:
     has_camera: bool = False
     exchanges: list[Exchange] = field(default_factory=list)
     offered: list[str] = field(default_factory=list)
-    """The streams that the page lets choose from."""
+    """The streams that this visitor may ask about."""
+    listed: list[str] = field(default_factory=list)
+    """Those that the page lists."""
     looks: int = 0
     """How often the page has looked at its stream."""
     shown: tuple[str, float | None] | None = None
