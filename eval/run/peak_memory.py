@@ -2,13 +2,15 @@
 
 On a CUDA device it is what torch had allocated there. Elsewhere it is the resident set of the whole
 process, whose peak Linux can set back (proc(5), clear_refs); other systems cannot, so there is
-none.
+none. What ran before in the same process leaves some behind; given what the process held at first,
+with its model loaded, the peak is that and what came on top meanwhile.
 """
 
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 import torch
 
 from vstream.free_memory import return_free_memory
@@ -24,8 +26,9 @@ class PeakMemory:
 
     num_bytes: int | None = None
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, at_first_bytes: int | None = None) -> None:
         self._device = device
+        self._at_first_bytes = at_first_bytes
         self.of = ON_DEVICE if device.type == "cuda" else OF_PROCESS
 
     def __enter__(self) -> Self:
@@ -34,6 +37,7 @@ class PeakMemory:
         else:
             return_free_memory()  # what was done before shall not count
             self._is_reset = _reset_resident_peak()
+            self._before_bytes = resident_bytes()
         return self
 
     def __exit__(
@@ -45,7 +49,15 @@ class PeakMemory:
         if self._device.type == "cuda":
             self.num_bytes = torch.cuda.max_memory_allocated(self._device)
         elif self._is_reset:
-            self.num_bytes = _resident_peak()
+            peak_bytes = _resident_peak()
+            if self._at_first_bytes is not None:
+                peak_bytes += self._at_first_bytes - self._before_bytes
+            self.num_bytes = peak_bytes
+
+
+def resident_bytes() -> int:
+    """What the process holds now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def _reset_resident_peak() -> bool:

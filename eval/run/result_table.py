@@ -16,8 +16,8 @@ _LEGEND = {
     "dropped": "dropped: frames that were given to the policy and are in no block",
     "MB an hour": "MB an hour: what has to be kept of an hour of video; 'fixed' is what is kept "
     "whatever the length",
-    "peak": "peak: the most memory in use while the policy answered: of the process (RSS, weights "
-    "included) or of the device",
+    "peak": "peak: the most memory in use while the policy answered, weights included: of the "
+    "device, or of the process (RSS) with its model loaded and what the policy added",
 }
 
 

@@ -6,9 +6,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
 from encoders import Frame
+from eval.run.peak_memory import PeakMemory, resident_bytes
 from eval.run.record_file import RecordFile
 from eval.stream_benchmark.block_choice import spread
 from eval.stream_benchmark.exam import ExamStream
@@ -57,11 +56,11 @@ class StreamBlocks:
         self._model = model
         self._config = config
         self._renderer = renderer
+        self._at_first_bytes = resident_bytes()
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self._model.decoder.device
+    def peak_memory(self) -> PeakMemory:
+        """Of one policy that is asked, whatever was done before in this process."""
+        return PeakMemory(self._model.decoder.device, self._at_first_bytes)
 
     def play(
         self, stream: ExamStream, policies: Sequence[Policy], advance: Callable[[int], None]

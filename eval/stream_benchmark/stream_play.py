@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from eval.run.peak_memory import PeakMemory
 from eval.stream_benchmark.answerer import (
     Answerer,
     CaptionAnswerer,
@@ -119,7 +118,7 @@ class StreamPlay:
         unasked = self._unasked(name)
         if not unasked:
             return
-        with PeakMemory(self._blocks.device) as peak, opening() as answerer:
+        with self._blocks.peak_memory() as peak, opening() as answerer:
             for number in unasked:
                 reply = answerer.reply(self.stream.questions[number].question)
                 record = Record.of(self.stream, number, reply)

@@ -1,5 +1,6 @@
 """What the policies of the stream-world benchmark show a question, and what the baselines say."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tiny_benchmark import TINY, TinyBenchmark
 
 from eval.stream_benchmark.answerer import (
+    CaptionAnswerer,
     FewFramesAnswerer,
     LanguageAnswerer,
     MemoryAnswerer,
@@ -21,6 +23,7 @@ from eval.stream_benchmark.block_choice import (
     spread,
     uniform_blocks,
 )
+from eval.stream_benchmark.caption_memory import Caption, CaptionMemory
 from eval.stream_benchmark.exam import (
     ASKED_FROM_S,
     MAJORITY_SEED,
@@ -48,7 +51,7 @@ spans = st.lists(
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    policies = "default,window,last4,uniform,rekv,full,oracle,default+drop"
+    policies = "default,window,sinks,last4,frames,uniform,rekv,full,oracle,default+drop"
     return TinyBenchmark(tmp_path_factory.mktemp("run"), policies).run()
 
 
@@ -75,7 +78,7 @@ def test_a_policy_named_twice_is_refused():
 def test_window_and_uniform_see_as_many_blocks_as_default(played):
     stream = played.exam[0]
     sizes = {}
-    for name in ("default", "window", "uniform", "rekv"):
+    for name in ("default", "window", "sinks", "uniform", "rekv"):
         with played.blocks.open(stream, parse_policy(name)) as session:
             settings = session.settings
             sizes[name] = settings.recent_blocks + settings.retrieve_blocks
@@ -193,6 +196,61 @@ def test_last4_answers_as_a_session_that_has_seen_four_frames(played):
         fresh.push(played.blocks.frames(stream, range(question.asked_s - 3, question.asked_s + 1)))
         assert fresh.memory.num_blocks == 4
         assert answers.reply(question).text == fresh.ask(question.text).answer.text
+
+
+def test_sinks_encode_and_ask_within_one_window_that_moves_block_by_block(played):
+    with played.blocks.open(played.exam[0], parse_policy("sinks")) as session:
+        settings = session.settings
+        assert settings.window_blocks == settings.recent_blocks
+        assert (settings.stride_blocks, settings.retrieve_blocks) == (1, 0)
+        seen = session.ask(TimedQuestion("where?", 30.0)).answer.evidence
+        newest = range(31 - settings.recent_blocks, 31)
+        assert sorted(e.block_id for e in seen) == list(newest)
+
+
+def test_frames_are_spread_over_all_so_far_and_encoded_in_sight_of_each_other(played):
+    stream, policy = played.exam[0], parse_policy("frames")
+    num = played.blocks.few_seconds(policy, 3)
+    assert list(num) == [0, 1, 2, 3]
+    question = stream.questions[-1].question
+    seconds = played.blocks.few_seconds(policy, question.asked_s)
+    gaps = [b - a for a, b in pairwise(seconds)]
+    assert max(gaps) - min(gaps) <= 1
+    fresh = open_session(
+        played.model,
+        window_frames=0,
+        chunk_frames=64,
+        recent_frames=len(seconds),
+        retrieve_blocks=0,
+    )
+    fresh.push(played.blocks.frames(stream, seconds))
+    answers = FewFramesAnswerer(stream, policy, played.blocks)
+    assert answers.reply(question).text == fresh.ask(question.text).answer.text
+
+
+@pytest.mark.parametrize("reads_dialogue", [True, False])
+def test_captions_reach_the_model_whether_it_reads_a_dialogue_or_not(reads_dialogue):
+    model, _ = tiny_video_llm("llama")
+    asked = []
+
+    class Listening(type(model.family)):
+        recommended = replace(model.family.recommended, reads_dialogue=reads_dialogue)
+
+        def question(self, question, dialogue=(), *more):
+            asked.append((question, dialogue))
+            return super().question(question, dialogue, *more)
+
+    model.family.__class__ = Listening
+    session = open_session(model, retrieve_blocks=0, max_answer_tokens=2)
+    session.push(stream_frames(4))
+    captions = CaptionMemory()
+    captions.add(Caption(2, "an owl"))
+    answerer = CaptionAnswerer(session, captions)
+    answerer.reply(Question("where", "where is it?", "", 3, (), ()))
+    ((text, dialogue),) = asked
+    assert text.endswith("where is it?")
+    assert ("an owl" in text) != reads_dialogue
+    assert [turn.answer for turn in dialogue] == ["an owl"] * reads_dialogue
 
 
 def test_the_language_baseline_is_the_model_on_its_bare_prompt():

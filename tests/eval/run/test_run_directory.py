@@ -89,3 +89,8 @@ def test_the_peak_of_memory_is_that_of_what_ran_within():
     assert large.of == OF_PROCESS
     assert large.num_bytes - small.num_bytes > 0.9 * size
     assert after.num_bytes < large.num_bytes - 0.5 * size
+    left_behind = torch.ones(size, dtype=torch.uint8)
+    with PeakMemory(torch.device("cpu"), small.num_bytes) as alone:
+        pass
+    assert abs(alone.num_bytes - small.num_bytes) < 0.1 * size
+    del left_behind
