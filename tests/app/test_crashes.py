@@ -23,8 +23,6 @@ from vstream.question import Question
 from vstream.question_board import QuestionBoard
 from vstream.stream_reader import open_reader
 
-pytestmark = pytest.mark.alone
-
 STREAM_S = 240
 SEED = 20
 ASKED = "what do you see now?"

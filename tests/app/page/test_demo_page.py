@@ -17,6 +17,7 @@ MOST_S = 90
 _DEMO = [sys.executable, "-c", "from app.cli import main; main()", "demo"]
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]

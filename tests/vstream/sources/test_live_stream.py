@@ -14,8 +14,6 @@ from synthetic_video import number_in, write_video
 from vstream.errors import SourceError
 from vstream.sources import PrivacyMask, SourceConfig, SourceState, open_source
 
-pytestmark = pytest.mark.alone
-
 CONFIG = SourceConfig(
     connect_timeout_s=8,
     read_timeout_s=1,
@@ -51,6 +49,7 @@ def assert_rising(frames):
     assert all(earlier < later for earlier, later in pairwise(times_s)), times_s
 
 
+@pytest.mark.alone
 def test_frames_arrive_in_order_at_the_cameras_pace(camera):
     with open_source(camera.url, CONFIG) as source:
         frames = list(islice(source, 30))
