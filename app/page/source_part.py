@@ -104,6 +104,8 @@ class SourcePart:
         if pixels is None or page.visitors.has_left(request.session_hash):
             return gr.skip()
         visitor = page.visitor(request)
+        if not visitor.pushing.acquire(blocking=False):
+            return gr.skip()  # the frame before is still on its way: a newer one will come
         try:
             if not visitor.has_camera:
                 self._begin(visitor)
@@ -113,6 +115,8 @@ class SourcePart:
                 visitor.has_camera = False  # the service was started anew: begin again
             is_said = error.status == 0 or error.code in ("STREAM_PAUSED", "service_loading")
             return "" if is_said else f"⚠ {error}"  # the state of the stream says the others
+        finally:
+            visitor.pushing.release()
         return ""
 
     def _begin(self, visitor: Visitor) -> None:
@@ -121,7 +125,7 @@ class SourcePart:
                 visitor.camera_id, {"type": "push"}, memory={"retention": _CAMERA_RETENTION}
             )
         except ServiceError as error:
-            if error.code != "stream_exists":  # by another of its frames, just now
+            if error.code != "stream_exists":  # the answer to a try before got lost
                 raise
         visitor.has_camera = True
 

@@ -41,6 +41,8 @@ class Visitor:
 
     camera_id: str = field(default_factory=lambda: f"{CAMERA}{secrets.token_hex(6)}")
     has_camera: bool = False
+    pushing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a frame of the camera is on its way: a service that hangs is sent no more."""
     exchanges: list[Exchange] = field(default_factory=list)
     offered: list[str] = field(default_factory=list)
     """The streams that this visitor may ask about."""
