@@ -76,10 +76,19 @@ class ChatPart:
             **QUIET,
         }
         about = [stream, from_s, to_s]
-        clearing: dict[str, Any] = {"fn": None, "js": "() => ''", "outputs": question}
+        # What is listed for one event happens in order, each once the one before has ended: the
+        # field is emptied first, and the answer, which may take long, works from a copy.
+        asked = gr.Textbox(visible=False)
+        taking: dict[str, Any] = {
+            "fn": None,
+            "js": "(text) => [text, '']",
+            "inputs": question,
+            "outputs": [asked, question],
+            "trigger_mode": "multiple",
+            **QUIET,
+        }
         for event in (question.submit, ask.click):
-            event(inputs=[question, *about], **asking)
-            event(**clearing)
+            event(**taking).then(inputs=[asked, *about], **asking)
         for example in self.examples:
             example.click(inputs=[example, *about], **asking)
         stop.click(self.stop, None, chat, **QUIET)
