@@ -117,6 +117,8 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
 
 def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
     """A box for each policy; whiskers are the 5th and the 95th percentile."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     timed = [summary for summary in summaries if summary.latency is not None]
     if not timed:
         return None
@@ -138,9 +140,9 @@ def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
             medianprops={"color": color, "linewidth": 2.5},
         )
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter("{x:g}")
-    axis.tick_params(axis="x", which="minor", labelsize=8)
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel(
         "milliseconds from the question to the first token, logarithmic\n"
         "(line: median, box: quartiles, whiskers: 5th and 95th percentile)"

@@ -73,7 +73,7 @@ def policy_table(summaries: Sequence[PolicySummary]) -> ResultTable:
 
 def task_table(summaries: Sequence[PolicySummary]) -> ResultTable:
     """A row for each task."""
-    tasks = dict.fromkeys(name for summary in summaries for name in summary.by_task)
+    tasks = sorted({name for summary in summaries for name in summary.by_task})
     counts = {
         task: max(s.by_task[task].num_questions for s in summaries if task in s.by_task)
         for task in tasks

@@ -42,7 +42,8 @@ class Policy:
     sinks     StreamingLLM: attention sinks (the prefix) and as many of the newest blocks as
               default sees in all, for the prefill as for the question
     last4     SimpleStream: the newest four frames, encoded by themselves: no memory
-    frames    as many frames as default sees, spread evenly over all so far, encoded by themselves
+    frames    as many frames as default sees, spread evenly from the first to the newest, encoded by
+              themselves
     uniform   default's recent window; the rest spread evenly over all older blocks
     captions  default's recent window, and of the past a few captions, read as text
     rekv      ReKV's own attention rules, with a window that holds as many blocks as default sees
