@@ -48,6 +48,7 @@ KEYS = ApiKeys(
         (None, None),
         ("Bearer \xff\udc80", None),
     ],
+    ids=range(13),  # keys are new in every process
 )
 def test_a_header_names_its_caller_or_nobody(header, name):
     caller = KEYS.check(header)

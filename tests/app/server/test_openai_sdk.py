@@ -282,6 +282,7 @@ def test_many_ask_at_once(service):
         (MASTER, {"stream": "yard?from=lately"}, openai.BadRequestError, "question_invalid"),
         (MASTER, {"temperature": 7}, openai.UnprocessableEntityError, "invalid_value"),
     ],
+    ids=range(7),  # keys are new in every process
 )
 def test_errors_are_the_sdks_own(service, key, wishes, kind, code):
     wishes = {"model": "default", **wishes}
