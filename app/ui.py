@@ -5,6 +5,8 @@ from contextlib import contextmanager, suppress
 
 import gradio as gr
 from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.client import ServiceClient, ServiceError
 from app.page.layout import build_page, looks
@@ -16,6 +18,9 @@ from app.terminal import Terminal
 
 PATH = "/ui"
 _LARGEST_UPLOAD = "2gb"
+_LARGEST_FRAME = "10mb"
+_THREADS = 100
+_LOOPBACK = ("127.0.0.1", "localhost")
 _ENTER = "The password is the service's key; any name will do."
 
 
@@ -51,7 +56,7 @@ def show_page(
 @contextmanager
 def _shown(page: Page, keys: ApiKeys, host: str, port: int) -> Iterator[str]:
     """The page at its address, for as long as this lasts."""
-    blocks = build_page(page)
+    blocks = _blocks(page)
     blocks.launch(
         server_name=host,
         server_port=port,
@@ -60,7 +65,10 @@ def _shown(page: Page, keys: ApiKeys, host: str, port: int) -> Iterator[str]:
         prevent_thread_lock=True,
         quiet=True,
         ssr_mode=False,
+        run_history=False,
         enable_monitoring=False,
+        max_file_size=_LARGEST_FRAME,
+        app_kwargs={"middleware": _own_hosts(host)},
         **looks(),
     )
     try:
@@ -76,17 +84,37 @@ def mount_page(app: FastAPI, client: ServiceClient, keys: ApiKeys) -> FastAPI:
     Where the service needs a key, so does the page: as the password, under any name, and one that
     may do everything, as the page does.
     """
+    blocks = _blocks(Page(client, reads_uploads=True))
+    blocks.has_launched = (
+        True  # Gradio lets a page that is only mounted read any file it is told of
+    )
     mounted: FastAPI = gr.mount_gradio_app(
         app,
-        build_page(Page(client, reads_uploads=True)),
+        blocks,
         path=PATH,
         ssr_mode=False,
+        run_history=False,
         auth=None if keys.is_open else _may_enter(keys),
         auth_message=_ENTER,
         max_file_size=_LARGEST_UPLOAD,
         **looks(),
     )
     return mounted
+
+
+def _blocks(page: Page) -> gr.Blocks:
+    """With threads of its own: the service's must not all wait for the service."""
+    blocks = build_page(page)
+    blocks.max_threads = _THREADS
+    blocks.create_limiter()  # type: ignore[no-untyped-call]
+    return blocks
+
+
+def _own_hosts(host: str) -> list[Middleware]:
+    """A page on loopback answers to the names of this machine only, as the service does."""
+    if host not in _LOOPBACK:
+        return []
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=list(_LOOPBACK))]
 
 
 def _may_enter(keys: ApiKeys) -> Callable[[str, str], bool]:

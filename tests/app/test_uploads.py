@@ -1,5 +1,6 @@
 """Where the page's uploads lie: with their service they go, also with one that was killed."""
 
+import json
 import os
 import socket
 import tempfile
@@ -98,3 +99,40 @@ def test_what_somebody_else_made_is_left_alone(serve, temporary):
     assert (temporary / f"{PREFIX}unlocked").is_dir()
     assert (temporary / "elsewhere" / ".lock").is_file()
     assert process.terminate() == 0
+
+
+def test_the_page_takes_no_file_that_nobody_uploaded(serve, temporary):
+    """Also not one that a visitor names as if it had been: it is not even copied."""
+    secret = temporary / "secret.mp4"
+    secret.write_bytes(b"not for visitors")
+    url = f"{url_of(serve())}/ui"
+    with httpx.Client(base_url=url, timeout=30) as http:
+        (uploaded,) = http.post("gradio_api/upload", files={"files": ("a.mp4", b"a video")}).json()
+        assert _said_of_file(http, secret) == _said_of_file(http, "/etc/hostname") == "error"
+        assert _said_of_file(http, uploaded) == "success"
+    copies = [path for path in temporary.rglob("*") if path.is_file() and path != secret]
+    assert any(path.read_bytes() == b"a video" for path in copies)
+    assert not any(path.read_bytes() == b"not for visitors" for path in copies)
+
+
+def _said_of_file(http, path):
+    """What comes of the event that begins to watch an uploaded file."""
+    config = http.get("config").json()
+    kinds = {one["id"]: one["type"] for one in config["components"]}
+    (event,) = [
+        one["id"]
+        for one in config["dependencies"]
+        if [kinds[number] for number in one["inputs"]] == ["file", "radio", "checkbox"]
+    ]
+    file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+    session = {"session_hash": "somebody"}
+    http.post(
+        "gradio_api/queue/join",
+        json={"fn_index": event, "data": [file, 1.0, False], **session},
+    ).raise_for_status()
+    with http.stream("GET", "gradio_api/queue/data", params=session) as events:
+        for line in events.iter_lines():
+            if line.startswith("data:") and "process_completed" in line:
+                told = json.loads(line.removeprefix("data:"))
+                return "success" if told["success"] else "error"
+    raise AssertionError("it never ended")
