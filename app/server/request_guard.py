@@ -13,8 +13,8 @@ from app.server.api_errors import ApiError, no_key
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
 
-_PAGE = "/ui/"
-"""The page's own routes, where videos are uploaded: it has a bound of its own."""
+_UPLOAD = "/ui/gradio_api/upload"
+"""Where the page takes videos: it has a bound of its own."""
 
 
 class RequestGuard:
@@ -54,7 +54,7 @@ class RequestGuard:
                 await send({"type": "websocket.close", "code": 1008, "reason": str(refusal)[:120]})
             return
         status, taken = 500, 0
-        most = inf if scope["path"].startswith(_PAGE) else self._most
+        most = self._most_of(scope)
 
         async def noted_send(message: Message) -> None:
             nonlocal status
@@ -67,7 +67,7 @@ class RequestGuard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > most:
-                raise HTTPException(413, f"the body has more than {self._most} bytes")
+                raise HTTPException(413, f"the body has more than {most:.0f} bytes")
             return message
 
         try:
@@ -80,12 +80,15 @@ class RequestGuard:
         finally:
             self._metrics.saw_request(scope["method"], _route(scope), status)
 
+    def _most_of(self, scope: Scope) -> float:
+        return inf if scope["path"] == _UPLOAD else self._most
+
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = dict(scope["headers"])  # of several the last counts, and one is enough to refuse
         length = headers.get(b"content-length", b"")
-        is_page = scope["path"].startswith(_PAGE)
-        if not is_page and length.isdigit() and int(length) > self._most:
-            return ApiError(413, f"the body has more than {self._most} bytes", "body_too_large")
+        most = self._most_of(scope)
+        if length.isdigit() and int(length) > most:
+            return ApiError(413, f"the body has more than {most:.0f} bytes", "body_too_large")
         if scope["path"].startswith("/v1/"):
             key = headers.get(b"authorization")
             if self._keys.check(None if key is None else key.decode("latin-1")) is None:
