@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -83,7 +84,7 @@ class ServiceClient:
         return [StreamDocument.model_validate(one) for one in told["data"]]
 
     def stream(self, stream_id: str) -> StreamDocument:
-        return StreamDocument.model_validate(self._do("GET", f"/v1/streams/{stream_id}"))
+        return StreamDocument.model_validate(self._do("GET", f"/v1/streams/{_part(stream_id)}"))
 
     def create_stream(self, stream_id: str, source: dict[str, Any], **more: Any) -> StreamDocument:
         """Begin to watch `source`; `more` as in the API."""
@@ -91,7 +92,7 @@ class ServiceClient:
         return StreamDocument.model_validate(self._do("POST", "/v1/streams", json=document))
 
     def delete_stream(self, stream_id: str, *, purge: bool = False) -> None:
-        self._do("DELETE", f"/v1/streams/{stream_id}", params={"purge": purge})
+        self._do("DELETE", f"/v1/streams/{_part(stream_id)}", params={"purge": purge})
 
     def pause(self, stream_id: str) -> StreamDocument:
         """Let go of its source until `resume`; what it remembers can be asked about."""
@@ -107,13 +108,13 @@ class ServiceClient:
     def push(self, stream_id: str, jpeg: bytes) -> bool:
         """Whether the frame, which was taken just now, was needed."""
         headers = {"Content-Type": "image/jpeg"}
-        path = f"/v1/streams/{stream_id}/frames"
+        path = f"/v1/streams/{_part(stream_id)}/frames"
         accepted: bool = self._do("POST", path, content=jpeg, headers=headers)["accepted"]
         return accepted
 
     def frame(self, stream_id: str, t_s: float | None = None) -> Picture:
         """The newest frame, or the small picture that is kept of a moment."""
-        return self.picture(f"/v1/streams/{stream_id}/frame.jpg", t_s)
+        return self.picture(f"/v1/streams/{_part(stream_id)}/frame.jpg", t_s)
 
     def picture(self, frame_url: str, t_s: float | None = None) -> Picture:
         """What is behind the `frame_url` of a citation, a firing or a moment."""
@@ -133,7 +134,7 @@ class ServiceClient:
         """The history of a stream, or a stretch of it, in at most so many parts."""
         bounds = {"parts": parts, "from_s": from_s, "to_s": to_s}
         params = {name: value for name, value in bounds.items() if value is not None}
-        told = self._do("GET", f"/v1/streams/{stream_id}/timeline", params=params)
+        told = self._do("GET", f"/v1/streams/{_part(stream_id)}/timeline", params=params)
         return Timeline.model_validate(told)
 
     def search(
@@ -152,7 +153,7 @@ class ServiceClient:
         return WatchDocument.model_validate(self._do("POST", "/v1/watches", json=document))
 
     def delete_watch(self, watch_id: str) -> None:
-        self._do("DELETE", f"/v1/watches/{watch_id}")
+        self._do("DELETE", f"/v1/watches/{_part(watch_id)}")
 
     def ask(
         self, messages: list[dict[str, Any]], stream_urls: list[str], **wishes: Any
@@ -213,7 +214,7 @@ class ServiceClient:
         self.close()
 
     def _told_to(self, stream_id: str, deed: str) -> StreamDocument:
-        told = self._do("POST", f"/v1/streams/{stream_id}/{deed}")
+        told = self._do("POST", f"/v1/streams/{_part(stream_id)}/{deed}")
         return StreamDocument.model_validate(told)
 
     def _do(self, method: str, path: str, **options: Any) -> Any:
@@ -227,6 +228,11 @@ class ServiceClient:
         if not response.is_success:
             raise _refused(response)
         return response
+
+
+def _part(name: str) -> str:
+    """As one part of a path, whatever is in it."""
+    return quote(name, safe="")
 
 
 def _take(answer: StreamedAnswer, chunk: dict[str, Any]) -> bool:
