@@ -1,1 +1,1 @@
-"""The web page: a ServiceClient in, a Gradio page over it out; it knows HTTP and nothing else."""
+"""The web page: a ServiceClient in, a Gradio page over it out; it knows app/client.py alone."""

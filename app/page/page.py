@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceClient, ServiceError
-from app.page.visitors import CAMERA, Visitor, Visitors
+from app.page.visitors import CAMERA_ID, Visitor, Visitors
 from app.server.documents import StreamDocument
 
 LOOK_S = 0.5
@@ -54,11 +54,13 @@ class Page:
             self._forget_camera(visitor)
 
     def tidy_up(self) -> None:
-        """Delete cameras of visitors of a page that was killed before they could leave."""
+        """Delete cameras of visitors who went without a word, or whose page was killed."""
+        for visitor in self.visitors.leave_unseen():
+            self._forget_camera(visitor)
         ours = {visitor.camera_id for visitor in self.visitors}
         try:
             for one in self.client.streams():
-                if one.id.startswith(CAMERA) and one.id not in ours and _is_left_behind(one):
+                if _is_camera(one) and one.id not in ours and _is_left_behind(one):
                     self.client.delete_stream(one.id, purge=True)
         except ServiceError:
             return  # the next visitor is another try
@@ -70,6 +72,11 @@ class Page:
                 self.client.delete_stream(visitor.camera_id, purge=True)
             except ServiceError:
                 return  # `tidy_up` will
+
+
+def _is_camera(stream: StreamDocument) -> bool:
+    """Whether a page made this stream: what an operator calls much the same is not touched."""
+    return stream.source["type"] == "push" and CAMERA_ID.fullmatch(stream.id) is not None
 
 
 def _is_left_behind(camera: StreamDocument) -> bool:

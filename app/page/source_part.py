@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import gradio as gr
 import numpy as np
@@ -160,8 +161,15 @@ class SourcePart:
 
 
 def _name_of(address: str) -> str:
-    """A slug of the last part of an address or path."""
-    last = Path(address.split("?")[0].rstrip("/")).stem
+    """A slug of the last part of a path, or of the host where an address has none: never of what
+    may be a password.
+    """
+    try:
+        parts = urlsplit(address.strip())
+        last = Path(parts.path).stem or parts.hostname or ""
+        last = "" if "@" in parts.path else last  # a password with an unescaped slash
+    except ValueError:
+        last = ""
     return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:40] or "stream"
 
 

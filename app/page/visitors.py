@@ -1,8 +1,9 @@
 """Visitors: who has the page open; what each has asked, and the camera that is theirs."""
 
+import re
 import secrets
 import threading
-from collections import deque
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,10 +12,15 @@ from app.server.documents import Citation
 
 CAMERA = "visitor-"
 """The ids of visitors' own cameras begin so: nobody else is shown them."""
+CAMERA_ID = re.compile(rf"{CAMERA}[0-9a-f]{{12}}")
 OWN = "my camera"
 """What a visitor's own camera is called: no stream's id has a blank."""
 _MOST_TURNS = 24
 _MOST_GONE = 1000
+_UNSEEN_S = 3600.0
+"""A page looks twice a second, and once a minute where its browser puts it to sleep."""
+_LATE_S = 5.0
+"""So long after a page was closed what it had sent may still come."""
 
 
 @dataclass(eq=False)
@@ -48,6 +54,7 @@ class Visitor:
     """The streams that this visitor may ask about."""
     listed: list[str] = field(default_factory=list)
     """Those that the page lists."""
+    seen_at: float = field(default_factory=time.monotonic)
     looks: int = 0
     """How often the page has looked at its stream."""
     shown: tuple[str, float | None] | None = None
@@ -91,11 +98,6 @@ class Visitor:
                 messages.append({"role": "assistant", "content": one.answer})
         return messages
 
-    @property
-    def newest(self) -> Exchange | None:
-        """The last exchange that has something to show for it."""
-        return next((one for one in reversed(self.exchanges) if one.citations), None)
-
 
 class Visitors:
     """All open pages, by Gradio's name of their session."""
@@ -103,18 +105,30 @@ class Visitors:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, Visitor] = {}
-        self._gone: deque[str] = deque(maxlen=_MOST_GONE)
+        self._gone: dict[str, float] = {}
+        """When they left, those who did so last."""
 
     def of(self, session: str | None) -> Visitor:
         """The visitor of a session, new if need be."""
+        now = time.monotonic()
         with self._lock:
-            return self._known.setdefault(session or "", Visitor())
+            visitor = self._known.setdefault(session or "", Visitor())
+            visitor.seen_at = now
+            if now > self._gone.get(session or "", now) + _LATE_S:
+                del self._gone[session or ""]  # its connection was lost, and is there again
+            return visitor
 
     def leave(self, session: str | None) -> Visitor | None:
         """The visitor who was there, whom nothing is remembered of now but that they are gone."""
         with self._lock:
-            self._gone.append(session or "")
-            return self._known.pop(session or "", None)
+            return self._leave(session or "")
+
+    def leave_unseen(self) -> list[Visitor]:
+        """Those of whom nothing was heard for an hour; they are taken for gone."""
+        unseen_since = time.monotonic() - _UNSEEN_S
+        with self._lock:
+            unseen = [key for key, one in self._known.items() if one.seen_at < unseen_since]
+            return [one for one in map(self._leave, unseen) if one is not None]
 
     def has_left(self, session: str | None) -> bool:
         """Whether frames of this session's camera come too late."""
@@ -124,3 +138,10 @@ class Visitors:
     def __iter__(self) -> Iterator[Visitor]:
         with self._lock:
             return iter(list(self._known.values()))
+
+    def _leave(self, session: str) -> Visitor | None:
+        self._gone.pop(session, None)
+        self._gone[session] = time.monotonic()
+        if len(self._gone) > _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
+        return self._known.pop(session, None)
