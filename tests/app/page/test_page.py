@@ -26,6 +26,7 @@ ALIKE = 14
 """Pictures of the same frame are nearer than this, whatever JPEG and scaling made of it."""
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -12,6 +12,7 @@ from app.sample import SAMPLE_VIDEO
 KEY = "a-key-that-is-long-enough"
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]

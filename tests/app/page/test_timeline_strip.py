@@ -26,6 +26,7 @@ END_S = APART_S * (BLOCKS - 1)
 MARKUP = '<img id="evil" src="x" onerror="document.title=1">'
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]
