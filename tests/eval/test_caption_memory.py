@@ -37,7 +37,7 @@ def test_captions_are_a_policy_of_the_benchmark(tmp_path, encoder):
     run = TinyBenchmark(tmp_path, "captions").run()
     answers = run.answers("captions")
     assert len(answers) == sum(len(stream.questions) for stream in run.exam)
-    assert run.benchmark.reports()["captions"].figures
+    assert run.reports()["captions"].figures
     with run.blocks.open(run.exam[0], run.policies[0]) as session:
         assert session.settings.retrieve_blocks == 0
         memory = CaptionMemory(encoder)

@@ -13,6 +13,8 @@ from service import running_service
 
 from app.server.keys import ScopedKey, new_key
 
+pytestmark = pytest.mark.alone
+
 MASTER = "correct-horse-battery"
 FRIEND, FRIEND_HASH = new_key()
 BEGAN = time.time()

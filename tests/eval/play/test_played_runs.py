@@ -155,8 +155,10 @@ def test_a_policy_may_be_added_to_a_run_and_two_runs_compared(tmp_path, model):
     run(*arguments(*words, "last4", data=tmp_path, out=two, model=model))
     ids = [{record.question_id for record in read_scored(directory)} for directory in (one, two)]
     assert ids[0] == ids[1]
-    compared = run("compare", f"{one}:last4", two)
-    assert "last4" in compared.stdout
+    (compared,) = document_of(run("compare", f"{one}:last4", two, "--json"))
+    assert compared["first"].endswith("last4")
+    assert compared["questions"] == len(ids[0])
+    assert compared["difference"] == 0
 
 
 def test_open_answers_are_kept_without_a_judge_and_it_is_said_how_to_score_them(tmp_path, model):
