@@ -17,12 +17,19 @@ pytestmark = pytest.mark.alone
 
 MASTER = "correct-horse-battery"
 FRIEND, FRIEND_HASH = new_key()
-BEGAN = time.time()
+BEGAN = 0.0
+"""When the tests of this file began: minutes are told back from here."""
 OWL_MIN = range(20, 13, -1)
 """So many minutes ago an owl was seen at the door, once a minute."""
 BURGER_MIN = range(6, 1, -1)
 NOON_ZONE = f"Etc/GMT{datetime.now(UTC).hour - 12:+d}"
 """Where it is about noon now, so that no test runs over midnight; its sign is as POSIX has it."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _began():
+    global BEGAN  # not when the file was read: other tests may have run since
+    BEGAN = time.time()
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +74,25 @@ def rfc3339(minutes_ago, zone=UTC):
     return datetime.fromtimestamp(BEGAN - 60 * minutes_ago, zone).isoformat()
 
 
-STRETCHES = {
-    "relative": ("from=-22m&to=-10m", "from=-10m"),
-    "absolute": (
-        f"from={rfc3339(22).replace('+', '%2B')}&to={rfc3339(10).replace('+', '%2B')}",
-        f"from={rfc3339(10).replace('+', '%2B')}",
-    ),
-    "epoch": (f"from={BEGAN - 22 * 60:.0f}&to={BEGAN - 10 * 60:.0f}", f"from={BEGAN - 600:.0f}"),
-    "stream time": ("from_s=0&to_s=600", "from_s=600"),
-}
+def stretches():
+    """The same two stretches, in each way to say them."""
+    return {
+        "relative": ("from=-22m&to=-10m", "from=-10m"),
+        "absolute": (
+            f"from={rfc3339(22).replace('+', '%2B')}&to={rfc3339(10).replace('+', '%2B')}",
+            f"from={rfc3339(10).replace('+', '%2B')}",
+        ),
+        "epoch": (
+            f"from={BEGAN - 22 * 60:.0f}&to={BEGAN - 10 * 60:.0f}",
+            f"from={BEGAN - 600:.0f}",
+        ),
+        "stream time": ("from_s=0&to_s=600", "from_s=600"),
+    }
 
 
-@pytest.mark.parametrize("way", STRETCHES)
+@pytest.mark.parametrize("way", ["relative", "absolute", "epoch", "stream time"])
 def test_a_question_looks_at_the_stretch_that_it_names(service, way):
-    early, late = STRETCHES[way]
+    early, late = stretches()[way]
     of_early = service.ask("what do you see now?", f"stream://door?{early}")
     of_late = service.ask("what do you see now?", f"stream://door?{late}")
     assert (said(of_early), said(of_late)) == ("an owl", "a burger")
