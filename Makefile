@@ -8,10 +8,10 @@ SOAK_MINUTES ?= 60
 CAMERA_MINUTES ?= $(shell echo $$(( $(SOAK_MINUTES) < 30 ? $(SOAK_MINUTES) : 30 )))
 # MODEL=DIR (or a hub id): another checkpoint than the embedded one. One worker loads one model.
 MODEL ?=
-BENCH_HOURS ?= 0.5
-BENCH_STREAMS ?= 6
-BENCH_QUESTIONS ?= 240
-BENCH_WORKERS ?= $(if $(MODEL),1,2)
+BENCH_HOURS ?= 0.25
+BENCH_STREAMS ?= 2
+BENCH_QUESTIONS ?= 120
+BENCH_WORKERS ?= 1
 BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREAMS)x$(BENCH_HOURS)h
 INPUTS := pyproject.toml constraints.txt
 

@@ -115,6 +115,15 @@ def test_the_page_takes_no_file_that_nobody_uploaded(serve, temporary):
     assert not any(path.read_bytes() == b"not for visitors" for path in copies)
 
 
+def test_the_page_takes_large_bodies_as_videos_alone_and_keeps_no_history_of_runs(serve):
+    url = f"{url_of(serve())}/ui"
+    large = b"x" * (9 << 20)
+    with httpx.Client(base_url=url, timeout=60) as http:
+        assert http.post("gradio_api/queue/join", content=large).status_code == 413
+        assert http.post("gradio_api/upload", files={"files": ("a.mp4", large)}).is_success
+        assert http.get("gradio_api/runs").status_code == 404
+
+
 def _said_of_file(http, path):
     """What comes of the event that begins to watch an uploaded file."""
     config = http.get("config").json()
