@@ -7,6 +7,9 @@ import structlog
 from redis_servers import RedisServer, redis_binary, valkey_binary
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
+# Tests run side by side already, and a sum's last digit depends on the number of threads: what is
+# computed in this process and in those that a test starts is to be the same.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser):
