@@ -9,10 +9,15 @@ from urllib.parse import quote
 
 import httpx
 
-from app.server.documents import Citation, ModelChange, StreamDocument, WatchDocument
-from app.server.model_routes import ModelDocument
-from app.server.search_routes import FoundMoment
-from app.server.timeline_routes import Timeline
+from app.server.documents import (
+    Citation,
+    FoundMoment,
+    ModelChange,
+    ModelDocument,
+    StreamDocument,
+    Timeline,
+    WatchDocument,
+)
 
 _TIMEOUT_S = 30.0
 

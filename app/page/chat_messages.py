@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from app.page.paragraph import note, trouble
 from app.page.visitors import Exchange
 from app.page.words import length, moments
 
@@ -40,13 +41,13 @@ def _answer(one: Exchange) -> str:
     parts.append(said or ("" if one.is_stopped or one.problem else "(no words)"))
     told = [f'<p class="said">{"".join(parts)}</p>']
     if one.is_stopped:
-        told.append('<p class="note">stopped</p>')
+        told.append(note("stopped"))
     if one.problem:
-        told.append(f'<p class="trouble">{escape(one.problem)}</p>')
+        told.append(trouble(one.problem))
     if one.pictures:
         told.append(f'<div class="moments">{"".join(one.pictures)}</div>')
     if one.note:
-        told.append(f'<p class="note">{escape(one.note)}</p>')
+        told.append(note(one.note))
     return "".join(told)
 
 

@@ -1,11 +1,10 @@
 """HistoryPart: words in, the moments of a stream's whole history most like them out."""
 
-from html import escape
-
 import gradio as gr
 
 from app.client import ServiceError
 from app.page.page import QUIET, Page
+from app.page.paragraph import note, trouble
 from app.page.pictures import moment
 from app.page.words import moments
 
@@ -37,9 +36,9 @@ class HistoryPart:
         """The moments, the most alike first."""
         stream_id = self._page.stream_id(name, request)
         if not words.strip():
-            return _said("Write what you look for.")
+            return note("Write what you look for.")
         if stream_id is None:
-            return _said("There is nothing to search yet.")
+            return note("There is nothing to search yet.")
         client = self._page.client
         try:
             found = client.search(words.strip(), [stream_id], limit=_MOMENTS)
@@ -48,12 +47,8 @@ class HistoryPart:
                 for one in found
             ]
         except ServiceError as error:
-            return f'<p class="trouble">{escape(str(error))}</p>'
+            return trouble(error)
         if not shown:
-            return _said("Nothing is remembered yet.")
+            return note("Nothing is remembered yet.")
         told = f"{moments(len(shown))}, the most alike first. They need not show it."
-        return f'{_said(told)}<div class="moments">{"".join(shown)}</div>'
-
-
-def _said(text: str) -> str:
-    return f'<p class="note">{text}</p>'
+        return f'{note(told)}<div class="moments">{"".join(shown)}</div>'

@@ -8,9 +8,9 @@ import gradio as gr
 from app.client import ServiceError
 from app.page.chat_part import examples_for
 from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page
+from app.page.paragraph import note, trouble
 from app.page.words import size
-from app.server.documents import ModelChange
-from app.server.model_routes import ModelDocument
+from app.server.documents import ModelChange, ModelDocument
 
 _OF_EMBEDDED = (
     "It is the small model that comes with vstream (9.7 million parameters), trained on a made-up "
@@ -51,11 +51,11 @@ class ModelPart:
     def load(self, name: str) -> str:
         """Begin to load another model."""
         if not name.strip():
-            return _said("Give a hub id, a directory that the service may open, or embedded.")
+            return note("Give a hub id, a directory that the service may open, or embedded.")
         try:
             return _change(self._page.client.load_model(name.strip()))
         except ServiceError as error:
-            return f'<p class="trouble">{escape(str(error))}</p>'
+            return trouble(error)
 
     def look(self) -> tuple[Any, ...]:
         """What answers, how far the newest change is, and questions for the model that answers."""
@@ -102,7 +102,3 @@ def _change(change: ModelChange) -> str:
     )
     done = f": {size(change.done_bytes)} of {size(total)}" if total else ""
     return f'<p class="note" data-state="{change.state}"><b>{name}</b> {told}{done}</p>{far}'
-
-
-def _said(text: str) -> str:
-    return f'<p class="note">{text}</p>'

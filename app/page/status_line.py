@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from html import escape
 
+from app.page.paragraph import trouble
 from app.page.words import length, size
 from app.server.documents import MemoryDocument, StreamDocument
 
@@ -35,10 +36,10 @@ def status_line(told: StreamDocument, rates: Mapping[str, float], look: int = 0)
     words = "watching" if told.state == "running" else _IN_WORDS.get(told.state, told.state)
     state = f'<b class="state {kind}">{escape(words)}</b>'
     parts = [state, _age(told.last_frame_age_s), _rate(told, rates)]
-    trouble = f'<p class="trouble">{escape(told.error.message)}</p>' if told.error else ""
+    problem = trouble(told.error.message) if told.error else ""
     return (
         f'<div class="status {kind}" role="status" data-state="{told.state}" data-look="{look}">'
-        f'<p class="line">{" ".join(part for part in parts if part)}</p>{trouble}'
+        f'<p class="line">{" ".join(part for part in parts if part)}</p>{problem}'
         f"{_counts(told)}{_memory(told.memory)}</div>"
     )
 
@@ -54,7 +55,7 @@ def problem_line(problem: str, look: int = 0, age_s: float | None = None) -> str
     return (
         f'<div class="status bad" role="status" data-state="lost" data-look="{look}">'
         f'<p class="line"><b class="state bad">disconnected</b> {age}</p>'
-        f'<p class="trouble">{escape(problem)}, trying again</p></div>'
+        f"{trouble(f'{problem}, trying again')}</div>"
     )
 
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.page.visitors import Exchange
-from app.server.documents import WatchDocument
-from app.server.timeline_routes import Timeline
+from app.server.documents import Timeline, WatchDocument
 
 
 def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, Any]:

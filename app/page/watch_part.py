@@ -7,6 +7,7 @@ import gradio as gr
 
 from app.client import ServiceError
 from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, told_of_errors
+from app.page.paragraph import trouble
 from app.page.pictures import moment
 from app.page.visitors import Visitor
 from app.page.words import clock, wall
@@ -101,14 +102,14 @@ class WatchPart:
         probability = watch.last_probability.get(stream_id or "")
         now = "not looked yet" if probability is None else f"now {probability:.0%} probable"
         last = "" if watch.last_fired_at is None else f", last at {wall(watch.last_fired_at)}"
-        trouble = f'<p class="trouble">{escape(watch.error)}</p>' if watch.error else ""
+        problem = trouble(watch.error) if watch.error else ""
         return (
             f'<li class="watch {"fired" if watch.fired else ""}" id="{escape(watch.id)}">'
             f'<div class="head"><b>{escape(watch.condition)}</b>'
             f'<button type="button" class="remove" value="{escape(watch.id)}" '
             f'aria-label="watch for it no more">✕</button></div>'
             f'<p class="note"><meter min="0" max="1" value="{probability or 0:.3f}"></meter> {now} '
-            f'· <span class="times">fired {_times(watch.fired)}</span>{last}</p>{trouble}'
+            f'· <span class="times">fired {_times(watch.fired)}</span>{last}</p>{problem}'
             f'<div class="moments">{pictures}</div></li>'
         )
 

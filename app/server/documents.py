@@ -69,6 +69,19 @@ class StreamDocument(BaseModel):
     memory: MemoryDocument
 
 
+class ModelDocument(BaseModel):
+    """`default` and the model's own name mean the same."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = "vstream"
+    fingerprint: str
+    sample_fps: float
+    reads_context: bool
+    reads_dialogue: bool
+
+
 class ModelChange(BaseModel):
     """Another model on its way into the service. Times are seconds since the epoch.
 
@@ -83,6 +96,37 @@ class ModelChange(BaseModel):
     error: str | None = Field(None, description="Why it failed; the model before answers on.")
     started_at: float | None = None
     finished_at: float | None = None
+
+
+class TimelinePart(BaseModel):
+    """A stretch of stream time. `change` is how unlike the picture before the most unlike one is:
+    1 less the cosine of their representative keys, averaged over the layers. Of a long part only
+    some pictures are compared, each with the one compared before; `blocks` counts all.
+    """
+
+    from_s: float
+    to_s: float
+    captured_at: float
+    blocks: int
+    change: float
+    change_s: float
+
+
+class Timeline(BaseModel):
+    """`parts` are of equal length, at least a second; where nothing is kept there are none.
+
+    `from_s` and `to_s` bound what is kept of the stretch that was asked for, `kept_from_s` and
+    `kept_to_s` all that is kept. Of nothing all are 0.
+    """
+
+    object: Literal["timeline"] = "timeline"
+    stream_id: str
+    from_s: float
+    to_s: float
+    part_s: float
+    parts: list[TimelinePart]
+    kept_from_s: float = 0.0
+    kept_to_s: float = 0.0
 
 
 class CitedMoment(BaseModel):
@@ -115,6 +159,18 @@ class LinkCitation(CitedMoment):
     title: str
     start_index: int
     end_index: int
+
+
+class FoundMoment(BaseModel):
+    """A stretch of a stream. `score` ranks; it is no measure of certainty."""
+
+    stream_id: str
+    from_s: float
+    to_s: float
+    captured_at: float
+    at: str
+    score: float
+    frame_url: str
 
 
 class FiringDocument(BaseModel):

@@ -7,25 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.asking import require_model
-from app.server.documents import ModelChange
+from app.server.documents import ModelChange, ModelDocument
 from app.server.keys import Action
 from app.server.model_name import named_model
 from app.server.service import Service
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
-
-
-class ModelDocument(BaseModel):
-    """`default` and the model's own name mean the same."""
-
-    id: str
-    object: str = "model"
-    created: int
-    owned_by: str = "vstream"
-    fingerprint: str
-    sample_fps: float
-    reads_context: bool
-    reads_dialogue: bool
 
 
 class ModelList(BaseModel):

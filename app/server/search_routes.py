@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.documents import frame_url, rfc3339
+from app.server.documents import FoundMoment, frame_url, rfc3339
 from app.server.keys import Action
 from app.server.stream_url import TimeRange
 from app.server.time_range import stream_range_of
@@ -25,18 +25,6 @@ class SearchRequest(TimeRange):
         ["*"], min_length=1, max_length=64
     )
     limit: int = Field(10, ge=1, le=100)
-
-
-class FoundMoment(BaseModel):
-    """A stretch of a stream. `score` ranks; it is no measure of certainty."""
-
-    stream_id: str
-    from_s: float
-    to_s: float
-    captured_at: float
-    at: str
-    score: float
-    frame_url: str
 
 
 class Found(BaseModel):

@@ -1,13 +1,13 @@
 """/v1/streams/ID/timeline: a stream in, its whole history in a few parts out, to be drawn."""
 
 from bisect import bisect_right
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
 
 from app.server.access import CallerHere, ServiceHere, require
+from app.server.documents import Timeline, TimelinePart
 from app.server.keys import Action
 from app.server.stream_url import TimeRange
 from app.server.time_range import stream_range_of
@@ -17,37 +17,6 @@ MOST_COMPARED = 4096
 """Of a day of a block a second, 86,400, about every 32nd is compared; of an hour all are."""
 _SHORTEST_S = 1.0
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
-
-
-class TimelinePart(BaseModel):
-    """A stretch of stream time. `change` is how unlike the picture before the most unlike one is:
-    1 less the cosine of their representative keys, averaged over the layers. Of a long part only
-    some pictures are compared, each with the one compared before; `blocks` counts all.
-    """
-
-    from_s: float
-    to_s: float
-    captured_at: float
-    blocks: int
-    change: float
-    change_s: float
-
-
-class Timeline(BaseModel):
-    """`parts` are of equal length, at least a second; where nothing is kept there are none.
-
-    `from_s` and `to_s` bound what is kept of the stretch that was asked for, `kept_from_s` and
-    `kept_to_s` all that is kept. Of nothing all are 0.
-    """
-
-    object: Literal["timeline"] = "timeline"
-    stream_id: str
-    from_s: float
-    to_s: float
-    part_s: float
-    parts: list[TimelinePart]
-    kept_from_s: float = 0.0
-    kept_to_s: float = 0.0
 
 
 @router.get("/{stream_id}/timeline")

@@ -18,18 +18,12 @@ from eval.play.options import EMBEDDED, Convention, PlayOptions
 from eval.play.plan import Play, plan
 from eval.play.player import Watched
 from eval.play.settings import PlaySettings
-from eval.play.workers import (
-    Task,
-    Told,
-    WorkerSetup,
-    devices_of,
-    play_here,
-    play_in_workers,
-)
+from eval.play.worker_setup import Task, Told, WorkerSetup
 from eval.progress import progress_bar
 from eval.run.cost import Cost, write_costs
 from eval.run.record_file import RecordFile
 from eval.run.run_directory import RunDirectory
+from eval.run.worker_pool import devices_of, work_in_processes
 from eval.stream_benchmark.policy import require_fit
 from vstream import VideoLLM, load_config
 
@@ -121,10 +115,12 @@ def play_run(
                     _keep_costs(costs, *told)
 
             if options.workers == 1:
-                play_here(model, setup, tasks, tell)
+                play = setup.work(model)
+                for task in tasks:
+                    play(task, tell)
             else:
                 del model  # each worker has its own
-                play_in_workers(setup, devices, tasks, tell)
+                work_in_processes(setup.begin, devices, tasks, tell)
         write_costs(directory.path, [Cost(**document) for document in costs.documents])
     return PlayedRun(
         options.out,

@@ -17,6 +17,7 @@ from eval.run.cost import write_costs
 from eval.run.report import write_report
 from eval.run.run_directory import RunDirectory
 from eval.run.scored import write_scored
+from eval.run.worker_pool import devices_of, work_in_processes
 from eval.stream_benchmark.benchmark import StreamBenchmark
 from eval.stream_benchmark.exam import (
     MAX_SEED,
@@ -35,7 +36,7 @@ from eval.stream_benchmark.policy import (
     parse_policies,
 )
 from eval.stream_benchmark.report import PolicyReport, document, policy_reports, tables
-from eval.stream_benchmark.workers import WorkerSetup, play_all
+from eval.stream_benchmark.worker_setup import Progress, WorkerSetup
 from eval.stream_world import WORLD_PX, Renderer
 from memory import KVMemoryError
 from vstream import (
@@ -144,13 +145,15 @@ def _run(
         )
         task = progress.add_task("", total=benchmark.num_steps)
 
-        def advance(doing: str, steps: int) -> None:
+        def advance(told: Progress) -> None:
+            doing, steps = told
             progress.update(task, description=doing, advance=steps)
 
         if effort.workers > 1:
-            play_all(setup, benchmark.tasks, effort.workers, advance)
+            devices = devices_of(config.device, effort.workers)
+            work_in_processes(setup.begin, devices, benchmark.tasks, advance)
         else:
-            benchmark.run(advance)
+            benchmark.run(lambda *told: advance(told))
         outcomes = benchmark.outcomes()
         write_scored(path, [scored for outcome in outcomes for scored in outcome.scored()])
         write_costs(path, [outcome.cost() for outcome in outcomes])
