@@ -104,10 +104,12 @@ def test_a_camera_stays_fresh_and_nothing_grows(camera, service, temporary, load
         page.wait_for_timeout(1000 * bounds.warm_s)
         page.evaluate(_RECORD_AGES)
         before, files_before = _camera(http), _bytes_in(temporary)
-        began, usage = time.monotonic(), []
+        began, usage, holds = time.monotonic(), [], [_held_by(page)]
         while time.monotonic() < began + 60 * load_minutes:
             usage.append(usage_of(watched))
             page.wait_for_timeout(1000)
+            if len(usage) % 60 == 0:
+                holds.append(_held_by(page))
         passed_s = time.monotonic() - began
         after, files_after = _camera(http), _bytes_in(temporary)
         ages = np.array(page.evaluate("window.ages"), dtype=float)
@@ -131,6 +133,7 @@ def test_a_camera_stays_fresh_and_nothing_grows(camera, service, temporary, load
         "threads": [max(one.num_threads for one in part) for part in (usage[:half], usage[half:])],
         "fds": [max(one.num_fds for one in part) for part in (usage[:half], usage[half:])],
         "temporary_bytes": [files_before, files_after],
+        "browser": {name: [held[name] for held in holds] for name in holds[0]},
     }
     print("\ncamera " + json.dumps(record))  # noqa: T201  what docs/performance.md records
 
@@ -145,6 +148,27 @@ def test_a_camera_stays_fresh_and_nothing_grows(camera, service, temporary, load
     first, second = record["fds"]
     assert second <= first + 2
     assert files_after <= files_before + 100_000
+
+
+def _held_by(page):
+    """What the browser keeps for the page, rubbish collected; and its process, with pictures."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    heap, counts = session.send("Runtime.getHeapUsage"), session.send("Memory.getDOMCounters")
+    session.detach()
+    return {
+        "heap_mb": round(heap["usedSize"] / 1e6, 1),
+        "nodes": counts["nodes"],
+        "listeners": counts["jsEventListeners"],
+        "rss_mb": round(
+            max(
+                process.memory_info().rss
+                for process in psutil.Process().children(recursive=True)
+                if "--type=renderer" in process.cmdline()
+            )
+            / 1e6
+        ),
+    }
 
 
 def _camera(http):
