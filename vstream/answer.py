@@ -17,10 +17,10 @@ from vstream.decoding import TokenChoice
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
 from vstream.engine.passes import Pass, Work
-from vstream.engine.prefill import LayerKV
 from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
+from vstream.engine.window_kv import LayerKV
 from vstream.errors import ModelError, QuestionError
 from vstream.job import Job, Kind
 from vstream.named_view import NamedView, named_view

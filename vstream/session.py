@@ -13,10 +13,11 @@ from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
+from vstream.engine.prefill import LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
+from vstream.engine.window_kv import LayerKV
 from vstream.free_memory import return_free_memory
 from vstream.job import Job, Kind
 from vstream.question import Judgement, Question

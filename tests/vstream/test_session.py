@@ -363,4 +363,4 @@ def test_what_was_forgotten_before_it_failed_is_not_seen_by_frames_to_come(llama
     monkeypatch.setattr(session.memory, "forget", fail_midway)
     with pytest.raises(StoreError):
         session.forget(0, 8)
-    assert session.prefill._ids == session.memory.visible(None) == [7, 8, 9]
+    assert session.prefill.window_ids == session.memory.visible(None) == [7, 8, 9]

@@ -3,11 +3,12 @@
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.decoder import Decoder
-from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
+from vstream.engine.prefill import LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
 from vstream.engine.rekv import RekvContext, RekvPrefill
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
 from vstream.engine.token_drop import TokenDropper
+from vstream.engine.window_kv import LayerKV
 
 __all__ = [
     "AnswerContext",

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from memory import MemoryReader
-from vstream.engine.attention import causal_mask, grouped_attention
+from vstream.engine.attention import causal_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import lay_out, text_positions
-from vstream.engine.prefill import LayerKV
+from vstream.engine.window_kv import LayerKV
 from vstream.errors import QuestionError
 
 
@@ -36,6 +36,21 @@ class AnswerContext:
     def num_tokens(self) -> int:
         """Tokens that the first layer holds."""
         return self._filled[0]
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that the fullest layer has room for, those that it holds included."""
+        return max(keys.shape[1] for keys in self._keys)
+
+    def laid(self, layer: int) -> tuple[Tensor, Tensor, int]:
+        """Keys and values that `layer` holds, and the position of the next token."""
+        filled = self._filled[layer]
+        keys, values = self._keys[layer][:, :filled], self._values[layer][:, :filled]
+        return keys, values, self._next_text[layer]
+
+    def let_go(self) -> None:
+        """Keys and values are kept elsewhere from now on: nothing can attend to them here."""
+        self._keys, self._values = [], []
 
     def lay(self, layer: int, block_ids: Sequence[int]) -> None:
         """Put prefix and blocks in place for `layer`; layers come in order.
@@ -81,11 +96,6 @@ class AnswerContext:
 
     def look(self, layer: int, queries: Tensor, rotated: Tensor, scale: float) -> Tensor:
         """Let the queries of the newest tokens, `rotated`, attend to all of `layer` before them."""
-        tokens, end = queries.shape[1], self._filled[layer]
-        return grouped_attention(
-            rotated,
-            self._keys[layer][:, :end],
-            self._values[layer][:, :end],
-            scale,
-            causal_mask(tokens, end, queries.device),
-        )
+        end = self._filled[layer]
+        keys, values = self._keys[layer][:, :end], self._values[layer][:, :end]
+        return causal_attention(rotated, keys, values, scale)

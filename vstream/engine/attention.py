@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface
 
 ATTENTION_NAME = "vstream"
@@ -87,6 +88,44 @@ def grouped_attention(
         packed, keys[None], values[None], attn_mask=mask, scale=scale
     )
     return output.reshape(heads, q_tokens, values.shape[-1])
+
+
+def causal_attention(
+    queries: Float[Tensor, "heads q_tokens head_dim"],
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
+    values: Float[Tensor, "kv_heads k_tokens v_dim"],
+    scale: float,
+) -> Float[Tensor, "heads q_tokens v_dim"]:
+    """`grouped_attention` of the newest tokens to all before them and themselves.
+
+    On a card no mask is made: a flash kernel is told that the last query sees the last key.
+    """
+    q_tokens, k_tokens = queries.shape[1], keys.shape[1]
+    if queries.is_cuda and q_tokens > 1:
+        return flash_attention(queries, keys, values, scale)
+    return grouped_attention(
+        queries, keys, values, scale, causal_mask(q_tokens, k_tokens, keys.device)
+    )
+
+
+def flash_attention(
+    queries: Float[Tensor, "heads q_tokens head_dim"],
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
+    values: Float[Tensor, "kv_heads k_tokens v_dim"],
+    scale: float,
+) -> Float[Tensor, "heads q_tokens v_dim"]:
+    """`causal_attention` for a card, in half precision; elsewhere torch makes the mask by itself.
+
+    Without this bias torch aligns causality to the first key.
+    """
+    return F.scaled_dot_product_attention(
+        queries[None],
+        keys[None],
+        values[None],
+        attn_mask=causal_lower_right(queries.shape[1], keys.shape[1]),
+        scale=scale,
+        enable_gqa=len(queries) != len(keys),
+    )[0]
 
 
 def causal_mask(

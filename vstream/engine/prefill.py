@@ -12,7 +12,6 @@ blocks, not token by token, and the prefix keeps its place in front of it instea
 distance. `vstream.engine.rekv` has ReKV's own rule.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 
 import torch
@@ -20,14 +19,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import TextTokens, VisualTokens
-from vstream.engine.attention import causal_mask, grouped_attention
+from vstream.engine.attention import causal_attention
 from vstream.engine.decoder import Decoder
-from vstream.engine.layout import Placed, lay_out, text_positions
+from vstream.engine.layout import Placed, text_positions
 from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.rope import Rope
-
-LayerKV = list[tuple[Tensor, Tensor]]
-"""Keys (before RoPE) and values of each layer, both [kv_heads, tokens, head_dim]."""
+from vstream.engine.window_kv import LayerKV, WindowKV
 
 
 class LocalWindow:
@@ -56,12 +53,10 @@ class Prefill:
     def __init__(self, decoder: Decoder, prefix: TextTokens, window: LocalWindow) -> None:
         self._decoder = decoder
         self._window = window
-        self._ids: list[int] = []
-        self._blocks: list[Placed] = []
         self.num_blocks = 0
         """Blocks encoded since the start of the stream."""
         self.prefix: LayerKV = prefix_kv(decoder, prefix)
-        self._kept: LayerKV = [(keys[:, :0], values[:, :0]) for keys, values in self.prefix]
+        self._seen = WindowKV(decoder, self.prefix)
 
     def restore(
         self, num_blocks: int, ids: Sequence[int], blocks: Sequence[Placed], kept: LayerKV
@@ -71,13 +66,16 @@ class Prefill:
         They are all from `first_needed(num_blocks)` on, but for those that were forgotten.
         """
         self.num_blocks = num_blocks
-        self._ids = list(ids)
-        self._blocks = list(blocks)
-        self._kept = kept
+        self._seen.restore(ids, blocks, split_by_block(kept, blocks))
 
     def first_needed(self, num_blocks: int) -> int:
         """The first block that the block after `num_blocks` blocks will see."""
         return self._window.left_edge(num_blocks)
+
+    @property
+    def window_ids(self) -> list[int]:
+        """Ids of the blocks that are kept for the next one to see."""
+        return self._seen.ids
 
     def longest_chunk(self) -> int:
         """Blocks that `encode` accepts at once from here."""
@@ -99,53 +97,33 @@ class Prefill:
         """
         if len(chunk) > self.longest_chunk():
             raise ValueError(f"a chunk of {len(chunk)} blocks crosses a step of the window")
-        self._drop_before(self._window.left_edge(self.num_blocks))
-        prefix_tokens = self.prefix[0][0].shape[1]
-        layout = lay_out(prefix_tokens, [*self._blocks, *chunk], self._decoder.num_axes)
-        past = [
-            (torch.cat([pk, wk], dim=1), torch.cat([pv, wv], dim=1))
-            for (pk, pv), (wk, wv) in zip(self.prefix, self._kept, strict=True)
-        ]
-        step = _PrefillStep(self._decoder.rope, past, layout.positions)
+        self._seen.drop_before(self._window.left_edge(self.num_blocks))
+        step = self._seen.step(chunk)
         hidden = yield Pass(
             torch.cat([block.embeddings for block in chunk]),
             step,
             torch.cat([block.is_visual for block in chunk]),
             _joined_deepstack(chunk),
         )
-        self._keep(chunk, step.captured)
-        return split_by_block(step.captured, chunk), hidden
-
-    def _keep(self, chunk: Sequence[VisualTokens], captured: LayerKV) -> None:
-        self._ids.extend(range(self.num_blocks, self.num_blocks + len(chunk)))
-        self._blocks.extend(chunk)
+        layers = split_by_block(step.captured, chunk)
+        self._seen.put(self.num_blocks, chunk, layers)
         self.num_blocks += len(chunk)
-        self._kept = [
-            (torch.cat([keys, new_keys], dim=1), torch.cat([values, new_values], dim=1))
-            for (keys, values), (new_keys, new_values) in zip(self._kept, captured, strict=True)
-        ]
-
-    def _drop_before(self, left_edge: int) -> None:
-        outside = bisect_left(self._ids, left_edge)
-        tokens = sum(block.positions.shape[1] for block in self._blocks[:outside])
-        del self._ids[:outside], self._blocks[:outside]
-        self._kept = [(keys[:, tokens:], values[:, tokens:]) for keys, values in self._kept]
+        return layers, hidden
 
 
 def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
     """What stands before the first block, from position 0 on."""
     tokens = len(prefix.embeddings)
-    step = _PrefillStep(decoder.rope, [], text_positions(0, tokens, decoder.num_axes))
+    step = _PrefixStep(decoder.rope, text_positions(0, tokens, decoder.num_axes, decoder.device))
     decoder.forward(prefix.embeddings, step)
     return step.captured
 
 
-class _PrefillStep:
-    """Attend to all that is past and, causally, to the chunk; capture the chunk's keys, values."""
+class _PrefixStep:
+    """Plain causal attention from position 0 on; capture keys and values."""
 
-    def __init__(self, rope: Rope, past: LayerKV, positions: Tensor) -> None:
+    def __init__(self, rope: Rope, positions: Tensor) -> None:
         self._rope = rope
-        self._past = past
         self._positions = positions
         self.captured: LayerKV = []
 
@@ -153,19 +131,8 @@ class _PrefillStep:
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         self.captured.append((keys, values))
-        if self._past:
-            past_keys, past_values = self._past[layer]
-            keys = torch.cat([past_keys, keys], dim=1)
-            values = torch.cat([past_values, values], dim=1)
-        positions = self._positions.to(keys.device)
-        tokens = queries.shape[1]
-        return grouped_attention(
-            self._rope.rotate(queries, positions[:, -tokens:]),
-            self._rope.rotate(keys, positions),
-            values,
-            scale,
-            causal_mask(tokens, keys.shape[1], keys.device),
-        )
+        rotated = self._rope.rotate(torch.cat([queries, keys]), self._positions)
+        return causal_attention(rotated[: len(queries)], rotated[len(queries) :], values, scale)
 
 
 def _joined_deepstack(chunk: Sequence[VisualTokens]) -> Tensor | None:
@@ -173,9 +140,9 @@ def _joined_deepstack(chunk: Sequence[VisualTokens]) -> Tensor | None:
     return torch.cat(parts, dim=1) if parts else None
 
 
-def split_by_block(captured: LayerKV, chunk: Sequence[VisualTokens]) -> list[LayerKV]:
+def split_by_block(captured: LayerKV, chunk: Sequence[Placed]) -> list[LayerKV]:
     """Cut the keys and values of a chunk into those of its blocks."""
-    counts = [len(block.embeddings) for block in chunk]
+    counts = [block.positions.shape[1] for block in chunk]
     layers = [
         (torch.split(keys, counts, dim=1), torch.split(values, counts, dim=1))
         for keys, values in captured

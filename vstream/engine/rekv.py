@@ -26,8 +26,9 @@ from vstream.engine.attention import grouped_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import text_positions
 from vstream.engine.passes import Pass, Work, alone
-from vstream.engine.prefill import LayerKV, split_by_block
+from vstream.engine.prefill import split_by_block
 from vstream.engine.rope import Rope
+from vstream.engine.window_kv import LayerKV
 from vstream.errors import SettingsError
 
 

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoders import TextTokens
-from vstream.engine.attention import causal_mask, grouped_attention
+from vstream.engine.attention import causal_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import text_positions
 from vstream.engine.passes import Pass, Work, alone
-from vstream.engine.prefill import LayerKV
 from vstream.engine.rope import Rope
+from vstream.engine.window_kv import LayerKV
 from vstream.errors import QuestionError
 
 
@@ -70,10 +70,9 @@ class _TextStep:
         self.queries.append(mean_query(queries, self._is_question, len(keys)))
         prefix_keys, prefix_values = self._prefix[layer]
         keys = torch.cat([prefix_keys, keys], dim=1)
-        return grouped_attention(
+        return causal_attention(
             self._rope.rotate(queries, self._positions[:, -tokens:]),
             self._rope.rotate(keys, self._positions),
             torch.cat([prefix_values, values], dim=1),
             scale,
-            causal_mask(tokens, keys.shape[1], keys.device),
         )
