@@ -32,6 +32,7 @@ import structlog
 import torch
 
 from vstream.device_turn import DeviceTurn
+from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Vision, Work, pass_together, see_together
 from vstream.errors import BusyError
@@ -76,12 +77,16 @@ class Scheduler:
     change the memories of that device's streams between two rounds.
     """
 
-    def __init__(self, decoder: Decoder, limits: Limits | None = None) -> None:
+    def __init__(
+        self, decoder: Decoder, limits: Limits | None = None, rows: DecodeRows | None = None
+    ) -> None:
+        """`rows` decode answers; unset, a card has some, and elsewhere the plain path is faster."""
         self.turn = DeviceTurn()
         self.limits = limits or Limits()
         self.on_round: Callable[[Round], None] = lambda done: None
         """Told of every round, in the device's thread; must not block."""
         self._decoder = decoder
+        self._rows = rows or (DecodeRows(decoder) if decoder.device.type == "cuda" else None)
         self._changed = threading.Condition()
         self._waiting: dict[Kind, deque[Job[Any]]] = {kind: deque() for kind in Kind}
         self._running: list[Job[Any]] = []
@@ -193,7 +198,7 @@ class Scheduler:
         passing = [job for job in self._running if isinstance(job.request, Pass)]
         wanted: list[Pass] = [job.request for job in passing]  # type: ignore[misc]
         if wanted:
-            _answer(passing, pass_together(self._decoder, wanted))
+            _answer(passing, pass_together(self._decoder, wanted, self._rows))
         self._leave_out_ended()
         return works, sum(len(one.embeddings) for one in wanted)
 

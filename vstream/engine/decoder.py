@@ -41,6 +41,7 @@ class Decoder:
         self.head_dim: int = (
             getattr(config, "head_dim", None) or config.hidden_size // self.num_heads
         )
+        self.d_model: int = config.hidden_size
         self.max_positions: int = config.max_position_embeddings
         self.device = model.device
         self.dtype = model.dtype

@@ -21,7 +21,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoders import Family, Frame, VisualTokens
+from vstream.engine.answer_context import AnswerContext
 from vstream.engine.attention import Step
+from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.decoder import Decoder
 
 Result = TypeVar("Result")
@@ -88,8 +90,36 @@ def see_together(wanted: Sequence[Vision]) -> list[list[VisualTokens] | Exceptio
 
 
 @torch.inference_mode()
-def pass_together(decoder: Decoder, wanted: Sequence[Pass]) -> list[Tensor | Exception]:
-    """What each pass wants, or what its step raised; the others do not notice that one failed."""
+def pass_together(
+    decoder: Decoder, wanted: Sequence[Pass], rows: DecodeRows | None = None
+) -> list[Tensor | Exception]:
+    """What each pass wants, or what its step raised; the others do not notice that one failed.
+
+    Decode steps go through `rows`, if there are any, and all else through one pass.
+    """
+    places = [i for i, one in enumerate(wanted) if len(one.embeddings) == one.num_logits == 1]
+    chosen = [] if rows is None else rows.choose([wanted[i].step for i in places])
+    decoding = [places[number] for number in chosen]
+    others = [i for i in range(len(wanted)) if i not in decoding]
+    replies: dict[int, Tensor | Exception] = {}
+    if rows is not None and decoding:
+        replies.update(zip(decoding, _decoded(rows, [wanted[i] for i in decoding]), strict=True))
+    if others:
+        passed = _passed_together(decoder, [wanted[i] for i in others])
+        replies.update(zip(others, passed, strict=True))
+    return [replies[i] for i in range(len(wanted))]
+
+
+def _decoded(rows: DecodeRows, wanted: Sequence[Pass]) -> list[Tensor | Exception]:
+    contexts = [one.step for one in wanted if isinstance(one.step, AnswerContext)]
+    try:
+        logits = rows.step(contexts, torch.cat([one.embeddings for one in wanted]))
+    except Exception as error:  # noqa: BLE001  told to those who wanted a token
+        return [error] * len(wanted)
+    return list(logits.split(1))
+
+
+def _passed_together(decoder: Decoder, wanted: Sequence[Pass]) -> list[Tensor | Exception]:
     if len(wanted) == 1:
         try:
             return [_passed(decoder, wanted[0])]

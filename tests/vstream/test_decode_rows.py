@@ -1,0 +1,134 @@
+"""Decoding in rows equals decoding each answer by itself, whoever joins, pauses and leaves."""
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from random import Random
+
+import pytest
+import torch
+from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vstream.engine import view_at
+from vstream.engine.decode_rows import DecodeRows
+from vstream.engine.passes import Pass, alone, pass_together
+from vstream.scheduler import Scheduler
+
+QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 2}
+TEXTS = ["what is on the table?", "who?", "how many cups are there now?", "is the dog red"]
+
+
+@pytest.fixture(params=FAMILIES, scope="module")
+def model(request):
+    return tiny_video_llm(request.param)[0]
+
+
+@pytest.fixture(scope="module")
+def sessions(model):
+    """Streams of different lengths."""
+    size, opened = model.family.frames_per_block, []
+    for number in range(4):
+        session = open_session(model, **QUICK)
+        session.push(stream_frames((6 + 3 * number) * size, seed=number))
+        opened.append(session)
+    return opened
+
+
+def read(model, session, text, room=12):
+    """A question that has been prefilled; every call makes a context of its own."""
+    view = view_at(session.memory, None, session.settings.recent_blocks)
+    work = session.questions.work(model.family.question(text), view, max_answer_tokens=room)
+    return alone(model.decoder, work)
+
+
+def plain_tokens(model, prefilled, count):
+    """Greedy tokens and their logits, decoded alone."""
+    tokens, logits = [], [prefilled.logits[-1]]
+    for _ in range(count):
+        tokens.append(int(logits[-1].argmax()))
+        (step,) = pass_together(model.decoder, [decode(model, prefilled.context, tokens[-1])])
+        logits.append(step[0])
+    return tokens, logits
+
+
+def decode(model, context, token):
+    with torch.inference_mode():
+        return Pass(model.decoder.embed(torch.tensor([token])), context, num_logits=1)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=6, deadline=None)
+def test_rows_say_what_each_answer_says_alone(model, sessions, seed):
+    random = Random(seed)
+    rows = DecodeRows(model.decoder, most_rows=4)
+    wanted = {}
+    running = {}
+    for number in range(6):
+        session, text = random.choice(sessions), random.choice(TEXTS)
+        count = random.randint(1, 8)
+        told = plain_tokens(model, read(model, session, text), count)
+        wanted[number] = (read(model, session, text), *told)
+    while wanted or running:
+        if wanted and (not running or random.random() < 0.4):
+            number = random.choice(list(wanted))
+            prefilled, tokens, logits = wanted.pop(number)
+            running[number] = [prefilled.context, tokens, logits, 0]
+            del prefilled
+        stepping = [number for number in running if random.random() < 0.7]
+        passes = [decode(model, running[n][0], running[n][1][running[n][3]]) for n in stepping]
+        replies = pass_together(model.decoder, passes, rows) if passes else []
+        for number, reply in zip(stepping, replies, strict=True):
+            tokens, logits, done = running[number][1:]
+            torch.testing.assert_close(reply[0], logits[done + 1], rtol=1e-4, atol=1e-4)
+            running[number][3] = done + 1
+            if done + 1 == len(tokens):
+                del running[number]
+        del passes
+    gc.collect()
+    assert rows.choose([]) == []
+    assert rows.num_rows == 0
+
+
+def test_more_answers_than_rows_are_decoded_all_the_same(model, sessions):
+    rows = DecodeRows(model.decoder, most_rows=2)
+    told = [plain_tokens(model, read(model, sessions[n], TEXTS[n]), 3) for n in range(4)]
+    asked = [read(model, sessions[n], TEXTS[n]) for n in range(4)]
+    for step in range(3):
+        passes = [
+            decode(model, one.context, tokens[step])
+            for one, (tokens, _) in zip(asked, told, strict=True)
+        ]
+        replies = pass_together(model.decoder, passes, rows)
+        assert rows.num_rows == 2
+        for reply, (_, logits) in zip(replies, told, strict=True):
+            torch.testing.assert_close(reply[0], logits[step + 1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_longer_answer_makes_all_rows_longer(model, sessions):
+    rows = DecodeRows(model.decoder)
+    short, long = ((sessions[0], TEXTS[1], 4), (sessions[3], TEXTS[2], 600))
+    told = [plain_tokens(model, read(model, *one), 3) for one in (short, long)]
+    asked = [read(model, *one) for one in (short, long)]
+    for step, number in [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1)]:
+        tokens, logits = told[number]
+        wanted = decode(model, asked[number].context, tokens[step])
+        (reply,) = pass_together(model.decoder, [wanted], rows)
+        torch.testing.assert_close(reply[0], logits[step + 1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_scheduler_with_rows_gives_the_same_answers(model):
+    fast = replace(model, scheduler=Scheduler(model.decoder, rows=DecodeRows(model.decoder, 3)))
+    answers = []
+    for one in (model, fast):
+        session = open_session(one, **QUICK, max_answer_tokens=6)
+        session.push(stream_frames(8 * one.family.frames_per_block, seed=5))
+
+        def ask(text, session=session):
+            return session.ask(text).answer
+
+        with ThreadPoolExecutor(len(TEXTS)) as askers:
+            answers.append([answer.token_ids for answer in askers.map(ask, TEXTS)])
+    assert answers[0] == answers[1]
+    assert all(answers[0])

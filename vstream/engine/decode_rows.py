@@ -1,0 +1,232 @@
+"""DecodeRows: answers that are being decoded in, a token each, the logits of all of them out.
+
+Every answer has a row of buffers that never move: [layer, row, kv_head, slot, head_dim]. How far
+each row is filled, and at which position its next token stands, are tensors layer by layer, because
+layers may hold different numbers of tokens. So a step of all answers has the same shapes each time,
+and on a card it is recorded once as a CUDA graph and replayed: a decoder of 28 layers is some
+thousand small kernels, which take longer to start than to run.
+
+A row that has no token in a step is parked: it computes along, and neither its length nor its
+position moves. Rows in use are the first ones; where one gets free the last one moves there, so
+that few answers are decoded with few rows.
+
+Source: batches of rows with lengths of their own as in Orca
+(https://www.usenix.org/conference/osdi22/presentation/yu, section 4.2). Differs: an answer's blocks
+are chosen by its own question, so rows share nothing but the weights.
+"""
+
+import weakref
+from collections.abc import Callable, Sequence
+
+import structlog
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from vstream.engine.answer_context import AnswerContext
+from vstream.engine.attention import Step
+from vstream.engine.decoder import Decoder
+
+_log = structlog.get_logger()
+_SLOTS = 256
+"""Rows are as long as the longest answer needs, in multiples of this."""
+_WARM_UP = 2
+"""Steps before a graph is recorded: libraries allocate in the first."""
+
+
+class DecodeRows:
+    """One for a device. `step` is the fast path of a pass of one token over an AnswerContext."""
+
+    def __init__(self, decoder: Decoder, most_rows: int = 32) -> None:
+        """More than `most_rows` answers at once go the plain path."""
+        self._decoder = decoder
+        self._most_rows = most_rows
+        self._row_of: weakref.WeakKeyDictionary[AnswerContext, int] = weakref.WeakKeyDictionary()
+        self._rows: list[weakref.ref[AnswerContext]] = []
+        self._buffers = _Buffers(decoder, 0, 0)
+        self._recorded: dict[int, Callable[[], Tensor]] = {}
+        self._can_record = decoder.device.type == "cuda"
+
+    @property
+    def num_rows(self) -> int:
+        """Answers that have a row now."""
+        return len(self._rows)
+
+    def choose(self, steps: Sequence[Step]) -> list[int]:
+        """Which of these `step` can decode, by number: those that have a row, and as many others as
+        there are rows left. Of steps with rules of their own, none.
+        """
+        self._leave_ended()
+        left = self._most_rows - len(self._rows)
+        chosen = []
+        for number, step in enumerate(steps):
+            if type(step) is not AnswerContext:
+                continue
+            if step not in self._row_of:
+                if not left:
+                    continue
+                left -= 1
+            chosen.append(number)
+        return chosen
+
+    @torch.inference_mode()
+    def step(
+        self, contexts: Sequence[AnswerContext], embeddings: Float[Tensor, "answers d_model"]
+    ) -> Float[Tensor, "answers vocabulary"]:
+        """The next token of each answer, given by its context, through the decoder.
+
+        The contexts are those that `choose` has chosen. After its first step a context is empty.
+        """
+        for context in contexts:
+            if context not in self._row_of:
+                self._take_in(context)
+        rows = torch.tensor([self._row_of[one] for one in contexts], device=embeddings.device)
+        size = min(1 << (len(self._rows) - 1).bit_length(), self._buffers.num_rows)
+        run = self._run(size)
+        self._buffers.embeddings[rows] = embeddings
+        self._buffers.moves[rows] = 1
+        logits = run()[rows]
+        self._buffers.moves.zero_()
+        return logits
+
+    def _run(self, size: int) -> Callable[[], Tensor]:
+        """A step of the first `size` rows. While it is made ready no row moves."""
+        if size not in self._recorded:
+            step = _RowsStep(self._decoder, self._buffers, size)
+            self._recorded[size] = self._record(step) if self._can_record else step
+        return self._recorded[size]
+
+    def _record(self, step: "_RowsStep") -> Callable[[], Tensor]:
+        try:
+            return _record(step, self._decoder.device)
+        except RuntimeError as error:
+            _log.warning("decoding is not recorded as a CUDA graph", reason=str(error))
+            self._can_record = False
+            return step
+
+    def _take_in(self, context: AnswerContext) -> None:
+        row, slots = len(self._rows), context.most_tokens
+        if row >= self._buffers.num_rows or slots > self._buffers.num_slots:
+            self._grow(row + 1, slots)
+        for layer in range(self._decoder.num_layers):
+            keys, values, next_text = context.laid(layer)
+            self._buffers.write(row, layer, keys, values, next_text)
+        context.let_go()
+        self._rows.append(weakref.ref(context))
+        self._row_of[context] = row
+
+    def _grow(self, rows: int, slots: int) -> None:
+        """Twice as many rows at least, so that few graphs are ever recorded."""
+        before = self._buffers
+        rows = min(max(1 << (rows - 1).bit_length(), before.num_rows), self._most_rows)
+        slots = max((slots // _SLOTS + 1) * _SLOTS, before.num_slots)  # a parked row writes, too
+        self._recorded.clear()  # they would go on writing into the buffers before
+        self._buffers = _Buffers(self._decoder, rows, slots)
+        self._buffers.copy(before)
+
+    def _leave_ended(self) -> None:
+        """Of answers that nobody holds any more; the last row takes the place of each."""
+        for row in reversed(range(len(self._rows))):
+            if self._rows[row]() is not None:
+                continue
+            last = self._rows.pop()
+            moved = last()
+            if row < len(self._rows):
+                self._buffers.move(len(self._rows), row)
+                self._rows[row] = last
+                if moved is not None:
+                    self._row_of[moved] = row
+
+
+class _Buffers:
+    """What the rows hold. Nothing in it is ever replaced: graphs know it by its address."""
+
+    def __init__(self, decoder: Decoder, num_rows: int, num_slots: int) -> None:
+        self.num_rows, self.num_slots = num_rows, num_slots
+        shape = (decoder.num_layers, num_rows, decoder.kv_heads, num_slots, decoder.head_dim)
+        self.keys, self.values, self.embeddings = (
+            torch.zeros(size, dtype=decoder.dtype, device=decoder.device)
+            for size in (shape, shape, (num_rows, decoder.d_model))
+        )
+        counts = (decoder.num_layers, num_rows)
+        self.filled, self.next_text = (
+            torch.zeros(counts, dtype=torch.long, device=decoder.device) for _ in range(2)
+        )
+        self.moves = torch.zeros(num_rows, dtype=torch.long, device=decoder.device)
+        """1 for rows that have a token in this step."""
+
+    def write(self, row: int, layer: int, keys: Tensor, values: Tensor, next_text: int) -> None:
+        tokens = keys.shape[1]
+        self.keys[layer, row, :, :tokens] = keys
+        self.values[layer, row, :, :tokens] = values
+        self.filled[layer, row] = tokens
+        self.next_text[layer, row] = next_text
+
+    def copy(self, before: "_Buffers") -> None:
+        """Rows and slots of a smaller one."""
+        rows, slots = before.num_rows, before.num_slots
+        self.keys[:, :rows, :, :slots] = before.keys
+        self.values[:, :rows, :, :slots] = before.values
+        self.filled[:, :rows], self.next_text[:, :rows] = before.filled, before.next_text
+
+    def move(self, source: int, target: int) -> None:
+        for buffer in (self.keys, self.values, self.filled, self.next_text):
+            buffer[:, target] = buffer[:, source]
+
+
+class _RowsStep:
+    """A pass of the first `size` rows, a token each; called, it returns their logits."""
+
+    def __init__(self, decoder: Decoder, buffers: _Buffers, size: int) -> None:
+        self._decoder = decoder
+        self._buffers = buffers
+        self._size = size
+        self._rows = torch.arange(size, device=decoder.device)
+        self._slots = torch.arange(buffers.num_slots, device=decoder.device)
+
+    def __call__(self) -> Float[Tensor, "rows vocabulary"]:
+        decoder = self._decoder
+        return decoder.logits(decoder.forward(self._buffers.embeddings[: self._size], self))
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        """Tokens of `queries`, `keys` and `values` are rows here."""
+        decoder, buffers, size = self._decoder, self._buffers, self._size
+        filled, next_text = buffers.filled[layer, :size], buffers.next_text[layer, :size]
+        positions = next_text.expand(decoder.num_axes, size)
+        rotated = decoder.rope.rotate(torch.cat([queries, keys]), positions)
+        laid_keys, laid_values = buffers.keys[layer, :size], buffers.values[layer, :size]
+        laid_keys[self._rows, :, filled] = rotated[len(queries) :].transpose(0, 1)
+        laid_values[self._rows, :, filled] = values.transpose(0, 1)
+        is_seen = self._slots <= filled[:, None]
+        output = F.scaled_dot_product_attention(
+            rotated[: len(queries)].transpose(0, 1).unflatten(1, (len(keys), -1)),
+            laid_keys,
+            laid_values,
+            attn_mask=is_seen[:, None, None],
+            scale=scale,
+        )
+        filled += buffers.moves[:size]
+        next_text += buffers.moves[:size]
+        return output.flatten(1, 2).transpose(0, 1)
+
+
+def _record(step: _RowsStep, device: torch.device) -> Callable[[], Tensor]:
+    """`step` as a CUDA graph. It runs a few times; no row moves meanwhile."""
+    beside = torch.cuda.Stream(device)
+    beside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(beside):
+        for _ in range(_WARM_UP):
+            step()
+    torch.cuda.current_stream(device).wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        logits = step()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return logits
+
+    return replay
