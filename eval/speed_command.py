@@ -7,15 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from eval.random_model import SHAPES
+from eval.shape_speed import ASKERS, ShapeOptions, measure_shape, shape_table
 from eval.speed import SpeedResult, document, made_up_frames, measure, ready_model
 from eval.tier_speed import TierResult, measure_tiers
 from memory import KVMemoryError
 from vstream import VStreamError
 from vstream.config import load_config
+from vstream.video_llm import device_and_dtype
 
 TIER_HISTORY_S = 600
 """The embedded model's blocks in each tier are of so much stream, or of the longest history."""
@@ -36,17 +40,41 @@ def speed(
         Path | None, typer.Option(help="On whose disk the file tier is measured; else TMPDIR's.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; else measured.")] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(help=f"Measure a published shape instead: {', '.join(SHAPES)}."),
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="What a shape has: none is downloaded.")
+    ] = False,
+    num_frames: Annotated[
+        int, typer.Option("--frames", min=2, help="Of a shape's stream, before it is asked about.")
+    ] = 256,
+    askers: Annotated[
+        list[int] | None, typer.Option(min=1, help="Of a shape, at once; may be given again.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of a shape: a torch device.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Of a shape: float32, bfloat16 or float16.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
 ) -> None:
-    """Ingest, answers and bytes of the embedded model here; and each tier that keeps blocks."""
+    """Ingest, answers and bytes of the embedded model here; and each tier that keeps blocks.
+
+    With --shape: a model of that shape with random weights, beside the least possible times and
+    beside plain transformers.
+    """
+    if shape is not None:
+        _speed_of_shape(
+            shape, random_weights, (device, dtype, threads), num_frames, askers, as_json
+        )
+        return
     histories_s = [60 * m for m in sorted(minutes or [1, 60])]
     try:
         config = load_config(**({} if threads is None else {"threads": threads}))
         model = ready_model(config)
         results = measure(config, model, histories_s)
         frames = made_up_frames(model.sample_fps)
-        num_frames = round(min(histories_s[-1], TIER_HISTORY_S) * model.sample_fps)
-        tiers = measure_tiers(config, model, frames, num_frames, tier_mb, tier_folder, redis)
+        past = round(min(histories_s[-1], TIER_HISTORY_S) * model.sample_fps)
+        tiers = measure_tiers(config, model, frames, past, tier_mb, tier_folder, redis)
     except (VStreamError, KVMemoryError) as error:
         raise typer.BadParameter(str(error)) from error
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
@@ -55,6 +83,32 @@ def speed(
     if as_json:
         found = {**document(results), "tiers": [asdict(tier) for tier in tiers]}
         sys.stdout.write(f"{json.dumps(found, allow_nan=False)}\n")
+
+
+def _speed_of_shape(
+    shape: str,
+    has_random_weights: bool,
+    where: tuple[str, str, int | None],
+    frames: int,
+    askers: Sequence[int] | None,
+    as_json: bool,
+) -> None:
+    if shape not in SHAPES:
+        raise typer.BadParameter(f"unknown shape {shape!r}: one of {', '.join(SHAPES)}")
+    if not has_random_weights:
+        raise typer.BadParameter("a shape has --random-weights; to say so keeps figures honest")
+    device_name, dtype_name, threads = where
+    options = ShapeOptions(frames, askers=tuple(askers or ASKERS))
+    try:
+        device, dtype = device_and_dtype(device_name, dtype_name)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        found = measure_shape(shape, device, dtype, load_config(), options)
+    except (VStreamError, KVMemoryError) as error:
+        raise typer.BadParameter(str(error)) from error
+    Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(shape_table(found))
+    if as_json:
+        sys.stdout.write(f"{json.dumps(asdict(found), allow_nan=False)}\n")
 
 
 def _history_table(results: Sequence[SpeedResult]) -> Table:

@@ -104,9 +104,9 @@ def load_checkpoint(
     """As `load_video_llm`, from a directory; `beside` is the turn of a model that goes on answering
     meanwhile. Nothing that lies in the directory is run. Raises ModelError.
     """
-    chosen = _device(device)
+    chosen, number = device_and_dtype(device, dtype)
     try:
-        model = _load(directory, chosen, _dtype(dtype, chosen), beside or nullcontext())
+        model = _load(directory, chosen, number, beside or nullcontext())
         family = make_family(model, directory, sample_fps)
     except (UnsupportedModelError, OSError, ValueError) as error:
         raise ModelError(f"cannot use the model {name}: {error}") from error
@@ -120,6 +120,12 @@ def load_checkpoint(
         scheduler=Scheduler(decoder),
         family_for=cache(partial(make_family, model, directory)),
     )
+
+
+def device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """What these names stand for here, see `load_video_llm`. Raises ModelError."""
+    chosen = _device(device)
+    return chosen, _dtype(dtype, chosen)
 
 
 def directory_of_model(name: str | None) -> Path:

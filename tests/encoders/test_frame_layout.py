@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from tiny_checkpoints import tiny_family, tiny_model
-from tiny_tokenizer import tiny_tokenizer
 from token_ids import ids_of
 from transformers.models.smolvlm import processing_smolvlm as hf_smolvlm
 from video_frames import frames_of, groups_of
 
 from encoders import Frame
 from encoders.embedded import time_words
+from eval.random_model.tokenizer import made_up_tokenizer
 
 
 def made(name, sample_fps=1.0):
@@ -21,7 +21,7 @@ def made(name, sample_fps=1.0):
 def text_before(model, name, block):
     first = int(block.is_visual.nonzero()[0])
     ids = ids_of(model, block.embeddings[:first])
-    return tiny_tokenizer(name).decode(ids, skip_special_tokens=False)
+    return made_up_tokenizer(name).decode(ids, skip_special_tokens=False)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_smolvlm_lays_a_frame_out_as_transformers_does(stream_s, wanted):
         4, "<fake_token_around_image>", "<image>", "<global-img>"
     )
     layout = hf_smolvlm.FRAME_TIMESTAMP_MESSAGE.format(timestamp=wanted) + single
-    ids = tiny_tokenizer("smolvlm").encode(layout, add_special_tokens=False).ids
+    ids = made_up_tokenizer("smolvlm").encode(layout, add_special_tokens=False).ids
     image = model.config.image_token_id
     assert [image if i < 0 else i for i in ids_of(model, block.embeddings)] == ids
     assert [i == image for i in ids] == block.is_visual.tolist()

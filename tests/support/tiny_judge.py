@@ -1,8 +1,9 @@
 """A tiny random language model with a chat template, laid out as an instruct checkpoint."""
 
 from tiny_models import tiny_model
-from tiny_tokenizer import tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
+
+from eval.random_model.tokenizer import made_up_tokenizer
 
 _TEMPLATE = """
 {%- for message in messages -%}
@@ -15,7 +16,7 @@ _TEMPLATE = """
 def save_tiny_judge(directory):
     """What it replies cannot be read as a judgement, but it is always the same."""
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=tiny_tokenizer("llava_onevision"), eos_token="<|im_end|>"
+        tokenizer_object=made_up_tokenizer("llava_onevision"), eos_token="<|im_end|>"
     )
     tokenizer.chat_template = _TEMPLATE
     tokenizer.save_pretrained(directory)

@@ -1,8 +1,9 @@
 """Random models of real architectures, small enough to build in a blink; attention is peaked."""
 
 import torch
-from tiny_tokenizer import tiny_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+from eval.random_model.tokenizer import made_up_tokenizer
 
 TEXT_MODELS = ["llama", "qwen2", "qwen3"]
 VIDEO_FAMILIES = ["llava_onevision", "qwen2_5_vl", "qwen3_vl", "smolvlm", "embedded"]
@@ -38,7 +39,7 @@ def tiny_model(name, seed=0):
 def _config(name):
     if name in TEXT_MODELS:
         return AutoConfig.for_model(name, vocab_size=400, **_DECODER)
-    ids = tiny_tokenizer(name).get_vocab()
+    ids = made_up_tokenizer(name).get_vocab()
     decoder = {**_DECODER, "vocab_size": len(ids), "bos_token_id": None, "pad_token_id": None}
     return {
         "llava_onevision": _llava_onevision,

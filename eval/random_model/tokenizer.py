@@ -1,4 +1,6 @@
-"""A byte-level BPE tokenizer of a few hundred entries, with the special tokens of real ones."""
+"""made_up_tokenizer: a family in, a byte-level BPE tokenizer of a few hundred entries out."""
+
+from collections.abc import Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -25,16 +27,16 @@ TIME_WORDS = [
 ]
 
 
-def tiny_tokenizer(name):
-    """The tokenizer of a tiny checkpoint."""
-    if name == "embedded":
+def made_up_tokenizer(family: str) -> Tokenizer:
+    """For a checkpoint of this family; the ids are not those of the published ones."""
+    if family == "embedded":
         return _embedded_tokenizer()
     special = {
         "llava_onevision": [*QWEN2, "<image>", "<video>"],
         "qwen2_5_vl": QWEN_VL,
         "qwen3_vl": QWEN_VL,
         "smolvlm": SMOLVLM,
-    }[name]
+    }[family]
     tokenizer = _byte_level(WORDS)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.add_special_tokens(special)
@@ -43,7 +45,7 @@ def tiny_tokenizer(name):
     return tokenizer
 
 
-def _embedded_tokenizer():
+def _embedded_tokenizer() -> Tokenizer:
     """Special tokens first, words in lower case, numbers cut in pairs of digits, time words."""
     tokenizer = _byte_level(WORDS, first=EMBEDDED)
     tokenizer.normalizer = normalizers.Lowercase()
@@ -58,10 +60,10 @@ def _embedded_tokenizer():
     return tokenizer
 
 
-def _byte_level(words, first=()):
+def _byte_level(words: Sequence[str], first: Sequence[str] = ()) -> Tokenizer:
     """All bytes, then each word built up letter by letter, with and without a space before it."""
     entries = [*first, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    merges = []
+    merges: list[tuple[str, str]] = []
     for word in words:
         for spelling in ("\u0120" + word, word):  # how byte-level BPE writes a space
             for end in range(2, len(spelling) + 1):

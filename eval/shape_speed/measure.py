@@ -1,0 +1,156 @@
+"""measure_shape: the name of a shape and a device in, its ShapeSpeed out."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from encoders import Frame
+from eval.random_model import random_family, random_model, random_video_llm
+from eval.run.hardware import Hardware
+from eval.run.peak_memory import PeakMemory
+from eval.shape_speed.device_rates import measure_rates, wait_for
+from eval.shape_speed.floors import DecoderSizes, Floors, tower_flops
+from eval.shape_speed.plain_use import PlainUse
+from eval.shape_speed.result import ShapeSpeed, Step
+from eval.speed import made_up_frames
+from vstream import Question, Session, VStreamConfig, open_session
+from vstream.decoding import Decoding
+
+ASKERS = (1, 8, 32)
+_ROUNDS = 5
+_QUESTION = "what is the red cup on the table " * 4
+"""Of about 32 tokens, with those of the template."""
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """How much is measured: `frames` are ingested before questions are asked."""
+
+    frames: int
+    answer_tokens: int = 32
+    askers: tuple[int, ...] = ASKERS
+
+
+@dataclass(frozen=True)
+class _Asked:
+    first_token_s: float
+    token_s: float
+    context_tokens: int
+
+
+def measure_shape(
+    shape: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    config: VStreamConfig,
+    options: ShapeOptions,
+) -> ShapeSpeed:
+    """Plain use first, then vstream, on the same weights."""
+    hardware, rates = Hardware.here(), measure_rates(device, dtype)
+    model = random_model(shape, device, dtype)
+    family = random_family(shape, model)
+    frames = made_up_frames(family.recommended.sample_fps)
+    per_block = family.frames_per_block
+    block_tokens = len(family.encode([list(islice(frames, per_block))])[0].embeddings)
+    window_tokens = block_tokens * family.recommended.window_frames // per_block
+    past = list(islice(frames, family.recommended.retrieve_blocks * per_block))
+    question_tokens = len(family.question(_QUESTION).embeddings)
+    plain = PlainUse(model, family, window_tokens).measure(past, question_tokens)
+    flops = tower_flops(family, past[:per_block])
+    llm = random_video_llm(shape, model, family)
+    floors = Floors(rates, DecoderSizes.of(model, llm.decoder))
+    with PeakMemory(device) as peak, open_session(config, llm, "shape-speed") as session:
+        frame_s, stages = _ingest(session, frames, options.frames)
+        asked = _ask(session, options.answer_tokens)
+        together = {n: _ask_together(session, n, options.answer_tokens) for n in options.askers}
+        stats = session.memory.stats()
+    store_bytes = sum(stats.bytes_by_tier.values()) / (stats.blocks * per_block)
+    retrieved = min(family.recommended.retrieve_blocks, stats.blocks)
+    return ShapeSpeed(
+        shape=shape,
+        device=hardware.device or hardware.cpu if device.type == "cuda" else hardware.cpu,
+        dtype=str(dtype).removeprefix("torch."),
+        rates=rates,
+        window_tokens=window_tokens,
+        context_tokens=asked.context_tokens,
+        history_frames=stats.blocks * per_block,
+        ingest_frame=Step(
+            frame_s, floors.ingest_s(flops, block_tokens / per_block, window_tokens), plain.frame_s
+        ),
+        first_token=Step(
+            asked.first_token_s,
+            floors.question_s(
+                question_tokens, asked.context_tokens, int(store_bytes * per_block * retrieved)
+            ),
+            plain.first_token_s,
+        ),
+        decode_token=Step(asked.token_s, floors.decode_s(asked.context_tokens), plain.token_s),
+        stages_ms=stages,
+        store_bytes_per_frame=round(store_bytes),
+        askers_tokens_per_s=together,
+        peak_bytes=peak.num_bytes,
+    )
+
+
+def _ingest(
+    session: Session, frames: Iterator[Frame], num_frames: int
+) -> tuple[float, dict[str, float]]:
+    """Seconds and stages of a frame, over the second half of `num_frames`."""
+    size = session.model.family.frames_per_block
+    chunk = session.settings.chunk_blocks * size
+    warm = max(chunk, num_frames // 2)
+    session.push(list(islice(frames, warm)))
+    before = dict(session.clock.seconds)
+    later = list(islice(frames, max(chunk, num_frames - warm)))
+    wait_for(session.model.decoder.device)
+    started = time.perf_counter()
+    session.push(later)
+    wait_for(session.model.decoder.device)
+    passed_s = time.perf_counter() - started
+    stages = {
+        name: round(1000 * (spent - before.get(name, 0.0)) / len(later), 3)
+        for name, spent in session.clock.seconds.items()
+    }
+    return passed_s / len(later), stages
+
+
+def _ask(session: Session, answer_tokens: int) -> _Asked:
+    """Medians; the first question is not counted."""
+    answers = [
+        session.ask(_question(number, answer_tokens)).answer for number in range(_ROUNDS + 1)
+    ]
+    counted = [one for one in answers[1:] if len(one.token_ids) > 1]
+    return _Asked(
+        first_token_s=statistics.median(one.timings_ms.ttft for one in answers[1:]) / 1000,
+        token_s=statistics.median(
+            (one.timings_ms.total - one.timings_ms.ttft) / 1000 / (len(one.token_ids) - 1)
+            for one in counted
+        ),
+        context_tokens=answers[-1].context_tokens,
+    )
+
+
+def _ask_together(session: Session, num_askers: int, answer_tokens: int) -> float:
+    """Tokens a second of all answers together, between the first token of any and the last."""
+
+    def ask(number: int) -> tuple[float, float, int]:
+        asked = time.perf_counter()
+        answer = session.ask(_question(number, answer_tokens)).answer
+        times = answer.timings_ms
+        return asked + times.ttft / 1000, asked + times.total / 1000, len(answer.token_ids)
+
+    with ThreadPoolExecutor(num_askers) as askers:
+        told = list(askers.map(ask, range(num_askers)))
+    passed_s = max(last for _, last, _ in told) - min(first for first, _, _ in told)
+    return round(sum(count - 1 for _, _, count in told) / passed_s, 2)
+
+
+def _question(number: int, answer_tokens: int) -> Question:
+    """Everybody's in other words, and answered by draws that seldom end early."""
+    text = _QUESTION.replace("red", ("red", "dog", "video", "frame")[number % 4])
+    return Question(text, decoding=Decoding(max_tokens=answer_tokens, temperature=1.0, seed=number))
