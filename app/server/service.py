@@ -184,8 +184,6 @@ class Service:
             if self._draining.is_set():
                 raise ModelError("the service is ending")
             self.metrics.tell_of_none()
-            old.close()
-            self._live = None
             self._live = self._live_with(model, old)
         finally:
             self._become(Phase.READY, instead_of=Phase.LOADING)
@@ -193,7 +191,9 @@ class Service:
     def _live_with(self, model: VideoLLM, old: "_Live") -> "_Live":
         """`model` over the streams and watches of `old`, or `old` put back and an exception."""
         before = _Before(old.streams.watched, old.watches.all())
+        self._live = None
         try:
+            old.close()
             return _Live(self, model, before)
         except Exception as error:
             _log.warning("the model before is put back", reason=str(error))

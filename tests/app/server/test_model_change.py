@@ -19,8 +19,9 @@ from tiny_checkpoints import save_tiny_checkpoint, tiny_model
 
 import app.server.service as service_module
 from app.client import ServiceClient, ServiceError
-from memory import stored_ids
+from memory import StoreError, stored_ids
 from vstream import load_video_llm
+from vstream.service.streams import Streams
 
 DOOR = {"id": "door", "source": {"type": "push"}, "sampling": {"fps": 10, "dedup": 0}}
 WATCH = {"stream_ids": ["door"], "condition": "tell me when an owl is there", "every_s": 3600}
@@ -280,6 +281,23 @@ def test_a_model_that_cannot_take_over_is_sent_away(embedded, models, tmp_path, 
         assert [one["id"] for one in service.get("/v1/watches")["data"]] == [watch["id"]]
         assert {"keep door", "watches"} <= {thread.name for thread in threading.enumerate()}
         assert stored_ids(store) == ["door"]
+
+
+def test_streams_that_do_not_close_well_go_on_with_the_model_before(service, models, monkeypatch):
+    first = model_of(service)
+    service.post("/v1/streams", DOOR)
+    close = Streams.close
+
+    def fail_once(streams):
+        monkeypatch.setattr(Streams, "close", close)
+        close(streams)
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(Streams, "close", fail_once)
+    assert "the disk is full" in changed(service, models / "tiny", "failed")["error"]
+    assert model_of(service) == first
+    push(service, 1)
+    assert cited(service) == 1
 
 
 @pytest.mark.parametrize(
