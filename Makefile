@@ -4,6 +4,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# More than cores: many tests wait for processes that they have started.
+TEST_PROCESSES ?= 3
 SOAK_MINUTES ?= 60
 CAMERA_MINUTES ?= $(shell echo $$(( $(SOAK_MINUTES) < 30 ? $(SOAK_MINUTES) : 30 )))
 # MODEL=DIR (or a hub id): another checkpoint than the embedded one. One worker loads one model.
@@ -25,7 +27,7 @@ demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play
 	@$(BIN)/vstream demo
 
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not gpu and not alone"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not gpu and not alone"
 	$(BIN)/python -m pytest -m "alone and not gpu"
 
 soak: $(VENV)/.dev ## Kill everything a hundred times; load the service for SOAK_MINUTES (60), a camera for 30
