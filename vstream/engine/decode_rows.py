@@ -53,6 +53,11 @@ class DecodeRows:
         """Answers that have a row now."""
         return len(self._rows)
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether steps are replayed: on a card, unless it could not record one."""
+        return self._can_record and bool(self._recorded)
+
     def choose(self, steps: Sequence[Step]) -> list[int]:
         """Which of these `step` can decode, by number: those that have a row, and as many others as
         there are rows left. Of steps with rules of their own, none.

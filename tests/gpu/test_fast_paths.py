@@ -1,0 +1,96 @@
+"""On a card the fast paths say what the plain ones say: kernels without a mask, recorded steps."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from engine import open_session, stream_frames
+from offline import offline_logits
+from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_checkpoint, tiny_model
+
+from encoders import Frame
+from eval.stream_benchmark.exam import ExamOptions, draw_exam
+from eval.stream_world import Renderer
+from vstream import Question, load_video_llm
+from vstream.engine import LocalWindow, Prefill
+from vstream.engine.attention import causal_mask, flash_attention, grouped_attention
+from vstream.engine.decode_rows import DecodeRows
+from vstream.scheduler import Scheduler
+
+pytestmark = pytest.mark.gpu
+
+CARD = torch.device("cuda")
+NEAR_TIE = 0.05
+"""In half precision an answer may differ first where the two best logits are no further apart."""
+
+
+@pytest.mark.parametrize(("q_tokens", "k_tokens"), [(1568, 14_000), (32, 15_000), (9, 9)])
+def test_a_flash_kernel_attends_as_the_mask_says(q_tokens, k_tokens):
+    torch.manual_seed(0)
+    queries = torch.randn(28, q_tokens, 128, device=CARD)
+    keys, values = (torch.randn(4, k_tokens, 128, device=CARD) for _ in range(2))
+    mask = causal_mask(q_tokens, k_tokens, CARD)
+    exact = grouped_attention(queries, keys, values, 0.1, mask)
+    half = [one.bfloat16() for one in (queries, keys, values)]
+    plain = grouped_attention(*half, 0.1, mask).float() - exact
+    fast = flash_attention(*half, 0.1).float() - exact
+    assert fast.abs().max() <= 1.1 * plain.abs().max()
+
+
+@pytest.mark.parametrize("name", VIDEO_FAMILIES)
+@torch.inference_mode()
+def test_in_half_precision_a_stream_is_as_near_to_exact_as_transformers_is(name, tmp_path):
+    ours = load_video_llm(str(save_tiny_checkpoint(name, tmp_path)), "cuda", "bfloat16")
+    size = ours.family.frames_per_block
+    frames = stream_frames(8 * size)
+    groups = [frames[i * size : (i + 1) * size] for i in range(8)]
+    seen = ours.family.encode(groups)
+    stream = Prefill(ours.decoder, ours.family.prefix(), LocalWindow(8, 8))
+    streamed = ours.decoder.logits(stream.encode(seen)[1]).float().cpu()
+    # All begin with the same visual tokens, so that only the decoder's rounding is compared.
+    parts = [replace(one, embeddings=one.embeddings.float().cpu()) for one in seen]
+    on_cpu = [_on_cpu(one) for one in parts]
+    prefix = replace(ours.family.prefix(), embeddings=ours.family.prefix().embeddings.float().cpu())
+    exact = offline_logits(tiny_model(name).bfloat16().float(), prefix, on_cpu)
+    half_blocks = [replace(one, embeddings=one.embeddings.bfloat16()) for one in on_cpu]
+    half_prefix = replace(prefix, embeddings=prefix.embeddings.bfloat16())
+    theirs = offline_logits(tiny_model(name).bfloat16(), half_prefix, half_blocks).float()
+    assert (streamed - exact).abs().max() <= 1.1 * (theirs - exact).abs().max()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_recorded_rows_answer_a_thousand_questions_as_plain_steps_do(dtype):
+    model = load_video_llm(None, "cuda", dtype)
+    rows = DecodeRows(model.decoder)
+    plain = replace(model, scheduler=Scheduler(model.decoder, rows=DecodeRows(model.decoder, 0)))
+    fast = replace(model, scheduler=Scheduler(model.decoder, rows=rows))
+    renderer, asked, differing = Renderer(), 0, []
+    for stream in draw_exam(ExamOptions(5, 600, 3, 1200)):
+        sessions = [open_session(one) for one in (plain, fast)]
+        frames = [
+            Frame(renderer.frame(moment), float(moment.time_s), 0.0)
+            for moment in stream.script.moments
+        ]
+        for session in sessions:
+            session.push(frames)
+        for drawn in stream.questions:
+            question = Question(drawn.question.text, float(drawn.question.asked_s))
+            told = [session.ask(question).answer for session in sessions]
+            asked += 1
+            if told[0].token_ids != told[1].token_ids:
+                differing.append(min(one.confidence for one in told))
+    assert asked >= 1000
+    assert rows.is_recorded
+    if dtype == "float32":
+        assert not differing
+    else:  # two best logits within NEAR_TIE: the better one has at most this probability
+        assert all(one <= torch.tensor(NEAR_TIE).sigmoid() for one in differing)
+
+
+def _on_cpu(block):
+    fields = ("positions", "advance", "is_visual", "deepstack")
+    moved = {name: getattr(block, name) for name in fields}
+    moved = {name: None if one is None else one.cpu() for name, one in moved.items()}
+    if moved["deepstack"] is not None:
+        moved["deepstack"] = moved["deepstack"].float()
+    return replace(block, **moved)
