@@ -17,7 +17,14 @@ class DeviceRates:
     matmul_tflop_s: float
     copy_gb_s: float
     """Bytes read and bytes written on the device, together."""
+    read_gb_s: float
+    """Bytes read, and nothing written."""
     host_gb_s: float | None
+
+    @property
+    def move_gb_s(self) -> float:
+        """The faster of the two: a CPU reads what it is about to overwrite."""
+        return max(self.copy_gb_s, self.read_gb_s)
 
 
 def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
@@ -29,6 +36,8 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
     source = torch.ones((1 if is_card else 4) * 2**28, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy_s = timed_s(lambda: target.copy_(source), device)
+    numbers = source.view(torch.int64)
+    read_s = timed_s(numbers.sum, device)
     host_gb_s = None
     if is_card:
         pinned = torch.ones(2**28, dtype=torch.uint8).pin_memory()
@@ -37,6 +46,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
     return DeviceRates(
         matmul_tflop_s=round(2 * side**3 / matmul_s / 1e12, 3),
         copy_gb_s=round(2 * source.numel() / copy_s / 1e9, 2),
+        read_gb_s=round(source.numel() / read_s / 1e9, 2),
         host_gb_s=host_gb_s,
     )
 

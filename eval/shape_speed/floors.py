@@ -3,8 +3,8 @@
 A step is bound by what it computes or by what it reads, whichever takes longer:
 
     ingest, a frame      (tower + decoder) FLOPs / matmul rate
-    question             max(decoder FLOPs / matmul rate, weights / copy rate) + blocks / host rate
-    decode, a token      (weights + keys and values of the context) / copy rate
+    question             max(decoder FLOPs / matmul rate, weights / move rate) + blocks / host rate
+    decode, a token      (weights + keys and values of the context) / move rate
 
 Of the decoder 2 FLOPs are counted for each weight and token, and attention's
 4 * layers * heads * head_dim * queries * keys; the tower's FLOPs are counted by torch while it
@@ -48,7 +48,7 @@ class DecoderSizes:
             number_bytes=decoder.dtype.itemsize,
         )
 
-    def flops(self, tokens: int, keys: int) -> float:
+    def flops(self, tokens: int, keys: float) -> float:
         """Of a pass of `tokens`, each of which sees `keys`."""
         return 2.0 * self.weights * tokens + 4.0 * self.attention * tokens * keys
 
@@ -63,9 +63,9 @@ class Floors:
     rates: DeviceRates
     sizes: DecoderSizes
 
-    def ingest_s(self, tower_flops: float, block_tokens: float, window_tokens: int) -> float:
-        """One frame."""
-        flops = tower_flops + self.sizes.flops(1, window_tokens) * block_tokens
+    def ingest_s(self, tower_flops: float, frame_tokens: float, seen_tokens: float) -> float:
+        """One frame whose tokens see so many, on average."""
+        flops = tower_flops + self.sizes.flops(1, seen_tokens) * frame_tokens
         return flops / (self.rates.matmul_tflop_s * 1e12)
 
     def question_s(self, tokens: int, context_tokens: int, fetched_bytes: int) -> float:
@@ -81,7 +81,7 @@ class Floors:
         return self._read_s(weights + self.sizes.kv_numbers * context_tokens)
 
     def _read_s(self, numbers: int) -> float:
-        return numbers * self.sizes.number_bytes / (self.rates.copy_gb_s * 1e9)
+        return numbers * self.sizes.number_bytes / (self.rates.move_gb_s * 1e9)
 
 
 @torch.inference_mode()

@@ -20,6 +20,7 @@ from eval.shape_speed.result import ShapeSpeed, Step
 from eval.speed import made_up_frames
 from vstream import Question, Session, VStreamConfig, open_session
 from vstream.decoding import Decoding
+from vstream.scheduler import Limits
 
 ASKERS = (1, 8, 32)
 _ROUNDS = 5
@@ -58,19 +59,25 @@ def measure_shape(
     per_block = family.frames_per_block
     block_tokens = len(family.encode([list(islice(frames, per_block))])[0].embeddings)
     window_tokens = block_tokens * family.recommended.window_frames // per_block
-    past = list(islice(frames, family.recommended.retrieve_blocks * per_block))
+    wanted = family.recommended
+    seen_frames = wanted.retrieve_blocks * per_block + wanted.recent_frames
+    past = list(islice(frames, seen_frames))
     question_tokens = len(family.question(_QUESTION).embeddings)
-    plain = PlainUse(model, family, window_tokens).measure(past, question_tokens)
+    plain = PlainUse(model, family).measure(past, window_tokens, question_tokens)
     flops = tower_flops(family, past[:per_block])
     llm = random_video_llm(shape, model, family)
+    llm.scheduler.limits = Limits(max_running=max(options.askers))
     floors = Floors(rates, DecoderSizes.of(model, llm.decoder))
     with PeakMemory(device) as peak, open_session(config, llm, "shape-speed") as session:
         frame_s, stages = _ingest(session, frames, options.frames)
         asked = _ask(session, options.answer_tokens)
         together = {n: _ask_together(session, n, options.answer_tokens) for n in options.askers}
         stats = session.memory.stats()
-    store_bytes = sum(stats.bytes_by_tier.values()) / (stats.blocks * per_block)
-    retrieved = min(family.recommended.retrieve_blocks, stats.blocks)
+    history_frames = stats.blocks * per_block
+    store_bytes = sum(stats.bytes_by_tier.values()) / history_frames
+    fetched_bytes = store_bytes * min(seen_frames, history_frames)
+    # The window's left edge stands still for a step, so that most frames see less than all of it.
+    mean_window = window_tokens * (1 - (wanted.window_stride - 1) / 2 / wanted.window_frames)
     return ShapeSpeed(
         shape=shape,
         device=hardware.device or hardware.cpu if device.type == "cuda" else hardware.cpu,
@@ -78,15 +85,13 @@ def measure_shape(
         rates=rates,
         window_tokens=window_tokens,
         context_tokens=asked.context_tokens,
-        history_frames=stats.blocks * per_block,
+        history_frames=history_frames,
         ingest_frame=Step(
-            frame_s, floors.ingest_s(flops, block_tokens / per_block, window_tokens), plain.frame_s
+            frame_s, floors.ingest_s(flops, block_tokens / per_block, mean_window), plain.frame_s
         ),
         first_token=Step(
             asked.first_token_s,
-            floors.question_s(
-                question_tokens, asked.context_tokens, int(store_bytes * per_block * retrieved)
-            ),
+            floors.question_s(question_tokens, asked.context_tokens, round(fetched_bytes)),
             plain.first_token_s,
         ),
         decode_token=Step(asked.token_s, floors.decode_s(asked.context_tokens), plain.token_s),
@@ -100,17 +105,19 @@ def measure_shape(
 def _ingest(
     session: Session, frames: Iterator[Frame], num_frames: int
 ) -> tuple[float, dict[str, float]]:
-    """Seconds and stages of a frame, over the second half of `num_frames`."""
-    size = session.model.family.frames_per_block
-    chunk = session.settings.chunk_blocks * size
-    warm = max(chunk, num_frames // 2)
+    """Seconds and stages of a frame once the window is full: over the second half of `num_frames`,
+    or over as many as there are after it.
+    """
+    model = session.model
+    step = session.settings.stride_blocks * model.family.frames_per_block
+    warm = max(model.family.recommended.window_frames, num_frames // 2)
     session.push(list(islice(frames, warm)))
     before = dict(session.clock.seconds)
-    later = list(islice(frames, max(chunk, num_frames - warm)))
-    wait_for(session.model.decoder.device)
+    later = list(islice(frames, -(-max(1, num_frames - warm) // step) * step))
+    wait_for(model.decoder.device)
     started = time.perf_counter()
     session.push(later)
-    wait_for(session.model.decoder.device)
+    wait_for(model.decoder.device)
     passed_s = time.perf_counter() - started
     stages = {
         name: round(1000 * (spent - before.get(name, 0.0)) / len(later), 3)
@@ -136,7 +143,10 @@ def _ask(session: Session, answer_tokens: int) -> _Asked:
 
 
 def _ask_together(session: Session, num_askers: int, answer_tokens: int) -> float:
-    """Tokens a second of all answers together, between the first token of any and the last."""
+    """Tokens a second of all answers together, between the first token of any and the last.
+
+    Of two rounds the second: in the first a card may still have to record steps of that many.
+    """
 
     def ask(number: int) -> tuple[float, float, int]:
         asked = time.perf_counter()
@@ -145,7 +155,7 @@ def _ask_together(session: Session, num_askers: int, answer_tokens: int) -> floa
         return asked + times.ttft / 1000, asked + times.total / 1000, len(answer.token_ids)
 
     with ThreadPoolExecutor(num_askers) as askers:
-        told = list(askers.map(ask, range(num_askers)))
+        _, told = (list(askers.map(ask, range(num_askers))) for _ in range(2))
     passed_s = max(last for _, last, _ in told) - min(first for first, _, _ in told)
     return round(sum(count - 1 for _, _, count in told) / passed_s, 2)
 

@@ -32,32 +32,36 @@ class PlainSpeed:
 class PlainUse:
     """Measures before anything of `model` is changed."""
 
-    def __init__(self, model: PreTrainedModel, family: Family, window_tokens: int) -> None:
+    def __init__(self, model: PreTrainedModel, family: Family) -> None:
         self._model = model
         self._family = family
-        self._window_tokens = window_tokens
         self._decoder = model.get_decoder()  # type: ignore[no-untyped-call]
         self._head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
 
     @torch.inference_mode()
-    def measure(self, frames: Sequence[Frame], question_tokens: int) -> PlainSpeed:
-        """`frames` are those that the question is about, and those that are ingested."""
+    def measure(
+        self, frames: Sequence[Frame], window_tokens: int, question_tokens: int
+    ) -> PlainSpeed:
+        """`frames` are all that the question and its answer see; one that is ingested sees
+        `window_tokens`.
+        """
         size, device = self._family.frames_per_block, self._model.device
         groups = [frames[i : i + size] for i in range(0, len(frames) - size + 1, size)]
-        cache = self._filled()
+        (block,) = self._family.encode(groups[:1])
+        cache = self._filled(window_tokens)
         frame_s = timed_s(lambda: self._ingest(groups[0], cache), device, _ROUNDS) / size
         first_token_s = timed_s(lambda: self._first_token(groups, question_tokens), device, 1)
-        cache = self._filled()
+        cache = self._filled(len(groups) * len(block.embeddings) + question_tokens)
         token_s = timed_s(lambda: self._decode(cache), device, _ROUNDS) / _TOKENS
         return PlainSpeed(frame_s, first_token_s, token_s)
 
-    def _filled(self) -> DynamicCache:
-        """A cache that holds a window of random numbers."""
+    def _filled(self, tokens: int) -> DynamicCache:
+        """A cache of random numbers."""
         config = self._model.config.get_text_config()
         head_dim = getattr(config, "head_dim", None) or (
             config.hidden_size // config.num_attention_heads
         )
-        shape = (1, config.num_key_value_heads, self._window_tokens, head_dim)
+        shape = (1, config.num_key_value_heads, tokens, head_dim)
         cache = DynamicCache()
         for layer in range(config.num_hidden_layers):
             keys, values = (
@@ -70,7 +74,7 @@ class PlainUse:
     def _ingest(self, group: Sequence[Frame], cache: DynamicCache) -> None:
         (tokens,) = self._family.encode([group])
         self._forward(tokens.embeddings, cache)
-        cache.crop(self._window_tokens - cache.get_seq_length())
+        cache.crop(-len(tokens.embeddings))
 
     def _first_token(self, groups: Sequence[Sequence[Frame]], question_tokens: int) -> None:
         """Tower and decoder over all frames and the question."""
@@ -89,7 +93,7 @@ class PlainUse:
         for _ in range(_TOKENS):
             token = self._head(self._forward(embed(token), cache)[-1:]).argmax(-1)
             token.item()  # as whoever looks for the end of an answer does
-        cache.crop(self._window_tokens - cache.get_seq_length())
+        cache.crop(-_TOKENS)
 
     def _forward(self, embeddings: Tensor, cache: DynamicCache) -> Tensor:
         output = self._decoder(

@@ -104,8 +104,8 @@ def test_floors_follow_the_sizes(tiny):
     patches, width, inner = 16, 32, 48
     linear = 2 * patches * width * (3 * 96 * 96 + 2 * (4 * width + 2 * inner))
     assert flops >= linear
-    slow = Floors(DeviceRates(1.0, 1.0, 1.0), sizes)
-    fast = Floors(DeviceRates(2.0, 2.0, 2.0), sizes)
+    slow = Floors(DeviceRates(1.0, 1.0, 0.5, 1.0), sizes)
+    fast = Floors(DeviceRates(2.0, 1.0, 2.0, 2.0), sizes)
     assert slow.ingest_s(flops, 4, 100) == pytest.approx(2 * fast.ingest_s(flops, 4, 100))
     assert slow.question_s(8, 100, 10**6) == pytest.approx(2 * fast.question_s(8, 100, 10**6))
     assert slow.decode_s(100) == pytest.approx(2 * fast.decode_s(100))

@@ -98,14 +98,21 @@ def causal_attention(
 ) -> Float[Tensor, "heads q_tokens v_dim"]:
     """`grouped_attention` of the newest tokens to all before them and themselves.
 
-    On a card no mask is made: a flash kernel is told that the last query sees the last key.
+    On a card that has a flash kernel no mask is made: it is told that the last query sees the last
+    key.
     """
     q_tokens, k_tokens = queries.shape[1], keys.shape[1]
-    if queries.is_cuda and q_tokens > 1:
+    if q_tokens > 1 and _has_flash(queries):
         return flash_attention(queries, keys, values, scale)
     return grouped_attention(
         queries, keys, values, scale, causal_mask(q_tokens, k_tokens, keys.device)
     )
+
+
+def _has_flash(queries: Tensor) -> bool:
+    """In half precision, from Ampere on. Others would expand keys and values for `enable_gqa`."""
+    is_half = queries.dtype in (torch.float16, torch.bfloat16)
+    return queries.is_cuda and is_half and torch.cuda.get_device_capability(queries.device) >= (8,)
 
 
 def flash_attention(

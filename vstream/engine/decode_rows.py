@@ -30,7 +30,9 @@ from vstream.engine.decoder import Decoder
 
 _log = structlog.get_logger()
 _SLOTS = 256
-"""Rows are as long as the longest answer needs, in multiples of this."""
+"""Rows are as long as the longest answer needs, in multiples of this ..."""
+_MORE = 1.25
+"""... and longer by this factor at least when they have to grow."""
 _WARM_UP = 2
 """Steps before a graph is recorded: libraries allocate in the first."""
 
@@ -58,21 +60,19 @@ class DecodeRows:
         """Whether steps are replayed: on a card, unless it could not record one."""
         return self._can_record and bool(self._recorded)
 
+    @torch.inference_mode()
     def choose(self, steps: Sequence[Step]) -> list[int]:
-        """Which of these `step` can decode, by number: those that have a row, and as many others as
-        there are rows left. Of steps with rules of their own, none.
+        """Which of these `step` can decode, by number: those that have a row or get one now.
+
+        Those that get one are empty from now on. Steps with rules of their own get none.
         """
         self._leave_ended()
-        left = self._most_rows - len(self._rows)
         chosen = []
         for number, step in enumerate(steps):
             if type(step) is not AnswerContext:
                 continue
-            if step not in self._row_of:
-                if not left:
-                    continue
-                left -= 1
-            chosen.append(number)
+            if step in self._row_of or self._can_take_in(step):
+                chosen.append(number)
         return chosen
 
     @torch.inference_mode()
@@ -81,19 +81,17 @@ class DecodeRows:
     ) -> Float[Tensor, "answers vocabulary"]:
         """The next token of each answer, given by its context, through the decoder.
 
-        The contexts are those that `choose` has chosen. After its first step a context is empty.
+        The contexts are those that `choose` has chosen.
         """
-        for context in contexts:
-            if context not in self._row_of:
-                self._take_in(context)
         rows = torch.tensor([self._row_of[one] for one in contexts], device=embeddings.device)
         size = min(1 << (len(self._rows) - 1).bit_length(), self._buffers.num_rows)
         run = self._run(size)
         self._buffers.embeddings[rows] = embeddings
         self._buffers.moves[rows] = 1
-        logits = run()[rows]
-        self._buffers.moves.zero_()
-        return logits
+        try:
+            return run()[rows]
+        finally:
+            self._buffers.moves.zero_()
 
     def _run(self, size: int) -> Callable[[], Tensor]:
         """A step of the first `size` rows. While it is made ready no row moves."""
@@ -107,12 +105,24 @@ class DecodeRows:
             return _record(step, self._decoder.device)
         except RuntimeError as error:
             _log.warning("decoding is not recorded as a CUDA graph", reason=str(error))
-            self._can_record = False
+            self._can_record, self._most_rows = False, 0  # the plain path is as fast
             return step
+
+    def _can_take_in(self, context: AnswerContext) -> bool:
+        """Give it a row, if there is one left and memory for it."""
+        if len(self._rows) >= self._most_rows:
+            return False
+        try:
+            self._take_in(context)
+        except torch.OutOfMemoryError:
+            self._most_rows = len(self._rows)
+            _log.warning("no memory for more rows to decode in", rows=self._most_rows)
+            return False
+        return True
 
     def _take_in(self, context: AnswerContext) -> None:
         row, slots = len(self._rows), context.most_tokens
-        if row >= self._buffers.num_rows or slots > self._buffers.num_slots:
+        if row >= self._buffers.num_rows or slots >= self._buffers.num_slots:
             self._grow(row + 1, slots)
         for layer in range(self._decoder.num_layers):
             keys, values, next_text = context.laid(layer)
@@ -122,13 +132,18 @@ class DecodeRows:
         self._row_of[context] = row
 
     def _grow(self, rows: int, slots: int) -> None:
-        """Twice as many rows at least, so that few graphs are ever recorded."""
+        """By so much that few graphs are ever recorded."""
         before = self._buffers
         rows = min(max(1 << (rows - 1).bit_length(), before.num_rows), self._most_rows)
-        slots = max((slots // _SLOTS + 1) * _SLOTS, before.num_slots)  # a parked row writes, too
+        if slots >= before.num_slots:
+            slots = max(slots, int(_MORE * before.num_slots))
+            slots = (slots // _SLOTS + 1) * _SLOTS  # one more at least: a parked row writes, too
+        else:
+            slots = before.num_slots
+        buffers = _Buffers(self._decoder, rows, slots)
+        buffers.copy(before)
         self._recorded.clear()  # they would go on writing into the buffers before
-        self._buffers = _Buffers(self._decoder, rows, slots)
-        self._buffers.copy(before)
+        self._buffers = buffers
 
     def _leave_ended(self) -> None:
         """Of answers that nobody holds any more; the last row takes the place of each."""
@@ -163,8 +178,9 @@ class _Buffers:
 
     def write(self, row: int, layer: int, keys: Tensor, values: Tensor, next_text: int) -> None:
         tokens = keys.shape[1]
-        self.keys[layer, row, :, :tokens] = keys
-        self.values[layer, row, :, :tokens] = values
+        for buffer, own in ((self.keys, keys), (self.values, values)):
+            buffer[layer, row, :, :tokens] = own
+            buffer[layer, row, :, tokens:] = 0  # what is masked must still be a number
         self.filled[layer, row] = tokens
         self.next_text[layer, row] = next_text
 
@@ -219,16 +235,23 @@ class _RowsStep:
 
 
 def _record(step: _RowsStep, device: torch.device) -> Callable[[], Tensor]:
-    """`step` as a CUDA graph. It runs a few times; no row moves meanwhile."""
-    beside = torch.cuda.Stream(device)
-    beside.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(beside):
-        for _ in range(_WARM_UP):
-            step()
-    torch.cuda.current_stream(device).wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        logits = step()
+    """`step` as a CUDA graph. It runs a few times; no row moves meanwhile.
+
+    Other threads may use the card while it is recorded.
+    """
+    with torch.cuda.device(device):
+        before, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+        try:
+            beside.wait_stream(before)
+            with torch.cuda.stream(beside):
+                for _ in range(_WARM_UP):
+                    step()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
+                logits = step()
+        finally:
+            torch.cuda.set_stream(before)  # torch leaves it where recording fails
+            before.wait_stream(beside)
 
     def replay() -> Tensor:
         graph.replay()

@@ -30,11 +30,11 @@ _SPARE = 0.25
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """A block of the window. Its keys and values are views of those of its chunk."""
+    """A block of the window; `keys`, before RoPE, by layer."""
 
     id: int
     placed: Placed
-    kv: LayerKV
+    keys: list[Tensor]
 
 
 class WindowKV:
@@ -45,7 +45,7 @@ class WindowKV:
         self._prefix = prefix
         self._blocks: list[_Block] = []
         self._buffers: LayerKV = []
-        self._lay()
+        self._lay([values for _, values in prefix])
 
     @property
     def ids(self) -> list[int]:
@@ -55,62 +55,86 @@ class WindowKV:
     def put(self, first_id: int, chunk: Sequence[Placed], layers: Sequence[LayerKV]) -> None:
         """Keep what `step` has seen of `chunk`, whose ids begin at `first_id`: it is in place."""
         self._blocks += [
-            _Block(first_id + i, placed, kv)
+            _Block(first_id + i, placed, [keys for keys, _ in kv])
             for i, (placed, kv) in enumerate(zip(chunk, layers, strict=True))
         ]
 
+    @torch.inference_mode()
     def restore(
         self, ids: Sequence[int], blocks: Sequence[Placed], layers: Sequence[LayerKV]
     ) -> None:
         """Begin with these blocks."""
-        self._blocks = [_Block(*one) for one in zip(ids, blocks, layers, strict=True)]
-        self._lay()
+        self._blocks = []
+        for number, placed, kv in zip(ids, blocks, layers, strict=True):
+            self._blocks.append(_Block(number, placed, [keys for keys, _ in kv]))
+        self._lay(
+            [
+                torch.cat([values, *(kv[layer][1] for kv in layers)], dim=1)
+                for layer, (_, values) in enumerate(self._prefix)
+            ]
+        )
 
+    @torch.inference_mode()
     def drop_before(self, left_edge: int) -> None:
         """Forget blocks with smaller ids; the others move up."""
         outside = bisect_left(self._blocks, left_edge, key=lambda block: block.id)
-        if outside:
-            del self._blocks[:outside]
-            self._lay()
+        if not outside:
+            return
+        gone, left = (
+            sum(block.placed.positions.shape[1] for block in part)
+            for part in (self._blocks[:outside], self._blocks[outside:])
+        )
+        del self._blocks[:outside]
+        start = self._prefix_tokens
+        self._lay(
+            [
+                torch.cat([values[:, :start], values[:, start + gone : start + gone + left]], dim=1)
+                for _, values in self._buffers
+            ]
+        )
 
     def step(self, chunk: Sequence[VisualTokens]) -> "WindowStep":
         """The step of a pass over `chunk`. What it writes counts once `put` says so."""
-        before = [block.placed for block in self._blocks]
-        prefix_tokens = self._prefix[0][0].shape[1]
-        layout = lay_out(prefix_tokens, [*before, *chunk], self._decoder.num_axes)
-        self._make_room(layout.positions.shape[1])
-        return WindowStep(self._decoder, self._buffers, layout.positions)
+        positions = self._positions(chunk)
+        self._make_room(positions.shape[1])
+        return WindowStep(self._decoder, self._buffers, positions)
+
+    @property
+    def _prefix_tokens(self) -> int:
+        return self._prefix[0][0].shape[1]
+
+    def _positions(self, more: Sequence[Placed] = ()) -> Tensor:
+        """Of [prefix | window | more]."""
+        blocks = [*(block.placed for block in self._blocks), *more]
+        layout = lay_out(self._prefix_tokens, blocks, self._decoder.num_axes)
+        return layout.positions.to(self._decoder.device)
 
     @torch.inference_mode()
-    def _lay(self) -> None:
-        """Write [prefix | blocks] anew."""
-        decoder = self._decoder
-        placed = [block.placed for block in self._blocks]
-        positions = lay_out(self._prefix[0][0].shape[1], placed, decoder.num_axes).positions
-        positions = positions.to(decoder.device)
+    def _lay(self, values: Sequence[Tensor]) -> None:
+        """Write [prefix | window] anew; `values` are its values by layer."""
+        positions = self._positions()
         tokens = positions.shape[1]
         self._make_room(tokens)
         for layer, (laid_keys, laid_values) in enumerate(self._buffers):
-            parts = [self._prefix[layer], *(block.kv[layer] for block in self._blocks)]
-            keys = torch.cat([keys for keys, _ in parts], dim=1)
-            laid_keys[:, :tokens] = decoder.rope.rotate(keys, positions)
-            torch.cat([values for _, values in parts], dim=1, out=laid_values[:, :tokens])
+            parts = [self._prefix[layer][0], *(block.keys[layer] for block in self._blocks)]
+            keys = torch.cat(parts, dim=1)
+            laid_keys[:, :tokens] = self._decoder.rope.rotate(keys, positions)
+            laid_values[:, :tokens] = values[layer]
 
     @torch.inference_mode()
     def _make_room(self, tokens: int) -> None:
+        """For so many tokens; what is laid stays."""
         if self._buffers and self._buffers[0][0].shape[1] >= tokens:
             return
         room = tokens + int(_SPARE * tokens)
         grown = []
-        for layer, (keys, values) in enumerate(self._prefix):
-            buffers = (
-                keys.new_empty(keys.shape[0], room, keys.shape[2]),
-                values.new_empty(values.shape[0], room, values.shape[2]),
-            )
+        for layer, pair in enumerate(self._prefix):
+            keys, values = (one.new_empty(one.shape[0], room, one.shape[2]) for one in pair)
             if self._buffers:
-                for new, old in zip(buffers, self._buffers[layer], strict=True):
-                    new[:, : old.shape[1]] = old
-            grown.append(buffers)
+                old_keys, old_values = self._buffers[layer]
+                keys[:, : old_keys.shape[1]] = old_keys
+                values[:, : old_values.shape[1]] = old_values
+            grown.append((keys, values))
         self._buffers = grown
 
 
@@ -120,12 +144,13 @@ class WindowStep:
     def __init__(self, decoder: Decoder, buffers: LayerKV, positions: Tensor) -> None:
         self._rope = decoder.rope
         self._buffers = buffers
-        self._positions = positions.to(decoder.device)
+        self._positions = positions
         self.captured: LayerKV = []
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
+        keys = keys.clone()  # the window holds it for long, and not what shared the pass
         self.captured.append((keys, values))
         laid_keys, laid_values = self._buffers[layer]
         tokens, end = queries.shape[1], self._positions.shape[1]
