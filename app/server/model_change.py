@@ -4,7 +4,6 @@ One change at a time, in a thread. Whatever fails before the new model has taken
 one as it was, and the document of the change says why.
 """
 
-import gc
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from app.server.documents import ModelChange
 from app.server.model_name import NamedModel
 from memory import KVMemoryError
 from vstream.errors import VStreamError
-from vstream.free_memory import return_free_memory
+from vstream.free_memory import leave_out_of_collections, return_free_memory
 from vstream.hub_download import HubDownload
 from vstream.video_llm import WANTED_FILES, VideoLLM
 
@@ -93,7 +92,7 @@ class ModelChanges:
         else:
             _log.info("model changed", model=named.name)
             self._say(state="done", finished_at=time.time())
-        gc.collect()  # one of the two models
+        leave_out_of_collections()  # and let one of the two models go
         return_free_memory()
 
     def _load_and_switch(self, named: NamedModel, load: Load) -> None:

@@ -26,6 +26,7 @@ from app.server.rate_limit import RateLimit
 from app.server.settings import ServiceSettings
 from app.server.stream_search import StreamSearch
 from vstream.errors import ModelError
+from vstream.free_memory import leave_out_of_collections
 from vstream.job import Kind
 from vstream.scheduler import Limits
 from vstream.service.event_log import EventLog
@@ -97,6 +98,7 @@ class Service:
         """Load the model and open the streams; `phase` and `failure` tell what came of it."""
         try:
             self._live = _Live(self, self._loaded())
+            leave_out_of_collections()
             if self._become(Phase.READY, instead_of=Phase.LOADING):
                 _log.info("ready", model=self._live.model.name)
         except Exception as error:  # noqa: BLE001  told by /ready and by run
