@@ -10,6 +10,7 @@ from app.page.history_part import HistoryPart
 from app.page.live_part import LivePart
 from app.page.model_part import ModelPart
 from app.page.page import QUIET, Page
+from app.page.replaced_parts import keep_ids
 from app.page.source_part import SourcePart
 from app.page.timeline_part import TimelinePart
 from app.page.watch_part import WatchPart
@@ -21,6 +22,7 @@ _HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 def build_page(page: Page) -> gr.Blocks:
     """Belongs to `page` for as long as it is open."""
+    keep_ids()
     blocks: gr.Blocks
     with gr.Blocks(title="vstream", analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(
