@@ -1,5 +1,6 @@
 """build_page: the Page of a service in, what Gradio shows of it out: what stands where."""
 
+import os
 from importlib.resources import files
 from typing import Any
 
@@ -23,6 +24,8 @@ _HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 def build_page(page: Page) -> gr.Blocks:
     """Belongs to `page` for as long as it is open."""
     keep_ids()
+    # Of 10,000 it would make a table anew again and again; nobody looks at it.
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
     blocks: gr.Blocks
     with gr.Blocks(title="vstream", analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(
