@@ -304,7 +304,7 @@ def test_a_round_that_fails_ends_its_works_which_clean_up_under_the_turn(model, 
             cleaned.append(threading.current_thread().name)
 
     with monkeypatch.context() as broken:
-        broken.setattr("vstream.scheduler.pass_together", lambda decoder, wanted: [])
+        broken.setattr("vstream.scheduler.pass_together", lambda *wanted: [])
         with pytest.raises(ValueError, match="zip"):
             recorder.scheduler.run(work(), Kind.INGEST)
     assert cleaned == ["device"]
