@@ -26,8 +26,8 @@ pytestmark = pytest.mark.alone
 
 CAMERAS = 8
 ASKERS = 16
-WARM_S = 55
-STREAM_BYTES = "1MiB"
+WARM_S = 110
+STREAM_BYTES = "2MiB"
 """The budget of each stream: full, and ageing, when the measurement begins."""
 MOST_SLOPE_MB_PER_MIN = 1.0
 SHORT_MINUTES, MOST_SHORT_SLOPE_MB_PER_MIN = 5, 6.0
