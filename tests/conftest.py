@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=3, help="how often test_crashes.py kills")
+    parser.addoption("--kills", type=int, default=5, help="how often test_crashes.py kills")
     parser.addoption(
         "--minutes",
         type=float,

@@ -24,7 +24,7 @@ _HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 def build_page(page: Page) -> gr.Blocks:
     """Belongs to `page` for as long as it is open."""
     keep_ids()
-    # Of 10,000 it would make a table anew again and again; nobody looks at it.
+    # Gradio's record of events, which nobody looks at here, would hold the newest 10,000.
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
     blocks: gr.Blocks
     with gr.Blocks(title="vstream", analytics_enabled=False, fill_width=True) as blocks:
