@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from vstream.engine import view_at
 from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.passes import Pass, alone, pass_together
+from vstream.engine.shared_windows import SharedWindows
 from vstream.scheduler import Scheduler
 
 QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 2}
@@ -116,6 +117,63 @@ def test_a_longer_answer_makes_all_rows_longer(model, sessions):
         wanted = decode(model, asked[number].context, tokens[step])
         (reply,) = pass_together(model.decoder, [wanted], rows)
         torch.testing.assert_close(reply[0], logits[step + 1], rtol=1e-4, atol=1e-4)
+
+
+def test_who_asks_at_the_same_time_shares_a_window(model, sessions):
+    rows = DecodeRows(model.decoder)
+    asked = [(sessions[n], text) for n, text in [(3, TEXTS[0]), (3, TEXTS[1]), (2, TEXTS[0])]]
+    told = [plain_tokens(model, read(model, *one), 3) for one in asked]
+    reading = [read(model, *one) for one in asked]
+    alike = [reading[0].context, reading[1].context]
+    stand_alike = all(
+        torch.equal(*(context.laid(layer).shared()[0] for context in alike))
+        for layer in range(model.decoder.num_layers)
+    )
+    for step in range(3):
+        passes = [
+            decode(model, one.context, tokens[step])
+            for one, (tokens, _) in zip(reading, told, strict=True)
+        ]
+        replies = pass_together(model.decoder, passes, rows)
+        for reply, (_, logits) in zip(replies, told, strict=True):
+            torch.testing.assert_close(reply[0], logits[step + 1], rtol=1e-4, atol=1e-4)
+    assert rows.num_windows == (2 if stand_alike else 3)
+    memory = sessions[3].memory
+    lengths = {memory.info(block_id).num_tokens for block_id in memory.visible(None)}
+    assert stand_alike or len(lengths) > 1  # what was retrieved before them is as long, or not
+
+
+def test_a_window_whose_blocks_were_encoded_anew_is_another_one(model, sessions):
+    windows = SharedWindows(model.decoder)
+    context = read(model, sessions[3], TEXTS[0]).context
+    layers = [context.laid(layer) for layer in range(model.decoder.num_layers)]
+    first = windows.join(context.recent_ids, layers)
+    assert windows.join(context.recent_ids, layers) == first
+    last = layers[-1]
+    values = last.values.clone()
+    values[:, last.recent[0]] += 1e-3
+    anew = [*layers[:-1], replace(last, values=values)]
+    second = windows.join(context.recent_ids, anew)
+    assert second != first
+    windows.leave(first)
+    windows.leave(first)
+    elsewhere = windows.join((*context.recent_ids[1:], 99), layers)
+    assert elsewhere == first  # nobody needed it any more
+
+
+def test_windows_beyond_the_most_are_kept_by_each_row(model, sessions, monkeypatch):
+    monkeypatch.setattr("vstream.engine.shared_windows.MOST_WINDOWS", 1)
+    rows = DecodeRows(model.decoder)
+    asked = [(sessions[n], TEXTS[0]) for n in (1, 3, 2)]
+    told = [plain_tokens(model, read(model, *one), 1) for one in asked]
+    reading = [read(model, *one) for one in asked]
+    passes = [
+        decode(model, one.context, tokens[0])
+        for one, (tokens, _) in zip(reading, told, strict=True)
+    ]
+    for reply, (_, logits) in zip(pass_together(model.decoder, passes, rows), told, strict=True):
+        torch.testing.assert_close(reply[0], logits[1], rtol=1e-4, atol=1e-4)
+    assert rows.num_windows == 1
 
 
 def test_a_scheduler_with_rows_gives_the_same_answers(model):

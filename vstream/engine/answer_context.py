@@ -1,6 +1,7 @@
 """AnswerContext: the keys and values that a question and its answer attend to, layer by layer."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +12,46 @@ from vstream.engine.decoder import Decoder
 from vstream.engine.layout import lay_out, text_positions
 from vstream.engine.window_kv import LayerKV
 from vstream.errors import QuestionError
+
+
+@dataclass(frozen=True, eq=False)
+class LaidLayer:
+    """What one layer of a context holds, keys rotated; both [kv_heads, tokens, head_dim].
+
+    Prefix and recent window are `shared` by all who ask the same stream at the same time.
+    """
+
+    keys: Tensor
+    values: Tensor
+    next_text: int
+    """Position of the next token."""
+    room: int
+    """Tokens that are still to come at most."""
+    num_prefix: int
+    recent: tuple[int, int]
+    """From which slot on, and up to which one, the recent window lies."""
+
+    @property
+    def num_shared(self) -> int:
+        return self.num_prefix + self.recent[1] - self.recent[0]
+
+    def shared(self) -> tuple[Tensor, Tensor]:
+        """Keys and values of prefix and recent window."""
+        start, end = self.recent
+        keys, values = (
+            torch.cat([one[:, : self.num_prefix], one[:, start:end]], dim=1)
+            for one in (self.keys, self.values)
+        )
+        return keys, values
+
+    def own(self) -> tuple[Tensor, Tensor]:
+        """Keys and values of retrieved blocks and text."""
+        start, end = self.recent
+        keys, values = (
+            torch.cat([one[:, self.num_prefix : start], one[:, end:]], dim=1)
+            for one in (self.keys, self.values)
+        )
+        return keys, values
 
 
 class AnswerContext:
@@ -31,34 +72,39 @@ class AnswerContext:
         self._values: list[Tensor] = []
         self._filled: list[int] = []
         self._next_text: list[int] = []
+        self._recent: list[tuple[int, int]] = []
+        self.recent_ids: tuple[int, ...] = ()
+        """Blocks of the recent window, the same in every layer."""
 
     @property
     def num_tokens(self) -> int:
         """Tokens that the first layer holds."""
         return self._filled[0]
 
-    @property
-    def most_tokens(self) -> int:
-        """Tokens that the fullest layer has room for, those that it holds included."""
-        return max(keys.shape[1] for keys in self._keys)
-
-    def laid(self, layer: int) -> tuple[Tensor, Tensor, int]:
-        """Keys and values that `layer` holds, and the position of the next token."""
-        filled = self._filled[layer]
-        keys, values = self._keys[layer][:, :filled], self._values[layer][:, :filled]
-        return keys, values, self._next_text[layer]
+    def laid(self, layer: int) -> LaidLayer:
+        """What `layer` holds."""
+        keys, values, filled = self._keys[layer], self._values[layer], self._filled[layer]
+        return LaidLayer(
+            keys[:, :filled],
+            values[:, :filled],
+            next_text=self._next_text[layer],
+            room=keys.shape[1] - filled,
+            num_prefix=self._prefix[layer][0].shape[1],
+            recent=self._recent[layer],
+        )
 
     def let_go(self) -> None:
         """Keys and values are kept elsewhere from now on: nothing can attend to them here."""
         self._keys, self._values = [], []
 
-    def lay(self, layer: int, block_ids: Sequence[int]) -> None:
-        """Put prefix and blocks in place for `layer`; layers come in order.
+    def lay(self, layer: int, retrieved: Sequence[int], recent: Sequence[int] = ()) -> None:
+        """Put prefix and blocks in place for `layer`; layers come in order. So do the blocks.
 
         Raises QuestionError where `room` more tokens would leave the decoder's positions.
         """
         decoder = self._decoder
         keys, values = self._prefix[layer]
+        block_ids = [*retrieved, *recent]
         infos = [self._memory.info(block_id) for block_id in block_ids]
         layout = lay_out(keys.shape[1], infos, decoder.num_axes)
         if layout.next_text + self._room > decoder.max_positions:
@@ -79,6 +125,9 @@ class AnswerContext:
         self._values.append(torch.cat([values, empty], dim=1))
         self._filled.append(keys.shape[1])
         self._next_text.append(layout.next_text)
+        recent_tokens = sum(info.num_tokens for info in infos[len(retrieved) :])
+        self._recent.append((keys.shape[1] - recent_tokens, keys.shape[1]))
+        self.recent_ids = tuple(recent)
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float

@@ -1,9 +1,7 @@
 """DecodeRows: answers that are being decoded in, a token each, the logits of all of them out.
 
-Every answer has a row of buffers that never move: [layer, row, kv_head, slot, head_dim]. How far
-each row is filled, and at which position its next token stands, are tensors layer by layer, because
-layers may hold different numbers of tokens. So a step of all answers has the same shapes each time,
-and on a card it is recorded once as a CUDA graph and replayed: a decoder of 28 layers is some
+Every answer has a row of buffers that never move, so a step of all answers has the same shapes each
+time. On a card it is recorded once as a CUDA graph and replayed: a decoder of 28 layers is some
 thousand small kernels, which take longer to start than to run.
 
 A row that has no token in a step is parked: it computes along, and neither its length nor its
@@ -12,21 +10,23 @@ that few answers are decoded with few rows.
 
 Source: batches of rows with lengths of their own as in Orca
 (https://www.usenix.org/conference/osdi22/presentation/yu, section 4.2). Differs: an answer's blocks
-are chosen by its own question, so rows share nothing but the weights.
+are chosen by its own question, so rows share prefix and recent window alone (`shared_windows`).
 """
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from vstream.engine.answer_context import AnswerContext
+from vstream.engine.answer_context import AnswerContext, LaidLayer
 from vstream.engine.attention import Step
 from vstream.engine.decoder import Decoder
+from vstream.engine.partial_attention import PartialAttention, attend_to_part, joined
+from vstream.engine.row_buffers import RowBuffers
+from vstream.engine.shared_windows import SharedWindows
 
 _log = structlog.get_logger()
 _SLOTS = 256
@@ -46,7 +46,10 @@ class DecodeRows:
         self._most_rows = most_rows
         self._row_of: weakref.WeakKeyDictionary[AnswerContext, int] = weakref.WeakKeyDictionary()
         self._rows: list[weakref.ref[AnswerContext]] = []
-        self._buffers = _Buffers(decoder, 0, 0)
+        self._buffers = RowBuffers(decoder, 0, 0)
+        self._windows = SharedWindows(decoder)
+        self._window_of_row: list[int | None] = []
+        self._recorded_windows = self._windows.generation
         self._recorded: dict[int, Callable[[], Tensor]] = {}
         self._can_record = decoder.device.type == "cuda"
 
@@ -54,6 +57,11 @@ class DecodeRows:
     def num_rows(self) -> int:
         """Answers that have a row now."""
         return len(self._rows)
+
+    @property
+    def num_windows(self) -> int:
+        """Prefixes with a recent window that rows share now."""
+        return len({one for one in self._window_of_row if one is not None})
 
     @property
     def is_recorded(self) -> bool:
@@ -95,8 +103,11 @@ class DecodeRows:
 
     def _run(self, size: int) -> Callable[[], Tensor]:
         """A step of the first `size` rows. While it is made ready no row moves."""
+        if self._recorded_windows != self._windows.generation:
+            self._recorded.clear()
+            self._recorded_windows = self._windows.generation
         if size not in self._recorded:
-            step = _RowsStep(self._decoder, self._buffers, size)
+            step = _RowsStep(self._decoder, self._buffers, self._windows, size)
             self._recorded[size] = self._record(step) if self._can_record else step
         return self._recorded[size]
 
@@ -121,15 +132,30 @@ class DecodeRows:
         return True
 
     def _take_in(self, context: AnswerContext) -> None:
-        row, slots = len(self._rows), context.most_tokens
-        if row >= self._buffers.num_rows or slots >= self._buffers.num_slots:
-            self._grow(row + 1, slots)
-        for layer in range(self._decoder.num_layers):
-            keys, values, next_text = context.laid(layer)
-            self._buffers.write(row, layer, keys, values, next_text)
+        row, layers = len(self._rows), [context.laid(i) for i in range(self._decoder.num_layers)]
+        window = self._windows.join(context.recent_ids, layers)
+        try:
+            self._write(row, layers, window)
+        except torch.OutOfMemoryError:
+            if window is not None:
+                self._windows.leave(window)
+            raise
         context.let_go()
         self._rows.append(weakref.ref(context))
+        self._window_of_row.append(window)
         self._row_of[context] = row
+
+    def _write(self, row: int, layers: Sequence[LaidLayer], window: int | None) -> None:
+        """What `window` does not hold."""
+        parts = [(one.keys, one.values) if window is None else one.own() for one in layers]
+        slots = max(
+            keys.shape[1] + laid.room for (keys, _), laid in zip(parts, layers, strict=True)
+        )
+        if row >= self._buffers.num_rows or slots >= self._buffers.num_slots:
+            self._grow(row + 1, slots)
+        self._buffers.begin(row, window)
+        for layer, ((keys, values), laid) in enumerate(zip(parts, layers, strict=True)):
+            self._buffers.write(row, layer, keys, values, laid.next_text)
 
     def _grow(self, rows: int, slots: int) -> None:
         """By so much that few graphs are ever recorded."""
@@ -140,7 +166,7 @@ class DecodeRows:
             slots = (slots // _SLOTS + 1) * _SLOTS  # one more at least: a parked row writes, too
         else:
             slots = before.num_slots
-        buffers = _Buffers(self._decoder, rows, slots)
+        buffers = RowBuffers(self._decoder, rows, slots)
         buffers.copy(before)
         self._recorded.clear()  # they would go on writing into the buffers before
         self._buffers = buffers
@@ -150,58 +176,29 @@ class DecodeRows:
         for row in reversed(range(len(self._rows))):
             if self._rows[row]() is not None:
                 continue
+            window = self._window_of_row[row]
+            if window is not None:
+                self._windows.leave(window)
             last = self._rows.pop()
+            last_window = self._window_of_row.pop()
             moved = last()
             if row < len(self._rows):
+                self._window_of_row[row] = last_window
                 self._buffers.move(len(self._rows), row)
                 self._rows[row] = last
                 if moved is not None:
                     self._row_of[moved] = row
 
 
-class _Buffers:
-    """What the rows hold. Nothing in it is ever replaced: graphs know it by its address."""
-
-    def __init__(self, decoder: Decoder, num_rows: int, num_slots: int) -> None:
-        self.num_rows, self.num_slots = num_rows, num_slots
-        shape = (decoder.num_layers, num_rows, decoder.kv_heads, num_slots, decoder.head_dim)
-        self.keys, self.values, self.embeddings = (
-            torch.zeros(size, dtype=decoder.dtype, device=decoder.device)
-            for size in (shape, shape, (num_rows, decoder.d_model))
-        )
-        counts = (decoder.num_layers, num_rows)
-        self.filled, self.next_text = (
-            torch.zeros(counts, dtype=torch.long, device=decoder.device) for _ in range(2)
-        )
-        self.moves = torch.zeros(num_rows, dtype=torch.long, device=decoder.device)
-        """1 for rows that have a token in this step."""
-
-    def write(self, row: int, layer: int, keys: Tensor, values: Tensor, next_text: int) -> None:
-        tokens = keys.shape[1]
-        for buffer, own in ((self.keys, keys), (self.values, values)):
-            buffer[layer, row, :, :tokens] = own
-            buffer[layer, row, :, tokens:] = 0  # what is masked must still be a number
-        self.filled[layer, row] = tokens
-        self.next_text[layer, row] = next_text
-
-    def copy(self, before: "_Buffers") -> None:
-        """Rows and slots of a smaller one."""
-        rows, slots = before.num_rows, before.num_slots
-        self.keys[:, :rows, :, :slots] = before.keys
-        self.values[:, :rows, :, :slots] = before.values
-        self.filled[:, :rows], self.next_text[:, :rows] = before.filled, before.next_text
-
-    def move(self, source: int, target: int) -> None:
-        for buffer in (self.keys, self.values, self.filled, self.next_text):
-            buffer[:, target] = buffer[:, source]
-
-
 class _RowsStep:
     """A pass of the first `size` rows, a token each; called, it returns their logits."""
 
-    def __init__(self, decoder: Decoder, buffers: _Buffers, size: int) -> None:
+    def __init__(
+        self, decoder: Decoder, buffers: RowBuffers, windows: SharedWindows, size: int
+    ) -> None:
         self._decoder = decoder
         self._buffers = buffers
+        self._windows = windows
         self._size = size
         self._rows = torch.arange(size, device=decoder.device)
         self._slots = torch.arange(buffers.num_slots, device=decoder.device)
@@ -222,16 +219,34 @@ class _RowsStep:
         laid_keys[self._rows, :, filled] = rotated[len(queries) :].transpose(0, 1)
         laid_values[self._rows, :, filled] = values.transpose(0, 1)
         is_seen = self._slots <= filled[:, None]
-        output = F.scaled_dot_product_attention(
-            rotated[: len(queries)].transpose(0, 1).unflatten(1, (len(keys), -1)),
-            laid_keys,
-            laid_values,
-            attn_mask=is_seen[:, None, None],
-            scale=scale,
-        )
+        grouped = rotated[: len(queries)].transpose(0, 1).unflatten(1, (len(keys), -1))
+        own = attend_to_part(grouped, laid_keys, laid_values, is_seen[:, None, None], scale)
+        parts = [own, *self._of_windows(layer, grouped, scale)]
+        output = joined(parts)
         filled += buffers.moves[:size]
         next_text += buffers.moves[:size]
         return output.flatten(1, 2).transpose(0, 1)
+
+    def _of_windows(
+        self, layer: int, queries: Float[Tensor, "rows kv_heads group head_dim"], scale: float
+    ) -> Iterator[PartialAttention]:
+        """Every row asks every window, in one product; only its own is seen."""
+        windows, rows, group = self._windows, queries.shape[0], queries.shape[2]
+        together = queries.transpose(0, 1).flatten(1, 2)
+        for number in range(windows.count):
+            is_own = self._buffers.window[:rows] == number
+            is_seen = is_own[:, None] & windows.is_seen(layer, number)
+            part = attend_to_part(
+                together,
+                windows.keys[layer, number],
+                windows.values[layer, number],
+                is_seen.repeat_interleave(group, dim=0),
+                scale,
+            )
+            output, lse = (
+                one.unflatten(1, (rows, group)).transpose(0, 1) for one in (part.output, part.lse)
+            )
+            yield PartialAttention(output, lse)
 
 
 def _record(step: _RowsStep, device: torch.device) -> Callable[[], Tensor]:

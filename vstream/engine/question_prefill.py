@@ -131,5 +131,5 @@ class _QuestionStep:
         )
         self.queries.append(query)
         self.retrieved.append(list(ids))
-        self._context.lay(layer, [*ids, *self._view.recent_ids])
+        self._context.lay(layer, ids, self._view.recent_ids)
         return self._context.attend(layer, queries, keys, values, scale)
