@@ -10,6 +10,7 @@ from torch import Tensor
 
 from memory.codec.block_codec import codec_named
 from memory.codec.row_form import RowForm
+from memory.codec.row_stage import stage_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class RowDecoder:
     def _decode_alike(
         self, rows: Sequence[bytes], form: RowForm, dtype: torch.dtype, device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        # Joined in one copy, and moved as bytes: the fewest that can cross to a GPU.
-        joined = torch.frombuffer(bytearray().join(rows), dtype=torch.uint8)
-        stacked = joined.view(len(rows), -1).to(device)
+        if device.type == "cuda":  # as bytes: the fewest that can cross to it
+            stacked = stage_of(device).stack(rows)
+        else:
+            joined = torch.frombuffer(bytearray().join(rows), dtype=torch.uint8)
+            stacked = joined.view(len(rows), -1).to(device)
         return codec_named(form.codec).decode(stacked, form.layout, dtype)

@@ -11,6 +11,7 @@ from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_checkpoint, tiny_model
 from encoders import Frame
 from eval.stream_benchmark.exam import ExamOptions, draw_exam
 from eval.stream_world import Renderer
+from memory.codec.row_stage import RowStage
 from vstream import Question, load_video_llm
 from vstream.engine import LocalWindow, Prefill
 from vstream.engine.attention import causal_mask, flash_attention, grouped_attention
@@ -35,6 +36,13 @@ def test_a_flash_kernel_attends_as_the_mask_says(q_tokens, k_tokens):
     plain = grouped_attention(*half, 0.1, mask).float() - exact
     fast = flash_attention(*half, 0.1).float() - exact
     assert fast.abs().max() <= 1.1 * plain.abs().max()
+
+
+def test_rows_reach_the_card_as_they_are_while_others_are_laid_behind_them():
+    stage, torch_rows = RowStage(CARD), torch.randint(256, (28, 64, 205_900), dtype=torch.uint8)
+    staged = [stage.stack([row.numpy().tobytes() for row in layer]) for layer in torch_rows]
+    for layer, found in zip(torch_rows, staged, strict=True):
+        assert torch.equal(found.cpu(), layer)
 
 
 @pytest.mark.parametrize("name", VIDEO_FAMILIES)

@@ -1,0 +1,68 @@
+"""RowStage: encoded rows in, all of them in one piece on the card out, fetched by the card itself.
+
+Rows lie scattered in the process's memory. A card reads pinned memory at the full rate of its bus
+while the processor goes on; what lies elsewhere its driver copies first, with one thread. So rows
+are gathered in one pinned buffer, by several threads, and the card fetches that.
+"""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+_COPIERS = 8
+_SHARE_BYTES = 1 << 20
+"""A thread is worth its while from so many bytes on."""
+
+
+class RowStage:
+    """One for a device. May be called from any thread."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._buffer = torch.empty(0, dtype=torch.uint8)
+        self._fetched: torch.cuda.Event | None = None
+        self._copiers = ThreadPoolExecutor(_COPIERS, thread_name_prefix="rows")
+        self._lock = threading.Lock()
+
+    def stack(self, rows: Sequence[bytes]) -> UInt8[Tensor, "rows row_bytes"]:
+        """Rows of one length, in the order given. Work of the current stream finds them there."""
+        with self._lock:
+            if self._fetched is not None:
+                self._fetched.synchronize()  # before the card is done with it nothing is laid there
+            gathered = self._room(len(rows), len(rows[0]))
+            self._gather(rows, gathered.numpy())
+            staged = gathered.to(self._device, non_blocking=True, copy=True)
+            if self._device.type == "cuda":
+                self._fetched = torch.cuda.current_stream(self._device).record_event()
+            return staged
+
+    def _room(self, rows: int, row_bytes: int) -> Tensor:
+        if self._buffer.numel() < rows * row_bytes:
+            self._buffer = torch.empty(
+                rows * row_bytes, dtype=torch.uint8, pin_memory=self._device.type == "cuda"
+            )
+        return self._buffer[: rows * row_bytes].view(rows, row_bytes)
+
+    def _gather(self, rows: Sequence[bytes], into: np.ndarray) -> None:
+        shares = min(_COPIERS, len(rows), 1 + into.nbytes // _SHARE_BYTES)
+
+        def copy(share: int) -> None:
+            for place in range(share, len(rows), shares):
+                into[place] = np.frombuffer(rows[place], dtype=np.uint8)
+
+        if shares == 1:
+            copy(0)
+        else:
+            list(self._copiers.map(copy, range(shares)))
+
+
+@cache
+def stage_of(device: torch.device) -> RowStage:
+    """The stage that all memories of a device share: they are read one after the other."""
+    return RowStage(device)
