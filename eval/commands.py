@@ -4,6 +4,7 @@ import typer
 
 from eval.day import day
 from eval.etbench import etbench
+from eval.live_speed import pipeline, under_load
 from eval.question_sets import questions
 from eval.run.compare_command import compare_runs
 from eval.search_command import search, search_scale
@@ -23,6 +24,8 @@ cli.command("day")(day)
 cli.command("search")(search)
 cli.command("search-scale")(search_scale)
 cli.command("speed")(speed)
+cli.command("under-load")(under_load)
+cli.command("pipeline")(pipeline)
 cli.command("etbench")(etbench)
 cli.command("questions")(questions)
 cli.command("compare")(compare_runs)

@@ -18,7 +18,9 @@ from encoders import Frame
 from eval.stream_world import Renderer, write_script
 from vstream.config import VStreamConfig
 from vstream.cpu_threads import choose_cpu_threads
+from vstream.decoding import Decoding
 from vstream.open_session import open_session
+from vstream.question import Question
 from vstream.session import Session
 from vstream.video_llm import VideoLLM, load_video_llm
 
@@ -84,6 +86,16 @@ def made_up_frames(fps: float) -> Iterator[Frame]:
     while True:
         yield Frame(pictures[number % _POOL], number / fps, time.time())
         number += 1
+
+
+def varied_question(number: int, answer_tokens: int) -> Question:
+    """Everybody's in other words, and answered by draws that seldom end early.
+
+    Of about 32 tokens, with those of the template.
+    """
+    text = "what is the red cup on the table " * 4
+    text = text.replace("red", ("red", "dog", "video", "frame")[number % 4])
+    return Question(text, decoding=Decoding(max_tokens=answer_tokens, temperature=1.0, seed=number))
 
 
 def _ingest(

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from eval.random_model import SHAPES
+from eval.random_model import SHAPES, require_shape
 from eval.shape_speed import ASKERS, ShapeOptions, measure_shape, shape_table
 from eval.speed import SpeedResult, document, made_up_frames, measure, ready_model
 from eval.tier_speed import TierResult, measure_tiers
@@ -93,13 +93,10 @@ def _speed_of_shape(
     askers: Sequence[int] | None,
     as_json: bool,
 ) -> None:
-    if shape not in SHAPES:
-        raise typer.BadParameter(f"unknown shape {shape!r}: one of {', '.join(SHAPES)}")
-    if not has_random_weights:
-        raise typer.BadParameter("a shape has --random-weights; to say so keeps figures honest")
     device_name, dtype_name, threads = where
     options = ShapeOptions(frames, askers=tuple(askers or ASKERS))
     try:
+        require_shape(shape, has_random_weights)
         device, dtype = device_and_dtype(device_name, dtype_name)
         if threads is not None:
             torch.set_num_threads(threads)

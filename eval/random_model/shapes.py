@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 
 from eval.random_model.tokenizer import made_up_tokenizer
+from vstream import SettingsError
 
 _QWEN2: dict[str, Any] = {
     "model_type": "qwen2",
@@ -109,6 +110,14 @@ SHAPES = {
     ),
 }
 """By name."""
+
+
+def require_shape(name: str, has_random_weights: bool) -> None:
+    """Raises SettingsError for a name that is none, or where weights were not said to be random."""
+    if name not in SHAPES:
+        raise SettingsError(f"unknown shape {name!r}: one of {', '.join(SHAPES)}")
+    if not has_random_weights:
+        raise SettingsError("a shape has --random-weights; to say so keeps figures honest")
 
 
 def config_of(name: str) -> PretrainedConfig:

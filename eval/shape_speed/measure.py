@@ -17,15 +17,12 @@ from eval.shape_speed.device_rates import measure_rates, wait_for
 from eval.shape_speed.floors import DecoderSizes, Floors, tower_flops
 from eval.shape_speed.plain_use import PlainUse
 from eval.shape_speed.result import ShapeSpeed, Step
-from eval.speed import made_up_frames
-from vstream import Question, Session, VStreamConfig, open_session
-from vstream.decoding import Decoding
+from eval.speed import made_up_frames, varied_question
+from vstream import Session, VStreamConfig, open_session
 from vstream.scheduler import Limits
 
 ASKERS = (1, 8, 32)
 _ROUNDS = 5
-_QUESTION = "what is the red cup on the table " * 4
-"""Of about 32 tokens, with those of the template."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def measure_shape(
     wanted = family.recommended
     seen_frames = wanted.retrieve_blocks * per_block + wanted.recent_frames
     past = list(islice(frames, seen_frames))
-    question_tokens = len(family.question(_QUESTION).embeddings)
+    question_tokens = len(family.question(varied_question(0, 1).text).embeddings)
     plain = PlainUse(model, family).measure(past, window_tokens, question_tokens)
     flops = tower_flops(family, past[:per_block])
     llm = random_video_llm(shape, model, family)
@@ -129,7 +126,7 @@ def _ingest(
 def _ask(session: Session, answer_tokens: int) -> _Asked:
     """Medians; the first question is not counted."""
     answers = [
-        session.ask(_question(number, answer_tokens)).answer for number in range(_ROUNDS + 1)
+        session.ask(varied_question(number, answer_tokens)).answer for number in range(_ROUNDS + 1)
     ]
     counted = [one for one in answers[1:] if len(one.token_ids) > 1]
     return _Asked(
@@ -150,7 +147,7 @@ def _ask_together(session: Session, num_askers: int, answer_tokens: int) -> floa
 
     def ask(number: int) -> tuple[float, float, int]:
         asked = time.perf_counter()
-        answer = session.ask(_question(number, answer_tokens)).answer
+        answer = session.ask(varied_question(number, answer_tokens)).answer
         times = answer.timings_ms
         return asked + times.ttft / 1000, asked + times.total / 1000, len(answer.token_ids)
 
@@ -158,9 +155,3 @@ def _ask_together(session: Session, num_askers: int, answer_tokens: int) -> floa
         _, told = (list(askers.map(ask, range(num_askers))) for _ in range(2))
     passed_s = max(last for _, last, _ in told) - min(first for first, _, _ in told)
     return round(sum(count - 1 for _, _, count in told) / passed_s, 2)
-
-
-def _question(number: int, answer_tokens: int) -> Question:
-    """Everybody's in other words, and answered by draws that seldom end early."""
-    text = _QUESTION.replace("red", ("red", "dog", "video", "frame")[number % 4])
-    return Question(text, decoding=Decoding(max_tokens=answer_tokens, temperature=1.0, seed=number))

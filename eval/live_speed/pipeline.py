@@ -1,0 +1,143 @@
+"""measure_pipeline: addresses of videos in; how fast they become KV blocks, and what limits, out.
+
+Everything that the product does to a frame is in it: reading, decoding, scaling, sampling, the
+vision tower, the decoder, encoding and storing. A file goes in as fast as it can, a camera at its
+own pace, so a camera that loses nothing says only that the machine keeps up with it.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import psutil
+
+from eval.live_speed.busy_device import BusyDevice
+from vstream import Session, VideoLLM, VStreamConfig, open_session
+from vstream.ingest import IngestWorker
+
+_FIRST_S = 60.0
+"""How long the first block of each source is waited for."""
+_LOOK_S = 0.05
+
+
+@dataclass(frozen=True)
+class PipelineSpeed:
+    """Of all sources together. `stages_ms` are milliseconds of an encoded frame."""
+
+    sources: tuple[str, ...]
+    seconds: float
+    frames_per_s: float
+    """Encoded."""
+    seen_per_s: float
+    """Decoded from the source, whether sampled or not."""
+    frames_lost: int
+    frames_alike: int
+    """Sampled, but not encoded, because they were like the frame before."""
+    stages_ms: Mapping[str, float]
+    """By stage of ingest; `source` is all that a frame of a file costs before: reading, decoding,
+    scaling, sampling. Cameras are decoded in threads of their own, so they have none."""
+    device_share: float
+    cpu_cores: float
+    """That this process kept busy."""
+    limit: str
+    """What takes most of a frame's time; `camera` where nothing is lost of what it sends."""
+
+
+@dataclass(frozen=True)
+class _Counts:
+    at_s: float
+    cpu_s: float
+    encoded: int
+    seen: int
+    lost: int
+    alike: int
+    stages_s: Mapping[str, float]
+
+
+def measure_pipeline(
+    model: VideoLLM, config: VStreamConfig, sources: Sequence[str], seconds: float
+) -> PipelineSpeed:
+    """Until `seconds` have passed since each source had its first block, or all files have ended.
+
+    Raises SourceError for a source that cannot be read, ValueError for one that gave no block.
+    """
+    with ExitStack() as opened:
+        sessions = [
+            opened.enter_context(open_session(config, model, f"pipeline-{number}"))
+            for number in range(len(sources))
+        ]
+        workers = [
+            IngestWorker(session, source, config.source)
+            for session, source in zip(sessions, sources, strict=True)
+        ]
+        for worker in workers:
+            worker.start()
+        try:
+            _await_first(workers)
+            before = _counts(workers, sessions)
+            with BusyDevice(model.scheduler) as busy:
+                end = time.monotonic() + seconds
+                while time.monotonic() < end and any(worker.is_running for worker in workers):
+                    time.sleep(_LOOK_S)
+                after = _counts(workers, sessions)
+        finally:
+            for worker in workers:
+                worker.stop()
+        for worker in workers:
+            worker.join()
+        return _speed(workers, before, after, busy.share)
+
+
+def _await_first(workers: Sequence[IngestWorker]) -> None:
+    give_up_at = time.monotonic() + _FIRST_S
+    for worker in workers:
+        while not worker.progress.frames_encoded and worker.is_running:
+            if time.monotonic() > give_up_at:
+                raise ValueError(f"{worker.source_name}: no block in {_FIRST_S:g} s")
+            time.sleep(_LOOK_S / 10)
+
+
+def _counts(workers: Sequence[IngestWorker], sessions: Sequence[Session]) -> _Counts:
+    progress = [worker.progress for worker in workers]
+    stages: dict[str, float] = {}
+    for session in sessions:
+        for name, spent in dict(session.clock.seconds).items():
+            stages[name] = stages.get(name, 0.0) + spent
+    used = psutil.Process().cpu_times()
+    return _Counts(
+        at_s=time.perf_counter(),
+        cpu_s=used.user + used.system,
+        encoded=sum(one.frames_encoded for one in progress),
+        seen=sum(one.frames_seen for one in progress),
+        lost=sum(one.frames_lost for one in progress),
+        alike=sum(one.frames_duplicate for one in progress),
+        stages_s=stages,
+    )
+
+
+def _speed(
+    workers: Sequence[IngestWorker], before: _Counts, after: _Counts, device_share: float
+) -> PipelineSpeed:
+    passed_s, encoded = after.at_s - before.at_s, after.encoded - before.encoded
+    names = ", ".join(worker.source_name for worker in workers)
+    if encoded <= 0:
+        raise ValueError(f"{names}: ended before anything could be measured; give a longer video")
+    stages_s = {name: s - before.stages_s.get(name, 0.0) for name, s in after.stages_s.items()}
+    has_files = not any(worker.is_live for worker in workers)
+    if has_files:
+        stages_s["source"] = max(0.0, passed_s * len(workers) - sum(stages_s.values()))
+    lost = after.lost - before.lost
+    most = max(stages_s, key=lambda name: stages_s[name])
+    return PipelineSpeed(
+        sources=tuple(worker.source_name for worker in workers),
+        seconds=round(passed_s, 2),
+        frames_per_s=round(encoded / passed_s, 2),
+        seen_per_s=round((after.seen - before.seen) / passed_s, 2),
+        frames_lost=lost,
+        frames_alike=after.alike - before.alike,
+        stages_ms={name: round(1000 * s / encoded, 3) for name, s in stages_s.items()},
+        device_share=round(device_share, 3),
+        cpu_cores=round((after.cpu_s - before.cpu_s) / passed_s, 2),
+        limit=most if has_files or lost else "camera",
+    )

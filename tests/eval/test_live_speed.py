@@ -1,0 +1,73 @@
+"""`python -m eval under-load` and `pipeline`: their commands run whole, on small things."""
+
+import json
+
+import av
+import pytest
+from load import FPS, write_camera_video
+from rtsp_camera import RtspCamera
+from typer.testing import CliRunner
+
+from eval.commands import cli
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A minute of a made-up stream, at FPS."""
+    path = tmp_path_factory.mktemp("video") / "minute.mp4"
+    write_camera_video(path, 11, (255, 0, 0), seconds=60)
+    return path
+
+
+def _run(*arguments):
+    done = CliRunner().invoke(cli, [*map(str, arguments), "--threads", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _decoded(path):
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_ingest_and_answers_are_measured_beside_each_other():
+    numbers = ("--askers", "0", "--askers", "2", "--streams", "0", "--streams", "2")
+    found = _run("under-load", "--frames", "40", "--seconds", "2", *numbers)
+    alone, beside = found["ingest"]
+    assert (alone["askers"], beside["askers"]) == (0, 2)
+    assert alone["answer_tokens_per_s"] == 0 < beside["answer_tokens_per_s"]
+    assert 0 < beside["frames_per_s"] < alone["frames_per_s"]
+    for told, streams in zip(found["first_tokens"], (0, 2), strict=True):
+        assert told["streams"] == streams
+        assert told["questions"] > 1
+        assert 0 < told["first_token_p50_s"] <= told["first_token_p95_s"]
+        assert 0.5 < told["frames_share"] <= 1
+        assert 0 < told["device_share"] <= 1
+
+
+def test_a_file_goes_through_the_whole_pipeline_as_fast_as_it_can(video):
+    found = _run("pipeline", video, "--sample-fps", FPS)
+    assert found["frames_per_s"] > FPS  # faster than it was taken
+    assert found["frames_lost"] == 0
+    stages = found["stages_ms"]
+    assert {"source", "vision", "prefill", "store"} <= set(stages)
+    assert sum(stages.values()) == pytest.approx(1000 / found["frames_per_s"], rel=0.02)
+    assert found["limit"] == max(stages, key=stages.get)
+    seen = found["seen_per_s"] * found["seconds"]
+    assert seen <= _decoded(video)
+
+
+def test_cameras_come_at_their_own_pace(video):
+    with RtspCamera(video) as camera:
+        found = _run("pipeline", camera.url, camera.url, "--seconds", "4")
+    assert 0 < found["seen_per_s"] < 1.3 * 2 * FPS  # both together, no faster than they are taken
+    assert 0 < found["frames_per_s"] < 1.5 * 2  # of which the model samples one a second
+    assert found["limit"] == "camera" or found["frames_lost"]
+    assert "source" not in found["stages_ms"]
+
+
+def test_what_is_no_video_is_said(tmp_path):
+    missing = tmp_path / "none.mp4"
+    done = CliRunner().invoke(cli, ["pipeline", str(missing)])
+    assert done.exit_code == 2
+    assert "none.mp4" in done.output
