@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from eval.random_model import SHAPES, require_shape
+from eval import speed_options
+from eval.random_model import require_shape
 from eval.shape_speed import ASKERS, ShapeOptions, measure_shape, shape_table
 from eval.speed import SpeedResult, document, made_up_frames, measure, ready_model
 from eval.tier_speed import TierResult, measure_tiers
@@ -39,23 +40,18 @@ def speed(
     tier_folder: Annotated[
         Path | None, typer.Option(help="On whose disk the file tier is measured; else TMPDIR's.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; else measured.")] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(help=f"Measure a published shape instead: {', '.join(SHAPES)}."),
-    ] = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="What a shape has: none is downloaded.")
-    ] = False,
+    threads: speed_options.Threads = None,
+    shape: speed_options.Shape = None,
+    random_weights: speed_options.RandomWeights = False,
     num_frames: Annotated[
         int, typer.Option("--frames", min=2, help="Of a shape's stream, before it is asked about.")
     ] = 256,
     askers: Annotated[
         list[int] | None, typer.Option(min=1, help="Of a shape, at once; may be given again.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Of a shape: a torch device.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="Of a shape: float32, bfloat16 or float16.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
+    device: speed_options.Device = "auto",
+    dtype: speed_options.Dtype = "auto",
+    as_json: speed_options.AsJson = False,
 ) -> None:
     """Ingest, answers and bytes of the embedded model here; and each tier that keeps blocks.
 

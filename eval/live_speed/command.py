@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from eval import speed_options
 from eval.live_speed.pipeline import PipelineSpeed, measure_pipeline
 from eval.live_speed.under_load import LoadOptions, UnderLoad, measure_under_load
-from eval.random_model import SHAPES, random_family, random_model, random_video_llm, require_shape
+from eval.random_model import random_family, random_model, random_video_llm, require_shape
 from eval.speed import ready_model
 from memory import KVMemoryError
 from vstream import VideoLLM, VStreamConfig, VStreamError, load_config
@@ -21,22 +22,10 @@ from vstream.video_llm import device_and_dtype
 _PLAIN_WIDTH = 160
 _DEFAULT = LoadOptions()
 
-Shape = Annotated[
-    str | None,
-    typer.Option(help=f"A published shape, not the configured model: {', '.join(SHAPES)}."),
-]
-RandomWeights = Annotated[
-    bool, typer.Option("--random-weights", help="What a shape has: none is downloaded.")
-]
-Device = Annotated[str, typer.Option(help="Of a shape: a torch device.")]
-Dtype = Annotated[str, typer.Option(help="Of a shape: float32, bfloat16 or float16.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; else measured.")]
-AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON document.")]
-
 
 def under_load(
-    shape: Shape = None,
-    random_weights: RandomWeights = False,
+    shape: speed_options.Shape = None,
+    random_weights: speed_options.RandomWeights = False,
     frames: Annotated[
         int, typer.Option(min=1, help="Of the stream that is asked, before anything is measured.")
     ] = _DEFAULT.frames,
@@ -47,10 +36,10 @@ def under_load(
     streams: Annotated[
         list[int] | None, typer.Option(min=0, help="Beside one asker; may be given again.")
     ] = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    as_json: AsJson = False,
+    device: speed_options.Device = "auto",
+    dtype: speed_options.Dtype = "auto",
+    threads: speed_options.Threads = None,
+    as_json: speed_options.AsJson = False,
 ) -> None:
     """Frames a second while people ask, and first tokens while streams bring frames."""
     options = LoadOptions(
@@ -72,16 +61,16 @@ def under_load(
 
 def pipeline(
     sources: Annotated[list[str], typer.Argument(help="Files and cameras, all at once.")],
-    shape: Shape = None,
-    random_weights: RandomWeights = False,
+    shape: speed_options.Shape = None,
+    random_weights: speed_options.RandomWeights = False,
     sample_fps: Annotated[
         float | None, typer.Option(min=0.01, max=60, help="Else what the model recommends.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="At most, from the first block on.")] = 20.0,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    as_json: AsJson = False,
+    device: speed_options.Device = "auto",
+    dtype: speed_options.Dtype = "auto",
+    threads: speed_options.Threads = None,
+    as_json: speed_options.AsJson = False,
 ) -> None:
     """From an address to blocks in the store: how fast, where the time goes, and what limits."""
     try:

@@ -29,6 +29,12 @@ class FrameQueue:
             self._frames.append(frame)
             self._changed.notify()
 
+    def await_room(self) -> bool:
+        """For whoever must lose none: returns once `put` would drop none; False after the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._frames) < self._max_frames or self._ended)
+            return not self._ended
+
     def end(self, error: Exception | None = None) -> None:
         """No more frames will come. The reader still gets those that wait, then `error`."""
         with self._changed:
@@ -50,6 +56,7 @@ class FrameQueue:
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._ended)
             if self._frames:
+                self._changed.notify()  # whoever waits for room
                 return self._frames.popleft()
             if self._error is not None:
                 raise self._error

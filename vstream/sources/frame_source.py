@@ -12,6 +12,7 @@ from vstream.sources.file_stream import FileStream
 from vstream.sources.live_stream import LiveStream
 from vstream.sources.paced_file import PacedFile
 from vstream.sources.privacy_mask import PrivacyMask
+from vstream.sources.read_ahead import ReadAhead
 from vstream.sources.status import SourceStatus
 
 
@@ -95,4 +96,6 @@ def open_source(
             mask=mask,
         )
     file = FileStream(address, config, start_s=start_s, wants=wants, mask=mask, loop=loop)
-    return file if speed == "max" else PacedFile(file, config, start_s=start_s, speed=speed)
+    if speed == "max":
+        return ReadAhead(file)
+    return PacedFile(file, config, start_s=start_s, speed=speed)

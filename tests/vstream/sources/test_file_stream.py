@@ -2,16 +2,19 @@
 
 import os
 import threading
+import time
 from itertools import islice, pairwise
 
 import av
 import numpy as np
 import psutil
 import pytest
+from processes import until
 from synthetic_video import lay_on_its_side, number_in, write_video
 
 from vstream.errors import SourceError
 from vstream.sources import SourceConfig, SourceState, open_source
+from vstream.sources.read_ahead import AHEAD
 
 CONFIG = SourceConfig()
 
@@ -33,6 +36,25 @@ def test_every_frame_comes_once_and_in_order(tmp_path, suffix, b_frames):
     assert source.status.counts.frames_delivered == 35
     assert source.status.state is SourceState.ENDED
     assert not source.is_live
+
+
+def test_it_is_decoded_a_little_ahead_and_no_further(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=4 * AHEAD)
+    with open_source(str(path), CONFIG) as source:
+        frames = iter(source)
+        first = number_in(next(frames).pixels)
+        until(lambda: source.status.counts.frames_received >= 1 + AHEAD)
+        time.sleep(0.2)
+        assert source.status.counts.frames_received <= 1 + AHEAD + 1  # one waits to be laid down
+        assert [first, *numbers(frames)] == list(range(4 * AHEAD))
+
+
+def test_whoever_leaves_early_leaves_no_thread_behind(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=4 * AHEAD)
+    with open_source(str(path), CONFIG) as source:
+        next(iter(source))
+        assert [one.name for one in threading.enumerate()].count(f"read {source.name}") == 1
+    assert f"read {source.name}" not in [one.name for one in threading.enumerate()]
 
 
 def test_only_wanted_frames_are_delivered_and_the_others_counted(tmp_path):

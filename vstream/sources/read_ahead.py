@@ -1,0 +1,71 @@
+"""ReadAhead: a file in, its frames out, decoded in a thread of its own while others are encoded."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from encoders import Frame
+from vstream.sources.file_stream import FileStream
+from vstream.sources.frame_queue import FrameQueue
+from vstream.sources.status import SourceStatus
+
+AHEAD = 16
+"""Frames that are decoded before anybody has asked for them: two chunks of the decoder."""
+
+
+class ReadAhead:
+    """A FileStream without loss: the thread waits while `AHEAD` frames do. Iterate once."""
+
+    is_live = False
+
+    def __init__(self, file: FileStream) -> None:
+        """`file` now belongs to this object."""
+        self.name = file.name
+        self._file = file
+        self._queue = FrameQueue(AHEAD)
+        self._num_delivered = 0
+        self._thread = threading.Thread(target=self._read, name=f"read {self.name}", daemon=True)
+
+    @property
+    def status(self) -> SourceStatus:
+        """How far the file has been decoded, and how much of that was delivered."""
+        status = self._file.status
+        return replace(status, counts=replace(status.counts, frames_delivered=self._num_delivered))
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) after the frames that came before it."""
+        self._thread.start()
+        for frame in self._queue:
+            self._num_delivered += 1
+            yield frame
+
+    def close(self) -> None:
+        """End the iteration and give the file back. May be called from any thread, repeatedly."""
+        self._queue.discard()
+        self._file.close()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        try:
+            for frame in self._file:
+                if not self._queue.await_room():
+                    return
+                self._queue.put(frame)
+        except Exception as error:  # noqa: BLE001  the reader is told
+            self._queue.end(error)
+        else:
+            self._queue.end()
