@@ -176,6 +176,35 @@ def test_windows_beyond_the_most_are_kept_by_each_row(model, sessions, monkeypat
     assert rows.num_windows == 1
 
 
+@pytest.mark.parametrize("full", ["row_buffers.RowBuffers", "shared_windows.SharedWindows._grow"])
+def test_without_memory_for_more_answers_are_as_right(model, sessions, monkeypatch, full):
+    """The third and all later ones find a full device, unless they need no more than there is."""
+    rows = DecodeRows(model.decoder)
+    asked = [(sessions[n % 4], TEXTS[n % 4], 12 if n < 4 else 700) for n in range(6)]
+    told = [plain_tokens(model, read(model, *one), 2) for one in asked]
+    reading = [read(model, *one) for one in asked]
+
+    def step(numbers, at):
+        passes = [decode(model, reading[n].context, told[n][0][at]) for n in numbers]
+        for n, reply in zip(numbers, pass_together(model.decoder, passes, rows), strict=True):
+            torch.testing.assert_close(reply[0], told[n][1][at + 1], rtol=1e-4, atol=1e-4)
+
+    step([0, 1], 0)
+
+    def no_memory(*arguments):
+        raise torch.OutOfMemoryError("full")
+
+    where, _, what = full.partition(".")
+    with monkeypatch.context() as patch:
+        place = "decode_rows.RowBuffers" if what == "RowBuffers" else f"{where}.{what}"
+        patch.setattr(f"vstream.engine.{place}", no_memory)
+        step([2, 3], 0)
+    reading[2] = reading[3] = None
+    gc.collect()
+    step([4, 5], 0)
+    step([0, 1, 4, 5], 1)
+
+
 def test_a_scheduler_with_rows_gives_the_same_answers(model):
     fast = replace(model, scheduler=Scheduler(model.decoder, rows=DecodeRows(model.decoder, 3)))
     answers = []

@@ -1,5 +1,6 @@
 """Attention over parts of the keys, joined, equals attention over all of them."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,3 +42,16 @@ def test_who_sees_nothing_of_a_part_is_not_changed_by_it():
     unseen = attend_to_part(asked, 9 * keys, 9 * values, nothing, SCALE)
     assert torch.equal(unseen.output, torch.zeros(3, 8))
     torch.testing.assert_close(joined([unseen, seen, unseen]), seen.output)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_in_half_precision_products_beyond_it_are_none_the_worse(dtype):
+    """As large as a bias of the keys makes them, which the softmax then does not care about."""
+    torch.manual_seed(0)
+    asked, keys = torch.randn(4, 64).to(dtype), torch.randn(9, 64).to(dtype)
+    values = torch.randn(9, 64).to(dtype)
+    asked[:, 0], keys[:, 0] = 400, 400
+    everything = torch.ones(4, 9, dtype=torch.bool)
+    found = attend_to_part(asked, keys, values, everything, SCALE).output
+    exact = torch.softmax(asked.double() @ keys.double().T * SCALE, -1) @ values.double()
+    torch.testing.assert_close(found.double(), exact, rtol=0.02, atol=0.02)

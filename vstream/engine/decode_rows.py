@@ -25,14 +25,10 @@ from vstream.engine.answer_context import AnswerContext, LaidLayer
 from vstream.engine.attention import Step
 from vstream.engine.decoder import Decoder
 from vstream.engine.partial_attention import PartialAttention, attend_to_part, joined
-from vstream.engine.row_buffers import RowBuffers
+from vstream.engine.row_buffers import RowBuffers, roomy
 from vstream.engine.shared_windows import SharedWindows
 
 _log = structlog.get_logger()
-_SLOTS = 256
-"""Rows are as long as the longest answer needs, in multiples of this ..."""
-_MORE = 1.25
-"""... and longer by this factor at least when they have to grow."""
 _WARM_UP = 2
 """Steps before a graph is recorded: libraries allocate in the first."""
 
@@ -133,10 +129,10 @@ class DecodeRows:
 
     def _take_in(self, context: AnswerContext) -> None:
         row, layers = len(self._rows), [context.laid(i) for i in range(self._decoder.num_layers)]
-        window = self._windows.join(context.recent_ids, layers)
+        window = self._window(context, layers)
         try:
             self._write(row, layers, window)
-        except torch.OutOfMemoryError:
+        except BaseException:
             if window is not None:
                 self._windows.leave(window)
             raise
@@ -144,6 +140,13 @@ class DecodeRows:
         self._rows.append(weakref.ref(context))
         self._window_of_row.append(window)
         self._row_of[context] = row
+
+    def _window(self, context: AnswerContext, layers: Sequence[LaidLayer]) -> int | None:
+        """One that is shared, if there is memory for it."""
+        try:
+            return self._windows.join(context.recent_ids, layers)
+        except torch.OutOfMemoryError:
+            return None
 
     def _write(self, row: int, layers: Sequence[LaidLayer], window: int | None) -> None:
         """What `window` does not hold."""
@@ -160,12 +163,9 @@ class DecodeRows:
     def _grow(self, rows: int, slots: int) -> None:
         """By so much that few graphs are ever recorded."""
         before = self._buffers
-        rows = min(max(1 << (rows - 1).bit_length(), before.num_rows), self._most_rows)
-        if slots >= before.num_slots:
-            slots = max(slots, int(_MORE * before.num_slots))
-            slots = (slots // _SLOTS + 1) * _SLOTS  # one more at least: a parked row writes, too
-        else:
-            slots = before.num_slots
+        rows = max(min(1 << (rows - 1).bit_length(), self._most_rows), before.num_rows)
+        # One more than needed at least: a parked row writes, too.
+        slots = before.num_slots if slots < before.num_slots else roomy(slots, before.num_slots)
         buffers = RowBuffers(self._decoder, rows, slots)
         buffers.copy(before)
         self._recorded.clear()  # they would go on writing into the buffers before

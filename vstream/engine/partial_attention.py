@@ -34,11 +34,23 @@ def attend_to_part(
     scale: float,
 ) -> PartialAttention:
     """`is_seen` can be broadcast to [*batch, queries, keys]. What nobody sees must be finite."""
-    scores = (queries @ keys.transpose(-1, -2)).float() * scale
+    scores = _products(queries, keys) * scale
     scores = scores.masked_fill(~is_seen, -torch.inf)
     lse = scores.logsumexp(dim=-1, keepdim=True)
     weights = (scores - lse.clamp(min=torch.finfo(torch.float32).min)).exp()
     return PartialAttention(weights.to(values.dtype) @ values, lse)
+
+
+def _products(
+    queries: Float[Tensor, "*batch queries head_dim"], keys: Float[Tensor, "*batch keys head_dim"]
+) -> Float32[Tensor, "*batch queries keys"]:
+    """Of each query and each key, in float32 however they are kept, as fused kernels have it."""
+    turned = keys.transpose(-1, -2)
+    if not queries.is_cuda or queries.dtype == torch.float32:
+        return queries.float() @ turned.float()
+    flat = torch.bmm(queries.flatten(0, -3), turned.flatten(0, -3), out_dtype=torch.float32)
+    products: Tensor = flat.unflatten(0, queries.shape[:-2])
+    return products
 
 
 def joined(parts: Sequence[PartialAttention]) -> Float[Tensor, "*batch queries v_dim"]:

@@ -9,6 +9,18 @@ from torch import Tensor
 
 from vstream.engine.decoder import Decoder
 
+_SLOTS = 256
+"""Buffers are as long as the longest of what they hold needs, in multiples of this ..."""
+_MORE = 1.25
+"""... and longer by this factor at least when they have to grow."""
+
+
+def roomy(needed: int, slots: int) -> int:
+    """How long buffers of `slots` are to become for `needed`; more, so that few graphs are ever
+    recorded.
+    """
+    return (max(needed, int(_MORE * slots)) // _SLOTS + 1) * _SLOTS
+
 
 class RowBuffers:
     """Nothing in it is ever replaced: graphs know it by its address."""

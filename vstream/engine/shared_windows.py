@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vstream.engine.answer_context import LaidLayer
 from vstream.engine.decoder import Decoder
+from vstream.engine.row_buffers import roomy
 
 MOST_WINDOWS = 4
 """Each is read for each token, of whomever it is; answers beyond keep theirs to themselves."""
@@ -42,7 +43,7 @@ class SharedWindows:
     def join(self, ids: tuple[int, ...], layers: Sequence[LaidLayer]) -> int | None:
         """The number of the window that `layers` show, kept from now on; None without room.
 
-        Who has joined must `leave`.
+        Who has joined must `leave`. Raises OutOfMemoryError where it has to grow and cannot.
         """
         if not ids:
             return None
@@ -90,9 +91,9 @@ class SharedWindows:
         return self._num_users.index(0)
 
     def _put(self, number: int, ids: tuple[int, ...], layers: Sequence[LaidLayer]) -> None:
-        most = max(laid.num_shared for laid in layers)
-        if most > self._slots.numel():
-            self._grow(self.count, most)
+        most, slots = max(laid.num_shared for laid in layers), self._slots.numel()
+        if most > slots:
+            self._grow(self.count, roomy(most, slots))
         for layer, laid in enumerate(layers):
             tokens = laid.num_shared
             for buffer, own in zip((self.keys, self.values), laid.shared(), strict=True):
