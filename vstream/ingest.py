@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class IngestProgress:
     """What the worker has done so far."""
 
     frames_seen: int
-    """Frames decoded from the source."""
+    """Frames decoded from the source; of a file a few more than were looked at."""
     frames_encoded: int
     """Frames in KV blocks of this run."""
     frames_duplicate: int
@@ -98,6 +98,7 @@ class IngestWorker:
             early=0.0 if is_file else EARLY,
         )
         self._encoded = 0
+        self._waited_s = 0.0
         self._newest_s = stored.to_s
         self._first_frame_at: float | None = None
         self._stop = threading.Event()
@@ -161,7 +162,7 @@ class IngestWorker:
         if memory.note.get("ended_at_block") == memory.num_blocks and not self._loop:
             return
         with self._source:
-            for frame in self._source:
+            for frame in self._frames():
                 if self._until_s is not None and frame.stream_s > self._until_s:
                     self._stop.set()
                     break
@@ -176,6 +177,17 @@ class IngestWorker:
             self.flush()
         if not self._source.is_live:
             self._note_the_end()
+
+    def _frames(self) -> Iterator[Frame]:
+        """Of the source; the time until the next one is there is counted."""
+        frames = iter(self._source)
+        while True:
+            began = time.perf_counter()
+            frame = next(frames, None)
+            self._waited_s += time.perf_counter() - began
+            if frame is None:
+                return
+            yield frame
 
     def flush(self) -> None:
         """Have the session see all frames that were read so far. From the ingesting thread."""
@@ -195,6 +207,11 @@ class IngestWorker:
     @property
     def is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that it waited for the source, which had no frame ready."""
+        return self._waited_s
 
     @property
     def watched_s(self) -> float | None:
