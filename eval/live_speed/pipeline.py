@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import psutil
 
 from eval.live_speed.busy_device import BusyDevice
-from vstream import Session, VideoLLM, VStreamConfig, open_session
+from eval.live_speed.passing_session import passing_session
+from vstream import Session, VideoLLM, VStreamConfig
 from vstream.ingest import IngestWorker
 
 _FIRST_S = 60.0
 """How long the first block of each source is waited for."""
-_LOOK_S = 0.05
+_LOOK_S = 0.005
+_BUSY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,24 @@ class PipelineSpeed:
     frames_alike: int
     """Sampled, but not encoded, because they were like the frame before."""
     stages_ms: Mapping[str, float]
-    """By stage of ingest; `source` is all that a frame of a file costs before: reading, decoding,
-    scaling, sampling. Cameras are decoded in threads of their own, so they have none."""
+    """By stage of ingest. Before them `source`: waiting for a frame that is not decoded yet, as the
+    next ones are while others are encoded; `turn`: sampling, and waiting for the device."""
     device_share: float
+    """Of the time, in which rounds of the scheduler ran."""
     cpu_cores: float
     """That this process kept busy."""
     limit: str
-    """What takes most of a frame's time; `camera` where nothing is lost of what it sends."""
+    """`camera` where nothing is lost of what it sends, `device` where that is hardly ever idle,
+    else the stage that takes most of a frame's time."""
 
 
 @dataclass(frozen=True)
 class _Counts:
+    """Of all workers so far; `active_s` is the sum of the times that they ran."""
+
     at_s: float
     cpu_s: float
+    active_s: float
     encoded: int
     seen: int
     lost: int
@@ -60,13 +67,11 @@ def measure_pipeline(
 ) -> PipelineSpeed:
     """Until `seconds` have passed since each source had its first block, or all files have ended.
 
-    Raises SourceError for a source that cannot be read, ValueError for one that gave no block.
+    Blocks go where `config` says, and are erased. Raises SourceError for a source that cannot be
+    read, ValueError for one that gave no block.
     """
     with ExitStack() as opened:
-        sessions = [
-            opened.enter_context(open_session(config, model, f"pipeline-{number}"))
-            for number in range(len(sources))
-        ]
+        sessions = [opened.enter_context(passing_session(config, model)) for _ in sources]
         workers = [
             IngestWorker(session, source, config.source)
             for session, source in zip(sessions, sources, strict=True)
@@ -75,12 +80,14 @@ def measure_pipeline(
             worker.start()
         try:
             _await_first(workers)
-            before = _counts(workers, sessions)
+            began, active_s = time.perf_counter(), 0.0
+            before = _counts(workers, sessions, active_s)
             with BusyDevice(model.scheduler) as busy:
-                end = time.monotonic() + seconds
-                while time.monotonic() < end and any(worker.is_running for worker in workers):
+                while time.perf_counter() < began + seconds and _num_running(workers):
+                    looked, running = time.perf_counter(), _num_running(workers)
                     time.sleep(_LOOK_S)
-                after = _counts(workers, sessions)
+                    active_s += running * (time.perf_counter() - looked)
+                after = _counts(workers, sessions, active_s)
         finally:
             for worker in workers:
                 worker.stop()
@@ -89,18 +96,24 @@ def measure_pipeline(
         return _speed(workers, before, after, busy.share)
 
 
+def _num_running(workers: Sequence[IngestWorker]) -> int:
+    return sum(worker.is_running for worker in workers)
+
+
 def _await_first(workers: Sequence[IngestWorker]) -> None:
     give_up_at = time.monotonic() + _FIRST_S
     for worker in workers:
         while not worker.progress.frames_encoded and worker.is_running:
             if time.monotonic() > give_up_at:
                 raise ValueError(f"{worker.source_name}: no block in {_FIRST_S:g} s")
-            time.sleep(_LOOK_S / 10)
+            time.sleep(_LOOK_S)
 
 
-def _counts(workers: Sequence[IngestWorker], sessions: Sequence[Session]) -> _Counts:
+def _counts(
+    workers: Sequence[IngestWorker], sessions: Sequence[Session], active_s: float
+) -> _Counts:
     progress = [worker.progress for worker in workers]
-    stages: dict[str, float] = {}
+    stages = {"source": sum(worker.waited_s for worker in workers)}
     for session in sessions:
         for name, spent in dict(session.clock.seconds).items():
             stages[name] = stages.get(name, 0.0) + spent
@@ -108,6 +121,7 @@ def _counts(workers: Sequence[IngestWorker], sessions: Sequence[Session]) -> _Co
     return _Counts(
         at_s=time.perf_counter(),
         cpu_s=used.user + used.system,
+        active_s=active_s,
         encoded=sum(one.frames_encoded for one in progress),
         seen=sum(one.frames_seen for one in progress),
         lost=sum(one.frames_lost for one in progress),
@@ -120,17 +134,22 @@ def _speed(
     workers: Sequence[IngestWorker], before: _Counts, after: _Counts, device_share: float
 ) -> PipelineSpeed:
     passed_s, encoded = after.at_s - before.at_s, after.encoded - before.encoded
-    names = ", ".join(worker.source_name for worker in workers)
+    names = tuple(worker.source_name for worker in workers)
     if encoded <= 0:
-        raise ValueError(f"{names}: ended before anything could be measured; give a longer video")
+        raise ValueError(
+            f"{', '.join(names)}: ended before anything could be measured; give a longer video"
+        )
     stages_s = {name: s - before.stages_s.get(name, 0.0) for name, s in after.stages_s.items()}
-    has_files = not any(worker.is_live for worker in workers)
-    if has_files:
-        stages_s["source"] = max(0.0, passed_s * len(workers) - sum(stages_s.values()))
+    stages_s["turn"] = max(0.0, after.active_s - before.active_s - sum(stages_s.values()))
     lost = after.lost - before.lost
-    most = max(stages_s, key=lambda name: stages_s[name])
+    if not lost and all(worker.is_live for worker in workers):
+        limit = "camera"
+    elif device_share >= _BUSY_SHARE:
+        limit = "device"
+    else:
+        limit = max(stages_s, key=lambda name: stages_s[name])
     return PipelineSpeed(
-        sources=tuple(worker.source_name for worker in workers),
+        sources=names,
         seconds=round(passed_s, 2),
         frames_per_s=round(encoded / passed_s, 2),
         seen_per_s=round((after.seen - before.seen) / passed_s, 2),
@@ -139,5 +158,5 @@ def _speed(
         stages_ms={name: round(1000 * s / encoded, 3) for name, s in stages_s.items()},
         device_share=round(device_share, 3),
         cpu_cores=round((after.cpu_s - before.cpu_s) / passed_s, 2),
-        limit=most if has_files or lost else "camera",
+        limit=limit,
     )

@@ -17,9 +17,13 @@ import numpy as np
 
 from encoders import Frame
 from eval.live_speed.busy_device import BusyDevice
+from eval.live_speed.passing_session import passing_session
 from eval.speed import made_up_frames, varied_question
-from vstream import Session, VideoLLM, VStreamConfig, open_session
+from vstream import Session, VideoLLM, VStreamConfig
 from vstream.scheduler import Limits
+
+_POOL = 64
+"""Distinct frames of the streams that flow."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class FirstTokensBeside:
     first_token_p50_s: float
     first_token_p95_s: float
     frames_share: float
-    """Of the frames that the streams brought, those that were encoded by the end; 1 without any."""
+    """Of the frames that were due from the streams, those that were encoded; 1 without any."""
     device_share: float
     """Of the time, in which rounds of the scheduler ran."""
 
@@ -64,11 +68,11 @@ class UnderLoad:
 
 
 def measure_under_load(model: VideoLLM, config: VStreamConfig, options: LoadOptions) -> UnderLoad:
-    """One after the other, on one model. Blocks go where `config` says."""
+    """One after the other, on one model. Blocks go where `config` says, and are erased."""
     most = max((*options.askers, 1))
     model.scheduler.limits = Limits(max_running=most, max_waiting=max(64, most))
     frames = made_up_frames(model.sample_fps)
-    with open_session(config, model, "asked") as session:
+    with passing_session(config, model) as session:
         session.push(list(islice(frames, options.frames)))
         return UnderLoad(
             tuple(_ingest_beside(session, frames, n, options) for n in options.askers),
@@ -79,34 +83,61 @@ def measure_under_load(model: VideoLLM, config: VStreamConfig, options: LoadOpti
 def _ingest_beside(
     session: Session, frames: Iterator[Frame], num_askers: int, options: LoadOptions
 ) -> IngestBeside:
-    model = session.model
-    chunk = session.settings.chunk_blocks * model.family.frames_per_block
+    chunk = session.settings.chunk_blocks * session.model.family.frames_per_block
     with _asking(session, num_askers, options.answer_tokens) as told:
-        tokens_before, pushed = told(), 0
-        began = time.perf_counter()
+        pushed, began = 0, time.perf_counter()
         while time.perf_counter() < began + options.seconds:
             session.push(list(islice(frames, chunk)))
             pushed += chunk
-        passed_s, tokens = time.perf_counter() - began, told() - tokens_before
+        ended = time.perf_counter()
+    passed_s = ended - began
+    tokens = sum(answer.tokens_between(began, ended) for answer in told)
     return IngestBeside(num_askers, round(pushed / passed_s, 2), round(tokens / passed_s, 2))
 
 
+@dataclass(frozen=True)
+class _Told:
+    """One answer: when its first and its last token came, and how many there were."""
+
+    first: float
+    last: float
+    tokens: int
+
+    def tokens_between(self, began: float, ended: float) -> float:
+        """As if they had come evenly."""
+        inside = min(self.last, ended) - max(self.first, began)
+        length = self.last - self.first
+        if length <= 0:
+            return self.tokens if began <= self.first < ended else 0
+        return self.tokens * max(0.0, inside) / length
+
+
 @contextmanager
-def _asking(session: Session, num_askers: int, answer_tokens: int) -> Iterator["_TokensSoFar"]:
-    """While it is entered so many ask on and on; it begins once each has had an answer."""
-    told, stop = _TokensSoFar(num_askers), threading.Event()
+def _asking(session: Session, num_askers: int, answer_tokens: int) -> Iterator[Sequence[_Told]]:
+    """While it is entered so many ask on and on; it begins once each has had an answer.
+
+    What was told is complete afterwards.
+    """
+    told: list[_Told] = []
+    answered: set[int] = set()
+    stop = threading.Event()
 
     def ask(number: int) -> None:
         turn = number
         while not stop.is_set():
+            asked = time.perf_counter()
             answer = session.ask(varied_question(turn, answer_tokens)).answer
-            told.add(number, len(answer.token_ids))
+            first, last = (
+                asked + ms / 1000 for ms in (answer.timings_ms.ttft, answer.timings_ms.total)
+            )
+            told.append(_Told(first, last, len(answer.token_ids)))
+            answered.add(number)
             turn += num_askers
 
     with ThreadPoolExecutor(max(1, num_askers)) as askers:
         asking = [askers.submit(ask, number) for number in range(num_askers)]
         try:
-            while not told.has_all and not any(one.done() for one in asking):
+            while len(answered) < num_askers and not _has_failed(asking):
                 time.sleep(0.01)
             yield told
         finally:
@@ -115,37 +146,17 @@ def _asking(session: Session, num_askers: int, answer_tokens: int) -> Iterator["
             one.result()
 
 
-class _TokensSoFar:
-    """Of all answers, as they end."""
-
-    def __init__(self, num_askers: int) -> None:
-        self._tokens = [0] * num_askers
-        self._answers = [0] * num_askers
-
-    def add(self, asker: int, tokens: int) -> None:
-        self._tokens[asker] += tokens
-        self._answers[asker] += 1
-
-    @property
-    def has_all(self) -> bool:
-        return all(self._answers)
-
-    def __call__(self) -> int:
-        return sum(self._tokens)
-
-
 def _first_tokens_beside(
     session: Session, config: VStreamConfig, num_streams: int, options: LoadOptions
 ) -> FirstTokensBeside:
     model = session.model
     with ExitStack() as opened:
-        streams = [
-            opened.enter_context(open_session(config, model, f"beside-{num_streams}-{number}"))
-            for number in range(num_streams)
-        ]
-        with BusyDevice(model.scheduler) as busy, _flowing(streams, model.sample_fps) as share:
-            first_tokens_s = _first_tokens(session, options)
-            frames_share = share()
+        streams = [opened.enter_context(passing_session(config, model)) for _ in range(num_streams)]
+        with _flowing(streams, model) as flow:
+            session.ask(varied_question(0, options.answer_tokens)).answer  # noqa: B018  it waits
+            with BusyDevice(model.scheduler) as busy:
+                first_tokens_s = _first_tokens(session, options)
+            frames_share = flow.share()
         return FirstTokensBeside(
             num_streams,
             len(first_tokens_s),
@@ -157,8 +168,7 @@ def _first_tokens_beside(
 
 
 def _first_tokens(session: Session, options: LoadOptions) -> list[float]:
-    """Seconds, one question after the other; the first is not counted."""
-    session.ask(varied_question(0, options.answer_tokens)).answer  # noqa: B018  it waits
+    """Seconds, one question after the other."""
     found: list[float] = []
     end = time.perf_counter() + options.seconds
     while not found or time.perf_counter() < end:
@@ -168,13 +178,16 @@ def _first_tokens(session: Session, options: LoadOptions) -> list[float]:
 
 
 @contextmanager
-def _flowing(streams: Sequence[Session], fps: float) -> Iterator["_Flow"]:
-    """While it is entered each stream gets a frame when it is due; begins once each had a block."""
-    flow = _Flow(fps, len(streams))
+def _flowing(streams: Sequence[Session], model: VideoLLM) -> Iterator["_Flow"]:
+    """While it is entered each stream gets a frame when it is due; each has a block before."""
+    pool = list(islice(made_up_frames(model.sample_fps), _POOL)) if streams else []
+    flow = _Flow(pool, model.sample_fps, len(streams))
+    for session in streams:
+        session.push([flow.frame(n) for n in range(model.family.frames_per_block)])
     with ThreadPoolExecutor(max(1, len(streams))) as pushing:
+        flow.begin(model.family.frames_per_block)
         running = [pushing.submit(flow.run, n, session) for n, session in enumerate(streams)]
         try:
-            flow.await_first(running)
             yield flow
         finally:
             flow.stop.set()
@@ -183,29 +196,43 @@ def _flowing(streams: Sequence[Session], fps: float) -> Iterator["_Flow"]:
 
 
 class _Flow:
-    """Frames by the clock; called, it returns the share of those due that were encoded so far."""
+    """Frames by the clock, into several streams."""
 
-    def __init__(self, fps: float, num_streams: int) -> None:
+    def __init__(self, pool: Sequence[Frame], fps: float, num_streams: int) -> None:
         self.stop = threading.Event()
+        self._pool = pool
         self._fps = fps
-        self._began = time.monotonic()
         self._pushed = [0] * num_streams
+        self._first = 0
+        self._began = 0.0
 
-    def run(self, number: int, session: Session) -> None:
-        frames = made_up_frames(self._fps)
-        offset_s = number / len(self._pushed) / self._fps  # cameras do not tick together
-        while not self.stop.wait(self._due_s(number) + offset_s - time.monotonic()):
-            session.push([next(frames)])
-            self._pushed[number] += 1
+    def begin(self, first: int) -> None:
+        """From now on frames are due, of each stream from that number on."""
+        self._first, self._began = first, time.monotonic()
 
-    def await_first(self, running: Sequence[Future[None]]) -> None:
-        """Until each stream had its first frame, or one has failed."""
-        while not all(self._pushed) and not any(one.done() for one in running):
-            time.sleep(0.01)
+    def frame(self, number: int) -> Frame:
+        """One of the pool, over and over, with times that go on."""
+        return Frame(self._pool[number % _POOL].pixels, number / self._fps, time.time())
 
-    def __call__(self) -> float:
-        due = len(self._pushed) * (time.monotonic() - self._began) * self._fps
-        return min(1.0, (sum(self._pushed) + len(self._pushed)) / due) if due else 1.0
+    def run(self, stream: int, session: Session) -> None:
+        while not self.stop.wait(self._due(stream) - time.monotonic()):
+            session.push([self.frame(self._first + self._pushed[stream])])
+            self._pushed[stream] += 1
 
-    def _due_s(self, number: int) -> float:
-        return self._began + self._pushed[number] / self._fps
+    def share(self) -> float:
+        """Of the frames that were due so far, but for those that are just being encoded."""
+        passed_s = time.monotonic() - self._began
+        due = [int((passed_s - self._offset_s(n)) * self._fps) for n in range(len(self._pushed))]
+        wanted = sum(max(0, one) for one in due)
+        return min(1.0, sum(self._pushed) / wanted) if wanted else 1.0
+
+    def _due(self, stream: int) -> float:
+        return self._began + self._offset_s(stream) + self._pushed[stream] / self._fps
+
+    def _offset_s(self, stream: int) -> float:
+        """Cameras do not tick together."""
+        return stream / len(self._pushed) / self._fps
+
+
+def _has_failed(running: Sequence[Future[None]]) -> bool:
+    return any(one.done() for one in running)
