@@ -15,7 +15,7 @@ from app.server.service import Service
 from app.server.service_log import log_to_stderr
 from app.server.settings import ServiceSettings
 from app.terminal import Terminal
-from app.uploads import uploads_folder
+from app.uploads import UploadBound, uploads_folder
 from memory import store_name
 from vstream.cpu_threads import choose_cpu_threads
 from vstream.free_memory import bound_arenas
@@ -54,6 +54,7 @@ def run_service(
             return app
         from app.ui import mount_page  # Gradio takes seconds to import: only where it is shown
 
+        app.add_middleware(UploadBound, folder=uploads, most_bytes=limits.uploads_bytes)
         return mount_page(app, ServiceClient(url, master), keys)
 
     with ExitStack() as until_end:

@@ -1,5 +1,7 @@
 """uploads_folder: where the page keeps what its visitors upload, for as long as the service runs.
 
+All of them together take no more than the service allows: one upload too many is refused.
+
 A service that was killed leaves its folder behind; the next one that starts removes every folder
 that no living service holds locked.
 """
@@ -11,6 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.server.api_errors import ApiError
+from app.server.request_guard import UPLOAD_PATH
 
 _PREFIX = "vstream-uploads-"
 _LOCK = ".lock"
@@ -32,6 +41,57 @@ def uploads_folder() -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class UploadBound:
+    """ASGI middleware in front of the page: what has no room in `folder` any more is refused."""
+
+    def __init__(self, app: ASGIApp, folder: Path, most_bytes: int) -> None:
+        self._app = app
+        self._folder = folder
+        self._most = most_bytes
+        self._coming = 0
+        """Bytes that running uploads have said they will send, or have sent."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != UPLOAD_PATH:
+            await self._app(scope, receive, send)
+            return
+        said = dict(scope["headers"]).get(b"content-length", b"")
+        counted = int(said) if said.isdigit() else 0
+        room = self._most - self._coming - _bytes_in(self._folder)
+        if counted > room:
+            error = _full(self._most)
+            await JSONResponse(error.body, error.status)(scope, receive, send)
+            return
+        self._coming += counted
+        taken = 0
+
+        async def bounded_receive() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > max(counted, room):
+                raise HTTPException(413, str(_full(self._most)))
+            return message
+
+        try:
+            await self._app(scope, bounded_receive, send)
+        finally:
+            self._coming -= counted
+
+
+def _full(most_bytes: int) -> ApiError:
+    return ApiError(
+        413,
+        f"no room: uploads take {most_bytes / 1e9:g} GB together (service.uploads_bytes), and are "
+        "kept until the service ends",
+        "uploads_full",
+    )
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _remove_unless_held(folder: Path) -> None:

@@ -22,6 +22,7 @@ from vstream.errors import ModelError
 from vstream.fingerprint import checkpoint_fingerprint
 from vstream.scheduler import Scheduler
 from vstream.weights import embedded_weights
+from vstream.weights_room import require_room
 
 EMBEDDED = "embedded"
 """The name of the model that comes with vstream."""
@@ -170,6 +171,7 @@ def _load(
         held.enter_context(until_weights)
         previous = transformers_logging.set_tqdm_hook(begin_weights)
         try:
+            require_room(directory, device, dtype)
             model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
                 directory, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )

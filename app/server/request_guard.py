@@ -13,7 +13,7 @@ from app.server.api_errors import ApiError, no_key
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
 
-_UPLOAD = "/ui/gradio_api/upload"
+UPLOAD_PATH = "/ui/gradio_api/upload"
 """Where the page takes videos: it has a bound of its own."""
 
 
@@ -81,7 +81,7 @@ class RequestGuard:
             self._metrics.saw_request(scope["method"], _route(scope), status)
 
     def _most_of(self, scope: Scope) -> float:
-        return inf if scope["path"] == _UPLOAD else self._most
+        return inf if scope["path"] == UPLOAD_PATH else self._most
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = dict(scope["headers"])  # of several the last counts, and one is enough to refuse

@@ -55,6 +55,9 @@ class ServiceConfig(BaseModel):
     max_waiting: int = Field(64, ge=0, le=10_000, description="Questions waiting at most.")
     max_listeners: int = Field(64, ge=1, le=10_000, description="Clients of /v1/events at a time.")
     max_body_bytes: ByteSize = Field(ByteSize(8 << 20), ge=1 << 10, description="Of one request.")
+    uploads_bytes: ByteSize = Field(
+        ByteSize(10 << 30), ge=0, description="Of all that visitors of the page have uploaded."
+    )
     requests_per_minute: int = Field(
         6000, ge=1, description="Of one caller, pushed frames not counted."
     )

@@ -74,6 +74,22 @@ def test_uploads_go_with_their_service_or_with_the_next_after_one_that_was_kille
     assert folders(temporary) == set()
 
 
+def test_an_upload_that_has_no_room_is_refused_and_leaves_nothing(serve, temporary, monkeypatch):
+    monkeypatch.setenv("VSTREAM_SERVICE__UPLOADS_BYTES", "5000")
+    url = url_of(serve())
+
+    def upload(num_bytes, **options):
+        files = {"files": ("clip.mp4", b"x" * num_bytes, "video/mp4")}
+        return httpx.post(f"{url}/ui/gradio_api/upload", files=files, timeout=30, **options)
+
+    assert upload(6000).json()["error"]["code"] == "uploads_full"
+    assert upload(3000).status_code == 200
+    assert upload(3000).status_code == 413
+    assert upload(500).status_code == 200
+    kept = list(temporary.rglob("clip.mp4"))
+    assert sum(path.stat().st_size for path in kept) == 3500
+
+
 def test_without_a_page_there_is_no_folder_for_it(serve, temporary):
     process = serve("--no-page")
     url_of(process)
