@@ -61,6 +61,7 @@ class Preset:
     recent_frames: tuple[int, ...] = (16, 32, 48)
     retrieve_frames: tuple[int, ...] = (16, 32, 48)
     half_precision: bool = True
+    """Where that is faster."""
     save_every: int = 100
     workers: int = 0
 

@@ -1,8 +1,8 @@
 """Train: a preset and a seed in, a checkpoint in the layout of the embedded weights out.
 
 First the vision tower alone learns to say what frames show, then the whole model learns to
-answer; without the first phase the second hardly starts. A run is a function of preset and seed:
-stopped and taken up again it goes the same way as one that was never stopped.
+answer; without the first phase the second hardly starts. A run is a function of preset and seed, on
+one kind of machine: stopped and taken up again it goes the same way as one that was never stopped.
 """
 
 import time
@@ -26,6 +26,7 @@ from eval.training.checkpoint import (
     write_state,
 )
 from eval.training.frames import CLIP_S, FrameBatch, VisionBatches
+from eval.training.half_precision import is_faster_in_half
 from eval.training.heads import FrameHeads
 from eval.training.objectives import StreamReader
 from eval.training.parallel import Share, agree, average_gradients
@@ -70,6 +71,7 @@ class Trainer:
         """`start_from`: a checkpoint of the preset's shape, instead of random weights."""
         self._preset, self._seed, self._out, self._device = preset, seed, out, device
         self._share = share or Share()
+        self._is_half = preset.half_precision and is_faster_in_half(device)
         self._tokenizer = TokenizersBackend.from_pretrained(embedded_weights())
         torch.manual_seed(seed)
         self.model = fresh_model(preset.shape, len(self._tokenizer))
@@ -188,7 +190,7 @@ class Trainer:
             return visual_tokens(self.model, pixels * 2 - 1)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device, torch.bfloat16, enabled=self._preset.half_precision)
+        return torch.autocast(self._device, torch.bfloat16, enabled=self._is_half)
 
     def _advance(self, loss: Tensor) -> None:
         """One step of the optimizer."""
