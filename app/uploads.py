@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.server.api_errors import ApiError
 from app.server.request_guard import UPLOAD_PATH
@@ -44,50 +43,46 @@ def uploads_folder() -> Iterator[Path]:
 
 
 class UploadBound:
-    """ASGI middleware in front of the page: what has no room in `folder` any more is refused."""
+    """ASGI middleware in front of the page: what has no room in `folder` any more is refused.
+
+    So is what does not say how long it is, as every browser does: several of them at once could
+    all find the same room.
+    """
 
     def __init__(self, app: ASGIApp, folder: Path, most_bytes: int) -> None:
         self._app = app
         self._folder = folder
         self._most = most_bytes
         self._coming = 0
-        """Bytes that running uploads have said they will send, or have sent."""
+        """Bytes that running uploads have said they send; some lie in the folder already."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != UPLOAD_PATH:
             await self._app(scope, receive, send)
             return
         said = dict(scope["headers"]).get(b"content-length", b"")
-        counted = int(said) if said.isdigit() else 0
-        room = self._most - self._coming - _bytes_in(self._folder)
-        if counted > room:
-            error = _full(self._most)
-            await JSONResponse(error.body, error.status)(scope, receive, send)
+        refusal = self._refusal(said)
+        if refusal is not None:
+            response = JSONResponse(refusal.body, refusal.status, {"Connection": "close"})
+            await response(scope, receive, send)
             return
-        self._coming += counted
-        taken = 0
-
-        async def bounded_receive() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > max(counted, room):
-                raise HTTPException(413, str(_full(self._most)))
-            return message
-
+        self._coming += int(said)
         try:
-            await self._app(scope, bounded_receive, send)
+            await self._app(scope, receive, send)
         finally:
-            self._coming -= counted
+            self._coming -= int(said)
 
-
-def _full(most_bytes: int) -> ApiError:
-    return ApiError(
-        413,
-        f"no room: uploads take {most_bytes / 1e9:g} GB together (service.uploads_bytes), and are "
-        "kept until the service ends",
-        "uploads_full",
-    )
+    def _refusal(self, said: bytes) -> ApiError | None:
+        if not said.isdigit():
+            return ApiError(411, "an upload needs a Content-Length", "length_required")
+        if int(said) <= self._most - self._coming - _bytes_in(self._folder):
+            return None
+        return ApiError(
+            413,
+            f"no room: uploads take {self._most / 1e9:g} GB together (service.uploads_bytes), and "
+            "are kept until the service ends",
+            "uploads_full",
+        )
 
 
 def _bytes_in(folder: Path) -> int:

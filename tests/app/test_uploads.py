@@ -86,6 +86,8 @@ def test_an_upload_that_has_no_room_is_refused_and_leaves_nothing(serve, tempora
     assert upload(3000).status_code == 200
     assert upload(3000).status_code == 413
     assert upload(500).status_code == 200
+    endless = httpx.post(f"{url}/ui/gradio_api/upload", content=iter([b"x" * 100]), timeout=30)
+    assert endless.status_code == 411
     kept = list(temporary.rglob("clip.mp4"))
     assert sum(path.stat().st_size for path in kept) == 3500
 
