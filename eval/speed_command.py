@@ -49,6 +49,10 @@ def speed(
     askers: Annotated[
         list[int] | None, typer.Option(min=1, help="Of a shape, at once; may be given again.")
     ] = None,
+    hours: Annotated[
+        list[float] | None,
+        typer.Option(min=0.01, help="Of history at which a shape is asked, too; several times."),
+    ] = None,
     device: speed_options.Device = "auto",
     dtype: speed_options.Dtype = "auto",
     as_json: speed_options.AsJson = False,
@@ -59,9 +63,8 @@ def speed(
     beside plain transformers.
     """
     if shape is not None:
-        _speed_of_shape(
-            shape, random_weights, (device, dtype, threads), num_frames, askers, as_json
-        )
+        options = ShapeOptions(num_frames, askers=tuple(askers or ASKERS), hours=tuple(hours or ()))
+        _speed_of_shape(shape, random_weights, (device, dtype, threads), options, as_json)
         return
     histories_s = [60 * m for m in sorted(minutes or [1, 60])]
     try:
@@ -85,12 +88,10 @@ def _speed_of_shape(
     shape: str,
     has_random_weights: bool,
     where: tuple[str, str, int | None],
-    frames: int,
-    askers: Sequence[int] | None,
+    options: ShapeOptions,
     as_json: bool,
 ) -> None:
     device_name, dtype_name, threads = where
-    options = ShapeOptions(frames, askers=tuple(askers or ASKERS))
     try:
         require_shape(shape, has_random_weights)
         device, dtype = device_and_dtype(device_name, dtype_name)

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -15,14 +15,18 @@ from eval.run.hardware import Hardware
 from eval.run.peak_memory import PeakMemory
 from eval.shape_speed.device_rates import measure_rates, wait_for
 from eval.shape_speed.floors import DecoderSizes, Floors, tower_flops
+from eval.shape_speed.folded_history import FoldedHistory
 from eval.shape_speed.plain_use import PlainUse
 from eval.shape_speed.result import ShapeSpeed, Step
 from eval.speed import made_up_frames, varied_question
-from vstream import Session, VStreamConfig, open_session
+from memory import BlockStore, HostTier, KeepPolicy, KVMemory, MemoryReader, StreamMake
+from vstream import AnswerStream, Question, Session, VideoLLM, VStreamConfig
+from vstream.answer import QueryHandler
 from vstream.scheduler import Limits
 
 ASKERS = (1, 8, 32)
 _ROUNDS = 5
+Ask = Callable[[Question], AnswerStream]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class ShapeOptions:
     frames: int
     answer_tokens: int = 32
     askers: tuple[int, ...] = ASKERS
+    hours: tuple[float, ...] = ()
+    """Lengths of history at which a question is asked as well, see FoldedHistory."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,16 @@ def measure_shape(
     llm = random_video_llm(shape, model, family)
     llm.scheduler.limits = Limits(max_running=max(options.askers))
     floors = Floors(rates, DecoderSizes.of(model, llm.decoder))
-    with PeakMemory(device) as peak, open_session(config, llm, "shape-speed") as session:
+    store = HostTier(config.memory.host_bytes)
+    with PeakMemory(device) as peak, _session(config, llm, store) as session:
         frame_s, stages = _ingest(session, frames, options.frames)
-        asked = _ask(session, options.answer_tokens)
+        asked = _ask(session.ask, options.answer_tokens)
         together = {n: _ask_together(session, n, options.answer_tokens) for n in options.askers}
         stats = session.memory.stats()
+        by_hours = {
+            hours: _ask(_asker(session, store, hours), options.answer_tokens).first_token_s
+            for hours in options.hours
+        }
     history_frames = stats.blocks * per_block
     store_bytes = sum(stats.bytes_by_tier.values()) / history_frames
     fetched_bytes = store_bytes * min(seen_frames, history_frames)
@@ -95,6 +106,7 @@ def measure_shape(
         stages_ms=stages,
         store_bytes_per_frame=round(store_bytes),
         askers_tokens_per_s=together,
+        first_token_s_by_hours=by_hours,
         peak_bytes=peak.num_bytes,
     )
 
@@ -123,11 +135,26 @@ def _ingest(
     return passed_s / len(later), stages
 
 
-def _ask(session: Session, answer_tokens: int) -> _Asked:
+def _session(config: VStreamConfig, model: VideoLLM, store: BlockStore) -> Session:
+    """Whose blocks lie in `store`."""
+    decoder = model.decoder
+    make = StreamMake(model.fingerprint, decoder.num_layers, decoder.kv_heads, decoder.head_dim)
+    memory = KVMemory(make, decoder.device, store, KeepPolicy(config.memory.codec))
+    return Session(model, memory, config.engine)
+
+
+def _asker(session: Session, store: BlockStore, hours: float) -> Ask:
+    """Asks about that much history; the newest blocks are the session's."""
+    model = session.model
+    num_blocks = round(3600 * hours * model.sample_fps / model.family.frames_per_block)
+    history = FoldedHistory(store, max(num_blocks, store.next_id))
+    memory = MemoryReader(session.memory.make, model.decoder.device, history)
+    return QueryHandler(model, memory, session.prefill.prefix, session.settings).ask
+
+
+def _ask(ask: Ask, answer_tokens: int) -> _Asked:
     """Medians; the first question is not counted."""
-    answers = [
-        session.ask(varied_question(number, answer_tokens)).answer for number in range(_ROUNDS + 1)
-    ]
+    answers = [ask(varied_question(number, answer_tokens)).answer for number in range(_ROUNDS + 1)]
     counted = [one for one in answers[1:] if len(one.token_ids) > 1]
     return _Asked(
         first_token_s=statistics.median(one.timings_ms.ttft for one in answers[1:]) / 1000,

@@ -37,6 +37,8 @@ class ShapeSpeed:
     store_bytes_per_frame: int
     askers_tokens_per_s: Mapping[int, float]
     """By number of askers of one stream at once."""
+    first_token_s_by_hours: Mapping[float, float]
+    """With an index of so many hours; see FoldedHistory."""
     peak_bytes: int | None
     """Most memory in use: allocated on a card, else resident."""
 
@@ -65,4 +67,6 @@ def shape_table(speed: ShapeSpeed) -> Table:
         )
     for askers, rate in speed.askers_tokens_per_s.items():
         table.add_row(f"{askers} askers, tokens/s together", f"{rate:.1f}", "", "", "")
+    for hours, first_s in speed.first_token_s_by_hours.items():
+        table.add_row(f"first token at {hours:g} h of history, ms", f"{1000 * first_s:.1f}")
     return table

@@ -63,7 +63,7 @@ def test_a_shape_has_as_many_weights_as_the_published_model(name):
 
 def test_the_command_ends_with_all_figures_of_a_shape(tiny):
     options = ("--shape", tiny, "--random-weights", "--frames", "96", "--device", "cpu")
-    more = ("--askers", "1", "--askers", "4", "--threads", "1", "--json")
+    more = ("--askers", "1", "--askers", "4", "--hours", "0.5", "--threads", "1", "--json")
     done = CliRunner().invoke(cli, ["speed", *options, *more])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout.strip().splitlines()[-1])
@@ -77,6 +77,7 @@ def test_the_command_ends_with_all_figures_of_a_shape(tiny):
     assert {"vision", "prefill", "store"} <= set(found["stages_ms"])
     assert all(rate > 0 for rate in found["askers_tokens_per_s"].values())
     assert set(found["askers_tokens_per_s"]) == {"1", "4"}
+    assert found["first_token_s_by_hours"]["0.5"] > 0
 
 
 @pytest.mark.parametrize(
