@@ -99,17 +99,21 @@ class StreamKeeper:
         self._thread.start()
 
     def pause(self) -> None:
-        """Let go of the source until `resume`; what has been seen can be asked about."""
+        """Let go of the source until `resume`, over a restart of the service as well; what has been
+        seen can be asked about.
+        """
         with self._changed:
             self.is_paused = True
             worker = self._call()
         _stop(worker)
+        self._remember_pause()
 
     def resume(self) -> None:
         with self._changed:
             if self.is_paused:
                 self.is_paused = False
                 self._call()
+        self._remember_pause()
 
     def restart(self) -> None:
         """Open the source anew, at once; also one that is paused or has ended."""
@@ -118,6 +122,7 @@ class StreamKeeper:
             self._restarts += 1
             worker = self._call()
         _stop(worker)
+        self._remember_pause()
 
     def push(self, jpeg: bytes, captured_at: float | None) -> PushOutcome:
         """Take a frame from a client. Raises SourceError for one that is none or comes too late."""
@@ -155,6 +160,13 @@ class StreamKeeper:
         with self.model.turn:
             note = {**self.note, **values, "at": time.time()}
             memory.set_note({**memory.note, NOTE: note})
+
+    def _remember_pause(self) -> None:
+        """It is so even where that cannot be kept."""
+        try:
+            self.remember(paused=self.is_paused)
+        except StoreError as error:
+            _log.warning("a pause is forgotten by a restart", stream=self.spec.id, why=str(error))
 
     def change(self, spec: StreamSpec) -> None:
         """Take over what `spec` says of context and zone. Raises StoreError; nothing has changed

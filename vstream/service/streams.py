@@ -108,7 +108,12 @@ class Streams:
         for spec in (*configured, *self._remembered(notes, ids)):
             _, note = notes.get(spec.id, ("", {}))
             try:
-                self.create(spec, trusted=spec.id in ids, watches=note.get("watches"))
+                self.create(
+                    spec,
+                    trusted=spec.id in ids,
+                    watches=note.get("watches"),
+                    paused=note.get("paused") is True,
+                )
             except (VStreamError, KVMemoryError) as error:
                 self._say_not_opened(spec.id, error)
 
@@ -132,10 +137,15 @@ class Streams:
         return [WatchedStream(one.spec, one.is_trusted, one.is_paused) for one in self.all()]
 
     def create(
-        self, spec: StreamSpec, *, trusted: bool = False, watches: list[Any] | None = None
+        self,
+        spec: StreamSpec,
+        *,
+        trusted: bool = False,
+        watches: list[Any] | None = None,
+        paused: bool = False,
     ) -> StreamKeeper:
-        """Open the stream's memory and begin to watch it; a source that is not `trusted` must be
-        allowed. `watches` are noted beside it in place of those that are.
+        """Open the stream's memory and begin to watch it, or to wait for `resume`; a source that is
+        not `trusted` must be allowed. `watches` are noted beside it in place of those that are.
 
         Raises StreamExistsError, BusyError if there are as many streams as may be, SourceError for
         a source that is not allowed, and what `StreamKeeper` raises.
@@ -143,7 +153,7 @@ class Streams:
         policy = None if trusted else self._policy
         if policy is not None and spec.source.url is not None:
             policy.check(spec.source.url)
-        keeper = self._open(spec, policy, watches=watches)
+        keeper = self._open(spec, policy, watches=watches, paused=paused)
         self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
         return keeper
 
@@ -169,7 +179,9 @@ class Streams:
                 # Of a trusted one the configuration alone knows, and its passwords stay there.
                 noted: dict[str, Any] = {} if watches is None else {"watches": watches}
                 keeper.remember(
-                    spec=None if policy is None else spec.model_dump(mode="json"), **noted
+                    spec=None if policy is None else spec.model_dump(mode="json"),
+                    paused=paused,
+                    **noted,
                 )
             except StoreError:
                 with suppress(StoreError):

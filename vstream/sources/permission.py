@@ -92,8 +92,8 @@ class SourcePolicy:
             raise _forbidden(address, "name the host in plain letters, as rtsp://camera.example/1")
         if not self.allow_playlists and PurePosixPath(parts.path.lower()).suffix in _PLAYLISTS:
             raise _forbidden(
-                address, "playlists are not open to callers; give the stream itself, or set "
-                "allow_playlists"
+                address, "playlists are not open to callers; give the stream itself, or name it "
+                "in the configuration"
             )  # fmt: skip
         try:
             permitted_addresses(host, port, self.allow_private, self.resolver)

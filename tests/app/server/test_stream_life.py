@@ -230,6 +230,8 @@ def test_a_service_that_starts_again_knows_what_it_was_told(model, store):
     with started(model, store) as service:
         listed = service.get("/v1/streams")
         assert [one["id"] for one in listed["data"]] == ["kept", "paused"]
+        assert [one["state"] == "paused" for one in listed["data"]] == [False, True]
+        service.post("/v1/streams/paused/resume")
         assert listed["stored"] == ["deleted"]  # what it has seen is still there to be asked about
         told = service.get("/v1/streams/kept")
         assert (told["context"], told["timezone"]) == ("Back door.", "Europe/Prague")
