@@ -26,7 +26,7 @@ OURS = {name for name, service in FILE.services.items() if service.build}
 
 SECRET = {"VSTREAM_API_KEY", "VSTREAM_API_KEY_FILE"}
 """What app/server/keys.py reads, and no tree of settings that is shown."""
-NOT_OURS = {"HF_HOME", "HF_TOKEN"}
+NOT_OURS = {"CI", "HF_HOME", "HF_TOKEN"}
 """What the libraries read."""
 OF_COMPOSE = {"API_PORT", "STORE_BYTES", "STORE_FSYNC", "STREAMS_FILE", "TORCH_INDEX"}
 """What compose.yaml alone reads."""
