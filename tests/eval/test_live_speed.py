@@ -65,8 +65,8 @@ def test_cameras_come_at_their_own_pace(video):
     assert found["stages_ms"]["source"] > 0  # it waits for them
 
 
-def test_what_is_no_video_is_said(tmp_path):
-    missing = tmp_path / "none.mp4"
-    done = CliRunner().invoke(cli, ["pipeline", str(missing)])
+def test_what_is_no_video_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["pipeline", "none.mp4"])
     assert done.exit_code == 2
     assert "none.mp4" in done.output

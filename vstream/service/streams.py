@@ -108,12 +108,8 @@ class Streams:
         for spec in (*configured, *self._remembered(notes, ids)):
             _, note = notes.get(spec.id, ("", {}))
             try:
-                self.create(
-                    spec,
-                    trusted=spec.id in ids,
-                    watches=note.get("watches"),
-                    paused=note.get("paused") is True,
-                )
+                watches, paused = note.get("watches"), note.get("paused") is True
+                self.create(spec, trusted=spec.id in ids, watches=watches, paused=paused)
             except (VStreamError, KVMemoryError) as error:
                 self._say_not_opened(spec.id, error)
 
