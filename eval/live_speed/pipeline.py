@@ -141,13 +141,14 @@ def _speed(
         )
     stages_s = {name: s - before.stages_s.get(name, 0.0) for name, s in after.stages_s.items()}
     stages_s["turn"] = max(0.0, after.active_s - before.active_s - sum(stages_s.values()))
-    lost = after.lost - before.lost
-    if not lost and all(worker.is_live for worker in workers):
+    lost, is_live = after.lost - before.lost, all(worker.is_live for worker in workers)
+    if is_live and not lost:
         limit = "camera"
     elif device_share >= _BUSY_SHARE:
         limit = "device"
-    else:
-        limit = max(stages_s, key=lambda name: stages_s[name])
+    else:  # of a camera that loses frames it is nothing that waits for it
+        own = {name: s for name, s in stages_s.items() if not (is_live and name == "source")}
+        limit = max(own, key=lambda name: own[name])
     return PipelineSpeed(
         sources=names,
         seconds=round(passed_s, 2),
