@@ -4,16 +4,12 @@ import os
 
 import pytest
 import structlog
-from hypothesis import settings
 from redis_servers import RedisServer, redis_binary, valkey_binary
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 # Tests run side by side already, and a sum's last digit depends on the number of threads: what is
 # computed in this process and in those that a test starts is to be the same.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Every run draws other examples; `--hypothesis-profile default` draws two and a half times as many.
-settings.register_profile("quick", max_examples=40)
-settings.load_profile("quick")
 
 
 def pytest_addoption(parser):
