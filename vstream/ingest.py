@@ -41,9 +41,10 @@ class IngestProgress:
 class IngestWorker:
     """Reads one source into one session, in the calling thread or in one of its own.
 
-    A file is read without loss, a live source newest frame first. The worker resumes after what the
-    session's memory holds already: an ended file is not read again, and the stream time of a live
-    source has gone on by the wall clock while nobody watched.
+    A file is read without loss, in whole chunks; of a live source the newest frames are taken, as
+    many together as wait. The worker resumes after what the session's memory holds already: an
+    ended file is not read again, and the stream time of a live source has gone on by the wall clock
+    while nobody watched.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class IngestWorker:
                 self._sampled_s.append(frame.stream_s)
                 if self._sampler.keep(frame) and self._is_new(frame):
                     self._batch.append(frame)
-                if self._source.is_live or len(self._batch) >= self._batch_frames:
+                if len(self._batch) >= self._batch_frames or not self._source.has_waiting:
                     self.flush()
             self.flush()
         if not self._source.is_live:

@@ -8,6 +8,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+import torch
 from engine import open_session, tiny_video_llm
 from PIL import Image
 from rtsp_camera import RtspCamera
@@ -178,3 +179,41 @@ def test_no_pushed_picture_under_a_mask_is_ever_kept(model, store):
 def test_a_mask_that_nobody_would_apply_is_refused(model):
     with open_session(model) as session, pytest.raises(ValueError, match="mask"):
         IngestWorker(session, partial(PushedFrames, "door", CONFIG), CONFIG, mask=ALL)
+
+
+def test_live_frames_that_wait_are_encoded_together_into_the_same_blocks(model, monkeypatch):
+    sizes = []
+    with (
+        open_session(model, codec="exact") as session,
+        open_session(model, codec="exact") as one_by_one,
+    ):
+        look, enough = looked_at(7)
+        push = session.push
+        monkeypatch.setattr(session, "push", lambda some: sizes.append(len(some)) or push(some))
+        worker = IngestWorker(session, partial(PushedFrames, "door", CONFIG), CONFIG, on_frame=look)
+        with session.model.turn:  # the device is busy while seven frames come
+            worker.start()
+            worker.source.push(jpeg(0), 1e9)
+            while worker.source.has_waiting:
+                time.sleep(0.001)
+            for number in range(1, 7):
+                worker.source.push(jpeg(number), 1e9 + number)
+        assert enough.wait(20)
+        worker.stop()
+        worker.join()
+        assert len([size for size in sizes if size]) <= 2
+
+        with PushedFrames("door", CONFIG) as source:
+            for number in range(7):
+                source.push(jpeg(number), 1e9 + number)
+                one_by_one.push([next(iter(source))])
+        assert times_of(session) == times_of(one_by_one)
+        for layer in range(model.decoder.num_layers):
+            torch.testing.assert_close(
+                kept_rows(session, layer), kept_rows(one_by_one, layer), atol=1e-5, rtol=1e-4
+            )
+
+
+def kept_rows(session, layer):
+    decoder = session.model.decoder
+    return session.memory.read(layer, session.memory.visible(None), decoder.dtype, decoder.device)

@@ -76,6 +76,10 @@ class FileStream:
         now = time.time()
         return now if self._loop else min(now, self._recorded_at + stream_s)
 
+    @property
+    def has_waiting(self) -> bool:
+        return True
+
     def __iter__(self) -> Iterator[Frame]:
         """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) when the file has nothing or no more."""
         frames = self._frames()

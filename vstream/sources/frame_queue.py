@@ -29,6 +29,10 @@ class FrameQueue:
             self._frames.append(frame)
             self._changed.notify()
 
+    def __len__(self) -> int:
+        """Frames that wait to be read."""
+        return len(self._frames)
+
     def await_room(self) -> bool:
         """For whoever must lose none: returns once `put` would drop none; False after the end."""
         with self._changed:

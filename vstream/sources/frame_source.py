@@ -28,6 +28,10 @@ class FrameSource(Protocol):
     def status(self) -> SourceStatus:
         """State, counts and last error at this moment."""
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a next frame can be had without waiting for the world; of a file always."""
+
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the end of the file or `close`. Raises SourceError if it fails for good."""
 

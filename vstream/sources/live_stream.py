@@ -100,6 +100,10 @@ class LiveStream:
         counts = replace(self._counts, frames_stale=self._queue.num_dropped)
         return SourceStatus(state, counts, self._last_error, age_s)
 
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._queue)
+
     def __iter__(self) -> Iterator[Frame]:
         """Ends at `close`. Raises SourceError (STREAM_...) if the camera is given up."""
         for frame in self._queue:

@@ -53,6 +53,10 @@ class PacedFile:
         age_s = None if last is None else time.monotonic() - last
         return replace(status, counts=counts, last_frame_age_s=age_s)
 
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._queue)
+
     def __iter__(self) -> Iterator[Frame]:
         """Raises SourceError (FILE_...) where the file cannot be read on."""
         for frame in self._queue:

@@ -47,6 +47,10 @@ class ReadAhead:
             self._failure,
         )
 
+    @property
+    def has_waiting(self) -> bool:
+        return True
+
     def __iter__(self) -> Iterator[Frame]:
         """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) after the frames that came before it."""
         self._thread.start()
