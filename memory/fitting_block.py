@@ -9,14 +9,8 @@ from memory.kv_block import BlockInfo, KVBlock
 from memory.stream_make import StreamMake
 
 
-def require_fitting(
-    block: KVBlock, make: StreamMake, block_id: int, last_end_s: Sequence[float]
-) -> None:
-    """`last_end_s` holds when the block before it ended, if there is one.
-
-    Raises BlockRejectedError for other shapes and dtypes than the stream's, for times that are not
-    finite and for blocks out of order.
-    """
+def require_fitting(block: KVBlock, make: StreamMake, block_id: int) -> None:
+    """Raises BlockRejectedError for other shapes and dtypes than the stream's."""
     info = block.info
     wanted = (make.layers, make.kv_heads, info.num_tokens, make.head_dim)
     where = f"memory: block {block_id}"
@@ -31,7 +25,6 @@ def require_fitting(
             f"{where}: keys are {block.keys.dtype}, values {block.values.dtype}; both must be "
             f"the same, one of {', '.join(DTYPES)}"
         )
-    require_in_order(info, block_id, last_end_s)
 
 
 def require_in_order(info: BlockInfo, block_id: int, last_end_s: Sequence[float]) -> None:

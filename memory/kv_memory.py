@@ -17,6 +17,7 @@ from memory.codec.block_codec import codec_named
 from memory.codec.recoded import recoded
 from memory.codec.row_form import RowForm
 from memory.codec.row_layout import RowLayout
+from memory.codec.row_stage import on_host
 from memory.errors import StoreAwayError, StoreError
 from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
@@ -106,11 +107,30 @@ class KVMemory(MemoryReader):
         no block has been added.
         """
         self._require_open()
-        require_fitting(block, self._make, self.num_blocks, self._ends_s[-1:])
-        return self._keep(self._encoded(block))
+        return self.take(self.encoded(block))
+
+    def encoded(self, block: KVBlock) -> BlockRecord:
+        """The block as `take` keeps it. Changes nothing, and may be called from any thread.
+
+        Raises BlockRejectedError if it does not fit the stream or cannot be encoded.
+        """
+        require_fitting(block, self._make, self.num_blocks)
+        keys, values, info = block.keys.detach(), block.values.detach(), block.info
+        encoded = on_host(self._codec.encode(keys, values)).numpy()
+        layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
+        head = BlockHead(
+            block_id=self.num_blocks,
+            make=self._make,
+            form=RowForm(self._policy.codec, layout),
+            info=replace(
+                info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()
+            ),
+            representative_keys=keys.float().mean(dim=2).flatten(1).cpu(),
+        )
+        return BlockRecord(head, block.thumbnail, tuple(row.tobytes() for row in encoded))
 
     def take(self, record: BlockRecord) -> int:
-        """Keep a block that another memory has encoded, as the next of this stream; its id here.
+        """Keep a block that this or another memory has encoded, as the next of this stream; its id.
 
         It is encoded anew where that was done in another codec than this memory's; an `exact` one
         is then kept as `append` would have kept the block. Raises what `append` raises, and
@@ -192,21 +212,6 @@ class KVMemory(MemoryReader):
         finally:
             if self._entry is not None:
                 self._entry.close()
-
-    def _encoded(self, block: KVBlock) -> BlockRecord:
-        keys, values, info = block.keys.detach(), block.values.detach(), block.info
-        encoded = self._codec.encode(keys, values).cpu().numpy()
-        layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
-        head = BlockHead(
-            block_id=self.num_blocks,
-            make=self._make,
-            form=RowForm(self._policy.codec, layout),
-            info=replace(
-                info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()
-            ),
-            representative_keys=keys.float().mean(dim=2).flatten(1),
-        )
-        return BlockRecord(head, block.thumbnail, tuple(row.tobytes() for row in encoded))
 
     def _keep(self, record: BlockRecord) -> int:
         with suppress(StoreAwayError):  # what is away ages when it is back

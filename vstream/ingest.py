@@ -83,6 +83,7 @@ class IngestWorker:
         self._on_frame = on_frame
         self._on_seen = on_seen
         self._sampled_s: list[float] = []
+        self._num_pushed = 0
         self._batch: list[Frame] = []
         self._batch_frames = session.settings.chunk_blocks * session.model.family.frames_per_block
         session.discard_pending()
@@ -98,7 +99,7 @@ class IngestWorker:
             after_s=None if is_file and speed == "max" else self._encoded_to_s,
             early=0.0 if is_file else EARLY,
         )
-        self._encoded = 0
+        self._first_block = session.memory.num_blocks
         self._waited_s = 0.0
         self._newest_s = stored.to_s
         self._first_frame_at: float | None = None
@@ -143,11 +144,16 @@ class IngestWorker:
         return self._source.status
 
     @property
+    def _num_encoded(self) -> int:
+        blocks = self._session.memory.num_blocks - self._first_block
+        return blocks * self._session.model.family.frames_per_block
+
+    @property
     def progress(self) -> IngestProgress:
         counts = self._source.status.counts
         return IngestProgress(
             frames_seen=counts.frames_received,
-            frames_encoded=self._encoded,
+            frames_encoded=self._num_encoded,
             frames_duplicate=self._sampler.num_duplicates,
             frames_lost=counts.frames_stale + counts.frames_corrupt,
             stream_s=self._newest_s,
@@ -173,8 +179,10 @@ class IngestWorker:
                 self._sampled_s.append(frame.stream_s)
                 if self._sampler.keep(frame) and self._is_new(frame):
                     self._batch.append(frame)
-                if len(self._batch) >= self._batch_frames or not self._source.has_waiting:
+                if not self._source.has_waiting:
                     self.flush()
+                elif len(self._batch) >= self._batch_frames:
+                    self._go_on()
             self.flush()
         if not self._source.is_live:
             self._note_the_end()
@@ -192,12 +200,23 @@ class IngestWorker:
 
     def flush(self) -> None:
         """Have the session see all frames that were read so far. From the ingesting thread."""
-        self._session.wait_for_room(self._stop)
-        blocks = self._session.push(self._batch)
-        self._encoded += blocks * self._session.model.family.frames_per_block
+        self._session.push_ahead(self._batch, self._stop)
+        self._session.catch_up()
         self._batch.clear()
-        sampled_s, self._sampled_s = self._sampled_s, []
-        for stream_s in sampled_s:
+        self._tell(len(self._sampled_s))
+
+    def _go_on(self) -> None:
+        """As `flush` for a whole chunk, but only the one before is waited for: more frames wait."""
+        num_before, self._num_pushed = self._num_pushed, len(self._sampled_s)
+        self._session.push_ahead(self._batch, self._stop)
+        self._batch.clear()
+        self._tell(num_before)
+
+    def _tell(self, num_frames: int) -> None:
+        """The session has seen so many of the sampled frames."""
+        told, self._sampled_s = self._sampled_s[:num_frames], self._sampled_s[num_frames:]
+        self._num_pushed = max(0, self._num_pushed - num_frames)
+        for stream_s in told:
             self._on_frame(stream_s)
 
     def start(self) -> None:

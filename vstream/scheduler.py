@@ -37,6 +37,7 @@ from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Vision, Work, pass_together, see_together
 from vstream.errors import BusyError
 from vstream.job import Job, Kind
+from vstream.side_thread import SideThread
 
 _log = structlog.get_logger()
 MAX_PREFILLS = 4
@@ -85,6 +86,7 @@ class Scheduler:
         self.limits = limits or Limits()
         self.on_round: Callable[[Round], None] = lambda done: None
         """Told of every round, in the device's thread; must not block."""
+        self.side = SideThread(decoder.device)
         self._decoder = decoder
         self._rows = rows or (DecodeRows(decoder) if decoder.device.type == "cuda" else None)
         self._changed = threading.Condition()

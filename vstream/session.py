@@ -2,15 +2,15 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Self
 
-import torch
-
-from encoders import Frame, VisualTokens, thumbnail
-from memory import BlockInfo, KVBlock, KVMemory, StoreAwayError
+from encoders import Frame, VisualTokens
+from memory import KVMemory, StoreAwayError
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
+from vstream.chunk_to_keep import ChunkToKeep
 from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LocalWindow, Prefill
@@ -25,15 +25,15 @@ from vstream.stage_clock import StageClock
 from vstream.video_llm import VideoLLM
 
 _TRIM_BLOCKS = 256
-_RETRY_S = 0.5
 """Freed memory goes back to the system after so many blocks."""
+_RETRY_S = 0.5
 
 
 class Session:
     """Joins the write path (frames to KV blocks) and the read path (questions to answers).
 
-    `push` belongs to one thread; `ask` may be called from any other while frames are pushed. Asking
-    never changes the memory.
+    `push` and `push_ahead` belong to one thread; `ask` may be called from any other while frames
+    are pushed. Asking never changes the memory.
     """
 
     def __init__(self, model: VideoLLM, memory: KVMemory, config: EngineConfig) -> None:
@@ -44,6 +44,8 @@ class Session:
         self.clock = StageClock()
         self.token_dropper = _token_dropper(self.settings)
         self._pending: list[Frame] = []
+        self._pushing = threading.RLock()
+        self._storing: Future[None] | None = None
         self._trimmed_at = memory.num_blocks
         self.prefill = self._open_prefill()
         self._queries = QueryHandler(model, memory, self.prefill.prefix, self.settings)
@@ -56,33 +58,37 @@ class Session:
         it fails, the frames from the failing chunk on are lost and the session goes on after the
         blocks that its memory holds.
         """
+        before = self.memory.num_blocks
+        self.push_ahead(frames)
+        self.catch_up()
+        return self.memory.num_blocks - before
+
+    def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> None:
+        """As `push`, but the last chunk may still be on its way into the memory on return, so that
+        the device goes on with the next one meanwhile; those before it are there.
+
+        With `stop`, a chunk waits until the memory has room for it or `stop` is set: a store may be
+        away. What fails on the way is raised here, by the next call or by `catch_up`. Raises
+        StoreError also for a store that will not come back.
+        """
         self._pending.extend(frames)
         size = self.model.family.frames_per_block
-        added = 0
         while len(self._pending) >= size:
-            whole = len(self._pending) // size
-            blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
-            frames, self._pending = self._pending[: blocks * size], self._pending[blocks * size :]
-            groups = [frames[i * size : (i + 1) * size] for i in range(blocks)]
-            self.model.scheduler.run(self._encode(groups), Kind.INGEST, blocks)
-            added += blocks
+            with self._pushing:
+                whole = len(self._pending) // size
+                blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
+                taken, self._pending = (
+                    self._pending[: blocks * size],
+                    self._pending[blocks * size :],
+                )
+                groups = [taken[i * size : (i + 1) * size] for i in range(blocks)]
+                self._push_chunk(groups, stop)
         self._trim()
-        return added
 
-    def wait_for_room(self, stop: threading.Event) -> None:
-        """Return once a chunk of frames can be kept, or when `stop` is set: a store may be away.
-
-        Raises StoreError for a store that will not come back.
-        """
-        while not stop.is_set():
-            try:
-                with self.model.turn:
-                    self.memory.settle()
-            except StoreAwayError:
-                stop.wait(_RETRY_S)
-            else:
-                self.memory.wait_for_room(self.settings.chunk_blocks, stop)
-                return
+    def catch_up(self) -> None:
+        """Return once all chunks that were pushed are in the memory. Raises as `push_ahead`."""
+        with self._pushing:
+            self._await_stored()
 
     def discard_pending(self) -> None:
         """Forget frames that did not fill a block: whoever reads the stream will bring them."""
@@ -94,11 +100,13 @@ class Session:
         Frames to come are encoded without them: the local window is laid out anew.
         """
         self.memory.require_there()  # nobody waits for a store with the turn in hand
-        with self.model.turn:
-            try:
-                return self.memory.forget(from_s, to_s)
-            finally:  # also if only a part is gone
-                self.prefill = self._open_prefill()
+        with self._pushing:
+            self._end_storing()
+            with self.model.turn:
+                try:
+                    return self.memory.forget(from_s, to_s)
+                finally:  # also if only a part is gone
+                    self.prefill = self._open_prefill()
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Start answering; see `QueryHandler.ask`."""
@@ -116,6 +124,7 @@ class Session:
 
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""
+        self._end_storing()
         self.memory.close()
 
     def __enter__(self) -> Self:
@@ -129,26 +138,65 @@ class Session:
     ) -> None:
         self.close()
 
-    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[None]:
+    def _push_chunk(self, groups: Sequence[Sequence[Frame]], stop: threading.Event | None) -> None:
         try:
-            with self.clock.stage("vision"):
-                chunk: list[VisualTokens] = yield Vision(self.model.family, groups)
-            if self.token_dropper is not None:
-                with self.clock.stage("drop"):
-                    chunk = self.token_dropper.drop(chunk)
-            with self.clock.stage("prefill"):
-                layers, _ = yield from self.prefill.work(chunk)
-            with self.clock.stage("thumbnail"):
-                pictures = [thumbnail(group[-1]) for group in groups]
-            with self.clock.stage("store"):
-                for group, tokens, kv, picture in zip(groups, chunk, layers, pictures, strict=True):
-                    self.memory.append(_block(group[-1], tokens, kv, picture))
+            chunk = self.model.scheduler.run(self._encode(groups), Kind.INGEST, len(groups))
         except BaseException:
-            self.discard_pending()
-            self.prefill = self._open_prefill()  # what it holds and the memory must agree
-            if self.token_dropper is not None:
-                self.token_dropper.forget()  # so must what it compares with
+            self._start_over()
             raise
+        self._await_stored()
+        if stop is not None:
+            self._await_room(stop)
+        self._storing = self.model.scheduler.side.run(chunk.make, chunk.keep, chunk.made)
+
+    def _await_room(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                with self.model.turn:
+                    self.memory.settle()
+            except StoreAwayError:
+                stop.wait(_RETRY_S)
+            else:
+                self.memory.wait_for_room(self.settings.chunk_blocks, stop)
+                return
+
+    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[ChunkToKeep]:
+        with self.clock.stage("vision"):
+            tokens: list[VisualTokens] = yield Vision(self.model.family, groups)
+        if self.token_dropper is not None:
+            with self.clock.stage("drop"):
+                tokens = self.token_dropper.drop(tokens)
+        with self.clock.stage("prefill"):
+            layers, _ = yield from self.prefill.work(tokens)
+        made = self.model.scheduler.side.mark()
+        newest = [group[-1] for group in groups]
+        return ChunkToKeep(self.memory, self.model.turn, self.clock, newest, tokens, layers, made)
+
+    def _await_stored(self) -> None:
+        """Raises what became of the chunk on its way, after which the session starts over."""
+        if self._storing is None:
+            return
+        try:
+            self._storing.result()
+        except Exception:
+            self._start_over()
+            raise
+        self._storing = None
+
+    def _end_storing(self) -> None:
+        """Wait for the chunk on its way, whatever becomes of it; who asks next is told."""
+        if self._storing is not None:
+            wait([self._storing])
+
+    def _start_over(self) -> None:
+        """After a failure: the write path goes on from what the memory holds."""
+        self._end_storing()
+        self._storing = None
+        self.discard_pending()
+        with self.model.turn:
+            self.prefill = self._open_prefill()
+        if self.token_dropper is not None:
+            self.token_dropper.forget()  # what it compares with may not have been kept
 
     def _trim(self) -> None:
         if self.memory.num_blocks - self._trimmed_at >= _TRIM_BLOCKS:
@@ -190,19 +238,3 @@ def _token_dropper(settings: EngineSettings) -> TokenDropper | None:
     if settings.drop_similarity is None:
         return None
     return TokenDropper(settings.drop_similarity, whole_every=settings.recent_blocks)
-
-
-def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> KVBlock:
-    info = BlockInfo(
-        start_s=tokens.start_s,
-        end_s=tokens.end_s,
-        captured_at=newest.captured_at,
-        positions=tokens.positions,
-        advance=tokens.advance,
-    )
-    return KVBlock(
-        info,
-        keys=torch.stack([keys for keys, _ in kv]),
-        values=torch.stack([values for _, values in kv]),
-        thumbnail=picture,
-    )

@@ -21,6 +21,8 @@ _FIRST_S = 60.0
 """How long the first block of each source is waited for."""
 _LOOK_S = 0.005
 _BUSY_SHARE = 0.9
+_BESIDE = ("thumbnail", "encode", "store")
+"""Stages of a chunk that run while the next one is in the device's rounds."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class PipelineSpeed:
     """Sampled, but not encoded, because they were like the frame before."""
     stages_ms: Mapping[str, float]
     """By stage of ingest. Before them `source`: waiting for a frame that is not decoded yet, as the
-    next ones are while others are encoded; `turn`: sampling, and waiting for the device."""
+    next ones are while others are encoded; `turn`: sampling, waiting for the device, and for the
+    chunk before to be in the memory. `thumbnail`, `encode` and `store` lie beside the others."""
     device_share: float
     """Of the time, in which rounds of the scheduler ran."""
     cpu_cores: float
@@ -140,7 +143,8 @@ def _speed(
             f"{', '.join(names)}: ended before anything could be measured; give a longer video"
         )
     stages_s = {name: s - before.stages_s.get(name, 0.0) for name, s in after.stages_s.items()}
-    stages_s["turn"] = max(0.0, after.active_s - before.active_s - sum(stages_s.values()))
+    in_line_s = sum(s for name, s in stages_s.items() if name not in _BESIDE)
+    stages_s["turn"] = max(0.0, after.active_s - before.active_s - in_line_s)
     lost, is_live = after.lost - before.lost, all(worker.is_live for worker in workers)
     if is_live and not lost:
         limit = "camera"

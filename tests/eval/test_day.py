@@ -71,15 +71,15 @@ def test_an_encode_killed_between_two_batches_goes_on_bit_by_bit(whole, tmp_path
 def test_an_encode_killed_in_a_batch_goes_on_to_the_same_blocks(
     whole, tmp_path, monkeypatch, killed_at
 ):
-    append = KVMemory.append
+    take = KVMemory.take
 
-    def dying_append(memory, block):
+    def dying_take(memory, block):
         if memory.num_blocks == killed_at:
             raise Killed
-        return append(memory, block)
+        return take(memory, block)
 
     with monkeypatch.context() as dying:
-        dying.setattr(KVMemory, "append", dying_append)
+        dying.setattr(KVMemory, "take", dying_take)
         with pytest.raises(Killed):
             TinyDay(tmp_path).encode()
     newest = max((tmp_path / "blocks" / "day" / "segments").iterdir())

@@ -188,8 +188,10 @@ def test_live_frames_that_wait_are_encoded_together_into_the_same_blocks(model, 
         open_session(model, codec="exact") as one_by_one,
     ):
         look, enough = looked_at(7)
-        push = session.push
-        monkeypatch.setattr(session, "push", lambda some: sizes.append(len(some)) or push(some))
+        push = session.push_ahead
+        monkeypatch.setattr(
+            session, "push_ahead", lambda some, stop: sizes.append(len(some)) or push(some, stop)
+        )
         worker = IngestWorker(session, partial(PushedFrames, "door", CONFIG), CONFIG, on_frame=look)
         with session.model.turn:  # the device is busy while seven frames come
             worker.start()

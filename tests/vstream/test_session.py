@@ -198,15 +198,15 @@ def test_after_thinning_blocks_only_kept_ones_are_retrieved(llama, retrieval):
 def test_a_push_that_fails_leaves_a_session_that_goes_on(llama, monkeypatch):
     session = open_session(llama, codec="exact", **QUICK)
     session.push(stream_frames(4))
-    append, calls = session.memory.append, []
+    take, calls = session.memory.take, []
 
     def fail_once(block):
         calls.append(block)
         if len(calls) == 3:
             raise StoreError("disk full")
-        return append(block)
+        return take(block)
 
-    monkeypatch.setattr(session.memory, "append", fail_once)
+    monkeypatch.setattr(session.memory, "take", fail_once)
     with pytest.raises(StoreError, match="disk full"):
         session.push(stream_frames(6, start=4))
     held = session.memory.num_blocks

@@ -344,7 +344,7 @@ def test_after_a_push_that_failed_a_block_is_whole(llama, monkeypatch):
         raise StoreError("disk full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(session.memory, "append", full)
+        broken.setattr(session.memory, "take", full)
         with pytest.raises(StoreError, match="disk full"):
             session.push(still_frames(llama, 1, start=2))
     session.push(still_frames(llama, 2, start=2))

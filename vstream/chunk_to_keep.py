@@ -1,0 +1,61 @@
+"""ChunkToKeep: keys and values as the decoder made them in, blocks of a memory out.
+
+In two steps: `make` encodes, on the device and then for the host, and changes nothing; `keep` gives
+the encoded blocks to the memory, between two rounds of the device.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from encoders import Frame, VisualTokens, thumbnail
+from memory import BlockInfo, BlockRecord, KVBlock, KVMemory
+from vstream.device_turn import DeviceTurn
+from vstream.engine.window_kv import LayerKV
+from vstream.stage_clock import StageClock
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkToKeep:
+    """One chunk of one stream: a newest frame, tokens, keys and values for each block."""
+
+    memory: KVMemory
+    turn: DeviceTurn
+    clock: StageClock
+    newest: Sequence[Frame]
+    tokens: Sequence[VisualTokens]
+    layers: Sequence[LayerKV]
+    made: torch.cuda.Event | None
+    """What a card passes once the keys and values are there."""
+    _records: list[BlockRecord] = field(default_factory=list)
+
+    def make(self) -> None:
+        """Encode all blocks. Raises BlockRejectedError."""
+        for frame, tokens, layers in zip(self.newest, self.tokens, self.layers, strict=True):
+            with self.clock.stage("thumbnail"):
+                picture = thumbnail(frame)
+            with self.clock.stage("encode"):
+                self._records.append(self.memory.encoded(_block(frame, tokens, layers, picture)))
+
+    def keep(self) -> None:
+        """Put the blocks into the memory, in order. Raises what `KVMemory.take` raises."""
+        with self.turn, self.clock.stage("store"):
+            for record in self._records:
+                self.memory.take(record)
+
+
+def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> KVBlock:
+    info = BlockInfo(
+        start_s=tokens.start_s,
+        end_s=tokens.end_s,
+        captured_at=newest.captured_at,
+        positions=tokens.positions,
+        advance=tokens.advance,
+    )
+    return KVBlock(
+        info,
+        keys=torch.stack([keys for keys, _ in kv]),
+        values=torch.stack([values for _, values in kv]),
+        thumbnail=picture,
+    )
