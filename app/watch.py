@@ -10,7 +10,7 @@ from app.stream_time import clock
 from app.terminal import Terminal
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError
-from vstream.ingest import IngestWorker
+from vstream.ingest import IngestWorker, SeenFrame
 from vstream.open_session import open_session
 from vstream.respond_policy import Watch
 from vstream.session import Session
@@ -40,9 +40,9 @@ def watch_source(
     with open_session(config, model, stream_id_of(source)) as session:
         watches = [Watch(session, text) for text in tell]
 
-        def look(stream_s: float) -> None:
+        def look(frame: SeenFrame) -> None:
             for watch in watches:
-                firing = watch.look(stream_s)
+                firing = watch.look(frame.stream_s)
                 if firing is not None:
                     terminal.firing(firing)
 

@@ -1,7 +1,7 @@
 """ChunkToKeep: keys and values as the decoder made them in, blocks of a memory out.
 
-In two steps: `make` encodes, on the device and then for the host, and changes nothing; `keep` gives
-the encoded blocks to the memory, between two rounds of the device.
+In two steps: `make` encodes, on the device and then for the host, and changes nothing; the work
+`keep` gives the encoded blocks to the memory, in a round of the device.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 
 from encoders import Frame, VisualTokens, thumbnail
 from memory import BlockInfo, BlockRecord, KVBlock, KVMemory
-from vstream.device_turn import DeviceTurn
+from vstream.engine.passes import Work
 from vstream.engine.window_kv import LayerKV
 from vstream.stage_clock import StageClock
 
@@ -21,7 +21,6 @@ class ChunkToKeep:
     """One chunk of one stream: a newest frame, tokens, keys and values for each block."""
 
     memory: KVMemory
-    turn: DeviceTurn
     clock: StageClock
     newest: Sequence[Frame]
     tokens: Sequence[VisualTokens]
@@ -38,11 +37,13 @@ class ChunkToKeep:
             with self.clock.stage("encode"):
                 self._records.append(self.memory.encoded(_block(frame, tokens, layers, picture)))
 
-    def keep(self) -> None:
+    def keep(self) -> Work[None]:
         """Put the blocks into the memory, in order. Raises what `KVMemory.take` raises."""
-        with self.turn, self.clock.stage("store"):
+        with self.clock.stage("store"):
             for record in self._records:
                 self.memory.take(record)
+        return
+        yield  # it wants nothing of the model
 
 
 def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> KVBlock:

@@ -16,16 +16,27 @@ class DeviceTurn:
         self._changed = threading.Condition()
         self._waiting: deque[object] = deque()
 
-    def __enter__(self) -> None:
-        ticket = object()
+    def take(self, patience_s: float | None = None) -> bool:
+        """Wait for it; False if it did not come in so many seconds. Whoever has it must `give`."""
+        ticket, is_taken = object(), False
         with self._changed:
             self._waiting.append(ticket)
             try:
-                self._changed.wait_for(lambda: self._waiting[0] is ticket)
-            except BaseException:  # Ctrl-C while waiting: nobody may wait for this ticket
-                self._waiting.remove(ticket)
-                self._changed.notify_all()
-                raise
+                is_taken = self._changed.wait_for(lambda: self._waiting[0] is ticket, patience_s)
+            finally:
+                if not is_taken:  # also at Ctrl-C: nobody may wait for this ticket
+                    self._waiting.remove(ticket)
+                    self._changed.notify_all()
+        return is_taken
+
+    def give(self) -> None:
+        """Let the next one have it."""
+        with self._changed:
+            self._waiting.popleft()
+            self._changed.notify_all()
+
+    def __enter__(self) -> None:
+        self.take()
 
     def __exit__(
         self,
@@ -33,6 +44,4 @@ class DeviceTurn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._changed:
-            self._waiting.popleft()
-            self._changed.notify_all()
+        self.give()

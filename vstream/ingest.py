@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from encoders import Frame, FrameSampler
 from memory import KVMemory, StoreAwayError
+from vstream.errors import SourceError
 from vstream.session import Session
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig, Speed
@@ -20,6 +21,14 @@ OpenSource = Callable[[float, Callable[[float], bool]], FrameSource]
 """Opens a live source, given `start_s` and `wants` as `open_source` takes them."""
 
 _RETRY_S = 0.5
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """When a sampled frame was taken; it is seen once the blocks up to it are in the memory."""
+
+    stream_s: float
+    captured_at: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class IngestWorker:
         keep_trying: bool = False,
         mask: PrivacyMask | None = None,
         permit: Callable[[str], None] | None = None,
-        on_frame: Callable[[float], None] = lambda stream_s: None,
+        on_frame: Callable[[SeenFrame], None] = lambda frame: None,
         on_seen: Callable[[Frame], None] = lambda frame: None,
     ) -> None:
         """`source` is an address, or a function that opens a live source when given the stream time
@@ -70,8 +79,8 @@ class IngestWorker:
         `from_s` leaves out what a file shows before; `until_s` ends at that stream time; the other
         options are those of `open_source`.
 
-        `on_frame` is called in the ingesting thread with the stream time of each sampled frame, in
-        order, once the session has seen it; also for frames like the last, which are not encoded.
+        `on_frame` is called in the ingesting thread for each sampled frame, in order, once the
+        session has seen it; also for frames like the last, which are not encoded.
         `on_seen` is called there with each frame before the session sees it, and may `flush`. What
         they raise ends the ingestion.
 
@@ -82,7 +91,7 @@ class IngestWorker:
         self._loop = loop
         self._on_frame = on_frame
         self._on_seen = on_seen
-        self._sampled_s: list[float] = []
+        self._sampled: list[SeenFrame] = []
         self._num_pushed = 0
         self._batch: list[Frame] = []
         self._batch_frames = session.settings.chunk_blocks * session.model.family.frames_per_block
@@ -168,6 +177,19 @@ class IngestWorker:
         memory = self._session.memory
         if memory.note.get("ended_at_block") == memory.num_blocks and not self._loop:
             return
+        try:
+            self._watch()
+        except SourceError:
+            self.flush()  # what came before is seen
+            raise
+        except BaseException:
+            with suppress(Exception):  # another one is on its way
+                self._session.catch_up()
+            raise
+        if not self._source.is_live:
+            self._note_the_end()
+
+    def _watch(self) -> None:
         with self._source:
             for frame in self._frames():
                 if self._until_s is not None and frame.stream_s > self._until_s:
@@ -176,7 +198,7 @@ class IngestWorker:
                 self._on_seen(frame)
                 self._newest_s = frame.stream_s
                 self._first_frame_at = self._first_frame_at or time.monotonic()
-                self._sampled_s.append(frame.stream_s)
+                self._sampled.append(SeenFrame(frame.stream_s, frame.captured_at))
                 if self._sampler.keep(frame) and self._is_new(frame):
                     self._batch.append(frame)
                 if not self._source.has_waiting:
@@ -184,8 +206,6 @@ class IngestWorker:
                 elif len(self._batch) >= self._batch_frames:
                     self._go_on()
             self.flush()
-        if not self._source.is_live:
-            self._note_the_end()
 
     def _frames(self) -> Iterator[Frame]:
         """Of the source; the time until the next one is there is counted."""
@@ -203,21 +223,21 @@ class IngestWorker:
         self._session.push_ahead(self._batch, self._stop)
         self._session.catch_up()
         self._batch.clear()
-        self._tell(len(self._sampled_s))
+        self._tell(len(self._sampled))
 
     def _go_on(self) -> None:
         """As `flush` for a whole chunk, but only the one before is waited for: more frames wait."""
-        num_before, self._num_pushed = self._num_pushed, len(self._sampled_s)
+        num_before, self._num_pushed = self._num_pushed, len(self._sampled)
         self._session.push_ahead(self._batch, self._stop)
         self._batch.clear()
         self._tell(num_before)
 
     def _tell(self, num_frames: int) -> None:
         """The session has seen so many of the sampled frames."""
-        told, self._sampled_s = self._sampled_s[:num_frames], self._sampled_s[num_frames:]
+        told, self._sampled = self._sampled[:num_frames], self._sampled[num_frames:]
         self._num_pushed = max(0, self._num_pushed - num_frames)
-        for stream_s in told:
-            self._on_frame(stream_s)
+        for frame in told:
+            self._on_frame(frame)
 
     def start(self) -> None:
         """Run in a thread of its own; `join` ends it."""

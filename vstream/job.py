@@ -23,6 +23,7 @@ class Kind(StrEnum):
     ASK = "ask"
     JUDGE = "judge"
     INGEST = "ingest"
+    KEEP = "keep"
 
 
 class Job(Generic[Result]):

@@ -11,6 +11,7 @@ Who may start, in the order of arrival within each kind:
     judge   what the questions leave of a round's prefills, and one in every other round at least
     ingest  chunks of at most `ingest_blocks` together, in rounds without a new question; but in
             one of two rounds anyhow
+    keep    at once: encoded blocks are put into their memory, which needs no pass
 
 So a question never waits behind more than one chunk, and no stream waits for answers: a chunk runs
 at least in every other round. Every stream has one chunk waiting at most, which makes turns fair.
@@ -157,6 +158,7 @@ class Scheduler:
                 self._changed.wait_for(self._is_wanted, timeout=_IDLE_S)
                 if self._is_over or not self._has_work():
                     self._thread = None
+                    self._refuse_all()
                     atexit.unregister(self._end_with_process)  # or the model would stay for ever
                     return
             with self.turn:
@@ -219,7 +221,8 @@ class Scheduler:
     def _begin(self) -> list[Job[Any]]:
         """Those that may start in this round; they are running from now on."""
         with self._changed:
-            begun = self._next_questions()
+            keeps = _take(self._waiting[Kind.KEEP], len(self._waiting[Kind.KEEP]))
+            begun = keeps + self._next_questions()
             has_questions = any(job.kind is Kind.ASK for job in begun)
             chunks = self._waiting[Kind.INGEST]
             may_ingest = not (chunks and has_questions and self._has_ingested)
@@ -248,6 +251,14 @@ class Scheduler:
             if not job.is_done:
                 job.abort(error)
         self._running = []
+
+    def _refuse_all(self) -> None:
+        """Nobody may wait for a thread that has ended."""
+        for job in [*self._running, *(job for jobs in self._waiting.values() for job in jobs)]:
+            job.abort(BusyError("the process is ending: this was not done any more"))
+        self._running = []
+        for waiting in self._waiting.values():
+            waiting.clear()
 
     def _leave_out_ended(self) -> None:
         self._running = [job for job in self._running if not job.is_done]

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +12,7 @@ from memory import KVMemory, StoreAwayError
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.chunk_to_keep import ChunkToKeep
+from vstream.device_turn import DeviceTurn
 from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LocalWindow, Prefill
@@ -18,6 +20,7 @@ from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
 from vstream.engine.window_kv import LayerKV
+from vstream.errors import BusyError
 from vstream.free_memory import return_free_memory
 from vstream.job import Job, Kind
 from vstream.question import Judgement, Question
@@ -44,8 +47,9 @@ class Session:
         self.clock = StageClock()
         self.token_dropper = _token_dropper(self.settings)
         self._pending: list[Frame] = []
-        self._pushing = threading.RLock()
-        self._storing: Future[None] | None = None
+        self._pushing = DeviceTurn()
+        self._storing: Future[Job[None]] | None = None
+        self._wall = StageClock()
         self._trimmed_at = memory.num_blocks
         self.prefill = self._open_prefill()
         self._queries = QueryHandler(model, memory, self.prefill.prefix, self.settings)
@@ -58,6 +62,7 @@ class Session:
         it fails, the frames from the failing chunk on are lost and the session goes on after the
         blocks that its memory holds.
         """
+        self.catch_up()
         before = self.memory.num_blocks
         self.push_ahead(frames)
         self.catch_up()
@@ -71,24 +76,23 @@ class Session:
         away. What fails on the way is raised here, by the next call or by `catch_up`. Raises
         StoreError also for a store that will not come back.
         """
-        self._pending.extend(frames)
+        with self._pushing, self._wall.stage("push"):
+            self._pending.extend(frames)
         size = self.model.family.frames_per_block
         while len(self._pending) >= size:
-            with self._pushing:
-                whole = len(self._pending) // size
-                blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
-                taken, self._pending = (
-                    self._pending[: blocks * size],
-                    self._pending[blocks * size :],
-                )
-                groups = [taken[i * size : (i + 1) * size] for i in range(blocks)]
-                self._push_chunk(groups, stop)
+            with self._pushing, self._wall.stage("push"):
+                self._push_chunk(self._next_groups(size), stop)
         self._trim()
 
     def catch_up(self) -> None:
         """Return once all chunks that were pushed are in the memory. Raises as `push_ahead`."""
-        with self._pushing:
+        with self._pushing, self._wall.stage("push"):
             self._await_stored()
+
+    @property
+    def pushed_s(self) -> float:
+        """Seconds that pushing took so far, by the wall. Stages of `clock` may lie side by side."""
+        return self._wall.seconds.get("push", 0.0)
 
     def discard_pending(self) -> None:
         """Forget frames that did not fill a block: whoever reads the stream will bring them."""
@@ -100,13 +104,19 @@ class Session:
         Frames to come are encoded without them: the local window is laid out anew.
         """
         self.memory.require_there()  # nobody waits for a store with the turn in hand
-        with self._pushing:
+        while not self._pushing.take(_RETRY_S):
+            self.memory.require_there()  # whoever pushes may be waiting for it
+        try:
             self._end_storing()
+            self._pending = [one for one in self._pending if not from_s <= one.stream_s <= to_s]
+            self.memory.require_there()
             with self.model.turn:
                 try:
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
                     self.prefill = self._open_prefill()
+        finally:
+            self._pushing.give()
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Start answering; see `QueryHandler.ask`."""
@@ -138,16 +148,30 @@ class Session:
     ) -> None:
         self.close()
 
-    def _push_chunk(self, groups: Sequence[Sequence[Frame]], stop: threading.Event | None) -> None:
+    def _next_groups(self, size: int) -> list[list[Frame]]:
+        """The frames of the next chunk, block by block; they no longer wait."""
+        whole = len(self._pending) // size
+        blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
+        taken, self._pending = self._pending[: blocks * size], self._pending[blocks * size :]
+        return [taken[i * size : (i + 1) * size] for i in range(blocks)]
+
+    def _push_chunk(self, groups: list[list[Frame]], stop: threading.Event | None) -> None:
+        scheduler = self.model.scheduler
         try:
-            chunk = self.model.scheduler.run(self._encode(groups), Kind.INGEST, len(groups))
+            chunk = scheduler.run(self._encode(groups), Kind.INGEST, len(groups))
+            self._await_stored()
+            if stop is not None:
+                self._await_room(stop)
+            self._storing = scheduler.side.run(partial(self._store, chunk), chunk.made)
+        except BusyError:
+            raise  # the process is ending, and nothing was begun
         except BaseException:
             self._start_over()
             raise
-        self._await_stored()
-        if stop is not None:
-            self._await_room(stop)
-        self._storing = self.model.scheduler.side.run(chunk.make, chunk.keep, chunk.made)
+
+    def _store(self, chunk: ChunkToKeep) -> Job[None]:
+        chunk.make()
+        return self.model.scheduler.submit(chunk.keep(), Kind.KEEP)
 
     def _await_room(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -170,23 +194,26 @@ class Session:
             layers, _ = yield from self.prefill.work(tokens)
         made = self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return ChunkToKeep(self.memory, self.model.turn, self.clock, newest, tokens, layers, made)
+        return ChunkToKeep(self.memory, self.clock, newest, tokens, layers, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way, after which the session starts over."""
-        if self._storing is None:
+        self._end_storing()
+        storing, self._storing = self._storing, None
+        if storing is None:
             return
         try:
-            self._storing.result()
-        except Exception:
+            storing.result().result()
+        except BaseException:
             self._start_over()
             raise
-        self._storing = None
 
     def _end_storing(self) -> None:
         """Wait for the chunk on its way, whatever becomes of it; who asks next is told."""
         if self._storing is not None:
             wait([self._storing])
+            if self._storing.exception() is None:
+                self._storing.result().wait()
 
     def _start_over(self) -> None:
         """After a failure: the write path goes on from what the memory holds."""

@@ -7,8 +7,11 @@ keeps nothing else of the card waiting.
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from typing import TypeVar
 
 import torch
+
+Result = TypeVar("Result")
 
 
 class SideThread:
@@ -25,34 +28,21 @@ class SideThread:
         event: torch.cuda.Event = torch.cuda.current_stream(self._device).record_event()
         return event
 
-    def run(
-        self,
-        prepare: Callable[[], None],
-        finish: Callable[[], None],
-        after: torch.cuda.Event | None,
-    ) -> Future[None]:
-        """`prepare` in the stream of this thread, once the card has passed the mark `after`; and,
-        when all that it gave the card is done, `finish` in the stream of everybody else.
+    def run(self, work: Callable[[], Result], after: torch.cuda.Event | None) -> Future[Result]:
+        """Have `work` done once the card has passed the mark `after`.
 
-        What either raises is the future's, and `finish` is left out if `prepare` fails.
+        What it makes on the card belongs to the stream of this thread: nothing of that may be kept
+        but what was copied to the host.
         """
-        return self._thread.submit(self._run, prepare, finish, after)
+        return self._thread.submit(self._run, work, after)
 
     @torch.inference_mode()
-    def _run(
-        self,
-        prepare: Callable[[], None],
-        finish: Callable[[], None],
-        after: torch.cuda.Event | None,
-    ) -> None:
+    def _run(self, work: Callable[[], Result], after: torch.cuda.Event | None) -> Result:
         if after is None:
-            prepare()
-        else:
-            self._stream.wait_event(after)
-            with torch.cuda.stream(self._stream):
-                prepare()
-            self._stream.synchronize()
-        finish()
+            return work()
+        self._stream.wait_event(after)
+        with torch.cuda.stream(self._stream):
+            return work()
 
     @cached_property
     def _stream(self) -> torch.cuda.Stream:

@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from encoders import Frame
+from vstream.ingest import SeenFrame
 from vstream.scheduler import Round
 from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper
@@ -140,13 +140,14 @@ class Metrics:
         """An answer was cut off: its client went away, or the service."""
         self._finished.labels("cancelled").inc()
 
-    def saw_frame(self, stream_id: str, frame: Frame) -> None:
+    def saw_frame(self, stream_id: str, frame: SeenFrame) -> None:
         """It can be asked about now."""
         age_s = max(0.0, time.time() - frame.captured_at)
         self._capture_to_memory.labels(stream_id).observe(age_s)
 
     def saw_round(self, done: Round) -> None:
-        self._round.observe(done.seconds)
+        if any(done.works.values()):  # not where blocks were put into their memories, no more
+            self._round.observe(done.seconds)
         for kind, count in done.works.items():
             if count:
                 self._batch.labels(kind.value).observe(count)

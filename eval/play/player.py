@@ -133,6 +133,6 @@ def _watched(session: Session, worker: IngestWorker) -> Watched:
         video_s=progress.stream_s,
         num_frames=progress.frames_encoded + progress.frames_duplicate,
         num_dropped=progress.frames_duplicate,
-        ingest_s=round(sum(session.clock.seconds.values()), 3),
+        ingest_s=round(session.pushed_s, 3),
         num_bytes=num_bytes,
     )

@@ -160,7 +160,7 @@ class StreamBlocks:
 
 
 def _ingest(name: str, stream: ExamStream, session: Session, vision: SharedVision) -> Ingest:
-    own = sum(spent for stage, spent in session.clock.seconds.items() if stage != "vision")
+    own = session.pushed_s - session.clock.seconds["vision"]
     return Ingest(
         blocks=name,
         num_blocks=session.memory.num_blocks,

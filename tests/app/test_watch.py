@@ -100,7 +100,9 @@ def test_every_sampled_frame_is_looked_at_in_order_also_those_that_are_alike(tmp
     config, video = load_config(), write_owl_video(tmp_path / "owl.mp4")
     looked = []
     with open_session(config, model, "still") as session:
-        worker = IngestWorker(session, str(video), config.source, on_frame=looked.append)
+        worker = IngestWorker(
+            session, str(video), config.source, on_frame=lambda frame: looked.append(frame.stream_s)
+        )
         worker.run()
         assert worker.progress.frames_duplicate > LENGTH_S / 2
     assert looked == [float(second) for second in range(LENGTH_S)]

@@ -1,5 +1,6 @@
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -75,3 +76,13 @@ def test_who_is_interrupted_while_waiting_holds_up_nobody(monkeypatch):
     after.start()
     assert done.wait(5), "the abandoned ticket still stands in front"
     after.join(timeout=5)
+
+
+def test_whoever_has_no_more_patience_holds_up_nobody():
+    turn = DeviceTurn()
+    with turn, ThreadPoolExecutor(1) as other:
+        assert not other.submit(turn.take, 0.01).result(5)
+    assert turn.take(0)
+    turn.give()
+    with turn:
+        pass

@@ -2,6 +2,7 @@
 
 import io
 import time
+from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import pairwise
 from threading import Event
@@ -9,11 +10,12 @@ from threading import Event
 import numpy as np
 import pytest
 import torch
-from engine import open_session, tiny_video_llm
+from engine import open_session, stream_frames, tiny_video_llm
 from PIL import Image
 from rtsp_camera import RtspCamera
 from synthetic_video import picture, write_video
 
+from vstream.errors import SourceError
 from vstream.ingest import IngestWorker
 from vstream.sources import PrivacyMask, PushedFrames, SourceConfig
 
@@ -51,8 +53,8 @@ def looked_at(num_frames):
     """A function to call with each frame, and an event that is set after so many."""
     seen, enough = [], Event()
 
-    def look(stream_s):
-        seen.append(stream_s)
+    def look(frame):
+        seen.append(frame)
         if len(seen) == num_frames:
             enough.set()
 
@@ -219,3 +221,53 @@ def test_live_frames_that_wait_are_encoded_together_into_the_same_blocks(model, 
 def kept_rows(session, layer):
     decoder = session.model.decoder
     return session.memory.read(layer, session.memory.visible(None), decoder.dtype, decoder.device)
+
+
+class ReadyFrames(PushedFrames):
+    """All frames wait from the start; then the source fails, or ends."""
+
+    def __init__(self, frames, failure, *_):
+        super().__init__("door", CONFIG)
+        self._ready, self._failure = list(frames), failure
+
+    @property
+    def has_waiting(self):
+        return True
+
+    def __iter__(self):
+        yield from self._ready
+        if self._failure is not None:
+            raise self._failure
+
+
+@pytest.mark.parametrize("failure", [None, SourceError("door: gone", "STREAM_DISCONNECTED")])
+def test_every_frame_is_told_of_once_its_block_is_kept_and_what_came_before_a_failure_too(
+    model, failure
+):
+    frames = stream_frames(21)
+    told = []
+    with open_session(model, chunk_frames=4) as session:
+
+        def look(frame):
+            told.append((frame.stream_s, frame.captured_at, session.memory.newest_s))
+
+        worker = IngestWorker(session, partial(ReadyFrames, frames, failure), CONFIG, on_frame=look)
+        with suppress(SourceError) if failure else nullcontext():
+            worker.run()
+        assert session.memory.num_blocks == worker.progress.frames_encoded == 21
+    assert [seen[:2] for seen in told] == [(one.stream_s, one.captured_at) for one in frames]
+    assert all(stream_s <= kept_to_s for stream_s, _, kept_to_s in told)
+
+
+def test_whoever_looks_at_frames_and_fails_leaves_nothing_on_its_way(model):
+    def fail(_):
+        raise RuntimeError("no more")
+
+    with open_session(model, chunk_frames=4) as session:
+        opener = partial(ReadyFrames, stream_frames(16), None)
+        with pytest.raises(RuntimeError, match="no more"):
+            IngestWorker(session, opener, CONFIG, on_frame=fail).run()
+        num_blocks = session.memory.num_blocks
+        assert num_blocks == 8
+        session.push(stream_frames(4, start=num_blocks))
+        assert session.memory.num_blocks == 12

@@ -135,6 +135,33 @@ def test_chunks_run_in_the_order_of_arrival_and_no_more_of_them_than_fit(model):
     assert recorder.rounds == [["a", "b"], ["c"], ["d", "e"], ["f"]]
 
 
+def test_blocks_are_kept_at_once_whatever_else_waits(model):
+    recorder, kept = _Recorder(model), []
+
+    def keep(number):
+        kept.append((number, len(recorder.rounds)))
+        return
+        yield
+
+    with recorder.held():
+        chunks = _submit(recorder, Kind.INGEST, "abcd", blocks=16)
+        asked = _submit(recorder, Kind.ASK, "wxyz", passes=2)
+        keeps = [recorder.scheduler.submit(keep(n), Kind.KEEP) for n in range(3)]
+    for job in (*keeps, *asked, *chunks):
+        job.result()
+    assert kept == [(0, 0), (1, 0), (2, 0)]
+
+
+def test_who_waits_at_the_end_of_the_process_is_told(model):
+    recorder = _Recorder(model)
+    with recorder.held():
+        jobs = [job for kind in Kind for job in _submit(recorder, kind, "ab", blocks=1)]
+        recorder.scheduler._is_over = True
+    for job in jobs:
+        with pytest.raises(BusyError, match="process is ending"):
+            job.result()
+
+
 def test_a_question_too_many_is_refused_and_may_come_again(model):
     recorder = _Recorder(model, max_waiting=2, max_running=1)
     with recorder.held():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,7 +19,7 @@ from encoders import Frame
 from memory import FencedError, KVMemoryError, StoreAwayError, StoreError
 from vstream.config import VStreamConfig
 from vstream.errors import SourceError, VStreamError
-from vstream.ingest import IngestWorker, OpenSource
+from vstream.ingest import IngestWorker, OpenSource, SeenFrame
 from vstream.open_session import open_session
 from vstream.service.memory_id import memory_id
 from vstream.service.stream_spec import StreamSpec
@@ -53,7 +54,7 @@ class StreamKeeper:
         config: VStreamConfig,
         model: VideoLLM,
         policy: SourcePolicy | None = None,
-        on_frame: Callable[["StreamKeeper", Frame], None] = lambda keeper, frame: None,
+        on_frame: Callable[["StreamKeeper", SeenFrame], None] = lambda keeper, frame: None,
     ) -> None:
         """`config` is this stream's own. `policy` is asked before each connection; None trusts the
         source. `on_frame` is called in the stream's thread for each sampled frame, once it has been
@@ -329,7 +330,7 @@ class StreamKeeper:
             keep_trying=True,
             mask=self.spec.mask() if url else None,
             permit=self._policy.check if self._policy is not None and url else None,
-            on_frame=self._looked_at,
+            on_frame=partial(self._on_frame, self),
             on_seen=self._saw,
         )
         with self._changed:
@@ -374,11 +375,6 @@ class StreamKeeper:
 
     def _saw(self, frame: Frame) -> None:
         self._newest = frame
-
-    def _looked_at(self, stream_s: float) -> None:
-        newest = self._newest
-        if newest is not None:
-            self._on_frame(self, newest)
 
     def _fail(self, code: str, error: Exception) -> None:
         self._failure = (code, str(error))

@@ -24,6 +24,7 @@ from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.errors import BusyError, VStreamError
 from vstream.free_memory import return_free_memory
+from vstream.ingest import SeenFrame
 from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
@@ -75,7 +76,7 @@ class Streams:
         policy: SourcePolicy,
         max_streams: int,
         max_readers: int,
-        on_frame: Callable[[StreamKeeper, Frame], None] = lambda keeper, frame: None,
+        on_frame: Callable[[StreamKeeper, SeenFrame], None] = lambda keeper, frame: None,
     ) -> None:
         """`policy` is for sources that are not the operator's own. At most `max_streams` are
         watched, and share the host RAM that is configured; where others are stored, half of it is

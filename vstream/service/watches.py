@@ -19,9 +19,9 @@ from typing import Annotated, Any, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from encoders import Frame
 from memory import KVMemoryError
 from vstream.errors import BusyError, VStreamError
+from vstream.ingest import SeenFrame
 from vstream.question import Evidence
 from vstream.respond_policy import Firing, KOfN, RespondRule, Watch, rule_for
 from vstream.service.errors import UnknownStreamError, UnknownWatchError
@@ -163,13 +163,13 @@ class Watches:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._newest: dict[StreamKeeper, Frame] = {}
+        self._newest: dict[StreamKeeper, SeenFrame] = {}
         self._unkept: dict[str, float] = {}
         """Streams beside which the watches could not be written, and when to try again."""
         self._thread = threading.Thread(target=self._judge_on, name="watches", daemon=True)
         self._thread.start()
 
-    def saw(self, keeper: StreamKeeper, frame: Frame) -> None:
+    def saw(self, keeper: StreamKeeper, frame: SeenFrame) -> None:
         """A stream's newest frame has been encoded."""
         self._newest[keeper] = frame
         self._wake.set()
