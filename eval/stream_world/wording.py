@@ -1,10 +1,11 @@
 """Wording: a kind of question and what it is about in, one of its many texts out.
 
-The words are data, `assets/phrasings.json`. A train wording is drawn from a grammar: `(a|b)` is a
+The words are data. A train wording is drawn from a grammar, `assets/phrasings.json`: `(a|b)` is a
 choice, `[a|b]` a choice or nothing, `<rule>` one of the shared rules; `{n}` and `{m}` are objects,
 `{a}` is `{n}` with its article, `{t}` a stream time. A form, such as a request or a fragment, says
-what may stand around a pattern (at `~`). Held-out wordings are whole sentences with patterns and
-`held_out_words` that no train wording has.
+what may stand around a pattern (at `~`). Spoken wordings are drawn from that grammar and the
+patterns of `assets/spoken.json`, as people chat; only training asks in them. Held-out wordings are
+whole sentences with patterns and `held_out_words` that no other wording has.
 """
 
 import json
@@ -19,8 +20,8 @@ from typing import Any, Literal
 
 from eval.stream_world.vocabulary import COLORS, clock, emoji_names, shape_names, with_article
 
-Split = Literal["train", "held_out"]
-"""`train` wordings were seen in training, `held_out` ones were not."""
+Split = Literal["train", "spoken", "held_out"]
+"""Training asks in `spoken` wordings, which `train` ones are part of, and in no `held_out` ones."""
 SLIP_CHANCE = 0.09
 """How often `noisy` gets a word wrong: it is dropped, doubled, swapped or misspelt."""
 BARE_CHANCE = 0.15
@@ -51,9 +52,11 @@ class _Choice:
 
 @dataclass(frozen=True)
 class _Wordings:
-    """All wordings of one kind: (form, pattern) pairs to train on, and whole texts held out."""
+    """All wordings of one kind: (form, pattern) pairs, and whole texts held out."""
 
     train: tuple[tuple[_Choice, _Choice], ...]
+    spoken: tuple[tuple[_Choice, _Choice], ...]
+    """Those of `train` included."""
     held_out: tuple[str, ...]
 
 
@@ -78,7 +81,7 @@ def word_question(
     if split == "held_out":
         text = rng.choice(phrasings.held_out_openings) + rng.choice(wordings.held_out)
     else:
-        form, pattern = rng.choice(wordings.train)
+        form, pattern = rng.choice(wordings.spoken if split == "spoken" else wordings.train)
         around: list[str] = []
         form.expand(rng, around)
         words: list[str] = []
@@ -148,24 +151,33 @@ def _vocabulary() -> frozenset[str]:
 
 @cache
 def _phrasings() -> _Phrasings:
-    text = files("eval.stream_world").joinpath("assets/phrasings.json").read_text(encoding="utf-8")
-    data: Any = json.loads(text)
+    data, more = _read("phrasings.json"), _read("spoken.json")
     rules: dict[str, _Choice] = {}
     for rule, pattern in data["rules"].items():  # a rule may use those above it
         rules[rule] = _parse(pattern, rules)
     forms = {form: _parse("|".join(around), rules) for form, around in data["forms"].items()}
+
+    def patterns(*said: Mapping[str, list[str]]) -> tuple[tuple[_Choice, _Choice], ...]:
+        return tuple(
+            (forms[form], _parse(pattern, rules))
+            for form in dict.fromkeys(form for one in said for form in one)
+            for one in said
+            for pattern in one.get(form, ())
+        )
+
     kinds = {
         kind: _Wordings(
-            train=tuple(
-                (forms[form], _parse(pattern, rules))
-                for form, patterns in said["train"].items()
-                for pattern in patterns
-            ),
+            train=patterns(said["train"]),
+            spoken=patterns(said["train"], more[kind]),
             held_out=tuple(said["held_out"]),
         )
         for kind, said in data["kinds"].items()
     }
     return _Phrasings(kinds, tuple(data["held_out_openings"]))
+
+
+def _read(name: str) -> Any:
+    return json.loads(files("eval.stream_world").joinpath("assets", name).read_text("utf-8"))
 
 
 def _parse(pattern: str, rules: Mapping[str, _Choice]) -> _Choice:

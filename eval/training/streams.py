@@ -167,7 +167,7 @@ class StreamBatches(Dataset[StreamBatch]):
         kinds = rng.sample([*KINDS, *EXTRA_TURNS], len(KINDS) + len(EXTRA_TURNS))
         index_of = {moment.time_s: index for index, moment in enumerate(script.moments)}
         history = History.of(script)
-        questions = draw_questions(script, self._preset.questions, rng, kinds)
+        questions = draw_questions(script, self._preset.questions, rng, kinds, "spoken")
         words = [word for question in questions for word in question.text.split()]
         told = []
         for question in questions:

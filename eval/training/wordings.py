@@ -56,7 +56,7 @@ def draw_wording(rng: Random, names: Sequence[str]) -> tuple[str, str, tuple[str
     pool = shape_names() if kind in OF_SHAPES else (SIGN,) if kind in OF_SIGN else names
     name, other = rng.choice(pool), rng.choice(names)
     time_s = rng.randrange(LATEST_S)
-    text = word_question(kind, rng, name=name, other=other, time_s=time_s)
+    text = word_question(kind, rng, "spoken", name=name, other=other, time_s=time_s)
     about = tuple(n for n in dict.fromkeys((name, other)) if re.search(rf"\b{n}\b", text))
     if rng.random() < UNANSWERABLE_SHARE:
         return unanswerable(rng, names, text.split()), UNANSWERABLE, ()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from encoders.spoken_time import with_time_words
-from eval.stream_world import KINDS, Fact, History, Script, word_question, write_script
+from eval.stream_world import KINDS, Fact, History, Script, Split, word_question, write_script
 from eval.stream_world.past import PAST
 from eval.stream_world.vocabulary import clock
 
@@ -25,8 +25,9 @@ DRAWS = 20_000
 RECORDS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "data" / "hand_written_questions.json").read_text("utf-8")
 )
-PHRASINGS = json.loads(
-    files("eval.stream_world").joinpath("assets/phrasings.json").read_text("utf-8")
+PHRASINGS, SPOKEN = (
+    json.loads(files("eval.stream_world").joinpath("assets", name).read_text("utf-8"))
+    for name in ("phrasings.json", "spoken.json")
 )
 each_question = pytest.mark.parametrize(
     "record", RECORDS, ids=[record["question"] for record in RECORDS]
@@ -110,10 +111,10 @@ def spellings(pattern: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def grammar() -> dict[str, re.Pattern[str]]:
-    """Per form, one expression for its patterns of all kinds."""
+    """Per form, one expression for its patterns of all kinds that training asks in."""
     patterns: dict[str, list[str]] = {form: [] for form in PHRASINGS["forms"]}
-    for said in PHRASINGS["kinds"].values():
-        for form, texts in said["train"].items():
+    for said in (*(kind["train"] for kind in PHRASINGS["kinds"].values()), *SPOKEN.values()):
+        for form, texts in said.items():
             patterns[form] += [f"(?:{as_regex(text)})" for text in texts]
     return {form: re.compile(r"\s*|\s*".join(texts)) for form, texts in patterns.items()}
 
@@ -129,11 +130,12 @@ def is_trained(text: str, grammar: dict[str, re.Pattern[str]]) -> bool:
     return False
 
 
-def test_the_grammar_is_recognised(grammar: dict[str, re.Pattern[str]]) -> None:
+@pytest.mark.parametrize("split", ["train", "spoken"])
+def test_the_grammar_is_recognised(split: Split, grammar: dict[str, re.Pattern[str]]) -> None:
     rng = Random(0)
     for kind in KINDS:
         for _ in range(60):
-            text = word_question(kind, rng, name="owl", other="cat", time_s=125)
+            text = word_question(kind, rng, split, name="owl", other="cat", time_s=125)
             assert is_trained(text, grammar), text
 
 

@@ -13,8 +13,10 @@ from eval.stream_world import KINDS, noisy, word_question
 from eval.stream_world.vocabulary import COLORS, clock, emoji_names, shape_names
 
 SAMPLES = 3_000
-PHRASINGS = json.loads(
-    files("eval.stream_world").joinpath("assets/phrasings.json").read_text(encoding="utf-8")
+SPLITS = ("train", "spoken", "held_out")
+PHRASINGS, SPOKEN = (
+    json.loads(files("eval.stream_world").joinpath("assets", name).read_text("utf-8"))
+    for name in ("phrasings.json", "spoken.json")
 )
 HELD_OUT_WORDS = set(PHRASINGS["held_out_words"])
 NAMES = (*emoji_names(full=True), *shape_names())
@@ -35,9 +37,9 @@ def wordings(kind: str, split: str, num: int) -> set[str]:
     }
 
 
-@pytest.fixture(scope="module")
-def train() -> dict[str, set[str]]:
-    return {kind: wordings(kind, "train", SAMPLES) for kind in KINDS}
+@pytest.fixture(scope="module", params=["train", "spoken"])
+def train(request: pytest.FixtureRequest) -> dict[str, set[str]]:
+    return {kind: wordings(kind, request.param, SAMPLES) for kind in KINDS}
 
 
 def bare(texts: set[str]) -> set[str]:
@@ -46,12 +48,20 @@ def bare(texts: set[str]) -> set[str]:
 
 
 def test_every_kind_of_question_has_wordings_and_no_other_has() -> None:
-    assert set(PHRASINGS["kinds"]) == set(KINDS)
+    assert set(PHRASINGS["kinds"]) == set(SPOKEN) == set(KINDS)
+
+
+def test_spoken_wordings_are_many_more() -> None:
+    for kind, said in SPOKEN.items():
+        plain = {text for texts in PHRASINGS["kinds"][kind]["train"].values() for text in texts}
+        spoken = [text for texts in said.values() for text in texts]
+        assert len(spoken) == len(set(spoken) - plain) >= 25, kind
 
 
 def test_no_held_out_word_is_in_the_train_grammar() -> None:
     train = [PHRASINGS["rules"], PHRASINGS["forms"]]
     train += [said["train"] for said in PHRASINGS["kinds"].values()]
+    train += SPOKEN.values()
     assert len(HELD_OUT_WORDS) >= 40
     assert not HELD_OUT_WORDS & words_of(json.dumps(train))
 
@@ -109,7 +119,7 @@ def test_no_text_is_a_wording_of_two_kinds(train: dict[str, set[str]]) -> None:
             assert owner.setdefault(text, kind) == kind, text
 
 
-@given(kinds, st.sampled_from(["train", "held_out"]), seeds, names, names, st.integers(0, 90_000))
+@given(kinds, st.sampled_from(SPLITS), seeds, names, names, st.integers(0, 90_000))
 @settings(max_examples=300, deadline=None)
 def test_every_slot_is_filled_with_what_the_question_is_about(
     kind: str, split: str, seed: int, name: str, other: str, time_s: int
