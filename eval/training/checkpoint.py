@@ -51,6 +51,16 @@ def condensed(
     return state
 
 
+def restore_modules(state: dict[str, Tensor], modules: dict[str, nn.Module]) -> None:
+    """Put the parameters of these modules back in place. Raises ValueError for those of others."""
+    for name, module in modules.items():
+        prefix = f"{name}."
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if set(own) != {key for key, _ in module.named_parameters()}:
+            raise ValueError(f"the state is of another {name}: start in another folder")
+        module.load_state_dict(own, strict=False)  # without the names of tied ones
+
+
 def restore(
     state: dict[str, Tensor], modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> int:
@@ -58,12 +68,7 @@ def restore(
 
     Raises ValueError for the state of other modules.
     """
-    for name, module in modules.items():
-        prefix = f"{name}."
-        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        if set(own) != {key for key, _ in module.named_parameters()}:
-            raise ValueError(f"the state is of another {name}: start in another folder")
-        module.load_state_dict(own, strict=False)  # without the names of tied ones
+    restore_modules(state, modules)
     for number, parameter in enumerate(_parameters(optimizer)):
         if f"exp_avg.{number}" not in state:
             optimizer.state.pop(parameter, None)

@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, choices=range(MAX_SEED + 1), metavar="N", default=0)
     parser.add_argument("--out", type=Path, required=True, help="new, or a run to go on with")
     parser.add_argument("--start-from", type=Path, help="a checkpoint to tune instead of nothing")
+    parser.add_argument("--heads-from", type=Path, help="a run whose heads to begin with")
     parser.add_argument("--device", default="cuda" if has_card else "cpu")
     parser.add_argument(
         "--processes",
@@ -56,7 +57,9 @@ def train(given: argparse.Namespace, share: Share) -> None:
     preset = PRESETS[given.preset]
     if share.is_first:
         _require_same_run(given)
-    trainer = Trainer(preset, given.seed, given.out, given.device, given.start_from, share)
+    trainer = Trainer(
+        preset, given.seed, given.out, given.device, given.start_from, share, given.heads_from
+    )
     begun = time.monotonic()
 
     def report(log: StepLog) -> None:

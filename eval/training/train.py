@@ -22,6 +22,7 @@ from eval.training.checkpoint import (
     condensed,
     read_state,
     restore,
+    restore_modules,
     save_weights,
     write_state,
 )
@@ -67,8 +68,12 @@ class Trainer:
         device: str = "cpu",
         start_from: Path | None = None,
         share: Share | None = None,
+        heads_from: Path | None = None,
     ) -> None:
-        """`start_from`: a checkpoint of the preset's shape, instead of random weights."""
+        """`start_from`: a checkpoint of the preset's shape, instead of random weights.
+        `heads_from`: the folder of another run, whose heads are taken over: what fresh ones tell a
+        trained model is loud and of no use.
+        """
         self._preset, self._seed, self._out, self._device = preset, seed, out, device
         self._share = share or Share()
         self._is_half = preset.half_precision and is_faster_in_half(device)
@@ -87,6 +92,8 @@ class Trainer:
         self._last_seen: dict[int, Tensor] = {}
         for module in self._modules().values():
             nn.Module.to(module, device)  # transformers' own `to` has lost its types
+        if heads_from is not None:
+            self._take_heads(heads_from)
         self._step = 0
         self._optimizer = self._fresh_optimizer()
         if (state := read_state(out, device)) is not None:
@@ -123,6 +130,12 @@ class Trainer:
         self._last_seen.clear()  # the weights are rounded now
         self._optimizer = self._fresh_optimizer()
         restore(state, self._modules(), self._optimizer)
+
+    def _take_heads(self, heads_from: Path) -> None:
+        state = read_state(heads_from, self._device)
+        if state is None:
+            raise ValueError(f"{heads_from} holds no state of a run")
+        restore_modules(state, {"heads": self._heads, "reader": self._reader.extra})
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.model, "heads": self._heads, "reader": self._reader.extra}
