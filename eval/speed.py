@@ -51,7 +51,7 @@ class SpeedResult:
     store_bytes: int
     rss_bytes: int
     stages: dict[str, float]
-    """Milliseconds a frame, by stage of ingest."""
+    """Milliseconds a frame, by stage of ingest; some lie beside others, of the chunk before."""
     threads: int
     load_average: float
 

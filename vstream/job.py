@@ -76,7 +76,7 @@ class Job(Generic[Result]):
             self._end(error)
 
     def abort(self, error: BaseException) -> None:
-        """End it here; it cleans up now, under the turn, and not when it is collected."""
+        """End it here; it cleans up now, in the device's thread, and not when it is collected."""
         try:
             self._work.close()
         except BaseException as other:  # noqa: BLE001  as above

@@ -17,7 +17,8 @@ So a question never waits behind more than one chunk, and no stream waits for an
 at least in every other round. Every stream has one chunk waiting at most, which makes turns fair.
 
 Source: iteration-level scheduling of Orca (https://www.usenix.org/conference/osdi22/presentation/yu,
-section 4.1). Differs: works are of three kinds, and two of them have a right to every second round.
+section 4.1). Differs: works are of several kinds, and two of them have a right to every second
+round.
 """
 
 import atexit
@@ -75,7 +76,7 @@ class Round:
 class Scheduler:
     """Runs works on one device. May be called from any thread.
 
-    Everything runs in one thread of its own, under `turn`: whoever takes the turn may read and
+    Every work runs in one thread of its own, under `turn`: whoever takes the turn may read and
     change the memories of that device's streams between two rounds.
     """
 

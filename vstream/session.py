@@ -1,8 +1,9 @@
 """Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -76,17 +77,20 @@ class Session:
         away. What fails on the way is raised here, by the next call or by `catch_up`. Raises
         StoreError also for a store that will not come back.
         """
-        with self._pushing, self._wall.stage("push"):
+        with self._pushing:
             self._pending.extend(frames)
-        size = self.model.family.frames_per_block
-        while len(self._pending) >= size:
-            with self._pushing, self._wall.stage("push"):
-                self._push_chunk(self._next_groups(size), stop)
+        is_left = True
+        while is_left:
+            with self._writing():  # whoever forgets comes in between
+                groups = self._next_groups()
+                is_left = bool(groups)
+                if groups:
+                    self._push_chunk(groups, stop)
         self._trim()
 
     def catch_up(self) -> None:
         """Return once all chunks that were pushed are in the memory. Raises as `push_ahead`."""
-        with self._pushing, self._wall.stage("push"):
+        with self._writing():
             self._await_stored()
 
     @property
@@ -148,8 +152,21 @@ class Session:
     ) -> None:
         self.close()
 
-    def _next_groups(self, size: int) -> list[list[Frame]]:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One thread at a time, by the wall clock; after a failure the session starts over."""
+        with self._pushing, self._wall.stage("push"):
+            try:
+                yield
+            except BusyError:
+                raise  # the process is ending, and nobody may begin anything
+            except BaseException:
+                self._start_over()
+                raise
+
+    def _next_groups(self) -> list[list[Frame]]:
         """The frames of the next chunk, block by block; they no longer wait."""
+        size = self.model.family.frames_per_block
         whole = len(self._pending) // size
         blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
         taken, self._pending = self._pending[: blocks * size], self._pending[blocks * size :]
@@ -157,17 +174,11 @@ class Session:
 
     def _push_chunk(self, groups: list[list[Frame]], stop: threading.Event | None) -> None:
         scheduler = self.model.scheduler
-        try:
-            chunk = scheduler.run(self._encode(groups), Kind.INGEST, len(groups))
-            self._await_stored()
-            if stop is not None:
-                self._await_room(stop)
-            self._storing = scheduler.side.run(partial(self._store, chunk), chunk.made)
-        except BusyError:
-            raise  # the process is ending, and nothing was begun
-        except BaseException:
-            self._start_over()
-            raise
+        chunk = scheduler.run(self._encode(groups), Kind.INGEST, len(groups))
+        self._await_stored()
+        if stop is not None:
+            self._await_room(stop)
+        self._storing = scheduler.side.run(partial(self._store, chunk), chunk.made)
 
     def _store(self, chunk: ChunkToKeep) -> Job[None]:
         chunk.make()
@@ -197,16 +208,11 @@ class Session:
         return ChunkToKeep(self.memory, self.clock, newest, tokens, layers, made)
 
     def _await_stored(self) -> None:
-        """Raises what became of the chunk on its way, after which the session starts over."""
+        """Raises what became of the chunk on its way."""
         self._end_storing()
         storing, self._storing = self._storing, None
-        if storing is None:
-            return
-        try:
+        if storing is not None:
             storing.result().result()
-        except BaseException:
-            self._start_over()
-            raise
 
     def _end_storing(self) -> None:
         """Wait for the chunk on its way, whatever becomes of it; who asks next is told."""

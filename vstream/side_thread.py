@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from vstream.errors import BusyError
+
 Result = TypeVar("Result")
 
 
@@ -32,9 +34,12 @@ class SideThread:
         """Have `work` done once the card has passed the mark `after`.
 
         What it makes on the card belongs to the stream of this thread: nothing of that may be kept
-        but what was copied to the host.
+        but what was copied to the host. Raises BusyError where the process ends.
         """
-        return self._thread.submit(self._run, work, after)
+        try:
+            return self._thread.submit(self._run, work, after)
+        except RuntimeError as error:
+            raise BusyError(f"the process is ending: {error}") from error
 
     @torch.inference_mode()
     def _run(self, work: Callable[[], Result], after: torch.cuda.Event | None) -> Result:

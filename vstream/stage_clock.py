@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class StageClock:
-    """Adds up wall time by stage. One thread at a time."""
+    """Adds up wall time by stage; a stage belongs to one thread at a time."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

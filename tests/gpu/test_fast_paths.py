@@ -45,6 +45,23 @@ def test_rows_reach_the_card_as_they_are_while_others_are_laid_behind_them():
         assert torch.equal(found.cpu(), layer)
 
 
+@pytest.mark.parametrize("codec", ["int8", "int4", "bf16"])
+def test_blocks_encoded_beside_the_next_chunk_are_those_encoded_alone(codec, tmp_path):
+    model = load_video_llm(str(save_tiny_checkpoint("llava_onevision", tmp_path)), "cuda")
+    ahead, alone = (open_session(model, codec=codec, chunk_frames=2) for _ in range(2))
+    ahead.push_ahead(stream_frames(64))
+    ahead.catch_up()
+    for frame in stream_frames(64, seed=0):
+        alone.push([frame])
+    for layer in range(model.decoder.num_layers):
+        found, wanted = (
+            torch.cat(one.memory.read(layer, range(64), torch.float32, CARD))
+            for one in (ahead, alone)
+        )
+        # Chunks of other lengths round otherwise; a block of other numbers would be far off.
+        torch.testing.assert_close(found, wanted, atol=0.1, rtol=0.1)
+
+
 @pytest.mark.parametrize("name", VIDEO_FAMILIES)
 @torch.inference_mode()
 def test_in_half_precision_a_stream_is_as_near_to_exact_as_transformers_is(name, tmp_path):

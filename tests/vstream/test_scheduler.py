@@ -155,7 +155,7 @@ def test_blocks_are_kept_at_once_whatever_else_waits(model):
 def test_who_waits_at_the_end_of_the_process_is_told(model):
     recorder = _Recorder(model)
     with recorder.held():
-        jobs = [job for kind in Kind for job in _submit(recorder, kind, "ab", blocks=1)]
+        jobs = [job for kind in Kind for job in _submit(recorder, kind, "ab", passes=2, blocks=1)]
         recorder.scheduler._is_over = True
     for job in jobs:
         with pytest.raises(BusyError, match="process is ending"):
