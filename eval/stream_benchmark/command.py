@@ -36,7 +36,7 @@ from eval.stream_benchmark.policy import (
     parse_policies,
 )
 from eval.stream_benchmark.report import PolicyReport, document, policy_reports, tables
-from eval.stream_benchmark.worker_setup import Progress, WorkerSetup
+from eval.stream_benchmark.worker_setup import Progress, WorkerSetup, default_workers
 from eval.stream_world import WORLD_PX, Renderer
 from memory import KVMemoryError
 from vstream import (
@@ -79,8 +79,13 @@ def stream_world(
         int | None, typer.Option(min=1, help="Put only so many of the questions, for a try.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes, on all cards in turn or on this CPU.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes, on all cards in turn or on this CPU; unset is 1, but for the embedded "
+            "model on a CPU one a core, where there are minutes of stream for each.",
+        ),
+    ] = None,
     watches: Annotated[
         bool, typer.Option(help="Put standing questions, too (policy default).")
     ] = True,
@@ -113,7 +118,7 @@ def stream_world(
 class Effort:
     """What does not change a record: how many processes, how many of the questions, watches?"""
 
-    workers: int
+    workers: int | None
     limit: int | None
     has_watches: bool
 
@@ -125,9 +130,10 @@ def _run(
     out: Path | None,
     effort: Effort,
 ) -> dict[str, PolicyReport]:
-    threads = _choose_threads(config.threads, effort.workers)
     model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
     options = size(model.family.frames_per_block)
+    workers = effort.workers or default_workers(model, options)
+    threads = _choose_threads(config.threads, workers)
     policies, left_out = _policies(policy, model, options)
     exam = draw_exam(options)
     frame_px = WORLD_PX if model.family.name == "embedded" else FRAME_PX
@@ -149,8 +155,8 @@ def _run(
             doing, steps = told
             progress.update(task, description=doing, advance=steps)
 
-        if effort.workers > 1:
-            devices = devices_of(config.device, effort.workers)
+        if workers > 1:
+            devices = devices_of(config.device, workers)
             work_in_processes(setup.begin, devices, benchmark.tasks, advance)
         else:
             benchmark.run(lambda *told: advance(told))

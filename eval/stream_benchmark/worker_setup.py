@@ -6,9 +6,11 @@ A stream belongs to one worker, which alone writes its records and blocks.
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from eval.run.worker_pool import Tell, Work
+from eval.stream_benchmark.exam import ExamOptions
 from eval.stream_benchmark.stream_blocks import StreamBlocks
 from eval.stream_benchmark.stream_play import StreamPlay, StreamTask
 from eval.stream_world import Renderer
@@ -16,6 +18,8 @@ from vstream import VideoLLM, VStreamConfig, load_video_llm
 
 Progress = tuple[str, int]
 """What is being done, and how many steps of it have been done since this was last told."""
+_WORTH_A_WORKER_S = 300
+"""Of stream for each process."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,13 @@ class WorkerSetup:
             StreamPlay(task, self.run, blocks).run(lambda *progress: tell(progress))
 
         return play
+
+
+def default_workers(model: VideoLLM, options: ExamOptions) -> int:
+    """How many processes, where nobody says: on a CPU a small model is faster in two processes of
+    one thread than in one of two, but each loads it first.
+    """
+    if model.family.name != "embedded" or model.decoder.device.type != "cpu":
+        return 1
+    of_minutes = options.num_streams * options.length_s // _WORTH_A_WORKER_S
+    return max(1, min(psutil.cpu_count(logical=False) or 1, of_minutes))

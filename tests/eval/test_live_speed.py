@@ -51,7 +51,9 @@ def test_a_file_goes_through_the_whole_pipeline_as_fast_as_it_can(video):
     assert found["frames_lost"] == 0
     stages = found["stages_ms"]
     assert {"source", "turn", "vision", "prefill", "store"} <= set(stages)
-    assert sum(stages.values()) == pytest.approx(1000 / found["frames_per_s"], rel=0.05)
+    beside = ("thumbnail", "encode", "store")
+    in_line_ms = sum(ms for name, ms in stages.items() if name not in beside)
+    assert in_line_ms == pytest.approx(1000 / found["frames_per_s"], rel=0.05)
     assert found["limit"] in {"device", max(stages, key=stages.get)}
     assert found["seen_per_s"] * found["seconds"] <= _decoded(video)
 

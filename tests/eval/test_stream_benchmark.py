@@ -15,8 +15,11 @@ from tiny_benchmark import TINY, TinyBenchmark, terse_model
 from typer.testing import CliRunner
 
 from eval.commands import cli
+from eval.stream_benchmark.exam import ExamOptions
 from eval.stream_benchmark.watches import NUM_WATCHES, WATCHED_S
+from eval.stream_benchmark.worker_setup import default_workers
 from eval.stream_world import KINDS
+from vstream import load_video_llm
 
 POLICIES = "default,last4,uniform+int4"
 KEYS = {
@@ -201,3 +204,16 @@ def test_an_unknown_policy_is_a_usage_error():
     result = invoke("--seed", 1, "--hours", 0.01, "--policy", "best")
     assert result.exit_code == 2
     assert "'best' is none" in unboxed(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "streams", "cores", "workers"),
+    [(10, 4, 2, 2), (10, 4, 16, 8), (60, 1, 2, 2), (1, 4, 2, 1), (10, 4, None, 1)],
+)
+def test_on_a_cpu_the_embedded_model_plays_long_exams_on_every_core(
+    minutes, streams, cores, workers, model, monkeypatch
+):
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: cores)
+    options = ExamOptions(1, 60 * minutes, streams, 100)
+    assert default_workers(load_video_llm(None, "cpu"), options) == workers
+    assert default_workers(model, options) == 1, "it may be a large one"

@@ -340,6 +340,8 @@ class StreamKeeper:
         try:
             if is_wanted:
                 worker.run()
+                with self._changed:  # known before the worker is gone, or it seems to connect again
+                    self._failure, self._has_ended = None, not self._is_called
         finally:
             worker.stop()
             with self._changed:
