@@ -26,10 +26,11 @@ class Recommended:
     `watch_prompt` makes a question of a standing one, which takes the place of `{watch}`; an answer
     that opens with one of `yes_words` says that it is the case now, with one of `no_words` that it
     is not. It is told when the probability of yes has been over `watch_threshold` in the last
-    `watch_confirmations` judgements. A model that was trained to be silent until there is something
-    to say opens with one of `silence_words` then; with others there are none. One
-    that `reads_context` or `reads_dialogue` can be given what stands before a question. One
-    that `reads_stream_time` was trained to find moments by that, and knows of no other clock.
+    `watch_confirmations` judgements, and again only after it has fallen to `watch_release` (None:
+    to the threshold). A model that was trained to be silent until there is something to say opens
+    with one of `silence_words` then; with others there are none. One that `reads_context` or
+    `reads_dialogue` can be given what stands before a question. One that `reads_stream_time` was
+    trained to find moments by that, and knows of no other clock.
     """
 
     sample_fps: float = 1.0
@@ -43,6 +44,7 @@ class Recommended:
     no_words: tuple[str, ...] = ("no",)
     watch_threshold: float = 0.5
     watch_confirmations: int = 2
+    watch_release: float | None = None
     silence_words: tuple[str, ...] = ()
     reads_context: bool = True
     reads_dialogue: bool = True

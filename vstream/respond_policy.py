@@ -3,8 +3,9 @@
 `KOfN` is for any Video-LLM: a standing question is put to it again and again, and a run of yes is
 told once. It fires when `k` of the last `n` judgements are over the threshold, the newest of them
 included, and then not before the cool-down is over and fewer than `k` of the last `n` have been
-over it in between: one continuing presence is one firing, and a single judgement that flickers
-neither begins a presence nor ends it.
+over the release in between, which may be lower: one continuing presence is one firing, a single
+judgement that flickers neither begins a presence nor ends it, and a probability that wavers about
+the threshold is not told again and again.
 
 `SilenceRule` is for a model trained to be silent, as in VideoLLM-online
 (https://arxiv.org/abs/2406.11816, section 3.2; its threshold at inference):
@@ -45,9 +46,16 @@ class KOfN:
     """Speaks once for each lasting yes."""
 
     def __init__(
-        self, threshold: float = 0.5, k: int = 2, n: int = 2, cooldown_s: float = 5.0
+        self,
+        threshold: float = 0.5,
+        k: int = 2,
+        n: int = 2,
+        cooldown_s: float = 5.0,
+        release: float | None = None,
     ) -> None:
-        """Raises SettingsError for numbers with which it would never or always speak."""
+        """`release` is the threshold if it is not given, and never more than that. Raises
+        SettingsError for numbers with which it would never or always speak.
+        """
         if not 1 <= k <= n:
             raise SettingsError(f"k = {k} of n = {n} judgements: wanted 1 <= k <= n")
         if not (0 <= threshold < 1 and 0 <= cooldown_s < inf):
@@ -55,20 +63,25 @@ class KOfN:
                 f"threshold = {threshold}, cooldown_s = {cooldown_s}: wanted a threshold from 0 to "
                 "below 1 and a cool-down of 0 seconds or more"
             )
+        if release is not None and not 0 <= release < 1:
+            raise SettingsError(f"release = {release}: wanted 0 to below 1")
         self._threshold = threshold
+        self._release = threshold if release is None else min(release, threshold)
         self._k = k
         self._cooldown_s = cooldown_s
         self._are_over: deque[bool] = deque(maxlen=n)
+        self._are_held: deque[bool] = deque(maxlen=n)
         self._is_told = False
         self._quiet_until_s = -inf
 
     def feed(self, probability: float, at_s: float) -> bool:
         is_over = probability > self._threshold
         self._are_over.append(is_over)
-        if sum(self._are_over) < self._k:
+        self._are_held.append(probability > self._release)
+        if sum(self._are_held) < self._k:
             self._is_told = False
-            return False
-        if self._is_told or not is_over or at_s < self._quiet_until_s:
+        is_so = is_over and sum(self._are_over) >= self._k
+        if not is_so or self._is_told or at_s < self._quiet_until_s:
             return False
         self._is_told = True
         self._quiet_until_s = at_s + self._cooldown_s
@@ -105,7 +118,12 @@ def rule_for(recommended: Recommended) -> RespondRule:
     if recommended.silence_words:
         return SilenceRule()
     confirmations = recommended.watch_confirmations
-    return KOfN(recommended.watch_threshold, k=confirmations, n=confirmations)
+    return KOfN(
+        recommended.watch_threshold,
+        k=confirmations,
+        n=confirmations,
+        release=recommended.watch_release,
+    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def k_of_n(draw):
         "k": draw(st.integers(1, n)),
         "n": n,
         "cooldown_s": draw(COOLDOWNS_S),
+        "release": draw(st.sampled_from([None, 0.0, 0.2, 0.7])),
     }
 
 
@@ -40,13 +41,18 @@ def firings(rule, probabilities, step_s=1.0):
     return [i for i, p in enumerate(probabilities) if rule.feed(p, i * step_s)]
 
 
-def fires_by_definition(probabilities, step_s, threshold, k, n, cooldown_s):
+def fires_by_definition(probabilities, step_s, threshold, k, n, cooldown_s, release):
     """KOfN read off the whole list at once."""
-    is_over = [p > threshold for p in probabilities]
-    is_present = [sum(is_over[max(0, i + 1 - n) : i + 1]) >= k for i in range(len(is_over))]
+
+    def of_the_last(limit):
+        is_over = [p > limit for p in probabilities]
+        return [sum(is_over[max(0, i + 1 - n) : i + 1]) >= k for i in range(len(is_over))]
+
+    is_present = of_the_last(threshold)
+    is_held = is_present if release is None else of_the_last(min(release, threshold))
     fired = []
-    for i, over in enumerate(is_over):
-        is_new = not fired or not all(is_present[fired[-1] : i])
+    for i, over in enumerate(p > threshold for p in probabilities):
+        is_new = not fired or not all(is_held[fired[-1] : i])
         is_quiet = bool(fired) and i * step_s < fired[-1] * step_s + cooldown_s
         if over and is_present[i] and is_new and not is_quiet:
             fired.append(i)
@@ -106,6 +112,17 @@ def test_a_continuing_presence_that_flickers_is_told_once():
     assert firings(KOfN(k=2, n=3, cooldown_s=0), seen) == [1]
 
 
+def test_what_wavers_about_the_threshold_is_told_once_if_it_stays_over_the_release():
+    wavers = [0.1, 0.96, 0.9, 0.97, 0.8, 0.98, 0.3, 0.96]
+    assert firings(KOfN(0.95, k=1, n=1, cooldown_s=0), wavers) == [1, 3, 5, 7]
+    assert firings(KOfN(0.95, k=1, n=1, cooldown_s=0, release=0.7), wavers) == [1, 7]
+
+
+def test_a_threshold_under_the_release_is_the_release():
+    seen = [0.4, 0.6, 0.2, 0.6]
+    assert firings(KOfN(0.5, k=1, n=1, cooldown_s=0, release=0.7), seen) == [1, 3]
+
+
 def test_what_comes_back_within_the_cool_down_is_told_after_it_if_it_is_still_there():
     rule = KOfN(k=2, n=3, cooldown_s=10)
     back = [0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]
@@ -157,12 +174,15 @@ def test_the_papers_threshold_speaks_at_a_quarter_of_the_mass_and_not_at_much_le
         {"cooldown_s": -1},
         {"cooldown_s": inf},
         {"cooldown_s": nan},
+        {"release": 1.0},
+        {"release": -0.1},
+        {"release": nan},
     ],
 )
 def test_settings_under_which_it_could_never_or_always_speak_are_refused(settings):
     with pytest.raises(SettingsError, match="wanted"):
         KOfN(**settings)
-    if "k" not in settings and settings.get("threshold") != 1.0:
+    if not {"k", "release"} & settings.keys() and settings.get("threshold") != 1.0:
         with pytest.raises(SettingsError, match="wanted"):
             SilenceRule(**settings)
 

@@ -353,7 +353,9 @@ def _rule(spec: WatchSpec, keeper: StreamKeeper) -> RespondRule:
         return rule_for(recommended)
     count = spec.confirmations or recommended.watch_confirmations
     threshold = recommended.watch_threshold if spec.threshold is None else spec.threshold
-    return KOfN(threshold, k=count, n=count, cooldown_s=spec.cooldown_s)
+    return KOfN(
+        threshold, k=count, n=count, cooldown_s=spec.cooldown_s, release=recommended.watch_release
+    )
 
 
 def _cited(one: Evidence) -> dict[str, Any]:
