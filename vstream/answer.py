@@ -17,7 +17,8 @@ from vstream.decoding import TokenChoice
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
 from vstream.engine.passes import Pass, Work
-from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
+from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
+from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
 from vstream.engine.window_kv import LayerKV

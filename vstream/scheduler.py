@@ -37,6 +37,7 @@ from vstream.device_turn import DeviceTurn
 from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Vision, Work, pass_together, see_together
+from vstream.engine.recorded_questions import RecordedQuestions
 from vstream.errors import BusyError
 from vstream.job import Job, Kind
 from vstream.side_thread import SideThread
@@ -81,16 +82,24 @@ class Scheduler:
     """
 
     def __init__(
-        self, decoder: Decoder, limits: Limits | None = None, rows: DecodeRows | None = None
+        self,
+        decoder: Decoder,
+        limits: Limits | None = None,
+        rows: DecodeRows | None = None,
+        questions: RecordedQuestions | None = None,
     ) -> None:
-        """`rows` decode answers; unset, a card has some, and elsewhere the plain path is faster."""
+        """`rows` decode answers, and `questions` are read through recordings; unset, a card has
+        both, and elsewhere the plain path is faster.
+        """
         self.turn = DeviceTurn()
         self.limits = limits or Limits()
         self.on_round: Callable[[Round], None] = lambda done: None
         """Told of every round, in the device's thread; must not block."""
         self.side = SideThread(decoder.device)
         self._decoder = decoder
-        self._rows = rows or (DecodeRows(decoder) if decoder.device.type == "cuda" else None)
+        is_card = decoder.device.type == "cuda"
+        self._rows = rows or (DecodeRows(decoder) if is_card else None)
+        self._questions = questions or (RecordedQuestions(decoder) if is_card else None)
         self._changed = threading.Condition()
         self._waiting: dict[Kind, deque[Job[Any]]] = {kind: deque() for kind in Kind}
         self._running: list[Job[Any]] = []
@@ -203,7 +212,7 @@ class Scheduler:
         passing = [job for job in self._running if isinstance(job.request, Pass)]
         wanted: list[Pass] = [job.request for job in passing]  # type: ignore[misc]
         if wanted:
-            _answer(passing, pass_together(self._decoder, wanted, self._rows))
+            _answer(passing, pass_together(self._decoder, wanted, self._rows, self._questions))
         self._leave_out_ended()
         return works, sum(len(one.embeddings) for one in wanted)
 

@@ -17,7 +17,7 @@ from vstream.device_turn import DeviceTurn
 from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LocalWindow, Prefill
-from vstream.engine.question_prefill import BlocksByLayer
+from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
 from vstream.engine.window_kv import LayerKV

@@ -16,6 +16,7 @@ from vstream import Question, load_video_llm
 from vstream.engine import LocalWindow, Prefill
 from vstream.engine.attention import causal_mask, flash_attention, grouped_attention
 from vstream.engine.decode_rows import DecodeRows
+from vstream.engine.recorded_questions import RecordedQuestions
 from vstream.scheduler import Scheduler
 
 pytestmark = pytest.mark.gpu
@@ -84,11 +85,14 @@ def test_in_half_precision_a_stream_is_as_near_to_exact_as_transformers_is(name,
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_recorded_rows_answer_a_thousand_questions_as_plain_steps_do(dtype):
+def test_what_is_recorded_answers_a_thousand_questions_as_plain_steps_do(dtype):
     model = load_video_llm(None, "cuda", dtype)
-    rows = DecodeRows(model.decoder)
-    plain = replace(model, scheduler=Scheduler(model.decoder, rows=DecodeRows(model.decoder, 0)))
-    fast = replace(model, scheduler=Scheduler(model.decoder, rows=rows))
+    rows, recorded = DecodeRows(model.decoder), RecordedQuestions(model.decoder)
+    no_rows, none_recorded = DecodeRows(model.decoder, 0), RecordedQuestions(model.decoder, ())
+    plain, fast = (
+        replace(model, scheduler=Scheduler(model.decoder, rows=one, questions=other))
+        for one, other in ((no_rows, none_recorded), (rows, recorded))
+    )
     renderer, asked, differing = Renderer(), 0, []
     for stream in draw_exam(ExamOptions(5, 600, 3, 1200)):
         sessions = [open_session(one) for one in (plain, fast)]
@@ -106,6 +110,7 @@ def test_recorded_rows_answer_a_thousand_questions_as_plain_steps_do(dtype):
                 differing.append(min(one.confidence for one in told))
     assert asked >= 1000
     assert rows.is_recorded
+    assert recorded.is_recorded
     if dtype == "float32":
         assert not differing
     else:  # two best logits within NEAR_TIE: the better one has at most this probability

@@ -10,6 +10,7 @@ import torch
 from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded_operations import record_operations
 
 from vstream.engine import view_at
 from vstream.engine.decode_rows import DecodeRows
@@ -59,11 +60,12 @@ def decode(model, context, token):
         return Pass(model.decoder.embed(torch.tensor([token])), context, num_logits=1)
 
 
+@pytest.mark.parametrize("record", [None, record_operations], ids=["run", "replayed"])
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=6, deadline=None)
-def test_rows_say_what_each_answer_says_alone(model, sessions, seed):
+def test_rows_say_what_each_answer_says_alone(model, sessions, record, seed):
     random = Random(seed)
-    rows = DecodeRows(model.decoder, most_rows=4)
+    rows = DecodeRows(model.decoder, most_rows=4, record=record)
     wanted = {}
     running = {}
     for number in range(6):

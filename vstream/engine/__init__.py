@@ -4,7 +4,8 @@ from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.decoder import Decoder
 from vstream.engine.prefill import LocalWindow, Prefill
-from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
+from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
+from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvContext, RekvPrefill
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
 from vstream.engine.token_drop import TokenDropper

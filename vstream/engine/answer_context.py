@@ -93,6 +93,11 @@ class AnswerContext:
             recent=self._recent[layer],
         )
 
+    def clear(self) -> None:
+        """As if nothing had been laid."""
+        for one in (self._keys, self._values, self._filled, self._next_text, self._recent):
+            one.clear()
+
     def let_go(self) -> None:
         """Keys and values are kept elsewhere from now on: nothing can attend to them here."""
         self._keys, self._values = [], []
@@ -133,15 +138,19 @@ class AnswerContext:
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         """Append text to `layer` and let it attend to all before it. A decode step is just this."""
-        filled, tokens = self._filled[layer], keys.shape[1]
-        decoder, start, end = self._decoder, self._next_text[layer], filled + tokens
+        decoder, start, tokens = self._decoder, self._next_text[layer], keys.shape[1]
         positions = text_positions(start, tokens, decoder.num_axes, keys.device)
         rotated = decoder.rope.rotate(torch.cat([queries, keys]), positions)
-        self._keys[layer][:, filled:end] = rotated[len(queries) :]
-        self._values[layer][:, filled:end] = values
-        self._filled[layer] = end
-        self._next_text[layer] += tokens
+        self.append(layer, rotated[len(queries) :], values)
         return self.look(layer, queries, rotated[: len(queries)], scale)
+
+    def append(self, layer: int, rotated: Tensor, values: Tensor) -> None:
+        """Take in text whose keys are `rotated` to the next positions already."""
+        filled, tokens = self._filled[layer], values.shape[1]
+        self._keys[layer][:, filled : filled + tokens] = rotated
+        self._values[layer][:, filled : filled + tokens] = values
+        self._filled[layer] += tokens
+        self._next_text[layer] += tokens
 
     def look(self, layer: int, queries: Tensor, rotated: Tensor, scale: float) -> Tensor:
         """Let the queries of the newest tokens, `rotated`, attend to all of `layer` before them."""

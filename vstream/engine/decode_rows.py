@@ -14,7 +14,7 @@ are chosen by its own question, so rows share prefix and recent window alone (`s
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 import torch
@@ -25,19 +25,21 @@ from vstream.engine.answer_context import AnswerContext, LaidLayer
 from vstream.engine.attention import Step
 from vstream.engine.decoder import Decoder
 from vstream.engine.partial_attention import PartialAttention, attend_to_part, joined
+from vstream.engine.recording import Cut, Record, Replay, not_recorded, record_graphs
 from vstream.engine.row_buffers import RowBuffers, roomy
 from vstream.engine.shared_windows import SharedWindows
 
 _log = structlog.get_logger()
-_WARM_UP = 2
-"""Steps before a graph is recorded: libraries allocate in the first."""
 
 
 class DecodeRows:
     """One for a device. `step` is the fast path of a pass of one token over an AnswerContext."""
 
-    def __init__(self, decoder: Decoder, most_rows: int = 32) -> None:
-        """More than `most_rows` answers at once go the plain path."""
+    def __init__(self, decoder: Decoder, most_rows: int = 32, record: Record | None = None) -> None:
+        """More than `most_rows` answers at once go the plain path.
+
+        `record` is how a step is recorded: unless given as graphs on a card, elsewhere not at all.
+        """
         self._decoder = decoder
         self._most_rows = most_rows
         self._row_of: weakref.WeakKeyDictionary[AnswerContext, int] = weakref.WeakKeyDictionary()
@@ -46,8 +48,8 @@ class DecodeRows:
         self._windows = SharedWindows(decoder)
         self._window_of_row: list[int | None] = []
         self._recorded_windows = self._windows.generation
-        self._recorded: dict[int, Callable[[], Tensor]] = {}
-        self._can_record = decoder.device.type == "cuda"
+        self._recorded: dict[int, Replay] = {}
+        self._record = record or (record_graphs if decoder.device.type == "cuda" else not_recorded)
 
     @property
     def num_rows(self) -> int:
@@ -62,7 +64,7 @@ class DecodeRows:
     @property
     def is_recorded(self) -> bool:
         """Whether steps are replayed: on a card, unless it could not record one."""
-        return self._can_record and bool(self._recorded)
+        return self._record is not not_recorded and bool(self._recorded)
 
     @torch.inference_mode()
     def choose(self, steps: Sequence[Step]) -> list[int]:
@@ -97,23 +99,20 @@ class DecodeRows:
         finally:
             self._buffers.moves.zero_()
 
-    def _run(self, size: int) -> Callable[[], Tensor]:
+    def _run(self, size: int) -> Replay:
         """A step of the first `size` rows. While it is made ready no row moves."""
         if self._recorded_windows != self._windows.generation:
             self._recorded.clear()
             self._recorded_windows = self._windows.generation
         if size not in self._recorded:
             step = _RowsStep(self._decoder, self._buffers, self._windows, size)
-            self._recorded[size] = self._record(step) if self._can_record else step
+            try:
+                self._recorded[size] = self._record(step, self._decoder.device)
+            except RuntimeError as error:
+                _log.warning("decoding is not recorded as a CUDA graph", reason=str(error))
+                self._record, self._most_rows = not_recorded, 0  # the plain path is as fast
+                self._recorded[size] = self._record(step, self._decoder.device)
         return self._recorded[size]
-
-    def _record(self, step: "_RowsStep") -> Callable[[], Tensor]:
-        try:
-            return _record(step, self._decoder.device)
-        except RuntimeError as error:
-            _log.warning("decoding is not recorded as a CUDA graph", reason=str(error))
-            self._can_record, self._most_rows = False, 0  # the plain path is as fast
-            return step
 
     def _can_take_in(self, context: AnswerContext) -> bool:
         """Give it a row, if there is one left and memory for it."""
@@ -191,7 +190,7 @@ class DecodeRows:
 
 
 class _RowsStep:
-    """A pass of the first `size` rows, a token each; called, it returns their logits."""
+    """A pass of the first `size` rows, a token each; run, it returns their logits."""
 
     def __init__(
         self, decoder: Decoder, buffers: RowBuffers, windows: SharedWindows, size: int
@@ -203,7 +202,8 @@ class _RowsStep:
         self._rows = torch.arange(size, device=decoder.device)
         self._slots = torch.arange(buffers.num_slots, device=decoder.device)
 
-    def __call__(self) -> Float[Tensor, "rows vocabulary"]:
+    def __call__(self, cut: Cut) -> Float[Tensor, "rows vocabulary"]:
+        """Nothing has to be done in between."""
         decoder = self._decoder
         return decoder.logits(decoder.forward(self._buffers.embeddings[: self._size], self))
 
@@ -247,29 +247,3 @@ class _RowsStep:
                 one.unflatten(1, (rows, group)).transpose(0, 1) for one in (part.output, part.lse)
             )
             yield PartialAttention(output, lse)
-
-
-def _record(step: _RowsStep, device: torch.device) -> Callable[[], Tensor]:
-    """`step` as a CUDA graph. It runs a few times; no row moves meanwhile.
-
-    Other threads may use the card while it is recorded.
-    """
-    with torch.cuda.device(device):
-        before, beside = torch.cuda.current_stream(), torch.cuda.Stream()
-        try:
-            beside.wait_stream(before)
-            with torch.cuda.stream(beside):
-                for _ in range(_WARM_UP):
-                    step()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
-                logits = step()
-        finally:
-            torch.cuda.set_stream(before)  # torch leaves it where recording fails
-            before.wait_stream(beside)
-
-    def replay() -> Tensor:
-        graph.replay()
-        return logits
-
-    return replay

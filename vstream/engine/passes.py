@@ -25,6 +25,7 @@ from vstream.engine.answer_context import AnswerContext
 from vstream.engine.attention import Step
 from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.decoder import Decoder
+from vstream.engine.recorded_questions import RecordedQuestions
 
 Result = TypeVar("Result")
 
@@ -91,11 +92,15 @@ def see_together(wanted: Sequence[Vision]) -> list[list[VisualTokens] | Exceptio
 
 @torch.inference_mode()
 def pass_together(
-    decoder: Decoder, wanted: Sequence[Pass], rows: DecodeRows | None = None
+    decoder: Decoder,
+    wanted: Sequence[Pass],
+    rows: DecodeRows | None = None,
+    questions: RecordedQuestions | None = None,
 ) -> list[Tensor | Exception]:
     """What each pass wants, or what its step raised; the others do not notice that one failed.
 
-    Decode steps go through `rows`, if there are any, and all else through one pass.
+    Decode steps go through `rows`, if there are any, and all else through one pass. If that is one
+    question by itself, it goes through `questions`: starting kernels is what it would take.
     """
     places = [i for i, one in enumerate(wanted) if len(one.embeddings) == one.num_logits == 1]
     chosen = [] if rows is None else rows.choose([wanted[i].step for i in places])
@@ -105,7 +110,7 @@ def pass_together(
     if rows is not None and decoding:
         replies.update(zip(decoding, _decoded(rows, [wanted[i] for i in decoding]), strict=True))
     if others:
-        passed = _passed_together(decoder, [wanted[i] for i in others])
+        passed = _passed_together(decoder, [wanted[i] for i in others], questions)
         replies.update(zip(others, passed, strict=True))
     return [replies[i] for i in range(len(wanted))]
 
@@ -119,10 +124,12 @@ def _decoded(rows: DecodeRows, wanted: Sequence[Pass]) -> list[Tensor | Exceptio
     return list(logits.split(1))
 
 
-def _passed_together(decoder: Decoder, wanted: Sequence[Pass]) -> list[Tensor | Exception]:
+def _passed_together(
+    decoder: Decoder, wanted: Sequence[Pass], questions: RecordedQuestions | None
+) -> list[Tensor | Exception]:
     if len(wanted) == 1:
         try:
-            return [_passed(decoder, wanted[0])]
+            return [_passed(decoder, wanted[0], questions)]
         except Exception as error:  # noqa: BLE001  told to whoever wanted the pass
             return [error]
     step = _SharedStep(wanted)
@@ -170,7 +177,10 @@ def _reply(decoder: Decoder, request: Request) -> list[VisualTokens] | Tensor:
     return _passed(decoder, request)
 
 
-def _passed(decoder: Decoder, one: Pass) -> Tensor:
+def _passed(decoder: Decoder, one: Pass, questions: RecordedQuestions | None = None) -> Tensor:
+    tokens, step = len(one.embeddings), one.step
+    if questions is not None and one.num_logits == 1 and questions.takes(step, tokens):
+        return questions.run(step, one.embeddings)
     hidden = decoder.forward(one.embeddings, one.step, one.is_visual, one.deepstack)
     return decoder.logits(hidden[-one.num_logits :]) if one.num_logits else hidden
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from encoders import TextTokens
@@ -12,11 +12,8 @@ from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Work, alone
+from vstream.engine.question_step import BlocksByLayer, QuestionStep
 from vstream.engine.retrieval import MemoryView, Retriever
-from vstream.engine.text_query import mean_query
-
-BlocksByLayer = Sequence[Sequence[int]]
-"""Retrieved block ids of every layer, the recent window left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,41 +92,6 @@ class QuestionPrefill:
     ) -> Work[PrefilledQuestion]:
         context = self._open_context(len(tokens.embeddings) + room)
         retriever = Retriever(self._memory, view, self._settings)
-        step = _QuestionStep(context, retriever, view, tokens.is_question, retrieved)
+        step = QuestionStep(context, retriever, view, tokens.is_question, retrieved)
         logits = yield Pass(tokens.embeddings, step, num_logits=num_logits)
         return PrefilledQuestion(context, logits, step.retrieved, step.queries)
-
-
-class _QuestionStep:
-    """The question's pass: each layer retrieves, lays its context, then attends."""
-
-    def __init__(
-        self,
-        context: AnswerContext,
-        retriever: Retriever,
-        view: MemoryView,
-        is_question: Bool[Tensor, " tokens"],
-        retrieved: BlocksByLayer | None,
-    ) -> None:
-        """`retrieved`: fixed block ids for every layer; None lets every layer choose."""
-        self._context = context
-        self._retriever = retriever
-        self._view = view
-        self._is_question = is_question
-        self._fixed = retrieved
-        self.queries: list[Tensor] = []
-        self.retrieved: list[list[int]] = []
-
-    def attend(
-        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
-    ) -> Tensor:
-        query = mean_query(queries, self._is_question, len(keys))
-        ids = (
-            self._fixed[layer]
-            if self._fixed is not None
-            else self._retriever.retrieve(layer, query)
-        )
-        self.queries.append(query)
-        self.retrieved.append(list(ids))
-        self._context.lay(layer, ids, self._view.recent_ids)
-        return self._context.attend(layer, queries, keys, values, scale)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memory import MemoryReader
@@ -101,3 +101,19 @@ class Retriever:
         cosines = self.mean_cosines(queries, candidates)
         best = cosines.topk(min(self._settings.retrieve_blocks, len(candidates))).indices
         return sorted(candidates[i] for i in best.tolist())
+
+
+def mean_query(
+    queries: Float[Tensor, "heads tokens head_dim"],
+    is_question: Bool[Tensor, " tokens"],
+    kv_heads: int,
+) -> Float[Tensor, " key_width"]:
+    """The mean over the question's own tokens, summed over the heads that share a key head."""
+    return summed_by_group(queries[:, is_question].float().mean(dim=1), kv_heads)
+
+
+def summed_by_group(
+    mean: Float[Tensor, "heads head_dim"], kv_heads: int
+) -> Float[Tensor, " key_width"]:
+    """The score of a sum is the sum of the scores, so the index need not know of the heads."""
+    return mean.view(kv_heads, -1, mean.shape[-1]).sum(dim=1).flatten()

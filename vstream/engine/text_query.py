@@ -13,6 +13,7 @@ from vstream.engine.attention import causal_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import text_positions
 from vstream.engine.passes import Pass, Work, alone
+from vstream.engine.retrieval import mean_query
 from vstream.engine.rope import Rope
 from vstream.engine.window_kv import LayerKV
 from vstream.errors import QuestionError
@@ -39,16 +40,6 @@ def text_query_work(
     step = _TextStep(decoder.rope, prefix, positions, tokens.is_question)
     yield Pass(tokens.embeddings, step)
     return step.queries
-
-
-def mean_query(
-    queries: Float[Tensor, "heads tokens head_dim"],
-    is_question: Bool[Tensor, " tokens"],
-    kv_heads: int,
-) -> Float[Tensor, " key_width"]:
-    """The mean over the question's own tokens, summed over the heads that share a key head."""
-    mean = queries[:, is_question].float().mean(dim=1)
-    return mean.view(kv_heads, -1, queries.shape[-1]).sum(dim=1).flatten()
 
 
 class _TextStep:
