@@ -86,6 +86,28 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
         assert torch.equal(stopped.model.state_dict()[name], weight), name
 
 
+def test_a_run_begins_with_the_heads_of_another(
+    tmp_path: Path, finished: tuple[Path, list[StepLog]]
+) -> None:
+    def heads(trainer: Trainer) -> dict[str, Tensor]:
+        return {
+            f"{name}.{key}": weight
+            for name, module in trainer._modules().items()
+            for key, weight in module.state_dict().items()
+            if name != "model"
+        }
+
+    out, _ = finished
+    others, fresh = heads(Trainer(TINY, 0, out)), Trainer(TINY, 1, tmp_path / "fresh")
+    taken = Trainer(TINY, 1, tmp_path / "taken", heads_from=out)
+    assert any(not torch.equal(others[key], weight) for key, weight in heads(fresh).items())
+    assert all(torch.equal(others[key], weight) for key, weight in heads(taken).items())
+    for key, weight in taken.model.state_dict().items():
+        assert torch.equal(weight, fresh.model.state_dict()[key]), key
+    with pytest.raises(ValueError, match="no state of a run"):
+        Trainer(TINY, 1, tmp_path / "none", heads_from=tmp_path)
+
+
 def train_together(out: Path, share: Share) -> None:
     preset = replace(TINY, vision_steps=1, stream_steps=1, save_every=1)
     trainer = Trainer(preset, seed=0, out=out / str(share.rank), share=share)

@@ -5,13 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from vstream.engine.attention import (
-    ATTENTION_NAME,
-    Step,
-    causal_mask,
-    grouped_attention,
-    register_attention,
-)
+from vstream.engine.attention import ATTENTION_NAME, Step, causal_attention, register_attention
 from vstream.engine.rope import Rope, rope_of
 from vstream.errors import ModelError
 
@@ -126,7 +120,7 @@ class _SelfCheck:
     @torch.inference_mode()
     def compare(self, decoder: Decoder, wanted: Tensor, name: str) -> None:
         try:
-            step = _PlainStep(decoder.rope, self.positions)
+            step = PlainStep(decoder.rope, self.positions)
             logits = decoder.logits(decoder.forward(decoder.embed(self.tokens), step))
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(_refusal(name, str(error))) from error
@@ -137,24 +131,23 @@ class _SelfCheck:
             raise ModelError(_refusal(name, f"logits differ by {difference:.1e} of the largest"))
 
 
-class _PlainStep:
-    """Plain causal attention over the tokens given, at fixed positions."""
+class PlainStep:
+    """Plain causal attention over the tokens given, at fixed positions; keys and values are kept.
+
+    Keys as they are before RoPE.
+    """
 
     def __init__(self, rope: Rope, positions: Int[Tensor, "axes tokens"]) -> None:
         self._rope = rope
         self._positions = positions
+        self.captured: list[tuple[Tensor, Tensor]] = []
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        tokens = keys.shape[1]
-        return grouped_attention(
-            self._rope.rotate(queries, self._positions),
-            self._rope.rotate(keys, self._positions),
-            values,
-            scale,
-            causal_mask(tokens, tokens, keys.device),
-        )
+        self.captured.append((keys, values))
+        rotated = self._rope.rotate(torch.cat([queries, keys]), self._positions)
+        return causal_attention(rotated[: len(queries)], rotated[len(queries) :], values, scale)
 
 
 def _text_only(model: PreTrainedModel) -> str | dict[str, str]:

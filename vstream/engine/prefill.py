@@ -19,11 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import TextTokens, VisualTokens
-from vstream.engine.attention import causal_attention
-from vstream.engine.decoder import Decoder
+from vstream.engine.decoder import Decoder, PlainStep
 from vstream.engine.layout import Placed, text_positions
 from vstream.engine.passes import Pass, Work, alone
-from vstream.engine.rope import Rope
 from vstream.engine.window_kv import LayerKV, WindowKV
 
 
@@ -114,25 +112,9 @@ class Prefill:
 def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
     """What stands before the first block, from position 0 on."""
     tokens = len(prefix.embeddings)
-    step = _PrefixStep(decoder.rope, text_positions(0, tokens, decoder.num_axes, decoder.device))
+    step = PlainStep(decoder.rope, text_positions(0, tokens, decoder.num_axes, decoder.device))
     decoder.forward(prefix.embeddings, step)
     return step.captured
-
-
-class _PrefixStep:
-    """Plain causal attention from position 0 on; capture keys and values."""
-
-    def __init__(self, rope: Rope, positions: Tensor) -> None:
-        self._rope = rope
-        self._positions = positions
-        self.captured: LayerKV = []
-
-    def attend(
-        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
-    ) -> Tensor:
-        self.captured.append((keys, values))
-        rotated = self._rope.rotate(torch.cat([queries, keys]), self._positions)
-        return causal_attention(rotated[: len(queries)], rotated[len(queries) :], values, scale)
 
 
 def _joined_deepstack(chunk: Sequence[VisualTokens]) -> Tensor | None:
