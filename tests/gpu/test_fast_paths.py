@@ -17,6 +17,7 @@ from vstream.engine import LocalWindow, Prefill
 from vstream.engine.attention import causal_mask, flash_attention, grouped_attention
 from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.recorded_questions import RecordedQuestions
+from vstream.engine.recording import record_graphs
 from vstream.scheduler import Scheduler
 
 pytestmark = pytest.mark.gpu
@@ -61,6 +62,31 @@ def test_blocks_encoded_beside_the_next_chunk_are_those_encoded_alone(codec, tmp
         )
         # Chunks of other lengths round otherwise; a block of other numbers would be far off.
         torch.testing.assert_close(found, wanted, atol=0.1, rtol=0.1)
+
+
+@torch.inference_mode()
+def test_graphs_with_something_done_between_them_read_the_buffers_as_they_are_then():
+    buffer, told = torch.zeros(3, 64, device=CARD), []
+
+    def compute(cut):
+        product = buffer @ buffer.T
+        cut(lambda: told.append(product[0, 0].item()))
+        return product + 1
+
+    def waits(cut):
+        return buffer * buffer.sum().item()
+
+    for _ in range(40):  # more than torch has streams
+        replay = record_graphs(compute, CARD)
+    with pytest.raises(RuntimeError):
+        record_graphs(waits, CARD)
+    torch.cuda.empty_cache()
+    again = record_graphs(compute, CARD)
+    for value in (1.0, 2.0):
+        buffer.fill_(value)
+        for one in (replay, again):
+            assert one().eq(64 * value**2 + 1).all()
+            assert told.pop() == 64 * value**2
 
 
 @pytest.mark.parametrize("name", VIDEO_FAMILIES)

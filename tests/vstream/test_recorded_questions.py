@@ -1,5 +1,7 @@
 """A question that is replayed from a recording is read as in the plain pass, and goes on as one."""
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,7 +13,7 @@ from recorded_operations import record_operations
 from vstream import Question
 from vstream.engine import view_at
 from vstream.engine.passes import alone, pass_together
-from vstream.engine.recorded_questions import RecordedQuestions
+from vstream.engine.recorded_questions import RecordedQuestions, _LaidBuffer
 from vstream.scheduler import Scheduler
 
 QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 3}
@@ -74,12 +76,19 @@ def assert_alike(found, wanted):
 @pytest.mark.parametrize("retrieval", ["per_layer", "two_pass", "global"])
 @pytest.mark.parametrize("record", [None, record_operations], ids=["run", "replayed"])
 def test_questions_of_all_streams_are_read_as_in_the_plain_pass(model, record, retrieval):
-    recorded = RecordedQuestions(model.decoder, LENGTHS, record)
+    recordings = []
+
+    def counted(compute, device):
+        recordings.append(1)
+        return record(compute, device)
+
+    recorded = RecordedQuestions(model.decoder, LENGTHS, record and counted)
     sessions = [opened(model, 5 + 4 * n, seed=n, retrieval=retrieval) for n in range(3)]
-    asked = [(sessions[n % 3], TEXTS[n % 4]) for n in (0, 5, 1, 2, 7, 3, 8)]
+    asked = [(sessions[n % 3], TEXTS[n % 4]) for n in (0, 5, 1, 2, 7, 3, 8, 6, 9, 11, 4)]
     for session, text in asked:
         assert_alike(read(model, session, text, recorded), read(model, session, text))
     assert recorded.is_recorded == (record is not None)
+    assert record is None or 0 < len(recordings) < len(asked)
 
 
 def test_blocks_that_are_given_are_read_in_every_layer(model):
@@ -121,7 +130,8 @@ def test_a_longer_question_and_other_rules_go_the_plain_path(llama):
     rekv = opened(llama, 6, seed=1, rekv_window_tokens=40, recent_frames=0)
     assert_alike(read(llama, rekv, "hm", recorded), read(llama, rekv, "hm"))
     assert not recorded.is_recorded
-    read(llama, session, "hm", recorded)
+    for _ in range(2):  # the first one tells how much it holds
+        read(llama, session, "hm", recorded)
     assert recorded.is_recorded
 
 
@@ -136,11 +146,61 @@ def test_a_card_that_cannot_record_reads_questions_all_the_same(llama):
     assert not recorded.is_recorded
 
 
+@pytest.mark.parametrize("where", ["recording", "buffer"])
+def test_without_memory_questions_are_read_all_the_same(llama, monkeypatch, where):
+    class NoBuffer(_LaidBuffer):
+        def __init__(self, decoder, num_slots):
+            if num_slots:
+                raise torch.OutOfMemoryError("full")
+            super().__init__(decoder, num_slots)
+
+    def no_recording(compute, device):
+        raise torch.OutOfMemoryError("full")
+
+    record = no_recording if where == "recording" else record_operations
+    recorded = RecordedQuestions(llama.decoder, LENGTHS, record)
+    short, long = opened(llama, 6, seed=1), opened(llama, 20, seed=2, retrieve_blocks=14)
+    read(llama, short, TEXTS[0], recorded)
+    if where == "buffer":
+        monkeypatch.setattr("vstream.engine.recorded_questions._LaidBuffer", NoBuffer)
+    for session in (long, short, long):
+        for text in TEXTS[:2]:
+            assert_alike(read(llama, session, text, recorded), read(llama, session, text))
+    assert not recorded.is_recorded
+
+
+def test_a_recording_that_is_outgrown_is_let_go_at_once(llama):
+    recorded = RecordedQuestions(llama.decoder, LENGTHS, record_operations)
+    short, long = opened(llama, 6, seed=1), opened(llama, 20, seed=2, retrieve_blocks=14)
+    for _ in range(2):
+        read(llama, short, TEXTS[0], recorded)
+    (outgrown,) = (weakref.ref(one.made) for one in recorded._recorded.values())
+    gc.collect()
+    gc.disable()
+    try:
+        read(llama, long, TEXTS[0], recorded)
+        assert outgrown() is None
+    finally:
+        gc.enable()
+
+
+def test_what_another_stream_has_left_in_the_buffer_is_not_seen(llama):
+    recorded = RecordedQuestions(llama.decoder, LENGTHS, record_operations)
+    short, long = opened(llama, 6, seed=1), opened(llama, 20, seed=2, retrieve_blocks=14)
+    wanted = read(llama, short, TEXTS[0])
+    for _ in range(2):
+        read(llama, long, TEXTS[0], recorded)
+    with torch.inference_mode():
+        recorded._laid.keys[:], recorded._laid.values[:] = torch.nan, torch.inf
+    assert_alike(read(llama, short, TEXTS[0], recorded), wanted)
+
+
 def test_a_question_that_fails_leaves_no_trace_in_the_next(llama, monkeypatch):
     recorded = RecordedQuestions(llama.decoder, LENGTHS, record_operations)
     session = opened(llama, 9, seed=1)
     wanted = read(llama, session, TEXTS[2])
-    read(llama, session, TEXTS[0], recorded)
+    for _ in range(2):
+        read(llama, session, TEXTS[0], recorded)
     found, calls = session.memory.read, []
 
     def fails(layer, *arguments):
@@ -159,12 +219,13 @@ def test_a_question_that_fails_leaves_no_trace_in_the_next(llama, monkeypatch):
 
 def test_judgements_are_read_through_recordings_too():
     model = tiny_video_llm("llava_onevision")[0]
-    recorded = RecordedQuestions(model.decoder, record=record_operations)
+    recorded = RecordedQuestions(model.decoder, (256,), record_operations)
     fast = replace(model, scheduler=Scheduler(model.decoder, questions=recorded))
     told = []
     for one in (model, fast):
         session = opened(one, 8, seed=2)
-        told.append([session.ask(Question("who?", 5.0)).answer.token_ids])
+        assert session.ask(Question("and who?")).answer  # tells how much it holds
+        told.append([session.ask(Question("who?")).answer.token_ids])
         told[-1].append(round(session.judge("tell me when a cup appears").probability, 4))
     assert told[0] == told[1]
     assert recorded.is_recorded

@@ -32,6 +32,11 @@ class LaidLayer:
     """From which slot on, and up to which one, the recent window lies."""
 
     @property
+    def num_laid(self) -> int:
+        """Tokens of prefix and blocks; behind them stands text."""
+        return self.recent[1]
+
+    @property
     def num_shared(self) -> int:
         return self.num_prefix + self.recent[1] - self.recent[0]
 

@@ -25,7 +25,7 @@ from vstream.engine.answer_context import AnswerContext, LaidLayer
 from vstream.engine.attention import Step
 from vstream.engine.decoder import Decoder
 from vstream.engine.partial_attention import PartialAttention, attend_to_part, joined
-from vstream.engine.recording import Cut, Record, Replay, not_recorded, record_graphs
+from vstream.engine.recording import Cut, Record, Replay, record_graphs, run_anew
 from vstream.engine.row_buffers import RowBuffers, roomy
 from vstream.engine.shared_windows import SharedWindows
 
@@ -49,7 +49,7 @@ class DecodeRows:
         self._window_of_row: list[int | None] = []
         self._recorded_windows = self._windows.generation
         self._recorded: dict[int, Replay] = {}
-        self._record = record or (record_graphs if decoder.device.type == "cuda" else not_recorded)
+        self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
 
     @property
     def num_rows(self) -> int:
@@ -64,7 +64,7 @@ class DecodeRows:
     @property
     def is_recorded(self) -> bool:
         """Whether steps are replayed: on a card, unless it could not record one."""
-        return self._record is not not_recorded and bool(self._recorded)
+        return self._record is not run_anew and bool(self._recorded)
 
     @torch.inference_mode()
     def choose(self, steps: Sequence[Step]) -> list[int]:
@@ -107,11 +107,12 @@ class DecodeRows:
         if size not in self._recorded:
             step = _RowsStep(self._decoder, self._buffers, self._windows, size)
             try:
-                self._recorded[size] = self._record(step, self._decoder.device)
-            except RuntimeError as error:
-                _log.warning("decoding is not recorded as a CUDA graph", reason=str(error))
-                self._record, self._most_rows = not_recorded, 0  # the plain path is as fast
-                self._recorded[size] = self._record(step, self._decoder.device)
+                self._recorded[size] = self._record(step.compute, self._decoder.device)
+            except RuntimeError:
+                _log.warning("decoding is not replayed as a CUDA graph", exc_info=True)
+                self._recorded.clear()
+                self._record, self._most_rows = run_anew, 0  # the plain path is as fast
+                self._recorded[size] = self._record(step.compute, self._decoder.device)
         return self._recorded[size]
 
     def _can_take_in(self, context: AnswerContext) -> bool:
@@ -190,7 +191,7 @@ class DecodeRows:
 
 
 class _RowsStep:
-    """A pass of the first `size` rows, a token each; run, it returns their logits."""
+    """A pass of the first `size` rows, a token each; computed, it is their logits."""
 
     def __init__(
         self, decoder: Decoder, buffers: RowBuffers, windows: SharedWindows, size: int
@@ -202,8 +203,8 @@ class _RowsStep:
         self._rows = torch.arange(size, device=decoder.device)
         self._slots = torch.arange(buffers.num_slots, device=decoder.device)
 
-    def __call__(self, cut: Cut) -> Float[Tensor, "rows vocabulary"]:
-        """Nothing has to be done in between."""
+    def compute(self, cut: Cut) -> Float[Tensor, "rows vocabulary"]:
+        """What is recorded; there is nothing to do in between."""
         decoder = self._decoder
         return decoder.logits(decoder.forward(self._buffers.embeddings[: self._size], self))
 

@@ -178,8 +178,8 @@ def _reply(decoder: Decoder, request: Request) -> list[VisualTokens] | Tensor:
 
 
 def _passed(decoder: Decoder, one: Pass, questions: RecordedQuestions | None = None) -> Tensor:
-    tokens, step = len(one.embeddings), one.step
-    if questions is not None and one.num_logits == 1 and questions.takes(step, tokens):
+    tokens, step, is_text = len(one.embeddings), one.step, one.is_visual is None
+    if questions is not None and is_text and one.num_logits == 1 and questions.takes(step, tokens):
         return questions.run(step, one.embeddings)
     hidden = decoder.forward(one.embeddings, one.step, one.is_visual, one.deepstack)
     return decoder.logits(hidden[-one.num_logits :]) if one.num_logits else hidden

@@ -5,11 +5,13 @@ So its pass is recorded once for each of a few lengths, over buffers that never 
 layer where the blocks are retrieved and laid (`recording`). Questions are filled up to the length
 with tokens that nobody sees: they stand behind the question, where attention is causal.
 
-One layer's keys and values have a buffer that all layers and lengths use, one after the other. How
-far it is filled, and where the text stands, is a tensor layer by layer, because layers may hold
-different numbers of tokens.
+What a layer has laid is copied into one buffer that all layers and lengths use, one after the
+other. How far it is filled, and where the text stands, is a tensor layer by layer, because layers
+may hold different numbers of tokens. The text attends to the buffer and to itself in two parts,
+joined by their log-sum-exp (`partial_attention`).
 """
 
+from dataclasses import dataclass
 from typing import TypeGuard
 
 import structlog
@@ -18,16 +20,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.attention import Step, grouped_attention
+from vstream.engine.attention import Step
 from vstream.engine.decoder import Decoder
+from vstream.engine.partial_attention import attend_to_part, joined
 from vstream.engine.question_step import QuestionStep
-from vstream.engine.recording import Cut, Record, Replay, not_recorded, record_graphs
+from vstream.engine.recording import Cut, Record, Replay, record_graphs, run_anew
 from vstream.engine.retrieval import summed_by_group
 from vstream.engine.row_buffers import roomy
 
 _log = structlog.get_logger()
-LENGTHS = (32, 64, 128, 256)
-"""Tokens of text. Longer ones go the plain path, which then computes more than it starts."""
+LENGTHS = (16, 32, 64)
+"""Tokens of text. Longer ones go the plain path: the scores of all pairs are kept for a moment."""
 
 
 class RecordedQuestions:
@@ -38,18 +41,18 @@ class RecordedQuestions:
     ) -> None:
         """`record` is how a pass is recorded: unless given as graphs on a card, elsewhere not."""
         self._decoder = decoder
-        self._lengths = lengths
-        self._record = record or (record_graphs if decoder.device.type == "cuda" else not_recorded)
+        self._lengths = sorted(lengths)
+        self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
         self._laid = _LaidBuffer(decoder, 0)
-        self._passes: dict[int, _QuestionPass] = {}
+        self._recorded: dict[int, _Recorded] = {}
 
     @property
     def is_recorded(self) -> bool:
         """Whether passes are replayed: on a card, unless it could not record one."""
-        return self._record is not not_recorded and bool(self._passes)
+        return self._record is not run_anew and bool(self._recorded)
 
     def takes(self, step: Step, num_tokens: int) -> TypeGuard[QuestionStep]:
-        """Whether `run` can do it: not where the context has rules of its own, or is too long."""
+        """Whether `run` can do it: not where the context has rules of its own, or text is long."""
         return (
             isinstance(step, QuestionStep)
             and type(step.context) is AnswerContext
@@ -62,60 +65,76 @@ class RecordedQuestions:
     ) -> Float[Tensor, "1 vocabulary"]:
         """Logits of the last token; `step` is left as the plain pass leaves it. Raises what it
         raises.
-        """
-        length = next(one for one in self._lengths if one >= len(embeddings))
-        if self._laid.num_slots < length:
-            self._grow(length)
-        while True:
-            try:
-                return self._pass(length).run(step, embeddings)
-            except _NoRoomError as error:
-                step.begin_again()
-                self._grow(error.slots)
 
-    def _pass(self, length: int) -> "_QuestionPass":
-        if length not in self._passes:
+        The first question is read plainly, and so is one whose context is longer than any before:
+        they tell how much has to be held. The next of each length waits for it to be recorded.
+        """
+        try:
+            if self._laid.num_slots:
+                return self._ready(len(embeddings)).run(step, embeddings)
+        except _NoRoomError:
+            step.begin_again()
+        except torch.OutOfMemoryError:
+            self._give_up()
+            step.begin_again()
+        logits = self._decoder.logits(self._decoder.forward(embeddings, step)[-1:])
+        self._hold(max(step.context.laid(i).num_laid for i in range(self._decoder.num_layers)))
+        return logits
+
+    def _ready(self, num_tokens: int) -> "_Recorded":
+        length = next(one for one in self._lengths if one >= num_tokens)
+        if length not in self._recorded:
             made = _QuestionPass(self._decoder, self._laid, length)
             try:
-                made.replay = self._record(made, self._decoder.device)
-            except RuntimeError as error:
-                _log.warning("questions are not recorded as CUDA graphs", reason=str(error))
-                self._record, self._lengths = not_recorded, ()  # the plain path is as fast
-                made.replay = self._record(made, self._decoder.device)
-            self._passes[length] = made
-        return self._passes[length]
+                replay = self._record(made.compute, self._decoder.device)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                self._give_up()
+                replay = run_anew(made.compute, self._decoder.device)
+            self._recorded[length] = _Recorded(made, replay)
+        return self._recorded[length]
 
-    def _grow(self, slots: int) -> None:
-        """For a layer that holds so much."""
+    def _give_up(self) -> None:
+        """The plain path is all there is from now on."""
+        _log.warning("questions are not replayed as CUDA graphs", exc_info=True)
+        self._record, self._lengths = run_anew, []
+        self._recorded.clear()
+        self._laid = _LaidBuffer(self._decoder, 0)
+
+    def _hold(self, slots: int) -> None:
+        """From now on so much of a layer."""
+        if not self._lengths or slots <= self._laid.num_slots:
+            return
         slots = roomy(slots, self._laid.num_slots)
-        self._passes.clear()  # they would go on reading the buffer before
-        self._laid = _LaidBuffer(self._decoder, 0)  # which is let go first: there may be no room
-        self._laid = _LaidBuffer(self._decoder, slots)
+        self._recorded.clear()  # they would go on reading the buffer before
+        self._laid = _LaidBuffer(self._decoder, 0)  # which goes first: there may be no room for two
+        try:
+            self._laid = _LaidBuffer(self._decoder, slots)
+        except torch.OutOfMemoryError:
+            self._give_up()
 
 
 class _NoRoomError(Exception):
-    """A layer holds more than the buffer."""
-
-    def __init__(self, slots: int) -> None:
-        super().__init__(slots)
-        self.slots = slots
+    """A layer has laid more than the buffer holds."""
 
 
 class _LaidBuffer:
-    """Keys and values of one layer's context, with the text behind it."""
+    """Keys and values of what one layer has laid."""
 
     def __init__(self, decoder: Decoder, num_slots: int) -> None:
         self.num_slots = num_slots
+        shape = (decoder.kv_heads, num_slots, decoder.head_dim)
         self.keys, self.values = (
-            torch.zeros(
-                decoder.kv_heads,
-                num_slots,
-                decoder.head_dim,
-                dtype=decoder.dtype,
-                device=decoder.device,
-            )
-            for _ in range(2)
+            torch.zeros(shape, dtype=decoder.dtype, device=decoder.device) for _ in range(2)
         )
+
+    def put(self, keys: Tensor, values: Tensor) -> None:
+        """What is behind them must still be numbers, and not those of another stream."""
+        filled = keys.shape[1]
+        for buffer, own in ((self.keys, keys), (self.values, values)):
+            buffer[:, :filled] = own
+            buffer[:, filled:] = 0
 
 
 class _QuestionPass:
@@ -124,71 +143,99 @@ class _QuestionPass:
     def __init__(self, decoder: Decoder, laid: _LaidBuffer, length: int) -> None:
         self._decoder = decoder
         self._laid = laid
-        self._length = length
         device, layers = decoder.device, decoder.num_layers
         self._embeddings = torch.zeros(length, decoder.d_model, dtype=decoder.dtype, device=device)
-        self._shares = torch.zeros(length, device=device)
-        """What each token has in the mean over the question's own words."""
+        self._weights = torch.zeros(length, device=device)
+        """Of each token in the mean over the question's own words."""
         self._last = torch.zeros(1, dtype=torch.long, device=device)
         self._filled, self._next_text = (
             torch.zeros(layers, dtype=torch.long, device=device) for _ in range(2)
         )
         self._tokens = torch.arange(length, device=device)
         self._slots = torch.arange(laid.num_slots, device=device)
-        self._cut: Cut = lambda between: None
+        self._is_before = self._tokens <= self._tokens[:, None]
         self._text: list[tuple[Tensor, Tensor]] = []
         """Rotated keys, and values, of the text in every layer."""
         self._step: QuestionStep | None = None
-        self.replay: Replay = lambda: self._embeddings
+        self._cut: Cut | None = None
 
-    def run(self, step: QuestionStep, embeddings: Tensor) -> Tensor:
-        """Raises _NoRoomError where a layer does not fit."""
+    def put(self, step: QuestionStep, embeddings: Float[Tensor, "tokens d_model"]) -> None:
+        """The question that the next run is of."""
         tokens = len(embeddings)
-        self._embeddings.zero_()
         self._embeddings[:tokens] = embeddings
-        self._shares.zero_()
-        self._shares[:tokens] = step.is_question / step.is_question.sum()
+        self._embeddings[tokens:] = embeddings[-1]
+        self._weights[:tokens] = step.is_question / step.is_question.sum()
+        self._weights[tokens:] = 0
         self._last.fill_(tokens - 1)
         self._step = step
-        try:
-            logits = self.replay().clone()
-        finally:
-            self._step = None
-        for layer, (keys, values) in enumerate(self._text):
-            step.context.append(layer, keys[:, :tokens], values[:, :tokens])
-        return logits
 
-    def __call__(self, cut: Cut) -> Float[Tensor, "1 vocabulary"]:
+    def let_go(self) -> None:
+        """Of the question."""
+        self._step = None
+
+    def take(self, step: QuestionStep, num_tokens: int) -> None:
+        """Put into its context what the run has made of its text."""
+        for layer, (keys, values) in enumerate(self._text):
+            step.context.append(layer, keys[:, :num_tokens], values[:, :num_tokens])
+
+    def compute(self, cut: Cut) -> Float[Tensor, "1 vocabulary"]:
         """What is recorded."""
         self._cut, self._text = cut, []
-        hidden = self._decoder.forward(self._embeddings, self)
-        return self._decoder.logits(hidden[self._last])
+        try:
+            hidden = self._decoder.forward(self._embeddings, self)
+            return self._decoder.logits(hidden[self._last])
+        finally:
+            self._cut = None
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         """In `layer`, once its context is laid."""
         decoder, laid = self._decoder, self._laid
-        mean = (queries.float() * self._shares[:, None]).sum(dim=1)
-        query = summed_by_group(mean, len(keys))
+        query = summed_by_group((queries.float() * self._weights[:, None]).sum(dim=1), len(keys))
+        assert self._cut is not None
         self._cut(lambda: self._lay(layer, query))
-        positions = (self._next_text[layer] + self._tokens).expand(decoder.num_axes, self._length)
+        positions = (self._next_text[layer] + self._tokens).expand(decoder.num_axes, -1)
         rotated = decoder.rope.rotate(torch.cat([queries, keys]), positions)
-        own = self._filled[layer] + self._tokens
-        self._text.append((rotated[len(queries) :], values))
-        laid.keys[:, own] = rotated[len(queries) :]
-        laid.values[:, own] = values
-        is_seen = self._slots <= own[:, None]
-        return grouped_attention(rotated[: len(queries)], laid.keys, laid.values, scale, is_seen)
+        own_keys = rotated[len(queries) :].clone()  # or the queries would be kept along
+        self._text.append((own_keys, values))
+        grouped = rotated[: len(queries)].unflatten(0, (len(keys), -1))
+        rows = grouped.flatten(1, 2)
+        is_before = self._is_before.repeat(grouped.shape[1], 1)
+        is_laid = self._slots < self._filled[layer]
+        output = joined(
+            [
+                attend_to_part(rows, laid.keys, laid.values, is_laid, scale),
+                attend_to_part(rows, own_keys, values, is_before, scale),
+            ]
+        )
+        by_head: Tensor = output.unflatten(1, grouped.shape[1:3])
+        return by_head.flatten(0, 1)
 
     def _lay(self, layer: int, query: Tensor) -> None:
         assert self._step is not None
         self._step.lay(layer, query.clone())
         found = self._step.context.laid(layer)
-        filled = found.keys.shape[1]
-        if filled + self._length > self._laid.num_slots:
-            raise _NoRoomError(filled + self._length)
-        self._laid.keys[:, :filled] = found.keys
-        self._laid.values[:, :filled] = found.values
-        self._filled[layer].fill_(filled)
+        if found.keys.shape[1] > self._laid.num_slots:
+            raise _NoRoomError
+        self._laid.put(found.keys, found.values)
+        self._filled[layer].fill_(found.keys.shape[1])
         self._next_text[layer].fill_(found.next_text)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A pass and its recording, which hold each other nowhere else: they go when this goes."""
+
+    made: _QuestionPass
+    replay: Replay
+
+    def run(self, step: QuestionStep, embeddings: Tensor) -> Tensor:
+        """Raises _NoRoomError where a layer does not fit."""
+        self.made.put(step, embeddings)
+        try:
+            logits: Tensor = self.replay().clone()
+        finally:
+            self.made.let_go()
+        self.made.take(step, len(embeddings))
+        return logits

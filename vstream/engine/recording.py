@@ -9,14 +9,16 @@ Source: pieces of a pass as graphs with attention between them, as vLLM's piecew
 once, not by compiling it.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 
 import torch
 from torch import Tensor
 
 Cut = Callable[[Callable[[], None]], None]
-"""Called by a computation: do this now, and every time again."""
+"""Called by a computation with what the processor has to do at this point of every replay."""
 Computation = Callable[[Cut], Tensor]
 """Reads and writes buffers that stay where they are; what it returns does, too."""
 Replay = Callable[[], Tensor]
@@ -26,28 +28,27 @@ _WARM_UP = 2
 """Runs before a graph is recorded: libraries allocate in the first."""
 
 
-def not_recorded(run: Computation, device: torch.device) -> Replay:
-    """`run`, anew every time: the plain path, and all there is without a card."""
-    return lambda: run(lambda between: between())
+def run_anew(compute: Computation, device: torch.device) -> Replay:
+    """`compute` every time: the plain path, and all there is without a card."""
+    return lambda: compute(lambda between: between())
 
 
-def record_graphs(run: Computation, device: torch.device) -> Replay:
-    """`run` as CUDA graphs. It runs a few times now, without what its cuts would do.
+def record_graphs(compute: Computation, device: torch.device) -> Replay:
+    """`compute` as CUDA graphs. It runs a few times now, without what its cuts would do.
 
-    Other threads may use the card meanwhile. Raises RuntimeError where the card cannot record it.
+    Other threads may use the card meanwhile, on streams of their own, but not wait for all of it.
+    Raises RuntimeError where the card cannot record it, OutOfMemoryError among them.
     """
     with torch.cuda.device(device):
-        before, beside = torch.cuda.current_stream(), torch.cuda.Stream()
-        try:
-            beside.wait_stream(before)
-            with torch.cuda.stream(beside):
-                for _ in range(_WARM_UP):
-                    run(lambda between: None)
-                chain = _GraphChain()
-                result = chain.record(run)
-        finally:
-            torch.cuda.set_stream(before)  # torch leaves it where recording fails
-            before.wait_stream(beside)
+        before, beside = torch.cuda.current_stream(), _stream(device)
+        beside.wait_stream(before)
+        with torch.cuda.stream(beside):
+            for _ in range(_WARM_UP):
+                compute(lambda between: None)
+            with _nothing_else_ends():
+                chain = GraphChain()
+                result = chain.record(compute)
+        before.wait_stream(beside)
 
     def replay() -> Tensor:
         for part in chain.parts:
@@ -57,7 +58,7 @@ def record_graphs(run: Computation, device: torch.device) -> Replay:
     return replay
 
 
-class _GraphChain:
+class GraphChain:
     """Graphs that are always replayed in the order they were recorded in, so they share memory."""
 
     def __init__(self) -> None:
@@ -65,10 +66,11 @@ class _GraphChain:
         self._pool = torch.cuda.graph_pool_handle()
         self._graph = torch.cuda.CUDAGraph()
 
-    def record(self, run: Computation) -> Tensor:
+    def record(self, compute: Computation) -> Tensor:
+        """In the current stream. Where that fails nothing is being recorded any more."""
         self._begin()
         try:
-            result = run(self._cut)
+            result = compute(self._cut)
         except BaseException:
             with suppress(RuntimeError):
                 self._graph.capture_end()
@@ -88,3 +90,33 @@ class _GraphChain:
     def _end(self) -> None:
         self._graph.capture_end()
         self.parts.append(self._graph.replay)
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all recordings: torch has few streams and hands them out again and again.
+
+    Those of this priority nobody else here takes: what another thread did on it would be recorded.
+    """
+    return torch.cuda.Stream(device, priority=-1)
+
+
+@contextmanager
+def _nothing_else_ends() -> Iterator[None]:
+    """No graph must be freed while another is recorded, and no memory can be.
+
+    The workspace of matrix products is that of the recording alone: one that is shared would be
+    freed with whichever recording goes first (as torch's own `cudagraph_trees` has it).
+    """
+    torch.cuda.synchronize()
+    gc.collect()
+    torch.cuda.empty_cache()
+    collects = gc.isenabled()
+    gc.disable()
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
+        if collects:
+            gc.enable()
