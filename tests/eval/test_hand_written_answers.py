@@ -44,5 +44,5 @@ def verdicts():
 def test_questions_in_other_words_are_answered(verdicts):
     told = [verdict for _, _, verdict in verdicts]
     assert len(told) == 40
-    assert told.count("right") >= 22  # 23 with the weights as they are; the aim is 24
+    assert told.count("right") >= 24
     assert told.count("wrong") <= 8
