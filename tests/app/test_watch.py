@@ -85,7 +85,7 @@ def test_watch_tells_when_what_one_waits_for_is_so_also_after_stdin_has_ended(
     run = vstream("watch", video, "--fast", "--tell", owl, "--tell", dog)
     assert run.code == 0, run.err
     told = [re.split(r"  +", line) for line in run.out.strip().splitlines()]
-    times = [f"0:{visit.start:02d}" for visit in VISITS]
+    times = [f"0:{visit.start + 1:02d}" for visit in VISITS]  # the second judgement confirms it
     assert [(time_, text) for time_, text, _ in told] == [(time_, owl) for time_ in times]
     assert all(re.fullmatch(r"\([01]\.\d\d\)", probability) for *_, probability in told)
 

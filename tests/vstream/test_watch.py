@@ -271,9 +271,9 @@ def test_the_embedded_model_tells_of_each_visit_once_and_not_of_what_never_comes
         looks = [watch.look(float(second)) for second in range(LENGTH_S)]
         return [firing.at_s for firing in looks if firing is not None]
 
-    assert told("owl") == [float(visit.start) for visit in VISITS]
+    assert told("owl") == [visit.start + 1.0 for visit in VISITS], "a second look confirms it"
     assert told("dog") == []
-    assert told("cup") == [0.0], "it is there from the first frame on"
+    assert told("cup") == [1.0], "it is there from the first frame on"
 
 
 def test_the_embedded_models_answer_opens_with_the_words_that_are_judged(owl_session):
