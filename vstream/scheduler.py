@@ -45,6 +45,8 @@ from vstream.side_thread import SideThread
 _log = structlog.get_logger()
 MAX_PREFILLS = 4
 """New questions that begin in one round: those after them wait for a round, not for an answer."""
+_MOMENT_S = 0.003
+"""Who has had a chunk encoded may hand on the next one before the next round begins."""
 _IDLE_S = 5.0
 """The thread of a device that has had nothing to do for so long ends; the next work starts one."""
 _LAST_ROUND_S = 30.0
@@ -163,8 +165,11 @@ class Scheduler:
         return sum(job.kind is Kind.ASK and not job.is_done for job in list(self._running))
 
     def _loop(self) -> None:
+        has_encoded = False
         while True:
             with self._changed:
+                if has_encoded:
+                    self._changed.wait_for(lambda: self._waiting[Kind.INGEST], timeout=_MOMENT_S)
                 self._changed.wait_for(self._is_wanted, timeout=_IDLE_S)
                 if self._is_over or not self._has_work():
                     self._thread = None
@@ -179,6 +184,7 @@ class Scheduler:
                     _log.exception("a round failed")
                     self._fail_all(error)
                     continue
+                has_encoded = works[Kind.INGEST] > 0
             try:
                 self.on_round(Round(works, tokens, time.perf_counter() - started))
             except Exception:  # noqa: BLE001  the works go on

@@ -87,8 +87,9 @@ def _ingest_beside(
     with _asking(session, num_askers, options.answer_tokens) as told:
         pushed, began = 0, time.perf_counter()
         while time.perf_counter() < began + options.seconds:
-            session.push(list(islice(frames, chunk)))
+            session.push_ahead(list(islice(frames, chunk)))
             pushed += chunk
+        session.catch_up()
         ended = time.perf_counter()
     passed_s = ended - began
     tokens = sum(answer.tokens_between(began, ended) for answer in told)
@@ -216,7 +217,7 @@ class _Flow:
 
     def run(self, stream: int, session: Session) -> None:
         while not self.stop.wait(self._due(stream) - time.monotonic()):
-            session.push([self.frame(self._first + self._pushed[stream])])
+            session.push_ahead([self.frame(self._first + self._pushed[stream])])
             self._pushed[stream] += 1
 
     def share(self) -> float:

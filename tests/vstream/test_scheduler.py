@@ -135,6 +135,22 @@ def test_chunks_run_in_the_order_of_arrival_and_no_more_of_them_than_fit(model):
     assert recorder.rounds == [["a", "b"], ["c"], ["d", "e"], ["f"]]
 
 
+def test_who_hands_on_one_chunk_after_the_other_has_one_in_every_round(model, monkeypatch):
+    monkeypatch.setattr("vstream.scheduler._MOMENT_S", 0.5)
+    recorder = _Recorder(model)
+    with recorder.held():
+        (answering,) = _submit(recorder, Kind.ASK, ["answer"], passes=10_000)
+    for number in range(3):
+        names = [f"{number} first", f"{number} second"]
+        for name in names:
+            recorder.scheduler.run(recorder.work(name, 1), Kind.INGEST, 1)
+        rounds = recorder.rounds
+        first, second = (next(i for i, one in enumerate(rounds) if name in one) for name in names)
+        assert second == first + 1
+    answering.cancel()
+    answering.wait()
+
+
 def test_blocks_are_kept_at_once_whatever_else_waits(model):
     recorder, kept = _Recorder(model), []
 
