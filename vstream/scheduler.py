@@ -46,7 +46,7 @@ _log = structlog.get_logger()
 MAX_PREFILLS = 4
 """New questions that begin in one round: those after them wait for a round, not for an answer."""
 _MOMENT_S = 0.003
-"""Who has had a chunk encoded may hand on the next one before the next round begins."""
+"""Who has had a chunk encoded may hand on the next one before the next round of others begins."""
 _IDLE_S = 5.0
 """The thread of a device that has had nothing to do for so long ends; the next work starts one."""
 _LAST_ROUND_S = 30.0
@@ -167,9 +167,9 @@ class Scheduler:
     def _loop(self) -> None:
         has_encoded = False
         while True:
+            if has_encoded and self._running:
+                self._await_chunk()
             with self._changed:
-                if has_encoded:
-                    self._changed.wait_for(lambda: self._waiting[Kind.INGEST], timeout=_MOMENT_S)
                 self._changed.wait_for(self._is_wanted, timeout=_IDLE_S)
                 if self._is_over or not self._has_work():
                     self._thread = None
@@ -183,6 +183,7 @@ class Scheduler:
                 except Exception as error:  # noqa: BLE001  those who wait must not wait for ever
                     _log.exception("a round failed")
                     self._fail_all(error)
+                    has_encoded = False
                     continue
                 has_encoded = works[Kind.INGEST] > 0
             try:
@@ -198,6 +199,20 @@ class Scheduler:
             self._changed.notify_all()
         if thread is not None:
             thread.join(_LAST_ROUND_S)
+
+    def _await_chunk(self) -> None:
+        """Give who pushes a moment; what must be kept before they can go on is kept."""
+        until = time.monotonic() + _MOMENT_S
+        chunks, keeps = self._waiting[Kind.INGEST], self._waiting[Kind.KEEP]
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._is_over or chunks or keeps, timeout=until - time.monotonic()
+                )
+                if self._is_over or chunks or not keeps:
+                    return
+            with self.turn:
+                self._keep()
 
     def _is_wanted(self) -> bool:
         return self._is_over or self._has_work()
@@ -220,7 +235,19 @@ class Scheduler:
         if wanted:
             _answer(passing, pass_together(self._decoder, wanted, self._rows, self._questions))
         self._leave_out_ended()
+        works[Kind.KEEP] += self._keep()
         return works, sum(len(one.embeddings) for one in wanted)
+
+    @torch.inference_mode()
+    def _keep(self) -> int:
+        """What has come to be kept since the round began: who pushes waits for it. How many."""
+        with self._changed:
+            keeps = _take(self._waiting[Kind.KEEP], len(self._waiting[Kind.KEEP]))
+            self._running += keeps
+        for job in keeps:
+            job.advance()
+        self._leave_out_ended()
+        return len(keeps)
 
     def _end_cancelled(self) -> None:
         """Those who wait make room as well."""

@@ -219,6 +219,7 @@ class _Flow:
         while not self.stop.wait(self._due(stream) - time.monotonic()):
             session.push_ahead([self.frame(self._first + self._pushed[stream])])
             self._pushed[stream] += 1
+        session.catch_up()
 
     def share(self) -> float:
         """Of the frames that were due so far, but for those that are just being encoded."""

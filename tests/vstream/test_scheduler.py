@@ -7,6 +7,7 @@ import time
 import weakref
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,15 +141,39 @@ def test_who_hands_on_one_chunk_after_the_other_has_one_in_every_round(model, mo
     recorder = _Recorder(model)
     with recorder.held():
         (answering,) = _submit(recorder, Kind.ASK, ["answer"], passes=10_000)
-    for number in range(3):
-        names = [f"{number} first", f"{number} second"]
-        for name in names:
-            recorder.scheduler.run(recorder.work(name, 1), Kind.INGEST, 1)
-        rounds = recorder.rounds
-        first, second = (next(i for i, one in enumerate(rounds) if name in one) for name in names)
-        assert second == first + 1
-    answering.cancel()
-    answering.wait()
+    try:
+        for number in range(3):
+            names = [f"{number} first", f"{number} second"]
+            for name in names:
+                recorder.scheduler.run(recorder.work(name, 1), Kind.INGEST, 1)
+            rounds = recorder.rounds
+            places = [next(i for i, one in enumerate(rounds) if name in one) for name in names]
+            assert places[1] == places[0] + 1
+    finally:
+        answering.cancel()
+        answering.wait()
+
+
+def test_a_session_that_pushes_ahead_has_a_chunk_in_every_round(model, monkeypatch):
+    """Though the chunk before must be kept before the next is handed on."""
+    monkeypatch.setattr("vstream.scheduler._MOMENT_S", 2.0)
+    recorder, chunk, count = _Recorder(model), 4, 6
+    rounds = []
+    recorder.scheduler.on_round = lambda done: rounds.append(dict(done.works))
+    own = replace(model, scheduler=recorder.scheduler)
+    with open_session(own, **QUICK, chunk_frames=chunk) as session:
+        with recorder.held():
+            (answering,) = _submit(recorder, Kind.ASK, ["answer"], passes=10_000)
+        try:
+            for number in range(count):
+                session.push_ahead(stream_frames(chunk, start=chunk * number))
+            while sum(done[Kind.INGEST] for done in rounds) < count:
+                time.sleep(0.001)
+        finally:
+            answering.cancel()
+            answering.wait()
+    having = [number for number, done in enumerate(rounds) if done[Kind.INGEST]]
+    assert having == list(range(having[0], having[0] + count))
 
 
 def test_blocks_are_kept_at_once_whatever_else_waits(model):

@@ -72,10 +72,7 @@ class RecordedQuestions:
         try:
             if self._laid.num_slots:
                 return self._ready(len(embeddings)).run(step, embeddings)
-        except _NoRoomError:
-            step.begin_again()
-        except torch.OutOfMemoryError:
-            self._give_up()
+        except _ReadPlainlyError:
             step.begin_again()
         logits = self._decoder.logits(self._decoder.forward(embeddings, step)[-1:])
         self._hold(max(step.context.laid(i).num_laid for i in range(self._decoder.num_layers)))
@@ -87,11 +84,9 @@ class RecordedQuestions:
             made = _QuestionPass(self._decoder, self._laid, length)
             try:
                 replay = self._record(made.compute, self._decoder.device)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:
+            except RuntimeError as error:  # also if there is no memory for it
                 self._give_up()
-                replay = run_anew(made.compute, self._decoder.device)
+                raise _ReadPlainlyError from error
             self._recorded[length] = _Recorded(made, replay)
         return self._recorded[length]
 
@@ -115,8 +110,8 @@ class RecordedQuestions:
             self._give_up()
 
 
-class _NoRoomError(Exception):
-    """A layer has laid more than the buffer holds."""
+class _ReadPlainlyError(Exception):
+    """A layer has laid more than the buffer holds, or nothing can be recorded."""
 
 
 class _LaidBuffer:
@@ -217,7 +212,7 @@ class _QuestionPass:
         self._step.lay(layer, query.clone())
         found = self._step.context.laid(layer)
         if found.keys.shape[1] > self._laid.num_slots:
-            raise _NoRoomError
+            raise _ReadPlainlyError
         self._laid.put(found.keys, found.values)
         self._filled[layer].fill_(found.keys.shape[1])
         self._next_text[layer].fill_(found.next_text)
@@ -231,7 +226,7 @@ class _Recorded:
     replay: Replay
 
     def run(self, step: QuestionStep, embeddings: Tensor) -> Tensor:
-        """Raises _NoRoomError where a layer does not fit."""
+        """Raises _ReadPlainlyError where a layer does not fit."""
         self.made.put(step, embeddings)
         try:
             logits: Tensor = self.replay().clone()

@@ -10,6 +10,7 @@ once, not by compiling it.
 """
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -26,6 +27,7 @@ Record = Callable[[Computation, torch.device], Replay]
 
 _WARM_UP = 2
 """Runs before a graph is recorded: libraries allocate in the first."""
+_one_at_a_time = threading.Lock()
 
 
 def run_anew(compute: Computation, device: torch.device) -> Replay:
@@ -39,16 +41,18 @@ def record_graphs(compute: Computation, device: torch.device) -> Replay:
     Other threads may use the card meanwhile, on streams of their own, but not wait for all of it.
     Raises RuntimeError where the card cannot record it, OutOfMemoryError among them.
     """
-    with torch.cuda.device(device):
-        before, beside = torch.cuda.current_stream(), _stream(device)
+    with _one_at_a_time, torch.cuda.device(device):
+        before, beside = torch.cuda.current_stream(), _stream(torch.cuda.current_device())
         beside.wait_stream(before)
-        with torch.cuda.stream(beside):
-            for _ in range(_WARM_UP):
-                compute(lambda between: None)
-            with _nothing_else_ends():
-                chain = GraphChain()
-                result = chain.record(compute)
-        before.wait_stream(beside)
+        try:
+            with torch.cuda.stream(beside):
+                for _ in range(_WARM_UP):
+                    compute(lambda between: None)
+                with _nothing_else_ends():
+                    chain = GraphChain()
+                    result = chain.record(compute)
+        finally:
+            before.wait_stream(beside)
 
     def replay() -> Tensor:
         for part in chain.parts:
@@ -93,12 +97,12 @@ class GraphChain:
 
 
 @cache
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    """One for all recordings: torch has few streams and hands them out again and again.
+def _stream(device_number: int) -> torch.cuda.Stream:
+    """One for all recordings of a card: torch has few streams and hands them out again and again.
 
     Those of this priority nobody else here takes: what another thread did on it would be recorded.
     """
-    return torch.cuda.Stream(device, priority=-1)
+    return torch.cuda.Stream(device_number, priority=-1)
 
 
 @contextmanager
