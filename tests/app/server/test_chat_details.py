@@ -264,9 +264,11 @@ def test_what_is_forgotten_is_neither_cited_nor_shown_nor_found():
     with running_service() as service:
         service.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
         _push_past(service, "door")
+        question = "was there an owl?"
+        assert said(service.ask(question, "stream://door")) == "yes"
         gone = service.delete("/v1/streams/door/memory?from=-22m&to=-10m")
         assert gone["blocks"] == len(OWL_MIN)
-        told = service.ask("have you seen an owl?", "stream://door")
+        told = service.ask(question, "stream://door")
         assert said(told) == "no"
         assert cited(told)
         assert all(one["captured_at"] > BEGAN - 600 for one in cited(told))
