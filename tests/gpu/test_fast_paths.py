@@ -14,8 +14,9 @@ from eval.stream_world import Renderer
 from memory.codec.row_stage import RowStage
 from vstream import Question, load_video_llm
 from vstream.engine import LocalWindow, Prefill
-from vstream.engine.attention import causal_mask, flash_attention, grouped_attention
+from vstream.engine.attention import causal_mask, grouped_attention
 from vstream.engine.decode_rows import DecodeRows
+from vstream.engine.flash_kernels import installed_kernels
 from vstream.engine.recorded_questions import RecordedQuestions
 from vstream.engine.recording import record_graphs
 from vstream.scheduler import Scheduler
@@ -27,8 +28,9 @@ NEAR_TIE = 0.05
 """In half precision an answer may differ first where the two best logits are no further apart."""
 
 
+@pytest.mark.parametrize("kernel", installed_kernels(), ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize(("q_tokens", "k_tokens"), [(1568, 14_000), (32, 15_000), (9, 9)])
-def test_a_flash_kernel_attends_as_the_mask_says(q_tokens, k_tokens):
+def test_every_flash_kernel_attends_as_the_mask_says(kernel, q_tokens, k_tokens):
     torch.manual_seed(0)
     queries = torch.randn(28, q_tokens, 128, device=CARD)
     keys, values = (torch.randn(4, k_tokens, 128, device=CARD) for _ in range(2))
@@ -36,7 +38,7 @@ def test_a_flash_kernel_attends_as_the_mask_says(q_tokens, k_tokens):
     exact = grouped_attention(queries, keys, values, 0.1, mask)
     half = [one.bfloat16() for one in (queries, keys, values)]
     plain = grouped_attention(*half, 0.1, mask).float() - exact
-    fast = flash_attention(*half, 0.1).float() - exact
+    fast = kernel.attend(*half, 0.1).float() - exact
     assert fast.abs().max() <= 1.1 * plain.abs().max()
 
 

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface
+
+from vstream.engine.flash_kernels import fastest_kernel
 
 ATTENTION_NAME = "vstream"
 
@@ -98,41 +99,23 @@ def causal_attention(
 ) -> Float[Tensor, "heads q_tokens v_dim"]:
     """`grouped_attention` of the newest tokens to all before them and themselves.
 
-    On a card that has a flash kernel no mask is made: it is told that the last query sees the last
-    key.
+    On a card that has a flash kernel no mask is made (`flash_kernels`).
     """
     q_tokens, k_tokens = queries.shape[1], keys.shape[1]
     if q_tokens > 1 and _has_flash(queries):
-        return flash_attention(queries, keys, values, scale)
+        kernel = fastest_kernel(
+            queries.device, queries.dtype, len(queries), len(keys), queries.shape[2]
+        )
+        return kernel.attend(queries, keys, values, scale)
     return grouped_attention(
         queries, keys, values, scale, causal_mask(q_tokens, k_tokens, keys.device)
     )
 
 
 def _has_flash(queries: Tensor) -> bool:
-    """In half precision, from Ampere on. Others would expand keys and values for `enable_gqa`."""
+    """In half precision, from Ampere on. Others would expand the keys for grouped queries."""
     is_half = queries.dtype in (torch.float16, torch.bfloat16)
     return queries.is_cuda and is_half and torch.cuda.get_device_capability(queries.device) >= (8,)
-
-
-def flash_attention(
-    queries: Float[Tensor, "heads q_tokens head_dim"],
-    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
-    values: Float[Tensor, "kv_heads k_tokens v_dim"],
-    scale: float,
-) -> Float[Tensor, "heads q_tokens v_dim"]:
-    """`causal_attention` for a card, in half precision; elsewhere torch makes the mask by itself.
-
-    Without this bias torch aligns causality to the first key.
-    """
-    return F.scaled_dot_product_attention(
-        queries[None],
-        keys[None],
-        values[None],
-        attn_mask=causal_lower_right(queries.shape[1], keys.shape[1]),
-        scale=scale,
-        enable_gqa=len(queries) != len(keys),
-    )[0]
 
 
 def causal_mask(

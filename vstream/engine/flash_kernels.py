@@ -1,0 +1,157 @@
+"""Flash kernels: causal attention without a mask, by torch or by a package that is installed.
+
+torch has one from FlashAttention-2 (https://arxiv.org/abs/2307.08691). FlashAttention's own package
+(https://arxiv.org/abs/2407.08608 on Hopper) and FlashInfer (https://arxiv.org/abs/2501.01005) may
+have a faster one for a card. Which is found out once, on keys of the usual length; a package
+that fails there, or attends otherwise, is left alone. All see that the last query sees the last
+key.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+
+import structlog
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right
+from torch.utils.benchmark import Timer
+
+_log = structlog.get_logger()
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""Queries, keys, values and scale in, as `torch_flash` has them."""
+
+_SAMPLE = (1568, 14_568)
+"""Queries and keys of a trial: a chunk of eight frames behind a window of 13,000 tokens."""
+_MEASURED_S = 0.05
+_TOLERANCE = 0.02
+"""Outputs of two kernels in bfloat16, of values about 1, are no further apart."""
+
+
+@dataclass(frozen=True)
+class FlashKernel:
+    """One that is installed."""
+
+    name: str
+    attend: Attend
+
+
+def torch_flash(
+    queries: Float[Tensor, "heads q_tokens head_dim"],
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
+    values: Float[Tensor, "kv_heads k_tokens v_dim"],
+    scale: float,
+) -> Float[Tensor, "heads q_tokens v_dim"]:
+    """On a card, in half precision, the kernel of torch; elsewhere torch makes a mask by itself.
+
+    Without this bias torch aligns causality to the first key.
+    """
+    return F.scaled_dot_product_attention(
+        queries[None],
+        keys[None],
+        values[None],
+        attn_mask=causal_lower_right(queries.shape[1], keys.shape[1]),
+        scale=scale,
+        enable_gqa=len(queries) != len(keys),
+    )[0]
+
+
+def installed_kernels() -> list[FlashKernel]:
+    """torch's first. A package that cannot be imported is as if it were not there."""
+    found = [FlashKernel("torch", torch_flash)]
+    for name, module, kernel_of in _PACKAGES:
+        try:
+            found.append(FlashKernel(name, kernel_of(import_module(module))))
+        except ImportError:
+            continue
+        except Exception:  # noqa: BLE001  a package for another card or another torch
+            _log.warning("an attention package cannot be used", package=name, exc_info=True)
+    return found
+
+
+def _flash_attention_of(module: object) -> Attend:
+    """Its layout is [batch, tokens, heads, head_dim]; some versions tell the log-sum-exp, too."""
+    attend = module.flash_attn_func  # type: ignore[attr-defined]
+
+    def kernel(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        told = attend(
+            *(one.transpose(0, 1)[None] for one in (queries, keys, values)),
+            softmax_scale=scale,
+            causal=True,
+        )
+        output: Tensor = told[0] if isinstance(told, tuple) else told
+        return output[0].transpose(0, 1)
+
+    return kernel
+
+
+def _flashinfer_of(module: object) -> Attend:
+    """Its layout of queries is [tokens, heads, head_dim], and what is not causal is the default."""
+    attend = module.single_prefill_with_kv_cache  # type: ignore[attr-defined]
+
+    def kernel(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        packed = queries.transpose(0, 1).contiguous()
+        output: Tensor = attend(packed, keys, values, causal=True, kv_layout="HND", sm_scale=scale)
+        return output.transpose(0, 1)
+
+    return kernel
+
+
+_PACKAGES: tuple[tuple[str, str, Callable[[object], Attend]], ...] = (
+    ("flash-attn 4", "flash_attn.cute", _flash_attention_of),
+    ("flash-attn 3", "flash_attn_interface", _flash_attention_of),
+    ("flash-attn 2", "flash_attn", _flash_attention_of),
+    ("FlashInfer", "flashinfer", _flashinfer_of),
+)
+
+
+@cache
+def fastest_kernel(
+    device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int
+) -> FlashKernel:
+    """Of those installed, on this card for such heads. The first call takes the time of a trial."""
+    kernels = installed_kernels()
+    if len(kernels) == 1:
+        return kernels[0]
+    q_tokens, k_tokens = _SAMPLE
+    chance = torch.Generator(device).manual_seed(0)
+    queries, keys, values = (
+        torch.randn(count, tokens, head_dim, generator=chance, device=device, dtype=dtype)
+        for count, tokens in ((heads, q_tokens), (kv_heads, k_tokens), (kv_heads, k_tokens))
+    )
+    chosen = fastest_on(kernels, queries, keys, values, head_dim**-0.5)
+    _log.info("flash kernel chosen", kernel=chosen.name, heads=heads, kv_heads=kv_heads)
+    return chosen
+
+
+def fastest_on(
+    kernels: Sequence[FlashKernel],
+    queries: Float[Tensor, "heads q_tokens head_dim"],
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
+    values: Float[Tensor, "kv_heads k_tokens v_dim"],
+    scale: float,
+) -> FlashKernel:
+    """The one that takes least time for these, of those that attend as the first does."""
+    first, *others = kernels
+    wanted = first.attend(queries, keys, values, scale)
+    seconds = {first: _seconds(first, queries, keys, values, scale)}
+    for kernel in others:
+        try:
+            found = kernel.attend(queries, keys, values, scale)
+            torch.testing.assert_close(found, wanted, atol=_TOLERANCE, rtol=_TOLERANCE)
+            seconds[kernel] = _seconds(kernel, queries, keys, values, scale)
+        except Exception:  # noqa: BLE001  whatever is wrong with a package, torch has a kernel
+            _log.warning("an attention package is not used", package=kernel.name, exc_info=True)
+    return min(seconds, key=lambda kernel: seconds[kernel])
+
+
+def _seconds(
+    kernel: FlashKernel, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+) -> float:
+    """Of one call; the timer waits for the card."""
+    inputs = (queries, keys, values, scale)
+    timer = Timer("attend(*inputs)", globals={"attend": kernel.attend, "inputs": inputs})
+    return timer.blocked_autorange(min_run_time=_MEASURED_S).median
