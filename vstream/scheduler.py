@@ -15,6 +15,8 @@ Who may start, in the order of arrival within each kind:
 
 So a question never waits behind more than one chunk, and no stream waits for answers: a chunk runs
 at least in every other round. Every stream has one chunk waiting at most, which makes turns fair.
+After a round with a chunk those who answer wait a few milliseconds for its stream to hand on the
+next, which would otherwise come a moment too late for every round.
 
 Source: iteration-level scheduling of Orca (https://www.usenix.org/conference/osdi22/presentation/yu,
 section 4.1). Differs: works are of several kinds, and two of them have a right to every second

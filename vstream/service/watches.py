@@ -63,7 +63,12 @@ class WatchSpec(BaseModel):
     )
     every_s: float = Field(1.0, ge=0.2, le=3600, description="How often it is judged.")
     threshold: float | None = Field(
-        None, ge=0, lt=1, description="How probable it must be; unset: as the model recommends."
+        None,
+        ge=0,
+        lt=1,
+        description="How probable it must be; unset: as the model recommends. It is told once, and "
+        "again only after it has become less probable than this, or than what the model "
+        "recommends if that is lower.",
     )
     confirmations: int | None = Field(
         None, ge=1, le=20, description="Judgements in a row; unset: as the model recommends."
