@@ -201,10 +201,10 @@ class IngestWorker:
                 self._sampled.append(SeenFrame(frame.stream_s, frame.captured_at))
                 if self._sampler.keep(frame) and self._is_new(frame):
                     self._batch.append(frame)
+                if not self._source.has_waiting or len(self._batch) >= self._batch_frames:
+                    self._go_on()
                 if not self._source.has_waiting:
                     self.flush()
-                elif len(self._batch) >= self._batch_frames:
-                    self._go_on()
             self.flush()
 
     def _frames(self) -> Iterator[Frame]:
@@ -226,11 +226,12 @@ class IngestWorker:
         self._tell(len(self._sampled))
 
     def _go_on(self) -> None:
-        """As `flush` for a whole chunk, but only the one before is waited for: more frames wait."""
-        num_before, self._num_pushed = self._num_pushed, len(self._sampled)
-        self._session.push_ahead(self._batch, self._stop)
+        """As `flush`, but only the chunk before is waited for: more frames may wait by now."""
+        has_begun = self._session.push_ahead(self._batch, self._stop)
         self._batch.clear()
-        self._tell(num_before)
+        if has_begun:
+            num_before, self._num_pushed = self._num_pushed, len(self._sampled)
+            self._tell(num_before)
 
     def _tell(self, num_frames: int) -> None:
         """The session has seen so many of the sampled frames."""

@@ -69,9 +69,10 @@ class Session:
         self.catch_up()
         return self.memory.num_blocks - before
 
-    def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> None:
+    def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> bool:
         """As `push`, but the last chunk may still be on its way into the memory on return, so that
-        the device goes on with the next one meanwhile; those before it are there.
+        the device goes on with the next one meanwhile; those before it are there. Returns whether
+        there was a chunk: frames that do not fill a block wait.
 
         With `stop`, a chunk waits until the memory has room for it or `stop` is set: a store may be
         away. What fails on the way is raised here, by the next call or by `catch_up`. Raises
@@ -79,14 +80,16 @@ class Session:
         """
         with self._pushing:
             self._pending.extend(frames)
-        is_left = True
+        has_begun, is_left = False, True
         while is_left:
             with self._writing():  # whoever forgets comes in between
                 groups = self._next_groups()
                 is_left = bool(groups)
                 if groups:
                     self._push_chunk(groups, stop)
+                    has_begun = True
         self._trim()
+        return has_begun
 
     def catch_up(self) -> None:
         """Return once all chunks that were pushed are in the memory. Raises as `push_ahead`."""

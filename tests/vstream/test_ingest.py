@@ -15,6 +15,8 @@ from PIL import Image
 from rtsp_camera import RtspCamera
 from synthetic_video import picture, write_video
 
+from encoders import Frame
+from vstream.chunk_to_keep import ChunkToKeep
 from vstream.errors import SourceError
 from vstream.ingest import IngestWorker
 from vstream.sources import PrivacyMask, PushedFrames, SourceConfig
@@ -257,6 +259,33 @@ def test_every_frame_is_told_of_once_its_block_is_kept_and_what_came_before_a_fa
         assert session.memory.num_blocks == worker.progress.frames_encoded == 21
     assert [seen[:2] for seen in told] == [(one.stream_s, one.captured_at) for one in frames]
     assert all(stream_s <= kept_to_s for stream_s, _, kept_to_s in told)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_are_told_of_in_order_whether_or_not_more_wait(model, monkeypatch, seed):
+    """Each picture is shown a few times; what makes blocks of them is slow."""
+    random = np.random.default_rng(seed)
+    shown = [one.pixels for one in stream_frames(8) for _ in range(random.integers(1, 4))]
+    frames = [Frame(pixels, float(i), 1e9 + i) for i, pixels in enumerate(shown)]
+    is_new = [i == 0 or pixels is not shown[i - 1] for i, pixels in enumerate(shown)]
+    new_s = [max(j for j in range(i + 1) if is_new[j]) for i in range(len(shown))]
+    waits = iter(random.random(1000) < 0.7)
+    monkeypatch.setattr(ReadyFrames, "has_waiting", property(lambda self: bool(next(waits))))
+    make = ChunkToKeep.make
+    monkeypatch.setattr(ChunkToKeep, "make", lambda chunk: time.sleep(0.03) or make(chunk))
+    told = []
+    with open_session(model, chunk_frames=2) as session:
+        config = CONFIG.model_copy(update={"dedup_threshold": 1.5})
+        opener = partial(ReadyFrames, frames, None)
+        IngestWorker(
+            session,
+            opener,
+            config,
+            on_frame=lambda frame: told.append((frame.stream_s, session.memory.newest_s)),
+        ).run()
+        assert session.memory.num_blocks == 8
+    assert [stream_s for stream_s, _ in told] == [frame.stream_s for frame in frames]
+    assert all(new_s[int(stream_s)] <= kept_to_s for stream_s, kept_to_s in told)
 
 
 def test_whoever_looks_at_frames_and_fails_leaves_nothing_on_its_way(model):
