@@ -1,14 +1,11 @@
 """`python -m eval stream-world` end to end on a real family: all baselines, killed, by workers."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import psutil
 import pytest
-from processes import until
+from processes import Process, until
 from tiny_checkpoints import save_tiny_checkpoint
 from typer.testing import CliRunner
 
@@ -87,13 +84,11 @@ def test_every_policy_has_the_same_questions_and_its_own_reading_of_them(whole):
 def test_killed_workers_leave_what_one_worker_goes_on_with(whole, options, tmp_path):
     run, _ = whole
     arguments = [*options, "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "eval", *arguments, "--workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: num_lines(tmp_path) >= 5 or process.poll() is not None, seconds=150)
-    assert process.poll() is None, "it ended before it was killed"
+    process = Process(*arguments, "--workers", "2", module="eval")
+    until(lambda: num_lines(tmp_path) >= 5 or not process.is_running, seconds=150)
+    assert process.is_running, "it ended before it was killed"
     workers = psutil.Process(process.pid).children(recursive=True)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.send(signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive, "a worker outlived its run"
     before = records(tmp_path)

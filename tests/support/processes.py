@@ -1,27 +1,23 @@
 """Real `vstream` processes, to be talked to, stopped and killed: what they print is collected."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
+from subprocess import PIPE
+
+import warm_start
 
 
 class Process:
-    """`vstream ARGUMENTS` with its output in `out` and `err`, line by line as it comes."""
+    """`vstream ARGUMENTS` with its output in `out` and `err`, line by line as it comes.
 
-    def __init__(self, *arguments, **environment):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        command = [sys.executable, "-c", "from app.cli import main; main()"]
-        self._process = subprocess.Popen(
-            [*command, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
+    `module` is another one to run than that of `vstream`.
+    """
+
+    def __init__(self, *arguments, module="app", **environment):
+        self._process = warm_start.start(
+            *(module, *arguments), environment=environment, stdout=PIPE, stderr=PIPE
         )
         self.out, self.err = [], []
         self._readers = [

@@ -1,11 +1,10 @@
 """The whole published score: each number of the official scorer, and what it calls them."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from etbench_fixture import FOLDER, load
+from processes import Process
 
 SIDE_FIGURES = ("METEOR", "SentSim")
 WITH_CHANCE = ("Sim_cap", "DVC_Sim", "SLC_Sim")
@@ -17,15 +16,11 @@ def run(request):
     """The document that the command ends with, and the official one."""
     subset = ["--subset", FOLDER / "subset.json"] if request.param == "subset" else []
     files = ["--annotations", FOLDER / "annotations.json", "--predictions"]
-    command = [sys.executable, "-m", "eval", "etbench", "--score-only", "--json", *files]
-    done = subprocess.run(
-        [*map(str, [*command, FOLDER / "predictions.json", *subset])],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = ["etbench", "--score-only", "--json", *files, FOLDER / "predictions.json", *subset]
+    done = Process(*command, module="eval")
+    assert done.wait(120) == 0, "".join(done.err)
     official = "official_scores_subset.json" if subset else "official_scores.json"
-    return json.loads(done.stdout.splitlines()[-1]), load(official)
+    return json.loads(done.out[-1]), load(official)
 
 
 def test_every_number_is_the_official_one(run):

@@ -1,15 +1,11 @@
 """`python -m eval questions` and `etbench` with a model: played, killed, gone on with, scored."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from played_sets import write_set
+from processes import Process
 from tiny_checkpoints import save_tiny_checkpoint
 from typer.testing import CliRunner
 
@@ -51,17 +47,6 @@ def answers_in(path):
     return found
 
 
-def start(*words):
-    root = Path(__file__).parents[3]
-    return subprocess.Popen(
-        [sys.executable, "-m", "eval", *map(str, words)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-
-
 @pytest.mark.timeout(400)
 def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tmp_path, model):
     asked = write_set("ovo-bench", tmp_path)
@@ -71,14 +56,13 @@ def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tm
     out = tmp_path / "killed"
     path = out / "answers/default.jsonl"
     for num_lines in (1, 4):
-        process = start(*arguments(*words, data=tmp_path, out=out, model=model))
+        process = Process(*arguments(*words, data=tmp_path, out=out, model=model), module="eval")
         deadline = time.monotonic() + 120
         while not (path.exists() and path.read_bytes().count(b"\n") >= num_lines):
-            assert process.poll() is None, process.stderr.read().decode()
+            assert process.is_running, "".join(process.err)
             assert time.monotonic() < deadline
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
         kept = path.read_bytes()
         with path.open("ab") as file:
             file.write(b'{"id": "half a li')

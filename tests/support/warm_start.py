@@ -1,0 +1,205 @@
+"""Warm starts: Python programs that begin with what takes seconds to import imported already.
+
+`start` forks them off a process that has imported it and has done nothing else, one for each
+process of tests. What begins is a process like any other from there on: it has its own arguments,
+environment, working directory, output, exit code and end. Variables that are read while something
+is imported cannot be told to it any more; who sets one is started anew.
+"""
+
+import atexit
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+_IMPORTED = (
+    "app.commands",
+    "app.ui",
+    "eval.commands",
+    "transformers.models.smolvlm.modeling_smolvlm",
+    "transformers.models.llava_onevision.modeling_llava_onevision",
+)
+_ROOT = Path(__file__).parents[2]
+_READ_BY_IMPORTS = ("CUDA_", "GOMP_", "HF_", "MKL_", "OMP_", "PYTHON", "TORCH_", "TRANSFORMERS_")
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "GOMP_SPINCOUNT": "10000",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+}
+_FIRST_ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", **_ENVIRONMENT}
+"""Before a test has changed anything, but for what all tests have."""
+_one_at_a_time = threading.Lock()
+_starter = None
+
+
+def start(module, *arguments, environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+    """`python -m MODULE ARGUMENTS`, without input. `environment` is added to that of the tests.
+
+    `stdout` and `stderr` are as for Popen; so is what is returned, but for its pipes, which are
+    text.
+    """
+    environment = {**os.environ, **_ENVIRONMENT, **environment}
+    global _starter
+    with _one_at_a_time:
+        _starter = _starter or _Starter()
+    options = {"arguments": [module, *map(str, arguments)], "environment": environment}
+    if _starter.imports_as(environment):
+        return _WarmProcess(_starter, options, stdout, stderr)
+    return subprocess.Popen(
+        [sys.executable, "-m", *options["arguments"]],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+    )
+
+
+class _Starter:
+    """The process that the others are forked off."""
+
+    def __init__(self):
+        self._environment = _read_by_imports(_FIRST_ENVIRONMENT)
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno())],
+                env={**_FIRST_ENVIRONMENT, "PYTHONPATH": str(_ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        atexit.register(self._end)
+
+    def imports_as(self, environment):
+        """Whether what a program with `environment` would import is what was imported."""
+        return _read_by_imports(environment) == self._environment
+
+    def send(self, options, descriptors):
+        socket.send_fds(self._socket, [json.dumps(options).encode()], descriptors)
+
+    def _end(self):
+        self._socket.close()
+        self._process.wait()
+
+
+def _read_by_imports(environment):
+    return {name: value for name, value in environment.items() if name.startswith(_READ_BY_IMPORTS)}
+
+
+class _WarmProcess:
+    """The part of Popen that tests use."""
+
+    def __init__(self, starter, options, stdout, stderr):
+        self.returncode = None
+        self.stdout, out = self._pipe(stdout)
+        self.stderr, err = self._pipe(stderr)
+        self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        options = {**options, "directory": os.getcwd()}
+        try:
+            starter.send(options, [out, err, status.fileno()])
+        finally:
+            os.close(out)
+            os.close(err)
+            status.close()
+        self.pid = self._told()
+
+    def poll(self):
+        return self._end(0.0)
+
+    def wait(self, timeout=None):
+        if self._end(timeout) is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def _end(self, timeout):
+        if self.returncode is None:
+            self._status.settimeout(timeout)
+            try:
+                self.returncode = self._told()
+            except (BlockingIOError, TimeoutError):
+                return None
+            self._status.close()
+        return self.returncode
+
+    def _told(self):
+        return int(self._status.recv(32))
+
+    @staticmethod
+    def _pipe(wanted):
+        """What is read here and what is written there."""
+        if wanted == subprocess.DEVNULL:
+            return None, os.open(os.devnull, os.O_WRONLY)
+        ours, theirs = os.pipe()
+        return open(ours), theirs
+
+
+def _main(control):
+    """In the process that others are forked off. Returns in those, as what they are."""
+    sys.path.append(str(_ROOT))
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 3)
+        if not message:
+            os._exit(0)
+        assert threading.active_count() == 1, "a fork would leave the other threads out"
+        if os.fork() == 0:
+            control.close()
+            _watch_over(descriptors[2])
+            return _become(json.loads(message), *descriptors)
+        for one in descriptors:
+            os.close(one)
+
+
+def _watch_over(status):
+    """Fork, and return in the child. Its parent tells its number, then its exit code."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if child == 0:
+        return
+    os.write(status, str(child).encode())
+    os.closerange(0, status)
+    os.closerange(status + 1, 1 << 16)
+    _, code = os.waitpid(child, 0)
+    os.write(status, str(os.waitstatus_to_exitcode(code)).encode())
+    os._exit(0)
+
+
+def _become(options, out, err, status):
+    """Another program; what is returned runs it."""
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    for one in (out, err, status):
+        os.close(one)
+    os.chdir(options["directory"])
+    os.environ.clear()
+    os.environ.update(options["environment"])
+    time.tzset()
+    tempfile.tempdir = None
+    sys.path[0] = ""
+    module, *arguments = options["arguments"]
+    sys.argv = [module, *arguments]
+    return module
+
+
+if __name__ == "__main__":
+    runpy.run_module(
+        _main(socket.socket(fileno=int(sys.argv[1]))), run_name="__main__", alter_sys=True
+    )
