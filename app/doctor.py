@@ -1,6 +1,7 @@
 """`vstream doctor`: what this machine has, and whether the configured model runs on it."""
 
 import platform
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
@@ -8,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 import av
 import psutil
 import torch
-import transformers
 
 from app.model import load_model
 from app.terminal import Terminal
@@ -23,7 +23,7 @@ def examine(terminal: Terminal, config: VStreamConfig) -> bool:
     memory = psutil.virtual_memory()
     findings = {
         "python": platform.python_version(),
-        "torch": f"{torch.__version__}, transformers {transformers.__version__}",
+        "torch": f"{torch.__version__}, transformers {version('transformers')}",
         "gpu": _gpu(),
         "cpu": f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}, "
         f"{torch.get_num_threads()} threads chosen",

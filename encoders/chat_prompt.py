@@ -12,17 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel
 
 from encoders.errors import UnsupportedModelError
 from encoders.family import Turn
 from encoders.prompt_tokenizer import Piece, PromptTokenizer, PromptTokens
 from encoders.visual_tokens import TextTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Private-use characters, so that no template contains a slot by itself.
 _SLOT = "\ue000{}\ue001"
@@ -46,12 +48,14 @@ class ChatPrompt:
     """The text side of a family. Stateless but for the tokenizer and the word embeddings."""
 
     def __init__(
-        self, model: PreTrainedModel, directory: Path, place: VideoPlace, system: str = ""
+        self, model: "PreTrainedModel", directory: Path, place: VideoPlace, system: str = ""
     ) -> None:
         """`system` is a system prompt; with "" there is what the template has by itself, if any.
 
         Raises UnsupportedModelError for a checkpoint without a chat template that fits.
         """
+        from transformers import AutoTokenizer  # seconds: only where a model is loaded
+
         self._directory = directory
         self._place = place
         self._system = system

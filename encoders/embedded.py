@@ -6,8 +6,7 @@ says `"vstream_family": "embedded"`.
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from encoders.chat_prompt import ChatPrompt, VideoPlace
 from encoders.family import Recommended, Turn
@@ -18,6 +17,9 @@ from encoders.smolvlm_vision import SmolVLMVision
 from encoders.spoken_time import time_words, with_time_words
 from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
 from encoders.woven_text import weave
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Embedded:
@@ -44,7 +46,7 @@ class Embedded:
     )
 
     def __init__(
-        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+        self, model: "PreTrainedModel", directory: Path, sample_fps: float, system: str = ""
     ) -> None:
         """`sample_fps` is not used: every frame carries its own time."""
         config = PreprocessorConfig.read(directory)

@@ -7,10 +7,9 @@ size. `image_newline` ends a video: a stream has no end, so it opens the questio
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel
 
 from encoders.chat_prompt import ChatPrompt, VideoPlace
 from encoders.family import Recommended, Turn
@@ -18,6 +17,9 @@ from encoders.frame import Frame
 from encoders.image_transform import ImageTransform
 from encoders.preprocessor_config import PreprocessorConfig
 from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class LlavaOneVision:
@@ -28,7 +30,7 @@ class LlavaOneVision:
     recommended = Recommended()
 
     def __init__(
-        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+        self, model: "PreTrainedModel", directory: Path, sample_fps: float, system: str = ""
     ) -> None:
         """`sample_fps` is not used: the model is not told how far apart frames are."""
         config = PreprocessorConfig.read(directory)

@@ -9,9 +9,12 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _LOOKS_LIKE_MARKUP = re.compile(r"<.*>", re.DOTALL)
 
@@ -36,7 +39,7 @@ class PromptTokens:
 class PromptTokenizer:
     """A checkpoint's tokenizer, once with and once without its special tokens."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         spec = json.loads(tokenizer.backend_tokenizer.to_str())
         self._markup_ids: dict[str, int] = {}
         for token in spec["added_tokens"]:

@@ -8,10 +8,9 @@ the same wherever `tokens_per_second` * `frames_per_block` / `sample_fps` is a w
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel
 
 from encoders.chat_prompt import ChatPrompt, VideoPlace
 from encoders.family import Recommended, Turn
@@ -21,6 +20,9 @@ from encoders.preprocessor_config import PreprocessorConfig
 from encoders.temporal_grid import GridTransform, PixelLimits, grid_positions
 from encoders.visual_tokens import TextTokens, VisualTokens
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class Qwen25VL:
     """Qwen2.5-VL checkpoints."""
@@ -29,7 +31,7 @@ class Qwen25VL:
     recommended = Recommended(sample_fps=2.0)
 
     def __init__(
-        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+        self, model: "PreTrainedModel", directory: Path, sample_fps: float, system: str = ""
     ) -> None:
         """`sample_fps` is the rate at which frames will come: it sets the pace of the time axis."""
         config = PreprocessorConfig.read(directory)

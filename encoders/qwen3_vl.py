@@ -7,12 +7,11 @@ times have more or fewer digits. Features of earlier layers of the tower (DeepSt
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from encoders.chat_prompt import ChatPrompt, VideoPlace
 from encoders.family import Recommended, Turn
@@ -23,6 +22,9 @@ from encoders.temporal_grid import GridTransform, PixelLimits, grid_positions
 from encoders.visual_tokens import TextTokens, VisualTokens
 from encoders.woven_text import weave
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class Qwen3VL:
     """Qwen3-VL checkpoints."""
@@ -31,7 +33,7 @@ class Qwen3VL:
     recommended = Recommended(sample_fps=2.0)
 
     def __init__(
-        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+        self, model: "PreTrainedModel", directory: Path, sample_fps: float, system: str = ""
     ) -> None:
         """`sample_fps` is not used: every grid carries its own time."""
         config = PreprocessorConfig.read(directory)

@@ -1,8 +1,7 @@
 """make_family: a loaded model and its directory in, the Family that drives it out."""
 
 from pathlib import Path
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from encoders.embedded import Embedded
 from encoders.errors import UnsupportedModelError
@@ -12,13 +11,16 @@ from encoders.qwen2_5_vl import Qwen25VL
 from encoders.qwen3_vl import Qwen3VL
 from encoders.smolvlm import SmolVLM
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 _FAMILIES = {
     family.name: family for family in (LlavaOneVision, Qwen25VL, Qwen3VL, SmolVLM, Embedded)
 }
 
 
 def make_family(
-    model: PreTrainedModel, directory: Path, sample_fps: float | None, system: str = ""
+    model: "PreTrainedModel", directory: Path, sample_fps: float | None, system: str = ""
 ) -> Family:
     """The family of a checkpoint: its `model_type`, or `vstream_family` where config.json has it.
 

@@ -7,8 +7,7 @@ length of the video, which a stream does not know.
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from encoders.chat_prompt import VIDEO_SLOT, ChatPrompt, VideoPlace
 from encoders.family import Recommended, Turn
@@ -18,6 +17,9 @@ from encoders.preprocessor_config import PreprocessorConfig
 from encoders.smolvlm_vision import SmolVLMVision
 from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
 from encoders.woven_text import weave
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 STREAM_INTRO = "You are provided the following series of frames from a video.\n"
 _FAKE_TOKEN = "<fake_token_around_image>"
@@ -32,7 +34,7 @@ class SmolVLM:
     recommended = Recommended()
 
     def __init__(
-        self, model: PreTrainedModel, directory: Path, sample_fps: float, system: str = ""
+        self, model: "PreTrainedModel", directory: Path, sample_fps: float, system: str = ""
     ) -> None:
         """`sample_fps` is not used: every frame carries its own time."""
         self._config = PreprocessorConfig.read(directory)

@@ -1,15 +1,17 @@
 """SmolVLMVision: frames in, the visual tokens of SmolVLM's tower and connector out."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from encoders.frame import Frame
 from encoders.image_transform import ImageTransform, Size
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class SmolVLMVision:
@@ -20,7 +22,7 @@ class SmolVLMVision:
     before 5.22 the tower rounds the places of patches to half precision, to the wrong patch.
     """
 
-    def __init__(self, model: PreTrainedModel, transform: ImageTransform) -> None:
+    def __init__(self, model: "PreTrainedModel", transform: ImageTransform) -> None:
         self._tower: Any = model.model.vision_model
         self._connector: Any = model.model.connector
         self._dtype = model.dtype

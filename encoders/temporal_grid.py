@@ -9,15 +9,18 @@ looks like never depends on how long the stream is.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedConfig
 
 from encoders.errors import EncoderError
 from encoders.frame import Frame
 from encoders.image_transform import ImageTransform, Size
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 MAX_GRID_TOKENS = 256
 """Visual tokens of one grid at most (about 448 x 448 pixels for Qwen2.5-VL). The published limits
@@ -47,7 +50,7 @@ class GridTransform:
     """Sizes, normalises and cuts up the frames of grids as the vision tower was trained to see."""
 
     def __init__(
-        self, transform: ImageTransform, vision_config: PreTrainedConfig, limits: PixelLimits
+        self, transform: ImageTransform, vision_config: "PreTrainedConfig", limits: PixelLimits
     ) -> None:
         self._transform = transform
         self._patch: int = vision_config.patch_size

@@ -6,14 +6,12 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from encoders import Family, UnsupportedModelError, make_family
 from vstream.device_turn import DeviceTurn
@@ -23,6 +21,9 @@ from vstream.fingerprint import checkpoint_fingerprint
 from vstream.scheduler import Scheduler
 from vstream.weights import embedded_weights
 from vstream.weights_room import require_room
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 EMBEDDED = "embedded"
 """The name of the model that comes with vstream."""
@@ -153,10 +154,13 @@ def _load(
     device: torch.device,
     dtype: torch.dtype,
     until_weights: AbstractContextManager[object],
-) -> PreTrainedModel:
+) -> "PreTrainedModel":
     """While the modules are laid out, before their weights are read, `dtype` is the default of the
     whole process: `until_weights` is held for that time.
     """
+    from transformers import AutoModelForImageTextToText  # seconds: only where one is loaded
+    from transformers.utils import logging as transformers_logging
+
     if not (directory / "config.json").is_file():
         raise ModelError(f"{directory} is no checkpoint: it has no config.json")
     if (directory / "adapter_config.json").exists():  # names another place to load from

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface
 
 from vstream.engine.flash_kernels import fastest_kernel
 
@@ -65,6 +64,8 @@ def register_attention() -> None:
     No mask function is registered beside it on purpose: without one, transformers makes no mask;
     with one, position ids that are all 0 would be read as packed sequences.
     """
+    from transformers import AttentionInterface  # seconds: only where a model is loaded
+
     AttentionInterface.register(ATTENTION_NAME, stream_attention)
 
 

@@ -1,13 +1,17 @@
 """Decoder: a stock transformers decoder driven step by step, checked to be exact before use."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from vstream.engine.attention import ATTENTION_NAME, Step, causal_attention, register_attention
 from vstream.engine.rope import Rope, rope_of
 from vstream.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SELF_CHECK_TOKENS = 40
 SELF_CHECK_TOLERANCE = 1e-4
@@ -20,7 +24,7 @@ class Decoder:
     Stateless: everything that a stream or a question remembers lives in the steps.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: "PreTrainedModel") -> None:
         """Adopt `model` (it is changed: its text attention goes through steps from now on).
 
         Raises ModelError where the hook cannot drive this decoder exactly.
@@ -98,7 +102,9 @@ class _SelfCheck:
         self.positions = torch.randint(3, shape, generator=random).cumsum(dim=1).to(device)
 
     @torch.inference_mode()
-    def plain_logits(self, model: PreTrainedModel, name: str) -> Float[Tensor, "tokens vocabulary"]:
+    def plain_logits(
+        self, model: "PreTrainedModel", name: str
+    ) -> Float[Tensor, "tokens vocabulary"]:
         """Logits by the model's own attention, before the hook is in place."""
         everything_before = torch.ones(2 * self.tokens.shape, dtype=torch.bool).tril()
         try:
@@ -150,7 +156,7 @@ class PlainStep:
         return causal_attention(rotated[: len(queries)], rotated[len(queries) :], values, scale)
 
 
-def _text_only(model: PreTrainedModel) -> str | dict[str, str]:
+def _text_only(model: "PreTrainedModel") -> str | dict[str, str]:
     """Where the hook goes: the language model, while a vision tower keeps its own attention."""
     nested = "text_config" in model.config.sub_configs
     return {"text_config": ATTENTION_NAME} if nested else ATTENTION_NAME

@@ -17,8 +17,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention.bias import causal_lower_right
-from torch.utils.benchmark import Timer
 
 _log = structlog.get_logger()
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -49,6 +47,8 @@ def torch_flash(
 
     Without this bias torch aligns causality to the first key.
     """
+    from torch.nn.attention.bias import causal_lower_right  # seconds: only where a card is
+
     return F.scaled_dot_product_attention(
         queries[None],
         keys[None],
@@ -152,6 +152,8 @@ def _seconds(
     kernel: FlashKernel, queries: Tensor, keys: Tensor, values: Tensor, scale: float
 ) -> float:
     """Of one call; the timer waits for the card."""
+    from torch.utils.benchmark import Timer
+
     inputs = (queries, keys, values, scale)
     timer = Timer("attend(*inputs)", globals={"attend": kernel.attend, "inputs": inputs})
     return timer.blocked_autorange(min_run_time=_MEASURED_S).median

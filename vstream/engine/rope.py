@@ -10,12 +10,14 @@ Keys are stored unrotated and rotated here when a context is laid out, always fr
 rotating a rotated key by a difference loses precision as positions grow.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 STATIC_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
 """Rope types whose frequencies do not depend on the length of the sequence."""
@@ -39,7 +41,7 @@ class Rope:
         return rotated.to(x.dtype)
 
 
-def rope_of(rotary: nn.Module, config: PretrainedConfig) -> Rope:
+def rope_of(rotary: nn.Module, config: "PretrainedConfig") -> Rope:
     """Read the rotation that `rotary`, a decoder's own rotary module, would apply.
 
     Raises ValueError for frequencies that change with the length of the sequence.
