@@ -28,7 +28,10 @@ _IMPORTED = (
     "transformers.models.llava_onevision.modeling_llava_onevision",
 )
 _ROOT = Path(__file__).parents[2]
-_READ_BY_IMPORTS = ("CUDA_", "GOMP_", "HF_", "MKL_", "OMP_", "PYTHON", "TORCH_", "TRANSFORMERS_")
+_READ_BY_IMPORTS = (
+    *("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
+    *("OMP_NUM_THREADS", "PYTHONPATH", "PYTHONWARNINGS"),
+)
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "GOMP_SPINCOUNT": "10000",
@@ -92,7 +95,7 @@ class _Starter:
 
 
 def _read_by_imports(environment):
-    return {name: value for name, value in environment.items() if name.startswith(_READ_BY_IMPORTS)}
+    return [environment.get(name) for name in _READ_BY_IMPORTS]
 
 
 class _WarmProcess:
