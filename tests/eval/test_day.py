@@ -186,14 +186,14 @@ def test_a_file_that_is_there_for_a_moment_is_seen(tmp_path):
 
 
 def test_the_command_ends_with_one_document_and_leaves_a_report(tmp_path):
-    options = ["day", "--hours", "0.1", "--threads", "1", "--questions", "10", "--seed", "3"]
+    options = ["day", "--hours", "0.05", "--threads", "1", "--questions", "10", "--seed", "3"]
     run = [*options, "--budget-share", "0.25", "--out", str(tmp_path), "--json"]
     result = CliRunner().invoke(cli, run)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.strip().splitlines()[-1])
     assert found == json.loads((tmp_path / "report.json").read_text())
-    assert found["raw_bytes"] == 360 * 12 * 8 * 2 * 128 * 2
-    assert found["blocks"] == 360
+    assert found["raw_bytes"] == 180 * 12 * 8 * 2 * 128 * 2
+    assert found["blocks"] == 180
     assert (tmp_path / "report.md").read_text() in result.stdout
     too_small = CliRunner().invoke(
         cli, [*options, "--budget-share", "0.01", "--out", str(tmp_path)]
