@@ -91,6 +91,7 @@ def test_killed_workers_leave_what_one_worker_goes_on_with(whole, options, tmp_p
     process.send(signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive, "a worker outlived its run"
+    process.wait()
     before = records(tmp_path)
     assert 0 < sum(map(len, before.values())) < sum(map(len, records(run).values()))
     result = CliRunner().invoke(cli, arguments)

@@ -4,7 +4,6 @@ import re
 import signal
 import threading
 import time
-from subprocess import PIPE
 
 import warm_start
 
@@ -12,13 +11,11 @@ import warm_start
 class Process:
     """`vstream ARGUMENTS` with its output in `out` and `err`, line by line as it comes.
 
-    `module` is another one to run than that of `vstream`.
+    `module` is another one to run than that of `vstream`; `warm` is as in `warm_start`.
     """
 
-    def __init__(self, *arguments, module="app", **environment):
-        self._process = warm_start.start(
-            *(module, *arguments), environment=environment, stdout=PIPE, stderr=PIPE
-        )
+    def __init__(self, *arguments, module="app", warm=True, **environment):
+        self._process = warm_start.start(module, *arguments, environment=environment, warm=warm)
         self.out, self.err = [], []
         self._readers = [
             threading.Thread(target=self._collect, args=pair, daemon=True)

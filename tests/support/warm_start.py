@@ -30,7 +30,7 @@ _IMPORTED = (
 _ROOT = Path(__file__).parents[2]
 _READ_BY_IMPORTS = (
     *("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
-    *("OMP_NUM_THREADS", "PYTHONPATH", "PYTHONWARNINGS"),
+    *("OMP_NUM_THREADS", "PYTHONPATH", "PYTHONWARNINGS", "TMPDIR"),
 )
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -43,34 +43,41 @@ _one_at_a_time = threading.Lock()
 _starter = None
 
 
-def start(module, *arguments, environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-    """`python -m MODULE ARGUMENTS`, without input. `environment` is added to that of the tests.
+def start(module, *arguments, environment, warm=True):
+    """`python -m MODULE ARGUMENTS`, without input; what it says is text in pipes.
 
-    `stdout` and `stderr` are as for Popen; so is what is returned, but for its pipes, which are
-    text.
+    `environment` is added to that of the tests. What is returned is as Popen. Who looks at the
+    memory that a process takes has it start anew: not `warm`.
     """
     environment = {**os.environ, **_ENVIRONMENT, **environment}
+    words = [module, *map(str, arguments)]
+    if warm and _read_by_imports(environment) == _read_by_imports(_FIRST_ENVIRONMENT):
+        return _WarmProcess(_the_starter(), words, environment)
+    return subprocess.Popen(
+        [sys.executable, "-m", *words],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _read_by_imports(environment):
+    return [environment.get(name) for name in _READ_BY_IMPORTS]
+
+
+def _the_starter():
     global _starter
     with _one_at_a_time:
         _starter = _starter or _Starter()
-    options = {"arguments": [module, *map(str, arguments)], "environment": environment}
-    if _starter.imports_as(environment):
-        return _WarmProcess(_starter, options, stdout, stderr)
-    return subprocess.Popen(
-        [sys.executable, "-m", *options["arguments"]],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        text=True,
-    )
+        return _starter
 
 
 class _Starter:
     """The process that the others are forked off."""
 
     def __init__(self):
-        self._environment = _read_by_imports(_FIRST_ENVIRONMENT)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -82,36 +89,30 @@ class _Starter:
             )
         atexit.register(self._end)
 
-    def imports_as(self, environment):
-        """Whether what a program with `environment` would import is what was imported."""
-        return _read_by_imports(environment) == self._environment
-
     def send(self, options, descriptors):
         socket.send_fds(self._socket, [json.dumps(options).encode()], descriptors)
 
     def _end(self):
+        self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._process.wait()
-
-
-def _read_by_imports(environment):
-    return [environment.get(name) for name in _READ_BY_IMPORTS]
 
 
 class _WarmProcess:
     """The part of Popen that tests use."""
 
-    def __init__(self, starter, options, stdout, stderr):
+    def __init__(self, starter, words, environment):
         self.returncode = None
-        self.stdout, out = self._pipe(stdout)
-        self.stderr, err = self._pipe(stderr)
+        out, its_out = os.pipe()
+        err, its_err = os.pipe()
+        self.stdout, self.stderr = open(out), open(err)  # noqa: SIM115  its user's to close
         self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        options = {**options, "directory": os.getcwd()}
+        options = {"arguments": words, "environment": environment, "directory": os.getcwd()}
         try:
-            starter.send(options, [out, err, status.fileno()])
+            starter.send(options, [its_out, its_err, status.fileno()])
         finally:
-            os.close(out)
-            os.close(err)
+            os.close(its_out)
+            os.close(its_err)
             status.close()
         self.pid = self._told()
 
@@ -141,15 +142,9 @@ class _WarmProcess:
         return self.returncode
 
     def _told(self):
-        return int(self._status.recv(32))
-
-    @staticmethod
-    def _pipe(wanted):
-        """What is read here and what is written there."""
-        if wanted == subprocess.DEVNULL:
-            return None, os.open(os.devnull, os.O_WRONLY)
-        ours, theirs = os.pipe()
-        return open(ours), theirs
+        told = self._status.recv(32)
+        assert told, "what starts processes has ended: see what it says on stderr"
+        return int(told)
 
 
 def _main(control):

@@ -10,10 +10,17 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from vstream.engine import flash_kernels
-from vstream.engine.attention import causal_attention
-from vstream.engine.flash_kernels import FlashKernel, fastest_on, installed_kernels, torch_flash
+from vstream.engine.attention import causal_attention, grouped_attention
+from vstream.engine.flash_kernels import (
+    FlashKernel,
+    fastest_kernel,
+    fastest_on,
+    installed_kernels,
+    torch_flash,
+)
 
 
 def written_out(queries, keys, values, scale):
@@ -40,11 +47,9 @@ def flash_attn_func_that_tells_the_sums(q, k, v, softmax_scale=None, causal=Fals
     return flash_attn_func(q, k, v, 0.0, softmax_scale, causal), torch.zeros(1)
 
 
-def single_prefill_with_kv_cache(q, k, v, causal=False, kv_layout="NHD", sm_scale=None):
+def single_prefill_with_kv_cache(q, k, v, causal=False, sm_scale=None):
     assert causal
     assert q.is_contiguous()
-    if kv_layout == "HND":
-        k, v = k.transpose(0, 1), v.transpose(0, 1)
     return written_out(q, k, v, sm_scale)
 
 
@@ -110,34 +115,60 @@ def taking(seconds, attend=torch_flash, name="other"):
 
 
 def test_the_faster_one_is_used(inputs):
+    *sample, scale = inputs
     slow, fast = taking(0.02, name="slow"), taking(0, name="fast")
-    assert fastest_on([slow, fast], *inputs) == fast
-    assert fastest_on([fast, slow], *inputs) == fast
+    assert fastest_on([slow, fast], [sample], scale) == fast
+    assert fastest_on([fast, slow], [sample], scale) == fast
 
 
-def test_one_that_fails_or_attends_otherwise_is_not_used_however_fast(inputs):
-    def broken(*inputs):
-        raise RuntimeError("no kernel image is available for execution on the device")
+def broken(*inputs):
+    raise RuntimeError("no kernel image is available for execution on the device")
 
-    def aligned_to_the_first_key(queries, keys, values, scale):
-        return causal_attention(queries, keys[:, : queries.shape[1]], values[:, :5], scale)
 
-    right = taking(0.02, name="right")
-    wrong = FlashKernel("wrong", aligned_to_the_first_key)
-    assert fastest_on([right, FlashKernel("broken", broken), wrong], *inputs) == right
+def aligned_to_the_first_key(queries, keys, values, scale):
+    group, count = len(queries) // len(keys), queries.shape[1]
+    keys, values = (one[:, :count].repeat_interleave(group, dim=0) for one in (keys, values))
+    return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale)
+
+
+def blind_to_the_newest_key(queries, keys, values, scale):
+    """Of a query: its own, which is one of fourteen thousand."""
+    before = causal_attention(queries, keys[:, :-1], values[:, :-1], scale)
+    first = torch_flash(queries[:, :1], keys[:, :1], values[:, :1], scale)
+    return before if keys.shape[1] > queries.shape[1] else torch.cat([first, before[:, 1:]], dim=1)
+
+
+def without_causality(queries, keys, values, scale):
+    return grouped_attention(queries, keys, values, scale, None)
+
+
+@pytest.mark.parametrize(
+    "wrong", [broken, aligned_to_the_first_key, blind_to_the_newest_key, without_causality]
+)
+def test_one_that_fails_or_attends_otherwise_is_not_used_however_fast(packages, monkeypatch, wrong):
+    right = taking(0.2, name="right")
+    monkeypatch.setattr(
+        flash_kernels, "installed_kernels", lambda: [right, FlashKernel("wrong", wrong)]
+    )
+    monkeypatch.setattr(flash_kernels, "_SAMPLES", ((9, 9), (40, 4000)))
+    fastest_kernel.cache_clear()
+    assert fastest_kernel(torch.device("cpu"), torch.bfloat16, 4, 2, 32) == right
 
 
 def test_the_trial_runs_once_for_heads_of_one_kind(packages, monkeypatch):
     packages("flash_attn")
-    monkeypatch.setattr(flash_kernels, "_SAMPLE", (8, 40))
+    monkeypatch.setattr(flash_kernels, "_SAMPLES", ((8, 40),))
     trials = []
     monkeypatch.setattr(
         flash_kernels, "fastest_on", lambda kernels, *_: trials.append(1) or kernels[1]
     )
-    flash_kernels.fastest_kernel.cache_clear()
     kind = (torch.device("cpu"), torch.bfloat16, 4, 2, 8)
-    try:
-        assert [flash_kernels.fastest_kernel(*kind).name for _ in range(3)] == ["flash-attn 2"] * 3
-        assert trials == [1]
-    finally:
-        flash_kernels.fastest_kernel.cache_clear()
+    fastest_kernel.cache_clear()
+    assert [fastest_kernel(*kind).name for _ in range(3)] == ["flash-attn 2"] * 3
+    assert trials == [1]
+
+
+@pytest.fixture(autouse=True)
+def _forgotten():
+    yield
+    fastest_kernel.cache_clear()

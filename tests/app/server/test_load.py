@@ -59,7 +59,7 @@ def _serve(cameras, folder):
     ]
     config = folder / "vstream.yaml"
     config.write_text(json.dumps({"streams": streams, "threads": 1}))
-    return Process("serve", "--port", "0", "--config", config)
+    return Process("serve", "--port", "0", "--config", config, warm=False)
 
 
 @pytest.mark.timeout(7200)
