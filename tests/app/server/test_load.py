@@ -129,8 +129,10 @@ def _measure(process, url, http, minutes):
     most = MOST_SHORT_SLOPE_MB_PER_MIN if is_short else MOST_SLOPE_MB_PER_MIN
     assert slope < most, record
     assert abs(last.num_fds - first.num_fds) <= ASKERS + 4, record
-    first_half = load.usage[: len(load.usage) // 2]
-    assert last.num_threads <= max(one.num_threads for one in first_half), record
+    # Pools of threads come and go with who asks at the same moment; a leak stays.
+    first_half = [one.num_threads for one in load.usage[: len(load.usage) // 2]]
+    last_quarter = [one.num_threads for one in load.usage[-len(load.usage) // 4 :]]
+    assert min(last_quarter) <= max(first_half), record
     assert metric(metrics, "vstream_requests_refused_total") is None
     _nothing_is_mixed_up(http, load.asked)
 
