@@ -138,21 +138,36 @@ def blind_to_the_newest_key(queries, keys, values, scale):
     return before if keys.shape[1] > queries.shape[1] else torch.cat([first, before[:, 1:]], dim=1)
 
 
+def blind_to_strides(queries, keys, values, scale):
+    """Reads a buffer as if it were filled to its end."""
+    keys, values = (
+        one.as_strided(one.shape, (one.shape[1] * one.shape[2], one.shape[2], 1))
+        for one in (keys, values)
+    )
+    return causal_attention(queries, keys, values, scale)
+
+
 def without_causality(queries, keys, values, scale):
     return grouped_attention(queries, keys, values, scale, None)
 
 
 @pytest.mark.parametrize(
-    "wrong", [broken, aligned_to_the_first_key, blind_to_the_newest_key, without_causality]
+    ("wrong", "sizes"),
+    [
+        (broken, (9, 9)),
+        (aligned_to_the_first_key, (40, 1000)),
+        (blind_to_the_newest_key, (40, 1000)),
+        (blind_to_strides, (40, 1000)),
+        (without_causality, (9, 9)),
+        (without_causality, (40, 1000)),
+    ],
 )
-def test_one_that_fails_or_attends_otherwise_is_not_used_however_fast(packages, monkeypatch, wrong):
-    right = taking(0.2, name="right")
-    monkeypatch.setattr(
-        flash_kernels, "installed_kernels", lambda: [right, FlashKernel("wrong", wrong)]
-    )
-    monkeypatch.setattr(flash_kernels, "_SAMPLES", ((9, 9), (40, 4000)))
-    fastest_kernel.cache_clear()
-    assert fastest_kernel(torch.device("cpu"), torch.bfloat16, 4, 2, 32) == right
+def test_one_that_fails_or_attends_otherwise_is_not_used_however_fast(monkeypatch, wrong, sizes):
+    kernels = [taking(0.2, name="right"), FlashKernel("wrong", wrong)]
+    monkeypatch.setattr(flash_kernels, "installed_kernels", lambda: kernels)
+    monkeypatch.setattr(flash_kernels, "_SAMPLES", (sizes,))
+    monkeypatch.setattr(flash_kernels, "_NUM_ROUNDS", 1)
+    assert fastest_kernel(torch.device("cpu"), torch.bfloat16, 28, 4, 32).name == "right"
 
 
 def test_the_trial_runs_once_for_heads_of_one_kind(packages, monkeypatch):
@@ -163,12 +178,12 @@ def test_the_trial_runs_once_for_heads_of_one_kind(packages, monkeypatch):
         flash_kernels, "fastest_on", lambda kernels, *_: trials.append(1) or kernels[1]
     )
     kind = (torch.device("cpu"), torch.bfloat16, 4, 2, 8)
-    fastest_kernel.cache_clear()
     assert [fastest_kernel(*kind).name for _ in range(3)] == ["flash-attn 2"] * 3
     assert trials == [1]
 
 
 @pytest.fixture(autouse=True)
 def _forgotten():
+    fastest_kernel.cache_clear()
     yield
     fastest_kernel.cache_clear()
