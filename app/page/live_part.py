@@ -91,7 +91,7 @@ class LivePart:
             stream = told.get(visitor.id_of(chosen) or "")
             if stream is None:
                 visitor.shown = None
-                return choices, _EMPTY, no_stream(), gr.skip()
+                return choices, _EMPTY, no_stream(visitor.looks), gr.skip()
             picture = self._picture(stream.id, stream.last_frame_at, visitor)
         except ServiceError as error:
             if error.code == "service_loading":

@@ -44,9 +44,9 @@ def status_line(told: StreamDocument, rates: Mapping[str, float], look: int = 0)
     )
 
 
-def no_stream() -> str:
-    """Nothing is watched."""
-    return '<div class="status calm" role="status" data-state="none"></div>'
+def no_stream(look: int = 0) -> str:
+    """Nothing is watched. By another `look` than before the page knows that it is still told."""
+    return f'<div class="status calm" role="status" data-state="none" data-look="{look}"></div>'
 
 
 def problem_line(problem: str, look: int = 0, age_s: float | None = None) -> str:

@@ -69,6 +69,13 @@ def _enter(page, password):
     page.get_by_role("button", name="Login").click()
 
 
+def test_a_page_without_a_stream_knows_that_it_hears_its_server(visitor):
+    page = visitor.page
+    page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
+    page.wait_for_timeout(9_000)
+    assert page.locator("#status .stale").count() == 0
+
+
 def test_a_video_is_uploaded_and_asked_about(visitor, page_url):
     page = visitor.page
     page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
