@@ -44,5 +44,5 @@ def verdicts():
 def test_questions_in_other_words_are_answered(verdicts):
     told = [verdict for _, _, verdict in verdicts]
     assert len(told) == 40
-    assert told.count("right") >= 23  # 24 here; a near tie may fall otherwise on another processor
+    assert told.count("right") >= 24
     assert told.count("wrong") <= 6

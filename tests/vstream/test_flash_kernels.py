@@ -132,7 +132,7 @@ def aligned_to_the_first_key(queries, keys, values, scale):
 
 
 def blind_to_the_newest_key(queries, keys, values, scale):
-    """Of a query: its own, which is one of fourteen thousand."""
+    """To each query, that is its own."""
     before = causal_attention(queries, keys[:, :-1], values[:, :-1], scale)
     first = torch_flash(queries[:, :1], keys[:, :1], values[:, :1], scale)
     return before if keys.shape[1] > queries.shape[1] else torch.cat([first, before[:, 1:]], dim=1)
