@@ -94,7 +94,7 @@ class SourcePart:
         loop = gr.Checkbox(label="again and again", elem_id="loop")
         with gr.Row():
             add = gr.Button("Watch it", elem_id="add-video", min_width=120)
-            sample = gr.Button("Watch the sample", elem_id="add-sample", min_width=120)
+            sample = gr.Button("Watch the sample", elem_id="add-sample", min_width=200)
         said = gr.Markdown(elem_id="video-said", elem_classes="said")
         add.click(self.add_video, [file, speed, loop], [stream, said], **QUIET)
         sample.click(self.add_sample, None, [stream, said], **QUIET)
