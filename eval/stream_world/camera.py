@@ -1,13 +1,12 @@
 """Camera: a seed in, an RTSP camera on loopback out that plays the stream of that seed live.
 
-The server (aio-rtsp-toolkit) plays files, so the endless stream is written into a growing one, a
+The server (eval/rtsp_server.py) plays files, so the endless stream is written into a growing one, a
 minute ahead of the clock. Whoever connects sees the stream from its first second on, in real
 time: the seconds of the script are those since the connection. The file grows by some 20 MB an
 hour and is removed at the end.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +14,10 @@ from tempfile import TemporaryDirectory
 
 import av
 
+from eval.rtsp_server import HOST, rtsp_server
 from eval.stream_world.script import play
 from eval.stream_world.video import add_h264, frames
 
-HOST = "127.0.0.1"
 LEAD_S = 60
 """How far the file is ahead: more than the server and its demuxer ever read ahead."""
 KEYFRAME_S = 2
@@ -38,15 +37,7 @@ def run_camera(seed: int, port: int, fps: int, side_px: int, tell: Callable[[str
 async def _run(
     path: Path, seed: int, port: int, fps: int, side_px: int, tell: Callable[[str], None]
 ) -> None:
-    try:
-        from aio_rtsp_toolkit.server import RtspServer
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"the camera needs {missing.name}; install it with: "
-            "pip install 'aio-rtsp-toolkit[server]'"
-        ) from missing
-    server = RtspServer(str(path.parent), host=HOST, port=port)
-    server.logger = logging.getLogger(__name__)  # its own one writes to stdout
+    server = rtsp_server(str(path.parent), port)
     began_s = 0.0
     with av.open(str(path), "w", format="matroska", options=CONTAINER) as container:
         stream = add_h264(container, fps, side_px, ENCODER | {"g": str(KEYFRAME_S * fps)})

@@ -181,11 +181,11 @@ def _read_request(readline) -> str:
 
 
 def _serve(directory: str, port: int, clock_ahead_s: float) -> None:
-    from aio_rtsp_toolkit.server import RtspServer  # only in the camera's own process
+    from eval.rtsp_server import rtsp_server  # only in the camera's own process
 
     true_time = time.time
     time.time = lambda: true_time() + clock_ahead_s
-    asyncio.run(RtspServer(directory, host="127.0.0.1", port=port).serve_forever())
+    asyncio.run(rtsp_server(directory, port).serve_forever())
 
 
 if __name__ == "__main__":
