@@ -6,9 +6,12 @@ the exit code is 0.
 """
 
 import asyncio
+import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil, inf
 from types import FrameType
 
@@ -22,6 +25,7 @@ from vstream.errors import SettingsError
 _LEFT_S = 5.0
 """For what is left once running answers have been cut off."""
 _LOOK_S = 0.1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
@@ -41,9 +45,10 @@ def run(
     app = with_page(create_app(service), f"http://{_reached_at(settings.host)}:{port}")
     server = _Server(server_config(service, app), service)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    on_listening(f"http://{host}:{port}")
     try:
-        server.run(sockets=[listening])
+        with server.heeding_signals():
+            on_listening(f"http://{host}:{port}")
+            server.run(sockets=[listening])
     finally:
         listening.close()
     if service.failure is not None:
@@ -76,6 +81,19 @@ class _Server(uvicorn.Server):
         self._num_signals = 0
         self._cut_at = inf
         service.on_failed = self._give_up
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Also before its loop runs: whoever is told the address may end it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {one: signal.signal(one, self.handle_exit) for one in _SIGNALS}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A first signal drains, a second one cuts answers off, a third one waits for nothing."""

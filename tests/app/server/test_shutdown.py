@@ -16,6 +16,11 @@ from rtsp_camera import RtspCamera
 from service import endless
 from synthetic_video import picture, write_video
 
+from app.server.keys import ApiKeys
+from app.server.run import run
+from app.server.service import Service
+from app.server.settings import load_settings
+
 GRACE_S = 2
 
 
@@ -59,6 +64,19 @@ def answering(served):
     until(lambda: len(followed.data) > 5)
     yield followed
     until(lambda: followed.has_ended)
+
+
+def test_a_signal_that_comes_with_the_address_is_heeded(tmp_path):
+    def too_early(number, frame):
+        raise AssertionError("nobody heeds the signal yet")
+
+    settings = load_settings(None, memory={"store": f"file://{tmp_path}"}, service={"port": 0})
+    before = signal.signal(signal.SIGTERM, too_early)
+    try:
+        run(Service(settings, ApiKeys(None)), lambda url: signal.raise_signal(signal.SIGTERM))
+        assert signal.getsignal(signal.SIGTERM) is too_early
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_running_answer_gets_its_grace_and_everything_else_ends(tmp_path):
