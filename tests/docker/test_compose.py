@@ -107,6 +107,9 @@ def test_the_api_is_probed_where_it_listens():
 def test_the_ingest_daemon_is_probed_and_scraped_where_it_listens():
     ingest = FILE.services["ingest"]
     port = ingest.command[ingest.command.index("--metrics-port") + 1]
+    host = ingest.command[ingest.command.index("--metrics-host") + 1]
+    assert host == "0.0.0.0"
+    assert not ingest.ports
     assert port in ingest.healthcheck.test
     scraped = yaml.safe_load((DOCKER / "prometheus.yml").read_text())["scrape_configs"][0]
     assert set(scraped["static_configs"][0]["targets"]) == {"api:8900", f"ingest:{port}"}
