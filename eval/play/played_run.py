@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from eval.play.answer_file import AnswerFile
+from eval.play.answer_file import AnswerFile, answer_files
 from eval.play.asked import Asked
 from eval.play.contender import Contender, parse_contenders
 from eval.play.interview import PlayedAnswer
@@ -99,8 +99,7 @@ def play_run(
         folder = directory.path / _ANSWERS
         folder.mkdir(exist_ok=True)
         files = {one.name: AnswerFile(folder / f"{one.name}.jsonl") for one in contenders}
-        for path in sorted(folder.glob("*.jsonl")):
-            files.setdefault(path.stem, AnswerFile(path))
+        files = {**files, **answer_files(folder)}
         costs = directory.records(_COSTS)
         tasks = _tasks(plays, contenders, files)
         with progress_bar() as progress:
@@ -168,6 +167,7 @@ def _described(
         "dtype": str(model.decoder.dtype),
         "sample_fps": model.sample_fps,
         "dedup_threshold": source.dedup_threshold,
+        "host_bytes": setup.settings.config.memory.host_bytes,
         "max_side": source.max_side,
         "max_tokens": setup.settings.max_tokens,
         "temperature": setup.settings.temperature,

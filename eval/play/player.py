@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from eval.play.contender import Contender
 from eval.play.interview import FAILURES, Interview, PlayedAnswer
@@ -27,13 +27,16 @@ Known = Mapping[str, Collection[str]]
 
 @dataclass(frozen=True)
 class Watched:
-    """What a session took to watch; `num_dropped` of `num_frames` sampled ones are in no block."""
+    """What a session took to watch; `num_dropped` of `num_frames` sampled ones are in no block, and
+    `num_aged` times a block became coarser or went because there was no room for all.
+    """
 
     video_s: float
     num_frames: int
     num_dropped: int
     ingest_s: float
     num_bytes: int
+    num_aged: int
 
 
 class Player:
@@ -128,11 +131,12 @@ class Player:
 def _watched(session: Session, worker: IngestWorker) -> Watched:
     progress = worker.progress
     with session.model.turn:
-        num_bytes = sum(session.memory.stats().bytes_by_tier.values())
+        stats = session.memory.stats()
     return Watched(
         video_s=progress.stream_s,
         num_frames=progress.frames_encoded + progress.frames_duplicate,
         num_dropped=progress.frames_duplicate,
         ingest_s=round(session.pushed_s, 3),
-        num_bytes=num_bytes,
+        num_bytes=sum(stats.bytes_by_tier.values()),
+        num_aged=sum(astuple(stats.ageing)),
     )

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from eval.play.settings import PlaySettings
-from eval.stream_benchmark.block_choice import spread, uniform_blocks
+from eval.stream_benchmark.block_choice import spread_to_the_ends, uniform_blocks
 from eval.stream_benchmark.caption_memory import CaptionMemory
 from eval.stream_benchmark.policy import LAST_FRAMES, Policy, context_frames
 from vstream import Answer, Question, Session, VideoLLM, open_session
@@ -141,7 +141,7 @@ class FewFramesViewer:
             math.ceil(self._from_s * fps - _ROUNDING_S), int(end_s * fps + _ROUNDING_S) + 1
         )
         if self._policy.base == "frames":
-            chosen = spread(ticks, context_frames(self._model))
+            chosen = spread_to_the_ends(ticks, context_frames(self._model))
         else:
             chosen = list(ticks[-LAST_FRAMES:])
         newest_s = end_s - SAME_MOMENT_S + _ROUNDING_S  # a frame that comes so soon counts as there

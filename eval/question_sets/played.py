@@ -54,7 +54,6 @@ def _scored(
         if document is None:
             continue
         said = document["said"]
-        at_s = item.asked_s
         yield Scored(
             question_id=item.id,
             video=item.video_id,
@@ -64,7 +63,7 @@ def _scored(
             given=" | ".join(text or "" for text in document["texts"]),
             truth=item.answer,
             score=outcome.strict,
-            asked_s=(said[-1]["newest_frame_s"] or 0.0) if math.isinf(at_s) else at_s,
+            asked_s=None if math.isinf(item.asked_s) else item.asked_s,
             first_token_ms=said[0]["first_token_ms"],
             group=item.group,
         )

@@ -100,7 +100,7 @@ def _pairs(
     return [(record, other[name]) for name, record in mine.items()]
 
 
-def _asked(record: Scored) -> tuple[str, str, str, float]:
+def _asked(record: Scored) -> tuple[str, str, str, float | None]:
     return record.video, record.question, record.truth, record.asked_s
 
 

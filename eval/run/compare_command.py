@@ -88,7 +88,7 @@ def _changes(one: Comparison, show: int) -> Table:
         table.add_row(
             first.question_id,
             first.task,
-            f"{first.asked_s:g}",
+            "end" if first.asked_s is None else f"{first.asked_s:g}",
             first.question,
             first.truth,
             first.given,

@@ -15,6 +15,8 @@ class Cost:
     """Of one video under one policy. What does not apply or was not measured is None.
 
     `num_frames` were given to the policy's session and `num_dropped` of them are in no block.
+    `num_aged` blocks became coarser or went because the memory was full: what was read is then not
+    what the policy's name says.
     `ingest_s` is what encoding and keeping them took, reading or drawing them left out. `num_bytes`
     is what the policy has to keep of the video at its end and what grows with it; `fixed_bytes` is
     what it keeps whatever the length, its window of newest frames. `peak_bytes` is the most memory
@@ -32,6 +34,7 @@ class Cost:
     fixed_bytes: int | None = None
     peak_bytes: int | None = None
     peak_of: str | None = None
+    num_aged: int | None = None
 
 
 def write_costs(directory: Path, costs: Iterable[Cost]) -> None:

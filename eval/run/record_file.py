@@ -19,9 +19,12 @@ class RecordFile:
                 os.truncate(path, len(whole))
             self.documents = [json.loads(line) for line in whole.splitlines()]
 
-    def append(self, document: dict[str, Any]) -> None:
-        """Add a line and hand it to the operating system."""
+    def append(self, document: dict[str, Any], *, to_disk: bool = False) -> None:
+        """Add a line and hand it to the operating system; return once it is on the disk, if so."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(document, allow_nan=False) + "\n")
+            if to_disk:
+                file.flush()
+                os.fsync(file.fileno())
         self.documents.append(document)

@@ -14,6 +14,8 @@ _LEGEND = {
     "ingest": "ingest: frames encoded and kept in a second, all streams together, reading or "
     "drawing frames left out; making captions is included",
     "dropped": "dropped: frames that were given to the policy and are in no block",
+    "aged": "aged: blocks that became coarser or went for want of room: such a policy is not what "
+    "its name says; more room: VSTREAM_MEMORY__HOST_BYTES",
     "MB an hour": "MB an hour: what has to be kept of an hour of video; 'fixed' is what is kept "
     "whatever the length",
     "peak": "peak: the most memory in use while the policy answered, weights included: of the "
@@ -51,6 +53,7 @@ def policy_table(summaries: Sequence[PolicySummary]) -> ResultTable:
         _Column("first token, ms: median / 95 %", _latency),
         _Column("ingest, frames/s", lambda s: _number(s.ingest_fps, 0)),
         _Column("dropped", lambda s: _number(s.num_dropped, 0)),
+        _Column("aged", lambda s: _number(s.num_aged or None, 0)),
         _Column("MB an hour", _memory),
         _Column(
             f"peak {' or '.join(peaks) or 'memory'}, MB", lambda s: _number(s.peak_bytes, 0, _MB)

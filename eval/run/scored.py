@@ -20,8 +20,9 @@ class Scored:
 
     `video` is what standard errors are clustered by. `group` is the part of the benchmark that the
     task belongs to, "" where it has none. `score` is from 0 to 1: a share for tasks that give one,
-    else right or wrong. `evidence_age_s` is how long before the question its oldest evidence began;
-    None where that is not known, or where it is asked about the present alone.
+    else right or wrong. `asked_s` is None where it is asked at the video's end. `evidence_age_s` is
+    how long before the question its oldest evidence began; None where that is not known, or where
+    it is asked about the present alone.
     """
 
     question_id: str
@@ -32,7 +33,7 @@ class Scored:
     given: str
     truth: str
     score: float
-    asked_s: float
+    asked_s: float | None
     evidence_age_s: float | None = None
     first_token_ms: float | None = None
     group: str = ""

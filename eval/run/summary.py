@@ -54,6 +54,7 @@ class PolicySummary:
     latency: Latency | None
     ingest_fps: float | None
     num_dropped: int | None
+    num_aged: int | None
     bytes_per_hour: float | None
     fixed_bytes: float | None
     peak_bytes: int | None
@@ -99,6 +100,7 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
         if encoded
         else None,
         num_dropped=_sum_if_any(cost.num_dropped for cost in costs),
+        num_aged=_sum_if_any(cost.num_aged for cost in costs),
         bytes_per_hour=_total(cost.num_bytes for cost in kept) / hours if hours else None,
         fixed_bytes=max((c.fixed_bytes for c in costs if c.fixed_bytes is not None), default=None),
         peak_bytes=peak_bytes,

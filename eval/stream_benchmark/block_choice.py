@@ -62,6 +62,16 @@ def spread(blocks: Sequence[int], num_blocks: int) -> list[int]:
     return [blocks[(2 * i + 1) * total // (2 * num_blocks)] for i in range(num_blocks)]
 
 
+def spread_to_the_ends(places: Sequence[int], num_places: int) -> list[int]:
+    """As `spread`, but the first and the newest are among them; of one, the newest."""
+    last = len(places) - 1
+    if last < num_places:
+        return list(places)
+    if num_places == 1:
+        return [places[-1]]
+    return [places[i * last // (num_places - 1)] for i in range(num_places)]
+
+
 def recall_by_layer(
     times: BlockTimes, evidence: Sequence[Span], context: Sequence[Sequence[int]]
 ) -> list[float]:

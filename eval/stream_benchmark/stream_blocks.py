@@ -9,6 +9,7 @@ from pathlib import Path
 from encoders import Frame
 from eval.run.peak_memory import PeakMemory, resident_bytes
 from eval.run.record_file import RecordFile
+from eval.stream_benchmark.block_choice import spread_to_the_ends
 from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.policy import (
     LAST_FRAMES,
@@ -136,10 +137,7 @@ class StreamBlocks:
         so_far = range(asked_s + 1)
         if policy.base == "last4":
             return so_far[-LAST_FRAMES:]
-        num = context_frames(self._model)
-        if len(so_far) <= num:
-            return so_far
-        return [place * asked_s // (num - 1) for place in range(num)]
+        return spread_to_the_ends(so_far, context_frames(self._model))
 
     def _ingests(self, stream: ExamStream) -> dict[str, Ingest]:
         """By the name of the blocks; of blocks that were made twice, how it was the last time."""

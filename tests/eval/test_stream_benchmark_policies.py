@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from engine import open_session, stream_frames, tiny_video_llm
@@ -21,6 +22,7 @@ from eval.stream_benchmark.block_choice import (
     evidence_blocks,
     recall_by_layer,
     spread,
+    spread_to_the_ends,
     uniform_blocks,
 )
 from eval.stream_benchmark.caption_memory import Caption, CaptionMemory
@@ -131,6 +133,19 @@ def test_uniform_blocks_are_evenly_spread_over_all_that_is_older(visible, recent
     assert max(gaps, default=0) - min(gaps, default=0) <= 1
     if chosen:
         assert abs(chosen[0] - (older - 1 - chosen[-1])) <= 1
+
+
+@given(st.integers(1, 500), st.integers(1, 70))
+def test_frames_are_spread_evenly_from_the_first_to_the_newest(num_places, num):
+    places = list(range(num_places))
+    chosen = spread_to_the_ends(places, num)
+    assert len(chosen) == len(set(chosen)) == min(num, num_places)
+    assert chosen == sorted(chosen)
+    assert chosen[-1] == places[-1]
+    if len(chosen) > 1:
+        assert chosen[0] == 0
+        gaps = np.diff(chosen)
+        assert gaps.max() - gaps.min() <= 1
 
 
 def test_nothing_is_spread_over_no_room():

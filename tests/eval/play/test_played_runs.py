@@ -153,6 +153,11 @@ def test_open_answers_are_kept_without_a_judge_and_it_is_said_how_to_score_them(
     assert len(answers_in(out / "answers/default.jsonl")) == 3
     config = RunDescription.read(out).config
     assert (config["sample_fps"], config["dedup_threshold"]) == (0.5, 0.0)
+    judged = {"key": "k", "judge": "j", "settings": {}, "text": "yes", "version": "v"}
+    (out / "answers/default.judgements.jsonl").write_text(json.dumps(judged) + "\n")
+    more = ("--policy", "last4")
+    run(*arguments("questions", "rvs-ego", *more, data=tmp_path, out=out, model=model))
+    assert len(answers_in(out / "answers/last4.jsonl")) == 3
 
 
 def test_what_cannot_be_played_is_named_before_anything_is(tmp_path, model):

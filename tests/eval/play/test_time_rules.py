@@ -195,6 +195,19 @@ def test_without_a_frame_a_model_says_the_same_of_any_video(tmp_path, load_model
     assert len({text.text for [(_, text)] in said.values()}) > 1
 
 
+@pytest.mark.parametrize(("host_bytes", "is_aged"), [(1 << 30, False), (20_000, True)])
+def test_blocks_for_which_there_was_no_room_are_told(tmp_path, load_model, host_bytes, is_aged):
+    model = load_model("embedded", 1.0)
+    config = settings().config
+    memory = config.memory.model_copy(update={"host_bytes": host_bytes})
+    bounded = PlaySettings(config.model_copy(update={"memory": memory}), TOKENS)
+    (play,) = plan(write_set("ovo-bench", tmp_path))
+    watched = Player(model, bounded, lambda answer: None).play(
+        play, parse_contenders("default"), {}
+    )
+    assert (watched.num_aged > 0) == is_aged
+
+
 def test_policies_that_share_a_session_say_what_each_says_alone(tmp_path, load_model):
     model = load_model("embedded", 1.0)
     asked = write_set("ovo-bench", tmp_path)

@@ -4,6 +4,7 @@ import base64
 import re
 import statistics
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -66,6 +67,15 @@ def test_95_of_100_are_no_slower_than_the_95th_percentile(times_ms):
     p95_ms = Latency(tuple(times_ms)).p95_ms
     assert sum(ms <= p95_ms for ms in times_ms) >= 0.95 * len(times_ms)
     assert sum(ms < p95_ms for ms in times_ms) < 0.95 * len(times_ms)
+
+
+def test_blocks_that_became_coarser_are_told_in_the_table():
+    default = RECORDS[:8]
+    aged = policy_table(summaries(default, [replace(COSTS[0], num_aged=7), COSTS[1]]))
+    assert aged.rows[0][aged.columns.index("aged")] == "7"
+    assert any("VSTREAM_MEMORY__HOST_BYTES" in note for note in aged.notes)
+    whole = policy_table(summaries(default, [replace(COSTS[0], num_aged=0), COSTS[1]]))
+    assert "aged" not in whole.columns
 
 
 def test_columns_that_say_nothing_are_left_out():

@@ -1,6 +1,7 @@
 """A run's directory: whose it is, how it was started, what a killed run left in it."""
 
 import json
+import shlex
 
 import pytest
 import torch
@@ -45,6 +46,18 @@ def test_every_start_is_described(tmp_path):
         assert start.hardware.cores >= 1
         assert start.hardware.torch_threads == torch.get_num_threads()
         assert start.date.endswith("+00:00")
+
+
+def test_no_key_is_shown(tmp_path, monkeypatch):
+    words = ["eval", "questions", "--judge-key", "hunter2", "--second-key=hunter2", "--seed", "1"]
+    monkeypatch.setattr("sys.argv", words)
+    with RunDirectory(tmp_path, {"seed": 1}):
+        pass
+    assert "hunter2" not in (tmp_path / "run.json").read_text()
+    (start,) = RunDescription.read(tmp_path).starts
+    assert shlex.split(start.command)[3:] == [
+        *("questions", "--judge-key", "***", "--second-key=***", "--seed", "1")
+    ]
 
 
 def test_what_another_version_left_is_refused(tmp_path):
