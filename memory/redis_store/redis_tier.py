@@ -265,7 +265,9 @@ class RedisTier(RedisBlocks):
             raise self._stream.failure
 
     def _hand_over(self) -> None:
-        """Enter what waits, the oldest first, until that fails."""
+        """The server has just answered: enter what waits, the oldest first, until that fails."""
+        if self._unsure_span or not self._waiting:
+            self._refusal = None  # nothing is tried here; whoever writes next finds out
         while not self._unsure_span:
             with self._lock:
                 record = next(iter(self._waiting.values()), None)

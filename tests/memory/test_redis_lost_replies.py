@@ -7,6 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, memory_of
+from processes import until
 from redis import TimeoutError
 
 from memory import (
@@ -143,6 +144,28 @@ def test_a_block_whose_reply_was_lost_is_there_once(valkey_server):
         drained(memory)
         with followed(valkey_server) as reader:
             assert same(contents(reader), contents(memory))
+
+
+@pytest.mark.parametrize("fate", ["not sent", "reply lost"])
+@pytest.mark.parametrize("num_waiting", [0, 2])
+def test_a_stream_whose_blocks_were_not_let_go_is_not_away_for_good(
+    valkey_server, fate, num_waiting
+):
+    """Also if nothing more is ever appended, as to a camera that is paused."""
+    with memory_of(valkey_server.url) as memory:
+        append(memory, 4)
+        replies = LostReplies(memory)
+        replies.plan = [fate]
+        with pytest.raises(StoreAwayError):
+            memory.forget(0.0, 1.0)
+        replies.plan = ["not sent"] * num_waiting
+        for _ in range(num_waiting):
+            number = memory.num_blocks
+            memory.append(kv_block(tokens=20, end_s=float(number), seed=number))
+        until(lambda: memory.away is None)
+        memory.forget(0.0, 1.0)
+        left = [float(number) for number in range(2, 4 + num_waiting)]
+        assert [memory.info(i).end_s for i in memory.visible(None)] == left
 
 
 def test_a_server_that_came_back_older_is_told(valkey_server):
