@@ -18,6 +18,7 @@ from app.server.documents import (
     Timeline,
     WatchDocument,
 )
+from app.server.keys import PAGE_TOKEN
 
 _TIMEOUT_S = 30.0
 
@@ -53,9 +54,10 @@ class StreamedAnswer:
 class ServiceClient:
     """For one thread at a time, or many. Every call raises ServiceError."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
-        """`url` as http://127.0.0.1:8900."""
+    def __init__(self, url: str, key: str | None = None, page_token: str | None = None) -> None:
+        """`url` as http://127.0.0.1:8900. `page_token` is for the page of the same process."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers |= {PAGE_TOKEN: page_token} if page_token else {}
         self.url = url.rstrip("/")
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=_TIMEOUT_S, trust_env=False

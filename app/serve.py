@@ -55,7 +55,8 @@ def run_service(
         from app.ui import mount_page  # Gradio takes seconds to import: only where it is shown
 
         app.add_middleware(UploadBound, folder=uploads, most_bytes=limits.uploads_bytes)
-        return mount_page(app, ServiceClient(url, master), keys)
+        client = ServiceClient(url, master, service.page_token)
+        return mount_page(app, client, keys)
 
     with ExitStack() as until_end:
         if page:
@@ -64,7 +65,8 @@ def run_service(
             readable = (*limits.allow_files, uploads, SAMPLE_VIDEO)
             limits = limits.model_copy(update={"allow_files": readable})
             settings = settings.model_copy(update={"service": limits})
-        run(Service(settings, keys), listening, with_page)
+        service = Service(settings, keys)
+        run(service, listening, with_page)
     terminal.say("stopped")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from encoders import Family
 from vstream.errors import QuestionError
-from vstream.grammar import Grammar, open_grammar
+from vstream.grammar import MAX_SCHEMA_BYTES, Grammar, open_grammar
 from vstream.stop_strings import StopStrings
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
@@ -63,6 +63,11 @@ class Decoding:
                     f"stop: wanted strings of 1 to {_MAX_STOP_LETTERS} letters, got one of "
                     f"{len(stop)}"
                 )
+        size = len((self.schema or "").encode("utf-8", "replace"))
+        if size > MAX_SCHEMA_BYTES:
+            raise QuestionError(
+                f"schema: {size} bytes are too many: wanted at most {MAX_SCHEMA_BYTES}"
+            )
         if self.schema is not None and self.json_object:
             raise QuestionError("schema, json_object: a schema says what the JSON is: give one")
 

@@ -117,9 +117,6 @@ def _make_tokenizer(family: Family) -> LLTokenizer:
 @lru_cache(maxsize=64)
 def _compile(schema: str) -> tuple[str, str]:
     """llguidance's grammar and nothing, or nothing and what is wrong with the schema."""
-    size = len(schema.encode("utf-8", "replace"))
-    if size > MAX_SCHEMA_BYTES:
-        return "", f"schema: {size} bytes are too many: wanted at most {MAX_SCHEMA_BYTES}"
     try:
         grammar = LLMatcher.grammar_from_json_schema(
             schema,

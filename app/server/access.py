@@ -1,5 +1,6 @@
 """Access: a request in, its caller out, or a refusal; what one may do to which stream."""
 
+import secrets
 from typing import Annotated
 
 from fastapi import Depends, Request, Security, WebSocket
@@ -7,7 +8,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from app.server.api_errors import ApiError, no_key
-from app.server.keys import Action, Caller
+from app.server.keys import PAGE_TOKEN, Action, Caller
 from app.server.service import Service
 
 _bearer = HTTPBearer(auto_error=False, description="VSTREAM_API_KEY, or a key of limited use.")
@@ -41,7 +42,13 @@ CallerHere = Annotated[Caller, Depends(_caller)]
 
 
 def limited(request: Request, caller: CallerHere) -> Caller:
-    """The caller, whose request counts. Raises ApiError for one too many."""
+    """The caller, whose request counts. Raises ApiError for one too many.
+
+    The page's own do not: all its visitors are one caller, and they wait for each other there.
+    """
+    token = request.headers.get(PAGE_TOKEN, "")
+    if secrets.compare_digest(token.encode(), service_of(request).page_token.encode()):
+        return caller
     wait_s = service_of(request).rate_limit.wait_s(caller.name)
     if wait_s > 0:
         raise ApiError(

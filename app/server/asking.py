@@ -14,6 +14,7 @@ from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.stream_url import NamedStream, TimeRange
 from app.server.time_range import stream_range_of
+from app.server.unsupported import UNSUPPORTED
 from vstream.errors import BusyError
 from vstream.question import Question
 from vstream.service.errors import UnknownStreamError
@@ -29,6 +30,13 @@ def begin(service: Service, caller: Caller, asked: Asked) -> Inquiry:
     Raises ApiError, QuestionError, BusyError, StoreError.
     """
     streams = service.live.streams
+    if len(asked.streams) > 1 and (asked.decoding.schema or asked.decoding.json_object):
+        raise ApiError(
+            400,
+            "several streams are answered in a line each, which is no JSON: ask them one by one",
+            UNSUPPORTED,
+            param="response_format",
+        )
     questions = []
     for named in asked.streams or _only_stream(service, caller):
         require(caller, Action.ASK, named.stream_id)

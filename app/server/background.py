@@ -67,6 +67,7 @@ class ResponseRecord:
     def num_bytes(self) -> int:
         """About what it takes of host RAM."""
         said = [self.text, self.asked.system, self.instructions or "", *self.metadata.values()]
+        said.append(self.asked.decoding.schema or "")
         said += [text for turn in self.turns for text in (turn.question, turn.answer)]
         return _EVENT_BYTES * len(self.events) + 4 * sum(map(len, said))
 
@@ -132,6 +133,7 @@ class BackgroundResponses:
         thread = threading.Thread(target=self._answer, args=(made, ask, finish), daemon=True)
         with self._lock:
             self._forget_old()
+            self._make_room()
             if len(self._threads) >= _MOST_RUNNING:
                 raise BusyError(f"{_MOST_RUNNING} responses are being answered: try again shortly")
             self._kept[made.id] = made
@@ -147,6 +149,8 @@ class BackgroundResponses:
 
     def get(self, response_id: str, owner: str) -> ResponseRecord:
         """Raises ApiError if there is none, or it is somebody else's."""
+        with self._lock:
+            self._forget_old()
         found = self._kept.get(response_id)
         if found is None or found.owner != owner:
             raise ApiError(404, f"there is no response {response_id}", "response_not_found")
@@ -254,14 +258,16 @@ class BackgroundResponses:
         _end(made, status, f"response.{status}")
 
     def _forget_old(self) -> None:
-        """Those that ended long ago, and the oldest beyond what is kept."""
+        """Those that ended long ago."""
         now = time.time()
-        old = [
-            one.id for one in self._kept.values() if one.ended_at and now - one.ended_at > _KEPT_S
-        ]
+        for one in [one for one in self._kept.values() if one.ended_at]:
+            if one.ended_at and now - one.ended_at > _KEPT_S:
+                del self._kept[one.id]
+
+    def _make_room(self) -> None:
+        """For one more: the oldest that have ended go."""
         ended = [one.id for one in self._kept.values() if one.ended_at]
-        surplus = max(0, len(self._kept) - _MOST_KEPT + 1)
-        for response_id in {*old, *ended[:surplus]}:
+        for response_id in ended[: max(0, len(self._kept) - _MOST_KEPT + 1)]:
             del self._kept[response_id]
         kept_bytes = sum(one.num_bytes for one in self._kept.values())
         for one in [one for one in self._kept.values() if one.ended_at]:

@@ -65,7 +65,6 @@ def frame(
             return _response(_jpeg(newest), newest.stream_s, newest.captured_at)
     _, to_s = stream_range_of(service, stream_id, TimeRange(to=t, to_s=t_s))
     with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
-        asked.memory.refresh()
         kept = asked.memory.visible(to_s)
         if not kept:
             raise ApiError(404, "no frame of that time is kept", "frame_not_found", param="t")

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from vstream import SettingsError
 from vstream.network_address import is_loopback
 
+PAGE_TOKEN = "X-VStream-Page"
+"""The header by which the page of the same process is known; it is good for nothing else."""
 _MIN_MASTER_CHARACTERS = 16
 _RESERVED_NAMES = {"master", "anyone"}
 

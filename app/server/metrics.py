@@ -7,6 +7,7 @@ streams are read when they are asked for; what passes by is counted as it passes
 import time
 from collections import Counter as Counts
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import (
@@ -151,6 +152,12 @@ class Metrics:
         for kind, count in done.works.items():
             if count:
                 self._batch.labels(kind.value).observe(count)
+
+    def forget(self, stream_id: str) -> None:
+        """It is deleted: what was counted of it would stay for ever, and ids are made up freely."""
+        for metric in (self._capture_to_memory, self._fired):
+            with suppress(KeyError):
+                metric.remove(stream_id)
 
     def watch_fired(self, stream_id: str) -> None:
         self._fired.labels(stream_id).inc()

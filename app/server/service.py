@@ -4,6 +4,7 @@ The model is loaded in a thread, so that the server answers `/health` and `/read
 Another one is loaded beside it, and takes over streams and watches once it is there (`_switch_to`).
 """
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -60,6 +61,8 @@ class Service:
         limits = settings.service
         self.settings = settings
         self.keys = keys
+        self.page_token = secrets.token_urlsafe()
+        """By this the page of this process is known, whose visitors are one caller."""
         self.started_at = time.time()
         self.phase = Phase.LOADING
         self.failure: Exception | None = None

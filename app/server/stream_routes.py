@@ -116,6 +116,7 @@ def delete(
     """Watch the stream no more. What it remembers stays in the store, unless purged."""
     require(caller, Action.MANAGE, stream_id)
     service.live.streams.delete(stream_id, purge=purge)
+    service.metrics.forget(stream_id)
     return Deleted(id=stream_id, object="stream")
 
 

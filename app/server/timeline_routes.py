@@ -31,7 +31,6 @@ def timeline(
     require(caller, Action.READ, stream_id)
     from_s, to_s = stream_range_of(service, stream_id, span)
     with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
-        asked.memory.refresh()
         ids = asked.memory.visible(to_s, from_s)
         return timeline_of(stream_id, asked.memory, ids, parts)
 

@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from app.server.api_errors import ApiError
 from app.server.asked import Asked
 from app.server.background import BackgroundResponses
-from vstream.decoding import GREEDY
+from vstream.decoding import GREEDY, Decoding
 from vstream.service.event_log import EventLog
 
 
@@ -15,9 +16,9 @@ class _Silent:
     pieces = ()
 
 
-def _ask(responses, text):
+def _ask(responses, text, decoding=GREEDY):
     made = responses.create(
-        Asked(text, "", (), (), GREEDY),
+        Asked(text, "", (), (), decoding),
         _Silent,
         lambda inquiry: [],
         owner="",
@@ -29,13 +30,24 @@ def _ask(responses, text):
     return made.id
 
 
+def test_what_ended_an_hour_ago_is_not_there_any_more(monkeypatch):
+    responses = BackgroundResponses(EventLog())
+    made = responses.get(_ask(responses, "what?"), "")
+    monkeypatch.setattr(made, "ended_at", made.ended_at - 3601)
+    with pytest.raises(ApiError):
+        responses.get(made.id, "")
+
+
 def test_what_is_kept_of_responses_stays_within_a_bound_of_bytes(monkeypatch):
     monkeypatch.setattr("app.server.background._MOST_KEPT_BYTES", 100_000)
     responses = BackgroundResponses(EventLog())
     ask = partial(_ask, responses)
     long = [ask("x" * 10_000) for _ in range(5)]
+    shaped = ask("?", Decoding(schema=json.dumps({"title": "x" * 20_000})))
+    assert responses.get(shaped, "").num_bytes > 20_000
     short = ask("?")
-    with pytest.raises(ApiError):
-        responses.get(long[0], "")
-    for kept in (long[-1], short):
+    for gone in long[:3]:
+        with pytest.raises(ApiError):
+            responses.get(gone, "")
+    for kept in (shaped, short):
         assert responses.get(kept, "").status == "completed"

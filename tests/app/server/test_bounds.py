@@ -2,7 +2,7 @@
 
 import json
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import openai
@@ -12,6 +12,9 @@ from processes import until
 from service import running_service
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
+
+from app.client import ServiceClient, ServiceError
+from vstream.grammar import MAX_SCHEMA_BYTES
 
 QUESTION = "what do you see now?"
 ENDLESS = {
@@ -169,6 +172,29 @@ def test_too_many_requests_are_refused_until_there_is_room_again():
             assert pushed.status_code == 200
         assert service.http.get("/health").status_code == 200
         until(lambda: service.http.get("/v1/streams").status_code == 200, seconds=10)
+
+
+def test_the_page_of_the_same_process_takes_no_requests_from_others():
+    with running_service(requests_per_minute=30) as service:
+        with ServiceClient(service.url, page_token=service.service.page_token) as page:
+            for _ in range(60):
+                page.streams()
+        assert service.http.get("/v1/streams").status_code == 200
+        with ServiceClient(service.url, page_token="made up") as other:
+            with suppress(ServiceError):
+                for _ in range(60):
+                    other.streams()
+            with pytest.raises(ServiceError, match="too many requests"):
+                other.streams()
+
+
+def test_a_schema_that_is_too_large_is_refused_before_anything_is_kept(service):
+    schema = {"title": "x" * MAX_SCHEMA_BYTES}
+    text = {"format": {"type": "json_schema", "name": "large", "schema": schema}}
+    body = {"input": QUESTION, "background": True, "text": text}
+    refused = service.http.post("/v1/responses", json=body)
+    assert refused.status_code == 400
+    assert "too many" in refused.json()["error"]["message"]
 
 
 def test_streams_and_watches_are_bounded():

@@ -177,6 +177,24 @@ def test_a_question_must_say_which_of_several_streams_it_is_about(service):
     assert "door, yard" in error["message"]
 
 
+@pytest.mark.parametrize("shape", ["json_object", "json_schema"])
+def test_several_streams_are_not_answered_in_what_is_no_json(service, shape):
+    parts = [
+        {"type": "video_url", "video_url": {"url": f"stream://{name}"}} for name in ("door", "yard")
+    ]
+    schema = {"json_schema": {"name": "any", "schema": {}}} if shape == "json_schema" else {}
+    body = {
+        "messages": [
+            {"role": "user", "content": [*parts, {"type": "text", "text": "what is there?"}]}
+        ],
+        "response_format": {"type": shape, **schema},
+    }
+    refused = service.http.post("/v1/chat/completions", json=body)
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["code"], error["param"]) == ("unsupported_parameter", "response_format")
+
+
 UNSUPPORTED = {
     "tools": [{"type": "function", "function": {"name": "f"}}],
     "tool_choice": "required",

@@ -197,6 +197,12 @@ def test_streams_that_come_and_go_leave_nothing_behind(service):
     run(30)
     within(10, lambda: threading.active_count() <= before[0])
     within(10, lambda: process.num_fds() <= before[1])
+    create(service, "brief")
+    pushed(service, "brief", 0)
+    name = "vstream_capture_to_memory_seconds_count"
+    within(10, lambda: service.figure(name, stream_id="brief") == 1.0)
+    service.delete("/v1/streams/brief")
+    assert service.figure(name, stream_id="brief") is None
 
 
 @contextmanager
