@@ -6,6 +6,8 @@ durations (`the last 1:30`, `2 min 5 s ago`) and times of day (`3:15 pm`).
 """
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 _UNIT = r"\d{1,6}[ -]?(?:hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)(?![a-z])"
 _MINUTE, _SECOND = r"minute \d{1,6}", r"second \d{1,6}"
@@ -28,18 +30,18 @@ def time_words(stream_s: float) -> str:
     return f"{seconds // 3600 % 24}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"
 
 
-def with_time_words(text: str) -> str:
-    """The text with every moment that it names put into time words."""
-    return _TYPED.sub(_reworded, text)
+def with_time_words(text: str, words: Callable[[int], str] = time_words) -> str:
+    """The text with every moment that it names put into `words`, which are given its seconds."""
+    return _TYPED.sub(partial(_reworded, words), text)
 
 
-def _reworded(typed: re.Match[str]) -> str:
+def _reworded(words: Callable[[int], str], typed: re.Match[str]) -> str:
     moment_s = _moment_s(typed)
     if moment_s is None:
         return typed[0]
     # Kept around the time: all that the pattern took in beside it, but for "the" and "mark".
     before = (typed["length"] or "") + ("at " if typed["at"] else "")
-    return before + time_words(moment_s) + (typed["ago"] or "")
+    return before + words(moment_s) + (typed["ago"] or "")
 
 
 def _moment_s(typed: re.Match[str]) -> int | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from encoders import with_time_words
 
-_MOMENT = r"(\d{1,2})h(\d{2})m(\d{2})s"
+_MOMENT = r"(\d+)h(\d{2})m(\d{2})s"
 _BETWEEN = re.compile(
     rf"\b(?:between|from)\s+{_MOMENT}\s+(?:and|to|until|till)\s+{_MOMENT}", re.IGNORECASE
 )
@@ -59,7 +59,7 @@ def named_time(question: str, now_s: float) -> NamedTime | None:
 
     `now_s` is when it is asked. Moments after that are nobody's memory, and are not taken as such.
     """
-    text = with_time_words(question)
+    text = with_time_words(question, _written)
     moments = re.findall(_MOMENT, text)
     if any(_seconds(moment) > now_s for moment in moments) or len(moments) > 2:
         return None
@@ -81,6 +81,11 @@ def named_time(question: str, now_s: float) -> NamedTime | None:
     if word:
         return NamedTime(None, moment_s)
     return NamedTime(None, moment_s, is_moment=True)
+
+
+def _written(stream_s: int) -> str:
+    """As `_MOMENT` reads it. Hours go on after a day, which they do not in a model's words."""
+    return f"{stream_s // 3600}h{stream_s // 60 % 60:02d}m{stream_s % 60:02d}s"
 
 
 def _seconds(moment: tuple[str, ...]) -> float:

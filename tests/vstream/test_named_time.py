@@ -47,6 +47,20 @@ def test_words_name_a_moment_a_stretch_or_nothing(question, named):
     assert named_time(question, NOW_S) == named
 
 
+@pytest.mark.parametrize(
+    ("question", "named"),
+    [
+        ("at 30:00:00 what was there?", moment(108_000)),
+        ("what came between 23:00:00 and 25:00:00?", NamedTime(82_800.0, 90_000.0)),
+        ("what has happened since 26:00:00?", NamedTime(93_600.0, None)),
+        ("at 100h 5min 0s, what did you see?", moment(360_300)),
+        ("at 500:00:00 what was there?", None),
+    ],
+)
+def test_hours_go_on_after_a_day(question, named):
+    assert named_time(question, 400_000.0) == named
+
+
 @given(st.text(max_size=60), st.floats(0, 1e6))
 def test_whatever_is_typed_a_stretch_lies_in_the_past(text, now_s):
     named = named_time(text, now_s)
