@@ -3,7 +3,7 @@
 from encoders.errors import EncoderError, UnsupportedModelError
 from encoders.family import Family, Recommended, Turn
 from encoders.frame import Frame
-from encoders.frame_sampler import FrameSampler, SamplerState
+from encoders.frame_sampler import FrameSampler
 from encoders.registry import make_family
 from encoders.spoken_time import with_time_words
 from encoders.thumbnail import thumbnail
@@ -15,7 +15,6 @@ __all__ = [
     "Frame",
     "FrameSampler",
     "Recommended",
-    "SamplerState",
     "TextTokens",
     "Turn",
     "UnsupportedModelError",

@@ -9,8 +9,6 @@ colour, and the largest of these counts, so that a small thing entering a large 
 and sensor noise is not.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float, Shaped
 
@@ -19,17 +17,6 @@ from encoders.frame import Frame
 _POINTS = 64
 _CELLS = 16
 _ROUNDING_S = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class SamplerState:
-    """All that a FrameSampler remembers. A sampler made from it goes on as if never stopped."""
-
-    last_tick: int | None = None
-    kept_s: float | None = None
-    kept_thumbnail: Float[np.ndarray, "rows columns 3"] | None = None
-    num_seen: int = 0
-    num_duplicates: int = 0
 
 
 class FrameSampler:
@@ -46,43 +33,24 @@ class FrameSampler:
         max_gap_s: float = 60.0,
         *,
         after_s: float | None = None,
-        state: SamplerState | None = None,
         early: float = 0.0,
     ) -> None:
         """`dedup_threshold` is in levels of 0 to 255; 0 keeps every frame.
 
         At least one frame every `max_gap_s` of stream time is kept, changed or not. `after_s`: the
-        stream has been sampled up to there; `state`: by the sampler that this one carries on from.
+        stream has been sampled up to there.
         `early` is the part of a tick by which a frame may come before it and still count as the
         tick's, as the key frames of a camera do that jitter around it.
         """
         self._sample_fps = sample_fps
         self._early = early
-        if state is None:
-            state = SamplerState(last_tick=None if after_s is None else self._tick(after_s))
         self._dedup_threshold = dedup_threshold
         self._max_gap_s = max_gap_s
-        self._last_tick = state.last_tick
-        self._kept_s = state.kept_s
-        self._kept_thumbnail = state.kept_thumbnail
-        self.num_seen = state.num_seen
-        self.num_duplicates = state.num_duplicates
-
-    @property
-    def num_kept(self) -> int:
-        """Frames given to `keep` that were kept."""
-        return self.num_seen - self.num_duplicates
-
-    @property
-    def state(self) -> SamplerState:
-        """What another sampler needs to go on from here."""
-        return SamplerState(
-            self._last_tick,
-            self._kept_s,
-            self._kept_thumbnail,
-            self.num_seen,
-            self.num_duplicates,
-        )
+        self._last_tick = None if after_s is None else self._tick(after_s)
+        self._kept_s: float | None = None
+        self._kept_thumbnail: Float[np.ndarray, "rows columns 3"] | None = None
+        self.num_seen = 0
+        self.num_duplicates = 0
 
     def wants(self, stream_s: float) -> bool:
         """Whether the rate asks for the frame at `stream_s`. Call once for each frame, in order."""
@@ -101,6 +69,10 @@ class FrameSampler:
             return False
         self._kept_s, self._kept_thumbnail = frame.stream_s, thumbnail
         return True
+
+    def keep_next(self) -> None:
+        """The frame that was kept last is in the memory no more: compare the next one with none."""
+        self._kept_thumbnail = None
 
     def _repeats(self, stream_s: float, thumbnail: Float[np.ndarray, "rows columns 3"]) -> bool:
         kept = self._kept_thumbnail

@@ -282,6 +282,12 @@ class IngestWorker:
         self._stop.set()
         self._source.close()
 
+    def keep_next(self) -> None:
+        """Encode the next frame also if it is like the last one, which was forgotten; safe from any
+        thread.
+        """
+        self._sampler.keep_next()
+
     def _note_the_end(self) -> None:
         """Once the store, if it is away, is back."""
         memory = self._session.memory

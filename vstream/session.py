@@ -122,6 +122,7 @@ class Session:
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
                     self.prefill = self._open_prefill()
+                    self._compare_with_nothing()
         finally:
             self._pushing.give()
 
@@ -231,8 +232,12 @@ class Session:
         self.discard_pending()
         with self.model.turn:
             self.prefill = self._open_prefill()
+        self._compare_with_nothing()
+
+    def _compare_with_nothing(self) -> None:
+        """What the next block is like may not be in the memory."""
         if self.token_dropper is not None:
-            self.token_dropper.forget()  # what it compares with may not have been kept
+            self.token_dropper.forget()
 
     def _trim(self) -> None:
         if self.memory.num_blocks - self._trimmed_at >= _TRIM_BLOCKS:

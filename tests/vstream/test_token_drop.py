@@ -226,6 +226,24 @@ def test_every_recent_window_holds_one_whole_block(pair):
     assert is_whole == [number % on.settings.recent_blocks == 0 for number in range(BLOCKS)]
 
 
+def test_what_was_forgotten_leaves_nothing_out_of_what_comes(pair):
+    model, _ = pair
+    off = open_tiny_session(model, **QUICK)
+    on = open_tiny_session(model, drop_similarity=STILL, **QUICK)
+    frames = still_frames(model, BLOCKS)
+    size = model.family.frames_per_block
+    for session in (off, on):
+        session.push(frames[: 2 * size])
+        session.forget(frames[0].stream_s, frames[2 * size - 1].stream_s)
+        session.push(frames[2 * size : 4 * size])
+    left = [
+        [session.memory.info(i).num_tokens for i in session.memory.visible(None)]
+        for session in (off, on)
+    ]
+    (whole, _), (first, second) = left
+    assert first == whole > second
+
+
 def test_a_similarity_of_one_is_bit_by_bit_the_stream_without_dropping(pair):
     model, _ = pair
     off = open_tiny_session(model, **QUICK)

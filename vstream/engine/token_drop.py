@@ -64,7 +64,7 @@ class TokenDropper:
         return [self._drop_from(block) for block in chunk]
 
     def forget(self) -> None:
-        """Keep the next block whole: what was kept last did not get into the stream's blocks."""
+        """Keep the next block whole: what was kept last is not among the stream's blocks."""
         self._last = None
 
     def _drop_from(self, block: VisualTokens) -> VisualTokens:

@@ -181,6 +181,9 @@ class StreamKeeper:
     def forget(self, from_s: float, to_s: float) -> int:
         """Delete what was seen in [from_s, to_s]; how many blocks. Raises StoreError."""
         gone = self.session.forget(from_s, to_s)
+        worker = self._worker
+        if gone and worker is not None:
+            worker.keep_next()
         newest = self._newest
         if newest is not None and from_s <= newest.stream_s <= to_s:
             self._newest = None
