@@ -2,25 +2,28 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vstream.config import VStreamConfig
-from vstream.errors import QuestionError
+from vstream.errors import BusyError, QuestionError
 from vstream.stream_reader import StreamReader, open_reader
 from vstream.video_llm import VideoLLM
 
 MAX_OPEN = 8
 """So many streams are kept open, and never more than that, or than there are users at a time."""
-
-
 _LEAN_BYTES = 1 << 20
 
 
-@dataclass
+@dataclass(eq=False)
 class _Shared:
-    reader: StreamReader
+    opened: Future[StreamReader] = field(default_factory=Future)
     users: int = 0
+
+    def close(self) -> None:
+        """Now, or as soon as it has been opened."""
+        self.opened.add_done_callback(_close)
 
 
 class OpenReaders:
@@ -41,19 +44,19 @@ class OpenReaders:
     def reader(self, stream_id: str) -> Iterator[StreamReader]:
         """The stream as it is now. Raises what `open_reader` raises.
 
-        One that could not be read, for another reason than the question, is opened anew the next
-        time.
+        One that could not be read, for another reason than the question or how many are asked, is
+        opened anew the next time.
         """
         with self._lock:
-            shared = self._open.pop(stream_id, None)
-            if shared is None:
-                config = self._config if len(self._open) < self._shares else self._lean
-                shared = _Shared(open_reader(config, self._model, stream_id))
-            self._open[stream_id] = shared
+            known = self._open.pop(stream_id, None)
+            config = self._config if len(self._open) < self._shares else self._lean
+            shared = self._open[stream_id] = known or _Shared()
             shared.users += 1
         try:
-            yield shared.reader
-        except QuestionError:
+            if known is None:  # without the lock: who reads other streams does not wait for it
+                self._open_into(shared.opened, config, stream_id)
+            yield shared.opened.result()
+        except (QuestionError, BusyError):
             raise
         except BaseException:
             with self._lock:
@@ -63,27 +66,39 @@ class OpenReaders:
         finally:
             self._let_go(stream_id, shared)
 
+    def _open_into(self, opened: Future[StreamReader], config: VStreamConfig, name: str) -> None:
+        try:
+            opened.set_result(open_reader(config, self._model, name))
+        except BaseException as error:
+            opened.set_exception(error)
+            raise
+
     def drop(self, stream_id: str) -> None:
         """Keep nothing of a stream that is deleted; who reads it now may end."""
         with self._lock:
             shared = self._open.pop(stream_id, None)
             if shared is not None and not shared.users:
-                shared.reader.close()
+                shared.close()
 
     def close(self) -> None:
         with self._lock:
             for shared in self._open.values():
-                shared.reader.close()
+                shared.close()
             self._open.clear()
 
     def _let_go(self, stream_id: str, shared: _Shared) -> None:
         with self._lock:
             shared.users -= 1
             if not shared.users and self._open.get(stream_id) is not shared:
-                shared.reader.close()
+                shared.close()
             idle = [name for name, one in self._open.items() if not one.users]
             for name in idle[: max(0, len(self._open) - MAX_OPEN)]:
-                self._open.pop(name).reader.close()
+                self._open.pop(name).close()
+
+
+def _close(opened: Future[StreamReader]) -> None:
+    if opened.exception() is None:
+        opened.result().close()
 
 
 def with_host_bytes(config: VStreamConfig, host_bytes: int) -> VStreamConfig:

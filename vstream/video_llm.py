@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EMBEDDED = "embedded"
+_MOST_FAMILIES = 16
+"""Rates and system prompts that share their tokenizers with whoever asks for them next."""
 """The name of the model that comes with vstream."""
 WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
@@ -120,7 +122,7 @@ def load_checkpoint(
         decoder=decoder,
         sample_fps=sample_fps or family.recommended.sample_fps,
         scheduler=Scheduler(decoder),
-        family_for=cache(partial(make_family, model, directory)),
+        family_for=lru_cache(_MOST_FAMILIES)(partial(make_family, model, directory)),
     )
 
 

@@ -1,4 +1,5 @@
 import shutil
+import threading
 from contextlib import ExitStack
 
 import pytest
@@ -6,7 +7,9 @@ from engine import open_session, stream_frames, tiny_video_llm
 
 from memory import MemoryConfig, StoreError
 from vstream.config import VStreamConfig
+from vstream.errors import BusyError
 from vstream.open_readers import MAX_OPEN, OpenReaders
+from vstream.stream_reader import open_reader
 
 MIB = 1 << 20
 
@@ -55,3 +58,52 @@ def test_nothing_is_kept_of_a_deleted_stream_once_nobody_reads_it(readers):
         reader.ask("what?")
     readers.drop("never-opened")
     assert not readers._open
+
+
+def test_a_stream_that_takes_long_to_open_keeps_nobody_from_others(readers, monkeypatch):
+    begun, may_open = threading.Event(), threading.Event()
+    num_opened = []
+
+    def slowly(config, model, stream_id):
+        num_opened.append(stream_id)
+        if stream_id == "s0":
+            begun.set()
+            assert may_open.wait(20)
+        return open_reader(config, model, stream_id)
+
+    monkeypatch.setattr("vstream.open_readers.open_reader", slowly)
+    answers = []
+
+    def ask():
+        with readers.reader("s0") as reader:
+            answers.append(reader.ask("what?").answer.text)
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for one in asking:
+        one.start()
+    assert begun.wait(20)
+    with readers.reader("s1") as reader:
+        assert reader.ask("what?").answer.evidence
+    may_open.set()
+    for one in asking:
+        one.join()
+    assert len(answers) == 3
+    assert num_opened == ["s0", "s1"]
+
+
+def test_a_stream_that_cannot_be_opened_is_tried_anew(readers, tmp_path):
+    for _ in range(2):
+        with pytest.raises(StoreError), readers.reader("not-yet"):
+            pass
+    shutil.copytree(tmp_path / "test", tmp_path / "not-yet")
+    with readers.reader("not-yet") as reader:
+        assert reader.ask("what?").answer.evidence
+
+
+def test_that_too_many_ask_closes_no_reader(readers):
+    with readers.reader("s0") as before:
+        before.ask("what?")
+    with pytest.raises(BusyError), readers.reader("s0"):
+        raise BusyError("too many")
+    with readers.reader("s0") as after:
+        assert after is before
