@@ -42,6 +42,8 @@ _LOOK_S = 0.5
 _DYING_S = 4.0
 """So long a stream of another process may seem to be watched by it, which was killed."""
 
+UNWATCHED: dict[str, Any] = {"spec": None, "watches": []}
+"""What is noted beside a stream with which no service is to go on."""
 _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 
@@ -223,7 +225,7 @@ class Streams:
 
     @contextmanager
     def asked(self, stream_id: str) -> Iterator[Asked]:
-        """What answers questions about a stream, watched here or stored.
+        """What answers questions about a stream, watched here or stored, as it is now.
 
         Raises UnknownStreamError, and what `open_reader` raises.
         """
@@ -232,6 +234,8 @@ class Streams:
             yield keeper.session
             return
         with self._readers.reader(self._stored_id(stream_id)) as reader:
+            with self._model.turn:
+                reader.memory.refresh()  # another process may be writing
             yield reader
 
     def newest_frame(self, stream_id: str) -> Frame | None:
@@ -271,12 +275,14 @@ class Streams:
             kept = self._stored_id(stream_id)
             if purge:
                 self._erase_stored(stream_id)
+            else:
+                self._note_unwatched(stream_id)
             self._say_deleted(stream_id, kept, purge)
             return
         try:
             if not purge:
                 with suppress(StoreError):  # it will be found and watched again
-                    keeper.remember(spec=None, watches=[])
+                    keeper.remember(**UNWATCHED)
             keeper.close(erase=purge)
             if purge:
                 self._erase_stored(stream_id)
@@ -288,6 +294,16 @@ class Streams:
         for kept in memory_ids(self._config.memory.store, stream_id):
             with open_stored(self._config.memory, kept) as memory:
                 memory.erase()
+
+    def _note_unwatched(self, stream_id: str) -> None:
+        """No service that starts is to go on with a stream that this one could not open."""
+        store = self._config.memory.store
+        for kept in memory_ids(store, stream_id):
+            found = find_stream(store, kept)
+            if found is not None and found.note.get(NOTE, {}).get("spec"):
+                with open_stored(self._config.memory, kept) as memory:
+                    note = {**memory.note.get(NOTE, {}), **UNWATCHED, "at": time.time()}
+                    memory.set_note({**memory.note, NOTE: note})
 
     def _say_not_opened(self, stream_id: str, error: Exception) -> None:
         _log.error("stream not opened", stream=stream_id, reason=str(error))
@@ -331,7 +347,13 @@ class Streams:
         notes: dict[str, tuple[str, dict[str, Any]]] = {}
         store = self._config.memory.store
         for kept in stored_ids(store):
-            found = find_stream(store, kept)
+            try:
+                found = find_stream(store, kept)
+            except StoreAwayError:
+                raise
+            except StoreError as error:  # it alone cannot be read, as of a newer version
+                self._say_not_opened(kept, error)
+                continue
             note: dict[str, Any] = found.note.get(NOTE, {}) if found else {}
             before = notes.get(stream_of(kept))
             if before is None or note.get("at", 0.0) > before[1].get("at", 0.0):
@@ -347,14 +369,17 @@ class Streams:
         for stream_id, (kept, note) in notes.items():
             if stream_id in configured or not note.get("spec"):
                 continue
-            found = find_stream(store, kept)
-            while found is not None and found.state == "live" and time.monotonic() < wait_until:
-                time.sleep(_LOOK_S / 5)  # whoever was killed still holds it, for as long as a lease
-                found = find_stream(store, kept)
-            if found is None or found.state == "live":
-                continue
             try:
-                specs.append(kept_spec(note["spec"]))
+                found = find_stream(store, kept)
+                while found is not None and found.state == "live" and time.monotonic() < wait_until:
+                    time.sleep(_LOOK_S / 5)  # whoever was killed holds it for as long as a lease
+                    found = find_stream(store, kept)
+                if found is not None and found.state != "live":
+                    specs.append(kept_spec(note["spec"]))
+            except StoreAwayError:
+                raise
+            except StoreError as error:
+                self._say_not_opened(stream_id, error)
             except (KeyError, TypeError, ValueError) as error:
                 _log.error("stream not understood", stream=stream_id, reason=str(error))
         return specs

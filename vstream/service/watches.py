@@ -109,6 +109,11 @@ class WatchRecord:
     """Of those that are still watched; replaced as a whole when one is not."""
 
     @property
+    def noted_beside(self) -> str:
+        """The id of the stream whose note holds it: the first that is still watched."""
+        return next((one.spec.id for one in self.on_streams), self.spec.stream_ids[0])
+
+    @property
     def judged(self) -> int:
         """Moments that were judged."""
         return sum(watch.num_judged for watch in self.on_streams.values())
@@ -181,16 +186,20 @@ class Watches:
 
     def add(self, spec: WatchSpec, owner: str = "", watch_id: str | None = None) -> WatchRecord:
         """Raises UnknownStreamError for one that is not watched here, BusyError, SettingsError."""
-        made = self._set(spec, owner, watch_id)
-        self._remember(spec.stream_ids[0])
+        keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
+        made = self._set(spec, owner, watch_id, keepers)
+        self._remember(made.noted_beside)
         return made
 
     def open_known(self) -> None:
-        """Go on with the watches that the streams' notes hold."""
+        """Go on with the watches that the streams' notes hold, on those of their streams that could
+        be opened.
+        """
         for keeper in self._streams.all():
             for kept in keeper.note.get("watches", []):
                 try:
-                    self._set(WatchSpec.model_validate(kept["spec"]), kept["owner"], kept["id"])
+                    spec = WatchSpec.model_validate(kept["spec"])
+                    self._set(spec, kept["owner"], kept["id"], self._watched(spec))
                 except (KeyError, ValueError, VStreamError) as error:
                     _log.error("watch not set", stream=keeper.spec.id, reason=str(error))
 
@@ -201,12 +210,13 @@ class Watches:
         are left out.
         """
         for old in records:
-            keepers = [one for one in self._streams.all() if one.spec.id in old.spec.stream_ids]
+            keepers = self._watched(old.spec)
             if keepers:
                 made = self._set(old.spec, old.owner, old.id, keepers)
                 made.created_at, made.fired = old.created_at, old.fired
                 made.last_fired_at = old.last_fired_at
-                self._remember(old.spec.stream_ids[0])
+        for keeper in self._streams.all():
+            self._remember(keeper.spec.id)  # its memory may still hold what was noted in it before
 
     def get(self, watch_id: str) -> WatchRecord:
         """Raises UnknownWatchError."""
@@ -226,7 +236,7 @@ class Watches:
             found = self._watches.pop(watch_id, None)
         if found is None:
             raise UnknownWatchError(f"there is no watch {watch_id}")
-        self._remember(found.spec.stream_ids[0])
+        self._remember(found.noted_beside)
         self._events.publish(
             EventKind.WATCH_ENDED,
             found.spec.stream_ids[0] if len(found.spec.stream_ids) == 1 else None,
@@ -239,16 +249,14 @@ class Watches:
         self._wake.set()
         self._thread.join()
 
+    def _watched(self, spec: WatchSpec) -> list[StreamKeeper]:
+        """Those of the streams that it names that are watched here, in its order."""
+        here = {keeper.spec.id: keeper for keeper in self._streams.all()}
+        return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
+
     def _set(
-        self,
-        spec: WatchSpec,
-        owner: str,
-        watch_id: str | None,
-        keepers: Sequence[StreamKeeper] | None = None,
+        self, spec: WatchSpec, owner: str, watch_id: str | None, keepers: Sequence[StreamKeeper]
     ) -> WatchRecord:
-        """On `keepers`, or else on all streams that `spec` names."""
-        if keepers is None:
-            keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
         made = WatchRecord(
             id=watch_id or f"watch_{secrets.token_hex(12)}",
             spec=spec,
@@ -271,7 +279,7 @@ class Watches:
         kept = [
             {"id": one.id, "owner": one.owner, "spec": one.spec.model_dump(mode="json")}
             for one in self.all()
-            if one.spec.stream_ids[0] == stream_id
+            if one.noted_beside == stream_id
         ]
         try:
             self._streams.get(stream_id).remember(watches=kept)
@@ -303,6 +311,8 @@ class Watches:
                 kept = {one: watch for one, watch in record.on_streams.items() if one in watched}
                 record.on_streams = kept
                 over = None if kept else "stream deleted"
+                if kept:
+                    self._remember(record.noted_beside)
             if record.spec.until is not None and now >= record.spec.until:
                 over = "until"
             if over is not None:

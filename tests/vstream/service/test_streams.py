@@ -1,0 +1,183 @@
+"""Streams over a store that others write, too, and that outlives the service."""
+
+import io
+import time
+
+import pytest
+from engine import stream_frames
+from PIL import Image
+from synthetic_video import picture
+
+from memory import MemoryConfig
+from vstream import Question, VStreamConfig, load_video_llm, open_session
+from vstream.service.event_log import EventKind, EventLog
+from vstream.service.inquiry import Inquiry
+from vstream.service.stream_spec import StreamSpec
+from vstream.service.streams import Streams
+from vstream.service.watches import Watches, WatchSpec
+from vstream.sources.permission import SourcePolicy
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_video_llm(None)
+
+
+def spec(stream_id):
+    return StreamSpec.model_validate({"id": stream_id, "source": {"type": "push"}})
+
+
+class Started:
+    """A service's streams and watches, begun over what the store holds."""
+
+    def __init__(self, folder, model, max_streams=4, *, goes_on=True):
+        self.goes_on = goes_on
+        self.config = VStreamConfig(memory=MemoryConfig(store=f"file://{folder}"))
+        self.events = EventLog()
+        self.streams = Streams(
+            self.config,
+            model,
+            self.events,
+            policy=SourcePolicy(),
+            max_streams=max_streams,
+            max_readers=1,
+        )
+        self.watches = Watches(self.streams, self.events, 64)
+
+    def __enter__(self):
+        if self.goes_on:
+            self.streams.open_known([])
+            self.watches.open_known()
+        return self
+
+    def __exit__(self, *failure):
+        self.watches.close()
+        self.streams.close()
+
+    @property
+    def ids(self):
+        return [keeper.spec.id for keeper in self.streams.all()]
+
+    def not_opened(self):
+        told = [event for event in self.events.since(0)[0] if event.kind is EventKind.STREAM_STATE]
+        return {event.stream_id for event in told if event.data["state"] == "error"}
+
+
+def until(is_so, seconds=20):
+    give_up_at = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def test_a_stream_that_another_process_writes_is_asked_as_it_is_now(tmp_path, model):
+    with (
+        Started(tmp_path, model) as service,
+        open_session(service.config, model, "door") as writer,
+    ):
+        for from_s in (0, 600):
+            writer.push(stream_frames(3, start=from_s))
+            writer.memory.flush()
+            inquiry = Inquiry(service.streams, [("door", Question("what do you see?"))])
+            (said,) = inquiry.answers
+            assert max(one.end_s for one in said.answer.evidence) == from_s + 2
+        with service.streams.asked("door") as asked:
+            writer.push(stream_frames(1, start=900))
+            assert asked.memory.newest_s == 602  # between two questions nothing changes
+        with service.streams.asked("door") as asked:
+            assert asked.memory.newest_s == 900
+
+
+def test_a_stream_that_cannot_be_read_keeps_no_other_from_being_watched(tmp_path, model):
+    with Started(tmp_path, model) as service:
+        service.streams.create(spec("door"))
+    for name in ("a newer one", ".hidden", "newer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "stream.json").write_text('{"version": 99}')
+    with Started(tmp_path, model) as again:
+        assert again.ids == ["door"]
+        assert "newer" in again.not_opened()
+        assert "door" not in again.not_opened()
+
+
+def test_a_stream_that_was_deleted_unopened_is_not_watched_again(tmp_path, model):
+    with Started(tmp_path, model) as service:
+        service.streams.create(spec("door"))
+        service.streams.create(spec("yard"))
+    with Started(tmp_path, model, max_streams=1) as full:
+        assert full.ids == ["door"]
+        full.streams.delete("yard", purge=False)
+    with Started(tmp_path, model) as again:
+        assert again.ids == ["door"]
+        assert "yard" in again.streams.stored()  # what it saw is kept
+
+
+def watch_on(*stream_ids):
+    return WatchSpec(stream_ids=stream_ids, condition="tell me when there is a cat")
+
+
+def test_a_watch_stays_on_what_is_left_of_its_streams(tmp_path, model):
+    with Started(tmp_path, model) as service:
+        for name in ("door", "yard"):
+            service.streams.create(spec(name))
+        made = service.watches.add(watch_on("door", "yard"))
+        service.streams.delete("door", purge=False)
+        until(lambda: service.streams.get("yard").note.get("watches"))
+    with Started(tmp_path, model) as again:
+        (found,) = again.watches.all()
+        assert found.id == made.id
+        again.watches.remove(made.id)
+    with Started(tmp_path, model) as at_last:
+        assert not at_last.watches.all()
+
+
+def test_a_stream_that_cannot_be_opened_takes_no_watch_with_it(tmp_path, model):
+    with Started(tmp_path, model) as service:
+        for name in ("door", "yard"):
+            service.streams.create(spec(name))
+        both = service.watches.add(watch_on("door", "yard"))
+    with Started(tmp_path, model, max_streams=1) as full:
+        assert [one.id for one in full.watches.all()] == [both.id]
+        more = full.watches.add(watch_on("door"))
+    with Started(tmp_path, model) as again:
+        found = {
+            one.id: [keeper.spec.id for keeper in one.on_streams] for one in again.watches.all()
+        }
+        assert found == {both.id: ["door", "yard"], more.id: ["door"]}
+
+
+def test_a_watch_that_was_deleted_under_another_model_stays_deleted(tmp_path, model):
+    """The memory that is gone on with still holds it in its note."""
+    with Started(tmp_path, model) as service:
+        service.streams.create(spec("door"))
+        service.watches.add(watch_on("door"))
+        watched = service.streams.watched
+    with Started(tmp_path, model, goes_on=False) as under_another:
+        under_another.streams.go_on(watched, all_or_none=True)
+        assert under_another.streams.get("door").note["watches"]
+        under_another.watches.go_on([])
+    with Started(tmp_path, model) as again:
+        assert again.ids == ["door"]
+        assert not again.watches.all()
+
+
+def test_what_comes_after_what_was_forgotten_is_encoded_however_alike_it_is(tmp_path, model):
+    still = io.BytesIO()
+    Image.fromarray(picture(3)).save(still, "JPEG")
+    with Started(tmp_path, model) as service:
+        keeper = service.streams.create(spec("door"))
+        began = time.time() - 100
+
+        def push(second):
+            keeper.push(still.getvalue(), began + second)
+            until(
+                lambda: keeper.newest_frame and keeper.newest_frame.captured_at > began + second - 1
+            )
+
+        push(0)
+        until(lambda: keeper.session.memory.num_blocks == 1)
+        push(2)  # the same: it is not encoded
+        assert keeper.forget(0.0, 2.0) == 1
+        push(4)
+        until(lambda: keeper.session.memory.num_blocks == 2)
+        assert len(keeper.session.memory.visible(None)) == 1
