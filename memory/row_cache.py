@@ -16,8 +16,6 @@ class RowCache:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.num_bytes = 0
-        self.num_evicted = 0
-        """Rows forgotten so far to keep the budget."""
         self.on_change: Callable[[int, int], None] = lambda block_id, num_rows: None
         """Is told of each block that gained or lost a row how many it has here now."""
         self._rows: OrderedDict[tuple[int, int], bytes] = OrderedDict()
@@ -38,7 +36,6 @@ class RowCache:
         while self.num_bytes + len(row) > self.budget_bytes:
             (evicted_id, _), oldest = self._rows.popitem(last=False)
             self.num_bytes -= len(oldest)
-            self.num_evicted += 1
             self._count(evicted_id, -1)
         self._rows[block_id, layer] = row
         self.num_bytes += len(row)

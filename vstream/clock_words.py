@@ -40,12 +40,6 @@ class ClockRange:
     span: tuple[int, int]
 
 
-def clock_range(text: str, now: datetime) -> ClockRange | None:
-    """The one range that `text` names when it is asked at `now` (with a zone); None if none."""
-    found = clock_ranges(text, now)
-    return found[0] if len(found) == 1 else None
-
-
 def clock_ranges(text: str, now: datetime) -> list[ClockRange]:
     """All ranges that `text` names, in its order."""
     asked = _Asked(now)

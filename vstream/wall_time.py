@@ -1,4 +1,4 @@
-"""wall_time: clock times in, the stream times of the blocks captured then out, and back.
+"""wall_time: clock times in, the stream times of the blocks captured then out.
 
 Blocks are captured in their order, so a bisection finds the edges of a stretch. A camera's clock
 may have stepped back by some seconds: then the edges are right to that many, and what lies between
@@ -29,15 +29,3 @@ def stream_range(
     if first >= behind:
         return math.inf, -math.inf
     return memory.info(ids[first]).end_s, memory.info(ids[behind - 1]).end_s
-
-
-def wall_time_of(memory: MemoryReader, stream_s: float) -> float | None:
-    """When it was `stream_s`, in seconds since the epoch, by the newest block that had ended then.
-
-    None before the first block that is kept.
-    """
-    ids = memory.visible(stream_s)
-    if not ids:
-        return None
-    newest = memory.info(ids[-1])
-    return newest.captured_at + stream_s - newest.end_s

@@ -7,12 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vstream.clock_words import clock_range, clock_ranges
+from vstream.clock_words import clock_ranges
 
 PRAGUE = ZoneInfo("Europe/Prague")
 NOW = datetime(2026, 11, 25, 14, 30, tzinfo=PRAGUE)
 """A Wednesday."""
 ZONES = ["Europe/Prague", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"]
+
+
+def clock_range(text, now):
+    """The one range that is named; None if none is, or several are."""
+    found = clock_ranges(text, now)
+    return found[0] if len(found) == 1 else None
 
 
 def local(text, zone=PRAGUE):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kv_blocks import kv_block, memory_of
 
-from vstream.wall_time import stream_range, wall_time_of
+from vstream.wall_time import stream_range
 
 BASE = 1.7e9
 GAPS = st.lists(st.integers(1, 50), min_size=1, max_size=25)
@@ -86,18 +86,6 @@ def test_nothing_captured_then_shows_nothing():
     with memory_of() as empty:
         from_s, to_s = stream_range(empty, None, None)
         assert empty.visible(to_s, from_s) == []
-        assert wall_time_of(empty, 3.0) is None
-
-
-@given(GAPS, st.integers(0, 24), st.floats(0, 0.99))
-@settings(deadline=None)
-def test_the_clock_goes_on_from_the_newest_block_before(gaps, second, more):
-    times = rising(gaps)
-    second = min(second, len(times) - 1)
-    with memory_captured_at(times) as memory:
-        assert wall_time_of(memory, float(second)) == times[second]
-        assert abs(wall_time_of(memory, second + more) - times[second] - more) < 1e-6
-        assert wall_time_of(memory, -1.0) is None
 
 
 class CountingMemory:

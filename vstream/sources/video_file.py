@@ -63,10 +63,6 @@ class VideoFile:
         """From the first frame's appearance to the last one's disappearance."""
         return self._timeline.end_s
 
-    def frame_at(self, seconds: float) -> Frame:
-        """The frame that is on screen `seconds` after the first one; the last one past the end."""
-        return self.frames_at([seconds])[0]
-
     def frames_at(self, seconds: Sequence[float]) -> list[Frame]:
         """The frames on screen at each of these moments, in the given order."""
         times_s = self._timeline.times_s

@@ -64,7 +64,7 @@ def test_a_picture_lying_on_its_side_is_turned_and_scaled(tmp_path, decoder):
     path = write_video(tmp_path / "clip.mp4", num_frames=3)
     lay_on_its_side(path)
     with VideoFile(str(path), SourceConfig(max_side=80), decoder=decoder) as video:
-        pixels = video.frame_at(0.2).pixels
+        pixels = video.frames_at([0.2])[0].pixels
     assert pixels.shape == (80, 48, 3)
     assert number_in(pixels[:, ::-1].transpose(1, 0, 2)) == 2
 
