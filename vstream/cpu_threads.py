@@ -15,6 +15,8 @@ def choose_cpu_threads() -> int:
     More threads must pay for themselves: a count wins only when it is 10 % faster than fewer.
     """
     available = torch.get_num_threads()
+    if available == 1:
+        return 1
     best, best_s = 1, _time_of(1)
     for threads in _CANDIDATES[1:]:
         if threads > available:

@@ -11,6 +11,7 @@ import sys
 from contextlib import suppress
 
 import httpx
+import pytest
 from command_line import vstream
 
 from app.sample import SAMPLE_SCRIPT, SAMPLE_VIDEO
@@ -19,9 +20,15 @@ from vstream import Question, load_config, load_video_llm, open_session
 from vstream.ingest import IngestWorker
 
 
-def test_the_demo_plays_its_script_and_ends():
-    run = vstream("demo")
-    assert run.code == 0, run.err
+@pytest.fixture(scope="module")
+def run():
+    """As without a terminal: it plays the sample and ends."""
+    played = vstream("demo")
+    assert played.code == 0, played.err
+    return played
+
+
+def test_the_demo_plays_its_script_and_ends(run):
     script = json.loads(SAMPLE_SCRIPT.read_text())["questions"]
     for entry in script:
         assert entry["question"] in run.err
@@ -31,8 +38,7 @@ def test_the_demo_plays_its_script_and_ends():
     assert len(answers) == len(script)
 
 
-def test_the_embedded_model_is_right_about_most_of_the_sample():
-    run = vstream("demo")
+def test_the_embedded_model_is_right_about_most_of_the_sample(run):
     right = run.err.count("right: the stream shows")
     assert right >= 4 * run.err.count("wrong: the stream shows")
 

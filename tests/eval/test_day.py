@@ -185,7 +185,8 @@ def test_a_file_that_is_there_for_a_moment_is_seen(tmp_path):
     assert watch.peaks.rss_bytes > 0
 
 
-def test_the_command_ends_with_one_document_and_leaves_a_report(tmp_path):
+def test_the_command_ends_with_one_document_and_leaves_a_report(tmp_path, monkeypatch):
+    monkeypatch.setattr("eval.day.day_exam.NUM_TIMED", 2)
     options = ["day", "--hours", "0.05", "--threads", "1", "--questions", "10", "--seed", "3"]
     run = [*options, "--budget-share", "0.25", "--out", str(tmp_path), "--json"]
     result = CliRunner().invoke(cli, run)

@@ -26,7 +26,9 @@ def test_the_embedded_model_finds_what_it_is_asked_for_more_often_than_chance():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_every_kind_of_index_is_measured_at_every_size():
+def test_every_kind_of_index_is_measured_at_every_size(monkeypatch):
+    monkeypatch.setattr("eval.search_scale._STREAM_S", 60)
+    monkeypatch.setattr("eval.search_scale._ROUNDS", 1)
     document = document_of("search-scale", "--blocks", "4096", "--hnsw-up-to", "4096")
     kinds = {one["kind"]: one for one in document["figures"]}
     assert set(kinds) == {"flat", "IVF1024", "HNSW32"}

@@ -50,6 +50,7 @@ TINY = Shape(
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(SHAPES, "tiny", TINY)
+    monkeypatch.setattr("eval.speed._POOL", 32)
     return "tiny"
 
 

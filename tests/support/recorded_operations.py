@@ -47,11 +47,12 @@ class _Recorder(TorchDispatchMode):
         if waits or (name.startswith("index_put") and _has_mask(args[1])):
             raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
         made = func(*args, **kwargs)
-        if func._schema.is_mutable or not _storages(made) <= _storages((args, kwargs)):
+        before = _storages((args, kwargs))
+        is_mutable = func._schema.is_mutable
+        new = [] if is_mutable else [one for one in _tensors(made) if _storage(one) not in before]
+        if is_mutable or new:
             self.parts.append(lambda: _again(func, args, kwargs, made))
-        if not func._schema.is_mutable:
-            before = _storages((args, kwargs))
-            self.made += [one for one in _tensors(made) if not _storages(one) <= before]
+        self.made += new
         return made
 
 
@@ -61,7 +62,11 @@ def _has_mask(indices: Any) -> bool:
 
 def _storages(tree: Any) -> set[int]:
     """A view shares its own with what it is of; nothing has to be done for it again."""
-    return {one.untyped_storage()._cdata for one in _tensors(tree)}
+    return {_storage(one) for one in _tensors(tree)}
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """The HTTP service in a thread of the test's own process, on a free port of loopback."""
 
+import functools
 import threading
 import time
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from app.server.keys import ApiKeys
 from app.server.run import listen_on, server_config
 from app.server.service import Service
 from app.server.settings import load_settings
+from vstream import load_video_llm
 
 
 def endless(stream_id, **wishes):
@@ -87,6 +89,12 @@ class RunningService:
         return response.json()
 
 
+@functools.cache
+def embedded():
+    """Loaded once by each process of tests."""
+    return load_video_llm(None)
+
+
 @contextmanager
 def running_service(
     *,
@@ -111,8 +119,8 @@ def running_service(
         service={"port": 0, "grace_s": 1, **service},
     )
     made = Service(settings, ApiKeys(key, scoped))
-    if model is not None:
-        made._loaded = lambda: model
+    if model is not None or settings.source.sample_fps is None:
+        made._loaded = lambda: model or embedded()
     listening = listen_on(settings.service.host, 0)
     server = uvicorn.Server(server_config(made))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -23,15 +23,16 @@ from pathlib import Path
 
 _IMPORTED = (
     "app.commands",
-    "app.ui",
     "eval.commands",
     "transformers.models.smolvlm.modeling_smolvlm",
     "transformers.models.llava_onevision.modeling_llava_onevision",
 )
+_PAGE = "app.ui"
+"""Gradio reads where temporary files belong while it is imported."""
 _ROOT = Path(__file__).parents[2]
 _READ_BY_IMPORTS = (
     *("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
-    *("OMP_NUM_THREADS", "PYTHONPATH", "PYTHONWARNINGS", "TMPDIR"),
+    *("OMP_NUM_THREADS", "PYTHONPATH", "PYTHONWARNINGS"),
 )
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -41,19 +42,22 @@ _ENVIRONMENT = {
 _FIRST_ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", **_ENVIRONMENT}
 """Before a test has changed anything, but for what all tests have."""
 _one_at_a_time = threading.Lock()
-_starter = None
+_starters = {}
 
 
 def start(module, *arguments, environment, warm=True):
     """`python -m MODULE ARGUMENTS`, without input; what it says is text in pipes.
 
     `environment` is added to that of the tests. What is returned is as Popen. Who looks at the
-    memory that a process takes has it start anew: not `warm`.
+    memory that a process takes has it start anew: not `warm`. It is "always" where only a process
+    that it starts itself reads the variables.
     """
     environment = {**os.environ, **_ENVIRONMENT, **environment}
     words = [module, *map(str, arguments)]
-    if warm and _read_by_imports(environment) == _read_by_imports(_FIRST_ENVIRONMENT):
-        return _WarmProcess(_the_starter(), words, environment)
+    same = _read_by_imports(environment) == _read_by_imports(_FIRST_ENVIRONMENT)
+    if warm == "always" or (warm and same):
+        has_page = environment.get("TMPDIR") == _FIRST_ENVIRONMENT.get("TMPDIR")
+        return _WarmProcess(_starter(has_page), words, environment)
     return subprocess.Popen(
         [sys.executable, "-m", *words],
         env=environment,
@@ -68,21 +72,21 @@ def _read_by_imports(environment):
     return [environment.get(name) for name in _READ_BY_IMPORTS]
 
 
-def _the_starter():
-    global _starter
+def _starter(has_page):
     with _one_at_a_time:
-        _starter = _starter or _Starter()
-        return _starter
+        if has_page not in _starters:
+            _starters[has_page] = _Starter([*_IMPORTED, *([_PAGE] if has_page else [])])
+        return _starters[has_page]
 
 
 class _Starter:
     """The process that the others are forked off."""
 
-    def __init__(self):
+    def __init__(self, imported):
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
+                [sys.executable, __file__, str(theirs.fileno()), *imported],
                 env={**_FIRST_ENVIRONMENT, "PYTHONPATH": str(_ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -149,10 +153,10 @@ class _WarmProcess:
         return int(told)
 
 
-def _main(control):
+def _main(control, imported):
     """In the process that others are forked off. Returns in those, as what they are."""
     sys.path.append(str(_ROOT))
-    for name in _IMPORTED:
+    for name in imported:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
@@ -200,6 +204,5 @@ def _become(options, out, err, status):
 
 
 if __name__ == "__main__":
-    runpy.run_module(
-        _main(socket.socket(fileno=int(sys.argv[1]))), run_name="__main__", alter_sys=True
-    )
+    program = _main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
+    runpy.run_module(program, run_name="__main__", alter_sys=True)

@@ -29,6 +29,12 @@ def model():
     return tiny_video_llm("llama")[0]
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Who stops waits for the end of a wait for the next question."""
+    monkeypatch.setattr(question_board, "WAIT_S", 0.1)
+
+
 @pytest.fixture(params=["redis", "valkey"])
 def server(request):
     return request.getfixturevalue(f"{request.param}_server")

@@ -22,6 +22,7 @@ from vstream.errors import SourceError, VStreamError
 from vstream.ingest import IngestWorker, OpenSource, SeenFrame
 from vstream.open_session import open_session
 from vstream.service.memory_id import memory_id
+from vstream.service.stream_notes import NOTE
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.stream_status import (
     STORE_AWAY,
@@ -39,8 +40,6 @@ from vstream.sources.status import SourceCounts
 from vstream.video_llm import VideoLLM
 
 _log = structlog.get_logger()
-NOTE = "service"
-"""Under this name the note of a stream holds what a service needs to go on with it."""
 _OPENING_S = 5.0
 """So long a pushed frame waits for a stream that is just being opened."""
 

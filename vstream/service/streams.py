@@ -30,8 +30,9 @@ from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.memory_id import memory_id, memory_ids, stream_of
-from vstream.service.stream_keeper import NOTE, StreamKeeper
-from vstream.service.stream_spec import StreamSpec, config_of, kept_spec
+from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.stream_notes import UNWATCHED, StreamNotes
+from vstream.service.stream_spec import StreamSpec, config_of
 from vstream.service.stream_status import StreamState
 from vstream.sources.permission import SourcePolicy
 from vstream.video_llm import VideoLLM
@@ -39,11 +40,6 @@ from vstream.video_llm import VideoLLM
 _log = structlog.get_logger()
 _LOOK_S = 0.5
 """So often the states of all streams are looked at, for events to be told."""
-_DYING_S = 4.0
-"""So long a stream of another process may seem to be watched by it, which was killed."""
-
-UNWATCHED: dict[str, Any] = {"spec": None, "watches": []}
-"""What is noted beside a stream with which no service is to go on."""
 _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 
@@ -97,6 +93,7 @@ class Streams:
         self._opening: set[str] = set()
         self._host_bytes, for_stored = _host_shares(config, max_streams)
         self._readers = OpenReaders(with_host_bytes(config, for_stored), model, max_readers)
+        self._notes = StreamNotes(config.memory, self._say_not_opened)
         self._stop = threading.Event()
         self._monitor = threading.Thread(target=self._watch_states, name="states", daemon=True)
         self._monitor.start()
@@ -106,10 +103,10 @@ class Streams:
         was watching because its API was told to. One that cannot be opened is logged, and told of
         in the events.
         """
-        notes = self._newest_notes()
+        notes = self._notes.newest()
         ids = {spec.id for spec in configured}
-        for spec in (*configured, *self._remembered(notes, ids)):
-            _, note = notes.get(spec.id, ("", {}))
+        for spec in (*configured, *self._notes.left(notes, without=ids)):
+            note = notes[spec.id].values if spec.id in notes else {}
             try:
                 watches, paused = note.get("watches"), note.get("paused") is True
                 self.create(spec, trusted=spec.id in ids, watches=watches, paused=paused)
@@ -276,7 +273,7 @@ class Streams:
             if purge:
                 self._erase_stored(stream_id)
             else:
-                self._note_unwatched(stream_id)
+                self._notes.note_unwatched(stream_id)
             self._say_deleted(stream_id, kept, purge)
             return
         try:
@@ -294,16 +291,6 @@ class Streams:
         for kept in memory_ids(self._config.memory.store, stream_id):
             with open_stored(self._config.memory, kept) as memory:
                 memory.erase()
-
-    def _note_unwatched(self, stream_id: str) -> None:
-        """No service that starts is to go on with a stream that this one could not open."""
-        store = self._config.memory.store
-        for kept in memory_ids(store, stream_id):
-            found = find_stream(store, kept)
-            if found is not None and found.note.get(NOTE, {}).get("spec"):
-                with open_stored(self._config.memory, kept) as memory:
-                    note = {**memory.note.get(NOTE, {}), **UNWATCHED, "at": time.time()}
-                    memory.set_note({**memory.note, NOTE: note})
 
     def _say_not_opened(self, stream_id: str, error: Exception) -> None:
         _log.error("stream not opened", stream=stream_id, reason=str(error))
@@ -341,48 +328,6 @@ class Streams:
             if find_stream(store, kept) is not None:
                 return kept
         raise unknown
-
-    def _newest_notes(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """By stream the id of the memory that was noted beside last, and that note."""
-        notes: dict[str, tuple[str, dict[str, Any]]] = {}
-        store = self._config.memory.store
-        for kept in stored_ids(store):
-            try:
-                found = find_stream(store, kept)
-            except StoreAwayError:
-                raise
-            except StoreError as error:  # it alone cannot be read, as of a newer version
-                self._say_not_opened(kept, error)
-                continue
-            note: dict[str, Any] = found.note.get(NOTE, {}) if found else {}
-            before = notes.get(stream_of(kept))
-            if before is None or note.get("at", 0.0) > before[1].get("at", 0.0):
-                notes[stream_of(kept)] = (kept, note)
-        return notes
-
-    def _remembered(
-        self, notes: dict[str, tuple[str, dict[str, Any]]], configured: set[str]
-    ) -> list[StreamSpec]:
-        specs = []
-        store = self._config.memory.store
-        wait_until = time.monotonic() + _DYING_S
-        for stream_id, (kept, note) in notes.items():
-            if stream_id in configured or not note.get("spec"):
-                continue
-            try:
-                found = find_stream(store, kept)
-                while found is not None and found.state == "live" and time.monotonic() < wait_until:
-                    time.sleep(_LOOK_S / 5)  # whoever was killed holds it for as long as a lease
-                    found = find_stream(store, kept)
-                if found is not None and found.state != "live":
-                    specs.append(kept_spec(note["spec"]))
-            except StoreAwayError:
-                raise
-            except StoreError as error:
-                self._say_not_opened(stream_id, error)
-            except (KeyError, TypeError, ValueError) as error:
-                _log.error("stream not understood", stream=stream_id, reason=str(error))
-        return specs
 
     def _watch_states(self) -> None:
         told: dict[StreamKeeper, StreamState] = {}

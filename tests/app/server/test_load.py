@@ -43,7 +43,7 @@ def cameras(tmp_path_factory):
         cameras = []
         for number in range(CAMERAS):
             path = folder / f"camera{number}.mp4"
-            write_camera_video(path, 100 + number, patch_colour(number, CAMERAS), seconds=60)
+            write_camera_video(path, 100 + number, patch_colour(number, CAMERAS), seconds=20)
             cameras.append(running.enter_context(RtspCamera(path)))
         yield cameras
 

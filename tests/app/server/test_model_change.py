@@ -374,7 +374,7 @@ def test_a_service_that_ends_waits_for_no_download(embedded, hub):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_process_that_ends_takes_its_download_along(hub, number):
-    process = Process("serve", "--port", 0, "--no-page", "--threads", 1)
+    process = Process("serve", "--port", 0, "--no-page", "--threads", 1, warm="always")
     with httpx.Client(base_url=process.found(r"listening on (\S+)")) as http:
         until(lambda: http.get("/ready").status_code == 200)
         assert http.post("/v1/models/load", json={"model": "org/tiny"}).status_code == 202

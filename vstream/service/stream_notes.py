@@ -1,0 +1,94 @@
+"""StreamNotes: a store in, what services noted beside its streams out, by stream, to go on with."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from memory import (
+    FoundStream,
+    MemoryConfig,
+    StoreAwayError,
+    StoreError,
+    find_stream,
+    open_stored,
+    stored_ids,
+)
+from vstream.service.memory_id import memory_ids, stream_of
+from vstream.service.stream_spec import StreamSpec, kept_spec
+
+_log = structlog.get_logger()
+NOTE = "service"
+"""Under this name the note of a stream holds what a service needs to go on with it."""
+UNWATCHED: dict[str, Any] = {"spec": None, "watches": []}
+"""What is noted beside a stream with which no service is to go on."""
+_DYING_S = 4.0
+"""So long a stream of another process may seem to be watched by it, which was killed."""
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True)
+class StreamNote:
+    """The newest one of a stream, and the id of the memory that it was noted beside."""
+
+    kept: str
+    values: dict[str, Any]
+
+
+class StreamNotes:
+    """All calls raise StoreAwayError."""
+
+    def __init__(self, config: MemoryConfig, not_read: Callable[[str, StoreError], None]) -> None:
+        """`not_read` is told of each stream that cannot be read by itself: others can."""
+        self._config = config
+        self._not_read = not_read
+
+    def newest(self) -> dict[str, StreamNote]:
+        """By stream: it has a memory for each model, and of their notes the newest one counts."""
+        notes: dict[str, StreamNote] = {}
+        for kept in stored_ids(self._config.store):
+            found = self._find(kept)
+            note = StreamNote(kept, found.note.get(NOTE, {}) if found else {})
+            before = notes.get(stream_of(kept))
+            if before is None or note.values.get("at", 0.0) > before.values.get("at", 0.0):
+                notes[stream_of(kept)] = note
+        return notes
+
+    def left(self, notes: dict[str, StreamNote], without: set[str]) -> list[StreamSpec]:
+        """What a service watched that is no more, but for the streams `without`."""
+        specs = []
+        wait_until = time.monotonic() + _DYING_S
+        for stream_id, note in notes.items():
+            if stream_id in without or not note.values.get("spec"):
+                continue
+            found = self._find(note.kept)
+            while found is not None and found.state == "live" and time.monotonic() < wait_until:
+                time.sleep(_LOOK_S)  # whoever was killed still holds it, for as long as a lease
+                found = self._find(note.kept)
+            if found is None or found.state == "live":
+                continue
+            try:
+                specs.append(kept_spec(note.values["spec"]))
+            except (KeyError, TypeError, ValueError) as error:
+                _log.error("stream not understood", stream=stream_id, reason=str(error))
+        return specs
+
+    def note_unwatched(self, stream_id: str) -> None:
+        """No service that starts is to go on with this stream, which none watches. StoreError."""
+        for kept in memory_ids(self._config.store, stream_id):
+            found = find_stream(self._config.store, kept)
+            if found is not None and found.note.get(NOTE, {}).get("spec"):
+                with open_stored(self._config, kept) as memory:
+                    values = {**memory.note.get(NOTE, {}), **UNWATCHED, "at": time.time()}
+                    memory.set_note({**memory.note, NOTE: values})
+
+    def _find(self, kept: str) -> FoundStream | None:
+        try:
+            return find_stream(self._config.store, kept)
+        except StoreAwayError:
+            raise
+        except StoreError as error:  # as one of a newer version
+            self._not_read(kept, error)
+            return None
