@@ -1,5 +1,7 @@
 """What is recorded is a chain of operations with the processor's work in between, nothing else."""
 
+import gc
+import weakref
 from typing import ClassVar
 
 import pytest
@@ -99,9 +101,36 @@ def test_graphs_and_what_is_done_between_them_come_in_order(notes):
     assert notes == ["replay", "between 0", "replay", "between 1", "replay"]
 
 
+def test_what_was_recorded_stays_where_it_is_for_as_long_as_it_is_replayed(notes):
+    """Graphs know addresses: what a computation reads must not make room for anything else."""
+
+    class Pass:
+        def __init__(self):
+            self.numbers = torch.arange(4)
+
+        def compute(self, cut):
+            return self.numbers + 1
+
+    recorded = Pass()
+    numbers = weakref.ref(recorded.numbers)
+    chain = GraphChain()
+    chain.record(recorded.compute)
+    del recorded
+    gc.collect()
+    assert numbers() is not None
+    del chain
+    gc.collect()
+    assert numbers() is None
+
+
 @pytest.mark.parametrize("fails_at_end", [False, True])
 def test_where_recording_fails_nothing_is_recorded_on(notes, monkeypatch, fails_at_end):
+    """Torch tells its allocator only where the card had not given up before."""
+    told = []
     monkeypatch.setattr(_Graph, "fails_at_end", fails_at_end)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 3)
+    name = "torch._C._cuda_endAllocateToPool"
+    monkeypatch.setattr(name, lambda *ended: told.append(ended), raising=False)
 
     def compute(cut):
         raise RuntimeError("not permitted")
@@ -109,3 +138,4 @@ def test_where_recording_fails_nothing_is_recorded_on(notes, monkeypatch, fails_
     with pytest.raises(RuntimeError, match="not permitted"):
         GraphChain().record(compute)
     assert notes == ["begin", "end"]
+    assert told == ([(3, "pool")] if fails_at_end else [])

@@ -67,20 +67,29 @@ class GraphChain:
 
     def __init__(self) -> None:
         self.parts: list[Callable[[], None]] = []
+        self._recorded: Computation | None = None
+        """Graphs know addresses: what the computation reads and writes must stay where it is."""
         self._pool = torch.cuda.graph_pool_handle()
         self._graph = torch.cuda.CUDAGraph()
 
     def record(self, compute: Computation) -> Tensor:
         """In the current stream. Where that fails nothing is being recorded any more."""
+        self._recorded = compute
         self._begin()
         try:
             result = compute(self._cut)
         except BaseException:
-            with suppress(RuntimeError):
-                self._graph.capture_end()
+            self._give_up()
             raise
         self._end()
         return result
+
+    def _give_up(self) -> None:
+        try:
+            self._graph.capture_end()
+        except RuntimeError:  # the card had given up before: torch stops short of its allocator
+            with suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
 
     def _cut(self, between: Callable[[], None]) -> None:
         self._end()
