@@ -52,20 +52,20 @@ def resize_in_float(
 
 def _resize_width(pictures: Tensor, width: int, resample: int) -> Tensor:
     if resample == LANCZOS:  # torch has no such mode
-        return pictures @ _lanczos_matrix(pictures.shape[-1], width).to(pictures.device).mT
+        return pictures @ _lanczos_matrix(pictures.shape[-1], width, pictures.device).mT
     size = (pictures.shape[-2], width)
     return F.interpolate(pictures, size, mode=_TORCH_MODES[resample], antialias=True)
 
 
 @lru_cache(maxsize=16)
-def _lanczos_matrix(old: int, new: int) -> Float[Tensor, "new old"]:
-    """Weight of each old sample in each new one. Rows sum to one."""
+def _lanczos_matrix(old: int, new: int, device: torch.device) -> Float[Tensor, "new old"]:
+    """Weight of each old sample in each new one, on the device. Rows sum to one."""
     scale = max(old / new, 1.0)
     centers = (torch.arange(new, dtype=torch.float64) + 0.5) * (old / new)
     offsets = (torch.arange(old, dtype=torch.float64) + 0.5 - centers[:, None]) / scale
     weights = torch.sinc(offsets) * torch.sinc(offsets / _LANCZOS_LOBES)
     weights[offsets.abs() >= _LANCZOS_LOBES] = 0
-    return (weights / weights.sum(dim=1, keepdim=True)).float()
+    return (weights / weights.sum(dim=1, keepdim=True)).float().to(device)
 
 
 def _to_bytes(values: Tensor) -> Tensor:

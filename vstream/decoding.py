@@ -105,8 +105,11 @@ class TokenChoice:
         if self._grammar is not None:
             allowed = self._grammar.allowed()[: len(known)].to(known.device)
             known = known.masked_fill(~allowed, -math.inf)
-        token = int(known.argmax()) if self._generator is None else self._draw(known)
-        probability = float(logits.float().softmax(dim=0)[token])
+        if self._generator is None:
+            token, probability = _best(known, logits)
+        else:
+            token = self._draw(known)
+            probability = float(logits.float().softmax(dim=0)[token])
         self._follow(token)
         return token, probability
 
@@ -155,6 +158,16 @@ class TokenChoice:
         if self._stops:
             self._chosen.append(token)
             self._has_ended |= self._stops.are_in(self._family.text(self._chosen))
+
+
+def _best(
+    known: Float[Tensor, " tokens"], logits: Float[Tensor, " vocabulary"]
+) -> tuple[int, float]:
+    """The best token and its probability, for which the device is waited for once."""
+    best = known.argmax(keepdim=True)
+    probability = logits.float().softmax(dim=0).gather(0, best)
+    number, share = torch.cat([best.double(), probability.double()]).tolist()
+    return int(number), share
 
 
 def _generator(decoding: Decoding) -> torch.Generator | None:
