@@ -19,6 +19,7 @@ from eval.stream_world import Renderer, write_script
 from vstream.config import VStreamConfig
 from vstream.cpu_threads import choose_cpu_threads
 from vstream.decoding import Decoding
+from vstream.open_readers import with_host_bytes
 from vstream.open_session import open_session
 from vstream.question import Question
 from vstream.session import Session
@@ -76,6 +77,14 @@ def ready_model(config: VStreamConfig) -> VideoLLM:
     else:
         torch.set_num_threads(config.threads)
     return load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
+
+
+def with_room(config: VStreamConfig) -> VStreamConfig:
+    """For blocks of a large model, which are not to age while they are measured: half of the host
+    RAM that is free, or what is configured if that is more.
+    """
+    free = psutil.virtual_memory().available // 2
+    return with_host_bytes(config, max(config.memory.host_bytes, free))
 
 
 def made_up_frames(fps: float) -> Iterator[Frame]:

@@ -15,7 +15,7 @@ from rich.table import Table
 from eval import speed_options
 from eval.random_model import require_shape
 from eval.shape_speed import ASKERS, ShapeOptions, measure_shape, shape_table
-from eval.speed import SpeedResult, document, made_up_frames, measure, ready_model
+from eval.speed import SpeedResult, document, made_up_frames, measure, ready_model, with_room
 from eval.tier_speed import TierResult, measure_tiers
 from memory import KVMemoryError
 from vstream import VStreamError
@@ -97,7 +97,7 @@ def _speed_of_shape(
         device, dtype = device_and_dtype(device_name, dtype_name)
         if threads is not None:
             torch.set_num_threads(threads)
-        found = measure_shape(shape, device, dtype, load_config(), options)
+        found = measure_shape(shape, device, dtype, with_room(load_config()), options)
     except (VStreamError, KVMemoryError) as error:
         raise typer.BadParameter(str(error)) from error
     Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(shape_table(found))

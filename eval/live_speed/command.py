@@ -14,7 +14,7 @@ from eval import speed_options
 from eval.live_speed.pipeline import PipelineSpeed, measure_pipeline
 from eval.live_speed.under_load import LoadOptions, UnderLoad, measure_under_load
 from eval.random_model import random_family, random_model, random_video_llm, require_shape
-from eval.speed import ready_model
+from eval.speed import ready_model, with_room
 from memory import KVMemoryError
 from vstream import VideoLLM, VStreamConfig, VStreamError, load_config
 from vstream.video_llm import device_and_dtype
@@ -95,6 +95,7 @@ def _model(
         model = ready_model(config)
         return (model if sample_fps is None else model.at_rate(sample_fps)), config
     require_shape(shape, has_random_weights)
+    config = with_room(config)
     device, dtype = device_and_dtype(*where)
     if threads is not None:
         torch.set_num_threads(threads)
