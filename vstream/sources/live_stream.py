@@ -32,6 +32,7 @@ from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 from vstream.sources.stream_clock import StreamClock
 from vstream.sources.video_track import video_track
 
+_NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
 _CLOCK_TRUST_S = 30.0  # a camera whose clock is further off than this is not believed
 log = structlog.get_logger()
 
@@ -189,7 +190,8 @@ class LiveStream:
     def _watch(self, container: InputContainer) -> SourceError:
         track = video_track(container, self.name, "STREAM_NO_VIDEO")
         track.codec_context.thread_count = 1  # enough for a camera; more would add delay
-        decoder = LiveDecoder(track, self._counts, self._config.decode, self._sample_fps)
+        sample_fps = self._sample_fps if _tells_times(container) else None
+        decoder = LiveDecoder(track, self._counts, self._config.decode, sample_fps)
         self._last_sign_at = time.monotonic()
         for packet in container.demux():
             if self._closing.is_set():
@@ -213,7 +215,8 @@ class LiveStream:
             self._state, self._last_error = SourceState.RUNNING, None
             log.info("source running", source=self.name, reconnects=self._counts.reconnects)
         self._last_frame_at, self._give_up_at = arrival_s, None
-        stream_s = self._clock.advance(picture.time, arrival_s)
+        told_s = picture.time if _tells_times(container) else None
+        stream_s = self._clock.advance(told_s, arrival_s)
         if not self._wants(stream_s):
             self._counts.frames_not_wanted += 1
             return
@@ -230,6 +233,11 @@ class LiveStream:
         if self._give_up_at is None:  # seen before, or to be tried for ever
             return False
         return error.code in PERMANENT_CODES or self._is_overdue()
+
+
+def _tells_times(container: InputContainer) -> bool:
+    """Not so pictures one after the other, as in MJPEG: FFmpeg makes up 25 of them a second."""
+    return not container.format.flags & _NO_TIMES
 
 
 def _captured_at(picture: VideoFrame, container: InputContainer) -> float:

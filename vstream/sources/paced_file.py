@@ -12,6 +12,7 @@ import structlog
 from encoders import Frame
 from vstream.errors import SourceError
 from vstream.sources.config import SourceConfig
+from vstream.sources.decode_interrupt import interruptible
 from vstream.sources.file_stream import FileStream
 from vstream.sources.frame_queue import FrameQueue
 from vstream.sources.status import SourceStatus
@@ -84,13 +85,14 @@ class PacedFile:
     def _play(self) -> None:
         begun_at = time.monotonic()
         try:
-            for frame in self._file:
-                due_at = begun_at + (frame.stream_s - self._start_s) / self._speed
-                if self._closing.wait(due_at - time.monotonic()):
-                    break
-                captured_at = self._file.captured_at(frame.stream_s)  # it was read ahead
-                self._queue.put(replace(frame, captured_at=captured_at))
-                self._last_frame_at = time.monotonic()
+            with interruptible(self._closing.is_set):
+                for frame in self._file:
+                    due_at = begun_at + (frame.stream_s - self._start_s) / self._speed
+                    if self._closing.wait(due_at - time.monotonic()):
+                        break
+                    captured_at = self._file.captured_at(frame.stream_s)  # it was read ahead
+                    self._queue.put(replace(frame, captured_at=captured_at))
+                    self._last_frame_at = time.monotonic()
         except SourceError as error:
             self._queue.end(error)
         except Exception as error:

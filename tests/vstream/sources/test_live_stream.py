@@ -1,6 +1,7 @@
 """A live source against a real RTSP server that dies, freezes, refuses and comes back."""
 
 import gc
+import io
 import time
 import traceback
 from itertools import islice, pairwise
@@ -8,8 +9,10 @@ from itertools import islice, pairwise
 import psutil
 import pytest
 import structlog
+from PIL import Image
 from rtsp_camera import RtspCamera, ScriptedRtspServer, free_port
-from synthetic_video import number_in, write_video
+from slow_web import motion_jpeg
+from synthetic_video import number_in, picture, write_video
 
 from vstream.errors import SourceError
 from vstream.sources import PrivacyMask, SourceConfig, SourceState, open_source
@@ -207,6 +210,26 @@ def test_time_of_capture_is_the_cameras_own_through_a_restart(tmp_path):
         assert frame.stream_s - known[0].stream_s == pytest.approx(
             frame.captured_at - known[0].captured_at, abs=1.0
         )
+
+
+@pytest.mark.parametrize("fps", [5, 40])
+def test_a_camera_that_tells_no_times_is_timed_by_the_wall(fps):
+    """FFmpeg makes up 25 frames a second for pictures one after the other."""
+    jpegs = []
+    for number in range(50):
+        buffer = io.BytesIO()
+        Image.fromarray(picture(number)).save(buffer, "JPEG")
+        jpegs.append(buffer.getvalue())
+    with motion_jpeg(jpegs, fps) as url, open_source(f"{url}/mjpeg", CONFIG) as source:
+        frames, began = [], None
+        for frame in source:
+            began = began or time.monotonic() - frame.stream_s
+            frames.append(frame)
+            if time.monotonic() - began > 3:
+                break
+        passed_s = time.monotonic() - began
+    assert_rising(frames)
+    assert frames[-1].stream_s == pytest.approx(passed_s, abs=0.6)
 
 
 def test_a_daemon_keeps_trying_a_camera_that_refuses_it():

@@ -6,6 +6,7 @@ import time
 from itertools import pairwise
 
 import pytest
+from slow_web import stalling
 from synthetic_video import number_in, write_video
 
 from vstream.errors import SourceError
@@ -110,3 +111,15 @@ def test_a_file_that_breaks_off_reports_to_the_reader(tmp_path):
     (tmp_path / "none.ts").write_bytes(whole[: 188 * 3])
     with pytest.raises(SourceError, match="no frame"), play(tmp_path / "none.ts") as source:
         list(source)
+
+
+def test_closing_is_prompt_while_the_server_of_a_file_stalls(tmp_path):
+    content = write_video(tmp_path / "clip.ts", num_frames=400, fps=20).read_bytes()
+    config = SourceConfig(queue_frames=1, read_timeout_s=20)
+    with stalling(content, len(content) // 4) as url:
+        source = open_source(f"{url}/clip.ts", config, speed=50)
+        with source:
+            next(iter(source))
+            time.sleep(1.0)  # all that came has been played
+            begun_at = time.monotonic()
+        assert time.monotonic() - begun_at < 3

@@ -55,3 +55,18 @@ def test_a_camera_clock_that_is_reset_is_bridged_by_the_wall(reset_s):
 def test_frames_without_times_go_by_their_arrival():
     clock = StreamClock(start_s=5.0)
     assert [clock.advance(None, 3.0 + i / 4) for i in range(3)] == pytest.approx([5.0, 5.25, 5.5])
+
+
+def test_a_server_that_begins_with_the_last_seconds_puts_the_clock_ahead_but_once():
+    """As restreamers do, so that a client has a key frame at once."""
+    clock, arrival_s, ahead_s = StreamClock(), 100.0, []
+    for _ in range(20):
+        for number in range(41):  # four seconds at once
+            stream_s = clock.advance(number / 10, arrival_s)
+        for number in range(41, 100):  # and on, as it is filmed
+            arrival_s += 0.1
+            stream_s = clock.advance(number / 10, arrival_s)
+        ahead_s.append(stream_s - (arrival_s - 100.0))
+        clock.disconnect()
+        arrival_s += 1.0
+    assert max(ahead_s) <= 4.5 + 1e-3
