@@ -176,6 +176,15 @@ class Watch:
         """Whether `at_s` is in another tick than the last one judged."""
         return self._last_tick is None or self._tick(at_s) > self._last_tick
 
+    def has_passed(self, at_s: float) -> bool:
+        """Whether a later moment has been judged: then the stream has begun anew."""
+        return self._last_tick is not None and self._tick(at_s) < self._last_tick
+
+    def begin_anew(self, rule: RespondRule) -> None:
+        """Of the moments so far only how many they were is known, and `rule` has heard of none."""
+        self._rule = rule
+        self._last_tick = None
+
     def begin(self, at_s: float) -> Job[Judgement] | None:
         """Have the moment `at_s` judged, without waiting; None before the first block has ended.
 

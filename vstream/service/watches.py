@@ -332,6 +332,8 @@ class Watches:
         for record in self.all():
             for keeper, watch in record.on_streams.items():
                 frame = self._newest.get(keeper)
+                if frame is not None and watch.has_passed(frame.stream_s):
+                    watch.begin_anew(_rule(record.spec, keeper))  # as where a store came back empty
                 if frame is None or not watch.is_due(frame.stream_s):
                     continue
                 watch.session = keeper.session

@@ -95,6 +95,22 @@ def test_a_watch_that_cannot_be_judged_keeps_no_other_from_it(set_up, model):
     assert (bad.judged, bad.problem) == (0, "judging failed: RuntimeError")
 
 
+def test_a_stream_that_begins_anew_is_judged_from_its_beginning_on(set_up, model):
+    """As where a store came back empty: its time begins at 0 again."""
+    streams, _, watches = set_up
+    fired = []
+    watches._on_fired = lambda told: fired.append(told.firing.at_s)
+    spec = WatchSpec(stream_ids=("good",), condition="smoke", threshold=0, confirmations=1)
+    record = watches.add(spec)
+    _see(streams, watches, "good", 5000)
+    _until(lambda: record.judged == 1)
+    streams.keepers["good"].session = open_session(model, **QUICK)
+    _see(streams, watches, "good", 0)
+    _until(lambda: record.judged == 2)
+    assert record.skipped == 0
+    assert fired == [5000.0, 0.0]
+
+
 def test_nothing_is_kept_of_a_stream_that_is_gone(set_up):
     streams, events, watches = set_up
     ended = threading.Event()
