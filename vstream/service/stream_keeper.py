@@ -236,7 +236,7 @@ class StreamKeeper:
             return StreamState.PAUSED
         if self._has_ended:
             return StreamState.ERROR if self._failure else StreamState.ENDED
-        if worker is not None:
+        if worker is not None and not self._is_called:  # else it is on its way out
             return StreamState(worker.status.state.value)
         return StreamState.ERROR if self._failure else StreamState.CONNECTING
 
