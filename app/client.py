@@ -21,6 +21,8 @@ from app.server.documents import (
 from app.server.keys import PAGE_TOKEN
 
 _TIMEOUT_S = 30.0
+_ANSWER_S = 900.0
+"""Nothing comes while a question waits for its turn and is read, by a large model on a CPU."""
 
 
 class ServiceError(Exception):
@@ -181,7 +183,10 @@ class ServiceClient:
         }
         answer = StreamedAnswer()
         try:
-            with self._http.stream("POST", "/v1/chat/completions", json=document) as response:
+            patience = httpx.Timeout(_TIMEOUT_S, read=_ANSWER_S)
+            with self._http.stream(
+                "POST", "/v1/chat/completions", json=document, timeout=patience
+            ) as response:
                 if not response.is_success:
                     response.read()
                     raise _refused(response)

@@ -9,7 +9,7 @@ from app.client import ServiceError
 from app.page.page import LOOK_S, LOOKING, QUIET, Page, told_of_errors
 from app.page.pictures import live_picture
 from app.page.status_line import no_stream, problem_line, status_line
-from app.page.visitors import CAMERA, OWN, Visitor
+from app.page.visitors import CAMERA_ID, OWN, Visitor
 
 _EMPTY = (
     '<div class="live empty"><p><b>Nothing is watched yet.</b></p><p>Start your camera, give an '
@@ -77,7 +77,7 @@ class LivePart:
         try:
             told = {one.id: one for one in self._page.client.streams()}
             offered = [OWN] * visitor.has_camera
-            offered += [one for one in told if not one.startswith(CAMERA)]
+            offered += [one for one in told if not CAMERA_ID.fullmatch(one)]
             chosen = _chosen(name, offered, visitor)
             # Gradio takes no value that is not among the choices, and events with the old one are
             # still to come: a stream that is gone stays among them until the next look.

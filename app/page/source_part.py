@@ -167,7 +167,8 @@ def _name_of(address: str) -> str:
     try:
         parts = urlsplit(address.strip())
         last = Path(parts.path).stem or parts.hostname or ""
-        last = "" if "@" in parts.path else last  # a password with an unescaped slash
+        # A password with an unescaped slash; values, as some cameras take them in the path.
+        last = "" if "@" in parts.path or "=" in parts.path else last
     except ValueError:
         last = ""
     return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:40] or "stream"

@@ -12,6 +12,7 @@ from vstream.question import Evidence
 from vstream.service.inquiry import StreamAnswer
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.watches import WatchRecord
+from vstream.service.webhook_delivery import shown_receiver
 from vstream.sources.address import redacted
 
 _URL_PARTS = 1_000_000
@@ -290,7 +291,7 @@ def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocum
             for one in record.firings.copy()
         ],
         error=record.problem,
-        actions=[{"type": one.type, "url": redacted(one.url)} for one in spec.actions],
+        actions=[{"type": one.type, "url": shown_receiver(one.url)} for one in spec.actions],
         secret=secret,
     )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from tenacity import (
@@ -70,6 +71,13 @@ class WebhookDelivery:
         """Host and port, fit for logs: what is slow or away as a whole."""
         host, port = _host_and_port(self.url)
         return f"{host}:{port}"
+
+
+def shown_receiver(url: str) -> str:
+    """`url` as others may see it: with many services whoever knows the path may send there."""
+    host, port = _host_and_port(url)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{urlsplit(url).scheme.lower()}://{shown}:{port}/***"
 
 
 @dataclass(frozen=True)

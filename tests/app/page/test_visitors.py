@@ -63,6 +63,10 @@ def test_a_name_is_never_made_of_a_password(user, password, rest):
     assert name == (("b" if "b.sdp" in rest else "stream1") if rest.strip("/:54") else "cam-lan")
 
 
+def test_what_a_camera_takes_in_its_path_is_no_name():
+    assert _name_of("rtsp://192.168.1.10:554/user=admin&password=hunter2&channel=1.sdp") == "stream"
+
+
 def test_a_file_is_called_by_its_name():
     assert _name_of("/data/My Clip.mp4") == "my-clip"
     assert _name_of("http://[broken") == "stream"

@@ -1,10 +1,12 @@
 """The client over HTTP: streams told what to do, and their history as it is drawn."""
 
 import io
+import json
 
 import pytest
 from PIL import Image
 from service import running_service
+from slow_web import thinking
 from synthetic_video import picture
 
 from app.client import ServiceClient, ServiceError
@@ -101,3 +103,14 @@ def test_a_stream_that_has_seen_nothing_has_no_history(client):
     seen = client.timeline("new", from_s=3)
     assert (seen.parts, seen.kept_from_s, seen.kept_to_s) == ([], 0, 0)
     client.delete_stream("new")
+
+
+def test_a_question_may_wait_longer_for_its_first_token_than_other_calls(monkeypatch):
+    monkeypatch.setattr("app.client._TIMEOUT_S", 0.3)
+    choice = {"index": 0, "delta": {"content": "an owl"}, "finish_reason": None}
+    line = f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n"
+    with thinking(1.0, line.encode()) as url, ServiceClient(url) as client:
+        *_, answer = client.ask([{"role": "user", "content": "what?"}], ["stream://door"])
+        assert answer.text == "an owl"
+        with pytest.raises(ServiceError):
+            client.streams()

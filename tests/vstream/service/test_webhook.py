@@ -16,7 +16,12 @@ from loopback_http import loopback_http
 
 from vstream.errors import SettingsError
 from vstream.service.webhook import WebhookSender
-from vstream.service.webhook_delivery import RetryRule, WebhookDelivery, check_receiver
+from vstream.service.webhook_delivery import (
+    RetryRule,
+    WebhookDelivery,
+    check_receiver,
+    shown_receiver,
+)
 from vstream.service.webhook_signature import new_secret, signed_headers, signing_key
 
 SECRET = new_secret()
@@ -396,3 +401,14 @@ def test_neither_secret_nor_path_is_shown():
     assert "hunter2" not in repr(delivery) + delivery.receiver
     assert "s3cr3t" not in repr(delivery) + delivery.receiver
     assert SECRET not in repr(delivery)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hooks.example.com/services/T0/B0/hunter2", "https://hooks.example.com:443/***"),
+        ("HTTP://[::1]:8080/hunter2?x=hunter2", "http://[::1]:8080/***"),
+    ],
+)
+def test_whoever_knows_the_path_may_send_so_it_is_not_shown(url, shown):
+    assert shown_receiver(url) == shown
