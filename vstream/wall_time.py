@@ -29,3 +29,14 @@ def stream_range(
     if first >= behind:
         return math.inf, -math.inf
     return memory.info(ids[first]).end_s, memory.info(ids[behind - 1]).end_s
+
+
+def stream_time_since(memory: MemoryReader, at: float) -> float | None:
+    """Stream time of a moment since the newest block was captured, as frames yet to be encoded have
+    it; None before that, or without blocks. `at` is seconds since the epoch.
+    """
+    ids = memory.visible(None)
+    if not ids:
+        return None
+    newest = memory.info(ids[-1])
+    return newest.end_s + at - newest.captured_at if at >= newest.captured_at else None

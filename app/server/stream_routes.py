@@ -158,9 +158,11 @@ def forget(
             422, "give the range to forget: from and to, or from_s and to_s", "invalid_value"
         )
     streams = service.live.streams
-    from_s, to_s = stream_range_of(service, stream_id, span)
+    from_s, to_s = stream_range_of(service, stream_id, span, with_unencoded=True)
     if from_s is None or to_s is None:
         raise ApiError(422, "give both ends of the range to forget", "invalid_value")
+    if from_s > to_s:  # nothing is kept of then
+        return Forgotten(id=stream_id, blocks=0, from_s=0, to_s=0)
     blocks = streams.forget(stream_id, from_s, to_s)
     return Forgotten(id=stream_id, blocks=blocks, from_s=from_s, to_s=to_s)
 

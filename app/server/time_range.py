@@ -1,21 +1,23 @@
 """stream_range_of: `from` and `to` as a caller writes them in, stream time out."""
 
+import math
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from app.server.service import Service
 from app.server.stream_url import TimeRange
 from vstream.service.errors import UnknownStreamError
-from vstream.wall_time import stream_range
+from vstream.wall_time import stream_range, stream_time_since
 from vstream.when import parse_when
 
 
 def stream_range_of(
-    service: Service, stream_id: str, span: TimeRange
+    service: Service, stream_id: str, span: TimeRange, *, with_unencoded: bool = False
 ) -> tuple[float | None, float | None]:
     """The range in stream time; a bound that is None is open.
 
-    Clock times are turned into stream time by when the stream's blocks were captured. Raises
+    Clock times are turned into stream time by when the stream's blocks were captured. With frames
+    that are not encoded (yet), a bound after the newest block is as far behind it. Raises
     QuestionError for a time that is none, UnknownStreamError.
     """
     from_s, to_s = span.from_s, span.to_s
@@ -23,12 +25,13 @@ def stream_range_of(
         return from_s, to_s
     now = datetime.now(zone_of(service, stream_id))
     begin, end = parse_when(span.from_, now), parse_when(span.to, now)
+    begin_at, end_at = (None if one is None else one.timestamp() for one in (begin, end))
     with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
-        first_s, last_s = stream_range(
-            asked.memory,
-            None if begin is None else begin.timestamp(),
-            None if end is None else end.timestamp(),
-        )
+        first_s, last_s = stream_range(asked.memory, begin_at, end_at)
+        if with_unencoded and end_at is not None:
+            last_s = stream_time_since(asked.memory, end_at) or last_s
+        if with_unencoded and begin_at is not None and math.isinf(first_s):
+            first_s = stream_time_since(asked.memory, begin_at) or first_s
     if begin is not None:
         from_s = first_s if from_s is None else max(from_s, first_s)
     if end is not None:

@@ -92,6 +92,31 @@ def test_it_is_told_how_much_time_lies_in_each_tier(service, stream):
     assert figure == seconds["host"]
 
 
+def test_a_frame_like_the_last_one_is_forgotten_with_its_time(service):
+    """It is in no block, and yet it is shown as the newest."""
+    create(service, "still", sampling={"fps": 10, "dedup": 5})
+    began = round(time.time()) - 60
+    for second in (0, 30):
+        headers = {"X-Capture-Time": str(began + second)}
+        path = "/v1/streams/still/frames"
+        told = service.post(path, content=jpeg(0), headers=headers)
+        assert told["accepted"], told
+        shown = began + second
+        service.await_stream("still", lambda told: (told["last_frame_at"] or 0) >= shown)  # noqa: B023
+    service.post("/v1/streams/still/pause")
+    told = service.get("/v1/streams/still")
+    assert (told["memory"]["blocks"], told["dropped"]["duplicate"]) == (1, 1)
+    later = {"from": str(began + 10), "to": str(began + 50)}
+    assert service.delete("/v1/streams/still/memory", params=later)["blocks"] == 0
+    assert service.http.get("/v1/streams/still/frame.jpg").headers["x-stream-time"] == "0.000"
+    earlier = {"from": str(began - 50), "to": str(began - 10)}
+    assert service.delete("/v1/streams/still/memory", params=earlier)["blocks"] == 0
+    everything = {"from": str(began - 50), "to": str(began + 50)}
+    assert service.delete("/v1/streams/still/memory", params=everything)["blocks"] == 1
+    assert service.http.get("/v1/streams/still/frame.jpg").status_code == 404
+    service.delete("/v1/streams/still")
+
+
 def test_a_stream_that_is_restarted_goes_on_at_once(service, stream):
     assert service.post(f"{stream}/restart")["restarts"] == 1
     push(service, "door", 1)
