@@ -13,7 +13,8 @@ class Fact:
     """`name`, `other` and `time_s` fill the slots of a phrasing; `evidence` is in stream order.
 
     `evidence` is what a memory must still hold to answer. An answer about the past that rests on
-    absence (`no`, `not seen`) has none.
+    absence (`no`, `not seen`) has none. `differs_earlier` says that the answer is that of the last
+    sighting and another one's is not the same: a question that does not say `last` is in doubt.
     """
 
     answer: str
@@ -21,6 +22,7 @@ class Fact:
     name: str = ""
     other: str = ""
     time_s: int | None = None
+    differs_earlier: bool = False
 
 
 FactFinder = Callable[[History, Random], Fact | None]

@@ -1,7 +1,7 @@
 """Facts about the past: a history in, what it once showed out, with the moments that prove it.
 
 Every fact leaves no doubt to a person who saw the whole history with care; the doubtful ones are
-not asked about.
+not asked about. Where only the last of several sightings is meant, the fact says if they differ.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,8 +65,12 @@ def seen_yet(history: History, rng: Random) -> Fact | None:
 
 def _color_at(history: History, rng: Random, which: int) -> Fact | None:
     def find(name: str) -> Fact:
-        index = history.sightings(name)[which]
-        return Fact(str(history.item(index, name).color), frame_spans(history, index), name)
+        sightings = history.sightings(name)
+        color = history.item(sightings[which], name).color
+        is_last = sightings[which] == sightings[-1]
+        differs = is_last and any(history.item(i, name).color != color for i in sightings)
+        evidence = frame_spans(history, sightings[which])
+        return Fact(str(color), evidence, name, differs_earlier=differs)
 
     shapes = frozenset(shape_names())
     seen = [name for name in history.names if name in shapes]
@@ -179,7 +183,9 @@ def sign_past(history: History, rng: Random) -> Fact | None:
         return None
     final = stretches[-1]
     number = history.item(final.first, SIGN).number
-    return Fact(str(number), (history.span(final.first, final.last),), SIGN)
+    differs = any(history.item(i, SIGN).number != number for i in history.sightings(SIGN))
+    evidence = (history.span(final.first, final.last),)
+    return Fact(str(number), evidence, SIGN, differs_earlier=differs)
 
 
 def at_time(history: History, rng: Random) -> Fact | None:
@@ -199,7 +205,11 @@ def scene_past(history: History, rng: Random) -> Fact | None:
         scenes = {history.moment(index).backdrop.scene for index in frames}
         if len(scenes) > 1 or PLAIN in scenes:
             return None
-        return Fact(scenes.pop(), (history.span(final.first, final.last),), name)
+        scene = scenes.pop()
+        earlier = (history.moment(index).backdrop.scene for index in history.sightings(name))
+        differs = any(other != scene for other in earlier)
+        evidence = (history.span(final.first, final.last),)
+        return Fact(scene, evidence, name, differs_earlier=differs)
 
     return _about_one(history, rng, history.names, find)
 

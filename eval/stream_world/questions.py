@@ -51,7 +51,15 @@ def ask(kind: str, history: History, rng: Random, split: Split = "train") -> Que
     fact = KINDS[kind](history, rng)
     if fact is None:
         return None
-    text = word_question(kind, rng, split, name=fact.name, other=fact.other, time_s=fact.time_s)
+    text = word_question(
+        kind,
+        rng,
+        split,
+        name=fact.name,
+        other=fact.other,
+        time_s=fact.time_s,
+        says_last=fact.differs_earlier,
+    )
     names = tuple(name for name in (fact.name, fact.other) if name)
     is_needle = not set(names).isdisjoint(history.needles)
     return Question(kind, text, fact.answer, history.now.time_s, fact.evidence, names, is_needle)

@@ -5,12 +5,14 @@ choice, `[a|b]` a choice or nothing, `<rule>` one of the shared rules; `{n}` and
 `{a}` is `{n}` with its article, `{t}` a stream time. A form, such as a request or a fragment, says
 what may stand around a pattern (at `~`). Spoken wordings are drawn from that grammar and the
 patterns of `assets/spoken.json`, as people chat; only training asks in them. Held-out wordings are
-whole sentences with patterns and `held_out_words` that no other wording has.
+whole sentences with patterns and `held_out_words` that no other wording has; those of
+`held_out_last` are only for what has to be asked about with a word such as `last`.
 """
 
 import json
 import re
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -30,6 +32,9 @@ DROPPABLE = frozenset(
     ("a", "an", "the", "of", "on", "in", "at", "to", "for", "is", "there", "you", "me", "it")
 )
 """Words without which a question keeps its meaning; tense and order hang on the others."""
+LAST_WORDS = ("last", "latest", "final", "most", "recent", "recently")
+"""`noisy` leaves them alone: which sighting is asked about hangs on them."""
+SAYS_LAST = re.compile(r"\b(?:last|latest|final|most recent(?:ly)?)\b")
 
 _SYMBOLS = re.compile(r"[()\[\]|]|<\w+>|[^()\[\]|<]+")
 _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[?.,!:;])")
@@ -58,6 +63,7 @@ class _Wordings:
     spoken: tuple[tuple[_Choice, _Choice], ...]
     """Those of `train` included."""
     held_out: tuple[str, ...]
+    held_out_last: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -74,19 +80,18 @@ def word_question(
     name: str = "",
     other: str = "",
     time_s: int | None = None,
+    says_last: bool = False,
 ) -> str:
-    """One text for a question about `name` (and `other`) at `time_s`, whichever its kind needs."""
-    phrasings = _phrasings()
-    wordings = phrasings.kinds[kind]
-    if split == "held_out":
-        text = rng.choice(phrasings.held_out_openings) + rng.choice(wordings.held_out)
-    else:
-        form, pattern = rng.choice(wordings.spoken if split == "spoken" else wordings.train)
-        around: list[str] = []
-        form.expand(rng, around)
-        words: list[str] = []
-        pattern.expand(rng, words)
-        text = "".join(around).replace("~", "".join(words))
+    """One text for a question about `name` (and `other`) at `time_s`, whichever its kind needs.
+
+    With `says_last` it has a word such as `last`, for a kind of which some wordings do. `rng` is
+    then left as it is without: what is drawn after this text does not hang on it.
+    """
+    text = _pattern(kind, rng, split)
+    if says_last:
+        own = Random(copy(rng).getrandbits(64))
+        while not SAYS_LAST.search(text):
+            text = _pattern(kind, own, split, with_last=True)
     text = _SPACE_BEFORE_MARK.sub("", " ".join(text.split()))
     return text.format(
         n=name,
@@ -96,12 +101,27 @@ def word_question(
     )
 
 
+def _pattern(kind: str, rng: Random, split: Split, with_last: bool = False) -> str:
+    """A text with its slots; among the held-out ones `with_last` are those of `held_out_last`."""
+    phrasings = _phrasings()
+    wordings = phrasings.kinds[kind]
+    if split == "held_out":
+        more = wordings.held_out_last if with_last else ()
+        return rng.choice(phrasings.held_out_openings) + rng.choice((*wordings.held_out, *more))
+    form, pattern = rng.choice(wordings.spoken if split == "spoken" else wordings.train)
+    around: list[str] = []
+    form.expand(rng, around)
+    words: list[str] = []
+    pattern.expand(rng, words)
+    return "".join(around).replace("~", "".join(words))
+
+
 def noisy(text: str, kept_words: Collection[str], rng: Random) -> str:
     """The text with a few slips of the keyboard, for training only.
 
-    Colours, words with a digit and the words of `kept_words` (names) come through unharmed.
+    Colours, words with a digit, `LAST_WORDS` and those of `kept_words` (names) stay unharmed.
     """
-    kept = {word for words in (*kept_words, *COLORS) for word in words.lower().split()}
+    kept = {word for words in (*kept_words, *COLORS, *LAST_WORDS) for word in words.lower().split()}
     words = text.split()
     if rng.random() < BARE_CHANCE:
         words[-1] = words[-1].rstrip("?.!") or words[-1]
@@ -170,6 +190,7 @@ def _phrasings() -> _Phrasings:
             train=patterns(said["train"]),
             spoken=patterns(said["train"], more[kind]),
             held_out=tuple(said["held_out"]),
+            held_out_last=tuple(said.get("held_out_last", ())),
         )
         for kind, said in data["kinds"].items()
     }

@@ -1,5 +1,6 @@
 """Facts against a brute-force reading of the moments, written without History."""
 
+import re
 from collections.abc import Callable
 from random import Random
 
@@ -15,7 +16,9 @@ from eval.stream_world import (
     Moment,
     Question,
     Script,
+    Split,
     ask,
+    noisy,
     score,
     write_script,
 )
@@ -168,11 +171,13 @@ def read(question: Question, past: Moments) -> str:
     return READINGS_IF_SEEN[question.kind](past, name)
 
 
-def ask_some(script: Script, kind: str, seed: int, num_moments: int) -> list[tuple[Question, int]]:
+def ask_some(
+    script: Script, kind: str, seed: int, num_moments: int, split: Split = "train"
+) -> list[tuple[Question, int]]:
     """Questions of a kind at random moments, each with the index of its moment."""
     rng, history = Random(seed), History.of(script)
     moments = (rng.randint(0, history.last) for _ in range(num_moments))
-    asked = ((ask(kind, history.until(now), rng), now) for now in moments)
+    asked = ((ask(kind, history.until(now), rng, split), now) for now in moments)
     return [(question, now) for question, now in asked if question is not None]
 
 
@@ -186,6 +191,34 @@ def test_every_answer_is_what_a_plain_reading_of_the_moments_says(seed: int) -> 
             truth = read(question, past)
             assert score(truth, question.answer, question.asked_s).is_right, (question, truth)
             assert score(question.answer, question.answer, question.asked_s).is_exact
+
+
+SAYS_LAST = re.compile(r"\b(last|latest|final|most recent|most recently)\b")
+ANSWERS_OF_SIGHTINGS: dict[str, Callable[[Moments, str], set[str]]] = {
+    "color_last": lambda past, n: {str(m.find(n).color) for m in past if m.find(n)},
+    "sign_past": lambda past, n: {str(m.find(n).number) for m in past if m.find(n)},
+    "scene_past": lambda past, n: {m.backdrop.scene for m in past if m.find(n)},
+}
+
+
+@pytest.mark.parametrize("split", ["train", "spoken", "held_out"])
+@pytest.mark.parametrize("kind", list(ANSWERS_OF_SIGHTINGS))
+def test_where_sightings_differ_the_question_says_that_the_last_one_is_meant(
+    kind: str, split: Split
+) -> None:
+    differing, agreeing = [], []
+    for seed in range(24):
+        script = write_script(seed, 300)
+        for question, now in ask_some(script, kind, seed, 16, split):
+            answers = ANSWERS_OF_SIGHTINGS[kind](script.moments[: now + 1], question.names[0])
+            (differing if len(answers) > 1 else agreeing).append(question)
+    assert len(differing) > 20
+    for question in differing:
+        noises = [noisy(question.text, question.names, Random(seed)) for seed in range(20)]
+        for text in (question.text, *noises):
+            assert SAYS_LAST.search(text), (text, question)
+    if (kind, split) != ("color_last", "held_out"):  # they say so in any case
+        assert not all(SAYS_LAST.search(question.text) for question in agreeing)
 
 
 @pytest.mark.parametrize("kind", ["list", "caption", "recent", "at_time", "last_minute"])

@@ -37,6 +37,37 @@ def wordings(kind: str, split: str, num: int) -> set[str]:
     }
 
 
+LAST_KINDS = ("color_last", "sign_past", "scene_past")
+
+
+def wordings_with_last(kind: str, split: str, num: int) -> set[str]:
+    rng = Random(num)
+    return {word_question(kind, rng, split, name="owl", says_last=True) for _ in range(num)}
+
+
+@pytest.mark.parametrize("kind", LAST_KINDS)
+@pytest.mark.parametrize(("split", "least"), [("train", 300), ("spoken", 300), ("held_out", 4)])
+def test_there_are_several_wordings_that_say_last(kind: str, split: str, least: int) -> None:
+    texts = {text.removeprefix("pardon, ") for text in wordings_with_last(kind, split, 500)}
+    assert len(texts) >= least
+    assert all(re.search(r"\b(last|latest|final|most recent(ly)?)\b", text) for text in texts)
+    if split == "held_out":
+        assert len([text for text in texts if HELD_OUT_WORDS & words_of(text)]) >= 2
+
+
+@given(st.sampled_from(LAST_KINDS), st.sampled_from(SPLITS), seeds)
+def test_what_is_drawn_next_does_not_hang_on_whether_last_is_said(
+    kind: str, split: str, seed: int
+) -> None:
+    texts, following = [], set()
+    for says_last in (False, True, True):
+        rng = Random(seed)
+        texts.append(word_question(kind, rng, split, name="owl", says_last=says_last))
+        following.add(rng.random())
+    assert len(following) == 1
+    assert texts[1] == texts[2]
+
+
 @pytest.fixture(scope="module", params=["train", "spoken"])
 def train(request: pytest.FixtureRequest) -> dict[str, set[str]]:
     return {kind: wordings(kind, request.param, SAMPLES) for kind in KINDS}
@@ -115,7 +146,10 @@ def options(text: str) -> int:
 def test_no_text_is_a_wording_of_two_kinds(train: dict[str, set[str]]) -> None:
     owner: dict[str, str] = {}
     for kind in KINDS:
-        for text in bare(train[kind] | wordings(kind, "held_out", 200)):
+        held_out = wordings(kind, "held_out", 200)
+        if kind in LAST_KINDS:
+            held_out |= wordings_with_last(kind, "held_out", 200)
+        for text in bare(train[kind] | held_out):
             assert owner.setdefault(text, kind) == kind, text
 
 
