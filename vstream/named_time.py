@@ -2,7 +2,8 @@
 
 `at 12:30 what was there?` is about a moment, `between 1:00 and 2:30`, `since 5 min 10 s`, `before
 2:05` and `in the last ten minutes` are about stretches. A question that names two moments
-otherwise, or none, may be about anything. Times of day are not understood here.
+otherwise, or none, may be about anything, and so may one about `the last minutes`, which do not
+say how many. Times of day are not understood here.
 """
 
 import re
@@ -38,8 +39,9 @@ _COUNTS: dict[str, float] = {
     "half an": 0.5,
 }
 _LAST = re.compile(
-    rf"\b(?:last|past|previous)\s+(?:(?P<count>\d+|{'|'.join(_COUNTS)})\s*)?"
-    r"(?P<unit>hours?|minutes?|mins?|seconds?|secs?)\b",
+    rf"\b(?:last|past|previous)\s+(?:"
+    rf"(?P<count>\d+|{'|'.join(_COUNTS)})\s*(?P<unit>hours?|minutes?|mins?|seconds?|secs?)"
+    r"|(?P<one>hour|minute|min|second|sec))\b",
     re.IGNORECASE,
 )
 _UNIT_S = {"h": 3600, "m": 60, "s": 1}
@@ -94,6 +96,7 @@ def _seconds(moment: tuple[str, ...]) -> float:
 
 
 def _length_s(last: re.Match[str]) -> float:
-    count = (last["count"] or "1").lower()
+    count = (last["count"] or "one").lower()
     number = _COUNTS[count] if count in _COUNTS else int(count)
-    return float(number * _UNIT_S[last["unit"][0].lower()])
+    unit = last["unit"] or last["one"]
+    return float(number * _UNIT_S[unit[0].lower()])
