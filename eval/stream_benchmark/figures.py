@@ -14,6 +14,7 @@ from eval.stream_benchmark.record import Record
 from eval.stream_world import KINDS
 from eval.stream_world.past import PAST
 from eval.stream_world.present import PRESENT
+from eval.stream_world.scoring import NOW
 from eval.stream_world.vocabulary import parse_clock
 
 TIME_KINDS = ("when_first", "when_last")
@@ -34,7 +35,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Figures:
-    """None where there was no such question. `recall` is by layer, in shares of 1."""
+    """None where there was no such question. `recall` is by layer, in shares of 1.
+
+    Both figures of times are over the questions whose true answer is a time, or `right now`.
+    """
 
     groups: dict[str, Accuracy | None]
     by_kind: dict[str, Accuracy | None]
@@ -50,7 +54,7 @@ def figures(records: Sequence[Record]) -> Figures:
     seen = [record for record in records if record.style == "seen"]
     plain = [record for record in seen if record.wording == "train"]
     past = [record for record in plain if record.kind in PAST]
-    times = [record for record in past if record.kind in TIME_KINDS]
+    times = [record for record in past if record.kind in TIME_KINDS and _is_time(record.truth)]
     first_tokens = [record.ttft_ms for record in records if record.ttft_ms is not None]
     return Figures(
         groups={
@@ -80,10 +84,14 @@ def by_age(records: Sequence[Record], ages_s: Mapping[str, float]) -> dict[str, 
     }
 
 
-def _times_exact(records: Sequence[Record]) -> float | None:
-    """The share in percent of true times that were told to the second; None without one."""
-    exact = [record.is_exact for record in records if parse_clock(record.truth) is not None]
-    return 100 * statistics.fmean(exact) if exact else None
+def _is_time(truth: str) -> bool:
+    """Whether it tells a time; it does not where an object was never seen."""
+    return truth == NOW or parse_clock(truth) is not None
+
+
+def _times_exact(times: Sequence[Record]) -> float | None:
+    """The share in percent that was told to the second; None without one."""
+    return 100 * statistics.fmean(record.is_exact for record in times) if times else None
 
 
 def accuracy(records: Sequence[Record]) -> Accuracy | None:

@@ -84,7 +84,7 @@ def test_what_is_held_out_counts_in_its_own_group_only():
     found = figures(
         [
             record(True),
-            record(False, kind="when_first", is_exact=False),
+            record(False, kind="when_first", truth="at 0h00m05s", is_exact=False),
             record(True, kind="when_last", truth="at 0h00m10s", is_exact=False),
             record(True, wording="held_out"),
             record(False, wording="held_out", kind="when_first"),
@@ -106,6 +106,24 @@ def test_what_is_held_out_counts_in_its_own_group_only():
     assert percent(found.by_kind["when_first"]) == 0
     assert found.by_kind["order"] is None
     assert found.num_questions == 7
+
+
+def test_both_figures_of_times_are_over_the_true_answers_that_are_times():
+    found = figures(
+        [
+            record(True, kind="when_first", truth="at 0h00m10s", is_exact=False),
+            record(False, kind="when_first", truth="at 0h00m20s"),
+            record(True, kind="when_last", truth="right now"),
+            record(False, kind="when_last", truth="at 0h00m30s"),
+            *[record(True, kind=kind, truth="not seen") for kind in ("when_first", "when_last")],
+        ]
+    )
+    assert found.groups["times"].num_questions == 4
+    assert percent(found.groups["times"]) == 50
+    assert found.times_exact == 25
+    assert found.by_kind["when_first"].num_questions == 3
+    only_unseen = figures([record(kind="when_first", truth="not seen")])
+    assert only_unseen.groups["times"] is only_unseen.times_exact is None
 
 
 def test_evidence_goes_into_the_group_of_its_age():
