@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.run.whole_file import write_whole
 
 FILE = "costs.jsonl"
+_HOUR_S = 3600
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,21 @@ class Cost:
     peak_bytes: int | None = None
     peak_of: str | None = None
     num_aged: int | None = None
+
+
+def bytes_per_hour(costs: Iterable[Cost]) -> float | None:
+    """What grows with an hour of video, all videos together; None where nothing was measured."""
+    kept = [(cost.num_bytes, cost.video_s) for cost in costs if cost.num_bytes is not None]
+    hours = sum(video_s for _, video_s in kept) / _HOUR_S
+    return sum(num_bytes for num_bytes, _ in kept) / hours if hours else None
+
+
+def ingest_fps(costs: Iterable[Cost]) -> float | None:
+    """Frames encoded and kept in a second, all videos together; None where nothing was measured."""
+    encoded = [(c.num_frames, c.ingest_s) for c in costs if c.num_frames and c.ingest_s]
+    if not encoded:
+        return None
+    return sum(frames for frames, _ in encoded) / sum(seconds for _, seconds in encoded)
 
 
 def write_costs(directory: Path, costs: Iterable[Cost]) -> None:

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from eval.clustered_error import Mark, Part, clustered_stderr
-from eval.run.cost import Cost
+from eval.run.cost import Cost, bytes_per_hour, ingest_fps
 from eval.run.evidence_age import AGES_S, age_of
 from eval.run.scored import Scored
-
-HOUR_S = 3600
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,6 @@ def estimate(records: Sequence[Scored]) -> Estimate:
 def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> PolicySummary:
     first_tokens = tuple(r.first_token_ms for r in records if r.first_token_ms is not None)
     ages = _grouped(records, lambda record: age_of(record.evidence_age_s) or "")
-    encoded = [cost for cost in costs if cost.ingest_s and cost.num_frames]
-    kept = [cost for cost in costs if cost.num_bytes is not None]
-    hours = sum(cost.video_s for cost in kept) / HOUR_S
     peaks = [(cost.peak_bytes, cost.peak_of) for cost in costs if cost.peak_bytes is not None]
     peak_bytes, peak_of = max(peaks, default=(None, None))
     return PolicySummary(
@@ -95,13 +90,10 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
         by_age={age: ages[age] for age in AGES_S if age in ages},
         by_task=_grouped(records, lambda record: record.task),
         latency=Latency(first_tokens) if first_tokens else None,
-        ingest_fps=_total(cost.num_frames for cost in encoded)
-        / _total(cost.ingest_s for cost in encoded)
-        if encoded
-        else None,
+        ingest_fps=ingest_fps(costs),
         num_dropped=_sum_if_any(cost.num_dropped for cost in costs),
         num_aged=_sum_if_any(cost.num_aged for cost in costs),
-        bytes_per_hour=_total(cost.num_bytes for cost in kept) / hours if hours else None,
+        bytes_per_hour=bytes_per_hour(costs),
         fixed_bytes=max((c.fixed_bytes for c in costs if c.fixed_bytes is not None), default=None),
         peak_bytes=peak_bytes,
         peak_of=peak_of,
@@ -118,10 +110,6 @@ def _grouped(records: Iterable[Scored], key: Callable[[Scored], str]) -> dict[st
 
 def _largest_first(groups: dict[str, Estimate]) -> dict[str, Estimate]:
     return dict(sorted(groups.items(), key=lambda item: (-item[1].num_questions, item[0])))
-
-
-def _total(numbers: Iterable[float | None]) -> float:
-    return sum(number or 0 for number in numbers)
 
 
 def _sum_if_any(numbers: Iterable[int | None]) -> int | None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from eval.run.cost import Cost, bytes_per_hour, ingest_fps
 from eval.run.evidence_age import AGES_S
 from eval.stream_benchmark.figures import Accuracy, Figures, figures
-from eval.stream_benchmark.stream_blocks import Ingest
 from eval.stream_benchmark.stream_outcome import StreamOutcome
 from eval.stream_benchmark.watches import WatchFigures
 from eval.stream_world import KINDS
@@ -26,24 +26,27 @@ _GROUPS = {
 
 @dataclass(frozen=True)
 class PolicyReport:
-    """What there is to say about one policy; a baseline has neither ingests nor watches."""
+    """What there is to say about one policy; `costs` are those of its streams.
+
+    A baseline has no watches, and costs in which nothing was measured.
+    """
 
     figures: Figures
-    ingests: Sequence[Ingest] = ()
+    costs: Sequence[Cost] = ()
     watches: WatchFigures | None = None
 
     @property
     def bytes_per_hour(self) -> float | None:
-        """Of the block files; a frame is a second."""
-        seconds = sum(ingest.num_frames for ingest in self.ingests)
-        num_bytes = sum(ingest.num_bytes for ingest in self.ingests)
-        return num_bytes / seconds * 3600 if seconds else None
+        """What the policy keeps that grows with the stream: its blocks, or its captions.
+
+        A window of newest blocks does not grow. Block files that policies share do not count.
+        """
+        return bytes_per_hour(self.costs)
 
     @property
     def ingest_fps(self) -> float | None:
-        """Frames encoded and kept in a second, rendering left out."""
-        seconds = sum(ingest.seconds for ingest in self.ingests)
-        return sum(ingest.num_frames for ingest in self.ingests) / seconds if seconds else None
+        """Frames encoded and kept in a second, captions made too; rendering left out."""
+        return ingest_fps(self.costs)
 
 
 def policy_reports(outcomes: Sequence[StreamOutcome]) -> dict[str, PolicyReport]:
@@ -58,7 +61,7 @@ def _policy_report(outcomes: Sequence[StreamOutcome]) -> PolicyReport:
     watched = [outcome.watches for outcome in outcomes if outcome.watches is not None]
     return PolicyReport(
         figures([record for outcome in outcomes for record in outcome.records]),
-        [outcome.ingest for outcome in outcomes if outcome.ingest is not None],
+        [outcome.cost() for outcome in outcomes],
         WatchFigures.of([w for watches in watched for w in watches]) if watched else None,
     )
 

@@ -15,6 +15,9 @@ from tiny_benchmark import TINY, TinyBenchmark, terse_model
 from typer.testing import CliRunner
 
 from eval.commands import cli
+from eval.run.cost import read_costs
+from eval.run.scored import read_scored
+from eval.run.summary import summaries
 from eval.stream_benchmark.exam import ExamOptions
 from eval.stream_benchmark.watches import NUM_WATCHES, WATCHED_S
 from eval.stream_benchmark.worker_setup import default_workers
@@ -172,6 +175,10 @@ def unboxed(text):
     return " ".join(re.sub("[│╭╮╰╯─]", " ", text).split())
 
 
+def rounded(value, digits):
+    return None if value is None else round(value, digits)
+
+
 def invoke(*options):
     return CliRunner().invoke(cli, ["stream-world", *map(str, options)])
 
@@ -193,6 +200,11 @@ def test_the_command_ends_with_one_document(tmp_path):
         for figure in ("recall", "bytes_per_hour", "ingest_fps", "ttft_ms"):
             assert (policy[figure] is None) == is_baseline
         assert all(policy[key] is None or 0 <= policy[key] <= 100 for key in ("present", "all"))
+    for told in summaries(read_scored(tmp_path), read_costs(tmp_path)):
+        of_policy = found[told.policy]
+        assert of_policy["bytes_per_hour"] == rounded(told.bytes_per_hour, 0)
+        assert of_policy["ingest_fps"] == rounded(told.ingest_fps, 1)
+    assert found["default"]["bytes_per_hour"] > found["window"]["bytes_per_hour"] == 0
     assert len(found["default"]["recall"]) == 8
     assert "fewer than 300" in result.stderr
     other = invoke("--seed", 2, *size[2:], "--out", tmp_path)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.run.cost import Cost
 from eval.run.evidence_age import AGES_S
 from eval.run.record_file import RecordFile
 from eval.stream_benchmark.figures import Accuracy, accuracy, figures, negative
 from eval.stream_benchmark.record import Record
 from eval.stream_benchmark.report import PolicyReport, document, tables
-from eval.stream_benchmark.stream_blocks import Ingest
 from eval.stream_benchmark.watches import WatchFigures, WatchRecord
 
 
@@ -166,12 +166,12 @@ def test_watches_count_what_was_told_in_time_and_what_was_told_for_nothing():
 
 
 def test_the_document_has_every_figure_and_null_for_what_was_not_asked():
-    ingests = [
-        Ingest("stream0-default-int8", 1800, 1800, 0, 20.0, 40_000),
-        Ingest("x", 1800, 1800, 0, 25.0, 60_000),
+    costs = [
+        Cost("default", "stream0", 1800.0, 1800, 0, 20.0, 40_000),
+        Cost("default", "stream1", 1800.0, 1800, 0, 25.0, 60_000),
     ]
-    policy = PolicyReport(figures([record()]), ingests, WatchFigures(50.0, 5.0, 2, 2))
-    baseline = PolicyReport(figures([record(ttft_ms=None)]))
+    policy = PolicyReport(figures([record()]), costs, WatchFigures(50.0, 5.0, 2, 2))
+    baseline = PolicyReport(figures([record(ttft_ms=None)]), [Cost("majority", "stream0", 1800.0)])
     found = json.loads(json.dumps(document({"default": policy, "majority": baseline})))
     default, majority = found["default"], found["majority"]
     assert default["present"] == 100
@@ -180,6 +180,7 @@ def test_the_document_has_every_figure_and_null_for_what_was_not_asked():
     assert default["ingest_fps"] == 80
     assert default["watches"]["false_alarms_per_hour"] == 5
     assert majority["ingest_fps"] is majority["ttft_ms"] is majority["recall"] is None
+    assert majority["bytes_per_hour"] is None
     assert "watches" not in majority
     assert all(
         table.row_count for table in tables({"default": policy}) if "layer" not in table.title
