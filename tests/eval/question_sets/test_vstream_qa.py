@@ -16,6 +16,8 @@ VERDICTS = {
     "blue": "{'pred': 'no', 'score': 1}",
     "perhaps": "{'pred': 'unclear', 'score': 2}",
     "odd": "I cannot say.",
+    "": "{'pred': 'no', 'score': 0}",
+    "  ": "{'pred': 'no', 'score': 0}",
 }
 
 
@@ -68,6 +70,18 @@ def test_both_accuracies_and_the_score_by_hand(tmp_path, judging):
         "no answer": 1,
     }
     assert judging.versions == {"v1": 5}
+
+
+def test_a_model_that_falls_silent_when_unsure_gains_nothing_by_it(tmp_path, judging):
+    items = vs_items(tmp_path, *"xxxxx")
+    benchmark = make_benchmark("vs-ego", judging)
+    outcomes = score_all(benchmark, items, "red", "", "  ", "\n", None)
+    assert [outcome.published for outcome in outcomes] == [1, 0, 0, 0, None]
+    flash, rekv, rating, _ = benchmark.aggregate(outcomes)
+    assert flash.published.value == rekv.published.value == 25
+    assert rating.published.value == 3 / 4
+    assert flash.strict.value == 20
+    assert oddities(outcomes) == {"no answer": 1}
 
 
 def test_the_judge_sees_the_question_the_truth_and_the_answer_in_one_line(tmp_path, judging):
