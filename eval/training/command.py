@@ -16,6 +16,7 @@ from eval.training.frames import MAX_SEED
 from eval.training.parallel import Share, run_parallel
 from eval.training.presets import PRESETS
 from eval.training.train import StepLog, Trainer
+from vstream.fingerprint import checkpoint_fingerprint
 
 REPORT_EVERY = 20
 CURVES = "curves.jsonl"
@@ -81,9 +82,24 @@ def train(given: argparse.Namespace, share: Share) -> None:
 
 def _require_same_run(given: argparse.Namespace) -> None:
     """A folder belongs to one run, which is a function of these."""
-    run = {"preset": given.preset, "seed": given.seed, "processes": given.processes}
+    run = {
+        "preset": given.preset,
+        "seed": given.seed,
+        "processes": given.processes,
+        **_begun_with("start_from", given.start_from),
+        **_begun_with("heads_from", given.heads_from),
+    }
     described = given.out / RUN
     if described.exists() and (stored := json.loads(described.read_text("utf-8"))) != run:
         sys.exit(f"{given.out} holds the run {stored}, not {run}: give another --out")
     given.out.mkdir(parents=True, exist_ok=True)
     described.write_text(json.dumps(run) + "\n", encoding="utf-8")
+
+
+def _begun_with(name: str, folder: Path | None) -> dict[str, str]:
+    """The fingerprint of a checkpoint or a run's state, wherever it lies; nothing without one."""
+    if folder is None:
+        return {}
+    if not folder.is_dir():
+        sys.exit(f"--{name.replace('_', '-')}: there is no folder {folder}")
+    return {name: checkpoint_fingerprint(folder)}

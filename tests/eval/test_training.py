@@ -1,3 +1,6 @@
+import json
+import shutil
+from argparse import Namespace
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +16,7 @@ from encoders import Frame
 from eval.stream_world import Renderer, write_script
 from eval.stream_world.vocabulary import clock
 from eval.training.checkpoint import condensed, read_state, restore, write_state
+from eval.training.command import RUN, _require_same_run
 from eval.training.frames import MOTIONS, UNKNOWN, frame_batch, known_names
 from eval.training.heads import FrameHeads
 from eval.training.objectives import ReaderExtra, StreamReader
@@ -106,6 +110,31 @@ def test_a_run_begins_with_the_heads_of_another(
         assert torch.equal(weight, fresh.model.state_dict()[key]), key
     with pytest.raises(ValueError, match="no state of a run"):
         Trainer(TINY, 1, tmp_path / "none", heads_from=tmp_path)
+
+
+@pytest.mark.parametrize("option", ["start_from", "heads_from"])
+def test_a_folder_goes_on_only_from_what_its_run_began_with(tmp_path: Path, option: str) -> None:
+    def described(**changes: Path | None) -> str:
+        options = {"preset": "tiny", "seed": 0, "processes": 1, "out": tmp_path / "out"}
+        begun = {"start_from": None, "heads_from": None, **changes}
+        _require_same_run(Namespace(**options, **begun))
+        return (tmp_path / "out" / RUN).read_text()
+
+    for number, name in enumerate("ab"):
+        write_state(tmp_path / name, {"step": torch.tensor(number)})
+    one, other = tmp_path / "a", tmp_path / "b"
+    first = described(**{option: one})
+    assert described(**{option: one.rename(tmp_path / "moved")}) == first
+    for changed in (other, None):
+        with pytest.raises(SystemExit, match="holds the run"):
+            described(**{option: changed})
+    with pytest.raises(SystemExit, match=f"--{option.replace('_', '-')}: there is no folder"):
+        described(**{option: one})
+    shutil.rmtree(tmp_path / "out")
+    fresh = described()
+    assert set(json.loads(fresh)) == {"preset", "seed", "processes"}
+    with pytest.raises(SystemExit, match="holds the run"):
+        described(**{option: other})
 
 
 def train_together(out: Path, share: Share) -> None:
