@@ -9,6 +9,8 @@ from eval.run.summary import Estimate, PolicySummary
 NOTHING = "-"
 _MB = 1e6
 _LEGEND = {
+    "held-out": "all, evidence: every question counts, held-out wordings and styles included; "
+    "`all` and `by_age` of the JSON document are without those",
     "first token": "first token: milliseconds from the question to the first token, the median and "
     "the 95th percentile; for a policy that encodes frames for every question that is included",
     "ingest": "ingest: frames encoded and kept in a second, all streams together, reading or "

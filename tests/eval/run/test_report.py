@@ -78,6 +78,17 @@ def test_blocks_that_became_coarser_are_told_in_the_table():
     assert "aged" not in whole.columns
 
 
+def test_the_table_says_that_all_has_what_is_held_out_where_anything_is():
+    def notes(*groups):
+        records = [scored("default", "a", n, 1.0, group=group) for n, group in enumerate(groups)]
+        return " ".join(policy_table(summaries(records, [])).notes)
+
+    told = "all, evidence: every question counts, held-out wordings and styles included"
+    assert told in notes("past", "held-out wording")
+    assert told in notes("present", "held-out style")
+    assert told not in notes("past", "present")
+
+
 def test_columns_that_say_nothing_are_left_out():
     table = policy_table(summaries(RECORDS[8:], []))
     assert table.columns == ("policy", "all")
