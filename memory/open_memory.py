@@ -98,8 +98,12 @@ def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) ->
             f"{path}: has format version {version}; it is brought up to date when it is written to "
             "again, as by `vstream ingest`"
         )
-    follower = FileFollower(segments_folder(path))
-    return FollowedMemory(make, device, follower, RowCache(config.host_bytes))
+    with ExitStack() as opened:
+        follower = FileFollower(segments_folder(path))
+        opened.callback(follower.close)
+        memory = FollowedMemory(make, device, follower, RowCache(config.host_bytes))
+        opened.pop_all()
+    return memory
 
 
 def _open_files(

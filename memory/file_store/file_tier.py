@@ -129,7 +129,7 @@ class FileTier(SegmentFolder):
 
     def flush(self) -> None:
         for segment in self._segments[-1:]:
-            segment.flush()
+            self._used(segment).flush()
 
     def close(self) -> None:
         self.flush()

@@ -15,7 +15,8 @@ from memory.block_record import BlockRecord
 from memory.errors import BlockCorruptError, BlockNotFoundError
 from memory.file_store.segment_file import SegmentFile
 
-MAX_OPEN_FILES = 64
+MAX_OPEN_FILES = 16
+"""Of one stream. A process may serve dozens of streams and often has no more than 1024 files."""
 SEGMENT_NAME = re.compile(r"(\d{12})-(\d{6})\.vskv")
 
 

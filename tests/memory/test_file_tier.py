@@ -125,6 +125,22 @@ def test_more_segments_than_files_may_be_open_are_read(tmp_path):
         assert tier.read_rows(0, ids) == [records[i].rows[0] for i in ids]
 
 
+def open_files(folder):
+    """The targets of this process's descriptors that lie in the folder."""
+    targets = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    return [target for target in targets if target.startswith(str(folder))]
+
+
+def test_a_bounded_number_of_files_is_open_and_none_after_closing(tmp_path):
+    tier, _ = opened(tmp_path, segment_bytes=1)
+    for i in range(MAX_OPEN_FILES + 20):
+        tier.put(kv_record(seed=i))
+    tier.read_rows(0, range(MAX_OPEN_FILES))  # the newest segment is the one not used for longest
+    assert len(open_files(tmp_path)) <= MAX_OPEN_FILES <= 16
+    tier.close()
+    assert open_files(tmp_path) == []
+
+
 def test_a_part_of_a_block_in_an_older_segment_is_damage(tmp_path):
     config = MemoryConfig(store=f"file://{tmp_path}", segment_bytes=1 << 16)
     make = ("camera", "model-a", 2, 2, 8, torch.device("cpu"))
@@ -140,6 +156,7 @@ def test_a_part_of_a_block_in_an_older_segment_is_damage(tmp_path):
     ):
         with pytest.raises(BlockCorruptError, match="is cut short at byte"):
             attempt()
+        assert open_files(tmp_path) == []
 
 
 def test_a_part_of_a_block_is_cut_from_the_newest_segment(tmp_path):
