@@ -1,6 +1,7 @@
 """Ageing: a store over its budget in, older blocks coarser, fewer or gone, in that order.
 
-1. The oldest span that is not in `COARSEST` yet is encoded anew in it.
+1. The oldest span that is not in `COARSEST` yet is encoded anew in it. A block whose numbers it
+   cannot hold stays as it is, and counts as if it were in it.
 2. When all are, the span that has kept the largest share of its blocks is thinned to half, the
    oldest of equals first: each part of the past keeps about the same share. Those blocks go that
    add least: whose representative keys are most like those of the next kept block before or after.
@@ -24,6 +25,7 @@ from torch import Tensor
 from memory.block_record import BlockRecord
 from memory.block_store import Span
 from memory.codec.recoded import recoded
+from memory.errors import BlockRejectedError
 
 COARSEST = "int4"
 SPARSEST = 1 / 16
@@ -39,8 +41,11 @@ class AgeingCounts:
 
 
 def coarser(record: BlockRecord) -> BlockRecord:
-    """The same block in the coarsest codec."""
-    return recoded(record, COARSEST)
+    """The same block in the coarsest codec; the record itself if that cannot hold its numbers."""
+    try:
+        return recoded(record, COARSEST)
+    except BlockRejectedError:
+        return record
 
 
 def thinnest(spans: Sequence[Span]) -> Span | None:

@@ -51,6 +51,8 @@ class KVMemory(MemoryReader):
         self._entry = entry
         self._note = entry.note if entry else {}
         self._ageing = AgeingCounts()
+        self._stuck: set[int] = set()
+        """Blocks whose numbers the coarsest codec cannot hold."""
         super().__init__(make, device, store, cache)
 
     @property
@@ -253,11 +255,15 @@ class KVMemory(MemoryReader):
         spans = self._old_spans()
         if not spans:
             return False
-        fine = (s for s in spans if any(self._forms[i].codec != COARSEST for i in s.block_ids))
-        span = next(fine, None)
+        span = next((s for s in spans if any(map(self._may_get_coarser, s.block_ids))), None)
         if span is not None:
-            records = {i: coarser(self._store.read_record(i)) for i in span.block_ids}
-            self._ageing.coarsened += len(records)
+            old = {i: self._store.read_record(i) for i in span.block_ids}
+            records = {i: coarser(record) for i, record in old.items()}
+            self._stuck |= {i for i in old if records[i].head.form.codec != COARSEST}
+            coarsened = sum(records[i] is not old[i] for i in old)
+            if not coarsened:
+                return True
+            self._ageing.coarsened += coarsened
         elif (span := thinnest(spans)) is not None:
             ids = span.block_ids
             gone = {ids[at] for at in redundant(self._index.keys(ids), len(ids) // 2)}
@@ -271,6 +277,9 @@ class KVMemory(MemoryReader):
             self._ageing.dropped += len(span.block_ids)
         self._replace(span, records)
         return True
+
+    def _may_get_coarser(self, block_id: int) -> bool:
+        return self._forms[block_id].codec != COARSEST and block_id not in self._stuck
 
     def _old_spans(self) -> list[Span]:
         """The closed spans that hold none of the newest blocks, which must stay as they are."""

@@ -88,6 +88,26 @@ def test_what_must_stay_stays_as_it_was(store):
             assert torch.equal(values, torch.cat([block(i).values[layer] for i in newest], dim=1))
 
 
+@pytest.mark.parametrize("codec", ["bf16", "exact"])
+def test_numbers_that_the_coarsest_codec_cannot_hold_keep_no_block_from_ageing(store, codec):
+    huge = {3, *range(90, 260)}  # one among others, and whole spans
+    with memory_of(store, codec=codec) as memory:
+        for i in range(NUM):
+            one = block(i)
+            memory.append(replace(one, keys=1e6 * one.keys) if i in huge else one)
+            assert memory._store.num_bytes <= 1 << 20
+        stats = memory.stats()
+        assert stats.ageing.coarsened
+        assert stats.ageing.thinned
+        assert stats.ageing.dropped == 0
+        stayed = huge & {i for i in memory.visible(None) if memory._forms[i].codec == codec}
+        assert stayed == huge & set(memory.visible(None)) != set()
+        for i in stayed:
+            made = block(i).keys * 1e6
+            kept = torch.stack([memory.read(layer, [i], torch.float32, CPU)[0] for layer in (0, 1)])
+            torch.testing.assert_close(kept, made, rtol=0 if codec == "exact" else 1e-2, atol=0)
+
+
 def test_a_budget_that_cannot_hold_what_must_stay_is_named(store):
     with memory_of(store, codec="exact") as memory:
         memory.append(kv_block(tokens=1000, end_s=0.0))
