@@ -53,6 +53,8 @@ class KVMemory(MemoryReader):
         self._ageing = AgeingCounts()
         self._stuck: set[int] = set()
         """Blocks whose numbers the coarsest codec cannot hold."""
+        self._due_id = -1
+        """The last block of the oldest span, with which it goes after `retain_s`."""
         super().__init__(make, device, store, cache)
 
     @property
@@ -227,11 +229,19 @@ class KVMemory(MemoryReader):
         return record.head.block_id
 
     def _expire(self, newest_s: float) -> None:
-        """Let go of spans that are wholly older than `retain_s`."""
+        """Let go of spans that are wholly older than `retain_s`.
+
+        All spans are looked at only once the oldest of them is due or has changed.
+        """
         if self._policy.retain_s is None:
             return
+        bound_s = newest_s - self._policy.retain_s
+        due = self._infos.get(self._due_id)
+        if due is not None and due.end_s >= bound_s:
+            return
         for span in self._old_spans():
-            if self._infos[span.block_ids[-1]].end_s >= newest_s - self._policy.retain_s:
+            self._due_id = span.block_ids[-1]
+            if self._infos[self._due_id].end_s >= bound_s:
                 break
             self._ageing.dropped += len(span.block_ids)
             self._replace(span, {})

@@ -186,6 +186,22 @@ def test_after_keep_s_blocks_go(store):
         assert memory.stats().ageing.dropped == memory.first_block
 
 
+def test_keep_looks_at_all_spans_only_when_one_may_go_and_misses_none(store, monkeypatch):
+    with memory_of(store, retain_s=100, segment_bytes=1 << 16) as memory:
+        spans, looks = memory._store.spans, []
+        monkeypatch.setattr(memory._store, "spans", lambda: looks.append(0) or spans())
+        for i in range(600):
+            memory.append(block(i))
+            old = [span for span in spans() if span.block_ids[-1] < i - NEWEST]
+            assert not old or memory.info(old[0].block_ids[-1]).end_s >= i - 100
+            if i % 90 == 80:
+                first = memory.stats().from_s
+                memory.forget(first + 5, first + 20)  # the oldest span, or some of it, changes
+        assert memory.stats().ageing.dropped
+        num_closed = memory.first_block // 16
+        assert len(looks) < 100 + 2 * num_closed
+
+
 @given(st.integers(-1, 41), st.integers(0, 20))
 @settings(deadline=None, max_examples=20)
 def test_a_forgotten_range_is_gone_and_the_rest_is_as_it_was(tmp_path_factory, from_s, length_s):
