@@ -97,7 +97,6 @@ class RedisBlocks:
         old = self._placed.get(block_id)
         self._num_bytes += header.record_bytes - (old.num_bytes if old else 0)
         self._placed[block_id] = PlacedBlock(key, stored, header.record_bytes)
-        self._next_id = max(self._next_id, block_id + 1)
         return stored.head
 
     def _lose(self, block_id: int) -> None:

@@ -45,7 +45,7 @@ class RedisFollower(RedisBlocks):
             self._lose(block_id)
         heads = [self._place(block_id, entries[block_id]) for block_id in sorted(entries)]
         self._version = version
-        self._next_id = max(self._next_id, next_id)
+        self._next_id = max(self._next_id, next_id, *(head.block_id + 1 for head in heads))
         return Changes(heads, gone)
 
     def _touched_since(self, version: int) -> list[int] | None:

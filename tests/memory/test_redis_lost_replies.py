@@ -1,6 +1,7 @@
 """What a server carried out without saying so, took back, or forgot: nothing is lost unnoticed."""
 
 import threading
+import time
 from itertools import chain
 
 import pytest
@@ -21,6 +22,7 @@ from memory import (
     open_memory,
 )
 from memory.redis_store.redis_keys import RedisKeys
+from memory.redis_store.redis_tier import RedisTier
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -252,3 +254,34 @@ def test_a_small_budget_lets_a_whole_chunk_wait(valkey_server):
             memory.append(kv_block(50, float(number), number, kv_heads=8, head_dim=64))
         drained(memory)
         assert memory.stats().bytes_by_tier["redis"] <= 4 << 20
+
+
+def test_no_number_is_given_twice_while_the_lease_hands_over_what_waited(
+    running_valkey, monkeypatch
+):
+    with running_valkey.client() as client:
+        client.flushall()
+    came = threading.Event()
+
+    def set_next_id(tier, value):
+        """The lease's thread is held up until another block has come."""
+        if threading.current_thread().name == "lease":
+            came.clear()
+            came.wait(1.0)
+        tier.__dict__["next_id_there"] = value
+        came.set()
+
+    next_id = property(lambda tier: tier.__dict__["next_id_there"], set_next_id)
+    monkeypatch.setattr(RedisTier, "_next_id", next_id, raising=False)
+    with memory_of(running_valkey.url) as memory:
+        lost = LostReplies(memory)
+        for number in range(40):
+            if number % 4 == 0:
+                lost.plan = ["not sent"]
+            assert memory.num_blocks == number
+            append(memory)
+            time.sleep(0.01)
+        drained(memory)
+        assert memory.visible(None) == list(range(40))
+        with followed(running_valkey) as reader:
+            assert same(contents(reader), contents(memory))
