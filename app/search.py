@@ -17,7 +17,7 @@ from memory import (
     StoreError,
     follow_memory,
     store_name,
-    stored_streams,
+    stored_ids,
 )
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
@@ -86,7 +86,7 @@ def _streams(store: str, named: Sequence[str]) -> list[str]:
             "nothing to search: memory:// is gone with the process that filled it; give the "
             "--store file:///DIR or redis://HOST in which streams are kept"
         )
-    streams = list(dict.fromkeys(named)) or [stream.id for stream in stored_streams(store)]
+    streams = list(dict.fromkeys(named)) or stored_ids(store)
     if not streams:
         raise StoreError(f"{store_name(store)} holds no streams")
     return streams

@@ -11,8 +11,14 @@ from vstream.config import VStreamConfig
 
 
 def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) -> None:
-    """A table, or one JSON list on the last line. Raises KVMemoryError."""
+    """A table, or one JSON list on the last line.
+
+    A stream that cannot be read is named, with the reason, beside the others. Raises KVMemoryError.
+    """
     found = stored_streams(config.memory.store)
+    for stream in found:
+        if stream.error is not None:
+            terminal.say(f"{stream.id} cannot be read: {stream.error}")
     if as_json:
         terminal.document(json.dumps([_document(stream) for stream in found]))
         return
@@ -23,6 +29,9 @@ def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) ->
     for heading in ("stream", "state", "blocks", "from", "to", "MB"):
         table.add_column(heading)
     for stream in found:
+        if stream.error is not None:
+            table.add_row(stream.id, "damaged", *"----")
+            continue
         megabytes = sum(stream.bytes_by_tier.values()) / 1e6
         span = clock(stream.from_s), clock(stream.to_s)
         table.add_row(stream.id, stream.state, str(stream.blocks), *span, f"{megabytes:.1f}")
@@ -37,4 +46,5 @@ def _document(stream: StoredStream) -> dict[str, object]:
         "from": stream.from_s,
         "to": stream.to_s,
         "bytes": stream.bytes_by_tier,
+        "error": stream.error,
     }

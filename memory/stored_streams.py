@@ -2,11 +2,11 @@
 
 import fcntl
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from memory.errors import StoreError
+from memory.errors import BlockNotFoundError, KVMemoryError, StoreError
 from memory.file_store.segment_file import SegmentFile
 from memory.file_store.segment_folder import newest_segments
 from memory.file_store.stream_directory import read_description
@@ -16,6 +16,9 @@ from memory.redis_store.redis_link import RedisLink
 from memory.redis_store.redis_stream import redis_description
 from memory.store_address import is_redis, require_stream_id, store_folder
 from memory.stream_make import StreamMake
+
+_ATTEMPTS = 5
+"""A segment may be written anew or forgotten between the look at a folder and the look into it."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class StoredStream:
     from_s: float
     to_s: float
     bytes_by_tier: dict[str, int]
+    error: str | None = None
+    """Why its blocks cannot be read; then none are counted."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def stored_ids(store: str) -> list[str]:
 def stored_streams(store: str) -> list[StoredStream]:
     """All streams of a store, by id; none if it is empty or not there yet.
 
-    Changes nothing; of files, reads the heads of all blocks. Raises StoreError, BlockCorruptError.
+    Changes nothing; of files, reads the heads of all blocks. A damaged stream says so in its
+    `error`. Raises StoreError if the store cannot be read.
     """
     if is_redis(store):
         return _on_server(store)
@@ -130,9 +136,21 @@ def _on_record(client: Any, stream_id: str) -> StoredStream:
 
 
 def _described(path: Path) -> StoredStream:
+    described = StoredStream(path.name, "stored", 0, 0.0, 0.0, {"file": 0})
+    for _ in range(_ATTEMPTS):
+        try:
+            described = replace(described, state=_state(_is_locked(path / "writer.lock")))
+            return _counted(path / "segments", described)
+        except (BlockNotFoundError, FileNotFoundError) as error:
+            described = replace(described, error=str(error))
+        except (KVMemoryError, OSError) as error:
+            return replace(described, error=str(error))
+    return described
+
+
+def _counted(segments: Path, described: StoredStream) -> StoredStream:
     infos: list[BlockInfo] = []
     num_bytes = 0
-    segments = path / "segments"
     found = newest_segments(segments) if segments.is_dir() else {}
     for first, segment_path in sorted(found.items()):
         segment = SegmentFile(segment_path, first, read_only=True)
@@ -141,13 +159,13 @@ def _described(path: Path) -> StoredStream:
         finally:
             segment.close()
         num_bytes += segment.num_bytes
-    return StoredStream(
-        id=path.name,
-        state=_state(_is_locked(path / "writer.lock")),
+    return replace(
+        described,
         blocks=len(infos),
         from_s=infos[0].start_s if infos else 0.0,
         to_s=infos[-1].end_s if infos else 0.0,
         bytes_by_tier={"file": num_bytes},
+        error=None,
     )
 
 

@@ -90,6 +90,17 @@ def test_streams_of_another_model_are_named_and_left_out(folder, tmp_path):
     assert "none of the streams can be searched" in run.err
 
 
+def test_a_damaged_stream_is_named_and_left_out(folder, tmp_path):
+    shutil.copytree(folder / "store", tmp_path / "store")
+    damaged, own = sorted((tmp_path / "store").iterdir())
+    for segment in (damaged / "segments").iterdir():
+        segment.write_bytes(b"?" + segment.read_bytes()[1:])
+    run = vstream("search", "a square", "--store", f"file://{tmp_path}/store", "--json")
+    assert run.code == 0, run.err
+    assert list(run.document["skipped"]) == [damaged.name]
+    assert {moment["stream"] for moment in run.document["moments"]} == {own.name}
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

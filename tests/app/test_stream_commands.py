@@ -1,6 +1,7 @@
 """`vstream streams` and `vstream forget` on a store that `vstream ask` has filled."""
 
 import json
+import shutil
 
 import pytest
 from command_line import vstream
@@ -34,6 +35,24 @@ def test_streams_lists_what_a_store_remembers_and_forget_deletes_of_it(store):
     (after,) = listed(store)
     assert (after["blocks"], after["from"], after["to"]) == (5, 0.0, 7.0)
     assert after["bytes"]["file"] < stream["bytes"]["file"]
+
+
+def test_a_damaged_stream_is_named_beside_the_others(store, tmp_path):
+    kept = store.removeprefix("file://")
+    shutil.copytree(kept, tmp_path / "store")
+    (sound,) = (tmp_path / "store").iterdir()
+    damaged = sound.with_name("damaged")
+    shutil.copytree(sound, damaged)
+    for segment in (damaged / "segments").iterdir():
+        segment.write_bytes(b"?" + segment.read_bytes()[1:])
+    url = f"file://{tmp_path}/store"
+    by_id = {stream["id"]: stream for stream in listed(url)}
+    assert "no block record begins here" in by_id["damaged"]["error"]
+    assert (by_id[sound.name]["error"], by_id[sound.name]["blocks"] > 0) == (None, True)
+    run = vstream("streams", "--store", url)
+    assert run.code == 0
+    assert sound.name in run.out
+    assert "damaged cannot be read" in run.err
 
 
 def test_an_empty_or_missing_store_has_no_streams(tmp_path):

@@ -1,6 +1,7 @@
 """What can be told of a store from outside, and stores of the first format."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,50 @@ def test_half_a_block_at_the_end_is_not_told_of_and_not_touched(tmp_path):
     before = content(tmp_path)
     assert stored_streams(f"file://{tmp_path}")[0].blocks == 2
     assert content(tmp_path) == before
+
+
+def test_a_damaged_stream_says_so_and_hides_no_other(tmp_path):
+    store = f"file://{tmp_path}"
+    for name in ("attic", "camera", "door"):
+        with memory_of(store, stream_id=name) as memory:
+            for block in kv_stream(3):
+                memory.append(block)
+    (segment,) = (tmp_path / "camera" / "segments").iterdir()
+    segment.write_bytes(b"?" + segment.read_bytes()[1:])
+    (tmp_path / "door" / "segments").rename(tmp_path / "elsewhere")
+    (tmp_path / "door" / "segments").mkdir()
+    (tmp_path / "door" / "segments" / "000000000000-000000.vskv").symlink_to(tmp_path)
+    attic, camera, door = stored_streams(store)
+    assert (attic.blocks, attic.error) == (3, None)
+    assert (camera.id, camera.blocks, camera.bytes_by_tier) == ("camera", 0, {"file": 0})
+    assert "no block record begins here" in camera.error
+    assert "door" in door.error
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_a_segment_that_is_written_anew_meanwhile_is_looked_for_again(
+    is_back, tmp_path, monkeypatch
+):
+    store = f"file://{tmp_path}"
+    for name in ("camera", "door"):
+        with memory_of(store, stream_id=name) as memory:
+            for block in kv_stream(3):
+                memory.append(block)
+    module = sys.modules[stored_streams.__module__]
+    looks, newest_segments = [], module.newest_segments
+
+    def gone_meanwhile(folder):
+        looks.append(folder)
+        found = newest_segments(folder)
+        if looks.count(folder) == 1 or not is_back:
+            return {
+                first: path.with_name("000000000000-000009.vskv") for first, path in found.items()
+            }
+        return found
+
+    monkeypatch.setattr(module, "newest_segments", gone_meanwhile)
+    told = [(stream.blocks, stream.error is None) for stream in stored_streams(store)]
+    assert told == [(3, True), (3, True)] if is_back else [(0, False), (0, False)]
 
 
 @pytest.mark.parametrize("store", ["memory://", "file:///nowhere/at/all"])
