@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -160,10 +161,11 @@ class KVMemory(MemoryReader):
             if info.start_s <= to_s and info.end_s >= from_s
         }
         self._store.close_span()
-        for span in self._store.spans():
-            kept = [block_id for block_id in span.block_ids if block_id not in gone]
-            if len(kept) < len(span.block_ids):
-                self._replace(span, {i: self._store.read_record(i) for i in kept})
+        self._keep_only(
+            (span, [block_id for block_id in span.block_ids if block_id not in gone])
+            for span in self._store.spans()
+            if not gone.isdisjoint(span.block_ids)
+        )
         return len(gone)
 
     def stats(self) -> MemoryStats:
@@ -239,12 +241,15 @@ class KVMemory(MemoryReader):
         due = self._infos.get(self._due_id)
         if due is not None and due.end_s >= bound_s:
             return
+        self._keep_only((span, ()) for span in self._due_spans(bound_s))
+
+    def _due_spans(self, bound_s: float) -> Iterator[Span]:
         for span in self._old_spans():
             self._due_id = span.block_ids[-1]
             if self._infos[self._due_id].end_s >= bound_s:
                 break
             self._ageing.dropped += len(span.block_ids)
-            self._replace(span, {})
+            yield span
 
     def _make_room(self, record: BlockRecord) -> None:
         while not self._store.has_room(record):
@@ -304,3 +309,20 @@ class KVMemory(MemoryReader):
         for block_id, record in records.items():
             self._take_form(block_id, record.head.form)
         self._drop(set(span.block_ids) - set(records))
+
+    def _keep_only(self, kept_of: Iterable[tuple[Span, Sequence[int]]]) -> None:
+        """Replace spans by some blocks of each, as they are.
+
+        What is known of blocks is brought up to date at once for all: that takes a pass over all
+        that there are. Where a span fails, for those before it.
+        """
+        replaced: set[int] = set()
+        gone: set[int] = set()
+        try:
+            for span, kept in kept_of:
+                self._store.replace(span.block_ids, {i: self._store.read_record(i) for i in kept})
+                replaced.update(span.block_ids)
+                gone.update(set(span.block_ids).difference(kept))
+        finally:
+            self._forget_rows(replaced)
+            self._drop(gone)

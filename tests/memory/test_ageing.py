@@ -233,6 +233,68 @@ def test_a_forgotten_range_is_gone_and_the_rest_is_as_it_was(tmp_path_factory, f
                     use(i)
 
 
+def known(memory):
+    """All that a memory knows of its blocks."""
+    ids = memory.visible(None)
+    keys = memory.representative_keys(ids)
+    stats = replace(memory.stats(), index_bytes=0)
+    return ids, [memory.info(i).end_s for i in ids], memory.visible(50.0), keys.tolist(), stats
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 2, None])
+def test_forgetting_at_once_is_forgetting_span_by_span_also_if_it_fails_midway(
+    store, fails_at, monkeypatch
+):
+    def refusing(replace_span, calls):
+        def refuse(block_ids, records):
+            calls.append(block_ids)
+            if len(calls) - 1 == fails_at:
+                raise StoreError("no space left")
+            replace_span(block_ids, records)
+
+        return refuse
+
+    def one_by_one(memory):
+        """Each span is known to be replaced before the next one is."""
+        whole = memory._keep_only
+        return lambda kept_of: [whole([one]) for one in kept_of]
+
+    outcomes = []
+    for name in ("once", "each"):
+        url = store if store == "memory://" else f"{store}/{name}"
+        with memory_of(url, 1 << 22, segment_bytes=1 << 16) as memory:
+            for i in range(200):
+                memory.append(block(i))
+            memory.read(0, range(100), torch.float32, CPU)
+            if name == "each":
+                monkeypatch.setattr(memory, "_keep_only", one_by_one(memory))
+            with monkeypatch.context() as patched:
+                calls = []
+                refuse = refusing(memory._store.replace, calls)
+                patched.setattr(memory._store, "replace", refuse)
+                if fails_at is None:
+                    assert memory.forget(20.0, 180.0) == 161
+                else:
+                    with pytest.raises(StoreError, match="no space left"):
+                        memory.forget(20.0, 180.0)
+            assert len(calls) > 1 or fails_at == 0
+            outcomes.append(known(memory))
+            kept = memory.visible(None)
+            read(memory, kept)
+            assert kept == [i for span in memory._store.spans() for i in span.block_ids]
+    assert outcomes[0] == outcomes[1]
+
+
+def test_forgetting_many_spans_passes_over_what_is_known_once(store, monkeypatch):
+    with memory_of(store, 1 << 22, segment_bytes=1 << 16) as memory:
+        for i in range(200):
+            memory.append(block(i))
+        drop, passes = memory._index.drop, []
+        monkeypatch.setattr(memory._index, "drop", lambda gone: passes.append(gone) or drop(gone))
+        assert memory.forget(20.0, 180.0) == 161
+        assert [len(gone) for gone in passes] == [161]
+
+
 def test_spans_of_a_few_blocks_thin_out_evenly_and_the_past_does_not_end_earlier(store):
     with memory_of(store, codec="int4") as memory:
         blocks = [kv_block(tokens=400, seed=i) for i in range(7)]
