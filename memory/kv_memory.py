@@ -19,7 +19,7 @@ from memory.codec.recoded import recoded
 from memory.codec.row_form import RowForm
 from memory.codec.row_layout import RowLayout
 from memory.codec.row_stage import on_host
-from memory.errors import StoreAwayError, StoreError
+from memory.errors import KVMemoryError, StoreAwayError, StoreError
 from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock
@@ -32,8 +32,8 @@ from memory.stream_make import StreamMake
 class KVMemory(MemoryReader):
     """What one stream remembers, with its one writer. Made by `open_memory`.
 
-    Stored blocks change by ageing alone, which `append` does where a budget asks for it, and by
-    `forget`.
+    Stored blocks change by ageing alone, which `append` and `age` do where a budget asks for it,
+    and by `forget`.
     """
 
     def __init__(
@@ -103,6 +103,19 @@ class KVMemory(MemoryReader):
         if self._entry is not None:
             self._entry.set_note(note)
         self._note = note
+
+    def age(self) -> None:
+        """Let what is kept over the budget age until there is room for a block.
+
+        For a memory that was just opened within a smaller budget: it would hold up its first
+        `append`. One that is within its budget stays as it is. What fails is told by the `append`.
+        """
+        budget_bytes = self._store.budget_bytes
+        if budget_bytes is None or self._store.num_bytes <= budget_bytes or not self._ids:
+            return
+        with suppress(KVMemoryError):
+            self._expire(self.newest_s)
+            self._make_room(self._store.read_record(self._ids[-1]))
 
     def append(self, block: KVBlock) -> int:
         """Encode and keep a block; its id.

@@ -43,7 +43,7 @@ def open_memory(
 ) -> KVMemory:
     """Open what the store holds of this stream, or begin it. The index lives on `device`.
 
-    The newest `keep_newest` blocks never age.
+    The newest `keep_newest` blocks never age; others do at once if they are over the budget.
 
     Raises StoreError if the store cannot be used, or another writer has the stream open;
     FingerprintMismatchError if its blocks were made by another model or settings;
@@ -123,6 +123,7 @@ def _open_files(
         opened.callback(files.close)
         cache = RowCache(config.host_bytes)
         memory = KVMemory(directory.make, device, files, policy, cache, directory)
+        memory.age()
         opened.pop_all()
     return memory
 
@@ -142,6 +143,7 @@ def _open_redis(
         tier = RedisTier(link, stream, config.redis_bytes, config.buffer_bytes)
         cache = RowCache(config.host_bytes)
         memory = KVMemory(stream.make, device, tier, policy, cache, stream)
+        memory.age()
         opened.pop_all()
     return memory
 

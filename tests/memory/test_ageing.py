@@ -117,6 +117,47 @@ def test_a_budget_that_cannot_hold_what_must_stay_is_named(store):
                 memory.append(kv_block(tokens=1000, end_s=float(i), seed=i))
 
 
+@pytest.mark.parametrize("kind", ["file", "redis"])
+def test_a_memory_that_is_opened_within_a_smaller_budget_ages_then_and_not_in_an_append(
+    kind, tmp_path, request, monkeypatch
+):
+    url = f"file://{tmp_path}" if kind == "file" else request.getfixturevalue("redis_server").url
+
+    def opened(budget_bytes):
+        config = MemoryConfig(store=url, codec="bf16", **{f"{kind}_bytes": budget_bytes})
+        return open_memory(config, "camera", "model", LAYERS, KV_HEADS, HEAD_DIM, CPU, NEWEST)
+
+    with opened(1 << 23) as memory:
+        for i in range(300):
+            memory.append(block(i))
+        newest = read(memory, range(300 - NEWEST, 300))
+        assert memory._store.num_bytes > 2 << 20
+    with opened(1 << 20) as memory:
+        assert memory._store.num_bytes <= 1 << 20
+        ageing = memory.stats().ageing
+        assert ageing.coarsened
+        assert all(map(torch.equal, read(memory, range(300 - NEWEST, 300)), newest))
+        age, times = memory._age, []
+        monkeypatch.setattr(memory, "_age", lambda: times.append(0) or age())
+        memory.append(block(300))
+        assert len(times) <= 1
+        kept = memory.visible(None)
+        codecs = memory.stats().blocks_by_codec
+    with opened(1 << 20) as memory:
+        assert (memory.visible(None), memory.stats().blocks_by_codec) == (kept, codecs)
+
+
+def test_a_budget_that_cannot_hold_what_must_stay_keeps_nobody_from_reading(tmp_path):
+    store = f"file://{tmp_path}"
+    with memory_of(store, 1 << 24, codec="exact") as memory:
+        for i in range(9):
+            memory.append(kv_block(tokens=1000, end_s=float(i), seed=i))
+    with memory_of(store, codec="exact") as memory:
+        assert memory.visible(None)[-NEWEST:] == list(range(1, 9))
+        with pytest.raises(StoreError, match="cannot hold the newest 8 blocks"):
+            memory.append(kv_block(tokens=1000, end_s=9.0))
+
+
 def test_an_aged_memory_is_the_same_when_it_is_opened_again(tmp_path):
     store = f"file://{tmp_path}"
     with memory_of(store) as memory:
