@@ -46,3 +46,11 @@ class FollowedMemory(MemoryReader):
         except BlockNotFoundError:
             self.refresh()
             return super().read(layer, block_ids, dtype, device)
+
+    def thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        """See MemoryReader; and as `read`."""
+        try:
+            return super().thumbnails(block_ids)
+        except BlockNotFoundError:
+            self.refresh()
+            return super().thumbnails(block_ids)

@@ -219,13 +219,14 @@ def test_a_block_that_is_encoded_anew_while_a_question_reads_is_read_as_it_is(va
     make = ("camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU)
     with open_memory(config, *make, keep_newest=4) as memory:
         append(memory, 30)
-        with followed(valkey_server) as reader:
+        with followed(valkey_server) as reader, followed(valkey_server) as looking:
             ids = reader.visible(None)
             reader.read(0, ids[:3], torch.float32, CPU)
             while not memory.stats().ageing.coarsened:
                 append(memory, 10)
             ours, theirs = (m.read(1, ids[:3], torch.float32, CPU) for m in (reader, memory))
             assert all(map(torch.equal, ours, theirs))
+            assert looking.thumbnails(ids[:3]) == memory.thumbnails(ids[:3])
 
 
 @pytest.mark.parametrize("setting", ["min-replicas-to-write"])
