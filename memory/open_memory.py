@@ -75,6 +75,23 @@ def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:
     return _open_files(config, folder / require_stream_id(stream_id), None, device, policy)
 
 
+def erase_stored(config: MemoryConfig, stream_id: str) -> None:
+    """Delete a stream that nobody writes. In files also one whose blocks cannot be read.
+
+    Raises what `open_stored` raises; of files, StoreError alone.
+    """
+    folder = None if is_redis(config.store) else store_folder(config.store)
+    if folder is None:
+        with open_stored(config, stream_id) as memory:
+            memory.erase()
+        return
+    directory = StreamDirectory(folder / require_stream_id(stream_id), None)
+    try:
+        directory.erase()
+    finally:
+        directory.close()
+
+
 def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) -> FollowedMemory:
     """Open a stream to read it while another process may write it, whatever made it.
 

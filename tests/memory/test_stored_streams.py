@@ -10,9 +10,11 @@ import torch
 from kv_blocks import CPU, LAYERS, kv_block, kv_stream, memory_of
 
 from memory import (
+    BlockCorruptError,
     MemoryConfig,
     StoredStream,
     StoreError,
+    erase_stored,
     find_stream,
     open_stored,
     stored_ids,
@@ -102,6 +104,23 @@ def test_a_damaged_stream_says_so_and_hides_no_other(tmp_path):
     assert (camera.id, camera.blocks, camera.bytes_by_tier) == ("camera", 0, {"file": 0})
     assert "no block record begins here" in camera.error
     assert "door" in door.error
+
+
+def test_a_damaged_stream_can_be_deleted_unless_somebody_writes_it(tmp_path):
+    config = MemoryConfig(store=f"file://{tmp_path}")
+    with memory_of(config.store, stream_id="camera") as memory:
+        for block in kv_stream(3):
+            memory.append(block)
+        with pytest.raises(StoreError, match="is being written"):
+            erase_stored(config, "camera")
+    (segment,) = (tmp_path / "camera" / "segments").iterdir()
+    segment.write_bytes(b"?" + segment.read_bytes()[1:])
+    with pytest.raises(BlockCorruptError), open_stored(config, "camera"):
+        pass
+    erase_stored(config, "camera")
+    assert not (tmp_path / "camera").exists()
+    with pytest.raises(StoreError, match="no such stream"):
+        erase_stored(config, "camera")
 
 
 @pytest.mark.parametrize("is_back", [True, False])

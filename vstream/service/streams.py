@@ -15,6 +15,7 @@ from memory import (
     MemoryReader,
     StoreAwayError,
     StoreError,
+    erase_stored,
     find_stream,
     open_stored,
     require_stream_id,
@@ -289,8 +290,7 @@ class Streams:
     def _erase_stored(self, stream_id: str) -> None:
         """Of every model that watched it."""
         for kept in memory_ids(self._config.memory.store, stream_id):
-            with open_stored(self._config.memory, kept) as memory:
-                memory.erase()
+            erase_stored(self._config.memory, kept)
 
     def _say_not_opened(self, stream_id: str, error: Exception) -> None:
         _log.error("stream not opened", stream=stream_id, reason=str(error))
