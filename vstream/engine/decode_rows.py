@@ -93,7 +93,7 @@ class DecodeRows:
         size = min(1 << (len(self._rows) - 1).bit_length(), self._buffers.num_rows)
         run = self._run(size)
         self._buffers.embeddings[rows] = embeddings
-        self._buffers.moves[rows] = 1
+        self._buffers.moves.index_fill_(0, rows, 1)
         try:
             return run()[rows]
         finally:

@@ -46,12 +46,12 @@ class RowBuffers:
         for buffer, own in ((self.keys, keys), (self.values, values)):
             buffer[layer, row, :, :tokens] = own
             buffer[layer, row, :, tokens:] = 0  # what is masked must still be a number
-        self.filled[layer, row] = tokens
-        self.next_text[layer, row] = next_text
+        self.filled[layer, row].fill_(tokens)  # a number that is assigned is waited for on a card
+        self.next_text[layer, row].fill_(next_text)
 
     def begin(self, row: int, window: int | None) -> None:
         """Everything that the row held is another answer's from now on."""
-        self.window[row] = -1 if window is None else window
+        self.window[row].fill_(-1 if window is None else window)
 
     def copy(self, before: "RowBuffers") -> None:
         """Rows and slots of a smaller one."""

@@ -99,7 +99,7 @@ class SharedWindows:
             for buffer, own in zip((self.keys, self.values), laid.shared(), strict=True):
                 buffer[layer, number, :, :tokens] = own
                 buffer[layer, number, :, tokens:] = 0  # what is masked must still be a number
-            self.filled[layer, number] = tokens
+            self.filled[layer, number].fill_(tokens)
         self._ids[number] = ids
 
     def _grow(self, count: int, num_slots: int) -> None:
