@@ -68,6 +68,8 @@ def run_service(
         service = Service(settings, keys)
         run(service, listening, with_page)
     terminal.say("stopped")
+    if service.is_loading:
+        os._exit(0)  # all is flushed; a thread amid native code would abort the usual end
 
 
 def make_key(terminal: Terminal) -> None:

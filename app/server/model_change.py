@@ -64,6 +64,11 @@ class ModelChanges:
             change.start()
             return begun
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a model is being downloaded, loaded or put in the other's place."""
+        return self._thread is not None and self._thread.is_alive()
+
     def close(self, until: float) -> None:
         """Begin no more, and wait for the one that goes on until `until`, in `time.monotonic`
         seconds; a switch is waited for to its end. Weights that are still being read then are never

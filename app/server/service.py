@@ -81,6 +81,7 @@ class Service:
         """Called if the service cannot begin, in the loading thread."""
         self._drained_at = 0.0
         self._live: _Live | None = None
+        self._loading: threading.Thread | None = None
         self._opened = threading.Event()
         self._draining = threading.Event()
         self._phase_lock = threading.Lock()
@@ -113,7 +114,14 @@ class Service:
 
     def load_in_background(self) -> None:
         """`load`, in a thread."""
-        threading.Thread(target=self.load, name="load", daemon=True).start()
+        self._loading = threading.Thread(target=self.load, name="load", daemon=True)
+        self._loading.start()
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a model is being loaded, which nothing can cut short."""
+        is_first = self._loading is not None and self._loading.is_alive()
+        return is_first or self.changes.is_running
 
     def drain(self) -> None:
         """Take no more questions, and let those who follow events go; running answers go on."""

@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
@@ -77,6 +80,35 @@ def test_a_signal_that_comes_with_the_address_is_heeded(tmp_path):
         assert signal.getsignal(signal.SIGTERM) is too_early
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+_LOADS_FOR_LONG = """
+import torch
+import app.server.service
+from app.cli import main
+
+def load(*settings):
+    while True:
+        torch.ones(900, 900) @ torch.ones(900, 900)
+
+app.server.service.load_video_llm = load
+main()
+"""
+
+
+def test_a_service_that_ends_amid_a_load_that_takes_longer_than_its_grace_ends_well(tmp_path):
+    command = [sys.executable, "-c", _LOADS_FOR_LONG, "serve", "--port", "0", "--no-page"]
+    settings = {"VSTREAM_SERVICE__GRACE_S": "0.2", "VSTREAM_MEMORY__STORE": f"file://{tmp_path}"}
+    process = subprocess.Popen(
+        command, env={**os.environ, **settings}, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        while ": loading" not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        *_, last = process.stderr.read().splitlines()
+        assert (process.wait(20), last) == (0, "stopped")
 
 
 def test_a_running_answer_gets_its_grace_and_everything_else_ends(tmp_path):
