@@ -26,7 +26,13 @@ from memory.kv_block import BlockInfo, KVBlock
 from memory.kv_memory import KVMemory
 from memory.memory_reader import MemoryReader, MemoryStats
 from memory.moment_index import Hit, MomentIndex
-from memory.open_memory import erase_stored, follow_memory, open_memory, open_stored
+from memory.open_memory import (
+    erase_stored,
+    follow_memory,
+    note_stored,
+    open_memory,
+    open_stored,
+)
 from memory.redis_store.redis_link import RedisLink
 from memory.row_cache import RowCache
 from memory.store_address import is_redis, require_stream_id, store_name
@@ -75,6 +81,7 @@ __all__ = [
     "find_stream",
     "follow_memory",
     "is_redis",
+    "note_stored",
     "open_memory",
     "open_stored",
     "require_stream_id",

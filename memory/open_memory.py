@@ -1,7 +1,9 @@
 """open_memory: a configuration and a stream's id in, the KVMemory of that stream out."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -75,21 +77,34 @@ def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:
     return _open_files(config, folder / require_stream_id(stream_id), None, device, policy)
 
 
+def note_stored(config: MemoryConfig, stream_id: str, note: dict[str, Any]) -> None:
+    """Set the note of a stream that nobody writes; in files, also of one that is damaged.
+
+    Raises what `open_stored` raises; of files, StoreError alone.
+    """
+    with _place(config, stream_id) as place:
+        place.set_note(note)
+
+
 def erase_stored(config: MemoryConfig, stream_id: str) -> None:
     """Delete a stream that nobody writes. In files also one whose blocks cannot be read.
 
     Raises what `open_stored` raises; of files, StoreError alone.
     """
+    with _place(config, stream_id) as place:
+        place.erase()
+
+
+@contextmanager
+def _place(config: MemoryConfig, stream_id: str) -> Iterator[KVMemory | StreamDirectory]:
+    """Where a stream's note is, and what deletes it all."""
     folder = None if is_redis(config.store) else store_folder(config.store)
     if folder is None:
         with open_stored(config, stream_id) as memory:
-            memory.erase()
-        return
-    directory = StreamDirectory(folder / require_stream_id(stream_id), None)
-    try:
-        directory.erase()
-    finally:
-        directory.close()
+            yield memory
+    else:
+        with closing(StreamDirectory(folder / require_stream_id(stream_id), None)) as directory:
+            yield directory
 
 
 def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) -> FollowedMemory:

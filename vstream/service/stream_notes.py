@@ -13,7 +13,7 @@ from memory import (
     StoreAwayError,
     StoreError,
     find_stream,
-    open_stored,
+    note_stored,
     stored_ids,
 )
 from vstream.service.memory_id import memory_ids, stream_of
@@ -80,9 +80,8 @@ class StreamNotes:
         for kept in memory_ids(self._config.store, stream_id):
             found = find_stream(self._config.store, kept)
             if found is not None and found.note.get(NOTE, {}).get("spec"):
-                with open_stored(self._config, kept) as memory:
-                    values = {**memory.note.get(NOTE, {}), **UNWATCHED, "at": time.time()}
-                    memory.set_note({**memory.note, NOTE: values})
+                values = {**found.note[NOTE], **UNWATCHED, "at": time.time()}
+                note_stored(self._config, kept, {**found.note, NOTE: values})
 
     def _find(self, kept: str) -> FoundStream | None:
         try:

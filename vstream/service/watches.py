@@ -32,6 +32,7 @@ from vstream.service.streams import Streams
 _log = structlog.get_logger()
 _REST_S = 0.05
 _RETRY_S = 5.0
+_FALLS_BACK_S = 60.0
 _EVIDENCE = 8
 """So many moments go with a firing, the best ones."""
 _FIRINGS = 50
@@ -236,7 +237,8 @@ class Watches:
             found = self._watches.pop(watch_id, None)
         if found is None:
             raise UnknownWatchError(f"there is no watch {watch_id}")
-        self._remember(found.noted_beside)
+        for stream_id in {found.noted_beside, *(one.spec.id for one in found.on_streams)}:
+            self._remember(stream_id)  # one that was away for a while may hold it as well
         self._events.publish(
             EventKind.WATCH_ENDED,
             found.spec.stream_ids[0] if len(found.spec.stream_ids) == 1 else None,
@@ -332,8 +334,8 @@ class Watches:
         for record in self.all():
             for keeper, watch in record.on_streams.items():
                 frame = self._newest.get(keeper)
-                if frame is not None and watch.has_passed(frame.stream_s):
-                    watch.begin_anew(_rule(record.spec, keeper))  # as where a store came back empty
+                if frame is not None and _begins_anew(watch, keeper, frame.stream_s):
+                    watch.begin_anew(_rule(record.spec, keeper))
                 if frame is None or not watch.is_due(frame.stream_s):
                     continue
                 watch.session = keeper.session
@@ -373,6 +375,14 @@ def _rule(spec: WatchSpec, keeper: StreamKeeper) -> RespondRule:
     return KOfN(
         threshold, k=count, n=count, cooldown_s=spec.cooldown_s, release=recommended.watch_release
     )
+
+
+def _begins_anew(watch: Watch, keeper: StreamKeeper, stream_s: float) -> bool:
+    """As where a store came back empty. After a pause a stream goes on by the clock of its camera,
+    which may put it a little before what was seen last: that is no new beginning.
+    """
+    little_s = _FALLS_BACK_S if watch.session is keeper.session else 0.0
+    return watch.has_passed(stream_s + little_s)
 
 
 def _cited(one: Evidence) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 import pytest
 from engine import stream_frames
 from PIL import Image
+from processes import until
 from synthetic_video import picture
 
 from memory import MemoryConfig
@@ -63,13 +64,6 @@ class Started:
         return {event.stream_id for event in told if event.data["state"] == "error"}
 
 
-def until(is_so, seconds=20):
-    give_up_at = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)
-
-
 def test_a_stream_that_another_process_writes_is_asked_as_it_is_now(tmp_path, model):
     with (
         Started(tmp_path, model) as service,
@@ -112,6 +106,20 @@ def test_a_stream_that_was_deleted_unopened_is_not_watched_again(tmp_path, model
         assert "yard" in again.streams.stored()  # what it saw is kept
 
 
+def test_a_damaged_stream_can_be_deleted_without_what_it_saw(tmp_path, model):
+    with Started(tmp_path, model) as service:
+        keeper = service.streams.create(spec("door"))
+        keeper.session.push(stream_frames(3))
+    (segment,) = (tmp_path / "door" / "segments").iterdir()
+    segment.write_bytes(b"?" + segment.read_bytes()[1:])
+    with Started(tmp_path, model) as again:
+        assert again.not_opened() == {"door"}
+        again.streams.delete("door", purge=False)
+    with Started(tmp_path, model) as at_last:
+        assert not at_last.not_opened()
+        assert segment.exists()
+
+
 def watch_on(*stream_ids):
     return WatchSpec(stream_ids=stream_ids, condition="tell me when there is a cat")
 
@@ -126,6 +134,20 @@ def test_a_watch_stays_on_what_is_left_of_its_streams(tmp_path, model):
     with Started(tmp_path, model) as again:
         (found,) = again.watches.all()
         assert found.id == made.id
+        again.watches.remove(made.id)
+    with Started(tmp_path, model) as at_last:
+        assert not at_last.watches.all()
+
+
+def test_a_watch_that_was_noted_elsewhere_meanwhile_is_deleted_everywhere(tmp_path, model):
+    with Started(tmp_path, model) as service:
+        for name in ("door", "yard"):
+            service.streams.create(spec(name))
+        made = service.watches.add(watch_on("door", "yard"))
+        service.streams.delete("door", purge=False)
+        until(lambda: service.streams.get("yard").note.get("watches"))
+        service.streams.create(spec("door"))
+    with Started(tmp_path, model) as again:
         again.watches.remove(made.id)
     with Started(tmp_path, model) as at_last:
         assert not at_last.watches.all()

@@ -111,6 +111,21 @@ def test_a_stream_that_begins_anew_is_judged_from_its_beginning_on(set_up, model
     assert fired == [5000.0, 0.0]
 
 
+def test_a_stream_that_falls_back_a_little_is_not_told_of_again(set_up):
+    """As after a pause, by a camera whose clock is ahead."""
+    streams, _, watches = set_up
+    fired = []
+    watches._on_fired = lambda told: fired.append(told.firing.at_s)
+    spec = WatchSpec(stream_ids=("good",), condition="smoke", threshold=0, confirmations=1)
+    record = watches.add(spec)
+    _see(streams, watches, "good", 100)
+    _until(lambda: record.judged == 1)
+    watches.saw(streams.keepers["good"], stream_frames(1, start=80)[0])
+    _see(streams, watches, "good", 101)
+    _until(lambda: record.judged == 2)
+    assert fired == [100.0]
+
+
 def test_nothing_is_kept_of_a_stream_that_is_gone(set_up):
     streams, events, watches = set_up
     ended = threading.Event()
