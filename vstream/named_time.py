@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from encoders import with_time_words
 
-_MOMENT = r"(\d+)h(\d{2})m(\d{2})s"
+_MOMENT = r"(\d{1,6})h(\d{2})m(\d{2})s"
 _BETWEEN = re.compile(
     rf"\b(?:between|from)\s+{_MOMENT}\s+(?:and|to|until|till)\s+{_MOMENT}", re.IGNORECASE
 )
@@ -40,7 +40,7 @@ _COUNTS: dict[str, float] = {
 }
 _LAST = re.compile(
     rf"\b(?:last|past|previous)\s+(?:"
-    rf"(?P<count>\d+|{'|'.join(_COUNTS)})\s*(?P<unit>hours?|minutes?|mins?|seconds?|secs?)"
+    rf"(?P<count>\d{{1,6}}|{'|'.join(_COUNTS)})\s*(?P<unit>hours?|minutes?|mins?|seconds?|secs?)"
     r"|(?P<one>hour|minute|min|second|sec))\b",
     re.IGNORECASE,
 )

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EMBEDDED = "embedded"
+"""The name of the model that comes with vstream."""
 _MOST_FAMILIES = 16
 """Rates and system prompts that share their tokenizers with whoever asks for them next."""
-"""The name of the model that comes with vstream."""
 WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 

@@ -161,6 +161,8 @@ def forget(
     from_s, to_s = stream_range_of(service, stream_id, span, with_unencoded=True)
     if from_s is None or to_s is None:
         raise ApiError(422, "give both ends of the range to forget", "invalid_value")
+    if from_s > to_s and span.from_ is None and span.to is None:
+        raise ApiError(422, "from_s is after to_s", "invalid_value", param="from_s")
     if from_s > to_s:  # nothing is kept of then
         return Forgotten(id=stream_id, blocks=0, from_s=0, to_s=0)
     blocks = streams.forget(stream_id, from_s, to_s)

@@ -13,9 +13,9 @@ from eval.commands import cli
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    """A made-up stream, at FPS."""
-    path = tmp_path_factory.mktemp("video") / "stream.mp4"
-    write_camera_video(path, 11, (255, 0, 0), seconds=20)
+    """A minute of a made-up stream, at FPS."""
+    path = tmp_path_factory.mktemp("video") / "minute.mp4"
+    write_camera_video(path, 11, (255, 0, 0), seconds=60)
     return path
 
 

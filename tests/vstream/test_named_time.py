@@ -62,6 +62,8 @@ def test_words_name_a_moment_a_stretch_or_nothing(question, named):
         ("what has happened since 26:00:00?", NamedTime(93_600.0, None)),
         ("at 100h 5min 0s, what did you see?", moment(360_300)),
         ("at 500:00:00 what was there?", None),
+        (f"at {'9' * 400}h00m00s what was there?", None),
+        (f"in the last {'9' * 5000} minutes?", None),
     ],
 )
 def test_hours_go_on_after_a_day(question, named):
