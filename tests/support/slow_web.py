@@ -35,6 +35,33 @@ def serving(send):
             thread.join()
 
 
+def _promise(handler, content):
+    """That all of it will come."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+
+
+@contextmanager
+def evenly(content, *, seconds):
+    """A file that comes evenly over so long; nothing that is called missing is there. The address
+    names a user.
+    """
+
+    def send(handler, stop):
+        if "missing" in handler.path:
+            handler.send_error(404)
+            return
+        _promise(handler, content)
+        for start in range(0, len(content), 1316):
+            handler.wfile.write(content[start : start + 1316])
+            if stop.wait(seconds * 1316 / len(content)):
+                return
+
+    with serving(send) as url:
+        yield url.replace("://", "://bob:hunter2@")
+
+
 def motion_jpeg(pictures, fps):
     """A camera that sends JPEGs one after the other, without times, as long as anyone looks."""
 
@@ -56,9 +83,7 @@ def stalling(content, after):
     """A file of which the first `after` bytes come, and then nothing."""
 
     def send(handler, stop):
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
+        _promise(handler, content)
         handler.wfile.write(content[:after])
         stop.wait()
 
@@ -69,9 +94,7 @@ def thinking(seconds, content):
     """An answer that begins to come after so long."""
 
     def send(handler, stop):
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
+        _promise(handler, content)
         stop.wait(seconds)
         handler.wfile.write(content)
 

@@ -124,13 +124,19 @@ def watch_on(*stream_ids):
     return WatchSpec(stream_ids=stream_ids, condition="tell me when there is a cat")
 
 
+def watch_that_lost_a_stream(service):
+    """It was set on the door and the yard, and the door is deleted."""
+    for name in ("door", "yard"):
+        service.streams.create(spec(name))
+    made = service.watches.add(watch_on("door", "yard"))
+    service.streams.delete("door", purge=False)
+    until(lambda: service.streams.get("yard").note.get("watches"))
+    return made
+
+
 def test_a_watch_stays_on_what_is_left_of_its_streams(tmp_path, model):
     with Started(tmp_path, model) as service:
-        for name in ("door", "yard"):
-            service.streams.create(spec(name))
-        made = service.watches.add(watch_on("door", "yard"))
-        service.streams.delete("door", purge=False)
-        until(lambda: service.streams.get("yard").note.get("watches"))
+        made = watch_that_lost_a_stream(service)
     with Started(tmp_path, model) as again:
         (found,) = again.watches.all()
         assert found.id == made.id
@@ -141,11 +147,7 @@ def test_a_watch_stays_on_what_is_left_of_its_streams(tmp_path, model):
 
 def test_a_watch_that_was_noted_elsewhere_meanwhile_is_deleted_everywhere(tmp_path, model):
     with Started(tmp_path, model) as service:
-        for name in ("door", "yard"):
-            service.streams.create(spec(name))
-        made = service.watches.add(watch_on("door", "yard"))
-        service.streams.delete("door", purge=False)
-        until(lambda: service.streams.get("yard").note.get("watches"))
+        made = watch_that_lost_a_stream(service)
         service.streams.create(spec("door"))
     with Started(tmp_path, model) as again:
         again.watches.remove(made.id)

@@ -95,15 +95,21 @@ def test_a_watch_that_cannot_be_judged_keeps_no_other_from_it(set_up, model):
     assert (bad.judged, bad.problem) == (0, "judging failed: RuntimeError")
 
 
-def test_a_stream_that_begins_anew_is_judged_from_its_beginning_on(set_up, model):
-    """As where a store came back empty: its time begins at 0 again."""
-    streams, _, watches = set_up
+def _told_once(streams, watches, second):
+    """A watch that has fired at that second, and when it fired, also from now on."""
     fired = []
     watches._on_fired = lambda told: fired.append(told.firing.at_s)
     spec = WatchSpec(stream_ids=("good",), condition="smoke", threshold=0, confirmations=1)
     record = watches.add(spec)
-    _see(streams, watches, "good", 5000)
-    _until(lambda: record.judged == 1)
+    _see(streams, watches, "good", second)
+    _until(lambda: fired == [float(second)])
+    return record, fired
+
+
+def test_a_stream_that_begins_anew_is_judged_from_its_beginning_on(set_up, model):
+    """As where a store came back empty: its time begins at 0 again."""
+    streams, _, watches = set_up
+    record, fired = _told_once(streams, watches, 5000)
     streams.keepers["good"].session = open_session(model, **QUICK)
     _see(streams, watches, "good", 0)
     _until(lambda: record.judged == 2)
@@ -114,13 +120,10 @@ def test_a_stream_that_begins_anew_is_judged_from_its_beginning_on(set_up, model
 def test_a_stream_that_falls_back_a_little_is_not_told_of_again(set_up):
     """As after a pause, by a camera whose clock is ahead."""
     streams, _, watches = set_up
-    fired = []
-    watches._on_fired = lambda told: fired.append(told.firing.at_s)
-    spec = WatchSpec(stream_ids=("good",), condition="smoke", threshold=0, confirmations=1)
-    record = watches.add(spec)
-    _see(streams, watches, "good", 100)
-    _until(lambda: record.judged == 1)
+    record, fired = _told_once(streams, watches, 100)
     watches.saw(streams.keepers["good"], stream_frames(1, start=80)[0])
+    time.sleep(0.5)  # it has been looked at, and nothing has come of it
+    assert record.judged == 1
     _see(streams, watches, "good", 101)
     _until(lambda: record.judged == 2)
     assert fired == [100.0]

@@ -4,8 +4,8 @@ import time
 
 import pytest
 from rtsp_camera import RtspCamera, ScriptedRtspServer, free_port
+from slow_web import evenly
 from synthetic_video import lay_on_its_side, write_video
-from web_server import serve
 
 from vstream.errors import SourceError
 from vstream.sources import SourceConfig, SourcePolicy, probe_source
@@ -51,7 +51,7 @@ def test_a_camera(tmp_path):
 
 def test_a_stream_over_http(tmp_path):
     content = write_video(tmp_path / "clip.ts", num_frames=30, fps=10).read_bytes()
-    with serve(content, seconds=1) as url:
+    with evenly(content, seconds=1) as url:
         report = probe_source(f"{url}/live", CONFIG)
     assert (report.kind, report.transport) == (SourceKind.HTTP, "http")
     assert report.keyframe_interval_s == pytest.approx(1.0)
