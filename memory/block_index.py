@@ -11,102 +11,152 @@ head; the index is then smaller by the size of the group. So the caller passes t
 query. (Its cosine differs from the one over all query heads by a factor that is equal for all
 blocks.) The paper speaks of cosine similarity, the authors' code computes the inner product: both
 are here, under their own names.
+
+A search has two stages once there are more than some hundred blocks. All keys are scored in int8,
+and the best of them exactly, in float32 in host RAM; only the int8 keys lie on the device. What
+both stages hold lies in pages that never move: a block that goes leaves its row to a later one.
 """
 
-from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from heapq import heapify, heappop, heappush
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 Similarity = Literal["inner_product", "cosine"]
 
-_MIN_CAPACITY = 64
+_FIRST_ROWS, _PAGE_ROWS = 512, 8192
+"""Each page has as many rows as all before it, up to a bound."""
+_CANDIDATES = 4
+"""So many times the blocks that are asked for are scored exactly."""
+_LARGEST_CODE = 127
+_LARGEST_QUERY_CODE = 63
+"""Processors without VNNI add two products of 8 bits in 16; with 127 that overflows."""
+_QUERY_COLUMNS = {"cuda": 8}
+"""Tensor cores multiply by no fewer."""
+_ROWS_AT_ONCE = 32
+"""Tensor cores want rows in whole multiples of so many."""
+_SETTLE_BLOCKS = 64
+_TABLE_ROWS = 16
+_NARROWEST = 0.25
+"""Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
 _MIN_NORM = 1e-12
 
 
-class BlockIndex:
-    """Exact search over float32 representative keys on one device, for each layer.
+@dataclass(eq=False)
+class _Page:
+    first: int
+    exact: Float32[np.ndarray, "rows layers features"]
+    codes: Tensor
+    """int8 [layers, rows, features] on the device."""
+    scales: Float32[Tensor, "layers rows"]
+    norms: Float32[Tensor, "layers rows"]
+    live: int = 0
 
-    Rows lie in the order of block ids, which rise; ids of blocks that were dropped are missing.
-    """
-
-    def __init__(self, layers: int, features: int, device: torch.device) -> None:
-        """`features` is kv_heads * head_dim."""
-        self._ids: list[int] = []
-        self._buffer = torch.empty(layers, 0, features, dtype=torch.float32, device=device)
-        self._norms = torch.empty(layers, 0, dtype=torch.float32, device=device)
+    @property
+    def end(self) -> int:
+        return self.first + len(self.exact)
 
     @property
     def num_bytes(self) -> int:
-        return self._buffer.nbytes + self._norms.nbytes
+        return sum(part.nbytes for part in (self.exact, self.codes, self.scales, self.norms))
 
-    def append(
-        self, block_id: int, representative_keys: Float[Tensor, "layers kv_heads*head_dim"]
-    ) -> None:
+
+@dataclass(frozen=True)
+class _Coarse:
+    """Where the int8 codes of each layer have their zero, and their unit, feature by feature."""
+
+    centre: Float32[Tensor, "layers features"]
+    spread: Float32[Tensor, "layers features"]
+
+    @cached_property
+    def on_host(self) -> tuple[Tensor, Tensor]:
+        return self.centre.cpu(), self.spread.cpu()
+
+
+class BlockIndex:
+    """Search over representative keys, layer by layer. Ids rise as blocks are added."""
+
+    def __init__(self, layers: int, features: int, device: torch.device) -> None:
+        """`features` is kv_heads * head_dim; `device` is where queries come from."""
+        self._layers, self._features, self._device = layers, features, device
+        self._ids, self._rows = array("q"), array("q")
+        self._free: list[int] = []
+        self._next_row = 0
+        self._pages: list[_Page] = []
+        self._unsettled: list[int] = []
+        """Rows whose codes are still to be made."""
+        self._coarse: _Coarse | None = None
+        self._chosen: tuple[tuple[int, int], slice | Tensor] | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Room of all pages, on the device and in host RAM."""
+        return sum(page.num_bytes for page in self._pages)
+
+    def append(self, block_id: int, keys: Float[Tensor, "layers kv_heads*head_dim"]) -> None:
         """Add a block's keys, averaged over its tokens, as they were before the codec."""
-        assert not self._ids or block_id > self._ids[-1]
-        place = len(self._ids)
-        if place == self._buffer.shape[1]:
-            self._move_to_room(slice(0, place))
-        self._buffer[:, place] = representative_keys
-        self._norms[:, place] = self._buffer[:, place].norm(dim=1)
-        self._ids.append(block_id)
+        self.extend((block_id,), keys[None])
+
+    def extend(
+        self, block_ids: Sequence[int], keys: Float[Tensor, "blocks layers kv_heads*head_dim"]
+    ) -> None:
+        """Add blocks, whose ids rise."""
+        assert not self._ids or not block_ids or block_ids[0] > self._ids[-1]
+        rows = [self._take_row() for _ in block_ids]
+        exact = keys.detach().float().cpu().numpy()
+        for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
+            page.exact[place] = exact[at]
+            page.live += len(at)
+        self._ids.extend(block_ids)
+        self._rows.extend(rows)
+        self._unsettled += rows
+        self._chosen = None
+        if len(self._unsettled) >= (_SETTLE_BLOCKS if self._coarse else _FIRST_ROWS):
+            self._settle()
 
     def drop(self, block_ids: Collection[int]) -> None:
-        """Forget these blocks and give their room back."""
+        """Forget these blocks; later ones take their room. Costs what lies between them."""
         gone = set(block_ids)
-        rows = [row for row, block_id in enumerate(self._ids) if block_id not in gone]
-        self._ids = [self._ids[row] for row in rows]
-        self._move_to_room(torch.tensor(rows, dtype=torch.int64, device=self._buffer.device))
+        if not gone:
+            return
+        run = slice(bisect_left(self._ids, min(gone)), bisect_right(self._ids, max(gone)))
+        ids, rows = array("q"), array("q")
+        for block_id, row in zip(self._ids[run], self._rows[run], strict=True):
+            if block_id in gone:
+                heappush(self._free, row)
+                self._page_of(row).live -= 1
+            else:
+                ids.append(block_id)
+                rows.append(row)
+        self._ids[run], self._rows[run] = ids, rows
+        self._chosen = None
+        self._release()
 
     def keys(self, block_ids: Sequence[int]) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
         """The representative keys of some blocks, none of them dropped, in the order given."""
-        return self._buffer[:, self._rows(block_ids)]
-
-    def scores(
-        self,
-        layer: int,
-        query: Float[Tensor, " kv_heads*head_dim"],
-        below: int,
-        similarity: Similarity,
-        first: int = 0,
-    ) -> Float32[Tensor, " blocks"]:
-        """How well each block with an id from `first` to `below` fits the query, in their order.
-
-        Blocks appended after the bound was taken are not looked at.
-        """
-        return self._scores_of(layer, self._run(first, below), query, similarity)
+        places = [bisect_left(self._ids, block_id) for block_id in block_ids]
+        assert all(self._ids[at] == i for at, i in zip(places, block_ids, strict=True))
+        rows = np.asarray([self._rows[at] for at in places], dtype=np.int64)
+        return self._exact_keys(range(self._layers), rows).transpose(0, 1)
 
     def cosines(
-        self, layer: int, query: Float[Tensor, " kv_heads*head_dim"], block_ids: Sequence[int]
-    ) -> Float32[Tensor, " blocks"]:
-        """The cosine of some blocks alone, in the order given; none of them may be dropped."""
-        return self._scores_of(layer, self._rows(block_ids), query, "cosine")
-
-    def _rows(self, block_ids: Sequence[int]) -> Tensor:
-        rows = [bisect_left(self._ids, block_id) for block_id in block_ids]
-        assert all(
-            self._ids[row] == block_id for row, block_id in zip(rows, block_ids, strict=True)
-        )
-        return torch.tensor(rows, dtype=torch.int64, device=self._buffer.device)
-
-    def _scores_of(
-        self, layer: int, rows: slice | Tensor, query: Tensor, similarity: Similarity
-    ) -> Tensor:
-        keys = self._buffer[layer, rows]
-        query = query.to(keys)
-        products = torch.mv(keys, query)
-        if similarity == "cosine":
-            products /= (self._norms[layer, rows] * query.norm()).clamp_min(_MIN_NORM)
-        return products
+        self, queries: Float[Tensor, "layers kv_heads*head_dim"], block_ids: Sequence[int]
+    ) -> Float32[Tensor, "layers blocks"]:
+        """The cosines of some blocks, in the order given; none of them may be dropped."""
+        return _similarities(self.keys(block_ids), queries.float().cpu(), "cosine")
 
     def search(
         self,
-        layer: int,
-        query: Float[Tensor, " kv_heads*head_dim"],
+        layers: Sequence[int],
+        queries: Float[Tensor, "layers kv_heads*head_dim"],
         below: int,
         top_k: int,
         similarity: Similarity,
@@ -115,43 +165,196 @@ class BlockIndex:
     ) -> list[int]:
         """Ids of the best blocks from `first` to `below`, in stream order; all if <= `top_k`.
 
+        Of several layers the mean counts; `queries` has a row for each. Blocks appended after
+        `below` was taken are not looked at.
+
         With `chunk_blocks` > 1 blocks are taken in runs of that many neighbours, counted from the
         oldest, by their average score: `top_k // chunk_blocks` runs, where a shorter last run is
         averaged over what it has.
         """
-        ids = self._ids[self._run(first, below)]
-        if len(ids) <= top_k:
-            return ids
-        scores = self.scores(layer, query, below, similarity, first)
-        if chunk_blocks == 1:
-            best = scores.topk(top_k).indices.sort().values
-            return [ids[row] for row in best.tolist()]
-        runs = _run_means(scores, chunk_blocks)
-        best = runs.topk(top_k // chunk_blocks).indices.sort().values
-        return [
-            block_id
-            for run in best.tolist()
-            for block_id in ids[run * chunk_blocks : (run + 1) * chunk_blocks]
-        ]
+        start, end = bisect_left(self._ids, first), bisect_left(self._ids, below)
+        count, wanted = end - start, top_k // chunk_blocks
+        if count <= top_k:
+            return self._ids[start:end].tolist()
+        runs = np.arange(-(-count // chunk_blocks))
+        if len(runs) > _CANDIDATES * wanted and count > _FIRST_ROWS and self._coarse:
+            rough = self._rough_scores(layers, queries, start, end, similarity, self._coarse)
+            runs = _best(_run_means(rough, chunk_blocks), _CANDIDATES * wanted)
+        places = _places(runs, chunk_blocks, count)
+        rows = np.frombuffer(self._rows[start:end], dtype=np.int64)[places]
+        keys = self._exact_keys(layers, rows).transpose(0, 1)
+        exact = _similarities(keys, queries.float().cpu(), similarity).mean(dim=0)
+        best = runs[_best(_run_means(exact, chunk_blocks), wanted)]
+        return [self._ids[start + at] for at in _places(best, chunk_blocks, count).tolist()]
 
-    def _run(self, first: int, below: int) -> slice:
-        return slice(bisect_left(self._ids, first), bisect_left(self._ids, below))
+    def _take_row(self) -> int:
+        """A free row, the lowest first so that the last pages get empty."""
+        if self._free:
+            return heappop(self._free)
+        row = self._next_row
+        self._next_row += 1
+        if not self._pages or row == self._pages[-1].end:
+            self._add_page(row)
+        return row
 
-    def _move_to_room(self, rows: slice | Tensor) -> None:
-        """Twice the room that these rows need, so that appending stays cheap."""
-        kept, norms = self._buffer[:, rows], self._norms[:, rows]
-        layers, num_kept, features = kept.shape
-        with torch.inference_mode(False):  # or the next append could not write into it outside
-            capacity = max(_MIN_CAPACITY, 2 * num_kept)
-            self._buffer = kept.new_empty(layers, capacity, features)
-            self._norms = norms.new_empty(layers, capacity)
-        self._buffer[:, :num_kept] = kept
-        self._norms[:, :num_kept] = norms
+    def _add_page(self, first: int) -> None:
+        rows = min(max(first, _FIRST_ROWS), _PAGE_ROWS)
+        with torch.inference_mode(False):  # or nobody could write into it outside
+            self._pages.append(
+                _Page(
+                    first,
+                    np.empty((rows, self._layers, self._features), dtype=np.float32),
+                    torch.zeros(
+                        self._layers, rows, self._features, dtype=torch.int8, device=self._device
+                    ),
+                    torch.zeros(self._layers, rows, device=self._device),
+                    torch.zeros(self._layers, rows, device=self._device),
+                )
+            )
+
+    def _release(self) -> None:
+        """Give back the last pages while nothing is in them."""
+        while self._pages and not self._pages[-1].live:
+            self._next_row = self._pages.pop().first
+            self._free = [row for row in self._free if row < self._next_row]
+            heapify(self._free)
+            self._unsettled = [row for row in self._unsettled if row < self._next_row]
+
+    def _page_of(self, row: int) -> _Page:
+        return self._pages[bisect_right(self._pages, row, key=lambda page: page.first) - 1]
+
+    def _by_page(
+        self, rows: Int64[np.ndarray, " rows"]
+    ) -> Iterator[tuple[_Page, Int64[np.ndarray, " some"], Int64[np.ndarray, " some"]]]:
+        """The pages that hold some rows, which of those each holds, and where within it."""
+        number = np.searchsorted([page.end for page in self._pages], rows, side="right")
+        for page in np.unique(number).tolist():
+            at = np.flatnonzero(number == page)
+            yield self._pages[page], at, rows[at] - self._pages[page].first
+
+    def _exact_keys(
+        self, layers: Sequence[int], rows: Int64[np.ndarray, " rows"]
+    ) -> Float32[Tensor, "rows layers features"]:
+        keys = np.empty((len(rows), len(layers), self._features), dtype=np.float32)
+        for page, at, place in self._by_page(rows):
+            keys[at] = page.exact[place[:, None], np.asarray(layers)]
+        return torch.from_numpy(keys)
+
+    def _settle(self) -> None:
+        """Make the int8 codes that are missing, a row's largest number being the largest code."""
+        rows = np.asarray(self._unsettled, dtype=np.int64)
+        self._unsettled = []
+        if self._coarse is None:
+            self._coarse = _coarse_of(self._exact_keys(range(self._layers), rows), self._device)
+        centre, spread = self._coarse.on_host
+        for page, _, place in self._by_page(rows):
+            exact = torch.from_numpy(page.exact[place])
+            weighed = (exact - centre) / spread
+            scales = weighed.abs().amax(dim=2).clamp_min(_MIN_NORM) / _LARGEST_CODE
+            codes = (weighed / scales[:, :, None]).round().to(torch.int8)
+            to = torch.from_numpy(place).to(self._device)
+            page.codes[:, to] = codes.transpose(0, 1).to(self._device)
+            page.scales[:, to] = scales.T.to(self._device)
+            page.norms[:, to] = exact.norm(dim=2).T.to(self._device)
+
+    def _rough_scores(
+        self,
+        layers: Sequence[int],
+        queries: Tensor,
+        start: int,
+        end: int,
+        similarity: Similarity,
+        coarse: _Coarse,
+    ) -> Float32[Tensor, " blocks"]:
+        """From the codes, of the blocks from place `start` to `end`, averaged over layers."""
+        if self._unsettled:
+            self._settle()
+        last = self._pages[-1]
+        in_last = -(-(self._next_row - last.first) // _ROWS_AT_ONCE) * _ROWS_AT_ONCE
+        used = [*(len(page.exact) for page in self._pages[:-1]), in_last]
+        total = torch.zeros((), device=self._device)
+        for layer, query in zip(layers, queries.to(self._device, torch.float32), strict=True):
+            weighed = query * coarse.spread[layer]
+            unit = weighed.abs().amax().clamp_min(_MIN_NORM) / _LARGEST_QUERY_CODE
+            column = (weighed / unit).round().to(torch.int8)[:, None]
+            column = column.repeat(1, _QUERY_COLUMNS.get(self._device.type, 1))
+            scores = torch.empty(last.first + used[-1], device=self._device)
+            for page, rows in zip(self._pages, used, strict=True):
+                products = torch._int_mm(page.codes[layer, :rows], column)[:, 0]
+                of_page = scores[page.first : page.first + rows]
+                torch.mul(products, page.scales[layer, :rows], out=of_page)
+            scores.mul_(unit).add_(query @ coarse.centre[layer])
+            if similarity == "cosine":
+                norms = torch.cat([page.norms[layer] for page in self._pages])[: len(scores)]
+                scores /= (norms * query.norm()).clamp_min(_MIN_NORM)
+            total = scores if len(layers) == 1 else total + scores
+        return total[self._choice(start, end)]
+
+    def _choice(self, start: int, end: int) -> slice | Tensor:
+        """The rows of the blocks from place `start` to `end`, the same for every layer."""
+        if self._chosen is None or self._chosen[0] != (start, end):
+            rows = np.frombuffer(self._rows[start:end], dtype=np.int64)
+            is_run = rows[-1] - rows[0] == end - start - 1 and bool((np.diff(rows) == 1).all())
+            choice: slice | Tensor = slice(int(rows[0]), int(rows[-1]) + 1)
+            if not is_run:
+                choice = torch.tensor(rows, device=self._device)
+            self._chosen = (start, end), choice
+        return self._chosen[1]
 
 
-def _run_means(scores: Tensor, chunk_blocks: int) -> Tensor:
+def _coarse_of(keys: Float32[Tensor, "blocks layers features"], device: torch.device) -> _Coarse:
+    """Keys often have a large part that is the same in every block: it must not take the codes."""
+    spread = keys.std(dim=0)
+    mean = spread.square().mean(dim=1, keepdim=True).sqrt()
+    spread = spread.clamp_min(_NARROWEST * mean).clamp_min(_MIN_NORM)
+    return _Coarse(keys.mean(dim=0).to(device), spread.to(device))
+
+
+def _similarities(
+    keys: Float32[Tensor, "layers blocks features"],
+    queries: Float32[Tensor, "layers features"],
+    similarity: Similarity,
+) -> Float32[Tensor, "layers blocks"]:
+    products = torch.bmm(keys, queries[:, :, None])[:, :, 0]
+    if similarity == "cosine":
+        lengths = keys.norm(dim=2) * queries.norm(dim=1, keepdim=True)
+        products /= lengths.clamp_min(_MIN_NORM)
+    return products
+
+
+def _run_means(scores: Float32[Tensor, " blocks"], chunk_blocks: int) -> Float32[Tensor, " runs"]:
+    """The mean score of each run of neighbours; the last one may be shorter."""
+    if chunk_blocks == 1:
+        return scores
     whole = len(scores) // chunk_blocks * chunk_blocks
     means = scores[:whole].view(-1, chunk_blocks).mean(dim=1)
     if whole == len(scores):
         return means
     return torch.cat((means, scores[whole:].mean(dim=0, keepdim=True)))
+
+
+def _places(
+    runs: Int64[np.ndarray, " runs"], chunk_blocks: int, count: int
+) -> Int64[np.ndarray, " blocks"]:
+    """The places below `count` of the blocks of some runs; only the last run may be shorter."""
+    places = (runs[:, None] * chunk_blocks + np.arange(chunk_blocks)).ravel()
+    return places[places < count]
+
+
+def _best(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " best"]:
+    """Where the highest `count` scores stand, in rising order.
+
+    Of many scores the highest lie in those columns of a table whose highest score is best: to find
+    these first takes a fifth of the time of a `topk` over all.
+    """
+    columns = -(-len(scores) // _TABLE_ROWS)
+    if columns > 2 * count:
+        padding = columns * _TABLE_ROWS - len(scores)
+        table = torch.nn.functional.pad(scores, (0, padding), value=-torch.inf)
+        table = table.view(_TABLE_ROWS, columns)
+        some = table.amax(dim=0).topk(count).indices
+        best = table[:, some].flatten().topk(count).indices
+        best = best // count * columns + some[best % count]
+    else:
+        best = scores.topk(count).indices
+    return np.sort(best.cpu().numpy())

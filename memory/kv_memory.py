@@ -240,7 +240,7 @@ class KVMemory(MemoryReader):
         self._store.put(record)
         if self._cache is not None:
             self._cache.put(record)
-        self._remember(record.head)
+        self._remember((record.head,))
         return record.head.block_id
 
     def _expire(self, newest_s: float) -> None:

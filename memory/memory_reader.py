@@ -6,8 +6,9 @@ what is known of each block. It chooses nothing: which blocks to read is the cal
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,9 @@ from memory.errors import BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo
 from memory.row_cache import RowCache
 from memory.stream_make import StreamMake
+
+_BATCH_BLOCKS = 4096
+"""So many enter the index together when a memory is opened."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,7 @@ class MemoryReader:
         self._ids: list[int] = []
         self._ends_s: list[float] = []
         self._is_open = self._is_held = True
-        for head in source.recover():
-            self._remember(head)
+        self._remember(source.recover())
 
     @property
     def make(self) -> StreamMake:
@@ -140,28 +143,20 @@ class MemoryReader:
         self._require_known(block_ids)
         return self._index.keys(block_ids)
 
-    def scores(
-        self,
-        layer: int,
-        query: Float[Tensor, " kv_heads*head_dim"],
-        below: int,
-        similarity: Similarity,
-        first: int = 0,
-    ) -> Float32[Tensor, " blocks"]:
-        """Similarity of each kept block with an id from `first` to `below`; see BlockIndex."""
-        return self._index.scores(layer, query, below, similarity, first)
-
     def cosines(
-        self, layer: int, query: Float[Tensor, " kv_heads*head_dim"], block_ids: Sequence[int]
-    ) -> Float32[Tensor, " blocks"]:
-        """Cosine of the query with these blocks' representative keys. See BlockIndex."""
+        self, queries: Float[Tensor, "layers kv_heads*head_dim"], block_ids: Sequence[int]
+    ) -> Float32[Tensor, "layers blocks"]:
+        """Cosines of queries, one for each layer, with these blocks' representative keys.
+
+        Raises BlockNotFoundError.
+        """
         self._require_known(block_ids)
-        return self._index.cosines(layer, query, block_ids)
+        return self._index.cosines(queries, block_ids)
 
     def search(
         self,
-        layer: int,
-        query: Float[Tensor, " kv_heads*head_dim"],
+        layers: Sequence[int],
+        queries: Float[Tensor, "layers kv_heads*head_dim"],
         below: int,
         top_k: int,
         similarity: Similarity,
@@ -169,7 +164,7 @@ class MemoryReader:
         first: int = 0,
     ) -> list[int]:
         """Ids of the best blocks from `first` to `below`, in stream order; see BlockIndex."""
-        return self._index.search(layer, query, below, top_k, similarity, chunk_blocks, first)
+        return self._index.search(layers, queries, below, top_k, similarity, chunk_blocks, first)
 
     def read(
         self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
@@ -237,26 +232,30 @@ class MemoryReader:
     ) -> None:
         self.close()
 
-    def _remember(self, head: BlockHead) -> None:
-        """A block that is newer than all others. Raises FingerprintMismatchError."""
-        self._make.require_same(head.make, f"block {head.block_id}")
-        assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
-        before_s = self._ends_s[-1] if self._ends_s else None
-        self._covered.put(head.block_id, head.info.start_s, head.info.end_s, before_s)
-        self._infos[head.block_id] = head.info
-        self._take_form(head.block_id, head.form)
-        self._ids.append(head.block_id)
-        self._ends_s.append(head.info.end_s)
-        self._index.append(head.block_id, head.representative_keys)
+    def _remember(self, heads: Iterable[BlockHead]) -> None:
+        """Blocks in stream order, newer than all others. Raises FingerprintMismatchError."""
+        heads = iter(heads)
+        while some := list(islice(heads, _BATCH_BLOCKS)):
+            for head in some:
+                self._make.require_same(head.make, f"block {head.block_id}")
+            for head in some:
+                assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
+                before_s = self._ends_s[-1] if self._ends_s else None
+                self._covered.put(head.block_id, head.info.start_s, head.info.end_s, before_s)
+                self._infos[head.block_id] = head.info
+                self._take_form(head.block_id, head.form)
+                self._ids.append(head.block_id)
+                self._ends_s.append(head.info.end_s)
+            keys = torch.stack([head.representative_keys for head in some])
+            self._index.extend([head.block_id for head in some], keys)
 
     def _drop(self, gone: Collection[int]) -> None:
         """Forget what is known of blocks that can no longer be read."""
         if not gone:
             return
-        kept = [
-            (i, end_s) for i, end_s in zip(self._ids, self._ends_s, strict=True) if i not in gone
-        ]
-        self._ids, self._ends_s = [i for i, _ in kept], [end_s for _, end_s in kept]
+        run = slice(bisect_left(self._ids, min(gone)), bisect_right(self._ids, max(gone)))
+        kept = [block_id for block_id in self._ids[run] if block_id not in gone]
+        self._ids[run], self._ends_s[run] = kept, [self._infos[i].end_s for i in kept]
         for block_id in gone:
             del self._infos[block_id]
             self._take_form(block_id, None)
@@ -274,9 +273,7 @@ class MemoryReader:
         self._drop(set(lost))
         for head in known_heads:
             self._take_form(head.block_id, head.form)
-        for head in changes.heads:
-            if head.block_id not in self._infos:
-                self._remember(head)
+        self._remember(head for head in changes.heads if head.block_id not in self._infos)
 
     def _take_form(self, block_id: int, form: RowForm | None) -> None:
         """The block's rows are of another form now, or gone."""

@@ -47,8 +47,8 @@ def test_the_newest_blocks_are_those_that_are_there_and_older_ones_repeat_them(s
 def test_a_search_looks_at_all_of_it(short):
     store, memory = short
     folded = MemoryReader(memory.make, CPU, FoldedHistory(store, 500))
-    query = torch.randn(memory.make.kv_heads * memory.make.head_dim)
-    scores = folded.scores(0, query, 500, "inner_product")
+    queries = torch.randn(1, memory.make.kv_heads * memory.make.head_dim)
+    scores = folded.representative_keys(range(500))[0] @ queries[0]
     assert len(scores) == len(set(scores.tolist())) == 500
-    found = folded.search(0, query, 500, 10, "inner_product")
+    found = folded.search([0], queries, 500, 10, "inner_product")
     assert found == sorted(scores.topk(10).indices.tolist())

@@ -14,7 +14,7 @@ from memory.ageing import SPARSEST, coarser, redundant, thinnest
 from memory.running_spans import SPAN_BLOCKS
 
 NEWEST, NUM = 8, 600
-QUERY = torch.randn(KV_HEADS * HEAD_DIM, generator=torch.Generator().manual_seed(0))
+QUERY = torch.randn(1, KV_HEADS * HEAD_DIM, generator=torch.Generator().manual_seed(0))
 
 
 def memory_of(store="memory://", budget_bytes=1 << 20, **options):
@@ -59,7 +59,7 @@ def test_over_a_budget_the_past_gets_coarser_then_sparser_and_never_ends_earlier
         assert stats.blocks == len(kept)
         assert stats.dropped == NUM - len(kept) == stats.ageing.thinned
         assert set(stats.blocks_by_codec) == {"bf16", "int4"}
-        found = memory.search(0, QUERY, NUM, 20, "cosine")
+        found = memory.search([0], QUERY, NUM, 20, "cosine")
         assert set(found) <= set(kept)
         assert all(part.isfinite().all() for part in read(memory, found))
 
@@ -164,13 +164,13 @@ def test_an_aged_memory_is_the_same_when_it_is_opened_again(tmp_path):
         for i in range(NUM):
             memory.append(block(i))
         kept, stats = memory.visible(None), memory.stats()
-        before, scores = read(memory, kept), memory.scores(1, QUERY, NUM, "cosine")
+        before, keys = read(memory, kept), memory.representative_keys(kept)
     assert stats.ageing.thinned > 0
     with memory_of(store) as again:
         assert again.visible(None) == kept
         assert again.num_blocks == NUM
         assert all(map(torch.equal, read(again, kept), before))
-        assert torch.equal(again.scores(1, QUERY, NUM, "cosine"), scores)
+        assert torch.equal(again.representative_keys(kept), keys)
         assert again.stats().blocks_by_codec == stats.blocks_by_codec
         again.append(block(NUM))
         assert again.visible(None)[-1] == NUM

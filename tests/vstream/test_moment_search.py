@@ -36,8 +36,8 @@ def by_hand(model, session, layers):
     """The mean cosine of every block, by block id."""
     queries = queries_of(model, PHRASE.replace("{words}", WORDS))
     kept = session.memory.visible(None)
-    cosines = [session.memory.cosines(layer, queries[layer], kept) for layer in layers]
-    return dict(zip(kept, torch.stack(cosines).mean(dim=0).tolist(), strict=True))
+    cosines = session.memory.cosines(torch.stack(queries), kept)[layers]
+    return dict(zip(kept, cosines.mean(dim=0).tolist(), strict=True))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

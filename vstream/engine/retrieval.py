@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memory import MemoryReader
+from memory import MemoryReader, Similarity
 from vstream.engine.config import EngineSettings
 
 
@@ -49,7 +49,8 @@ class MemoryView:
     @property
     def older_end(self) -> int:
         """Larger than every older id and no larger than every recent one."""
-        return self.older_ids[-1] + 1 if self.older_ids else 0
+        num_older = len(self.ids) - self.num_recent
+        return self.ids[num_older - 1] + 1 if num_older else 0
 
 
 def view_at(
@@ -74,33 +75,36 @@ class Retriever:
     def retrieve(self, layer: int, query: Float[Tensor, " key_width"]) -> list[int]:
         """The best blocks for `layer` outside the recent window, in stream order."""
         settings = self._settings
-        return self._memory.search(
-            layer,
-            query,
-            first=self._view.first,
-            below=self._view.older_end,
-            top_k=settings.retrieve_blocks,
-            similarity=settings.similarity,
-            chunk_blocks=settings.retrieve_runs_of,
+        return self._best(
+            [layer], query[None], settings.similarity, chunk_blocks=settings.retrieve_runs_of
         )
 
     def mean_cosines(
         self, queries: Sequence[Tensor], block_ids: Sequence[int]
     ) -> Float[Tensor, " blocks"]:
         """Cosine of the question and each of these blocks, averaged over all layers."""
-        cosines = [
-            self._memory.cosines(layer, query, block_ids) for layer, query in enumerate(queries)
-        ]
-        return torch.stack(cosines).mean(dim=0)
+        return self._memory.cosines(torch.stack(list(queries)), block_ids).mean(dim=0)
 
     def best_for_all_layers(self, queries: Sequence[Tensor]) -> list[int]:
         """One set of blocks outside the recent window for every layer, in stream order."""
-        candidates = self._view.older_ids
-        if not candidates:
-            return []
-        cosines = self.mean_cosines(queries, candidates)
-        best = cosines.topk(min(self._settings.retrieve_blocks, len(candidates))).indices
-        return sorted(candidates[i] for i in best.tolist())
+        return self._best(range(len(queries)), torch.stack(list(queries)), "cosine")
+
+    def _best(
+        self,
+        layers: Sequence[int],
+        queries: Float[Tensor, "layers key_width"],
+        similarity: Similarity,
+        chunk_blocks: int = 1,
+    ) -> list[int]:
+        return self._memory.search(
+            layers,
+            queries,
+            first=self._view.first,
+            below=self._view.older_end,
+            top_k=self._settings.retrieve_blocks,
+            similarity=similarity,
+            chunk_blocks=chunk_blocks,
+        )
 
 
 def mean_query(
