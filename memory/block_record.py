@@ -21,7 +21,6 @@ from typing import Self
 import numpy as np
 import torch
 from jaxtyping import Float32
-from torch import Tensor
 
 from memory.codec.row_form import RowForm
 from memory.codec.row_layout import DTYPES, RowLayout
@@ -48,7 +47,7 @@ class BlockHead:
     make: StreamMake
     form: RowForm
     info: BlockInfo
-    representative_keys: Float32[Tensor, "layers kv_heads*head_dim"]
+    representative_keys: Float32[np.ndarray, "layers kv_heads*head_dim"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +77,7 @@ class BlockRecord:
 
     def head_bytes(self) -> bytes:
         """The record up to its thumbnail: header, meta and representative keys."""
-        representative = self.head.representative_keys.cpu().numpy().astype("<f4").tobytes()
+        representative = self.head.representative_keys.astype("<f4").tobytes()
         meta = _to_meta(self.head, representative, self.thumbnail_crc32, self.row_crc32s)
         header = RecordHeader(
             layers=len(self.rows),
@@ -207,7 +206,7 @@ class StoredHead:
             ),
             form=RowForm(meta["codec"], layout),
             info=info,
-            representative_keys=torch.from_numpy(keys).view(header.layers, -1),
+            representative_keys=keys.reshape(header.layers, -1),
         )
         return cls(head, meta["thumbnail_crc32"], tuple(meta["row_crc32s"]))
 

@@ -143,7 +143,7 @@ class KVMemory(MemoryReader):
             info=replace(
                 info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()
             ),
-            representative_keys=keys.float().mean(dim=2).flatten(1).cpu(),
+            representative_keys=keys.float().mean(dim=2).flatten(1).cpu().numpy(),
         )
         return BlockRecord(head, block.thumbnail, tuple(row.tobytes() for row in encoded))
 

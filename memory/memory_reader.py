@@ -12,6 +12,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
@@ -246,7 +247,7 @@ class MemoryReader:
                 self._take_form(head.block_id, head.form)
                 self._ids.append(head.block_id)
                 self._ends_s.append(head.info.end_s)
-            keys = torch.stack([head.representative_keys for head in some])
+            keys = torch.from_numpy(np.stack([head.representative_keys for head in some]))
             self._index.extend([head.block_id for head in some], keys)
 
     def _drop(self, gone: Collection[int]) -> None:

@@ -16,6 +16,8 @@ class StreamMake:
 
     def require_same(self, stored: "StreamMake", where: str) -> None:
         """Raises FingerprintMismatchError naming what was stored, what is wanted, and the fix."""
+        if self == stored:
+            return
         names = [field.name for field in fields(self)]
         differing = [
             f"{name} {getattr(stored, name)!r} is stored, {getattr(self, name)!r} is wanted"

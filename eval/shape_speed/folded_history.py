@@ -42,7 +42,8 @@ class FoldedHistory:
         for number in range(self._num_blocks):
             head = heads[self._real(number)]
             before_s = (repeats + (number - self._num_blocks) // self._count) * length_s
-            keys = head.representative_keys
+            keys = torch.from_numpy(head.representative_keys)
+            noisy = keys + _NOISE * keys.std() * torch.randn_like(keys)
             yield replace(
                 head,
                 block_id=number,
@@ -51,7 +52,7 @@ class FoldedHistory:
                     start_s=head.info.start_s + before_s,
                     end_s=head.info.end_s + before_s,
                 ),
-                representative_keys=keys + _NOISE * keys.std() * torch.randn_like(keys),
+                representative_keys=noisy.numpy(),
             )
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:

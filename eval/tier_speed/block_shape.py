@@ -53,7 +53,7 @@ def random_records(shape: BlockShape, num_blocks: int) -> Iterator[BlockRecord]:
         info = BlockInfo(
             0.0, 0.0, 0.0, torch.arange(shape.tokens)[None], torch.tensor([shape.tokens])
         )
-        means = keys.float().mean(dim=2).flatten(1)
+        means = keys.float().mean(dim=2).flatten(1).numpy()
         head = BlockHead(0, shape.make, RowForm(shape.codec, layout), info, means)
         picture = Random(number).randbytes(_THUMBNAIL_BYTES)
         distinct.append(BlockRecord(head, picture, tuple(row.tobytes() for row in rows)))

@@ -77,7 +77,7 @@ def kv_record(seed: int = 0, tokens: int = 3, layers: int = LAYERS) -> BlockReco
         StreamMake("model-a", layers, KV_HEADS, HEAD_DIM),
         RowForm("int8", RowLayout(KV_HEADS, tokens, HEAD_DIM, torch.float16)),
         block.info,
-        block.keys.mean(dim=2).flatten(1),
+        block.keys.mean(dim=2).flatten(1).numpy(),
     )
     rows = torch.arange(layers)[:, None] * 31 + torch.arange(20 * tokens) + seed
     return BlockRecord(head, block.thumbnail, tuple(bytes(row) for row in (rows % 256).tolist()))
