@@ -7,7 +7,7 @@ from eval.etbench import etbench
 from eval.live_speed import pipeline, under_load
 from eval.question_sets import questions
 from eval.run.compare_command import compare_runs
-from eval.search_command import search, search_scale
+from eval.search_command import retrieval_scale, search, search_scale
 from eval.speed_command import speed
 from eval.stream_benchmark import stream_world
 
@@ -23,6 +23,7 @@ cli.command("stream-world")(stream_world)
 cli.command("day")(day)
 cli.command("search")(search)
 cli.command("search-scale")(search_scale)
+cli.command("retrieval-scale")(retrieval_scale)
 cli.command("speed")(speed)
 cli.command("under-load")(under_load)
 cli.command("pipeline")(pipeline)

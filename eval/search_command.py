@@ -1,4 +1,4 @@
-"""`python -m eval search` and `search-scale`: options in, tables and a JSON document out."""
+"""`python -m eval search`, `search-scale`, `retrieval-scale`: options in, tables out."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from eval.retrieval_scale import measure_retrieval
 from eval.search import measure_search
 from eval.search_scale import measure_scale
 from vstream.config import load_config
@@ -63,3 +64,22 @@ def search_scale(
             "figures": [asdict(one) for one in figures],
         }
         sys.stdout.write(f"{json.dumps(whole, allow_nan=False)}\n")
+
+
+def retrieval_scale(
+    blocks: Annotated[
+        list[int] | None, typer.Option(min=2048, help="Sizes; else an hour and a day, 1 a second.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
+) -> None:
+    """What it costs a question to find its blocks in a long past, and to open one from files."""
+    torch.set_num_threads(1)
+    figures = measure_retrieval(load_config(), tuple(blocks or (3_600, 86_400)))
+    table = Table("keys", "blocks", "a question", "recall", "letting 64 go", "opening")
+    for one in figures:
+        question, drop = f"{one.question_ms:.1f} ms", f"{one.drop_ms:.2f} ms"
+        opening, recall = f"{one.open_s:.2f} s", f"{one.recall:.2%}"
+        table.add_row(one.keys, str(one.blocks), question, recall, drop, opening)
+    Console().print(table)
+    if as_json:
+        sys.stdout.write(f"{json.dumps([asdict(one) for one in figures], allow_nan=False)}\n")

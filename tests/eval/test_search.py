@@ -35,3 +35,14 @@ def test_every_kind_of_index_is_measured_at_every_size(monkeypatch):
     assert kinds["flat"]["recall"] == 1
     assert all(one["search_ms"] > 0 for one in kinds.values())
     assert document["first_token_ms"] > 0
+
+
+def test_retrieval_from_a_long_past_finds_what_scoring_every_key_finds(monkeypatch):
+    monkeypatch.setattr("eval.retrieval_scale._STREAM_S", 60)
+    figures = document_of("retrieval-scale", "--blocks", "4096")
+    assert [(one["keys"], one["blocks"]) for one in figures] == [("stream", 4096), ("random", 4096)]
+    for one in figures:
+        assert one["recall"] >= 0.99
+        assert one["question_ms"] > 0
+        assert one["drop_ms"] > 0
+        assert one["open_s"] > 0
