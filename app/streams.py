@@ -19,6 +19,8 @@ def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) ->
     for stream in found:
         if stream.error is not None:
             terminal.say(f"{stream.id} cannot be read: {stream.error}")
+        if stream.damaged:
+            terminal.say(f"{stream.id}: blocks are damaged or missing in {stream.damaged} places")
     if as_json:
         terminal.document(json.dumps([_document(stream) for stream in found]))
         return
@@ -30,7 +32,7 @@ def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) ->
         table.add_column(heading)
     for stream in found:
         if stream.error is not None:
-            table.add_row(stream.id, "damaged", *"----")
+            table.add_row(stream.id, "unreadable", *"----")
             continue
         megabytes = sum(stream.bytes_by_tier.values()) / 1e6
         span = clock(stream.from_s), clock(stream.to_s)
@@ -46,5 +48,6 @@ def _document(stream: StoredStream) -> dict[str, object]:
         "from": stream.from_s,
         "to": stream.to_s,
         "bytes": stream.bytes_by_tier,
+        "damaged": stream.damaged,
         "error": stream.error,
     }

@@ -9,6 +9,7 @@ from memory.codec.row_layout import RowLayout
 from memory.config import MemoryConfig
 from memory.errors import (
     BlockCorruptError,
+    BlockLostError,
     BlockNotFoundError,
     BlockRejectedError,
     FencedError,
@@ -46,6 +47,7 @@ __all__ = [
     "BlockHead",
     "BlockIndex",
     "BlockInfo",
+    "BlockLostError",
     "BlockNotFoundError",
     "BlockRecord",
     "BlockRejectedError",

@@ -154,15 +154,35 @@ class RecordHeader:
         """
         if len(data) < HEADER_BYTES or data[: len(_MAGIC)] != _MAGIC:
             raise BlockCorruptError(f"{where}: no block record begins here")
+        if not _is_header(data, 0):
+            raise BlockCorruptError(f"{where}: the record's header does not match its CRC32")
         _, version, *fields = _HEADER.unpack_from(data)
         if version > FORMAT_VERSION:
             raise StoreError(
                 f"{where}: the block record has format version {version}, this vstream reads up "
                 f"to version {FORMAT_VERSION}; open it with the newer vstream that wrote it"
             )
-        if _CRC32.unpack_from(data, _HEADER.size) != (zlib.crc32(data[: _HEADER.size]),):
-            raise BlockCorruptError(f"{where}: the record's header does not match its CRC32")
         return cls(*fields)
+
+
+def find_header(data: bytes) -> int:
+    """Where in `data` the first header that matches its CRC32 begins; -1 if none does."""
+    at = data.find(_MAGIC)
+    while at >= 0 and not _is_header(data, at):
+        at = data.find(_MAGIC, at + 1)
+    return at
+
+
+def may_be_a_record(data: bytes) -> bool:
+    """Whether `data`, shorter than a header, may be the beginning of one."""
+    return data.startswith(_MAGIC[: len(data)])
+
+
+def _is_header(data: bytes, at: int) -> bool:
+    end = at + _HEADER.size
+    if len(data) < end + _CRC32.size:
+        return False
+    return _CRC32.unpack_from(data, end) == (zlib.crc32(data[at:end]),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,8 @@ class BlockSource(Protocol):
     def recover(self) -> Iterator[BlockHead]:
         """Verify and yield the heads of the blocks kept so far, in order of their ids.
 
-        To be run to its end before anything else is asked of the store. Raises BlockCorruptError.
+        To be run to its end before anything else is asked of the store. Raises StoreError,
+        BlockCorruptError where damaged blocks cannot be left out.
         """
         ...
 
@@ -65,6 +66,10 @@ class BlockSource(Protocol):
 
     def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
         """Their pictures, each a JPEG, in the order asked for. Raises what `read_rows` raises."""
+        ...
+
+    def leave_out(self, block_id: int) -> None:
+        """It was found damaged: from now on it is as if it were not there. Raises StoreError."""
         ...
 
     def close(self) -> None: ...
@@ -82,7 +87,9 @@ class BlockStore(BlockSource, Protocol):
     """One file a kind of store. It has one writer; a block changes by `replace` alone."""
 
     cut_bytes: int
-    """Bytes of a half-written last block that `recover` had to cut off."""
+    """Bytes behind the last block that `recover` had to cut off, as of a half-written one."""
+    damage: Sequence[str]
+    """Where `recover` found blocks damaged or missing, in words."""
     budget_bytes: int | None
 
     @property

@@ -33,5 +33,9 @@ class BlockNotFoundError(KVMemoryError):
     """A block that was asked for is in no tier (any more)."""
 
 
+class BlockLostError(BlockNotFoundError):
+    """A block was found damaged as it was read; from now on it is as if it were not there."""
+
+
 class BlockCorruptError(KVMemoryError):
     """A stored record does not match its checksum."""

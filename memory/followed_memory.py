@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memory.block_store import FollowedSource
-from memory.errors import BlockNotFoundError
+from memory.errors import BlockLostError, BlockNotFoundError
 from memory.memory_reader import MemoryReader
 from memory.row_cache import RowCache
 from memory.stream_make import StreamMake
@@ -29,7 +29,7 @@ class FollowedMemory(MemoryReader):
         Between two calls nothing changes unless a block is read that is no longer where it was.
 
         Raises StreamReplacedError if the stream has a new writer, FingerprintMismatchError,
-        BlockCorruptError, StoreError.
+        StoreError, BlockCorruptError if a block in Redis is damaged.
         """
         self._require_open()
         self._apply(self._followed.changes())
@@ -43,6 +43,8 @@ class FollowedMemory(MemoryReader):
         """See MemoryReader. What has been encoded anew since the last refresh is read as it is."""
         try:
             return super().read(layer, block_ids, dtype, device)
+        except BlockLostError:
+            raise
         except BlockNotFoundError:
             self.refresh()
             return super().read(layer, block_ids, dtype, device)

@@ -14,6 +14,7 @@ class HostTier:
 
     name = "host"
     cut_bytes = 0
+    damage: Sequence[str] = ()
     away: str | None = None
 
     def __init__(self, budget_bytes: int) -> None:
@@ -57,6 +58,9 @@ class HostTier:
 
     def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
         return [self._block(block_id).thumbnail for block_id in block_ids]
+
+    def leave_out(self, block_id: int) -> None:
+        """It is given back as it was put."""
 
     def spans(self) -> list[Span]:
         return self._spans.closed(self._blocks)

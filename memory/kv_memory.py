@@ -19,7 +19,7 @@ from memory.codec.recoded import recoded
 from memory.codec.row_form import RowForm
 from memory.codec.row_layout import RowLayout
 from memory.codec.row_stage import on_host
-from memory.errors import KVMemoryError, StoreAwayError, StoreError
+from memory.errors import BlockCorruptError, KVMemoryError, StoreAwayError, StoreError
 from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock
@@ -185,6 +185,7 @@ class KVMemory(MemoryReader):
         return replace(
             super().stats(),
             cut_bytes=self._store.cut_bytes,
+            damaged=len(self._damaged) + len(self._store.damage),
             waiting=self.num_blocks - self.num_acknowledged,
             ageing=replace(self._ageing),
         )
@@ -285,7 +286,7 @@ class KVMemory(MemoryReader):
             return False
         span = next((s for s in spans if any(map(self._may_get_coarser, s.block_ids))), None)
         if span is not None:
-            old = {i: self._store.read_record(i) for i in span.block_ids}
+            old = self._sound_records(span.block_ids)
             records = {i: coarser(record) for i, record in old.items()}
             self._stuck |= {i for i in old if records[i].head.form.codec != COARSEST}
             coarsened = sum(records[i] is not old[i] for i in old)
@@ -295,7 +296,7 @@ class KVMemory(MemoryReader):
         elif (span := thinnest(spans)) is not None:
             ids = span.block_ids
             gone = {ids[at] for at in redundant(self._index.keys(ids), len(ids) // 2)}
-            records = {i: self._store.read_record(i) for i in ids if i not in gone}
+            records = self._sound_records([i for i in ids if i not in gone])
             self._ageing.thinned += len(gone)
         elif (span := second_of_densest(spans)) is not None:
             records = {}
@@ -303,7 +304,7 @@ class KVMemory(MemoryReader):
         else:
             span, records = spans[0], {}
             self._ageing.dropped += len(span.block_ids)
-        self._replace(span, records)
+        self._replace(self._known_of(span), records)
         return True
 
     def _may_get_coarser(self, block_id: int) -> bool:
@@ -316,12 +317,26 @@ class KVMemory(MemoryReader):
         protected = self._ids[-self._policy.keep_newest] if self._policy.keep_newest else inf
         return [span for span in self._store.spans() if span.block_ids[-1] < protected]
 
-    def _replace(self, span: Span, records: dict[int, BlockRecord]) -> None:
-        self._store.replace(span.block_ids, records)
-        self._forget_rows(span.block_ids)
+    def _replace(self, block_ids: Sequence[int], records: dict[int, BlockRecord]) -> None:
+        self._store.replace(block_ids, records)
+        self._forget_rows(block_ids)
         for block_id, record in records.items():
             self._take_form(block_id, record.head.form)
-        self._drop(set(span.block_ids) - set(records))
+        self._drop(set(block_ids) - set(records))
+
+    def _sound_records(self, block_ids: Sequence[int]) -> dict[int, BlockRecord]:
+        """All of these blocks but those that are damaged, which are left out from now on."""
+        records = {}
+        for block_id in block_ids:
+            try:
+                records[block_id] = self._store.read_record(block_id)
+            except BlockCorruptError as why:
+                self._leave_out(block_id, why)
+        return records
+
+    def _known_of(self, span: Span) -> list[int]:
+        """The blocks of a span but for those that have been left out since."""
+        return [block_id for block_id in span.block_ids if block_id in self._infos]
 
     def _keep_only(self, kept_of: Iterable[tuple[Span, Sequence[int]]]) -> None:
         """Replace spans by some blocks of each, as they are.
@@ -333,9 +348,11 @@ class KVMemory(MemoryReader):
         gone: set[int] = set()
         try:
             for span, kept in kept_of:
-                self._store.replace(span.block_ids, {i: self._store.read_record(i) for i in kept})
-                replaced.update(span.block_ids)
-                gone.update(set(span.block_ids).difference(kept))
+                records = self._sound_records(kept)
+                block_ids = self._known_of(span)
+                self._store.replace(block_ids, records)
+                replaced.update(block_ids)
+                gone.update(set(block_ids).difference(records))
         finally:
             self._forget_rows(replaced)
             self._drop(gone)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import structlog
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
@@ -24,13 +25,14 @@ from memory.block_store import BlockSource, Changes
 from memory.codec.row_decoder import RowDecoder
 from memory.codec.row_form import RowForm
 from memory.covered_time import CoveredTime
-from memory.errors import BlockNotFoundError, StoreError
+from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo
 from memory.row_cache import RowCache
 from memory.stream_make import StreamMake
 
 _BATCH_BLOCKS = 4096
 """So many enter the index together when a memory is opened."""
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class MemoryStats:
     `seconds_by_tier` is the stream time that they stand for: see CoveredTime.
 
     `dropped` are all blocks that can no longer be read; `ageing` says what became of blocks since
-    the memory was opened. `cut_bytes` is what a writer that died had left unfinished, and `waiting`
-    counts the newest blocks, which the store has not acknowledged yet.
+    the memory was opened. `cut_bytes` is what a writer that died had left behind the last block,
+    and `waiting` counts the newest blocks, which the store has not acknowledged yet. `damaged`
+    counts places where blocks were found damaged or missing, when the memory was opened and since.
     """
 
     blocks: int
@@ -53,6 +56,7 @@ class MemoryStats:
     to_s: float
     cut_bytes: int = 0
     waiting: int = 0
+    damaged: int = 0
     ageing: AgeingCounts = field(default_factory=AgeingCounts)
 
 
@@ -86,6 +90,8 @@ class MemoryReader:
         self._num_by_codec: Counter[str] = Counter()
         self._ids: list[int] = []
         self._ends_s: list[float] = []
+        self._damaged: set[int] = set()
+        """Blocks whose rows or picture were found damaged as they were read."""
         self._is_open = self._is_held = True
         self._remember(source.recover())
 
@@ -128,14 +134,20 @@ class MemoryReader:
         return self._infos[block_id]
 
     def thumbnail(self, block_id: int) -> bytes:
-        """The block's picture, a JPEG. Raises BlockNotFoundError, BlockCorruptError, StoreError."""
+        """The block's picture, a JPEG; empty if it is damaged. Raises as `thumbnails`."""
         return self.thumbnails((block_id,))[0]
 
     def thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
-        """The pictures of blocks, in the order given and read at once. Raises as `thumbnail`."""
+        """The pictures of blocks, in the order given and read at once; see `thumbnail`.
+
+        Raises BlockNotFoundError, StoreError.
+        """
         self._require_open()
         self._require_known(block_ids)
-        return self._source.read_thumbnails(block_ids)
+        try:
+            return self._source.read_thumbnails(block_ids)
+        except BlockCorruptError:
+            return [self._picture(block_id) for block_id in block_ids]
 
     def representative_keys(
         self, block_ids: Sequence[int]
@@ -175,7 +187,8 @@ class MemoryReader:
     ]:
         """Keys (before RoPE) and values of one layer, block after block in the order given.
 
-        Raises BlockNotFoundError, BlockCorruptError, StoreError.
+        Raises BlockNotFoundError, StoreError; BlockLostError if blocks of these are damaged, which
+        are left out from now on.
         """
         self._require_open()
         self._require_known(block_ids)
@@ -209,6 +222,7 @@ class MemoryReader:
             index_bytes=self._index.num_bytes,
             from_s=self._infos[self._ids[0]].start_s if self._ids else 0.0,
             to_s=self._ends_s[-1] if self._ids else 0.0,
+            damaged=len(self._damaged),
         )
 
     def shut(self) -> None:
@@ -274,7 +288,11 @@ class MemoryReader:
         self._drop(set(lost))
         for head in known_heads:
             self._take_form(head.block_id, head.form)
-        self._remember(head for head in changes.heads if head.block_id not in self._infos)
+        self._remember(
+            head
+            for head in changes.heads
+            if head.block_id not in self._infos and head.block_id not in self._damaged
+        )
 
     def _take_form(self, block_id: int, form: RowForm | None) -> None:
         """The block's rows are of another form now, or gone."""
@@ -292,13 +310,49 @@ class MemoryReader:
 
     def _rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         if self._cache is None:
-            return self._source.read_rows(layer, block_ids)
+            return self._sound_rows(layer, block_ids)
         rows = self._cache.rows(layer, block_ids)
         missing = [block_id for block_id in dict.fromkeys(block_ids) if block_id not in rows]
-        for block_id, row in zip(missing, self._source.read_rows(layer, missing), strict=True):
+        for block_id, row in zip(missing, self._sound_rows(layer, missing), strict=True):
             rows[block_id] = row
             self._cache.put_row(layer, block_id, row)
         return [rows[block_id] for block_id in block_ids]
+
+    def _sound_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
+        """Raises BlockLostError if blocks of these are damaged."""
+        try:
+            return self._source.read_rows(layer, block_ids)
+        except BlockCorruptError as error:
+            lost = []
+            for block_id in dict.fromkeys(block_ids):
+                try:
+                    self._source.read_rows(layer, (block_id,))
+                except BlockCorruptError as why:
+                    self._leave_out(block_id, why)
+                    lost.append(block_id)
+            if not lost:  # what was read the second time is sound
+                return self._source.read_rows(layer, block_ids)
+            told = ", ".join(map(str, lost))
+            raise BlockLostError(f"memory: block {told} is damaged and left out") from error
+
+    def _leave_out(self, block_id: int, why: BlockCorruptError) -> None:
+        """Go on without a block that is damaged where it lies."""
+        self._say_damaged(block_id, why)
+        self._source.leave_out(block_id)
+        self._forget_rows((block_id,))
+        self._drop({block_id})
+
+    def _picture(self, block_id: int) -> bytes:
+        try:
+            return self._source.read_thumbnails((block_id,))[0]
+        except BlockCorruptError as why:
+            self._say_damaged(block_id, why)
+            return b""
+
+    def _say_damaged(self, block_id: int, why: BlockCorruptError) -> None:
+        if block_id not in self._damaged:
+            self._damaged.add(block_id)
+            _log.error("a block is damaged", block=block_id, reason=str(why))
 
     def _require_known(self, block_ids: Sequence[int]) -> None:
         for block_id in block_ids:

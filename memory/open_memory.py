@@ -12,8 +12,8 @@ from memory.errors import StoreError
 from memory.file_store.file_follower import FileFollower
 from memory.file_store.file_tier import FileTier
 from memory.file_store.stream_directory import (
-    FORMAT_VERSION,
     StreamDirectory,
+    list_of_segments,
     read_description,
     segments_folder,
 )
@@ -45,11 +45,12 @@ def open_memory(
 ) -> KVMemory:
     """Open what the store holds of this stream, or begin it. The index lives on `device`.
 
-    The newest `keep_newest` blocks never age; others do at once if they are over the budget.
+    Blocks that are damaged in files are left out, and said to be. The newest `keep_newest` blocks
+    never age; others do at once if they are over the budget.
 
     Raises StoreError if the store cannot be used, or another writer has the stream open;
     FingerprintMismatchError if its blocks were made by another model or settings;
-    BlockCorruptError if a block in the middle of the file is damaged.
+    BlockCorruptError if a block in Redis is damaged.
     """
     require_stream_id(stream_id)
     make = StreamMake(fingerprint, layers, kv_heads, head_dim)
@@ -124,16 +125,15 @@ def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) ->
     described = read_description(path)
     if described is None:
         raise StoreError(f"{path}: there is no such stream")
-    version, make, _ = described
-    if version < FORMAT_VERSION:
+    if described.version == 1:
         raise StoreError(
-            f"{path}: has format version {version}; it is brought up to date when it is written to "
+            f"{path}: has format version 1; it is brought up to date when it is written to "
             "again, as by `vstream ingest`"
         )
     with ExitStack() as opened:
         follower = FileFollower(segments_folder(path))
         opened.callback(follower.close)
-        memory = FollowedMemory(make, device, follower, RowCache(config.host_bytes))
+        memory = FollowedMemory(described.make, device, follower, RowCache(config.host_bytes))
         opened.pop_all()
     return memory
 
@@ -151,7 +151,9 @@ def _open_files(
         segment_bytes = int(config.segment_bytes)
         if config.file_bytes is not None:  # one segment's copy must fit beside the others
             segment_bytes = min(segment_bytes, config.file_bytes // SEGMENTS_IN_BUDGET)
-        files = FileTier(directory.segments_path, segment_bytes, config.file_bytes)
+        files = FileTier(
+            directory.segments_path, segment_bytes, config.file_bytes, list_of_segments(path)
+        )
         opened.callback(files.close)
         cache = RowCache(config.host_bytes)
         memory = KVMemory(directory.make, device, files, policy, cache, directory)

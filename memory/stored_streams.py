@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,13 @@ from typing import Any, Literal
 from memory.errors import BlockNotFoundError, KVMemoryError, StoreError
 from memory.file_store.segment_file import SegmentFile
 from memory.file_store.segment_folder import newest_segments
-from memory.file_store.stream_directory import read_description
+from memory.file_store.segment_list import SegmentList
+from memory.file_store.stream_directory import (
+    list_of_segments,
+    read_description,
+    segments_folder,
+    stream_folders,
+)
 from memory.kv_block import BlockInfo
 from memory.redis_store.redis_keys import STREAMS, RedisKeys
 from memory.redis_store.redis_link import RedisLink
@@ -31,6 +38,8 @@ class StoredStream:
     from_s: float
     to_s: float
     bytes_by_tier: dict[str, int]
+    damaged: int = 0
+    """Places in its files where blocks are damaged or missing; they are not counted."""
     error: str | None = None
     """Why its blocks cannot be read; then none are counted."""
 
@@ -43,6 +52,8 @@ class FoundStream:
     state: Literal["live", "stored"]
     note: dict[str, Any]
     """Its writer's own, see `KVMemory.set_note`."""
+    note_lost: bool = False
+    """Whether that is empty because what held it is damaged."""
 
 
 def stored_ids(store: str) -> list[str]:
@@ -58,7 +69,7 @@ def stored_ids(store: str) -> list[str]:
     if folder is None or not folder.is_dir():
         return []
     try:
-        return sorted(path.parent.name for path in folder.glob("*/stream.json"))
+        return [path.name for path in stream_folders(folder)]
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read: {error}") from error
 
@@ -66,8 +77,8 @@ def stored_ids(store: str) -> list[str]:
 def stored_streams(store: str) -> list[StoredStream]:
     """All streams of a store, by id; none if it is empty or not there yet.
 
-    Changes nothing; of files, reads the heads of all blocks. A damaged stream says so in its
-    `error`. Raises StoreError if the store cannot be read.
+    Changes nothing; of files, reads the heads of all blocks. A stream that cannot be read says so
+    in its `error`. Raises StoreError if the store cannot be read.
     """
     if is_redis(store):
         return _on_server(store)
@@ -75,8 +86,7 @@ def stored_streams(store: str) -> list[StoredStream]:
     if folder is None or not folder.is_dir():
         return []
     try:
-        paths = sorted(path.parent for path in folder.glob("*/stream.json"))
-        return [_described(path) for path in paths]
+        return [_described(path) for path in stream_folders(folder)]
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read: {error}") from error
 
@@ -102,7 +112,8 @@ def find_stream(store: str, stream_id: str) -> FoundStream | None:
     found = None if folder is None else read_description(folder / stream_id)
     if folder is None or found is None:
         return None
-    return FoundStream(found[1], _state(_is_locked(folder / stream_id / "writer.lock")), found[2])
+    state = _state(_is_locked(folder / stream_id / "writer.lock"))
+    return FoundStream(found.make, state, found.note, found.note_lost)
 
 
 def _state(is_live: bool) -> Literal["live", "stored"]:
@@ -140,7 +151,7 @@ def _described(path: Path) -> StoredStream:
     for _ in range(_ATTEMPTS):
         try:
             described = replace(described, state=_state(_is_locked(path / "writer.lock")))
-            return _counted(path / "segments", described)
+            return _counted(path, described)
         except (BlockNotFoundError, FileNotFoundError) as error:
             described = replace(described, error=str(error))
         except (KVMemoryError, OSError) as error:
@@ -148,23 +159,24 @@ def _described(path: Path) -> StoredStream:
     return described
 
 
-def _counted(segments: Path, described: StoredStream) -> StoredStream:
+def _counted(path: Path, described: StoredStream) -> StoredStream:
     infos: list[BlockInfo] = []
-    num_bytes = 0
-    found = newest_segments(segments) if segments.is_dir() else {}
-    for first, segment_path in sorted(found.items()):
-        segment = SegmentFile(segment_path, first, read_only=True)
-        try:
-            infos += [head.info for head in segment.scan()]
-        finally:
-            segment.close()
-        num_bytes += segment.num_bytes
+    folder = segments_folder(path)
+    listed_before = SegmentList(list_of_segments(path)).firsts
+    found = newest_segments(folder) if folder.is_dir() else {}
+    segments = [SegmentFile(file, first, read_only=True) for first, file in found.items()]
+    for segment, below in zip(segments, [*list(found)[1:], None], strict=False):
+        with closing(segment):
+            infos += [head.info for head in segment.scan(below)]
+    listed = SegmentList(list_of_segments(path))
+    listed.firsts &= listed_before  # others began or were let go while the folder was looked at
     return replace(
         described,
         blocks=len(infos),
         from_s=infos[0].start_s if infos else 0.0,
         to_s=infos[-1].end_s if infos else 0.0,
-        bytes_by_tier={"file": num_bytes},
+        bytes_by_tier={"file": sum(segment.num_bytes for segment in segments)},
+        damaged=len(listed.damage_of(segments)),
         error=None,
     )
 

@@ -61,6 +61,9 @@ class FoldedHistory:
     def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
         return self._store.read_thumbnails([self._real(i) for i in block_ids])
 
+    def leave_out(self, block_id: int) -> None:
+        """The store holds what it was just given."""
+
     def close(self) -> None:
         """The store goes on."""
 

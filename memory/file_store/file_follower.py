@@ -1,7 +1,9 @@
 """FileFollower: the blocks of a folder that another process writes, and what became of them since.
 
 The writer appends to the newest segment and replaces others as a whole (see file_tier). A segment
-that was replaced while it is open here stays readable until the next look for changes.
+that was replaced while it is open here stays readable until the next look for changes. Damaged
+records are left out, as the writer leaves them out. Behind the last record of the newest segment
+lies what the writer has not written yet, or what the next one will cut off.
 """
 
 from collections.abc import Iterator
@@ -43,20 +45,19 @@ class FileFollower(SegmentFolder):
     def _look(self, heads: dict[int, BlockHead], gone: set[int]) -> None:
         found = self._found()
         newest_before = self._firsts[-1] if self._firsts else 0
+        below = dict(zip(found, [*list(found)[1:], None], strict=False))
         for first in [first for first in self._scanned if first not in found]:
             self._lose(self._scanned.pop(first), heads, gone)
         for first, path in found.items():
             old = self._scanned.get(first)
             if old is None or old.path != path:
                 new = SegmentFile(path, first, read_only=True)
-                fresh = {head.block_id: head for head in self._used(new).scan()}
-                if first != max(found):
-                    self._require_whole(new)
+                fresh = {head.block_id: head for head in self._used(new).scan(below[first])}
                 if old is not None:
                     self._lose(old, heads, gone)
                 self._scanned[first] = new
             elif first >= newest_before:
-                fresh = {head.block_id: head for head in self._used(old).scan()}
+                fresh = {head.block_id: head for head in self._used(old).scan(below[first])}
             else:
                 continue
             heads.update(fresh)

@@ -3,13 +3,19 @@
 To make blocks coarser or to forget some, a whole segment is written anew, under the next
 generation's name and with `.partial` behind it until it is complete; then it is renamed and the old
 one is unlinked.
+
+What was damaged meanwhile is left out (see segment_file). Behind the last block of the newest
+segment it is cut off, and a segment without any block left is set aside under another name. Where
+that may have held the newest ids, a new segment begins whose name is above them.
 """
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from memory.block_record import BlockHead, BlockRecord
+import structlog
+
+from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
 from memory.block_store import Changes, Span
 from memory.errors import StoreError
 from memory.file_store.flush_folder import flush_folder
@@ -20,6 +26,10 @@ from memory.file_store.segment_folder import (
     newest_segments,
     segment_numbers,
 )
+from memory.file_store.segment_list import SegmentList
+from memory.file_store.set_aside import set_aside
+
+_log = structlog.get_logger()
 
 
 class FileTier(SegmentFolder):
@@ -27,13 +37,21 @@ class FileTier(SegmentFolder):
 
     away: str | None = None
 
-    def __init__(self, folder: Path, segment_bytes: int, budget_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        segment_bytes: int,
+        budget_bytes: int | None = None,
+        list_path: Path | None = None,
+    ) -> None:
         """A segment ends when the next block would make it larger than `segment_bytes`.
 
-        Raises StoreError if the folder cannot be used.
+        The file `list_path` tells which there are, see SegmentList. Raises StoreError if the folder
+        cannot be used.
         """
         super().__init__(folder)
         self.cut_bytes = 0
+        self.damage: Sequence[str] = ()
         self.budget_bytes = budget_bytes
         self._segment_bytes = segment_bytes
         try:
@@ -43,17 +61,41 @@ class FileTier(SegmentFolder):
             raise StoreError(f"{folder}: cannot be used for blocks: {error.strerror}") from error
         for first, path in paths.items():
             self._add(SegmentFile(path, first))
+        self._list = SegmentList(list_path)
+        self._smallest_bytes = HEADER_BYTES
+        """No record of the stream is smaller."""
 
     def recover(self) -> Iterator[BlockHead]:
-        for segment in self._segments:
-            for head in self._used(segment).scan():
+        for segment, below in zip(self._segments, [*self._firsts[1:], None], strict=False):
+            for head in self._used(segment).scan(below):
                 self._next_id = head.block_id + 1
+                self._smallest_bytes = HEADER_BYTES + head.representative_keys.nbytes
                 yield head
-            if segment is not self._segments[-1]:
-                self._require_whole(segment)
-            self.cut_bytes += segment.cut()
-        if self._segments:
-            self._next_id = max(self._next_id, self._firsts[-1])
+        self.damage = self._list.damage_of(self._segments)
+        for told in self.damage:
+            _log.error("a store is damaged", what=told)
+        try:
+            self._mend()
+        except OSError as error:
+            raise StoreError(f"{self._folder}: cannot be mended: {error.strerror}") from error
+
+    def _mend(self) -> None:
+        """Cut off and set aside what is no block, and begin above the ids that it may have had."""
+        newest = self._list.newest(self._segments)
+        self._next_id = max(self._next_id, newest)
+        lost_bytes = 0 if newest in self._firsts or newest < 0 else self._segment_bytes
+        for segment in list(self._segments):
+            if self._list.is_spent(segment, newest):
+                if segment.first == newest:
+                    lost_bytes = max(self._segment_bytes, segment.rest_bytes)
+                self._set_aside(segment)
+            elif segment.first == newest:
+                lost_bytes = 0 if segment.has_part else segment.rest_bytes
+                self.cut_bytes += self._used(segment).cut()
+        if lost_bytes:
+            self._next_id += 1 + lost_bytes // self._smallest_bytes
+            self._begin(self._next_id)
+        self._write_list()
 
     @property
     def num_acknowledged(self) -> int:
@@ -80,6 +122,8 @@ class FileTier(SegmentFolder):
             newest = self._begin(block_id)
         self._used(newest).append(record)
         self._next_id = block_id + 1
+        if newest.first not in self._list.firsts:
+            self._write_list()
 
     def spans(self) -> list[Span]:
         return [
@@ -100,15 +144,17 @@ class FileTier(SegmentFolder):
         new = SegmentFile(self._path(old.first, generation + 1), old.first)
         partial = SegmentFile(new.path.with_suffix(".vskv.partial"), old.first)
         try:
-            for block_id in block_ids:
-                if block_id in records:
-                    partial.append(records[block_id])
-            partial.flush()
-            partial.close()
             if records:
+                for block_id in block_ids:
+                    if block_id in records:
+                        partial.append(records[block_id])
+                partial.flush()
+                partial.close()
                 partial.path.rename(new.path)
                 flush_folder(self._folder)  # before the old one goes
                 list(new.scan())
+            else:
+                self._list.write(self._list.firsts - {old.first})
             self._let_go(old)
             old.path.unlink()
             flush_folder(self._folder)
@@ -122,6 +168,15 @@ class FileTier(SegmentFolder):
             self._segments[at] = new
         else:
             del self._segments[at], self._firsts[at]
+
+    def leave_out(self, block_id: int) -> None:
+        segment = self._segments[self._at(block_id)]
+        segment.leave_out(block_id)
+        if not segment.block_ids and segment is not self._segments[-1]:
+            try:
+                self._set_aside(segment)
+            except OSError as error:
+                raise StoreError(f"{segment.path}: cannot be renamed: {error.strerror}") from error
 
     def settle(self) -> Changes:
         """A `replace` happens or it does not."""
@@ -144,6 +199,18 @@ class FileTier(SegmentFolder):
             ):
                 path.unlink()
         return newest
+
+    def _set_aside(self, segment: SegmentFile) -> None:
+        """Keep the file, and count it as a segment no more."""
+        self._list.write(self._list.firsts - {segment.first})
+        self._let_go(segment)
+        aside = set_aside(segment.path)
+        at = self._segments.index(segment)
+        del self._segments[at], self._firsts[at]
+        _log.error("a segment without a block is set aside", file=str(aside))
+
+    def _write_list(self) -> None:
+        self._list.write(segment.first for segment in self._segments if segment.block_ids)
 
     def _begin(self, first: int) -> SegmentFile:
         """A new newest segment; the last one is complete."""

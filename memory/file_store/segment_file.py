@@ -1,15 +1,17 @@
 """SegmentFile: block records one behind the other in one file, one layer's rows read back from it.
 
 Reads are `pread`, never mmap: a cold map faults in page by page. Writes go to the end only, so a
-process that dies while it writes leaves whole records and at most a part of one, which `scan` cuts
-off. `append` hands the bytes to the operating system and does not wait for the disk, so they
-survive the death of the process; `flush` waits (fsync). A power cut can cost the blocks put since
-the last `flush`; those it left damaged are found by their CRC32s.
+process that dies while it writes leaves whole records and at most a part of one, which the next
+writer cuts off. `append` hands the bytes to the operating system and does not wait for the disk, so
+they survive the death of the process; `flush` waits (fsync). A power cut can cost the blocks put
+since the last `flush`. What is damaged is found by its CRC32s, and the next record behind it by its
+magic.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from memory.block_record import (
@@ -18,9 +20,14 @@ from memory.block_record import (
     BlockRecord,
     RecordHeader,
     StoredHead,
+    find_header,
+    may_be_a_record,
     verify_crc32,
 )
-from memory.errors import BlockNotFoundError, StoreError
+from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
+
+_PIECE_BYTES = 4096, 1 << 20
+"""So much is searched for a record at first and at most at a time: it is mostly near."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,14 @@ class SegmentFile:
         self._flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         self.first = first
         self.num_bytes = 0
+        """Up to the end of the last record."""
         self._extents: dict[int, _Extent] = {}
+        self._left_out: list[tuple[int, int]] = []
+        """Where bytes between records are no records that verify."""
+        self.rest_bytes = 0
+        """How much lay behind the last record when it was scanned."""
+        self.has_part = False
+        """Whether a record begins there that the file does not hold whole."""
         self._file = -1
 
     @property
@@ -53,41 +67,64 @@ class SegmentFile:
     def is_open(self) -> bool:
         return self._file >= 0
 
-    def scan(self) -> Iterator[BlockHead]:
-        """Verify and yield the heads of all whole records; stops at a part of one.
+    def scan(self, below: int | None = None) -> Iterator[BlockHead]:
+        """Yield the heads of all records behind those that are known, in order of their ids.
 
-        Raises BlockCorruptError.
+        A record whose head does not match its CRC32s, or whose id is not above those before it and
+        `below`, is left out; the next one is found by its magic. Rows and pictures are verified as
+        they are read. Ends at a part of a record. Raises StoreError.
         """
         file_bytes = os.fstat(self._opened()).st_size
-        while file_bytes - self.num_bytes >= HEADER_BYTES:
-            number = self.first + len(self._extents)
-            where = self._where(number, self.num_bytes)
-            header = RecordHeader.from_bytes(
-                self._pread(HEADER_BYTES, self.num_bytes, where), where
-            )
-            if self.num_bytes + header.record_bytes > file_bytes:
+        at, missed = self.num_bytes, 0
+        while at + HEADER_BYTES <= file_bytes:
+            header = self._header_at(at)
+            if header is None:
+                at = self._next_header(at + 1, file_bytes)
+                missed += 1
+                continue
+            if at + header.record_bytes > file_bytes:
                 break
-            head = self._pread(header.rows_offset, self.num_bytes, where)
-            stored = StoredHead.from_bytes(header, head, where, number)
-            verify_crc32(
-                head[header.thumbnail_offset :], stored.thumbnail_crc32, f"{where}, thumbnail"
-            )
+            newest = next(reversed(self._extents), self.first - 1)
+            # Records of version 1 are counted, as far as can be told those that are left out, too.
+            stored = self._head_at(at, header, newest + 1 + missed)
+            at += header.record_bytes
+            if stored is None or not newest < stored.head.block_id < (below or inf):
+                missed += 1
+                continue
+            start, missed = at - header.record_bytes, 0
+            if start > self.num_bytes:
+                self._left_out.append((self.num_bytes, start))
             self._extents[stored.head.block_id] = _Extent(
-                self.num_bytes, header, stored.row_crc32s, stored.thumbnail_crc32
+                start, header, stored.row_crc32s, stored.thumbnail_crc32
             )
-            self.num_bytes += header.record_bytes
+            self.num_bytes = at
             yield stored.head
+        self.rest_bytes = file_bytes - self.num_bytes
+        self.has_part = at == self.num_bytes and self._is_part(at)
 
-    def has_rest(self) -> bool:
-        """Whether something lies behind the last whole record."""
-        return os.fstat(self._opened()).st_size > self.num_bytes
+    def damage(self, is_newest: bool) -> list[str]:
+        """Where records were left out, in words; to be asked after `scan`.
+
+        Behind the records of the newest segment a part of one is no damage: it was never finished.
+        """
+        places = list(self._left_out)
+        if self.rest_bytes and not (is_newest and self.has_part):
+            places.append((self.num_bytes, self.num_bytes + self.rest_bytes))
+        return [
+            f"{self.path}: bytes {start} to {end} are left out: no blocks that match their CRC32s"
+            for start, end in places
+        ]
 
     def cut(self) -> int:
-        """Cut off what lies behind the last whole record; how many bytes that was."""
+        """Cut off what lies behind the last record; how many bytes that was."""
         cut_bytes = os.fstat(self._opened()).st_size - self.num_bytes
         if cut_bytes:
             os.ftruncate(self._opened(), self.num_bytes)
         return cut_bytes
+
+    def leave_out(self, block_id: int) -> None:
+        """From now on it is as if the block were not there."""
+        self._extents.pop(block_id, None)
 
     def append(self, record: BlockRecord) -> None:
         """Raises StoreError if it cannot be written; then the file is as it was."""
@@ -162,6 +199,44 @@ class SegmentFile:
                     f"{self.path}: cannot be opened for blocks: {error.strerror}"
                 ) from error
         return self._file
+
+    def _header_at(self, offset: int) -> RecordHeader | None:
+        """None if no header that matches its CRC32 begins there."""
+        where = f"{self.path}: byte {offset}"
+        try:
+            return RecordHeader.from_bytes(self._pread(HEADER_BYTES, offset, where), where)
+        except BlockCorruptError:
+            return None
+
+    def _head_at(self, offset: int, header: RecordHeader, number: int) -> StoredHead | None:
+        """None if it does not match its CRC32s."""
+        where = self._where(number, offset)
+        head = self._pread(header.thumbnail_offset, offset, where)
+        try:
+            return StoredHead.from_bytes(header, head, where, number)
+        except BlockCorruptError:
+            return None
+
+    def _is_part(self, offset: int) -> bool:
+        """Whether a record begins there, of which `scan` has seen that it is not there whole."""
+        beginning = self._pread(HEADER_BYTES, offset, f"{self.path}: byte {offset}")
+        if len(beginning) < HEADER_BYTES:
+            return bool(beginning) and may_be_a_record(beginning)
+        return self._header_at(offset) is not None
+
+    def _next_header(self, offset: int, file_bytes: int) -> int:
+        """Where the next header that matches its CRC32 begins, or else where the file ends."""
+        piece_bytes, most_bytes = _PIECE_BYTES
+        while offset < file_bytes:
+            piece = self._pread(piece_bytes, offset, f"{self.path}: byte {offset}")
+            found = find_header(piece)
+            if found >= 0:
+                return offset + found
+            if len(piece) < HEADER_BYTES:
+                break
+            offset += len(piece) - HEADER_BYTES + 1
+            piece_bytes = min(2 * piece_bytes, most_bytes)
+        return file_bytes
 
     def _extent(self, block_id: int) -> _Extent:
         try:

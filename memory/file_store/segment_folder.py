@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memory.block_record import BlockRecord
-from memory.errors import BlockCorruptError, BlockNotFoundError
+from memory.errors import BlockNotFoundError
 from memory.file_store.segment_file import SegmentFile
 
 MAX_OPEN_FILES = 16
@@ -50,6 +50,9 @@ class SegmentFolder:
     def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
         return [self._holding(block_id).read_thumbnail(block_id) for block_id in block_ids]
 
+    def leave_out(self, block_id: int) -> None:
+        self._holding(block_id).leave_out(block_id)
+
     def close(self) -> None:
         for segment in list(self._open):
             self._let_go(segment)
@@ -79,14 +82,6 @@ class SegmentFolder:
     def _let_go(self, segment: SegmentFile) -> None:
         segment.close()
         self._open.pop(segment, None)
-
-    def _require_whole(self, segment: SegmentFile) -> None:
-        """One that has a successor ends with a whole record. Raises BlockCorruptError if not."""
-        if segment.has_rest():
-            raise BlockCorruptError(
-                f"{segment.path}: is cut short at byte {segment.num_bytes}, in the midst of a "
-                "block, though a later file follows; restore it from a copy"
-            )
 
     def _path(self, first: int, generation: int) -> Path:
         return self._folder / f"{first:012d}-{generation:06d}.vskv"

@@ -74,6 +74,9 @@ class RedisBlocks:
         record = b"".join((head, fields.get(THUMBNAIL.encode(), b""), *rows))
         return BlockRecord.from_bytes(record, self._where(block_id))
 
+    def leave_out(self, block_id: int) -> None:
+        self._lose(block_id)
+
     def close(self) -> None:
         self._link.close()
 

@@ -71,6 +71,7 @@ class RedisTier(RedisBlocks):
     """A BlockStore in the place of one stream, whose lease somebody holds."""
 
     cut_bytes = 0
+    damage: Sequence[str] = ()
 
     def __init__(
         self,

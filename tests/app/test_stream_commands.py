@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from command_line import vstream
+from kv_blocks import as_of_a_newer_version
 from synthetic_video import write_video
 
 
@@ -43,12 +44,21 @@ def test_a_damaged_stream_is_named_beside_the_others(store, tmp_path):
     (sound,) = (tmp_path / "store").iterdir()
     damaged = sound.with_name("damaged")
     shutil.copytree(sound, damaged)
-    for segment in (damaged / "segments").iterdir():
-        segment.write_bytes(b"?" + segment.read_bytes()[1:])
+    segment = min((damaged / "segments").iterdir())
+    whole = segment.read_bytes()
+    segment.write_bytes(b"?" + whole[1:])
     url = f"file://{tmp_path}/store"
     by_id = {stream["id"]: stream for stream in listed(url)}
-    assert "no block record begins here" in by_id["damaged"]["error"]
-    assert (by_id[sound.name]["error"], by_id[sound.name]["blocks"] > 0) == (None, True)
+    num_blocks = by_id[sound.name]["blocks"]
+    assert (by_id[sound.name]["error"], by_id[sound.name]["damaged"]) == (None, 0)
+    assert (by_id["damaged"]["error"], by_id["damaged"]["damaged"]) == (None, 1)
+    assert by_id["damaged"]["blocks"] == num_blocks - 1 > 0
+    run = vstream("streams", "--store", url)
+    assert "damaged: blocks are damaged or missing in 1 places" in run.err
+    segment.write_bytes(as_of_a_newer_version(whole))
+    by_id = {stream["id"]: stream for stream in listed(url)}
+    assert "newer vstream" in by_id["damaged"]["error"]
+    assert by_id[sound.name]["blocks"] == num_blocks
     run = vstream("streams", "--store", url)
     assert run.code == 0
     assert sound.name in run.out

@@ -3,7 +3,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kv_blocks import kv_record, same_info
+from kv_blocks import as_of_a_newer_version, kv_record, same_info
 
 from memory import BlockCorruptError, BlockRecord, StoreError
 from memory.block_record import FORMAT_VERSION, HEADER_BYTES
@@ -46,10 +46,16 @@ def test_a_record_of_another_length_is_corrupt(cut):
 
 
 def test_a_record_of_the_next_format_version_is_refused_by_name():
-    data = bytearray(kv_record().to_bytes())
-    struct.pack_into("<H", data, 4, FORMAT_VERSION + 1)
+    data = as_of_a_newer_version(kv_record().to_bytes())
     wanted = f"here: .* format version {FORMAT_VERSION + 1}, this vstream reads up to"
     with pytest.raises(StoreError, match=wanted):
+        BlockRecord.from_bytes(data, "here")
+
+
+def test_a_version_that_a_flipped_bit_made_is_damage_and_not_a_newer_one():
+    data = bytearray(kv_record().to_bytes())
+    struct.pack_into("<H", data, 4, FORMAT_VERSION + 1)
+    with pytest.raises(BlockCorruptError, match="header does not match its CRC32"):
         BlockRecord.from_bytes(bytes(data), "here")
 
 

@@ -92,7 +92,13 @@ def test_asking_never_changes_what_is_stored(tmp_path):
     with filled(kv_stream(12), f"file://{tmp_path}") as memory:
         memory.set_note({"source": "file"})
     before = files_in(tmp_path)
-    assert set(before) == {"000000000000-000000.vskv", "stream.json", "writer.lock"}
+    assert set(before) == {
+        "000000000000-000000.vskv",
+        "segments.json",
+        "stream-copy.json",
+        "stream.json",
+        "writer.lock",
+    }
     with memory_of(f"file://{tmp_path}") as memory:
         query = torch.ones(1, KV_HEADS * HEAD_DIM)
         for layer in range(LAYERS):

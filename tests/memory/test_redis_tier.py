@@ -4,11 +4,13 @@ import threading
 import time
 
 import pytest
+import redis
 import torch
 from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, memory_of
 from redis_servers import RedisServer, valkey_binary
 
 from memory import (
+    BlockLostError,
     FencedError,
     FingerprintMismatchError,
     MemoryConfig,
@@ -66,6 +68,27 @@ def until(condition, seconds=10.0):
 def with_budget(url, budget_bytes, **values):
     config = MemoryConfig(store=url, redis_bytes=budget_bytes, host_bytes=1 << 20, **values)
     return open_memory(config, "camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU, keep_newest=4)
+
+
+def test_a_damaged_row_costs_its_block_once_it_is_read(valkey_server):
+    with memory_of(valkey_server.url) as memory:
+        append(memory, 5)
+    client = redis.Redis.from_url(valkey_server.url)
+    generation, _, _ = client.hget(KEYS.table, "2").partition(b"\n")
+    key = KEYS.block(2, generation.decode())
+    client.hset(key, "1", b"?" + client.hget(key, "1")[1:])
+    client.close()
+    config = MemoryConfig(store=valkey_server.url)
+    with memory_of(valkey_server.url) as memory, follow_memory(config, "camera", CPU) as reader:
+        for one in (reader, memory):
+            with pytest.raises(BlockLostError, match="block 2"):
+                kept(one)
+            assert kept(one)[0] == [0, 1, 3, 4]
+            assert one.stats().damaged == 1
+        append(memory, 1)
+        assert memory.forget(1.0, 1.0) == 1
+        reader.refresh()
+        assert kept(reader)[0] == kept(memory)[0] == [0, 3, 4, 5]
 
 
 def test_a_stream_goes_on_in_another_process_where_it_was(redis_server):

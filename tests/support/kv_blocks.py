@@ -1,5 +1,8 @@
 """Small KV blocks, and the memories that tests put them into."""
 
+import struct
+import zlib
+
 import torch
 
 from memory import (
@@ -14,6 +17,7 @@ from memory import (
     StreamMake,
     open_memory,
 )
+from memory.block_record import FORMAT_VERSION, HEADER_BYTES
 
 LAYERS, KV_HEADS, HEAD_DIM = 2, 2, 8
 CPU = torch.device("cpu")
@@ -81,3 +85,10 @@ def kv_record(seed: int = 0, tokens: int = 3, layers: int = LAYERS) -> BlockReco
     )
     rows = torch.arange(layers)[:, None] * 31 + torch.arange(20 * tokens) + seed
     return BlockRecord(head, block.thumbnail, tuple(bytes(row) for row in (rows % 256).tolist()))
+
+
+def as_of_a_newer_version(record: bytes) -> bytes:
+    """The record, or what begins with one, as the next format version would write it."""
+    header = bytearray(record[: HEADER_BYTES - 4])
+    struct.pack_into("<H", header, 4, FORMAT_VERSION + 1)
+    return bytes(header) + struct.pack("<I", zlib.crc32(header)) + record[HEADER_BYTES:]

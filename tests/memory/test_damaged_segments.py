@@ -1,0 +1,697 @@
+"""A stream whose files were damaged opens, loses what the damage touched, and says so.
+
+Fifteen blocks lie in three segments. Whatever is read of them afterwards is what was put.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kv_blocks import (
+    CPU,
+    HEAD_DIM,
+    KV_HEADS,
+    LAYERS,
+    kv_block,
+    kv_record,
+    kv_stream,
+    memory_of,
+)
+
+from memory import (
+    BlockNotFoundError,
+    BlockRecord,
+    FileTier,
+    MemoryConfig,
+    StoreError,
+    find_stream,
+    follow_memory,
+    open_memory,
+    open_stored,
+    stored_ids,
+    stored_streams,
+)
+from memory.block_record import HEADER_BYTES
+from memory.file_store.checked_json import write_checked
+from memory.file_store.segment_file import SegmentFile
+
+NUM, PER_SEGMENT = 15, 5
+NOTE = {"watched": "rtsp://door"}
+PAGE_BYTES = 4096
+
+
+def block(number):
+    return kv_block(tokens=40, end_s=float(number), seed=number)
+
+
+def config_of(folder, **more):
+    return MemoryConfig(
+        store=f"file://{folder}", codec="exact", host_bytes=1 << 20, segment_bytes=1 << 16, **more
+    )
+
+
+def opened(folder, **more):
+    make = ("model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU)
+    return open_memory(config_of(folder, **more), "camera", *make)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """The folder of an undamaged store; not to be changed."""
+    folder = tmp_path_factory.mktemp("sound")
+    with opened(folder) as memory:
+        for number in range(NUM):
+            memory.append(block(number))
+        memory.set_note(NOTE)
+    assert len(segments_of(folder)) == NUM // PER_SEGMENT
+    return folder
+
+
+@pytest.fixture
+def store(sound, tmp_path):
+    shutil.copytree(sound, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def segments_of(folder):
+    return sorted((folder / "camera" / "segments").glob("*.vskv"))
+
+
+def offsets_of(segment):
+    """Where each record of a sound segment begins, and where the last one ends."""
+    offsets = [0]
+    with closing(SegmentFile(segment, 0, read_only=True)) as file:
+        for _ in file.scan():
+            offsets.append(file.num_bytes)
+    return offsets
+
+
+def flip(path, at, mask=1):
+    content = bytearray(path.read_bytes())
+    content[at] ^= mask
+    path.write_bytes(content)
+
+
+def zero(path, start, end):
+    content = bytearray(path.read_bytes())
+    content[start:end] = bytes(len(content[start:end]))
+    path.write_bytes(content)
+
+
+def add_zeros(path, num_bytes):
+    path.write_bytes(path.read_bytes() + bytes(num_bytes))
+
+
+def cut(path, num_bytes):
+    os.truncate(path, path.stat().st_size - num_bytes)
+
+
+def blocks_of(memory):
+    """The numbers of the blocks whose keys and values can be read; all are what was put."""
+    found = []
+    for block_id in memory.visible(None):
+        number = round(memory.info(block_id).end_s)
+        wanted = block(number)
+        try:
+            for layer in range(LAYERS):
+                keys, values = memory.read(layer, [block_id], torch.float32, CPU)
+                assert torch.equal(keys, wanted.keys[layer])
+                assert torch.equal(values, wanted.values[layer])
+        except BlockNotFoundError:
+            continue
+        assert memory.thumbnail(block_id) in (wanted.thumbnail, b"")
+        if number < NUM:
+            assert block_id == number
+        found.append(number)
+    return found
+
+
+def loses(folder, lost, next_id=NUM):
+    """The store opens without the blocks `lost`, goes on from `next_id` or above, and again."""
+    kept = [number for number in range(NUM) if number not in lost]
+    with opened(folder) as memory:
+        assert blocks_of(memory) == kept
+        assert memory.append(block(NUM)) >= next_id
+        told = memory.stats()
+    with opened(folder) as memory:
+        assert blocks_of(memory) == [*kept, NUM]
+    return told
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+HEADS = {
+    "magic": 0,
+    "version": 4,
+    "sizes": 8,
+    "meta": 60,
+}
+
+
+@pytest.mark.parametrize("part", HEADS)
+@pytest.mark.parametrize("number", [0, 2, 4, 12])
+def test_a_flipped_bit_in_a_head_costs_that_block(store, part, number):
+    segment = segments_of(store)[number // PER_SEGMENT]
+    flip(segment, offsets_of(segment)[number % PER_SEGMENT] + HEADS[part])
+    assert loses(store, {number}).damaged == 1
+
+
+def test_a_flipped_bit_in_representative_keys_costs_that_block(store):
+    segment = segments_of(store)[1]
+    data = segment.read_bytes()
+    flip(segment, data.index(block(7).thumbnail) - 1)
+    assert loses(store, {7}).damaged == 1
+
+
+def test_a_flipped_bit_in_a_picture_costs_the_picture(store):
+    segment = segments_of(store)[1]
+    flip(segment, segment.read_bytes().index(block(7).thumbnail))
+    with opened(store) as memory:
+        assert (memory.thumbnail(7), memory.thumbnail(8)) == (b"", block(8).thumbnail)
+        assert memory.thumbnails([6, 7]) == [block(6).thumbnail, b""]
+        assert memory.stats().damaged == 1
+    loses(store, set())
+
+
+def test_a_flipped_bit_in_a_row_costs_the_block_once_it_is_read(store):
+    segment = segments_of(store)[0]
+    flip(segment, segment.stat().st_size - 100)
+    with opened(store) as memory:
+        assert 4 in memory.visible(None)
+        with pytest.raises(BlockNotFoundError, match="block 4"):
+            memory.read(1, [3, 4], torch.float32, CPU)
+        assert 4 not in memory.visible(None)
+        memory.read(1, [3], torch.float32, CPU)
+        assert memory.stats().damaged == 1
+    assert loses(store, {4}).damaged == 1
+
+
+@pytest.mark.parametrize("num_bytes", [1, 10, HEADER_BYTES, 4096, 1 << 20])
+def test_zeros_behind_the_newest_segment_are_cut(store, num_bytes):
+    add_zeros(segments_of(store)[-1], num_bytes)
+    told = loses(store, set())
+    assert (told.cut_bytes, told.damaged) == (num_bytes, 1)
+
+
+def test_a_last_record_that_came_out_as_zeros_is_lost_alone(store):
+    segment = segments_of(store)[-1]
+    zero(segment, segment.stat().st_size - 3000, None)
+    loses(store, {14})
+
+
+def test_a_part_of_a_last_record_is_cut_as_one_that_was_never_put(store):
+    cut(segments_of(store)[-1], 500)
+    told = loses(store, {14}, next_id=14)
+    assert told.cut_bytes > 0
+    assert told.damaged == 0
+
+
+def test_an_old_segment_that_is_cut_short_costs_its_last_block(store):
+    segment = segments_of(store)[0]
+    cut(segment, 100)
+    before = segment.read_bytes()
+    assert loses(store, {4}).damaged == 1
+    assert segment.read_bytes() == before, "only the newest segment is cut"
+
+
+def test_a_page_of_zeros_costs_the_blocks_that_it_touches(store):
+    segment = segments_of(store)[1]
+    border = offsets_of(segment)[2]
+    zero(segment, border - 100, border + PAGE_BYTES - 100)
+    loses(store, {6, 7})
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("spoil", ["zeros", "no bytes", "one byte"])
+def test_a_file_without_a_sound_record_is_set_aside(store, at, spoil):
+    segment = segments_of(store)[at]
+    kept = {"zeros": bytes(segment.stat().st_size), "no bytes": b"", "one byte": b"?"}[spoil]
+    segment.write_bytes(kept)
+    gone = range(at * PER_SEGMENT, (at + 1) * PER_SEGMENT)
+    assert loses(store, gone).damaged == 1
+    (aside,) = (store / "camera" / "segments").glob("*.damaged")
+    assert aside.name == f"{segment.name}.damaged"
+    assert aside.read_bytes() == kept
+    assert not segment.exists()
+    with opened(store) as memory:
+        assert memory.stats().damaged == 0, "it is told of once"
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_missing_segment_is_noticed_once(store, at):
+    segments_of(store)[at].unlink()
+    gone = range(at * PER_SEGMENT, (at + 1) * PER_SEGMENT)
+    (told,) = stored_streams(f"file://{store}")
+    assert (told.blocks, told.damaged) == (NUM - PER_SEGMENT, 1)
+    assert loses(store, gone).damaged == 1
+    with opened(store) as memory:
+        assert memory.stats().damaged == 0
+
+
+def test_a_next_id_stays_above_lost_ones_although_nothing_is_put_before_the_next_opening(store):
+    segments_of(store)[-1].write_bytes(b"?" * 1000)
+    with opened(store) as memory:
+        next_id = memory.num_blocks
+        assert next_id >= NUM
+    loses(store, range(10, 15), next_id)
+
+
+def test_what_a_dying_writer_left_beside_the_segments_is_no_damage(store):
+    segments_of(store)[0].with_suffix(".vskv.partial").write_bytes(b"x")
+    assert loses(store, set()).damaged == 0
+
+
+def test_damage_is_logged_with_its_place(store, capsys):
+    flip(segments_of(store)[0], 8)
+    opened(store).close()
+    said = capsys.readouterr().out
+    assert said.count("000000000000-000000.vskv: bytes 0 to ") == 1
+    assert "left out" in said
+
+
+def test_a_store_with_damage_is_listed_with_all_that_is_left(store):
+    flip(segments_of(store)[0], 8)
+    cut(segments_of(store)[1], 100)
+    add_zeros(segments_of(store)[2], 5000)
+    before = content(store)
+    (told,) = stored_streams(f"file://{store}")
+    assert (told.blocks, told.damaged, told.error) == (NUM - 2, 3, None)
+    assert content(store) == before
+
+
+def test_a_live_stream_is_not_said_to_miss_what_it_begins_or_lets_go_meanwhile(store, monkeypatch):
+    module = sys.modules[stored_streams.__module__]
+    newest_segments = module.newest_segments
+    with opened(store) as writer:
+
+        def meanwhile(folder):
+            writer.forget(0.0, 4.0)
+            found = newest_segments(folder)
+            for number in range(NUM, NUM + 10):
+                writer.append(block(number))
+            return found
+
+        monkeypatch.setattr(module, "newest_segments", meanwhile)
+        (told,) = stored_streams(f"file://{store}")
+        assert len(segments_of(store)) > NUM // PER_SEGMENT
+        assert (told.damaged, told.error) == (0, None)
+
+
+# What made the blocks, and the note
+
+
+def descriptions(folder):
+    return sorted((folder / "camera").glob("stream*.json"))
+
+
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize("spoil", ["empty", "zeros", "a letter", "missing"])
+def test_a_lost_description_is_made_good_from_its_copy(store, at, spoil):
+    path = descriptions(store)[at]
+    whole = path.read_text()
+    spoilt = {"empty": "", "zeros": "\0" * len(whole), "a letter": whole.replace("door", "dooq")}
+    if spoil == "missing":
+        path.unlink()
+    else:
+        path.write_text(spoilt[spoil])
+    for _ in range(2):
+        assert stored_ids(f"file://{store}") == ["camera"]
+        found = find_stream(f"file://{store}", "camera")
+        assert (found.note, found.note_lost) == (NOTE, False)
+        with opened(store) as memory:
+            assert memory.note == NOTE
+            assert blocks_of(memory) == list(range(NUM))
+    assert path.read_text() == whole
+    aside = list((store / "camera").glob("*.damaged"))
+    assert [one.read_text() for one in aside] == ([] if spoil == "missing" else [spoilt[spoil]])
+
+
+def test_where_no_description_is_left_the_blocks_tell_what_made_them(store):
+    for path in descriptions(store):
+        path.write_text("")
+    with closing(follow_memory(config_of(store), "camera", CPU)) as reader:
+        assert blocks_of(reader) == list(range(NUM))
+    found = find_stream(f"file://{store}", "camera")
+    assert found.make.fingerprint == "model-a"
+    assert (found.note, found.note_lost) == ({}, True)
+    with open_stored(config_of(store), "camera") as memory:
+        assert (memory.make, memory.note) == (found.make, {})
+    assert not find_stream(f"file://{store}", "camera").note_lost
+    loses(store, set())
+
+
+def test_the_blocks_tell_what_made_them_although_the_first_are_damaged(store):
+    for path in descriptions(store):
+        path.write_text("")
+    zero(segments_of(store)[0], 0, None)
+    flip(segments_of(store)[1], 0)
+    loses(store, {0, 1, 2, 3, 4, 5})
+
+
+def test_a_description_of_the_version_before_gets_a_copy(store):
+    """That had no copy, no CRC32 and no list of segments."""
+    camera = store / "camera"
+    for path in [*descriptions(store), camera / "segments.json"]:
+        described = json.loads(path.read_text())
+        path.unlink()
+        if path.name == "stream.json":
+            del described["crc32"]
+            path.write_text(json.dumps({**described, "format_version": 2}))
+    with closing(follow_memory(config_of(store), "camera", CPU)) as reader:
+        assert blocks_of(reader) == list(range(NUM))
+    assert loses(store, set()).damaged == 0
+    descriptions(store)[1].write_text("")
+    segments_of(store)[1].unlink()
+    with opened(store) as memory:
+        assert memory.note == NOTE
+        assert memory.stats().damaged == 1
+
+
+def test_a_stream_of_a_newer_version_is_not_touched(store):
+    for path in descriptions(store):
+        described = json.loads(path.read_text())
+        del described["crc32"]
+        write_checked(path, {**described, "format_version": 99})
+    before = content(store)
+    with pytest.raises(StoreError, match="format version 99"):
+        opened(store)
+    assert content(store) == before
+
+
+STORE_V1 = Path(__file__).parents[1] / "data" / "store_v1"
+
+
+@pytest.mark.parametrize("is_described", [True, False])
+def test_a_damaged_store_of_the_first_format_is_brought_up_to_date(tmp_path, is_described):
+    """Its records have no numbers: they are counted."""
+    shutil.copytree(STORE_V1, tmp_path / "store")
+    blocks = tmp_path / "store" / "camera" / "blocks.vskv"
+    flip(blocks, offsets_of(blocks)[2] + HEADS["sizes"])
+    flip(blocks, offsets_of(STORE_V1 / "camera" / "blocks.vskv")[3] + HEADS["meta"])
+    if not is_described:
+        (tmp_path / "store" / "camera" / "stream.json").write_text("")
+    for _ in range(2):
+        with memory_of(f"file://{tmp_path}/store") as memory:
+            assert memory.visible(None) == [0, 1, 4]
+            assert memory.thumbnail(4) == kv_stream(5)[4].thumbnail
+            assert memory.note == ({"fps": 2.0} if is_described else {})
+    with memory_of(f"file://{tmp_path}/store") as memory:
+        assert memory.append(kv_block(end_s=5.0)) == 5
+
+
+# Another process that reads
+
+
+def test_a_follower_leaves_out_what_the_writer_would_and_changes_nothing(store):
+    flip(segments_of(store)[0], 8)
+    zero(segments_of(store)[1], 0, None)
+    cut(segments_of(store)[2], 100)
+    before = content(store)
+    with closing(follow_memory(config_of(store), "camera", CPU)) as reader:
+        kept = [1, 2, 3, 4, 10, 11, 12, 13]
+        assert blocks_of(reader) == kept
+        assert content(store) == before
+        with opened(store) as writer:
+            number = writer.append(block(14))
+            reader.refresh()
+            assert reader.visible(None) == [*kept, number]
+
+
+def test_a_follower_takes_a_record_once_it_is_there_as_a_whole(store):
+    newest = segments_of(store)[-1]
+    whole = newest.read_bytes()
+    offsets = offsets_of(newest)
+    spoilt = bytearray(whole)
+    spoilt[offsets[1] + 8] ^= 1
+    newest.write_bytes(spoilt[: offsets[1]])
+    with closing(follow_memory(config_of(store), "camera", CPU)) as reader:
+        for end in (offsets[1] + 10, offsets[1] + 1000, offsets[2] + 3, offsets[3] - 1):
+            newest.write_bytes(spoilt[:end])
+            reader.refresh()
+            assert reader.visible(None) == list(range(11))
+        newest.write_bytes(spoilt[: offsets[3]])
+        reader.refresh()
+        assert blocks_of(reader) == [*range(11), 12]
+        newest.write_bytes(spoilt)
+        reader.refresh()
+        assert blocks_of(reader) == [*range(11), 12, 13, 14]
+
+
+def test_a_follower_that_read_a_damaged_row_goes_on_while_segments_are_written_anew(store):
+    flip(segments_of(store)[0], segments_of(store)[0].stat().st_size - 100)
+    with opened(store) as writer, closing(follow_memory(config_of(store), "camera", CPU)) as reader:
+        assert blocks_of(reader) == [n for n in range(NUM) if n != 4]
+        assert writer.forget(0.0, 1.0) == 2
+        reader.refresh()
+        assert blocks_of(reader) == [2, 3, *range(5, NUM)]
+        assert writer.visible(None) == reader.visible(None)
+
+
+# Ageing and forgetting
+
+
+def test_what_ages_or_is_forgotten_beside_a_damaged_row_does_so_without_it(store):
+    flip(segments_of(store)[1], segments_of(store)[1].stat().st_size - 100)
+    with opened(store) as memory:
+        assert memory.forget(5.0, 6.0) == 2
+        assert blocks_of(memory) == [*range(5), 7, 8, *range(10, NUM)]
+        assert memory.stats().damaged == 1
+    with opened(store) as memory:
+        assert memory.stats().damaged == 0
+
+
+def test_a_budget_is_kept_although_rows_are_damaged(store):
+    for segment in segments_of(store)[:2]:
+        for end in offsets_of(segment)[1:]:
+            flip(segment, end - 100)
+    with opened(store, file_bytes=1 << 20) as memory:
+        for number in range(NUM, 200):
+            memory.append(block(number))
+        stats = memory.stats()
+        assert stats.bytes_by_tier["file"] <= 1 << 20
+        assert stats.ageing.coarsened > 0
+        assert not set(range(10)) & set(memory.visible(None))
+
+
+def test_nothing_is_reported_of_what_ages_and_is_forgotten(store):
+    with opened(store, retain_s=20) as memory:
+        for number in range(NUM, 60):
+            memory.append(block(number))
+        memory.forget(45.0, 51.0)
+        assert memory.first_block > 0
+        kept = memory.visible(None)
+    with opened(store) as memory:
+        assert memory.visible(None) == kept
+        assert memory.stats().damaged == 0
+
+
+# What lies in the middle of a segment
+
+
+def test_records_that_lie_in_the_rows_of_a_damaged_one_are_not_taken_for_blocks(tmp_path):
+    older = kv_record(seed=1).to_bytes()
+    outer = BlockRecord(kv_record(seed=3).head, b"", (older * 3, older * 3))
+    records = [kv_record(seed=2), outer, kv_record(seed=4)]
+    path = tmp_path / "blocks"
+    with closing(SegmentFile(path, 0)) as segment:
+        for record in records:
+            segment.append(record)
+    flip(path, len(records[0].to_bytes()))
+    with closing(SegmentFile(path, 0)) as segment:
+        assert [head.block_id for head in segment.scan()] == [2, 4]
+
+
+@pytest.mark.parametrize("filling", [b"?", b"V", b"VSKB", b"\0"])
+def test_the_next_record_is_found_wherever_it_begins(tmp_path, filling):
+    before, after = kv_record(seed=0).to_bytes(), kv_record(seed=1).to_bytes()
+    lengths = [1, 31, 32, 33, *range(4090, 4100), *range(12_250, 12_260), 5 << 20]
+    for length in lengths:
+        path = tmp_path / "blocks"
+        path.write_bytes(before + (filling * length)[:length] + after)
+        with closing(SegmentFile(path, 0)) as segment:
+            assert [head.block_id for head in segment.scan()] == [0, 1], length
+
+
+@pytest.mark.parametrize("what", ["magics", "heads"])
+def test_the_search_for_the_next_record_reads_about_as_much_as_there_is(
+    tmp_path, monkeypatch, what
+):
+    magics = b"VSKB" * (1 << 17)
+    damaged_head = bytearray(kv_record(seed=1).to_bytes())
+    damaged_head[HEADER_BYTES + 5] ^= 1
+    filling = magics if what == "magics" else bytes(damaged_head + b"?") * 1000
+    path = tmp_path / "blocks"
+    path.write_bytes(kv_record(seed=0).to_bytes() + filling + kv_record(seed=5).to_bytes())
+    num_read = 0
+    pread = os.pread
+
+    def counted(file, num_bytes, offset):
+        nonlocal num_read
+        data = pread(file, num_bytes, offset)
+        num_read += len(data)
+        return data
+
+    with closing(SegmentFile(path, 0)) as segment:
+        monkeypatch.setattr("memory.file_store.segment_file.os.pread", counted)
+        assert [head.block_id for head in segment.scan()] == [0, 5]
+    assert num_read < 8 * path.stat().st_size
+
+
+# All of it at random
+
+
+def damaged(draw, folder):
+    """Spoil one file; the numbers of the blocks that it may cost."""
+    files = [*segments_of(folder), *descriptions(folder), folder / "camera" / "segments.json"]
+    path = draw(st.sampled_from(files))
+    size = path.stat().st_size
+    offsets = offsets_of(path) if path.suffix == ".vskv" else [0, size]
+    first = int(path.name[:12]) if path.suffix == ".vskv" else NUM
+    kind = draw(st.sampled_from(["flip", "flip", "flip", "cut", "page", "empty", "remove"]))
+    start, end = 0, size
+    if kind == "flip":
+        start = draw(st.integers(0, size - 1))
+        end = start + 1
+        flip(path, start, draw(st.integers(1, 255)))
+    elif kind == "cut":
+        start = draw(st.integers(0, size - 1))
+        os.truncate(path, start)
+    elif kind == "page":
+        start = draw(st.integers(0, (size - 1) // PAGE_BYTES)) * PAGE_BYTES
+        end = start + PAGE_BYTES
+        zero(path, start, end)
+    elif kind == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+    touched = {
+        first + at
+        for at in range(len(offsets) - 1)
+        if offsets[at] < end and start < offsets[at + 1]
+    }
+    is_cut_clean = kind == "cut" and start in offsets[1:] and first == NUM - PER_SEGMENT
+    return touched & set(range(NUM)), is_cut_clean
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=150)
+def test_any_damage_costs_at_most_the_blocks_that_it_touches(sound, data):
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "store"
+        shutil.copytree(sound, folder)
+        touched, is_cut_clean = damaged(data.draw, folder)
+        before = content(folder)
+        with closing(follow_memory(config_of(folder), "camera", CPU)) as reader:
+            seen = blocks_of(reader)
+        assert stored_streams(f"file://{folder}")[0].error is None
+        assert content(folder) == before
+        with opened(folder) as memory:
+            kept = blocks_of(memory)
+            assert kept == seen
+            assert set(range(NUM)) - set(kept) <= touched
+            assert memory.note == NOTE
+            told = memory.stats()
+            if len(kept) < NUM and not is_cut_clean:
+                assert told.damaged or told.cut_bytes
+            number = memory.append(block(NUM))
+            assert number > max(kept)
+        with opened(folder) as memory:
+            assert blocks_of(memory) == [*kept, NUM]
+
+
+class Killed(BaseException):
+    """The process dies here: nothing that it does from then on happens."""
+
+
+class Mortal:
+    """File operations that end at the one numbered `dies_at`."""
+
+    def __init__(self, monkeypatch, dies_at):
+        self._left = dies_at
+        for owner, name in (
+            (os, "fsync"),
+            (os, "pwrite"),
+            (os, "ftruncate"),
+            (Path, "unlink"),
+            (Path, "rename"),
+            (Path, "replace"),
+        ):
+            monkeypatch.setattr(owner, name, self._dying(getattr(owner, name), name == "pwrite"))
+
+    def _dying(self, operation, is_write):
+        def done(*arguments, **options):
+            self._left -= 1
+            if self._left > 0:
+                return operation(*arguments, **options)
+            if self._left == 0 and is_write:
+                file, part, offset = arguments
+                operation(file, part[: len(part) // 2], offset)
+            raise Killed
+
+        return done
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["put", "put", "put", "close span", "thin", "let go", "open"]),
+            st.integers(0, 99),
+        ),
+        max_size=30,
+    ),
+    dies_at=st.integers(1, 120),
+)
+@settings(deadline=None, max_examples=150)
+def test_nothing_is_reported_whatever_is_put_or_let_go_and_whenever_the_writer_dies(steps, dies_at):
+    """On files that nothing damages; what was there before a step or after it is there."""
+    with tempfile.TemporaryDirectory() as parent:
+        folder, listed = Path(parent) / "segments", Path(parent) / "segments.json"
+        there: list[set[int]] = [set()]
+        with pytest.MonkeyPatch.context() as patched:
+            Mortal(patched, dies_at)
+            with suppress(Killed):
+                live(folder, listed, steps, there)
+        for _ in range(2):
+            tier = FileTier(folder, SEGMENT_BYTES, None, listed)
+            with closing(tier):
+                ids = {head.block_id for head in tier.recover()}
+                assert list(tier.damage) == []
+                assert ids in there[-2:]
+
+
+SEGMENT_BYTES = 3 * len(kv_record(seed=0).to_bytes()) + 100
+
+
+def live(folder, listed, steps, there):
+    """What a writer does; `there` gets the ids that are kept after each step."""
+    tier = FileTier(folder, SEGMENT_BYTES, None, listed)
+    assert list(tier.recover()) == []
+    for step, choice in steps:
+        spans = tier.spans()
+        if step == "open":
+            tier.close()
+            tier = FileTier(folder, SEGMENT_BYTES, None, listed)
+            assert {head.block_id for head in tier.recover()} == there[-1]
+            assert list(tier.damage) == []
+        elif step == "put":
+            record = kv_record(seed=tier.next_id)
+            there.append(there[-1] | {record.head.block_id})
+            tier.put(record)
+        elif step == "close span":
+            tier.close_span()
+        elif spans:
+            ids = spans[choice % len(spans)].block_ids
+            kept = ids[::2] if step == "thin" else ()
+            there.append(there[-1] - (set(ids) - set(kept)))
+            tier.replace(ids, {i: tier.read_record(i) for i in kept})
+    tier.close()
