@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from memory import BlockNotFoundError
+from memory import BlockLostError, BlockNotFoundError
 
 Reply = TypeVar("Reply")
 _ATTEMPTS = 3
@@ -13,11 +13,16 @@ def read_while_written(read: Callable[[], Reply]) -> Reply:
     """What `read` gives, tried again where a block that it had seen is gone.
 
     The writer may let a block go between the look at what there is and the reading of it. Raises
-    BlockNotFoundError if that happens every time.
+    BlockNotFoundError if that happens every time. A block that turns out to be damaged is not seen
+    the next time; that comes to an end by itself.
     """
-    for _ in range(_ATTEMPTS - 1):
+    attempts_left = _ATTEMPTS
+    while True:
         try:
             return read()
-        except BlockNotFoundError:
+        except BlockLostError:
             continue
-    return read()
+        except BlockNotFoundError:
+            attempts_left -= 1
+            if not attempts_left:
+                raise

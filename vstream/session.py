@@ -25,6 +25,7 @@ from vstream.errors import BusyError
 from vstream.free_memory import return_free_memory
 from vstream.job import Job, Kind
 from vstream.question import Judgement, Question
+from vstream.read_while_written import read_while_written
 from vstream.stage_clock import StageClock
 from vstream.video_llm import VideoLLM
 
@@ -245,13 +246,17 @@ class Session:
             self._trimmed_at = self.memory.num_blocks
 
     def _open_prefill(self) -> Prefill | RekvPrefill:
+        """Damaged blocks are left out of its window."""
+        return read_while_written(self._restored_prefill)
+
+    def _restored_prefill(self) -> Prefill | RekvPrefill:
         decoder, settings = self.model.decoder, self.settings
         prefix = self.model.family.prefix()
         num_blocks = self.memory.num_blocks
         if settings.rekv_window_tokens is not None:
             rekv = RekvPrefill(decoder, prefix, settings.rekv_window_tokens)
-            if num_blocks:
-                kept = self.memory.visible(None)
+            kept = self.memory.visible(None)
+            if kept:
                 counts = [self.memory.info(block_id).num_tokens for block_id in kept]
                 needed = -(-settings.rekv_window_tokens // min(counts))
                 rekv.restore(sum(counts), self._read(kept[-needed:]))

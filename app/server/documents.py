@@ -47,6 +47,10 @@ class MemoryDocument(BaseModel):
     bytes: dict[str, int]
     seconds: dict[str, float]
     blocks_by_codec: dict[str, int]
+    damaged: int = Field(
+        0,
+        description="Places where blocks were found damaged or missing since it was opened.",
+    )
 
 
 class StreamDocument(BaseModel):
@@ -258,6 +262,7 @@ def memory_document(stats: MemoryStats) -> MemoryDocument:
         to_s=stats.to_s,
         blocks=stats.blocks,
         waiting_blocks=stats.waiting,
+        damaged=stats.damaged,
         bytes=stats.bytes_by_tier,
         seconds=stats.seconds_by_tier,
         blocks_by_codec=stats.blocks_by_codec,

@@ -70,6 +70,8 @@ def frame(
             raise ApiError(404, "no frame of that time is kept", "frame_not_found", param="t")
         info = asked.memory.info(kept[-1])
         picture = asked.memory.thumbnail(kept[-1])
+    if not picture:
+        raise ApiError(404, "the picture of that frame is damaged", "frame_not_found", param="t")
     return _response(picture, info.end_s, info.captured_at)
 
 

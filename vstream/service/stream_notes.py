@@ -50,6 +50,8 @@ class StreamNotes:
         notes: dict[str, StreamNote] = {}
         for kept in stored_ids(self._config.store):
             found = self._find(kept)
+            if found is not None and found.note_lost:
+                _log.error("what a service noted beside a stream is lost", stream=kept)
             note = StreamNote(kept, found.note.get(NOTE, {}) if found else {})
             before = notes.get(stream_of(kept))
             if before is None or note.values.get("at", 0.0) > before.values.get("at", 0.0):

@@ -1,0 +1,160 @@
+"""A service starts again over a store whose files were damaged, and goes on watching."""
+
+import io
+import shutil
+
+import pytest
+from PIL import Image
+from processes import until
+from service import embedded, running_service
+from structlog.testing import capture_logs
+from synthetic_video import picture
+
+SPEC = {"id": "door", "source": {"type": "push"}, "sampling": {"fps": 10, "dedup": 0}}
+DOOR = "/v1/streams/door"
+NUM = 8
+
+
+def jpeg(number):
+    buffer = io.BytesIO()
+    Image.fromarray(picture(number)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def running(folder, **more):
+    return running_service(model=embedded(), store=f"file://{folder}", **more)
+
+
+def push(service, began, count):
+    """So many frames a second apart, each of them encoded."""
+    for number in range(count):
+        before = service.get(DOOR)["memory"]["blocks"]
+        headers = {"X-Capture-Time": str(began + number)}
+        told = service.post(f"{DOOR}/frames", content=jpeg(number), headers=headers)
+        assert told["accepted"], told
+        service.await_stream("door", lambda told: told["memory"]["blocks"] > before)  # noqa: B023
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The store of a service that was told to watch a door, and has ended."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with running(folder) as service:
+        service.post("/v1/streams", SPEC)
+        service.post("/v1/watches", {"stream_ids": ["door"], "condition": "is there a cat?"})
+        push(service, 1.7e9, NUM)
+        until(lambda: service.service.live.streams.get("door").note.get("watches"))
+    return folder
+
+
+@pytest.fixture
+def store(stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def newest_of(store):
+    return max((store / "door" / "segments").glob("*.vskv"))
+
+
+def zeros_behind_the_newest_segment(store):
+    newest_of(store).write_bytes(newest_of(store).read_bytes() + bytes(4096))
+
+
+def zeros_instead_of_the_newest_segment(store):
+    newest_of(store).write_bytes(bytes(newest_of(store).stat().st_size))
+
+
+def a_flipped_bit_in_a_head(store):
+    data = bytearray(newest_of(store).read_bytes())
+    data[8] ^= 1
+    newest_of(store).write_bytes(data)
+
+
+def an_empty_description(store):
+    (store / "door" / "stream.json").write_bytes(b"")
+
+
+def a_missing_description(store):
+    (store / "door" / "stream.json").unlink()
+
+
+def a_missing_segment(store):
+    newest_of(store).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "left", "damaged"),
+    [
+        (zeros_behind_the_newest_segment, NUM, 1),
+        (zeros_instead_of_the_newest_segment, 0, 1),
+        (a_flipped_bit_in_a_head, NUM - 1, 1),
+        (an_empty_description, NUM, 0),
+        (a_missing_description, NUM, 0),
+        (a_missing_segment, 0, 1),
+    ],
+)
+def test_a_stream_is_watched_whatever_became_of_its_files(store, damage, left, damaged):
+    damage(store)
+    with running(store) as service:
+        told = service.get(DOOR)["memory"]
+        assert (told["blocks"], told["damaged"]) == (left, damaged)
+        (watch,) = service.get("/v1/watches")["data"]
+        assert watch["stream_ids"] == ["door"]
+        push(service, 1.7e9 + 100, 2)
+        assert service.get(DOOR)["memory"]["blocks"] == left + 2
+        answer = service.ask("what is there?", "stream://door")
+        assert answer["choices"][0]["message"]["content"]
+    with running(store) as again:
+        assert again.get(DOOR)["memory"]["blocks"] == left + 2
+
+
+def test_what_is_damaged_is_counted_and_logged(store):
+    a_flipped_bit_in_a_head(store)
+    with capture_logs() as logged, running(store) as service:
+        assert service.get(DOOR)["memory"]["damaged"] == 1
+    (told,) = [one["what"] for one in logged if one["event"] == "a store is damaged"]
+    assert str(newest_of(store)) in told
+
+
+def test_a_question_is_answered_without_blocks_whose_rows_are_damaged(store):
+    """Every block but the last: more than a question is tried again for blocks that are gone."""
+    segment = newest_of(store)
+    data = bytearray(segment.read_bytes())
+    starts = [at for at in range(len(data)) if data.startswith(b"VSKB", at)]
+    assert len(starts) == NUM
+    for end in starts[1:]:
+        data[end - 1] ^= 1
+    segment.write_bytes(data)
+    with running(store) as service:
+        for _ in range(2):
+            answer = service.ask("what is there?", "stream://door")
+            assert answer["choices"][0]["message"]["content"]
+        told = service.get(DOOR)["memory"]
+        assert (told["blocks"], told["damaged"]) == (1, NUM - 1)
+
+
+def test_a_damaged_picture_is_not_found_and_its_block_stays(store):
+    segment = newest_of(store)
+    data = segment.read_bytes()
+    at = data.rindex(b"\xff\xd8\xff") + 100
+    segment.write_bytes(data[:at] + b"???" + data[at + 3 :])
+    with running(store) as service:
+        assert service.get(DOOR)["memory"]["blocks"] == NUM
+        found = service.http.get(f"{DOOR}/frame.jpg", params={"t_s": NUM})
+        assert found.status_code == 404, found.text
+        assert found.json()["error"]["code"] == "frame_not_found"
+        assert service.http.get(f"{DOOR}/frame.jpg", params={"t_s": 0}).status_code == 200
+        answer = service.ask("what is there?", "stream://door")
+        assert answer["choices"][0]["message"]["content"]
+
+
+def test_a_service_says_what_it_can_no_longer_know(store):
+    for name in ("stream.json", "stream-copy.json"):
+        (store / "door" / name).write_bytes(b"")
+    with capture_logs() as logged, running(store):
+        lost = "what a service noted beside a stream is lost"
+        assert [one["stream"] for one in logged if one["event"] == lost] == ["door"]
+    configured = {"id": "door", "source": {"type": "push"}, "sampling": SPEC["sampling"]}
+    with running(store, streams=[configured]) as service:
+        assert service.get(DOOR)["memory"]["blocks"] == NUM
