@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float32
@@ -93,14 +94,14 @@ def _figures(
         layers = range(num_layers)
         return [index.search([i], query[i : i + 1], size, top, similarity) for i in layers]
 
-    times_ms = [_cpu_ms(lambda query=query: found(query)) for query in queries * 2]
+    times_ms = [_cpu_ms(partial(found, query)) for query in queries * 2]
     recall = statistics.mean(
         len(_best(keys[:, layer], query[layer], top, similarity).intersection(some)) / top
         for query in queries
         for layer, some in enumerate(found(query))
     )
     drops_ms = [
-        _cpu_ms(lambda first=first: index.drop(range(first, first + _DROPPED)))
+        _cpu_ms(partial(index.drop, range(first, first + _DROPPED)))
         for first in range(0, 5 * _DROPPED, _DROPPED)
     ]
     question_ms, drop_ms = statistics.median(times_ms), statistics.median(drops_ms)

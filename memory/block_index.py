@@ -249,9 +249,10 @@ class BlockIndex:
         centre, spread = self._coarse.on_host
         for page, _, place in self._by_page(rows):
             exact = torch.from_numpy(page.exact[place])
-            weighed = (exact - centre) / spread
-            scales = weighed.abs().amax(dim=2).clamp_min(_MIN_NORM) / _LARGEST_CODE
-            codes = (weighed / scales[:, :, None]).round().to(torch.int8)
+            weighed = (exact - centre).div_(spread)
+            largest = torch.maximum(weighed.amax(dim=2), -weighed.amin(dim=2))
+            scales = largest.clamp_min(_MIN_NORM) / _LARGEST_CODE
+            codes = weighed.div_(scales[:, :, None]).round_().to(torch.int8)
             to = torch.from_numpy(place).to(self._device)
             page.codes[:, to] = codes.transpose(0, 1).to(self._device)
             page.scales[:, to] = scales.T.to(self._device)

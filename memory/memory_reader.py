@@ -30,7 +30,7 @@ from memory.kv_block import BlockInfo
 from memory.row_cache import RowCache
 from memory.stream_make import StreamMake
 
-_BATCH_BLOCKS = 4096
+_BATCH_BLOCKS = 512
 """So many enter the index together when a memory is opened."""
 _log = structlog.get_logger()
 

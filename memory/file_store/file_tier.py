@@ -26,6 +26,7 @@ from memory.file_store.segment_folder import (
     newest_segments,
     segment_numbers,
 )
+from memory.file_store.segment_index import index_path
 from memory.file_store.segment_list import SegmentList
 from memory.file_store.set_aside import set_aside
 
@@ -67,10 +68,13 @@ class FileTier(SegmentFolder):
 
     def recover(self) -> Iterator[BlockHead]:
         for segment, below in zip(self._segments, [*self._firsts[1:], None], strict=False):
-            for head in self._used(segment).scan(below):
-                self._next_id = head.block_id + 1
-                self._smallest_bytes = HEADER_BYTES + head.representative_keys.nbytes
-                yield head
+            heads = list(self._used(segment).scan(below))
+            if heads:
+                self._next_id = heads[-1].block_id + 1
+                self._smallest_bytes = HEADER_BYTES + heads[-1].representative_keys.nbytes
+            if segment is not self._segments[-1]:
+                segment.write_index(heads)
+            yield from heads
         self.damage = self._list.damage_of(self._segments)
         for told in self.damage:
             _log.error("a store is damaged", what=told)
@@ -152,11 +156,12 @@ class FileTier(SegmentFolder):
                 partial.close()
                 partial.path.rename(new.path)
                 flush_folder(self._folder)  # before the old one goes
-                list(new.scan())
+                new.write_index(list(new.scan()))
             else:
                 self._list.write(self._list.firsts - {old.first})
             self._let_go(old)
             old.path.unlink()
+            index_path(old.path).unlink(missing_ok=True)
             flush_folder(self._folder)
         except OSError as error:
             raise StoreError(f"{partial.path}: cannot be written: {error.strerror}") from error
@@ -193,9 +198,11 @@ class FileTier(SegmentFolder):
     def _swept(self) -> dict[int, Path]:
         """The newest generation of each segment; what a dying process left beside them is gone."""
         newest = newest_segments(self._folder)
+        kept = {*newest.values(), *map(index_path, newest.values())}
         for path in self._folder.iterdir():
+            is_ours = SEGMENT_NAME.fullmatch(path.with_suffix(".vskv").name) is not None
             if path.suffix == ".partial" or (
-                SEGMENT_NAME.fullmatch(path.name) and path not in newest.values()
+                is_ours and path.suffix in (".vskv", ".npz") and path not in kept
             ):
                 path.unlink()
         return newest
@@ -204,6 +211,7 @@ class FileTier(SegmentFolder):
         """Keep the file, and count it as a segment no more."""
         self._list.write(self._list.firsts - {segment.first})
         self._let_go(segment)
+        index_path(segment.path).unlink(missing_ok=True)
         aside = set_aside(segment.path)
         at = self._segments.index(segment)
         del self._segments[at], self._firsts[at]
@@ -215,6 +223,11 @@ class FileTier(SegmentFolder):
     def _begin(self, first: int) -> SegmentFile:
         """A new newest segment; the last one is complete."""
         self.flush()
+        for complete in self._segments[-1:]:
+            scanned = SegmentFile(complete.path, complete.first, read_only=True)
+            scanned.write_index(list(scanned.scan()))
+            complete.index_bytes = scanned.index_bytes
+            scanned.close()
         segment = SegmentFile(self._path(first, 0), first)
         self._used(segment).cut()  # creates it: its name keeps the next id
         try:

@@ -9,8 +9,9 @@ magic.
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -25,19 +26,11 @@ from memory.block_record import (
     verify_crc32,
 )
 from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
+from memory.file_store.segment_index import Extent, index_path, read_index, write_index
 
 _PIECE_BYTES = 4096, 1 << 20
 """So much is searched for a record at first and at most at a time: it is mostly near."""
-
-
-@dataclass(frozen=True)
-class _Extent:
-    """Where one record lies and what its rows have to match."""
-
-    offset: int
-    header: RecordHeader
-    row_crc32s: tuple[int, ...]
-    thumbnail_crc32: int
+_FEW_BLOCKS = 16
 
 
 class SegmentFile:
@@ -50,7 +43,8 @@ class SegmentFile:
         self.first = first
         self.num_bytes = 0
         """Up to the end of the last record."""
-        self._extents: dict[int, _Extent] = {}
+        self.index_bytes = 0
+        self._extents: dict[int, Extent] = {}
         self._left_out: list[tuple[int, int]] = []
         """Where bytes between records are no records that verify."""
         self.rest_bytes = 0
@@ -75,6 +69,8 @@ class SegmentFile:
         they are read. Ends at a part of a record. Raises StoreError.
         """
         file_bytes = os.fstat(self._opened()).st_size
+        if not self.num_bytes:
+            yield from self._scan_index(file_bytes)
         at, missed = self.num_bytes, 0
         while at + HEADER_BYTES <= file_bytes:
             header = self._header_at(at)
@@ -94,13 +90,37 @@ class SegmentFile:
             start, missed = at - header.record_bytes, 0
             if start > self.num_bytes:
                 self._left_out.append((self.num_bytes, start))
-            self._extents[stored.head.block_id] = _Extent(
-                start, header, stored.row_crc32s, stored.thumbnail_crc32
+            self._extents[stored.head.block_id] = _extent(
+                start, header, stored.head, stored.thumbnail_crc32, stored.row_crc32s
             )
             self.num_bytes = at
             yield stored.head
         self.rest_bytes = file_bytes - self.num_bytes
         self.has_part = at == self.num_bytes and self._is_part(at)
+
+    def _scan_index(self, file_bytes: int) -> Iterator[BlockHead]:
+        """`scan` by the index beside the segment, if there is one that fits."""
+        indexed = read_index(self.path, file_bytes)
+        if indexed is None:
+            return
+        where = f"{self.path}, representative keys"
+        keys = [self._pread(*extent.keys, where) for extent in indexed.extents]
+        if [zlib.crc32(one) for one in keys] != [e.crc32s[0] for e in indexed.extents]:
+            return
+        self._extents = dict(zip(indexed.ids, indexed.extents, strict=True))
+        self.num_bytes, self.index_bytes = file_bytes, index_path(self.path).stat().st_size
+        yield from map(indexed.head, range(len(keys)), keys)
+
+    def write_index(self, heads: Sequence[BlockHead]) -> None:
+        """Write the index of a complete segment; `heads` are all that a scan has found.
+
+        A damaged segment gets none, so that it is looked at again, and one of few blocks is read as
+        quickly without. Failing costs time alone.
+        """
+        if len(heads) > _FEW_BLOCKS and not self.index_bytes and not self.damage(is_newest=False):
+            with suppress(OSError):
+                write_index(self.path, heads, list(self._extents.values()))
+                self.index_bytes = index_path(self.path).stat().st_size
 
     def damage(self, is_newest: bool) -> list[str]:
         """Where records were left out, in words; to be asked after `scan`.
@@ -140,37 +160,31 @@ class SegmentFile:
             raise StoreError(
                 f"{where}: cannot be written: {error.strerror}; make room or choose another store"
             ) from error
-        self._extents[block_id] = _Extent(
-            self.num_bytes,
-            RecordHeader.from_bytes(data, where),
-            record.row_crc32s,
-            record.thumbnail_crc32,
+        header = RecordHeader.from_bytes(data, where)
+        self._extents[block_id] = _extent(
+            self.num_bytes, header, record.head, record.thumbnail_crc32, record.row_crc32s
         )
         self.num_bytes += len(data)
 
     def read_row(self, layer: int, block_id: int) -> bytes:
         """Raises BlockNotFoundError, BlockCorruptError, StoreError; so do the next two."""
         extent = self._extent(block_id)
-        header = extent.header
-        where = f"{self._where(block_id, extent.offset)}, layer {layer}"
-        offset = extent.offset + header.rows_offset + layer * header.row_bytes
-        row = self._pread(header.row_bytes, offset, where)
-        verify_crc32(row, extent.row_crc32s[layer], where)
+        where = f"{self._where(block_id, extent.start)}, layer {layer}"
+        row = self._pread(*extent.row(layer), where)
+        verify_crc32(row, extent.crc32s[2 + layer], where)
         return row
 
     def read_thumbnail(self, block_id: int) -> bytes:
         extent = self._extent(block_id)
-        header = extent.header
-        where = f"{self._where(block_id, extent.offset)}, thumbnail"
-        offset = extent.offset + header.rows_offset - header.thumbnail_bytes
-        thumbnail = self._pread(header.thumbnail_bytes, offset, where)
-        verify_crc32(thumbnail, extent.thumbnail_crc32, where)
+        where = f"{self._where(block_id, extent.start)}, thumbnail"
+        thumbnail = self._pread(*extent.thumbnail, where)
+        verify_crc32(thumbnail, extent.crc32s[1], where)
         return thumbnail
 
     def read_record(self, block_id: int) -> BlockRecord:
         extent = self._extent(block_id)
-        where = self._where(block_id, extent.offset)
-        data = self._pread(extent.header.record_bytes, extent.offset, where)
+        where = self._where(block_id, extent.start)
+        data = self._pread(extent.start, extent.end - extent.start, where)
         return BlockRecord.from_bytes(data, where, block_id)
 
     def flush(self) -> None:
@@ -204,14 +218,14 @@ class SegmentFile:
         """None if no header that matches its CRC32 begins there."""
         where = f"{self.path}: byte {offset}"
         try:
-            return RecordHeader.from_bytes(self._pread(HEADER_BYTES, offset, where), where)
+            return RecordHeader.from_bytes(self._pread(offset, HEADER_BYTES, where), where)
         except BlockCorruptError:
             return None
 
     def _head_at(self, offset: int, header: RecordHeader, number: int) -> StoredHead | None:
         """None if it does not match its CRC32s."""
         where = self._where(number, offset)
-        head = self._pread(header.thumbnail_offset, offset, where)
+        head = self._pread(offset, header.thumbnail_offset, where)
         try:
             return StoredHead.from_bytes(header, head, where, number)
         except BlockCorruptError:
@@ -219,7 +233,7 @@ class SegmentFile:
 
     def _is_part(self, offset: int) -> bool:
         """Whether a record begins there, of which `scan` has seen that it is not there whole."""
-        beginning = self._pread(HEADER_BYTES, offset, f"{self.path}: byte {offset}")
+        beginning = self._pread(offset, HEADER_BYTES, f"{self.path}: byte {offset}")
         if len(beginning) < HEADER_BYTES:
             return bool(beginning) and may_be_a_record(beginning)
         return self._header_at(offset) is not None
@@ -228,7 +242,7 @@ class SegmentFile:
         """Where the next header that matches its CRC32 begins, or else where the file ends."""
         piece_bytes, most_bytes = _PIECE_BYTES
         while offset < file_bytes:
-            piece = self._pread(piece_bytes, offset, f"{self.path}: byte {offset}")
+            piece = self._pread(offset, piece_bytes, f"{self.path}: byte {offset}")
             found = find_header(piece)
             if found >= 0:
                 return offset + found
@@ -238,13 +252,13 @@ class SegmentFile:
             piece_bytes = min(2 * piece_bytes, most_bytes)
         return file_bytes
 
-    def _extent(self, block_id: int) -> _Extent:
+    def _extent(self, block_id: int) -> Extent:
         try:
             return self._extents[block_id]
         except KeyError:
             raise BlockNotFoundError(f"{self.path}: has no block {block_id}") from None
 
-    def _pread(self, num_bytes: int, offset: int, where: str) -> bytes:
+    def _pread(self, offset: int, num_bytes: int, where: str) -> bytes:
         try:
             return os.pread(self._opened(), num_bytes, offset)
         except OSError as error:
@@ -252,3 +266,27 @@ class SegmentFile:
 
     def _where(self, block_id: int, offset: int) -> str:
         return f"{self.path}: block {block_id} at byte {offset}"
+
+
+def _extent(
+    start: int,
+    header: RecordHeader,
+    head: BlockHead,
+    thumbnail_crc32: int,
+    row_crc32s: tuple[int, ...],
+) -> Extent:
+    thumbnail = start + header.thumbnail_offset
+    return Extent(
+        (
+            start,
+            thumbnail - header.representative_bytes,
+            thumbnail,
+            start + header.rows_offset,
+            start + header.record_bytes,
+        ),
+        (
+            zlib.crc32(head.representative_keys.astype("<f4").tobytes()),
+            thumbnail_crc32,
+            *row_crc32s,
+        ),
+    )

@@ -63,6 +63,13 @@ def opened(folder, **more):
     return open_memory(config_of(folder, **more), "camera", *make)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _indexes_of_few_blocks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("memory.file_store.segment_file._FEW_BLOCKS", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """The folder of an undamaged store; not to be changed."""
@@ -76,22 +83,36 @@ def sound(tmp_path_factory):
 
 
 @pytest.fixture
-def store(sound, tmp_path):
+def indexed(sound, tmp_path):
     shutil.copytree(sound, tmp_path / "store")
     return tmp_path / "store"
+
+
+@pytest.fixture
+def store(indexed):
+    """Without the indexes beside the segments, so that the segments themselves are read."""
+    remove_indexes(indexed)
+    return indexed
 
 
 def segments_of(folder):
     return sorted((folder / "camera" / "segments").glob("*.vskv"))
 
 
+def indexes_of(folder):
+    return sorted((folder / "camera" / "segments").glob("*.npz"))
+
+
+def remove_indexes(folder):
+    for path in indexes_of(folder):
+        path.unlink()
+
+
 def offsets_of(segment):
     """Where each record of a sound segment begins, and where the last one ends."""
-    offsets = [0]
     with closing(SegmentFile(segment, 0, read_only=True)) as file:
-        for _ in file.scan():
-            offsets.append(file.num_bytes)
-    return offsets
+        ids = [head.block_id for head in file.scan()]
+        return [0, *(file._extent(block_id).end for block_id in ids)]
 
 
 def flip(path, at, mask=1):
@@ -547,12 +568,85 @@ def test_the_search_for_the_next_record_reads_about_as_much_as_there_is(
     assert num_read < 8 * path.stat().st_size
 
 
+# Opened by the indexes beside complete segments
+
+
+def test_an_index_spares_all_but_the_keys_of_complete_segments(indexed, monkeypatch):
+    newest, num_bytes = segments_of(indexed)[-1], []
+    pread = os.pread
+
+    def counted(file, length, offset):
+        data = pread(file, length, offset)
+        if os.readlink(f"/proc/self/fd/{file}") != str(newest):
+            num_bytes.append(len(data))
+        return data
+
+    monkeypatch.setattr("memory.file_store.segment_file.os.pread", counted)
+    with opened(indexed):
+        pass
+    assert sum(num_bytes) == 2 * PER_SEGMENT * 4 * LAYERS * KV_HEADS * HEAD_DIM
+
+
+@pytest.mark.parametrize("part", HEADS)
+@pytest.mark.parametrize("number", [0, 2, 4])
+def test_a_flipped_bit_in_a_head_costs_nothing_beside_an_index(indexed, part, number):
+    path = segments_of(indexed)[0]
+    flip(path, offsets_of(path)[number] + HEADS[part])
+    loses(indexed, [])
+
+
+def spoil_index(path, how):
+    if how == "flipped":
+        for at in range(0, path.stat().st_size, 97):
+            flip(path, at)
+    elif how == "cut":
+        cut(path, 100)
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "another's":
+        path.write_bytes(indexes_of(path.parents[2])[1].read_bytes())
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "empty", "another's", "missing"])
+def test_a_spoilt_index_costs_nothing_and_is_written_again(indexed, how):
+    before = [path.read_bytes() for path in indexes_of(indexed)]
+    spoil_index(indexes_of(indexed)[0], how)
+    with opened(indexed) as memory:
+        assert blocks_of(memory) == list(range(NUM))
+        assert not memory.stats().damaged
+    assert [path.read_bytes() for path in indexes_of(indexed)] == before
+
+
+def test_a_damaged_segment_gets_no_index_and_is_said_at_each_opening(store):
+    path = segments_of(store)[0]
+    flip(path, offsets_of(path)[2] + HEADS["meta"])
+    for _ in range(2):
+        with opened(store) as memory:
+            assert memory.stats().damaged
+    assert [path.stem for path in indexes_of(store)] == [segments_of(store)[1].stem]
+
+
+def test_no_index_outlives_its_segment(indexed):
+    with opened(indexed) as memory:
+        assert memory.forget(0.0, 3.0) == 4
+        assert memory.forget(6.0, 9.0) == 4
+    stems = {path.stem for path in segments_of(indexed)}
+    assert {path.stem for path in indexes_of(indexed)} < stems
+    with opened(indexed) as memory:
+        assert blocks_of(memory) == [4, 5, *range(10, NUM)]
+
+
 # All of it at random
 
 
 def damaged(draw, folder):
     """Spoil one file; the numbers of the blocks that it may cost."""
-    files = [*segments_of(folder), *descriptions(folder), folder / "camera" / "segments.json"]
+    if draw(st.booleans()):
+        remove_indexes(folder)
+    files = [*segments_of(folder), *indexes_of(folder), *descriptions(folder)]
+    files.append(folder / "camera" / "segments.json")
     path = draw(st.sampled_from(files))
     size = path.stat().st_size
     offsets = offsets_of(path) if path.suffix == ".vskv" else [0, size]

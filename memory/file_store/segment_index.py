@@ -1,0 +1,145 @@
+"""Segment index: what is known of a complete segment's blocks but their keys, in a file beside it.
+
+Opening a stream reads it, and the keys from where it says they lie, and parses no record. It is an
+uncompressed .npz, whose CRC32s zipfile verifies. Without one that is whole and fits the segment,
+opening takes longer: the segment itself is read.
+"""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from memory.block_record import BlockHead
+from memory.codec.row_form import RowForm
+from memory.codec.row_layout import DTYPES, RowLayout
+from memory.kv_block import BlockInfo
+from memory.stream_make import StreamMake
+
+_VERSION = 1
+
+
+class Extent(NamedTuple):
+    """Where one record lies in its file, in bytes, and what its parts have to match.
+
+    A day of blocks has 86,400 of these, so they are made of what an index holds as it is.
+    """
+
+    places: Sequence[int]
+    """Where the record, its keys, its picture and its rows begin, and where it ends."""
+    crc32s: Sequence[int]
+    """Of the keys, the picture and each row."""
+
+    @property
+    def start(self) -> int:
+        return self.places[0]
+
+    @property
+    def end(self) -> int:
+        return self.places[4]
+
+    @property
+    def keys(self) -> tuple[int, int]:
+        """Offset and length."""
+        return self.places[1], self.places[2] - self.places[1]
+
+    @property
+    def thumbnail(self) -> tuple[int, int]:
+        """Offset and length."""
+        return self.places[2], self.places[3] - self.places[2]
+
+    def row(self, layer: int) -> tuple[int, int]:
+        """Offset and length."""
+        row_bytes = (self.end - self.places[3]) // (len(self.crc32s) - 2)
+        return self.places[3] + layer * row_bytes, row_bytes
+
+
+@dataclass(frozen=True)
+class IndexedBlocks:
+    """The blocks of one segment, in order of their ids."""
+
+    ids: list[int]
+    extents: list[Extent]
+    _make: StreamMake
+    _forms: list[RowForm]
+    _infos: list[BlockInfo]
+
+    def head(self, place: int, keys: bytes) -> BlockHead:
+        """The head of the block at a place in `ids`, whose representative keys these are."""
+        of_block: Float32[np.ndarray, "layers features"] = np.frombuffer(keys, "<f4").reshape(
+            self._make.layers, -1
+        )
+        return BlockHead(
+            self.ids[place], self._make, self._forms[place], self._infos[place], of_block
+        )
+
+
+def index_path(segment: Path) -> Path:
+    return segment.with_suffix(".npz")
+
+
+def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Extent]) -> None:
+    """Of all blocks of a segment, which are of one make. Raises OSError."""
+    forms: dict[tuple[Any, ...], int] = {}
+    positions: dict[str, int] = {}
+    form_of, positions_of = [], []
+    for head in heads:
+        layout, info = head.form.layout, head.info
+        form = (head.form.codec, layout.tokens, layout.dtype_name)
+        form_of.append(forms.setdefault(form, len(forms)))
+        written = json.dumps([info.positions.tolist(), info.advance.tolist()])
+        positions_of.append(positions.setdefault(written, len(positions)))
+    about = {
+        "version": _VERSION,
+        "segment_bytes": extents[-1].end,
+        "make": astuple(heads[0].make),
+        "forms": list(forms),
+        "positions": list(positions),
+    }
+    np.savez(
+        index_path(segment),
+        about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+        ids=np.array([head.block_id for head in heads]),
+        times_s=np.array([(h.info.start_s, h.info.end_s, h.info.captured_at) for h in heads]),
+        kinds=np.array([form_of, positions_of]),
+        places=np.array([extent.places for extent in extents]),
+        crc32s=np.array([extent.crc32s for extent in extents], dtype=np.uint32),
+    )
+
+
+def read_index(segment: Path, segment_bytes: int) -> IndexedBlocks | None:
+    """The blocks of a segment of so many bytes; None if there is no index that fits it."""
+    try:
+        with np.load(index_path(segment), allow_pickle=False) as stored:
+            part = {name: stored[name].tolist() for name in stored.files}
+        about = json.loads(bytes(part["about"]))
+        if about["version"] != _VERSION or about["segment_bytes"] != segment_bytes:
+            return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    make = StreamMake(*about["make"])
+    forms = [
+        RowForm(codec, RowLayout(make.kv_heads, tokens, make.head_dim, DTYPES[dtype]))
+        for codec, tokens, dtype in about["forms"]
+    ]
+    positions = [
+        [torch.tensor(numbers, dtype=torch.int64) for numbers in json.loads(written)]
+        for written in about["positions"]
+    ]
+    form_of, positions_of = part["kinds"]
+    return IndexedBlocks(
+        part["ids"],
+        list(map(Extent, part["places"], part["crc32s"])),
+        make,
+        [forms[form] for form in form_of],
+        [
+            BlockInfo(*times_s, *positions[at])
+            for times_s, at in zip(part["times_s"], positions_of, strict=True)
+        ],
+    )
