@@ -1,17 +1,18 @@
 """`vstream ui`: the web page over a service that runs elsewhere; and where a service shows it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
 
 import gradio as gr
+import uvicorn
 from fastapi import FastAPI
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.client import ServiceClient, ServiceError
 from app.page.layout import build_page, looks
 from app.page.page import Page
 from app.server.keys import Action, ApiKeys, refuse_bind
+from app.server.origin_guard import OriginGuard, own_hosts
 from app.server.run import listen_on
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
@@ -20,7 +21,9 @@ PATH = "/ui"
 _LARGEST_UPLOAD = "2gb"
 _LARGEST_FRAME = "10mb"
 _THREADS = 100
-_LOOPBACK = ("127.0.0.1", "localhost")
+_LOOK_S = 0.5
+_LEFT_S = 2
+"""On SIGTERM, for pages that are open still."""
 _ENTER = "The password is the service's key; any name will do."
 
 
@@ -40,42 +43,36 @@ def show_page(
     """
     keys = ApiKeys(key)
     refuse_bind(host, keys, insecure)
-    listen_on(host, port).close()  # Gradio's own refusal names no fix
-    with ServiceClient(service, key) as client:
+    with closing(listen_on(host, port)) as listening, ServiceClient(service, key) as client:
         try:
             client.ready()
         except ServiceError as error:
             terminal.say(f"{error} yet: the page says so until it can be")
-        with _shown(Page(client, reads_uploads=False), keys, host, port) as url:
-            terminal.say(f"the page of {client.url} is at {url}")
-            with stopped_by_signal() as stopped, suppress(KeyboardInterrupt):
-                stopped.wait()
+        page = Page(client, reads_uploads=False)
+        app = FastAPI(openapi_url=None)
+        app.add_middleware(OriginGuard, hosts=own_hosts(host, keys, insecure))
+        server = uvicorn.Server(_config(_mounted(app, page, keys, "/", _LARGEST_FRAME)))
+        thread = threading.Thread(target=server.run, args=([listening],), name="page", daemon=True)
+        thread.start()
+        shown, port = f"[{host}]" if ":" in host else host, listening.getsockname()[1]
+        with stopped_by_signal() as stopped, suppress(KeyboardInterrupt):
+            terminal.say(f"the page of {client.url} is at http://{shown}:{port}")
+            while thread.is_alive() and not stopped.wait(_LOOK_S):
+                continue
+        page.close()
+        server.should_exit = True
+        thread.join()
     terminal.say("stopped")
 
 
-@contextmanager
-def _shown(page: Page, keys: ApiKeys, host: str, port: int) -> Iterator[str]:
-    """The page at its address, for as long as this lasts."""
-    blocks = _blocks(page)
-    blocks.launch(
-        server_name=host,
-        server_port=port,
-        auth=None if keys.is_open else _may_enter(keys),
-        auth_message=_ENTER,
-        prevent_thread_lock=True,
-        quiet=True,
-        ssr_mode=False,
-        run_history=False,
-        enable_monitoring=False,
-        max_file_size=_LARGEST_FRAME,
-        app_kwargs={"middleware": _own_hosts(host)},
-        **looks(),
+def _config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_LEFT_S,
     )
-    try:
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    finally:
-        page.close()
-        blocks.close(verbose=False)
 
 
 def mount_page(app: FastAPI, client: ServiceClient, keys: ApiKeys) -> FastAPI:
@@ -84,37 +81,29 @@ def mount_page(app: FastAPI, client: ServiceClient, keys: ApiKeys) -> FastAPI:
     Where the service needs a key, so does the page: as the password, under any name, and one that
     may do everything, as the page does.
     """
-    blocks = _blocks(Page(client, reads_uploads=True))
-    blocks.has_launched = (
-        True  # Gradio lets a page that is only mounted read any file it is told of
-    )
-    mounted: FastAPI = gr.mount_gradio_app(
-        app,
-        blocks,
-        path=PATH,
-        ssr_mode=False,
-        run_history=False,
-        auth=None if keys.is_open else _may_enter(keys),
-        auth_message=_ENTER,
-        max_file_size=_LARGEST_UPLOAD,
-        **looks(),
-    )
-    return mounted
+    return _mounted(app, Page(client, reads_uploads=True), keys, PATH, _LARGEST_UPLOAD)
 
 
-def _blocks(page: Page) -> gr.Blocks:
+def _mounted(app: FastAPI, page: Page, keys: ApiKeys, path: str, largest: str) -> FastAPI:
     """With threads of its own: the service's must not all wait for the service."""
     blocks = build_page(page)
     blocks.max_threads = _THREADS
     blocks.create_limiter()  # type: ignore[no-untyped-call]
-    return blocks
-
-
-def _own_hosts(host: str) -> list[Middleware]:
-    """A page on loopback answers to the names of this machine only, as the service does."""
-    if host not in _LOOPBACK:
-        return []
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=list(_LOOPBACK))]
+    # Gradio lets a page that is only mounted read any file it is told of.
+    blocks.has_launched = True
+    mounted: FastAPI = gr.mount_gradio_app(
+        app,
+        blocks,
+        path=path,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        auth=None if keys.is_open else _may_enter(keys),
+        auth_message=_ENTER,
+        max_file_size=largest,
+        **looks(),
+    )
+    return mounted
 
 
 def _may_enter(keys: ApiKeys) -> Callable[[str, str], bool]:

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from app.server.unsupported import UNSUPPORTED
 from memory import FingerprintMismatchError, KVMemoryError, StoreAwayError
@@ -125,6 +126,15 @@ _ANSWERS: tuple[tuple[type[BaseException], int, str], ...] = (
     (KVMemoryError, 503, "store_failed"),
     (CancelledError, 503, "cancelled"),
 )
+
+
+async def refuse(refusal: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or keep a WebSocket from opening, without a look at what it holds."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": str(refusal)[:120]})
+        return
+    headers = {**refusal.headers, "Connection": "close"}
+    await JSONResponse(refusal.body, refusal.status, headers)(scope, receive, send)
 
 
 def answer_errors(app: FastAPI) -> None:

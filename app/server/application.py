@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app.server import (
     chat_routes,
@@ -21,6 +22,9 @@ from app.server import (
 )
 from app.server.access import limited
 from app.server.api_errors import DOCUMENTED, answer_errors
+from app.server.key_guard import KeyGuard
+from app.server.origin import Origin
+from app.server.origin_guard import OriginGuard, own_hosts
 from app.server.request_guard import RequestGuard
 from app.server.service import Service
 
@@ -66,19 +70,20 @@ def create_app(service: Service) -> FastAPI:
         event_routes.router,
     ):
         app.include_router(routes, dependencies=[Depends(limited)])
-    app.add_middleware(
-        RequestGuard,
-        max_body_bytes=service.settings.service.max_body_bytes,
-        metrics=service.metrics,
-        hosts=_own_hosts(service),
-        keys=service.keys,
-    )
-    return app
-
-
-def _own_hosts(service: Service) -> list[str] | None:
-    """Under which names the service may be asked; any where a key is needed or safety waived."""
     limits = service.settings.service
-    if not service.keys.is_open or limits.insecure:
-        return None
-    return ["localhost", "127.0.0.1", "::1", limits.host.lower()]
+    # The first one that is added is the last one that sees a request.
+    app.add_middleware(KeyGuard, keys=service.keys)
+    app.add_middleware(
+        CORSMiddleware,  # with one here Gradio adds none of its own, which answers every page
+        allow_origins=limits.allow_origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After", "X-Stream-Time", "X-Capture-Time"],
+    )
+    app.add_middleware(
+        OriginGuard,
+        hosts=own_hosts(limits.host, service.keys, limits.insecure),
+        allowed=[origin for text in limits.allow_origins if (origin := Origin.parse(text))],
+    )
+    app.add_middleware(RequestGuard, max_body_bytes=limits.max_body_bytes, metrics=service.metrics)
+    return app

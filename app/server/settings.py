@@ -12,6 +12,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from app.server.keys import ScopedKey
+from app.server.origin import Origin
 from vstream.config import VStreamConfig, read_settings
 from vstream.errors import SettingsError
 from vstream.service.stream_spec import StreamSpec
@@ -33,6 +34,9 @@ class ServiceConfig(BaseModel):
     port: int = Field(8900, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
     insecure: bool = Field(False, description="Listen beyond this machine without a key.")
     keys: tuple[ScopedKey, ...] = ()
+    allow_origins: tuple[str, ...] = Field(
+        (), description="Pages of elsewhere that may call with a key, as https://panel.example.org."
+    )
     allow_files: tuple[Path, ...] = Field(
         (), description="Directories whose videos may be named through the API."
     )
@@ -64,6 +68,14 @@ class ServiceConfig(BaseModel):
     grace_s: float = Field(
         20.0, ge=0, le=600, description="On SIGTERM answers may go on for so many seconds."
     )
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _as_browsers_write_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        found = {text: Origin.parse(text) for text in origins}
+        if wrong := [text for text, origin in found.items() if origin is None]:
+            raise ValueError(f"{wrong[0]!r} is no origin: name each, as https://panel.example.org")
+        return tuple(str(origin) for origin in found.values())
 
 
 class ServiceSettings(VStreamConfig):

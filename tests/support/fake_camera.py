@@ -29,9 +29,9 @@ def write_y4m(path, pictures, fps):
 
 
 @contextmanager
-def browser(camera=None):
+def browser(camera=None, more_flags=()):
     """Chromium; each new context is another visitor."""
-    flags = list(FLAGS)
+    flags = [*FLAGS, *more_flags]
     if camera is not None:
         flags.append(f"--use-file-for-fake-video-capture={camera}")
     with sync_playwright() as playwright:

@@ -9,6 +9,8 @@ import httpx
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.client import ServiceClient
+from app.server.application import create_app
 from app.server.keys import ApiKeys
 from app.server.run import listen_on, server_config
 from app.server.service import Service
@@ -105,10 +107,11 @@ def running_service(
     store="memory://",
     source=None,
     memory=None,
+    page=False,
     **service,
 ):
     """`service`: fields of ServiceConfig, `source` and `memory` of their sections. `model` is one
-    that is loaded already, else embedded.
+    that is loaded already, else embedded. With `page` its page is at /ui.
     """
     settings = load_settings(
         None,
@@ -122,10 +125,16 @@ def running_service(
     if model is not None or settings.source.sample_fps is None:
         made._loaded = lambda: model or embedded()
     listening = listen_on(settings.service.host, 0)
-    server = uvicorn.Server(server_config(made))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    app = create_app(made)
+    if page:
+        from app.ui import mount_page  # Gradio takes seconds to import
+
+        app = mount_page(app, ServiceClient(url, key, made.page_token), made.keys)
+    server = uvicorn.Server(server_config(made, app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    running = RunningService(made, f"http://127.0.0.1:{listening.getsockname()[1]}", key)
+    running = RunningService(made, url, key)
     try:
         give_up_at = time.monotonic() + 60
         while running.http.get("/ready").status_code != 200:

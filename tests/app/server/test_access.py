@@ -273,7 +273,7 @@ def open_service():
         ({"Host": "127.0.0.1.evil.example"}, 403),
         ({"Host": "localhost@evil.example"}, 403),
         ({"Host": ""}, 403),
-        ({"Origin": "http://localhost:3000"}, 200),
+        ({"Origin": "http://localhost:3000"}, 403),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
     ],
