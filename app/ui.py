@@ -1,5 +1,6 @@
 """`vstream ui`: the web page over a service that runs elsewhere; and where a service shows it."""
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 from app.client import ServiceClient, ServiceError
 from app.page.layout import build_page, looks
 from app.page.page import Page
+from app.server.connections import ConnectionBounds, bounded_config
 from app.server.keys import Action, ApiKeys, refuse_bind
 from app.server.origin_guard import OriginGuard, own_hosts
 from app.server.run import listen_on
@@ -51,7 +53,13 @@ def show_page(
         page = Page(client, reads_uploads=False)
         app = FastAPI(openapi_url=None)
         app.add_middleware(OriginGuard, hosts=own_hosts(host, keys, insecure))
-        server = uvicorn.Server(_config(_mounted(app, page, keys, "/", _LARGEST_FRAME)))
+        served = bounded_config(
+            _mounted(app, page, keys, "/", _LARGEST_FRAME),
+            ConnectionBounds(),
+            timeout_graceful_shutdown=_LEFT_S,
+        )
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # of pages that are open at the end
+        server = uvicorn.Server(served)
         thread = threading.Thread(target=server.run, args=([listening],), name="page", daemon=True)
         thread.start()
         shown, port = f"[{host}]" if ":" in host else host, listening.getsockname()[1]
@@ -63,16 +71,6 @@ def show_page(
         server.should_exit = True
         thread.join()
     terminal.say("stopped")
-
-
-def _config(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_LEFT_S,
-    )
 
 
 def mount_page(app: FastAPI, client: ServiceClient, keys: ApiKeys) -> FastAPI:

@@ -20,11 +20,14 @@ def service_of(connection: HTTPConnection) -> Service:
     return service
 
 
-def _service(request: Request) -> Service:
+# What follows takes no time, and would take a thread from others if it were not async.
+
+
+async def _service(request: Request) -> Service:
     return service_of(request)
 
 
-def _caller(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
+async def _caller(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
     return caller_of(request)
 
 
@@ -41,7 +44,7 @@ ServiceHere = Annotated[Service, Depends(_service)]
 CallerHere = Annotated[Caller, Depends(_caller)]
 
 
-def limited(request: Request, caller: CallerHere) -> Caller:
+async def limited(request: Request, caller: CallerHere) -> Caller:
     """The caller, whose request counts. Raises ApiError for one too many.
 
     The page's own do not: all its visitors are one caller, and they wait for each other there.

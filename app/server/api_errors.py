@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.server.unsupported import UNSUPPORTED
@@ -103,6 +104,8 @@ def invalid_value(errors: Sequence[Mapping[str, Any]]) -> ApiError:
 
 def api_error(error: BaseException) -> ApiError:
     """The answer to `error`; for what nobody expected, one that gives nothing away."""
+    if isinstance(error, ApiError):
+        return error
     for kind, status, code in _ANSWERS:
         if isinstance(error, kind):
             headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
@@ -125,6 +128,7 @@ _ANSWERS: tuple[tuple[type[BaseException], int, str], ...] = (
     (StoreAwayError, 503, "store_away"),
     (KVMemoryError, 503, "store_failed"),
     (CancelledError, 503, "cancelled"),
+    (ClientDisconnect, 400, "body_incomplete"),
 )
 
 
@@ -141,7 +145,7 @@ def answer_errors(app: FastAPI) -> None:
     """Have every error of `app` answered in this shape."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
-        told = error if isinstance(error, ApiError) else api_error(error)
+        told = api_error(error)
         return JSONResponse(told.body, told.status, told.headers)
 
     async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
@@ -160,7 +164,14 @@ def answer_errors(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(sorted(methods)).upper()
         return JSONResponse(told.body, told.status, headers)
 
-    for kind in (ApiError, VStreamError, KVMemoryError, CancelledError, Exception):
+    for kind in (
+        ApiError,
+        VStreamError,
+        KVMemoryError,
+        CancelledError,
+        ClientDisconnect,
+        Exception,
+    ):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)

@@ -27,6 +27,7 @@ from app.server.origin import Origin
 from app.server.origin_guard import OriginGuard, own_hosts
 from app.server.request_guard import RequestGuard
 from app.server.service import Service
+from app.server.threads import open_threads
 
 _ABOUT = """Watches live video and answers questions about it, citing the moments used.
 A stream is named in a question as a `video_url` of `stream://ID`, so that any OpenAI client can
@@ -41,6 +42,7 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = service.settings.service
         app.state.answering = CapacityLimiter(limits.max_running + limits.max_waiting + 8)
+        open_threads(app)
         service.load_in_background()
         yield
         await to_thread.run_sync(service.close)

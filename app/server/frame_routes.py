@@ -15,6 +15,7 @@ from app.server.api_errors import ApiError, api_error
 from app.server.keys import Action
 from app.server.service import Service
 from app.server.stream_url import TimeRange
+from app.server.threads import Work, in_threads
 from app.server.time_range import stream_range_of
 from encoders import Frame
 from memory import KVMemoryError
@@ -47,9 +48,10 @@ class Pushed(BaseModel):
 @router.get(
     "/{stream_id}/frame.jpg", summary="Get a frame", response_class=Response, responses=_JPEG
 )
-def frame(
+async def frame(
     service: ServiceHere,
     caller: CallerHere,
+    request: Request,
     stream_id: str,
     t: Annotated[
         str | None,
@@ -59,11 +61,16 @@ def frame(
 ) -> Response:
     """The newest frame; or of a moment the small picture that the memory keeps of it."""
     require(caller, Action.READ, stream_id)
-    if t is None and t_s is None:
+    span = TimeRange(to=t, to_s=t_s)
+    return await in_threads(request, Work.LOOKING, lambda: _frame(service, stream_id, span))
+
+
+def _frame(service: Service, stream_id: str, span: TimeRange) -> Response:
+    if span.is_open:
         newest = service.live.streams.newest_frame(stream_id)
         if newest is not None:
             return _response(_jpeg(newest), newest.stream_s, newest.captured_at)
-    _, to_s = stream_range_of(service, stream_id, TimeRange(to=t, to_s=t_s))
+    _, to_s = stream_range_of(service, stream_id, span)
     with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
         kept = asked.memory.visible(to_s)
         if not kept:
@@ -114,8 +121,7 @@ async def push_many(socket: WebSocket, stream_id: str) -> None:
         require(caller_of(socket), Action.PUSH, stream_id)
         service.live.streams.get(stream_id)
     except (ApiError, VStreamError) as error:
-        told = error if isinstance(error, ApiError) else api_error(error)
-        await socket.close(code=1008, reason=told.detail.message[:120])
+        await socket.close(code=1008, reason=api_error(error).detail.message[:120])
         return
     await socket.accept()
     captured_at: str | None = None
@@ -144,8 +150,7 @@ def _pushed_or_told(
     try:
         return _push(service, stream_id, body, captured_at).model_dump()
     except (ApiError, VStreamError, KVMemoryError) as error:
-        told = error if isinstance(error, ApiError) else api_error(error)
-        return told.body
+        return api_error(error).body
 
 
 def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None) -> Pushed:

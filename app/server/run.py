@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.server.application import create_app
+from app.server.connections import ConnectionBounds, allow_descriptors, bounded_config
 from app.server.service import Service
 from vstream.errors import SettingsError
 
@@ -43,6 +44,7 @@ def run(
     listening = listen_on(settings.host, settings.port)
     port = listening.getsockname()[1]
     app = with_page(create_app(service), f"http://{_reached_at(settings.host)}:{port}")
+    allow_descriptors(ConnectionBounds())
     server = _Server(server_config(service, app), service)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
@@ -55,18 +57,16 @@ def run(
         raise service.failure
 
 
-def server_config(service: Service, app: FastAPI | None = None) -> uvicorn.Config:
+def server_config(
+    service: Service, app: FastAPI | None = None, bounds: ConnectionBounds | None = None
+) -> uvicorn.Config:
     """How the service is served; `app` is its application with whatever was added to it."""
     settings = service.settings.service
-    return uvicorn.Config(
+    return bounded_config(
         app or create_app(service),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=round(settings.grace_s + _LEFT_S),
+        bounds or ConnectionBounds(),
         ws_max_size=settings.max_body_bytes,
-        h11_max_incomplete_event_size=64 << 10,
-        server_header=False,
-        limit_concurrency=None,
+        timeout_graceful_shutdown=round(settings.grace_s + _LEFT_S),
     )
 
 

@@ -2,13 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.documents import FoundMoment, frame_url, rfc3339
-from app.server.keys import Action
+from app.server.keys import Action, Caller
+from app.server.service import Service
 from app.server.stream_url import TimeRange
+from app.server.threads import Work, in_threads
 from app.server.time_range import stream_range_of
 from vstream.moment import Moment
 
@@ -36,8 +38,14 @@ class Found(BaseModel):
 
 
 @router.post("/search", summary="Search for moments")
-def search(service: ServiceHere, caller: CallerHere, wanted: SearchRequest) -> Found:
+async def search(
+    service: ServiceHere, caller: CallerHere, request: Request, wanted: SearchRequest
+) -> Found:
     """Find the moments most like some words. Nothing is answered and nothing decoded."""
+    return await in_threads(request, Work.SEARCHING, lambda: _search(service, caller, wanted))
+
+
+def _search(service: Service, caller: Caller, wanted: SearchRequest) -> Found:
     streams = service.live.streams
     if "*" in wanted.stream_ids:
         ids = caller.visible([keeper.spec.id for keeper in streams.all()])

@@ -3,12 +3,13 @@
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from app.server.access import ServiceHere
-from app.server.service import Phase
+from app.server.service import Phase, Service
+from app.server.threads import Work, in_threads
 from vstream.service.stream_status import STORE_AWAY
 
 router = APIRouter(tags=["system"])
@@ -37,7 +38,7 @@ class Version(BaseModel):
 
 
 @router.get("/health", summary="Is it alive")
-def health() -> Health:
+async def health() -> Health:
     """The process answers."""
     return Health()
 
@@ -45,29 +46,32 @@ def health() -> Health:
 @router.get(
     "/ready", summary="Is it ready", response_model=Ready, responses={503: {"model": Ready}}
 )
-def ready(service: ServiceHere) -> Any:
+async def ready(service: ServiceHere, request: Request) -> Any:
     """Questions can be asked: the model is loaded and the store takes blocks."""
+    told = await in_threads(request, Work.TELLING, lambda: _ready(service))
+    return JSONResponse(told.model_dump(), 200 if told.store == "ok" else 503)
+
+
+def _ready(service: Service) -> Ready:
     phase = service.phase
     model = "loaded" if phase in (Phase.READY, Phase.DRAINING) else phase.value
     failure = None if service.failure is None else str(service.failure)
     if phase is not Phase.READY:
-        told = Ready(status=phase, model=model, store="unknown", streams=0, detail=failure)
-        return JSONResponse(told.model_dump(), 503)
+        return Ready(status=phase, model=model, store="unknown", streams=0, detail=failure)
     keepers = service.live.streams.all()
     problems = [keeper.status.problem for keeper in keepers]
     away = [one.message for one in problems if one is not None and one.code == STORE_AWAY]
-    told = Ready(
+    return Ready(
         status="ready",
         model=model,
         store="away" if away else "ok",
         streams=len(keepers),
         detail=away[0] if away else None,
     )
-    return JSONResponse(told.model_dump(), 503 if away else 200)
 
 
 @router.get("/version", summary="Get the version")
-def the_version() -> Version:
+async def the_version() -> Version:
     """Of vstream."""
     return Version(version=version("vstream"))
 
@@ -78,7 +82,7 @@ def the_version() -> Version:
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
 )
-def metrics(service: ServiceHere) -> Response:
+async def metrics(service: ServiceHere, request: Request) -> Response:
     """Figures for Prometheus."""
-    content, kind = service.metrics.text()
+    content, kind = await in_threads(request, Work.TELLING, service.metrics.text)
     return Response(content, media_type=kind)

@@ -4,12 +4,14 @@ from bisect import bisect_right
 from typing import Annotated, Any
 
 import torch
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.documents import Timeline, TimelinePart
 from app.server.keys import Action
+from app.server.service import Service
 from app.server.stream_url import TimeRange
+from app.server.threads import Work, in_threads
 from app.server.time_range import stream_range_of
 from memory import MemoryReader
 
@@ -20,15 +22,22 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
 
 @router.get("/{stream_id}/timeline")
-def timeline(
+async def timeline(
     service: ServiceHere,
     caller: CallerHere,
+    request: Request,
     stream_id: str,
     span: Annotated[TimeRange, Query()],
     parts: Annotated[int, Query(ge=1, le=1000)] = 120,
 ) -> Timeline:
     """What is kept of a stream's history, and where its picture changed."""
     require(caller, Action.READ, stream_id)
+    return await in_threads(
+        request, Work.LOOKING, lambda: _timeline(service, stream_id, span, parts)
+    )
+
+
+def _timeline(service: Service, stream_id: str, span: TimeRange, parts: int) -> Timeline:
     from_s, to_s = stream_range_of(service, stream_id, span)
     with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
         ids = asked.memory.visible(to_s, from_s)

@@ -108,10 +108,11 @@ def running_service(
     source=None,
     memory=None,
     page=False,
+    bounds=None,
     **service,
 ):
     """`service`: fields of ServiceConfig, `source` and `memory` of their sections. `model` is one
-    that is loaded already, else embedded. With `page` its page is at /ui.
+    that is loaded already, else embedded. With `page` its page is at /ui. `bounds` of connections.
     """
     settings = load_settings(
         None,
@@ -131,10 +132,11 @@ def running_service(
         from app.ui import mount_page  # Gradio takes seconds to import
 
         app = mount_page(app, ServiceClient(url, key, made.page_token), made.keys)
-    server = uvicorn.Server(server_config(made, app))
+    server = uvicorn.Server(server_config(made, app, bounds))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     running = RunningService(made, url, key)
+    running.server = server
     try:
         give_up_at = time.monotonic() + 60
         while running.http.get("/ready").status_code != 200:

@@ -1,0 +1,72 @@
+"""Whoever asks whether the service lives is answered, however much others have it do."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from one_thing import thing_jpeg
+from processes import until
+from service import running_service
+
+MANY = 60
+AT_ONCE_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def service():
+    with running_service() as running:
+        running.post("/v1/streams", {"id": "a", "source": {"type": "push"}})
+        running.http.post("/v1/streams/a/frames", content=thing_jpeg("owl"))
+        running.await_stream("a", lambda told: told["memory"]["blocks"])
+        yield running
+
+
+def _search(service, number):
+    return service.http.post("/v1/search", json={"query": f"a red ring {number}"}).status_code
+
+
+def _picture(service, number):
+    return service.http.get("/v1/streams/a/frame.jpg", params={"t_s": 0.1}).status_code
+
+
+def _timeline(service, number):
+    return service.http.get("/v1/streams/a/timeline").status_code
+
+
+@contextmanager
+def _held_up(service, ask, monkeypatch):
+    """So many requests of one kind that none of them ends within this, and then all of them do."""
+    held, begun = threading.Event(), []
+    streams = service.service.live.streams
+    asked = streams.asked
+
+    @contextmanager
+    def waiting(stream_id):
+        begun.append(stream_id)
+        assert held.wait(60)
+        with asked(stream_id) as found:
+            yield found
+
+    monkeypatch.setattr(streams, "asked", waiting)
+    with ThreadPoolExecutor(MANY) as many:
+        answers = [many.submit(ask, service, number) for number in range(MANY)]
+        try:
+            until(lambda: begun and len(service.server.server_state.connections) >= MANY)
+            yield
+            assert not any(one.done() for one in answers)
+        finally:
+            held.set()
+        assert [one.result() for one in answers] == [200] * MANY
+
+
+@pytest.mark.parametrize("ask", [_search, _picture, _timeline])
+def test_health_ready_metrics_and_pushed_frames_wait_for_no_work(service, ask, monkeypatch):
+    with _held_up(service, ask, monkeypatch):
+        for path in ("/health", "/ready", "/metrics", "/version"):
+            assert service.http.get(path, timeout=AT_ONCE_S).status_code == 200, path
+        assert service.http.get("/v1/streams", timeout=AT_ONCE_S).status_code == 200
+        pushed = service.http.post(
+            "/v1/streams/a/frames", content=thing_jpeg("owl", 0.9), timeout=AT_ONCE_S
+        )
+        assert pushed.status_code == 200
