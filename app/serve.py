@@ -41,7 +41,7 @@ def run_service(
 
     def listening(url: str) -> None:
         locked = "anyone on this machine may ask" if keys.is_open else "a key is needed"
-        terminal.say(f"listening on {url} ({locked}); documentation at {url}/docs")
+        terminal.say(f"listening on {url} ({locked}); routes at {url}/openapi.json")
         if page:
             terminal.say(f"page at {url}/ui")
         store = store_name(settings.memory.store)

@@ -53,6 +53,7 @@ def create_app(service: Service) -> FastAPI:
         description=_ABOUT,
         lifespan=lifespan,
         responses=DOCUMENTED,
+        docs_url=None,  # both would load a script from elsewhere, where a key is typed
         redoc_url=None,
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )

@@ -143,4 +143,4 @@ def test_other_machines_are_not_let_in_without_a_key(host):
     assert process.wait() != 0
     said = "".join(process.err)
     assert "VSTREAM_API_KEY" in said
-    assert "documentation at" not in said
+    assert "routes at" not in said
