@@ -12,6 +12,7 @@ import torch
 
 from encoders import Frame
 from eval.stream_world import WORLD_PX, Renderer, Script, write_script
+from eval.stream_world.seeds import SEARCH
 from eval.stream_world.vocabulary import with_article
 from memory import MomentIndex
 from vstream import MomentSearch, Session, VideoLLM, VStreamConfig, load_video_llm, open_session
@@ -24,8 +25,6 @@ FORMS = ("{n}", "{a}", "find {n}", "find {a}", "when was there {a}?")
 """What the model reads: `{n}` is a name as `red star`, `{a}` the same with its article."""
 MOMENTS = "moments"
 _BEFORE = PHRASE.removesuffix("{words}")
-_FIRST_SEED = 1 << 48
-"""Streams that no training run has."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def measure_search(
     scores: dict[tuple[str, str], list[tuple[bool, float]]] = {}
     chances: list[float] = []
     for number in range(streams):
-        script = write_script(_FIRST_SEED + 1000 * seed + number, round(60 * minutes))
+        script = write_script(SEARCH.start + 1000 * seed + number, round(60 * minutes))
         with open_session(config, model, f"search-{number}") as session:
             _ingest(session, script)
             sightings = _sightings(script)

@@ -9,23 +9,26 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import count, islice
 
+import numpy as np
 import psutil
 import torch
+from jaxtyping import UInt8
+from PIL import Image
 
 from encoders import Frame
 from eval.stream_world import Renderer, write_script
 from vstream.config import VStreamConfig
 from vstream.cpu_threads import choose_cpu_threads
-from vstream.decoding import Decoding
 from vstream.open_readers import with_host_bytes
 from vstream.open_session import open_session
-from vstream.question import Question
 from vstream.session import Session
 from vstream.video_llm import VideoLLM, load_video_llm
 
 FRAME_PX = 384
+CAMERA_PX = (1920, 1080)
+"""Width and height of what cameras send; every family has to make it smaller."""
 QUESTIONS = (
     "what do you see now?",
     "has a dog appeared yet?",
@@ -37,6 +40,8 @@ ROUNDS = 6
 """Every question is asked so often; the first round is not counted."""
 _POOL = 300
 """Distinct frames; a longer history repeats them with times that go on."""
+_CAMERA_POOL = 32
+"""Of those of CAMERA_PX, which take 6 MB each."""
 _BATCH = 64
 
 
@@ -89,22 +94,25 @@ def with_room(config: VStreamConfig) -> VStreamConfig:
 
 def made_up_frames(fps: float) -> Iterator[Frame]:
     """Frames of a made-up stream, without end, at `fps` of stream time."""
+    return _repeated(_pictures(_POOL), fps)
+
+
+def camera_frames(fps: float) -> Iterator[Frame]:
+    """As `made_up_frames`, of CAMERA_PX."""
+    pictures = [Image.fromarray(one).resize(CAMERA_PX) for one in _pictures(_CAMERA_POOL)]
+    return _repeated([np.asarray(one) for one in pictures], fps)
+
+
+def _pictures(number: int) -> list[UInt8[np.ndarray, "side side 3"]]:
     renderer = Renderer(FRAME_PX)
-    pictures = [renderer.frame(m) for m in islice(write_script(7, _POOL).moments, _POOL)]
-    number = 0
-    while True:
-        yield Frame(pictures[number % _POOL], number / fps, time.time())
-        number += 1
+    return [renderer.frame(moment) for moment in write_script(7, number).moments]
 
 
-def varied_question(number: int, answer_tokens: int) -> Question:
-    """Everybody's in other words, and answered by draws that seldom end early.
-
-    Of about 32 tokens, with those of the template.
-    """
-    text = "what is the red cup on the table " * 4
-    text = text.replace("red", ("red", "dog", "video", "frame")[number % 4])
-    return Question(text, decoding=Decoding(max_tokens=answer_tokens, temperature=1.0, seed=number))
+def _repeated(
+    pictures: Sequence[UInt8[np.ndarray, "height width 3"]], fps: float
+) -> Iterator[Frame]:
+    for number in count():
+        yield Frame(pictures[number % len(pictures)], number / fps, time.time())
 
 
 def _ingest(

@@ -45,6 +45,7 @@ def under_load(
     options = LoadOptions(
         frames,
         seconds,
+        has_camera_frames=shape is not None,
         askers=_DEFAULT.askers if askers is None else tuple(askers),
         streams=_DEFAULT.streams if streams is None else tuple(streams),
     )

@@ -18,7 +18,8 @@ import numpy as np
 from encoders import Frame
 from eval.live_speed.busy_device import BusyDevice
 from eval.live_speed.passing_session import passing_session
-from eval.speed import made_up_frames, varied_question
+from eval.measured_questions import MeasuredQuestions, unending
+from eval.speed import camera_frames, made_up_frames
 from vstream import Session, VideoLLM, VStreamConfig
 from vstream.scheduler import Limits
 
@@ -33,7 +34,8 @@ class LoadOptions:
     frames: int = 256
     """Of the stream that is asked, before anything is measured."""
     seconds: float = 10.0
-    answer_tokens: int = 32
+    has_camera_frames: bool = False
+    """Frames as large as a camera's, see `eval.speed`."""
     askers: tuple[int, ...] = (0, 8, 32)
     streams: tuple[int, ...] = (0, 1, 16)
 
@@ -71,7 +73,8 @@ def measure_under_load(model: VideoLLM, config: VStreamConfig, options: LoadOpti
     """One after the other, on one model. Blocks go where `config` says, and are erased."""
     most = max((*options.askers, 1))
     model.scheduler.limits = Limits(max_running=most, max_waiting=max(64, most))
-    frames = made_up_frames(model.sample_fps)
+    model = unending(model)
+    frames = _frames(model, options)
     with passing_session(config, model) as session:
         session.push(list(islice(frames, options.frames)))
         return UnderLoad(
@@ -80,11 +83,16 @@ def measure_under_load(model: VideoLLM, config: VStreamConfig, options: LoadOpti
         )
 
 
+def _frames(model: VideoLLM, options: LoadOptions) -> Iterator[Frame]:
+    draw = camera_frames if options.has_camera_frames else made_up_frames
+    return draw(model.sample_fps)
+
+
 def _ingest_beside(
     session: Session, frames: Iterator[Frame], num_askers: int, options: LoadOptions
 ) -> IngestBeside:
     chunk = session.settings.chunk_blocks * session.model.family.frames_per_block
-    with _asking(session, num_askers, options.answer_tokens) as told:
+    with _asking(session, num_askers) as told:
         pushed, began = 0, time.perf_counter()
         while time.perf_counter() < began + options.seconds:
             session.push_ahead(list(islice(frames, chunk)))
@@ -114,20 +122,21 @@ class _Told:
 
 
 @contextmanager
-def _asking(session: Session, num_askers: int, answer_tokens: int) -> Iterator[Sequence[_Told]]:
+def _asking(session: Session, num_askers: int) -> Iterator[Sequence[_Told]]:
     """While it is entered so many ask on and on; it begins once each has had an answer.
 
     What was told is complete afterwards.
     """
     told: list[_Told] = []
     answered: set[int] = set()
+    questions = MeasuredQuestions(session.model.family)
     stop = threading.Event()
 
     def ask(number: int) -> None:
         turn = number
         while not stop.is_set():
             asked = time.perf_counter()
-            answer = session.ask(varied_question(turn, answer_tokens)).answer
+            answer = session.ask(questions(turn)).answer
             first, last = (
                 asked + ms / 1000 for ms in (answer.timings_ms.ttft, answer.timings_ms.total)
             )
@@ -150,13 +159,13 @@ def _asking(session: Session, num_askers: int, answer_tokens: int) -> Iterator[S
 def _first_tokens_beside(
     session: Session, config: VStreamConfig, num_streams: int, options: LoadOptions
 ) -> FirstTokensBeside:
-    model = session.model
+    model, questions = session.model, MeasuredQuestions(session.model.family)
     with ExitStack() as opened:
         streams = [opened.enter_context(passing_session(config, model)) for _ in range(num_streams)]
-        with _flowing(streams, model) as flow:
-            session.ask(varied_question(0, options.answer_tokens)).answer  # noqa: B018  it waits
+        with _flowing(streams, model, options) as flow:
+            session.ask(questions(0)).answer  # noqa: B018  it waits
             with BusyDevice(model.scheduler) as busy:
-                first_tokens_s = _first_tokens(session, options)
+                first_tokens_s = _first_tokens(session, questions, options.seconds)
             frames_share = flow.share()
         return FirstTokensBeside(
             num_streams,
@@ -168,20 +177,21 @@ def _first_tokens_beside(
         )
 
 
-def _first_tokens(session: Session, options: LoadOptions) -> list[float]:
+def _first_tokens(session: Session, questions: MeasuredQuestions, seconds: float) -> list[float]:
     """Seconds, one question after the other."""
     found: list[float] = []
-    end = time.perf_counter() + options.seconds
+    end = time.perf_counter() + seconds
     while not found or time.perf_counter() < end:
-        asked = varied_question(len(found) + 1, options.answer_tokens)
-        found.append(session.ask(asked).answer.timings_ms.ttft / 1000)
+        found.append(session.ask(questions(len(found) + 1)).answer.timings_ms.ttft / 1000)
     return found
 
 
 @contextmanager
-def _flowing(streams: Sequence[Session], model: VideoLLM) -> Iterator["_Flow"]:
+def _flowing(
+    streams: Sequence[Session], model: VideoLLM, options: LoadOptions
+) -> Iterator["_Flow"]:
     """While it is entered each stream gets a frame when it is due; each has a block before."""
-    pool = list(islice(made_up_frames(model.sample_fps), _POOL)) if streams else []
+    pool = list(islice(_frames(model, options), _POOL)) if streams else []
     flow = _Flow(pool, model.sample_fps, len(streams))
     for session in streams:
         session.push([flow.frame(n) for n in range(model.family.frames_per_block)])

@@ -34,12 +34,17 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> PreTra
 
 
 def random_family(shape: str, model: PreTrainedModel) -> Family:
-    """What stands in front of its decoder, with a tokenizer of a few hundred entries."""
+    """What stands in front of its decoder, with a tokenizer of a few hundred entries.
+
+    Tokens are chosen among as many as the shape has.
+    """
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         model.config.save_pretrained(directory)
         write_checkpoint_files(SHAPES[shape].family, directory)
-        return make_family(model, directory, None)
+        family = make_family(model, directory, None)
+    family.vocabulary_size = SHAPES[shape].decoder["vocab_size"]
+    return family
 
 
 def random_video_llm(shape: str, model: PreTrainedModel, family: Family) -> VideoLLM:

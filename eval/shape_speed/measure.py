@@ -5,11 +5,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import torch
 
 from encoders import Frame
+from eval.measured_questions import (
+    ANSWER_TOKENS,
+    QUESTION_TOKENS,
+    MeasuredQuestions,
+    unending,
+)
 from eval.random_model import random_family, random_model, random_video_llm
 from eval.run.hardware import Hardware
 from eval.run.peak_memory import PeakMemory
@@ -18,7 +25,7 @@ from eval.shape_speed.floors import DecoderSizes, Floors, tower_flops
 from eval.shape_speed.folded_history import FoldedHistory
 from eval.shape_speed.plain_use import PlainUse
 from eval.shape_speed.result import ShapeSpeed, Step
-from eval.speed import made_up_frames, varied_question
+from eval.speed import CAMERA_PX, camera_frames
 from memory import BlockStore, HostTier, KeepPolicy, KVMemory, MemoryReader, StreamMake
 from vstream import AnswerStream, Question, Session, VideoLLM, VStreamConfig
 from vstream.answer import QueryHandler
@@ -26,7 +33,10 @@ from vstream.scheduler import Limits
 
 ASKERS = (1, 8, 32)
 _ROUNDS = 5
+_LATER_TOKENS = ANSWER_TOKENS - 1
+"""Of an answer, after its first."""
 Ask = Callable[[Question], AnswerStream]
+Questions = Callable[[int], Question]
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,6 @@ class ShapeOptions:
     """How much is measured: `frames` are ingested before questions are asked."""
 
     frames: int
-    answer_tokens: int = 32
     askers: tuple[int, ...] = ASKERS
     hours: tuple[float, ...] = ()
     """Lengths of history at which a question is asked as well, see FoldedHistory."""
@@ -58,27 +67,31 @@ def measure_shape(
     hardware, rates = Hardware.here(), measure_rates(device, dtype)
     model = random_model(shape, device, dtype)
     family = random_family(shape, model)
-    frames = made_up_frames(family.recommended.sample_fps)
+    frames = camera_frames(family.recommended.sample_fps)
     per_block = family.frames_per_block
     block_tokens = len(family.encode([list(islice(frames, per_block))])[0].embeddings)
     window_tokens = block_tokens * family.recommended.window_frames // per_block
     wanted = family.recommended
     seen_frames = wanted.retrieve_blocks * per_block + wanted.recent_frames
     past = list(islice(frames, seen_frames))
-    question_tokens = len(family.question(varied_question(0, 1).text).embeddings)
-    plain = PlainUse(model, family).measure(past, window_tokens, question_tokens)
+    plain = PlainUse(model, family).measure(past, window_tokens, QUESTION_TOKENS)
     flops = tower_flops(family, past[:per_block])
-    llm = random_video_llm(shape, model, family)
+    llm = unending(random_video_llm(shape, model, family))
+    questions = MeasuredQuestions(family)
+    drawn_questions = partial(questions, is_drawn=True)
     llm.scheduler.limits = Limits(max_running=max(options.askers))
     floors = Floors(rates, DecoderSizes.of(model, llm.decoder))
     store = HostTier(config.memory.host_bytes)
     with PeakMemory(device) as peak, _session(config, llm, store) as session:
         frame_s, stages = _ingest(session, frames, options.frames)
-        asked = _ask(session.ask, options.answer_tokens)
-        together = {n: _ask_together(session, n, options.answer_tokens) for n in options.askers}
+        asked, drawn = (_ask(session.ask, which) for which in (questions, drawn_questions))
+        together, drawn_together = (
+            {n: _ask_together(session, n, which) for n in options.askers}
+            for which in (questions, drawn_questions)
+        )
         stats = session.memory.stats()
         by_hours = {
-            hours: _ask(_asker(session, store, hours), options.answer_tokens).first_token_s
+            hours: _ask(_asker(session, store, hours), questions).first_token_s
             for hours in options.hours
         }
     history_frames = stats.blocks * per_block
@@ -86,11 +99,15 @@ def measure_shape(
     fetched_bytes = store_bytes * min(seen_frames, history_frames)
     # The window's left edge stands still for a step, so that most frames see less than all of it.
     mean_window = window_tokens * (1 - (wanted.window_stride - 1) / 2 / wanted.window_frames)
+    token_floor_s = floors.decode_s(asked.context_tokens)
     return ShapeSpeed(
         shape=shape,
         device=hardware.device or hardware.cpu if device.type == "cuda" else hardware.cpu,
         dtype=str(dtype).removeprefix("torch."),
         rates=rates,
+        frame_px=CAMERA_PX,
+        question_tokens=QUESTION_TOKENS,
+        answer_tokens=ANSWER_TOKENS,
         window_tokens=window_tokens,
         context_tokens=asked.context_tokens,
         history_frames=history_frames,
@@ -99,13 +116,15 @@ def measure_shape(
         ),
         first_token=Step(
             asked.first_token_s,
-            floors.question_s(question_tokens, asked.context_tokens, round(fetched_bytes)),
+            floors.question_s(QUESTION_TOKENS, asked.context_tokens, round(fetched_bytes)),
             plain.first_token_s,
         ),
-        decode_token=Step(asked.token_s, floors.decode_s(asked.context_tokens), plain.token_s),
+        decode_token=Step(asked.token_s, token_floor_s, plain.token_s),
+        drawn_token=Step(drawn.token_s, token_floor_s),
         stages_ms=stages,
         store_bytes_per_frame=round(store_bytes),
         askers_tokens_per_s=together,
+        askers_drawn_tokens_per_s=drawn_together,
         first_token_s_by_hours=by_hours,
         peak_bytes=peak.num_bytes,
     )
@@ -152,33 +171,29 @@ def _asker(session: Session, store: BlockStore, hours: float) -> Ask:
     return QueryHandler(model, memory, session.prefill.prefix, session.settings).ask
 
 
-def _ask(ask: Ask, answer_tokens: int) -> _Asked:
+def _ask(ask: Ask, questions: Questions) -> _Asked:
     """Medians; the first question is not counted."""
-    answers = [ask(varied_question(number, answer_tokens)).answer for number in range(_ROUNDS + 1)]
-    counted = [one for one in answers[1:] if len(one.token_ids) > 1]
+    answers = [ask(questions(number)).answer for number in range(_ROUNDS + 1)][1:]
+    times = [one.timings_ms for one in answers]
     return _Asked(
-        first_token_s=statistics.median(one.timings_ms.ttft for one in answers[1:]) / 1000,
-        token_s=statistics.median(
-            (one.timings_ms.total - one.timings_ms.ttft) / 1000 / (len(one.token_ids) - 1)
-            for one in counted
-        ),
+        first_token_s=statistics.median(one.ttft for one in times) / 1000,
+        token_s=statistics.median(one.total - one.ttft for one in times) / 1000 / _LATER_TOKENS,
         context_tokens=answers[-1].context_tokens,
     )
 
 
-def _ask_together(session: Session, num_askers: int, answer_tokens: int) -> float:
+def _ask_together(session: Session, num_askers: int, questions: Questions) -> float:
     """Tokens a second of all answers together, between the first token of any and the last.
 
     Of two rounds the second: in the first a card may still have to record steps of that many.
     """
 
-    def ask(number: int) -> tuple[float, float, int]:
+    def ask(number: int) -> tuple[float, float]:
         asked = time.perf_counter()
-        answer = session.ask(varied_question(number, answer_tokens)).answer
-        times = answer.timings_ms
-        return asked + times.ttft / 1000, asked + times.total / 1000, len(answer.token_ids)
+        times = session.ask(questions(number)).answer.timings_ms
+        return asked + times.ttft / 1000, asked + times.total / 1000
 
     with ThreadPoolExecutor(num_askers) as askers:
         _, told = (list(askers.map(ask, range(num_askers))) for _ in range(2))
-    passed_s = max(last for _, last, _ in told) - min(first for first, _, _ in told)
-    return round(sum(count - 1 for _, _, count in told) / passed_s, 2)
+    passed_s = max(last for _, last in told) - min(first for first, _ in told)
+    return round(num_askers * _LATER_TOKENS / passed_s, 2)

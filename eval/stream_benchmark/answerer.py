@@ -14,6 +14,7 @@ from eval.stream_benchmark.block_choice import (
     uniform_blocks,
 )
 from eval.stream_benchmark.caption_memory import CaptionMemory
+from eval.stream_benchmark.evidence_memory import EvidenceMemory
 from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.policy import Policy
 from eval.stream_benchmark.record import Reply
@@ -21,6 +22,7 @@ from eval.stream_benchmark.stream_blocks import StreamBlocks
 from eval.stream_world import Question
 from vstream import Question as TimedQuestion
 from vstream import Session
+from vstream.answer import QueryHandler
 from vstream.engine import BlocksByLayer, MemoryView, view_at
 
 
@@ -41,12 +43,22 @@ class MemoryAnswerer:
         self._session = session
         self._policy = policy
         self._times = BlockTimes.of(session.memory)
+        self._evidence = EvidenceMemory(session.memory)
+        self._told = QueryHandler(
+            session.model, self._evidence.reader, session.prefill.prefix, session.settings
+        )
 
     def reply(self, question: Question) -> Reply:
         session = self._session
         asked = TimedQuestion(question.text, float(question.asked_s))
         view = view_at(session.memory, asked.at_s, session.settings.recent_blocks)
-        stream = session.ask(asked, self._chosen(question, view))
+        if self._policy.base == "oracle":
+            self._evidence.wanted = evidence_blocks(
+                self._times, view, question.evidence, session.settings.retrieve_blocks
+            )
+            stream = self._told.ask(asked)
+        else:
+            stream = session.ask(asked, self._chosen(view))
         answer = stream.answer
         context = [[*blocks, *stream.recent_ids] for blocks in stream.retrieved]
         recall = None
@@ -54,16 +66,12 @@ class MemoryAnswerer:
             recall = tuple(recall_by_layer(self._times, question.evidence, context))
         return Reply(answer.text, answer.timings_ms.ttft, recall)
 
-    def _chosen(self, question: Question, view: MemoryView) -> BlocksByLayer | None:
+    def _chosen(self, view: MemoryView) -> BlocksByLayer | None:
         """The same older blocks for all layers; None lets every layer retrieve its own."""
         layers = self._session.model.decoder.num_layers
         num_blocks = self._session.settings.retrieve_blocks
         if self._policy.base == "uniform":
             return [uniform_blocks(view, num_blocks)] * layers
-        if self._policy.base == "oracle":
-            evidence = evidence_blocks(self._times, view, question.evidence, num_blocks)
-            rest = uniform_blocks(view, num_blocks - len(evidence), without=evidence)
-            return [sorted(evidence + rest)] * layers
         return None if num_blocks else [[]] * layers
 
 

@@ -1,7 +1,7 @@
 """BlockChoice: a question's evidence in, the blocks that a policy shows it and their recall out."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eval.stream_world import Span
@@ -30,28 +30,22 @@ class BlockTimes:
         return self.ids[first:end]
 
 
-def uniform_blocks(view: MemoryView, num_blocks: int, without: Collection[int] = ()) -> list[int]:
+def uniform_blocks(view: MemoryView, num_blocks: int) -> list[int]:
     """`num_blocks` of the blocks older than the recent window, evenly spread."""
-    return spread([block for block in view.older_ids if block not in without], num_blocks)
+    return spread(view.older_ids, num_blocks)
 
 
 def evidence_blocks(
     times: BlockTimes, view: MemoryView, evidence: Sequence[Span], num_blocks: int
 ) -> list[int]:
-    """The older blocks that hold the evidence, in stream order.
+    """The first and the last older block of every span, in stream order, as training shows them.
 
-    Where there are more than `num_blocks`, the first and the last of every span go first and what
-    is left is filled evenly.
+    Where there are more than `num_blocks`, an even share of them.
     """
     older = frozenset(view.older_ids)
     by_span = [[block for block in times.holding(span) if block in older] for span in evidence]
-    wanted = sorted({block for blocks in by_span for block in blocks})
-    edges = sorted({edge for blocks in by_span if blocks for edge in (blocks[0], blocks[-1])})
-    if len(wanted) <= num_blocks:
-        return wanted
-    chosen = spread(edges, num_blocks)
-    between = [block for block in wanted if block not in edges]
-    return sorted(chosen + spread(between, num_blocks - len(chosen)))
+    ends = {end for blocks in by_span if blocks for end in (blocks[0], blocks[-1])}
+    return spread(sorted(ends), num_blocks)
 
 
 def spread(blocks: Sequence[int], num_blocks: int) -> list[int]:

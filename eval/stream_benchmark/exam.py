@@ -23,6 +23,7 @@ from eval.stream_world import (
     write_script,
 )
 from eval.stream_world.present import PRESENT
+from eval.stream_world.seeds import EXAMS, MAJORITY
 from eval.stream_world.vocabulary import HELD_OUT_STYLE, SEEN_STYLES, emoji_names
 
 MIN_QUESTIONS = 300
@@ -34,9 +35,7 @@ STYLE_KINDS = tuple(kind for kind in PRESENT if kind not in ("color", "sign", "s
 """What is asked about the held-out style: shapes, signs and scenes look the same in every style."""
 ASKED_FROM_S = 30
 MAX_SEED = (1 << 31) - 1
-_FIRST_SEED = 1 << 50
 _SEEDS_PER_EXAM = 1 << 12
-MAJORITY_SEED = 1 << 49
 _MAJORITY_STREAMS, _MAJORITY_QUESTIONS = 8, 120
 
 Style = Literal["seen", "held_out"]
@@ -84,7 +83,7 @@ class ExamStream:
 
 def draw_exam(options: ExamOptions) -> list[ExamStream]:
     """The ordinary streams, then those in the held-out style, with present questions only."""
-    first_seed = _FIRST_SEED + options.seed * _SEEDS_PER_EXAM
+    first_seed = EXAMS.start + options.seed * _SEEDS_PER_EXAM
     held_out = round(options.num_questions * HELD_OUT_SHARE)
     plain = options.num_questions - held_out
     streams = []
@@ -113,7 +112,7 @@ def limited(streams: Sequence[ExamStream], num_questions: int | None) -> list[Ex
 
 def day_seed(seed: int) -> int:
     """The stream that `eval day` plays: of that exam, and none of its streams."""
-    return _FIRST_SEED + (seed + 1) * _SEEDS_PER_EXAM - 1
+    return EXAMS.start + (seed + 1) * _SEEDS_PER_EXAM - 1
 
 
 def _style_streams(first_seed: int, num_questions: int, options: ExamOptions) -> list[ExamStream]:
@@ -142,7 +141,7 @@ def _is_about_shapes(question: Question) -> bool:
 def majority_texts(options: ExamOptions) -> dict[str, str]:
     """For each kind the answer that is right most often in other streams of the same length."""
     asked: dict[str, list[Question]] = {kind: [] for kind in KINDS}
-    for seed in range(MAJORITY_SEED, MAJORITY_SEED + _MAJORITY_STREAMS):
+    for seed in MAJORITY[:_MAJORITY_STREAMS]:
         script = write_script(seed, options.length_s, SEEN_STYLES, options.emoji)
         for drawn in _draw(script, _MAJORITY_QUESTIONS, tuple(KINDS), "train"):
             asked[drawn.question.kind].append(drawn.question)

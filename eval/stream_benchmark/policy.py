@@ -48,8 +48,8 @@ class Policy:
     captions  default's recent window, and of the past a few captions, read as text
     rekv      ReKV's own attention rules, with a window that holds as many blocks as default sees
     full      everything before, for the prefill as for the question
-    oracle    default's recent window and the blocks that hold the evidence, filled up evenly from
-              the rest: the number of blocks must not tell whether there is any
+    oracle    default, but that each layer also retrieves the blocks at the ends of the evidence: as
+              many in all, for the number of blocks must not tell whether there is any
     """
 
     name: str

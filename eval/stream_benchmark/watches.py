@@ -3,20 +3,23 @@
 Each second of a part of the stream is judged on memory and newest frames, as the product does it
 while the stream plays. An onset is told if the watch fires at it or within `IN_TIME_S`. A firing
 is a false alarm if the object is not in view and did not come into view within `IN_TIME_S` before;
-one that comes late, with the object still in view, is neither.
+one that comes late, with the object still in view, is neither. Every object is watched for in two
+wordings, as a request to be told and as a yes/no question.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from eval.stream_benchmark.exam import ExamStream, parts
 from eval.stream_world import Script
 from eval.stream_world.standing import StandingQuestion, draw_standing
+from eval.stream_world.wording import word_question
 from vstream import Session, Watch
 
-NUM_WATCHES = 12
-"""In a whole run."""
+NUM_WATCHED = 12
+"""Objects in a whole run."""
+NUM_WATCHES = 2 * NUM_WATCHED
 WATCHED_S = 300
 IN_TIME_S = 5
 
@@ -68,12 +71,19 @@ class WatchFigures:
 
 
 def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
-    """By stream, `NUM_WATCHES` over all ordinary ones; the same for every policy."""
+    """By stream, `NUM_WATCHES` over all ordinary ones; the same for every policy.
+
+    Each object's two wordings are asked at the same moment.
+    """
     standing: dict[str, list[StandingQuestion]] = {stream.name: [] for stream in streams}
     ordinary = [stream for stream in streams if stream.style == "seen"]
-    for stream, num in zip(ordinary, parts(NUM_WATCHES, len(ordinary)), strict=True):
+    for stream, num in zip(ordinary, parts(NUM_WATCHED, len(ordinary)), strict=True):
         rng = Random(f"{stream.script.seed} standing")
-        standing[stream.name] = list(draw_standing(stream.script, num, rng, watched_s=WATCHED_S))
+        requests = draw_standing(stream.script, num, rng, watched_s=WATCHED_S)
+        standing[stream.name] = [
+            *requests,
+            *(replace(one, text=word_question("exist", rng, name=one.name)) for one in requests),
+        ]
     return standing
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from eval.training.frames import MAX_SEED
+from eval.stream_world.seeds import MAX_TRAINING_SEED
 from eval.training.parallel import Share, run_parallel
 from eval.training.presets import PRESETS
 from eval.training.train import StepLog, Trainer
@@ -38,7 +38,9 @@ def main() -> None:
         default=LEG_MINUTES if has_card else math.inf,
         help="of this leg: the same command goes on with the next (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, choices=range(MAX_SEED + 1), metavar="N", default=0)
+    parser.add_argument(
+        "--seed", type=int, choices=range(MAX_TRAINING_SEED + 1), metavar="N", default=0
+    )
     parser.add_argument("--out", type=Path, required=True, help="new, or a run to go on with")
     parser.add_argument("--start-from", type=Path, help="a checkpoint to tune instead of nothing")
     parser.add_argument("--heads-from", type=Path, help="a run whose heads to begin with")

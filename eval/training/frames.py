@@ -13,15 +13,11 @@ from torch.utils.data import Dataset
 from eval.stream_world import Item, Kind, Moment, Renderer
 from eval.stream_world.pace import draw_pace
 from eval.stream_world.script import play
+from eval.stream_world.seeds import vision_training
 from eval.stream_world.vocabulary import COLORS, SCENES, SIGN, emoji_names, shape_names
 from eval.training.parallel import Share
 from eval.training.presets import GRID, Preset, world_of
 
-FIRST_SEED = 1 << 41
-"""The streams of training seed N have seeds from (2 + N) * FIRST_SEED and (1000 + N) * FIRST_SEED
-on. Those of exams lie in between (eval/stream_benchmark/exam.py).
-"""
-MAX_SEED = 200
 NO_DIGIT = 10
 CLIP_S = 4
 """Length of the streams that the vision tower is trained on."""
@@ -63,7 +59,7 @@ class VisionBatches(Dataset[FrameBatch]):
     def __getitem__(self, step: int) -> FrameBatch:
         preset = self._preset
         number = step * self._share.count + self._share.rank
-        first = FIRST_SEED * (2 + self._seed) + number * preset.vision_frames
+        first = vision_training(self._seed).start + number * preset.vision_frames
         moments: list[Moment] = []
         for seed in range(first, first + preset.vision_frames // CLIP_S):
             rng = Random(seed)

@@ -23,9 +23,10 @@ from eval.stream_world import (
     draw_questions,
     write_script,
 )
+from eval.stream_world.seeds import stream_training
 from eval.stream_world.vocabulary import SIGN, clock, emoji_names, shape_names
 from eval.stream_world.wording import noisy
-from eval.training.frames import FIRST_SEED, UNKNOWN, FrameBatch, frame_batch, joined
+from eval.training.frames import UNKNOWN, FrameBatch, frame_batch, joined
 from eval.training.parallel import Share
 from eval.training.presets import Preset, streams_number, world_of
 from eval.training.unanswerable import ANSWER, unanswerable
@@ -144,7 +145,7 @@ class StreamBatches(Dataset[StreamBatch]):
         """The last few are kept: they are asked about again."""
         if number not in self._rendered:
             preset = self._preset
-            first = FIRST_SEED * (1_000 + self._seed)
+            first = stream_training(self._seed).start
             first += (number * self._share.count + self._share.rank) * preset.streams
             scripts = [
                 write_script(first + i, preset.stream_s, preset.styles, world_of(preset))

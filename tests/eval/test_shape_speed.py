@@ -8,12 +8,15 @@ from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
 
 from encoders import Frame
+from encoders.chat_prompt import ChatPrompt
 from eval.commands import cli
 from eval.random_model import SHAPES, random_family, random_model, random_video_llm
 from eval.random_model.shapes import Shape, config_of
 from eval.shape_speed.device_rates import DeviceRates
 from eval.shape_speed.floors import DecoderSizes, Floors, tower_flops
 from eval.speed import made_up_frames
+from vstream import Session
+from vstream.answer import QueryHandler
 
 CPU = torch.device("cpu")
 PUBLISHED_MILLIONS = {
@@ -47,6 +50,10 @@ TINY = Shape(
 )
 
 
+SPEED = ("speed", "--frames", "96", "--askers", "1", "--askers", "4", "--hours", "0.5")
+UNDER_LOAD = ("under-load", "--frames", "64", "--seconds", "1", "--askers", "2", "--streams", "1")
+
+
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(SHAPES, "tiny", TINY)
@@ -62,12 +69,16 @@ def test_a_shape_has_as_many_weights_as_the_published_model(name):
     assert round(weights / 1e6) == pytest.approx(PUBLISHED_MILLIONS[name], abs=1)
 
 
-def test_the_command_ends_with_all_figures_of_a_shape(tiny):
-    options = ("--shape", tiny, "--random-weights", "--frames", "96", "--device", "cpu")
-    more = ("--askers", "1", "--askers", "4", "--hours", "0.5", "--threads", "1", "--json")
-    done = CliRunner().invoke(cli, ["speed", *options, *more])
+def run(*arguments):
+    """The document of a command about the tiny shape."""
+    shape = ("--shape", "tiny", "--random-weights", "--device", "cpu", "--threads", "1", "--json")
+    done = CliRunner().invoke(cli, [*arguments, *shape])
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_the_command_ends_with_all_figures_of_a_shape(tiny):
+    found = run(*SPEED)
     assert found["shape"] == tiny
     assert found["history_frames"] == 96
     assert found["context_tokens"] > found["window_tokens"] > 0
@@ -75,10 +86,75 @@ def test_the_command_ends_with_all_figures_of_a_shape(tiny):
     for step in ("ingest_frame", "first_token", "decode_token"):
         assert found[step]["ours_s"] >= found[step]["floor_s"] > 0, step
         assert found[step]["plain_s"] >= found[step]["floor_s"], step
+    assert found["drawn_token"]["ours_s"] >= found["drawn_token"]["floor_s"] > 0
     assert {"vision", "prefill", "store"} <= set(found["stages_ms"])
-    assert all(rate > 0 for rate in found["askers_tokens_per_s"].values())
-    assert set(found["askers_tokens_per_s"]) == {"1", "4"}
+    for rates in (found["askers_tokens_per_s"], found["askers_drawn_tokens_per_s"]):
+        assert all(rate > 0 for rate in rates.values())
+        assert set(rates) == {"1", "4"}
     assert found["first_token_s_by_hours"]["0.5"] > 0
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Of everything that is asked: temperature, question tokens, answer tokens, vocabulary."""
+    streams = []
+    ask = QueryHandler.ask
+
+    def listen(self, question, retrieved=None):
+        stream = ask(self, question, retrieved)
+        streams.append((question, self._family, stream))
+        return stream
+
+    monkeypatch.setattr(QueryHandler, "ask", listen)
+    return lambda: [
+        (
+            question.decoding.temperature,
+            len(family.question(question.text).embeddings),
+            len(stream.answer.token_ids),
+            family.vocabulary_size,
+        )
+        for question, family, stream in streams
+    ]
+
+
+@pytest.fixture
+def stops_soon(monkeypatch):
+    """Half of all tokens end an answer."""
+    read = ChatPrompt._read_stop_ids
+    monkeypatch.setattr(ChatPrompt, "_read_stop_ids", lambda self: read(self) | set(range(250)))
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """Of the frames that are pushed."""
+    seen = set()
+    for name in ("push", "push_ahead"):
+        push = getattr(Session, name)
+
+        def listen(self, frames, push=push):
+            seen.update(frame.pixels.shape for frame in frames)
+            return push(self, frames)
+
+        monkeypatch.setattr(Session, name, listen)
+    return seen
+
+
+def test_questions_answers_and_frames_are_of_the_stated_sizes(tiny, stops_soon, told, sizes):
+    found = run(*SPEED)
+    asked = told()
+    assert {tokens for _, tokens, _, _ in asked} == {32} == {found["question_tokens"]}
+    assert {tokens for _, _, tokens, _ in asked} == {32} == {found["answer_tokens"]}
+    assert {tokens for _, _, _, tokens in asked} == {500}, "as many as the shape has"
+    assert sizes == {(1080, 1920, 3)} == {(*reversed(found["frame_px"]), 3)}
+    drawn = [temperature for temperature, _, _, _ in asked if temperature]
+    assert set(drawn) == {1.0}
+    assert len(drawn) < len(asked) / 2
+
+
+def test_load_is_measured_with_the_same_questions_and_frames(tiny, stops_soon, told, sizes):
+    run(*UNDER_LOAD)
+    assert set(told()) == {(0.0, 32, 32, 500)}
+    assert sizes == {(1080, 1920, 3)}
 
 
 @pytest.mark.parametrize(

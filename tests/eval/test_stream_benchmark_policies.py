@@ -26,22 +26,20 @@ from eval.stream_benchmark.block_choice import (
     uniform_blocks,
 )
 from eval.stream_benchmark.caption_memory import Caption, CaptionMemory
+from eval.stream_benchmark.evidence_memory import EvidenceMemory
 from eval.stream_benchmark.exam import (
     ASKED_FROM_S,
-    MAJORITY_SEED,
     ExamOptions,
     draw_exam,
     majority_texts,
 )
-from eval.stream_benchmark.exam import MAX_SEED as EXAM_SEEDS
 from eval.stream_benchmark.policy import parse_policies, parse_policy, require_fit
 from eval.stream_world import KINDS, Question, Span
 from eval.stream_world.present import PRESENT
 from eval.stream_world.vocabulary import HELD_OUT_STYLE, emoji_names
-from eval.training.frames import FIRST_SEED
-from eval.training.frames import MAX_SEED as TRAINING_SEEDS
 from vstream import Question as TimedQuestion
 from vstream import SettingsError, load_video_llm
+from vstream.answer import QueryHandler
 from vstream.engine import MemoryView
 
 spans = st.lists(
@@ -106,20 +104,86 @@ def test_oracle_and_full_have_all_the_evidence_and_last4_that_of_four_frames(pla
 
 
 @given(spans, st.integers(1, 90), st.integers(0, 20), st.integers(1, 40))
-def test_the_oracle_shows_the_evidence_or_an_even_share_of_it(evidence, visible, recent, num):
+def test_the_oracle_wants_the_ends_of_the_evidence_or_an_even_share_of_them(
+    evidence, visible, recent, num
+):
     view = MemoryView(range(visible), min(recent, visible))
     times, older = BlockTimes(range(100), range(100), range(100)), view.older_ids
     chosen = evidence_blocks(times, view, evidence, num)
-    wanted = {b for span in evidence for b in range(span.start_s, span.end_s + 1) if b in older}
-    assert chosen == sorted(set(chosen))
-    assert set(chosen) <= wanted
-    assert len(chosen) == min(num, len(wanted))
     held = [[b for b in range(s.start_s, s.end_s + 1) if b in older] for s in evidence]
     edges = {edge for blocks in held if blocks for edge in (blocks[0], blocks[-1])}
+    assert chosen == sorted(set(chosen))
+    assert set(chosen) <= edges
+    assert len(chosen) == min(num, len(edges))
     if len(edges) <= num:
-        assert edges <= set(chosen)
         hit = recall_by_layer(times, evidence, [[*chosen, *view.recent_ids]])[0]
         assert hit == sum(span.start_s < visible for span in evidence) / len(evidence)
+
+
+@given(st.data(), st.integers(1, 9), st.integers(0, 20), st.integers(0, 30))
+def test_a_memory_finds_what_is_wanted_and_the_best_of_the_rest(data, top_k, first, below):
+    scores = data.draw(st.lists(st.integers(0, 10**6), min_size=30, max_size=30, unique=True))
+
+    class Scored:
+        num_blocks = len(scores)
+
+        def search(self, layers, queries, *, below, top_k, first, similarity):
+            assert (layers, queries, similarity) == ([3], "query", "cosine")
+            inside = sorted(range(first, below), key=lambda block: -scores[block])
+            return sorted(inside[:top_k])
+
+    memory = EvidenceMemory(Scored())
+    memory.wanted = data.draw(st.lists(st.integers(0, 29), max_size=top_k, unique=True))
+    found = memory.search([3], "query", first=first, below=below, top_k=top_k, similarity="cosine")
+    inside = range(first, below)
+    wanted = {block for block in memory.wanted if block in inside}
+    rest = sorted(set(inside) - wanted, key=lambda block: -scores[block])
+    assert found == sorted({*wanted, *rest[: top_k - len(wanted)]})
+    assert memory.num_blocks == 30
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Every answer stream of a test."""
+    streams = []
+    ask = QueryHandler.ask
+
+    def listen(self, *arguments):
+        streams.append(ask(self, *arguments))
+        return streams[-1]
+
+    monkeypatch.setattr(QueryHandler, "ask", listen)
+    return streams
+
+
+@pytest.fixture
+def replies():
+    """A question in, what default and what the oracle reply out."""
+    session = open_session(
+        tiny_video_llm("llama")[0], recent_frames=3, retrieve_blocks=6, max_answer_tokens=8
+    )
+    session.push(stream_frames(40))
+    answerers = [MemoryAnswerer(session, parse_policy(name)) for name in ("default", "oracle")]
+    return lambda question: [answerer.reply(question) for answerer in answerers]
+
+
+def test_the_oracle_adds_the_evidence_to_what_each_layer_retrieves(replies, asked):
+    _, reply = replies(Question("where", "where is it?", "", 39, (Span(5, 9),), ()))
+    default, oracle = (stream.retrieved for stream in asked)
+    assert set(reply.recall) == {1.0}
+    assert [len(blocks) for blocks in oracle] == [6] * len(default)
+    assert all({5, 9} <= set(blocks) for blocks in oracle)
+    assert set(oracle[0]) - {5, 9} <= set(default[0])
+    assert oracle[0] != oracle[1]
+
+
+@pytest.mark.parametrize("text", ["where is it?", "what was there at 0:12?"])
+def test_without_evidence_to_add_the_oracle_sees_what_default_sees(replies, asked, text):
+    default, oracle = replies(Question("where", text, "", 39, (), ()))
+    assert oracle.text == default.text
+    assert asked[0].retrieved == asked[1].retrieved
+    assert asked[0].recent_ids == asked[1].recent_ids
+    assert (12 in asked[1].recent_ids) == ("0:12" in text)
 
 
 @given(st.integers(0, 200), st.integers(0, 30), st.integers(1, 40))
@@ -321,16 +385,6 @@ def test_exams_of_different_seeds_share_no_stream_with_each_other_or_with_traini
         for stream in draw_exam(ExamOptions(seed, 40, 5, 6))
     ]
     assert len(set(seeds)) == len(seeds)
-
-
-def test_no_training_run_sees_a_stream_of_an_exam():
-    drawn = [draw_exam(ExamOptions(seed, 40, 5, 6)) for seed in (0, EXAM_SEEDS)]
-    exams = [stream.script.seed for exam in drawn for stream in exam]
-    runs_of_one = FIRST_SEED - 1  # far more streams than any run has
-    vision = (2 * FIRST_SEED, (2 + TRAINING_SEEDS) * FIRST_SEED + runs_of_one)
-    streams = (1000 * FIRST_SEED, (1000 + TRAINING_SEEDS) * FIRST_SEED + runs_of_one)
-    assert vision[1] < MAJORITY_SEED < min(exams)
-    assert max(exams) < streams[0]
 
 
 def test_questions_about_blocks_of_two_frames_are_asked_when_a_block_has_ended():

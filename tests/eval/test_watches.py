@@ -5,8 +5,14 @@ from dataclasses import dataclass, replace
 import pytest
 
 from eval.stream_benchmark import watches
-from eval.stream_benchmark.exam import ExamStream
-from eval.stream_benchmark.watches import IN_TIME_S, is_false_alarm, watch
+from eval.stream_benchmark.exam import ExamOptions, ExamStream, draw_exam
+from eval.stream_benchmark.watches import (
+    IN_TIME_S,
+    NUM_WATCHES,
+    is_false_alarm,
+    standing_questions,
+    watch,
+)
 from eval.stream_world import Script, write_script
 from eval.stream_world.standing import StandingQuestion
 
@@ -64,3 +70,16 @@ def test_an_alarm_is_false_without_the_object_and_without_an_onset_just_before(
     made = stream(range(10, 12))
     standing = StandingQuestion("tell me", "owl", 0, (10,))
     assert is_false_alarm(made.script, standing, fired_s) == is_false
+
+
+def test_every_object_is_watched_for_as_a_request_and_as_a_question() -> None:
+    exam = draw_exam(ExamOptions(seed=3, length_s=400, num_streams=2, num_questions=10))
+    drawn = standing_questions(exam)
+    assert sum(map(len, drawn.values())) == NUM_WATCHES
+    for stream in exam:
+        watched = drawn[stream.name]
+        middle = len(watched) // 2
+        for request, question in zip(watched[:middle], watched[middle:], strict=True):
+            assert replace(question, text=request.text) == request
+            assert question.text != request.text
+            assert question.name in question.text

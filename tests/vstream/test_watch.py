@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from owl_stream import LENGTH_S, VISITS, owl_frames
 
 import vstream
+from eval.stream_world.vocabulary import with_article
 from vstream import (
     ModelError,
     Question,
@@ -22,6 +23,8 @@ from vstream import (
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
 WAIT = "tell me when the dog is on the table"
 BLOCKS = 11
+ABSENT = ("bear", "snowman", "egg", "dog")
+"""What the stream with the owl never shows."""
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -84,9 +87,10 @@ def test_a_model_trained_to_be_silent_is_judged_by_its_silence(llama):
 def test_a_judgement_is_the_softmax_of_the_ordinary_answers_first_token(model, retrieval):
     session = open_session(model, retrieval=retrieval, max_answer_tokens=1, **QUICK)
     session.push(frames_of(model, BLOCKS))
-    yes_words, no_words = {"tokens": (["yes"], ["no"]), "embedded": (["yes", "now"], ["not"])}.get(
-        model.family.name, (["yes", "Yes"], ["no", "No"])
-    )
+    yes_words, no_words = {
+        "tokens": (["yes"], ["no"]),
+        "embedded": (["yes", "now"], ["no", "not"]),
+    }.get(model.family.name, (["yes", "Yes"], ["no", "No"]))
     softmax = all_logits(session, prompt_of(model))[-1].softmax(dim=0)
     yes, no = mass_of(model, softmax, yes_words), mass_of(model, softmax, no_words)
     judgement = session.judge(WAIT)
@@ -274,6 +278,20 @@ def test_the_embedded_model_tells_of_each_visit_once_and_not_of_what_never_comes
     assert told("owl") == [visit.start + 1.0 for visit in VISITS], "a second look confirms it"
     assert told("dog") == []
     assert told("cup") == [1.0], "it is there from the first frame on"
+
+
+@pytest.mark.parametrize(
+    "wording", ["do you see {}?", "is there {} on the screen?", "tell me when you see {}"]
+)
+def test_however_a_watch_is_worded_it_tells_of_what_comes_and_of_nothing_else(owl_session, wording):
+    def told(name):
+        watch = Watch(owl_session, wording.format(with_article(name)))
+        looks = [watch.look(float(second)) for second in range(LENGTH_S)]
+        return [firing.at_s for firing in looks if firing is not None]
+
+    assert told("owl") == [visit.start + 1.0 for visit in VISITS]
+    assert told("cup") == [1.0], "it is there from the first frame on"
+    assert {name: told(name) for name in ABSENT} == {name: [] for name in ABSENT}
 
 
 def test_the_embedded_models_answer_opens_with_the_words_that_are_judged(owl_session):
