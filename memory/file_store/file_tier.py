@@ -125,9 +125,9 @@ class FileTier(SegmentFolder):
         if newest is None or (is_full and newest.block_ids):
             newest = self._begin(block_id)
         self._used(newest).append(record)
-        self._next_id = block_id + 1
         if newest.first not in self._list.firsts:
             self._write_list()
+        self._next_id = block_id + 1  # others look at it: it is there and listed
 
     def spans(self) -> list[Span]:
         return [

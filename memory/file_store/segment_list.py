@@ -50,12 +50,11 @@ class SegmentList:
     def is_spent(self, segment: SegmentFile, newest: int) -> bool:
         """Whether a segment that was scanned holds no block, though it did.
 
-        The newest may be empty, or have a part of a first one that a dying writer left.
+        The newest may have a part of a first one, which a dying writer left, or be just begun.
         """
-        if segment.block_ids:
+        if segment.block_ids or (segment.first == newest and segment.has_part):
             return False
-        was_begun = segment.first == newest and segment.first not in self.firsts
-        return not (was_begun and (not segment.rest_bytes or segment.has_part))
+        return segment.first != newest or segment.rest_bytes > 0 or segment.first in self.firsts
 
     def damage_of(self, segments: Sequence[SegmentFile]) -> list[str]:
         """What is damaged or missing of a folder whose segments were all scanned, in words."""

@@ -237,6 +237,14 @@ def test_a_part_of_a_last_record_is_cut_as_one_that_was_never_put(store):
     assert told.damaged == 0
 
 
+def test_a_part_of_the_first_record_of_the_newest_segment_is_cut_as_well(store):
+    newest = segments_of(store)[-1]
+    os.truncate(newest, offsets_of(newest)[1] - 3)
+    told = loses(store, range(10, 15), next_id=10)
+    assert told.damaged == 0
+    assert newest.exists()
+
+
 def test_an_old_segment_that_is_cut_short_costs_its_last_block(store):
     segment = segments_of(store)[0]
     cut(segment, 100)
