@@ -4,12 +4,16 @@ import os
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from redis_servers import RedisServer, redis_binary, valkey_binary
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 # Tests run side by side already, and a sum's last digit depends on the number of threads: what is
 # computed in this process and in those that a test starts is to be the same.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Beside other work any example may be slow.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser):

@@ -182,7 +182,7 @@ def ask_some(
 
 
 @given(seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_answer_is_what_a_plain_reading_of_the_moments_says(seed: int) -> None:
     script = write_script(seed, 150)
     for kind in KINDS:
@@ -236,7 +236,7 @@ def test_lists_are_right_in_any_order(kind: str) -> None:
 
 
 @given(seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_evidence_is_just_what_the_answer_needs(seed: int) -> None:
     script = write_script(seed, 150)
     expected = {
@@ -256,7 +256,7 @@ def test_the_evidence_is_just_what_the_answer_needs(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_after_and_before_are_proved_by_two_arrivals(seed: int) -> None:
     script = write_script(seed, 150)
     for kind in ("after", "before"):
@@ -275,7 +275,7 @@ def test_after_and_before_are_proved_by_two_arrivals(seed: int) -> None:
 
 
 @given(seeds, st.sampled_from(sorted(KINDS)), st.integers(0, 63))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_future_changes_neither_question_nor_answer(seed: int, kind: str, now: int) -> None:
     known = History.of(write_script(seed, now + 1))
     longer = History.of(write_script(seed, 120)).until(now)

@@ -7,7 +7,7 @@ LENGTH_S = 150
 
 
 @given(st.integers(0, 10_000), st.integers(0, LENGTH_S - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_cut_history_reads_like_one_that_never_knew_more(seed: int, last: int) -> None:
     script = write_script(seed, LENGTH_S)
     cut = History.of(script).until(last)
@@ -24,7 +24,7 @@ def test_a_cut_history_reads_like_one_that_never_knew_more(seed: int, last: int)
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_sightings_are_the_frames_that_show_the_object(seed: int) -> None:
     script = write_script(seed, LENGTH_S)
     history = History.of(script)

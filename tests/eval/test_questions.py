@@ -35,13 +35,13 @@ def test_every_kind_of_question_comes_up() -> None:
 
 
 @given(seeds)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_the_same_seed_asks_the_same_questions(seed: int) -> None:
     assert questions_of(seed) == questions_of(seed)
 
 
 @given(seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_evidence_lies_in_order_and_not_after_the_question(seed: int) -> None:
     for question in questions_of(seed):
         starts = [span.start_s for span in question.evidence]
@@ -53,7 +53,7 @@ def test_evidence_lies_in_order_and_not_after_the_question(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_evidence_alone_shows_what_is_asked_about(seed: int) -> None:
     script = write_script(seed, 64)
     for question in draw_questions(script, 48, Random(seed)):
@@ -66,7 +66,7 @@ def test_the_evidence_alone_shows_what_is_asked_about(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_question_is_about_a_needle_if_and_only_if_one_was_seen_and_named(seed: int) -> None:
     script = write_script(seed, 600)
     for question in draw_questions(script, 60, Random(seed)):

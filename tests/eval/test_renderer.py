@@ -42,7 +42,7 @@ def footprint(item: Item, backdrop: Backdrop, renderer: Renderer, step: int = VI
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_every_object_in_view_can_be_seen(seed: int) -> None:
     renderer = Renderer()
     for moment in crowded_moments(seed):
@@ -54,7 +54,7 @@ def test_every_object_in_view_can_be_seen(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_no_object_covers_much_of_another_and_none_a_sign(seed: int) -> None:
     renderer = Renderer()
     for moment in crowded_moments(seed):
@@ -66,7 +66,7 @@ def test_no_object_covers_much_of_another_and_none_a_sign(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_every_object_lies_within_the_frame(seed: int) -> None:
     renderer = Renderer()
     for moment in crowded_moments(seed):
@@ -77,7 +77,7 @@ def test_every_object_lies_within_the_frame(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_as_many_objects_are_in_the_picture_as_in_the_script(seed: int) -> None:
     renderer = Renderer()
     for moment in crowded_moments(seed):
@@ -92,7 +92,7 @@ def test_as_many_objects_are_in_the_picture_as_in_the_script(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_colour_of_a_shape_can_be_read_from_its_pixels(seed: int) -> None:
     renderer = Renderer()
     for moment in crowded_moments(seed):
@@ -106,7 +106,7 @@ def test_the_colour_of_a_shape_can_be_read_from_its_pixels(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_place_of_an_object_can_be_read_from_its_pixels(seed: int) -> None:
     renderer = Renderer()
     for moment in crowded_moments(seed):
@@ -143,7 +143,7 @@ def test_the_number_of_a_sign_can_be_read_from_its_pixels() -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_the_name_of_an_object_can_be_read_from_its_pixels(seed: int) -> None:
     renderer = Renderer()
     moment = next(crowded_moments(seed), None)
@@ -161,7 +161,7 @@ def test_the_name_of_an_object_can_be_read_from_its_pixels(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_what_comes_leaves_moves_and_turns_can_be_read_from_two_frames(seed: int) -> None:
     renderer = Renderer()
     for before, now in pairwise(write_script(seed, 40).moments):

@@ -15,7 +15,7 @@ def frames_of(script: Script, name: str) -> list[int]:
 
 
 @given(seeds, st.integers(1, 150), st.integers(1, 150))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_longer_stream_begins_with_the_shorter_one(seed: int, a: int, b: int) -> None:
     shorter, longer = sorted((a, b))
     moments = write_script(seed, longer).moments
@@ -24,7 +24,7 @@ def test_a_longer_stream_begins_with_the_shorter_one(seed: int, a: int, b: int) 
 
 
 @given(seeds)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_the_needles_of_a_longer_stream_begin_with_those_of_the_shorter_one(seed: int) -> None:
     shorter, longer = write_script(seed, 1500), write_script(seed, 4000)
     assert longer.needles[: len(shorter.needles)] == shorter.needles
@@ -36,7 +36,7 @@ def test_streams_of_different_seeds_differ() -> None:
 
 
 @given(seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_objects_stay_in_the_frame_and_appear_once_at_a_time(seed: int) -> None:
     for moment in write_script(seed, 130).moments:
         names = [item.name for item in moment.items]
@@ -48,7 +48,7 @@ def test_objects_stay_in_the_frame_and_appear_once_at_a_time(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_object_ever_covers_another(seed: int) -> None:
     for moment in write_script(seed, 130).moments:
         for one in moment.items:
@@ -58,7 +58,7 @@ def test_no_object_ever_covers_another(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_shape_has_the_colour_of_its_scene(seed: int) -> None:
     for moment in write_script(seed, 130).moments:
         colors = {item.color for item in moment.items}
@@ -67,7 +67,7 @@ def test_no_shape_has_the_colour_of_its_scene(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_visit_changes_nothing_but_place_and_colour(seed: int) -> None:
     for before, after in pairwise(write_script(seed, 80).moments):
         for item in after.items:

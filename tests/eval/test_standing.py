@@ -9,7 +9,7 @@ from eval.stream_world.standing import draw_standing
 
 
 @given(st.integers(0, 10_000), st.sampled_from([None, 60]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_onsets_are_the_seconds_at_which_the_object_comes_into_view(
     seed: int, watched_s: int | None
 ) -> None:

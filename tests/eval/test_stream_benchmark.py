@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from engine import tiny_video_llm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_benchmark import TINY, TinyBenchmark, terse_model
 from typer.testing import CliRunner
@@ -65,7 +65,7 @@ def test_every_question_is_put_to_every_policy_in_the_same_words(whole):
     assert len({tuple(questions) for questions in asked.values()}) == 1
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4)
 @given(data=st.data())
 def test_a_run_that_was_killed_goes_on_to_the_same_records(whole, model, data):
     kills = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=2))

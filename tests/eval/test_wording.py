@@ -154,7 +154,7 @@ def test_no_text_is_a_wording_of_two_kinds(train: dict[str, set[str]]) -> None:
 
 
 @given(kinds, st.sampled_from(SPLITS), seeds, names, names, st.integers(0, 90_000))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_slot_is_filled_with_what_the_question_is_about(
     kind: str, split: str, seed: int, name: str, other: str, time_s: int
 ) -> None:
@@ -201,7 +201,7 @@ def test_questions_about_the_past_do_not_say_now(train: dict[str, set[str]]) -> 
 
 
 @given(kinds, seeds, names, names, st.integers(0, 90_000), st.sampled_from(sorted(COLORS)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_noise_keeps_names_times_numbers_and_colors(
     kind: str, seed: int, name: str, other: str, time_s: int, color: str
 ) -> None:

@@ -195,7 +195,6 @@ def test_a_coarser_block_is_what_its_coarsest_codec_makes_of_it(codec, tmp_path)
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=24), st.integers(1, 24))
-@settings(deadline=None)
 def test_the_blocks_that_are_like_a_neighbour_go_first(scenes, num_kept):
     """Blocks of one scene are alike but for a little; scenes are nothing like each other."""
     noise = torch.randn(LAYERS, len(scenes), 7, generator=torch.Generator().manual_seed(1))
@@ -244,7 +243,7 @@ def test_keep_looks_at_all_spans_only_when_one_may_go_and_misses_none(store, mon
 
 
 @given(st.integers(-1, 41), st.integers(0, 20))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_forgotten_range_is_gone_and_the_rest_is_as_it_was(tmp_path_factory, from_s, length_s):
     blocks = kv_stream(40)
     folder = tmp_path_factory.mktemp("store")

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import kv_block
 
@@ -77,7 +77,6 @@ def test_keys_with_large_biases_are_more_accurate_in_int8_than_in_bf16():
     seed=st.integers(0, 99),
     bits=st.sampled_from([8, 4]),
 )
-@settings(deadline=None)
 def test_integer_codes_are_within_a_step_of_the_group_they_share(
     shape, magnitude, offset, seed, bits
 ):
@@ -97,7 +96,6 @@ def test_integer_codes_are_within_a_step_of_the_group_they_share(
     tokens=st.integers(1, 9),
     bits=st.lists(st.integers(0, 2**16 - 1), min_size=1, max_size=40),
 )
-@settings(deadline=None)
 def test_exact_gives_back_every_bit(dtype, tokens, bits):
     raw = torch.tensor(bits, dtype=torch.int32).to(torch.uint16)
     numbers = raw.view(torch.bfloat16 if dtype == torch.bfloat16 else torch.float16)
@@ -125,7 +123,6 @@ def test_bf16_gives_back_what_bf16_can_hold():
     head_dim=st.sampled_from([6, 32, 40]),
     dtype=st.sampled_from(DTYPES),
 )
-@settings(deadline=None)
 def test_decoding_a_batch_equals_decoding_one_by_one(codec, blocks, tokens, head_dim, dtype):
     kept = [kv_block(tokens, seed=i, head_dim=head_dim, dtype=dtype) for i in range(blocks)]
     codec, layout = codec_named(codec), layout_of(kept[0].keys)

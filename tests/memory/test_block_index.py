@@ -2,7 +2,7 @@ from itertools import chain
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import CPU
 
@@ -68,7 +68,6 @@ def test_the_group_summed_query_finds_what_the_keys_repeated_for_every_query_hea
     chunk_blocks=st.integers(1, 5),
     dropped=st.sets(st.integers(0, 39), max_size=12),
 )
-@settings(deadline=None)
 def test_search_takes_the_best_runs_in_stream_order(num_blocks, top_k, chunk_blocks, dropped):
     index, keys = index_of(num_blocks)
     index.drop(dropped)

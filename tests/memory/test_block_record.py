@@ -1,7 +1,7 @@
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import as_of_a_newer_version, kv_record, same_info
 
@@ -10,7 +10,6 @@ from memory.block_record import FORMAT_VERSION, HEADER_BYTES
 
 
 @given(seed=st.integers(0, 50), tokens=st.integers(1, 5), layers=st.integers(1, 4))
-@settings(deadline=None)
 def test_a_record_comes_back_as_it_was(seed, tokens, layers):
     record = kv_record(seed, tokens, layers)
     back = BlockRecord.from_bytes(record.to_bytes(), "here")
@@ -27,7 +26,6 @@ def test_equal_records_are_equal_bytes():
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_any_flipped_bit_is_found(data):
     flipped = bytearray(kv_record().to_bytes())
     flipped[data.draw(st.integers(0, len(flipped) - 1))] ^= 1 << data.draw(st.integers(0, 7))
@@ -36,7 +34,6 @@ def test_any_flipped_bit_is_found(data):
 
 
 @given(cut=st.integers(1, len(kv_record().to_bytes())))
-@settings(deadline=None)
 def test_a_record_of_another_length_is_corrupt(cut):
     intact = kv_record().to_bytes()
     with pytest.raises(BlockCorruptError, match="here"):

@@ -68,7 +68,7 @@ DEEDS = st.one_of(
     cached=st.integers(0, 12),
     retain_s=st.sampled_from([None, 300.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_sums_are_those_of_a_count_of_all_blocks(deeds, cached, retain_s):
     row_bytes = len(kv_record(tokens=8).rows[0])
     with tempfile.TemporaryDirectory() as folder:

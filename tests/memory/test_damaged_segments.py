@@ -686,7 +686,7 @@ def damaged(draw, folder):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_damage_costs_at_most_the_blocks_that_it_touches(sound, data):
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "store"
@@ -753,7 +753,7 @@ class Mortal:
     ),
     dies_at=st.integers(1, 120),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_nothing_is_reported_whatever_is_put_or_let_go_and_whenever_the_writer_dies(steps, dies_at):
     """On files that nothing damages; what was there before a step or after it is there."""
     with tempfile.TemporaryDirectory() as parent:

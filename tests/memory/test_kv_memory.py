@@ -36,7 +36,6 @@ def files_in(folder):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @given(ids=st.lists(st.integers(0, 9), max_size=12))
-@settings(deadline=None)
 def test_exact_blocks_are_read_in_the_order_asked_for(dtype, ids):
     blocks = kv_stream(10)
     with filled(blocks, codec="exact") as memory:
@@ -51,7 +50,7 @@ def test_exact_blocks_are_read_in_the_order_asked_for(dtype, ids):
 
 @pytest.mark.parametrize("codec", CODECS)
 @given(ids=st.lists(st.integers(0, 19), min_size=1, max_size=25))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_reading_many_blocks_equals_reading_each_alone(codec, ids):
     with filled(kv_stream(20), codec=codec) as memory:
         keys, values = memory.read(1, ids, torch.bfloat16, CPU)
@@ -62,7 +61,7 @@ def test_reading_many_blocks_equals_reading_each_alone(codec, ids):
 
 @pytest.mark.parametrize("codec", CODECS)
 @given(num_blocks=st.integers(0, 12), ids=st.lists(st.integers(0, 11), max_size=8))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_ram_file_and_reopened_file_give_the_same_bits(codec, num_blocks, ids):
     blocks, ids = kv_stream(num_blocks), [i for i in ids if i < num_blocks]
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +115,6 @@ def test_the_index_sees_the_keys_as_they_were_before_the_codec():
 
 
 @given(at_s=st.floats(-2, 12))
-@settings(deadline=None)
 def test_a_question_at_a_moment_sees_the_blocks_that_had_ended(at_s):
     ends_s = [0.0, 1.0, 1.0, 2.5, 7.0]
     with filled([kv_block(end_s=end_s) for end_s in ends_s]) as memory:

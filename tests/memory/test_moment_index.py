@@ -3,7 +3,7 @@
 import faiss
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import HEAD_DIM, KV_HEADS, LAYERS, kv_block, kv_stream, memory_of
 
@@ -48,7 +48,6 @@ def assert_found(index, memory, layers, query, top, first=0, below=10**9):
     top=st.integers(1, 50),
     span=st.tuples(st.integers(0, 42), st.integers(0, 42)),
 )
-@settings(deadline=None)
 def test_it_finds_what_a_look_at_every_block_finds(steps, layers, seed, top, span):
     index = MomentIndex(layers, FEATURES)
     query = query_of(seed, len(layers))

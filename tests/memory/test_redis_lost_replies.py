@@ -90,7 +90,7 @@ def drained(memory):
     raise AssertionError("what waits does not become less")
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(
     fates=st.lists(st.sampled_from(["replied", "reply lost", "not sent"]), max_size=60),
     forget=st.integers(0, 30),

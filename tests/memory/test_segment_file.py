@@ -4,7 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import kv_record, same_info
 
@@ -80,7 +80,6 @@ def test_a_writer_killed_at_any_byte_loses_only_the_block_it_was_writing(tmp_pat
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_no_changed_byte_goes_unnoticed(data):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "blocks"

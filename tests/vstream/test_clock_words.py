@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vstream.clock_words import clock_ranges
@@ -284,7 +284,6 @@ SENTENCES = st.lists(st.sampled_from(WORDS.split()), max_size=9).map(" ".join)
 MOMENTS = st.datetimes(datetime(1971, 1, 2), datetime(2099, 1, 1), timezones=st.just(UTC))
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80) | SENTENCES, MOMENTS, st.sampled_from(ZONES))
 def test_whatever_is_typed_ranges_lie_in_the_past(text, moment, zone):
     now = moment.astimezone(ZoneInfo(zone))
@@ -294,7 +293,6 @@ def test_whatever_is_typed_ranges_lie_in_the_past(text, moment, zone):
         assert 0 <= found.span[0] < found.span[1] <= len(text)
 
 
-@settings(deadline=None)
 @given(MOMENTS, st.integers(-3000, -1), st.integers(0, 3000), st.sampled_from(ZONES))
 def test_instants_with_their_offset_mean_the_same_everywhere(now, first, last, zone):
     begin = now.replace(microsecond=0) + timedelta(minutes=first)
@@ -305,14 +303,12 @@ def test_instants_with_their_offset_mean_the_same_everywhere(now, first, last, z
     assert (found.begin, found.end) == (begin, min(end, now))
 
 
-@settings(deadline=None)
 @given(MOMENTS, st.integers(1, 900), st.sampled_from(ZONES))
 def test_lengths_are_those_of_time_that_passes(now, minutes, zone):
     found = clock_range(f"in the last {minutes} minutes", now.astimezone(ZoneInfo(zone)))
     assert found.begin == now - timedelta(minutes=minutes)
 
 
-@settings(deadline=None)
 @given(MOMENTS, st.sampled_from(["between 2:15 and 2:45", "at 2:30", "since 1 am", "before noon"]))
 def test_a_zone_only_shifts_a_clock_that_is_never_put_forward(now, text):
     utc = clock_range(text, now)

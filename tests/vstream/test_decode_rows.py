@@ -72,7 +72,7 @@ def decode(model, context, token):
 
 @pytest.mark.parametrize("record", [None, record_operations], ids=["run", "replayed"])
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_rows_say_what_each_answer_says_alone(model, sessions, told_alone, record, seed):
     random = Random(seed)
     rows = DecodeRows(model.decoder, most_rows=4, record=record)

@@ -28,7 +28,7 @@ def model(request):
 
 
 @given(SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_greedy_is_the_best_token_and_its_probability(family, seed):
     logits = noise(family, seed)(None)
     token, probability = TokenChoice(GREEDY, family).choose(logits)
@@ -47,7 +47,7 @@ def test_greedy_is_the_best_token_and_its_probability(family, seed):
         ]
     ),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_temperature_or_hardly_any_nucleus_is_greedy(family, seed, decoding):
     greedy = decode(dataclasses.replace(GREEDY, max_tokens=8), family, noise(family, seed))
     other = decode(dataclasses.replace(decoding, max_tokens=8), family, noise(family, seed))
@@ -55,7 +55,7 @@ def test_no_temperature_or_hardly_any_nucleus_is_greedy(family, seed, decoding):
 
 
 @given(SEEDS, st.floats(0.1, 2.0), st.floats(0.3, 1.0))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_same_seed_gives_the_same_answer(family, seed, temperature, top_p):
     decoding = Decoding(temperature=temperature, top_p=top_p, seed=seed, max_tokens=8)
     first, again = (decode(decoding, family, noise(family, seed, scale=1.0)) for _ in range(2))
@@ -86,7 +86,7 @@ def test_draws_follow_the_probabilities_and_stay_in_the_nucleus(family):
 
 
 @given(SEEDS, st.floats(0.0, 1.0), st.floats(0.2, 2.0), st.floats(0.0, 4.0))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_is_drawn_is_in_the_smallest_nucleus(family, seed, top_p, temperature, scale):
     decoding = Decoding(temperature=temperature, top_p=top_p, seed=seed)
     logits = noise(family, seed, scale)(None)
@@ -109,7 +109,7 @@ def test_rows_beyond_the_vocabulary_are_never_chosen(family, decoding):
 
 
 @given(SEEDS, st.lists(st.text("aeno st", min_size=1, max_size=2), min_size=1, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_stop_strings_end_the_answer_and_never_appear(family, seed, stops):
     decoding = Decoding(temperature=1.0, seed=seed, max_tokens=60, stop=tuple(stops))
     decoded = decode(decoding, family, noise(family, seed, scale=1.0))

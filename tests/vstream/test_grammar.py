@@ -77,7 +77,7 @@ def check(text, schema):
 
 
 @given(st.sampled_from(BOUNDED), st.integers(0, 2**32), st.sampled_from([0.0, 1.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_random_logits_give_valid_json_that_ends(family, schema, seed, temperature):
     decoding = Decoding(schema=json.dumps(schema), temperature=temperature, seed=seed)
     decoded = decode(decoding, family, noise(family, seed, padding=40))
@@ -87,7 +87,7 @@ def test_random_logits_give_valid_json_that_ends(family, schema, seed, temperatu
 
 
 @given(st.sampled_from(OPEN), st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_ends_is_valid_and_what_does_not_is_truncated(family, schema, seed):
     decoding = Decoding(schema=json.dumps(schema), temperature=1.0, seed=seed, max_tokens=60)
     decoded = decode(decoding, family, hasty(family, seed))
@@ -122,7 +122,7 @@ def test_open_answers_of_a_hasty_model_do_end(family, schema):
 
 
 @given(st.sampled_from([*BOUNDED, *OPEN]), st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_best_of_the_allowed_is_chosen_and_its_own_probability_told(qwen, schema, seed):
     text = json.dumps(schema)
     choice, grammar = TokenChoice(Decoding(schema=text), qwen), open_grammar(text, qwen)

@@ -462,7 +462,6 @@ def test_a_process_may_end_amid_an_answer():
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(support), *sys.path])},
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -124,7 +124,7 @@ class _Step:
         return torch.zeros_like(queries)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(works, max_size=40), st.integers(1, 6), st.integers(0, 6))
 def test_whatever_comes_all_ends_and_nobody_is_kept_waiting(
     decoder, planned, max_running, max_waiting

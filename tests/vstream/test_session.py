@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from engine import FAMILIES, all_logits, answer_of, open_session, stream_frames, tiny_video_llm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import Turn
@@ -46,7 +46,7 @@ def test_later_frames_never_change_an_earlier_answer(model, retrieval):
     assert answer_of(session, "what is on the table?") != before
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(
     cuts=st.lists(st.integers(1, 5), min_size=1, max_size=8),
     asked=st.integers(0, 12),

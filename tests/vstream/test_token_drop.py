@@ -329,7 +329,7 @@ def test_a_stream_goes_on_after_a_restart_with_a_whole_block(pair, tmp_path):
         assert float(difference.abs().max()) <= TOLERANCE
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(1, 5), max_size=6), chunk_frames=st.integers(1, 8))
 def test_an_answer_does_not_depend_on_how_frames_were_pushed(llama, cuts, chunk_frames):
     options = {"codec": "exact", "drop_similarity": STILL, **QUICK}

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import kv_block, memory_of
 
@@ -44,7 +44,6 @@ def rising(gaps):
 
 
 @given(GAPS, BOUND, BOUND)
-@settings(deadline=None)
 def test_exactly_the_blocks_captured_then_are_visible(gaps, begin, end):
     times = rising(gaps)
     with memory_captured_at(times) as memory:
@@ -52,7 +51,6 @@ def test_exactly_the_blocks_captured_then_are_visible(gaps, begin, end):
 
 
 @given(GAPS, BOUND, BOUND, st.integers(0, 24), st.integers(0, 24))
-@settings(deadline=None)
 def test_a_hole_in_the_memory_changes_nothing(gaps, begin, end, first, last):
     times = rising(gaps)
     with memory_captured_at(times) as memory:
@@ -62,7 +60,6 @@ def test_a_hole_in_the_memory_changes_nothing(gaps, begin, end, first, last):
 
 
 @given(GAPS, BOUND, BOUND, st.data())
-@settings(deadline=None)
 def test_a_clock_that_steps_back_a_little_blurs_the_edges_by_as_much(gaps, begin, end, data):
     step = 8.0
     times = [t - data.draw(st.floats(0, step)) for t in rising(gaps)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from engine import FAMILIES, all_logits, answer_of, open_session, stream_frames, tiny_video_llm
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from owl_stream import LENGTH_S, VISITS, owl_frames
 
@@ -133,7 +133,7 @@ def test_judging_leaves_the_store_byte_identical_and_answers_alone(llama, tmp_pa
         assert session.memory.num_blocks == BLOCKS
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(1, 5), min_size=BLOCKS))
 def test_watching_while_frames_are_pushed_equals_looking_back_afterwards(llama, cuts):
     live, later = Listener(), Listener()

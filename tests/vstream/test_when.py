@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vstream.errors import QuestionError
@@ -38,7 +38,6 @@ def test_no_words_are_no_moment():
     assert parse_when(" ", NOW) is None
 
 
-@settings(deadline=None)
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)))
 def test_a_moment_is_the_same_in_seconds_and_in_words(moment):
     moment = moment.replace(microsecond=0)
@@ -56,7 +55,6 @@ def test_nonsense_is_refused_with_what_is_allowed(text):
     assert text in str(told.value)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_whatever_is_typed_is_a_moment_or_refused(text):
     try:

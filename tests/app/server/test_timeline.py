@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import kv_block, memory_of
 
@@ -53,7 +53,6 @@ def ends_of(steps):
 
 
 @given(steps=steps_s, span=spans, parts=st.integers(1, 50), gaps=holes)
-@settings(deadline=None)
 def test_parts_are_what_a_look_at_every_block_tells(steps, span, parts, gaps):
     with memory_with(ends_of(steps), [(first, first + count) for first, count in gaps]) as memory:
         ids = memory.visible(span[1], span[0])
@@ -69,7 +68,6 @@ def test_parts_are_what_a_look_at_every_block_tells(steps, span, parts, gaps):
 
 
 @given(steps=steps_s, span=spans, parts=st.integers(1, 20), most=st.integers(1, 60), gaps=holes)
-@settings(deadline=None)
 def test_where_not_all_are_compared_all_are_counted_and_none_is_from_elsewhere(
     steps, span, parts, most, gaps
 ):

@@ -90,7 +90,7 @@ answer_like = st.lists(pieces | st.text(max_size=3), max_size=20).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(answer=anything | answer_like, task=st.sampled_from(TASKS))
 def test_no_answer_ends_the_scoring(answer, task):
     found = evaluate([made_up(task, answer), made_up(task, "", 1)], [], likeness())

@@ -43,7 +43,7 @@ def test_ids_rise_when_the_clock_goes_back():
     assert log.publish(FIRED, None, {}).id > first.id
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(size=st.integers(1, 8), count=st.integers(0, 20), asked=st.integers(0, 19), data=st.data())
 def test_since_is_the_tail_of_all_that_was_published_or_a_gap(size, count, asked, data):
     log = EventLog(size, clock=lambda: 1000.0)

@@ -86,7 +86,6 @@ def test_pushed_pictures_come_out_in_the_time_of_their_capture():
 
 
 @given(st.lists(st.none() | st.floats(-100, 25), max_size=12), st.booleans())
-@settings(deadline=None)
 def test_time_rises_strictly_and_keeps_step_with_the_capture(offsets_s, resumed):
     data, now = jpeg(np.zeros((2, 2, 3), np.uint8)), time.time()
     with PushedFrames("door", SourceConfig(queue_frames=64), 1000.0 if resumed else 0.0) as source:
@@ -224,7 +223,7 @@ def test_what_is_no_whole_jpeg_of_acceptable_size_is_refused_at_once(data):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_damaged_bytes_never_do_worse_than_be_refused(data):
     spoilt = bytearray(data.draw(st.sampled_from([PLAIN, PROGRESSIVE, turned(picture(3), 6)])))
     for _ in range(data.draw(st.integers(1, 8))):

@@ -34,7 +34,7 @@ def test_the_frame_on_screen_at_each_moment_is_found(clip, decoder):
 
 
 @needs_decord
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors])
 @given(moments_s=st.lists(st.floats(0, 4.2), min_size=1, max_size=8))
 def test_decord_and_pyav_agree(clip, moments_s):
     config = SourceConfig(max_side=96)
