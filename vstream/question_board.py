@@ -232,10 +232,7 @@ class QuestionBoard:
         consumer, client = f"{self.me}/{worker}", self._link.client
         with self._link.told():
             try:
-                _, claimed, *_ = client.xautoclaim(
-                    self._questions, _GROUP, consumer, int(2 * HERE_S * 1000), count=1
-                )
-                entries = [entry for entry in claimed if entry[1]]
+                entries = self._claimed(consumer)
                 if not entries:
                     found = client.xreadgroup(
                         _GROUP, consumer, {self._questions: ">"}, 1, int(WAIT_S * 1000)
@@ -249,6 +246,17 @@ class QuestionBoard:
         if not entries:
             return None
         return self._begun(consumer, *entries[0])
+
+    def _claimed(self, consumer: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """The oldest question of an answerer that died; empty if there is none."""
+        cursor, idle_ms = b"0-0", int(2 * HERE_S * 1000)
+        while True:  # a call looks at ten of those in work
+            cursor, found, *_ = self._link.client.xautoclaim(
+                self._questions, _GROUP, consumer, idle_ms, cursor, count=1
+            )
+            claimed = [entry for entry in found if entry[1]]
+            if claimed or cursor == b"0-0":
+                return claimed
 
     def _begun(
         self, consumer: str, entry: bytes, fields: dict[bytes, bytes]

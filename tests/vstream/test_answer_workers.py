@@ -147,6 +147,22 @@ def test_a_question_of_an_answerer_that_died_is_begun_anew(
     assert [one.kind for one in board.said(posted)].count("answer") == 1
 
 
+def test_the_question_of_a_dead_answerer_waits_behind_no_others_in_work(board):
+    """A server looks at ten of those in work for each that it is asked for."""
+    posted = [board.post("test", Question(f"{ASKED} {n}")) for n in range(15)]
+    taken = []
+    while len(taken) < 15:
+        taken += filter(None, [board.take(f"{len(taken)}")])
+    died_over = taken[12].entry
+    board._link.client.xclaim(
+        *(board._questions, "answerers", "dead", 0, [died_over]), idle=60_000, justid=True
+    )
+    again = board.take("other")
+    assert again is not None
+    assert again.id == posted[12].id
+    assert board.take("other") is None
+
+
 def test_a_question_that_was_taken_over_is_answered_once_and_by_the_last(
     monkeypatch, server, model, board, session
 ):
