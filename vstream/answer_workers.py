@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import structlog
 
-from memory import KVMemoryError, RedisLink, StoreAwayError, StoreError, StreamReplacedError
+from memory import KVMemoryError, RedisLink, StoreAwayError, StoreError
 from vstream.answer_document import document_of
 from vstream.config import VStreamConfig
 from vstream.errors import VStreamError
@@ -118,15 +118,8 @@ class AnswerWorkers:
         self._on_done(taken, outcome, (time.perf_counter() - began) * 1000)
 
     def _answered(self, taken: PostedQuestion) -> str:
-        """Its text. A stream that has got another writer since the last question is opened anew."""
-        try:
-            return self._read_and_answered(taken)
-        except StreamReplacedError:
-            return self._read_and_answered(taken)
-
-    def _read_and_answered(self, taken: PostedQuestion) -> str:
-        with self._readers.reader(taken.stream_id) as reader:
-            stream = reader.ask(taken.question)
+        """Its text."""
+        stream = self._readers.ask(taken.stream_id, lambda reader: reader.ask(taken.question))
         for piece in stream:
             self._board.say(taken, piece)
         self._board.finish(taken, document_of(stream.answer))

@@ -1,11 +1,13 @@
 """OpenReaders: a stream's id in, a StreamReader of it out, kept open for the next question."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from memory import StreamReplacedError
+from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.errors import BusyError, QuestionError
 from vstream.stream_reader import StreamReader, open_reader
@@ -42,11 +44,28 @@ class OpenReaders:
 
     @contextmanager
     def reader(self, stream_id: str) -> Iterator[StreamReader]:
-        """The stream as it is now. Raises what `open_reader` raises.
+        """The stream as it is now, whoever writes it by now. Raises what `open_reader` raises.
 
         One that could not be read, for another reason than the question or how many are asked, is
-        opened anew the next time.
+        opened again the next time.
         """
+        with suppress(StreamReplacedError), self._known(stream_id) as reader, self._model.turn:
+            reader.memory.refresh()
+        with self._known(stream_id) as reader:
+            yield reader
+
+    def ask(self, stream_id: str, ask: Callable[[StreamReader], AnswerStream]) -> AnswerStream:
+        """What `ask` gives; called again if the stream gets another writer before the question's
+        turn comes. Raises what `open_reader` and `ask` raise.
+        """
+        with suppress(StreamReplacedError), self.reader(stream_id) as reader:
+            return ask(reader)
+        with self.reader(stream_id) as reader:
+            return ask(reader)
+
+    @contextmanager
+    def _known(self, stream_id: str) -> Iterator[StreamReader]:
+        """The stream as it was when it was last looked at."""
         with self._lock:
             known = self._open.pop(stream_id, None)
             config = self._config if len(self._open) < self._shares else self._lean

@@ -1,6 +1,6 @@
 import shutil
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 from engine import open_session, stream_frames, tiny_video_llm
@@ -107,3 +107,28 @@ def test_that_too_many_ask_closes_no_reader(readers):
         raise BusyError("too many")
     with readers.reader("s0") as after:
         assert after is before
+
+
+def test_a_question_that_waits_while_the_writer_is_replaced_is_asked_again(model, valkey_server):
+    config = VStreamConfig(memory=MemoryConfig(store=valkey_server.url))
+    readers = OpenReaders(config, model, max_users=1)
+    asked = []
+
+    def ask(reader):
+        asked.append(reader)
+        if len(asked) == 1:
+            writing.enter_context(written(start=10))
+        return reader.ask("what?")
+
+    @contextmanager
+    def written(start):
+        with open_session(model, store=valkey_server.url, window_frames=8) as session:
+            session.push(stream_frames(2, start=start))
+            session.memory.flush()
+            yield
+
+    with closing(readers), ExitStack() as writing:
+        with written(start=0), readers.reader("test"):
+            pass
+        assert readers.ask("test", ask).answer.newest_frame_s == 11
+    assert len(asked) == 2

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
-from memory import MemoryReader
 from vstream.answer_stream import AnswerStream
 from vstream.question import Answer, Question
-from vstream.service.streams import Streams
+from vstream.service.streams import Asked, Streams
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Inquiry:
         self._begun: list[tuple[str, AnswerStream, float | None]] = []
         with ExitStack() as undo:
             for stream_id, question in questions:
-                with streams.asked(stream_id) as asked:
-                    begun = asked.ask(_as_of_now(question, asked.memory))
+                begun = streams.ask(stream_id, partial(_ask, question))
                 undo.callback(begun.cancel)
                 seen_at = _newest_at(streams, stream_id, question, begun)
                 self._begun.append((stream_id, begun, seen_at))
@@ -80,11 +79,11 @@ class Inquiry:
         ]
 
 
-def _as_of_now(question: Question, memory: MemoryReader) -> Question:
+def _ask(question: Question, asked: Asked) -> AnswerStream:
     """A question about now sees what is there when it is asked, however long it waits its turn."""
-    if question.at_s is not None or not memory.num_readable:
-        return question
-    return replace(question, at_s=memory.newest_s)
+    if question.at_s is None and asked.memory.num_readable:
+        question = replace(question, at_s=asked.memory.newest_s)
+    return asked.ask(question)
 
 
 def _newest_at(

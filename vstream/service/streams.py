@@ -232,9 +232,16 @@ class Streams:
             yield keeper.session
             return
         with self._readers.reader(self._stored_id(stream_id)) as reader:
-            with self._model.turn:
-                reader.memory.refresh()  # another process may be writing
             yield reader
+
+    def ask(self, stream_id: str, ask: Callable[[Asked], AnswerStream]) -> AnswerStream:
+        """What `ask` gives of what `asked` would give, also where the stream gets another writer
+        meanwhile. Raises UnknownStreamError, and what `OpenReaders.ask` raises.
+        """
+        keeper = self._keepers.get(stream_id)
+        if keeper is not None:
+            return ask(keeper.session)
+        return self._readers.ask(self._stored_id(stream_id), ask)
 
     def newest_frame(self, stream_id: str) -> Frame | None:
         """The newest frame of a stream that is watched here."""
