@@ -29,6 +29,11 @@ EMBEDDED = "embedded"
 """The name of the model that comes with vstream."""
 _MOST_FAMILIES = 16
 """Rates and system prompts that share their tokenizers with whoever asks for them next."""
+_DAMAGED = (
+    *(ValueError, TypeError, AttributeError, KeyError, OSError, RuntimeError),
+    SafetensorError,
+)
+"""What transformers raises for files that do not say what they should."""
 WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 
@@ -114,6 +119,12 @@ def load_checkpoint(
         family = make_family(model, directory, sample_fps)
     except (UnsupportedModelError, OSError, ValueError) as error:
         raise ModelError(f"cannot use the model {name}: {error}") from error
+    except ImportError as error:  # most often of a package for quantised weights
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ModelError(
+            f"cannot use the model {name}: it needs what is not here: {reason}. Add that, or take "
+            "a checkpoint that is not quantised"
+        ) from error
     decoder = Decoder(model)
     return VideoLLM(
         name=name,
@@ -182,10 +193,16 @@ def _load(
                 directory, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
             model.to(device)  # type: ignore[arg-type]
-        except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
+        except _DAMAGED as error:
             raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
         finally:
             transformers_logging.set_tqdm_hook(previous)
+    unread = getattr(model.config, "quantization_config", None)
+    if isinstance(unread, dict) and unread:  # left as it was: its weights were read as plain ones
+        raise ModelError(
+            f"cannot load the checkpoint in {directory}: nothing here reads weights quantised "
+            f"as {unread.get('quant_method')}. Take one that is not quantised"
+        )
     model.requires_grad_(False).train(mode=False)
     return model
 
