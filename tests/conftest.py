@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis  # noqa: F401  its plugin loads it at the end, when Python 3.11 fails after Gradio
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings

@@ -1,10 +1,9 @@
-"""Pictures: JPEGs of the service in, what the page shows of them out; pixels in, JPEGs out."""
+"""Pictures: JPEGs of the service in, what the page shows of them out."""
 
 import base64
 import io
 from html import escape
 
-import numpy as np
 from PIL import Image
 
 from app.client import Picture
@@ -13,11 +12,6 @@ from app.page.words import clock, wall
 _LIVE_SIDE_PX = 800
 """Nothing larger is sent to a browser twice a second."""
 _JPEG_QUALITY = 85
-
-
-def jpeg_of(pixels: np.ndarray) -> bytes:
-    """A camera's frame as it is sent to the service."""
-    return _encoded(Image.fromarray(pixels))
 
 
 def source_of(jpeg: bytes) -> str:

@@ -6,16 +6,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import gradio as gr
-import numpy as np
 
 from app.client import ServiceError
 from app.page.page import QUIET, Page
-from app.page.pictures import jpeg_of
 from app.page.visitors import Visitor
 from app.sample import SAMPLE_VIDEO
 
 _CAMERA_S = 0.15
 """A frame of this browser's camera is sent so often."""
+_MOST_BYTES = 8 << 20
 _CAMERA_RETENTION = "6h"
 _CONSTRAINTS = {
     "video": {"width": {"ideal": 640}, "height": {"ideal": 480}, "facingMode": "environment"}
@@ -62,6 +61,8 @@ class SourcePart:
             elem_id="camera",
             height=260,
             format="jpeg",
+            type="filepath",  # as it comes: whoever decodes it looks at its size first
+            image_mode=None,
             buttons=[],
             webcam_options=gr.WebcamOptions(mirror=False, constraints=_CONSTRAINTS),
         )
@@ -99,10 +100,12 @@ class SourcePart:
         add.click(self.add_video, [file, speed, loop], [stream, said], **QUIET)
         sample.click(self.add_sample, None, [stream, said], **QUIET)
 
-    def camera(self, pixels: np.ndarray | None, request: gr.Request) -> Any:
-        """A frame of this browser's camera, on to the service; what is wrong with it, if so."""
+    def camera(self, path: str | None, request: gr.Request) -> Any:
+        """A frame of this browser's camera, a file, on to the service; what is wrong with it, if
+        so.
+        """
         page = self._page
-        if pixels is None or page.visitors.has_left(request.session_hash):
+        if path is None or page.visitors.has_left(request.session_hash):
             return gr.skip()
         visitor = page.visitor(request)
         if not visitor.pushing.acquire(blocking=False):
@@ -110,7 +113,7 @@ class SourcePart:
         try:
             if not visitor.has_camera:
                 self._begin(visitor)
-            page.client.push(visitor.camera_id, jpeg_of(pixels))
+            page.client.push(visitor.camera_id, _read(path))
         except ServiceError as error:
             if error.code == "stream_not_found":
                 visitor.has_camera = False  # the service was started anew: begin again
@@ -158,6 +161,12 @@ class SourcePart:
         visitor.offered = [*visitor.offered, made.id]
         visitor.listed = [*visitor.listed, made.id]
         return gr.update(choices=visitor.listed, value=made.id), f"Watching **{made.id}**."
+
+
+def _read(path: str) -> bytes:
+    """A longer one is no frame: what there is of it is enough for the service to say so."""
+    with open(path, "rb") as file:
+        return file.read(_MOST_BYTES)
 
 
 def _name_of(address: str) -> str:

@@ -58,7 +58,8 @@ def write_video(
         stream = container.add_stream(
             codec, rate=fps, options=_encoder_options(codec, b_frames) | (options or {})
         )
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size = fps if key_frames is None else num_frames
         stream.codec_context.thread_count = 1
         for number in range(num_frames):
@@ -86,4 +87,8 @@ def _encoder_options(codec: str, b_frames: int) -> dict[str, str]:
             "forced-idr": "1",
             "x265-params": f"bframes={b_frames}:log-level=none",
         }
+    if codec in ("mjpeg", "ffv1"):
+        return {}
+    if codec == "libsvtav1":
+        return {"preset": "12", "svtav1-params": "lp=1"}
     return {"preset": "veryfast", "bf": str(b_frames), "crf": "18", "forced-idr": "1"}

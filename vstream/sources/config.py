@@ -77,6 +77,11 @@ class SourceConfig(BaseModel):
         le=8192,
         description="The longer side of a delivered frame in pixels at most; null keeps the size.",
     )
+    max_pixels: int = Field(
+        default=40_000_000,
+        ge=1,
+        description="A source or a pushed frame of more pixels is refused before it is decoded.",
+    )
     confined: bool = Field(
         default=False,
         description="Read only containers that name no other address (no HLS, no DASH), and follow "

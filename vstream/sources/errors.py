@@ -4,6 +4,7 @@ The codes are stable:
 
     SOURCE_UNSUPPORTED          the address is of no kind that is read
     SOURCE_FORBIDDEN            a caller of the API may not name this (permission.py)
+    SOURCE_TOO_LARGE            its pictures have more pixels than source.max_pixels
     FILE_NOT_FOUND              no such file
     FILE_NOT_READABLE           there is a file, but this user or machine cannot read it
     FILE_NOT_VIDEO              a directory, or no video inside
@@ -40,6 +41,7 @@ from vstream.errors import SourceError
 
 PERMANENT_CODES = frozenset(
     {
+        "SOURCE_TOO_LARGE",
         "STREAM_AUTH_FAILED",
         "STREAM_NOT_FOUND",
         "STREAM_NO_VIDEO",
@@ -112,4 +114,13 @@ def unsupported_codec(name: str) -> SourceError:
     return SourceError(
         f"{name}: decoding: the video's codec is not supported; set the camera to H.264 or H.265",
         "STREAM_CODEC_UNSUPPORTED",
+    )
+
+
+def too_large(name: str, max_pixels: int) -> SourceError:
+    """The SourceError for pictures that nobody decodes."""
+    return SourceError(
+        f"{name}: decoding: its pictures have more than {max_pixels} pixels; send smaller ones, or "
+        "raise source.max_pixels",
+        "SOURCE_TOO_LARGE",
     )

@@ -24,7 +24,7 @@ from vstream.sources.reach import reach_options
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 from vstream.sources.tls import tls_options
-from vstream.sources.video_track import pictures, pictures_from, video_track
+from vstream.sources.video_track import PixelBound, pictures, pictures_from, video_track
 
 
 class FileStream:
@@ -48,7 +48,9 @@ class FileStream:
         mask: PrivacyMask | None = None,
         loop: bool = False,
     ) -> None:
-        """Open the file. Raises SourceError (FILE_...) if there is no video to be had from it."""
+        """Open the file. Raises SourceError (FILE_..., SOURCE_TOO_LARGE) if there is no video to be
+        had from it.
+        """
         self.name = address.name
         self._start_s = start_s
         self._wants = wants
@@ -60,7 +62,8 @@ class FileStream:
         self._closing = threading.Event()
         self._decoding = threading.Lock()  # held during each step, so that close() may come between
         self._container = open_video_file(address, config)
-        self._track = video_track(self._container, self.name, "FILE_NOT_VIDEO")
+        self._bound = PixelBound(self.name, config.max_pixels)
+        self._track = video_track(self._container, self._bound, "FILE_NOT_VIDEO")
         self._track.thread_type = "AUTO"
         self._first_pts_s = _first_pts_s(self._track)
         self._length_s = _length_s(self._container, self._track)
@@ -81,7 +84,9 @@ class FileStream:
         return True
 
     def __iter__(self) -> Iterator[Frame]:
-        """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) when the file has nothing or no more."""
+        """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) when the file has nothing or no more, and
+        (SOURCE_TOO_LARGE) at a picture that is too large.
+        """
         frames = self._frames()
         while True:
             with self._decoding:
@@ -149,9 +154,13 @@ class FileStream:
         try:
             if from_s is not None and self._track.time_base is not None:
                 pts = int((self._first_pts_s + from_s) / self._track.time_base)
-                yield from pictures_from(self._container, self._track, pts, self._counts)
+                yield from pictures_from(
+                    self._container, self._track, pts, self._counts, self._bound
+                )
             else:
-                yield from pictures(self._container, self._track, self._counts)
+                yield from pictures(self._container, self._track, self._counts, self._bound)
+        except SourceError as error:
+            raise self._failed(str(error), error.code) from None
         except FFmpegError as error:
             failure = error
         if failure is not None:
@@ -162,7 +171,8 @@ class FileStream:
             )
         if self._counts.frames_received == before:
             raise self._failed(
-                f"{self.name}: decoding: the video track holds no frame; record it again",
+                f"{self.name}: decoding: the video track holds no frame, or none of at most "
+                f"{self._bound.max_pixels} pixels (source.max_pixels); record it again",
                 "FILE_EMPTY",
             )
 
@@ -185,7 +195,9 @@ def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContai
         return av.open(
             target,
             mode="r",
-            options=reach_options(address, config) | tls_options(config),
+            options=reach_options(address, config)
+            | tls_options(config)
+            | PixelBound(name, config.max_pixels).options,
             metadata_errors="replace",
             timeout=(config.connect_timeout_s, config.read_timeout_s),
         )

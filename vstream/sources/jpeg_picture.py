@@ -15,7 +15,6 @@ from vstream.errors import SourceError
 from vstream.sources.rgb_scaler import scaled_size
 
 MAX_BYTES = 8 << 20
-MAX_PIXELS = 50_000_000
 _MAX_SCANS = 64  # encoders make about ten
 _START_OF_SCAN = b"\xff\xda"  # cannot occur in coded data
 
@@ -34,7 +33,7 @@ _TURNS = {
 class JpegPicture:
     """One JPEG whose header has been read and found acceptable."""
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes, name: str, max_pixels: int) -> None:
         """`name` is the stream's. Raises SourceError (FRAME_INVALID)."""
         self._name = name
         if len(data) > MAX_BYTES:
@@ -46,8 +45,11 @@ class JpegPicture:
         except Exception as error:  # noqa: BLE001  a parser on hostile bytes raises anything
             raise self._invalid(f"it is no JPEG; send one picture as JPEG ({error})") from None
         width, height = self._image.size
-        if width * height > MAX_PIXELS:
-            raise self._invalid(f"{width} x {height} pixels are too many; scale it down")
+        if width * height > max_pixels:
+            raise self._invalid(
+                f"{width} x {height} are more than {max_pixels} pixels; scale it down, or raise "
+                "source.max_pixels"
+            )
 
     def pixels(self, max_side: int | None) -> UInt8[np.ndarray, "height width 3"]:
         """RGB, turned as EXIF asks, at a half, quarter or eighth if that is still `max_side`.

@@ -13,6 +13,7 @@ from vstream.sources.config import SourceConfig
 from vstream.sources.errors import stream_error
 from vstream.sources.reach import reach_options
 from vstream.sources.tls import tls_fault, tls_options
+from vstream.sources.video_track import PixelBound
 
 # How much FFmpeg looks at before it hands out the first frame. Its defaults cost 1 to 2 s a
 # connection; FFmpeg's own low-latency flag (nobuffer) throws away all up to the second key frame.
@@ -38,7 +39,8 @@ def open_live(address: SourceAddress, config: SourceConfig, attempt: int) -> Inp
         options=_SHORT_PROBE
         | _network_options(address, config, attempt)
         | reach_options(address, config)
-        | tls_options(config),
+        | tls_options(config)
+        | PixelBound(address.name, config.max_pixels).options,
         metadata_errors="replace",
         timeout=(config.connect_timeout_s, config.read_timeout_s),
     )

@@ -14,7 +14,7 @@ from av import Packet, VideoFrame, VideoStream
 
 from vstream.sources.config import Decode
 from vstream.sources.status import SourceCounts
-from vstream.sources.video_track import decoded, drained
+from vstream.sources.video_track import PixelBound, decoded, drained
 
 EARLY = 0.05
 """Part of a sampling tick by which key frames may jitter and still serve every tick."""
@@ -25,13 +25,19 @@ class LiveDecoder:
     """Decodes one connection's video track. `counts` gets every packet that was passed over."""
 
     def __init__(
-        self, track: VideoStream, counts: SourceCounts, decode: Decode, sample_fps: float | None
+        self,
+        track: VideoStream,
+        counts: SourceCounts,
+        decode: Decode,
+        sample_fps: float | None,
+        bound: PixelBound,
     ) -> None:
         """`sample_fps` is the rate that `decode="auto"` is to serve; None needs every frame."""
         self.is_resting = False
         """Whether the last packet was passed over on purpose, after a key frame that was good."""
         self._track = track
         self._counts = counts
+        self._bound = bound
         self._trusting = decode == "keyframes"
         self._longest_s = 0.0 if decode == "all" or sample_fps is None else (1 + EARLY) / sample_fps
         self._num_needed = 2  # intervals that must be short enough in a row
@@ -42,7 +48,10 @@ class LiveDecoder:
         self._passed_over: list[Packet[Any]] = []
 
     def pictures(self, packet: "Packet[Any]") -> Iterator[VideoFrame]:
-        """The pictures that come out now, in order; damaged ones are only counted."""
+        """The pictures that come out now, in order; damaged ones are only counted.
+
+        Raises SourceError for pictures that are too large.
+        """
         self.is_resting = False
         if packet.is_keyframe and packet.size:
             self._count_passed_over()
@@ -52,7 +61,7 @@ class LiveDecoder:
                 return
             self._keys_only = False
         if not self._keys_only:
-            yield from decoded(packet, self._counts)
+            yield from decoded(packet, self._counts, self._bound)
         elif packet.size:
             yield from self._pass_over(packet)
 
@@ -74,7 +83,7 @@ class LiveDecoder:
         if not self._keys_only:
             yield from self._drain(packet)  # pictures from before, which wait to be put in order
             self._keys_only = True
-        pictures = [*decoded(packet, self._counts), *self._drain(packet)]
+        pictures = [*decoded(packet, self._counts, self._bound), *self._drain(packet)]
         self._key_frame_good = bool(pictures)
         if not pictures and not self._trusting:  # it does not stand alone, or was damaged
             self._decode_all()
@@ -100,7 +109,7 @@ class LiveDecoder:
         self._decode_all()
         given = self._key_frame.pts
         for packet in packets:
-            for picture in decoded(packet, self._counts):
+            for picture in decoded(packet, self._counts, self._bound):
                 if picture.pts is None or given is None or picture.pts > given:
                     yield picture
 
@@ -109,7 +118,7 @@ class LiveDecoder:
         self._intervals_s = []
 
     def _drain(self, packet: "Packet[Any]") -> Iterator[VideoFrame]:
-        for picture in drained(self._track, self._counts):
+        for picture in drained(self._track, self._counts, self._bound):
             picture.time_base = packet.time_base  # PyAV gives drained pictures none
             yield picture
         self._track.codec_context.flush_buffers()

@@ -30,7 +30,7 @@ from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 from vstream.sources.stream_clock import StreamClock
-from vstream.sources.video_track import video_track
+from vstream.sources.video_track import PixelBound, video_track
 
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
 _CLOCK_TRUST_S = 30.0  # a camera whose clock is further off than this is not believed
@@ -188,10 +188,11 @@ class LiveStream:
             return no_answer(self.name, stage) if is_late and unclear else fault
 
     def _watch(self, container: InputContainer) -> SourceError:
-        track = video_track(container, self.name, "STREAM_NO_VIDEO")
+        bound = PixelBound(self.name, self._config.max_pixels)
+        track = video_track(container, bound, "STREAM_NO_VIDEO")
         track.codec_context.thread_count = 1  # enough for a camera; more would add delay
         sample_fps = self._sample_fps if _tells_times(container) else None
-        decoder = LiveDecoder(track, self._counts, self._config.decode, sample_fps)
+        decoder = LiveDecoder(track, self._counts, self._config.decode, sample_fps, bound)
         self._last_sign_at = time.monotonic()
         for packet in container.demux():
             if self._closing.is_set():

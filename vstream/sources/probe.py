@@ -21,7 +21,7 @@ from vstream.sources.file_stream import open_video_file
 from vstream.sources.frame_source import any_source
 from vstream.sources.live_connection import connection_error, open_live, rtsp_transport
 from vstream.sources.status import SourceCounts
-from vstream.sources.video_track import decoded, video_track
+from vstream.sources.video_track import PixelBound, decoded, video_track
 
 _LOOK_S = 5.0  # for this long at most after the first frame, to find a second key frame
 _MOST_PACKETS = 2000  # of a file, which comes faster
@@ -83,10 +83,11 @@ def _probe(
         with interruptible(look.is_over), _opened(address, config, attempt) as container:
             stage = "reading"
             code = "FILE_NOT_VIDEO" if address.kind is SourceKind.FILE else "STREAM_NO_VIDEO"
-            track = video_track(container, address.name, code)
+            bound = PixelBound(address.name, config.max_pixels)
+            track = video_track(container, bound, code)
             track.codec_context.thread_count = 1
             try:
-                look.watch(container, track)
+                look.watch(container, track, bound)
             except FFmpegError as error:
                 failure = error
             if look.picture is not None:
@@ -124,7 +125,7 @@ class _Look:
     def is_over(self) -> bool:
         return time.monotonic() >= self._deadline
 
-    def watch(self, container: InputContainer, track: VideoStream) -> None:
+    def watch(self, container: InputContainer, track: VideoStream, bound: PixelBound) -> None:
         """Raises FFmpegError where reading breaks off."""
         counts = SourceCounts()
         for packet in islice(container.demux(track), _MOST_PACKETS):
@@ -134,7 +135,7 @@ class _Look:
                 if packet.is_keyframe:
                     self.key_times_s.append(pts_s)
             if self.picture is None:
-                self._keep(next(decoded(packet, counts), None))
+                self._keep(next(decoded(packet, counts, bound), None))
             if self.is_over() or (self.picture is not None and len(self.key_times_s) > 1):
                 return
 

@@ -137,7 +137,7 @@ class PushedFrames:
             )
         captured_at = self._time_of_capture(captured_at)
         stream_s = self._stream_s(captured_at)
-        picture = JpegPicture(jpeg, self.name)
+        picture = JpegPicture(jpeg, self.name, self._config.max_pixels)
         wanted = self._wants(stream_s)
         frame = Frame(self._pixels(picture), stream_s, captured_at) if wanted else None
         self._newest_at, self._last_frame_at = captured_at, time.monotonic()

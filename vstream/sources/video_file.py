@@ -21,7 +21,7 @@ from vstream.sources.config import SourceConfig
 from vstream.sources.file_stream import open_video_file, recorded_at
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts
-from vstream.sources.video_track import pictures_from, video_track
+from vstream.sources.video_track import PixelBound, pictures_from, video_track
 
 SAME_MOMENT_S = 1e-3  # containers round times to as much as this
 
@@ -47,10 +47,11 @@ class VideoFile:
             )
         self._container = open_video_file(address, config)
         self._recorded_at = recorded_at(self._container, address.target)
-        track = video_track(self._container, self.name, "FILE_NOT_VIDEO")
+        bound = PixelBound(self.name, config.max_pixels)
+        track = video_track(self._container, bound, "FILE_NOT_VIDEO")
         self._timeline = _read_timeline(self._container, track, self.name)
         self._reader: _PictureReader = _PyavReader(
-            self._container, track, self._timeline, name=self.name, max_side=config.max_side
+            self._container, track, self._timeline, bound=bound, max_side=config.max_side
         )
         if decoder == "decord" or (decoder is None and importlib.util.find_spec("decord")):
             shape = self._reader.pictures([0])[0].shape
@@ -130,10 +131,11 @@ class _PyavReader:
         track: VideoStream,
         timeline: _Timeline,
         *,
-        name: str,
+        bound: PixelBound,
         max_side: int | None,
     ) -> None:
-        self._name = name
+        self._name = bound.source
+        self._bound = bound
         self._container = container
         self._track = track
         self._timeline = timeline
@@ -150,7 +152,9 @@ class _PyavReader:
         pts, keys = int(self._timeline.pts[index]), self._timeline.key_pts
         key_pts = int(keys[max(0, int(np.searchsorted(keys, pts, side="right")) - 1)])
         if self._position is None or not key_pts <= self._position < pts:
-            self._pictures = pictures_from(self._container, self._track, pts, SourceCounts())
+            self._pictures = pictures_from(
+                self._container, self._track, pts, SourceCounts(), self._bound
+            )
         for picture in self._pictures:
             self._position = picture.pts
             if picture.pts is not None and picture.pts >= pts:

@@ -93,9 +93,10 @@ class Rig:
     folder: Path
     opened: ExitStack
 
-    def use(self, **settings):
-        """Another service, of this fault alone."""
+    def use(self, *, bounds=None, **settings):
+        """Another service, of this fault alone; `bounds` of its section source."""
         source = {**SOURCE, "retry_min_s": 1, "retry_max_s": 1}  # what passes is seen to be so
+        source |= bounds or {}
         made = running_service(model=self.model, source=source, allow_private=True, **settings)
         self.service = self.opened.enter_context(made)
 
@@ -185,6 +186,38 @@ def no_video(rig):
     yield "ended"
 
 
+HUGE = {"max_pixels": 10_000}
+"""Less than the 160 x 96 of the videos here."""
+
+
+def huge_camera(rig):
+    rig.use(bounds=HUGE)
+    yield rig.camera().url
+    yield
+    yield TRIED_AGAIN
+
+
+def huge_file(rig):
+    rig.use(bounds=HUGE, allow_files=[rig.folder])
+    yield str(rig.folder / "short.mp4")
+    yield
+    yield None
+
+
+def huge_push(rig):
+    rig.use(bounds={"max_pixels": 160 * 96})
+    yield None
+    push(rig)
+    rig.is_running()
+    buffer = io.BytesIO()
+    Image.new("RGB", (160, 97)).save(buffer, "JPEG")
+    answer = rig.service.http.post("/v1/streams/broken/frames", content=buffer.getvalue())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "FRAME_INVALID")
+    yield
+    push(rig)
+    yield RUNNING
+
+
 def silent_client(rig):
     yield None
     push(rig)
@@ -269,10 +302,13 @@ FAULTS = {
     "no such path": scripted("not_found"),
     "unknown codec": scripted("unknown_codec"),
     "no video track": scripted("no_video"),
+    "camera sends huge pictures": huge_camera,
     "file has ended": ended,
     "file is no video": no_video,
+    "file has huge pictures": huge_file,
     "client pushes no more": silent_client,
     "client pushes no JPEGs": bad_client,
+    "client pushes huge JPEGs": huge_push,
     "budget is too small": small_budget,
     "Redis is away": redis_away,
     "Redis came back empty": redis_empty,

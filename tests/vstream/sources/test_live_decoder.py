@@ -12,7 +12,7 @@ from synthetic_video import number_in, write_video
 from encoders import FrameSampler
 from vstream.sources import SourceConfig, SourceCounts, SourceState, open_source
 from vstream.sources.live_decoder import EARLY, LiveDecoder
-from vstream.sources.video_track import video_track
+from vstream.sources.video_track import PixelBound, video_track
 
 FPS = 20
 
@@ -22,8 +22,9 @@ def shown(path, decode, sample_fps, damage=()):
     counts = SourceCounts()
     pictures = []
     with av.open(str(path)) as container:
-        track = video_track(container, path.name, "STREAM_NO_VIDEO")
-        decoder = LiveDecoder(track, counts, decode, sample_fps)
+        bound = PixelBound(path.name, 40_000_000)
+        track = video_track(container, bound, "STREAM_NO_VIDEO")
+        decoder = LiveDecoder(track, counts, decode, sample_fps, bound)
         for index, packet in enumerate(container.demux(track)):
             if index in damage:
                 spoilt = av.Packet(b"\xff" * packet.size)
