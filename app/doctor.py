@@ -75,4 +75,8 @@ def _check_model(terminal: Terminal, config: VStreamConfig) -> tuple[bool, str]:
         model = load_model(terminal, config)
     except ModelError as error:
         return False, str(error)
-    return True, f"model {model.name} ({model.family.name}) loads and its decoder is driven exactly"
+    family = model.family
+    found = f"model {model.name} ({family.name}) loads and its decoder is driven exactly"
+    if family.recommended.knows is None:
+        return True, found
+    return True, f"{found}\n         real scenes: no ({family.name} model)"

@@ -18,5 +18,7 @@ def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:
     decoder = model.decoder
     kind = str(decoder.dtype).removeprefix("torch.")
     threads = f", {torch.get_num_threads()} threads" if decoder.device.type == "cpu" else ""
-    terminal.say(f"model {model.name} on {decoder.device}, {kind}{threads}")
+    knows = model.family.recommended.knows
+    limits = "" if knows is None else f"; it knows {knows}"
+    terminal.say(f"model {model.name} on {decoder.device}, {kind}{threads}{limits}")
     return model

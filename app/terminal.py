@@ -100,6 +100,8 @@ class Terminal:
             self.say(f"looked at {looked(answer.looked, answer.question.zone)}")
         if answer.is_unsure:
             self.say(f"unsure: a word of it was only {answer.confidence:.0%} probable")
+        if answer.knows is not None:
+            self.say(f"the model knows {answer.knows}: what it says of anything else means nothing")
         self.evidence(answer)
 
     def firing(self, firing: Firing) -> None:
@@ -176,6 +178,7 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
         "asked_at_s": full["asked_at_s"],
         "newest_frame_s": full["newest_frame_s"],
         "confidence": round(full["confidence"], 4),
+        "knows": full["knows"],
         "looked": full["looked"],
         "evidence": [
             {"start_s": one["start_s"], "end_s": one["end_s"], "score": round(one["score"], 6)}

@@ -43,6 +43,7 @@ class Embedded:
         reads_context=False,
         reads_dialogue=False,
         reads_stream_time=True,
+        knows="drawings only",
     )
 
     def __init__(

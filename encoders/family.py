@@ -30,7 +30,8 @@ class Recommended:
     to the threshold). A model that was trained to be silent until there is something to say opens
     with one of `silence_words` then; with others there are none. One that `reads_context` or
     `reads_dialogue` can be given what stands before a question. One that `reads_stream_time` was
-    trained to find moments by that, and knows of no other clock.
+    trained to find moments by that, and knows of no other clock. `knows` says what it was trained
+    to see where that is not the world: whoever reads its answers is told.
     """
 
     sample_fps: float = 1.0
@@ -49,6 +50,7 @@ class Recommended:
     reads_context: bool = True
     reads_dialogue: bool = True
     reads_stream_time: bool = False
+    knows: str | None = None
 
 
 class Family(Protocol):

@@ -15,6 +15,7 @@ def document_of(answer: Answer) -> dict[str, Any]:
         "asked_at_s": answer.asked_at_s,
         "newest_frame_s": answer.newest_frame_s,
         "confidence": answer.confidence,
+        "knows": answer.knows,
         "truncated": answer.truncated,
         "looked": None if answer.looked is None else asdict(answer.looked),
         "token_ids": list(answer.token_ids),
@@ -47,5 +48,6 @@ def answer_of(question: Question, document: dict[str, Any]) -> Answer:
         truncated=document["truncated"],
         confidence=document["confidence"],
         context_tokens=document["context_tokens"],
+        knows=document.get("knows"),  # answerers of earlier versions do not say
         looked=None if document["looked"] is None else Span(**document["looked"]),
     )

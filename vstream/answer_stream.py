@@ -121,6 +121,7 @@ class AnswerStream:
             confidence=confidence,
             looked=self.looked,
             context_tokens=self._context_tokens,
+            knows=self._family.recommended.knows,
         )
 
     @property

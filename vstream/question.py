@@ -111,6 +111,8 @@ class Answer:
     """Where the words of the question made it look; None if they named no time."""
     context_tokens: int = 0
     """Tokens that it was computed from, in the first layer: prefix, blocks and question."""
+    knows: str | None = None
+    """What its model was trained to see, as `drawings only`, where that is not the world."""
 
     @property
     def is_unsure(self) -> bool:

@@ -74,7 +74,7 @@ class ModelPart:
 
 def _about(model: ModelDocument) -> str:
     fps = model.sample_fps
-    more = _OF_EMBEDDED if model.id == "embedded" else _NO_DIALOGUE * (not model.reads_dialogue)
+    more = _OF_EMBEDDED if model.knows is not None else _NO_DIALOGUE * (not model.reads_dialogue)
     return (
         f'<p class="model"><b id="model">{escape(model.id)}</b> answers, from '
         f"{'one frame' if fps == 1 else f'{fps:g} frames'} a second. {more}</p>"

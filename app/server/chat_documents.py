@@ -140,6 +140,7 @@ class StreamEvidence(BaseModel):
     """What one stream's part of the answer rests on. Times are seconds since the epoch.
 
     `looked_from` and `looked_to` bound what it was asked about, if the question named a time.
+    `knows` is what the model was trained to see, as `drawings only`, where that is not the world.
     """
 
     stream_id: str
@@ -151,6 +152,7 @@ class StreamEvidence(BaseModel):
     looked_to_s: float | None
     confidence: float
     unsure: bool
+    knows: str | None
     moments: int
     ttft_ms: float
     total_ms: float

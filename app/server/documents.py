@@ -75,7 +75,9 @@ class StreamDocument(BaseModel):
 
 
 class ModelDocument(BaseModel):
-    """`default` and the model's own name mean the same."""
+    """`default` and the model's own name mean the same. `knows` is what it was trained to see, as
+    `drawings only`, where that is not the world.
+    """
 
     id: str
     object: str = "model"
@@ -85,6 +87,7 @@ class ModelDocument(BaseModel):
     sample_fps: float
     reads_context: bool
     reads_dialogue: bool
+    knows: str | None
 
 
 class ModelChange(BaseModel):

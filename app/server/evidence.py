@@ -31,6 +31,7 @@ def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
                 looked_to_s=answer.looked.to_s if answer.looked else None,
                 confidence=answer.confidence,
                 unsure=answer.is_unsure,
+                knows=answer.knows,
                 moments=len(answer.evidence),
                 ttft_ms=answer.timings_ms.ttft,
                 total_ms=answer.timings_ms.total,

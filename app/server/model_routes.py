@@ -69,11 +69,13 @@ def one_model(service: ServiceHere, model: str) -> ModelDocument:
 
 def _told(service: Service, name: str) -> ModelDocument:
     model = service.live.model
+    recommended = model.family.recommended
     return ModelDocument(
         id=name,
         created=int(service.started_at),
         fingerprint=model.fingerprint,
         sample_fps=model.sample_fps,
-        reads_context=model.family.recommended.reads_context,
-        reads_dialogue=model.family.recommended.reads_dialogue,
+        reads_context=recommended.reads_context,
+        reads_dialogue=recommended.reads_dialogue,
+        knows=recommended.knows,
     )

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from command_line import vstream
+from processes import Process
 from synthetic_video import write_video
 from tiny_checkpoints import save_tiny_checkpoint
 from tiny_models import TEXT_MODELS, VIDEO_FAMILIES, tiny_model
@@ -251,6 +252,40 @@ def test_doctor_reports_what_this_machine_has():
     assert "store memory://" in run.out
     for word in ("torch", "gpu", "ffmpeg", "threads chosen", "decoder is driven exactly"):
         assert word in run.out
+
+
+@pytest.mark.parametrize("command", ["ask", "watch"])
+def test_a_model_that_knows_drawings_only_says_so(video, command):
+    run = vstream(command, video, *(["what do you see?"] if command == "ask" else []), stdin="hm?")
+    assert run.code == 0, run.err
+    assert "drawings only" in run.err
+    assert "drawings only" not in run.out
+
+
+def test_a_document_says_what_its_model_knows(video, tmp_path):
+    asked = ("ask", video, "what do you see?", "--json")
+    assert vstream(*asked).document["knows"] == "drawings only"
+    save_tiny_checkpoint("llava_onevision", tmp_path)
+    another = vstream(*asked, "--model", tmp_path)
+    assert another.document["knows"] is None
+    assert "drawings" not in another.err
+
+
+def test_an_answer_from_another_process_says_what_its_model_knows(video, valkey_server):
+    store = ("--store", valkey_server.url)
+    assert vstream("ingest", video, *store, "--id", "lobby").code == 0
+    answering = Process("answer", *store)
+    answering.await_line("answering as")
+    run = vstream("ask", "lobby", "what do you see?", *store)
+    assert answering.terminate() == 0
+    assert "model embedded" not in run.err  # none is loaded here
+    assert "drawings only" in run.err
+
+
+def test_doctor_says_whether_the_model_knows_real_scenes(tmp_path):
+    assert "real scenes: no (embedded model)" in vstream("doctor").out
+    save_tiny_checkpoint("llava_onevision", tmp_path)
+    assert "real scenes" not in vstream("doctor", "--model", tmp_path).out
 
 
 def test_doctor_leaves_no_trace_in_the_store(tmp_path):

@@ -133,6 +133,8 @@ class FiredWatch:
     stream_id: str
     firing: Firing
     captured_at: float
+    knows: str | None
+    """See `Answer`."""
 
     @property
     def kept(self) -> PastFiring:
@@ -151,6 +153,7 @@ class FiredWatch:
             "at": self.captured_at,
             "at_s": self.firing.at_s,
             "probability": self.firing.probability,
+            "knows": self.knows,
             "evidence": [_cited(one) for one in self.firing.evidence[:_EVIDENCE]],
         }
 
@@ -356,7 +359,8 @@ class Watches:
             record.last_probability[keeper.spec.id] = judgement.probability
             firing = watch.feed(judgement)
             if firing is not None:
-                self._fire(FiredWatch(record, keeper.spec.id, firing, frame.captured_at))
+                knows = keeper.model.family.recommended.knows
+                self._fire(FiredWatch(record, keeper.spec.id, firing, frame.captured_at, knows))
 
     def _fire(self, fired: FiredWatch) -> None:
         fired.watch.fired += 1
