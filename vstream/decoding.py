@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import Family
+from vstream.asker import Asker
 from vstream.errors import QuestionError
 from vstream.grammar import MAX_SCHEMA_BYTES, Grammar, open_grammar
 from vstream.stop_strings import StopStrings
@@ -83,8 +84,8 @@ class TokenChoice:
     from any other.
     """
 
-    def __init__(self, decoding: Decoding, family: Family) -> None:
-        """Raises QuestionError for a schema that cannot be followed with this family."""
+    def __init__(self, decoding: Decoding, family: Family, asker: Asker | None = None) -> None:
+        """Raises what `open_grammar` raises for a schema, as where the `asker` leaves."""
         self._family = family
         self._temperature = decoding.temperature
         self._top_p = decoding.top_p
@@ -92,7 +93,7 @@ class TokenChoice:
         self._generator = _generator(decoding)
         self._grammar: Grammar | None = None
         if decoding.schema is not None or decoding.json_object:
-            self._grammar = open_grammar(decoding.schema, family)
+            self._grammar = open_grammar(decoding.schema, family, asker)
         self._chosen: list[int] = []
         self._has_ended = False
 

@@ -5,11 +5,8 @@ come from anyone: their size is bounded, nothing they refer to is fetched, what 
 is bounded by llguidance, and what they cost to compile by a process that may be killed.
 """
 
-import subprocess
-import sys
 import threading
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,20 +16,31 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from torch import Tensor
 
 from encoders import Family
+from vstream.asker import Asker
 from vstream.errors import QuestionError
+from vstream.grammar_trials import GrammarTrials
+from vstream.newest import Newest
 
 MAX_SCHEMA_BYTES = 64 * 1024
-_TRIAL = Path(__file__).with_name("schema_trial.py")
-_TRIAL_WALL_S = 20.0
-"""The trial allows itself few seconds of CPU time; a busy machine takes longer over them."""
+_MOST_COMPILED = 16
+"""Of each vocabulary; one takes some megabytes."""
 _ANY_OBJECT = '{"type": "object"}'
 _LIMITS = LLParserLimits(verbose_errors=False)
 _WRITABLE = "".join(map(chr, range(0x20, 0x7F)))
 """What JSON is written with; other letters can be escaped."""
 
-_tokenizers: WeakKeyDictionary[Family, LLTokenizer] = WeakKeyDictionary()
-_tokenizers_lock = threading.Lock()
-_trial_lock = threading.Lock()
+
+@dataclass
+class _Vocabulary:
+    """What a family writes with, and what has been compiled for it by grammar."""
+
+    tokenizer: LLTokenizer
+    compiled: Newest[str, LLMatcher] = field(default_factory=lambda: Newest(_MOST_COMPILED))
+
+
+_vocabularies: WeakKeyDictionary[Family, _Vocabulary] = WeakKeyDictionary()
+_vocabularies_lock = threading.Lock()
+_trials = GrammarTrials()
 
 
 class Grammar:
@@ -62,20 +70,27 @@ class Grammar:
             raise QuestionError(_refusal("cannot be followed", self._matcher.get_error()))
 
 
-def open_grammar(schema: str | None, family: Family) -> Grammar:
+def open_grammar(schema: str | None, family: Family, asker: Asker | None = None) -> Grammar:
     """The grammar of a JSON schema, or of any JSON object; for one answer.
 
     Raises QuestionError for a schema that is too large, is bad or costs too much, and for a family
-    whose vocabulary cannot write JSON.
+    whose vocabulary cannot write JSON; BusyError where too many schemas wait to be tried, and
+    CancelledError if the asker leaves meanwhile.
     """
-    tokenizer = grammar_tokenizer(family)
-    compiled, problem = _compile(_ANY_OBJECT if schema is None else schema)
-    if problem:
-        raise QuestionError(problem)
-    matcher = LLMatcher(tokenizer, compiled, log_level=0, limits=_LIMITS)
-    if matcher.is_error():
-        raise QuestionError(_refusal("cannot be used", matcher.get_error()))
-    return Grammar(matcher)
+    vocabulary = _vocabulary(family)
+    grammar = _grammar_of(_ANY_OBJECT if schema is None else schema)
+    compiled = vocabulary.compiled.get(grammar)
+    if compiled is None:
+        with _trials.turn(grammar, asker or Asker()) as problem:
+            if problem:
+                raise QuestionError(_refusal("cannot be used", problem))
+            compiled = vocabulary.compiled.get(grammar)
+            if compiled is None:
+                compiled = LLMatcher(vocabulary.tokenizer, grammar, log_level=0, limits=_LIMITS)
+                vocabulary.compiled.put(grammar, compiled)
+    if compiled.is_error():
+        raise QuestionError(_refusal("cannot be used", compiled.get_error()))
+    return Grammar(compiled.deep_copy())
 
 
 def grammar_tokenizer(family: Family) -> LLTokenizer:
@@ -83,10 +98,14 @@ def grammar_tokenizer(family: Family) -> LLTokenizer:
 
     Raises QuestionError for one that JSON cannot be written with.
     """
-    with _tokenizers_lock:
-        if family not in _tokenizers:
-            _tokenizers[family] = _make_tokenizer(family)
-        return _tokenizers[family]
+    return _vocabulary(family).tokenizer
+
+
+def _vocabulary(family: Family) -> _Vocabulary:
+    with _vocabularies_lock:
+        if family not in _vocabularies:
+            _vocabularies[family] = _Vocabulary(_make_tokenizer(family))
+        return _vocabularies[family]
 
 
 def _make_tokenizer(family: Family) -> LLTokenizer:
@@ -114,11 +133,10 @@ def _make_tokenizer(family: Family) -> LLTokenizer:
     return tokenizer
 
 
-@lru_cache(maxsize=64)
-def _compile(schema: str) -> tuple[str, str]:
-    """llguidance's grammar and nothing, or nothing and what is wrong with the schema."""
+def _grammar_of(schema: str) -> str:
+    """llguidance's grammar."""
     try:
-        grammar = LLMatcher.grammar_from_json_schema(
+        grammar: str = LLMatcher.grammar_from_json_schema(
             schema,
             overrides={  # all that there is, so that no "x-guidance" in a schema can set any
                 "item_separator": ",",
@@ -130,28 +148,8 @@ def _compile(schema: str) -> tuple[str, str]:
             },
         )
     except ValueError as error:
-        return "", _refusal("is no JSON schema that can be read", str(error))
-    problem = "" if schema == _ANY_OBJECT else _try_out(grammar)
-    return ("", problem) if problem else (grammar, "")
-
-
-def _try_out(grammar: str) -> str:
-    """What is wrong with a stranger's grammar, found out by a process that it may bring down."""
-    with _trial_lock:  # so that many bad schemas take one core, not all
-        try:
-            trial = subprocess.run(
-                [sys.executable, "-P", str(_TRIAL)],
-                input=grammar,
-                capture_output=True,
-                encoding="utf-8",
-                timeout=_TRIAL_WALL_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return _refusal("cannot be used", "compiling it takes too long")
-    if trial.returncode:
-        return _refusal("cannot be used", "compiling it takes too much time or memory")
-    return _refusal("cannot be used", trial.stdout) if trial.stdout else ""
+        raise QuestionError(_refusal("is no JSON schema that can be read", str(error))) from error
+    return grammar
 
 
 def _refusal(what: str, reason: str) -> str:

@@ -214,7 +214,10 @@ def test_a_vocabulary_without_braces_is_refused():
         ('{"$ref": "file:///etc/passwd"}', "does not fetch"),
         (f'{{"title": "{"x" * MAX_SCHEMA_BYTES}"}}', "too many"),
         ('{"items":' * 5000 + "{}" + "}" * 5000, "recursion limit"),
-        ('{"type": "string", "pattern": "^((a{1000}){1000}){1000}$"}', "too many expressions"),
+        (  # whichever bound it meets first
+            '{"type": "string", "pattern": "^((a{1000}){1000}){1000}$"}',
+            "too many expressions|too much time or memory",
+        ),
         ('{"type": "integer", "multipleOf": 30000001}', "too much time or memory"),
     ],
 )

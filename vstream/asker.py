@@ -1,0 +1,42 @@
+"""Asker: who asks and whether they still wait in, an end to all that is done for them out."""
+
+import threading
+from collections.abc import Callable
+
+from vstream.shares import Holder
+
+
+class Asker:
+    """Whose places a question takes, and whether anybody waits for its answer.
+
+    May be used from any thread.
+    """
+
+    def __init__(self, holder: Holder | None = None) -> None:
+        self.holder = holder
+        self.is_awaited = True
+        """Whether the answer is for the request that asked; else it is looked up later."""
+        self._lock = threading.Lock()
+        self._has_left = False
+        self._ends: list[Callable[[], None]] = []
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._has_left
+
+    def leave(self) -> None:
+        """Nobody waits any more: what is done for this asker ends. May be called repeatedly."""
+        with self._lock:
+            self._has_left = True
+            ends, self._ends = self._ends, []
+        for end in ends:
+            end()
+
+    def on_leave(self, end: Callable[[], None]) -> None:
+        """Call `end` when this asker leaves, or now if that was before; it must not block."""
+        with self._lock:
+            if not self._has_left:
+                self._ends.append(end)
+                return
+        end()

@@ -1,0 +1,111 @@
+"""GrammarTrials: a stranger's grammar in, a turn to compile it in or what is wrong with it out.
+
+A grammar is first tried by a process that it may bring down, and what came of that is remembered.
+One is tried and compiled at a time, so that many bad ones take one core, not all; few wait, of each
+holder fewer, and who has left does not.
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from vstream.asker import Asker
+from vstream.errors import BusyError
+from vstream.newest import Newest
+from vstream.shares import Holder, require_room
+
+MOST_WAITING = 16
+_MOST_REMEMBERED = 4096
+_SCRIPT = Path(__file__).with_name("schema_trial.py")
+_PATIENCE_S = 30.0
+"""The trial allows itself half a second of CPU time; a busy machine takes longer over it."""
+_ENDED_BY_OTHERS = (-signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
+"""Exit codes that say nothing about the grammar."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Turn:
+    key: bytes
+    holder: Holder | None
+
+
+class GrammarTrials:
+    """May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._line: list[_Turn] = []
+        """The first has its turn, the others wait."""
+        self._known: Newest[bytes, str] = Newest(_MOST_REMEMBERED)
+
+    @contextmanager
+    def turn(self, grammar: str, asker: Asker) -> Iterator[str]:
+        """What is wrong with `grammar`; where that is nothing, it may be compiled meanwhile.
+
+        Raises BusyError where too many wait, CancelledError if the asker leaves.
+        """
+        turn = _Turn(sha256(grammar.encode("utf-8", "surrogatepass")).digest(), asker.holder)
+        if problem := self._known.get(turn.key):
+            yield problem
+            return
+        self._join(turn)
+        try:
+            self._await(turn, asker)
+            problem = self._known.get(turn.key)
+            if problem is None:
+                problem = _problem_of(grammar, asker)
+                self._known.put(turn.key, problem)
+            yield problem
+        finally:
+            with self._changed:
+                self._line.remove(turn)
+                self._changed.notify_all()
+
+    def _join(self, turn: _Turn) -> None:
+        """Who waits with a grammar that is in the line already costs nothing."""
+        with self._changed:
+            if all(other.key != turn.key for other in self._line):
+                waiting = {other.key: other.holder for other in self._line[1:]}
+                require_room(turn.holder, list(waiting.values()), MOST_WAITING, "schemas wait")
+            self._line.append(turn)
+
+    def _await(self, turn: _Turn, asker: Asker) -> None:
+        asker.on_leave(self._look)
+        with self._changed:
+            self._changed.wait_for(lambda: self._line[0] is turn or asker.has_left)
+        _refuse_left(asker)
+
+    def _look(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _problem_of(grammar: str, asker: Asker) -> str:
+    with subprocess.Popen(
+        [sys.executable, "-P", str(_SCRIPT)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+    ) as trial:
+        asker.on_leave(trial.kill)
+        try:
+            told, _ = trial.communicate(grammar, timeout=_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            trial.kill()
+    _refuse_left(asker)
+    if trial.returncode in _ENDED_BY_OTHERS:
+        raise BusyError("the machine is too busy to try this schema: try again shortly")
+    return "compiling it takes too much time or memory" if trial.returncode else told
+
+
+def _refuse_left(asker: Asker) -> None:
+    if asker.has_left:
+        raise CancelledError

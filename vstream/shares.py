@@ -1,0 +1,70 @@
+"""Shares: who holds places of one kind in, whether they may have one more out.
+
+So that nobody keeps all others out: a holder of limited use has at most a quarter of the places, at
+least one, and whoever has one already leaves the last that is free to others. Nothing is kept from
+one who is alone.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vstream.errors import BusyError
+
+_SHARE = 4
+"""A quarter."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds places beside others; who is alone is None. Limited: to a quarter of them."""
+
+    name: str
+    is_limited: bool = True
+
+
+def has_room(holder: Holder | None, taken: Sequence[Holder | None], most: int) -> bool:
+    """Whether `holder` may have one more of `most` places of which these have been taken."""
+    if len(taken) >= most:
+        return False
+    held = taken.count(holder)
+    if holder is None or not held:
+        return True
+    return len(taken) < most - 1 and not (holder.is_limited and held >= most // _SHARE)
+
+
+def require_room(
+    holder: Holder | None, taken: Sequence[Holder | None], most: int, what: str
+) -> None:
+    """Raises BusyError unless `has_room`; `what` says what is too much, as `questions wait`."""
+    if has_room(holder, taken, most):
+        return
+    if len(taken) >= most:
+        raise BusyError(f"{len(taken)} {what}, as many as may: try again shortly")
+    raise BusyError(
+        f"{taken.count(holder)} {what} with this key, its share of {most}: try again shortly"
+    )
+
+
+class Shares:
+    """Places of one kind. May be used from any thread."""
+
+    def __init__(self, most: int, what: str) -> None:
+        """`what` as in `require_room`."""
+        self._most = most
+        self._what = what
+        self._lock = threading.Lock()
+        self._taken: list[Holder | None] = []
+
+    @contextmanager
+    def held(self, holder: Holder | None) -> Iterator[None]:
+        """Hold a place. Raises BusyError where there is none."""
+        with self._lock:
+            require_room(holder, self._taken, self._most, self._what)
+            self._taken.append(holder)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken.remove(holder)
