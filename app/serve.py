@@ -31,7 +31,7 @@ def run_service(
     """Serve until a signal, with the page at /ui. Raises SettingsError, ModelError, StoreError."""
     limits = settings.service
     master = master_key(os.environ)
-    if master is None and limits.keys:
+    if page and master is None and limits.keys:
         master = new_key()[0]  # of this process alone: the page asks with it
     keys = ApiKeys(master, limits.keys)
     refuse_bind(limits.host, keys, limits.insecure)

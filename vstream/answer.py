@@ -53,15 +53,14 @@ class QueryHandler:
 
         `retrieved` fixes the retrieved block ids of every layer. Raises QuestionError for an empty
         question, one that the context cannot hold, or one about a moment before the first frame;
-        BusyError where too many questions wait. A question that names a time sees that alone,
-        unless it has `retrieved` of its own; see `vstream.named_view`, also for what is refused.
+        BusyError where too many questions or schemas wait, CancelledError if the asker leaves. A
+        question that names a time sees that alone, unless it has `retrieved` of its own; see
+        `vstream.named_view`, also for what is refused.
         """
         _refuse_empty(question.text)
         asked = time.perf_counter()
-        TokenChoice(
-            question.decoding, self._family
-        )  # a grammar is made before anybody waits for it
-        return read_while_written(lambda: self._begin(question, retrieved, asked))
+        choice = TokenChoice(question.decoding, self._family, question.asker)
+        return read_while_written(lambda: self._begin(question, retrieved, choice, asked))
 
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
         """How probable it is that what the standing question `watch` waits for is the case now.
@@ -83,12 +82,17 @@ class QueryHandler:
         return self._scheduler.submit(self._judging(watch, at_s), Kind.JUDGE)
 
     def _begin(
-        self, question: Question, retrieved: BlocksByLayer | None, asked: float
+        self,
+        question: Question,
+        retrieved: BlocksByLayer | None,
+        choice: TokenChoice,
+        asked: float,
     ) -> AnswerStream:
+        """May be tried again with the same `choice`: what fails here has not chosen a token."""
         news: News = SimpleQueue()
-        choice = TokenChoice(question.decoding, self._family)
         work = self._answering(question, retrieved, choice, news)
-        job = self._scheduler.submit(work, Kind.ASK, on_end=lambda: news.put(None))
+        told = partial(news.put, None)
+        job = self._scheduler.submit(work, Kind.ASK, on_end=told, asker=question.asker)
         reading = news.get()
         if not isinstance(reading, Reading):
             job.result()

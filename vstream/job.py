@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from vstream.engine.passes import Request, Work
+from vstream.shares import Holder
 
 _log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -30,10 +31,16 @@ class Job(Generic[Result]):
     """One work on its way: wait for its result, or cancel it."""
 
     def __init__(
-        self, work: Work[Result], kind: Kind, blocks: int, on_end: Callable[[], None]
+        self,
+        work: Work[Result],
+        kind: Kind,
+        blocks: int,
+        on_end: Callable[[], None],
+        holder: Holder | None = None,
     ) -> None:
         self.kind = kind
         self.blocks = blocks
+        self.holder = holder
         self.is_cancelled = False
         self.request: Request | None = None
         """What it wants next; None before it has begun and after its end."""

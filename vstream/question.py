@@ -1,8 +1,9 @@
 """Question and Answer: what goes into the query handler and what comes out of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from encoders import Turn
+from vstream.asker import Asker
 from vstream.decoding import GREEDY, Decoding
 
 UNSURE = 0.5
@@ -26,7 +27,7 @@ class Question:
 
     `context` is what one should know to read the picture; `decoding` is how the answer is made.
     `answer_start` is put in the model's mouth: the answer goes on from there and does not repeat
-    it.
+    it. `asker` is who asks: their places are taken, and if they leave the answer ends.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Question:
     context: str = ""
     decoding: Decoding = GREEDY
     answer_start: str = ""
+    asker: Asker | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

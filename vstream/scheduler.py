@@ -7,7 +7,8 @@ answer's next token is in the next round again, so answers of all askers are dec
 Who may start, in the order of arrival within each kind:
 
     ask     `max_running` answers at a time, `MAX_PREFILLS` new ones a round; at most `max_waiting`
-            wait, others are refused (BusyError)
+            wait, others are refused (BusyError). Each holder has a share of either, see
+            `vstream.shares`: who has as many running as may is passed over
     judge   what the questions leave of a round's prefills, and one in every other round at least
     ingest  chunks of at most `ingest_blocks` together, in rounds without a new question; but in
             one of two rounds anyhow
@@ -35,6 +36,7 @@ from typing import Any, TypeVar
 import structlog
 import torch
 
+from vstream.asker import Asker
 from vstream.device_turn import DeviceTurn
 from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.decoder import Decoder
@@ -42,6 +44,7 @@ from vstream.engine.passes import Pass, Vision, Work, pass_together, see_togethe
 from vstream.engine.recorded_questions import RecordedQuestions
 from vstream.errors import BusyError
 from vstream.job import Job, Kind
+from vstream.shares import has_room, require_room
 from vstream.side_thread import SideThread
 
 _log = structlog.get_logger()
@@ -118,26 +121,29 @@ class Scheduler:
         kind: Kind,
         blocks: int = 0,
         on_end: Callable[[], None] = lambda: None,
+        asker: Asker | None = None,
     ) -> Job[Result]:
         """Take `work` on; `blocks` is how many KV blocks an ingesting one makes.
 
         `on_end` is called in the device's thread when it is done, whatever became of it, and must
-        not block. Raises BusyError for a question too many, and where the process ends.
+        not block. It is cancelled if the `asker` leaves. Raises BusyError for a question too many,
+        and where the process ends.
         """
-        job = Job(work, kind, blocks, on_end)
+        job = Job(work, kind, blocks, on_end, None if asker is None else asker.holder)
         with self._changed:
             if self._is_over:
                 raise BusyError("the process is ending: nothing is taken on any more")
-            if kind is Kind.ASK and len(self._waiting[kind]) >= self.limits.max_waiting:
-                raise BusyError(
-                    f"{len(self._waiting[kind])} questions are waiting already: try again shortly"
-                )
+            if kind is Kind.ASK:
+                waiting = [other.holder for other in self._waiting[kind]]
+                require_room(job.holder, waiting, self.limits.max_waiting, "questions are waiting")
             self._waiting[kind].append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="device", daemon=True)
                 self._thread.start()
                 atexit.register(self._end_with_process)
             self._changed.notify_all()
+        if asker is not None:
+            asker.on_leave(job.cancel)
         return job
 
     def run(self, work: Work[Result], kind: Kind, blocks: int = 0) -> Result:
@@ -148,13 +154,6 @@ class Scheduler:
         finally:
             job.cancel()
             job.wait()
-
-    def cancel(self, kind: Kind) -> None:
-        """Cancel all works of this kind that wait or run."""
-        with self._changed:
-            jobs = [*self._waiting[kind], *(job for job in self._running if job.kind is kind)]
-        for job in jobs:
-            job.cancel()
 
     @property
     def num_waiting(self) -> int:
@@ -284,9 +283,16 @@ class Scheduler:
     def _next_questions(self) -> list[Job[Any]]:
         """Of askers and standing ones."""
         asks, judges = self._waiting[Kind.ASK], self._waiting[Kind.JUDGE]
-        asking = sum(job.kind is Kind.ASK for job in self._running)
+        asking = [job.holder for job in self._running if job.kind is Kind.ASK]
         kept = 0 if self._has_judged or not judges else 1
-        begun = _take(asks, max(0, min(MAX_PREFILLS - kept, self.limits.max_running - asking)))
+        begun: list[Job[Any]] = []
+        for job in list(asks):
+            if len(begun) == MAX_PREFILLS - kept:
+                break
+            if has_room(job.holder, asking, self.limits.max_running):
+                asks.remove(job)
+                asking.append(job.holder)
+                begun.append(job)
         judged = _take(judges, MAX_PREFILLS - len(begun))
         self._has_judged = bool(judged) or not judges
         return begun + judged

@@ -40,8 +40,7 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        limits = service.settings.service
-        app.state.answering = CapacityLimiter(limits.max_running + limits.max_waiting + 8)
+        app.state.answering = CapacityLimiter(service.answering.most)
         open_threads(app)
         service.load_in_background()
         yield

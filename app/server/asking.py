@@ -1,13 +1,14 @@
 """Asking: what a request asks in, an Inquiry about its streams out, for as long as one listens."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, TypeVar
 
 from anyio import to_thread
-from fastapi import Request
+from fastapi import Depends, Request
 
-from app.server.access import require
+from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import ApiError
 from app.server.asked import Asked
 from app.server.keys import Action, Caller
@@ -15,6 +16,7 @@ from app.server.service import Service
 from app.server.stream_url import NamedStream, TimeRange
 from app.server.time_range import stream_range_of
 from app.server.unsupported import UNSUPPORTED
+from vstream.asker import Asker
 from vstream.errors import BusyError
 from vstream.question import Question
 from vstream.service.errors import UnknownStreamError
@@ -24,10 +26,48 @@ from vstream.service.inquiry import Inquiry, Piece, StreamAnswer
 Reply = TypeVar("Reply")
 
 
-def begin(service: Service, caller: Caller, asked: Asked) -> Inquiry:
+@asynccontextmanager
+async def asking(request: Request, service: Service, caller: Caller) -> AsyncIterator[Asker]:
+    """An asker with a place, who leaves with the client and at the end of the request.
+
+    One who is not awaited any more stays instead. Raises BusyError.
+    """
+    try:
+        asker = service.answering.take(caller.holder)
+    except BusyError:
+        service.metrics.refused("busy")
+        raise
+    listening = asyncio.create_task(_leave_with_client(request, asker))
+    try:
+        yield asker
+    finally:
+        if asker.is_awaited:
+            service.answering.end(asker)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def _asker(
+    request: Request, service: ServiceHere, caller: CallerHere
+) -> AsyncIterator[Asker]:
+    async with asking(request, service, caller) as asker:
+        yield asker
+
+
+AskerHere = Annotated[Asker, Depends(_asker)]
+
+
+async def _leave_with_client(request: Request, asker: Asker) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+    if asker.is_awaited:
+        asker.leave()
+
+
+def begin(service: Service, caller: Caller, asker: Asker, asked: Asked) -> Inquiry:
     """Put the question to every stream. Blocks until it has been read.
 
-    Raises ApiError, QuestionError, BusyError, StoreError.
+    Raises ApiError, QuestionError, BusyError, StoreError; CancelledError if the asker leaves.
     """
     streams = service.live.streams
     if len(asked.streams) > 1 and (asked.decoding.schema or asked.decoding.json_object):
@@ -58,6 +98,7 @@ def begin(service: Service, caller: Caller, asked: Asked) -> Inquiry:
             zone=zone,
             context="\n".join(part for part in (context, asked.system) if part),
             decoding=asked.decoding,
+            asker=asker,
         )
         questions.append((named.stream_id, question))
     try:
@@ -97,22 +138,6 @@ async def next_piece(request: Request, inquiry: Inquiry) -> Piece | None:
 async def in_thread(request: Request, call: Callable[[], Reply]) -> Reply:
     """What may wait for the device, without holding up anybody else's requests."""
     return await to_thread.run_sync(call, limiter=request.app.state.answering)
-
-
-async def unless_gone(request: Request, inquiry: Inquiry, work: Awaitable[Reply]) -> Reply:
-    """What `work` gives; if the client goes away meanwhile, nobody decodes for it any more."""
-
-    async def listen() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            continue
-        inquiry.cancel()
-
-    listening = asyncio.create_task(listen())  # in no task group: that would wrap errors of `work`
-    try:
-        return await work
-    finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
 
 
 def require_model(service: Service, name: str) -> str:

@@ -13,12 +13,13 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.server.answering import Answering
 from app.server.api_errors import ApiError, api_error
 from app.server.asked import Asked
 from app.server.documents import link_citations
 from app.server.evidence import evidence_of, usage_of
 from encoders import Turn
-from vstream.errors import BusyError
+from vstream.asker import Asker
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.inquiry import Inquiry, StreamAnswer
 
@@ -27,7 +28,6 @@ _MOST_KEPT = 1000
 _MOST_KEPT_BYTES = 256 << 20
 _EVENT_BYTES = 1 << 10
 """About what an event of a few letters takes."""
-_MOST_RUNNING = 64
 ENDED = frozenset({"completed", "failed", "cancelled", "incomplete"})
 
 
@@ -39,6 +39,7 @@ class ResponseRecord:
     owner: str
     model: str
     asked: Asked
+    asker: Asker
     background: bool
     metadata: dict[str, str]
     instructions: str | None
@@ -55,8 +56,6 @@ class ResponseRecord:
     ended_at: float | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
-    inquiry: Inquiry | None = None
-    is_cancelled: bool = False
 
     @property
     def item_id(self) -> str:
@@ -96,8 +95,10 @@ class ResponseRecord:
 class BackgroundResponses:
     """Runs and keeps responses. May be used from any thread."""
 
-    def __init__(self, events: EventLog) -> None:
+    def __init__(self, events: EventLog, answering: Answering) -> None:
+        """Those in the background hold the places of their askers in `answering` to their end."""
         self._events = events
+        self._answering = answering
         self._kept: dict[str, ResponseRecord] = {}
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
@@ -105,6 +106,7 @@ class BackgroundResponses:
     def create(
         self,
         asked: Asked,
+        asker: Asker,
         ask: Callable[[], Inquiry],
         finish: Callable[[Inquiry], list[StreamAnswer]],
         *,
@@ -117,13 +119,14 @@ class BackgroundResponses:
         keep: bool = True,
     ) -> ResponseRecord:
         """Begin to answer in a thread of its own: `ask` puts the question, `finish` takes what came
-        of it. Raises BusyError.
+        of it. In the background that goes on if nobody waits any more.
         """
         made = ResponseRecord(
             id=f"resp_{secrets.token_hex(16)}",
             owner=owner,
             model=model,
             asked=asked,
+            asker=asker,
             background=background,
             metadata=metadata,
             instructions=instructions,
@@ -134,18 +137,12 @@ class BackgroundResponses:
         with self._lock:
             self._forget_old()
             self._make_room()
-            if len(self._threads) >= _MOST_RUNNING:
-                raise BusyError(f"{_MOST_RUNNING} responses are being answered: try again shortly")
             self._kept[made.id] = made
             self._threads.add(thread)
         _say(made, "response.created", response=response_document(made))
+        asker.is_awaited = not background
         thread.start()
         return made
-
-    @property
-    def num_running(self) -> int:
-        """Responses that are being answered."""
-        return len(self._threads)
 
     def get(self, response_id: str, owner: str) -> ResponseRecord:
         """Raises ApiError if there is none, or it is somebody else's."""
@@ -157,18 +154,16 @@ class BackgroundResponses:
         return found
 
     def cancel(self, response_id: str, owner: str) -> ResponseRecord:
-        """Decode no more of it; one that has ended stays as it is. Raises ApiError."""
+        """Do no more for it, so that it ends shortly; one that has ended stays as it is.
+
+        Raises ApiError.
+        """
         found = self.get(response_id, owner)
-        with found.changed:
-            found.is_cancelled = True
-            if found.inquiry is not None:
-                found.inquiry.cancel()
-            found.changed.wait_for(lambda: found.status in ENDED, timeout=30)
+        found.asker.leave()
         return found
 
-    def delete(self, response_id: str, owner: str) -> None:
-        """Raises ApiError."""
-        self.cancel(response_id, owner)
+    def forget(self, response_id: str) -> None:
+        """It cannot be looked up any more."""
         with self._lock:
             self._kept.pop(response_id, None)
 
@@ -179,10 +174,7 @@ class BackgroundResponses:
         for thread in threads:
             thread.join(timeout=max(0.0, until - time.monotonic()))
         for one in running:
-            with one.changed:
-                one.is_cancelled = True
-                if one.inquiry is not None:
-                    one.inquiry.cancel()
+            one.asker.leave()
         for thread in threads:
             thread.join(timeout=5)
 
@@ -202,6 +194,8 @@ class BackgroundResponses:
             made.error = {"code": code, "message": told.detail.message}
             _end(made, "failed", "response.failed")
         finally:
+            if made.background:
+                self._answering.end(made.asker)
             with self._lock:
                 self._threads.discard(threading.current_thread())
                 if not made.is_kept:
@@ -217,10 +211,7 @@ class BackgroundResponses:
     ) -> None:
         inquiry = ask()
         with made.changed:
-            made.inquiry = inquiry
             made.status = "in_progress"
-            if made.is_cancelled:
-                inquiry.cancel()
         _say(made, "response.in_progress", response=response_document(made))
         place = {"item_id": made.item_id, "output_index": 0, "content_index": 0}
         item = {**_message(made, "in_progress"), "content": []}
@@ -349,7 +340,6 @@ def _end(made: ResponseRecord, status: str, kind: str) -> None:
     with made.changed:
         made.status = status
         made.ended_at = time.time()
-        made.inquiry = None
         made.events.append(
             {
                 "type": kind,

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import api_error
 from app.server.asked import asked_by
-from app.server.asking import begin, finished, in_thread, next_piece, require_model, unless_gone
+from app.server.asking import AskerHere, begin, finished, in_thread, next_piece, require_model
 from app.server.chat_documents import AnswerMessage, ChatAnswer, ChatRequest, Choice
 from app.server.documents import citations
 from app.server.evidence import evidence_of, usage_of
@@ -35,19 +35,22 @@ router = APIRouter(prefix="/v1", tags=["questions"])
     },
 )
 async def complete(
-    service: ServiceHere, caller: CallerHere, request: Request, wanted: ChatRequest
+    service: ServiceHere,
+    caller: CallerHere,
+    asker: AskerHere,
+    request: Request,
+    wanted: ChatRequest,
 ) -> Any:
     """Ask about one or several streams. Every moment used is a `video_citation` annotation."""
     model = require_model(service, wanted.model)
     asked = asked_by(wanted)
-    inquiry = await in_thread(request, lambda: begin(service, caller, asked))
+    inquiry = await in_thread(request, lambda: begin(service, caller, asker, asked))
     about = _About(model)
     if wanted.stream:
         with_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
         chunks = _chunks(service, request, inquiry, about, with_usage)
         return StreamingResponse(chunks, media_type="text/event-stream")
-    whole = in_thread(request, lambda: _whole(service, inquiry, about))
-    return await unless_gone(request, inquiry, whole)
+    return await in_thread(request, lambda: _whole(service, inquiry, about))
 
 
 class _About:

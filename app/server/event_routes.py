@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
 from app.server.access import CallerHere, ServiceHere
@@ -16,10 +16,17 @@ _PING_S = 15.0
 router = APIRouter(prefix="/v1", tags=["events"])
 
 
+async def _listening(service: ServiceHere, caller: CallerHere) -> AsyncIterator[None]:
+    """Holds a place until the response has ended. Raises BusyError."""
+    with service.listeners.held(caller.holder):
+        yield
+
+
 @router.get(
     "/events",
     summary="Listen to events",
     response_class=StreamingResponse,
+    dependencies=[Depends(_listening)],
     responses={
         200: {
             "content": EVENT_STREAM,
@@ -37,10 +44,6 @@ async def events(
     """Stream states, firings of watches, answers: from now on, or from an event on."""
     if last_event_id is not None and not last_event_id.isdecimal():
         raise ApiError(400, "Last-Event-ID is the id of an event", "invalid_value")
-    if service.events.num_readers >= service.settings.service.max_listeners:
-        raise ApiError(
-            429, "too many listen to events already", "busy", headers={"Retry-After": "5"}
-        )
     following = service.events.follow(None if last_event_id is None else int(last_event_id))
 
     async def told() -> AsyncIterator[str]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vstream import SettingsError
 from vstream.network_address import is_loopback
+from vstream.shares import Holder
 
 PAGE_TOKEN = "X-VStream-Page"
 """The header by which the page of the same process is known; it is good for nothing else."""
@@ -71,6 +72,8 @@ class Caller:
     name: str
     streams: tuple[str, ...] = ("*",)
     can: frozenset[Action] = frozenset({Action.MANAGE})
+    holder: Holder | None = None
+    """Whose places its requests take, where there are other keys."""
 
     def may(self, action: Action, stream_id: str | None) -> bool:
         """Whether this caller may do so to that stream.
@@ -98,12 +101,17 @@ class ApiKeys:
         for name in names:
             if names.count(name) > 1 or name in _RESERVED_NAMES:
                 raise SettingsError(f"API keys: the name {name!r} is taken; give another one")
-        self._keys = [
-            (*_salt_and_digest(key.hash), Caller(key.name, key.streams, key.can)) for key in scoped
-        ]
+        is_alone = len(scoped) + (master is not None) == 1
+        self._keys = []
+        for key in scoped:
+            holder = None if is_alone else Holder(key.name)
+            caller = Caller(key.name, key.streams, key.can, holder)
+            self._keys.append((*_salt_and_digest(key.hash), caller))
         if master is not None:
             _refuse_weak(master)
-            self._keys.append((*_salt_and_digest(hash_of(master)), Caller("master")))
+            holder = None if is_alone else Holder("master", is_limited=False)
+            caller = Caller("master", holder=holder)
+            self._keys.append((*_salt_and_digest(hash_of(master)), caller))
 
     @property
     def is_open(self) -> bool:

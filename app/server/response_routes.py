@@ -1,12 +1,14 @@
 """/v1/responses: questions answered in the background, looked up, listened to and cancelled."""
 
+import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -14,7 +16,7 @@ from pydantic.config import JsonDict
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import ApiError
 from app.server.asked import asked_by
-from app.server.asking import begin, finished, in_thread, require_model, unless_gone
+from app.server.asking import AskerHere, asking, begin, finished, in_thread, require_model
 from app.server.background import ENDED, ResponseRecord, response_document
 from app.server.chat_documents import (
     ChatRequest,
@@ -30,6 +32,8 @@ from app.server.documents import Deleted
 from app.server.sse import EVENT_STREAM, event_of
 from app.server.unsupported import only
 
+_CANCEL_S = 30.0
+_LOOK_S = 0.02
 router = APIRouter(prefix="/v1/responses", tags=["questions"])
 
 
@@ -140,7 +144,11 @@ _SHAPES: dict[int | str, dict[str, Any]] = {
 
 @router.post("", summary="Create a response", response_model=ResponseDocument, responses=_SHAPES)
 async def create(
-    service: ServiceHere, caller: CallerHere, request: Request, wanted: ResponseRequest
+    service: ServiceHere,
+    caller: CallerHere,
+    asker: AskerHere,
+    request: Request,
+    wanted: ResponseRequest,
 ) -> Any:
     """Ask; with `background` the answer is looked up later, with `stream` listened to."""
     model = require_model(service, wanted.model)
@@ -156,16 +164,17 @@ async def create(
     if wanted.background:
 
         def ask() -> Any:
-            return begin(service, caller, asked)
+            return begin(service, caller, asker, asked)
 
     else:  # what is wrong with the question is then an error of this request
-        inquiry = await in_thread(request, lambda: begin(service, caller, asked))
+        inquiry = await in_thread(request, lambda: begin(service, caller, asker, asked))
 
         def ask() -> Any:
             return inquiry
 
     made = service.responses.create(
         asked,
+        asker,
         ask,
         lambda inquiry: finished(service, inquiry),
         owner=caller.name,
@@ -179,8 +188,19 @@ async def create(
     if wanted.stream:
         return _streamed(request, service, made, -1)
     if not wanted.background:
-        await unless_gone(request, inquiry, in_thread(request, lambda: _wait(made)))
+        await in_thread(request, lambda: _wait(made))
     return JSONResponse(response_document(made))
+
+
+async def _following(
+    request: Request, service: ServiceHere, caller: CallerHere, stream: bool = False
+) -> AsyncIterator[None]:
+    """Holds a place while events are listened to. Raises BusyError."""
+    if not stream:
+        yield
+        return
+    async with asking(request, service, caller):
+        yield
 
 
 @router.get(
@@ -188,6 +208,7 @@ async def create(
     summary="Get a response",
     response_model=ResponseDocument,
     responses=_SHAPES,
+    dependencies=[Depends(_following)],
 )
 async def retrieve(
     service: ServiceHere,
@@ -205,20 +226,18 @@ async def retrieve(
 
 
 @router.post("/{response_id}/cancel", summary="Cancel a response", response_model=ResponseDocument)
-async def cancel(
-    service: ServiceHere, caller: CallerHere, request: Request, response_id: str
-) -> Any:
+async def cancel(service: ServiceHere, caller: CallerHere, response_id: str) -> Any:
     """Answer no more."""
-    made = await in_thread(request, lambda: service.responses.cancel(response_id, caller.name))
+    made = service.responses.cancel(response_id, caller.name)
+    await _until_ended(made)
     return JSONResponse(response_document(made))
 
 
 @router.delete("/{response_id}", summary="Delete a response")
-async def delete(
-    service: ServiceHere, caller: CallerHere, request: Request, response_id: str
-) -> Deleted:
+async def delete(service: ServiceHere, caller: CallerHere, response_id: str) -> Deleted:
     """Cancel and forget it."""
-    await in_thread(request, lambda: service.responses.delete(response_id, caller.name))
+    await _until_ended(service.responses.cancel(response_id, caller.name))
+    service.responses.forget(response_id)
     return Deleted(id=response_id, object="response")
 
 
@@ -255,10 +274,17 @@ def _wait(made: ResponseRecord) -> None:
         made.changed.wait_for(lambda: made.status in ENDED)
 
 
+async def _until_ended(made: ResponseRecord) -> None:
+    """Not in a thread: those may all be held by what is to be cancelled."""
+    give_up_at = time.monotonic() + _CANCEL_S
+    while made.status not in ENDED and time.monotonic() < give_up_at:
+        await asyncio.sleep(_LOOK_S)
+
+
 def _streamed(
     request: Request, service: Any, made: ResponseRecord, after: int
 ) -> StreamingResponse:
-    """Its events; a listener who goes away ends a response that is not in the background."""
+    """Its events."""
 
     async def events() -> AsyncIterator[str]:
         gone = threading.Event()
@@ -275,7 +301,5 @@ def _streamed(
                 yield event_of(event, kind=event["type"])
         finally:
             gone.set()
-            if not made.background and made.inquiry is not None:
-                made.inquiry.cancel()
 
     return StreamingResponse(events(), media_type="text/event-stream")

@@ -105,7 +105,7 @@ class _Server(uvicorn.Server):
         failed = await super().on_tick(counter)
         if self._num_signals:
             self._drain()
-        is_idle = self._num_signals > 0 and not self._service.num_answering
+        is_idle = self._num_signals > 0 and not self._service.answering.num
         return failed or is_idle or self._is_cut_off()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.background import BackgroundResponses
 from app.server.documents import ModelChange
@@ -28,13 +29,14 @@ from app.server.settings import ServiceSettings
 from app.server.stream_search import StreamSearch
 from vstream.errors import ModelError
 from vstream.free_memory import leave_out_of_collections
-from vstream.job import Kind
+from vstream.grammar_trials import MOST_WAITING
 from vstream.scheduler import Limits
 from vstream.service.event_log import EventLog
 from vstream.service.streams import Streams, WatchedStream
 from vstream.service.watches import FiredWatch, Watches, WatchRecord
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
+from vstream.shares import Shares
 from vstream.sources.permission import SourcePolicy
 from vstream.video_llm import VideoLLM, load_checkpoint, load_video_llm
 
@@ -75,7 +77,9 @@ class Service:
             allow_webcams=limits.allow_webcams,
         )
         self.webhooks = WebhookSender(allow_private=limits.allow_private)
-        self.responses = BackgroundResponses(self.events)
+        self.listeners = Shares(limits.max_listeners, "clients are listening to events")
+        self.answering = Answering(limits.max_running + limits.max_waiting + MOST_WAITING)
+        self.responses = BackgroundResponses(self.events, self.answering)
         self.changes = ModelChanges(self._switch_to)
         self.on_failed: Callable[[], None] = lambda: None
         """Called if the service cannot begin, in the loading thread."""
@@ -146,18 +150,9 @@ class Service:
         )
         return self.changes.begin(named, load)
 
-    @property
-    def num_answering(self) -> int:
-        """Questions that have been taken on and not yet answered."""
-        if self._live is None:
-            return 0
-        scheduler = self._live.model.scheduler
-        return scheduler.num_running + scheduler.num_waiting + self.responses.num_running
-
     def cut_off(self) -> None:
         """Running answers end here, and are marked so."""
-        if self._live is not None:
-            self._live.model.scheduler.cancel(Kind.ASK)
+        self.answering.cut_off()
 
     def close(self) -> None:
         """End what still runs, flush what was seen, and let everything go."""
@@ -221,7 +216,7 @@ class Service:
     def _end_answers(self) -> None:
         """Running ones have their grace, as at the end of the service; then they are cut off."""
         cut_at = time.monotonic() + self.settings.service.grace_s
-        while self.num_answering and time.monotonic() < cut_at + _CUT_OFF_S:
+        while self.answering.num and time.monotonic() < cut_at + _CUT_OFF_S:
             if time.monotonic() >= cut_at:
                 self.cut_off()
             if self._draining.wait(_LOOK_S):

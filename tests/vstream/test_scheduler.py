@@ -14,11 +14,13 @@ import pytest
 import torch
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
 
+from vstream.asker import Asker
 from vstream.decoding import TokenChoice
 from vstream.engine.passes import Pass
 from vstream.errors import BusyError
 from vstream.job import Job, Kind
 from vstream.scheduler import MAX_PREFILLS, Limits, Scheduler
+from vstream.shares import Holder
 
 QUICK = {"window_frames": 8, "window_stride": 4, "recent_frames": 4, "retrieve_blocks": 2}
 
@@ -215,6 +217,22 @@ def test_a_question_too_many_is_refused_and_may_come_again(model):
     assert _submit(recorder, Kind.ASK, "c")[0].result() == "c"
 
 
+def test_each_holder_has_a_share_of_what_waits_and_runs_and_others_pass(model):
+    recorder = _Recorder(model, max_waiting=8, max_running=4)
+    greedy, other = Asker(Holder("greedy")), Asker(Holder("other"))
+
+    def submit(name, asker):
+        return recorder.scheduler.submit(recorder.work(name, 3), Kind.ASK, asker=asker)
+
+    with recorder.held():
+        jobs = [submit(name, greedy) for name in "ab"]
+        with pytest.raises(BusyError, match="2 questions are waiting with this key"):
+            submit("c", greedy)
+        jobs.append(submit("d", other))
+    assert [job.result() for job in jobs] == ["a", "b", "d"]
+    assert recorder.rounds == [["a", "d"]] * 3 + [["b"]] * 3
+
+
 def test_no_more_answers_run_than_may(model):
     recorder = _Recorder(model, max_running=2)
     with recorder.held():
@@ -241,15 +259,25 @@ def test_a_cancelled_work_ends_and_takes_nobody_with_it(model):
             job.result()
 
 
-def test_a_work_that_is_just_beginning_is_cancelled_with_all_of_its_kind(model):
-    recorder = _Recorder(model)
+def test_a_work_that_is_just_beginning_is_cancelled_where_its_asker_leaves(model):
+    recorder, asker = _Recorder(model), Asker()
 
     def beginning():
-        recorder.scheduler.cancel(Kind.ASK)  # as another thread may just now
+        asker.leave()  # as another thread may just now
         yield from recorder.work("asked", 3)
 
     with pytest.raises(CancelledError):
-        recorder.scheduler.run(beginning(), Kind.ASK)
+        recorder.scheduler.submit(beginning(), Kind.ASK, asker=asker).result()
+
+
+def test_who_left_before_asking_is_not_answered(model):
+    recorder, asker = _Recorder(model), Asker()
+    asker.leave()
+    with recorder.held():
+        job = recorder.scheduler.submit(recorder.work("asked", 3), Kind.ASK, asker=asker)
+    with pytest.raises(CancelledError):
+        job.result()
+    assert not any(recorder.rounds)
 
 
 def test_what_a_work_raises_is_raised_where_it_is_waited_for(model):

@@ -2,12 +2,16 @@ import json
 from functools import partial
 
 import pytest
+from processes import until
 
+from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.asked import Asked
 from app.server.background import BackgroundResponses
 from vstream.decoding import GREEDY, Decoding
 from vstream.service.event_log import EventLog
+
+ANSWERING = Answering(100)
 
 
 class _Silent:
@@ -19,6 +23,7 @@ class _Silent:
 def _ask(responses, text, decoding=GREEDY):
     made = responses.create(
         Asked(text, "", (), (), decoding),
+        ANSWERING.take(None),
         _Silent,
         lambda inquiry: [],
         owner="",
@@ -31,7 +36,7 @@ def _ask(responses, text, decoding=GREEDY):
 
 
 def test_what_ended_an_hour_ago_is_not_there_any_more(monkeypatch):
-    responses = BackgroundResponses(EventLog())
+    responses = BackgroundResponses(EventLog(), ANSWERING)
     made = responses.get(_ask(responses, "what?"), "")
     monkeypatch.setattr(made, "ended_at", made.ended_at - 3601)
     with pytest.raises(ApiError):
@@ -40,7 +45,7 @@ def test_what_ended_an_hour_ago_is_not_there_any_more(monkeypatch):
 
 def test_what_is_kept_of_responses_stays_within_a_bound_of_bytes(monkeypatch):
     monkeypatch.setattr("app.server.background._MOST_KEPT_BYTES", 100_000)
-    responses = BackgroundResponses(EventLog())
+    responses = BackgroundResponses(EventLog(), ANSWERING)
     ask = partial(_ask, responses)
     long = [ask("x" * 10_000) for _ in range(5)]
     shaped = ask("?", Decoding(schema=json.dumps({"title": "x" * 20_000})))
@@ -51,3 +56,8 @@ def test_what_is_kept_of_responses_stays_within_a_bound_of_bytes(monkeypatch):
             responses.get(gone, "")
     for kept in (shaped, short):
         assert responses.get(kept, "").status == "completed"
+
+
+def test_a_response_in_the_background_gives_its_place_back():
+    _ask(BackgroundResponses(EventLog(), ANSWERING), "what?")
+    until(lambda: ANSWERING.num == 0)

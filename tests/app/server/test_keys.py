@@ -18,6 +18,7 @@ from app.server.keys import (
     refuse_bind,
 )
 from vstream import SettingsError
+from vstream.shares import Holder
 
 MASTER = "correct-horse-battery"
 TABLET, TABLET_HASH = new_key()
@@ -174,3 +175,12 @@ def test_the_master_key_comes_from_the_environment_or_a_file(tmp_path):
     file.write_text("\n")
     with pytest.raises(SettingsError, match="too few"):
         ApiKeys(master_key({"VSTREAM_API_KEY_FILE": str(file)}))
+
+
+def test_keys_share_where_there_are_several_and_one_alone_shares_with_nobody():
+    assert KEYS.check(f"Bearer {MASTER}").holder == Holder("master", is_limited=False)
+    assert KEYS.check(f"Bearer {TABLET}").holder == Holder("tablet")
+    alone = ApiKeys(None, [ScopedKey(name="tablet", hash=TABLET_HASH)])
+    assert alone.check(f"Bearer {TABLET}").holder is None
+    assert ApiKeys(MASTER).check(f"Bearer {MASTER}").holder is None
+    assert ApiKeys(None).check(None).holder is None

@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager
 
 import httpx
+import psutil
+from attack import chat, costly, flood
 from command_line import vstream
 from followed import Followed
 from PIL import Image
@@ -150,6 +152,25 @@ def test_a_running_answer_gets_its_grace_and_everything_else_ends(tmp_path):
     assert again.process.wait() == 0
     assert time.monotonic() - began < 20
     assert json.loads(answer.data[-2])["error"]["code"] == "cancelled"
+
+
+def test_a_service_ends_within_its_grace_while_schemas_are_tried_and_wait(tmp_path):
+    served = Served(f"file://{tmp_path}")
+    served.create("door", {"type": "push"})
+    served.push(1)
+    replies = []
+    with httpx.Client(base_url=served.url, timeout=60) as client:
+        await_all = flood(client, [chat("door", costly()) for _ in range(40)], replies)
+        until(lambda: psutil.Process(served.process.pid).children())
+        began = time.monotonic()
+        served.process.send(signal.SIGTERM)
+        assert served.process.wait() == 0
+        assert time.monotonic() - began < GRACE_S + 10
+        await_all()
+    assert {reply.status_code for reply in replies} <= {400, 429, 503}
+    cut_off = [reply for reply in replies if reply.status_code == 503]
+    assert {reply.json()["error"]["code"] for reply in cut_off} <= {"cancelled", "service_draining"}
+    assert not any("Traceback" in line for line in served.process.err), served.process.err
 
 
 def test_a_service_that_is_killed_goes_on_with_its_streams_by_itself(tmp_path):
