@@ -21,7 +21,6 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from heapq import heapify, heappop, heappush
 from typing import Literal
 
@@ -58,6 +57,10 @@ class _Page:
     """int8 [layers, rows, features] on the device."""
     scales: Float32[Tensor, "layers rows"]
     norms: Float32[Tensor, "layers rows"]
+    centre: Float32[Tensor, "layers features"] | None = None
+    """Where its codes have their zero; None before there are any. Keys often have a large part that
+    is the same in many blocks, and another one by night: it must not take the codes.
+    """
     live: int = 0
 
     @property
@@ -67,18 +70,6 @@ class _Page:
     @property
     def num_bytes(self) -> int:
         return sum(part.nbytes for part in (self.exact, self.codes, self.scales, self.norms))
-
-
-@dataclass(frozen=True)
-class _Coarse:
-    """Where the int8 codes of each layer have their zero, and their unit, feature by feature."""
-
-    centre: Float32[Tensor, "layers features"]
-    spread: Float32[Tensor, "layers features"]
-
-    @cached_property
-    def on_host(self) -> tuple[Tensor, Tensor]:
-        return self.centre.cpu(), self.spread.cpu()
 
 
 class BlockIndex:
@@ -93,7 +84,8 @@ class BlockIndex:
         self._pages: list[_Page] = []
         self._unsettled: list[int] = []
         """Rows whose codes are still to be made."""
-        self._coarse: _Coarse | None = None
+        self._spread: Float32[Tensor, "layers features"] | None = None
+        """The unit of the codes, feature by feature; on the host. None: there are none yet."""
         self._chosen: tuple[tuple[int, int], slice | Tensor] | None = None
 
     @property
@@ -119,7 +111,7 @@ class BlockIndex:
         self._rows.extend(rows)
         self._unsettled += rows
         self._chosen = None
-        if len(self._unsettled) >= (_SETTLE_BLOCKS if self._coarse else _FIRST_ROWS):
+        if len(self._unsettled) >= (_SETTLE_BLOCKS if self._spread is not None else _FIRST_ROWS):
             self._settle()
 
     def drop(self, block_ids: Collection[int]) -> None:
@@ -177,8 +169,9 @@ class BlockIndex:
         if count <= top_k:
             return self._ids[start:end].tolist()
         runs = np.arange(-(-count // chunk_blocks))
-        if len(runs) > _CANDIDATES * wanted and count > _FIRST_ROWS and self._coarse:
-            rough = self._rough_scores(layers, queries, start, end, similarity, self._coarse)
+        is_long = len(runs) > _CANDIDATES * wanted and count > _FIRST_ROWS
+        if is_long and self._spread is not None:
+            rough = self._rough_scores(layers, queries, start, end, similarity, self._spread)
             runs = _best(_run_means(rough, chunk_blocks), _CANDIDATES * wanted)
         places = _places(runs, chunk_blocks, count)
         rows = np.frombuffer(self._rows[start:end], dtype=np.int64)[places]
@@ -244,12 +237,13 @@ class BlockIndex:
         """Make the int8 codes that are missing, a row's largest number being the largest code."""
         rows = np.asarray(self._unsettled, dtype=np.int64)
         self._unsettled = []
-        if self._coarse is None:
-            self._coarse = _coarse_of(self._exact_keys(range(self._layers), rows), self._device)
-        centre, spread = self._coarse.on_host
+        if self._spread is None:
+            self._spread = _spread_of(self._exact_keys(range(self._layers), rows))
         for page, _, place in self._by_page(rows):
             exact = torch.from_numpy(page.exact[place])
-            weighed = (exact - centre).div_(spread)
+            if page.centre is None:
+                page.centre = exact.mean(dim=0).to(self._device)
+            weighed = (exact - page.centre.cpu()).div_(self._spread)
             largest = torch.maximum(weighed.amax(dim=2), -weighed.amin(dim=2))
             scales = largest.clamp_min(_MIN_NORM) / _LARGEST_CODE
             codes = weighed.div_(scales[:, :, None]).round_().to(torch.int8)
@@ -265,7 +259,7 @@ class BlockIndex:
         start: int,
         end: int,
         similarity: Similarity,
-        coarse: _Coarse,
+        spread: Float32[Tensor, "layers features"],
     ) -> Float32[Tensor, " blocks"]:
         """From the codes, of the blocks from place `start` to `end`, averaged over layers."""
         if self._unsettled:
@@ -275,7 +269,7 @@ class BlockIndex:
         used = [*(len(page.exact) for page in self._pages[:-1]), in_last]
         total = torch.zeros((), device=self._device)
         for layer, query in zip(layers, queries.to(self._device, torch.float32), strict=True):
-            weighed = query * coarse.spread[layer]
+            weighed = query * spread[layer].to(self._device)
             unit = weighed.abs().amax().clamp_min(_MIN_NORM) / _LARGEST_QUERY_CODE
             column = (weighed / unit).round().to(torch.int8)[:, None]
             column = column.repeat(1, _QUERY_COLUMNS.get(self._device.type, 1))
@@ -284,7 +278,8 @@ class BlockIndex:
                 products = torch._int_mm(page.codes[layer, :rows], column)[:, 0]
                 of_page = scores[page.first : page.first + rows]
                 torch.mul(products, page.scales[layer, :rows], out=of_page)
-            scores.mul_(unit).add_(query @ coarse.centre[layer])
+                if page.centre is not None:
+                    of_page.mul_(unit).add_(query @ page.centre[layer])
             if similarity == "cosine":
                 norms = torch.cat([page.norms[layer] for page in self._pages])[: len(scores)]
                 scores /= (norms * query.norm()).clamp_min(_MIN_NORM)
@@ -303,12 +298,12 @@ class BlockIndex:
         return self._chosen[1]
 
 
-def _coarse_of(keys: Float32[Tensor, "blocks layers features"], device: torch.device) -> _Coarse:
-    """Keys often have a large part that is the same in every block: it must not take the codes."""
+def _spread_of(
+    keys: Float32[Tensor, "blocks layers features"],
+) -> Float32[Tensor, "layers features"]:
     spread = keys.std(dim=0)
     mean = spread.square().mean(dim=1, keepdim=True).sqrt()
-    spread = spread.clamp_min(_NARROWEST * mean).clamp_min(_MIN_NORM)
-    return _Coarse(keys.mean(dim=0).to(device), spread.to(device))
+    return spread.clamp_min(_NARROWEST * mean).clamp_min(_MIN_NORM)
 
 
 def _similarities(

@@ -202,7 +202,7 @@ class FileTier(SegmentFolder):
         for path in self._folder.iterdir():
             is_ours = SEGMENT_NAME.fullmatch(path.with_suffix(".vskv").name) is not None
             if path.suffix == ".partial" or (
-                is_ours and path.suffix in (".vskv", ".npz") and path not in kept
+                is_ours and path.suffix in (".vskv", ".index") and path not in kept
             ):
                 path.unlink()
         return newest

@@ -26,7 +26,7 @@ from memory.block_record import (
     verify_crc32,
 )
 from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
-from memory.file_store.segment_index import Extent, index_path, read_index, write_index
+from memory.file_store.segment_index import Extent, read_index, write_index
 
 _PIECE_BYTES = 4096, 1 << 20
 """So much is searched for a record at first and at most at a time: it is mostly near."""
@@ -100,15 +100,19 @@ class SegmentFile:
 
     def _scan_index(self, file_bytes: int) -> Iterator[BlockHead]:
         """`scan` by the index beside the segment, if there is one that fits."""
-        indexed = read_index(self.path, file_bytes)
+        indexed = read_index(self.path)
         if indexed is None:
+            return
+        if indexed.segment_bytes != file_bytes:
+            if indexed.segment_bytes > file_bytes:
+                self._left_out.append((file_bytes, indexed.segment_bytes))
             return
         where = f"{self.path}, representative keys"
         keys = [self._pread(*extent.keys, where) for extent in indexed.extents]
         if [zlib.crc32(one) for one in keys] != [e.crc32s[0] for e in indexed.extents]:
             return
         self._extents = dict(zip(indexed.ids, indexed.extents, strict=True))
-        self.num_bytes, self.index_bytes = file_bytes, index_path(self.path).stat().st_size
+        self.num_bytes, self.index_bytes = file_bytes, indexed.num_bytes
         yield from map(indexed.head, range(len(keys)), keys)
 
     def write_index(self, heads: Sequence[BlockHead]) -> None:
@@ -117,10 +121,11 @@ class SegmentFile:
         A damaged segment gets none, so that it is looked at again, and one of few blocks is read as
         quickly without. Failing costs time alone.
         """
-        if len(heads) > _FEW_BLOCKS and not self.index_bytes and not self.damage(is_newest=False):
+        is_sound = len({head.make for head in heads}) == 1 and not self.damage(is_newest=False)
+        if is_sound and len(heads) > _FEW_BLOCKS and not self.index_bytes:
             with suppress(OSError):
-                write_index(self.path, heads, list(self._extents.values()))
-                self.index_bytes = index_path(self.path).stat().st_size
+                extents = list(self._extents.values())
+                self.index_bytes = write_index(self.path, heads, extents)
 
     def damage(self, is_newest: bool) -> list[str]:
         """Where records were left out, in words; to be asked after `scan`.

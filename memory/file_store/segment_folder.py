@@ -1,6 +1,6 @@
 """SegmentFolder: the segments of one stream in a folder, of which any block can be read.
 
-FIRST-GENERATION.npz    an index of the complete segment of that name (see segment_index)
+FIRST-GENERATION.index  an index of the complete segment of that name (see segment_index)
 FIRST-GENERATION.vskv   block records from id FIRST on (see segment_file); the one with the largest
                         FIRST is still being written. Of two generations of one segment that a dying
                         process left, the newer one is complete and wins.

@@ -1,12 +1,13 @@
 """Segment index: what is known of a complete segment's blocks but their keys, in a file beside it.
 
-Opening a stream reads it, and the keys from where it says they lie, and parses no record. It is an
-uncompressed .npz, whose CRC32s zipfile verifies. Without one that is whole and fits the segment,
-opening takes longer: the segment itself is read.
+Opening a stream reads it, and the keys from where it says they lie, and parses no record. It is a
+CRC32 and what numpy.savez writes. Without one that is whole and fits the segment, opening takes
+longer: the segment itself is read.
 """
 
+import io
 import json
-import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from memory.kv_block import BlockInfo
 from memory.stream_make import StreamMake
 
 _VERSION = 1
+_CRC32_BYTES = 4
 
 
 class Extent(NamedTuple):
@@ -64,6 +66,9 @@ class Extent(NamedTuple):
 class IndexedBlocks:
     """The blocks of one segment, in order of their ids."""
 
+    num_bytes: int
+    """Of the index itself."""
+    segment_bytes: int
     ids: list[int]
     extents: list[Extent]
     _make: StreamMake
@@ -81,11 +86,11 @@ class IndexedBlocks:
 
 
 def index_path(segment: Path) -> Path:
-    return segment.with_suffix(".npz")
+    return segment.with_suffix(".index")
 
 
-def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Extent]) -> None:
-    """Of all blocks of a segment, which are of one make. Raises OSError."""
+def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Extent]) -> int:
+    """Of all blocks of a segment, which are of one make; its bytes. Raises OSError."""
     forms: dict[tuple[Any, ...], int] = {}
     positions: dict[str, int] = {}
     form_of, positions_of = [], []
@@ -102,8 +107,9 @@ def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Ext
         "forms": list(forms),
         "positions": list(positions),
     }
+    buffer = io.BytesIO()
     np.savez(
-        index_path(segment),
+        buffer,
         about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
         ids=np.array([head.block_id for head in heads]),
         times_s=np.array([(h.info.start_s, h.info.end_s, h.info.captured_at) for h in heads]),
@@ -111,17 +117,31 @@ def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Ext
         places=np.array([extent.places for extent in extents]),
         crc32s=np.array([extent.crc32s for extent in extents], dtype=np.uint32),
     )
-
-
-def read_index(segment: Path, segment_bytes: int) -> IndexedBlocks | None:
-    """The blocks of a segment of so many bytes; None if there is no index that fits it."""
+    arrays = buffer.getvalue()
+    partial = segment.with_suffix(".index.partial")
     try:
-        with np.load(index_path(segment), allow_pickle=False) as stored:
-            part = {name: stored[name].tolist() for name in stored.files}
-        about = json.loads(bytes(part["about"]))
-        if about["version"] != _VERSION or about["segment_bytes"] != segment_bytes:
-            return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        num_bytes = partial.write_bytes(
+            zlib.crc32(arrays).to_bytes(_CRC32_BYTES, "little") + arrays
+        )
+        partial.rename(index_path(segment))
+    finally:
+        partial.unlink(missing_ok=True)
+    return num_bytes
+
+
+def read_index(segment: Path) -> IndexedBlocks | None:
+    """What is known of a segment's blocks; None if there is no index that is whole."""
+    try:
+        data = index_path(segment).read_bytes()
+    except OSError:
+        return None
+    crc32, arrays = data[:_CRC32_BYTES], data[_CRC32_BYTES:]
+    if zlib.crc32(arrays).to_bytes(_CRC32_BYTES, "little") != crc32:
+        return None
+    with np.load(io.BytesIO(arrays), allow_pickle=False) as stored:
+        part = {name: stored[name].tolist() for name in stored.files}
+    about = json.loads(bytes(part["about"]))
+    if about["version"] != _VERSION:
         return None
     make = StreamMake(*about["make"])
     forms = [
@@ -134,6 +154,8 @@ def read_index(segment: Path, segment_bytes: int) -> IndexedBlocks | None:
     ]
     form_of, positions_of = part["kinds"]
     return IndexedBlocks(
+        len(data),
+        about["segment_bytes"],
         part["ids"],
         list(map(Extent, part["places"], part["crc32s"])),
         make,

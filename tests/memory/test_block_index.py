@@ -172,6 +172,23 @@ def test_a_feature_that_is_much_larger_than_the_others_does_not_blind_the_first_
     assert same >= 0.99 * found
 
 
+def test_keys_that_move_far_away_are_told_apart_as_well():
+    """As when the night comes to a camera that has seen days."""
+    features, num = 64, 9000
+    generator = torch.Generator().manual_seed(7)
+    keys = torch.randn(num, 1, features, generator=generator)
+    keys[4000:] = 0.3 * keys[4000:] + 20 * torch.randn(features, generator=generator)
+    index = BlockIndex(1, features, CPU)
+    for block_id in range(0, num, 8):
+        index.extend(range(block_id, block_id + 8), keys[block_id : block_id + 8])
+    for query in torch.randn(10, features, generator=generator):
+        for first, below in ((0, num), (4600, num)):
+            some = keys[first:below, 0].double() @ query.double()
+            wanted = set((some.topk(32).indices + first).tolist())
+            found = index.search([0], query[None], below, 32, "inner_product", first=first)
+            assert len(wanted & set(found)) >= 31
+
+
 def test_dropped_blocks_are_not_found():
     index, keys = index_of(100)
     index.drop([*range(30), 50])

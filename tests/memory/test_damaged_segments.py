@@ -42,6 +42,7 @@ from memory import (
 from memory.block_record import HEADER_BYTES
 from memory.file_store.checked_json import write_checked
 from memory.file_store.segment_file import SegmentFile
+from memory.file_store.segment_index import read_index
 
 NUM, PER_SEGMENT = 15, 5
 NOTE = {"watched": "rtsp://door"}
@@ -100,7 +101,7 @@ def segments_of(folder):
 
 
 def indexes_of(folder):
-    return sorted((folder / "camera" / "segments").glob("*.npz"))
+    return sorted((folder / "camera" / "segments").glob("*.index"))
 
 
 def remove_indexes(folder):
@@ -625,6 +626,27 @@ def test_a_spoilt_index_costs_nothing_and_is_written_again(indexed, how):
         assert blocks_of(memory) == list(range(NUM))
         assert not memory.stats().damaged
     assert [path.read_bytes() for path in indexes_of(indexed)] == before
+
+
+def test_no_flipped_bit_of_an_index_is_believed(indexed):
+    """The blocks are those of the segment, or there is no index."""
+    path = segments_of(indexed)[0]
+    whole = indexes_of(indexed)[0].read_bytes()
+    assert read_index(path) is not None
+    for at in range(8 * len(whole)):
+        spoilt = bytearray(whole)
+        spoilt[at // 8] ^= 1 << at % 8
+        indexes_of(indexed)[0].write_bytes(spoilt)
+        assert read_index(path) is None
+
+
+def test_an_old_segment_that_ends_too_early_is_noticed_by_its_index(indexed):
+    path = segments_of(indexed)[0]
+    os.truncate(path, offsets_of(path)[3])
+    for _ in range(2):
+        with opened(indexed) as memory:
+            assert blocks_of(memory) == [0, 1, 2, *range(PER_SEGMENT, NUM)]
+            assert memory.stats().damaged
 
 
 def test_a_damaged_segment_gets_no_index_and_is_said_at_each_opening(store):
