@@ -2,10 +2,12 @@
 
 import json
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 from math import inf
 from typing import Any
 
@@ -170,15 +172,18 @@ class KVMemory(MemoryReader):
         self.flush()
         gone = {
             block_id
-            for block_id, info in self._infos.items()
+            for block_id, info in chain(self._infos.items(), self._damaged.items())
             if info.start_s <= to_s and info.end_s >= from_s
         }
+        in_order = sorted(gone)
         self._store.close_span()
         self._keep_only(
             (span, [block_id for block_id in span.block_ids if block_id not in gone])
             for span in self._store.spans()
-            if not gone.isdisjoint(span.block_ids)
+            if bisect_left(in_order, span.first) < bisect_left(in_order, span.end)
         )
+        for block_id in gone:
+            self._damaged.pop(block_id, None)
         return len(gone)
 
     def stats(self) -> MemoryStats:

@@ -90,7 +90,7 @@ class MemoryReader:
         self._num_by_codec: Counter[str] = Counter()
         self._ids: list[int] = []
         self._ends_s: list[float] = []
-        self._damaged: set[int] = set()
+        self._damaged: dict[int, BlockInfo] = {}
         """Blocks whose rows or picture were found damaged as they were read."""
         self._is_open = self._is_held = True
         self._remember(source.recover())
@@ -351,7 +351,7 @@ class MemoryReader:
 
     def _say_damaged(self, block_id: int, why: BlockCorruptError) -> None:
         if block_id not in self._damaged:
-            self._damaged.add(block_id)
+            self._damaged[block_id] = self._infos[block_id]
             _log.error("a block is damaged", block=block_id, reason=str(why))
 
     def _require_known(self, block_ids: Sequence[int]) -> None:

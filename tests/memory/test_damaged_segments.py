@@ -490,6 +490,17 @@ def test_a_follower_that_read_a_damaged_row_goes_on_while_segments_are_written_a
 # Ageing and forgetting
 
 
+def test_a_damaged_block_is_forgotten_like_any_other(store):
+    path = segments_of(store)[0]
+    flip(path, offsets_of(path)[3] - 1)
+    with opened(store) as memory:
+        assert 2 not in blocks_of(memory)
+        assert memory.forget(2.0, 2.0) == 1
+        assert memory.forget(2.0, 2.0) == 0
+    assert all(block(2).thumbnail not in path.read_bytes() for path in segments_of(store))
+    loses(store, [2])
+
+
 def test_what_ages_or_is_forgotten_beside_a_damaged_row_does_so_without_it(store):
     flip(segments_of(store)[1], segments_of(store)[1].stat().st_size - 100)
     with opened(store) as memory:
