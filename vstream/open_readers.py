@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -75,7 +75,7 @@ class OpenReaders:
             if known is None:  # without the lock: who reads other streams does not wait for it
                 self._open_into(shared.opened, config, stream_id)
             yield shared.opened.result()
-        except (QuestionError, BusyError):
+        except (QuestionError, BusyError, CancelledError):  # they say nothing of the stream
             raise
         except BaseException:
             with self._lock:

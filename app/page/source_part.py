@@ -11,10 +11,10 @@ from app.client import ServiceError
 from app.page.page import QUIET, Page
 from app.page.visitors import Visitor
 from app.sample import SAMPLE_VIDEO
+from vstream.sources.jpeg_picture import MAX_BYTES
 
 _CAMERA_S = 0.15
 """A frame of this browser's camera is sent so often."""
-_MOST_BYTES = 8 << 20
 _CAMERA_RETENTION = "6h"
 _CONSTRAINTS = {
     "video": {"width": {"ideal": 640}, "height": {"ideal": 480}, "facingMode": "environment"}
@@ -166,7 +166,7 @@ class SourcePart:
 def _read(path: str) -> bytes:
     """A longer one is no frame: what there is of it is enough for the service to say so."""
     with open(path, "rb") as file:
-        return file.read(_MOST_BYTES)
+        return file.read(MAX_BYTES + 1)
 
 
 def _name_of(address: str) -> str:

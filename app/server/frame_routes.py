@@ -62,7 +62,9 @@ async def frame(
     """The newest frame; or of a moment the small picture that the memory keeps of it."""
     require(caller, Action.READ, stream_id)
     span = TimeRange(to=t, to_s=t_s)
-    return await in_threads(request, Work.LOOKING, lambda: _frame(service, stream_id, span))
+    return await in_threads(
+        request, Work.LOOKING, lambda: _frame(service, stream_id, span), caller.holder
+    )
 
 
 def _frame(service: Service, stream_id: str, span: TimeRange) -> Response:

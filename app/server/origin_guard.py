@@ -35,6 +35,8 @@ class OriginGuard:
         self._app = app
         self._hosts = None if hosts is None else frozenset(hosts)
         self._allowed = frozenset(allowed)
+        framers = " ".join(["'self'", *sorted(map(str, self._allowed))])
+        self._framing = (b"content-security-policy", f"frame-ancestors {framers}".encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -51,7 +53,23 @@ class OriginGuard:
         else:
             if is_allowed:
                 scope["headers"] = [one for one in scope["headers"] if one[0] != b"cookie"]
-            await self._app(scope, receive, _lax(send))
+            await self._app(scope, receive, self._guarded(send))
+
+    def _guarded(self, send: Send) -> Send:
+        """Browsers send no Origin for a page that is framed, so they are told who may frame it."""
+
+        async def guarded_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [
+                    (name, _SAME_SITE_NONE.sub(b"SameSite=lax", value))
+                    if name.lower() == b"set-cookie"
+                    else (name, value)
+                    for name, value in message.get("headers", ())
+                ]
+                message = {**message, "headers": [*headers, self._framing]}
+            await send(message)
+
+        return guarded_send
 
 
 def own_hosts(host: str, keys: ApiKeys, insecure: bool) -> list[str] | None:
@@ -83,18 +101,3 @@ def _name_of(host: str) -> str:
         return urlsplit(f"//{host.strip().lower()}").hostname or ""
     except ValueError:
         return ""
-
-
-def _lax(send: Send) -> Send:
-    async def lax_send(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [
-                (name, _SAME_SITE_NONE.sub(b"SameSite=lax", value))
-                if name.lower() == b"set-cookie"
-                else (name, value)
-                for name, value in message.get("headers", ())
-            ]
-            message = {**message, "headers": headers}
-        await send(message)
-
-    return lax_send

@@ -42,7 +42,9 @@ async def search(
     service: ServiceHere, caller: CallerHere, request: Request, wanted: SearchRequest
 ) -> Found:
     """Find the moments most like some words. Nothing is answered and nothing decoded."""
-    return await in_threads(request, Work.SEARCHING, lambda: _search(service, caller, wanted))
+    return await in_threads(
+        request, Work.SEARCHING, lambda: _search(service, caller, wanted), caller.holder
+    )
 
 
 def _search(service: Service, caller: Caller, wanted: SearchRequest) -> Found:

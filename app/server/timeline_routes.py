@@ -33,7 +33,7 @@ async def timeline(
     """What is kept of a stream's history, and where its picture changed."""
     require(caller, Action.READ, stream_id)
     return await in_threads(
-        request, Work.LOOKING, lambda: _timeline(service, stream_id, span, parts)
+        request, Work.LOOKING, lambda: _timeline(service, stream_id, span, parts), caller.holder
     )
 
 

@@ -1,5 +1,6 @@
 import shutil
 import threading
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, closing, contextmanager
 
 import pytest
@@ -132,3 +133,13 @@ def test_a_question_that_waits_while_the_writer_is_replaced_is_asked_again(model
             pass
         assert readers.ask("test", ask).answer.newest_frame_s == 11
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("leaving", [CancelledError, BusyError])
+def test_who_leaves_while_waiting_does_not_close_the_stream_for_others(readers, leaving):
+    with readers.reader("s0") as first:
+        pass
+    with pytest.raises(leaving), readers.reader("s0"):
+        raise leaving
+    with readers.reader("s0") as again:
+        assert again is first

@@ -1,7 +1,8 @@
 """The video track of an open container: found, searched, and decoded with damage counted.
 
-No picture of more pixels than the bound is ever decoded. FFmpeg's decoders are told of it, also
-those that look what is there while a container is opened, and refuse what is larger.
+FFmpeg's decoders are told how many pixels a picture may have, also those that look what is there
+while a container is opened, and refuse what is larger. One exception: streams that a container
+shows only as it is read (FLV, and so RTMP) are probed without the bound, one picture of each.
 """
 
 from collections.abc import Callable, Iterator

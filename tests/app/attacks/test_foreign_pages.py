@@ -239,3 +239,9 @@ def test_what_is_refused_is_counted(unlocked):
     before = count()
     unlocked.http.get("/v1/streams", headers={"Origin": "https://evil.example"})
     assert count() == before + 1
+
+
+@pytest.mark.parametrize("path", ["/ui/", "/health", "/v1/streams"])
+def test_only_the_own_page_and_listed_ones_may_show_it_in_a_frame(operator, path):
+    told = operator.get(path).headers["content-security-policy"]
+    assert told == f"frame-ancestors 'self' {LISTED}"
