@@ -110,6 +110,8 @@ class _BoundedProtocol(HttpToolsProtocol):
             self.waiting[self] = None
         was_in_header = self._is_in_header
         super().data_received(data)
+        if self in self.waiting and self._due is None:  # as after an empty line between requests
+            self._arm(self.bounds.header_s, self._cut)
         goes_on = was_in_header and self._is_in_header
         self._header_bytes = self._header_bytes + len(data) if goes_on else 0
         if self._header_bytes > self.bounds.header_bytes:

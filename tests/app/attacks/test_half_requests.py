@@ -101,6 +101,13 @@ def test_half_a_request_after_a_whole_one_is_let_go(hasty, opened):
         assert b"HTTP/1.1 408" in answers
 
 
+def test_an_empty_line_after_a_whole_request_is_no_reason_to_wait(hasty, opened):
+    connection = opened(hasty, WHOLE)
+    assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    connection.sendall(b"\r\n")
+    _heard(connection)
+
+
 def test_a_header_that_trickles_is_let_go(hasty, opened):
     connection = opened(hasty, HALF_HEADER)
     connection.settimeout(0.05)
