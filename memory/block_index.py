@@ -230,7 +230,8 @@ class BlockIndex:
     ) -> Float32[Tensor, "rows layers features"]:
         keys = np.empty((len(rows), len(layers), self._features), dtype=np.float32)
         for page, at, place in self._by_page(rows):
-            keys[at] = page.exact[place[:, None], np.asarray(layers)]
+            for to, layer in enumerate(layers):
+                keys[at, to] = page.exact[place, layer]
         return torch.from_numpy(keys)
 
     def _settle(self) -> None:

@@ -4,9 +4,11 @@ It keeps three things in step: where the encoded rows lie, the index of represen
 what is known of each block. It chooses nothing: which blocks to read is the caller's decision.
 """
 
+import gc
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from types import TracebackType
@@ -33,6 +35,18 @@ from memory.stream_make import StreamMake
 _BATCH_BLOCKS = 512
 """So many enter the index together when a memory is opened."""
 _log = structlog.get_logger()
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Python looks through all that there is again and again while many objects are made to stay."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,8 @@ class MemoryReader:
         self._damaged: dict[int, BlockInfo] = {}
         """Blocks whose rows or picture were found damaged as they were read."""
         self._is_open = self._is_held = True
-        self._remember(source.recover())
+        with _without_collections():
+            self._remember(source.recover())
 
     @property
     def make(self) -> StreamMake:

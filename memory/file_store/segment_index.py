@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt32
 
 from memory.block_record import BlockHead
 from memory.codec.row_form import RowForm
@@ -35,7 +35,7 @@ class Extent(NamedTuple):
 
     places: Sequence[int]
     """Where the record, its keys, its picture and its rows begin, and where it ends."""
-    crc32s: Sequence[int]
+    crc32s: Sequence[int] | UInt32[np.ndarray, " parts"]
     """Of the keys, the picture and each row."""
 
     @property
@@ -139,7 +139,8 @@ def read_index(segment: Path) -> IndexedBlocks | None:
     if zlib.crc32(arrays).to_bytes(_CRC32_BYTES, "little") != crc32:
         return None
     with np.load(io.BytesIO(arrays), allow_pickle=False) as stored:
-        part = {name: stored[name].tolist() for name in stored.files}
+        crc32s = stored["crc32s"]
+        part = {name: stored[name].tolist() for name in stored.files if name != "crc32s"}
     about = json.loads(bytes(part["about"]))
     if about["version"] != _VERSION:
         return None
@@ -157,7 +158,7 @@ def read_index(segment: Path) -> IndexedBlocks | None:
         len(data),
         about["segment_bytes"],
         part["ids"],
-        list(map(Extent, part["places"], part["crc32s"])),
+        list(map(Extent, part["places"], crc32s)),
         make,
         [forms[form] for form in form_of],
         [
