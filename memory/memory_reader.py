@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Python looks through all that there is again and again while many objects are made to stay."""
+    """While many objects are made to stay Python looks through all that there is, in vain."""
     was_on = gc.isenabled()
     gc.disable()
     try:
