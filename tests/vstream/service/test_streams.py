@@ -201,7 +201,8 @@ def test_what_comes_after_what_was_forgotten_is_encoded_however_alike_it_is(tmp_
 
         push(0)
         until(lambda: keeper.session.memory.num_blocks == 1)
-        push(2)  # the same: it is not encoded
+        push(2)
+        until(lambda: keeper.status.frames_duplicate == 1)  # the same: it is not encoded
         assert keeper.forget(0.0, 2.0) == 1
         push(4)
         until(lambda: keeper.session.memory.num_blocks == 2)
