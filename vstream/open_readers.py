@@ -44,7 +44,7 @@ class OpenReaders:
 
     @contextmanager
     def reader(self, stream_id: str) -> Iterator[StreamReader]:
-        """The stream as it is now, whoever writes it by now. Raises what `open_reader` raises.
+        """The stream as it is now, whatever wrote it. Raises what `open_reader` raises.
 
         One that could not be read, for another reason than the question or how many are asked, is
         opened again the next time.

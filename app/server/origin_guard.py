@@ -1,6 +1,6 @@
 """OriginGuard: requests in, those of foreign pages refused, and those to names that are not ours.
 
-A browser lets any page that is open in it send requests anywhere, with the cookies of whoever is
+A browser lets any page that is open in it send requests anywhere, with the cookies of the person
 logged in there; with each it says in Origin which page that was. The own page comes from the very
 host that it asks. So Origin is compared with Host, which a proxy must therefore pass on.
 

@@ -37,7 +37,7 @@ class EvidenceMemory:
         first: int = 0,
         **how: Any,
     ) -> list[int]:
-        """As `MemoryReader.search`; `top_k` blocks as well."""
+        """As `MemoryReader.search`; `top_k` blocks as well, fewer where those come in runs."""
         seen = {block for block in self.wanted if first <= block < below}
         num_searched = 0
         while len(seen) < top_k:

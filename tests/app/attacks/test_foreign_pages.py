@@ -1,4 +1,4 @@
-"""What a web page of elsewhere may do with a service: nothing, whoever has its page open.
+"""What a web page of elsewhere may do with a service: nothing, even while an operator has it open.
 
 tests/app/attacks/test_foreign_pages_in_a_browser.py does it with a real browser.
 """

@@ -1,4 +1,4 @@
-"""JSON schemas that take seconds to try stop nobody else's answers, whoever sends how many."""
+"""JSON schemas that take seconds to try do not stop other people's answers, however many come."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

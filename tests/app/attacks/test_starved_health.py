@@ -1,4 +1,4 @@
-"""Whoever asks whether the service lives is answered, however much others have it do."""
+"""The service says at once whether it lives, however much work others give it."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
