@@ -33,7 +33,7 @@ Similarity = Literal["inner_product", "cosine"]
 
 _FIRST_ROWS, _PAGE_ROWS = 512, 8192
 """Each page has as many rows as all before it, up to a bound."""
-_CANDIDATES = 4
+_CANDIDATES = 3
 """So many times the blocks that are asked for are scored exactly."""
 _LARGEST_CODE = 127
 _LARGEST_QUERY_CODE = 63
@@ -192,14 +192,13 @@ class BlockIndex:
 
     def _add_page(self, first: int) -> None:
         rows = min(max(first, _FIRST_ROWS), _PAGE_ROWS)
+        codes = np.zeros((self._layers, rows, self._features), dtype=np.int8)
         with torch.inference_mode(False):  # or nobody could write into it outside
             self._pages.append(
                 _Page(
                     first,
                     np.empty((rows, self._layers, self._features), dtype=np.float32),
-                    torch.zeros(
-                        self._layers, rows, self._features, dtype=torch.int8, device=self._device
-                    ),
+                    torch.from_numpy(codes).to(self._device),  # numpy asks for huge pages
                     torch.zeros(self._layers, rows, device=self._device),
                     torch.zeros(self._layers, rows, device=self._device),
                 )
@@ -274,13 +273,14 @@ class BlockIndex:
             unit = weighed.abs().amax().clamp_min(_MIN_NORM) / _LARGEST_QUERY_CODE
             column = (weighed / unit).round().to(torch.int8)[:, None]
             column = column.repeat(1, _QUERY_COLUMNS.get(self._device.type, 1))
-            scores = torch.empty(last.first + used[-1], device=self._device)
-            for page, rows in zip(self._pages, used, strict=True):
-                products = torch._int_mm(page.codes[layer, :rows], column)[:, 0]
-                of_page = scores[page.first : page.first + rows]
-                torch.mul(products, page.scales[layer, :rows], out=of_page)
+            scores = torch.empty(sum(used), device=self._device)
+            in_units = query / unit
+            for page, of_page in zip(self._pages, scores.split(used), strict=True):
                 if page.centre is not None:
-                    of_page.mul_(unit).add_(query @ page.centre[layer])
+                    products = torch._int_mm(page.codes[layer, : len(of_page)], column)[:, 0]
+                    scales = page.scales[layer, : len(of_page)]
+                    torch.addcmul(in_units @ page.centre[layer], products, scales, out=of_page)
+            scores *= unit
             if similarity == "cosine":
                 norms = torch.cat([page.norms[layer] for page in self._pages])[: len(scores)]
                 scores /= (norms * query.norm()).clamp_min(_MIN_NORM)
@@ -344,14 +344,15 @@ def _best(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " be
     Of many scores the highest lie in those columns of a table whose highest score is best: to find
     these first takes a fifth of the time of a `topk` over all.
     """
-    columns = -(-len(scores) // _TABLE_ROWS)
+    columns = len(scores) // _TABLE_ROWS
     if columns > 2 * count:
-        padding = columns * _TABLE_ROWS - len(scores)
-        table = torch.nn.functional.pad(scores, (0, padding), value=-torch.inf)
-        table = table.view(_TABLE_ROWS, columns)
-        some = table.amax(dim=0).topk(count).indices
-        best = table[:, some].flatten().topk(count).indices
-        best = best // count * columns + some[best % count]
+        in_table = columns * _TABLE_ROWS
+        table = scores[:in_table].view(_TABLE_ROWS, columns)
+        some = table.amax(dim=0).topk(count, sorted=False).indices
+        places = torch.arange(0, in_table, columns, device=scores.device)[:, None] + some
+        rest = torch.arange(in_table, len(scores), device=scores.device)
+        places = torch.cat((places.flatten(), rest))
+        best = places[scores[places].topk(count, sorted=False).indices]
     else:
         best = scores.topk(count).indices
     return np.sort(best.cpu().numpy())
