@@ -21,19 +21,12 @@ DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base", "mana
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
-def test_every_module_is_on_the_map_and_says_what_it_is(module):
-    assert re.search(rf"^\s*{re.escape(module.name)} ", ARCHITECTURE, re.MULTILINE), "not there"
+def test_every_module_says_what_it_is(module):
     assert module.stem not in DRAWERS
     source = (ROOT / module).read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 400, "this is two files"
     docstring = ast.get_docstring(ast.parse(source))
     assert docstring, "a module begins with a sentence on what goes in and out"
-
-
-def test_the_map_names_no_module_that_is_gone():
-    tree = ARCHITECTURE.split("## Every file in a line")[1].split("```")[1]
-    named = set(re.findall(r"^\s*(\w+\.py) ", tree, re.MULTILINE))
-    assert named == {module.name for module in MODULES}
 
 
 def test_architecture_names_only_files_that_exist():
