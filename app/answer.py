@@ -6,10 +6,10 @@ from app.model import load_model
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
 from memory import is_redis, store_name
-from vstream.answer_workers import AnswerWorkers
+from vstream.board.answer_workers import AnswerWorkers
+from vstream.board.question_board import PostedQuestion
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
-from vstream.question_board import PostedQuestion
 
 _POLL_S = 0.2
 

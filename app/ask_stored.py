@@ -7,10 +7,10 @@ from app.terminal import Terminal, answer_document
 from encoders import Turn
 from memory import FoundStream, RedisLink, is_redis
 from vstream.answer_document import answer_of
+from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
 from vstream.question import Answer, Question
-from vstream.question_board import QuestionBoard
 from vstream.stream_reader import model_of, open_reader
 
 

@@ -15,7 +15,7 @@ from vstream.open_session import open_session
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import Speed
 from vstream.sources.frame_source import open_source
-from vstream.stream_id import stream_id_of
+from vstream.sources.stream_id import stream_id_of
 
 _POLL_S = 0.05
 

@@ -4,8 +4,8 @@ import torch
 
 from app.terminal import Terminal
 from vstream.config import VStreamConfig
-from vstream.cpu_threads import choose_cpu_threads
-from vstream.video_llm import VideoLLM, load_video_llm
+from vstream.device.cpu_threads import choose_cpu_threads
+from vstream.models.video_llm import VideoLLM, load_video_llm
 
 
 def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:

@@ -10,8 +10,8 @@ from app.server.settings import ServiceSettings
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
 from memory import store_name
+from vstream.device.free_memory import bound_arenas
 from vstream.errors import SettingsError
-from vstream.free_memory import bound_arenas
 from vstream.service.event_log import EventKind
 
 _LOOK_S = 0.5

@@ -21,8 +21,8 @@ from memory import (
 )
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
-from vstream.moment import Moment
-from vstream.moment_search import MomentSearch
+from vstream.search.moment import Moment
+from vstream.search.moment_search import MomentSearch
 
 
 @dataclass(frozen=True)

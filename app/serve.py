@@ -17,8 +17,8 @@ from app.server.settings import ServiceSettings
 from app.terminal import Terminal
 from app.uploads import UploadBound, uploads_folder
 from memory import store_name
-from vstream.cpu_threads import choose_cpu_threads
-from vstream.free_memory import bound_arenas
+from vstream.device.cpu_threads import choose_cpu_threads
+from vstream.device.free_memory import bound_arenas
 
 
 def run_service(

@@ -18,7 +18,7 @@ from vstream.answer_stream import AnswerStream
 from vstream.ingest import IngestProgress, IngestWorker
 from vstream.question import Answer, Evidence, Span
 from vstream.respond_policy import Firing
-from vstream.zone import local_range, zone_of
+from vstream.times.zone import local_range, zone_of
 
 EVIDENCE_ROWS = 5
 PICTURES = 3

@@ -10,7 +10,7 @@ from itertools import cycle
 
 from encoders import Family
 from vstream import Question, VideoLLM
-from vstream.decoding import GREEDY, Decoding
+from vstream.decoding.token_choice import GREEDY, Decoding
 
 QUESTION_TOKENS = 32
 """With those of the template; longer than most questions."""

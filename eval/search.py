@@ -18,7 +18,7 @@ from memory import MomentIndex
 from vstream import MomentSearch, Session, VideoLLM, VStreamConfig, load_video_llm, open_session
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
-from vstream.moment_search import PHRASE
+from vstream.search.moment_search import PHRASE
 
 TOP = 5
 FORMS = ("{n}", "{a}", "find {n}", "find {a}", "when was there {a}?")

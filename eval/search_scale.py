@@ -21,7 +21,7 @@ from eval.stream_world import WORLD_PX, Renderer, write_script
 from vstream import MomentSearch, Session, VStreamConfig, load_video_llm, open_session
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
-from vstream.moment_search import PHRASE
+from vstream.search.moment_search import PHRASE
 
 TOP = 40
 LISTS, PROBES = 1024, 16

@@ -20,11 +20,11 @@ from PIL import Image
 from encoders import Frame
 from eval.stream_world import Renderer, write_script
 from vstream.config import VStreamConfig
-from vstream.cpu_threads import choose_cpu_threads
+from vstream.device.cpu_threads import choose_cpu_threads
+from vstream.models.video_llm import VideoLLM, load_video_llm
 from vstream.open_readers import with_host_bytes
 from vstream.open_session import open_session
 from vstream.session import Session
-from vstream.video_llm import VideoLLM, load_video_llm
 
 FRAME_PX = 384
 CAMERA_PX = (1920, 1080)

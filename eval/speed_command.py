@@ -20,7 +20,7 @@ from eval.tier_speed import TierResult, measure_tiers
 from memory import KVMemoryError
 from vstream import VStreamError
 from vstream.config import load_config
-from vstream.video_llm import device_and_dtype
+from vstream.models.video_llm import device_and_dtype
 
 TIER_HISTORY_S = 600
 """The embedded model's blocks in each tier are of so much stream, or of the longest history."""

@@ -4,14 +4,14 @@ from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig, load_config
 from vstream.errors import ModelError, QuestionError, SettingsError, SourceError, VStreamError
 from vstream.ingest import IngestProgress, IngestWorker
-from vstream.moment import Moment
-from vstream.moment_search import MomentSearch
+from vstream.models.video_llm import VideoLLM, load_video_llm
 from vstream.open_session import open_session
 from vstream.question import Answer, Evidence, Judgement, Question, Span
 from vstream.respond_policy import Firing, KOfN, RespondRule, SilenceRule, Watch
+from vstream.search.moment import Moment
+from vstream.search.moment_search import MomentSearch
 from vstream.session import Session
-from vstream.stream_id import stream_id_of
-from vstream.video_llm import VideoLLM, load_video_llm
+from vstream.sources.stream_id import stream_id_of
 
 __all__ = [
     "Answer",

@@ -13,7 +13,8 @@ from torch import Tensor
 from encoders import Family
 from memory import MemoryReader
 from vstream.answer_stream import AnswerStream, News, Reading, Said
-from vstream.decoding import TokenChoice
+from vstream.decoding.token_choice import TokenChoice
+from vstream.device.job import Job, Kind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineSettings
 from vstream.engine.passes import Pass, Work
@@ -23,11 +24,10 @@ from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, Retriever, view_at
 from vstream.engine.window_kv import LayerKV
 from vstream.errors import ModelError, QuestionError
-from vstream.job import Job, Kind
-from vstream.named_view import NamedView, named_view
+from vstream.models.video_llm import VideoLLM
 from vstream.question import Evidence, Judgement, Question
 from vstream.read_while_written import read_while_written
-from vstream.video_llm import VideoLLM
+from vstream.times.named_view import NamedView, named_view
 
 
 class QueryHandler:
@@ -55,7 +55,7 @@ class QueryHandler:
         question, one that the context cannot hold, or one about a moment before the first frame;
         BusyError where too many questions or schemas wait, CancelledError if the asker leaves. A
         question that names a time sees that alone, unless it has `retrieved` of its own; see
-        `vstream.named_view`, also for what is refused.
+        `vstream.times.named_view`, also for what is refused.
         """
         _refuse_empty(question.text)
         asked = time.perf_counter()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from encoders import Family
-from vstream.decoding import TokenChoice
+from vstream.decoding.token_choice import TokenChoice
+from vstream.device.job import Job
 from vstream.engine.question_prefill import PrefilledQuestion
-from vstream.job import Job
 from vstream.question import Answer, Evidence, Question, Span, Timings
 
 

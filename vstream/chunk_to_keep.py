@@ -11,9 +11,9 @@ import torch
 
 from encoders import Frame, VisualTokens, thumbnail
 from memory import BlockInfo, BlockRecord, KVBlock, KVMemory
+from vstream.device.stage_clock import StageClock
 from vstream.engine.passes import Work
 from vstream.engine.window_kv import LayerKV
-from vstream.stage_clock import StageClock
 
 
 @dataclass(frozen=True, eq=False)

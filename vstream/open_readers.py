@@ -10,8 +10,8 @@ from memory import StreamReplacedError
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.errors import BusyError, QuestionError
+from vstream.models.video_llm import VideoLLM
 from vstream.stream_reader import StreamReader, open_reader
-from vstream.video_llm import VideoLLM
 
 MAX_OPEN = 8
 """So many streams are kept open, and never more than that, or than there are users at a time."""

@@ -3,8 +3,8 @@
 from memory import open_memory
 from vstream.config import VStreamConfig
 from vstream.engine import decide
+from vstream.models.video_llm import VideoLLM
 from vstream.session import Session
-from vstream.video_llm import VideoLLM
 
 
 def open_session(config: VStreamConfig, model: VideoLLM, stream_id: str) -> Session:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from encoders import Turn
-from vstream.asker import Asker
-from vstream.decoding import GREEDY, Decoding
+from vstream.decoding.token_choice import GREEDY, Decoding
+from vstream.device.asker import Asker
 
 UNSURE = 0.5
 """An answer with a less probable token is called unsure. With the embedded model, of the answers
@@ -22,7 +22,7 @@ class Question:
     answer may refer to; they never enter the memory.
 
     With a `zone`, an IANA name, times that the words name are those of a clock there, and the
-    answer uses what was captured then: see `vstream.named_view`. They are understood as of
+    answer uses what was captured then: see `vstream.times.named_view`. They are understood as of
     `asked_at`, seconds since the epoch; None means now. Without, they name stream time.
 
     `context` is what one should know to read the picture; `decoding` is how the answer is made.

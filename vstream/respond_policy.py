@@ -23,8 +23,8 @@ from math import inf
 from typing import Protocol
 
 from encoders import Recommended
+from vstream.device.job import Job
 from vstream.errors import SettingsError
-from vstream.job import Job
 from vstream.question import Evidence, Judgement
 from vstream.session import Session
 

@@ -13,7 +13,10 @@ from memory import KVMemory, StoreAwayError
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.chunk_to_keep import ChunkToKeep
-from vstream.device_turn import DeviceTurn
+from vstream.device.free_memory import return_free_memory
+from vstream.device.job import Job, Kind
+from vstream.device.stage_clock import StageClock
+from vstream.device.turn import DeviceTurn
 from vstream.engine.config import EngineConfig, EngineSettings, decide
 from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LocalWindow, Prefill
@@ -22,12 +25,9 @@ from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
 from vstream.engine.window_kv import LayerKV
 from vstream.errors import BusyError
-from vstream.free_memory import return_free_memory
-from vstream.job import Job, Kind
+from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
 from vstream.read_while_written import read_while_written
-from vstream.stage_clock import StageClock
-from vstream.video_llm import VideoLLM
 
 _TRIM_BLOCKS = 256
 """Freed memory goes back to the system after so many blocks."""

@@ -11,8 +11,8 @@ from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.engine.config import decide
 from vstream.engine.prefill import prefix_kv
+from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
-from vstream.video_llm import VideoLLM
 
 
 class StreamReader:

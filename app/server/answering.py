@@ -2,8 +2,8 @@
 
 import threading
 
-from vstream.asker import Asker
-from vstream.shares import Holder, require_room
+from vstream.device.asker import Asker
+from vstream.device.shares import Holder, require_room
 
 
 class Answering:
@@ -13,7 +13,7 @@ class Answering:
     """
 
     def __init__(self, most: int) -> None:
-        """`most` places, of which each holder has a share; see `vstream.shares`."""
+        """`most` places, of which each holder has a share; see `vstream.device.shares`."""
         self.most = most
         self._lock = threading.Lock()
         self._askers: list[Asker] = []

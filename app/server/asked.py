@@ -8,7 +8,7 @@ from app.server.api_errors import ApiError
 from app.server.chat_documents import ChatRequest, Message, TextPart, VideoPart
 from app.server.stream_url import NamedStream, parse_stream_url
 from encoders import Turn
-from vstream.decoding import Decoding
+from vstream.decoding.token_choice import Decoding
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from app.server.service import Service
 from app.server.stream_url import NamedStream, TimeRange
 from app.server.time_range import stream_range_of
 from app.server.unsupported import UNSUPPORTED
-from vstream.asker import Asker
+from vstream.device.asker import Asker
 from vstream.errors import BusyError
 from vstream.question import Question
 from vstream.service.errors import UnknownStreamError

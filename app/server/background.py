@@ -19,7 +19,7 @@ from app.server.asked import Asked
 from app.server.documents import link_citations
 from app.server.evidence import evidence_of, usage_of
 from encoders import Turn
-from vstream.asker import Asker
+from vstream.device.asker import Asker
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.inquiry import Inquiry, StreamAnswer
 

@@ -20,7 +20,7 @@ from app.server.time_range import stream_range_of
 from encoders import Frame
 from memory import KVMemoryError
 from vstream.errors import VStreamError
-from vstream.when import parse_when
+from vstream.times.when import parse_when
 
 router = APIRouter(prefix="/v1/streams", tags=["frames"])
 pushing = APIRouter(prefix="/v1/streams", tags=["frames"])

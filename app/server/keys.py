@@ -18,8 +18,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from vstream import SettingsError
-from vstream.network_address import is_loopback
-from vstream.shares import Holder
+from vstream.device.shares import Holder
+from vstream.sources.network_address import is_loopback
 
 PAGE_TOKEN = "X-VStream-Page"
 """The header by which the page of the same process is known; it is good for nothing else."""

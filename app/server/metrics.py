@@ -21,8 +21,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from vstream.device.scheduler import Round
 from vstream.ingest import SeenFrame
-from vstream.scheduler import Round
 from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_status import STORE_AWAY, StreamState

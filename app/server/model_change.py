@@ -16,10 +16,10 @@ from app.server.api_errors import ApiError
 from app.server.documents import ModelChange
 from app.server.model_name import NamedModel
 from memory import KVMemoryError
+from vstream.device.free_memory import leave_out_of_collections, return_free_memory
 from vstream.errors import VStreamError
-from vstream.free_memory import leave_out_of_collections, return_free_memory
-from vstream.hub_download import HubDownload
-from vstream.video_llm import WANTED_FILES, VideoLLM
+from vstream.models.hub_download import HubDownload
+from vstream.models.video_llm import WANTED_FILES, VideoLLM
 
 _log = structlog.get_logger()
 _LONGEST_REASON = 600

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.server.api_errors import ApiError
+from vstream.models.video_llm import EMBEDDED
+from vstream.models.weights import embedded_weights
 from vstream.sources.permission import SourcePolicy
-from vstream.video_llm import EMBEDDED
-from vstream.weights import embedded_weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 

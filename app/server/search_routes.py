@@ -12,7 +12,7 @@ from app.server.service import Service
 from app.server.stream_url import TimeRange
 from app.server.threads import Work, in_threads
 from app.server.time_range import stream_range_of
-from vstream.moment import Moment
+from vstream.search.moment import Moment
 
 router = APIRouter(prefix="/v1", tags=["search"])
 

@@ -27,18 +27,18 @@ from app.server.model_name import NamedModel
 from app.server.rate_limit import RateLimit
 from app.server.settings import ServiceSettings
 from app.server.stream_search import StreamSearch
+from vstream.decoding.grammar_trials import MOST_WAITING
+from vstream.device.free_memory import leave_out_of_collections
+from vstream.device.scheduler import Limits
+from vstream.device.shares import Shares
 from vstream.errors import ModelError
-from vstream.free_memory import leave_out_of_collections
-from vstream.grammar_trials import MOST_WAITING
-from vstream.scheduler import Limits
+from vstream.models.video_llm import VideoLLM, load_checkpoint, load_video_llm
 from vstream.service.event_log import EventLog
 from vstream.service.streams import Streams, WatchedStream
 from vstream.service.watches import FiredWatch, Watches, WatchRecord
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
-from vstream.shares import Shares
 from vstream.sources.permission import SourcePolicy
-from vstream.video_llm import VideoLLM, load_checkpoint, load_video_llm
 
 _log = structlog.get_logger()
 _LOOK_S = 0.05

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from memory import MemoryReader
-from vstream.moment import Moment
-from vstream.moment_search import MomentSearch
+from vstream.models.video_llm import VideoLLM
+from vstream.search.moment import Moment
+from vstream.search.moment_search import MomentSearch
 from vstream.service.streams import Streams
-from vstream.video_llm import VideoLLM
 
 
 class StreamSearch:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 
-from vstream.shares import Holder, Shares
+from vstream.device.shares import Holder, Shares
 
 Reply = TypeVar("Reply")
 

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 from app.server.service import Service
 from app.server.stream_url import TimeRange
 from vstream.service.errors import UnknownStreamError
-from vstream.wall_time import stream_range, stream_time_since
-from vstream.when import parse_when
+from vstream.times.wall_time import stream_range, stream_time_since
+from vstream.times.when import parse_when
 
 
 def stream_range_of(

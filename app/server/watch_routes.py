@@ -13,7 +13,7 @@ from app.server.keys import Action, Caller
 from vstream.service.watches import WatchRecord, WatchSpec
 from vstream.service.webhook_delivery import check_receiver
 from vstream.service.webhook_signature import new_secret
-from vstream.when import parse_when
+from vstream.times.when import parse_when
 
 router = APIRouter(prefix="/v1/watches", tags=["watches"])
 

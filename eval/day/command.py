@@ -19,7 +19,7 @@ from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from eval.stream_world.vocabulary import emoji_names
 from memory import KVMemoryError
 from vstream import VideoLLM, VStreamError, load_config, load_video_llm
-from vstream.cpu_threads import choose_cpu_threads
+from vstream.device.cpu_threads import choose_cpu_threads
 from vstream.engine import decide
 
 

@@ -4,7 +4,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from vstream.scheduler import Round, Scheduler
+from vstream.device.scheduler import Round, Scheduler
 
 
 class BusyDevice:

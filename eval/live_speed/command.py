@@ -17,7 +17,7 @@ from eval.random_model import random_family, random_model, random_video_llm, req
 from eval.speed import ready_model, with_room
 from memory import KVMemoryError
 from vstream import VideoLLM, VStreamConfig, VStreamError, load_config
-from vstream.video_llm import device_and_dtype
+from vstream.models.video_llm import device_and_dtype
 
 _PLAIN_WIDTH = 160
 _DEFAULT = LoadOptions()

@@ -21,7 +21,7 @@ from eval.live_speed.passing_session import passing_session
 from eval.measured_questions import MeasuredQuestions, unending
 from eval.speed import camera_frames, made_up_frames
 from vstream import Session, VideoLLM, VStreamConfig
-from vstream.scheduler import Limits
+from vstream.device.scheduler import Limits
 
 _POOL = 64
 """Distinct frames of the streams that flow."""

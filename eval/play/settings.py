@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from eval.stream_benchmark.policy import Policy, answering_config, encoding_config
 from vstream import VideoLLM, VStreamConfig
-from vstream.decoding import Decoding
+from vstream.decoding.token_choice import Decoding
 from vstream.engine import EngineConfig
 
 _DAY_S = 86_400

@@ -14,7 +14,7 @@ from eval.stream_benchmark.caption_memory import CaptionMemory
 from eval.stream_benchmark.policy import LAST_FRAMES, Policy, context_frames
 from vstream import Answer, Question, Session, VideoLLM, open_session
 from vstream.answer import QueryHandler
-from vstream.decoding import TokenChoice
+from vstream.decoding.token_choice import TokenChoice
 from vstream.engine import BlocksByLayer, MemoryView, decide, view_at
 from vstream.sources import VideoFile
 from vstream.sources.video_file import SAME_MOMENT_S

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval.question_sets.judge import MAX_REPLY_TOKENS, JudgePrompt, JudgeReply
 from vstream import ModelError
-from vstream.fingerprint import checkpoint_fingerprint
+from vstream.models.fingerprint import checkpoint_fingerprint
 
 
 class LocalJudge:

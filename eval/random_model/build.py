@@ -10,8 +10,8 @@ from encoders import Family, make_family
 from eval.random_model.checkpoint_files import write_checkpoint_files
 from eval.random_model.shapes import SHAPES, config_of
 from vstream import VideoLLM
+from vstream.device.scheduler import Scheduler
 from vstream.engine import Decoder
-from vstream.scheduler import Scheduler
 
 _SPREAD = 0.02
 """Standard deviation of weights; so neither activations nor logits overflow in half precision."""

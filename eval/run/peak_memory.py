@@ -13,7 +13,7 @@ from typing import Self
 import psutil
 import torch
 
-from vstream.free_memory import return_free_memory
+from vstream.device.free_memory import return_free_memory
 
 ON_DEVICE = "device memory"
 OF_PROCESS = "RSS"

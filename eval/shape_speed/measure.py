@@ -29,7 +29,7 @@ from eval.speed import CAMERA_PX, camera_frames
 from memory import BlockStore, HostTier, KeepPolicy, KVMemory, MemoryReader, StreamMake
 from vstream import AnswerStream, Question, Session, VideoLLM, VStreamConfig
 from vstream.answer import QueryHandler
-from vstream.scheduler import Limits
+from vstream.device.scheduler import Limits
 
 ASKERS = (1, 8, 32)
 _ROUNDS = 5

@@ -47,7 +47,7 @@ from vstream import (
     load_config,
     load_video_llm,
 )
-from vstream.cpu_threads import choose_cpu_threads
+from vstream.device.cpu_threads import choose_cpu_threads
 
 FRAME_PX = 384
 """Of the frames that other models than the embedded one see."""

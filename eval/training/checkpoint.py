@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import SmolVLMForConditionalGeneration
 
 from eval.training.presets import ModelShape, fresh_model
-from vstream.weights import embedded_weights
+from vstream.models.weights import embedded_weights
 
 SHARD_BYTES = 14_900_000
 PREPROCESSOR = "preprocessor_config.json"

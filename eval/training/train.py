@@ -34,7 +34,7 @@ from eval.training.parallel import Share, agree, average_gradients
 from eval.training.presets import Preset, fresh_model, streams_number
 from eval.training.streams import StreamBatch, StreamBatches
 from eval.training.visual import visual_tokens
-from vstream.weights import embedded_weights
+from vstream.models.weights import embedded_weights
 
 HEADS_RATE = 4.0
 """The heads learn so many times faster than the model."""

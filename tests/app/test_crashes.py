@@ -18,9 +18,9 @@ from eval.stream_world import write_script, write_video
 from memory import MemoryConfig, RedisLink, follow_memory
 from vstream import VStreamConfig, load_video_llm, open_session
 from vstream.answer_document import answer_of
+from vstream.board.question_board import QuestionBoard
 from vstream.ingest import IngestWorker
 from vstream.question import Question
-from vstream.question_board import QuestionBoard
 from vstream.stream_reader import open_reader
 
 STREAM_S = 240

@@ -11,8 +11,8 @@ from app.server.keys import ApiKeys
 from app.server.service import Phase, Service
 from app.server.settings import load_settings
 from vstream.errors import ModelError
-from vstream.video_llm import load_checkpoint
-from vstream.weights import embedded_weights
+from vstream.models.video_llm import load_checkpoint
+from vstream.models.weights import embedded_weights
 
 INT4 = {"num_bits": 4, "type": "int", "symmetric": True, "group_size": 128, "strategy": "group"}
 TORCHAO = {"_type": "Int4WeightOnlyConfig", "_version": 1, "_data": {"group_size": 128}}

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoTokenizer
 from eval.stream_world import Renderer, write_script
 from eval.stream_world.vocabulary import clock
 from eval.training.visual import visual_tokens
-from vstream.weights import embedded_weights
+from vstream.models.weights import embedded_weights
 
 
 @pytest.fixture(scope="module")

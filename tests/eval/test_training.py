@@ -29,7 +29,7 @@ from eval.training.visual import visual_tokens
 from eval.training.wordings import ASKED_KINDS, Meaning, draw_wording
 from vstream import load_config, load_video_llm, open_session
 from vstream.engine.retrieval import view_at
-from vstream.weights import embedded_weights
+from vstream.models.weights import embedded_weights
 
 TINY = PRESETS["tiny"]
 STREAM_S = 48

@@ -13,13 +13,13 @@ from eval.stream_benchmark.exam import ExamOptions, draw_exam
 from eval.stream_world import Renderer
 from memory.codec.row_stage import RowStage
 from vstream import Question, load_video_llm
+from vstream.device.scheduler import Scheduler
 from vstream.engine import LocalWindow, Prefill
 from vstream.engine.attention import causal_mask, grouped_attention
 from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.flash_kernels import installed_kernels
 from vstream.engine.recorded_questions import RecordedQuestions
 from vstream.engine.recording import record_graphs
-from vstream.scheduler import Scheduler
 
 pytestmark = pytest.mark.gpu
 

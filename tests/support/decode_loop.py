@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vstream.decoding import TokenChoice
+from vstream.decoding.token_choice import TokenChoice
 from vstream.engine import view_at
 
 

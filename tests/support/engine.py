@@ -9,10 +9,10 @@ from token_family import TokenFamily
 
 from encoders import Frame
 from memory import MemoryConfig, open_memory
+from vstream.device.scheduler import Scheduler
 from vstream.engine import Decoder, EngineConfig, view_at
-from vstream.scheduler import Scheduler
+from vstream.models.video_llm import VideoLLM
 from vstream.session import Session
-from vstream.video_llm import VideoLLM
 
 FAMILIES = [*TEXT_MODELS, *VIDEO_FAMILIES]
 

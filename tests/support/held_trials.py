@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from vstream import grammar_trials
+from vstream.decoding import grammar_trials
 
 _SCRIPT = """
 import fcntl, os, runpy

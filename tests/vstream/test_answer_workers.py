@@ -7,12 +7,12 @@ from engine import open_session, stream_frames, tiny_video_llm
 
 from encoders import Turn
 from memory import MemoryConfig, RedisLink, StoreError
-from vstream import question_board
 from vstream.answer_document import answer_of, document_of
-from vstream.answer_workers import AnswerWorkers
+from vstream.board import question_board
+from vstream.board.answer_workers import AnswerWorkers
+from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
 from vstream.question import Question
-from vstream.question_board import QuestionBoard
 
 ENGINE = {
     "window_frames": 6,
@@ -76,7 +76,7 @@ def without_timings(document):
 
 def impatient(monkeypatch):
     monkeypatch.setattr(question_board, "HERE_S", 0.4)
-    monkeypatch.setattr("vstream.answer_workers.BEAT_S", 0.1)
+    monkeypatch.setattr("vstream.board.answer_workers.BEAT_S", 0.1)
 
 
 @pytest.mark.parametrize(("from_s", "at_s"), [(None, None), (None, 4.0), (2.0, 6.0)])
@@ -194,7 +194,7 @@ def test_what_cannot_be_read_on_the_board_harms_nobody(board, workers, session):
 def test_an_answer_that_is_no_json_is_told(monkeypatch, board, workers, session):
     with monkeypatch.context() as patched:
         patched.setattr(
-            "vstream.answer_workers.document_of", lambda answer: {"answer": float("nan")}
+            "vstream.board.answer_workers.document_of", lambda answer: {"answer": float("nan")}
         )
         said = last_said(board, board.post("test", Question(ASKED)))
     assert said.kind == "error"

@@ -7,11 +7,11 @@ from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
 from tiny_checkpoints import save_tiny_checkpoint
 
 from vstream import ModelError
-from vstream.decoding import Decoding
+from vstream.decoding.token_choice import Decoding
 from vstream.engine import view_at
 from vstream.engine.passes import alone
+from vstream.models.video_llm import load_video_llm
 from vstream.question import Question
-from vstream.video_llm import load_video_llm
 
 Q = "what is on the table?"
 START = "best option: ("

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vstream.clock_words import clock_ranges
+from vstream.times.clock_words import clock_ranges
 
 PRAGUE = ZoneInfo("Europe/Prague")
 NOW = datetime(2026, 11, 25, 14, 30, tzinfo=PRAGUE)

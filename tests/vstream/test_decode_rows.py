@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_operations import record_operations
 
+from vstream.device.scheduler import Scheduler
 from vstream.engine import view_at
 from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.passes import Pass, alone, pass_together
 from vstream.engine.shared_windows import SharedWindows
-from vstream.scheduler import Scheduler
 
 QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 2}
 TEXTS = ["what is on the table?", "who?", "how many cups are there now?", "is the dog red"]

@@ -7,10 +7,10 @@ import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 
 from encoders import Turn
-from vstream.decoding import Decoding
+from vstream.decoding.token_choice import Decoding
 from vstream.errors import QuestionError
+from vstream.models.video_llm import load_video_llm
 from vstream.question import Question
-from vstream.video_llm import load_video_llm
 
 QUICK = {"window_frames": 8, "window_stride": 4, "recent_frames": 4, "retrieve_blocks": 2}
 SCHEMA = {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_checkpoints import tiny_family, tiny_model
 
-from vstream.decoding import GREEDY, Decoding, TokenChoice
+from vstream.decoding.token_choice import GREEDY, Decoding, TokenChoice
 from vstream.errors import QuestionError
 
 SEEDS = st.integers(0, 2**32)

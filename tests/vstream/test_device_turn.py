@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vstream.device_turn import DeviceTurn
+from vstream.device.turn import DeviceTurn
 
 
 def test_turns_come_in_the_order_of_arrival():

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_checkpoints import VIDEO_FAMILIES, tiny_family, tiny_model
 
-from vstream.decoding import Decoding, TokenChoice
+from vstream.decoding.grammar import MAX_SCHEMA_BYTES, grammar_tokenizer, open_grammar
+from vstream.decoding.token_choice import Decoding, TokenChoice
 from vstream.errors import QuestionError
-from vstream.grammar import MAX_SCHEMA_BYTES, grammar_tokenizer, open_grammar
-from vstream.video_llm import load_video_llm
+from vstream.models.video_llm import load_video_llm
 
 SHORT = {"type": "string", "maxLength": 6}
 PERSON = {

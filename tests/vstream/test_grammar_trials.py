@@ -13,12 +13,12 @@ from held_trials import held_trials
 from processes import until
 from tiny_checkpoints import tiny_family, tiny_model
 
-from vstream import grammar
-from vstream.asker import Asker
-from vstream.decoding import Decoding, TokenChoice
+from vstream.decoding import grammar
+from vstream.decoding.grammar_trials import MOST_WAITING, GrammarTrials
+from vstream.decoding.token_choice import Decoding, TokenChoice
+from vstream.device.asker import Asker
+from vstream.device.shares import Holder
 from vstream.errors import BusyError, QuestionError
-from vstream.grammar_trials import MOST_WAITING, GrammarTrials
-from vstream.shares import Holder
 
 GOOD = '{"grammars": [{"json_schema": {"type": "boolean"}}]}'
 

@@ -3,7 +3,7 @@
 import torch
 from tiny_checkpoints import save_tiny_checkpoint
 
-from vstream.video_llm import load_checkpoint
+from vstream.models.video_llm import load_checkpoint
 
 
 class _Turn:

@@ -9,8 +9,8 @@ from vstream.engine import MemoryView
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
 from vstream.errors import QuestionError, SettingsError
-from vstream.moment import joined
-from vstream.moment_search import PHRASE, MomentSearch
+from vstream.search.moment import joined
+from vstream.search.moment_search import PHRASE, MomentSearch
 
 WORDS = "a red cup"
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders import with_time_words
-from vstream.named_time import NamedTime, named_time
 from vstream.question import Question
+from vstream.times.named_time import NamedTime, named_time
 
 NOW_S = 4000.0
 ENGINE = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}

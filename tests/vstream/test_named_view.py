@@ -10,12 +10,12 @@ from engine import answer_of, open_session, stream_frames, tiny_video_llm
 from encoders import Turn
 from vstream.answer_document import answer_of as answer_from
 from vstream.answer_document import document_of
+from vstream.board.question_board import PostedQuestion
 from vstream.engine import view_at
 from vstream.errors import QuestionError
-from vstream.named_view import named_view
 from vstream.question import Question, Span
-from vstream.question_board import PostedQuestion
-from vstream.zone import zone_of
+from vstream.times.named_view import named_view
+from vstream.times.zone import zone_of
 
 ENGINE = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
 BEGUN = datetime.fromisoformat("2023-11-14T23:13:20+01:00").timestamp()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vstream.network_address import (
+from vstream.sources.network_address import (
     ForbiddenAddressError,
     is_loopback,
     is_permitted,

@@ -11,10 +11,10 @@ from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
 from recorded_operations import record_operations
 
 from vstream import Question
+from vstream.device.scheduler import Scheduler
 from vstream.engine import view_at
 from vstream.engine.passes import alone, pass_together
 from vstream.engine.recorded_questions import RecordedQuestions, _LaidBuffer
-from vstream.scheduler import Scheduler
 
 QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 3}
 TEXTS = ["what is on the table?", "who?", "how many cups are there now?", "is the dog red"]

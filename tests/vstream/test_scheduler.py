@@ -14,13 +14,13 @@ import pytest
 import torch
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
 
-from vstream.asker import Asker
-from vstream.decoding import TokenChoice
+from vstream.decoding.token_choice import TokenChoice
+from vstream.device.asker import Asker
+from vstream.device.job import Job, Kind
+from vstream.device.scheduler import MAX_PREFILLS, Limits, Scheduler
+from vstream.device.shares import Holder
 from vstream.engine.passes import Pass
 from vstream.errors import BusyError
-from vstream.job import Job, Kind
-from vstream.scheduler import MAX_PREFILLS, Limits, Scheduler
-from vstream.shares import Holder
 
 QUICK = {"window_frames": 8, "window_stride": 4, "recent_frames": 4, "retrieve_blocks": 2}
 
@@ -139,7 +139,7 @@ def test_chunks_run_in_the_order_of_arrival_and_no_more_of_them_than_fit(model):
 
 
 def test_who_hands_on_one_chunk_after_the_other_has_one_in_every_round(model, monkeypatch):
-    monkeypatch.setattr("vstream.scheduler._MOMENT_S", 0.5)
+    monkeypatch.setattr("vstream.device.scheduler._MOMENT_S", 0.5)
     recorder = _Recorder(model)
     with recorder.held():
         (answering,) = _submit(recorder, Kind.ASK, ["answer"], passes=10_000)
@@ -158,7 +158,7 @@ def test_who_hands_on_one_chunk_after_the_other_has_one_in_every_round(model, mo
 
 def test_a_session_that_pushes_ahead_has_a_chunk_in_every_round(model, monkeypatch):
     """Though the chunk before must be kept before the next is handed on."""
-    monkeypatch.setattr("vstream.scheduler._MOMENT_S", 2.0)
+    monkeypatch.setattr("vstream.device.scheduler._MOMENT_S", 2.0)
     recorder, chunk, count = _Recorder(model), 4, 6
     rounds = []
     recorder.scheduler.on_round = lambda done: rounds.append(dict(done.works))
@@ -290,7 +290,7 @@ def test_what_a_work_raises_is_raised_where_it_is_waited_for(model):
 
 
 def test_the_thread_of_an_idle_device_ends_and_begins_again(model, monkeypatch):
-    monkeypatch.setattr("vstream.scheduler._IDLE_S", 0.01)
+    monkeypatch.setattr("vstream.device.scheduler._IDLE_S", 0.01)
     recorder = _Recorder(model)
     for _ in range(3):
         assert _submit(recorder, Kind.ASK, "a")[0].result() == "a"
@@ -400,7 +400,7 @@ def test_a_round_that_fails_ends_its_works_which_clean_up_under_the_turn(model, 
             cleaned.append(threading.current_thread().name)
 
     with monkeypatch.context() as broken:
-        broken.setattr("vstream.scheduler.pass_together", lambda *wanted: [])
+        broken.setattr("vstream.device.scheduler.pass_together", lambda *wanted: [])
         with pytest.raises(ValueError, match="zip"):
             recorder.scheduler.run(work(), Kind.INGEST)
     assert cleaned == ["device"]

@@ -8,10 +8,10 @@ from engine import tiny_video_llm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vstream.device.job import Kind
+from vstream.device.scheduler import MAX_PREFILLS, Limits, Scheduler
 from vstream.engine.passes import Pass
 from vstream.errors import BusyError
-from vstream.job import Kind
-from vstream.scheduler import MAX_PREFILLS, Limits, Scheduler
 
 INGEST_BLOCKS = 8
 

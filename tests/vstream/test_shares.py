@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vstream.device.shares import Holder, Shares, has_room
 from vstream.errors import BusyError
-from vstream.shares import Holder, Shares, has_room
 
 MASTER = Holder("master", is_limited=False)
 KEYS = [Holder(name) for name in ("one", "two", "three", "four", "five", "six")]

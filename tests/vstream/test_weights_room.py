@@ -8,8 +8,8 @@ import torch
 from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_checkpoint, tiny_model
 
 from vstream import ModelError, load_video_llm
-from vstream.weights import embedded_weights
-from vstream.weights_room import num_weights, require_room
+from vstream.models.room import num_weights, require_room
+from vstream.models.weights import embedded_weights
 
 CPU = torch.device("cpu")
 

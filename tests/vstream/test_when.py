@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vstream.errors import QuestionError
-from vstream.when import parse_when
+from vstream.times.when import parse_when
 
 NOW = datetime(2026, 11, 25, 14, 30, tzinfo=ZoneInfo("Europe/Prague"))
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 
 from memory import StreamMake, find_stream, stored_ids
-from vstream.video_llm import VideoLLM
+from vstream.models.video_llm import VideoLLM
 
 LONGEST_ID = 100
 """Of a stream that a service watches: the store's own bound leaves room for what is added."""

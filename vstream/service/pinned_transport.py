@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from vstream.network_address import AllowPrivate, Resolver, permitted_addresses, resolve
+from vstream.sources.network_address import AllowPrivate, Resolver, permitted_addresses, resolve
 
 _MAX_LOOKUPS = 4  # threads that wait for the resolver
 _MAX_ADDRESSES = 3  # that are tried of one host

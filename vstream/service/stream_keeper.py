@@ -20,6 +20,7 @@ from memory import FencedError, KVMemoryError, StoreAwayError, StoreError
 from vstream.config import VStreamConfig
 from vstream.errors import SourceError, VStreamError
 from vstream.ingest import IngestWorker, OpenSource, SeenFrame
+from vstream.models.video_llm import VideoLLM
 from vstream.open_session import open_session
 from vstream.service.memory_id import memory_id
 from vstream.service.stream_notes import NOTE
@@ -37,7 +38,6 @@ from vstream.sources.backoff import Backoff
 from vstream.sources.permission import SourcePolicy
 from vstream.sources.pushed_frames import PushedFrames, PushOutcome
 from vstream.sources.status import SourceCounts
-from vstream.video_llm import VideoLLM
 
 _log = structlog.get_logger()
 _OPENING_S = 5.0

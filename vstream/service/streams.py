@@ -23,9 +23,10 @@ from memory import (
 )
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
+from vstream.device.free_memory import return_free_memory
 from vstream.errors import BusyError, VStreamError
-from vstream.free_memory import return_free_memory
 from vstream.ingest import SeenFrame
+from vstream.models.video_llm import VideoLLM
 from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
@@ -36,7 +37,6 @@ from vstream.service.stream_notes import UNWATCHED, StreamNotes
 from vstream.service.stream_spec import StreamSpec, config_of
 from vstream.service.stream_status import StreamState
 from vstream.sources.permission import SourcePolicy
-from vstream.video_llm import VideoLLM
 
 _log = structlog.get_logger()
 _LOOK_S = 0.5

@@ -18,7 +18,6 @@ from weakref import WeakValueDictionary
 import httpx
 import structlog
 
-from vstream.network_address import AllowPrivate, Resolver, resolve
 from vstream.service.pinned_transport import PinnedTransport
 from vstream.service.webhook_delivery import (
     RetryRule,
@@ -26,6 +25,7 @@ from vstream.service.webhook_delivery import (
     WebhookOutcome,
     deliver,
 )
+from vstream.sources.network_address import AllowPrivate, Resolver, resolve
 
 log = structlog.get_logger()
 

@@ -29,14 +29,14 @@ from tenacity import (
 )
 
 from vstream.errors import SettingsError
-from vstream.network_address import (
+from vstream.service.webhook_signature import signed_headers, signing_key
+from vstream.sources.network_address import (
     AllowPrivate,
     ForbiddenAddressError,
     Resolver,
     permitted_addresses,
     resolve,
 )
-from vstream.service.webhook_signature import signed_headers, signing_key
 
 _MAX_READ_BYTES = 4096  # of a response, out of politeness; what it says is not looked at
 

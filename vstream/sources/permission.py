@@ -21,15 +21,15 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from vstream.errors import SourceError
-from vstream.network_address import (
+from vstream.sources.address import SourceAddress, SourceKind, parse_address
+from vstream.sources.config import SourceConfig
+from vstream.sources.network_address import (
     AllowPrivate,
     ForbiddenAddressError,
     Resolver,
     permitted_addresses,
     resolve,
 )
-from vstream.sources.address import SourceAddress, SourceKind, parse_address
-from vstream.sources.config import SourceConfig
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")  # where this parser and FFmpeg's agree

@@ -8,7 +8,7 @@ from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.asked import Asked
 from app.server.background import BackgroundResponses
-from vstream.decoding import GREEDY, Decoding
+from vstream.decoding.token_choice import GREEDY, Decoding
 from vstream.service.event_log import EventLog
 
 ANSWERING = Answering(100)

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from app.client import ServiceClient, ServiceError
-from vstream.grammar import MAX_SCHEMA_BYTES
+from vstream.decoding.grammar import MAX_SCHEMA_BYTES
 
 QUESTION = "what do you see now?"
 ENDLESS = {

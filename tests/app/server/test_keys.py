@@ -18,7 +18,7 @@ from app.server.keys import (
     refuse_bind,
 )
 from vstream import SettingsError
-from vstream.shares import Holder
+from vstream.device.shares import Holder
 
 MASTER = "correct-horse-battery"
 TABLET, TABLET_HASH = new_key()

@@ -9,8 +9,8 @@ from loopback_http import loopback_http
 from synthetic_video import number_in, write_video
 
 from vstream.errors import SourceError
-from vstream.network_address import resolve
 from vstream.sources import SourceConfig, open_source
+from vstream.sources.network_address import resolve
 from vstream.sources.permission import SourcePolicy
 
 CONFIG = SourceConfig(connect_timeout_s=5, read_timeout_s=2, retry_min_s=0.05, retry_max_s=0.1)

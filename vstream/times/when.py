@@ -3,8 +3,8 @@
 import re
 from datetime import UTC, datetime
 
-from vstream.day_words import SHORT_LENGTH, moment_before, spaced
 from vstream.errors import QuestionError
+from vstream.times.day_words import SHORT_LENGTH, moment_before, spaced
 
 _EPOCH = re.compile(r"[0-9]{1,11}(?:\.[0-9]+)?")
 _MINUS = re.compile(r"-(?:[0-9]{1,6}[dhms])+")

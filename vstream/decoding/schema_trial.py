@@ -1,8 +1,9 @@
 """Schema trial: a grammar on stdin in, what is wrong with it on stdout out.
 
-Run by vstream.grammar_trials as a file, so that it starts in a tenth of a second and may be killed.
-To compile some schemas takes minutes (`{"type": "integer", "multipleOf": 30000001}`) or twice as
-long for each pattern more in an `allOf`; nothing in llguidance bounds that or can be told to stop.
+Run by vstream.decoding.grammar_trials as a file, so that it starts in a tenth of a second and may
+be killed. To compile some schemas takes minutes (`{"type": "integer", "multipleOf": 30000001}`) or
+twice as long for each pattern more in an `allOf`; nothing in llguidance bounds that or can be told
+to stop.
 """
 
 import resource

@@ -16,10 +16,10 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from torch import Tensor
 
 from encoders import Family
-from vstream.asker import Asker
+from vstream.decoding.grammar_trials import GrammarTrials
+from vstream.decoding.newest import Newest
+from vstream.device.asker import Asker
 from vstream.errors import QuestionError
-from vstream.grammar_trials import GrammarTrials
-from vstream.newest import Newest
 
 MAX_SCHEMA_BYTES = 64 * 1024
 _MOST_COMPILED = 16

@@ -8,4 +8,4 @@ __all__ = ["embedded_weights"]
 
 def embedded_weights() -> Path:
     """The directory of the embedded model, an ordinary transformers checkpoint."""
-    return Path(str(files("vstream.weights").joinpath("embedded")))
+    return Path(str(files("vstream.models.weights").joinpath("embedded")))

@@ -14,13 +14,13 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 
 from encoders import Family, UnsupportedModelError, make_family
-from vstream.device_turn import DeviceTurn
+from vstream.device.scheduler import Scheduler
+from vstream.device.turn import DeviceTurn
 from vstream.engine.decoder import Decoder
 from vstream.errors import ModelError
-from vstream.fingerprint import checkpoint_fingerprint
-from vstream.scheduler import Scheduler
-from vstream.weights import embedded_weights
-from vstream.weights_room import require_room
+from vstream.models.fingerprint import checkpoint_fingerprint
+from vstream.models.room import require_room
+from vstream.models.weights import embedded_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

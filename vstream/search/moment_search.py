@@ -16,14 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memory import Hit, MemoryReader, MomentIndex
+from vstream.device.job import Kind
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_query_work
 from vstream.errors import QuestionError, SettingsError
-from vstream.job import Kind
-from vstream.moment import Moment, joined
+from vstream.models.video_llm import VideoLLM
 from vstream.read_while_written import read_while_written
+from vstream.search.moment import Moment, joined
 from vstream.stream_reader import require_made_by
-from vstream.video_llm import VideoLLM
 
 PHRASE = "find {words}"
 """A single word is understood better behind another than at the head of a question."""

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import Family
-from vstream.asker import Asker
+from vstream.decoding.grammar import MAX_SCHEMA_BYTES, Grammar, open_grammar
+from vstream.decoding.stop_strings import StopStrings
+from vstream.device.asker import Asker
 from vstream.errors import QuestionError
-from vstream.grammar import MAX_SCHEMA_BYTES, Grammar, open_grammar
-from vstream.stop_strings import StopStrings
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 """What a letter whose last bytes are still to come ends a text with."""

@@ -1,8 +1,9 @@
 """Hub fetch: a hub id and patterns of files as arguments in, how far it is and a directory out.
 
-Run by vstream.hub_download as a file, so that it starts at once and may be killed: what downloads
-in its threads listens to nobody. Each line of stdout is a JSON document: {"total": bytes or null}
-once, {"done": bytes} again and again, and at last {"directory": path} or {"problem": text}.
+Run by vstream.models.hub_download as a file, so that it starts at once and may be killed: what
+downloads in its threads listens to nobody. Each line of stdout is a JSON document: {"total": bytes
+or null} once, {"done": bytes} again and again, and at last {"directory": path} or {"problem":
+text}.
 """
 
 import json

@@ -8,7 +8,7 @@ Who may start, in the order of arrival within each kind:
 
     ask     `max_running` answers at a time, `MAX_PREFILLS` new ones a round; at most `max_waiting`
             wait, others are refused (BusyError). Each holder has a share of either, see
-            `vstream.shares`: who has as many running as may is passed over
+            `vstream.device.shares`: who has as many running as may is passed over
     judge   what the questions leave of a round's prefills, and one in every other round at least
     ingest  chunks of at most `ingest_blocks` together, in rounds without a new question; but in
             one of two rounds anyhow
@@ -36,16 +36,16 @@ from typing import Any, TypeVar
 import structlog
 import torch
 
-from vstream.asker import Asker
-from vstream.device_turn import DeviceTurn
+from vstream.device.asker import Asker
+from vstream.device.job import Job, Kind
+from vstream.device.shares import has_room, require_room
+from vstream.device.side_thread import SideThread
+from vstream.device.turn import DeviceTurn
 from vstream.engine.decode_rows import DecodeRows
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Vision, Work, pass_together, see_together
 from vstream.engine.recorded_questions import RecordedQuestions
 from vstream.errors import BusyError
-from vstream.job import Job, Kind
-from vstream.shares import has_room, require_room
-from vstream.side_thread import SideThread
 
 _log = structlog.get_logger()
 MAX_PREFILLS = 4

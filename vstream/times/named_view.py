@@ -1,9 +1,9 @@
 """named_view: a question and what it may see in, what it sees of that for the time it names out.
 
-Without a zone, words name stream time (`vstream.named_time`): a time of which nothing is kept is
-not followed, and neither is any beside a `from_s`. With a zone they name clock time
-(`vstream.clock_words`), which bounds the question as well as `from_s` and `at_s` do, and one of
-which nothing is kept is refused: an answer from another time would be taken for one from then.
+Without a zone, words name stream time (`vstream.times.named_time`): a time of which nothing is kept
+is not followed, and neither is any beside a `from_s`. With a zone they name clock time
+(`vstream.times.clock_words`), which bounds the question as well as `from_s` and `at_s` do, and one
+of which nothing is kept is refused: an answer from another time would be taken for one from then.
 """
 
 import time
@@ -13,13 +13,13 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from memory import MemoryReader
-from vstream.clock_words import ClockRange, clock_ranges
 from vstream.engine.retrieval import MemoryView, view_at
 from vstream.errors import QuestionError
-from vstream.named_time import named_time
 from vstream.question import Question, Span
-from vstream.wall_time import stream_range
-from vstream.zone import local_range, zone_of
+from vstream.times.clock_words import ClockRange, clock_ranges
+from vstream.times.named_time import named_time
+from vstream.times.wall_time import stream_range
+from vstream.times.zone import local_range, zone_of
 
 MOMENT_S = 1.0
 """A question about a moment sees the newest block that had ended by then, and those so shortly

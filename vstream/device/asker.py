@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from vstream.shares import Holder
+from vstream.device.shares import Holder
 
 
 class Asker:

@@ -9,11 +9,11 @@ import structlog
 
 from memory import KVMemoryError, RedisLink, StoreAwayError, StoreError
 from vstream.answer_document import document_of
+from vstream.board.question_board import BEAT_S, PostedQuestion, QuestionBoard
 from vstream.config import VStreamConfig
 from vstream.errors import VStreamError
+from vstream.models.video_llm import VideoLLM
 from vstream.open_readers import OpenReaders
-from vstream.question_board import BEAT_S, PostedQuestion, QuestionBoard
-from vstream.video_llm import VideoLLM
 
 _log = structlog.get_logger()
 

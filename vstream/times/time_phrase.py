@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from vstream.day_words import DAY, LENGTH, PART, SHORT_LENGTH, spaced, stands_alone
-from vstream.time_of_day import CLOCK, HOUR
+from vstream.times.day_words import DAY, LENGTH, PART, SHORT_LENGTH, spaced, stands_alone
+from vstream.times.time_of_day import CLOCK, HOUR
 
 Form = Literal["between", "clock", "iso", "ago", "day", "last", "part"]
 """Of two that fit the same words the first is meant: `last week` is that of the calendar."""

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from vstream.asker import Asker
+from vstream.decoding.newest import Newest
+from vstream.device.asker import Asker
+from vstream.device.shares import Holder, require_room
 from vstream.errors import BusyError
-from vstream.newest import Newest
-from vstream.shares import Holder, require_room
 
 MOST_WAITING = 16
 _MOST_REMEMBERED = 4096

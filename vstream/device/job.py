@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
+from vstream.device.shares import Holder
 from vstream.engine.passes import Request, Work
-from vstream.shares import Holder
 
 _log = structlog.get_logger()
 Result = TypeVar("Result")

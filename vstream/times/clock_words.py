@@ -1,8 +1,8 @@
 """clock_words: a question and the moment it is asked in, the range of clock time it names out.
 
 `between 2 and 3 pm`, `at 14:07`, `since 9 am`, `yesterday evening`, `in the last ten minutes`, `an
-hour ago`, `on 3 November at 14:00`: see `vstream.time_phrase`, `vstream.day_words` and
-`vstream.time_of_day` for what is understood. Rules:
+hour ago`, `on 3 November at 14:00`: see `vstream.times.time_phrase`, `vstream.times.day_words` and
+`vstream.times.time_of_day` for what is understood. Rules:
 
 - Times name the past: `between 2 and 3 pm` asked at 1 pm is yesterday's, asked at half past two it
   is today's up to now. What is wholly to come is not taken for a time. `2:07` is in the morning.
@@ -16,9 +16,9 @@ hour ago`, `on 3 November at 14:00`: see `vstream.time_phrase`, `vstream.day_wor
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from vstream.day_words import LocalStretch, day_stretch, moment_before, part_begun
-from vstream.time_of_day import clock_of, clock_pair, following, has_seconds, preceding
-from vstream.time_phrase import TimePhrase, end_parts, time_phrases
+from vstream.times.day_words import LocalStretch, day_stretch, moment_before, part_begun
+from vstream.times.time_of_day import clock_of, clock_pair, following, has_seconds, preceding
+from vstream.times.time_phrase import TimePhrase, end_parts, time_phrases
 
 _AROUND = timedelta(minutes=5)
 _MINUTE = timedelta(minutes=1)

@@ -1,0 +1,1 @@
+"""Questions in Redis that any process with the model answers."""

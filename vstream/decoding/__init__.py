@@ -1,0 +1,1 @@
+"""Logits in, the next token of an answer out."""

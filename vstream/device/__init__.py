@@ -1,0 +1,1 @@
+"""What the device does next: who waits for it, and who gets it."""

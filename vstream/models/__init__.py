@@ -1,0 +1,1 @@
+"""A checkpoint's name in, a Video-LLM ready to run out."""
