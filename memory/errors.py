@@ -39,3 +39,7 @@ class BlockLostError(BlockNotFoundError):
 
 class BlockCorruptError(KVMemoryError):
     """A stored record does not match its checksum."""
+
+
+class UnknownNameError(KVMemoryError):
+    """No class has that name, or more than one, or it cannot be loaded; the message lists them."""

@@ -1,0 +1,80 @@
+"""Registry: finds a class by name, in a folder of ours or in an installed package.
+
+All plug-in points have this shape: a base class, a folder with one file a name, and a group of
+entry points under which other packages register theirs.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from inspect import isclass
+from pkgutil import iter_modules
+from typing import Generic, TypeVar
+
+from memory.errors import UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Subclasses of `base`: those in the modules beside it, and those of `group`."""
+
+    def __init__(self, base: type[T], group: str, noun: str) -> None:
+        """`base` has a `name`, and a module of its own in the folder; `noun` is for messages.
+
+        A subclass of ours stands in a module that is called as it is.
+        """
+        self._base = base
+        self._folder = base.__module__.rpartition(".")[0]
+        self._group = group
+        self._noun = noun
+
+    def names(self) -> list[str]:
+        """All that can be found, ours and others', in alphabetical order. Loads none."""
+        return sorted({*self._ours(), *(point.name for point in entry_points(group=self._group))})
+
+    def find(self, name: str) -> type[T]:
+        """Load the class called `name`.
+
+        Raises UnknownNameError if there is none or more than one, or if it cannot be loaded.
+        """
+        points = list(entry_points(group=self._group, name=name))
+        origins = [*(["vstream"] if name in self._ours() else []), *map(_package, points)]
+        if not origins:
+            raise UnknownNameError(
+                f"no {self._noun} is called {name!r}; known: {', '.join(self.names())}"
+            )
+        if len(origins) > 1:
+            raise UnknownNameError(
+                f"{self._noun} {name!r} is given by {' and by '.join(origins)}: uninstall one"
+            )
+        return self._loaded(points[0]) if points else self._own(name)
+
+    def _ours(self) -> Iterator[str]:
+        own = self._base.__module__.rpartition(".")[2]
+        path = import_module(self._folder).__path__
+        return (found.name for found in iter_modules(path) if found.name != own)
+
+    def _own(self, name: str) -> type[T]:
+        module = import_module(f"{self._folder}.{name}")
+        [found] = [one for one in vars(module).values() if self._is_one(one) and one.name == name]
+        return found  # type: ignore[no-any-return]
+
+    def _loaded(self, point: EntryPoint) -> type[T]:
+        whose = f"{self._noun} {point.name!r} of {_package(point)}"
+        try:
+            found = point.load()
+        except Exception as error:
+            raise UnknownNameError(f"{whose} cannot be loaded: {error}") from error
+        if not self._is_one(found) or found.name != point.name:
+            raise UnknownNameError(
+                f"{whose} is {found!r}: it must be a {self._base.__name__} of that name"
+            )
+        return found  # type: ignore[no-any-return]
+
+    def _is_one(self, found: object) -> bool:
+        return isclass(found) and issubclass(found, self._base) and found is not self._base
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
