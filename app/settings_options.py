@@ -10,6 +10,7 @@ import typer
 
 from app.server.settings import load_settings
 from vstream.config import load_config
+from vstream.errors import SettingsError
 
 
 def _option(kind: type, help_text: str) -> Any:
@@ -18,6 +19,17 @@ def _option(kind: type, help_text: str) -> Any:
 
 _SHARED: dict[str, tuple[tuple[str, ...], Any]] = {
     "model": (("model",), _option(str, "Hub id or directory of a Video-LLM; else the embedded.")),
+    "policy": (
+        ("policy",),
+        _option(str, "Memory policy, see `vstream policies`; else the stream's, or default."),
+    ),
+    "policy_set": (
+        ("policy_set",),
+        Annotated[
+            list[str] | None,
+            typer.Option(help="A setting of the policy, as retrieve_blocks=16; may be repeated."),
+        ],
+    ),
     "store": (
         ("memory", "store"),
         _option(str, "Where blocks are kept: memory://, file:///DIR or redis://HOST."),
@@ -141,5 +153,16 @@ def _nested(
         section = nested
         for part in sections:
             section = section.setdefault(part, {})
-        section[field] = value
+        section[field] = _assigned(value) if name == "policy_set" else value
     return nested
+
+
+def _assigned(pairs: list[str]) -> dict[str, str]:
+    """Raises SettingsError for one that is not NAME=VALUE."""
+    settings = {}
+    for pair in pairs:
+        name, is_pair, value = pair.partition("=")
+        if not is_pair:
+            raise SettingsError(f"policy-set: {pair!r}: write NAME=VALUE, as retrieve_blocks=16")
+        settings[name] = value
+    return settings

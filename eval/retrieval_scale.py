@@ -84,7 +84,7 @@ def _figures(
     session: Session,
 ) -> RetrievalFigures:
     size, num_layers, features = keys.shape
-    top, similarity = session.settings.retrieve_blocks, session.settings.similarity
+    top, similarity = session.policy.retrieve_blocks(), session.policy.shape.similarity
     index = BlockIndex(num_layers, features, _CPU)
     for first in range(0, size, 1 << 12):
         part = keys[first : first + (1 << 12)]

@@ -15,9 +15,11 @@ from memory.errors import (
     FencedError,
     FingerprintMismatchError,
     KVMemoryError,
+    PolicyError,
     StoreAwayError,
     StoreError,
     StreamReplacedError,
+    UnknownNameError,
 )
 from memory.file_store.file_tier import FileTier
 from memory.followed_memory import FollowedMemory
@@ -34,6 +36,8 @@ from memory.open_memory import (
     open_memory,
     open_stored,
 )
+from memory.policies import POLICIES, encoding_in, policy_named, written_under
+from memory.policies.policy import Encoding, MemoryPolicy, ModelShape
 from memory.redis_store.redis_link import RedisLink
 from memory.row_cache import RowCache
 from memory.store_address import is_redis, require_stream_id, store_name
@@ -42,6 +46,7 @@ from memory.stored_streams import FoundStream, StoredStream, find_stream, stored
 from memory.stream_make import StreamMake
 
 __all__ = [
+    "POLICIES",
     "BlockCodec",
     "BlockCorruptError",
     "BlockHead",
@@ -52,6 +57,7 @@ __all__ = [
     "BlockRecord",
     "BlockRejectedError",
     "BlockStore",
+    "Encoding",
     "FencedError",
     "FileTier",
     "FingerprintMismatchError",
@@ -64,9 +70,12 @@ __all__ = [
     "KVMemoryError",
     "KeepPolicy",
     "MemoryConfig",
+    "MemoryPolicy",
     "MemoryReader",
     "MemoryStats",
+    "ModelShape",
     "MomentIndex",
+    "PolicyError",
     "RedisLink",
     "RowCache",
     "RowForm",
@@ -78,7 +87,9 @@ __all__ = [
     "StoredStream",
     "StreamMake",
     "StreamReplacedError",
+    "UnknownNameError",
     "codec_named",
+    "encoding_in",
     "erase_stored",
     "find_stream",
     "follow_memory",
@@ -86,9 +97,11 @@ __all__ = [
     "note_stored",
     "open_memory",
     "open_stored",
+    "policy_named",
     "require_stream_id",
     "store_name",
     "stored_ids",
     "stored_records",
     "stored_streams",
+    "written_under",
 ]

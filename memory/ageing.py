@@ -17,15 +17,13 @@ stored already, long after they were encoded, and never merges two blocks into o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
 
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
-from memory.block_record import BlockRecord
-from memory.block_store import Span
-from memory.codec.recoded import recoded
-from memory.errors import BlockRejectedError
+    from memory.block_store import Span
 
 COARSEST = "int4"
 SPARSEST = 1 / 16
@@ -40,38 +38,66 @@ class AgeingCounts:
     dropped: int = 0
 
 
-def coarser(record: BlockRecord) -> BlockRecord:
-    """The same block in the coarsest codec; the record itself if that cannot hold its numbers."""
-    try:
-        return recoded(record, COARSEST)
-    except BlockRejectedError:
-        return record
+class AgingBlocks(Protocol):
+    """What is known of the blocks that may change."""
+
+    def may_get_coarser(self, block_id: int) -> bool:
+        """Whether it is in a finer codec than `COARSEST`, which can hold its numbers."""
+        ...
+
+    def representative_keys(
+        self, block_ids: Sequence[int]
+    ) -> "Float[Tensor, 'layers blocks features']":
+        """In the order given."""
+        ...
 
 
-def thinnest(spans: Sequence[Span]) -> Span | None:
+@dataclass(frozen=True)
+class AgeingStep:
+    """Of the blocks of `span` those in `kept` stay, in `COARSEST` if they are to be coarser."""
+
+    span: "Span"
+    kept: Sequence[int]
+    is_coarser: bool = False
+
+
+def next_step(spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep:
+    """What ages next; `spans` are those that may, oldest first."""
+    for span in spans:
+        if any(map(blocks.may_get_coarser, span.block_ids)):
+            return AgeingStep(span, span.block_ids, is_coarser=True)
+    if (dense := thinnest(spans)) is not None:
+        ids = dense.block_ids
+        gone = {ids[at] for at in redundant(blocks.representative_keys(ids), len(ids) // 2)}
+        return AgeingStep(dense, [block_id for block_id in ids if block_id not in gone])
+    return AgeingStep(second_of_densest(spans) or spans[0], ())
+
+
+def thinnest(spans: "Sequence[Span]") -> "Span | None":
     """The span to thin next; None if none can be."""
     dense = [span for span in spans if span.density > SPARSEST and len(span.block_ids) > 1]
     return max(dense, key=lambda span: span.density, default=None)  # the first of equals
 
 
-def second_of_densest(spans: Sequence[Span]) -> Span | None:
+def second_of_densest(spans: "Sequence[Span]") -> "Span | None":
     """The span to leave out next where none can be thinned; None if all are sparse enough."""
     dense = [(a, b) for a, b in pairwise(spans) if _density(a, b) > SPARSEST]
     pair = max(dense, key=lambda both: _density(*both), default=None)
     return None if pair is None else pair[1]
 
 
-def _density(one: Span, following: Span) -> float:
+def _density(one: "Span", following: "Span") -> float:
     return (len(one.block_ids) + len(following.block_ids)) / (following.end - one.first)
 
 
-def redundant(keys: Float[Tensor, "layers blocks features"], num_kept: int) -> list[int]:
+def redundant(keys: "Float[Tensor, 'layers blocks features']", num_kept: int) -> list[int]:
     """Which of some blocks in stream order to leave out so that `num_kept` stay.
 
     One by one that block goes which is most like its next kept neighbour (cosine of the
     representative keys, averaged over layers); the first and the last stay longest.
     """
-    unit = F.normalize(keys.float(), dim=-1)
+    unit = keys.float()
+    unit = unit / unit.norm(dim=-1, keepdim=True).clamp_min(1e-12)
     kept = list(range(keys.shape[1]))
     gone = []
 

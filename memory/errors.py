@@ -41,5 +41,9 @@ class BlockCorruptError(KVMemoryError):
     """A stored record does not match its checksum."""
 
 
+class PolicyError(KVMemoryError):
+    """A memory policy cannot be followed so: a setting, the model or the store stand against it."""
+
+
 class UnknownNameError(KVMemoryError):
     """No class has that name, or more than one, or it cannot be loaded; the message lists them."""

@@ -1,15 +1,22 @@
 """KeepPolicy: how new blocks are kept, and which must never become coarser or go."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from memory.ageing import AgeingStep, AgingBlocks, next_step
+from memory.block_store import Span
 
 
 @dataclass(frozen=True)
 class KeepPolicy:
     """`keep_newest` counts blocks: what the local window and the recent window still need.
 
-    Blocks older than `retain_s` go, span by span; None: as long as the budget allows.
+    Blocks older than `retain_s` go, span by span, and those that are not among the newest
+    `keep_blocks`; None: as long as the budget allows. `age` says what ages over a budget.
     """
 
     codec: str
     keep_newest: int = 0
     retain_s: float | None = None
+    keep_blocks: int | None = None
+    age: Callable[[Sequence[Span], AgingBlocks], AgeingStep | None] = next_step

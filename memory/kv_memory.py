@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from memory.ageing import COARSEST, AgeingCounts, coarser, redundant, second_of_densest, thinnest
+from memory.ageing import COARSEST, AgeingCounts
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.codec.block_codec import codec_named
@@ -21,7 +21,13 @@ from memory.codec.recoded import recoded
 from memory.codec.row_form import RowForm
 from memory.codec.row_layout import RowLayout
 from memory.codec.row_stage import on_host
-from memory.errors import BlockCorruptError, KVMemoryError, StoreAwayError, StoreError
+from memory.errors import (
+    BlockCorruptError,
+    BlockRejectedError,
+    KVMemoryError,
+    StoreAwayError,
+    StoreError,
+)
 from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock
@@ -29,6 +35,9 @@ from memory.memory_reader import MemoryReader, MemoryStats
 from memory.row_cache import RowCache
 from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
+
+_SPANS_KEPT = 8
+"""Where only so many blocks are kept, an eighth of them goes at a time."""
 
 
 class KVMemory(MemoryReader):
@@ -247,7 +256,22 @@ class KVMemory(MemoryReader):
         if self._cache is not None:
             self._cache.put(record)
         self._remember((record.head,))
+        self._let_go_of_the_oldest()
         return record.head.block_id
+
+    def _let_go_of_the_oldest(self) -> None:
+        """Let spans go that lie wholly behind the newest `keep_blocks`."""
+        kept = self._policy.keep_blocks
+        if kept is None:
+            return
+        if self.num_blocks % max(1, kept // _SPANS_KEPT) == 0:
+            self._store.close_span()
+        if len(self._ids) <= kept:
+            return
+        oldest = self._ids[-kept]
+        gone = [span for span in self._store.spans() if span.block_ids[-1] < oldest]
+        self._ageing.dropped += sum(len(span.block_ids) for span in gone)
+        self._keep_only((span, ()) for span in gone)
 
     def _expire(self, newest_s: float) -> None:
         """Let go of spans that are wholly older than `retain_s`.
@@ -289,30 +313,25 @@ class KVMemory(MemoryReader):
         spans = self._old_spans()
         if not spans:
             return False
-        span = next((s for s in spans if any(map(self._may_get_coarser, s.block_ids))), None)
-        if span is not None:
-            old = self._sound_records(span.block_ids)
-            records = {i: coarser(record) for i, record in old.items()}
+        step = self._policy.age(spans, self)
+        if step is None:
+            return False
+        span = step.span
+        records = self._sound_records(step.kept)
+        if step.is_coarser:
+            old, records = records, {i: coarser(record) for i, record in records.items()}
             self._stuck |= {i for i in old if records[i].head.form.codec != COARSEST}
-            coarsened = sum(records[i] is not old[i] for i in old)
-            if not coarsened:
-                return True
-            self._ageing.coarsened += coarsened
-        elif (span := thinnest(spans)) is not None:
-            ids = span.block_ids
-            gone = {ids[at] for at in redundant(self._index.keys(ids), len(ids) // 2)}
-            records = self._sound_records([i for i in ids if i not in gone])
-            self._ageing.thinned += len(gone)
-        elif (span := second_of_densest(spans)) is not None:
-            records = {}
-            self._ageing.thinned += len(span.block_ids)
+            self._ageing.coarsened += sum(records[i] is not old[i] for i in old)
+        num_gone = len(span.block_ids) - len(step.kept)
+        if not step.kept and span is spans[0]:
+            self._ageing.dropped += num_gone
         else:
-            span, records = spans[0], {}
-            self._ageing.dropped += len(span.block_ids)
+            self._ageing.thinned += num_gone
         self._replace(self._known_of(span), records)
         return True
 
-    def _may_get_coarser(self, block_id: int) -> bool:
+    def may_get_coarser(self, block_id: int) -> bool:
+        """Whether it is in a finer codec than the coarsest, which can hold its numbers."""
         return self._forms[block_id].codec != COARSEST and block_id not in self._stuck
 
     def _old_spans(self) -> list[Span]:
@@ -361,3 +380,11 @@ class KVMemory(MemoryReader):
         finally:
             self._forget_rows(replaced)
             self._drop(gone)
+
+
+def coarser(record: BlockRecord) -> BlockRecord:
+    """The same block in the coarsest codec; the record itself if that cannot hold its numbers."""
+    try:
+        return recoded(record, COARSEST)
+    except BlockRejectedError:
+        return record

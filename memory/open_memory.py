@@ -21,6 +21,7 @@ from memory.followed_memory import FollowedMemory
 from memory.host_tier import HostTier
 from memory.keep_policy import KeepPolicy
 from memory.kv_memory import KVMemory
+from memory.policies.policy import MemoryPolicy
 from memory.redis_store.redis_follower import RedisFollower
 from memory.redis_store.redis_keys import RedisKeys
 from memory.redis_store.redis_link import RedisLink
@@ -42,11 +43,13 @@ def open_memory(
     head_dim: int,
     device: torch.device,
     keep_newest: int = 0,
+    policy: MemoryPolicy | None = None,
 ) -> KVMemory:
     """Open what the store holds of this stream, or begin it. The index lives on `device`.
 
     Blocks that are damaged in files are left out, and said to be. The newest `keep_newest` blocks
-    never age; others do at once if they are over the budget.
+    never age, or those that `policy` needs; others do as it says, at once if they are over the
+    budget.
 
     Raises StoreError if the store cannot be used, or another writer has the stream open;
     FingerprintMismatchError if its blocks were made by another model or settings;
@@ -54,13 +57,16 @@ def open_memory(
     """
     require_stream_id(stream_id)
     make = StreamMake(fingerprint, layers, kv_heads, head_dim)
-    policy = KeepPolicy(config.codec, keep_newest, config.retain_s)
+    keep = KeepPolicy(config.codec, keep_newest, config.retain_s)
+    if policy is not None:
+        needed, kept = policy.needed_blocks(), policy.keep_blocks()
+        keep = KeepPolicy(config.codec, needed, config.retain_s, kept, policy.age)
     if is_redis(config.store):
-        return _open_redis(config, stream_id, make, device, policy)
+        return _open_redis(config, stream_id, make, device, keep)
     folder = store_folder(config.store)
     if folder is None:
-        return KVMemory(make, device, HostTier(config.host_bytes), policy)
-    return _open_files(config, folder / stream_id, make, device, policy)
+        return KVMemory(make, device, HostTier(config.host_bytes), keep)
+    return _open_files(config, folder / stream_id, make, device, keep)
 
 
 def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:

@@ -11,17 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import Family
-from memory import MemoryReader
+from memory import KVMemoryError, MemoryPolicy, MemoryReader, encoding_in, policy_named
 from vstream.answer_stream import AnswerStream, News, Reading, Said
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.job import Job, Kind
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.config import EngineSettings
+from vstream.engine.config import EngineConfig
 from vstream.engine.passes import Pass, Work
 from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
 from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvContext
-from vstream.engine.retrieval import MemoryView, Retriever, view_at
+from vstream.engine.retrieval import MemoryView, view_at
 from vstream.engine.window_kv import LayerKV
 from vstream.errors import ModelError, QuestionError
 from vstream.models.video_llm import VideoLLM
@@ -34,19 +34,25 @@ class QueryHandler:
     """Answers questions about one stream while it is being ingested. Reads, never writes."""
 
     def __init__(
-        self, model: VideoLLM, memory: MemoryReader, prefix: LayerKV, settings: EngineSettings
+        self,
+        model: VideoLLM,
+        memory: MemoryReader,
+        prefix: LayerKV,
+        policy: MemoryPolicy,
+        config: EngineConfig,
     ) -> None:
         """`prefix` is what stands before the first block, see `vstream.engine.prefill`."""
         self._decoder = model.decoder
         self._family = model.family
         self._scheduler = model.scheduler
         self._memory = memory
-        self._settings = settings
-        context = (model.decoder, prefix, memory)
-        opener: Callable[[int], AnswerContext] = partial(AnswerContext, *context)
-        if settings.rekv_window_tokens is not None:
-            opener = partial(RekvContext, *context, n_local=settings.rekv_window_tokens)
-        self.prefill = QuestionPrefill(model.decoder, memory, opener, settings)
+        self._policy = policy
+        self._config = config
+        context, rekv = (model.decoder, prefix, memory), policy.encoding().rekv_window_tokens
+        self._open_context: Callable[[int], AnswerContext] = partial(AnswerContext, *context)
+        if rekv is not None:
+            self._open_context = partial(RekvContext, *context, n_local=rekv)
+        self.prefill = self._prefill_under(policy)
 
     def ask(self, question: Question, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Prefill `question`; the answer is decoded from then on, and read by iterating the result.
@@ -107,11 +113,11 @@ class QueryHandler:
         news: News,
     ) -> Work[None]:
         """Tells `news` what is read, then token by token what is answered."""
-        follows_times = self._settings.follow_times and retrieved is None
+        follows_times = self._config.follow_times and retrieved is None
         reading = yield from self._reading(question, retrieved, follows_times)
         news.put(reading)
         decoder, logits = self._decoder, reading.prefilled.logits
-        limit = question.decoding.max_tokens or self._settings.max_answer_tokens
+        limit = question.decoding.max_tokens or self._config.max_answer_tokens
         for left in reversed(range(limit)):
             token, probability = choice.choose(logits[-1])
             is_last = choice.is_done(token)
@@ -131,6 +137,22 @@ class QueryHandler:
             evidence=reading.evidence,
         )
 
+    def _prefill_under(self, policy: MemoryPolicy) -> QuestionPrefill:
+        limit = self._config.max_answer_tokens
+        return QuestionPrefill(self._decoder, self._memory, self._open_context, policy, limit)
+
+    def _chosen(self, name: str | None) -> tuple[MemoryPolicy, QuestionPrefill]:
+        """The policy that a question names, else the stream's own. Raises QuestionError."""
+        if name is None or name == self._policy.name:
+            return self._policy, self.prefill
+        try:
+            policy = policy_named(name, self._policy.shape, {})
+            encoding = encoding_in(self._memory.make.fingerprint)
+            policy.require_readable(self._policy, encoding or str(self._policy.encoding()))
+        except KVMemoryError as error:
+            raise QuestionError(str(error)) from error
+        return policy, self._prefill_under(policy)
+
     def _reading(
         self,
         question: Question,
@@ -138,37 +160,38 @@ class QueryHandler:
         follows_times: bool = False,
     ) -> Work[Reading]:
         self._memory.refresh()
-        recent_blocks = self._settings.recent_blocks
+        policy, prefill = self._chosen(question.policy)
+        recent_blocks = policy.recent_blocks()
         view = view_at(self._memory, question.at_s, recent_blocks, question.from_s)
         if not view.ids:
             raise QuestionError(_nothing_seen(question, self._memory))
         seen = NamedView(view, question)
-        if follows_times:
+        if follows_times and policy.follows_times:
             reads_stream_time = self._family.recommended.reads_stream_time
             seen = named_view(question, self._memory, view, recent_blocks, reads_stream_time)
         view = seen.view
         read = seen.read_as
         tokens = self._family.question(read.text, read.dialogue, read.context, read.answer_start)
         limit = question.decoding.max_tokens
-        prefilled = yield from self.prefill.work(tokens, view, retrieved, limit)
-        retriever = Retriever(self._memory, view, self._settings)
+        prefilled = yield from prefill.work(tokens, view, retrieved, limit)
         return Reading(
             prefilled,
             newest_frame_s=self._memory.info(view.ids[-1]).end_s,
             recent_ids=view.recent_ids,
-            evidence=_evidence(self._memory, view, retriever, prefilled),
+            evidence=_evidence(self._memory, view, prefilled),
             looked=seen.looked,
             context_tokens=prefilled.context.num_tokens,
         )
 
 
 def _evidence(
-    memory: MemoryReader, view: MemoryView, retriever: Retriever, prefilled: PrefilledQuestion
+    memory: MemoryReader, view: MemoryView, prefilled: PrefilledQuestion
 ) -> tuple[Evidence, ...]:
     """Every visual block of the context, best score first."""
     used = Counter(block for ids in prefilled.retrieved for block in ids)
     used.update(dict.fromkeys(view.recent_ids, len(prefilled.retrieved)))
-    cosines = retriever.mean_cosines(prefilled.queries, list(used)).tolist()
+    queries = torch.stack(list(prefilled.queries))
+    cosines = memory.cosines(queries, list(used)).mean(dim=0).tolist()
     pictures = memory.thumbnails(list(used))
     found = []
     for (block_id, num_layers), score, picture in zip(used.items(), cosines, pictures, strict=True):

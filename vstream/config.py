@@ -2,12 +2,22 @@
 
 import difflib
 import os
+import sys
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from memory import MemoryConfig, store_name
+from memory import MemoryConfig, PolicyError, UnknownNameError, store_name
+from memory.policies import DEFAULT, POLICIES
 from vstream.engine.config import EngineConfig
 from vstream.errors import SettingsError
 from vstream.sources.config import SourceConfig
@@ -18,6 +28,22 @@ _OTHERS = {"rekv_fixture", "api_key", "api_key_file", "service"}
 service reads (`app/server/settings.py`), and its secret, which is no part of a tree that is shown
 (`app/server/keys.py`).
 """
+_WERE_ENGINE_S = {
+    **{
+        name: name
+        for name in (
+            "window_frames",
+            "window_stride",
+            "recent_frames",
+            "retrieve_blocks",
+            "similarity",
+            "retrieval",
+            "retrieve_runs_of",
+            "drop_similarity",
+        )
+    },
+    "rekv_window_tokens": "window_tokens",
+}
 Settings = TypeVar("Settings", bound="VStreamConfig")
 
 
@@ -43,9 +69,64 @@ class VStreamConfig(BaseSettings):
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads of torch; unset measures at start."
     )
+    policy: str | None = Field(
+        None,
+        description="Memory policy, as `vstream policies` lists them; unset: that of the stream, "
+        "or default.",
+    )
+    policy_set: dict[str, Any] = Field(
+        {}, description="Settings of the policy, or else of default, as {retrieve_blocks: 16}."
+    )
     source: SourceConfig = SourceConfig()
     memory: MemoryConfig = MemoryConfig()
     engine: EngineConfig = EngineConfig()
+
+    @property
+    def named_policy(self) -> str | None:
+        """The policy that is meant, whatever a stream was written under; None: that of a stream."""
+        return self.policy or (DEFAULT if self.policy_set else None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, values: Any) -> Any:
+        """Until 0.3 settings of a policy may be called as they were when they were the engine's."""
+        engine = values.get("engine") if isinstance(values, dict) else None
+        old = [name for name in engine or () if name in _WERE_ENGINE_S]
+        if not isinstance(engine, dict) or not old:
+            return values
+        values = {**values, "engine": {k: v for k, v in engine.items() if k not in old}}
+        told = {_WERE_ENGINE_S[name]: engine[name] for name in old}
+        if "rekv_window_tokens" in old:
+            values.setdefault("policy", "rekv")
+        for name in old:
+            new = _WERE_ENGINE_S[name]
+            sys.stderr.write(
+                f"vstream: engine.{name} is policy_set.{new} now (VSTREAM_POLICY_SET__"
+                f"{new.upper()}); the old name works until 0.3\n"
+            )
+        return {**values, "policy_set": {**told, **values.get("policy_set", {})}}
+
+    @field_validator("policy")
+    @classmethod
+    def _policy_exists(cls, name: str | None) -> str | None:
+        if name is not None:
+            _require(lambda: POLICIES.find(name))
+        return name
+
+    @field_validator("policy_set")
+    @classmethod
+    def _policy_takes(cls, settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "policy" in info.data:
+            name = info.data["policy"] or DEFAULT
+            _require(lambda: POLICIES.find(name).told(settings))
+        return settings
+
+
+def _require(check: Callable[[], object]) -> None:
+    try:
+        check()
+    except (UnknownNameError, PolicyError) as error:
+        raise ValueError(str(error)) from None
 
 
 def load_config(**values: Any) -> VStreamConfig:

@@ -94,7 +94,7 @@ class IngestWorker:
         self._sampled: list[SeenFrame] = []
         self._num_pushed = 0
         self._batch: list[Frame] = []
-        self._batch_frames = session.settings.chunk_blocks * session.model.family.frames_per_block
+        self._batch_frames = session.chunk_blocks * session.model.family.frames_per_block
         session.discard_pending()
         with session.model.turn:
             stored = session.memory.stats()

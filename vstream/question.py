@@ -27,7 +27,8 @@ class Question:
 
     `context` is what one should know to read the picture; `decoding` is how the answer is made.
     `answer_start` is put in the model's mouth: the answer goes on from there and does not repeat
-    it. `asker` is who asks: their places are taken, and if they leave the answer ends.
+    it. `policy` names a memory policy that only selects, in place of the stream's own. `asker` is
+    who asks: their places are taken, and if they leave the answer ends.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Question:
     context: str = ""
     decoding: Decoding = GREEDY
     answer_start: str = ""
+    policy: str | None = None
     asker: Asker | None = field(default=None, compare=False, repr=False)
 
 

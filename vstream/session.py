@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from encoders import Frame, VisualTokens
-from memory import KVMemory, StoreAwayError
+from memory import Encoding, KVMemory, MemoryPolicy, StoreAwayError
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.chunk_to_keep import ChunkToKeep
@@ -17,7 +17,7 @@ from vstream.device.free_memory import return_free_memory
 from vstream.device.job import Job, Kind
 from vstream.device.stage_clock import StageClock
 from vstream.device.turn import DeviceTurn
-from vstream.engine.config import EngineConfig, EngineSettings, decide
+from vstream.engine.config import EngineConfig
 from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LocalWindow, Prefill
 from vstream.engine.question_step import BlocksByLayer
@@ -41,20 +41,27 @@ class Session:
     are pushed. Asking never changes the memory.
     """
 
-    def __init__(self, model: VideoLLM, memory: KVMemory, config: EngineConfig) -> None:
+    def __init__(
+        self, model: VideoLLM, memory: KVMemory, policy: MemoryPolicy, config: EngineConfig
+    ) -> None:
         """`memory` may hold the stream's past already: the session goes on after it."""
         self.model = model
         self.memory = memory
-        self.settings = decide(config, model.family.recommended, model.family.frames_per_block)
+        self.policy = policy
+        self.config = config
+        self.encoding = policy.encoding()
+        chunk_frames = -(-config.chunk_frames // model.family.frames_per_block)
+        self.chunk_blocks = self.encoding.chunk_blocks or chunk_frames
+        """Most blocks in one call of the decoder."""
         self.clock = StageClock()
-        self.token_dropper = _token_dropper(self.settings)
+        self.token_dropper = _token_dropper(self.encoding)
         self._pending: list[Frame] = []
         self._pushing = DeviceTurn()
         self._storing: Future[Job[None]] | None = None
         self._wall = StageClock()
         self._trimmed_at = memory.num_blocks
         self.prefill = self._open_prefill()
-        self._queries = QueryHandler(model, memory, self.prefill.prefix, self.settings)
+        self._queries = QueryHandler(model, memory, self.prefill.prefix, policy, config)
         self.questions = self._queries.prefill
 
     def push(self, frames: Sequence[Frame]) -> int:
@@ -173,7 +180,7 @@ class Session:
         """The frames of the next chunk, block by block; they no longer wait."""
         size = self.model.family.frames_per_block
         whole = len(self._pending) // size
-        blocks = min(whole, self.settings.chunk_blocks, self.prefill.longest_chunk())
+        blocks = min(whole, self.chunk_blocks, self.prefill.longest_chunk())
         taken, self._pending = self._pending[: blocks * size], self._pending[blocks * size :]
         return [taken[i * size : (i + 1) * size] for i in range(blocks)]
 
@@ -197,7 +204,7 @@ class Session:
             except StoreAwayError:
                 stop.wait(_RETRY_S)
             else:
-                self.memory.wait_for_room(self.settings.chunk_blocks, stop)
+                self.memory.wait_for_room(self.chunk_blocks, stop)
                 return
 
     def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[ChunkToKeep]:
@@ -250,19 +257,19 @@ class Session:
         return read_while_written(self._restored_prefill)
 
     def _restored_prefill(self) -> Prefill | RekvPrefill:
-        decoder, settings = self.model.decoder, self.settings
+        decoder, encoding = self.model.decoder, self.encoding
         prefix = self.model.family.prefix()
         num_blocks = self.memory.num_blocks
-        if settings.rekv_window_tokens is not None:
-            rekv = RekvPrefill(decoder, prefix, settings.rekv_window_tokens)
+        if encoding.rekv_window_tokens is not None:
+            rekv = RekvPrefill(decoder, prefix, encoding.rekv_window_tokens)
             kept = self.memory.visible(None)
             if kept:
                 counts = [self.memory.info(block_id).num_tokens for block_id in kept]
-                needed = -(-settings.rekv_window_tokens // min(counts))
+                needed = -(-encoding.rekv_window_tokens // min(counts))
                 rekv.restore(sum(counts), self._read(kept[-needed:]))
             return rekv
         prefill = Prefill(
-            decoder, prefix, LocalWindow(settings.window_blocks, settings.stride_blocks)
+            decoder, prefix, LocalWindow(encoding.window_blocks, encoding.stride_blocks)
         )
         if num_blocks:
             first = prefill.first_needed(num_blocks)
@@ -280,7 +287,7 @@ class Session:
         ]
 
 
-def _token_dropper(settings: EngineSettings) -> TokenDropper | None:
-    if settings.drop_similarity is None:
+def _token_dropper(encoding: Encoding) -> TokenDropper | None:
+    if encoding.drop_similarity is None:
         return None
-    return TokenDropper(settings.drop_similarity, whole_every=settings.recent_blocks)
+    return TokenDropper(encoding.drop_similarity, whole_every=encoding.whole_every)

@@ -9,9 +9,9 @@ from memory import FingerprintMismatchError, FollowedMemory, StreamMake, follow_
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
-from vstream.engine.config import decide
 from vstream.engine.prefill import prefix_kv
 from vstream.models.video_llm import VideoLLM
+from vstream.policy import policy_of_reader
 from vstream.question import Judgement, Question
 
 
@@ -19,15 +19,16 @@ class StreamReader:
     """Answers as a Session over the same blocks does. May be called from any thread."""
 
     def __init__(self, model: VideoLLM, memory: FollowedMemory, config: VStreamConfig) -> None:
-        """Raises FingerprintMismatchError if another model made the blocks."""
+        """Raises FingerprintMismatchError if another model made the blocks, PolicyError if no
+        question can be asked under the configured policy.
+        """
         require_made_by(model, memory.make)
-        family = model.family
-        settings = decide(config.engine, family.recommended, family.frames_per_block)
+        policy = policy_of_reader(config, model, memory.make.fingerprint)
         self.model = model
         self.memory = memory
         with torch.inference_mode(), model.turn:
-            prefix = prefix_kv(model.decoder, family.prefix())
-        self._queries = QueryHandler(model, memory, prefix, settings)
+            prefix = prefix_kv(model.decoder, model.family.prefix())
+        self._queries = QueryHandler(model, memory, prefix, policy, config.engine)
 
     def ask(self, question: Question | str) -> AnswerStream:
         """Answer from what has been ingested by now; see `QueryHandler.ask`."""

@@ -10,7 +10,7 @@ import torch
 import typer
 
 from eval.day.day_run import DayOptions, DayRun
-from eval.day.encoded_day import ENGINE, EncodedDay
+from eval.day.encoded_day import DROPPING, EncodedDay
 from eval.day.report import document, page
 from eval.progress import progress_bar
 from eval.run.run_directory import RunDirectory
@@ -18,9 +18,9 @@ from eval.stream_benchmark.exam import MAX_SEED, day_seed
 from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from eval.stream_world.vocabulary import emoji_names
 from memory import KVMemoryError
-from vstream import VideoLLM, VStreamError, load_config, load_video_llm
+from vstream import VideoLLM, VStreamConfig, VStreamError, load_config, load_video_llm
 from vstream.device.cpu_threads import choose_cpu_threads
-from vstream.engine import decide
+from vstream.policy import policy_for
 
 
 def day(
@@ -76,7 +76,7 @@ def day(
 
 def _described(seed: int, names: str, script: Script, model: VideoLLM) -> dict[str, object]:
     """All that must agree for blocks and answers to belong to one run."""
-    settings = decide(ENGINE, model.family.recommended, model.family.frames_per_block)
+    policy = policy_for(VStreamConfig(policy_set=DROPPING), model)
     return {
         "seed": seed,
         "length_s": len(script.moments),
@@ -84,5 +84,5 @@ def _described(seed: int, names: str, script: Script, model: VideoLLM) -> dict[s
         "script": sha256(repr(script.moments).encode()).hexdigest()[:16],
         "model": model.fingerprint,
         "dtype": str(model.decoder.dtype),
-        "settings": settings.model_dump(),
+        "policy": policy.provenance(),
     }

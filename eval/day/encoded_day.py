@@ -16,9 +16,8 @@ from eval.stream_benchmark.policy import DROP_SIMILARITY
 from eval.stream_world import Renderer, Script
 from memory import BlockRecord, MemoryConfig, stored_records
 from vstream import Session, VideoLLM, VStreamConfig, open_session
-from vstream.engine import EngineConfig
 
-ENGINE = EngineConfig(drop_similarity=DROP_SIMILARITY)
+DROPPING = {"drop_similarity": DROP_SIMILARITY}
 """How the day is encoded and asked about: as recommended, with still tokens dropped."""
 STREAM_ID = "day"
 _BATCH_FRAMES = 64
@@ -37,7 +36,7 @@ class EncodedDay:
         self._memory = MemoryConfig(
             store=path.resolve().as_uri(), codec="exact", host_bytes=_LEAST_HOST_BYTES
         )
-        self._config = config.model_copy(update={"engine": ENGINE, "memory": self._memory})
+        self._config = config.model_copy(update={"policy_set": DROPPING, "memory": self._memory})
 
     @property
     def length_s(self) -> int:
@@ -65,9 +64,9 @@ class EncodedDay:
         """Show the dropper what it has seen since the last block that was kept whole."""
         assert session.token_dropper is not None
         size, end = self._model.family.frames_per_block, session.memory.num_blocks
-        first = end - end % session.settings.recent_blocks
-        for block in range(first, end, session.settings.chunk_blocks):
-            blocks = range(block, min(block + session.settings.chunk_blocks, end))
+        first = end - end % session.encoding.whole_every
+        for block in range(first, end, session.chunk_blocks):
+            blocks = range(block, min(block + session.chunk_blocks, end))
             groups = [self._frames(i * size, (i + 1) * size) for i in blocks]
             session.token_dropper.drop(self._model.family.encode(groups))
 

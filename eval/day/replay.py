@@ -15,12 +15,12 @@ import psutil
 from eval.day.budget_watch import BudgetWatch
 from eval.day.day_exam import AGES_S, asking_moments, timed_questions
 from eval.day.day_memory import DayMemory
-from eval.day.encoded_day import ENGINE, STREAM_ID
+from eval.day.encoded_day import DROPPING, STREAM_ID
 from eval.stream_benchmark.answerer import Answerer, CaptionAnswerer, MemoryAnswerer
 from eval.stream_benchmark.block_choice import BlockTimes
 from eval.stream_benchmark.caption_memory import CaptionMemory
 from eval.stream_benchmark.exam import ExamStream
-from eval.stream_benchmark.policy import answering_config, parse_policy
+from eval.stream_benchmark.policy import asked_policy, engine_config, parse_policy
 from eval.stream_benchmark.record import Record
 from memory import BlockRecord
 from vstream import Session, VideoLLM, VStreamConfig, open_session
@@ -91,7 +91,7 @@ class Replay:
         advance: Callable[[int], None],
     ) -> Replayed:
         """Play all `records`; `advance` is told how many were taken."""
-        config = config.model_copy(update={"engine": ENGINE, "memory": self._memory.config})
+        config = config.model_copy(update={"policy_set": DROPPING, "memory": self._memory.config})
         with (
             open_session(config, self._model, STREAM_ID) as session,
             BudgetWatch(self._memory.folder) as watch,
@@ -118,8 +118,10 @@ class Replay:
         """By name in the report, a session over the same memory and the policy it follows."""
         readers = {}
         for name, policy in self._memory.policies.items():
-            engine = answering_config(parse_policy(policy), self._model, self._exam.length_s)
-            readers[name] = (Session(self._model, session.memory, engine), policy)
+            parsed = parse_policy(policy)
+            asked = asked_policy(parsed, self._model, self._exam.length_s)
+            config = engine_config(parsed)
+            readers[name] = (Session(self._model, session.memory, asked, config), policy)
         return readers
 
     def _answerer(self, session: Session, policy: str) -> Answerer:

@@ -91,7 +91,7 @@ def _frames(model: VideoLLM, options: LoadOptions) -> Iterator[Frame]:
 def _ingest_beside(
     session: Session, frames: Iterator[Frame], num_askers: int, options: LoadOptions
 ) -> IngestBeside:
-    chunk = session.settings.chunk_blocks * session.model.family.frames_per_block
+    chunk = session.chunk_blocks * session.model.family.frames_per_block
     with _asking(session, num_askers) as told:
         pushed, began = 0, time.perf_counter()
         while time.perf_counter() < began + options.seconds:

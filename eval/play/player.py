@@ -89,7 +89,9 @@ class Player:
         first = contenders[0].policy
         assert first is not None
         until_s = max(interview.until_s for interview in interviews.values())
-        with open_session(self._settings.encoding(first, model), model, "played") as session:
+        with open_session(
+            self._settings.configured(first), model, "played", self._settings.written(first, model)
+        ) as session:
             viewers = {one.name: self._viewer(session, one) for one in contenders}
 
             def ask_before(stream_s: float | None) -> None:
@@ -120,7 +122,7 @@ class Player:
     def _viewer_apart(self, model: VideoLLM, play: Play, contender: Contender) -> Iterator[Viewer]:
         """One that needs no session to watch."""
         if contender.policy is None:
-            config = self._settings.answering(parse_policy("default"), model)
+            config = self._settings.configured(parse_policy("default"))
             with open_session(config, model, "blind") as session:
                 yield BlindViewer(session)
         else:

@@ -3,10 +3,10 @@
 import hashlib
 from dataclasses import dataclass
 
-from eval.stream_benchmark.policy import Policy, answering_config, encoding_config
+from eval.stream_benchmark.policy import Policy, asked_policy, engine_config, written_policy
+from memory import MemoryPolicy
 from vstream import VideoLLM, VStreamConfig
 from vstream.decoding.token_choice import Decoding
-from vstream.engine import EngineConfig
 
 _DAY_S = 86_400
 
@@ -25,14 +25,13 @@ class PlaySettings:
     temperature: float = 0.0
     seed: int = 0
 
-    def encoding(self, policy: Policy, model: VideoLLM) -> VStreamConfig:
-        """The configuration of the session whose blocks the policy reads."""
-        return self._configured(encoding_config(policy, model), policy)
+    def written(self, policy: Policy, model: VideoLLM) -> MemoryPolicy:
+        """That of the session whose blocks the policy reads."""
+        return written_policy(policy, model)
 
-    def answering(self, policy: Policy, model: VideoLLM) -> VStreamConfig:
-        """The configuration under which the policy's questions are answered."""
-        num_frames = round(_DAY_S * model.sample_fps)
-        return self._configured(answering_config(policy, model, num_frames), policy)
+    def asked(self, policy: Policy, model: VideoLLM) -> MemoryPolicy:
+        """That under which the policy's questions are answered."""
+        return asked_policy(policy, model, round(_DAY_S * model.sample_fps))
 
     def decoding(self, asked_id: str, turn: int) -> Decoding:
         """Of the answer that is said to the question the `turn`-th time."""
@@ -42,10 +41,13 @@ class PlaySettings:
         seed = int.from_bytes(digest[:4], "big")
         return Decoding(max_tokens=self.max_tokens, temperature=self.temperature, seed=seed)
 
-    def _configured(self, engine: EngineConfig, policy: Policy) -> VStreamConfig:
-        """A published prompt is read as it stands: the times in it are not what it asks about."""
+    def configured(self, policy: Policy) -> VStreamConfig:
+        """The configuration of its session.
+
+        A published prompt is read as it stands: the times in it are not what it asks about.
+        """
         changes: dict[str, object] = {"follow_times": False, "max_answer_tokens": self.max_tokens}
         memory = self.config.memory.model_copy(update={"store": "memory://", "codec": policy.codec})
         return self.config.model_copy(
-            update={"engine": engine.model_copy(update=changes), "memory": memory}
+            update={"engine": engine_config(policy).model_copy(update=changes), "memory": memory}
         )

@@ -9,13 +9,13 @@ from typing import Protocol
 import torch
 
 from eval.play.settings import PlaySettings
-from eval.stream_benchmark.block_choice import spread_to_the_ends, uniform_blocks
+from eval.stream_benchmark.block_choice import spread_to_the_ends
 from eval.stream_benchmark.caption_memory import CaptionMemory
 from eval.stream_benchmark.policy import LAST_FRAMES, Policy, context_frames
 from vstream import Answer, Question, Session, VideoLLM, open_session
 from vstream.answer import QueryHandler
 from vstream.decoding.token_choice import TokenChoice
-from vstream.engine import BlocksByLayer, MemoryView, decide, view_at
+from vstream.engine import MemoryView
 from vstream.sources import VideoFile
 from vstream.sources.video_file import SAME_MOMENT_S
 
@@ -48,28 +48,15 @@ class SessionViewer:
     """Asks the session that watches. The default policy asks as the service does: `Session.ask`."""
 
     def __init__(self, session: Session, policy: Policy, settings: PlaySettings) -> None:
-        self._session = session
-        self._policy = policy
-        model = session.model
+        model, asked = session.model, settings.asked(policy, session.model)
         self._ask = session.ask
-        engine = settings.answering(policy, model).engine
-        self._engine = decide(engine, model.family.recommended, model.family.frames_per_block)
-        if self._engine != session.settings:
-            handler = QueryHandler(model, session.memory, session.prefill.prefix, self._engine)
+        if (asked.name, asked.settings) != (session.policy.name, session.policy.settings):
+            prefix, config = session.prefill.prefix, settings.configured(policy).engine
+            handler = QueryHandler(model, session.memory, prefix, asked, config)
             self._ask = handler.ask  # type: ignore[assignment]
 
     def ask(self, question: Question) -> Said:
-        return _said(self._ask(question, self._chosen(question)).answer)
-
-    def _chosen(self, question: Question) -> BlocksByLayer | None:
-        """The same older blocks for all layers; None lets every layer retrieve its own."""
-        layers = self._session.model.decoder.num_layers
-        num_blocks = self._engine.retrieve_blocks
-        if self._policy.base == "uniform":
-            with self._session.model.turn:
-                view = view_at(self._session.memory, question.at_s, self._engine.recent_blocks)
-            return [uniform_blocks(view, num_blocks)] * layers
-        return None if num_blocks else [[]] * layers
+        return _said(self._ask(question).answer)
 
 
 class CaptionViewer:
@@ -123,13 +110,13 @@ class FewFramesViewer:
         frames = list(
             {f.stream_s: f for f in found if self._from_s - _ROUNDING_S <= f.stream_s}.values()
         )
-        config = self._settings.answering(self._policy, self._model)
-        with open_session(config, self._model, "few-frames") as session:
+        config = self._settings.configured(self._policy)
+        policy = self._settings.asked(self._policy, self._model)
+        with open_session(config, self._model, "few-frames", policy) as session:
             started = time.perf_counter()
             session.push(frames)
             pushed_ms = (time.perf_counter() - started) * 1000
-            layers = self._model.decoder.num_layers
-            said = _said(session.ask(question, [[]] * layers).answer)
+            said = _said(session.ask(question).answer)
         assert said.first_token_ms is not None
         return replace(said, first_token_ms=pushed_ms + said.first_token_ms)
 
@@ -174,7 +161,7 @@ class BlindViewer:
         choice, logits = TokenChoice(question.decoding, family), prefilled.logits
         ids: list[int] = []
         first_ms, is_done = 0.0, False
-        limit = question.decoding.max_tokens or self._session.settings.max_answer_tokens
+        limit = question.decoding.max_tokens or self._session.config.max_answer_tokens
         while not is_done and len(ids) < limit:
             token, _ = choice.choose(logits[-1])
             first_ms = first_ms or (time.perf_counter() - started) * 1000

@@ -30,6 +30,7 @@ from memory import BlockStore, HostTier, KeepPolicy, KVMemory, MemoryReader, Str
 from vstream import AnswerStream, Question, Session, VideoLLM, VStreamConfig
 from vstream.answer import QueryHandler
 from vstream.device.scheduler import Limits
+from vstream.policy import policy_for
 
 ASKERS = (1, 8, 32)
 _ROUNDS = 5
@@ -137,7 +138,7 @@ def _ingest(
     or over as many as there are after it.
     """
     model = session.model
-    step = session.settings.stride_blocks * model.family.frames_per_block
+    step = session.encoding.stride_blocks * model.family.frames_per_block
     warm = max(model.family.recommended.window_frames, num_frames // 2)
     session.push(list(islice(frames, warm)))
     before = dict(session.clock.seconds)
@@ -159,7 +160,7 @@ def _session(config: VStreamConfig, model: VideoLLM, store: BlockStore) -> Sessi
     decoder = model.decoder
     make = StreamMake(model.fingerprint, decoder.num_layers, decoder.kv_heads, decoder.head_dim)
     memory = KVMemory(make, decoder.device, store, KeepPolicy(config.memory.codec))
-    return Session(model, memory, config.engine)
+    return Session(model, memory, policy_for(config, model), config.engine)
 
 
 def _asker(session: Session, store: BlockStore, hours: float) -> Ask:
@@ -168,7 +169,7 @@ def _asker(session: Session, store: BlockStore, hours: float) -> Ask:
     num_blocks = round(3600 * hours * model.sample_fps / model.family.frames_per_block)
     history = FoldedHistory(store, max(num_blocks, store.next_id))
     memory = MemoryReader(session.memory.make, model.decoder.device, history)
-    return QueryHandler(model, memory, session.prefill.prefix, session.settings).ask
+    return QueryHandler(model, memory, session.prefill.prefix, session.policy, session.config).ask
 
 
 def _ask(ask: Ask, questions: Questions) -> _Asked:

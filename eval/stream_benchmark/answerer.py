@@ -11,7 +11,6 @@ from eval.stream_benchmark.block_choice import (
     BlockTimes,
     evidence_blocks,
     recall_by_layer,
-    uniform_blocks,
 )
 from eval.stream_benchmark.caption_memory import CaptionMemory
 from eval.stream_benchmark.evidence_memory import EvidenceMemory
@@ -23,7 +22,7 @@ from eval.stream_world import Question
 from vstream import Question as TimedQuestion
 from vstream import Session
 from vstream.answer import QueryHandler
-from vstream.engine import BlocksByLayer, MemoryView, view_at
+from vstream.engine import MemoryView, view_at
 
 
 class Answerer(Protocol):
@@ -45,34 +44,30 @@ class MemoryAnswerer:
         self._times = BlockTimes.of(session.memory)
         self._evidence = EvidenceMemory(session.memory)
         self._told = QueryHandler(
-            session.model, self._evidence.reader, session.prefill.prefix, session.settings
+            session.model,
+            self._evidence.reader,
+            session.prefill.prefix,
+            session.policy,
+            session.config,
         )
 
     def reply(self, question: Question) -> Reply:
         session = self._session
         asked = TimedQuestion(question.text, float(question.asked_s))
-        view = view_at(session.memory, asked.at_s, session.settings.recent_blocks)
+        view = view_at(session.memory, asked.at_s, session.policy.recent_blocks())
         if self._policy.base == "oracle":
             self._evidence.wanted = evidence_blocks(
-                self._times, view, question.evidence, session.settings.retrieve_blocks
+                self._times, view, question.evidence, session.policy.retrieve_blocks()
             )
             stream = self._told.ask(asked)
         else:
-            stream = session.ask(asked, self._chosen(view))
+            stream = session.ask(asked)
         answer = stream.answer
         context = [[*blocks, *stream.recent_ids] for blocks in stream.retrieved]
         recall = None
         if question.evidence:
             recall = tuple(recall_by_layer(self._times, question.evidence, context))
         return Reply(answer.text, answer.timings_ms.ttft, recall)
-
-    def _chosen(self, view: MemoryView) -> BlocksByLayer | None:
-        """The same older blocks for all layers; None lets every layer retrieve its own."""
-        layers = self._session.model.decoder.num_layers
-        num_blocks = self._session.settings.retrieve_blocks
-        if self._policy.base == "uniform":
-            return [uniform_blocks(view, num_blocks)] * layers
-        return None if num_blocks else [[]] * layers
 
 
 class CaptionAnswerer:
@@ -99,7 +94,7 @@ class CaptionAnswerer:
         else:  # it would leave them out
             words = " ".join(caption.as_sentence() for caption in told)
             asked = replace(asked, text=f"{words} {question.text}".strip())
-        answer = self._session.ask(asked, [[]] * model.decoder.num_layers).answer
+        answer = self._session.ask(asked).answer
         return Reply(answer.text, found_ms + answer.timings_ms.ttft)
 
 
@@ -159,7 +154,7 @@ class LanguageAnswerer:
         prefilled = self._session.questions.run(tokens, MemoryView((), 0), nothing)
         logits = prefilled.logits
         ids: list[int] = []
-        while len(ids) < self._session.settings.max_answer_tokens:
+        while len(ids) < self._session.config.max_answer_tokens:
             token = logits[-1:].argmax(dim=-1)
             if int(token) in family.stop_ids:
                 break

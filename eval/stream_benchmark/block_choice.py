@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from eval.stream_world import Span
 from memory import MemoryReader
+from memory.policies.uniform import spread
 from vstream.engine import MemoryView
 
 
@@ -30,11 +31,6 @@ class BlockTimes:
         return self.ids[first:end]
 
 
-def uniform_blocks(view: MemoryView, num_blocks: int) -> list[int]:
-    """`num_blocks` of the blocks older than the recent window, evenly spread."""
-    return spread(view.older_ids, num_blocks)
-
-
 def evidence_blocks(
     times: BlockTimes, view: MemoryView, evidence: Sequence[Span], num_blocks: int
 ) -> list[int]:
@@ -46,14 +42,6 @@ def evidence_blocks(
     by_span = [[block for block in times.holding(span) if block in older] for span in evidence]
     ends = {end for blocks in by_span if blocks for end in (blocks[0], blocks[-1])}
     return spread(sorted(ends), num_blocks)
-
-
-def spread(blocks: Sequence[int], num_blocks: int) -> list[int]:
-    """`num_blocks` of `blocks`, each from the middle of an equal part; all if there are no more."""
-    total = len(blocks)
-    if total <= num_blocks:
-        return list(blocks)
-    return [blocks[(2 * i + 1) * total // (2 * num_blocks)] for i in range(num_blocks)]
 
 
 def spread_to_the_ends(places: Sequence[int], num_places: int) -> list[int]:

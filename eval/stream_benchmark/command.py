@@ -31,7 +31,8 @@ from eval.stream_benchmark.exam import (
 from eval.stream_benchmark.policy import (
     ALL,
     Policy,
-    default_settings,
+    context_frames,
+    default_policy,
     fitting,
     parse_policies,
 )
@@ -199,7 +200,7 @@ def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, ob
         "model": model.fingerprint,
         "model_name": Path(model.name).name,
         "dtype": str(model.decoder.dtype),
-        "settings": default_settings(model).model_dump(),
+        "policy": f"{default_policy(model).provenance()} reads={context_frames(model)}",
     }
 
 

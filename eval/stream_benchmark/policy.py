@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-import numpy as np
-
-from encoders import Frame
+from memory import MemoryPolicy, ModelShape, policy_named
+from memory.policies.default import Default, DefaultSettings
 from vstream import SettingsError, VideoLLM
-from vstream.engine import EngineConfig, EngineSettings, decide
+from vstream.engine import EngineConfig
+from vstream.policy import shape_of
 
 Base = Literal[
     "default",
@@ -92,43 +92,42 @@ def parse_policy(name: str) -> Policy:
     return Policy(name, base, codecs[0] if codecs else "int8", "drop" in suffixes)  # type: ignore[arg-type]
 
 
-def encoding_config(policy: Policy, model: VideoLLM) -> EngineConfig:
-    """The settings under which the policy's blocks are made."""
-    drop_similarity = DROP_SIMILARITY if policy.has_drop else None
-    if policy.base in ("full", "frames"):  # the past is rotated anew for every chunk
-        return EngineConfig(
-            window_frames=0, chunk_frames=_FULL_CHUNK_FRAMES, drop_similarity=drop_similarity
-        )
-    if policy.base == "sinks":  # the cache loses one block for each that it gets
-        size = model.family.frames_per_block
-        return EngineConfig(
-            window_frames=context_frames(model),
-            window_stride=size,
-            chunk_frames=size,
-            drop_similarity=drop_similarity,
-        )
-    return EngineConfig(
-        rekv_window_tokens=_rekv_window_tokens(model) if policy.base == "rekv" else None,
-        drop_similarity=drop_similarity,
-    )
+def written_policy(policy: Policy, model: VideoLLM) -> MemoryPolicy:
+    """The memory policy under which its blocks are made. All are kept, as they are asked later."""
+    settings: dict[str, object] = {"drop_similarity": DROP_SIMILARITY} if policy.has_drop else {}
+    if policy.base == "rekv":
+        return policy_named("rekv", _shape(model), {})
+    if policy.base in ("full", "frames"):
+        settings["window_frames"] = 0
+    elif policy.base == "sinks":  # the cache loses one block for each that it gets
+        settings["window_frames"] = context_frames(model)
+        settings["window_stride"] = model.family.frames_per_block
+    return policy_named("default", _shape(model), settings)
 
 
-def answering_config(policy: Policy, model: VideoLLM, num_frames: int) -> EngineConfig:
-    """The settings under which questions about a stream of `num_frames` are answered."""
-    default = default_settings(model)
-    context_blocks = _context_blocks(default)
+def asked_policy(policy: Policy, model: VideoLLM, num_frames: int) -> MemoryPolicy:
+    """The memory policy under which questions about a stream of `num_frames` are answered."""
+    written = written_policy(policy, model)
     changes: dict[str, int] = {}
     if policy.base in ("window", "sinks", "frames"):
         changes = {"recent_frames": context_frames(model), "retrieve_blocks": 0}
     elif policy.base == "full":
-        changes = {"recent_frames": num_frames, "retrieve_blocks": 0}
+        changes = {"recent_frames": max(1, num_frames), "retrieve_blocks": 0}
     elif policy.base == "last4":
         changes = {"recent_frames": LAST_FRAMES, "retrieve_blocks": 0}
     elif policy.base == "captions":
         changes = {"retrieve_blocks": 0}
-    elif policy.base == "rekv":  # it has no recent window
-        changes = {"retrieve_blocks": context_blocks}
-    return encoding_config(policy, model).model_copy(update=changes)
+    name = "uniform" if policy.base == "uniform" else written.name
+    settings = {**written.settings.model_dump(exclude_unset=True), **changes}
+    return policy_named(name, _shape(model), settings)
+
+
+def engine_config(policy: Policy) -> EngineConfig:
+    """A question sees all that its policy shows it: named times only narrow what is retrieved."""
+    retrieves = policy.base in ("default", "rekv", "oracle")
+    if policy.base in ("full", "frames"):  # the past is rotated again for every chunk
+        return EngineConfig(chunk_frames=_FULL_CHUNK_FRAMES, follow_times=retrieves)
+    return EngineConfig(follow_times=retrieves)
 
 
 def require_fit(policy: Policy, model: VideoLLM, num_frames: int) -> None:
@@ -140,7 +139,7 @@ def require_fit(policy: Policy, model: VideoLLM, num_frames: int) -> None:
         )
     if policy.base != "full":
         return
-    needed = _block_tokens(model) * num_frames // model.family.frames_per_block
+    needed = _shape(model).block_tokens() * num_frames // model.family.frames_per_block
     if needed > model.decoder.max_positions:
         raise SettingsError(
             f"policy: full needs {needed} positions for {num_frames} frames, the model has "
@@ -163,31 +162,15 @@ def fitting(
     return fit, why
 
 
-def default_settings(model: VideoLLM) -> EngineSettings:
-    """What the family recommends, decided and counted in blocks."""
-    return decide(EngineConfig(), model.family.recommended, model.family.frames_per_block)
+def default_policy(model: VideoLLM) -> Default:
+    """What the family recommends."""
+    return Default(_shape(model), DefaultSettings())
 
 
 def context_frames(model: VideoLLM) -> int:
     """How many frames a question of default sees in all."""
-    return _context_blocks(default_settings(model)) * model.family.frames_per_block
+    return default_policy(model).context_blocks() * model.family.frames_per_block
 
 
-def _context_blocks(settings: EngineSettings) -> int:
-    """How many blocks a question sees in all."""
-    return settings.recent_blocks + settings.retrieve_blocks
-
-
-def _rekv_window_tokens(model: VideoLLM) -> int:
-    """Room for all that default sees and the answer.
-
-    In ReKV's code, too, the window holds all that is retrieved; a smaller one would hide most.
-    """
-    settings = default_settings(model)
-    return _block_tokens(model) * _context_blocks(settings) + settings.max_answer_tokens
-
-
-def _block_tokens(model: VideoLLM) -> int:
-    grey = np.full((96, 96, 3), 127, np.uint8)
-    frames = [Frame(grey, float(i), 0.0) for i in range(model.family.frames_per_block)]
-    return len(model.family.encode([frames])[0].embeddings)
+def _shape(model: VideoLLM) -> ModelShape:
+    return shape_of(model, EngineConfig().max_answer_tokens)

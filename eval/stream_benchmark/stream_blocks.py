@@ -14,17 +14,17 @@ from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.policy import (
     LAST_FRAMES,
     Policy,
-    answering_config,
+    asked_policy,
     context_frames,
-    default_settings,
-    encoding_config,
+    engine_config,
+    written_policy,
 )
 from eval.stream_benchmark.shared_vision import SharedVision
 from eval.stream_benchmark.stream_records import records_of
 from eval.stream_world import Renderer
 from memory import MemoryConfig
 from vstream import Session, VideoLLM, VStreamConfig, open_session
-from vstream.engine import EngineConfig, decide
+from vstream.engine import EngineConfig
 
 _BATCH_FRAMES = 64
 
@@ -73,15 +73,18 @@ class StreamBlocks:
         missing = self.missing(stream, policies)
         if not missing:
             return
-        vision = SharedVision(self._model.family, default_settings(self._model).chunk_blocks)
+        vision = SharedVision(
+            self._model.family, EngineConfig().chunk_frames // self._model.family.frames_per_block
+        )
         model = replace(self._model, family=vision)
         with ExitStack() as opened:
             sessions: dict[str, Session] = {}
             for name, policy in missing.items():
                 shutil.rmtree(self.store / name, ignore_errors=True)
-                engine = encoding_config(policy, self._model)
-                config = self._configured(engine, policy, is_kept=True)
-                sessions[name] = opened.enter_context(open_session(config, model, name))
+                config = self._configured(policy, is_kept=True)
+                written = written_policy(policy, self._model)
+                session = open_session(config, model, name, written)
+                sessions[name] = opened.enter_context(session)
             for start in range(0, stream.length_s, _BATCH_FRAMES):
                 end = min(start + _BATCH_FRAMES, stream.length_s)
                 frames = self.frames(stream, range(start, end))
@@ -109,23 +112,22 @@ class StreamBlocks:
 
     def open(self, stream: ExamStream, policy: Policy) -> Session:
         """A session over the stream's blocks that answers as the policy says."""
-        engine = answering_config(policy, self._model, stream.length_s)
-        config = self._configured(engine, policy, is_kept=True)
-        return open_session(config, self._model, self._name(stream, policy))
+        config = self._configured(policy, is_kept=True)
+        written = written_policy(policy, self._model)
+        session = open_session(config, self._model, self._name(stream, policy), written)
+        asked = asked_policy(policy, self._model, stream.length_s)
+        return Session(self._model, session.memory, asked, config.engine)
 
     def open_empty(self, policy: Policy) -> Session:
         """A session that has seen nothing and will be forgotten."""
-        engine = answering_config(policy, self._model, 0)
-        config = self._configured(engine, policy, is_kept=False)
-        return open_session(config, self._model, "unseen")
+        config = self._configured(policy, is_kept=False)
+        return open_session(config, self._model, "unseen", asked_policy(policy, self._model, 0))
 
     def newest_blocks(self, policy: Policy) -> int | None:
         """How many a policy has to keep that reads none but the newest; None: it needs them all."""
         if policy.base not in ("window", "sinks", "captions"):
             return None
-        engine = answering_config(policy, self._model, 0)
-        family = self._model.family
-        return decide(engine, family.recommended, family.frames_per_block).recent_blocks
+        return asked_policy(policy, self._model, 0).recent_blocks()
 
     def frames(self, stream: ExamStream, seconds: Sequence[int]) -> list[Frame]:
         """The frames of these seconds of the stream; each second has one."""
@@ -151,10 +153,10 @@ class StreamBlocks:
     def _name(self, stream: ExamStream, policy: Policy) -> str:
         return f"{stream.name}-{policy.blocks}"
 
-    def _configured(self, engine: EngineConfig, policy: Policy, is_kept: bool) -> VStreamConfig:
+    def _configured(self, policy: Policy, is_kept: bool) -> VStreamConfig:
         store = self.store.resolve().as_uri() if is_kept else "memory://"
         memory = MemoryConfig(store=store, codec=policy.codec)
-        return self._config.model_copy(update={"engine": engine, "memory": memory})
+        return self._config.model_copy(update={"engine": engine_config(policy), "memory": memory})
 
 
 def _ingest(name: str, stream: ExamStream, session: Session, vision: SharedVision) -> Ingest:

@@ -19,6 +19,7 @@ from eval.tier_speed.transfer import memory_over, read, write
 from memory import BlockRecord, MemoryConfig, StreamMake, stored_records
 from vstream import Session, VideoLLM, VStreamConfig, open_session
 from vstream.engine import EngineConfig
+from vstream.policy import policy_for
 
 _BATCH = 64
 _STREAM_ID = "tier-speed"
@@ -92,7 +93,11 @@ def _results(
     head = records[0].head
     with open_store(head.make) as place, memory_over(place.store, head) as memory:
         write_gb_s = write(memory, records)
-        session = None if model is None else Session(model, memory, EngineConfig())
+        session = (
+            None
+            if model is None
+            else Session(model, memory, policy_for(VStreamConfig(), model), EngineConfig())
+        )
         for make_cold in [None] if place.make_cold is None else [None, place.make_cold]:
             found = read(memory, place.store, dtype, make_cold)
             first_ms = None if session is None else _first_token_ms(session, make_cold)

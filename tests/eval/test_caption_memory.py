@@ -39,7 +39,7 @@ def test_captions_are_a_policy_of_the_benchmark(tmp_path, encoder):
     assert len(answers) == sum(len(stream.questions) for stream in run.exam)
     assert run.reports()["captions"].figures
     with run.blocks.open(run.exam[0], run.policies[0]) as session:
-        assert session.settings.retrieve_blocks == 0
+        assert session.policy.retrieve_blocks() == 0
         memory = CaptionMemory(encoder)
         memory.tell(session, range(4 * EVERY_S))
     times = [caption.at_s for caption in memory.most_like("what?", 1000)]

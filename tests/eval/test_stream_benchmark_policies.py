@@ -21,9 +21,7 @@ from eval.stream_benchmark.block_choice import (
     BlockTimes,
     evidence_blocks,
     recall_by_layer,
-    spread,
     spread_to_the_ends,
-    uniform_blocks,
 )
 from eval.stream_benchmark.caption_memory import Caption, CaptionMemory
 from eval.stream_benchmark.evidence_memory import EvidenceMemory
@@ -37,6 +35,7 @@ from eval.stream_benchmark.policy import parse_policies, parse_policy, require_f
 from eval.stream_world import KINDS, Question, Span
 from eval.stream_world.present import PRESENT
 from eval.stream_world.vocabulary import HELD_OUT_STYLE, emoji_names
+from memory.policies.uniform import spread
 from vstream import Question as TimedQuestion
 from vstream import SettingsError, load_video_llm
 from vstream.answer import QueryHandler
@@ -89,7 +88,7 @@ def test_window_and_uniform_see_as_many_blocks_as_default(played):
     with played.blocks.open(stream, parse_policy("full")) as session:
         seen = session.ask(TimedQuestion("where?", 39.0)).answer.evidence
         assert sorted(e.block_id for e in seen) == list(range(40))
-        assert session.settings.window_blocks == 0
+        assert session.encoding.window_blocks == 0
 
 
 def test_oracle_and_full_have_all_the_evidence_and_last4_that_of_four_frames(played):
@@ -190,7 +189,7 @@ def test_without_evidence_to_add_the_oracle_sees_what_default_sees(replies, aske
 def test_uniform_blocks_are_evenly_spread_over_all_that_is_older(visible, recent, num):
     view = MemoryView(range(visible), min(recent, visible))
     older = len(view.older_ids)
-    chosen = uniform_blocks(view, num)
+    chosen = spread(view.older_ids, num)
     assert len(chosen) == min(num, older)
     assert set(chosen) <= set(range(older))
     gaps = [b - a for a, b in pairwise(chosen)]

@@ -52,7 +52,7 @@ def noise(family, seed, scale=4.0, padding=0):
 def decoder_logits(session, text, **options):
     """The logits of the session's own decoder after a question."""
     model = session.model
-    view = view_at(session.memory, None, session.settings.recent_blocks)
+    view = view_at(session.memory, None, session.policy.recent_blocks())
     prefilled = session.questions.run(model.family.question(text, **options), view)
 
     def logits_after(token):

@@ -8,10 +8,11 @@ from tiny_checkpoints import TEXT_MODELS, VIDEO_FAMILIES, tiny_family, tiny_mode
 from token_family import TokenFamily
 
 from encoders import Frame
-from memory import MemoryConfig, open_memory
+from memory import MemoryConfig, open_memory, policy_named
 from vstream.device.scheduler import Scheduler
 from vstream.engine import Decoder, EngineConfig, view_at
 from vstream.models.video_llm import VideoLLM
+from vstream.policy import shape_of
 from vstream.session import Session
 
 FAMILIES = [*TEXT_MODELS, *VIDEO_FAMILIES]
@@ -48,8 +49,12 @@ def stream_frames(count, start=0, seed=0):
 
 
 def open_session(model, *, store="memory://", codec="int8", host_bytes=1 << 30, **engine):
-    """A session over a memory of its own (or of `store`)."""
+    """A session over a memory of its own (or of `store`).
+
+    `engine` are settings of the engine or of the memory policy: `rekv` where it is told its window.
+    """
     decoder = model.decoder
+    policy, config = policy_and_config(model, **engine)
     memory = open_memory(
         MemoryConfig(store=store, codec=codec, host_bytes=host_bytes),
         stream_id="test",
@@ -59,7 +64,23 @@ def open_session(model, *, store="memory://", codec="int8", host_bytes=1 << 30, 
         head_dim=decoder.head_dim,
         device=decoder.device,
     )
-    return Session(model, memory, EngineConfig(**engine))
+    return Session(model, memory, policy, config)
+
+
+def configured(**engine):
+    """The same settings as parts of a VStreamConfig."""
+    general = {name: engine.pop(name) for name in EngineConfig.model_fields if name in engine}
+    return {"engine": general, "policy_set": engine}
+
+
+def policy_and_config(model, **engine):
+    """A memory policy and an EngineConfig of settings given together."""
+    general = {name: engine.pop(name) for name in EngineConfig.model_fields if name in engine}
+    config = EngineConfig(**general)
+    name = engine.pop("policy", None) or "default"
+    if "rekv_window_tokens" in engine:
+        name, engine["window_tokens"] = "rekv", engine.pop("rekv_window_tokens")
+    return policy_named(name, shape_of(model, config.max_answer_tokens), engine), config
 
 
 def answer_of(session, question, **options):
@@ -72,6 +93,6 @@ def answer_of(session, question, **options):
 
 def all_logits(session, text, at_s=None):
     """The logits of a question's tokens over the session's memory."""
-    view = view_at(session.memory, at_s, session.settings.recent_blocks)
+    view = view_at(session.memory, at_s, session.policy.recent_blocks())
     with torch.inference_mode():
         return session.questions.run(session.model.family.question(text), view).logits

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from engine import open_session, stream_frames, tiny_video_llm
+from engine import configured, open_session, stream_frames, tiny_video_llm
 
 from encoders import Turn
 from memory import MemoryConfig, RedisLink, StoreError
@@ -63,7 +63,7 @@ def session(server, model):
 
 
 def config(server):
-    return VStreamConfig(memory=MemoryConfig(store=server.url), engine=ENGINE)
+    return VStreamConfig(memory=MemoryConfig(store=server.url), **configured(**ENGINE))
 
 
 def last_said(board, posted):

@@ -31,7 +31,7 @@ def test_what_is_put_in_the_models_mouth_is_as_if_it_had_said_it(session):
     bare, begun = family.question(Q), family.question(Q, answer_start=START)
     said = begun.embeddings[len(bare.embeddings) :]
     assert torch.equal(begun.embeddings[: len(bare.embeddings)], bare.embeddings)
-    view = view_at(session.memory, None, session.settings.recent_blocks)
+    view = view_at(session.memory, None, session.policy.recent_blocks())
     with torch.inference_mode():
         at_once = session.questions.run(begun, view)
         one_by_one = session.questions.work(bare, view, None, len(said) + 1, 1)

@@ -40,7 +40,7 @@ def sessions(model):
 
 def read(model, session, text, room=12):
     """A question that has been prefilled; every call makes a context of its own."""
-    view = view_at(session.memory, None, session.settings.recent_blocks)
+    view = view_at(session.memory, None, session.policy.recent_blocks())
     work = session.questions.work(model.family.question(text), view, max_answer_tokens=room)
     return alone(model.decoder, work)
 

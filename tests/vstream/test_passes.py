@@ -28,7 +28,7 @@ def _works(model, **engine):
     for seed, text in ((3, "what is on the table?"), (4, "who?")):
         session = open_session(model, **engine)
         session.push(stream_frames(12 * size, seed=seed))
-        view = view_at(session.memory, None, session.settings.recent_blocks)
+        view = view_at(session.memory, None, session.policy.recent_blocks())
         questions.append(session.questions.work(model.family.question(text), view, num_logits=2))
     return chunks, questions
 

@@ -41,7 +41,7 @@ def opened(model, frames, seed, **options):
 
 def read(model, session, text, recorded=None, retrieved=None):
     """A question's prefill, and two more tokens in its context."""
-    view = view_at(session.memory, None, session.settings.recent_blocks)
+    view = view_at(session.memory, None, session.policy.recent_blocks())
     tokens = model.family.question(text)
     work = session.questions.work(tokens, view, retrieved, max_answer_tokens=8)
     prefilled = alone(model.decoder, work) if recorded is None else through(model, work, recorded)

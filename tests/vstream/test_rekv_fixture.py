@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from encoders import Recommended, TextTokens, VisualTokens
-from memory import BlockInfo, KVBlock, MemoryConfig, open_memory
-from vstream.engine.config import EngineConfig, decide
+from encoders import TextTokens, VisualTokens
+from memory import BlockInfo, KVBlock, MemoryConfig, ModelShape, open_memory, policy_named
 from vstream.engine.decoder import Decoder
 from vstream.engine.question_prefill import QuestionPrefill
 from vstream.engine.rekv import RekvContext, RekvPrefill
@@ -75,14 +74,13 @@ def difference(ours, theirs):
 @pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: case["name"])
 @torch.inference_mode()
 def test_rekv_mode_reproduces_the_official_run(case, decoder, frames, expected):
-    config = EngineConfig(
-        rekv_window_tokens=case["n_local"],
-        retrieve_blocks=case["topk"],
-        retrieve_runs_of=case["chunk_size"],
-        similarity="inner_product",
-        max_answer_tokens=len(case["output"]) + 1,
-    )
-    settings = decide(config, Recommended(), frames_per_block=1)
+    settings = {
+        "window_tokens": case["n_local"],
+        "retrieve_blocks": case["topk"],
+        "retrieve_runs_of": case["chunk_size"],
+        "similarity": "inner_product",
+    }
+    policy = policy_named("rekv", ModelShape(), settings)
     prefill = RekvPrefill(decoder, text(decoder, CASES["init_ids"]), case["n_local"])
     memory = open_memory(
         MemoryConfig(codec="exact"),
@@ -110,9 +108,11 @@ def test_rekv_mode_reproduces_the_official_run(case, decoder, frames, expected):
     def open_context(room):
         return RekvContext(decoder, prefill.prefix, memory, room, n_local=case["n_local"])
 
-    view = view_at(memory, None, settings.recent_blocks)
-    per_layer = settings.model_copy(update={"retrieval": "per_layer"})
-    questions = QuestionPrefill(decoder, memory, open_context, per_layer)
+    limit = len(case["output"]) + 1
+    view = view_at(memory, None, policy.recent_blocks())
+    by_layer = {"retrieve_blocks": case["topk"], "retrieve_runs_of": case["chunk_size"]}
+    one_pass = policy_named("default", ModelShape(recent_frames=0), by_layer)
+    questions = QuestionPrefill(decoder, memory, open_context, one_pass, limit)
     question = questions.run(text(decoder, case["question"]), view)
     assert question.retrieved == case["retrieved"]
     theirs = expected[f"{name}.question_logits"].flatten(0, -2)
@@ -121,7 +121,7 @@ def test_rekv_mode_reproduces_the_official_run(case, decoder, frames, expected):
     if case["prompt"][: len(case["question"])] == case["question"]:
         own = torch.arange(len(case["prompt"])) < len(case["question"])
         whole = TextTokens(text(decoder, case["prompt"]).embeddings, own)
-        by_itself = QuestionPrefill(decoder, memory, open_context, settings).run(whole, view)
+        by_itself = QuestionPrefill(decoder, memory, open_context, policy, limit).run(whole, view)
         assert by_itself.retrieved == case["retrieved"], "the mode as a session runs it"
         theirs = expected[f"{name}.prompt_logits"].flatten(0, -2)
         assert difference(by_itself.logits, theirs) <= TOLERANCE

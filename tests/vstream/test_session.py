@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import Turn
-from memory import StoreError
-from vstream.errors import QuestionError, SettingsError
+from memory import PolicyError, StoreError
+from vstream.errors import QuestionError
 from vstream.question import UNSURE, Question
 
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
@@ -77,7 +77,7 @@ def test_evidence_is_every_block_of_the_context_best_first(model):
     scores = [e.score for e in answer.evidence]
     assert scores == sorted(scores, reverse=True)
     assert all(-1.001 <= score <= 1.001 for score in scores)
-    recent = {BLOCKS - 1 - i for i in range(session.settings.recent_blocks)}
+    recent = {BLOCKS - 1 - i for i in range(session.policy.recent_blocks())}
     found = {e.block_id: e for e in answer.evidence}
     assert recent <= set(found)
     assert all(found[i].num_layers == model.decoder.num_layers for i in recent)
@@ -85,7 +85,7 @@ def test_evidence_is_every_block_of_the_context_best_first(model):
     assert all(e.thumbnail[:2] == b"\xff\xd8" for e in answer.evidence), "each has a JPEG"
     layers = model.decoder.num_layers
     retrieved = sum(e.num_layers for e in answer.evidence if e.block_id not in recent)
-    assert retrieved == layers * session.settings.retrieve_blocks
+    assert retrieved == layers * session.policy.retrieve_blocks()
 
 
 def test_global_retrieval_gives_every_layer_the_same_blocks(model):
@@ -93,7 +93,7 @@ def test_global_retrieval_gives_every_layer_the_same_blocks(model):
     session.push(frames_of(model, BLOCKS))
     answer = session.ask("what is on the table?").answer
     assert {e.num_layers for e in answer.evidence} == {model.decoder.num_layers}
-    assert len(answer.evidence) == session.settings.retrieve_blocks + session.settings.recent_blocks
+    assert len(answer.evidence) == session.policy.retrieve_blocks() + session.policy.recent_blocks()
 
 
 def digest(directory: Path) -> dict[str, str]:
@@ -189,7 +189,7 @@ def test_after_thinning_blocks_only_kept_ones_are_retrieved(llama, retrieval):
     kept = session.memory.visible(None)
     assert len(kept) < 900
     evidence = session.ask("what is on the table?").answer.evidence
-    recent = session.settings.recent_blocks
+    recent = session.policy.recent_blocks()
     assert {e.block_id for e in evidence} <= set(kept)
     assert len(evidence) >= QUICK["retrieve_blocks"] + recent
     assert all(-1.001 <= e.score <= 1.001 for e in evidence)
@@ -237,7 +237,7 @@ def test_rekv_mode_resumes_where_it_stopped(family, window_tokens, tmp_path):
 
 def test_rekv_mode_refuses_a_model_with_three_axes():
     model = tiny_video_llm("qwen2_5_vl")[0]
-    with pytest.raises(SettingsError, match="rekv_window_tokens"):
+    with pytest.raises(PolicyError, match="one rotary axis"):
         open_session(model, rekv_window_tokens=100)
 
 
@@ -251,7 +251,7 @@ def test_rekv_mode_refuses_a_model_with_three_axes():
     ],
 )
 def test_settings_under_which_nothing_could_be_seen_are_refused(llama, settings):
-    with pytest.raises(SettingsError):
+    with pytest.raises(PolicyError):
         open_session(llama, **settings)
 
 

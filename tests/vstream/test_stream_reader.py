@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from engine import answer_of, open_session, stream_frames, tiny_video_llm
+from engine import answer_of, configured, open_session, stream_frames, tiny_video_llm
 
 from memory import FingerprintMismatchError, MemoryConfig, StoreError
 from vstream.config import VStreamConfig
@@ -34,7 +34,7 @@ def store(request, tmp_path):
 
 
 def reader_of(store, model, **engine):
-    config = VStreamConfig(memory=MemoryConfig(store=store), engine={**ENGINE, **engine})
+    config = VStreamConfig(memory=MemoryConfig(store=store), **configured(**ENGINE, **engine))
     return open_reader(config, model, "test")
 
 

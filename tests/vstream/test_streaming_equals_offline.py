@@ -81,7 +81,7 @@ def test_retrieving_everything_equals_full_attention(pair):
     blocks = encode_blocks(model, BLOCKS)
     question = model.family.question("what is on the table?")
     ours = session.questions.run(
-        question, view_at(session.memory, None, session.settings.recent_blocks)
+        question, view_at(session.memory, None, session.policy.recent_blocks())
     )
     theirs = offline_logits(plain, model.family.prefix(), blocks, question)
     assert difference(ours.logits, theirs[-len(question.embeddings) :]) <= TOLERANCE
@@ -92,7 +92,7 @@ def test_decoding_equals_asking_again_with_the_longer_prompt(pair):
     model, _ = pair
     session = open_session(model, retrieve_blocks=3, recent_frames=2, codec="exact")
     session.push(stream_frames(BLOCKS * model.family.frames_per_block))
-    view = view_at(session.memory, None, session.settings.recent_blocks)
+    view = view_at(session.memory, None, session.policy.recent_blocks())
     question = model.family.question("what is on the table?")
     first = session.questions.run(question, view)
     logits, decoder = first.logits, model.decoder
@@ -112,7 +112,7 @@ def test_layers_choose_blocks_of_their_own(pair):
     model, _ = pair
     session = open_session(model, retrieve_blocks=3, recent_frames=2, codec="exact")
     session.push(stream_frames(BLOCKS * model.family.frames_per_block))
-    view = view_at(session.memory, None, session.settings.recent_blocks)
+    view = view_at(session.memory, None, session.policy.recent_blocks())
     retrieved = session.questions.run(model.family.question("what?"), view).retrieved
     assert len({tuple(ids) for ids in retrieved}) > 1, "the test needs layers that disagree"
     for ids in retrieved:

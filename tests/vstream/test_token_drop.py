@@ -14,7 +14,7 @@ from offline import offline_logits
 from torch.nn.functional import cosine_similarity
 
 from encoders import Frame, VisualTokens
-from memory import FingerprintMismatchError, StoreError
+from memory import FingerprintMismatchError, PolicyError, StoreError
 from vstream import SettingsError, VStreamConfig, load_config, open_session
 from vstream.engine import LocalWindow, Prefill, TokenDropper, view_at
 
@@ -223,7 +223,7 @@ def test_every_recent_window_holds_one_whole_block(pair):
     for session in (off, on):
         session.push(still_frames(model, BLOCKS))
     is_whole = [a == b for a, b in zip(token_counts(on), token_counts(off), strict=True)]
-    assert is_whole == [number % on.settings.recent_blocks == 0 for number in range(BLOCKS)]
+    assert is_whole == [number % on.policy.recent_blocks() == 0 for number in range(BLOCKS)]
 
 
 def test_what_was_forgotten_leaves_nothing_out_of_what_comes(pair):
@@ -291,10 +291,10 @@ def test_an_answer_over_everything_equals_one_plain_forward_over_the_tokens_kept
     session.push(frames)
     assert session.token_dropper.num_dropped > 0
     whole = model.family.encode([frames[i * size : (i + 1) * size] for i in range(BLOCKS)])
-    blocks = TokenDropper(STILL, session.settings.recent_blocks).drop(whole)
+    blocks = TokenDropper(STILL, session.policy.recent_blocks()).drop(whole)
     assert token_counts(session) == [len(block.embeddings) for block in blocks]
     question = model.family.question("what is on the table?")
-    view = view_at(session.memory, None, session.settings.recent_blocks)
+    view = view_at(session.memory, None, session.policy.recent_blocks())
     ours = session.questions.run(question, view).logits
     theirs = offline_logits(plain, model.family.prefix(), blocks, question)
     assert float((ours - theirs[-len(ours) :]).abs().max()) <= TOLERANCE
@@ -370,14 +370,14 @@ def test_after_a_push_that_failed_a_block_is_whole(llama, monkeypatch):
 
 
 def test_rekv_mode_refuses_to_drop(llama):
-    with pytest.raises(SettingsError, match="drop_similarity"):
+    with pytest.raises(PolicyError, match="drop_similarity"):
         open_tiny_session(llama, rekv_window_tokens=40, drop_similarity=0.9)
 
 
 @pytest.mark.parametrize("similarity", ["0", "1.5", "-0.1", "nan"])
 def test_a_similarity_that_is_none_is_refused(similarity, monkeypatch):
-    monkeypatch.setenv("VSTREAM_ENGINE__DROP_SIMILARITY", similarity)
-    with pytest.raises(SettingsError, match=r"engine\.drop_similarity"):
+    monkeypatch.setenv("VSTREAM_POLICY_SET__DROP_SIMILARITY", similarity)
+    with pytest.raises(SettingsError, match=r"policy_set.*drop_similarity"):
         load_config()
 
 
@@ -386,6 +386,6 @@ def test_blocks_made_with_another_similarity_are_refused(llama, tmp_path, monkey
     with open_session(load_config(), llama, "camera") as off:
         off.push(stream_frames(1))
     assert "drop" not in (tmp_path / "camera" / "stream.json").read_text()
-    monkeypatch.setenv("VSTREAM_ENGINE__DROP_SIMILARITY", "0.9")
+    monkeypatch.setenv("VSTREAM_POLICY_SET__DROP_SIMILARITY", "0.9")
     with pytest.raises(FingerprintMismatchError, match=r"drop=0\.9"):
         open_session(VStreamConfig(), llama, "camera")

@@ -1,13 +1,13 @@
 """The streaming KV engine: visual tokens to KV blocks, and questions over retrieved blocks."""
 
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.config import EngineConfig, EngineSettings, decide
+from vstream.engine.config import EngineConfig
 from vstream.engine.decoder import Decoder
 from vstream.engine.prefill import LocalWindow, Prefill
 from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
 from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvContext, RekvPrefill
-from vstream.engine.retrieval import MemoryView, Retriever, view_at
+from vstream.engine.retrieval import MemoryView, Past, view_at
 from vstream.engine.token_drop import TokenDropper
 from vstream.engine.window_kv import LayerKV
 
@@ -16,17 +16,15 @@ __all__ = [
     "BlocksByLayer",
     "Decoder",
     "EngineConfig",
-    "EngineSettings",
     "LayerKV",
     "LocalWindow",
     "MemoryView",
+    "Past",
     "Prefill",
     "PrefilledQuestion",
     "QuestionPrefill",
     "RekvContext",
     "RekvPrefill",
-    "Retriever",
     "TokenDropper",
-    "decide",
     "view_at",
 ]

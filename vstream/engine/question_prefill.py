@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from encoders import TextTokens
-from memory import MemoryReader
+from memory import MemoryPolicy, MemoryReader
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.config import EngineSettings
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.question_step import BlocksByLayer, QuestionStep
-from vstream.engine.retrieval import MemoryView, Retriever
+from vstream.engine.retrieval import MemoryView, Past
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,20 +28,22 @@ class PrefilledQuestion:
 
 
 class QuestionPrefill:
-    """Runs questions over one memory, in one pass or two as `settings.retrieval` says."""
+    """Runs questions over one memory, in one pass or two as the policy wants."""
 
     def __init__(
         self,
         decoder: Decoder,
         memory: MemoryReader,
         open_context: Callable[[int], AnswerContext],
-        settings: EngineSettings,
+        policy: MemoryPolicy,
+        max_answer_tokens: int,
     ) -> None:
         """`open_context` makes an empty context with room for so many tokens of text."""
         self._decoder = decoder
         self._memory = memory
         self._open_context = open_context
-        self._settings = settings
+        self._policy = policy
+        self._max_answer_tokens = max_answer_tokens
 
     def run(
         self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None = None
@@ -66,20 +68,21 @@ class QuestionPrefill:
         """
         if retrieved is None:
             retrieved = yield from self._first_pass(tokens, view)
-        room = max_answer_tokens or self._settings.max_answer_tokens
+        room = max_answer_tokens or self._max_answer_tokens
         return (yield from self._pass(tokens, view, retrieved, room, num_logits))
 
     def _first_pass(self, tokens: TextTokens, view: MemoryView) -> Work[BlocksByLayer | None]:
         """The blocks that a first pass chooses; None where each layer chooses in the only pass."""
         layers = self._decoder.num_layers
-        if self._settings.retrieval == "two_pass":
+        first_pass = self._policy.first_pass()
+        if first_pass == "question":
             own = tokens.is_question
             bare = TextTokens(tokens.embeddings[own], own[own])
             return (yield from self._pass(bare, view, None)).retrieved
-        if self._settings.retrieval == "global":
+        if first_pass == "context":
             queries = (yield from self._pass(tokens, view, [[]] * layers)).queries
-            retriever = Retriever(self._memory, view, self._settings)
-            return [retriever.best_for_all_layers(queries)] * layers
+            past = Past(self._memory, view)
+            return [self._policy.select_for_all(torch.stack(list(queries)), past)] * layers
         return None
 
     def _pass(
@@ -91,7 +94,7 @@ class QuestionPrefill:
         num_logits: int = 1,
     ) -> Work[PrefilledQuestion]:
         context = self._open_context(len(tokens.embeddings) + room)
-        retriever = Retriever(self._memory, view, self._settings)
-        step = QuestionStep(context, retriever, view, tokens.is_question, retrieved)
+        past = Past(self._memory, view)
+        step = QuestionStep(context, self._policy, past, view, tokens.is_question, retrieved)
         logits = yield Pass(tokens.embeddings, step, num_logits=num_logits)
         return PrefilledQuestion(context, logits, step.retrieved, step.queries)

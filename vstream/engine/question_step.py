@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from memory import MemoryPolicy
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.retrieval import MemoryView, Retriever, mean_query
+from vstream.engine.retrieval import MemoryView, Past, mean_query
 
 BlocksByLayer = Sequence[Sequence[int]]
 """Retrieved block ids of every layer, the recent window left out."""
@@ -18,7 +19,8 @@ class QuestionStep:
     def __init__(
         self,
         context: AnswerContext,
-        retriever: Retriever,
+        policy: MemoryPolicy,
+        past: Past,
         view: MemoryView,
         is_question: Bool[Tensor, " tokens"],
         retrieved: BlocksByLayer | None,
@@ -26,7 +28,8 @@ class QuestionStep:
         """`retrieved`: fixed block ids for every layer; None lets every layer choose."""
         self.context = context
         self.is_question = is_question
-        self._retriever = retriever
+        self._policy = policy
+        self._past = past
         self._view = view
         self._fixed = retrieved
         self.queries: list[Float[Tensor, " key_width"]] = []
@@ -37,7 +40,7 @@ class QuestionStep:
         ids = (
             self._fixed[layer]
             if self._fixed is not None
-            else self._retriever.retrieve(layer, query)
+            else self._policy.select(layer, query, self._past)
         )
         self.queries.append(query)
         self.retrieved.append(list(ids))

@@ -7,7 +7,7 @@ Source: ReKV (https://arxiv.org/abs/2503.00540), as its released code computes i
   block's first queries as well and count twice there;
 - answer: [sinks | retrieved blocks | prompt] at contiguous positions, recent blocks being
   candidates like all others; past `n_local` tokens the same window and one distance apply.
-Set `EngineConfig.rekv_window_tokens` to use it. One rotary axis only.
+The memory policy `rekv` uses it. One rotary axis only.
 
 Both rules need two rotations of a query under one softmax: the rotations lie side by side in the
 head dimension, and each key is zero in the half that is not meant for it.
@@ -37,7 +37,7 @@ class RekvPrefill:
 
     def __init__(self, decoder: Decoder, prefix: TextTokens, n_local: int) -> None:
         if decoder.num_axes != 1:
-            raise SettingsError("rekv_window_tokens: ReKV's rules are for one rotary axis only")
+            raise SettingsError("ReKV's rules are for one rotary axis only")
         self._decoder = decoder
         self._n_local = n_local
         self.num_tokens = 0

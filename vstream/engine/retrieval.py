@@ -1,28 +1,23 @@
-"""Retrieval: a question's own queries choose the blocks it will read, layer by layer.
+"""Retrieval: what a question may read of a memory, and the query that it is compared by.
 
 Source: ReKV (https://arxiv.org/abs/2503.00540, section 3.2, internal retrieval).
 
     q_bar      = mean over the question's own tokens of the queries, before RoPE,
                  summed over the heads that share a key head
     k_bar[b]   = mean over the tokens of block b of the keys, before RoPE
-    score[b]   = <q_bar, k_bar[b]>           (or the cosine of the two)
 
-Differs from the authors' code: one pass, in which every layer first retrieves and then lets the
-whole prompt attend (theirs takes two); the mean leaves template and dialogue out; the newest blocks
-are always in the context and so are not candidates. With `retrieval="global"` a first pass over
-prefix and recent window collects the queries of all layers, and the blocks with the highest cosine
-averaged over the layers serve every layer.
+Which blocks are read, the memory policy decides (`memory.policies`). Differs from the authors'
+code: every layer first retrieves and then lets the whole prompt attend (theirs takes two passes,
+as a policy may ask for); the mean leaves template and dialogue out.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memory import MemoryReader, Similarity
-from vstream.engine.config import EngineSettings
 
 
 @dataclass(frozen=True)
@@ -54,57 +49,53 @@ class MemoryView:
 
 
 def view_at(
-    memory: MemoryReader, at_s: float | None, recent_blocks: int, from_s: float | None = None
+    memory: MemoryReader,
+    at_s: float | None,
+    recent_blocks: int | None,
+    from_s: float | None = None,
 ) -> MemoryView:
     """What a question at stream time `at_s` sees of `memory` (None: everything there is now).
 
-    With `from_s` it sees nothing from before that.
+    With `from_s` it sees nothing from before that. `recent_blocks` None: all are recent.
     """
     ids = memory.visible(at_s, from_s)
-    return MemoryView(ids, min(recent_blocks, len(ids)))
+    return MemoryView(ids, len(ids) if recent_blocks is None else min(recent_blocks, len(ids)))
 
 
-class Retriever:
-    """Scores the blocks of one view of a memory."""
+class Past:
+    """The blocks of one view that a policy may choose from: all but the recent window."""
 
-    def __init__(self, memory: MemoryReader, view: MemoryView, settings: EngineSettings) -> None:
+    def __init__(self, memory: MemoryReader, view: MemoryView) -> None:
         self._memory = memory
         self._view = view
-        self._settings = settings
 
-    def retrieve(self, layer: int, query: Float[Tensor, " key_width"]) -> list[int]:
-        """The best blocks for `layer` outside the recent window, in stream order."""
-        settings = self._settings
-        return self._best(
-            [layer], query[None], settings.similarity, chunk_blocks=settings.retrieve_runs_of
-        )
+    @property
+    def ids(self) -> Sequence[int]:
+        """In stream order."""
+        return self._view.older_ids
 
-    def mean_cosines(
-        self, queries: Sequence[Tensor], block_ids: Sequence[int]
-    ) -> Float[Tensor, " blocks"]:
-        """Cosine of the question and each of these blocks, averaged over all layers."""
-        return self._memory.cosines(torch.stack(list(queries)), block_ids).mean(dim=0)
-
-    def best_for_all_layers(self, queries: Sequence[Tensor]) -> list[int]:
-        """One set of blocks outside the recent window for every layer, in stream order."""
-        return self._best(range(len(queries)), torch.stack(list(queries)), "cosine")
-
-    def _best(
+    def search(
         self,
         layers: Sequence[int],
         queries: Float[Tensor, "layers key_width"],
+        top_k: int,
         similarity: Similarity,
         chunk_blocks: int = 1,
     ) -> list[int]:
+        """Ids of the best, in stream order; see `memory.BlockIndex.search`."""
         return self._memory.search(
             layers,
             queries,
             first=self._view.first,
             below=self._view.older_end,
-            top_k=self._settings.retrieve_blocks,
+            top_k=top_k,
             similarity=similarity,
             chunk_blocks=chunk_blocks,
         )
+
+    def keys(self, block_ids: Sequence[int]) -> Float[Tensor, "layers blocks key_width"]:
+        """Representative keys, in the order given."""
+        return self._memory.representative_keys(block_ids)
 
 
 def mean_query(

@@ -46,7 +46,7 @@ def named_view(
     question: Question,
     memory: MemoryReader,
     view: MemoryView,
-    recent_blocks: int,
+    recent_blocks: int | None,
     reads_stream_time: bool,
 ) -> NamedView:
     """What is left of `view` (not empty); all of it if the question names no time.
@@ -89,7 +89,7 @@ class _ByClock:
     """A question by the clock of a zone, over one memory."""
 
     def __init__(
-        self, question: Question, memory: MemoryReader, recent_blocks: int, zone: ZoneInfo
+        self, question: Question, memory: MemoryReader, recent_blocks: int | None, zone: ZoneInfo
     ) -> None:
         self._question = question
         self._memory = memory

@@ -1,0 +1,33 @@
+"""full: every block, for the prefill as for the question."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from memory.ageing import AgeingStep, AgingBlocks
+from memory.policies.policy import Card, Encoding, MemoryPolicy
+
+if TYPE_CHECKING:
+    from memory.block_store import Span
+
+_CHUNK_FRAMES = 64
+"""The past is rotated for every chunk: few long ones cost less."""
+
+
+class Full(MemoryPolicy):
+    """What others are measured against, for as long as the model's positions last."""
+
+    name = "full"
+    card = Card(
+        paper="a baseline; the Video-LLM as it was trained, on the whole stream",
+        keeps="every block; each sees all before it, and a question reads all of them",
+        takes_budget=False,
+    )
+
+    def encoding(self) -> Encoding:
+        return Encoding(0, 1, chunk_blocks=self.shape.blocks(_CHUNK_FRAMES))
+
+    def recent_blocks(self) -> None:
+        return None
+
+    def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
+        return None

@@ -1,0 +1,226 @@
+"""MemoryPolicy: decides what a new block sees, what a question reads, and what stays in the store.
+
+A policy is one file in this folder, called as the policy is, or a class of another package under
+the entry point group `vstream.policies`. It says what it is on its card and owns its settings;
+neither needs torch. The engine asks it; it never calls the engine.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from memory.ageing import AgeingStep, AgingBlocks, next_step
+from memory.errors import PolicyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memory.block_store import Span
+
+Similarity = Literal["inner_product", "cosine"]
+FirstPass = Literal["none", "question", "context"]
+
+
+class PolicySettings(BaseModel):
+    """What a policy can be told. A subclass has a field a setting, with its unit and bounds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a policy is, for people who choose one."""
+
+    paper: str
+    keeps: str
+    """What it keeps of a stream and what a question reads, in a sentence."""
+    differs: str = ""
+    """Where it differs from the paper."""
+    is_exact: bool = True
+    """Later frames never change an earlier answer."""
+    takes_budget: bool = True
+    """It can do with less than all that it would keep. One that cannot refuses a budget."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What a policy may know of the model, and what is recommended for it."""
+
+    frames_per_block: int = 1
+    block_tokens: Callable[[], int] = lambda: 1
+    """Counts the tokens of a block. It may take a moment."""
+    rotary_axes: int = 1
+    max_answer_tokens: int = 128
+    window_frames: int = 64
+    window_stride: int = 16
+    recent_frames: int = 16
+    retrieve_blocks: int = 64
+    similarity: Similarity = "inner_product"
+
+    def blocks(self, frames: int) -> int:
+        """How many blocks hold so many frames."""
+        return -(-frames // self.frames_per_block)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How blocks come to be. Streams that differ in it hold different blocks.
+
+    A block sees the prefix and at most `window_blocks` blocks with itself (0: all before it); the
+    left edge of that window moves in steps of `stride_blocks`. With `rekv_window_tokens` ReKV's own
+    attention rules hold instead. `drop_similarity` leaves visual tokens out that stood still, but
+    for one whole block in `whole_every`.
+    """
+
+    window_blocks: int
+    stride_blocks: int
+    chunk_blocks: int | None = None
+    """Most blocks in one call of the decoder; None: as configured. Changes no number."""
+    rekv_window_tokens: int | None = None
+    drop_similarity: float | None = None
+    whole_every: int = 0
+
+    def __str__(self) -> str:
+        """As it stands in the provenance of a stream."""
+        window = self.rekv_window_tokens or f"{self.window_blocks}/{self.stride_blocks}"
+        if self.drop_similarity is None:
+            return f"window={window}"
+        return f"window={window} drop={self.drop_similarity:g}/{self.whole_every}"
+
+
+class Past(Protocol):
+    """The blocks that a question may retrieve: all that it sees but the recent ones."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """In stream order."""
+        ...
+
+    def search(
+        self,
+        layers: Sequence[int],
+        queries: "Tensor",
+        top_k: int,
+        similarity: Similarity,
+        chunk_blocks: int = 1,
+    ) -> list[int]:
+        """Ids of the best, in stream order; see `memory.BlockIndex.search`.
+
+        `queries` is [layers, kv_heads*head_dim].
+        """
+        ...
+
+    def keys(self, block_ids: Sequence[int]) -> "Tensor":
+        """Representative keys, [layers, blocks, kv_heads*head_dim], in the order given."""
+        ...
+
+
+class MemoryPolicy:
+    """Base of all policies. One instance serves one stream, or one question."""
+
+    name: ClassVar[str] = ""
+    card: ClassVar[Card]
+    Settings: ClassVar[type[PolicySettings]] = PolicySettings
+    changes_store: ClassVar[bool] = False
+    """A stream is written under it and follows it; others only choose from what is there."""
+    follows_times: ClassVar[bool] = True
+    """A question that names a moment may see that alone."""
+
+    def __init__(self, shape: ModelShape, settings: PolicySettings) -> None:
+        """Raises PolicyError for settings that do not fit the model."""
+        self.shape = shape
+        self.settings: Any = settings
+
+    @classmethod
+    def told(cls, settings: Mapping[str, Any]) -> PolicySettings:
+        """Its settings, checked. Raises PolicyError naming a bad one and those that there are."""
+        try:
+            return cls.Settings(**settings)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = ".".join(str(part) for part in problem["loc"]) or "settings"
+            known = ", ".join(cls.Settings.model_fields) or "none"
+            raise PolicyError(
+                f"policy {cls.name}: {name}: {problem['msg']} (got {problem['input']!r}); "
+                f"its settings: {known}"
+            ) from error
+
+    def encoding(self) -> Encoding:
+        """How the blocks of a stream are made."""
+        raise NotImplementedError
+
+    def recent_blocks(self) -> int | None:
+        """How many of the newest blocks every question reads; None: all that it may see."""
+        raise NotImplementedError
+
+    def retrieve_blocks(self) -> int:
+        """How many older blocks a layer of a question reads at most."""
+        return 0
+
+    def first_pass(self) -> FirstPass:
+        """What tells which blocks are read, before the pass that answers.
+
+        none      nothing: each layer selects as it is reached
+        question  each layer selects in a pass of the bare question
+        context   `select_for_all` selects after a pass over prefix and recent blocks
+        """
+        return "none"
+
+    def select(self, layer: int, query: "Tensor", past: Past) -> list[int]:
+        """Which of `past` a layer reads, in stream order.
+
+        `query` is [kv_heads*head_dim]: the mean query of the question's own words, before RoPE.
+        """
+        return []
+
+    def select_for_all(self, queries: "Tensor", past: Past) -> list[int]:
+        """Which of `past` all layers read; `queries` is [layers, kv_heads*head_dim]."""
+        raise NotImplementedError
+
+    def keep_blocks(self) -> int | None:
+        """So many of the newest blocks are kept and no others; None: as many as there is room for.
+
+        The store lets old blocks go a few at a time, so there may be some more.
+        """
+        return None
+
+    def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
+        """What gets coarser, thinner or goes so that there is room. None: nothing can.
+
+        `spans` are those that may change, oldest first.
+        """
+        return next_step(spans, blocks)
+
+    def needed_blocks(self) -> int:
+        """So many of the newest blocks must stay as they are: what windows still need."""
+        return self.encoding().window_blocks + (self.recent_blocks() or 0)
+
+    def provenance(self) -> str:
+        """What a stream that is written under it says of that; see `written_under`."""
+        if not self.changes_store:
+            return str(self.encoding())
+        settings = self.settings.model_dump(exclude_defaults=True)
+        told = json.dumps(settings, separators=(",", ":"), sort_keys=True)
+        return f"{self.encoding()} policy={self.name}{told}"
+
+    def require_readable(self, written: "MemoryPolicy", encoding: str) -> None:
+        """Raises PolicyError if no question can be asked under it of a stream of `written`.
+
+        `encoding` is how the stream says that its blocks were made.
+        """
+        if self.name == written.name:
+            return
+        if str(self.encoding()) != encoding:
+            raise PolicyError(
+                f"policy {self.name} reads blocks of {self.encoding()}, those of this stream are "
+                f"of {encoding}: ask under {written.name}"
+            )
+        kept, wanted = written.keep_blocks(), self.keep_blocks()
+        if kept is not None and (wanted is None or wanted > kept):
+            raise PolicyError(
+                f"policy {self.name} reads blocks that {written.name} has let go: ask under "
+                f"{written.name}"
+            )

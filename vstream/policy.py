@@ -1,0 +1,100 @@
+"""The memory policy of a stream: which one is meant, made for a model."""
+
+from contextlib import suppress
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from encoders import Frame
+from memory import (
+    FoundStream,
+    KVMemoryError,
+    MemoryPolicy,
+    ModelShape,
+    PolicyError,
+    encoding_in,
+    find_stream,
+    policy_named,
+    written_under,
+)
+from vstream.config import VStreamConfig
+from vstream.models.video_llm import VideoLLM
+
+_NO_POLICY: dict[str, object] = {"policy": None, "policy_set": {}}
+
+
+def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
+    """What a policy may know of a model."""
+    told = model.family.recommended
+    return ModelShape(
+        frames_per_block=model.family.frames_per_block,
+        block_tokens=lambda: _block_tokens(model),
+        rotary_axes=model.decoder.num_axes,
+        max_answer_tokens=max_answer_tokens,
+        window_frames=told.window_frames,
+        window_stride=told.window_stride,
+        recent_frames=told.recent_frames,
+        retrieve_blocks=told.retrieve_blocks,
+        similarity=told.similarity,  # type: ignore[arg-type]
+    )
+
+
+def policy_for(
+    config: VStreamConfig, model: VideoLLM, provenance: str | None = None
+) -> MemoryPolicy:
+    """The configured policy; if none is, that under which a stream was written, or default.
+
+    `provenance` is the fingerprint of the stream's blocks. Raises UnknownNameError, PolicyError.
+    """
+    name, settings = config.named_policy, config.policy_set
+    if name is None:
+        name, settings = written_under(provenance or "")
+    return policy_named(name, shape_of(model, config.engine.max_answer_tokens), settings)
+
+
+def policy_of_reader(config: VStreamConfig, model: VideoLLM, provenance: str) -> MemoryPolicy:
+    """The policy under which a stored stream is asked, unless a question names another.
+
+    Raises UnknownNameError, and PolicyError if it cannot read what the stream's own has kept.
+    """
+    policy = policy_for(config, model, provenance)
+    if config.named_policy is not None:
+        own = policy_for(config.model_copy(update=_NO_POLICY), model, provenance)
+        policy.require_readable(own, encoding_in(provenance) or str(own.encoding()))
+    return policy
+
+
+def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> MemoryPolicy:
+    """The policy under which a stream is written, from now on or again.
+
+    Raises UnknownNameError, and PolicyError if the stream was written under another one, or if the
+    policy can do with no budget and one is given.
+    """
+    found: FoundStream | None = None
+    with suppress(KVMemoryError):  # whoever opens it is told
+        found = find_stream(config.memory.store, stream_id)
+    provenance = None if found is None else found.make.fingerprint
+    policy = policy_for(config, model, provenance)
+    if provenance is not None:
+        written, _ = written_under(provenance)
+        own = written_under(f" {policy.provenance()}")[0]
+        if written != own:
+            raise PolicyError(
+                f"stream {stream_id} was written under policy {written}, not {policy.name}: name "
+                f"{written} or none, or choose another stream"
+            )
+    memory = config.memory
+    if not policy.card.takes_budget and (memory.file_bytes or memory.redis_bytes):
+        raise PolicyError(f"policy {policy.name} keeps everything: give it no budget")
+    return policy
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode()
+def _block_tokens(model: VideoLLM) -> int:
+    """Of a block of small grey frames."""
+    grey = np.full((96, 96, 3), 127, np.uint8)
+    frames = [Frame(grey, float(i), 0.0) for i in range(model.family.frames_per_block)]
+    with model.turn:
+        return len(model.family.encode([frames])[0].embeddings)
