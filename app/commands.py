@@ -12,6 +12,7 @@ from app.demo import open_demo, play_demo
 from app.doctor import examine
 from app.forget import forget_range
 from app.ingest import ingest_source
+from app.policies import list_policies
 from app.rtsp import keep_cameras
 from app.search import Wanted, search_streams
 from app.serve import make_key, run_service
@@ -167,6 +168,16 @@ def streams(
 ) -> None:
     """List the streams that a store remembers."""
     list_streams(Terminal(), config, as_json=as_json)
+
+
+@cli.command()
+def policies(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
+    ] = False,
+) -> None:
+    """List the memory policies: what each keeps of a stream, and what it can be told."""
+    list_policies(Terminal(), as_json=as_json)
 
 
 @cli.command()

@@ -36,7 +36,7 @@ from memory.open_memory import (
     open_memory,
     open_stored,
 )
-from memory.policies import POLICIES, encoding_in, policy_named, written_under
+from memory.policies import POLICIES, policy_named, written_under
 from memory.policies.policy import Encoding, MemoryPolicy, ModelShape
 from memory.redis_store.redis_link import RedisLink
 from memory.row_cache import RowCache
@@ -89,7 +89,6 @@ __all__ = [
     "StreamReplacedError",
     "UnknownNameError",
     "codec_named",
-    "encoding_in",
     "erase_stored",
     "find_stream",
     "follow_memory",

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import Family
-from memory import KVMemoryError, MemoryPolicy, MemoryReader, encoding_in, policy_named
+from memory import KVMemoryError, MemoryPolicy, MemoryReader
+from memory.policies import instead_of
 from vstream.answer_stream import AnswerStream, News, Reading, Said
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.job import Job, Kind
@@ -146,9 +147,7 @@ class QueryHandler:
         if name is None or name == self._policy.name:
             return self._policy, self.prefill
         try:
-            policy = policy_named(name, self._policy.shape, {})
-            encoding = encoding_in(self._memory.make.fingerprint)
-            policy.require_readable(self._policy, encoding or str(self._policy.encoding()))
+            policy = instead_of(self._policy, name)
         except KVMemoryError as error:
             raise QuestionError(str(error)) from error
         return policy, self._prefill_under(policy)

@@ -3,7 +3,6 @@
 import difflib
 import os
 import sys
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import (
@@ -16,8 +15,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from memory import MemoryConfig, PolicyError, UnknownNameError, store_name
-from memory.policies import DEFAULT, POLICIES
+from memory import MemoryConfig, store_name
+from memory.policies import DEFAULT, require_policy
 from vstream.engine.config import EngineConfig
 from vstream.errors import SettingsError
 from vstream.sources.config import SourceConfig
@@ -44,6 +43,7 @@ _WERE_ENGINE_S = {
     },
     "rekv_window_tokens": "window_tokens",
 }
+_REKV_S = ("window_tokens", "retrieve_blocks", "retrieve_runs_of", "similarity", "drop_similarity")
 Settings = TypeVar("Settings", bound="VStreamConfig")
 
 
@@ -96,8 +96,9 @@ class VStreamConfig(BaseSettings):
             return values
         values = {**values, "engine": {k: v for k, v in engine.items() if k not in old}}
         told = {_WERE_ENGINE_S[name]: engine[name] for name in old}
-        if "rekv_window_tokens" in old:
+        if "rekv_window_tokens" in old:  # beside it, others never had an effect
             values.setdefault("policy", "rekv")
+            told = {name: value for name, value in told.items() if name in _REKV_S}
         for name in old:
             new = _WERE_ENGINE_S[name]
             sys.stderr.write(
@@ -109,24 +110,15 @@ class VStreamConfig(BaseSettings):
     @field_validator("policy")
     @classmethod
     def _policy_exists(cls, name: str | None) -> str | None:
-        if name is not None:
-            _require(lambda: POLICIES.find(name))
+        require_policy(name, {})
         return name
 
     @field_validator("policy_set")
     @classmethod
     def _policy_takes(cls, settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "policy" in info.data:
-            name = info.data["policy"] or DEFAULT
-            _require(lambda: POLICIES.find(name).told(settings))
+            require_policy(info.data["policy"], settings)
         return settings
-
-
-def _require(check: Callable[[], object]) -> None:
-    try:
-        check()
-    except (UnknownNameError, PolicyError) as error:
-        raise ValueError(str(error)) from None
 
 
 def load_config(**values: Any) -> VStreamConfig:

@@ -13,7 +13,6 @@ from memory import (
     MemoryPolicy,
     ModelShape,
     PolicyError,
-    encoding_in,
     find_stream,
     policy_named,
     written_under,
@@ -61,7 +60,7 @@ def policy_of_reader(config: VStreamConfig, model: VideoLLM, provenance: str) ->
     policy = policy_for(config, model, provenance)
     if config.named_policy is not None:
         own = policy_for(config.model_copy(update=_NO_POLICY), model, provenance)
-        policy.require_readable(own, encoding_in(provenance) or str(own.encoding()))
+        policy.require_readable(own)
     return policy
 
 

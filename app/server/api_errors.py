@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.server.unsupported import UNSUPPORTED
-from memory import FingerprintMismatchError, KVMemoryError, StoreAwayError
+from memory import FingerprintMismatchError, KVMemoryError, PolicyError, StoreAwayError
 from vstream.errors import BusyError, QuestionError, SettingsError, SourceError, VStreamError
 from vstream.service.errors import StreamExistsError, UnknownStreamError, UnknownWatchError
 
@@ -125,6 +125,7 @@ _ANSWERS: tuple[tuple[type[BaseException], int, str], ...] = (
     (SettingsError, 400, "setting_invalid"),
     (VStreamError, 400, "request_invalid"),
     (FingerprintMismatchError, 409, "stream_made_otherwise"),
+    (PolicyError, 409, "policy_not_fit"),
     (StoreAwayError, 503, "store_away"),
     (KVMemoryError, 503, "store_failed"),
     (CancelledError, 503, "cancelled"),

@@ -20,6 +20,7 @@ class Asked:
     dialogue: tuple[Turn, ...]
     streams: tuple[NamedStream, ...]
     decoding: Decoding
+    policy: str | None = None
 
 
 def asked_by(request: ChatRequest) -> Asked:
@@ -36,6 +37,7 @@ def asked_by(request: ChatRequest) -> Asked:
         dialogue=_turns(said),
         streams=_named(request.messages),
         decoding=_decoding(request),
+        policy=request.policy,
     )
 
 

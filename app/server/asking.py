@@ -98,6 +98,7 @@ def begin(service: Service, caller: Caller, asker: Asker, asked: Asked) -> Inqui
             zone=zone,
             context="\n".join(part for part in (context, asked.system) if part),
             decoding=asked.decoding,
+            policy=asked.policy,
             asker=asker,
         )
         questions.append((named.stream_id, question))

@@ -84,6 +84,15 @@ _EXAMPLE: JsonDict = {
 }
 
 
+PolicyName = Annotated[
+    str,
+    Field(
+        max_length=64,
+        description="vstream's own: a memory policy that only selects, in place of the stream's.",
+    ),
+]
+
+
 class ChatRequest(BaseModel):
     """What is not named here is ignored, but for what would change the answer."""
 
@@ -104,6 +113,7 @@ class ChatRequest(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: Stop | list[Stop] | None = None
     response_format: ResponseFormat | None = None
+    policy: PolicyName | None = None
     n: Annotated[Literal[1] | None, only(1)] = 1
     tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
     tool_choice: Annotated[str | None, only("none", "auto")] = None

@@ -63,6 +63,7 @@ class StreamDocument(BaseModel):
     source: dict[str, Any]
     context: str
     timezone: str | None
+    policy: str
     stream_s: float
     last_frame_at: float | None
     last_frame_age_s: float | None
@@ -238,6 +239,7 @@ def stream_document(keeper: StreamKeeper) -> StreamDocument:
         },
         context=spec.context,
         timezone=spec.timezone,
+        policy=keeper.session.policy.name,
         stream_s=status.stream_s,
         last_frame_at=status.last_frame_at,
         last_frame_age_s=status.last_frame_age_s,

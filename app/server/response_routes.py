@@ -23,6 +23,7 @@ from app.server.chat_documents import (
     JsonSchema,
     Message,
     Part,
+    PolicyName,
     ResponseFormat,
     TextPart,
     VideoPart,
@@ -112,6 +113,7 @@ class ResponseRequest(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     metadata: dict[MetadataKey, MetadataValue] | None = Field(None, max_length=16)
     text: TextOptions | None = None
+    policy: PolicyName | None = None
     tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
     tool_choice: Annotated[str | None, only("none", "auto")] = None
     top_logprobs: Annotated[Literal[0] | None, only(0)] = None
@@ -260,6 +262,7 @@ def _as_chat(wanted: ResponseRequest) -> ChatRequest:
         temperature=wanted.temperature,
         top_p=wanted.top_p,
         response_format=ResponseFormat(type=told.type, json_schema=schema),
+        policy=wanted.policy,
     )
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from memory.errors import PolicyError, UnknownNameError
 from memory.policies.policy import MemoryPolicy, ModelShape
 from memory.registry import Registry
 
@@ -12,10 +13,30 @@ POLICIES = Registry(MemoryPolicy, "vstream.policies", "memory policy")
 DEFAULT = "default"
 
 
+def require_policy(name: str | None, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError unless there is a policy of that name (None: default) that takes these."""
+    try:
+        POLICIES.find(name or DEFAULT).told(settings)
+    except (UnknownNameError, PolicyError) as error:
+        raise ValueError(str(error)) from None
+
+
 def policy_named(name: str, shape: ModelShape, settings: Mapping[str, Any]) -> MemoryPolicy:
     """The policy of that name for a model. Raises UnknownNameError, PolicyError."""
     policy = POLICIES.find(name)
     return policy(shape, policy.told(settings))
+
+
+def instead_of(policy: MemoryPolicy, name: str) -> MemoryPolicy:
+    """The policy of that name for one question, told what `policy` was as far as both know it.
+
+    Raises UnknownNameError, and PolicyError for one that does not only select.
+    """
+    kind = POLICIES.find(name)
+    kind.require_readable(policy)
+    known = kind.Settings.model_fields
+    told = policy.settings.model_dump(exclude_unset=True)
+    return policy_named(name, policy.shape, {key: told[key] for key in told if key in known})
 
 
 def written_under(provenance: str) -> tuple[str, dict[str, Any]]:
@@ -28,8 +49,3 @@ def written_under(provenance: str) -> tuple[str, dict[str, Any]]:
     if tokens := re.search(r" window=(\d+)(?: |$)", provenance):
         return "rekv", {"window_tokens": int(tokens[1])}
     return DEFAULT, {}
-
-
-def encoding_in(provenance: str) -> str:
-    """How a stream says that its blocks are made, as `str(Encoding)` does."""
-    return " ".join(re.findall(r"(?:window|drop)=\S+", provenance))

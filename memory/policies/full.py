@@ -22,6 +22,7 @@ class Full(MemoryPolicy):
         keeps="every block; each sees all before it, and a question reads all of them",
         takes_budget=False,
     )
+    changes_store = True
 
     def encoding(self) -> Encoding:
         return Encoding(0, 1, chunk_blocks=self.shape.blocks(_CHUNK_FRAMES))

@@ -40,7 +40,7 @@ class Card:
     differs: str = ""
     """Where it differs from the paper."""
     is_exact: bool = True
-    """Later frames never change an earlier answer."""
+    """Within the budget later frames never change an earlier answer: nothing goes or is merged."""
     takes_budget: bool = True
     """It can do with less than all that it would keep. One that cannot refuses a budget."""
 
@@ -206,21 +206,11 @@ class MemoryPolicy:
         told = json.dumps(settings, separators=(",", ":"), sort_keys=True)
         return f"{self.encoding()} policy={self.name}{told}"
 
-    def require_readable(self, written: "MemoryPolicy", encoding: str) -> None:
-        """Raises PolicyError if no question can be asked under it of a stream of `written`.
-
-        `encoding` is how the stream says that its blocks were made.
-        """
-        if self.name == written.name:
-            return
-        if str(self.encoding()) != encoding:
+    @classmethod
+    def require_readable(cls, written: "MemoryPolicy") -> None:
+        """Raises PolicyError if no question can be asked under it of a stream of `written`."""
+        if cls.name != written.name and (cls.changes_store or written.changes_store):
             raise PolicyError(
-                f"policy {self.name} reads blocks of {self.encoding()}, those of this stream are "
-                f"of {encoding}: ask under {written.name}"
-            )
-        kept, wanted = written.keep_blocks(), self.keep_blocks()
-        if kept is not None and (wanted is None or wanted > kept):
-            raise PolicyError(
-                f"policy {self.name} reads blocks that {written.name} has let go: ask under "
-                f"{written.name}"
+                f"policy {cls.name}: the stream is written under {written.name}, and is asked "
+                "under that"
             )

@@ -19,6 +19,7 @@ class StreamingLLM(Window):
         paper="StreamingLLM (Xiao et al., ICLR 2024), arXiv 2309.17453",
         keeps="attention sinks (the prefix) and the newest blocks, which see no others either",
         differs="the sinks are the prompt's prefix; the cache moves by blocks, not by tokens",
+        is_exact=False,
     )
 
     def encoding(self) -> Encoding:

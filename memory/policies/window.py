@@ -28,6 +28,7 @@ class Window(MemoryPolicy):
     card = Card(
         paper="a baseline; the sliding window of any long stream",
         keeps="the newest blocks; a question reads all of them and nothing from before",
+        is_exact=False,
     )
     Settings = WindowSettings
     settings: WindowSettings

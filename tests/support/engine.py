@@ -9,6 +9,7 @@ from token_family import TokenFamily
 
 from encoders import Frame
 from memory import MemoryConfig, open_memory, policy_named
+from memory.policies.rekv import RekvSettings
 from vstream.device.scheduler import Scheduler
 from vstream.engine import Decoder, EngineConfig, view_at
 from vstream.models.video_llm import VideoLLM
@@ -63,6 +64,7 @@ def open_session(model, *, store="memory://", codec="int8", host_bytes=1 << 30, 
         kv_heads=decoder.kv_heads,
         head_dim=decoder.head_dim,
         device=decoder.device,
+        policy=policy,
     )
     return Session(model, memory, policy, config)
 
@@ -80,6 +82,7 @@ def policy_and_config(model, **engine):
     name = engine.pop("policy", None) or "default"
     if "rekv_window_tokens" in engine:
         name, engine["window_tokens"] = "rekv", engine.pop("rekv_window_tokens")
+        engine = {key: engine[key] for key in RekvSettings.model_fields if key in engine}
     return policy_named(name, shape_of(model, config.max_answer_tokens), engine), config
 
 

@@ -371,7 +371,7 @@ def test_after_a_push_that_failed_a_block_is_whole(llama, monkeypatch):
 
 def test_rekv_mode_refuses_to_drop(llama):
     with pytest.raises(PolicyError, match="drop_similarity"):
-        open_tiny_session(llama, rekv_window_tokens=40, drop_similarity=0.9)
+        open_tiny_session(llama, policy="rekv", window_tokens=40, drop_similarity=0.9)
 
 
 @pytest.mark.parametrize("similarity", ["0", "1.5", "-0.1", "nan"])

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from memory import StoreError, require_stream_id
+from memory.policies import require_policy
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
 from vstream.service.memory_id import LONGEST_ID, stream_of
@@ -123,6 +124,15 @@ class StreamSpec(_Part):
     id: str = Field(max_length=LONGEST_ID, description="A slug, as front-door.")
     source: SourceSpec
     sampling: SamplingSpec = SamplingSpec()
+    policy: str | None = Field(
+        None,
+        max_length=64,
+        description="Memory policy, as `vstream policies` lists them; unset: as configured, or "
+        "that under which the stream was written.",
+    )
+    policy_set: dict[str, str | float | bool] = Field(
+        {}, description="Settings of the policy, or else of default, as {retrieve_blocks: 16}."
+    )
     memory: StreamMemorySpec = StreamMemorySpec()
     stall_timeout_s: float | None = Field(
         None, gt=0, le=300, description="Seconds without a frame until it is said to be stalled."
@@ -147,6 +157,7 @@ class StreamSpec(_Part):
             raise ValueError(str(error)) from None
         if stream_of(self.id) != self.id:
             raise ValueError("ids that end in .model- and a hash are those of memories")
+        require_policy(self.policy, self.policy_set)
         if self.timezone is not None:
             try:
                 ZoneInfo(self.timezone)
@@ -202,7 +213,10 @@ def config_of(spec: StreamSpec, base: VStreamConfig, host_bytes: int) -> VStream
         problem = error.errors()[0]
         name = ".".join(str(part) for part in problem["loc"])
         raise SettingsError(f"stream {spec.id}: memory: {name}: {problem['msg']}") from None
-    return base.model_copy(update={"source": source, "memory": memory})
+    changes: dict[str, Any] = {"source": source, "memory": memory}
+    if spec.policy is not None or spec.policy_set:
+        changes.update(policy=spec.policy, policy_set=spec.policy_set)
+    return base.model_copy(update=changes)
 
 
 def _given(**values: Any) -> dict[str, Any]:
