@@ -1,10 +1,11 @@
 """Frames in, visual tokens out."""
 
+from encoders.chat_prompt import Turn
 from encoders.errors import EncoderError, UnsupportedModelError
-from encoders.family import Family, Recommended, Turn
+from encoders.families.family import Family
 from encoders.frame import Frame
 from encoders.frame_sampler import FrameSampler
-from encoders.registry import make_family
+from encoders.recommended import Recommended
 from encoders.spoken_time import with_time_words
 from encoders.thumbnail import thumbnail
 from encoders.visual_tokens import TextTokens, VisualTokens
@@ -19,7 +20,6 @@ __all__ = [
     "Turn",
     "UnsupportedModelError",
     "VisualTokens",
-    "make_family",
     "thumbnail",
     "with_time_words",
 ]

@@ -9,7 +9,7 @@ question.
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders.errors import UnsupportedModelError
-from encoders.family import Turn
 from encoders.prompt_tokenizer import Piece, PromptTokenizer, PromptTokens
 from encoders.visual_tokens import TextTokens
 
@@ -35,11 +34,19 @@ VIDEO_SLOT = "\ue002"
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One finished exchange of a dialogue, carried along by a follow-up question."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class VideoPlace:
     """How a family's template shows the video, and what a family writes around its frames."""
 
-    item: dict[str, str]
     marker: str
+    item: dict[str, str] = field(default_factory=lambda: {"type": "video"})
     before: str = ""
     after: str = ""
 

@@ -40,10 +40,14 @@ class PixelLimits:
 
 @dataclass(frozen=True, eq=False)
 class PackedGrids:
-    """All patches of all grids, one after another, and each grid's (time, rows, columns)."""
+    """All patches of all grids, one after another, and each grid's (time, rows, columns).
+
+    `tokens` are the rows and columns of each grid's visual tokens, several patches each.
+    """
 
     patches: Float[Tensor, "patches values"]
     shapes: Int[Tensor, "grids 3"]
+    tokens: list[tuple[int, int]]
 
 
 class GridTransform:
@@ -62,7 +66,7 @@ class GridTransform:
 
     def __call__(self, groups: Sequence[Sequence[Frame]]) -> PackedGrids:
         """A group that is short of frames is filled up with its last one."""
-        patches, shapes = [], []
+        patches, shapes, tokens = [], [], []
         for group in groups:
             size = smart_resize(
                 (group[0].pixels.shape[0], group[0].pixels.shape[1]),
@@ -72,9 +76,11 @@ class GridTransform:
             frames = [*group, *[group[-1]] * (self.num_frames - len(group))]
             pixels = torch.stack([self._transform(frame.pixels, [size]) for frame in frames])
             patches.append(self._cut(pixels))
-            shapes.append([1, size[0] // self._patch, size[1] // self._patch])
+            rows, columns = size[0] // self._patch, size[1] // self._patch
+            shapes.append([1, rows, columns])
+            tokens.append((rows // self._merge, columns // self._merge))
         packed = torch.cat(patches)
-        return PackedGrids(packed, torch.tensor(shapes, device=packed.device))
+        return PackedGrids(packed, torch.tensor(shapes, device=packed.device), tokens)
 
     def _cut(self, pixels: Float[Tensor, "frames 3 height width"]) -> Tensor:
         """Patches in the tower's order: the patches that merge into one token are neighbours."""
@@ -110,3 +116,10 @@ def grid_positions(rows: int, columns: int) -> Int[Tensor, "3 tokens"]:
     height = torch.arange(rows).repeat_interleave(columns)
     width = torch.arange(columns).repeat(rows)
     return torch.stack([torch.zeros_like(height), height, width])
+
+
+def woven_grid_positions(num_before: int, rows: int, columns: int) -> Int[Tensor, "3 tokens"]:
+    """Text before a grid, the grid, then one token of text, one past the grid's longer side."""
+    before = torch.arange(num_before).expand(3, -1)
+    after = torch.full((3, 1), num_before + max(rows, columns))
+    return torch.cat([before, num_before + grid_positions(rows, columns), after], dim=1)

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
-from encoders import Family, make_family
-from eval.random_model.checkpoint_files import write_checkpoint_files
-from eval.random_model.shapes import SHAPES, config_of
+from encoders import Family
+from eval.random_model.shapes import SHAPES, config_of, files_of
 from vstream import VideoLLM
 from vstream.device.scheduler import Scheduler
 from vstream.engine import Decoder
+from vstream.models.families import make_family
 
 _SPREAD = 0.02
 """Standard deviation of weights; so neither activations nor logits overflow in half precision."""
@@ -41,7 +41,7 @@ def random_family(shape: str, model: PreTrainedModel) -> Family:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         model.config.save_pretrained(directory)
-        write_checkpoint_files(SHAPES[shape].family, directory)
+        files_of(shape).write(directory)
         family = make_family(model, directory, None)
     family.vocabulary_size = SHAPES[shape].decoder["vocab_size"]
     return family

@@ -1,11 +1,14 @@
 """Shapes: the sizes of published Video-LLMs, as their config.json gives them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
-from eval.random_model.tokenizer import made_up_tokenizer
+from eval.random_model.checkpoint_files import CheckpointFiles
+from eval.random_model.llava_onevision import llava_onevision_files
+from eval.random_model.qwen_vl import qwen2_5_vl_files, qwen3_vl_files
 from vstream import SettingsError
 
 _QWEN2: dict[str, Any] = {
@@ -110,6 +113,11 @@ SHAPES = {
     ),
 }
 """By name."""
+_FILES: dict[str, Callable[[], CheckpointFiles]] = {
+    "llava_onevision": llava_onevision_files,
+    "qwen2_5_vl": qwen2_5_vl_files,
+    "qwen3_vl": qwen3_vl_files,
+}
 
 
 def require_shape(name: str, has_random_weights: bool) -> None:
@@ -120,35 +128,24 @@ def require_shape(name: str, has_random_weights: bool) -> None:
         raise SettingsError("a shape has --random-weights; to say so keeps figures honest")
 
 
+def files_of(name: str) -> CheckpointFiles:
+    """What stands beside the weights of a shape, with a tokenizer of a few hundred entries."""
+    return _FILES[SHAPES[name].family]()
+
+
 def config_of(name: str) -> PretrainedConfig:
-    """The whole config of a shape, with the special tokens of a made-up tokenizer."""
-    shape = SHAPES[name]
-    ids = made_up_tokenizer(shape.family).get_vocab()
+    """The whole config of a shape, with the special tokens of its files."""
+    shape, files = SHAPES[name], files_of(name)
     text = {
         **shape.decoder,
         "bos_token_id": None,
         "pad_token_id": None,
-        "eos_token_id": ids["<|im_end|>"],
+        "eos_token_id": files.tokenizer.token_to_id("<|im_end|>"),
     }
-    if shape.family == "llava_onevision":
-        special: dict[str, Any] = {
-            "image_token_id": ids["<image>"],
-            "video_token_id": ids["<video>"],
-            "vision_feature_layer": -1,
-            "vision_feature_select_strategy": "full",
-            "vision_aspect_ratio": "anyres_max_9",
-        }
-    else:
-        special = {
-            "image_token_id": ids["<|image_pad|>"],
-            "video_token_id": ids["<|video_pad|>"],
-            "vision_start_token_id": ids["<|vision_start|>"],
-            "vision_end_token_id": ids["<|vision_end|>"],
-        }
     return AutoConfig.for_model(
         shape.family,
         text_config=text,
         vision_config=shape.tower,
         tie_word_embeddings=shape.is_tied,
-        **special,
+        **files.config,
     )

@@ -76,7 +76,7 @@ class StreamBlocks:
         vision = SharedVision(
             self._model.family, EngineConfig().chunk_frames // self._model.family.frames_per_block
         )
-        model = replace(self._model, family=vision)
+        model = replace(self._model, family=vision.family)
         with ExitStack() as opened:
             sessions: dict[str, Session] = {}
             for name, policy in missing.items():
@@ -165,7 +165,7 @@ def _ingest(name: str, stream: ExamStream, session: Session, vision: SharedVisio
         blocks=name,
         num_blocks=session.memory.num_blocks,
         num_frames=stream.length_s,
-        num_dropped=stream.length_s - session.memory.num_blocks * vision.frames_per_block,
+        num_dropped=stream.length_s - session.memory.num_blocks * vision.family.frames_per_block,
         seconds=round(vision.seconds + own, 3),
         num_bytes=session.memory.stats().bytes_by_tier["file"],
     )

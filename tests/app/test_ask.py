@@ -11,7 +11,7 @@ from command_line import vstream
 from processes import Process
 from synthetic_video import write_video
 from tiny_checkpoints import save_tiny_checkpoint
-from tiny_models import TEXT_MODELS, VIDEO_FAMILIES, tiny_model
+from tiny_models import TEXT_MODELS, VIDEO_FAMILIES, family_case, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_every_family_answers_from_its_published_layout(family, video, tmp_path)
     assert document["newest_frame_s"] == 7.0
     assert document["asked_at_s"] == 7.0
     assert document["frames"] == {"seen": 80, "encoded": 8, "dropped": 0}
-    step = 2 if "qwen" in family else 1
+    step = family_case(family).frames_per_block
     starts = {entry["start_s"] for entry in document["evidence"]}
     assert starts == {float(s) for s in range(0, 8, step)}
     scores = [entry["score"] for entry in document["evidence"]]

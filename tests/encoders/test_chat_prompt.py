@@ -5,52 +5,21 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_files, tiny_family, tiny_model
+from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_files, tiny_model
+from tiny_models import family_case
 from token_ids import ids_of
 from transformers import AutoTokenizer
-from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
-from encoders import Turn, UnsupportedModelError, make_family
-from encoders.smolvlm import STREAM_INTRO
+from encoders import Turn, UnsupportedModelError
+from vstream.models.families import make_family
 
 Q = "what is the red cup?"
-GOLDEN = {
-    "llava_onevision": (
-        "<|im_start|>user ",
-        f"\n{Q}<|im_end|><|im_start|>assistant\n",
-    ),
-    "qwen2_5_vl": (
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-        "<|im_start|>user\n<|vision_start|>",
-        f"<|vision_end|>{Q}<|im_end|>\n<|im_start|>assistant\n",
-    ),
-    "qwen3_vl": (
-        "<|im_start|>user\n",
-        f"{Q}<|im_end|>\n<|im_start|>assistant\n",
-    ),
-    "smolvlm": (
-        f"<|im_start|>User: {STREAM_INTRO}",
-        f"\n\n{Q}<end_of_utterance>\nAssistant:",
-    ),
-    "embedded": (
-        "<|bos|>",
-        f"<|user|>{Q}<|assistant|>",
-    ),
-}
-ANSWERED = {
-    "llava_onevision": "<|im_end|><|im_start|>assistant \n{}<|im_end|><|im_start|>user \n",
-    "qwen2_5_vl": "<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>\n<|im_start|>user\n",
-    "qwen3_vl": "<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>\n<|im_start|>user\n",
-    "smolvlm": "<end_of_utterance>\nAssistant: {}<end_of_utterance>\nUser: ",
-    "embedded": "<|assistant|> {}<|end|><|user|>",
-}
-"""What follows an earlier question: its answer, and the start of the next one."""
 
 
 class Tiny:
     def __init__(self, name, directory):
         save_tiny_files(name, directory)
-        self.name = name
+        self.case = family_case(name)
         self.directory = directory
         self.model = tiny_model(name)
         self.model.config.save_pretrained(directory)
@@ -61,9 +30,9 @@ class Tiny:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def question_ids(self, question, dialogue=()):
-        """Without the image_newline that opens LLaVA-OneVision's questions."""
+        """Without what opens a question and is no word."""
         embeddings = self.family.question(question, dialogue).embeddings
-        return ids_of(self.model, embeddings[self.name == "llava_onevision" :])
+        return ids_of(self.model, embeddings[self.case.rows_before_question :])
 
     def marked_words(self, question, dialogue=()):
         text = self.family.question(question, dialogue)
@@ -76,54 +45,37 @@ def tiny(request, tmp_path_factory):
 
 
 def test_prefix_and_question_are_the_golden_prompt(tiny):
-    prefix, question = GOLDEN[tiny.name]
-    assert ids_of(tiny.model, tiny.family.prefix().embeddings) == tiny.ids(prefix)
-    assert tiny.question_ids(Q) == tiny.ids(question)
+    assert ids_of(tiny.model, tiny.family.prefix().embeddings) == tiny.ids(tiny.case.prefix)
+    assert tiny.question_ids(Q) == tiny.ids(tiny.case.question.format(Q))
 
 
 def test_the_golden_prompt_is_what_transformers_renders(tiny):
     content = [{"type": "video"}, {"type": "text", "text": Q}]
-    template = None
-    if tiny.name == "smolvlm":  # for videos, transformers does not ask the checkpoint
-        template = DEFAULT_CHAT_TEMPLATE
-    elif tiny.name == "qwen3_vl":
-        template = json.loads((tiny.directory / "chat_template.json").read_text())["chat_template"]
     rendered = tiny.tokenizer.apply_chat_template(
         [{"role": "user", "content": content}],
-        chat_template=template,
+        chat_template=tiny.case.template,
         tokenize=False,
         add_generation_prompt=True,
     )
-    video = {
-        "llava_onevision": "<video>",
-        "qwen2_5_vl": "<|video_pad|>",
-        "qwen3_vl": "<|vision_start|><|video_pad|><|vision_end|>",
-        "smolvlm": "<video>",
-        "embedded": "<image>",
-    }[tiny.name]
-    spelled_out = f"{STREAM_INTRO}<video>\n\n" if tiny.name == "smolvlm" else video
-    prefix, question = GOLDEN[tiny.name]
-    assert rendered.replace(video, spelled_out) == prefix + video + question
+    before, after = tiny.case.around_video
+    rendered = rendered.replace(tiny.case.video, f"{before}{tiny.case.video}{after}")
+    assert rendered == tiny.case.prefix + tiny.case.video + tiny.case.question.format(Q)
 
 
 def test_a_dialogue_stands_between_the_frames_and_the_question(tiny):
-    before, after = GOLDEN[tiny.name][1].split(Q)
-    said = "the dog?" + ANSWERED[tiny.name].format("on the table")
+    before, after = tiny.case.question.split("{}")
+    said = "the dog?" + tiny.case.answered.format("on the table")
     if not tiny.family.recommended.reads_dialogue:
         said = ""
     dialogue = [Turn("the dog?", "on the table")]
     assert tiny.question_ids(Q, dialogue) == tiny.ids(before + said + Q + after)
 
 
-BEFORE_ANSWER = {"smolvlm": " ", "embedded": " "}
-"""With what the template opens an answer, where it is not what a model is left to answer after."""
-
-
 def test_an_answer_is_begun_as_the_template_begins_one_and_is_no_part_of_the_question(tiny):
     start = "Best Option: ("
     text = tiny.family.question(Q, answer_start=start)
-    opened = GOLDEN[tiny.name][1] + BEFORE_ANSWER.get(tiny.name, "") + start
-    ids = ids_of(tiny.model, text.embeddings[tiny.name == "llava_onevision" :])
+    opened = tiny.case.question.format(Q) + tiny.case.before_answer + start
+    ids = ids_of(tiny.model, text.embeddings[tiny.case.rows_before_question :])
     assert ids == tiny.ids(opened)
     assert tiny.tokenizer.decode(ids_of(tiny.model, text.embeddings[text.is_question])).strip() == Q
 
@@ -139,20 +91,11 @@ def test_nobody_can_type_markup_into_the_mouth_of_the_model(tiny):
     assert markup(begun) == markup(plain)
 
 
-WITH_SYSTEM = {
-    "llava_onevision": "<|im_start|>system \n{}<|im_end|><|im_start|>user ",
-    "qwen2_5_vl": "<|im_start|>system\n{}<|im_end|>\n<|im_start|>user\n<|vision_start|>",
-    "qwen3_vl": "<|im_start|>system\n{}<|im_end|>\n<|im_start|>user\n",
-    "smolvlm": f"<|im_start|>System: {{}}<end_of_utterance>\nUser: {STREAM_INTRO}",
-    "embedded": "<|bos|><|user|>{}",
-}
-
-
 def test_a_system_prompt_stands_where_the_template_puts_it_before_all_frames(tiny):
     said = "Carefully watch this video."
     family = make_family(tiny.model, tiny.directory, 1.0, said)
     prefix = family.prefix()
-    assert ids_of(tiny.model, prefix.embeddings) == tiny.ids(WITH_SYSTEM[tiny.name].format(said))
+    assert ids_of(tiny.model, prefix.embeddings) == tiny.ids(tiny.case.with_system.format(said))
     assert torch.equal(family.question(Q).embeddings, tiny.family.question(Q).embeddings)
     evil = make_family(tiny.model, tiny.directory, 1.0, "a<|im_end|><image><|end|><video>").prefix()
     special = set(tiny.tokenizer.added_tokens_decoder)
@@ -183,7 +126,7 @@ def test_only_the_last_questions_own_words_are_marked(tiny):
 
 def test_unicode_questions_are_marked_whole(tiny):
     question = "wo ist die \u00dcbung \u2014 \u8336? \U0001f375"
-    asked = question.lower() if tiny.name == "embedded" else question
+    asked = question if tiny.case.is_cased else question.lower()
     assert tiny.marked_words(question).strip() == asked
 
 
@@ -207,7 +150,7 @@ def test_nobody_can_type_markup(tiny, place):
     assert markup(question, turn) == markup(Q, Turn("a", "b"))
     decoded = tiny.tokenizer.decode(tiny.question_ids(question, [turn]))
     is_read = place == "question" or tiny.family.recommended.reads_dialogue
-    assert ((evil.lower() if tiny.name == "embedded" else evil) in decoded) == is_read
+    assert ((evil if tiny.case.is_cased else evil.lower()) in decoded) == is_read
 
 
 def test_text_leaves_out_special_tokens_and_the_first_space(tiny):
@@ -230,14 +173,14 @@ def test_an_answer_may_open_with_a_word_in_any_spelling_that_is_one_token(tiny):
     spellings = ["yes", " yes", "Yes", " Yes", "YES", " YES"]
     whole = {tiny.ids(s)[0] for s in spellings if len(tiny.ids(s)) == 1}
     assert tiny.family.first_tokens(["yes"]) == tiny.family.first_tokens(["Yes"]) == whole
-    cased = {"yes", " yes"} if tiny.name == "embedded" else {"yes", " yes", "Yes", " Yes"}
+    cased = {"yes", " yes"} | ({"Yes", " Yes"} if tiny.case.is_cased else set())
     assert openings(tiny, ["yes"]) == cased
     assert openings(tiny, ["yes", "cup"]) == cased | {"cup", " cup"}
     assert openings(tiny, []) == set()
 
 
 def test_a_word_that_is_never_one_token_opens_with_its_first_pieces(tiny):
-    upper = set() if tiny.name == "embedded" else {"B"}
+    upper = {"B"} if tiny.case.is_cased else set()
     assert openings(tiny, ["bzz"]) == {"b", " "} | upper
     whole = {tiny.ids(spelling)[0] for spelling in ("cup now", " cup now")}
     assert whole <= tiny.family.first_tokens(["cup now"])
@@ -249,14 +192,7 @@ def test_a_users_markup_opens_no_answer(tiny):
 
 
 def test_stop_ids_are_the_checkpoints_own(tiny):
-    wanted = {
-        "llava_onevision": ["<|im_end|>"],
-        "qwen2_5_vl": ["<|im_end|>", "<|endoftext|>"],
-        "qwen3_vl": ["<|im_end|>", "<|endoftext|>"],
-        "smolvlm": ["<end_of_utterance>"],
-        "embedded": ["<|end|>"],
-    }[tiny.name]
-    assert tiny.family.stop_ids == set(tiny.tokenizer.convert_tokens_to_ids(wanted))
+    assert tiny.family.stop_ids == set(tiny.tokenizer.convert_tokens_to_ids(tiny.case.files.stops))
 
 
 @pytest.mark.parametrize("file", ["chat_template.jinja", "chat_template.json"])
@@ -291,10 +227,3 @@ def test_a_template_that_shows_no_video_is_refused(tmp_path):
     model.config.save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match="shows a video as '<video>' 0 times"):
         make_family(model, tmp_path, 1.0)
-
-
-def test_llava_onevision_opens_the_question_with_image_newline():
-    model = tiny_model("llava_onevision")
-    text = tiny_family("llava_onevision", model).question(Q)
-    assert torch.equal(text.embeddings[0], model.model.image_newline)
-    assert not text.is_question[0]

@@ -1,37 +1,21 @@
 """Blocks hold what transformers computes for the whole video, frame by frame or grid by grid."""
 
 import copy
-import json
-from itertools import product
+from pkgutil import iter_modules
 
 import numpy as np
 import pytest
 import torch
-from tiny_checkpoints import (
-    VIDEO_FAMILIES,
-    save_tiny_checkpoint,
-    save_tiny_files,
-    tiny_family,
-    tiny_model,
-)
+from tiny_checkpoints import VIDEO_FAMILIES, made, save_tiny_checkpoint, tiny_family, tiny_model
+from tiny_models import family_case
 from token_ids import ids_of
 from transformers import AutoModelForImageTextToText
-from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from video_frames import frames_of, groups_of
+from whole_video import features_of_whole_video, visual
 
-from encoders import Frame, UnsupportedModelError, make_family
-
-MEAN_STD = {
-    "qwen2_5_vl": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-}
-SIDES = {"llava_onevision": 56, "qwen2_5_vl": 112, "qwen3_vl": 128, "smolvlm": 32, "embedded": 96}
-"""Frames of this size need no resizing."""
-PATCHES = {"qwen2_5_vl": 14, "qwen3_vl": 16}
-
-
-def made(name, sample_fps=1.0):
-    model = tiny_model(name)
-    return model, tiny_family(name, model, sample_fps)
+import encoders.families
+from encoders import Frame, UnsupportedModelError
+from vstream.models.families import make_family
 
 
 @pytest.fixture(scope="module", params=VIDEO_FAMILIES)
@@ -39,55 +23,11 @@ def pair(request):
     return made(request.param)
 
 
-def visual(blocks):
-    return torch.cat([block.embeddings[block.is_visual] for block in blocks])
-
-
-def pixels_of(name, frames):
-    mean, std = MEAN_STD.get(name, ((0.5,) * 3, (0.5,) * 3))
-    levels = torch.from_numpy(np.stack([f.pixels for f in frames])).permute(0, 3, 1, 2) / 255
-    return (levels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-
-
-def patches_of(pixels, patch):
-    """Patch by patch, as the tower reads them: grid, then 2 x 2 groups in reading order."""
-    side = pixels.shape[-1] // patch
-    patches = []
-    for pair_of_frames in pixels.split(2):
-        cut = pair_of_frames.transpose(0, 1).unfold(2, patch, patch).unfold(3, patch, patch)
-        for row, column in product(range(0, side, 2), repeat=2):
-            for down, right in product(range(2), repeat=2):
-                patches.append(cut[:, :, row + down, column + right].flatten())
-    return torch.stack(patches), torch.tensor([[len(pixels) // 2, side, side]])
-
-
-@torch.no_grad()
-def features_of_whole_video(name, model, frames):
-    """What transformers computes in one call."""
-    pixels = pixels_of(name, frames)
-    if name in PATCHES:
-        return model.get_video_features(*patches_of(pixels, PATCHES[name]))
-    if name == "llava_onevision":
-        return model.get_video_features(pixels[None])
-    return model.get_image_features(pixels[None])
-
-
 def test_visual_tokens_are_those_of_the_whole_video(pair):
     model, family = pair
-    frames = frames_of(6, (SIDES[family.name],) * 2)
+    frames = frames_of(6, (family_case(family.name).side,) * 2)
     ours = visual(family.encode(groups_of(family, frames)))
     theirs = torch.cat(list(features_of_whole_video(family.name, model, frames).pooler_output))
-    if family.name == "llava_onevision":
-        theirs = theirs[: len(ours)]  # image_newline may follow
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-
-
-def test_deepstack_features_are_those_of_the_whole_video():
-    model, family = made("qwen3_vl")
-    frames = frames_of(6, (128, 128))
-    ours = torch.cat([b.deepstack for b in family.encode(groups_of(family, frames))], dim=1)
-    theirs = features_of_whole_video("qwen3_vl", model, frames).deepstack_features
-    theirs = torch.stack([f.view(-1, 64) if isinstance(f, torch.Tensor) else f[0] for f in theirs])
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
@@ -114,46 +54,6 @@ def test_a_block_does_not_depend_on_what_it_is_encoded_with(pair):
         assert_same_block(block, family.encode([group])[0])
 
 
-def family_with(name, model, directory, **preprocessor):
-    """The family of a tiny checkpoint whose preprocessor settings were changed."""
-    model.config.save_pretrained(directory)
-    save_tiny_files(name, directory)
-    for path in directory.glob("*preprocessor_config.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), **preprocessor}))
-    return make_family(model, directory, 1.0)
-
-
-@pytest.mark.parametrize(("side", "scale"), [(12, 4), (27, 3), (32, 4)])
-def test_patches_of_smolvlm_take_the_places_that_transformers_gives_them(side, scale, tmp_path):
-    config = copy.deepcopy(tiny_model("smolvlm").config)
-    config.vision_config.image_size, config.scale_factor = 8 * side, scale
-    model = AutoModelForImageTextToText.from_config(config)
-    edge = {"longest_edge": 8 * side}
-    family = family_with(
-        "smolvlm", model, tmp_path, max_image_size=edge, video_sampling={"video_size": edge}
-    )
-    frames = frames_of(1, (8 * side,) * 2)
-    with torch.no_grad():
-        theirs = model.get_image_features(pixels_of("smolvlm", frames)[None]).pooler_output[0]
-    torch.testing.assert_close(visual(family.encode([frames])), theirs, rtol=0, atol=1e-5)
-
-
-def test_a_frame_whose_pixels_normalise_to_zero_is_encoded_like_any_other(tmp_path):
-    """get_image_features takes it for padding, and drops it from a batch."""
-    model = tiny_model("smolvlm")
-    family = family_with("smolvlm", model, tmp_path, image_mean=[0.0] * 3)
-    black, white = (np.full((32, 32, 3), level, np.uint8) for level in (0, 255))
-    blocks = family.encode([[Frame(p, 0.0, 0.0)] for p in (white, black, white)])
-    assert [int(b.is_visual.sum()) for b in blocks] == [4, 4, 4]
-    with torch.no_grad():
-        alone = model.get_image_features(torch.zeros(1, 1, 3, 32, 32)).pooler_output[0]
-        batch = model.get_image_features(
-            torch.stack([torch.zeros(3, 32, 32), torch.ones(3, 32, 32)])[None]
-        )
-    assert len(torch.cat(list(batch.pooler_output))) == 4, "or the test is about nothing"
-    torch.testing.assert_close(visual(blocks[1:2]), alone, rtol=0, atol=1e-6)
-
-
 def test_blocks_follow_the_models_dtype(pair):
     model, family = pair
     half = copy.deepcopy(model).to(torch.bfloat16)
@@ -168,7 +68,8 @@ def test_blocks_follow_the_models_dtype(pair):
 
 def test_blocks_fit_their_own_description(pair):
     model, family = pair
-    axes = 3 if family.name.startswith("qwen") else 1
+    case = family_case(family.name)
+    assert family.frames_per_block == case.frames_per_block
     blocks = family.encode(groups_of(family, frames_of(4, start_s=7.0)))
     assert len(blocks) == 4 // family.frames_per_block
     assert [b.start_s for b in blocks] == [
@@ -176,41 +77,17 @@ def test_blocks_fit_their_own_description(pair):
     ]
     for block in blocks:
         tokens = len(block.embeddings)
-        assert block.positions.shape == (axes, tokens)
-        assert block.advance.shape == (axes,)
+        assert block.positions.shape == (case.axes, tokens)
+        assert block.advance.shape == (case.axes,)
         assert block.is_visual.shape == (tokens,)
         assert block.end_s == block.start_s + family.frames_per_block - 1
         assert block.positions.min() == 0
         assert not block.embeddings.requires_grad
         is_word = torch.tensor([i >= 0 for i in ids_of(model, block.embeddings)])
         assert torch.equal(is_word, ~block.is_visual), "text is words, the rest is not"
-
-
-def test_llava_onevision_has_196_tokens_a_frame_at_its_true_shape(tmp_path):
-    config = copy.deepcopy(tiny_model("llava_onevision").config)
-    config.vision_config.image_size = 384
-    model = AutoModelForImageTextToText.from_config(config)
-    size = {"height": 384, "width": 384}
-    family = family_with("llava_onevision", model, tmp_path, size=size)
-    assert len(family.encode([frames_of(1)])[0].embeddings) == 196
-
-
-@pytest.mark.parametrize("size", [(90, 160), (40, 64)])
-def test_a_frame_that_smolvlm_resizes_is_seen_as_by_its_image_processor(size):
-    model, family = made("smolvlm")
-    picture = frames_of(1, size)[0].pixels
-    processor = SmolVLMImageProcessorPil(
-        size={"longest_edge": 32},
-        max_image_size={"longest_edge": 32},
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-        do_image_splitting=False,
-    )
-    pixels = processor(picture, return_tensors="pt").pixel_values
-    with torch.no_grad():
-        theirs = model.get_image_features(pixels).pooler_output[0]
-    ours = visual(family.encode([[Frame(picture, 0.0, 0.0)]]))
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=5e-3)  # a level or two in a pixel
+        if case.axes == 1:
+            assert block.positions.tolist() == [list(range(tokens))]
+            assert block.advance.tolist() == [tokens]
 
 
 def test_a_saved_checkpoint_loads_and_encodes_the_same(pair, tmp_path):
@@ -224,6 +101,11 @@ def test_a_saved_checkpoint_loads_and_encodes_the_same(pair, tmp_path):
         assert_same_block(one, other)
     assert torch.equal(again.question("what?").embeddings, family.question("what?").embeddings)
     assert again.stop_ids == family.stop_ids
+
+
+def test_every_family_has_a_test_file():
+    ours = {found.name for found in iter_modules(encoders.families.__path__)}
+    assert {*VIDEO_FAMILIES, "family"} == ours
 
 
 def test_a_text_only_model_is_refused(tmp_path):

@@ -3,7 +3,7 @@
 from tiny_models import tiny_model
 from transformers import PreTrainedTokenizerFast
 
-from eval.random_model.tokenizer import made_up_tokenizer
+from eval.random_model.llava_onevision import llava_onevision_files
 
 _TEMPLATE = """
 {%- for message in messages -%}
@@ -16,7 +16,7 @@ _TEMPLATE = """
 def save_tiny_judge(directory):
     """What it replies cannot be read as a judgement, but it is always the same."""
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=made_up_tokenizer("llava_onevision"), eos_token="<|im_end|>"
+        tokenizer_object=llava_onevision_files().tokenizer, eos_token="<|im_end|>"
     )
     tokenizer.chat_template = _TEMPLATE
     tokenizer.save_pretrained(directory)

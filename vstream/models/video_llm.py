@@ -13,11 +13,12 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
-from encoders import Family, UnsupportedModelError, make_family
+from encoders import Family, UnsupportedModelError
 from vstream.device.scheduler import Scheduler
 from vstream.device.turn import DeviceTurn
 from vstream.engine.decoder import Decoder
 from vstream.errors import ModelError
+from vstream.models.families import make_family
 from vstream.models.fingerprint import checkpoint_fingerprint
 from vstream.models.room import require_room
 from vstream.models.weights import embedded_weights

@@ -5,28 +5,22 @@ says `"vstream_family": "embedded"`.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from encoders.chat_prompt import ChatPrompt, VideoPlace
-from encoders.family import Recommended, Turn
+from encoders.chat_prompt import Turn, VideoPlace
+from encoders.families.family import Family
 from encoders.frame import Frame
-from encoders.image_transform import ImageTransform
-from encoders.preprocessor_config import PreprocessorConfig
+from encoders.recommended import Recommended
 from encoders.smolvlm_vision import SmolVLMVision
 from encoders.spoken_time import time_words, with_time_words
 from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
 from encoders.woven_text import weave
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
-
-class Embedded:
+class Embedded(Family):
     """The embedded model, or another trained by the same recipe."""
 
     name = "embedded"
-    frames_per_block = 1
+    place = VideoPlace("<image>")
     recommended = Recommended(
         sample_fps=1.0,
         window_frames=16,
@@ -46,32 +40,19 @@ class Embedded:
         knows="drawings only",
     )
 
-    def __init__(
-        self, model: "PreTrainedModel", directory: Path, sample_fps: float, system: str = ""
-    ) -> None:
-        """`sample_fps` is not used: every frame carries its own time."""
-        config = PreprocessorConfig.read(directory)
-        self._size = (config.edge("height"), config.edge("width"))
-        self._vision = SmolVLMVision(model, ImageTransform(config, model.device))
-        self._chat = ChatPrompt(
-            model, directory, VideoPlace(item={"type": "video"}, marker="<image>"), system
-        )
-        self.stop_ids = self._chat.stop_ids
-        self.vocabulary_size = self._chat.vocabulary_size
+    def prepare(self) -> None:
+        self._size = (self.preprocessor.edge("height"), self.preprocessor.edge("width"))
+        self._vision = SmolVLMVision(self.model, self.transform)
 
     def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
         """One pass of the tower; see `Family.encode`."""
         frames = [frame for (frame,) in groups]
+        seen = self._vision(frames, [[self._size]] * len(frames))
         blocks = []
-        for frame, visual in zip(
-            frames, self._vision(frames, [[self._size]] * len(frames)), strict=True
-        ):
-            woven = weave(self._chat.embed(time_words(frame.stream_s)), visual)
+        for frame, visual in zip(frames, seen, strict=True):
+            woven = weave(self.chat.embed(time_words(frame.stream_s)), visual)
             blocks.append(one_frame_block(frame, woven.embeddings, woven.is_visual))
         return blocks
-
-    def prefix(self) -> TextTokens:
-        return self._chat.prefix()
 
     def question(
         self,
@@ -85,13 +66,4 @@ class Embedded:
         `dialogue` and `context` are left out: the model was trained on questions alone, and after
         any other words it says that it cannot tell.
         """
-        return self._chat.question(with_time_words(question), answer_start=answer_start)
-
-    def text(self, token_ids: Sequence[int]) -> str:
-        return self._chat.text(token_ids)
-
-    def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
-        return self._chat.first_tokens(words)
-
-    def tokenizer_json(self) -> str:
-        return self._chat.tokenizer_json()
+        return super().question(with_time_words(question), answer_start=answer_start)

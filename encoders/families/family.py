@@ -1,0 +1,90 @@
+"""Family: how one kind of Video-LLM turns frames and text into the input of its decoder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encoders.chat_prompt import ChatPrompt, Turn, VideoPlace
+from encoders.frame import Frame
+from encoders.image_transform import ImageTransform
+from encoders.preprocessor_config import PreprocessorConfig
+from encoders.recommended import Recommended
+from encoders.visual_tokens import TextTokens, VisualTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Family:
+    """Base of the families. Stateless but for the weights and the tokenizer it was given.
+
+    A subclass says what it is called, where its template shows the video, and how frames are
+    encoded. The text side is that of the checkpoint's chat template and tokenizer.
+    """
+
+    name: str
+    """The `model_type` of its checkpoints, or their `vstream_family` where config.json has that."""
+    place: VideoPlace
+    frames_per_block = 1
+    """1, or the frames of one temporal grid."""
+    recommended = Recommended()
+
+    def __init__(
+        self, model: "PreTrainedModel", directory: Path, sample_fps: float, system: str = ""
+    ) -> None:
+        """Read the checkpoint's files. `sample_fps` is the rate at which frames will come.
+
+        `system` is a system prompt in place of the template's own; "" is the template's. Raises
+        UnsupportedModelError.
+        """
+        self.model: Any = model
+        self.sample_fps = sample_fps
+        self.preprocessor = PreprocessorConfig.read(directory)
+        self.transform = ImageTransform(self.preprocessor, model.device)
+        self.chat = ChatPrompt(model, directory, self.place, system)
+        self.stop_ids = self.chat.stop_ids
+        """Token ids that end an answer."""
+        self.vocabulary_size = self.chat.vocabulary_size
+        """Token ids from here on stand for nothing: a decoder may have more rows than there are."""
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Read what else `encode` needs, once, as the last thing when a family is made."""
+
+    def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
+        """Encode blocks, each given by its `frames_per_block` frames, in one pass of the tower.
+
+        The result for one block does not depend on which others are encoded with it.
+        """
+        raise NotImplementedError
+
+    def prefix(self) -> TextTokens:
+        """All that stands before the first block: the attention sinks of the stream."""
+        return self.chat.prefix()
+
+    def question(
+        self,
+        question: str,
+        dialogue: Sequence[Turn] = (),
+        context: str = "",
+        answer_start: str = "",
+    ) -> TextTokens:
+        """All that stands after the last block, up to where the answer begins.
+
+        `context` is what one should know to read the picture: it stands before the question, and is
+        no part of its own words. A family that does not read it leaves it out. `answer_start` is
+        put in the model's mouth: its answer goes on from there.
+        """
+        return self.chat.question(question, dialogue, context, answer_start)
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Detokenize the ids of an answer, special tokens left out."""
+        return self.chat.text(token_ids)
+
+    def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
+        """Token ids with which an answer begins that opens with one of `words`."""
+        return self.chat.first_tokens(words)
+
+    def tokenizer_json(self) -> str:
+        """The tokenizer as tokenizer.json has it, added tokens included."""
+        return self.chat.tokenizer_json()

@@ -1,0 +1,73 @@
+"""Qwen3VL: two frames in, `<t seconds>` and the tokens of one temporal grid out; a grid is a block.
+
+Source: Qwen3-VL (https://arxiv.org/abs/2511.21631). Time is text, so all three rotary axes advance
+together: past the text, and past the longer side of the grid. Blocks differ in length, as their
+times have more or fewer digits. Features of earlier layers of the tower (DeepStack) go along.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from encoders.chat_prompt import VideoPlace
+from encoders.families.family import Family
+from encoders.frame import Frame
+from encoders.recommended import Recommended
+from encoders.temporal_grid import GridTransform, PixelLimits, woven_grid_positions
+from encoders.visual_tokens import VisualTokens
+from encoders.woven_text import weave
+
+
+class Qwen3VL(Family):
+    """Qwen3-VL checkpoints."""
+
+    name = "qwen3_vl"
+    place = VideoPlace("<|vision_start|><|video_pad|><|vision_end|>")
+    """Each grid has markers of its own in place of the template's."""
+    recommended = Recommended(sample_fps=2.0)
+
+    def prepare(self) -> None:
+        vision, edge = self.model.config.vision_config, self.preprocessor.edge
+        # This family's edges are pixels of a whole video; a grid is a video of one grid.
+        frames = vision.temporal_patch_size
+        limits = PixelLimits(edge("shortest_edge") // frames, edge("longest_edge") // frames)
+        self._grid = GridTransform(self.transform, vision, limits)
+        self.frames_per_block = self._grid.num_frames
+        self._after_grid = self.chat.embed("<|vision_end|>")
+
+    @torch.no_grad()
+    def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
+        """One pass of the tower, also over grids of different sizes; see `Family.encode`."""
+        grids = self._grid(groups)
+        output = self.model.get_video_features(grids.patches, grids.shapes)
+        # Newer releases of transformers split these by grid, older ones do not.
+        deepstack = torch.stack(
+            [f if isinstance(f, Tensor) else torch.cat(f) for f in output.deepstack_features]
+        )
+        counts = [rows * columns for rows, columns in grids.tokens]
+        blocks = []
+        for group, visual, (rows, columns), features in zip(
+            groups, output.pooler_output, grids.tokens, deepstack.split(counts, dim=1), strict=True
+        ):
+            before = self.chat.embed(before_grid(group))
+            woven = weave(before, visual, self._after_grid)
+            positions = woven_grid_positions(len(before), rows, columns)
+            blocks.append(
+                VisualTokens(
+                    embeddings=woven.embeddings,
+                    positions=positions,
+                    advance=positions[:, -1] + 1,
+                    is_visual=woven.is_visual,
+                    start_s=group[0].stream_s,
+                    end_s=group[-1].stream_s,
+                    deepstack=features,
+                )
+            )
+        return blocks
+
+
+def before_grid(group: Sequence[Frame]) -> str:
+    """The time halfway between a grid's first and last frame, and what opens the grid."""
+    middle_s = (group[0].stream_s + group[-1].stream_s) / 2
+    return f"<{middle_s:.1f} seconds><|vision_start|>"

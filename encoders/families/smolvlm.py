@@ -1,0 +1,58 @@
+"""SmolVLM: a frame in, its time as text and its visual tokens out; one frame is one block.
+
+Source: SmolVLM2 (https://arxiv.org/abs/2504.05299), laid out as transformers' SmolVLM processor
+lays out a video. Differs in the sentence before the frames: it names the number of frames and the
+length of the video, which a stream does not know.
+"""
+
+from collections.abc import Sequence
+
+from encoders.chat_prompt import VIDEO_SLOT, VideoPlace
+from encoders.families.family import Family
+from encoders.frame import Frame
+from encoders.image_transform import Size, longest_edge_size
+from encoders.smolvlm_vision import SmolVLMVision
+from encoders.visual_tokens import VisualTokens, one_frame_block
+from encoders.woven_text import weave
+
+STREAM_INTRO = "You are provided the following series of frames from a video.\n"
+_FAKE_TOKEN = "<fake_token_around_image>"
+
+
+class SmolVLM(Family):
+    """SmolVLM2 checkpoints."""
+
+    name = "smolvlm"
+    # The frames are text with pictures in between, and so the place of the video is text:
+    # the templates of several published checkpoints do not know a video.
+    place = VideoPlace(
+        VIDEO_SLOT, {"type": "text", "text": VIDEO_SLOT}, before=STREAM_INTRO, after="\n\n"
+    )
+
+    def prepare(self) -> None:
+        self._vision = SmolVLMVision(self.model, self.transform)
+        self._after_frame = self.chat.embed(_FAKE_TOKEN)
+        self._tile_side = self.preprocessor.max_image_size.get(
+            "longest_edge", self.model.config.vision_config.image_size
+        )
+
+    def encode(self, groups: Sequence[Sequence[Frame]]) -> list[VisualTokens]:
+        """One pass of the tower; see `Family.encode`."""
+        frames = [frame for (frame,) in groups]
+        sizes = [self._sizes((frame.pixels.shape[0], frame.pixels.shape[1])) for frame in frames]
+        blocks = []
+        for frame, visual in zip(frames, self._vision(frames, sizes), strict=True):
+            woven = weave(self.chat.embed(before_frame(frame)), visual, self._after_frame)
+            blocks.append(one_frame_block(frame, woven.embeddings, woven.is_visual))
+        return blocks
+
+    def _sizes(self, size: Size) -> list[Size]:
+        """Resized twice, as transformers does: to the length for video, then to one square tile."""
+        first = longest_edge_size(size, self.preprocessor.edge("longest_edge"))
+        return [first, (self._tile_side, self._tile_side)]
+
+
+def before_frame(frame: Frame) -> str:
+    """A frame's time in minutes and seconds, and what opens its picture."""
+    minutes, seconds = divmod(int(frame.stream_s), 60)
+    return f"\nFrame from {minutes:02d}:{seconds:02d}:{_FAKE_TOKEN}<global-img>"

@@ -1,0 +1,40 @@
+"""Recommended: what a family was built or trained for, where a user leaves a setting open."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """Settings that a family (or one checkpoint of it) was built or trained for.
+
+    They are used where the user's configuration leaves a value open. Counts are in frames, but
+    `retrieve_blocks`, which is in blocks.
+
+    `watch_prompt` makes a question of a standing one, which takes the place of `{watch}`; an answer
+    that opens with one of `yes_words` says that it is the case now, with one of `no_words` that it
+    is not. It is told when the probability of yes has been over `watch_threshold` in the last
+    `watch_confirmations` judgements, and again only after it has fallen to `watch_release` (None:
+    to the threshold). A model that was trained to be silent until there is something to say opens
+    with one of `silence_words` then; with others there are none. One that `reads_context` or
+    `reads_dialogue` can be given what stands before a question. One that `reads_stream_time` was
+    trained to find moments by that, and knows of no other clock. `knows` says what it was trained
+    to see where that is not the world: whoever reads its answers is told.
+    """
+
+    sample_fps: float = 1.0
+    window_frames: int = 64
+    window_stride: int = 16
+    recent_frames: int = 16
+    retrieve_blocks: int = 64
+    similarity: str = "inner_product"
+    watch_prompt: str = "{watch}\nIs this the case right now? Answer only yes or no."
+    yes_words: tuple[str, ...] = ("yes",)
+    no_words: tuple[str, ...] = ("no",)
+    watch_threshold: float = 0.5
+    watch_confirmations: int = 2
+    watch_release: float | None = None
+    silence_words: tuple[str, ...] = ()
+    reads_context: bool = True
+    reads_dialogue: bool = True
+    reads_stream_time: bool = False
+    knows: str | None = None
