@@ -12,7 +12,6 @@ import httpx
 from app.server.documents import (
     Citation,
     FoundMoment,
-    ModelChange,
     ModelDocument,
     StreamDocument,
     Timeline,
@@ -77,15 +76,6 @@ class ServiceClient:
         """The one that answers, under its own name."""
         default, *others = self._do("GET", "/v1/models")["data"]
         return ModelDocument.model_validate(others[0] if others else default)
-
-    def load_model(self, name: str, **more: str) -> ModelChange:
-        """Begin to load another model; `more` as dtype, device. See `model_change` for its end."""
-        told = self._do("POST", "/v1/models/load", json={"model": name, **more})
-        return ModelChange.model_validate(told)
-
-    def model_change(self) -> ModelChange:
-        """How far the newest change of the model has come."""
-        return ModelChange.model_validate(self._do("GET", "/v1/models/load"))
 
     def streams(self) -> list[StreamDocument]:
         """Those that the service watches, by id."""

@@ -44,13 +44,13 @@ def keep_cameras(
             ) from error
         terminal.say(f"metrics at http://{metrics_host}:{server.server_port}/metrics")
     with stopped_by_signal() as stopped:
-        service.load()
-        if service.failure is not None:
-            raise service.failure
-        store = store_name(settings.memory.store)
-        terminal.say(f"watching {len(service.live.streams.all())} streams into {store}")
-        last_id = 0
         try:
+            service.load()
+            if service.failure is not None:
+                raise service.failure
+            store = store_name(settings.memory.store)
+            terminal.say(f"watching {len(service.live.streams.all())} streams into {store}")
+            last_id = 0
             while not stopped.wait(_LOOK_S):
                 last_id = _tell(terminal, service, last_id)
         finally:

@@ -1,20 +1,21 @@
-"""ChatPart: a question in, the chat out, again and again while the answer comes."""
+"""ChatPart: a question in, the chat out, again and again while the answer comes; who answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from app.client import ServiceError
 from app.page.chat_messages import chat_messages, note_of
-from app.page.page import QUIET, Page
+from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page
 from app.page.pictures import moment
 from app.page.visitors import Exchange, Visitor
 from app.page.words import clock
+from app.server.documents import ModelDocument
 
 _PICTURES = 6
-_EXAMPLES = 4
 _OF_EMBEDDED = (
     "what is there now?",
     "have you seen a burger?",
@@ -27,6 +28,11 @@ _OF_ANY = (
     "What did you see first?",
     "How many people are there?",
 )
+_ABOUT_EMBEDDED = (
+    "It is the small model that comes with vstream, trained on simple drawings of a made-up world. "
+    "<b>It knows nothing of a real scene</b>: for those start the service with another --model. "
+)
+_NO_DIALOGUE = "It reads no earlier turns: each question is asked alone."
 _PLACEHOLDER = (
     "**Ask at any moment.** The answer comes with the moments that it was computed from: "
     "click one to see it larger."
@@ -51,9 +57,9 @@ class ChatPart:
                 group_consecutive_messages=False,
             )
             with gr.Row(elem_id="examples"):
-                self.examples = [
+                examples = [
                     gr.Button(text, size="sm", min_width=60, elem_classes="example")
-                    for text in _OF_EMBEDDED[:_EXAMPLES]
+                    for text in _OF_EMBEDDED
                 ]
             self._picked_part(from_s, to_s)
             with gr.Row(elem_id="asking"):
@@ -69,6 +75,7 @@ class ChatPart:
                 )
                 ask = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64)
+            model = gr.HTML(elem_id="about")
         asking: dict[str, Any] = {
             "fn": self.ask,
             "outputs": chat,
@@ -89,10 +96,11 @@ class ChatPart:
         }
         for event in (question.submit, ask.click):
             event(**taking).then(inputs=[asked, *about], **asking)
-        for example in self.examples:
+        for example in examples:
             example.click(inputs=[example, *about], **asking)
         stop.click(self.stop, None, chat, **QUIET)
         chat.clear(self.forget, None, None, **QUIET)
+        gr.Timer(SLOW_LOOK_S).tick(self.look, None, [model, *examples], **LOOKING)
 
     def _picked_part(self, from_s: gr.State, to_s: gr.State) -> None:
         """Which stretch of the stream is asked about, while it is not all of it."""
@@ -129,6 +137,14 @@ class ChatPart:
         if exchange.citations:
             exchange.pictures = self._pictures(exchange)
             yield chat_messages(visitor.exchanges)
+
+    def look(self) -> tuple[Any, ...]:
+        """Which model answers, and questions that it understands."""
+        try:
+            model = self._page.client.model()
+        except ServiceError:
+            return (gr.skip(),) * (1 + len(_OF_EMBEDDED))
+        return _about(model), *(_OF_EMBEDDED if model.id == "embedded" else _OF_ANY)
 
     def stop(self, request: gr.Request) -> Any:
         """End what is being answered to this visitor."""
@@ -174,9 +190,11 @@ class ChatPart:
         return shown
 
 
-def examples_for(model: str) -> Sequence[str]:
-    """Questions that the model understands, one for each button."""
-    return _OF_EMBEDDED if model == "embedded" else _OF_ANY
+def _about(model: ModelDocument) -> str:
+    fps = model.sample_fps
+    often = "one frame" if fps == 1 else f"{fps:g} frames"
+    more = _ABOUT_EMBEDDED * (model.knows is not None) + _NO_DIALOGUE * (not model.reads_dialogue)
+    return f'<p class="note"><b>{escape(model.id)}</b> answers, from {often} a second. {more}</p>'
 
 
 def _picked(from_s: float, to_s: float) -> tuple[Any, str]:

@@ -9,7 +9,6 @@ import gradio as gr
 from app.page.chat_part import ChatPart
 from app.page.history_part import HistoryPart
 from app.page.live_part import LivePart
-from app.page.model_part import ModelPart
 from app.page.page import QUIET, Page
 from app.page.replaced_parts import keep_ids
 from app.page.source_part import SourcePart
@@ -38,15 +37,15 @@ def build_page(page: Page) -> gr.Blocks:
             with gr.Column(scale=5, min_width=320):
                 live = LivePart(page)
             with gr.Column(scale=6, min_width=320):
-                chat = ChatPart(page, live.stream, from_s, to_s)
+                ChatPart(page, live.stream, from_s, to_s)
         with gr.Column(elem_classes="card"):
             TimelinePart(page, live.stream, from_s, to_s)
         with gr.Row(elem_id="lower"):
-            with gr.Column(scale=5, min_width=320):
-                with gr.Column(elem_classes="card", elem_id="source-part"):
-                    SourcePart(page, live.stream)
-                with gr.Column(elem_classes="card", elem_id="model-part"):
-                    ModelPart(page, chat.examples)
+            with (
+                gr.Column(scale=5, min_width=320),
+                gr.Column(elem_classes="card", elem_id="source-part"),
+            ):
+                SourcePart(page, live.stream)
             with gr.Column(scale=6, min_width=320):
                 with gr.Column(elem_classes="card", elem_id="watch-part"):
                     WatchPart(page, live.stream)

@@ -91,22 +91,6 @@ class ModelDocument(BaseModel):
     knows: str | None
 
 
-class ModelChange(BaseModel):
-    """Another model on its way into the service. Times are seconds since the epoch.
-
-    Bytes are those of the download: what was not on this machine before.
-    """
-
-    object: Literal["model.load"] = "model.load"
-    state: Literal["idle", "downloading", "loading", "switching", "done", "failed"]
-    model: str | None = None
-    done_bytes: int = 0
-    total_bytes: int | None = Field(None, description="Null while it is not known.")
-    error: str | None = Field(None, description="Why it failed; the model before answers on.")
-    started_at: float | None = None
-    finished_at: float | None = None
-
-
 class TimelinePart(BaseModel):
     """A stretch of stream time. `change` is how unlike the picture before the most unlike one is:
     1 less the cosine of their representative keys, averaged over the layers. Of a long part only
@@ -212,7 +196,7 @@ class WatchDocument(BaseModel):
     last_fired_at: float | None
     last_probability: dict[str, float]
     firings: list[FiringDocument] = Field(
-        description="The newest 50 since this model began, newest first."
+        description="The newest 50 since the start, newest first."
     )
     error: str | None
     actions: list[dict[str, Any]]

@@ -100,8 +100,7 @@ class Metrics:
         self._fired = Counter(
             "vstream_watch_fired", "Firings of watches.", ["stream_id"], registry=registry
         )
-        self._up = Gauge("vstream_up", "1 while a model is loaded.", registry=registry)
-        self._reading: _Read | None = None
+        self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
 
     def text(self) -> tuple[bytes, str]:
         """What /metrics answers, and its media type."""
@@ -109,17 +108,8 @@ class Metrics:
 
     def tell_of(self, live: Any, webhooks: WebhookSender, events: EventLog) -> None:
         """Read the figures of these streams and watches, webhooks and events from now on."""
-        self.tell_of_none()
         self._up.set(1)
-        self._reading = _Read(live, webhooks, events)
-        self.registry.register(self._reading)
-
-    def tell_of_none(self) -> None:
-        """Read none of them any more."""
-        if self._reading is not None:
-            self.registry.unregister(self._reading)
-        self._reading = None
-        self._up.set(0)
+        self.registry.register(_Read(live, webhooks, events))
 
     def saw_request(self, method: str, route: str, status: int) -> None:
         known = method if method in _METHODS else "other"

@@ -1,17 +1,13 @@
 """Service: settings in, everything that lives as long as the process out: model, streams, watches.
 
 The model is loaded in a thread, so that the server answers `/health` and `/ready` meanwhile.
-Another one is loaded beside it, and takes over streams and watches once it is there (`_switch_to`).
 """
 
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 import structlog
@@ -19,11 +15,8 @@ import structlog
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.background import BackgroundResponses
-from app.server.documents import ModelChange
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
-from app.server.model_change import ModelChanges
-from app.server.model_name import NamedModel
 from app.server.rate_limit import RateLimit
 from app.server.settings import ServiceSettings
 from app.server.stream_search import StreamSearch
@@ -31,19 +24,15 @@ from vstream.decoding.grammar_trials import MOST_WAITING
 from vstream.device.free_memory import leave_out_of_collections
 from vstream.device.scheduler import Limits
 from vstream.device.shares import Shares
-from vstream.errors import ModelError
-from vstream.models.video_llm import VideoLLM, load_checkpoint, load_video_llm
+from vstream.models.video_llm import VideoLLM, load_video_llm
 from vstream.service.event_log import EventLog
-from vstream.service.streams import Streams, WatchedStream
-from vstream.service.watches import FiredWatch, Watches, WatchRecord
+from vstream.service.streams import Streams
+from vstream.service.watches import FiredWatch, Watches
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
 from vstream.sources.permission import SourcePolicy
 
 _log = structlog.get_logger()
-_LOOK_S = 0.05
-_CUT_OFF_S = 5.0
-"""So long answers that were cut off are waited for."""
 
 
 class Phase(StrEnum):
@@ -80,19 +69,17 @@ class Service:
         self.listeners = Shares(limits.max_listeners, "clients are listening to events")
         self.answering = Answering(limits.max_running + limits.max_waiting + MOST_WAITING)
         self.responses = BackgroundResponses(self.events, self.answering)
-        self.changes = ModelChanges(self._switch_to)
         self.on_failed: Callable[[], None] = lambda: None
         """Called if the service cannot begin, in the loading thread."""
         self._drained_at = 0.0
         self._live: _Live | None = None
         self._loading: threading.Thread | None = None
         self._opened = threading.Event()
-        self._draining = threading.Event()
         self._phase_lock = threading.Lock()
 
     @property
     def live(self) -> "_Live":
-        """Model, streams, watches and search. Raises ApiError while there are none."""
+        """Model, streams, watches and search. Raises ApiError unless the service is ready."""
         if self._live is None or self.phase is not Phase.READY:
             raise ApiError(
                 503,
@@ -106,9 +93,12 @@ class Service:
         """Load the model and open the streams; `phase` and `failure` tell what came of it."""
         try:
             self._live = _Live(self, self._loaded())
+            self._live.open_known()
             leave_out_of_collections()
-            if self._become(Phase.READY, instead_of=Phase.LOADING):
-                _log.info("ready", model=self._live.model.name)
+            with self._phase_lock:
+                if self.phase is Phase.LOADING:
+                    self.phase = Phase.READY
+                    _log.info("ready", model=self._live.model.name)
         except Exception as error:  # noqa: BLE001  told by /ready and by run
             self.failure = error
             self.phase = Phase.FAILED
@@ -123,32 +113,15 @@ class Service:
 
     @property
     def is_loading(self) -> bool:
-        """Whether a model is being loaded, which nothing can cut short."""
-        is_first = self._loading is not None and self._loading.is_alive()
-        return is_first or self.changes.is_running
+        """Whether the model is being loaded, which nothing can cut short."""
+        return self._loading is not None and self._loading.is_alive()
 
     def drain(self) -> None:
         """Take no more questions, and let those who follow events go; running answers go on."""
         with self._phase_lock:
             if self.phase is not Phase.DRAINING:
                 self.phase, self._drained_at = Phase.DRAINING, time.monotonic()
-        self._draining.set()
         self.events.close()
-
-    def change_model(self, named: NamedModel, device: str | None, dtype: str | None) -> ModelChange:
-        """Put another model in this one's place, in a thread; what is None is as configured.
-
-        Raises ApiError where that cannot be begun now.
-        """
-        load = partial(
-            load_checkpoint,
-            name=named.name,
-            device=device or self.settings.device,
-            dtype=dtype or self.settings.dtype,
-            sample_fps=self.settings.source.sample_fps,
-            beside=self.live.model.turn,
-        )
-        return self.changes.begin(named, load)
 
     def cut_off(self) -> None:
         """Running answers end here, and are marked so."""
@@ -159,7 +132,6 @@ class Service:
         self.drain()
         until = self._drained_at + self.settings.service.grace_s
         self._opened.wait(until - time.monotonic())
-        self.changes.close(until)
         self.responses.close(until)
         if self._live is not None:
             self._live.close()
@@ -171,80 +143,12 @@ class Service:
             settings.model, settings.device, settings.dtype, settings.source.sample_fps
         )
 
-    def _become(self, phase: Phase, *, instead_of: Phase) -> bool:
-        """Whether that was the phase, and this is now."""
-        with self._phase_lock:
-            if self.phase is not instead_of:
-                return False
-            self.phase = phase
-            return True
-
-    def _switch_to(self, model: VideoLLM) -> None:
-        """Close what goes on with the old model, and go on with the new one.
-
-        Raises what kept the new one from it; the old one goes on then.
-        """
-        old = self.live
-        if not self._become(Phase.LOADING, instead_of=Phase.READY):
-            raise ModelError("the service is ending")
-        try:
-            self._end_answers()
-            if self._draining.is_set():
-                raise ModelError("the service is ending")
-            self.metrics.tell_of_none()
-            self._live = self._live_with(model, old)
-        finally:
-            self._become(Phase.READY, instead_of=Phase.LOADING)
-
-    def _live_with(self, model: VideoLLM, old: "_Live") -> "_Live":
-        """`model` over the streams and watches of `old`, or `old` put back and an exception."""
-        before = _Before(old.streams.watched, old.watches.all())
-        self._live = None
-        try:
-            old.close()
-            return _Live(self, model, before)
-        except Exception as error:
-            _log.warning("the model before is put back", reason=str(error))
-            try:
-                self._live = _Live(self, old.model, before, all_or_none=False)
-            except Exception as failure:  # noqa: BLE001  as where a service cannot begin
-                self.failure = failure
-                self._become(Phase.FAILED, instead_of=Phase.LOADING)
-                self.on_failed()
-            raise
-
-    def _end_answers(self) -> None:
-        """Running ones have their grace, as at the end of the service; then they are cut off."""
-        cut_at = time.monotonic() + self.settings.service.grace_s
-        while self.answering.num and time.monotonic() < cut_at + _CUT_OFF_S:
-            if time.monotonic() >= cut_at:
-                self.cut_off()
-            if self._draining.wait(_LOOK_S):
-                return
-
-
-@dataclass(frozen=True)
-class _Before:
-    """What went on with the model before."""
-
-    streams: list[WatchedStream]
-    watches: list[WatchRecord]
-
 
 class _Live:
     """What there is once the model is loaded."""
 
-    def __init__(
-        self,
-        service: Service,
-        model: VideoLLM,
-        before: _Before | None = None,
-        *,
-        all_or_none: bool = True,
-    ) -> None:
-        """Begins with the configured streams and those in the store, or goes on with those of
-        `before`: with `all_or_none` raises what keeps any of them from it.
-        """
+    def __init__(self, service: Service, model: VideoLLM) -> None:
+        """`open_known` begins with the streams."""
         settings, limits = service.settings, service.settings.service
         self.model = model
         model.scheduler.limits = Limits(limits.max_running, limits.max_waiting)
@@ -259,22 +163,16 @@ class _Live:
             max_readers=limits.max_running,
             on_frame=self._saw,
         )
-        with ExitStack() as undo:
-            undo.callback(self.streams.close)
-            self.watches = Watches(
-                self.streams, service.events, limits.max_watches, on_fired=self._tell
-            )
-            undo.callback(self.watches.close)
-            self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
-            service.metrics.tell_of(self, service.webhooks, service.events)
-            undo.callback(service.metrics.tell_of_none)
-            if before is None:
-                self.streams.open_known(settings.streams)
-                self.watches.open_known()
-            else:
-                self.streams.go_on(before.streams, all_or_none=all_or_none)
-                self.watches.go_on(before.watches)
-            undo.pop_all()
+        self.watches = Watches(
+            self.streams, service.events, limits.max_watches, on_fired=self._tell
+        )
+        self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
+        service.metrics.tell_of(self, service.webhooks, service.events)
+
+    def open_known(self) -> None:
+        """Begin with the configured streams, and go on with those that the store knows."""
+        self.streams.open_known(self._service.settings.streams)
+        self.watches.open_known()
 
     def close(self) -> None:
         self.watches.close()

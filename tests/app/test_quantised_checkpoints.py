@@ -3,15 +3,14 @@
 import json
 
 import pytest
-from processes import Process, until
-from service import running_service
+from processes import Process
 from synthetic_video import write_video
 
 from app.server.keys import ApiKeys
 from app.server.service import Phase, Service
 from app.server.settings import load_settings
 from vstream.errors import ModelError
-from vstream.models.video_llm import load_checkpoint
+from vstream.models.video_llm import load_video_llm
 from vstream.models.weights import embedded_weights
 
 INT4 = {"num_bits": 4, "type": "int", "symmetric": True, "group_size": 128, "strategy": "group"}
@@ -73,21 +72,21 @@ def require_told(line, method):
 @pytest.mark.parametrize("method", LAYOUTS)
 def test_what_a_quantised_checkpoint_needs_is_named(method, tmp_path):
     with pytest.raises(ModelError) as refused:
-        load_checkpoint(quantised(tmp_path, method), "theirs")
+        load_video_llm(str(quantised(tmp_path, method)))
     require_told(str(refused.value), method)
 
 
 @pytest.mark.parametrize("quantization", ["awq", ["awq"], {"quant_method": "gptq"}])
 def test_what_is_no_description_of_quantised_weights_is_refused(quantization, tmp_path):
     with pytest.raises(ModelError, match="cannot load the checkpoint"):
-        load_checkpoint(save_quantised(tmp_path, quantization), "theirs")
+        load_video_llm(str(save_quantised(tmp_path, quantization)))
 
 
 def test_weights_quantised_in_a_way_that_nothing_here_knows_are_refused(tmp_path):
     """Without the scales beside them their numbers mean nothing."""
     unknown = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
     with pytest.raises(ModelError, match="modelopt"):
-        load_checkpoint(save_quantised(tmp_path, unknown), "theirs")
+        load_video_llm(str(save_quantised(tmp_path, unknown)))
 
 
 def test_the_command_line_says_it_in_one_line(tmp_path):
@@ -108,16 +107,3 @@ def test_a_service_that_begins_with_it_says_why_it_cannot(tmp_path):
     assert isinstance(service.failure, ModelError)
     require_told(str(service.failure), "bitsandbytes")
     service.close()
-
-
-def test_a_service_that_is_told_to_load_it_goes_on_with_its_own(tmp_path, capfd):
-    model = str(quantised(tmp_path, "fp8"))
-    with running_service(allow_files=[tmp_path]) as service:
-        service.post("/v1/models/load", {"model": model})
-        until(lambda: service.get("/v1/models/load")["finished_at"] is not None)
-        told = service.get("/v1/models/load")
-        assert told["state"] == "failed"
-        require_told(told["error"], "fp8")
-        assert service.get("/ready")["status"] == "ready"
-    printed = capfd.readouterr()
-    assert "Traceback" not in printed.out + printed.err

@@ -1,48 +1,60 @@
-"""A checkpoint is loaded beside a model that goes on working."""
+"""A checkpoint is loaded as data, or refused in words."""
 
-import torch
+import json
+
+import pytest
 from tiny_checkpoints import save_tiny_checkpoint
 
-from vstream.models.video_llm import load_checkpoint
+from vstream import ModelError, load_video_llm
 
 
-class _Turn:
-    """Notes when it is taken and given back, and which default dtype is set meanwhile."""
-
-    def __init__(self):
-        self.seen = []
-
-    def __enter__(self):
-        self.seen.append("taken")
-
-    def __exit__(self, *error):
-        self.seen.append("given back")
+@pytest.fixture
+def checkpoint(tmp_path):
+    return save_tiny_checkpoint("llava_onevision", tmp_path / "tiny")
 
 
-def test_the_default_dtype_is_another_only_while_the_turn_is_held(tmp_path, monkeypatch):
-    """Whoever else runs a model in this process would compute in that dtype."""
-    turn, set_default_dtype = _Turn(), torch.set_default_dtype
-    tensors_of = torch.nn.Module.to
+def damage(directory):
+    (directory / "model.safetensors").write_bytes(b"no safetensors")
 
-    def noted(dtype):
-        turn.seen.append(dtype)
-        set_default_dtype(dtype)
 
-    def moved(module, *where):
-        turn.seen.append("weights are there")
-        return tensors_of(module, *where)
+def pickle(directory):
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
 
-    monkeypatch.setattr(torch, "set_default_dtype", noted)
-    monkeypatch.setattr(torch.nn.Module, "to", moved)
-    save_tiny_checkpoint("llava_onevision", tmp_path)
-    turn.seen.clear()
-    model = load_checkpoint(tmp_path, "tiny", dtype="bfloat16", beside=turn)
-    assert model.decoder.dtype == torch.bfloat16
-    end = turn.seen.index("given back")
-    held, after = turn.seen[:end], turn.seen[end:]
-    assert held[0] == "taken"
-    assert torch.bfloat16 in held
-    assert held[-1] == torch.float32
-    assert "weights are there" in after
-    assert "weights are there" not in held
-    assert torch.bfloat16 not in after
+
+def adapt(directory):
+    (directory / "adapter_config.json").write_text('{"base_model_name_or_path": "/"}')
+
+
+def empty(directory):
+    (directory / "config.json").unlink()
+
+
+def take_words(directory):
+    (directory / "tokenizer.json").write_text("{}")
+
+
+def bring_code(directory):
+    """Make it one of an unknown kind that brings code along, which says so if it is run."""
+    config = json.loads((directory / "config.json").read_text())
+    classes = {"AutoConfig": "their_code.Config", "AutoModelForImageTextToText": "their_code.Model"}
+    config |= {"model_type": "unheard_of", "auto_map": classes}
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "their_code.py").write_text(f"open({str(directory / 'has_run')!r}, 'w').close()\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (empty, "no checkpoint: it has no config.json"),
+        (damage, "cannot load the checkpoint"),
+        (pickle, "cannot load the checkpoint"),
+        (adapt, "merge it into its model first"),
+        (bring_code, "contains custom code"),
+        (take_words, "cannot use the model"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused(checkpoint, spoil, words):
+    spoil(checkpoint)
+    with pytest.raises(ModelError, match=words):
+        load_video_llm(str(checkpoint))
+    assert not (checkpoint / "has_run").exists()

@@ -31,8 +31,7 @@ def leave_out_of_collections() -> None:
 
     It looks at everything only when a quarter of it is new. Beside the million objects of torch and
     a page, hundreds of thousands of others, which refer to one another and are of no use any more,
-    wait for that: a page leaves some for every picture. Called again, it looks at everything once:
-    what has become useless since goes, as does a model that another one has replaced.
+    wait for that: a page leaves some for every picture.
     """
     gc.unfreeze()
     gc.collect()

@@ -1,7 +1,7 @@
 """require_room: a checkpoint's directory and a device in; refused where its weights cannot fit.
 
-A process that takes more RAM than there is gets killed, and with it the service that was to change
-its model. So the sizes that the checkpoint's files name are compared with what is free before.
+A process that takes more RAM than there is gets killed without a word. So the sizes that the
+checkpoint's files name are compared with what is free before.
 """
 
 import json

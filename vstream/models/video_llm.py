@@ -2,11 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import snapshot_download
@@ -26,8 +25,6 @@ from vstream.models.weights import embedded_weights
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-EMBEDDED = "embedded"
-"""The name of the model that comes with vstream."""
 _MOST_FAMILIES = 16
 """Rates and system prompts that share their tokenizers with whoever asks for them next."""
 _DAMAGED = (
@@ -35,7 +32,7 @@ _DAMAGED = (
     SafetensorError,
 )
 """What transformers raises for files that do not say what they should."""
-WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+_WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,30 +92,16 @@ def load_video_llm(
     """Load a hub id or a directory; None is the embedded model.
 
     `device` and `dtype` are torch names; auto is CUDA in bfloat16 where there is a card, else the
-    CPU in float32. Raises ModelError naming what was looked for and what to do.
+    CPU in float32. Nothing that lies in the directory is run. Raises ModelError naming what was
+    looked for and what to do.
     """
-    return load_checkpoint(
-        directory_of_model(name), name or EMBEDDED, device, dtype, sample_fps=sample_fps
-    )
-
-
-def load_checkpoint(
-    directory: Path,
-    name: str,
-    device: str = "auto",
-    dtype: str = "auto",
-    *,
-    sample_fps: float | None = None,
-    beside: DeviceTurn | None = None,
-) -> VideoLLM:
-    """As `load_video_llm`, from a directory; `beside` is the turn of a model that goes on answering
-    meanwhile. Nothing that lies in the directory is run. Raises ModelError.
-    """
+    directory = _directory(name)
+    name = name or "embedded"
     chosen, number = device_and_dtype(device, dtype)
     try:
-        model = _load(directory, chosen, number, beside or nullcontext())
+        model = _load(directory, chosen, number)
         family = make_family(model, directory, sample_fps)
-    except (UnsupportedModelError, OSError, ValueError) as error:
+    except (UnsupportedModelError, *_DAMAGED) as error:
         raise ModelError(f"cannot use the model {name}: {error}") from error
     except ImportError as error:  # most often of a package for quantised weights
         reason = " ".join(str(error).split()).rstrip(".")
@@ -144,18 +127,15 @@ def device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype
     return chosen, _dtype(dtype, chosen)
 
 
-def directory_of_model(name: str | None) -> Path:
-    """Where the checkpoint lies that the operator names; a hub id is downloaded if need be.
-
-    Raises ModelError.
-    """
+def _directory(name: str | None) -> Path:
+    """Where the checkpoint lies that the operator names; a hub id is downloaded if need be."""
     if name is None:
         return embedded_weights()
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     try:
-        return Path(snapshot_download(name, allow_patterns=WANTED_FILES))
+        return Path(snapshot_download(name, allow_patterns=_WANTED_FILES))
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"unknown model {name!r}: it is no directory here, and the hub does not give it "
@@ -163,15 +143,7 @@ def directory_of_model(name: str | None) -> Path:
         ) from error
 
 
-def _load(
-    directory: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-    until_weights: AbstractContextManager[object],
-) -> "PreTrainedModel":
-    """While the modules are laid out, before their weights are read, `dtype` is the default of the
-    whole process: `until_weights` is held for that time.
-    """
+def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrainedModel":
     from transformers import AutoModelForImageTextToText  # seconds: only where one is loaded
     from transformers.utils import logging as transformers_logging
 
@@ -180,24 +152,14 @@ def _load(
     if (directory / "adapter_config.json").exists():  # names another place to load from
         raise ModelError(f"{directory} holds an adapter: merge it into its model first")
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with ExitStack() as held:
-
-        def begin_weights(bar: Callable[..., Any], args: Any, options: Any) -> Any:
-            held.close()
-            return bar(*args, **options)
-
-        held.enter_context(until_weights)
-        previous = transformers_logging.set_tqdm_hook(begin_weights)
-        try:
-            require_room(directory, device, dtype)
-            model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
-                directory, dtype=dtype, use_safetensors=True, trust_remote_code=False
-            )
-            model.to(device)  # type: ignore[arg-type]
-        except _DAMAGED as error:
-            raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
-        finally:
-            transformers_logging.set_tqdm_hook(previous)
+    try:
+        require_room(directory, device, dtype)
+        model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
+            directory, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+        model.to(device)  # type: ignore[arg-type]
+    except _DAMAGED as error:
+        raise ModelError(f"cannot load the checkpoint in {directory}: {error}") from error
     unread = getattr(model.config, "quantization_config", None)
     if isinstance(unread, dict) and unread:  # left as it was: its weights were read as plain ones
         raise ModelError(

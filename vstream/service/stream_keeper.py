@@ -22,7 +22,6 @@ from vstream.errors import SourceError, VStreamError
 from vstream.ingest import IngestWorker, OpenSource, SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.open_session import open_session
-from vstream.service.memory_id import memory_id
 from vstream.service.stream_notes import NOTE
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.stream_status import (
@@ -67,8 +66,7 @@ class StreamKeeper:
         self._config = config
         self._policy = policy
         self._on_frame = on_frame
-        self.memory_id = memory_id(config.memory.store, spec.id, self.model)
-        self.session: Session = open_session(config, self.model, self.memory_id)
+        self.session: Session = open_session(config, self.model, spec.id)
         self.is_paused = False
         self._worker: IngestWorker | None = None
         self._pushed: PushedFrames | None = None
@@ -87,11 +85,6 @@ class StreamKeeper:
         """Whether pause, resume or restart was called since the last attempt began."""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._keep, name=f"keep {spec.id}", daemon=True)
-
-    @property
-    def is_trusted(self) -> bool:
-        """Whether its source is the operator's own."""
-        return self._policy is None
 
     def start(self, *, paused: bool = False) -> None:
         """Begin to watch, or to wait for `resume`."""
@@ -151,15 +144,11 @@ class StreamKeeper:
         return found
 
     def remember(self, **values: Any) -> None:
-        """Keep what a service needs to go on with this stream, by name, and since when.
-
-        Of several memories of the stream the newest note counts. Raises StoreError.
-        """
+        """Keep what a service needs to go on with this stream, by name. Raises StoreError."""
         memory = self.session.memory
         memory.require_there()  # nobody waits for a store with the turn in hand
         with self.model.turn:
-            note = {**self.note, **values, "at": time.time()}
-            memory.set_note({**memory.note, NOTE: note})
+            memory.set_note({**memory.note, NOTE: {**self.note, **values}})
 
     def _remember_pause(self) -> None:
         """It is so even where that cannot be kept."""
@@ -374,7 +363,7 @@ class StreamKeeper:
             self.session.memory.shut()
         with suppress(StoreError):
             self.session.close()
-        self.session = open_session(self._config, self.model, self.memory_id)
+        self.session = open_session(self._config, self.model, self.spec.id)
         self._is_broken = False
 
     def _saw(self, frame: Frame) -> None:

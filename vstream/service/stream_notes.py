@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -16,7 +15,6 @@ from memory import (
     note_stored,
     stored_ids,
 )
-from vstream.service.memory_id import memory_ids, stream_of
 from vstream.service.stream_spec import StreamSpec, kept_spec
 
 _log = structlog.get_logger()
@@ -29,14 +27,6 @@ _DYING_S = 4.0
 _LOOK_S = 0.1
 
 
-@dataclass(frozen=True)
-class StreamNote:
-    """The newest one of a stream, and the id of the memory that it was noted beside."""
-
-    kept: str
-    values: dict[str, Any]
-
-
 class StreamNotes:
     """All calls raise StoreAwayError."""
 
@@ -45,51 +35,50 @@ class StreamNotes:
         self._config = config
         self._not_read = not_read
 
-    def newest(self) -> dict[str, StreamNote]:
-        """By stream: it has a memory for each model, and of their notes the newest one counts."""
-        notes: dict[str, StreamNote] = {}
-        for kept in stored_ids(self._config.store):
-            found = self._find(kept)
+    def all(self) -> dict[str, dict[str, Any]]:
+        """By stream; empty where there is none."""
+        notes = {}
+        for stream_id in stored_ids(self._config.store):
+            found = self._find(stream_id)
             if found is not None and found.note_lost:
-                _log.error("what a service noted beside a stream is lost", stream=kept)
-            note = StreamNote(kept, found.note.get(NOTE, {}) if found else {})
-            before = notes.get(stream_of(kept))
-            if before is None or note.values.get("at", 0.0) > before.values.get("at", 0.0):
-                notes[stream_of(kept)] = note
+                _log.error("what a service noted beside a stream is lost", stream=stream_id)
+            notes[stream_id] = found.note.get(NOTE, {}) if found else {}
         return notes
 
-    def left(self, notes: dict[str, StreamNote], without: set[str]) -> list[StreamSpec]:
+    def left(self, notes: dict[str, dict[str, Any]], without: set[str]) -> list[StreamSpec]:
         """What a service watched that is no more, but for the streams `without`."""
         specs = []
         wait_until = time.monotonic() + _DYING_S
         for stream_id, note in notes.items():
-            if stream_id in without or not note.values.get("spec"):
+            if stream_id in without or not note.get("spec"):
                 continue
-            found = self._find(note.kept)
+            found = self._find(stream_id)
             while found is not None and found.state == "live" and time.monotonic() < wait_until:
                 time.sleep(_LOOK_S)  # whoever was killed still holds it, for as long as a lease
-                found = self._find(note.kept)
+                found = self._find(stream_id)
             if found is None or found.state == "live":
                 continue
             try:
-                specs.append(kept_spec(note.values["spec"]))
+                spec = kept_spec(note["spec"])
             except (KeyError, TypeError, ValueError) as error:
                 _log.error("stream not understood", stream=stream_id, reason=str(error))
+                continue
+            if spec.id == stream_id:  # earlier versions kept several memories of one stream
+                specs.append(spec)
         return specs
 
     def note_unwatched(self, stream_id: str) -> None:
         """No service that starts is to go on with this stream, which none watches. StoreError."""
-        for kept in memory_ids(self._config.store, stream_id):
-            found = find_stream(self._config.store, kept)
-            if found is not None and found.note.get(NOTE, {}).get("spec"):
-                values = {**found.note[NOTE], **UNWATCHED, "at": time.time()}
-                note_stored(self._config, kept, {**found.note, NOTE: values})
+        found = find_stream(self._config.store, stream_id)
+        if found is not None and found.note.get(NOTE, {}).get("spec"):
+            values = {**found.note[NOTE], **UNWATCHED}
+            note_stored(self._config, stream_id, {**found.note, NOTE: values})
 
-    def _find(self, kept: str) -> FoundStream | None:
+    def _find(self, stream_id: str) -> FoundStream | None:
         try:
-            return find_stream(self._config.store, kept)
+            return find_stream(self._config.store, stream_id)
         except StoreAwayError:
             raise
         except StoreError as error:  # as one of a newer version
-            self._not_read(kept, error)
+            self._not_read(stream_id, error)
             return None

@@ -4,8 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -31,7 +30,6 @@ from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
 from vstream.service.event_log import EventKind, EventLog
-from vstream.service.memory_id import memory_id, memory_ids, stream_of
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_notes import UNWATCHED, StreamNotes
 from vstream.service.stream_spec import StreamSpec, config_of
@@ -43,15 +41,6 @@ _LOOK_S = 0.5
 """So often the states of all streams are looked at, for events to be told."""
 _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
-
-
-@dataclass(frozen=True)
-class WatchedStream:
-    """A stream as it was watched, for other `Streams` to go on with."""
-
-    spec: StreamSpec
-    trusted: bool
-    paused: bool
 
 
 class Asked(Protocol):
@@ -104,45 +93,20 @@ class Streams:
         was watching because its API was told to. One that cannot be opened is logged, and told of
         in the events.
         """
-        notes = self._notes.newest()
+        notes = self._notes.all()
         ids = {spec.id for spec in configured}
         for spec in (*configured, *self._notes.left(notes, without=ids)):
-            note = notes[spec.id].values if spec.id in notes else {}
+            paused = notes.get(spec.id, {}).get("paused") is True
             try:
-                watches, paused = note.get("watches"), note.get("paused") is True
-                self.create(spec, trusted=spec.id in ids, watches=watches, paused=paused)
+                self.create(spec, trusted=spec.id in ids, paused=paused)
             except (VStreamError, KVMemoryError) as error:
                 self._say_not_opened(spec.id, error)
 
-    def go_on(self, watched: Sequence[WatchedStream], *, all_or_none: bool) -> None:
-        """Watch these, which other `Streams` watched that are closed now.
-
-        One that cannot be opened is left out as by `open_known`; or with `all_or_none` raises what
-        `StreamKeeper` raises.
-        """
-        for one in watched:
-            try:
-                self._open(one.spec, None if one.trusted else self._policy, paused=one.paused)
-            except (VStreamError, KVMemoryError) as error:
-                if all_or_none:
-                    raise
-                self._say_not_opened(one.spec.id, error)
-
-    @property
-    def watched(self) -> list[WatchedStream]:
-        """What `go_on` takes."""
-        return [WatchedStream(one.spec, one.is_trusted, one.is_paused) for one in self.all()]
-
     def create(
-        self,
-        spec: StreamSpec,
-        *,
-        trusted: bool = False,
-        watches: list[Any] | None = None,
-        paused: bool = False,
+        self, spec: StreamSpec, *, trusted: bool = False, paused: bool = False
     ) -> StreamKeeper:
         """Open the stream's memory and begin to watch it, or to wait for `resume`; a source that is
-        not `trusted` must be allowed. `watches` are noted beside it in place of those that are.
+        not `trusted` must be allowed.
 
         Raises StreamExistsError, BusyError if there are as many streams as may be, SourceError for
         a source that is not allowed, and what `StreamKeeper` raises.
@@ -150,18 +114,6 @@ class Streams:
         policy = None if trusted else self._policy
         if policy is not None and spec.source.url is not None:
             policy.check(spec.source.url)
-        keeper = self._open(spec, policy, watches=watches, paused=paused)
-        self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
-        return keeper
-
-    def _open(
-        self,
-        spec: StreamSpec,
-        policy: SourcePolicy | None,
-        *,
-        paused: bool = False,
-        watches: list[Any] | None = None,
-    ) -> StreamKeeper:
         most = self._max_streams
         with self._lock:
             if spec.id in self._keepers or spec.id in self._opening:
@@ -174,12 +126,8 @@ class Streams:
             keeper = StreamKeeper(spec, config, self._model, policy, self._on_frame)
             try:
                 # Of a trusted one the configuration alone knows, and its passwords stay there.
-                noted: dict[str, Any] = {} if watches is None else {"watches": watches}
-                keeper.remember(
-                    spec=None if policy is None else spec.model_dump(mode="json"),
-                    paused=paused,
-                    **noted,
-                )
+                noted = None if trusted else spec.model_dump(mode="json")
+                keeper.remember(spec=noted, paused=paused)
             except StoreError:
                 with suppress(StoreError):
                     keeper.close()
@@ -190,6 +138,7 @@ class Streams:
             with self._lock:
                 self._opening.discard(spec.id)
         keeper.start(paused=paused)
+        self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
         return keeper
 
     def get(self, stream_id: str) -> StreamKeeper:
@@ -218,8 +167,7 @@ class Streams:
 
         Raises StoreError.
         """
-        ids = {stream_of(kept) for kept in stored_ids(self._config.memory.store)}
-        return sorted(ids - set(self._keepers))
+        return sorted(set(stored_ids(self._config.memory.store)) - set(self._keepers))
 
     @contextmanager
     def asked(self, stream_id: str) -> Iterator[Asked]:
@@ -231,7 +179,8 @@ class Streams:
         if keeper is not None:
             yield keeper.session
             return
-        with self._readers.reader(self._stored_id(stream_id)) as reader:
+        self._require_stored(stream_id)
+        with self._readers.reader(stream_id) as reader:
             yield reader
 
     def ask(self, stream_id: str, ask: Callable[[Asked], AnswerStream]) -> AnswerStream:
@@ -241,7 +190,8 @@ class Streams:
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
             return ask(keeper.session)
-        return self._readers.ask(self._stored_id(stream_id), ask)
+        self._require_stored(stream_id)
+        return self._readers.ask(stream_id, ask)
 
     def newest_frame(self, stream_id: str) -> Frame | None:
         """The newest frame of a stream that is watched here."""
@@ -249,7 +199,7 @@ class Streams:
         return None if keeper is None else keeper.newest_frame
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> int:
-        """Delete what this model saw in [from_s, to_s] in every tier; how many blocks.
+        """Delete what was seen in [from_s, to_s] in every tier; how many blocks.
 
         Raises UnknownStreamError, StoreError.
         """
@@ -257,7 +207,8 @@ class Streams:
         if keeper is not None:
             gone = keeper.forget(from_s, to_s)
         else:
-            with open_stored(self._config.memory, self._stored_id(stream_id)) as memory:
+            self._require_stored(stream_id)
+            with open_stored(self._config.memory, stream_id) as memory:
                 gone = memory.forget(from_s, to_s)
         self._events.publish(
             EventKind.MEMORY_FORGOTTEN, stream_id, {"from_s": from_s, "to_s": to_s, "blocks": gone}
@@ -265,7 +216,7 @@ class Streams:
         return gone
 
     def delete(self, stream_id: str, *, purge: bool) -> None:
-        """Watch it no more, and with `purge` delete all that any model remembers of it.
+        """Watch it no more, and with `purge` delete all that is remembered of it.
 
         Raises UnknownStreamError, StoreError.
         """
@@ -277,35 +228,28 @@ class Streams:
                     raise StoreAwayError(away)
                 del self._keepers[stream_id]
         if keeper is None:
-            kept = self._stored_id(stream_id)
+            self._require_stored(stream_id)
             if purge:
-                self._erase_stored(stream_id)
+                erase_stored(self._config.memory, stream_id)
             else:
                 self._notes.note_unwatched(stream_id)
-            self._say_deleted(stream_id, kept, purge)
+            self._say_deleted(stream_id, purge)
             return
         try:
             if not purge:
                 with suppress(StoreError):  # it will be found and watched again
                     keeper.remember(**UNWATCHED)
             keeper.close(erase=purge)
-            if purge:
-                self._erase_stored(stream_id)
         finally:
-            self._say_deleted(stream_id, keeper.memory_id, purge)
-
-    def _erase_stored(self, stream_id: str) -> None:
-        """Of every model that watched it."""
-        for kept in memory_ids(self._config.memory.store, stream_id):
-            erase_stored(self._config.memory, kept)
+            self._say_deleted(stream_id, purge)
 
     def _say_not_opened(self, stream_id: str, error: Exception) -> None:
         _log.error("stream not opened", stream=stream_id, reason=str(error))
         told = {"state": "error", "message": str(error)}
         self._events.publish(EventKind.STREAM_STATE, stream_id, told)
 
-    def _say_deleted(self, stream_id: str, kept: str, purged: bool) -> None:
-        self._readers.drop(kept)
+    def _say_deleted(self, stream_id: str, purged: bool) -> None:
+        self._readers.drop(stream_id)
         self._events.publish(EventKind.STREAM_DELETED, stream_id, {"purged": purged})
 
     def close(self) -> None:
@@ -320,21 +264,15 @@ class Streams:
             thread.join()
         self._readers.close()
 
-    def _stored_id(self, stream_id: str) -> str:
-        """Where this model's memory of it is stored, or else the stream's own, whoever made that.
-
-        Raises UnknownStreamError.
-        """
+    def _require_stored(self, stream_id: str) -> None:
+        """Raises UnknownStreamError."""
         unknown = UnknownStreamError(f"there is no stream {stream_id}")
         try:
             require_stream_id(stream_id)
         except StoreError:
             raise unknown from None
-        store = self._config.memory.store
-        for kept in (memory_id(store, stream_id, self._model), stream_id):
-            if find_stream(store, kept) is not None:
-                return kept
-        raise unknown
+        if find_stream(self._config.memory.store, stream_id) is None:
+            raise unknown
 
     def _watch_states(self) -> None:
         told: dict[StreamKeeper, StreamState] = {}

@@ -188,10 +188,10 @@ class Watches:
         self._newest[keeper] = frame
         self._wake.set()
 
-    def add(self, spec: WatchSpec, owner: str = "", watch_id: str | None = None) -> WatchRecord:
+    def add(self, spec: WatchSpec, owner: str = "") -> WatchRecord:
         """Raises UnknownStreamError for one that is not watched here, BusyError, SettingsError."""
         keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
-        made = self._set(spec, owner, watch_id, keepers)
+        made = self._set(spec, owner, f"watch_{secrets.token_hex(12)}", keepers)
         self._remember(made.noted_beside)
         return made
 
@@ -206,21 +206,6 @@ class Watches:
                     self._set(spec, kept["owner"], kept["id"], self._watched(spec))
                 except (KeyError, ValueError, VStreamError) as error:
                     _log.error("watch not set", stream=keeper.spec.id, reason=str(error))
-
-    def go_on(self, records: Sequence[WatchRecord]) -> None:
-        """Set watches of other `Watches`, which are closed now, on the streams here, as they stood.
-
-        Without their firings, whose moments lie in other memories. Those whose streams are all gone
-        are left out.
-        """
-        for old in records:
-            keepers = self._watched(old.spec)
-            if keepers:
-                made = self._set(old.spec, old.owner, old.id, keepers)
-                made.created_at, made.fired = old.created_at, old.fired
-                made.last_fired_at = old.last_fired_at
-        for keeper in self._streams.all():
-            self._remember(keeper.spec.id)  # its memory may still hold what was noted in it before
 
     def get(self, watch_id: str) -> WatchRecord:
         """Raises UnknownWatchError."""
@@ -260,10 +245,10 @@ class Watches:
         return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
 
     def _set(
-        self, spec: WatchSpec, owner: str, watch_id: str | None, keepers: Sequence[StreamKeeper]
+        self, spec: WatchSpec, owner: str, watch_id: str, keepers: Sequence[StreamKeeper]
     ) -> WatchRecord:
         made = WatchRecord(
-            id=watch_id or f"watch_{secrets.token_hex(12)}",
+            id=watch_id,
             spec=spec,
             owner=owner,
             created_at=time.time(),

@@ -65,10 +65,6 @@ class SourcePolicy:
         else:
             self._check_file(address)
 
-    def allows_path(self, real: Path) -> bool:
-        """Whether a resolved path lies in an allowed directory, or is one."""
-        return any(real.is_relative_to(folder.resolve()) for folder in self.allow_files)
-
     def confined(self, config: SourceConfig) -> SourceConfig:
         """`config` for the sources that this policy checks."""
         return config.model_copy(update={"confined": not self.allow_playlists})
@@ -117,7 +113,7 @@ class SourcePolicy:
             real = path.resolve()
         except (OSError, RuntimeError):  # symbolic links in a circle, names that are too long
             raise _forbidden(address, "this path leads nowhere") from None
-        if not self.allows_path(real):
+        if not any(real.is_relative_to(folder.resolve()) for folder in self.allow_files):
             raise _forbidden(address, "the file lies outside the directories in allow_files")
         if not real.exists():
             raise SourceError(

@@ -1,10 +1,9 @@
-"""The page that a service shows itself, in a real browser: its key, videos, and another model."""
+"""The page that a service shows itself, in a real browser: its key and videos."""
 
 import pytest
 from fake_camera import CHROMIUM, browser
 from page_visitor import visit
 from processes import Process, until
-from tiny_checkpoints import save_tiny_checkpoint
 
 from app.client import ServiceClient, ServiceError
 from app.sample import SAMPLE_VIDEO
@@ -19,18 +18,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    save_tiny_checkpoint("llava_onevision", folder / "tiny")
-    (folder / "broken").mkdir()
-    (folder / "broken" / "config.json").write_text("{}")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def page_url(models):
-    options = ("--port", "0", "--threads", "1", "--allow-files", models)
-    process = Process("serve", *options, VSTREAM_API_KEY=KEY)
+def page_url():
+    process = Process("serve", "--port", "0", "--threads", "1", VSTREAM_API_KEY=KEY)
     url = process.found(r"page at (\S+)", seconds=120)
 
     def is_ready():
@@ -119,19 +108,9 @@ def test_an_address_that_is_not_open_is_refused_in_words(visitor):
     page.wait_for_selector("#source-said >> text=allow_files", timeout=20_000)
 
 
-def test_another_model_is_loaded_or_it_is_said_why_not(visitor, models):
-    page = visitor.page
-    page.wait_for_selector("#about >> text=It knows nothing of a real scene", timeout=20_000)
-    visitor.fill("model-name", "/etc")
-    page.locator("#load-model").click()
-    page.wait_for_selector("#model-progress >> text=outside those in allow_files", timeout=20_000)
-    visitor.fill("model-name", str(models / "broken"))
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#model-progress [data-state=failed]", timeout=60_000)
-    assert "was not loaded" in page.locator("#model-progress").inner_text()
-    visitor.fill("model-name", str(models / "tiny"))
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#model-progress [data-state=done]", timeout=60_000)
-    page.locator("#about").filter(has_text=str(models / "tiny")).wait_for(timeout=20_000)
-    assert "made-up world" not in page.locator("#about").inner_text()
-    assert page.locator(".example").first.inner_text() == "What is happening now?"
+def test_it_is_said_which_model_answers(visitor):
+    about = visitor.page.locator("#about")
+    about.filter(has_text="embedded answers, from one frame a second").wait_for(timeout=20_000)
+    assert "It knows nothing of a real scene" in about.inner_text()
+    assert visitor.page.locator(".example").first.inner_text() == "what is there now?"
+    assert visitor.widest() <= 0

@@ -38,8 +38,6 @@ STREAM = "/v1/streams/{stream_id}"
 NEEDED = {
     ("GET", "/v1/models"): (None, None),
     ("GET", "/v1/models/{model:path}"): (None, None),
-    ("POST", "/v1/models/load"): ("all streams", {"model": "/nothing"}),
-    ("GET", "/v1/models/load"): ("all streams", None),
     ("GET", "/v1/streams"): (None, None),
     ("POST", "/v1/streams"): ("manage", {"id": "kitchen", "source": {"type": "push"}}),
     ("POST", "/v1/streams/probe"): ("all streams", {"source": {"url": "rtsp://127.0.0.1/x"}}),

@@ -51,7 +51,6 @@ def test_all_that_the_reference_says_is_so(service, reference, tmp_path):
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"),
         *(f"{service.url}/openapi.json", "--header", f"Authorization: Bearer {KEY}"),
         *("--exclude-path", "/v1/events"),  # endless: tests/app/server/test_event_stream.py
-        *("--exclude-name", "POST /v1/models/load"),  # it may take the service from the others
         # What fits the schema may still make no sense, as a stream that is not there.
         *("--exclude-checks", "positive_data_acceptance"),
         *("--phases", "coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES)),
@@ -70,16 +69,6 @@ def test_all_that_the_reference_says_is_so(service, reference, tmp_path):
         deleted = service.http.delete(path.format(**there), params=query)
         assert deleted.status_code == 200
         described[path]["DELETE"].validate_response(deleted)
-    for wanted, status in (
-        ({"model": "org/nothing"}, 202),
-        ({"model": "/etc"}, 422),
-        ({"model": 3}, 422),
-        ({"model": "embedded", "dtype": "int8"}, 422),
-        ({"model": "embedded", "device": "../x"}, 422),
-    ):
-        loaded = service.http.post("/v1/models/load", json=wanted)
-        assert loaded.status_code == status, loaded.text
-        described["/v1/models/load"]["POST"].validate_response(loaded)
 
     answered = _answers(service)
     failed = {one for one in answered if one[2] >= 500 and one[1] != "/ready"}

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -282,6 +283,25 @@ def test_a_service_that_starts_again_knows_what_it_was_told(model, store):
 
 def newest(service, stream_id):
     return service.http.get(f"/v1/streams/{stream_id}/frame.jpg").content
+
+
+def test_a_stream_that_another_model_made_is_asked_about_by_none_else(model, tmp_path):
+    store = f"file://{tmp_path}"
+    with running_service(model=model, store=store) as service:
+        create(service, "door")
+        push(service, "door", 1)
+    with running_service(model=replace(model, fingerprint="another"), store=store) as service:
+        told = service.get("/v1/streams")
+        assert (told["data"], told["stored"]) == ([], ["door"])
+        for path, document in (
+            ("/v1/chat/completions", {"messages": endless("door")["messages"]}),
+            ("/v1/streams", {"id": "door", "source": {"type": "push"}}),
+        ):
+            refused = service.http.post(path, json=document)
+            assert refused.status_code == 409
+            assert refused.json()["error"]["code"] == "stream_made_otherwise"
+    with running_service(model=model, store=store) as service:
+        assert service.get("/v1/streams/door")["memory"]["blocks"] == 1
 
 
 def test_a_file_that_an_earlier_version_was_told_to_read_fast_is_read_fast(model, tmp_path):

@@ -1,7 +1,9 @@
 """Streams over a store that others write, too, and that outlives the service."""
 
 import io
+import shutil
 import time
+from dataclasses import replace
 
 import pytest
 from engine import stream_frames
@@ -10,7 +12,7 @@ from PIL import Image
 from processes import until
 from synthetic_video import picture
 
-from memory import MemoryConfig
+from memory import FingerprintMismatchError, MemoryConfig
 from vstream import Question, VStreamConfig, load_video_llm, open_session
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.inquiry import Inquiry
@@ -32,8 +34,7 @@ def spec(stream_id):
 class Started:
     """A service's streams and watches, begun over what the store holds."""
 
-    def __init__(self, folder, model, max_streams=4, *, goes_on=True):
-        self.goes_on = goes_on
+    def __init__(self, folder, model, max_streams=4):
         self.config = VStreamConfig(memory=MemoryConfig(store=f"file://{folder}"))
         self.events = EventLog()
         self.streams = Streams(
@@ -47,9 +48,8 @@ class Started:
         self.watches = Watches(self.streams, self.events, 64)
 
     def __enter__(self):
-        if self.goes_on:
-            self.streams.open_known([])
-            self.watches.open_known()
+        self.streams.open_known([])
+        self.watches.open_known()
         return self
 
     def __exit__(self, *failure):
@@ -171,19 +171,41 @@ def test_a_stream_that_cannot_be_opened_takes_no_watch_with_it(tmp_path, model):
         assert found == {both.id: ["door", "yard"], more.id: ["door"]}
 
 
-def test_a_watch_that_was_deleted_under_another_model_stays_deleted(tmp_path, model):
-    """The memory that is gone on with still holds it in its note."""
+def test_a_stream_that_another_model_made_is_left_out_and_stays(tmp_path, model):
     with Started(tmp_path, model) as service:
-        service.streams.create(spec("door"))
+        service.streams.create(spec("door")).session.push(stream_frames(3))
         service.watches.add(watch_on("door"))
-        watched = service.streams.watched
-    with Started(tmp_path, model, goes_on=False) as under_another:
-        under_another.streams.go_on(watched, all_or_none=True)
-        assert under_another.streams.get("door").note["watches"]
-        under_another.watches.go_on([])
+    with Started(tmp_path, replace(model, fingerprint="another")) as under_another:
+        assert under_another.not_opened() == {"door"}
+        assert under_another.streams.stored() == ["door"]
+        with (
+            pytest.raises(FingerprintMismatchError),
+            under_another.streams.asked("door"),
+        ):
+            pytest.fail("it was made by another model")
+        with pytest.raises(FingerprintMismatchError):
+            under_another.streams.create(spec("door"))
     with Started(tmp_path, model) as again:
+        assert again.streams.get("door").session.memory.num_blocks == 3
+        assert len(again.watches.all()) == 1
+
+
+def test_memories_that_earlier_versions_kept_of_one_stream_are_streams_of_their_own(
+    tmp_path, model
+):
+    """What further models saw of the door lay beside as door.model-..., with the door's note."""
+    beside = "door.model-0123456789ab"
+    with Started(tmp_path, model) as service:
+        service.streams.create(spec("door")).session.push(stream_frames(3))
+    shutil.copytree(tmp_path / "door", tmp_path / beside)
+    with Started(tmp_path, model) as again:
+        assert not again.not_opened()
         assert again.ids == ["door"]
-        assert not again.watches.all()
+        assert again.streams.stored() == [beside]
+        with again.streams.asked(beside) as asked:
+            assert asked.memory.newest_s == 2
+        again.streams.delete(beside, purge=True)
+        assert again.streams.stored() == []
 
 
 def test_what_comes_after_what_was_forgotten_is_encoded_however_alike_it_is(tmp_path, model):
