@@ -3,9 +3,7 @@
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.codec.block_codec import BlockCodec, codec_named
-from memory.codec.row_form import RowForm
-from memory.codec.row_layout import RowLayout
+from memory.codecs.codec import BlockCodec, codec_named
 from memory.config import MemoryConfig
 from memory.errors import (
     BlockCorruptError,
@@ -19,9 +17,7 @@ from memory.errors import (
     StoreError,
     StreamReplacedError,
 )
-from memory.file_store.file_tier import FileTier
 from memory.followed_memory import FollowedMemory
-from memory.host_tier import HostTier
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import BlockInfo, KVBlock
 from memory.kv_memory import KVMemory
@@ -34,12 +30,15 @@ from memory.open_memory import (
     open_memory,
     open_stored,
 )
-from memory.redis_store.redis_link import RedisLink
 from memory.row_cache import RowCache
+from memory.rows.row_form import RowForm, RowLayout
 from memory.store_address import is_redis, require_stream_id, store_name
 from memory.stored_records import stored_records
 from memory.stored_streams import FoundStream, StoredStream, find_stream, stored_ids, stored_streams
 from memory.stream_make import StreamMake
+from memory.tiers.file.file_tier import FileTier
+from memory.tiers.memory import HostTier
+from memory.tiers.redis.redis_link import RedisLink
 
 __all__ = [
     "BlockCodec",

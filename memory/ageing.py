@@ -24,7 +24,7 @@ from torch import Tensor
 
 from memory.block_record import BlockRecord
 from memory.block_store import Span
-from memory.codec.recoded import recoded
+from memory.codecs.codec import recoded
 from memory.errors import BlockRejectedError
 
 COARSEST = "int4"

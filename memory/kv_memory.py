@@ -16,17 +16,15 @@ import torch
 from memory.ageing import COARSEST, AgeingCounts, coarser, redundant, second_of_densest, thinnest
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.codec.block_codec import codec_named
-from memory.codec.recoded import recoded
-from memory.codec.row_form import RowForm
-from memory.codec.row_layout import RowLayout
-from memory.codec.row_stage import on_host
+from memory.codecs.codec import codec_named, recoded
 from memory.errors import BlockCorruptError, KVMemoryError, StoreAwayError, StoreError
 from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock
 from memory.memory_reader import MemoryReader, MemoryStats
 from memory.row_cache import RowCache
+from memory.rows.row_form import RowForm, RowLayout
+from memory.rows.row_stage import on_host
 from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
 

@@ -24,12 +24,12 @@ from memory.ageing import AgeingCounts
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
-from memory.codec.row_decoder import RowDecoder
-from memory.codec.row_form import RowForm
 from memory.covered_time import CoveredTime
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo
 from memory.row_cache import RowCache
+from memory.rows.row_decoder import RowDecoder
+from memory.rows.row_form import RowForm
 from memory.stream_make import StreamMake
 
 _BATCH_BLOCKS = 512

@@ -9,26 +9,26 @@ import torch
 
 from memory.config import MemoryConfig
 from memory.errors import StoreError
-from memory.file_store.file_follower import FileFollower
-from memory.file_store.file_tier import FileTier
-from memory.file_store.stream_directory import (
+from memory.followed_memory import FollowedMemory
+from memory.keep_policy import KeepPolicy
+from memory.kv_memory import KVMemory
+from memory.row_cache import RowCache
+from memory.store_address import is_redis, require_stream_id, store_folder
+from memory.stream_make import StreamMake
+from memory.tiers.file.file_follower import FileFollower
+from memory.tiers.file.file_tier import FileTier
+from memory.tiers.file.stream_directory import (
     StreamDirectory,
     list_of_segments,
     read_description,
     segments_folder,
 )
-from memory.followed_memory import FollowedMemory
-from memory.host_tier import HostTier
-from memory.keep_policy import KeepPolicy
-from memory.kv_memory import KVMemory
-from memory.redis_store.redis_follower import RedisFollower
-from memory.redis_store.redis_keys import RedisKeys
-from memory.redis_store.redis_link import RedisLink
-from memory.redis_store.redis_stream import RedisStream, redis_description
-from memory.redis_store.redis_tier import RedisTier
-from memory.row_cache import RowCache
-from memory.store_address import is_redis, require_stream_id, store_folder
-from memory.stream_make import StreamMake
+from memory.tiers.memory import HostTier
+from memory.tiers.redis.redis_follower import RedisFollower
+from memory.tiers.redis.redis_keys import RedisKeys
+from memory.tiers.redis.redis_link import RedisLink
+from memory.tiers.redis.redis_stream import RedisStream, redis_description
+from memory.tiers.redis.redis_tier import RedisTier
 
 SEGMENTS_IN_BUDGET = 16
 

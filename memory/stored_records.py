@@ -6,10 +6,10 @@ from contextlib import closing
 from memory.block_record import BlockRecord
 from memory.config import MemoryConfig
 from memory.errors import BlockCorruptError, StoreError
-from memory.file_store.segment_file import SegmentFile
-from memory.file_store.segment_folder import newest_segments
-from memory.file_store.stream_directory import segments_folder
 from memory.store_address import store_folder
+from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_folder import newest_segments
+from memory.tiers.file.stream_directory import segments_folder
 
 
 def stored_records(config: MemoryConfig, stream_id: str) -> Iterator[BlockRecord]:

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memory.errors import BlockNotFoundError, KVMemoryError, StoreError
-from memory.file_store.segment_file import SegmentFile
-from memory.file_store.segment_folder import newest_segments
-from memory.file_store.segment_list import SegmentList
-from memory.file_store.stream_directory import (
+from memory.kv_block import BlockInfo
+from memory.store_address import is_redis, require_stream_id, store_folder
+from memory.stream_make import StreamMake
+from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_folder import newest_segments
+from memory.tiers.file.segment_list import SegmentList
+from memory.tiers.file.stream_directory import (
     list_of_segments,
     read_description,
     segments_folder,
     stream_folders,
 )
-from memory.kv_block import BlockInfo
-from memory.redis_store.redis_keys import STREAMS, RedisKeys
-from memory.redis_store.redis_link import RedisLink
-from memory.redis_store.redis_stream import redis_description
-from memory.store_address import is_redis, require_stream_id, store_folder
-from memory.stream_make import StreamMake
+from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
+from memory.tiers.redis.redis_link import RedisLink
+from memory.tiers.redis.redis_stream import redis_description
 
 _ATTEMPTS = 5
 """A segment may be written anew or forgotten between the look at a folder and the look into it."""

@@ -40,9 +40,9 @@ from memory import (
     stored_streams,
 )
 from memory.block_record import HEADER_BYTES
-from memory.file_store.checked_json import write_checked
-from memory.file_store.segment_file import SegmentFile
-from memory.file_store.segment_index import read_index
+from memory.tiers.file.checked_json import write_checked
+from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_index import read_index
 
 NUM, PER_SEGMENT = 15, 5
 NOTE = {"watched": "rtsp://door"}
@@ -67,7 +67,7 @@ def opened(folder, **more):
 @pytest.fixture(scope="module", autouse=True)
 def _indexes_of_few_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("memory.file_store.segment_file._FEW_BLOCKS", 1)
+        patch.setattr("memory.tiers.file.segment_file._FEW_BLOCKS", 1)
         yield
 
 
@@ -583,7 +583,7 @@ def test_the_search_for_the_next_record_reads_about_as_much_as_there_is(
         return data
 
     with closing(SegmentFile(path, 0)) as segment:
-        monkeypatch.setattr("memory.file_store.segment_file.os.pread", counted)
+        monkeypatch.setattr("memory.tiers.file.segment_file.os.pread", counted)
         assert [head.block_id for head in segment.scan()] == [0, 5]
     assert num_read < 8 * path.stat().st_size
 
@@ -601,7 +601,7 @@ def test_an_index_spares_all_but_the_keys_of_complete_segments(indexed, monkeypa
             num_bytes.append(len(data))
         return data
 
-    monkeypatch.setattr("memory.file_store.segment_file.os.pread", counted)
+    monkeypatch.setattr("memory.tiers.file.segment_file.os.pread", counted)
     with opened(indexed):
         pass
     assert sum(num_bytes) == 2 * PER_SEGMENT * 4 * LAYERS * KV_HEADS * HEAD_DIM

@@ -26,7 +26,7 @@ from memory.block_record import (
     verify_crc32,
 )
 from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
-from memory.file_store.segment_index import Extent, read_index, write_index
+from memory.tiers.file.segment_index import Extent, read_index, write_index
 
 _PIECE_BYTES = 4096, 1 << 20
 """So much is searched for a record at first and at most at a time: it is mostly near."""

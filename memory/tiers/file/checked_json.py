@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from memory.file_store.flush_folder import flush_folder
+from memory.tiers.file.flush_folder import flush_folder
 
 
 def write_checked(path: Path, content: dict[str, Any]) -> None:

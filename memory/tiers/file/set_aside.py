@@ -3,7 +3,7 @@
 from itertools import count
 from pathlib import Path
 
-from memory.file_store.flush_folder import flush_folder
+from memory.tiers.file.flush_folder import flush_folder
 
 
 def set_aside(path: Path) -> Path:

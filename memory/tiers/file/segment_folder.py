@@ -14,7 +14,7 @@ from pathlib import Path
 
 from memory.block_record import BlockRecord
 from memory.errors import BlockNotFoundError
-from memory.file_store.segment_file import SegmentFile
+from memory.tiers.file.segment_file import SegmentFile
 
 MAX_OPEN_FILES = 16
 """Of one stream. A process may serve dozens of streams and often has no more than 1024 files."""

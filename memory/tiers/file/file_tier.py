@@ -18,17 +18,17 @@ import structlog
 from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
 from memory.block_store import Changes, Span
 from memory.errors import StoreError
-from memory.file_store.flush_folder import flush_folder
-from memory.file_store.segment_file import SegmentFile
-from memory.file_store.segment_folder import (
+from memory.tiers.file.flush_folder import flush_folder
+from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_folder import (
     SEGMENT_NAME,
     SegmentFolder,
     newest_segments,
     segment_numbers,
 )
-from memory.file_store.segment_index import index_path
-from memory.file_store.segment_list import SegmentList
-from memory.file_store.set_aside import set_aside
+from memory.tiers.file.segment_index import index_path
+from memory.tiers.file.segment_list import SegmentList
+from memory.tiers.file.set_aside import set_aside
 
 _log = structlog.get_logger()
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from memory.block_record import BlockHead, BlockRecord, RecordHeader, StoredHead, verify_crc32
 from memory.errors import BlockNotFoundError
-from memory.redis_store.redis_keys import THUMBNAIL, RedisKeys
-from memory.redis_store.redis_link import RedisLink
+from memory.tiers.redis.redis_keys import THUMBNAIL, RedisKeys
+from memory.tiers.redis.redis_link import RedisLink
 
 PIPELINE = 4
 _TABLE_BATCH = 500

@@ -1,21 +1,20 @@
 """FloatCodec: keys and values kept as floating-point numbers, as given or rounded to one dtype."""
 
-from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from memory.codec.row_layout import RowLayout
+from memory.codecs.codec import BlockCodec
 from memory.errors import BlockRejectedError
+from memory.rows.row_form import RowLayout
 
 
-@dataclass(frozen=True)
-class FloatCodec:
+class FloatCodec(BlockCodec):
     """A row is the keys of one layer, then its values. `kept` None keeps the block's own dtype."""
 
-    name: str
-    kept: torch.dtype | None
+    kept: ClassVar[torch.dtype | None] = None
 
     def row_bytes(self, layout: RowLayout) -> int:
         return 2 * layout.numel * (self.kept or layout.dtype).itemsize

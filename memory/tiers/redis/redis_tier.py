@@ -19,11 +19,11 @@ from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import Changes, Span
 from memory.errors import StoreAwayError, StoreError
 from memory.kv_block import BlockInfo
-from memory.redis_store.redis_blocks import RedisBlocks
-from memory.redis_store.redis_keys import THUMBNAIL
-from memory.redis_store.redis_link import TIMEOUT_S, RedisLink
-from memory.redis_store.redis_stream import RedisStream
 from memory.running_spans import SPANS_IN_BUDGET, RunningSpans
+from memory.tiers.redis.redis_blocks import RedisBlocks
+from memory.tiers.redis.redis_keys import THUMBNAIL
+from memory.tiers.redis.redis_link import TIMEOUT_S, RedisLink
+from memory.tiers.redis.redis_stream import RedisStream
 
 UNENTERED_S = 600
 """How long rows live that no table names."""

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memory.codec.block_codec import codec_named
-from memory.codec.row_form import RowForm
-from memory.codec.row_stage import stage_of
+from memory.codecs.codec import codec_named
+from memory.rows.row_form import RowForm
+from memory.rows.row_stage import stage_of
 
 
 @dataclass(frozen=True)

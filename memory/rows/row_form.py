@@ -1,4 +1,4 @@
-"""RowLayout: what one encoded row (one layer of one block) holds, so that it can be decoded."""
+"""RowForm: what one encoded row (one layer of one block) holds and which codec made it."""
 
 from dataclasses import dataclass
 
@@ -25,3 +25,11 @@ class RowLayout:
     @property
     def dtype_name(self) -> str:
         return str(self.dtype).removeprefix("torch.")
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """A codec's name and the layout of what it encoded."""
+
+    codec: str
+    layout: RowLayout

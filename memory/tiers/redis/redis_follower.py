@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from memory.block_record import BlockHead
 from memory.block_store import Changes
 from memory.errors import StoreError, StreamReplacedError
-from memory.redis_store.redis_blocks import RedisBlocks
-from memory.redis_store.redis_keys import RedisKeys
-from memory.redis_store.redis_link import RedisLink
+from memory.tiers.redis.redis_blocks import RedisBlocks
+from memory.tiers.redis.redis_keys import RedisKeys
+from memory.tiers.redis.redis_link import RedisLink
 
 
 class RedisFollower(RedisBlocks):

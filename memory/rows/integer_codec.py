@@ -14,31 +14,31 @@ block (all dims of the head) unless a largest size is given; then the groups are
 
 from dataclasses import dataclass
 from math import ceil, prod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from memory.codec.row_layout import RowLayout
+from memory.codecs.codec import BlockCodec
 from memory.errors import BlockRejectedError
+from memory.rows.row_form import RowLayout
 
 _ROW_ALIGN_BYTES = 16
 _CPU_SLAB_NUMEL = 1 << 19
 """Numbers dequantised at once on a CPU, where the temporaries should stay in its cache."""
 
 
-@dataclass(frozen=True)
-class IntegerCodec:
+class IntegerCodec(BlockCodec):
     """A row is the scales and zeros of keys and values (float16), then their codes (1 or 1/2 byte).
 
     Scales in float16 halve what a row spends on them against float32; the error of the attention
     output grows by less than a fiftieth. A block with numbers beyond float16 is refused.
     """
 
-    name: str
-    bits: int
-    max_group_tokens: int | None = None
-    max_group_dims: int | None = None
+    bits: ClassVar[int]
+    max_group_tokens: ClassVar[int | None] = None
+    max_group_dims: ClassVar[int | None] = None
 
     def row_bytes(self, layout: RowLayout) -> int:
         keys, values = self._groups(layout)

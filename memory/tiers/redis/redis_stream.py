@@ -18,9 +18,9 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import StoreAwayError, StoreError
-from memory.redis_store.redis_keys import STREAMS, RedisKeys
-from memory.redis_store.redis_link import RedisLink
 from memory.stream_make import StreamMake
+from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
+from memory.tiers.redis.redis_link import RedisLink
 
 FORMAT_VERSION = 1
 LEASE_S = 3.0
