@@ -5,13 +5,11 @@ from functools import cache
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from memory.block_record import BlockRecord
 from memory.errors import StoreError, UnknownNameError
 from memory.registry import Registry
-from memory.rows.row_form import RowForm, RowLayout
+from memory.rows.row_form import EncodedRows, KeysAndValues, OfBlock, RowForm, RowLayout
 
 
 class BlockCodec:
@@ -23,26 +21,14 @@ class BlockCodec:
         """Length of one encoded row."""
         raise NotImplementedError
 
-    def encode(
-        self,
-        keys: Float[Tensor, "layers kv_heads tokens head_dim"],
-        values: Float[Tensor, "layers kv_heads tokens head_dim"],
-    ) -> UInt8[Tensor, "layers row_bytes"]:
+    def encode(self, keys: OfBlock, values: OfBlock) -> EncodedRows:
         """One row for each layer, on the device of the keys.
 
         Raises BlockRejectedError if a number is not finite or beyond what the codec can keep.
         """
         raise NotImplementedError
 
-    def decode(
-        self,
-        rows: UInt8[Tensor, "blocks row_bytes"],
-        layout: RowLayout,
-        dtype: torch.dtype,
-    ) -> tuple[
-        Float[Tensor, "kv_heads blocks*tokens head_dim"],
-        Float[Tensor, "kv_heads blocks*tokens head_dim"],
-    ]:
+    def decode(self, rows: EncodedRows, layout: RowLayout, dtype: torch.dtype) -> KeysAndValues:
         """Keys and values of rows of one layout, one after the other, on the device of the rows."""
         raise NotImplementedError
 

@@ -3,12 +3,10 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from memory.codecs.codec import BlockCodec
 from memory.errors import BlockRejectedError
-from memory.rows.row_form import RowLayout
+from memory.rows.row_form import EncodedRows, KeysAndValues, OfBlock, RowLayout
 
 
 class FloatCodec(BlockCodec):
@@ -19,11 +17,7 @@ class FloatCodec(BlockCodec):
     def row_bytes(self, layout: RowLayout) -> int:
         return 2 * layout.numel * (self.kept or layout.dtype).itemsize
 
-    def encode(
-        self,
-        keys: Float[Tensor, "layers kv_heads tokens head_dim"],
-        values: Float[Tensor, "layers kv_heads tokens head_dim"],
-    ) -> UInt8[Tensor, "layers row_bytes"]:
+    def encode(self, keys: OfBlock, values: OfBlock) -> EncodedRows:
         both = torch.stack((keys, values), dim=1).to(self.kept or keys.dtype)
         if not torch.isfinite(both).all():
             raise BlockRejectedError(
@@ -32,15 +26,7 @@ class FloatCodec(BlockCodec):
             )
         return both.flatten(1).view(torch.uint8)
 
-    def decode(
-        self,
-        rows: UInt8[Tensor, "blocks row_bytes"],
-        layout: RowLayout,
-        dtype: torch.dtype,
-    ) -> tuple[
-        Float[Tensor, "kv_heads blocks*tokens head_dim"],
-        Float[Tensor, "kv_heads blocks*tokens head_dim"],
-    ]:
+    def decode(self, rows: EncodedRows, layout: RowLayout, dtype: torch.dtype) -> KeysAndValues:
         kept = rows.view(self.kept or layout.dtype)
         both = kept.view(-1, 2, layout.kv_heads, layout.tokens, layout.head_dim)
         # The layout is changed before the dtype, so that the results are always contiguous.

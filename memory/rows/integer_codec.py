@@ -17,12 +17,11 @@ from math import ceil, prod
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from memory.codecs.codec import BlockCodec
 from memory.errors import BlockRejectedError
-from memory.rows.row_form import RowLayout
+from memory.rows.row_form import EncodedRows, KeysAndValues, OfBlock, RowLayout
 
 _ROW_ALIGN_BYTES = 16
 _CPU_SLAB_NUMEL = 1 << 19
@@ -46,11 +45,7 @@ class IntegerCodec(BlockCodec):
         unaligned = scale_bytes + self._code_bytes(keys) + self._code_bytes(values)
         return ceil(unaligned / _ROW_ALIGN_BYTES) * _ROW_ALIGN_BYTES
 
-    def encode(
-        self,
-        keys: Float[Tensor, "layers kv_heads tokens head_dim"],
-        values: Float[Tensor, "layers kv_heads tokens head_dim"],
-    ) -> UInt8[Tensor, "layers row_bytes"]:
+    def encode(self, keys: OfBlock, values: OfBlock) -> EncodedRows:
         layers, kv_heads, tokens, head_dim = keys.shape
         layout = RowLayout(kv_heads, tokens, head_dim, keys.dtype)
         key_groups, value_groups = self._groups(layout)
@@ -67,15 +62,7 @@ class IntegerCodec(BlockCodec):
         padding = self.row_bytes(layout) - sum(part.shape[1] for part in parts)
         return torch.cat((*parts, key_codes.new_zeros(layers, padding)), dim=1)
 
-    def decode(
-        self,
-        rows: UInt8[Tensor, "blocks row_bytes"],
-        layout: RowLayout,
-        dtype: torch.dtype,
-    ) -> tuple[
-        Float[Tensor, "kv_heads blocks*tokens head_dim"],
-        Float[Tensor, "kv_heads blocks*tokens head_dim"],
-    ]:
+    def decode(self, rows: EncodedRows, layout: RowLayout, dtype: torch.dtype) -> KeysAndValues:
         blocks = rows.shape[0]
         shape = (layout.kv_heads, blocks, layout.tokens, layout.head_dim)
         keys = torch.empty(shape, dtype=dtype, device=rows.device)

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
+EncodedRows = UInt8[Tensor, "rows row_bytes"]
+OfBlock = Float[Tensor, "layers kv_heads tokens head_dim"]
+OfLayer = Float[Tensor, "kv_heads tokens head_dim"]
+KeysAndValues = tuple[OfLayer, OfLayer]
+"""Of one layer of one block, or of several blocks one after the other."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The dtypes that a block may come in, by the name under which a record stores them."""
 

@@ -1,25 +1,25 @@
-"""HostTier: blocks in host RAM, within a budget; the store of `memory://`."""
+"""InMemory: streams in the host RAM of this process, within a budget, `memory://`."""
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.block_store import Changes, Span
-from memory.errors import BlockNotFoundError
+from memory.block_store import BlockStore, Span
+from memory.config import MemoryConfig
+from memory.errors import BlockNotFoundError, StoreError
 from memory.running_spans import RunningSpans
+from memory.store_address import store_name
+from memory.stream_entry import StreamEntry
+from memory.tiers.tier import Tier
 
 
-class HostTier:
+class HostTier(BlockStore):
     """A BlockStore that ends with its process."""
 
     name = "host"
-    cut_bytes = 0
-    damage: Sequence[str] = ()
-    away: str | None = None
+    num_bytes = 0
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes: int | None = budget_bytes
-        self.num_bytes = 0
         self._blocks: dict[int, BlockRecord] = {}
         self._spans = RunningSpans(budget_bytes)
         self._next_id = 0
@@ -31,13 +31,6 @@ class HostTier:
     @property
     def next_id(self) -> int:
         return self._next_id
-
-    @property
-    def num_acknowledged(self) -> int:
-        return self._next_id
-
-    def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
-        """It takes a block or fails at once."""
 
     def has_room(self, record: BlockRecord) -> bool:
         return self.budget_bytes is None or self.num_bytes + record.num_bytes <= self.budget_bytes
@@ -80,10 +73,6 @@ class HostTier:
         if not records:
             self._spans.drop(block_ids[0])
 
-    def settle(self) -> Changes:
-        """A `replace` happens or it does not."""
-        return Changes([], [])
-
     def flush(self) -> None:
         """There is nothing that could survive."""
 
@@ -97,3 +86,17 @@ class HostTier:
             raise BlockNotFoundError(
                 f"host tier: block {block_id} is not kept (any more)"
             ) from None
+
+
+class InMemory(Tier):
+    """Streams that end with their process."""
+
+    name = "memory"
+
+    def __init__(self, store: str) -> None:
+        super().__init__(store)
+        if store != "memory://":
+            raise StoreError(f"store {store_name(store)!r}: nothing stands behind memory://")
+
+    def blocks(self, entry: StreamEntry, config: MemoryConfig) -> HostTier:
+        return HostTier(config.host_bytes)

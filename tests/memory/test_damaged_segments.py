@@ -6,7 +6,6 @@ Fifteen blocks lie in three segments. Whatever is read of them afterwards is wha
 import json
 import os
 import shutil
-import sys
 import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
@@ -40,6 +39,7 @@ from memory import (
     stored_streams,
 )
 from memory.block_record import HEADER_BYTES
+from memory.tiers.file import file_follower
 from memory.tiers.file.checked_json import write_checked
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import read_index
@@ -320,8 +320,7 @@ def test_a_store_with_damage_is_listed_with_all_that_is_left(store):
 
 
 def test_a_live_stream_is_not_said_to_miss_what_it_begins_or_lets_go_meanwhile(store, monkeypatch):
-    module = sys.modules[stored_streams.__module__]
-    newest_segments = module.newest_segments
+    newest_segments = file_follower.newest_segments
     with opened(store) as writer:
 
         def meanwhile(folder):
@@ -331,7 +330,7 @@ def test_a_live_stream_is_not_said_to_miss_what_it_begins_or_lets_go_meanwhile(s
                 writer.append(block(number))
             return found
 
-        monkeypatch.setattr(module, "newest_segments", meanwhile)
+        monkeypatch.setattr(file_follower, "newest_segments", meanwhile)
         (told,) = stored_streams(f"file://{store}")
         assert len(segments_of(store)) > NUM // PER_SEGMENT
         assert (told.damaged, told.error) == (0, None)

@@ -1,7 +1,6 @@
 """What can be told of a store from outside, and stores of the first format."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from memory import (
     stored_ids,
     stored_streams,
 )
+from memory.tiers.file import file_follower
 
 STORE_V1 = Path(__file__).parents[1] / "data" / "store_v1"
 
@@ -133,8 +133,7 @@ def test_a_segment_that_is_written_anew_meanwhile_is_looked_for_again(
         with memory_of(store, stream_id=name) as memory:
             for block in kv_stream(3):
                 memory.append(block)
-    module = sys.modules[stored_streams.__module__]
-    looks, newest_segments = [], module.newest_segments
+    looks, newest_segments = [], file_follower.newest_segments
 
     def gone_meanwhile(folder):
         looks.append(folder)
@@ -145,7 +144,7 @@ def test_a_segment_that_is_written_anew_meanwhile_is_looked_for_again(
             }
         return found
 
-    monkeypatch.setattr(module, "newest_segments", gone_meanwhile)
+    monkeypatch.setattr(file_follower, "newest_segments", gone_meanwhile)
     told = [(stream.blocks, stream.error is None) for stream in stored_streams(store)]
     assert told == [(3, True), (3, True)] if is_back else [(0, False), (0, False)]
 

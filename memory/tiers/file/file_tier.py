@@ -9,14 +9,13 @@ segment it is cut off, and a segment without any block left is set aside under a
 that may have held the newest ids, a new segment begins whose name is above them.
 """
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
 from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
-from memory.block_store import Changes, Span
+from memory.block_store import BlockStore, Span
 from memory.errors import StoreError
 from memory.tiers.file.flush_folder import flush_folder
 from memory.tiers.file.segment_file import SegmentFile
@@ -33,10 +32,8 @@ from memory.tiers.file.set_aside import set_aside
 _log = structlog.get_logger()
 
 
-class FileTier(SegmentFolder):
+class FileTier(SegmentFolder, BlockStore):
     """A BlockStore in one folder. The caller sees to it that nobody else writes it."""
-
-    away: str | None = None
 
     def __init__(
         self,
@@ -51,8 +48,6 @@ class FileTier(SegmentFolder):
         cannot be used.
         """
         super().__init__(folder)
-        self.cut_bytes = 0
-        self.damage: Sequence[str] = ()
         self.budget_bytes = budget_bytes
         self._segment_bytes = segment_bytes
         try:
@@ -100,13 +95,6 @@ class FileTier(SegmentFolder):
             self._next_id += 1 + lost_bytes // self._smallest_bytes
             self._begin(self._next_id)
         self._write_list()
-
-    @property
-    def num_acknowledged(self) -> int:
-        return self._next_id
-
-    def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
-        """It takes a block or fails at once."""
 
     def has_room(self, record: BlockRecord) -> bool:
         """A segment's copy must fit beside it while it is written anew."""
@@ -182,10 +170,6 @@ class FileTier(SegmentFolder):
                 self._set_aside(segment)
             except OSError as error:
                 raise StoreError(f"{segment.path}: cannot be renamed: {error.strerror}") from error
-
-    def settle(self) -> Changes:
-        """A `replace` happens or it does not."""
-        return Changes([], [])
 
     def flush(self) -> None:
         for segment in self._segments[-1:]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from memory.block_record import BlockRecord
 from memory.errors import BlockNotFoundError
 from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_list import SegmentList
 
 MAX_OPEN_FILES = 16
 """Of one stream. A process may serve dozens of streams and often has no more than 1024 files."""
@@ -50,6 +51,10 @@ class SegmentFolder:
 
     def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
         return [self._holding(block_id).read_thumbnail(block_id) for block_id in block_ids]
+
+    def damage_by(self, listed: SegmentList) -> list[str]:
+        """What is damaged or missing by that list, in words, once all segments were scanned."""
+        return listed.damage_of(self._segments)
 
     def leave_out(self, block_id: int) -> None:
         self._holding(block_id).leave_out(block_id)

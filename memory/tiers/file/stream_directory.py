@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from memory.errors import BlockNotFoundError, StoreError
+from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
 from memory.tiers.file.checked_json import read_checked, write_checked
 from memory.tiers.file.segment_file import SegmentFile
@@ -46,7 +47,7 @@ class Description:
     note_lost: bool = False
 
 
-class StreamDirectory:
+class StreamDirectory(StreamEntry):
     """Holds the writer's lock from construction until `close`."""
 
     def __init__(self, path: Path, make: StreamMake | None) -> None:

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import StoreAwayError, StoreError
+from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
@@ -33,31 +34,28 @@ redis.call('HSET', KEYS[2], 'fence', fence)
 redis.call('SET', KEYS[1], fence .. ' ' .. ARGV[1], 'PX', ARGV[2])
 return {fence, ARGV[1]}
 """
-_RENEW = """
+_IS_OURS = """
 local fence = redis.call('HGET', KEYS[2], 'fence')
 if not fence then return redis.error_reply('EMPTIED') end
 if fence ~= ARGV[1] then
     return redis.error_reply('FENCED ' .. (redis.call('GET', KEYS[1]) or 'it has ended'))
 end
+"""
+_RENEW = f"""{_IS_OURS}
 redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2], 'PX', ARGV[3])
 return 1
 """
 _GIVE_BACK = """
 if redis.call('GET', KEYS[1]) == ARGV[1] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[1]) end
 """
-_SET_NOTE = """
-local fence = redis.call('HGET', KEYS[2], 'fence')
-if not fence then return redis.error_reply('EMPTIED') end
-if fence ~= ARGV[1] then
-    return redis.error_reply('FENCED ' .. (redis.call('GET', KEYS[1]) or 'it has ended'))
-end
+_SET_NOTE = f"""{_IS_OURS}
 redis.call('HSET', KEYS[2], 'note', ARGV[2])
 return 1
 """
 
 
-class RedisStream:
-    """A StreamEntry. Holds the lease from construction until `close`, or until it is fenced."""
+class RedisStream(StreamEntry):
+    """Holds the lease from construction until `close`, or until it is fenced."""
 
     def __init__(self, link: RedisLink, stream_id: str, make: StreamMake | None) -> None:
         """Begin the stream, or check that what is there is of this make (None: of any).
@@ -68,10 +66,9 @@ class RedisStream:
         self.keys = RedisKeys(stream_id)
         self.note: dict[str, Any] = {}
         self.failure: StoreError | None = None
-        """Why this writer must stop, once it must."""
         self.away: str | None = None
         """Why the lease could not be renewed the last time, if the server may come back."""
-        self._link = link
+        self.link = link
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         script = link.client.register_script
         self._take, self._renew = script(_TAKE), script(_RENEW)
@@ -97,7 +94,7 @@ class RedisStream:
         self._on_beat.append(call)
 
     def set_note(self, note: dict[str, Any]) -> None:
-        with self._link.told():
+        with self.link.told():
             self._set_note(
                 keys=[self.keys.lease, self.keys.meta], args=[self.fence, json.dumps(note)]
             )
@@ -106,8 +103,8 @@ class RedisStream:
     def erase(self) -> None:
         """Delete what is left beside the blocks."""
         keys = self.keys
-        with self._link.told():
-            pipeline = self._link.client.pipeline(transaction=True)
+        with self.link.told():
+            pipeline = self.link.client.pipeline(transaction=True)
             pipeline.delete(keys.meta, keys.table, keys.log)
             pipeline.srem(STREAMS, keys.stream_id)
             pipeline.execute()
@@ -125,31 +122,31 @@ class RedisStream:
         self._is_closed = True
         self.stop_beating()
         try:
-            with self._link.told():
+            with self.link.told():
                 self._give_back(keys=[self.keys.lease], args=[self.fence, self._owner])
         except StoreError:
             pass
-        self._link.close()
+        self.link.close()
 
     def _taken(self) -> str:
         keys = [self.keys.lease, self.keys.meta]
         args = [self._owner, int(LEASE_S * 1000), secrets.token_hex(4)]
         give_up_at = time.monotonic() + LEASE_S + 1
         while True:
-            with self._link.told():
+            with self.link.told():
                 fence, holder = self._take(keys=keys, args=args)
             if fence:
                 return str(fence.decode())
             if time.monotonic() > give_up_at:
                 writer = holder.decode().partition(" ")[2]
                 raise StoreError(
-                    f"{self._link.name}: stream {self.keys.stream_id} is being written by "
+                    f"{self.link.name}: stream {self.keys.stream_id} is being written by "
                     f"{writer}; stop that first or choose another stream id"
                 )
             time.sleep(0.1)
 
     def _opened(self, wanted: StreamMake | None) -> StreamMake:
-        described = redis_description(self._link, self.keys.stream_id)
+        described = redis_description(self.link, self.keys.stream_id)
         if described is None:
             assert wanted is not None
             fields = {
@@ -157,26 +154,26 @@ class RedisStream:
                 "format_version": FORMAT_VERSION,
                 "note": "{}",
             }
-            with self._link.told():
-                self._link.client.hset(self.keys.meta, mapping=fields)
+            with self.link.told():
+                self.link.client.hset(self.keys.meta, mapping=fields)
             self._list()
             return wanted
         make, self.note = described
         self._list()
         if wanted is not None:
-            wanted.require_same(make, f"{self._link.name}: stream {self.keys.stream_id}")
+            wanted.require_same(make, f"{self.link.name}: stream {self.keys.stream_id}")
         return make
 
     def _list(self) -> None:
-        with self._link.told():
-            self._link.client.sadd(STREAMS, self.keys.stream_id)
+        with self.link.told():
+            self.link.client.sadd(STREAMS, self.keys.stream_id)
 
     def _beat(self) -> None:
         keys = [self.keys.lease, self.keys.meta]
         args = [self.fence, self._owner, int(LEASE_S * 1000)]
         while not self._ended.wait(BEAT_S) and self.failure is None:
             try:
-                with self._link.told():
+                with self.link.told():
                     self._renew(keys=keys, args=args)
                 self.away = None
                 for call in self._on_beat:
@@ -186,7 +183,7 @@ class RedisStream:
             except StoreError as error:
                 self.failure = error
             except Exception as error:  # noqa: BLE001  told to whoever writes next
-                self.failure = StoreError(f"{self._link.name}: {type(error).__name__}: {error}")
+                self.failure = StoreError(f"{self.link.name}: {type(error).__name__}: {error}")
 
 
 def redis_description(link: RedisLink, stream_id: str) -> tuple[StreamMake, dict[str, Any]] | None:

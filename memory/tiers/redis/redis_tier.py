@@ -16,7 +16,7 @@ from contextlib import suppress
 from itertools import chain
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.block_store import Changes, Span
+from memory.block_store import BlockStore, Changes, Span
 from memory.errors import StoreAwayError, StoreError
 from memory.kv_block import BlockInfo
 from memory.running_spans import SPANS_IN_BUDGET, RunningSpans
@@ -67,11 +67,8 @@ return version
 """.replace("LOG_LENGTH", str(LOG_LENGTH))
 
 
-class RedisTier(RedisBlocks):
+class RedisTier(RedisBlocks, BlockStore):
     """A BlockStore in the place of one stream, whose lease somebody holds."""
-
-    cut_bytes = 0
-    damage: Sequence[str] = ()
 
     def __init__(
         self,
