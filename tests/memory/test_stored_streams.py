@@ -14,6 +14,7 @@ from memory import (
     StoreError,
     erase_stored,
     find_stream,
+    note_stored,
     open_stored,
     stored_ids,
     stored_streams,
@@ -60,12 +61,18 @@ def test_nothing_is_left_of_a_stream_that_was_erased(kind, tmp_path, request):
         store, keys = server.url, redis.Redis.from_url(server.url)
     with memory_of(store, stream_id="door") as door:
         door.append(kv_block())
-    for _ in range(2):
+    config = MemoryConfig(store=store)
+    for by_its_writer in (True, False):
         with memory_of(store) as camera:
             for block in kv_stream(40):
                 camera.append(block)
             camera.set_note({"colour": "red"})
-            camera.erase()
+            if by_its_writer:
+                camera.erase()
+        if not by_its_writer:
+            note_stored(config, "camera", {"colour": "blue"})
+            assert find_stream(store, "camera").note == {"colour": "blue"}
+            erase_stored(config, "camera")
         assert stored_ids(store) == ["door"]
         assert find_stream(store, "camera") is None
     if keys is None:
