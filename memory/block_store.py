@@ -78,6 +78,9 @@ class BlockSource(Protocol):
 class FollowedSource(BlockSource, Protocol):
     """Blocks that another process writes."""
 
+    def recover(self) -> Iterator[BlockHead]:
+        return iter(self.changes().heads)
+
     def changes(self) -> Changes:
         """What happened since the last call, or since `recover`. Raises what `recover` raises."""
         ...

@@ -40,9 +40,9 @@ from memory import (
 )
 from memory.block_record import HEADER_BYTES
 from memory.tiers.file import file_follower
-from memory.tiers.file.checked_json import write_checked
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import read_index
+from memory.tiers.file.whole_files import write_checked
 
 NUM, PER_SEGMENT = 15, 5
 NOTE = {"watched": "rtsp://door"}

@@ -9,7 +9,7 @@ from kv_blocks import CPU, as_of_a_newer_version, kv_block, kv_stream, memory_of
 
 from memory import FingerprintMismatchError, StoreError
 from memory.block_record import FORMAT_VERSION
-from memory.tiers.file.checked_json import read_checked, write_checked
+from memory.tiers.file.whole_files import read_checked, write_checked
 
 
 @pytest.fixture

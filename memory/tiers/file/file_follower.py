@@ -6,11 +6,10 @@ records are left out, as the writer leaves them out. Behind the last record of t
 lies what the writer has not written yet, or what the next one will cut off.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from memory.block_record import BlockHead
-from memory.block_store import Changes
+from memory.block_store import Changes, FollowedSource
 from memory.errors import BlockNotFoundError, StoreError
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_folder import SegmentFolder, newest_segments
@@ -19,15 +18,12 @@ _ATTEMPTS = 5
 """A segment may be replaced between the look at the folder and the look into it."""
 
 
-class FileFollower(SegmentFolder):
-    """A FollowedSource over a folder on this machine. It changes nothing there."""
+class FileFollower(SegmentFolder, FollowedSource):
+    """Reads a folder on this machine. It changes nothing there."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._scanned: dict[int, SegmentFile] = {}
-
-    def recover(self) -> Iterator[BlockHead]:
-        return iter(self.changes().heads)
 
     def changes(self) -> Changes:
         """Raises StoreError if the folder cannot be read."""

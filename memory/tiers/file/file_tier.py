@@ -17,7 +17,6 @@ import structlog
 from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.errors import StoreError
-from memory.tiers.file.flush_folder import flush_folder
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_folder import (
     SEGMENT_NAME,
@@ -27,7 +26,7 @@ from memory.tiers.file.segment_folder import (
 )
 from memory.tiers.file.segment_index import index_path
 from memory.tiers.file.segment_list import SegmentList
-from memory.tiers.file.set_aside import set_aside
+from memory.tiers.file.whole_files import flush_folder, set_aside
 
 _log = structlog.get_logger()
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from memory.tiers.file.checked_json import read_checked, write_checked
 from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.whole_files import read_checked, write_checked
 
 
 class SegmentList:

@@ -22,10 +22,9 @@ import structlog
 from memory.errors import BlockNotFoundError, StoreError
 from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
-from memory.tiers.file.checked_json import read_checked, write_checked
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_folder import newest_segments
-from memory.tiers.file.set_aside import set_aside
+from memory.tiers.file.whole_files import read_checked, set_aside, write_checked
 
 FORMAT_VERSION = 3
 """Version 1 kept the codec of all blocks here, and the blocks in one file, version 2 had neither

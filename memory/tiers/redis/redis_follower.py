@@ -1,25 +1,19 @@
 """RedisFollower: the blocks of a stream in Redis that another process writes, and what changed."""
 
-from collections.abc import Iterator
-
-from memory.block_record import BlockHead
-from memory.block_store import Changes
+from memory.block_store import Changes, FollowedSource
 from memory.errors import StoreError, StreamReplacedError
 from memory.tiers.redis.redis_blocks import RedisBlocks
 from memory.tiers.redis.redis_keys import RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
 
 
-class RedisFollower(RedisBlocks):
-    """A FollowedSource. It writes nothing."""
+class RedisFollower(RedisBlocks, FollowedSource):
+    """It writes nothing."""
 
     def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
         super().__init__(link, keys)
         self._version = 0
         self._fence: bytes | None = None
-
-    def recover(self) -> Iterator[BlockHead]:
-        return iter(self.changes().heads)
 
     def changes(self) -> Changes:
         """Raises StoreError if the stream is gone, StreamReplacedError if it was taken over."""

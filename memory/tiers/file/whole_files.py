@@ -1,12 +1,11 @@
-"""checked_json: facts in, a small file with their CRC32 out, and back; replaced whole or not."""
+"""Whole files: JSON with its CRC32 that is replaced whole or not, and what is moved or flushed."""
 
 import json
 import os
 import zlib
+from itertools import count
 from pathlib import Path
 from typing import Any
-
-from memory.tiers.file.flush_folder import flush_folder
 
 
 def write_checked(path: Path, content: dict[str, Any]) -> None:
@@ -32,6 +31,24 @@ def read_checked(path: Path) -> dict[str, Any]:
     if not is_old and content.pop("crc32", None) != _crc32(content):
         raise ValueError("it does not match its CRC32")
     return content
+
+
+def flush_folder(folder: Path) -> None:
+    """Let new, renamed and unlinked files survive a power cut; not what is in them. OSError."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def set_aside(path: Path) -> Path:
+    """Keep a damaged file where nothing reads it: its new name ends in `.damaged`. OSError."""
+    names = (f"{path.name}{'' if n == 1 else f'.{n}'}.damaged" for n in count(1))
+    aside = next(new for name in names if not (new := path.with_name(name)).exists())
+    path.rename(aside)
+    flush_folder(path.parent)
+    return aside
 
 
 def _crc32(content: dict[str, Any]) -> int:
