@@ -5,7 +5,7 @@ import json
 from app.model import load_model
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
-from memory import is_redis, store_name
+from memory import store_name, tier_of
 from vstream.board.answer_workers import AnswerWorkers
 from vstream.board.question_board import PostedQuestion
 from vstream.config import VStreamConfig
@@ -20,7 +20,7 @@ def answer_questions(terminal: Terminal, config: VStreamConfig, num_workers: int
     Raises SettingsError for a store that does not carry questions, StoreError, ModelError.
     """
     store = config.memory.store
-    if not is_redis(store):
+    if not tier_of(store).carries_questions:
         raise SettingsError(
             f"--store {store_name(store)}: questions and blocks must travel through Redis to be "
             "answered by another process; give redis://HOST to ingest, answer and ask alike, or "

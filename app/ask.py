@@ -7,7 +7,7 @@ from app.ask_stored import ask_stored
 from app.model import load_model
 from app.stream_time import clock
 from app.terminal import Terminal, answer_document
-from memory import FoundStream, StoreError, find_stream, store_name
+from memory import FoundStream, StoreError, find_stream, store_name, tier_of
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
 from vstream.ingest import IngestWorker
@@ -82,7 +82,7 @@ def _stored(config: VStreamConfig, source: str) -> tuple[str, FoundStream | None
     store = config.memory.store
     if _STREAM_ID.fullmatch(source) and not Path(source).exists():
         found = find_stream(store, source)
-        if found is None and store != "memory://" and "." not in source:
+        if found is None and tier_of(store).lasts and "." not in source:
             raise StoreError(
                 f"{source}: neither a file nor a stream that {store_name(store)} holds; "
                 "`vstream streams` lists those"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from app.model import load_model
 from app.terminal import Terminal, answer_document
 from encoders import Turn
-from memory import FoundStream, RedisLink, is_redis
+from memory import FoundStream, RedisLink, tier_of
 from vstream.answer_document import answer_of
 from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
@@ -28,7 +28,7 @@ def ask_stored(
 
     Raises QuestionError with the answerer's reason if it has none, KVMemoryError, ModelError.
     """
-    if not is_redis(config.memory.store):
+    if not tier_of(config.memory.store).carries_questions:
         if dialogue is not None:
             raise SettingsError("--dialogue needs a store in Redis, where it is remembered")
         _answer_here(terminal, config, stream_id, question, as_json)

@@ -2,9 +2,6 @@
 
 import platform
 from importlib.metadata import version
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from urllib.parse import unquote, urlsplit
 
 import av
 import psutil
@@ -12,7 +9,7 @@ import torch
 
 from app.model import load_model
 from app.terminal import Terminal
-from memory import KVMemoryError, RedisLink, is_redis, open_memory
+from memory import KVMemoryError, store_name, tier_of
 from vstream.config import VStreamConfig
 from vstream.errors import ModelError
 
@@ -48,26 +45,11 @@ def _gpu() -> str:
 
 
 def _check_store(config: VStreamConfig) -> tuple[bool, str]:
-    """Open a stream in an empty folder inside the store's folder, and leave nothing behind."""
     store = config.memory.store
     try:
-        if is_redis(store):
-            link = RedisLink(store)
-            try:
-                return True, f"store {link.name}: {link.described()}"
-            finally:
-                link.close()
-        if not store.startswith("file:///"):
-            open_memory(config.memory, "doctor", "doctor", 1, 1, 2, torch.device("cpu")).close()
-            return True, f"store {store}"
-        folder = Path(unquote(urlsplit(store).path))
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".doctor-") as probe:
-            inside = config.memory.model_copy(update={"store": Path(probe).as_uri()})
-            open_memory(inside, "doctor", "doctor", 1, 1, 2, torch.device("cpu")).close()
-    except (KVMemoryError, OSError) as error:
-        return False, str(error) if is_redis(store) else f"store {store}: {error}"
-    return True, f"store {store} can be written"
+        return True, f"store {tier_of(store).check()}"
+    except KVMemoryError as error:
+        return False, f"store {store_name(store)}: {error}"
 
 
 def _check_model(terminal: Terminal, config: VStreamConfig) -> tuple[bool, str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from app.model import load_model
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
-from memory import BlockNotFoundError, KVMemory, find_stream
+from memory import BlockNotFoundError, KVMemory, find_stream, store_name, tier_of
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
 from vstream.ingest import IngestWorker
@@ -33,10 +33,10 @@ def ingest_source(
     SIGTERM ends it well. Raises VStreamError or KVMemoryError for whatever stands in the way;
     FencedError if another process has taken the stream over.
     """
-    if config.memory.store == "memory://":
+    if not tier_of(config.memory.store).lasts:
         raise SettingsError(
-            "--store memory:// ends with this process; give file:///DIR or redis://HOST, where "
-            "others can ask about the stream"
+            f"--store {store_name(config.memory.store)} ends with this process; give file:///DIR "
+            "or redis://HOST, where others can ask about the stream"
         )
     if parse_address(source).kind is SourceKind.FILE:
         open_source(source, config.source).close()  # told before a model is loaded

@@ -9,7 +9,7 @@ from app.server.service_log import log_to_stderr
 from app.server.settings import ServiceSettings
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
-from memory import store_name
+from memory import store_name, tier_of
 from vstream.device.free_memory import bound_arenas
 from vstream.errors import SettingsError
 from vstream.service.event_log import EventKind
@@ -26,10 +26,10 @@ def keep_cameras(
     """
     if not settings.streams:
         raise SettingsError("no cameras: give --config FILE with `streams: [...]`")
-    if settings.memory.store == "memory://":
+    if not tier_of(settings.memory.store).lasts:
         raise SettingsError(
-            "--store memory:// ends with this process; give file:///DIR or redis://HOST, where "
-            "others can ask about the streams"
+            f"--store {store_name(settings.memory.store)} ends with this process; give file:///DIR "
+            "or redis://HOST, where others can ask about the streams"
         )
     bound_arenas()
     log_to_stderr()

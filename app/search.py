@@ -18,6 +18,7 @@ from memory import (
     follow_memory,
     store_name,
     stored_ids,
+    tier_of,
 )
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
@@ -81,10 +82,10 @@ def _refuse_nonsense(wanted: Wanted) -> None:
 
 def _streams(store: str, named: Sequence[str]) -> list[str]:
     """Each once. Raises SettingsError, StoreError."""
-    if store == "memory://":
+    if not tier_of(store).lasts:
         raise SettingsError(
-            "nothing to search: memory:// is gone with the process that filled it; give the "
-            "--store file:///DIR or redis://HOST in which streams are kept"
+            f"nothing to search: {store_name(store)} is gone with the process that filled it; give "
+            "the --store file:///DIR or redis://HOST in which streams are kept"
         )
     streams = list(dict.fromkeys(named)) or stored_ids(store)
     if not streams:

@@ -3,9 +3,7 @@
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.codec.block_codec import BlockCodec, codec_named
-from memory.codec.row_form import RowForm
-from memory.codec.row_layout import RowLayout
+from memory.codecs.codec import codec_named
 from memory.config import MemoryConfig
 from memory.errors import (
     BlockCorruptError,
@@ -21,33 +19,34 @@ from memory.errors import (
     StreamReplacedError,
     UnknownNameError,
 )
-from memory.file_store.file_tier import FileTier
 from memory.followed_memory import FollowedMemory
-from memory.host_tier import HostTier
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import BlockInfo, KVBlock
 from memory.kv_memory import KVMemory
 from memory.memory_reader import MemoryReader, MemoryStats
 from memory.moment_index import Hit, MomentIndex
-from memory.open_memory import (
-    erase_stored,
-    follow_memory,
-    note_stored,
-    open_memory,
-    open_stored,
-)
+from memory.open_memory import follow_memory, open_memory, open_stored
 from memory.policies import POLICIES, policy_named, written_under
 from memory.policies.policy import Encoding, MemoryPolicy, ModelShape
-from memory.redis_store.redis_link import RedisLink
 from memory.row_cache import RowCache
-from memory.store_address import is_redis, require_stream_id, store_name
-from memory.stored_records import stored_records
-from memory.stored_streams import FoundStream, StoredStream, find_stream, stored_ids, stored_streams
+from memory.rows.row_form import RowForm, RowLayout
+from memory.store_address import require_stream_id, store_name
+from memory.stored_streams import (
+    erase_stored,
+    find_stream,
+    note_stored,
+    stored_ids,
+    stored_streams,
+)
 from memory.stream_make import StreamMake
+from memory.tiers.file.file_tier import FileTier
+from memory.tiers.file.in_files import stored_records
+from memory.tiers.memory import HostTier
+from memory.tiers.redis.redis_link import RedisLink
+from memory.tiers.tier import FoundStream, StoredStream, tier_of
 
 __all__ = [
     "POLICIES",
-    "BlockCodec",
     "BlockCorruptError",
     "BlockHead",
     "BlockIndex",
@@ -92,7 +91,6 @@ __all__ = [
     "erase_stored",
     "find_stream",
     "follow_memory",
-    "is_redis",
     "note_stored",
     "open_memory",
     "open_stored",
@@ -102,5 +100,6 @@ __all__ = [
     "stored_ids",
     "stored_records",
     "stored_streams",
+    "tier_of",
     "written_under",
 ]

@@ -22,10 +22,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from memory.codec.row_form import RowForm
-from memory.codec.row_layout import DTYPES, RowLayout
 from memory.errors import BlockCorruptError, StoreError
 from memory.kv_block import BlockInfo
+from memory.rows.row_form import DTYPES, RowForm, RowLayout
 from memory.stream_make import StreamMake
 
 FORMAT_VERSION = 2

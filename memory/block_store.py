@@ -78,36 +78,42 @@ class BlockSource(Protocol):
 class FollowedSource(BlockSource, Protocol):
     """Blocks that another process writes."""
 
+    def recover(self) -> Iterator[BlockHead]:
+        return iter(self.changes().heads)
+
     def changes(self) -> Changes:
         """What happened since the last call, or since `recover`. Raises what `recover` raises."""
         ...
 
 
 class BlockStore(BlockSource, Protocol):
-    """One file a kind of store. It has one writer; a block changes by `replace` alone."""
+    """Blocks of one writer; one changes by `replace` alone. Kinds of stores inherit from this.
 
-    cut_bytes: int
+    What has a body here is so for a store that is never away.
+    """
+
+    cut_bytes: int = 0
     """Bytes behind the last block that `recover` had to cut off, as of a half-written one."""
-    damage: Sequence[str]
+    damage: Sequence[str] = ()
     """Where `recover` found blocks damaged or missing, in words."""
     budget_bytes: int | None
 
     @property
     def away(self) -> str | None:
         """Why the store takes no blocks for now; None while it does."""
-        ...
+        return None
 
     @property
     def num_acknowledged(self) -> int:
         """One more than the id of the newest block that survives the death of this process."""
-        ...
+        return self.next_id
 
     def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
         """Return once `put` can take so many blocks, `settle` has to be called, or `stop` is set.
 
         Raises StoreError if it never will.
         """
-        ...
+        return
 
     def has_room(self, record: BlockRecord) -> bool:
         """Whether it can be put, and any span be replaced afterwards, within the budget."""
@@ -142,7 +148,7 @@ class BlockStore(BlockSource, Protocol):
         To be called before anything else is put or replaced. Raises StoreAwayError as long as that
         cannot be found out.
         """
-        ...
+        return Changes([], [])
 
     def flush(self) -> None:
         """Return once everything put so far would survive a power cut.

@@ -1,7 +1,7 @@
 """MemoryConfig: how blocks are kept."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
@@ -28,8 +28,10 @@ class MemoryConfig(BaseModel):
         description="Where blocks are kept: memory:// (this process), file:///DIR or "
         "redis://[USER:PASSWORD@]HOST[:PORT][/DB].",
     )
-    codec: Literal["int8", "int4", "bf16", "exact"] = Field(
-        "int8", description="How keys and values are kept; exact is the model's own dtype."
+    codec: str = Field(
+        "int8",
+        description="How keys and values are kept: int8, int4, bf16, exact (the model's own "
+        "dtype), or as another package does.",
     )
     host_bytes: ByteSize = Field(
         ByteSize(4 << 30),

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from math import isfinite
 
-from memory.codec.row_layout import DTYPES
 from memory.errors import BlockRejectedError
 from memory.kv_block import BlockInfo, KVBlock
+from memory.rows.row_form import DTYPES
 from memory.stream_make import StreamMake
 
 

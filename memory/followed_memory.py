@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from memory.block_store import FollowedSource
 from memory.errors import BlockLostError, BlockNotFoundError
 from memory.memory_reader import MemoryReader
 from memory.row_cache import RowCache
+from memory.rows.row_form import KeysAndValues
 from memory.stream_make import StreamMake
 
 
@@ -36,10 +35,7 @@ class FollowedMemory(MemoryReader):
 
     def read(
         self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
-    ) -> tuple[
-        Float[Tensor, "kv_heads tokens head_dim"],
-        Float[Tensor, "kv_heads tokens head_dim"],
-    ]:
+    ) -> KeysAndValues:
         """See MemoryReader. What has been encoded anew since the last refresh is read as it is."""
         try:
             return super().read(layer, block_ids, dtype, device)

@@ -16,11 +16,7 @@ import torch
 from memory.ageing import COARSEST, AgeingCounts
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.codec.block_codec import codec_named
-from memory.codec.recoded import recoded
-from memory.codec.row_form import RowForm
-from memory.codec.row_layout import RowLayout
-from memory.codec.row_stage import on_host
+from memory.codecs.codec import codec_named, recoded
 from memory.errors import (
     BlockCorruptError,
     BlockRejectedError,
@@ -33,6 +29,8 @@ from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock
 from memory.memory_reader import MemoryReader, MemoryStats
 from memory.row_cache import RowCache
+from memory.rows.row_form import RowForm, RowLayout
+from memory.rows.row_stage import on_host
 from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
 

@@ -24,12 +24,12 @@ from memory.ageing import AgeingCounts
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
-from memory.codec.row_decoder import RowDecoder
-from memory.codec.row_form import RowForm
 from memory.covered_time import CoveredTime
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo
 from memory.row_cache import RowCache
+from memory.rows.decoded_rows import decoded
+from memory.rows.row_form import KeysAndValues, RowForm
 from memory.stream_make import StreamMake
 
 _BATCH_BLOCKS = 512
@@ -92,7 +92,6 @@ class MemoryReader:
         Raises FingerprintMismatchError, BlockCorruptError, StoreError.
         """
         self._make = make
-        self._decoder = RowDecoder(make.kv_heads, make.head_dim)
         self._source = source
         self._cache = cache
         self._covered = CoveredTime(make.layers)
@@ -196,10 +195,7 @@ class MemoryReader:
 
     def read(
         self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
-    ) -> tuple[
-        Float[Tensor, "kv_heads tokens head_dim"],
-        Float[Tensor, "kv_heads tokens head_dim"],
-    ]:
+    ) -> KeysAndValues:
         """Keys (before RoPE) and values of one layer, block after block in the order given.
 
         Raises BlockNotFoundError, StoreError; BlockLostError if blocks of these are damaged, which
@@ -208,7 +204,7 @@ class MemoryReader:
         self._require_open()
         self._require_known(block_ids)
         forms = [self._forms[block_id] for block_id in block_ids]
-        return self._decoder.decode(self._rows(layer, block_ids), forms, dtype, device)
+        return decoded(self._rows(layer, block_ids), forms, self._make, dtype, device)
 
     def refresh(self) -> None:
         """Learn what somebody else has changed; where nobody else writes, nothing."""

@@ -1,28 +1,28 @@
 """StreamEntry: the place of one stream in a store: what made it, a note, and the right to write."""
 
-from typing import Any, Protocol
+from typing import Any
 
 from memory.errors import StoreError
 from memory.stream_make import StreamMake
 
 
-class StreamEntry(Protocol):
-    """Held by the one writer from its construction until `close`."""
+class StreamEntry:
+    """Held by the one writer from its construction until `close`. This one keeps nothing."""
 
-    make: StreamMake
-    note: dict[str, Any]
-    """The caller's own, JSON."""
-    failure: StoreError | None
+    failure: StoreError | None = None
     """Why the writer must stop, once it must."""
+
+    def __init__(self, make: StreamMake) -> None:
+        self.make = make
+        self.note: dict[str, Any] = {}
+        """The caller's own, JSON."""
 
     def set_note(self, note: dict[str, Any]) -> None:
         """Replace the note, whole or not at all. Raises StoreAwayError, StoreError."""
-        ...
+        self.note = note
 
     def erase(self) -> None:
         """Leave nothing of the stream, whose blocks are gone already. Raises StoreError."""
-        ...
 
     def close(self) -> None:
         """Let another writer have it."""
-        ...

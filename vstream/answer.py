@@ -54,6 +54,8 @@ class QueryHandler:
         if rekv is not None:
             self._open_context = partial(RekvContext, *context, n_local=rekv)
         self.prefill = self._prefill_under(policy)
+        self._others: dict[str, tuple[MemoryPolicy, QuestionPrefill]] = {}
+        """Those that questions named, by name."""
 
     def ask(self, question: Question, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Prefill `question`; the answer is decoded from then on, and read by iterating the result.
@@ -146,11 +148,13 @@ class QueryHandler:
         """The policy that a question names, else the stream's own. Raises QuestionError."""
         if name is None or name == self._policy.name:
             return self._policy, self.prefill
-        try:
-            policy = instead_of(self._policy, name)
-        except KVMemoryError as error:
-            raise QuestionError(str(error)) from error
-        return policy, self._prefill_under(policy)
+        if name not in self._others:
+            try:
+                policy = instead_of(self._policy, name)
+            except KVMemoryError as error:
+                raise QuestionError(str(error)) from error
+            self._others[name] = policy, self._prefill_under(policy)
+        return self._others[name]
 
     def _reading(
         self,

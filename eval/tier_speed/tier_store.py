@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory import BlockStore, FileTier, HostTier, RedisLink, StreamMake
-from memory.redis_store.redis_keys import STREAMS
-from memory.redis_store.redis_stream import RedisStream
-from memory.redis_store.redis_tier import RedisTier
+from memory.tiers.redis.redis_keys import STREAMS
+from memory.tiers.redis.redis_stream import RedisStream
+from memory.tiers.redis.redis_tier import RedisTier
 
 _SEGMENT_BYTES = 16 << 20
 _BUFFER_BYTES = 256 << 20

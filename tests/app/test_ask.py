@@ -127,7 +127,7 @@ BAD_INPUT = {
     "unknown model": (["ask", "{video}", "what?", "--model", "no/such"], ["no/such", "directory"]),
     "unknown scheme": (["ask", "gopher://x", "what?"], ["gopher"]),
     "unknown store": (["ask", "{video}", "what?", "--store", "s3://x"], ["s3://x", "file:///"]),
-    "unknown codec": (["ask", "{video}", "what?", "--codec", "mp3"], ["memory.codec", "mp3"]),
+    "unknown codec": (["ask", "{video}", "what?", "--codec", "mp3"], ["mp3", "known: bf16, exact"]),
     "unreachable host": (
         ["ask", "rtsp://127.0.0.1:9/x", "what?", "--connect-timeout", "2"],
         ["rtsp://127.0.0.1:9/x"],

@@ -8,7 +8,7 @@ from command_line import vstream
 from kv_blocks import as_of_a_newer_version
 from synthetic_video import write_video
 
-from memory.file_store.checked_json import read_checked, write_checked
+from memory.tiers.file.whole_files import read_checked, write_checked
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_checkpoint, tiny_model
 from encoders import Frame
 from eval.stream_benchmark.exam import ExamOptions, draw_exam
 from eval.stream_world import Renderer
-from memory.codec.row_stage import RowStage
+from memory.rows.row_stage import RowStage
 from vstream import Question, load_video_llm
 from vstream.device.scheduler import Scheduler
 from vstream.engine import LocalWindow, Prefill

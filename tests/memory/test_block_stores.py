@@ -7,10 +7,10 @@ import pytest
 from kv_blocks import kv_record
 
 from memory import BlockNotFoundError, FileTier, HostTier
-from memory.redis_store.redis_link import RedisLink
-from memory.redis_store.redis_stream import RedisStream
-from memory.redis_store.redis_tier import RedisTier
 from memory.running_spans import SPAN_BLOCKS
+from memory.tiers.redis.redis_link import RedisLink
+from memory.tiers.redis.redis_stream import RedisStream
+from memory.tiers.redis.redis_tier import RedisTier
 
 
 @pytest.fixture(params=["host", "file", "redis", "valkey"])

@@ -6,7 +6,6 @@ Fifteen blocks lie in three segments. Whatever is read of them afterwards is wha
 import json
 import os
 import shutil
-import sys
 import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
@@ -40,9 +39,10 @@ from memory import (
     stored_streams,
 )
 from memory.block_record import HEADER_BYTES
-from memory.file_store.checked_json import write_checked
-from memory.file_store.segment_file import SegmentFile
-from memory.file_store.segment_index import read_index
+from memory.tiers.file import file_follower
+from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_index import read_index
+from memory.tiers.file.whole_files import write_checked
 
 NUM, PER_SEGMENT = 15, 5
 NOTE = {"watched": "rtsp://door"}
@@ -67,7 +67,7 @@ def opened(folder, **more):
 @pytest.fixture(scope="module", autouse=True)
 def _indexes_of_few_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("memory.file_store.segment_file._FEW_BLOCKS", 1)
+        patch.setattr("memory.tiers.file.segment_file._FEW_BLOCKS", 1)
         yield
 
 
@@ -320,8 +320,7 @@ def test_a_store_with_damage_is_listed_with_all_that_is_left(store):
 
 
 def test_a_live_stream_is_not_said_to_miss_what_it_begins_or_lets_go_meanwhile(store, monkeypatch):
-    module = sys.modules[stored_streams.__module__]
-    newest_segments = module.newest_segments
+    newest_segments = file_follower.newest_segments
     with opened(store) as writer:
 
         def meanwhile(folder):
@@ -331,7 +330,7 @@ def test_a_live_stream_is_not_said_to_miss_what_it_begins_or_lets_go_meanwhile(s
                 writer.append(block(number))
             return found
 
-        monkeypatch.setattr(module, "newest_segments", meanwhile)
+        monkeypatch.setattr(file_follower, "newest_segments", meanwhile)
         (told,) = stored_streams(f"file://{store}")
         assert len(segments_of(store)) > NUM // PER_SEGMENT
         assert (told.damaged, told.error) == (0, None)
@@ -583,7 +582,7 @@ def test_the_search_for_the_next_record_reads_about_as_much_as_there_is(
         return data
 
     with closing(SegmentFile(path, 0)) as segment:
-        monkeypatch.setattr("memory.file_store.segment_file.os.pread", counted)
+        monkeypatch.setattr("memory.tiers.file.segment_file.os.pread", counted)
         assert [head.block_id for head in segment.scan()] == [0, 5]
     assert num_read < 8 * path.stat().st_size
 
@@ -601,7 +600,7 @@ def test_an_index_spares_all_but_the_keys_of_complete_segments(indexed, monkeypa
             num_bytes.append(len(data))
         return data
 
-    monkeypatch.setattr("memory.file_store.segment_file.os.pread", counted)
+    monkeypatch.setattr("memory.tiers.file.segment_file.os.pread", counted)
     with opened(indexed):
         pass
     assert sum(num_bytes) == 2 * PER_SEGMENT * 4 * LAYERS * KV_HEADS * HEAD_DIM

@@ -9,7 +9,7 @@ from kv_blocks import CPU, as_of_a_newer_version, kv_block, kv_stream, memory_of
 
 from memory import FingerprintMismatchError, StoreError
 from memory.block_record import FORMAT_VERSION
-from memory.file_store.checked_json import read_checked, write_checked
+from memory.tiers.file.whole_files import read_checked, write_checked
 
 
 @pytest.fixture
@@ -203,11 +203,14 @@ def test_a_plain_stream_id_is_taken(stream_id, tmp_path):
 @pytest.mark.parametrize(
     ("store", "told"),
     [
-        ("ftp://localhost", "unknown kind of store; use memory://, file:///DIR or redis://HOST"),
+        (
+            "ftp://localhost",
+            "no tier is called 'ftp'; known: file, memory, redis, rediss, unix; write memory",
+        ),
         ("redis://127.0.0.1:1", r"cannot be reached .*is it running\?"),
         ("redis://127.0.0.1:x", "use redis://HOST:PORT/DB"),
-        ("/var/lib/streams", "unknown kind of store"),
-        ("memory://there", "unknown kind of store"),
+        ("/var/lib/streams", "no tier is called .*; write memory://, file:///DIR or redis://HOST"),
+        ("memory://there", "nothing stands behind memory://"),
         ("file://streams", "absolute path with three slashes"),
         ("file:streams", "absolute path with three slashes"),
         ("file:///dev/null", "cannot be used for a stream: Not a directory"),

@@ -21,8 +21,8 @@ from memory import (
     follow_memory,
     open_memory,
 )
-from memory.redis_store.redis_keys import RedisKeys
-from memory.redis_store.redis_tier import RedisTier
+from memory.tiers.redis.redis_keys import RedisKeys
+from memory.tiers.redis.redis_tier import RedisTier
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -69,7 +69,7 @@ def same(one, other):
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
     """What waits is handed over without delay."""
-    monkeypatch.setattr("memory.redis_store.redis_stream.BEAT_S", 0.02)
+    monkeypatch.setattr("memory.tiers.redis.redis_stream.BEAT_S", 0.02)
 
 
 def append(memory, num_blocks=1, tokens=20):

@@ -20,8 +20,8 @@ from memory import (
     open_memory,
     open_stored,
 )
-from memory.redis_store.redis_keys import RedisKeys
-from memory.redis_store.redis_stream import LEASE_S
+from memory.tiers.redis.redis_keys import RedisKeys
+from memory.tiers.redis.redis_stream import LEASE_S
 
 KEYS = RedisKeys("camera")
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory.codec.row_stage import RowStage
+from memory.rows.row_stage import RowStage
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kv_blocks import kv_record, same_info
 
 from memory import BlockCorruptError, BlockNotFoundError, StoreError
-from memory.file_store.segment_file import SegmentFile
+from memory.tiers.file.segment_file import SegmentFile
 
 RECORDS = [kv_record(seed=i, tokens=1 + i % 3) for i in range(4)]
 SIZES = [len(record.to_bytes()) for record in RECORDS]
@@ -136,7 +136,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
 
 def test_a_file_that_was_closed_in_between_is_flushed_all_the_same(tmp_path, monkeypatch):
     flushed = []
-    monkeypatch.setattr("memory.file_store.segment_file.os.fsync", flushed.append)
+    monkeypatch.setattr("memory.tiers.file.segment_file.os.fsync", flushed.append)
     segment = SegmentFile(tmp_path / "blocks", 0)
     segment.append(RECORDS[0])
     segment.close()  # as it happens where too many files are open

@@ -1,7 +1,6 @@
 """What can be told of a store from outside, and stores of the first format."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,12 @@ from memory import (
     StoreError,
     erase_stored,
     find_stream,
+    note_stored,
     open_stored,
     stored_ids,
     stored_streams,
 )
+from memory.tiers.file import file_follower
 
 STORE_V1 = Path(__file__).parents[1] / "data" / "store_v1"
 
@@ -60,12 +61,18 @@ def test_nothing_is_left_of_a_stream_that_was_erased(kind, tmp_path, request):
         store, keys = server.url, redis.Redis.from_url(server.url)
     with memory_of(store, stream_id="door") as door:
         door.append(kv_block())
-    for _ in range(2):
+    config = MemoryConfig(store=store)
+    for by_its_writer in (True, False):
         with memory_of(store) as camera:
             for block in kv_stream(40):
                 camera.append(block)
             camera.set_note({"colour": "red"})
-            camera.erase()
+            if by_its_writer:
+                camera.erase()
+        if not by_its_writer:
+            note_stored(config, "camera", {"colour": "blue"})
+            assert find_stream(store, "camera").note == {"colour": "blue"}
+            erase_stored(config, "camera")
         assert stored_ids(store) == ["door"]
         assert find_stream(store, "camera") is None
     if keys is None:
@@ -133,8 +140,7 @@ def test_a_segment_that_is_written_anew_meanwhile_is_looked_for_again(
         with memory_of(store, stream_id=name) as memory:
             for block in kv_stream(3):
                 memory.append(block)
-    module = sys.modules[stored_streams.__module__]
-    looks, newest_segments = [], module.newest_segments
+    looks, newest_segments = [], file_follower.newest_segments
 
     def gone_meanwhile(folder):
         looks.append(folder)
@@ -145,7 +151,7 @@ def test_a_segment_that_is_written_anew_meanwhile_is_looked_for_again(
             }
         return found
 
-    monkeypatch.setattr(module, "newest_segments", gone_meanwhile)
+    monkeypatch.setattr(file_follower, "newest_segments", gone_meanwhile)
     told = [(stream.blocks, stream.error is None) for stream in stored_streams(store)]
     assert told == [(3, True), (3, True)] if is_back else [(0, False), (0, False)]
 

@@ -23,7 +23,7 @@ from memory import (
     open_memory,
     stored_records,
 )
-from memory.codec.recoded import recoded
+from memory.codecs.codec import CODECS, recoded
 
 
 @pytest.fixture(params=["memory", "file", "redis", "valkey"])
@@ -78,7 +78,7 @@ def require_same(memory, other):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("codec", ["int8", "int4", "bf16", "exact"])
+@pytest.mark.parametrize("codec", CODECS.names())
 def test_an_exact_block_is_kept_as_if_it_had_been_appended(url, records, codec, dtype):
     blocks, taken = records(dtype=dtype)
     with memory_of(url, codec) as memory:

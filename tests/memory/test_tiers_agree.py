@@ -5,8 +5,8 @@ import torch
 from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_stream, memory_of, same_info
 
 from memory import MemoryConfig, follow_memory, open_memory
+from memory.codecs.codec import CODECS
 
-CODECS = ("int8", "int4", "bf16", "exact")
 QUERY = torch.arange(KV_HEADS * HEAD_DIM).float()[None] - 5
 
 
@@ -42,7 +42,7 @@ def require_same(memory, other):
     assert torch.equal(memory.representative_keys(ids), other.representative_keys(ids))
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", CODECS.names())
 def test_what_a_store_holds_is_what_host_ram_holds(url, codec):
     ram = filled(memory_of(codec=codec))
     with filled(memory_of(url, codec)) as memory:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from memory import StoreError, require_stream_id
+from memory import StoreError, require_stream_id, tier_of
 from memory.policies import require_policy
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
@@ -200,8 +200,7 @@ def config_of(spec: StreamSpec, base: VStreamConfig, host_bytes: int) -> VStream
     wanted: dict[str, Any] = _given(retain_s=spec.memory.retention)
     wanted["host_bytes"] = min(host_bytes, spec.memory.max_bytes or host_bytes)
     if spec.memory.max_bytes is not None:
-        tier = base.memory.store.split(":", 1)[0]
-        budget = {"file": "file_bytes", "redis": "redis_bytes"}.get(tier)
+        budget = tier_of(base.memory.store).budget
         if budget is not None:
             wanted[budget] = spec.memory.max_bytes
     try:

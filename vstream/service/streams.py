@@ -19,6 +19,7 @@ from memory import (
     open_stored,
     require_stream_id,
     stored_ids,
+    tier_of,
 )
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
@@ -310,5 +311,5 @@ def _close(keeper: StreamKeeper) -> None:
 def _host_shares(config: VStreamConfig, max_streams: int) -> tuple[int, int]:
     """Bytes for each watched stream and for all stored ones: together those that are configured."""
     whole = config.memory.host_bytes
-    for_stored = 0 if config.memory.store == "memory://" else whole // 2
+    for_stored = whole // 2 if tier_of(config.memory.store).lasts else 0
     return (whole - for_stored) // max_streams, for_stored

@@ -14,7 +14,7 @@ from rtsp_camera import RtspCamera, ScriptedRtspServer
 from service import running_service
 from synthetic_video import picture, write_video
 
-from memory.redis_store.redis_keys import RedisKeys
+from memory.tiers.redis.redis_keys import RedisKeys
 from vstream import load_video_llm
 from vstream.sources import SourceConfig
 

@@ -16,7 +16,7 @@ from service import endless, running_service
 from structlog.testing import capture_logs
 from synthetic_video import picture, write_video
 
-from memory.redis_store.redis_keys import RedisKeys
+from memory.tiers.redis.redis_keys import RedisKeys
 from vstream import load_video_llm
 from vstream.service.stream_spec import StreamSpec
 

@@ -1,0 +1,66 @@
+"""BlockCodec: keys and values of a block in, one row of bytes for each layer out, and back."""
+
+from dataclasses import replace
+from functools import cache
+from typing import ClassVar
+
+import torch
+
+from memory.block_record import BlockRecord
+from memory.errors import StoreError, UnknownNameError
+from memory.registry import Registry
+from memory.rows.row_form import EncodedRows, KeysAndValues, OfBlock, RowForm, RowLayout
+
+
+class BlockCodec:
+    """Stateless: what decoding needs is in the row and its layout."""
+
+    name: ClassVar[str] = ""
+
+    def row_bytes(self, layout: RowLayout) -> int:
+        """Length of one encoded row."""
+        raise NotImplementedError
+
+    def encode(self, keys: OfBlock, values: OfBlock) -> EncodedRows:
+        """One row for each layer, on the device of the keys.
+
+        Raises BlockRejectedError if a number is not finite or beyond what the codec can keep.
+        """
+        raise NotImplementedError
+
+    def decode(self, rows: EncodedRows, layout: RowLayout, dtype: torch.dtype) -> KeysAndValues:
+        """Keys and values of rows of one layout, one after the other, on the device of the rows."""
+        raise NotImplementedError
+
+
+CODECS = Registry(BlockCodec, "vstream.codecs", "codec")
+
+
+@cache
+def codec_named(name: str) -> BlockCodec:
+    """The codec of that name. Raises StoreError, listing the known names."""
+    try:
+        return CODECS.find(name)()
+    except UnknownNameError as error:
+        raise StoreError(f"memory: {error}") from error
+
+
+def recoded(record: BlockRecord, codec: str) -> BlockRecord:
+    """The record itself if it is in that codec already.
+
+    Otherwise its numbers are read as they are kept and encoded again; its representative keys stay
+    those of the block that was first encoded. Raises StoreError for an unknown codec.
+    """
+    form = record.head.form
+    if form.codec == codec:
+        return record
+    layout = form.layout
+    rows = torch.frombuffer(bytearray().join(record.rows), dtype=torch.uint8)
+    dtype = layout.dtype if codec == "exact" else torch.float32
+    decoded = codec_named(form.codec).decode(rows.view(len(record.rows), -1), layout, dtype)
+    keys, values = (
+        part.unflatten(1, (len(record.rows), layout.tokens)).transpose(0, 1) for part in decoded
+    )
+    encoded = codec_named(codec).encode(keys, values).numpy()
+    head = replace(record.head, form=RowForm(codec, layout))
+    return BlockRecord(head, record.thumbnail, tuple(row.tobytes() for row in encoded))

@@ -1,1 +1,0 @@
-"""Blocks in append-only files of a folder: the store of `file:///DIR`."""

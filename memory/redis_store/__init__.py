@@ -1,1 +1,0 @@
-"""Blocks on a Redis or Valkey server: the store of `redis://HOST`."""

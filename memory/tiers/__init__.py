@@ -1,0 +1,1 @@
+"""Places that streams are kept in, one a scheme of addresses."""

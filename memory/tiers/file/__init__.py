@@ -1,0 +1,5 @@
+"""Blocks in append-only files of a folder: the store of `file:///DIR`."""
+
+from memory.tiers.file.in_files import InFiles
+
+__all__ = ["InFiles"]

@@ -1,0 +1,76 @@
+"""FileFollower: the blocks of a folder that another process writes, and what became of them since.
+
+The writer appends to the newest segment and replaces others as a whole (see file_tier). A segment
+that was replaced while it is open here stays readable until the next look for changes. Damaged
+records are left out, as the writer leaves them out. Behind the last record of the newest segment
+lies what the writer has not written yet, or what the next one will cut off.
+"""
+
+from pathlib import Path
+
+from memory.block_record import BlockHead
+from memory.block_store import Changes, FollowedSource
+from memory.errors import BlockNotFoundError, StoreError
+from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_folder import SegmentFolder, newest_segments
+
+_ATTEMPTS = 5
+"""A segment may be replaced between the look at the folder and the look into it."""
+
+
+class FileFollower(SegmentFolder, FollowedSource):
+    """Reads a folder on this machine. It changes nothing there."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._scanned: dict[int, SegmentFile] = {}
+
+    def changes(self) -> Changes:
+        """Raises StoreError if the folder cannot be read."""
+        heads: dict[int, BlockHead] = {}
+        gone: set[int] = set()
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._look(heads, gone)
+                break
+            except BlockNotFoundError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        return Changes([heads[block_id] for block_id in sorted(heads)], gone)
+
+    def _look(self, heads: dict[int, BlockHead], gone: set[int]) -> None:
+        found = self._found()
+        newest_before = self._firsts[-1] if self._firsts else 0
+        below = dict(zip(found, [*list(found)[1:], None], strict=False))
+        for first in [first for first in self._scanned if first not in found]:
+            self._lose(self._scanned.pop(first), heads, gone)
+        for first, path in found.items():
+            old = self._scanned.get(first)
+            if old is None or old.path != path:
+                new = SegmentFile(path, first, read_only=True)
+                fresh = {head.block_id: head for head in self._used(new).scan(below[first])}
+                if old is not None:
+                    self._lose(old, heads, gone)
+                self._scanned[first] = new
+            elif first >= newest_before:
+                fresh = {head.block_id: head for head in self._used(old).scan(below[first])}
+            else:
+                continue
+            heads.update(fresh)
+            gone -= set(fresh)
+        self._firsts = sorted(self._scanned)
+        self._segments = [self._scanned[first] for first in self._firsts]
+        ends = [s.block_ids[-1] + 1 if s.block_ids else s.first for s in self._segments]
+        self._next_id = max(self._next_id, *ends, 0)
+
+    def _found(self) -> dict[int, Path]:
+        try:
+            return newest_segments(self._folder) if self._folder.is_dir() else {}
+        except OSError as error:
+            raise StoreError(f"{self._folder}: cannot be read: {error}") from error
+
+    def _lose(self, segment: SegmentFile, heads: dict[int, BlockHead], gone: set[int]) -> None:
+        self._let_go(segment)
+        for block_id in segment.block_ids:
+            heads.pop(block_id, None)
+            gone.add(block_id)

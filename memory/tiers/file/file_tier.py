@@ -1,0 +1,221 @@
+"""FileTier: blocks in files of a folder, within a budget; the store of `file:///DIR`.
+
+To make blocks coarser or to forget some, a whole segment is written anew, under the next
+generation's name and with `.partial` behind it until it is complete; then it is renamed and the old
+one is unlinked.
+
+What was damaged meanwhile is left out (see segment_file). Behind the last block of the newest
+segment it is cut off, and a segment without any block left is set aside under another name. Where
+that may have held the newest ids, a new segment begins whose name is above them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
+from memory.block_store import BlockStore, Span
+from memory.errors import StoreError
+from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_folder import (
+    SEGMENT_NAME,
+    SegmentFolder,
+    newest_segments,
+    segment_numbers,
+)
+from memory.tiers.file.segment_index import index_path
+from memory.tiers.file.segment_list import SegmentList
+from memory.tiers.file.whole_files import flush_folder, set_aside
+
+_log = structlog.get_logger()
+
+
+class FileTier(SegmentFolder, BlockStore):
+    """A BlockStore in one folder. The caller sees to it that nobody else writes it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        segment_bytes: int,
+        budget_bytes: int | None = None,
+        list_path: Path | None = None,
+    ) -> None:
+        """A segment ends when the next block would make it larger than `segment_bytes`.
+
+        The file `list_path` tells which there are, see SegmentList. Raises StoreError if the folder
+        cannot be used.
+        """
+        super().__init__(folder)
+        self.budget_bytes = budget_bytes
+        self._segment_bytes = segment_bytes
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            paths = self._swept()
+        except OSError as error:
+            raise StoreError(f"{folder}: cannot be used for blocks: {error.strerror}") from error
+        for first, path in paths.items():
+            self._add(SegmentFile(path, first))
+        self._list = SegmentList(list_path)
+        self._smallest_bytes = HEADER_BYTES
+        """No record of the stream is smaller."""
+
+    def recover(self) -> Iterator[BlockHead]:
+        for segment, below in zip(self._segments, [*self._firsts[1:], None], strict=False):
+            heads = list(self._used(segment).scan(below))
+            if heads:
+                self._next_id = heads[-1].block_id + 1
+                self._smallest_bytes = HEADER_BYTES + heads[-1].representative_keys.nbytes
+            if segment is not self._segments[-1]:
+                segment.write_index(heads)
+            yield from heads
+        self.damage = self._list.damage_of(self._segments)
+        for told in self.damage:
+            _log.error("a store is damaged", what=told)
+        try:
+            self._mend()
+        except OSError as error:
+            raise StoreError(f"{self._folder}: cannot be mended: {error.strerror}") from error
+
+    def _mend(self) -> None:
+        """Cut off and set aside what is no block, and begin above the ids that it may have had."""
+        newest = self._list.newest(self._segments)
+        self._next_id = max(self._next_id, newest)
+        lost_bytes = 0 if newest in self._firsts or newest < 0 else self._segment_bytes
+        for segment in list(self._segments):
+            if self._list.is_spent(segment, newest):
+                if segment.first == newest:
+                    lost_bytes = max(self._segment_bytes, segment.rest_bytes)
+                self._set_aside(segment)
+            elif segment.first == newest:
+                lost_bytes = 0 if segment.has_part else segment.rest_bytes
+                self.cut_bytes += self._used(segment).cut()
+        if lost_bytes:
+            self._next_id += 1 + lost_bytes // self._smallest_bytes
+            self._begin(self._next_id)
+        self._write_list()
+
+    def has_room(self, record: BlockRecord) -> bool:
+        """A segment's copy must fit beside it while it is written anew."""
+        if self.budget_bytes is None:
+            return True
+        num_bytes = len(record.to_bytes())
+        largest = max((segment.num_bytes for segment in self._segments), default=0)
+        copy_bytes = max(self._segment_bytes, largest, num_bytes)
+        return self.num_bytes + num_bytes + copy_bytes <= self.budget_bytes
+
+    def put(self, record: BlockRecord) -> None:
+        block_id = record.head.block_id
+        assert block_id >= self._next_id, "blocks are put in order"
+        newest = self._segments[-1] if self._segments else None
+        is_full = newest and newest.num_bytes + record.num_bytes > self._segment_bytes
+        if newest is None or (is_full and newest.block_ids):
+            newest = self._begin(block_id)
+        self._used(newest).append(record)
+        if newest.first not in self._list.firsts:
+            self._write_list()
+        self._next_id = block_id + 1  # others look at it: it is there and listed
+
+    def spans(self) -> list[Span]:
+        return [
+            Span(segment.first, end, segment.block_ids)
+            for segment, end in zip(self._segments, self._firsts[1:], strict=False)
+            if segment.block_ids
+        ]
+
+    def close_span(self) -> None:
+        if self._segments and self._segments[-1].block_ids:
+            self._begin(self._next_id)
+
+    def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
+        at = self._at(block_ids[0])
+        old = self._segments[at]
+        assert old.block_ids == tuple(block_ids), "a segment is written anew in one piece"
+        _, generation = segment_numbers(old.path)
+        new = SegmentFile(self._path(old.first, generation + 1), old.first)
+        partial = SegmentFile(new.path.with_suffix(".vskv.partial"), old.first)
+        try:
+            if records:
+                for block_id in block_ids:
+                    if block_id in records:
+                        partial.append(records[block_id])
+                partial.flush()
+                partial.close()
+                partial.path.rename(new.path)
+                flush_folder(self._folder)  # before the old one goes
+                new.write_index(list(new.scan()))
+            else:
+                self._list.write(self._list.firsts - {old.first})
+            self._let_go(old)
+            old.path.unlink()
+            index_path(old.path).unlink(missing_ok=True)
+            flush_folder(self._folder)
+        except OSError as error:
+            raise StoreError(f"{partial.path}: cannot be written: {error.strerror}") from error
+        finally:
+            partial.close()
+            partial.path.unlink(missing_ok=True)
+        self._let_go(new)
+        if records:
+            self._segments[at] = new
+        else:
+            del self._segments[at], self._firsts[at]
+
+    def leave_out(self, block_id: int) -> None:
+        segment = self._segments[self._at(block_id)]
+        segment.leave_out(block_id)
+        if not segment.block_ids and segment is not self._segments[-1]:
+            try:
+                self._set_aside(segment)
+            except OSError as error:
+                raise StoreError(f"{segment.path}: cannot be renamed: {error.strerror}") from error
+
+    def flush(self) -> None:
+        for segment in self._segments[-1:]:
+            self._used(segment).flush()
+
+    def close(self) -> None:
+        self.flush()
+        super().close()
+
+    def _swept(self) -> dict[int, Path]:
+        """The newest generation of each segment; what a dying process left beside them is gone."""
+        newest = newest_segments(self._folder)
+        kept = {*newest.values(), *map(index_path, newest.values())}
+        for path in self._folder.iterdir():
+            is_ours = SEGMENT_NAME.fullmatch(path.with_suffix(".vskv").name) is not None
+            if path.suffix == ".partial" or (
+                is_ours and path.suffix in (".vskv", ".index") and path not in kept
+            ):
+                path.unlink()
+        return newest
+
+    def _set_aside(self, segment: SegmentFile) -> None:
+        """Keep the file, and count it as a segment no more."""
+        self._list.write(self._list.firsts - {segment.first})
+        self._let_go(segment)
+        index_path(segment.path).unlink(missing_ok=True)
+        aside = set_aside(segment.path)
+        at = self._segments.index(segment)
+        del self._segments[at], self._firsts[at]
+        _log.error("a segment without a block is set aside", file=str(aside))
+
+    def _write_list(self) -> None:
+        self._list.write(segment.first for segment in self._segments if segment.block_ids)
+
+    def _begin(self, first: int) -> SegmentFile:
+        """A new newest segment; the last one is complete."""
+        self.flush()
+        for complete in self._segments[-1:]:
+            scanned = SegmentFile(complete.path, complete.first, read_only=True)
+            scanned.write_index(list(scanned.scan()))
+            complete.index_bytes = scanned.index_bytes
+            scanned.close()
+        segment = SegmentFile(self._path(first, 0), first)
+        self._used(segment).cut()  # creates it: its name keeps the next id
+        try:
+            flush_folder(self._folder)
+        except OSError as error:
+            raise StoreError(f"{segment.path}: cannot be begun: {error.strerror}") from error
+        self._add(segment)
+        return segment

@@ -1,0 +1,297 @@
+"""SegmentFile: block records one behind the other in one file, one layer's rows read back from it.
+
+Reads are `pread`, never mmap: a cold map faults in page by page. Writes go to the end only, so a
+process that dies while it writes leaves whole records and at most a part of one, which the next
+writer cuts off. `append` hands the bytes to the operating system and does not wait for the disk, so
+they survive the death of the process; `flush` waits (fsync). A power cut can cost the blocks put
+since the last `flush`. What is damaged is found by its CRC32s, and the next record behind it by its
+magic.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+
+from memory.block_record import (
+    HEADER_BYTES,
+    BlockHead,
+    BlockRecord,
+    RecordHeader,
+    StoredHead,
+    find_header,
+    may_be_a_record,
+    verify_crc32,
+)
+from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
+from memory.tiers.file.segment_index import Extent, read_index, write_index
+
+_PIECE_BYTES = 4096, 1 << 20
+"""So much is searched for a record at first and at most at a time: it is mostly near."""
+_FEW_BLOCKS = 16
+
+
+class SegmentFile:
+    """One file of records in the order of their ids. The caller sees to it that one writes."""
+
+    def __init__(self, path: Path, first: int, read_only: bool = False) -> None:
+        """`first`: no record has a smaller id. The file is opened when it is needed."""
+        self.path = path
+        self._flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
+        self.first = first
+        self.num_bytes = 0
+        """Up to the end of the last record."""
+        self.index_bytes = 0
+        self._extents: dict[int, Extent] = {}
+        self._left_out: list[tuple[int, int]] = []
+        """Where bytes between records are no records that verify."""
+        self.rest_bytes = 0
+        """How much lay behind the last record when it was scanned."""
+        self.has_part = False
+        """Whether a record begins there that the file does not hold whole."""
+        self._file = -1
+
+    @property
+    def block_ids(self) -> tuple[int, ...]:
+        return tuple(self._extents)
+
+    @property
+    def is_open(self) -> bool:
+        return self._file >= 0
+
+    def scan(self, below: int | None = None) -> Iterator[BlockHead]:
+        """Yield the heads of all records behind those that are known, in order of their ids.
+
+        A record whose head does not match its CRC32s, or whose id is not above those before it and
+        `below`, is left out; the next one is found by its magic. Rows and pictures are verified as
+        they are read. Ends at a part of a record. Raises StoreError.
+        """
+        file_bytes = os.fstat(self._opened()).st_size
+        if not self.num_bytes:
+            yield from self._scan_index(file_bytes)
+        at, missed = self.num_bytes, 0
+        while at + HEADER_BYTES <= file_bytes:
+            header = self._header_at(at)
+            if header is None:
+                at = self._next_header(at + 1, file_bytes)
+                missed += 1
+                continue
+            if at + header.record_bytes > file_bytes:
+                break
+            newest = next(reversed(self._extents), self.first - 1)
+            # Records of version 1 are counted, as far as can be told those that are left out, too.
+            stored = self._head_at(at, header, newest + 1 + missed)
+            at += header.record_bytes
+            if stored is None or not newest < stored.head.block_id < (below or inf):
+                missed += 1
+                continue
+            start, missed = at - header.record_bytes, 0
+            if start > self.num_bytes:
+                self._left_out.append((self.num_bytes, start))
+            self._extents[stored.head.block_id] = _extent(
+                start, header, stored.head, stored.thumbnail_crc32, stored.row_crc32s
+            )
+            self.num_bytes = at
+            yield stored.head
+        self.rest_bytes = file_bytes - self.num_bytes
+        self.has_part = at == self.num_bytes and self._is_part(at)
+
+    def _scan_index(self, file_bytes: int) -> Iterator[BlockHead]:
+        """`scan` by the index beside the segment, if there is one that fits."""
+        indexed = read_index(self.path)
+        if indexed is None:
+            return
+        if indexed.segment_bytes != file_bytes:
+            if indexed.segment_bytes > file_bytes:
+                self._left_out.append((file_bytes, indexed.segment_bytes))
+            return
+        where = f"{self.path}, representative keys"
+        keys = [self._pread(*extent.keys, where) for extent in indexed.extents]
+        if [zlib.crc32(one) for one in keys] != [e.crc32s[0] for e in indexed.extents]:
+            return
+        self._extents = dict(zip(indexed.ids, indexed.extents, strict=True))
+        self.num_bytes, self.index_bytes = file_bytes, indexed.num_bytes
+        yield from map(indexed.head, range(len(keys)), keys)
+
+    def write_index(self, heads: Sequence[BlockHead]) -> None:
+        """Write the index of a complete segment; `heads` are all that a scan has found.
+
+        A damaged segment gets none, so that it is looked at again, and one of few blocks is read as
+        quickly without. Failing costs time alone.
+        """
+        is_sound = len({head.make for head in heads}) == 1 and not self.damage(is_newest=False)
+        if is_sound and len(heads) > _FEW_BLOCKS and not self.index_bytes:
+            with suppress(OSError):
+                extents = list(self._extents.values())
+                self.index_bytes = write_index(self.path, heads, extents)
+
+    def damage(self, is_newest: bool) -> list[str]:
+        """Where records were left out, in words; to be asked after `scan`.
+
+        Behind the records of the newest segment a part of one is no damage: it was never finished.
+        """
+        places = list(self._left_out)
+        if self.rest_bytes and not (is_newest and self.has_part):
+            places.append((self.num_bytes, self.num_bytes + self.rest_bytes))
+        return [
+            f"{self.path}: bytes {start} to {end} are left out: no blocks that match their CRC32s"
+            for start, end in places
+        ]
+
+    def cut(self) -> int:
+        """Cut off what lies behind the last record; how many bytes that was."""
+        cut_bytes = os.fstat(self._opened()).st_size - self.num_bytes
+        if cut_bytes:
+            os.ftruncate(self._opened(), self.num_bytes)
+        return cut_bytes
+
+    def leave_out(self, block_id: int) -> None:
+        """From now on it is as if the block were not there."""
+        self._extents.pop(block_id, None)
+
+    def append(self, record: BlockRecord) -> None:
+        """Raises StoreError if it cannot be written; then the file is as it was."""
+        data, block_id = record.to_bytes(), record.head.block_id
+        where = self._where(block_id, self.num_bytes)
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._opened(), data[written:], self.num_bytes + written)
+        except OSError as error:
+            # A part of a record must not stay where the next one goes; `scan` would cut it too.
+            os.ftruncate(self._opened(), self.num_bytes)
+            raise StoreError(
+                f"{where}: cannot be written: {error.strerror}; make room or choose another store"
+            ) from error
+        header = RecordHeader.from_bytes(data, where)
+        self._extents[block_id] = _extent(
+            self.num_bytes, header, record.head, record.thumbnail_crc32, record.row_crc32s
+        )
+        self.num_bytes += len(data)
+
+    def read_row(self, layer: int, block_id: int) -> bytes:
+        """Raises BlockNotFoundError, BlockCorruptError, StoreError; so do the next two."""
+        extent = self._extent(block_id)
+        where = f"{self._where(block_id, extent.start)}, layer {layer}"
+        row = self._pread(*extent.row(layer), where)
+        verify_crc32(row, extent.crc32s[2 + layer], where)
+        return row
+
+    def read_thumbnail(self, block_id: int) -> bytes:
+        extent = self._extent(block_id)
+        where = f"{self._where(block_id, extent.start)}, thumbnail"
+        thumbnail = self._pread(*extent.thumbnail, where)
+        verify_crc32(thumbnail, extent.crc32s[1], where)
+        return thumbnail
+
+    def read_record(self, block_id: int) -> BlockRecord:
+        extent = self._extent(block_id)
+        where = self._where(block_id, extent.start)
+        data = self._pread(extent.start, extent.end - extent.start, where)
+        return BlockRecord.from_bytes(data, where, block_id)
+
+    def flush(self) -> None:
+        """Return once all records would survive a power cut, also if the file had been closed."""
+        try:
+            os.fsync(self._opened())
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be flushed: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Let go of the file; the next use opens it again."""
+        if self.is_open:
+            os.close(self._file)
+            self._file = -1
+
+    def _opened(self) -> int:
+        if not self.is_open:
+            try:
+                self._file = os.open(self.path, self._flags | os.O_CLOEXEC, 0o644)
+            except FileNotFoundError as error:
+                raise BlockNotFoundError(
+                    f"{self.path}: its blocks were written anew or forgotten meanwhile"
+                ) from error
+            except OSError as error:
+                raise StoreError(
+                    f"{self.path}: cannot be opened for blocks: {error.strerror}"
+                ) from error
+        return self._file
+
+    def _header_at(self, offset: int) -> RecordHeader | None:
+        """None if no header that matches its CRC32 begins there."""
+        where = f"{self.path}: byte {offset}"
+        try:
+            return RecordHeader.from_bytes(self._pread(offset, HEADER_BYTES, where), where)
+        except BlockCorruptError:
+            return None
+
+    def _head_at(self, offset: int, header: RecordHeader, number: int) -> StoredHead | None:
+        """None if it does not match its CRC32s."""
+        where = self._where(number, offset)
+        head = self._pread(offset, header.thumbnail_offset, where)
+        try:
+            return StoredHead.from_bytes(header, head, where, number)
+        except BlockCorruptError:
+            return None
+
+    def _is_part(self, offset: int) -> bool:
+        """Whether a record begins there, of which `scan` has seen that it is not there whole."""
+        beginning = self._pread(offset, HEADER_BYTES, f"{self.path}: byte {offset}")
+        if len(beginning) < HEADER_BYTES:
+            return bool(beginning) and may_be_a_record(beginning)
+        return self._header_at(offset) is not None
+
+    def _next_header(self, offset: int, file_bytes: int) -> int:
+        """Where the next header that matches its CRC32 begins, or else where the file ends."""
+        piece_bytes, most_bytes = _PIECE_BYTES
+        while offset < file_bytes:
+            piece = self._pread(offset, piece_bytes, f"{self.path}: byte {offset}")
+            found = find_header(piece)
+            if found >= 0:
+                return offset + found
+            if len(piece) < HEADER_BYTES:
+                break
+            offset += len(piece) - HEADER_BYTES + 1
+            piece_bytes = min(2 * piece_bytes, most_bytes)
+        return file_bytes
+
+    def _extent(self, block_id: int) -> Extent:
+        try:
+            return self._extents[block_id]
+        except KeyError:
+            raise BlockNotFoundError(f"{self.path}: has no block {block_id}") from None
+
+    def _pread(self, offset: int, num_bytes: int, where: str) -> bytes:
+        try:
+            return os.pread(self._opened(), num_bytes, offset)
+        except OSError as error:
+            raise StoreError(f"{where}: cannot be read: {error.strerror}") from error
+
+    def _where(self, block_id: int, offset: int) -> str:
+        return f"{self.path}: block {block_id} at byte {offset}"
+
+
+def _extent(
+    start: int,
+    header: RecordHeader,
+    head: BlockHead,
+    thumbnail_crc32: int,
+    row_crc32s: tuple[int, ...],
+) -> Extent:
+    thumbnail = start + header.thumbnail_offset
+    return Extent(
+        (
+            start,
+            thumbnail - header.representative_bytes,
+            thumbnail,
+            start + header.rows_offset,
+            start + header.record_bytes,
+        ),
+        (
+            zlib.crc32(head.representative_keys.astype("<f4").tobytes()),
+            thumbnail_crc32,
+            *row_crc32s,
+        ),
+    )

@@ -1,0 +1,227 @@
+"""StreamDirectory: the folder of one stream on disk; its lock and its stream.json in and out.
+
+DIR/STREAM_ID/stream.json        what made the blocks, and the caller's note
+DIR/STREAM_ID/stream-copy.json   the same once more, read where the other one is damaged
+DIR/STREAM_ID/segments/          the blocks (see file_tier)
+DIR/STREAM_ID/segments.json      which segments there are (see segment_list)
+DIR/STREAM_ID/writer.lock        held by the one process that writes
+
+Where both descriptions are damaged the head of any block tells what made them; the note is lost.
+"""
+
+import fcntl
+import os
+import shutil
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from memory.errors import BlockNotFoundError, StoreError
+from memory.stream_entry import StreamEntry
+from memory.stream_make import StreamMake
+from memory.tiers.file.segment_file import SegmentFile
+from memory.tiers.file.segment_folder import newest_segments
+from memory.tiers.file.whole_files import read_checked, set_aside, write_checked
+
+FORMAT_VERSION = 3
+"""Version 1 kept the codec of all blocks here, and the blocks in one file, version 2 had neither
+CRC32 nor copy; both are brought up to date when they are opened.
+"""
+_NAMES = "stream.json", "stream-copy.json"
+_BLOCKS_V1 = "blocks.vskv"
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `stream.json` tells; `note_lost` if it was damaged and its copy, too."""
+
+    version: int
+    make: StreamMake
+    note: dict[str, Any]
+    note_lost: bool = False
+
+
+class StreamDirectory(StreamEntry):
+    """Holds the writer's lock from construction until `close`."""
+
+    def __init__(self, path: Path, make: StreamMake | None) -> None:
+        """Create the folder, or check that what it holds is of this make (None: of any).
+
+        Raises FingerprintMismatchError; StoreError if the folder cannot be written, is being
+        written by someone else, or was written by a newer version.
+        """
+        self.path = path
+        self.note: dict[str, Any] = {}
+        self.failure: StoreError | None = None
+        if make is None and not any((path / name).exists() for name in _NAMES):
+            raise StoreError(f"{path}: there is no such stream")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(
+                f"{path}: cannot be used for a stream: {error.strerror}; choose a directory that "
+                "this user may write"
+            ) from error
+        try:
+            self._take_lock()
+            self.make = self._open_descriptions(make)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def segments_path(self) -> Path:
+        return segments_folder(self.path)
+
+    def set_note(self, note: dict[str, Any]) -> None:
+        """Replace the caller's note (JSON), whole or not at all, and wait for the disk."""
+        self._write(self.make, note)
+        self.note = note
+
+    def erase(self) -> None:
+        """Remove the folder with all that is in it."""
+        try:
+            for name in reversed(_NAMES):  # without them it is no stream, whatever is left
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be deleted: {error.strerror}") from error
+
+    def close(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"{self.path}: is being written, by another process or another memory of this "
+                "one; stop that first or choose another stream id"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be locked: {error.strerror}") from error
+
+    def _open_descriptions(self, wanted: StreamMake | None) -> StreamMake:
+        described = read_description(self.path)
+        if described is None:
+            assert wanted is not None
+            self._write(wanted, {})
+            return wanted
+        make, self.note = described.make, described.note
+        if wanted is not None:
+            wanted.require_same(make, str(self.path))
+        try:
+            self._bring_up_to_date()
+            found = [self._sound_or_aside(self.path / name) for name in _NAMES]
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be brought up to date: {error}") from error
+        if described.note_lost:
+            _log.error("what was noted beside a stream is lost", stream=str(self.path))
+        if None in found or found[0] != found[1] or described.version < FORMAT_VERSION:
+            self._write(make, self.note)
+        return make
+
+    def _sound_or_aside(self, path: Path) -> Description | None:
+        """None if there is none that can be read: then it has another name now."""
+        try:
+            return _parsed(path)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            _log.error("a damaged file is set aside", file=str(set_aside(path)), reason=str(error))
+            return None
+
+    def _bring_up_to_date(self) -> None:
+        """The one file of version 1 becomes the first segment."""
+        blocks = self.path / _BLOCKS_V1
+        if blocks.exists():
+            self.segments_path.mkdir(exist_ok=True)
+            blocks.rename(self.segments_path / f"{0:012d}-{0:06d}.vskv")
+
+    def _write(self, make: StreamMake, note: dict[str, Any]) -> None:
+        content = {"format_version": FORMAT_VERSION, **asdict(make), "note": note}
+        for name in reversed(_NAMES):  # what stands in the first one counts
+            try:
+                write_checked(self.path / name, content)
+            except OSError as error:
+                raise StoreError(
+                    f"{self.path / name}: cannot be written: {error.strerror}"
+                ) from error
+
+
+def segments_folder(path: Path) -> Path:
+    """Where the stream in that folder has its blocks."""
+    return path / "segments"
+
+
+def list_of_segments(path: Path) -> Path:
+    """Where the stream in that folder lists its segments."""
+    return path / "segments.json"
+
+
+def stream_folders(folder: Path) -> list[Path]:
+    """Those of all streams of a store, by id. Raises OSError."""
+    return sorted({path.parent for name in _NAMES for path in folder.glob(f"*/{name}")})
+
+
+def read_description(path: Path) -> Description | None:
+    """What is known of the stream in that folder, None if there is none; changes nothing.
+
+    Raises StoreError if it cannot be read or was written by a newer version.
+    """
+    damage = None
+    for name in _NAMES:
+        try:
+            return _parsed(path / name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StoreError(f"{path / name}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            damage = f"{path / name}: is not a description of a stream ({error})"
+    if damage is None:
+        return None
+    make = _make_of_blocks(path)
+    if make is None:
+        raise StoreError(f"{damage}; restore it from a copy or choose another stream id")
+    version = 1 if (path / _BLOCKS_V1).exists() else FORMAT_VERSION
+    return Description(version, make, {}, note_lost=True)
+
+
+def _parsed(path: Path) -> Description:
+    """Raises OSError; ValueError if it is damaged; StoreError if it is of a newer version."""
+    try:
+        stored = read_checked(path)
+        version = stored.pop("format_version")
+        if version > FORMAT_VERSION:
+            raise StoreError(
+                f"{path}: has format version {version}, this vstream reads up to "
+                f"version {FORMAT_VERSION}; open it with the newer vstream that wrote it"
+            )
+        note = stored.pop("note")
+        if version == 1:
+            stored.pop("codec")
+        return Description(version, StreamMake(**stored), note)
+    except (KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _make_of_blocks(path: Path) -> StreamMake | None:
+    """What made the first block that can be read."""
+    segments = segments_folder(path)
+    files = list(newest_segments(segments).values()) if segments.is_dir() else []
+    for file in [path / _BLOCKS_V1, *files]:
+        with closing(SegmentFile(file, 0, read_only=True)) as segment:
+            try:
+                return next(head.make for head in segment.scan())
+            except (StopIteration, BlockNotFoundError):
+                continue
+    return None

@@ -1,0 +1,136 @@
+"""RedisBlocks: the blocks of one stream in Redis, of which any can be read.
+
+One layer of a block is one field, read by a plain HGET in short pipelines: deep ones and multi-key
+commands were measured to be slower.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memory.block_record import BlockHead, BlockRecord, RecordHeader, StoredHead, verify_crc32
+from memory.errors import BlockNotFoundError
+from memory.tiers.redis.redis_keys import THUMBNAIL, RedisKeys
+from memory.tiers.redis.redis_link import RedisLink
+
+PIPELINE = 4
+_TABLE_BATCH = 500
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedBlock:
+    """What is known of a block here, and what its parts have to match."""
+
+    key: str
+    stored: StoredHead
+    num_bytes: int
+
+
+class RedisBlocks:
+    """The reading half of the stores in Redis."""
+
+    name = "redis"
+
+    def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
+        self._link = link
+        self._keys = keys
+        self._placed: dict[int, PlacedBlock] = {}  # in order of the ids
+        self._next_id = 0
+        self._num_bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """As records: Redis itself takes some percent more."""
+        return self._num_bytes
+
+    @property
+    def next_id(self) -> int:
+        return self._next_id
+
+    def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
+        fields = self._fields([(block_id, str(layer)) for block_id in block_ids])
+        for block_id, row in zip(block_ids, fields, strict=True):
+            expected = self._placed[block_id].stored.row_crc32s[layer]
+            verify_crc32(row, expected, f"{self._where(block_id)}, layer {layer}")
+        return fields
+
+    def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        thumbnails = self._fields([(block_id, THUMBNAIL) for block_id in block_ids])
+        for block_id, thumbnail in zip(block_ids, thumbnails, strict=True):
+            expected = self._placed[block_id].stored.thumbnail_crc32
+            verify_crc32(thumbnail, expected, f"{self._where(block_id)}, thumbnail")
+        return thumbnails
+
+    def read_record(self, block_id: int) -> BlockRecord:
+        placed = self._known(block_id)
+        with self._link.told():
+            entry = self._link.reads.hget(self._keys.table, str(block_id))
+            generation, _, head = (entry or b"").partition(b"\n")
+            key = self._keys.block(block_id, generation.decode())
+            fields = self._link.reads.hgetall(key)
+        if not fields:
+            raise self._gone(block_id)
+        layers = placed.stored.head.make.layers
+        rows = [fields.get(str(layer).encode(), b"") for layer in range(layers)]
+        record = b"".join((head, fields.get(THUMBNAIL.encode(), b""), *rows))
+        return BlockRecord.from_bytes(record, self._where(block_id))
+
+    def leave_out(self, block_id: int) -> None:
+        self._lose(block_id)
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _load(self, next_id: int) -> dict[int, bytes]:
+        """All entries of the table with ids below `next_id`, which was read before.
+
+        A scan may miss what is added meanwhile, and find what was added after that.
+        """
+        with self._link.told():
+            found = self._link.reads.hscan_iter(self._keys.table, count=_TABLE_BATCH)
+            entries = {int(block_id): entry for block_id, entry in found}
+        return {block_id: entry for block_id, entry in entries.items() if block_id < next_id}
+
+    def _place(self, block_id: int, entry: bytes) -> BlockHead:
+        """Note where an entry of the table says that a block lies. Raises BlockCorruptError."""
+        where = self._where(block_id)
+        generation, _, head = entry.partition(b"\n")
+        header = RecordHeader.from_bytes(head, where)
+        stored = StoredHead.from_bytes(header, head, where, block_id)
+        key = self._keys.block(block_id, generation.decode())
+        old = self._placed.get(block_id)
+        self._num_bytes += header.record_bytes - (old.num_bytes if old else 0)
+        self._placed[block_id] = PlacedBlock(key, stored, header.record_bytes)
+        return stored.head
+
+    def _lose(self, block_id: int) -> None:
+        old = self._placed.pop(block_id, None)
+        if old is not None:
+            self._num_bytes -= old.num_bytes
+
+    def _fields(self, wanted: Sequence[tuple[int, str]]) -> list[bytes]:
+        """One field of each block. Raises BlockNotFoundError, StoreError."""
+        found: list[bytes] = []
+        for start in range(0, len(wanted), PIPELINE):
+            few = wanted[start : start + PIPELINE]
+            pipeline = self._link.reads.pipeline(transaction=False)
+            for block_id, field in few:
+                pipeline.hget(self._known(block_id).key, field)
+            with self._link.told():
+                values = pipeline.execute()
+            for (block_id, _), value in zip(few, values, strict=True):
+                if value is None:
+                    raise self._gone(block_id)
+                found.append(value)
+        return found
+
+    def _known(self, block_id: int) -> PlacedBlock:
+        try:
+            return self._placed[block_id]
+        except KeyError:
+            raise self._gone(block_id) from None
+
+    def _gone(self, block_id: int) -> BlockNotFoundError:
+        return BlockNotFoundError(f"{self._where(block_id)}: is not kept (any more)")
+
+    def _where(self, block_id: int) -> str:
+        return f"{self._link.name}: stream {self._keys.stream_id}: block {block_id}"

@@ -1,0 +1,384 @@
+"""RedisTier: blocks in Redis, within a budget; the store of `redis://HOST`.
+
+A block's rows are written first, under a name of their own and with a time to live; then one script
+enters them into the table, if this is still the stream's writer. Until then they are not there for
+anybody, and if it never comes they go by themselves. Blocks encoded anew are new rows under another
+name, all entered in one script.
+
+While the server is away new blocks wait here, up to a bound, and are handed over when it is back;
+only then do they count as acknowledged.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+
+from memory.block_record import BlockHead, BlockRecord
+from memory.block_store import BlockStore, Changes, Span
+from memory.errors import StoreAwayError, StoreError
+from memory.kv_block import BlockInfo
+from memory.running_spans import SPANS_IN_BUDGET, RunningSpans
+from memory.tiers.redis.redis_blocks import RedisBlocks
+from memory.tiers.redis.redis_keys import THUMBNAIL
+from memory.tiers.redis.redis_link import TIMEOUT_S, RedisLink
+from memory.tiers.redis.redis_stream import RedisStream
+
+UNENTERED_S = 600
+"""How long rows live that no table names."""
+LOG_LENGTH = 4096
+CLOSE_S = 5.0
+_POLL_S = 0.05
+_ENTER = """
+local fence = redis.call('HGET', KEYS[1], 'fence')
+if not fence then return redis.error_reply('EMPTIED') end
+if fence ~= ARGV[1] then
+    return redis.error_reply('FENCED ' .. (redis.call('GET', KEYS[4]) or 'it has ended'))
+end
+local entries = {}
+if tonumber(redis.call('HGET', KEYS[1], 'version') or 0) ~= tonumber(ARGV[3]) then
+    return redis.error_reply('SETBACK')
+end
+for i = 8, #ARGV, 2 do
+    local id, entry = ARGV[i], ARGV[i + 1]
+    if entry ~= '' then
+        local key = ARGV[2] .. id .. ':' .. string.match(entry, '^[^\\n]*')
+        if redis.call('EXISTS', key) == 0 then return redis.error_reply('UNWRITTEN ' .. key) end
+        redis.call('PERSIST', key)
+    end
+end
+for i = 8, #ARGV, 2 do
+    local id, entry = ARGV[i], ARGV[i + 1]
+    local old = redis.call('HGET', KEYS[2], id)
+    if entry ~= '' then redis.call('HSET', KEYS[2], id, entry)
+    else redis.call('HDEL', KEYS[2], id) end
+    if old and old ~= entry then
+        redis.call('UNLINK', ARGV[2] .. id .. ':' .. string.match(old, '^[^\\n]*'))
+    end
+    entries[#entries + 1] = id
+end
+redis.call('HSET', KEYS[1], 'next_id', ARGV[4], 'bytes', ARGV[5], 'from_s', ARGV[6],
+           'to_s', ARGV[7], 'blocks', redis.call('HLEN', KEYS[2]))
+local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', LOG_LENGTH, '*',
+           'version', version, 'ids', table.concat(entries, ' '))
+return version
+""".replace("LOG_LENGTH", str(LOG_LENGTH))
+
+
+class RedisTier(RedisBlocks, BlockStore):
+    """A BlockStore in the place of one stream, whose lease somebody holds."""
+
+    def __init__(
+        self,
+        link: RedisLink,
+        stream: RedisStream,
+        budget_bytes: int | None,
+        buffer_bytes: int,
+    ) -> None:
+        """`buffer_bytes` is the bound on what waits while the server is away."""
+        super().__init__(link, stream.keys)
+        self.budget_bytes = budget_bytes
+        self._refusal: str | None = None
+        """Why the server did not take what it was given last."""
+        self._stream = stream
+        self._buffer_bytes = buffer_bytes
+        self._spans = RunningSpans(budget_bytes)
+        self._enter = link.client.register_script(_ENTER)
+        self._generations = 0
+        self._version = 0
+        self._unsure: dict[int, bytes] | None = None
+        """Entries of which it is not known whether the server has entered them."""
+        self._unsure_span: tuple[int, ...] = ()
+        """The blocks of a `replace` among those."""
+        self._chunk_blocks = 1
+        self._largest = 0
+        self._lock = threading.Lock()  # of what waits
+        self._writing = threading.Lock()
+        self._waiting: dict[int, BlockRecord] = {}
+        self._waiting_bytes = 0
+        stream.on_beat(self._hand_over)
+
+    def recover(self) -> Iterator[BlockHead]:
+        with self._link.told():
+            next_id, version = self._link.reads.hmget(self._keys.meta, "next_id", "version")
+        self._version = int(version or 0)
+        entries = self._load(int(next_id or 0))
+        for block_id in sorted(entries):
+            head = self._place(block_id, entries.pop(block_id))
+            self._spans.add(block_id, self._placed[block_id].num_bytes)
+            yield head
+        self._next_id = max(self._next_id, int(next_id or 0))
+
+    @property
+    def away(self) -> str | None:
+        """Why the server does not take blocks, while it does not; known without giving it any."""
+        return self._refusal or self._stream.away
+
+    @property
+    def num_acknowledged(self) -> int:
+        with self._lock:
+            return next(iter(self._waiting), self._next_id)
+
+    def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
+        self._chunk_blocks = num_blocks
+        while (
+            not self._unsure_span
+            and self._waiting
+            and self._waiting_bytes + self._chunk_bytes > self._bound
+        ):
+            self._require_ours()
+            if stop.wait(_POLL_S):
+                return
+
+    def has_room(self, record: BlockRecord) -> bool:
+        """While the server is away: in the buffer."""
+        if self.budget_bytes is None or self._waiting:
+            return True
+        return self._num_bytes + record_bytes(record) + 2 * self._reserve <= self.budget_bytes
+
+    def put(self, record: BlockRecord) -> None:
+        """Raises FencedError, StoreError if it can never be kept here."""
+        self._require_ours()
+        block_id = record.head.block_id
+        assert block_id >= self._next_id, "blocks are put in order"
+        num_bytes = record_bytes(record)
+        self._largest = max(self._largest, num_bytes)
+        if self._waiting or self._stream.away or not self._try_to_enter(record):
+            if self._waiting and self._waiting_bytes + num_bytes > self._bound:
+                raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait already")
+            with self._lock:
+                self._waiting[block_id] = record
+                self._waiting_bytes += num_bytes
+        self._spans.add(block_id, record_bytes(record))
+        self._next_id = block_id + 1
+
+    def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
+        here, there = self._parted(block_ids)
+        found = iter(super().read_rows(layer, there) if there else ())
+        return [here[i].rows[layer] if i in here else next(found) for i in block_ids]
+
+    def read_record(self, block_id: int) -> BlockRecord:
+        with self._lock:
+            if block_id in self._waiting:
+                return self._waiting[block_id]
+        return super().read_record(block_id)
+
+    def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        here, there = self._parted(block_ids)
+        found = iter(super().read_thumbnails(there) if there else ())
+        return [here[i].thumbnail if i in here else next(found) for i in block_ids]
+
+    def _parted(self, block_ids: Sequence[int]) -> tuple[dict[int, BlockRecord], list[int]]:
+        """The blocks of these that wait here, and those that the server has."""
+        with self._lock:
+            here = {i: self._waiting[i] for i in block_ids if i in self._waiting}
+        return here, [block_id for block_id in block_ids if block_id not in here]
+
+    def spans(self) -> list[Span]:
+        """Without what still waits."""
+        return self._spans.closed(sorted(self._placed))
+
+    def close_span(self) -> None:
+        self._spans.close()
+
+    def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
+        self._require_ours()
+        try:
+            self._write({block_id: records.get(block_id) for block_id in block_ids}, block_ids)
+        except StoreAwayError as error:
+            self._refusal = str(error)
+            raise
+        if not records:
+            self._spans.drop(block_ids[0])
+
+    def settle(self) -> Changes:
+        if not self._unsure_span:
+            return Changes([], [])
+        with self._writing:
+            entered = self._find_out()
+            span, self._unsure_span = self._unsure_span, ()
+        self._refusal = None
+        if not entered:
+            return Changes([], [])
+        gone = [block_id for block_id in span if block_id not in self._placed]
+        if len(gone) == len(span):
+            self._spans.drop(span[0])
+        kept = [block_id for block_id in span if block_id in self._placed]
+        return Changes([self._placed[block_id].stored.head for block_id in kept], gone)
+
+    def flush(self) -> None:
+        """Return once nothing waits any more: the server's own persistence is its affair."""
+        self._require_ours()
+        if not self._drained(TIMEOUT_S):
+            self._require_ours()
+            raise StoreAwayError(
+                f"{self.away or self._link.name}; {len(self._waiting)} blocks wait for it"
+            )
+
+    def close(self) -> None:
+        """Raises StoreError if blocks wait that the server does not take within some seconds."""
+        with suppress(StoreError):
+            self.settle()
+        self._drained(CLOSE_S)
+        self._stream.stop_beating()
+        super().close()
+        if self._waiting:
+            raise self._stream.failure or StoreAwayError(
+                f"{self.away or self._link.name}; the newest {len(self._waiting)} blocks are lost"
+            )
+
+    def _drained(self, patience_s: float) -> bool:
+        """Wait while what waits becomes less; whether nothing waits any more."""
+        left, since = len(self._waiting), time.monotonic()
+        while self._waiting and self._stream.failure is None:
+            if len(self._waiting) < left:
+                left, since = len(self._waiting), time.monotonic()
+            elif time.monotonic() - since > patience_s:
+                return False
+            time.sleep(_POLL_S)
+        return not self._waiting
+
+    @property
+    def _chunk_bytes(self) -> int:
+        return self._chunk_blocks * self._largest
+
+    @property
+    def _reserve(self) -> int:
+        """What is kept free of a budget: what waited must fit when it is handed over, and as much
+        again for a span that is written anew.
+        """
+        assert self.budget_bytes is not None
+        return max(self.budget_bytes // SPANS_IN_BUDGET, self._chunk_bytes)
+
+    @property
+    def _bound(self) -> int:
+        """Of what waits; a chunk must find room."""
+        bound = max(self._buffer_bytes, self._chunk_bytes)
+        return bound if self.budget_bytes is None else min(bound, self._reserve)
+
+    def _require_ours(self) -> None:
+        if self._stream.failure is not None:
+            raise self._stream.failure
+
+    def _hand_over(self) -> None:
+        """The server has just answered: enter what waits, the oldest first, until that fails."""
+        if self._unsure_span or not self._waiting:
+            self._refusal = None  # nothing is tried here; whoever writes next finds out
+        while not self._unsure_span:
+            with self._lock:
+                record = next(iter(self._waiting.values()), None)
+            if record is None or not self._try_to_enter(record):
+                return
+            with self._lock:
+                del self._waiting[record.head.block_id]
+                self._waiting_bytes -= record_bytes(record)
+
+    def _try_to_enter(self, record: BlockRecord) -> bool:
+        """Whether the server has it. Raises FencedError, StoreError."""
+        try:
+            self._write({record.head.block_id: record})
+        except StoreAwayError as error:
+            self._refusal = str(error)
+            return False
+        except StoreError as error:
+            self._stream.failure = error
+            raise
+        self._refusal = self._stream.away = None
+        return True
+
+    def _write(self, records: Mapping[int, BlockRecord | None], span: Sequence[int] = ()) -> None:
+        """Enter these blocks, and let those go for which there is None; all of it or nothing.
+
+        `span` are they if they are encoded anew. What became of that only `settle` may find out:
+        what is known of the blocks elsewhere has to change with it.
+        """
+        with self._writing:
+            if self._unsure_span:
+                raise StoreAwayError(
+                    f"{self._link.name}: it is not known what became of some blocks"
+                )
+            self._find_out()
+            entries = {
+                block_id: b"" if record is None else self._written(record)
+                for block_id, record in records.items()
+            }
+            keys = [self._keys.meta, self._keys.table, self._keys.log, self._keys.lease]
+            args = [self._stream.fence, self._keys.blocks, self._version, *self._after(records)]
+            args += chain.from_iterable(entries.items())
+            try:
+                with self._link.told():
+                    version = self._enter(keys=keys, args=args)
+            except StoreAwayError:
+                self._unsure, self._unsure_span = entries, tuple(span)
+                raise
+            self._entered(entries, int(version))
+
+    def _find_out(self) -> bool:
+        """Whether the server has entered what it did not say that it had; False if nothing is open.
+
+        Raises StoreAwayError.
+        """
+        entries = self._unsure
+        if entries is None:
+            return False
+        with self._link.told():
+            pipeline = self._link.reads.pipeline()
+            pipeline.hget(self._keys.meta, "version")
+            pipeline.hmget(self._keys.table, [str(block_id) for block_id in entries])
+            version, found = pipeline.execute()
+        self._unsure = None
+        has_all = [entry or b"" for entry in found] == list(entries.values())
+        if not has_all or int(version or 0) != self._version + 1:
+            return False
+        self._entered(entries, int(version))
+        return True
+
+    def _entered(self, entries: Mapping[int, bytes], version: int) -> None:
+        """The server has them."""
+        self._version = version
+        for block_id, entry in entries.items():
+            if entry:
+                self._place(block_id, entry)
+            else:
+                self._lose(block_id)
+
+    def _written(self, record: BlockRecord) -> bytes:
+        """Write the rows of a block where nobody sees them yet; its entry for the table."""
+        self._generations += 1
+        generation = f"{self._stream.fence}.{self._generations}"
+        key = self._keys.block(record.head.block_id, generation)
+        fields = {str(layer): row for layer, row in enumerate(record.rows)}
+        pipeline = self._link.client.pipeline()
+        pipeline.hset(key, mapping={**fields, THUMBNAIL: record.thumbnail})
+        pipeline.expire(key, UNENTERED_S)
+        with self._link.told():
+            pipeline.execute()
+        return generation.encode() + b"\n" + record.head_bytes()
+
+    def _after(self, records: Mapping[int, BlockRecord | None]) -> list[float]:
+        """next_id, bytes, from_s and to_s as they will be."""
+        new = {block_id: record for block_id, record in records.items() if record is not None}
+        next_id = max(self._next_id, *(block_id + 1 for block_id in records))
+        num_bytes = self._num_bytes + sum(map(record_bytes, new.values()))
+        num_bytes -= sum(self._placed[i].num_bytes for i in records if i in self._placed)
+
+        def stays(block_id: int) -> bool:
+            return block_id in new or block_id not in records
+
+        def info(block_id: int) -> BlockInfo:
+            head = new[block_id].head if block_id in new else self._placed[block_id].stored.head
+            return head.info
+
+        # Those placed are in order; what is new and not placed yet is newer than all of them.
+        first = next(filter(stays, self._placed), min(new, default=None))
+        if first is None:
+            return [next_id, num_bytes, 0.0, 0.0]
+        last = max(next(filter(stays, reversed(self._placed)), first), *new, first)
+        return [next_id, num_bytes, info(first).start_s, info(last).end_s]
+
+
+def record_bytes(record: BlockRecord) -> int:
+    """All of a record as it is counted here."""
+    return len(record.head_bytes()) + len(record.thumbnail) + sum(map(len, record.rows))

@@ -1,0 +1,130 @@
+"""Tier: a place that streams are kept in, found by the scheme of its address."""
+
+from collections import deque
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+from memory.block_store import BlockStore, FollowedSource
+from memory.config import MemoryConfig
+from memory.errors import StoreError, UnknownNameError
+from memory.registry import Registry
+from memory.store_address import store_name
+from memory.stream_entry import StreamEntry
+from memory.stream_make import StreamMake
+
+StreamState = Literal["live", "stored"]
+
+
+@dataclass(frozen=True)
+class StoredStream:
+    """`state` is live while a process writes it. `from_s` to `to_s` is what is kept, 0 without."""
+
+    id: str
+    state: StreamState
+    blocks: int
+    from_s: float
+    to_s: float
+    bytes_by_tier: dict[str, int]
+    damaged: int = 0
+    """Places in its files where blocks are damaged or missing; they are not counted."""
+    error: str | None = None
+    """Why its blocks cannot be read; then none are counted."""
+
+
+@dataclass(frozen=True)
+class FoundStream:
+    """What made a stream, and whether a process writes it now."""
+
+    make: StreamMake
+    state: StreamState
+    note: dict[str, Any]
+    """Its writer's own, see `KVMemory.set_note`."""
+    note_lost: bool = False
+    """Whether that is empty because what held it is damaged."""
+
+
+class Tier:
+    """The streams at one address; it holds nothing open. All it does raises StoreError.
+
+    As it stands here they end with the process that writes them, in host RAM. One whose streams
+    last says so in `lasts`, and does otherwise all that stands below. Ids were checked before.
+    """
+
+    name: ClassVar[str] = ""
+    """The scheme of its addresses, as `file` of file:///DIR."""
+    lasts: ClassVar[bool] = False
+    """Whether streams outlive the process that writes them, and other processes can read them."""
+    budget: ClassVar[str | None] = None
+    """The setting that bounds each stream's blocks; None: `host_bytes`."""
+    carries_questions: ClassVar[bool] = False
+    """Whether its address is that of a Redis server, where a question board can be, too."""
+
+    def __init__(self, store: str) -> None:
+        """Raises StoreError for an address that makes no sense."""
+        self.store = store
+
+    def enter(self, stream_id: str, make: StreamMake | None) -> StreamEntry:
+        """Become the one writer of a stream; None takes any make, and begins no stream.
+
+        Raises FingerprintMismatchError if the stream is of another make.
+        """
+        if make is None:
+            raise StoreError(f"store {store_name(self.store)}: holds no stream {stream_id!r}")
+        return StreamEntry(make)
+
+    def blocks(self, entry: StreamEntry, config: MemoryConfig) -> BlockStore:
+        """The blocks of a stream that was entered here."""
+        raise NotImplementedError
+
+    def follow(self, stream_id: str) -> tuple[StreamMake, FollowedSource]:
+        """What made a stream, and its blocks, while another process may write it."""
+        raise StoreError(
+            f"store {store_name(self.store)}: other processes cannot read it; keep streams in "
+            "file:///DIR or redis://HOST"
+        )
+
+    def ids(self) -> list[str]:
+        """Of all streams, in alphabetical order, without a look at them."""
+        return []
+
+    def streams(self) -> list[StoredStream]:
+        """All of them, by id, whoever writes them. One that cannot be read says so by itself."""
+        return []
+
+    def find(self, stream_id: str) -> FoundStream | None:
+        """One stream, without a look at its blocks; None if there is none."""
+        return None
+
+    def erase(self, stream_id: str) -> None:
+        """Delete a stream that nobody writes."""
+        config = MemoryConfig(store=self.store)
+        with (
+            closing(self.enter(stream_id, None)) as entry,
+            closing(self.blocks(entry, config)) as blocks,
+        ):
+            deque(blocks.recover(), maxlen=0)
+            blocks.close_span()
+            for span in blocks.spans():
+                blocks.replace(span.block_ids, {})
+            entry.erase()
+
+    def check(self) -> str:
+        """What there is to say about it for people, if it can be used. Leaves no trace in it."""
+        return store_name(self.store)
+
+
+TIERS = Registry(Tier, "vstream.tiers", "tier")
+_found = cache(TIERS.find)
+
+
+def tier_of(store: str) -> Tier:
+    """The tier at an address. Raises StoreError if there is none of its scheme."""
+    shown = store_name(store)
+    try:
+        return _found(shown.partition(":")[0])(store)
+    except UnknownNameError as error:
+        raise StoreError(
+            f"store {shown!r}: {error}; write memory://, file:///DIR or redis://HOST"
+        ) from error
