@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from tiny_checkpoints import tiny_family, tiny_model
+from tiny_files import made_up_tokenizer
 from token_ids import ids_of
 from transformers.models.smolvlm import processing_smolvlm as hf_smolvlm
 from video_frames import frames_of, groups_of
 
 from encoders import Frame
 from encoders.embedded import time_words
-from eval.random_model.tokenizer import made_up_tokenizer
 
 
 def made(name, sample_fps=1.0):

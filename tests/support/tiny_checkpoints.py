@@ -3,10 +3,10 @@
 import tempfile
 from pathlib import Path
 
+from tiny_files import save_tiny_files
 from tiny_models import TEXT_MODELS, VIDEO_FAMILIES, tiny_model
 
 from encoders import make_family
-from eval.random_model.checkpoint_files import write_checkpoint_files
 
 __all__ = [
     "TEXT_MODELS",
@@ -24,11 +24,6 @@ def save_tiny_checkpoint(name, directory, seed=0):
     model.save_pretrained(directory)
     save_tiny_files(name, directory)
     return Path(directory)
-
-
-def save_tiny_files(name, directory):
-    """All of a checkpoint but config.json and the weights."""
-    write_checkpoint_files(name, Path(directory), picture_side=56)
 
 
 def tiny_family(name, model, sample_fps=1.0):

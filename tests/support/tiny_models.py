@@ -1,9 +1,8 @@
 """Random models of real architectures, small enough to build in a blink; attention is peaked."""
 
 import torch
+from tiny_files import made_up_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-
-from eval.random_model.tokenizer import made_up_tokenizer
 
 TEXT_MODELS = ["llama", "qwen2", "qwen3"]
 VIDEO_FAMILIES = ["llava_onevision", "qwen2_5_vl", "qwen3_vl", "smolvlm", "embedded"]
