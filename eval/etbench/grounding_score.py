@@ -1,5 +1,6 @@
-"""Grounding score: answers that name times (tvg, epm, tem, gvq, tal) in, how well they fit out."""
+"""Grounding score: answers that name times (tvg, epm, tem, gvq, tal, vhd) in, how they fit out."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from eval.etbench.option_score import pick_grounded_option
 from eval.etbench.overlap import THRESHOLDS, overlaps
 from eval.etbench.sample import Answered, Figures, Span
 from eval.etbench.sentence_likeness import SentenceLikeness
+
+_SIGNED = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 
 
 def first_span_score(answered: Sequence[Answered]) -> Figures:
@@ -87,3 +90,23 @@ def _f1_at_thresholds(true: Sequence[Span], found: Sequence[Span]) -> list[float
             return None
         scores.append(float(2 * recall * precision / (recall + precision)))
     return scores
+
+
+def moment_score(answered: Sequence[Answered]) -> Figures:
+    """vhd: a moment within any span of any annotator is right, its ends included."""
+    moments = [answer_moment(answer) for _, answer in answered]
+    hits = sum(
+        at_s is not None and any(start <= at_s <= end for start, end in sample.tgt)
+        for at_s, (sample, _) in zip(moments, answered, strict=True)
+    )
+    return {
+        "Total": len(answered),
+        "Failed": sum(at_s is None for at_s in moments),
+        "F1": hits / len(answered),
+    }
+
+
+def answer_moment(answer: object) -> float | None:
+    """The first number, in seconds; None if the answer names none."""
+    first = _SIGNED.search(answer) if isinstance(answer, str) else None
+    return None if first is None else float(first[0])

@@ -9,9 +9,9 @@ from eval.etbench.grounding_score import (
     action_score,
     first_span_score,
     grounded_answer_score,
+    moment_score,
     similar_moment_score,
 )
-from eval.etbench.moment_score import moment_score
 from eval.etbench.option_score import option_score
 from eval.etbench.sample import Answered, Figures, Task
 from eval.etbench.sentence_likeness import SentenceLikeness

@@ -7,10 +7,11 @@ from etbench_fixture import FOLDER, answered, load
 from typer.testing import CliRunner
 
 from eval.commands import cli
+from eval.etbench.asked import asked_of, prompt_of
 from eval.etbench.files import join, read_predictions, read_samples, read_subset
-from eval.etbench.prompt import answer_start, question, seen_frames
 from eval.etbench.published_data import PUBLISHED_AT, PublishedData
 from eval.etbench.sample import TASKS, Sample
+from eval.play.asked import Span
 from vstream import SettingsError
 
 
@@ -77,17 +78,16 @@ def test_a_compressed_video_will_do(folder):
     assert PublishedData(folder).video(sample) == compressed
 
 
-def test_the_question_is_the_published_one_and_all_of_the_video_may_be_seen():
+def test_the_question_is_the_published_one_and_all_of_the_video_may_be_seen(folder):
     for entry in load("annotations.json"):
         sample = Sample.model_validate(entry)
-        assert question(sample) == entry["q"]
-        seen = seen_frames(sample)
-        assert seen.may_show(0) and seen.may_show(sample.duration)  # noqa: PT018
-        assert not seen.may_show(sample.duration + 0.01)
+        (asked,) = asked_of([sample], PublishedData(folder))
+        assert asked.prompt.text == entry["q"]
+        assert asked.spans == (Span(0, sample.duration),)
         prefilled = sample.task in ("rar", "eca", "rvq")
-        assert answer_start(sample) == ("Best Option: (" if prefilled else "")
+        assert asked.prompt.answer_start == ("Best Option: (" if prefilled else "")
     with pytest.raises(SettingsError, match="etbench_txt"):
-        question(answered("tvg", "", tgt=[0, 1], q="What happens in <vid>?").sample)
+        prompt_of(answered("tvg", "", tgt=[0, 1], q="What happens in <vid>?").sample)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from etbench_fixture import FOUR, answered, figures, likeness
 
 from eval.etbench.answer_captions import answer_captions
-from eval.etbench.moment_score import answer_moment
+from eval.etbench.grounding_score import answer_moment
 from eval.etbench.scores import score
 
 CAPTION = "0 - 10 seconds, a man walks."

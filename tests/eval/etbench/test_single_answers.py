@@ -7,8 +7,12 @@ from etbench_fixture import fixture_answers, likeness, load
 from eval.etbench.answer_captions import answer_captions
 from eval.etbench.answer_times import answer_times
 from eval.etbench.caption_score import captioned_videos, video_similarities
-from eval.etbench.grounding_score import action_score, first_span_score, similar_moment_score
-from eval.etbench.moment_score import moment_score
+from eval.etbench.grounding_score import (
+    action_score,
+    first_span_score,
+    moment_score,
+    similar_moment_score,
+)
 from eval.etbench.option_score import pick_grounded_option, pick_option
 from eval.etbench.overlap import THRESHOLDS
 from eval.etbench.ptb_tokens import ptb_tokens
