@@ -46,7 +46,7 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 
 speed: $(VENV)/.dev ## Measure ingest and answers of the embedded model on this machine
-	$(BIN)/python -m eval speed
+	$(BIN)/python -m eval speed engine
 
 bench: $(VENV)/.bench ## All baselines on the stream world (BENCH_HOURS, ...; MODEL=DIR: another checkpoint)
 	$(BIN)/python -m eval stream-world --seed 1 --hours $(BENCH_HOURS) --streams $(BENCH_STREAMS) \

@@ -1,21 +1,35 @@
-"""Search benchmark: made-up streams searched for all they show by name, what is found out.
+"""`python -m eval search`: made-up streams searched for all they show by name, what is found out.
 
 Every layer is tried alone, those that vstream compares together, and all; each by the five blocks
 most like the words. The last row is the product's own: the best blocks of its five moments. A
 block that shows the object is right, so the truth is exact.
 """
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import torch
+import typer
+from rich.console import Console
+from rich.table import Table
 
 from encoders import Frame
 from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from eval.stream_world.seeds import SEARCH
 from eval.stream_world.vocabulary import with_article
 from memory import MomentIndex
-from vstream import MomentSearch, Session, VideoLLM, VStreamConfig, load_video_llm, open_session
+from vstream import (
+    MomentSearch,
+    Session,
+    VideoLLM,
+    VStreamConfig,
+    load_config,
+    load_video_llm,
+    open_session,
+)
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
 from vstream.search.moment_search import PHRASE
@@ -40,6 +54,27 @@ class SearchFigures:
     found: float
     recall: float
     searches: int
+
+
+def search(
+    seed: Annotated[int, typer.Option(min=0, max=1 << 20, help="Which streams.")] = 0,
+    streams: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 4,
+    minutes: Annotated[float, typer.Option(min=1, help="Length of each.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
+) -> None:
+    """How often a search for what a made-up stream shows finds it, by layer and by wording."""
+    torch.set_num_threads(1)
+    figures, chance = measure_search(load_config(), seed, streams, minutes)
+    table = Table("layers", "words", "found in the best 5", "recall of sightings", "searches")
+    for one in figures:
+        found, recall = f"{one.found:.1%}", f"{one.recall:.1%}"
+        table.add_row(one.layers, one.form, found, recall, str(one.searches))
+    console = Console()
+    console.print(table)
+    console.print(f"found by chance: {chance:.1%}")
+    if as_json:
+        whole = {"chance": chance, "figures": [asdict(one) for one in figures]}
+        sys.stdout.write(f"{json.dumps(whole, allow_nan=False)}\n")
 
 
 def measure_search(

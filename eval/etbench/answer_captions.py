@@ -1,23 +1,14 @@
 """Answer captions: the text of a dvc or slc answer in, captions with their time spans out.
 
 The official reading takes all ranges out of the text and pairs what is left between them with them
-in order; for answers of other forms it has two more attempts, and at last reads one event from the
+in order; for answers of other forms it has another attempt, and at last reads one event from the
 first line (or sentence) that has a time.
 """
 
 import re
-from itertools import pairwise
 from typing import NamedTuple
 
-from eval.etbench.answer_times import (
-    NUMBER,
-    number_pattern,
-    range_pattern,
-    seconds_of,
-    spans_of,
-)
-from eval.etbench.mend import Mend, Mends
-from eval.etbench.official_crash import OfficialCrash
+from eval.etbench.answer_times import NUMBER, RANGE, spans_of
 from eval.etbench.sample import Span
 
 RADIUS_S = 20
@@ -31,30 +22,29 @@ class TimedCaption(NamedTuple):
     caption: str
 
 
-def answer_captions(answer: object, mends: Mends) -> tuple[TimedCaption, ...]:
+def answer_captions(answer: object) -> tuple[TimedCaption, ...]:
     """Empty if the answer has failed: what the official reader raises on counts as that."""
     if not isinstance(answer, str):
         return ()
-    text = answer.lower()
     try:
-        return tuple(_captions(text, mends))
-    except (OfficialCrash, ValueError):
+        return tuple(_captions(answer.lower()))
+    except ValueError:
         return ()
 
 
-def _captions(text: str, mends: Mends) -> list[TimedCaption]:
-    if re.search(range_pattern(mends), text):
-        follows = Mend.CAPTION_FOLLOWS_ITS_TIME in mends
-        found = _following_ranges(text, mends) if follows else _between_ranges(text, mends)
-    else:
-        found = _labelled(text, mends) or _start_time_words(text, mends)
-    return found or _first_event(text)
+def _captions(text: str) -> list[TimedCaption]:
+    if re.search(RANGE, text):
+        return _between_ranges(text) or _first_event(text)
+    if found := _labelled(text):
+        return found
+    if re.search(rf"start time {NUMBER}, end time {NUMBER}", text):
+        return []  # the official reader always raises on these
+    return _first_event(text)
 
 
-def _between_ranges(text: str, mends: Mends) -> list[TimedCaption]:
-    pattern = range_pattern(mends)
-    spans = spans_of(re.findall(pattern, text), mends)
-    for found in re.finditer(pattern, text):
+def _between_ranges(text: str) -> list[TimedCaption]:
+    spans = spans_of(re.findall(RANGE, text))
+    for found in re.finditer(RANGE, text):
         text = text.replace(found[0], "\n")
     return _paired(spans, text.replace("seconds", "").split("\n"))
 
@@ -64,48 +54,14 @@ def _paired(spans: tuple[Span, ...], pieces: list[str]) -> list[TimedCaption]:
     return [TimedCaption(*pair) for pair in zip(spans, captions, strict=False)]
 
 
-def _following_ranges(text: str, mends: Mends) -> list[TimedCaption]:
-    """A range stands at the start of a line, before a unit, or before punctuation or an end."""
-    places = [
-        place
-        for place in re.finditer(range_pattern(mends), text)
-        if not text[: place.start()].rpartition("\n")[2].strip(" *-(['\"")
-        or re.match(r"\s*(?:s|secs?|seconds?)\b|\s*(?:[,:;.)\]'\"]|$)", text[place.end() :])
-    ]
-    edges = [*(place.start() for place in places), len(text)]
-    found = []
-    for place, (_, end) in zip(places, pairwise(edges), strict=True):
-        caption = re.sub(r"^\s*(?:s|secs?|seconds?)\b", "", text[place.end() : end])
-        caption = re.sub(r"\bfrom\s*$", "", caption).strip(" \n\t,:;-)(][*'\"")
-        found += [TimedCaption(span, caption) for span in spans_of([(place[1], place[2])], mends)]
-    return found
-
-
-def _labelled(text: str, mends: Mends) -> list[TimedCaption]:
-    number = number_pattern(mends)
-    starts = re.findall(rf"start(?:ing)? time: ({number})", text)
-    ends = re.findall(rf"end(?:ing)? time: ({number})", text)
-    spans = spans_of(list(zip(starts, ends, strict=False)), mends)
+def _labelled(text: str) -> list[TimedCaption]:
+    starts = re.findall(rf"start(?:ing)? time: ({NUMBER})", text)
+    ends = re.findall(rf"end(?:ing)? time: ({NUMBER})", text)
+    spans = spans_of(list(zip(starts, ends, strict=False)))
     if not spans:
         return []
     captions = re.findall(r"description: (.*)", text) or re.findall(r"\*\s*(.*)", text)
     return _paired(spans, captions)
-
-
-def _start_time_words(text: str, mends: Mends) -> list[TimedCaption]:
-    number = number_pattern(mends)
-    pattern = rf"start time ({number})(?: seconds)?, end time ({number})"
-    if Mend.START_TIME_WORDS not in mends:
-        if re.search(rf"start time {NUMBER}, end time {NUMBER}", text):
-            raise OfficialCrash("AssertionError", "times without captions")
-        return []
-    places = list(re.finditer(pattern, text))
-    edges = [*(place.start() for place in places), len(text)]
-    found = []
-    for place, (_, end) in zip(places, pairwise(edges), strict=True):
-        caption = re.sub(r"^\s*seconds\b", "", text[place.end() : end]).strip(" \n\t,:;.-")
-        found += [TimedCaption(span, caption) for span in spans_of([(place[1], place[2])], mends)]
-    return found
 
 
 def _first_event(text: str) -> list[TimedCaption]:
@@ -119,18 +75,18 @@ def _first_event(text: str) -> list[TimedCaption]:
 
 
 def _span_in(text: str) -> Span | None:
-    """Raises OfficialCrash or ValueError for what the official reader raises on."""
-    if found := re.search(range_pattern(frozenset()), text):
-        return spans_of([(found[1], found[2])], frozenset())[0]
+    """Raises ValueError for what the official reader raises on."""
+    if found := re.search(RANGE, text):
+        return spans_of([(found[1], found[2])])[0]
     if text.count(":") in (1, 2):
-        clocks = re.findall(r"(?<!\d)\d++\s*:\s*\d+", text)
+        clocks = re.findall(r"(?<!\d)(\d++)\s*:\s*(\d+)", text)
         if len(clocks) != text.count(":"):
-            raise OfficialCrash("ValueError", f"no mm:ss in {text!r}")
-        times = [seconds_of(clock, frozenset()) for clock in clocks]
+            raise ValueError(f"no mm:ss in {text!r}")
+        times = [60 * float(minutes) + float(seconds) for minutes, seconds in clocks]
     else:
-        times = [seconds_of(number, frozenset()) for number in re.findall(NUMBER, text)]
+        times = [float(number) for number in re.findall(NUMBER, text)]
     if len(times) > 2:
-        raise OfficialCrash("IndexError", f"{len(times)} numbers in {text!r}")
+        raise ValueError(f"{len(times)} numbers in {text!r}")
     if len(times) == 2:
         return (min(times), max(times))
     return _around(times[0]) if times else None

@@ -5,7 +5,7 @@ compare words (Bleu, ROUGE_L, CIDEr) stand beside the score and enter no merged 
 left empty, because it is defined by a Java program and its tables.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -14,11 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.etbench.answer_captions import TimedCaption, answer_captions
-from eval.etbench.mend import Mend
 from eval.etbench.overlap import THRESHOLDS, caption_overlaps
 from eval.etbench.ptb_tokens import ptb_tokens
-from eval.etbench.rules import Figures, Rules
-from eval.etbench.sample import Answered, Sample
+from eval.etbench.sample import Answered, Figures, Sample
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.etbench.word_overlap import bleu, cider, rouge_l
 
@@ -61,36 +59,29 @@ class CaptionedVideo:
         return pairs
 
 
-def caption_score(answered: Sequence[Answered], rules: Rules) -> Figures:
+def caption_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
     """Means over the videos that could be read; F1 alone counts the others, too."""
-    videos, failed = captioned_videos(answered, rules)
+    videos, failed = captioned_videos(answered)
     scale = len(videos) / len(answered)
     f1 = [scale * _f1(videos, threshold) for threshold in THRESHOLDS]
-    similarity = caption_similarity(videos, rules)
-    if Mend.REFUSALS_COUNT_IN_SIM in rules.mends:
-        similarity *= scale
     return {
         "Total": len(answered),
         "Failed": failed,
         **{f"F1@{threshold}": one for threshold, one in zip(THRESHOLDS, f1, strict=True)},
         "F1": float(np.mean(f1)),
         **_word_figures(videos),
-        "SentSim": similarity,
+        "SentSim": caption_similarity(videos, likeness),
     }
 
 
-def captioned_videos(
-    answered: Sequence[Answered], rules: Rules
-) -> tuple[list[CaptionedVideo], int]:
+def captioned_videos(answered: Sequence[Answered]) -> tuple[list[CaptionedVideo], int]:
     """A later answer about a video replaces an earlier one; also how many could not be read."""
-    by_idx = Mend.EVERY_SAMPLE_OF_A_VIDEO in rules.mends
-    videos: dict[Hashable, CaptionedVideo] = {}
+    videos: dict[str | int, CaptionedVideo] = {}
     failed = 0
     for sample, answer in answered:
-        captions = answer_captions(answer, rules.mends)
+        captions = answer_captions(answer)
         if captions:
-            key = sample.idx if by_idx or not sample.video else sample.video
-            videos[key] = CaptionedVideo(sample, captions)
+            videos[sample.video or sample.idx] = CaptionedVideo(sample, captions)
         else:
             failed += 1
     return list(videos.values()), failed
@@ -105,27 +96,22 @@ def _f1(videos: Sequence[CaptionedVideo], threshold: float) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def caption_similarity(videos: Sequence[CaptionedVideo], rules: Rules) -> float:
+def caption_similarity(videos: Sequence[CaptionedVideo], likeness: SentenceLikeness) -> float:
     """The mean over pairs, then over videos, then over thresholds."""
     if not videos:
         return 0.0
-    likeness = rules.likeness
     likeness.learn(text for video in videos for text in video.found_texts + video.true_texts)
-    return float(np.mean([np.mean(video_similarities(video, likeness, rules)) for video in videos]))
+    return float(np.mean([np.mean(video_similarities(video, likeness)) for video in videos]))
 
 
-def video_similarities(
-    video: CaptionedVideo, likeness: SentenceLikeness, rules: Rules
-) -> list[float]:
+def video_similarities(video: CaptionedVideo, likeness: SentenceLikeness) -> list[float]:
     """At each threshold, the mean over the pairs of one video.
 
     A caption without a match is officially compared with a random string: its expected similarity
     is taken, so that a score is the same twice.
     """
     between = likeness.between(video.found_texts, video.true_texts)
-    unmatched = np.zeros(len(between))
-    if Mend.UNMATCHED_CAPTION_IS_ZERO not in rules.mends:
-        unmatched = likeness.to_random_string(video.found_texts)
+    unmatched = likeness.to_random_string(video.found_texts)
     return [
         float(
             np.mean(

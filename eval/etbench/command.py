@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from eval.etbench.evaluation import Evaluation, evaluate
 from eval.etbench.files import join, read_predictions, read_samples, read_subset
 from eval.etbench.played import evaluate_played, play_samples
 from eval.etbench.published_data import PublishedData
 from eval.etbench.report import document, tables
+from eval.etbench.scores import Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.play import command_options
 from eval.play.options import PlayOptions, out_of
@@ -47,9 +47,7 @@ def etbench(
     device: command_options.Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
 ) -> None:
-    """E.T. Bench: the published score of a file of answers, or of a model that watches the videos;
-    and a strict one beside it.
-    """
+    """E.T. Bench: the published score of a file of answers, or of a model that sees the videos."""
     try:
         if score_only:
             found = _score(annotations, predictions, subset)
@@ -81,22 +79,22 @@ def _play(data: PublishedData, subset: Path | None, options: PlayOptions, as_jso
     keys = None if subset is None else read_subset(subset)
     run, samples = play_samples(data, keys, options)
     found = evaluate_played(data, run, samples, SentenceLikeness(SentenceEncoder()))
-    by_policy = {policy: document(evaluation) for policy, evaluation in found.items()}
+    by_policy = {policy: document(scores) for policy, scores in found.items()}
     whole = {"run": str(run.directory), "failed": run.failures, "policies": by_policy}
     _show(found, whole, as_json)
     sys.stderr.write(f"{run.summary}\n")
 
 
-def _show(found: dict[str, Evaluation], whole: dict[str, Any], as_json: bool) -> None:
-    for policy, evaluation in found.items():
+def _show(found: dict[str, Scores], whole: dict[str, Any], as_json: bool) -> None:
+    for policy, scores in found.items():
         if policy:
             Console().rule(policy)
-        Console().print(tables(evaluation))
+        Console().print(tables(scores))
     if as_json:
         sys.stdout.write(f"{json.dumps(whole, allow_nan=False)}\n")
 
 
-def _score(annotations: Path | None, predictions: Path | None, subset: Path | None) -> Evaluation:
+def _score(annotations: Path | None, predictions: Path | None, subset: Path | None) -> Scores:
     if annotations is None or predictions is None:
         raise SettingsError("--score-only needs --annotations and --predictions")
     answered, unanswered = join(
@@ -104,7 +102,7 @@ def _score(annotations: Path | None, predictions: Path | None, subset: Path | No
         read_predictions(predictions),
         None if subset is None else read_subset(subset),
     )
-    return evaluate(answered, unanswered, SentenceLikeness(SentenceEncoder()))
+    return score(answered, SentenceLikeness(SentenceEncoder()), len(unanswered))
 
 
 def _check(data: PublishedData) -> None:

@@ -1,59 +1,51 @@
-"""Grounding score: answers that name times (tvg, epm, tem, gvq, tal) in, how well they fit out."""
+"""Grounding score: answers that name times (tvg, epm, tem, gvq, tal, vhd) in, how they fit out."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from eval.etbench.answer_option import pick_grounded_option
 from eval.etbench.answer_times import answer_times
-from eval.etbench.official_crash import OfficialCrash
+from eval.etbench.option_score import pick_grounded_option
 from eval.etbench.overlap import THRESHOLDS, overlaps
-from eval.etbench.rules import Figures, Rules
-from eval.etbench.sample import Answered, Span
+from eval.etbench.sample import Answered, Figures, Span
+from eval.etbench.sentence_likeness import SentenceLikeness
+
+_SIGNED = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 
 
-def first_span_score(answered: Sequence[Answered], rules: Rules) -> Figures:
+def first_span_score(answered: Sequence[Answered]) -> Figures:
     """tvg and epm: the first span of the answer; `F1` is in fact the recall."""
-    best = [best_overlap(one, rules) for one in answered]
-    return _figures(best, "F1@", "F1")
+    return _figures([_best_overlap(one) for one in answered], "F1@", "F1")
 
 
-def similar_moment_score(answered: Sequence[Answered], rules: Rules) -> Figures:
+def similar_moment_score(answered: Sequence[Answered]) -> Figures:
     """tem: the first span of the answer against the true one that it fits best."""
-    best = [best_overlap(one, rules) for one in answered]
-    return _figures(best, "R@", "mRec")
+    return _figures([_best_overlap(one) for one in answered], "R@", "mRec")
 
 
-def grounded_answer_score(answered: Sequence[Answered], rules: Rules) -> Figures:
+def grounded_answer_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
     """gvq: the first span counts where the option is right; only there its absence is a failure."""
     best: list[float | None] = []
     num_right = 0
     for one in answered:
-        sample, answer = one
-        picked = rules.read(
-            sample, pick_grounded_option, sample, answer, rules.likeness, rules.mends
-        )
+        picked = pick_grounded_option(*one, likeness)
         if picked is None or picked.option is None:
             best.append(None)
-        elif picked.option != sample.p:
+        elif picked.option != one.sample.p:
             best.append(0.0)
         else:
             num_right += 1
-            best.append(best_overlap(one, rules))
+            best.append(_best_overlap(one))
     return {**_figures(best, "R@", "mRec"), "Acc": num_right / len(answered)}
 
 
-def best_overlap(one: Answered, rules: Rules) -> float | None:
+def _best_overlap(one: Answered) -> float | None:
     """Of the answer's first span with a true one; None if it has failed."""
-    spans = read_times(one, rules)
+    spans = answer_times(one.answer)
     if not spans:
         return None
     return float(np.nan_to_num(overlaps(spans[:1], one.sample.tgt)).max())
-
-
-def read_times(one: Answered, rules: Rules) -> tuple[Span, ...] | None:
-    """The answer's spans; None or nothing if it has failed."""
-    return rules.read(one.sample, answer_times, one.answer, rules.mends)
 
 
 def _figures(best: Sequence[float | None], at: str, mean: str) -> Figures:
@@ -68,9 +60,13 @@ def _figures(best: Sequence[float | None], at: str, mean: str) -> Figures:
     }
 
 
-def action_score(answered: Sequence[Answered], rules: Rules) -> Figures:
+def action_score(answered: Sequence[Answered]) -> Figures:
     """tal: every span of the answer against every true one, many to many."""
-    found = [action_f1(one, rules) for one in answered]
+    spans = [answer_times(answer) for _, answer in answered]
+    found = [
+        _f1_at_thresholds(one.sample.tgt, own) if own else None
+        for one, own in zip(answered, spans, strict=True)
+    ]
     at = np.mean([one or [0.0] * len(THRESHOLDS) for one in found], axis=0)
     return {
         "Total": len(answered),
@@ -80,15 +76,8 @@ def action_score(answered: Sequence[Answered], rules: Rules) -> Figures:
     }
 
 
-def action_f1(one: Answered, rules: Rules) -> list[float] | None:
-    """At each threshold; None if the answer has failed."""
-    spans = read_times(one, rules)
-    if not spans:
-        return None
-    return rules.read(one.sample, _f1_at_thresholds, one.sample.tgt, spans)
-
-
-def _f1_at_thresholds(true: Sequence[Span], found: Sequence[Span]) -> list[float]:
+def _f1_at_thresholds(true: Sequence[Span], found: Sequence[Span]) -> list[float] | None:
+    """None where spans without length overlap 0/0: the official scorer raises there."""
     overlap = overlaps(true, found)
     scores = []
     for threshold in THRESHOLDS:
@@ -98,6 +87,26 @@ def _f1_at_thresholds(true: Sequence[Span], found: Sequence[Span]) -> list[float
         recall = np.mean(overlap.max(axis=1) >= np.float32(threshold))
         precision = np.mean(overlap.max(axis=0) >= np.float32(threshold))
         if recall + precision == 0:
-            raise OfficialCrash("ZeroDivisionError", "spans without length overlap 0/0")
+            return None
         scores.append(float(2 * recall * precision / (recall + precision)))
     return scores
+
+
+def moment_score(answered: Sequence[Answered]) -> Figures:
+    """vhd: a moment within any span of any annotator is right, its ends included."""
+    moments = [answer_moment(answer) for _, answer in answered]
+    hits = sum(
+        at_s is not None and any(start <= at_s <= end for start, end in sample.tgt)
+        for at_s, (sample, _) in zip(moments, answered, strict=True)
+    )
+    return {
+        "Total": len(answered),
+        "Failed": sum(at_s is None for at_s in moments),
+        "F1": hits / len(answered),
+    }
+
+
+def answer_moment(answer: object) -> float | None:
+    """The first number, in seconds; None if the answer names none."""
+    first = _SIGNED.search(answer) if isinstance(answer, str) else None
+    return None if first is None else float(first[0])

@@ -1,15 +1,41 @@
-"""Option score: answers to rar, eca or rvq of one source in, how many pick the right option out."""
+"""Option score: answers to multiple-choice questions in, the options picked and the score out.
 
+rar, eca and rvq look for a letter in brackets, then for a letter at the front, and a letter counts
+there only if it is the right one: any other answer picks the option that it is most like. In gvq
+the letter at the front decides, right or wrong, and likeness only if there is none.
+"""
+
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from eval.etbench.answer_option import PickedOption, num_letters, pick_option
-from eval.etbench.rules import Figures, Rules
-from eval.etbench.sample import Answered
+import numpy as np
+
+from eval.etbench.sample import Answered, Figures, Sample
+from eval.etbench.sentence_likeness import SentenceLikeness
+
+_PREFIX = "best option:"
+_BRACKETED = re.compile(r"\(([A-Za-z])\)")
+_NUMS_OF_OPTIONS = (4, 5)
+"""The official scorer raises for others."""
 
 
-def option_score(answered: Sequence[Answered], rules: Rules) -> Figures:
-    """`Failed` are those that show no letter; they may be right all the same."""
-    picked = picked_options(answered, rules)
+@dataclass(frozen=True)
+class PickedOption:
+    """`option` is None if the answer is empty; `likeness` is None if a letter decided."""
+
+    option: int | None
+    has_letter: bool
+    likeness: tuple[float, ...] | None = None
+
+
+def option_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
+    """Of rar, eca or rvq, with the letters of the first sample for all.
+
+    `Failed` are those that show no letter; they may be right all the same.
+    """
+    first = next((len(s.o) for s, _ in answered if len(s.o) in _NUMS_OF_OPTIONS), 0)
+    picked = [pick_option(sample, answer, first, likeness) for sample, answer in answered]
     right = sum(
         one is not None and one.option == sample.p
         for one, (sample, _) in zip(picked, answered, strict=True)
@@ -18,12 +44,56 @@ def option_score(answered: Sequence[Answered], rules: Rules) -> Figures:
     return {"Total": len(answered), "Failed": failed, "Acc": right / len(answered)}
 
 
-def picked_options(answered: Sequence[Answered], rules: Rules) -> list[PickedOption | None]:
-    """With the letters of the first sample for all; None for what the official scorer ends on."""
-    first = next((len(sample.o) for sample, _ in answered if len(sample.o) in (4, 5)), 0)
+def pick_option(
+    sample: Sample, answer: object, letters: int, likeness: SentenceLikeness
+) -> PickedOption | None:
+    """As rar, eca and rvq are read; None for what the official scorer raises on."""
+    if not isinstance(answer, str) or len(sample.o) not in _NUMS_OF_OPTIONS:
+        return None
+    bracketed = _BRACKETED.search(answer)
+    rest = _without_prefix(answer)
+    named = [letter for letter in (bracketed and bracketed[1], _front_letter(rest)) if letter]
+    if any(_place(letter, letters) == sample.p for letter in named):
+        return PickedOption(sample.p, True)
+    if not rest:
+        return PickedOption(None, bool(named))
+    return _most_like(sample, rest, bool(named), likeness)
 
-    def pick(one: Answered) -> PickedOption:
-        num_letters(one.sample)
-        return pick_option(one.sample, one.answer, first, rules.likeness, rules.mends)
 
-    return [rules.read(one.sample, pick, one) for one in answered]
+def pick_grounded_option(
+    sample: Sample, answer: object, likeness: SentenceLikeness
+) -> PickedOption | None:
+    """As gvq is read, with the letters of the sample's own options."""
+    if not isinstance(answer, str) or len(sample.o) not in _NUMS_OF_OPTIONS:
+        return None
+    rest = _without_prefix(answer)
+    front = _front_letter(rest)
+    place = None if front is None else _place(front, len(sample.o))
+    if place is not None:
+        return PickedOption(place, True)
+    if not rest:
+        return PickedOption(None, False)
+    return _most_like(sample, rest, front is not None, likeness)
+
+
+def _without_prefix(text: str) -> str:
+    if text.lower().startswith(_PREFIX):
+        text = text[len(_PREFIX) :]
+    return text.lstrip().lstrip("(").lstrip()
+
+
+def _front_letter(text: str) -> str | None:
+    """The first character if it stands alone, whatever it is."""
+    return text[0] if len(text) == 1 or text[1:2] in (".", ",", " ", ")") else None
+
+
+def _place(letter: str, letters: int) -> int | None:
+    place = "abcde".find(letter.lower())
+    return place if 0 <= place < letters else None
+
+
+def _most_like(
+    sample: Sample, text: str, has_letter: bool, likeness: SentenceLikeness
+) -> PickedOption:
+    found = likeness.between([text], sample.option_texts)[0]
+    return PickedOption(int(np.argmax(found)), has_letter, tuple(found.tolist()))

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from eval.etbench.asked import CONVENTION, asked_of, predictions_of
-from eval.etbench.evaluation import Evaluation, evaluate
 from eval.etbench.files import join
-from eval.etbench.mend import STRICT
 from eval.etbench.published_data import PublishedData
 from eval.etbench.sample import Sample, SampleKey
-from eval.etbench.scores import OVERALL, score
+from eval.etbench.scores import OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.play.options import PlayOptions
 from eval.play.played_run import PlayedRun, chosen, play_run
@@ -34,16 +32,16 @@ def play_samples(
 
 def evaluate_played(
     data: PublishedData, run: PlayedRun, samples: Sequence[Sample], likeness: SentenceLikeness
-) -> dict[str, Evaluation]:
+) -> dict[str, Scores]:
     """By policy; writes the run's records, its report and the files for the official scorer."""
     found, records = {}, []
     for policy, answers in run.answers.items():
         answered, unanswered = join(samples, predictions_of(samples, answers), None)
-        found[policy] = evaluate(answered, unanswered, likeness)
+        found[policy] = score(answered, likeness, len(unanswered))
         _write_official(official_file(run, policy), data, answers)
         for one in answered:
             sample, answer = one
-            figures = score([one], likeness, STRICT).by_task_source
+            figures = score([one], likeness).by_task_source
             said = answers[str(sample.key)]["said"][0]
             records.append(
                 Scored(

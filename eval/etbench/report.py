@@ -1,4 +1,4 @@
-"""Report: an evaluation in, tables for a person and a JSON document for a program out."""
+"""Report: scores in, tables for a person and a JSON document for a program out."""
 
 from typing import Any
 
@@ -6,107 +6,45 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eval.etbench.evaluation import Evaluation
-from eval.etbench.mend import Mend
 from eval.etbench.scores import MERGED, OVERALL, Scores
 
-_MOST_DEVIATIONS = 10
-"""As many are shown to a person; the document has all."""
 
-
-def document(found: Evaluation) -> dict[str, Any]:
-    """The published score under the official names, `strict` beside it under the same."""
-    return {
-        **_scores(found.published),
-        "strict": {
-            **_scores(found.strict),
-            "mends": [
-                {"bug": mend.number, "name": mend.name.lower(), "sentence": mend.sentence}
-                for mend in Mend
-            ],
-        },
-        "deviations": [
-            {**one.key._asdict(), "raises": one.raises, "why": one.why}
-            for one in found.published.deviations
-        ],
-        "unanswered": found.num_unanswered,
-    }
-
-
-def _scores(scores: Scores) -> dict[str, Any]:
+def document(scores: Scores) -> dict[str, Any]:
+    """The score under the official names."""
     return {
         "merged_unrounded": scores.merged,
         "overall": scores.overall,
         "by_task_source": scores.by_task_source,
+        "unanswered": scores.num_unanswered,
     }
 
 
-def tables(found: Evaluation) -> RenderableType:
-    """Merged and overall numbers in percent, the sources, what is mended and what deviates."""
-    return Group(
-        _summary(found),
-        _sources(found),
-        Text(f"strict mends {len(Mend)} bugs of the official scorer:"),
-        *(Text(f"  {mend.number:2d}. {mend.sentence}") for mend in Mend),
-        *_notes(found),
-    )
+def tables(scores: Scores) -> RenderableType:
+    """Merged and overall numbers in percent, the sources, and how many have no answer."""
+    parts: list[RenderableType] = [_summary(scores), _sources(scores)]
+    if scores.num_unanswered:
+        parts.append(Text(f"{scores.num_unanswered} annotated samples have no answer"))
+    return Group(*parts)
 
 
-def _summary(found: Evaluation) -> Table:
-    table = _table("E.T. Bench, percent", "published", "strict")
+def _summary(scores: Scores) -> Table:
+    table = _table("E.T. Bench", "percent")
     for name, parts in MERGED.items():
-        table.add_row(
-            name,
-            _percent(found.published.merged[name]),
-            _percent(found.strict.merged[name]),
-            style="bold",
-        )
+        table.add_row(name, _percent(scores.merged[name]), style="bold")
         for part in parts:
-            assert part in OVERALL
-            table.add_row(
-                f"  {part}",
-                _percent(found.published.overall[part], 100),
-                _percent(found.strict.overall[part], 100),
-            )
+            table.add_row(f"  {part}", _percent(scores.overall[part], 100))
     return table
 
 
-def _sources(found: Evaluation) -> Table:
-    table = _table("by task and source", "samples", "failed", "figure", "published", "strict")
-    figures: dict[str, str] = dict(OVERALL.values())
-    figures |= {"dvc": "F1", "slc": "F1"}
-    for task, sources in found.strict.by_task_source.items():
-        for source, strict in sources.items():
-            published = found.published.by_task_source.get(task, {}).get(source, {})
-            name = figures[task]
-            table.add_row(
-                f"{task} {source}",
-                str(published.get("Total", 0)),
-                str(published.get("Failed", 0)),
-                name,
-                _percent(published.get(name), 100),
-                _percent(strict[name], 100),
-            )
+def _sources(scores: Scores) -> Table:
+    table = _table("by task and source", "samples", "failed", "figure", "percent")
+    names: dict[str, str] = {**dict(OVERALL.values()), "dvc": "F1", "slc": "F1"}
+    for task, sources in scores.by_task_source.items():
+        for source, figures in sources.items():
+            counts = str(figures["Total"]), str(figures["Failed"])
+            found = _percent(figures[names[task]], 100)
+            table.add_row(f"{task} {source}", *counts, names[task], found)
     return table
-
-
-def _notes(found: Evaluation) -> list[Text]:
-    notes = []
-    deviations = found.published.deviations
-    if deviations:
-        notes.append(
-            Text(f"{len(deviations)} answers count as failed where the official scorer ends:")
-        )
-        notes += [
-            Text(f"  {one.key}: {one.raises}: {one.why}") for one in deviations[:_MOST_DEVIATIONS]
-        ]
-        if len(deviations) > _MOST_DEVIATIONS:
-            notes.append(Text("  ..., see --json for all"))
-    if found.num_unanswered:
-        notes.append(
-            Text(f"{found.num_unanswered} annotated samples have no answer: failed if strict")
-        )
-    return notes
 
 
 def _table(title: str, *columns: str) -> Table:

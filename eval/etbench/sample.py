@@ -12,12 +12,15 @@ CAPTION_TASKS: frozenset[Task] = frozenset(("dvc", "slc"))
 Span = tuple[float, float]
 """Start and end in seconds."""
 
+Figures = dict[str, float | None]
+"""Those of one task and source, by the official names."""
+
 Option = str | tuple[int | float, int | float]
 """Text, or a span that is rendered as the annotation has its numbers."""
 
 
 class SampleKey(NamedTuple):
-    """`idx` begins anew in every task and source."""
+    """`idx` begins again in every task and source."""
 
     task: str
     source: str

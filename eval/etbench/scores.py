@@ -9,26 +9,26 @@ from eval.etbench.grounding_score import (
     action_score,
     first_span_score,
     grounded_answer_score,
+    moment_score,
     similar_moment_score,
 )
-from eval.etbench.mend import Mends
-from eval.etbench.moment_score import moment_score
 from eval.etbench.option_score import option_score
-from eval.etbench.rules import Deviation, Figures, Rules, rounded
-from eval.etbench.sample import Answered, Task
+from eval.etbench.sample import Answered, Figures, Task
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.etbench.summary_score import summary_score
 
-_SCORES: Mapping[Task, Callable[[Sequence[Answered], Rules], Figures]] = {
-    "rar": option_score,
-    "eca": option_score,
-    "rvq": option_score,
+_SCORES: Mapping[Task, Callable[[Sequence[Answered]], Figures]] = {
     "tvg": first_span_score,
     "epm": first_span_score,
     "tal": action_score,
     "evs": summary_score,
     "vhd": moment_score,
     "tem": similar_moment_score,
+}
+_SCORES_BY_LIKENESS: Mapping[Task, Callable[[Sequence[Answered], SentenceLikeness], Figures]] = {
+    "rar": option_score,
+    "eca": option_score,
+    "rvq": option_score,
     "gvq": grounded_answer_score,
     "dvc": caption_score,
     "slc": caption_score,
@@ -69,18 +69,20 @@ class Scores:
     by_task_source: dict[str, dict[str, Figures]]
     overall: dict[str, float | None]
     merged: dict[str, float | None]
-    deviations: tuple[Deviation, ...]
+    num_unanswered: int
+    """Annotated samples that no answer was given to; like the official scorer, none counts."""
 
 
-def score(answered: Sequence[Answered], likeness: SentenceLikeness, mends: Mends) -> Scores:
+def score(
+    answered: Sequence[Answered], likeness: SentenceLikeness, num_unanswered: int = 0
+) -> Scores:
     """Figures are rounded to five decimals before they are merged, as officially."""
     groups: dict[Task, dict[str, list[Answered]]] = {}
     for one in answered:
         sources = groups.setdefault(one.sample.task, {})
         sources.setdefault(one.sample.source, []).append(one)
-    rules = Rules(mends, likeness)
     figures: dict[str, dict[str, Figures]] = {
-        task: {source: rounded(_SCORES[task](group, rules)) for source, group in sources.items()}
+        task: {source: _figures(task, group, likeness) for source, group in sources.items()}
         for task, sources in groups.items()
     }
     overall = {
@@ -90,7 +92,19 @@ def score(answered: Sequence[Answered], likeness: SentenceLikeness, mends: Mends
     merged = {
         name: _mean([overall[part] for part in parts], 100, 6) for name, parts in MERGED.items()
     }
-    return Scores(figures, overall, merged, tuple(rules.deviations))
+    return Scores(figures, overall, merged, num_unanswered)
+
+
+def _figures(task: Task, answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
+    """To five decimals, as the official scorer prints them."""
+    if task in _SCORES:
+        found = _SCORES[task](answered)
+    else:
+        found = _SCORES_BY_LIKENESS[task](answered, likeness)
+    return {
+        name: value if value is None or isinstance(value, int) else round(float(value), 5)
+        for name, value in found.items()
+    }
 
 
 def _mean(numbers: Sequence[float | None], scale: float, digits: int) -> float | None:

@@ -1,6 +1,7 @@
-"""`python -m eval speed --shape`: a tiny shape measured by the command; the sizes of real ones."""
+"""`python -m eval speed shape`: a tiny shape measured by the command; the sizes of real ones."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,9 +13,8 @@ from encoders.chat_prompt import ChatPrompt
 from eval.commands import cli
 from eval.random_model import SHAPES, random_family, random_model, random_video_llm
 from eval.random_model.shapes import Shape, config_of
-from eval.shape_speed.device_rates import DeviceRates
-from eval.shape_speed.floors import DecoderSizes, Floors, tower_flops
-from eval.speed import made_up_frames
+from eval.speed.floors import DeviceRates, Floors, tower_flops
+from eval.speed.subject import endless_frames
 from vstream import Session
 from vstream.answer import QueryHandler
 
@@ -50,14 +50,16 @@ TINY = Shape(
 )
 
 
-SPEED = ("speed", "--frames", "96", "--askers", "1", "--askers", "4", "--hours", "0.5")
-UNDER_LOAD = ("under-load", "--frames", "64", "--seconds", "1", "--askers", "2", "--streams", "1")
+SHAPE = ("shape", "tiny", "--frames", "96", "--askers", "1", "--askers", "4", "--hours", "0.5")
+LOAD = ("load", "--shape", "tiny", "--frames", "64", "--seconds", "1")
+BESIDE = ("--askers", "2", "--streams", "1")
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(SHAPES, "tiny", TINY)
-    monkeypatch.setattr("eval.speed._POOL", 32)
+    monkeypatch.setattr("eval.speed.subject._POOL", 32)
+    monkeypatch.setattr("eval.speed.questions.ASKED", 6)
     return "tiny"
 
 
@@ -71,27 +73,33 @@ def test_a_shape_has_as_many_weights_as_the_published_model(name):
 
 def run(*arguments):
     """The document of a command about the tiny shape."""
-    shape = ("--shape", "tiny", "--random-weights", "--device", "cpu", "--threads", "1", "--json")
-    done = CliRunner().invoke(cli, [*arguments, *shape])
+    words = ["speed", *arguments, "--random-weights", "--json"]
+    done = CliRunner().invoke(cli, words, env={"VSTREAM_DEVICE": "cpu", "VSTREAM_THREADS": "1"})
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def test_the_command_ends_with_all_figures_of_a_shape(tiny):
-    found = run(*SPEED)
-    assert found["shape"] == tiny
-    assert found["history_frames"] == 96
-    assert found["context_tokens"] > found["window_tokens"] > 0
-    assert found["store_bytes_per_frame"] > 0
-    for step in ("ingest_frame", "first_token", "decode_token"):
-        assert found[step]["ours_s"] >= found[step]["floor_s"] > 0, step
-        assert found[step]["plain_s"] >= found[step]["floor_s"], step
-    assert found["drawn_token"]["ours_s"] >= found["drawn_token"]["floor_s"] > 0
-    assert {"vision", "prefill", "store"} <= set(found["stages_ms"])
-    for rates in (found["askers_tokens_per_s"], found["askers_drawn_tokens_per_s"]):
-        assert all(rate > 0 for rate in rates.values())
-        assert set(rates) == {"1", "4"}
-    assert found["first_token_s_by_hours"]["0.5"] > 0
+    found = run(*SHAPE)
+    (here,) = found["here"]
+    assert here["model"] == f"{tiny}, random weights"
+    assert here["history_frames"] == 96
+    assert here["context_tokens"] > here["window_tokens"] > 0
+    assert here["store_bytes_per_frame"] > 0
+    *plain, drawn = found["steps"]
+    assert [one["step"] for one in plain] == ["ingest a frame", "first token", "decode a token"]
+    for step in plain:
+        assert step["ours_ms"] >= step["floor_ms"] > 0, step
+        assert step["plain_ms"] >= step["floor_ms"], step
+    assert drawn["ours_ms"] >= drawn["floor_ms"] > 0
+    (stages,) = found["stages of an ingested frame"]
+    assert {"vision_ms", "prefill_ms", "store_ms"} <= set(stages)
+    assert [row["askers"] for row in found["askers at once"]] == [1, 4]
+    for row in found["askers at once"]:
+        assert row["tokens_per_s"] > 0 < row["drawn_tokens_per_s"]
+    (long_past,) = found["long past"]
+    assert long_past["history_h"] == 0.5
+    assert long_past["first_token_ms"] > 0
 
 
 @pytest.fixture
@@ -140,26 +148,27 @@ def sizes(monkeypatch):
 
 
 def test_questions_answers_and_frames_are_of_the_stated_sizes(tiny, stops_soon, told, sizes):
-    found = run(*SPEED)
+    (here,) = run(*SHAPE)["here"]
     asked = told()
-    assert {tokens for _, tokens, _, _ in asked} == {32} == {found["question_tokens"]}
-    assert {tokens for _, _, tokens, _ in asked} == {32} == {found["answer_tokens"]}
+    assert {tokens for _, tokens, _, _ in asked} == {32} == {here["question_tokens"]}
+    assert {tokens for _, _, tokens, _ in asked} == {32} == {here["answer_tokens"]}
     assert {tokens for _, _, _, tokens in asked} == {500}, "as many as the shape has"
-    assert sizes == {(1080, 1920, 3)} == {(*reversed(found["frame_px"]), 3)}
+    assert sizes == {(1080, 1920, 3)}
+    assert here["frame_px"] == "1920 x 1080"
     drawn = [temperature for temperature, _, _, _ in asked if temperature]
     assert set(drawn) == {1.0}
     assert len(drawn) < len(asked) / 2
 
 
 def test_load_is_measured_with_the_same_questions_and_frames(tiny, stops_soon, told, sizes):
-    run(*UNDER_LOAD)
+    run(*LOAD, *BESIDE)
     assert set(told()) == {(0.0, 32, 32, 500)}
     assert sizes == {(1080, 1920, 3)}
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(("--shape", "llava"), "unknown shape"), (("--shape", "qwen2.5-vl-3b"), "--random-weights")],
+    [(("shape", "llava"), "unknown shape"), (("shape", "qwen2.5-vl-3b"), "--random-weights")],
 )
 def test_what_cannot_be_measured_is_refused(options, said):
     done = CliRunner().invoke(cli, ["speed", *options], env={"COLUMNS": "200"})
@@ -170,20 +179,19 @@ def test_what_cannot_be_measured_is_refused(options, said):
 def test_floors_follow_the_sizes(tiny):
     model = random_model(tiny, CPU, torch.float32)
     family = random_family(tiny, model)
-    frame = next(made_up_frames(1.0))
+    frame = next(endless_frames(1.0))
     assert isinstance(frame, Frame)
     flops = tower_flops(family, [frame])
     llm = random_video_llm(tiny, model, family)
-    sizes = DecoderSizes.of(model, llm.decoder)
+    slow = Floors.of(DeviceRates(1.0, 1.0, 0.5, 1.0), model, llm.decoder)
     layer = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96 + 64 + 2 * 32 + 2 * 64  # with biases and norms
-    assert sizes.weights == 2 * layer
-    assert sizes.head_weights == 500 * 64
-    assert sizes.context_bytes(1) == 2 * 2 * 2 * 16 * 4
+    assert slow.weights == 2 * layer
+    assert slow.head_weights == 500 * 64
+    assert slow.kv_numbers * slow.number_bytes == 2 * 2 * 2 * 16 * 4
     patches, width, inner = 16, 32, 48
     linear = 2 * patches * width * (3 * 96 * 96 + 2 * (4 * width + 2 * inner))
     assert flops >= linear
-    slow = Floors(DeviceRates(1.0, 1.0, 0.5, 1.0), sizes)
-    fast = Floors(DeviceRates(2.0, 1.0, 2.0, 2.0), sizes)
+    fast = replace(slow, rates=DeviceRates(2.0, 1.0, 2.0, 2.0))
     assert slow.ingest_s(flops, 4, 100) == pytest.approx(2 * fast.ingest_s(flops, 4, 100))
     assert slow.question_s(8, 100, 10**6) == pytest.approx(2 * fast.question_s(8, 100, 10**6))
     assert slow.decode_s(100) == pytest.approx(2 * fast.decode_s(100))

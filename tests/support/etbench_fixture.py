@@ -4,8 +4,6 @@ import functools
 import json
 from pathlib import Path
 
-from eval.etbench.mend import PUBLISHED
-from eval.etbench.rules import Rules
 from eval.etbench.sample import Answered, Sample
 from eval.etbench.scores import score
 from eval.etbench.sentence_likeness import SentenceLikeness
@@ -48,13 +46,9 @@ def answered(task, answer, idx=0, source="made_up", **fields):
     return Answered(sample, answer)
 
 
-def figures(*given, mends=PUBLISHED):
+def figures(*given):
     """Of answers to one task of one source."""
-    by_source = score(given, likeness(), frozenset(mends)).by_task_source
+    by_source = score(given, likeness()).by_task_source
     ((sources),) = by_source.values()
     ((found),) = sources.values()
     return found
-
-
-def rules(*mends):
-    return Rules(frozenset(mends), likeness())

@@ -2,7 +2,7 @@
 
 The small things that a memory keeps for hours come to lie between the tensors that come and go
 while a stream is encoded. glibc holds on to the pages in between, and resident memory grows by
-twice what is kept (`python -m eval speed` prints it). Keeping large tensors apart for good
+twice what is kept (`python -m eval speed engine` prints it). Keeping large tensors apart for good
 (M_MMAP_THRESHOLD) avoids it too, at the price of page faults in every chunk.
 """
 

@@ -2,15 +2,18 @@
 
 import numpy as np
 import pytest
-from etbench_fixture import fixture_answers, likeness, load, rules
+from etbench_fixture import fixture_answers, likeness, load
 
 from eval.etbench.answer_captions import answer_captions
-from eval.etbench.answer_option import pick_grounded_option, pick_option
 from eval.etbench.answer_times import answer_times
 from eval.etbench.caption_score import captioned_videos, video_similarities
-from eval.etbench.grounding_score import action_score, first_span_score, similar_moment_score
-from eval.etbench.mend import PUBLISHED
-from eval.etbench.moment_score import moment_score
+from eval.etbench.grounding_score import (
+    action_score,
+    first_span_score,
+    moment_score,
+    similar_moment_score,
+)
+from eval.etbench.option_score import pick_grounded_option, pick_option
 from eval.etbench.overlap import THRESHOLDS
 from eval.etbench.ptb_tokens import ptb_tokens
 from eval.etbench.sample import OPTION_TASKS
@@ -25,7 +28,7 @@ def named(cases):
 
 @pytest.mark.parametrize(("one", "expected"), named(fixture_answers(*TIME_TASKS)))
 def test_the_times_in_an_answer(one, expected):
-    spans = [list(span) for span in answer_times(one.answer, PUBLISHED)]
+    spans = [list(span) for span in answer_times(one.answer)]
     assert spans == (expected["parsed"] or [])
 
 
@@ -33,9 +36,9 @@ def test_the_times_in_an_answer(one, expected):
 def test_the_option_in_an_answer(one, expected):
     sample, answer = one
     if sample.task == "gvq":
-        picked = pick_grounded_option(sample, answer, likeness(), PUBLISHED)
+        picked = pick_grounded_option(sample, answer, likeness())
     else:
-        picked = pick_option(sample, answer, len(sample.o), likeness(), PUBLISHED)
+        picked = pick_option(sample, answer, len(sample.o), likeness())
         assert picked.has_letter is not bool(expected["failed"])
     assert (picked.option == sample.p) is bool(expected["Acc"])
     assert (picked.likeness is not None) is expected["used_similarity"]
@@ -55,7 +58,7 @@ def test_the_score_of_an_answer_with_times(one, expected):
         "tal": action_score,
         "vhd": moment_score,
     }[one.sample.task]
-    found = score([one], rules())
+    found = score([one])
     assert found["Failed"] == expected["failed"]
     for name in ("F1", "mRec", "mIoU"):
         if name in expected:
@@ -68,20 +71,20 @@ def test_the_score_of_an_answer_with_times(one, expected):
 
 @pytest.mark.parametrize(("one", "expected"), named(fixture_answers("evs")))
 def test_the_score_of_a_summary(one, expected):
-    found = summary_f1(one, rules())
+    found = summary_f1(one)
     assert found == (None if expected["F1"] is None else pytest.approx(expected["F1"], abs=1e-5))
 
 
 @pytest.mark.parametrize(("one", "expected"), named(fixture_answers("dvc", "slc")))
 def test_the_captions_in_an_answer_and_their_score(one, expected):
-    captions = answer_captions(one.answer, PUBLISHED)
+    captions = answer_captions(one.answer)
     found = [[list(caption.span), caption.caption] for caption in captions]
     assert found == (expected["parsed"] or [])
     assert [ptb_tokens(caption.caption) for caption in captions] == expected.get("pred_tokens", [])
     if not captions:
         assert expected["failed"] == 1
         return
-    (video,), _ = captioned_videos([one], rules())
+    (video,), _ = captioned_videos([one])
     between = likeness().between(video.found_texts, video.true_texts)
     for threshold, precision, recall, matched, unmatched in zip(
         THRESHOLDS,
@@ -98,7 +101,7 @@ def test_the_captions_in_an_answer_and_their_score(one, expected):
         assert [pair.found for pair in pairs if pair.true is None] == unmatched
         alike = [[p.found, p.true, between[p.found, p.true]] for p in pairs if p.true is not None]
         assert np.array(alike) == pytest.approx(np.array(matched), abs=1e-3)
-    similarity = np.mean(video_similarities(video, likeness(), rules()))
+    similarity = np.mean(video_similarities(video, likeness()))
     # The official mean is over 32 draws: four of its standard errors, and no less than rounding.
     tolerance = 4 * expected["SentSim_std"] / 32**0.5 + 1e-3
     assert similarity == pytest.approx(expected["SentSim_mean"], abs=tolerance)

@@ -1,22 +1,40 @@
-"""MeasuredQuestions: a family in, questions that are all of one length, as are their answers, out.
+"""Measured questions: a family in, questions that are all of one length, as are their answers, out.
 
 What a token costs must not hang on what a model says. So its answers are of the best tokens and do
 not end before the stated number of them, whatever it says; drawn ones are measured beside them.
 """
 
+import statistics
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from itertools import cycle
+from typing import NamedTuple
 
 from encoders import Family
-from vstream import Question, VideoLLM
+from vstream import AnswerStream, Question, VideoLLM
 from vstream.decoding.token_choice import GREEDY, Decoding
 
 QUESTION_TOKENS = 32
 """With those of the template; longer than most questions."""
 ANSWER_TOKENS = 32
+LATER_TOKENS = ANSWER_TOKENS - 1
+"""Of an answer, after its first."""
+ASKED = 11
 _WORDS = ("what", "is", "the", "red", "cup", "on", "table")
 _OTHERS = ("red", "dog", "video", "frame")
+
+Ask = Callable[[Question], AnswerStream]
+Questions = Callable[[int], Question]
+"""By number; neighbours are in other words."""
+
+
+class Asked(NamedTuple):
+    """Medians over questions that were asked one after the other."""
+
+    first_token_ms: float
+    token_ms: float
+    context_tokens: int
 
 
 def unending(model: VideoLLM) -> VideoLLM:
@@ -26,17 +44,27 @@ def unending(model: VideoLLM) -> VideoLLM:
     return replace(model, family=family)
 
 
-class MeasuredQuestions:
-    """To be asked of an `unending` model of this family."""
+def measured_questions(family: Family, is_drawn: bool = False) -> Questions:
+    """To be asked of an `unending` model; `is_drawn` answers are drawn at temperature 1."""
+    texts = [_text(family, other) for other in _OTHERS]
 
-    def __init__(self, family: Family) -> None:
-        self._texts = [_text(family, other) for other in _OTHERS]
-
-    def __call__(self, number: int, is_drawn: bool = False) -> Question:
-        """Neighbours are in other words. `is_drawn` answers are drawn at temperature 1."""
+    def question(number: int) -> Question:
         decoding = Decoding(temperature=1.0, seed=number) if is_drawn else GREEDY
-        text = self._texts[number % len(self._texts)]
+        text = texts[number % len(texts)]
         return Question(text, decoding=replace(decoding, max_tokens=ANSWER_TOKENS))
+
+    return question
+
+
+def asked(ask: Ask, questions: Questions) -> Asked:
+    """ASKED of them; the first is not counted."""
+    answers = [ask(questions(number)).answer for number in range(ASKED)][1:]
+    times = [one.timings_ms for one in answers]
+    return Asked(
+        statistics.median(one.ttft for one in times),
+        statistics.median(one.total - one.ttft for one in times) / LATER_TOKENS,
+        answers[-1].context_tokens,
+    )
 
 
 def _text(family: Family, other: str) -> str:

@@ -1,0 +1,139 @@
+"""Floors: a model's sizes and a device's rates in, the least time that each step can take out.
+
+A step is bound by what it computes or by what it reads, whichever takes longer:
+
+    ingest, a frame      (tower + decoder) FLOPs / matmul rate
+    question             max(decoder FLOPs / matmul rate, weights / move rate) + blocks / host rate
+    decode, a token      (weights + keys and values of the context) / move rate
+
+Of the decoder 2 FLOPs are counted for each weight and token, and attention's
+4 * layers * heads * head_dim * queries * keys; the tower's FLOPs are counted by torch while it
+encodes a frame. Blocks come from host RAM only where there is a card.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from encoders import Family, Frame
+from eval.speed.subject import wait_for
+from vstream.engine import Decoder
+
+_ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class DeviceRates:
+    """What a floor is computed from. `copy`: bytes read and written on the device, together;
+    `read`: read, and nothing written; `host`: pinned host RAM to card, None without a card.
+    """
+
+    matmul_tflop_s: float
+    copy_gb_s: float
+    read_gb_s: float
+    host_gb_s: float | None
+
+    @property
+    def move_gb_s(self) -> float:
+        """The faster of the two: a CPU reads what it is about to overwrite."""
+        return max(self.copy_gb_s, self.read_gb_s)
+
+
+def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
+    """Medians of a few rounds, of sizes that no cache holds."""
+    is_card = device.type == "cuda"
+    side = 8192 if is_card else 2048
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    matmul_s = timed_s(lambda: left @ right, device)
+    source = torch.ones((1 if is_card else 4) * 2**28, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    several = 16 if is_card else 1  # what it takes to begin and to wait is no part of a rate
+    copy_s = timed_s(lambda: [target.copy_(source) for _ in range(several)], device) / several
+    numbers = source.view(torch.int64)
+    read_s = timed_s(lambda: [numbers.sum() for _ in range(several)], device) / several
+    host_gb_s = None
+    if is_card:
+        pinned = torch.ones(2**28, dtype=torch.uint8).pin_memory()
+        host_s = timed_s(lambda: target[: len(pinned)].copy_(pinned, non_blocking=True), device)
+        host_gb_s = len(pinned) / host_s / 1e9
+    return DeviceRates(
+        matmul_tflop_s=2 * side**3 / matmul_s / 1e12,
+        copy_gb_s=2 * source.numel() / copy_s / 1e9,
+        read_gb_s=source.numel() / read_s / 1e9,
+        host_gb_s=host_gb_s,
+    )
+
+
+def timed_s(work: Callable[[], object], device: torch.device, rounds: int = _ROUNDS) -> float:
+    """The median time of `work` until the device is done with it; the first time is not counted."""
+    times = []
+    for _ in range(rounds + 1):
+        wait_for(device)
+        started = time.perf_counter()
+        work()
+        wait_for(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+@dataclass(frozen=True)
+class Floors:
+    """The least times of one decoder on one device.
+
+    `weights` are all that are multiplied in the layers, `head_weights` apart; the embeddings of
+    words are looked up. `attention` is layers * heads * head_dim, `kv_numbers` keys and values of
+    one token in all layers.
+    """
+
+    rates: DeviceRates
+    weights: int
+    head_weights: int
+    attention: int
+    kv_numbers: int
+    number_bytes: int
+
+    @classmethod
+    def of(cls, rates: DeviceRates, model: nn.Module, decoder: Decoder) -> "Floors":
+        layers: nn.Module = model.get_decoder().layers  # type: ignore[operator]
+        head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+        return cls(
+            rates,
+            weights=sum(p.numel() for p in layers.parameters()),
+            head_weights=sum(p.numel() for p in head.parameters()),
+            attention=decoder.num_layers * decoder.num_heads * decoder.head_dim,
+            kv_numbers=2 * decoder.num_layers * decoder.kv_heads * decoder.head_dim,
+            number_bytes=decoder.dtype.itemsize,
+        )
+
+    def ingest_s(self, tower_flops: float, frame_tokens: float, seen_tokens: float) -> float:
+        """One frame whose tokens see so many, on average."""
+        return self._compute_s(frame_tokens, seen_tokens, tower_flops)
+
+    def question_s(self, tokens: int, context_tokens: int, fetched_bytes: int) -> float:
+        """To the first token of an answer."""
+        host_gb_s = self.rates.host_gb_s
+        fetch_s = 0.0 if host_gb_s is None else fetched_bytes / (host_gb_s * 1e9)
+        return max(self._compute_s(tokens, context_tokens), self.decode_s(0)) + fetch_s
+
+    def decode_s(self, context_tokens: int) -> float:
+        """One token."""
+        numbers = self.weights + self.head_weights + self.kv_numbers * context_tokens
+        return numbers * self.number_bytes / (self.rates.move_gb_s * 1e9)
+
+    def _compute_s(self, tokens: float, keys: float, more_flops: float = 0.0) -> float:
+        """A pass of `tokens`, each of which sees `keys`."""
+        flops = tokens * (2.0 * self.weights + 4.0 * self.attention * keys)
+        return (flops + more_flops) / (self.rates.matmul_tflop_s * 1e12)
+
+
+@torch.inference_mode()
+def tower_flops(family: Family, frames: Sequence[Frame]) -> float:
+    """Of the tower, a frame: one block of `frames`."""
+    with FlopCounterMode(display=False) as counter:
+        family.encode([frames])
+    return float(counter.get_total_flops()) / len(frames)

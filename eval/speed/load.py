@@ -1,0 +1,193 @@
+"""measure_load: a model in; its ingest beside askers, and its answers beside streams, out.
+
+Two questions are asked of one scheduler. How many frames a second does one stream get in, as fast
+as it can, while so many people ask it without a pause? And how long does a question wait for its
+first token while so many streams bring frames at their own pace?
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import count, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from encoders import Frame
+from eval.speed.figures import Figures, Row
+from eval.speed.questions import measured_questions, unending
+from eval.speed.subject import busy_share, endless_frames, here, passing_session
+from vstream import Session, VideoLLM, VStreamConfig
+from vstream.device.scheduler import Limits
+
+_POOL = 64
+"""Distinct frames of the streams that flow."""
+
+
+def measure_load(
+    model: VideoLLM,
+    config: VStreamConfig,
+    num_frames: int,
+    seconds: float,
+    askers: Sequence[int],
+    streams: Sequence[int],
+    has_camera_frames: bool,
+) -> Figures:
+    """Each number of askers, then each number of streams, for `seconds`, with `num_frames` in the
+    stream that is asked. Blocks go where `config` says, and are erased.
+    """
+    most = max((*askers, 1))
+    model.scheduler.limits = Limits(max_running=most, max_waiting=max(64, most))
+    model = unending(model)
+    frames = endless_frames(model.sample_fps, has_camera_frames)
+    pool = list(islice(frames, _POOL))
+    with passing_session(config, model) as session:
+        session.push(list(islice(frames, num_frames)))
+        return {
+            "here": [here(model)],
+            "one stream as fast as it can": [
+                _ingest_beside(session, frames, number, seconds) for number in askers
+            ],
+            "one asker beside streams": [
+                _first_tokens_beside(session, config, pool, number, seconds) for number in streams
+            ],
+        }
+
+
+class _Told(NamedTuple):
+    """One answer: when its first and its last token came, and how many there were."""
+
+    first: float
+    last: float
+    tokens: int
+
+    def tokens_between(self, began: float, ended: float) -> float:
+        """As if they had come evenly."""
+        inside = min(self.last, ended) - max(self.first, began)
+        return self.tokens * max(0.0, inside) / (self.last - self.first)
+
+
+def _ingest_beside(
+    session: Session, frames: Iterator[Frame], num_askers: int, seconds: float
+) -> Row:
+    chunk = session.chunk_blocks * session.model.family.frames_per_block
+    with _asking(session, num_askers) as told:
+        pushed, began = 0, time.perf_counter()
+        while time.perf_counter() < began + seconds:
+            session.push_ahead(list(islice(frames, chunk)))
+            pushed += chunk
+        session.catch_up()
+        ended = time.perf_counter()
+    tokens = sum(answer.tokens_between(began, ended) for answer in told)
+    return {
+        "askers": num_askers,
+        "frames_per_s": pushed / (ended - began),
+        "answer_tokens_per_s": tokens / (ended - began),
+    }
+
+
+@contextmanager
+def _asking(session: Session, num_askers: int) -> Iterator[Sequence[_Told]]:
+    """While it is entered so many ask on and on; it begins once each has had an answer.
+
+    What was told is complete afterwards.
+    """
+    told: list[_Told] = []
+    answered: set[int] = set()
+    questions = measured_questions(session.model.family)
+    stop = threading.Event()
+
+    def ask(number: int) -> None:
+        for turn in count(number, num_askers):
+            if stop.is_set():
+                return
+            began = time.perf_counter()
+            answer = session.ask(questions(turn)).answer
+            times = answer.timings_ms
+            ends = began + times.ttft / 1000, began + times.total / 1000
+            told.append(_Told(*ends, len(answer.token_ids)))
+            answered.add(number)
+
+    with ThreadPoolExecutor(max(1, num_askers)) as askers:
+        asking = [askers.submit(ask, number) for number in range(num_askers)]
+        try:
+            while len(answered) < num_askers and not any(one.done() for one in asking):
+                time.sleep(0.01)
+            yield told
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
+
+
+def _first_tokens_beside(
+    session: Session,
+    config: VStreamConfig,
+    pool: Sequence[Frame],
+    num_streams: int,
+    seconds: float,
+) -> Row:
+    model, questions = session.model, measured_questions(session.model.family)
+    found_ms: list[float] = []
+    with ExitStack() as opened:
+        streams = [opened.enter_context(passing_session(config, model)) for _ in range(num_streams)]
+        with _flowing(streams, model, pool) as frames_share:
+            session.ask(questions(0)).answer  # noqa: B018  it waits
+            end = time.perf_counter() + seconds
+            with busy_share(model.scheduler) as device_share:
+                while not found_ms or time.perf_counter() < end:
+                    answer = session.ask(questions(len(found_ms) + 1)).answer
+                    found_ms.append(answer.timings_ms.ttft)
+                return {
+                    "streams": num_streams,
+                    "questions": len(found_ms),
+                    "first_token_p50_ms": float(np.percentile(found_ms, 50)),
+                    "first_token_p95_ms": float(np.percentile(found_ms, 95)),
+                    "frames_share": frames_share(),
+                    "device_share": device_share(),
+                }
+
+
+@contextmanager
+def _flowing(
+    streams: Sequence[Session], model: VideoLLM, pool: Sequence[Frame]
+) -> Iterator[Callable[[], float]]:
+    """While it is entered each stream gets a frame of the pool when it is due, and has had a block.
+
+    Tells how many of the frames that were due so far were encoded, 0 to 1; 1 without streams.
+    """
+    stop, fps = threading.Event(), model.sample_fps
+    first, pushed = model.family.frames_per_block, [0] * len(streams)
+
+    def frame(number: int) -> Frame:
+        return Frame(pool[number % len(pool)].pixels, number / fps, time.time())
+
+    def due_s(stream: int, number: int) -> float:
+        """Cameras do not tick together."""
+        return began + (stream / len(streams) + number) / fps
+
+    def flow(stream: int) -> None:
+        while not stop.wait(due_s(stream, pushed[stream]) - time.monotonic()):
+            streams[stream].push_ahead([frame(first + pushed[stream])])
+            pushed[stream] += 1
+        streams[stream].catch_up()
+
+    def share() -> float:
+        """Those that are just being encoded are not due."""
+        passed = [fps * (time.monotonic() - due_s(stream, 0)) for stream in range(len(streams))]
+        wanted = sum(max(0, int(one)) for one in passed)
+        return min(1.0, sum(pushed) / wanted) if wanted else 1.0
+
+    for session in streams:
+        session.push([frame(number) for number in range(first)])
+    began = time.monotonic()
+    with ThreadPoolExecutor(max(1, len(streams))) as pushing:
+        running = [pushing.submit(flow, stream) for stream in range(len(streams))]
+        try:
+            yield share
+        finally:
+            stop.set()
+        for one in running:
+            one.result()

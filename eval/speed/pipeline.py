@@ -1,0 +1,136 @@
+"""measure_pipeline: addresses of videos in; how fast they become KV blocks, and what limits, out.
+
+Everything that the product does to a frame is in it: reading, decoding, scaling, sampling, the
+vision tower, the decoder, encoding and storing. A file goes in as fast as it can, a camera at its
+own pace, so a camera that loses nothing says only that the machine keeps up with it.
+
+Stages are those of ingest, in milliseconds of an encoded frame. Before them `source`: waiting for a
+frame that is not decoded yet, as the next ones are while others are encoded; `turn`: sampling,
+waiting for the device, and for the chunk before to be in the memory. `thumbnail`, `encode` and
+`store` lie beside the others. `limit` is `camera` where nothing is lost of what it sends, `device`
+where that is hardly ever idle, else the stage that takes most of a frame's time. `alike` frames
+were sampled, but not encoded, because they were like the frame before.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+import psutil
+
+from eval.speed.figures import Figures, Row
+from eval.speed.subject import busy_share, here, passing_session, since
+from vstream import Session, VideoLLM, VStreamConfig, VStreamError
+from vstream.ingest import IngestWorker
+
+_FIRST_S = 60.0
+"""How long the first block of each source is waited for."""
+_LOOK_S = 0.005
+_BUSY_SHARE = 0.9
+_BESIDE = ("thumbnail", "encode", "store")
+"""Stages of a chunk that run while the next one is in the device's rounds."""
+
+
+def measure_pipeline(
+    model: VideoLLM, config: VStreamConfig, sources: Sequence[str], seconds: float
+) -> Figures:
+    """Until `seconds` have passed since each source had its first block, or all files have ended.
+
+    Blocks go where `config` says, and are erased. Raises VStreamError for a source that cannot
+    be read or gave no block.
+    """
+    with ExitStack() as opened:
+        sessions = [opened.enter_context(passing_session(config, model)) for _ in sources]
+        workers = [
+            IngestWorker(session, source, config.source)
+            for session, source in zip(sessions, sources, strict=True)
+        ]
+        for worker in workers:
+            worker.start()
+        try:
+            _await_first(workers)
+            active_s, began = 0.0, time.perf_counter()
+            before, stages_before = _counts(workers), _stages_s(workers, sessions)
+            with busy_share(model.scheduler) as share:
+                while time.perf_counter() < began + seconds and _num_running(workers):
+                    looked, running = time.perf_counter(), _num_running(workers)
+                    time.sleep(_LOOK_S)
+                    active_s += running * (time.perf_counter() - looked)
+                device_share = share()
+            counts, stages_s = _counts(workers), _stages_s(workers, sessions)
+        finally:
+            for worker in workers:
+                worker.stop()
+        for worker in workers:
+            worker.join()
+    counts, stages_s = since(counts, before), since(stages_s, stages_before)
+    in_line_s = sum(s for name, s in stages_s.items() if name not in _BESIDE)
+    stages_s["turn"] = max(0.0, active_s - in_line_s)
+    return {"here": [here(model)], **_figures(workers, counts, stages_s, device_share)}
+
+
+def _num_running(workers: Sequence[IngestWorker]) -> int:
+    return sum(worker.is_running for worker in workers)
+
+
+def _await_first(workers: Sequence[IngestWorker]) -> None:
+    give_up_at = time.monotonic() + _FIRST_S
+    for worker in workers:
+        while not worker.progress.frames_encoded and worker.is_running:
+            if time.monotonic() > give_up_at:
+                raise VStreamError(f"{worker.source_name}: no block in {_FIRST_S:g} s")
+            time.sleep(_LOOK_S)
+
+
+def _counts(workers: Sequence[IngestWorker]) -> dict[str, float]:
+    """Of all workers so far."""
+    progress, used = [worker.progress for worker in workers], psutil.Process().cpu_times()
+    return {
+        "passed_s": time.perf_counter(),
+        "cpu_s": used.user + used.system,
+        "encoded": sum(one.frames_encoded for one in progress),
+        "seen": sum(one.frames_seen for one in progress),
+        "lost": sum(one.frames_lost for one in progress),
+        "alike": sum(one.frames_duplicate for one in progress),
+    }
+
+
+def _stages_s(workers: Sequence[IngestWorker], sessions: Sequence[Session]) -> dict[str, float]:
+    stages = {"source": sum(worker.waited_s for worker in workers)}
+    for session in sessions:
+        for name, spent in dict(session.clock.seconds).items():
+            stages[name] = stages.get(name, 0.0) + spent
+    return stages
+
+
+def _figures(
+    workers: Sequence[IngestWorker],
+    counts: Mapping[str, float],
+    stages_s: Mapping[str, float],
+    device_share: float,
+) -> Figures:
+    names = ", ".join(worker.source_name for worker in workers)
+    passed_s, encoded = counts["passed_s"], counts["encoded"]
+    if not encoded:
+        raise VStreamError(f"{names}: ended before anything could be measured; take a longer video")
+    is_live = all(worker.is_live for worker in workers)
+    if is_live and not counts["lost"]:
+        limit = "camera"
+    elif device_share >= _BUSY_SHARE:
+        limit = "device"
+    else:  # of a camera that loses frames it is nothing that waits for it
+        own = {name: s for name, s in stages_s.items() if not (is_live and name == "source")}
+        limit = max(own, key=lambda name: own[name])
+    row: Row = {
+        "sources": names,
+        "measured_s": passed_s,
+        "encoded_frames_per_s": encoded / passed_s,
+        "decoded_frames_per_s": counts["seen"] / passed_s,
+        "lost_frames": counts["lost"],
+        "alike_frames": counts["alike"],
+        "device_share": device_share,
+        "cpu_cores": counts["cpu_s"] / passed_s,
+        "limit": limit,
+    }
+    stages: Row = {f"{name}_ms": 1000 * s / encoded for name, s in stages_s.items()}
+    return {"pipeline": [row], "stages of an encoded frame": [stages]}

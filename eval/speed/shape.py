@@ -1,0 +1,169 @@
+"""measure_shape: the name of a published shape in; its speed beside the least possible times and
+beside plain transformers out, on the same random weights.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import islice
+
+from encoders import Frame
+from eval.random_model import random_family, random_video_llm
+from eval.run.peak_memory import PeakMemory
+from eval.speed.figures import Figures, Row
+from eval.speed.floors import Floors, measure_rates, tower_flops
+from eval.speed.past import take_again
+from eval.speed.plain_use import measure_plain
+from eval.speed.questions import (
+    ANSWER_TOKENS,
+    LATER_TOKENS,
+    QUESTION_TOKENS,
+    Questions,
+    asked,
+    measured_questions,
+    unending,
+)
+from eval.speed.subject import (
+    CAMERA_PX,
+    endless_frames,
+    here,
+    ingest,
+    random_weights,
+    roomy_config,
+    session_in,
+)
+from memory import BlockStore, HostTier
+from vstream import Session, load_config
+from vstream.device.scheduler import Limits
+
+_ROOM_BYTES = 1 << 60
+"""Blocks that stand for many take room once."""
+
+
+def measure_shape(
+    shape: str,
+    has_random_weights: bool,
+    num_frames: int,
+    askers: Sequence[int],
+    hours: Sequence[float],
+) -> Figures:
+    """Plain use first. `num_frames` are ingested before questions are asked, by so many `askers` at
+    once, and with an index of so many `hours`, see `eval.speed.past`.
+    """
+    weights = random_weights(shape, has_random_weights)
+    family = random_family(shape, weights)
+    rates = measure_rates(weights.device, weights.dtype)
+    wanted, per_block = family.recommended, family.frames_per_block
+    frames = endless_frames(wanted.sample_fps, is_camera=True)
+    seen_frames = wanted.retrieve_blocks * per_block + wanted.recent_frames
+    past = list(islice(frames, seen_frames))
+    block_tokens = len(family.encode([past[:per_block]])[0].embeddings)
+    window_tokens = block_tokens * wanted.window_frames // per_block
+    plain = measure_plain(weights, family, past, window_tokens)
+    flops = tower_flops(family, past[:per_block])
+    model = unending(random_video_llm(shape, weights, family))
+    model.scheduler.limits = Limits(max_running=max(askers))
+    floors = Floors.of(rates, weights, model.decoder)
+    config = roomy_config()
+    store = HostTier(config.memory.host_bytes)
+    best, drawn = (measured_questions(family, is_drawn) for is_drawn in (False, True))
+    with PeakMemory(weights.device) as peak, session_in(store, config, model) as session:
+        frame_s, stages = _ingest(session, frames, num_frames)
+        found, found_drawn = asked(session.ask, best), asked(session.ask, drawn)
+        together = [
+            {
+                "askers": number,
+                "tokens_per_s": _tokens_per_s(session, number, best),
+                "drawn_tokens_per_s": _tokens_per_s(session, number, drawn),
+            }
+            for number in askers
+        ]
+        stats = session.memory.stats()
+        long_past = [
+            {"history_h": h, "first_token_ms": _first_token_ms(session, store, h, best)}
+            for h in hours
+        ]
+    history_frames = stats.blocks * per_block
+    frame_bytes = sum(stats.bytes_by_tier.values()) / history_frames
+    fetched_bytes = round(frame_bytes * min(seen_frames, history_frames))
+    # The window's left edge stands still for a step, so that most frames see less than all of it.
+    mean_window = window_tokens * (1 - (wanted.window_stride - 1) / 2 / wanted.window_frames)
+    ingest_floor_s = floors.ingest_s(flops, block_tokens / per_block, mean_window)
+    question_floor_s = floors.question_s(QUESTION_TOKENS, found.context_tokens, fetched_bytes)
+    token_floor_s = floors.decode_s(found.context_tokens)
+    about: Row = {
+        **here(model),
+        "frame_px": f"{CAMERA_PX[0]} x {CAMERA_PX[1]}",
+        "question_tokens": QUESTION_TOKENS,
+        "answer_tokens": ANSWER_TOKENS,
+        "window_tokens": window_tokens,
+        "context_tokens": found.context_tokens,
+        "history_frames": history_frames,
+        "store_bytes_per_frame": round(frame_bytes),
+        "peak_bytes": peak.num_bytes,
+        **asdict(rates),
+    }
+    return {
+        "here": [about],
+        "steps": [
+            _step("ingest a frame", 1000 * frame_s, ingest_floor_s, plain.frame_s),
+            _step("first token", found.first_token_ms, question_floor_s, plain.first_token_s),
+            _step("decode a token", found.token_ms, token_floor_s, plain.token_s),
+            _step("decode a drawn token", found_drawn.token_ms, token_floor_s, None),
+        ],
+        "stages of an ingested frame": [stages],
+        "askers at once": together,
+        "long past": long_past,
+    }
+
+
+def _step(name: str, ours_ms: float, floor_s: float, plain_s: float | None) -> Row:
+    """Plain use has no memory beyond the window."""
+    return {
+        "step": name,
+        "ours_ms": ours_ms,
+        "floor_ms": 1000 * floor_s,
+        "ours_by_floor": ours_ms / (1000 * floor_s),
+        "plain_ms": None if plain_s is None else 1000 * plain_s,
+    }
+
+
+def _ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[float, Row]:
+    """Of a frame once the window is full: over the second half of `num_frames`, or over as many as
+    there are after it.
+    """
+    family = session.model.family
+    step = session.encoding.stride_blocks * family.frames_per_block
+    warm = max(family.recommended.window_frames, num_frames // 2)
+    session.push(list(islice(frames, warm)))
+    return ingest(session, frames, -(-max(1, num_frames - warm) // step) * step)
+
+
+def _first_token_ms(
+    session: Session, store: BlockStore, hours: float, questions: Questions
+) -> float:
+    """With so much history; the newest blocks are the session's."""
+    model = session.model
+    records = [store.read_record(number) for number in range(store.next_id)]
+    wanted = round(3600 * hours * model.sample_fps / model.family.frames_per_block)
+    with session_in(HostTier(_ROOM_BYTES), load_config(), model) as long_past:
+        take_again(long_past.memory, records, max(wanted, len(records)))
+        return asked(long_past.ask, questions).first_token_ms
+
+
+def _tokens_per_s(session: Session, num_askers: int, questions: Questions) -> float:
+    """Of all answers together, between the first token of any and the last.
+
+    Of two rounds the second: in the first a card may still have to record steps of that many.
+    """
+
+    def ask(number: int) -> tuple[float, float]:
+        began = time.perf_counter()
+        times = session.ask(questions(number)).answer.timings_ms
+        return began + times.ttft / 1000, began + times.total / 1000
+
+    with ThreadPoolExecutor(num_askers) as askers:
+        _, told = (list(askers.map(ask, range(num_askers))) for _ in range(2))
+    passed_s = max(last for _, last in told) - min(first for first, _ in told)
+    return num_askers * LATER_TOKENS / passed_s

@@ -1,0 +1,152 @@
+"""Subject: what is measured: a model made ready, frames of a made-up stream, sessions over it."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count, islice
+from uuid import uuid4
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+from transformers import PreTrainedModel
+
+from encoders import Frame
+from eval.random_model import random_family, random_model, random_video_llm, require_shape
+from eval.run.hardware import Hardware
+from eval.speed.figures import Row
+from eval.stream_world import Renderer, write_script
+from memory import BlockStore, KeepPolicy, KVMemory, StreamMake
+from vstream import Session, VideoLLM, VStreamConfig, load_config, load_video_llm, open_session
+from vstream.device.cpu_threads import choose_cpu_threads
+from vstream.device.scheduler import Scheduler
+from vstream.models.video_llm import device_and_dtype
+from vstream.open_readers import with_host_bytes
+from vstream.policy import policy_for
+
+CAMERA_PX = (1920, 1080)
+"""Width and height of what cameras send; every family has to make it smaller."""
+_FRAME_PX = 384
+_POOL = 300
+"""Distinct frames; a longer history repeats them with times that go on."""
+_CAMERA_POOL = 32
+"""Of those of CAMERA_PX, which take 6 MB each."""
+
+
+def ready_model(shape: str | None = None, has_random_weights: bool = False) -> VideoLLM:
+    """The configured model, with the configured or the best number of threads; or one of a
+    published shape. Raises ModelError, SettingsError.
+    """
+    if shape is not None:
+        weights = random_weights(shape, has_random_weights)
+        return random_video_llm(shape, weights, random_family(shape, weights))
+    config = load_config()
+    if config.threads is None:
+        choose_cpu_threads()
+    else:
+        torch.set_num_threads(config.threads)
+    return load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
+
+
+def random_weights(shape: str, is_said: bool) -> PreTrainedModel:
+    """On the configured device. Raises SettingsError where weights were not said to be random."""
+    require_shape(shape, is_said)
+    config = load_config()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return random_model(shape, *device_and_dtype(config.device, config.dtype))
+
+
+def roomy_config() -> VStreamConfig:
+    """For blocks of a large model, which are not to age while they are measured: half of the host
+    RAM that is free, or what is configured if that is more.
+    """
+    config = load_config()
+    free = psutil.virtual_memory().available // 2
+    return with_host_bytes(config, max(config.memory.host_bytes, free))
+
+
+def endless_frames(fps: float, is_camera: bool = False) -> Iterator[Frame]:
+    """Frames of a made-up stream, at `fps` of stream time; as large as a camera's if wanted."""
+    renderer = Renderer(_FRAME_PX)
+    script = write_script(7, _CAMERA_POOL if is_camera else _POOL)
+    pictures = [renderer.frame(moment) for moment in script.moments]
+    if is_camera:
+        pictures = [np.asarray(Image.fromarray(one).resize(CAMERA_PX)) for one in pictures]
+    for number in count():
+        yield Frame(pictures[number % len(pictures)], number / fps, time.time())
+
+
+def here(model: VideoLLM) -> Row:
+    """What is measured, and on what."""
+    decoder, hardware = model.decoder, Hardware.here()
+    return {
+        "model": model.name,
+        "device": hardware.device if decoder.device.type == "cuda" else hardware.cpu,
+        "dtype": str(decoder.dtype).removeprefix("torch."),
+        "threads": hardware.torch_threads,
+        "load_average": os.getloadavg()[0],
+    }
+
+
+@contextmanager
+def passing_session(config: VStreamConfig, model: VideoLLM) -> Iterator[Session]:
+    """Of a new stream in the configured store, of which nothing is left afterwards."""
+    session = open_session(config, model, f"measured-{uuid4().hex[:12]}")
+    try:
+        yield session
+    finally:
+        session.memory.erase()
+
+
+def session_in(store: BlockStore, config: VStreamConfig, model: VideoLLM) -> Session:
+    """Whose blocks lie in `store`."""
+    decoder = model.decoder
+    make = StreamMake(model.fingerprint, decoder.num_layers, decoder.kv_heads, decoder.head_dim)
+    memory = KVMemory(make, decoder.device, store, KeepPolicy(config.memory.codec))
+    return Session(model, memory, policy_for(config, model), config.engine)
+
+
+def ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[float, Row]:
+    """Push so many; seconds a frame, and milliseconds a frame by stage of ingest. Stages may lie
+    beside others, of the chunk before.
+    """
+    device, before = session.model.decoder.device, dict(session.clock.seconds)
+    later = list(islice(frames, num_frames))
+    wait_for(device)
+    started = time.perf_counter()
+    session.push(later)
+    wait_for(device)
+    passed_s = time.perf_counter() - started
+    spent_s = since(session.clock.seconds, before)
+    return passed_s / num_frames, {
+        f"{name}_ms": 1000 * stage_s / num_frames for name, stage_s in spent_s.items()
+    }
+
+
+def since(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    """What each has grown by."""
+    return {name: value - before.get(name, 0.0) for name, value in now.items()}
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def busy_share(scheduler: Scheduler) -> Iterator[Callable[[], float]]:
+    """Tells in which part of the time since it was entered rounds of the scheduler ran, 0 to 1.
+
+    A round is as long as the thread that drives the device was at it: where nothing is read back, a
+    card may still be computing when it ends.
+    """
+    listener, rounds_s, began = scheduler.on_round, [0.0], time.perf_counter()
+    scheduler.on_round = lambda done: rounds_s.append(done.seconds)
+    try:
+        yield lambda: min(1.0, sum(rounds_s) / (time.perf_counter() - began))
+    finally:
+        scheduler.on_round = listener

@@ -1,0 +1,243 @@
+"""measure_tiers: places to keep blocks in; how fast each writes, reads and begins answers out.
+
+Reads are those of a question: in every layer other blocks, drawn at random, and nothing above the
+store holds copies; the rows of a layer are joined in one buffer, as decoding needs them.
+`retrieve_ms` is for all layers, fetched and decoded. `disk_share` is the part of the bytes that the
+kernel fetched from a disk; with what it reads ahead this can be more than 1. GB are 1e9 bytes.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import psutil
+import torch
+
+from eval.speed.figures import Figures, Row
+from eval.speed.questions import asked, measured_questions, unending
+from eval.speed.subject import endless_frames, ingest, ready_model, session_in
+from memory import (
+    BlockHead,
+    BlockInfo,
+    BlockRecord,
+    BlockStore,
+    FileTier,
+    HostTier,
+    KeepPolicy,
+    KVMemory,
+    RedisLink,
+    RowForm,
+    RowLayout,
+    StreamMake,
+    codec_named,
+)
+from memory.tiers.redis.redis_stream import RedisStream
+from memory.tiers.redis.redis_tier import RedisTier
+from vstream import AnswerStream, Question, Session, VideoLLM, load_config
+from vstream.engine import EngineConfig
+from vstream.policy import policy_for
+
+LARGE = StreamMake("LLaVA-OneVision-7B", layers=28, kv_heads=4, head_dim=128)
+_LARGE_TOKENS = 196
+_LARGE_DTYPE = torch.bfloat16
+_POLICY = KeepPolicy("int8")
+_DISTINCT = 4
+_THUMBNAIL_BYTES = 4096
+_RETRIEVED = 64
+_ROUNDS = 5
+_SEGMENT_BYTES = 16 << 20
+_BUFFER_BYTES = 256 << 20
+_HOST_BYTES = 1 << 40
+_CPU = torch.device("cpu")
+
+
+class Tier(NamedTuple):
+    """An empty memory over a store, without copies of rows: every read goes to the store.
+
+    `make_cold` empties the page cache of what the store has written; None: it has no files.
+    """
+
+    name: str
+    memory: KVMemory
+    store: BlockStore
+    make_cold: Callable[[], None] | None = None
+
+
+OpenTier = Callable[[StreamMake], AbstractContextManager[Tier]]
+
+
+def measure_tiers(
+    history_s: float, num_mb: int, folder: Path | None, redis_url: str | None
+) -> Figures:
+    """Blocks of so much history of the configured model, and `num_mb` MB of larger ones."""
+    opening: list[OpenTier] = [host_tier, partial(file_tier, folder=folder)]
+    if redis_url is not None:
+        opening.append(partial(redis_tier, url=redis_url))
+    model = unending(ready_model())
+    own_store = HostTier(_HOST_BYTES)
+    with session_in(own_store, load_config(), model) as session:
+        ingest(session, endless_frames(model.sample_fps), round(history_s * model.sample_fps))
+    own = [own_store.read_record(number) for number in range(own_store.next_id)]
+    large = list(large_records(max(2, round(num_mb * 1e6 / next(large_records(1)).num_bytes))))
+    rows: list[Row] = []
+    for open_tier in opening:
+        rows += _rows(open_tier, own, model.decoder.dtype, model)
+        rows += _rows(open_tier, large, _LARGE_DTYPE)
+    return {"tiers": rows}
+
+
+def large_records(num_blocks: int) -> Iterator[BlockRecord]:
+    """Blocks one second apart; the numbers are normal, so that decoding them is as usual."""
+    layout = RowLayout(LARGE.kv_heads, _LARGE_TOKENS, LARGE.head_dim, _LARGE_DTYPE)
+    form = RowForm(_POLICY.codec, layout)
+    generator = torch.Generator().manual_seed(0)
+    size = (2, LARGE.layers, LARGE.kv_heads, _LARGE_TOKENS, LARGE.head_dim)
+    positions = torch.arange(_LARGE_TOKENS)[None], torch.tensor([_LARGE_TOKENS])
+    distinct = []
+    for number in range(_DISTINCT):
+        keys, values = torch.randn(size, generator=generator).to(_LARGE_DTYPE)
+        rows = codec_named(form.codec).encode(keys, values).numpy()
+        means = keys.float().mean(dim=2).flatten(1).numpy()
+        head = BlockHead(0, LARGE, form, BlockInfo(0.0, 0.0, 0.0, *positions), means)
+        picture = Random(number).randbytes(_THUMBNAIL_BYTES)
+        distinct.append(BlockRecord(head, picture, tuple(row.tobytes() for row in rows)))
+    for number, record in enumerate(islice(cycle(distinct), num_blocks)):
+        info = replace(record.head.info, start_s=float(number), end_s=float(number))
+        copies = tuple(bytes(memoryview(row)) for row in record.rows)  # more than a CPU's cache
+        yield BlockRecord(replace(record.head, info=info), record.thumbnail, copies)
+
+
+@contextmanager
+def host_tier(make: StreamMake) -> Iterator[Tier]:
+    store = HostTier(_HOST_BYTES)
+    yield Tier("host", KVMemory(make, _CPU, store, _POLICY), store)
+
+
+@contextmanager
+def file_tier(make: StreamMake, folder: Path | None) -> Iterator[Tier]:
+    """In a folder of its own under `folder`, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="tier-speed-", dir=folder) as own:
+        store = FileTier(Path(own), _SEGMENT_BYTES)
+        with KVMemory(make, _CPU, store, _POLICY) as memory:
+            yield Tier("file", memory, store, lambda: _drop_pages(Path(own)))
+
+
+@contextmanager
+def redis_tier(make: StreamMake, url: str) -> Iterator[Tier]:
+    """As a stream of its own, which is gone afterwards."""
+    link = RedisLink(url)
+    stream = RedisStream(link, f"tier-speed-{os.getpid()}", make)
+    store = RedisTier(link, stream, None, _BUFFER_BYTES)
+    memory = KVMemory(make, _CPU, store, _POLICY, entry=stream)
+    try:
+        yield Tier("redis", memory, store)
+    finally:
+        memory.erase()
+
+
+def _drop_pages(folder: Path) -> None:
+    """Written pages go to the disk first: dirty ones would stay."""
+    for path in folder.iterdir():
+        file = os.open(path, os.O_RDWR)
+        try:
+            os.fsync(file)
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(file)
+
+
+def _rows(
+    open_tier: OpenTier,
+    records: Sequence[BlockRecord],
+    dtype: torch.dtype,
+    model: VideoLLM | None = None,
+) -> Iterator[Row]:
+    """Of one place, with a cold one where it has files. `model` made the blocks and is asked about
+    them; of blocks of random numbers nothing can be asked.
+    """
+    make = records[0].head.make
+    with open_tier(make) as tier:
+        write_gb_s = write(tier.memory, records)
+        session = None
+        if model is not None:
+            policy = policy_for(load_config(), model)
+            session = Session(model, tier.memory, policy, EngineConfig())
+        for make_cold in [None] if tier.make_cold is None else [None, tier.make_cold]:
+            yield {
+                "tier": tier.name if make_cold is None else f"{tier.name}, cold",
+                "blocks_of": make.fingerprint if model is None else model.name,
+                "blocks": len(records),
+                "row_bytes": len(records[0].rows[0]),
+                "write_gb_s": write_gb_s,
+                **read(tier, dtype, make_cold),
+                "first_token_ms": None if session is None else _first_token_ms(session, make_cold),
+            }
+
+
+def _first_token_ms(session: Session, make_cold: Callable[[], None] | None) -> float:
+    def ask(question: Question) -> AnswerStream:
+        if make_cold is not None:
+            make_cold()
+        return session.ask(question)
+
+    return asked(ask, measured_questions(session.model.family)).first_token_ms
+
+
+def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
+    """Put encoded blocks and flush; GB/s of their rows, pictures and representative keys."""
+    seconds, num_bytes = 0.0, 0
+    for record in records:
+        seconds += _timed_s(partial(memory.take, record))
+        num_bytes += record.num_bytes
+    return num_bytes / (seconds + _timed_s(memory.flush)) / 1e9
+
+
+def read(tier: Tier, dtype: torch.dtype, make_cold: Callable[[], None] | None = None) -> Row:
+    """Fetch, then fetch and decode, what a question retrieves; cold every time if asked to."""
+    rng, layers, ids = Random(0), range(tier.memory.make.layers), tier.memory.visible(None)
+    gb_s, retrieve_ms, shares = [], [], []
+
+    def chosen() -> list[list[int]]:
+        found = [sorted(rng.sample(ids, min(len(ids), _RETRIEVED))) for _ in layers]
+        if make_cold is not None:
+            make_cold()
+        return found
+
+    for _ in range(_ROUNDS):
+        wanted, fetched = chosen(), _fetched_bytes()
+        num_bytes, started = 0, time.perf_counter()
+        for layer, of_layer in enumerate(wanted):
+            num_bytes += len(bytearray().join(tier.store.read_rows(layer, of_layer)))
+        gb_s.append(num_bytes / (time.perf_counter() - started) / 1e9)
+        if fetched is not None:
+            shares.append(((_fetched_bytes() or 0) - fetched) / num_bytes)
+        wanted, started = chosen(), time.perf_counter()
+        for layer, of_layer in enumerate(wanted):
+            tier.memory.read(layer, of_layer, dtype, _CPU)
+        retrieve_ms.append(1000 * (time.perf_counter() - started))
+    return {
+        "read_gb_s": statistics.median(gb_s),
+        "retrieve_ms": statistics.median(retrieve_ms),
+        "disk_share": statistics.median(shares) if shares else None,
+    }
+
+
+def _timed_s(act: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+def _fetched_bytes() -> int | None:
+    """Bytes that the kernel has fetched from disks for this process."""
+    process = psutil.Process()
+    return int(process.io_counters().read_bytes) if hasattr(process, "io_counters") else None
