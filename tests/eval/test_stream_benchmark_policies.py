@@ -79,8 +79,7 @@ def test_window_and_uniform_see_as_many_blocks_as_default(played):
     sizes = {}
     for name in ("default", "window", "sinks", "uniform", "rekv"):
         with played.blocks.open(stream, parse_policy(name)) as session:
-            settings = session.settings
-            sizes[name] = settings.recent_blocks + settings.retrieve_blocks
+            sizes[name] = session.policy.recent_blocks() + session.policy.retrieve_blocks()
     assert len(set(sizes.values())) == 1
     with played.blocks.open(stream, parse_policy("window")) as session:
         seen = session.ask(TimedQuestion("where?", 39.0)).answer.evidence
@@ -278,11 +277,11 @@ def test_last4_answers_as_a_session_that_has_seen_four_frames(played):
 
 def test_sinks_encode_and_ask_within_one_window_that_moves_block_by_block(played):
     with played.blocks.open(played.exam[0], parse_policy("sinks")) as session:
-        settings = session.settings
-        assert settings.window_blocks == settings.recent_blocks
-        assert (settings.stride_blocks, settings.retrieve_blocks) == (1, 0)
+        recent = session.policy.recent_blocks()
+        assert session.encoding.window_blocks == recent
+        assert (session.encoding.stride_blocks, session.policy.retrieve_blocks()) == (1, 0)
         seen = session.ask(TimedQuestion("where?", 30.0)).answer.evidence
-        newest = range(31 - settings.recent_blocks, 31)
+        newest = range(31 - recent, 31)
         assert sorted(e.block_id for e in seen) == list(newest)
 
 

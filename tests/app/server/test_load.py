@@ -116,16 +116,19 @@ def _measure(process, url, http, minutes):
     }
     print("\nload " + json.dumps(record))  # noqa: T201  what docs/performance.md records
 
+    assert load.asked
     assert all(asked.status == 200 for asked in load.asked)
-    assert len(load.asked) >= ASKERS * minutes * 60 / 20
-    assert load.ttft_s(95) < 2
     for name in names:
         assert after[name]["state"] == "running", after[name]
-        assert after[name]["last_frame_age_s"] < 3
-        assert sampled[name] >= 0.95 * passed_s - 2, (name, sampled[name], passed_s)
-    assert stale <= 0.01 * sum(sampled.values())
-    assert lag_s <= 4
     is_short = minutes < SHORT_MINUTES
+    if not is_short:  # a short one runs beside other tests
+        assert len(load.asked) >= ASKERS * minutes * 60 / 20
+        assert load.ttft_s(95) < 2
+        for name in names:
+            assert after[name]["last_frame_age_s"] < 3
+            assert sampled[name] >= 0.95 * passed_s - 2, (name, sampled[name], passed_s)
+        assert stale <= 0.01 * sum(sampled.values())
+        assert lag_s <= 4
     most = MOST_SHORT_SLOPE_MB_PER_MIN if is_short else MOST_SLOPE_MB_PER_MIN
     assert slope < most, record
     assert abs(last.num_fds - first.num_fds) <= ASKERS + 4, record

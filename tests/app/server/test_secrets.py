@@ -58,7 +58,7 @@ def heard(served):
         ScriptedRtspServer("wrong_password") as camera,
         EventListener(url, KEY) as listener,
         httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60
+            base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=300
         ) as client,
     ):
         told = {}
