@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-import logging
 import os
 import sys
 
@@ -25,24 +24,12 @@ def main() -> None:
 
 
 def _run() -> None:
-    import structlog
-
     from app.commands import cli
     from app.terminal import Terminal
     from encoders import EncoderError
     from memory import KVMemoryError
     from vstream import VStreamError
 
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper("iso"),
-            # Plain: others show local variables, and with them passwords.
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
     try:
         cli()
     except (VStreamError, EncoderError, KVMemoryError) as error:

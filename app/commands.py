@@ -1,29 +1,18 @@
-"""The commands of `vstream` and their options."""
+"""The commands of `vstream` and their options. What a command needs, it imports when it runs."""
 
 import os
 import sys
-from typing import Annotated
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.answer import answer_questions
-from app.ask import ask_source
-from app.demo import open_demo, play_demo
-from app.doctor import examine
-from app.forget import forget_range
-from app.ingest import ingest_source
-from app.policies import list_policies
-from app.rtsp import keep_cameras
-from app.search import Wanted, search_streams
-from app.serve import make_key, run_service
-from app.server.keys import master_key
-from app.server.settings import ServiceSettings
 from app.settings_options import with_service_settings, with_settings
 from app.stream_time import parse_stream_time
-from app.streams import list_streams
-from app.terminal import Terminal
-from app.watch import watch_source
-from vstream.config import VStreamConfig
+
+if TYPE_CHECKING:
+    from app.server.settings import ServiceSettings
+    from vstream.config import VStreamConfig
 
 cli = typer.Typer(
     help="Watch live video and answer questions about it, citing the moments used.",
@@ -31,6 +20,36 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(is_wanted: bool) -> None:
+    if is_wanted:
+        sys.stdout.write(f"vstream {version('vstream')}\n")
+        raise typer.Exit
+
+
+@cli.callback()
+def _before(
+    is_version_wanted: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say which.")
+    ] = False,
+) -> None:
+    """Before any command: the log says errors, and they are plain."""
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper("iso"),
+            # Plain: others show local variables, and with them passwords.
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
 
 Source = Annotated[
     str, typer.Argument(help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0.")
@@ -40,7 +59,7 @@ Source = Annotated[
 @cli.command()
 @with_settings
 def ask(
-    config: VStreamConfig,
+    config: "VStreamConfig",
     source: Annotated[
         str, typer.Argument(help="A source as for `ingest`, or the id of a stream in the store.")
     ],
@@ -70,6 +89,9 @@ def ask(
     ] = False,
 ) -> None:
     """Answer one question about a file, a camera, or a stream that the store holds."""
+    from app.ask import ask_source
+    from app.terminal import Terminal
+
     at_s = None if at is None else parse_stream_time(at)
     ask_source(
         Terminal(),
@@ -88,7 +110,7 @@ def ask(
 @cli.command()
 @with_settings
 def ingest(
-    config: VStreamConfig,
+    config: "VStreamConfig",
     source: Source,
     id_: Annotated[
         str | None, typer.Option("--id", help="The stream's id; else made from the source.")
@@ -98,25 +120,31 @@ def ingest(
     ] = False,
 ) -> None:
     """Encode a source into the store, where others can ask about it meanwhile."""
+    from app.ingest import ingest_source
+    from app.terminal import Terminal
+
     ingest_source(Terminal(), config, source, stream_id=id_, speed=1.0 if real_time else "max")
 
 
 @cli.command()
 @with_settings
 def answer(
-    config: VStreamConfig,
+    config: "VStreamConfig",
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="How many questions are answered at a time.")
     ] = 2,
 ) -> None:
     """Answer questions about the streams of a store in Redis, for `vstream ask` elsewhere."""
+    from app.answer import answer_questions
+    from app.terminal import Terminal
+
     answer_questions(Terminal(), config, workers)
 
 
 @cli.command()
 @with_settings
 def watch(
-    config: VStreamConfig,
+    config: "VStreamConfig",
     source: Source,
     fast: Annotated[
         bool, typer.Option(help="Read a file as fast as possible, not at its own speed.")
@@ -127,13 +155,19 @@ def watch(
     ] = None,
 ) -> None:
     """Type questions while the stream plays; be told when what you wait for is the case."""
+    from app.terminal import Terminal
+    from app.watch import watch_source
+
     watch_source(Terminal(), config, source, speed="max" if fast else 1.0, tell=tell or ())
 
 
 @cli.command()
 @with_settings
-def demo(config: VStreamConfig) -> None:
+def demo(config: "VStreamConfig") -> None:
     """Open the page on the bundled sample stream; without a terminal play it and answer here."""
+    from app.demo import open_demo, play_demo
+    from app.terminal import Terminal
+
     if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("CI") != "true":
         open_demo(Terminal(), config)
     else:
@@ -152,7 +186,10 @@ def ui(
     """Show the web page of a service that runs elsewhere; VSTREAM_API_KEY is its key, and the
     password of the page.
     """
+    from app.terminal import Terminal
+
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from app.server.keys import master_key
     from app.ui import show_page  # Gradio takes seconds to import: only where it is shown
 
     show_page(Terminal(), service, master_key(os.environ), host, port, insecure=insecure)
@@ -161,12 +198,15 @@ def ui(
 @cli.command()
 @with_settings
 def streams(
-    config: VStreamConfig,
+    config: "VStreamConfig",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
     ] = False,
 ) -> None:
     """List the streams that a store remembers."""
+    from app.streams import list_streams
+    from app.terminal import Terminal
+
     list_streams(Terminal(), config, as_json=as_json)
 
 
@@ -177,25 +217,31 @@ def policies(
     ] = False,
 ) -> None:
     """List the memory policies: what each keeps of a stream, and what it can be told."""
+    from app.policies import list_policies
+    from app.terminal import Terminal
+
     list_policies(Terminal(), as_json=as_json)
 
 
 @cli.command()
 @with_settings
 def forget(
-    config: VStreamConfig,
+    config: "VStreamConfig",
     stream: Annotated[str, typer.Argument(help="A stream's id, as `vstream streams` lists it.")],
     from_: Annotated[str, typer.Option("--from", help="The first moment to delete, as 1:23.")],
     to: Annotated[str, typer.Option(help="The last moment to delete, as 2:00.")],
 ) -> None:
     """Delete what a stream remembers of a range of time, in every tier, for good."""
+    from app.forget import forget_range
+    from app.terminal import Terminal
+
     forget_range(Terminal(), config, stream, parse_stream_time(from_), parse_stream_time(to))
 
 
 @cli.command()
 @with_settings
 def search(
-    config: VStreamConfig,
+    config: "VStreamConfig",
     query: Annotated[str, typer.Argument(help="What you look for, as 'a red car'.")],
     stream: Annotated[
         list[str] | None,
@@ -211,6 +257,9 @@ def search(
     ] = False,
 ) -> None:
     """Find the moments of stored streams that are most like some words."""
+    from app.search import Wanted, search_streams
+    from app.terminal import Terminal
+
     from_s = None if from_ is None else parse_stream_time(from_)
     to_s = None if to is None else parse_stream_time(to)
     wanted = Wanted(query, tuple(stream or ()), from_s, to_s, top)
@@ -220,37 +269,52 @@ def search(
 @cli.command()
 @with_service_settings
 def serve(
-    config: ServiceSettings,
+    config: "ServiceSettings",
     model: Annotated[
         str | None, typer.Argument(help="Hub id or directory of a Video-LLM; else the embedded.")
     ] = None,
     page: Annotated[bool, typer.Option(help="Show the web page at /ui.")] = True,
 ) -> None:
     """Serve streams, questions, searches and watches over HTTP, in OpenAI's shape, and a page."""
+    from app.serve import run_service
+    from app.terminal import Terminal
+
     run_service(Terminal(), config, page=page)
 
 
 @cli.command()
 @with_service_settings
 def rtsp(
-    config: ServiceSettings,
+    config: "ServiceSettings",
     metrics_host: Annotated[str, typer.Option(help="Address of the metrics.")] = "127.0.0.1",
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port of the metrics; else there are none.")
     ] = None,
 ) -> None:
     """Watch the cameras of a configuration file into the store, for others to ask about."""
+    from app.rtsp import keep_cameras
+    from app.terminal import Terminal
+
     keep_cameras(Terminal(), config, metrics_host, metrics_port)
 
 
 @cli.command()
 def key() -> None:
     """Make a key for the service, and the hash of it that goes into the configuration."""
-    make_key(Terminal())
+    from app.server.keys import new_key
+    from app.terminal import Terminal
+
+    made, hashed = new_key()
+    terminal = Terminal()
+    terminal.document(f"key:  {made}")
+    terminal.document(f"hash: {hashed}")
 
 
 @cli.command()
 @with_settings
-def doctor(config: VStreamConfig) -> None:
+def doctor(config: "VStreamConfig") -> None:
     """Check this machine: GPU, FFmpeg, model, memory, threads."""
+    from app.doctor import examine
+    from app.terminal import Terminal
+
     raise typer.Exit(0 if examine(Terminal(), config) else 1)

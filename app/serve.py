@@ -72,13 +72,6 @@ def run_service(
         os._exit(0)  # all is flushed; a thread amid native code would abort the usual end
 
 
-def make_key(terminal: Terminal) -> None:
-    """Print a new key and the hash that goes into the configuration."""
-    key, hashed = new_key()
-    terminal.document(f"key:  {key}")
-    terminal.document(f"hash: {hashed}")
-
-
 def limit_threads(settings: ServiceSettings) -> None:
     """As configured, or as measured."""
     if settings.threads is None:

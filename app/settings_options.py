@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from app.server.settings import load_settings
-from vstream.config import load_config
 from vstream.errors import SettingsError
 
 
@@ -102,7 +100,13 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     What is not on the command line comes from the environment (VSTREAM_*) or the defaults.
     """
-    return _with(_SHARED, command, lambda given: load_config(**_nested(given, _SHARED)))
+
+    def load(given: Mapping[str, Any]) -> Any:
+        from vstream.config import load_config
+
+        return load_config(**_nested(given, _SHARED))
+
+    return _with(_SHARED, command, load)
 
 
 def with_service_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -112,6 +116,8 @@ def with_service_settings(command: Callable[..., None]) -> Callable[..., None]:
     options = {**_SHARED, **_SERVICE}
 
     def load(given: Mapping[str, Any]) -> Any:
+        from app.server.settings import load_settings
+
         others = {name: value for name, value in given.items() if name != "file"}
         return load_settings(given["file"], **_nested(others, options))
 

@@ -1,24 +1,27 @@
 """How progress, answers and evidence look in a terminal; answers on stdout, the rest on stderr."""
 
+from __future__ import annotations
+
 import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from app.picture import half_blocks
 from app.stream_time import clock
-from vstream.answer_document import document_of
-from vstream.answer_stream import AnswerStream
-from vstream.ingest import IngestProgress, IngestWorker
-from vstream.question import Answer, Evidence, Span
-from vstream.respond_policy import Firing
 from vstream.times.zone import local_range, zone_of
+
+if TYPE_CHECKING:
+    from vstream.answer_stream import AnswerStream
+    from vstream.ingest import IngestProgress, IngestWorker
+    from vstream.question import Answer, Evidence, Span
+    from vstream.respond_policy import Firing
 
 EVIDENCE_ROWS = 5
 PICTURES = 3
@@ -134,6 +137,8 @@ class Terminal:
 
     def _pictures(self, evidence: Sequence[Evidence]) -> None:
         """The moments side by side, each under its time."""
+        from app.picture import half_blocks
+
         grid = Table.grid(padding=(0, 2))
         for _ in evidence:
             grid.add_column()
@@ -172,6 +177,8 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
 
     Numbers are rounded to what is worth reading.
     """
+    from vstream.answer_document import document_of
+
     full = document_of(answer)
     document = {
         "answer": full["answer"],

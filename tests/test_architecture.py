@@ -36,12 +36,30 @@ def test_architecture_names_only_files_that_exist():
     assert not missing
 
 
+HEAVY = {"torch", "transformers", "faiss", "av", "gradio", "fastapi"}
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "key", "policies"])
+def test_a_command_that_needs_no_model_starts_at_once(command):
+    check = f"""
+import atexit, sys
+atexit.register(lambda: print("heavy", sorted(set({sorted(HEAVY)!r}) & set(sys.modules))))
+sys.argv = ["vstream", {command!r}]
+from app.cli import main
+main()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert run.stdout.splitlines()[-1] == "heavy []"
+
+
 def test_a_package_imports_nothing_heavy_that_it_need_not():
     """One after the other, in one process."""
     heavy = {
         "encoders": ("av", "memory", "transformers"),
         "memory": ("transformers", "av"),
-        "app.commands": ("transformers", "gradio", "torch._dynamo"),
+        "app.commands": ("torch", "pydantic", "numpy"),
     }
     check = "\n".join(
         f"import {package}; print({package!r}, [m for m in {modules!r} if m in sys.modules])"

@@ -4,15 +4,17 @@ from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from memory.block_store import BlockStore, FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import StoreError, UnknownNameError
 from memory.registry import Registry
 from memory.store_address import store_name
 from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
+
+if TYPE_CHECKING:
+    from memory.block_store import BlockStore, FollowedSource
 
 StreamState = Literal["live", "stored"]
 
@@ -74,11 +76,11 @@ class Tier:
             raise StoreError(f"store {store_name(self.store)}: holds no stream {stream_id!r}")
         return StreamEntry(make)
 
-    def blocks(self, entry: StreamEntry, config: MemoryConfig) -> BlockStore:
+    def blocks(self, entry: StreamEntry, config: MemoryConfig) -> "BlockStore":
         """The blocks of a stream that was entered here."""
         raise NotImplementedError
 
-    def follow(self, stream_id: str) -> tuple[StreamMake, FollowedSource]:
+    def follow(self, stream_id: str) -> "tuple[StreamMake, FollowedSource]":
         """What made a stream, and its blocks, while another process may write it."""
         raise StoreError(
             f"store {store_name(self.store)}: other processes cannot read it; keep streams in "

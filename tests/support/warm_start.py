@@ -21,8 +21,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+_COMMANDS = ("answer", "ask", "demo", "doctor", "forget", "ingest", "rtsp", "search", "serve")
 _IMPORTED = (
     "app.commands",
+    *(f"app.{name}" for name in (*_COMMANDS, "streams", "watch")),
     "eval.commands",
     "transformers.models.smolvlm.modeling_smolvlm",
     "transformers.models.llava_onevision.modeling_llava_onevision",

@@ -1,7 +1,7 @@
 """StreamSpec: what a user wants of one stream in, the configuration of that stream out."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -23,7 +23,9 @@ from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
 from vstream.sources.address import SourceKind, parse_address, redacted
 from vstream.sources.config import Speed
-from vstream.sources.privacy_mask import PrivacyMask
+
+if TYPE_CHECKING:
+    from vstream.sources.privacy_mask import PrivacyMask
 
 SourceType = Literal["rtsp", "http", "file", "webcam", "push"]
 _TYPE_OF_KIND: dict[SourceKind, SourceType] = {
@@ -163,8 +165,10 @@ class StreamSpec(_Part):
         self.mask()
         return self
 
-    def mask(self) -> PrivacyMask | None:
+    def mask(self) -> "PrivacyMask | None":
         """What must never be seen of a frame."""
+        from vstream.sources.privacy_mask import PrivacyMask
+
         return PrivacyMask(polygons=self.masks) if self.masks else None
 
     @property

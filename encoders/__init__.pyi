@@ -1,0 +1,23 @@
+from .chat_prompt import Turn
+from .errors import EncoderError, UnsupportedModelError
+from .families.family import Family
+from .frame import Frame
+from .frame_sampler import FrameSampler
+from .recommended import Recommended
+from .spoken_time import with_time_words
+from .thumbnail import thumbnail
+from .visual_tokens import TextTokens, VisualTokens
+
+__all__ = [
+    "EncoderError",
+    "Family",
+    "Frame",
+    "FrameSampler",
+    "Recommended",
+    "TextTokens",
+    "Turn",
+    "UnsupportedModelError",
+    "VisualTokens",
+    "thumbnail",
+    "with_time_words",
+]

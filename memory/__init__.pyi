@@ -1,0 +1,103 @@
+from .block_index import BlockIndex, Similarity
+from .block_record import BlockHead, BlockRecord
+from .block_store import BlockStore, Span
+from .codecs.codec import codec_named
+from .config import MemoryConfig
+from .errors import (
+    BlockCorruptError,
+    BlockLostError,
+    BlockNotFoundError,
+    BlockRejectedError,
+    FencedError,
+    FingerprintMismatchError,
+    KVMemoryError,
+    PolicyError,
+    StoreAwayError,
+    StoreError,
+    StreamReplacedError,
+    UnknownNameError,
+)
+from .followed_memory import FollowedMemory
+from .keep_policy import KeepPolicy
+from .kv_block import BlockInfo, KVBlock
+from .kv_memory import KVMemory
+from .memory_reader import MemoryReader, MemoryStats
+from .moment_index import Hit, MomentIndex
+from .open_memory import follow_memory, open_memory, open_stored
+from .policies import POLICIES, policy_named, written_under
+from .policies.policy import Encoding, MemoryPolicy, ModelShape
+from .row_cache import RowCache
+from .rows.row_form import RowForm, RowLayout
+from .store_address import require_stream_id, store_name
+from .stored_streams import (
+    erase_stored,
+    find_stream,
+    note_stored,
+    stored_ids,
+    stored_streams,
+)
+from .stream_make import StreamMake
+from .tiers.file.file_tier import FileTier
+from .tiers.file.in_files import stored_records
+from .tiers.memory import HostTier
+from .tiers.redis.redis_link import RedisLink
+from .tiers.tier import FoundStream, StoredStream, tier_of
+
+__all__ = [
+    "POLICIES",
+    "BlockCorruptError",
+    "BlockHead",
+    "BlockIndex",
+    "BlockInfo",
+    "BlockLostError",
+    "BlockNotFoundError",
+    "BlockRecord",
+    "BlockRejectedError",
+    "BlockStore",
+    "Encoding",
+    "FencedError",
+    "FileTier",
+    "FingerprintMismatchError",
+    "FollowedMemory",
+    "FoundStream",
+    "Hit",
+    "HostTier",
+    "KVBlock",
+    "KVMemory",
+    "KVMemoryError",
+    "KeepPolicy",
+    "MemoryConfig",
+    "MemoryPolicy",
+    "MemoryReader",
+    "MemoryStats",
+    "ModelShape",
+    "MomentIndex",
+    "PolicyError",
+    "RedisLink",
+    "RowCache",
+    "RowForm",
+    "RowLayout",
+    "Similarity",
+    "Span",
+    "StoreAwayError",
+    "StoreError",
+    "StoredStream",
+    "StreamMake",
+    "StreamReplacedError",
+    "UnknownNameError",
+    "codec_named",
+    "erase_stored",
+    "find_stream",
+    "follow_memory",
+    "note_stored",
+    "open_memory",
+    "open_stored",
+    "policy_named",
+    "require_stream_id",
+    "store_name",
+    "stored_ids",
+    "stored_records",
+    "stored_streams",
+    "tier_of",
+    "written_under",
+]

@@ -1,0 +1,42 @@
+from .answer_stream import AnswerStream
+from .config import VStreamConfig, load_config
+from .errors import ModelError, QuestionError, SettingsError, SourceError, VStreamError
+from .ingest import IngestProgress, IngestWorker
+from .models.video_llm import VideoLLM, load_video_llm
+from .open_session import open_session
+from .question import Answer, Evidence, Judgement, Question, Span
+from .respond_policy import Firing, KOfN, RespondRule, SilenceRule, Watch
+from .search.moment import Moment
+from .search.moment_search import MomentSearch
+from .session import Session
+from .sources.stream_id import stream_id_of
+
+__all__ = [
+    "Answer",
+    "AnswerStream",
+    "Evidence",
+    "Firing",
+    "IngestProgress",
+    "IngestWorker",
+    "Judgement",
+    "KOfN",
+    "ModelError",
+    "Moment",
+    "MomentSearch",
+    "Question",
+    "QuestionError",
+    "RespondRule",
+    "Session",
+    "SettingsError",
+    "SilenceRule",
+    "SourceError",
+    "Span",
+    "VStreamConfig",
+    "VStreamError",
+    "VideoLLM",
+    "Watch",
+    "load_config",
+    "load_video_llm",
+    "open_session",
+    "stream_id_of",
+]
