@@ -153,12 +153,28 @@ def watch(
         list[str] | None,
         typer.Option(help="A standing question, as 'tell me when ...'; may be given repeatedly."),
     ] = None,
+    rule: Annotated[
+        str | None,
+        typer.Option(help="When to tell: k_of_n or silence; else as the model recommends."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="How probable it must be; else as the model recommends."),
+    ] = None,
 ) -> None:
     """Type questions while the stream plays; be told when what you wait for is the case."""
     from app.terminal import Terminal
     from app.watch import watch_source
 
-    watch_source(Terminal(), config, source, speed="max" if fast else 1.0, tell=tell or ())
+    watch_source(
+        Terminal(),
+        config,
+        source,
+        speed="max" if fast else 1.0,
+        tell=tell or (),
+        rule=rule,
+        threshold=threshold,
+    )
 
 
 @cli.command()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vstream.answer_stream import AnswerStream
     from vstream.ingest import IngestProgress, IngestWorker
     from vstream.question import Answer, Evidence, Span
-    from vstream.respond_policy import Firing
+    from vstream.watch import Firing
 
 EVIDENCE_ROWS = 5
 PICTURES = 3

@@ -12,10 +12,11 @@ from vstream.config import VStreamConfig
 from vstream.errors import QuestionError
 from vstream.ingest import IngestWorker, SeenFrame
 from vstream.open_session import open_session
-from vstream.respond_policy import Watch
 from vstream.session import Session
 from vstream.sources.config import Speed
 from vstream.sources.stream_id import stream_id_of
+from vstream.speaking import speaking_policy
+from vstream.watch import Watch
 
 _POLL_S = 0.05
 
@@ -27,18 +28,24 @@ def watch_source(
     *,
     speed: Speed,
     tell: Sequence[str] = (),
+    rule: str | None = None,
+    threshold: float | None = None,
 ) -> None:
     """Ingest `source` in the background and answer each line of stdin until it ends.
 
     What the standing questions `tell` wait for is told when it happens; with any, the stream is
     watched to its end even if stdin ends before. A live source that is lost is looked for until the
-    user leaves. Raises SourceError for a file that cannot be read.
+    user leaves. `rule` names the speaking policy, `threshold` is how probable it must be. Raises
+    SourceError for a file that cannot be read.
     """
     if not all(text.strip() for text in tell):
         raise QuestionError("--tell is empty: write what to wait for, as 'tell me when ...'")
     model = load_model(terminal, config)
     with open_session(config, model, stream_id_of(source)) as session:
-        watches = [Watch(session, text) for text in tell]
+        recommended = model.family.recommended
+        watches = [
+            Watch(session, text, speaking_policy(rule, recommended, threshold)) for text in tell
+        ]
 
         def look(frame: SeenFrame) -> None:
             for watch in watches:

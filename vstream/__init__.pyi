@@ -5,11 +5,14 @@ from .ingest import IngestProgress, IngestWorker
 from .models.video_llm import VideoLLM, load_video_llm
 from .open_session import open_session
 from .question import Answer, Evidence, Judgement, Question, Span
-from .respond_policy import Firing, KOfN, RespondRule, SilenceRule, Watch
 from .search.moment import Moment
 from .search.moment_search import MomentSearch
 from .session import Session
 from .sources.stream_id import stream_id_of
+from .speaking.k_of_n import KOfN
+from .speaking.policy import SpeakingPolicy
+from .speaking.silence import Silence
+from .watch import Firing, Watch
 
 __all__ = [
     "Answer",
@@ -25,12 +28,12 @@ __all__ = [
     "MomentSearch",
     "Question",
     "QuestionError",
-    "RespondRule",
     "Session",
     "SettingsError",
-    "SilenceRule",
+    "Silence",
     "SourceError",
     "Span",
+    "SpeakingPolicy",
     "VStreamConfig",
     "VStreamError",
     "VideoLLM",

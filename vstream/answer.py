@@ -79,9 +79,9 @@ class QueryHandler:
             p = P(first token is yes) / (P(first token is yes) + P(first token is no))
 
         summed over all spellings of the family's yes-words and no-words. Of a model that was
-        trained to be silent it is P(first token is not silence), see respond_policy. `at_s` as in
-        Question; raises what `ask` raises, and ModelError where the tokenizer cannot tell yes from
-        no.
+        trained to be silent it is P(first token is not silence), see `vstream.speaking.silence`.
+        `at_s` as in Question; raises what `ask` raises, and ModelError where the tokenizer cannot
+        tell yes from no.
         """
         _refuse_empty(watch)
         return read_while_written(lambda: self.begin_judging(watch, at_s).result())

@@ -186,6 +186,7 @@ class WatchDocument(BaseModel):
     object: Literal["watch"] = "watch"
     stream_ids: list[str]
     condition: str
+    rule: str | None
     every_s: float
     cooldown_s: float
     until: float | None
@@ -265,6 +266,7 @@ def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocum
         id=record.id,
         stream_ids=list(spec.stream_ids),
         condition=spec.condition,
+        rule=spec.rule,
         every_s=spec.every_s,
         cooldown_s=spec.cooldown_s,
         until=spec.until,

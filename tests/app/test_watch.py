@@ -82,7 +82,8 @@ def test_watch_tells_when_what_one_waits_for_is_so_also_after_stdin_has_ended(
     monkeypatch.setenv("VSTREAM_SOURCE__DEDUP_THRESHOLD", "0")
     owl, dog = "tell me when an owl appears.", "tell me when a dog appears."
     video = write_owl_video(tmp_path / "owl.mp4")
-    run = vstream("watch", video, "--fast", "--tell", owl, "--tell", dog)
+    rule = ("--rule", "k_of_n")
+    run = vstream("watch", video, "--fast", "--tell", owl, "--tell", dog, *rule)
     assert run.code == 0, run.err
     told = [re.split(r"  +", line) for line in run.out.strip().splitlines()]
     times = [f"0:{visit.start + 1:02d}" for visit in VISITS]  # the second judgement confirms it

@@ -16,7 +16,7 @@ from vstream import (
     Question,
     QuestionError,
     SettingsError,
-    SilenceRule,
+    Silence,
     Watch,
 )
 
@@ -76,7 +76,7 @@ def test_a_model_trained_to_be_silent_is_judged_by_its_silence(llama):
     assert judged.probability == pytest.approx(1 - float(silence), abs=1e-5)
     watch = Watch(session, WAIT)
     spoken = [s for s in range(BLOCKS) if watch.look(float(s)) is not None]
-    rule = SilenceRule()
+    rule = Silence()
     wanted = [
         s for s in range(BLOCKS) if rule.feed(session.judge(WAIT, float(s)).probability, float(s))
     ]

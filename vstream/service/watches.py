@@ -17,17 +17,19 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from memory import KVMemoryError
+from memory import KVMemoryError, UnknownNameError
 from vstream.errors import BusyError, VStreamError
 from vstream.ingest import SeenFrame
 from vstream.question import Evidence
-from vstream.respond_policy import Firing, KOfN, RespondRule, Watch, rule_for
 from vstream.service.errors import UnknownStreamError, UnknownWatchError
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
+from vstream.speaking import SPEAKING, speaking_policy
+from vstream.speaking.policy import SpeakingPolicy
+from vstream.watch import Firing, Watch
 
 _log = structlog.get_logger()
 _REST_S = 0.05
@@ -51,6 +53,14 @@ class WebhookSpec(BaseModel):
     )
 
 
+def _known(rule: str) -> str:
+    try:
+        SPEAKING.find(rule)
+    except UnknownNameError as error:
+        raise ValueError(str(error)) from None
+    return rule
+
+
 class WatchSpec(BaseModel):
     """A standing question."""
 
@@ -63,6 +73,11 @@ class WatchSpec(BaseModel):
         min_length=1, max_length=1000, description="As `tell me when a parcel is at the door`."
     )
     every_s: float = Field(1.0, ge=0.2, le=3600, description="How often it is judged.")
+    rule: Annotated[str, AfterValidator(_known)] | None = Field(
+        None,
+        max_length=64,
+        description="When to tell: `k_of_n`, `silence`; unset: as the model recommends.",
+    )
     threshold: float | None = Field(
         None,
         ge=0,
@@ -355,14 +370,10 @@ class Watches:
         self._on_fired(fired)
 
 
-def _rule(spec: WatchSpec, keeper: StreamKeeper) -> RespondRule:
+def _rule(spec: WatchSpec, keeper: StreamKeeper) -> SpeakingPolicy:
     recommended = keeper.model.family.recommended
-    if recommended.silence_words and spec.threshold is None:
-        return rule_for(recommended)
-    count = spec.confirmations or recommended.watch_confirmations
-    threshold = recommended.watch_threshold if spec.threshold is None else spec.threshold
-    return KOfN(
-        threshold, k=count, n=count, cooldown_s=spec.cooldown_s, release=recommended.watch_release
+    return speaking_policy(
+        spec.rule, recommended, spec.threshold, spec.confirmations, spec.cooldown_s
     )
 
 

@@ -93,6 +93,17 @@ def watch_for(service, name, *stream_ids, **more):
     return service.post("/v1/watches", wanted)
 
 
+def test_when_to_tell_is_chosen_by_name(service):
+    create(service, "hall", fps=1)
+    kept = watch_for(service, "owl", "hall", rule="silence", threshold=0.6)
+    assert kept["rule"] == "silence"
+    refused = service.http.post(
+        "/v1/watches", json={"stream_ids": ["hall"], "condition": "an owl?", "rule": "never"}
+    )
+    assert refused.status_code == 422
+    assert "known: k_of_n, silence" in refused.json()["error"]["message"]
+
+
 def is_signed(request, secret):
     """As the specification says it."""
     key = base64.b64decode(secret.removeprefix("whsec_"))

@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encoders import Recommended
+from memory import UnknownNameError
 from vstream.errors import SettingsError
-from vstream.respond_policy import KOfN, SilenceRule
+from vstream.speaking import SPEAKING, speaking_policy
+from vstream.speaking.k_of_n import KOfN
+from vstream.speaking.silence import Silence
 
 PROBABILITIES = st.lists(st.floats(0, 1), max_size=60)
 STEPS_S = st.sampled_from([0.25, 1.0, 3.0])
@@ -34,7 +38,7 @@ def any_rule(draw):
         settings = draw(k_of_n())
         return lambda: KOfN(**settings), settings["cooldown_s"]
     threshold, cooldown_s = draw(st.floats(0, 1)), draw(COOLDOWNS_S)
-    return lambda: SilenceRule(threshold, cooldown_s), cooldown_s
+    return lambda: Silence(threshold, cooldown_s), cooldown_s
 
 
 def firings(rule, probabilities, step_s=1.0):
@@ -143,24 +147,24 @@ def test_a_probability_that_is_no_number_is_not_over_the_threshold():
 @given(PROBABILITIES)
 def test_at_threshold_0_silence_is_broken_by_what_is_more_probable(probabilities):
     wanted = [i for i, p in enumerate(probabilities) if p > 1 - p]
-    assert firings(SilenceRule(threshold=0), probabilities) == wanted
+    assert firings(Silence(threshold=0), probabilities) == wanted
 
 
 @given(PROBABILITIES)
 def test_at_threshold_1_it_speaks_unless_silence_is_certain(probabilities):
     wanted = [i for i, p in enumerate(probabilities) if 1 - p < 1]
-    assert firings(SilenceRule(threshold=1), probabilities) == wanted
+    assert firings(Silence(threshold=1), probabilities) == wanted
 
 
 @given(PROBABILITIES, st.floats(0, 1), st.floats(0, 1))
 def test_a_higher_threshold_on_silence_never_speaks_less(probabilities, one, other):
     low, high = sorted((one, other))
-    less, more = (set(firings(SilenceRule(t), probabilities)) for t in (low, high))
+    less, more = (set(firings(Silence(t), probabilities)) for t in (low, high))
     assert less <= more
 
 
 def test_the_papers_threshold_speaks_at_a_quarter_of_the_mass_and_not_at_much_less():
-    assert firings(SilenceRule(), [0.27, 0.28, 0.9]) == [1, 2]
+    assert firings(Silence(), [0.27, 0.28, 0.9]) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +188,7 @@ def test_settings_under_which_it_could_never_or_always_speak_are_refused(setting
         KOfN(**settings)
     if not {"k", "release"} & settings.keys() and settings.get("threshold") != 1.0:
         with pytest.raises(SettingsError, match="wanted"):
-            SilenceRule(**settings)
+            Silence(**settings)
 
 
 @given(k_of_n())
@@ -192,3 +196,27 @@ def test_stream_time_may_begin_anywhere(settings):
     rule = KOfN(**settings)
     told = [rule.feed(1.0, 86_400.0 + i) for i in range(settings["n"])]
     assert told.count(True) == 1
+
+
+QUIET = Recommended(silence_words=("silence",))
+PLAIN = Recommended(watch_threshold=0.9, watch_confirmations=3, watch_release=0.8)
+
+
+def test_a_policy_is_chosen_by_name_or_as_the_model_recommends():
+    assert SPEAKING.names() == ["k_of_n", "silence"]
+    assert isinstance(speaking_policy(None, PLAIN), KOfN)
+    assert isinstance(speaking_policy(None, QUIET), Silence)
+    assert isinstance(speaking_policy(None, QUIET, threshold=0.5), KOfN)
+    assert isinstance(speaking_policy("silence", PLAIN), Silence)
+
+
+def test_what_is_not_wished_for_is_the_models_own():
+    told = [0.95, 0.95, 0.95, 0.95]
+    assert firings(speaking_policy("k_of_n", PLAIN), told) == [2]
+    assert firings(speaking_policy("k_of_n", PLAIN, confirmations=1), told) == [0]
+    assert firings(speaking_policy("silence", PLAIN, 0.01, cooldown_s=2), told) == [0, 2]
+
+
+def test_an_unknown_policy_is_refused_with_those_there_are():
+    with pytest.raises(UnknownNameError, match="known: k_of_n, silence"):
+        speaking_policy("never", PLAIN)

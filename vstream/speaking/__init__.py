@@ -1,0 +1,24 @@
+"""One file a speaking policy: when to tell what a standing question waits for."""
+
+from encoders import Recommended
+from memory.registry import Registry
+from vstream.speaking.policy import SpeakingPolicy
+
+SPEAKING = Registry(SpeakingPolicy, "vstream.speaking", "speaking policy")
+
+
+def speaking_policy(
+    name: str | None,
+    model: Recommended,
+    threshold: float | None = None,
+    confirmations: int | None = None,
+    cooldown_s: float | None = None,
+) -> SpeakingPolicy:
+    """The policy of that name, told what is given and else what the model recommends.
+
+    None is `k_of_n`, or `silence` for a model that was trained to be silent, unless a threshold is
+    given. Raises UnknownNameError, SettingsError.
+    """
+    if name is None:
+        name = "silence" if model.silence_words and threshold is None else "k_of_n"
+    return SPEAKING.find(name).wished(model, threshold, confirmations, cooldown_s)

@@ -1,0 +1,81 @@
+"""k_of_n: tells a run of yes once, for any Video-LLM.
+
+A standing question is put again and again. It fires when `k` of the last `n` judgements are over
+the threshold, the newest of them included, and then not before the cool-down is over and fewer than
+`k` of the last `n` have been over the release in between, which may be lower: one continuing
+presence is one firing, a single judgement that flickers neither begins a presence nor ends it, and
+a probability that wavers about the threshold is not told again and again.
+"""
+
+from collections import deque
+from math import inf
+from typing import Self
+
+from encoders import Recommended
+from vstream.errors import SettingsError
+from vstream.speaking.policy import SpeakingPolicy
+
+
+class KOfN(SpeakingPolicy):
+    """Speaks once for each lasting yes."""
+
+    name = "k_of_n"
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        k: int = 2,
+        n: int = 2,
+        cooldown_s: float = 5.0,
+        release: float | None = None,
+    ) -> None:
+        """`release` is the threshold if it is not given, and never more than that. Raises
+        SettingsError for numbers with which it would never or always speak.
+        """
+        if not 1 <= k <= n:
+            raise SettingsError(f"k = {k} of n = {n} judgements: wanted 1 <= k <= n")
+        if not (0 <= threshold < 1 and 0 <= cooldown_s < inf):
+            raise SettingsError(
+                f"threshold = {threshold}, cooldown_s = {cooldown_s}: wanted a threshold from 0 to "
+                "below 1 and a cool-down of 0 seconds or more"
+            )
+        if release is not None and not 0 <= release < 1:
+            raise SettingsError(f"release = {release}: wanted 0 to below 1")
+        self._threshold = threshold
+        self._release = threshold if release is None else min(release, threshold)
+        self._k = k
+        self._cooldown_s = cooldown_s
+        self._are_over: deque[bool] = deque(maxlen=n)
+        self._are_held: deque[bool] = deque(maxlen=n)
+        self._is_told = False
+        self._quiet_until_s = -inf
+
+    @classmethod
+    def wished(
+        cls,
+        model: Recommended,
+        threshold: float | None,
+        confirmations: int | None,
+        cooldown_s: float | None,
+    ) -> Self:
+        count = confirmations or model.watch_confirmations
+        return cls(
+            model.watch_threshold if threshold is None else threshold,
+            k=count,
+            n=count,
+            cooldown_s=5.0 if cooldown_s is None else cooldown_s,
+            release=model.watch_release,
+        )
+
+    def feed(self, probability: float, at_s: float) -> bool:
+        is_over = probability > self._threshold
+        self._are_over.append(is_over)
+        self._are_held.append(probability > self._release)
+        if sum(self._are_held) < self._k:
+            self._is_told = False
+        is_so = is_over and sum(self._are_over) >= self._k
+        if not is_so or self._is_told or at_s < self._quiet_until_s:
+            return False
+        self._is_told = True
+        self._quiet_until_s = at_s + self._cooldown_s
+        return True

@@ -1,0 +1,59 @@
+"""silence: speaks when silence is not probable enough, for a model trained to be silent.
+
+Source: VideoLLM-online (https://arxiv.org/abs/2406.11816, section 3.2; its threshold at inference):
+
+    speak if P(silence) < theta, or if another token than silence is the most probable
+
+Differs from the paper: all other tokens count as one, so that for theta below 0.5 it also speaks
+where they outweigh silence together; of a model without a word for silence, no counts as that. And
+what was said does not enter the memory, so nothing but `cooldown_s` keeps the model from saying it
+again; the paper has no cool-down, which is 0.
+"""
+
+from math import inf
+from typing import Self
+
+from encoders import Recommended
+from vstream.errors import SettingsError
+from vstream.speaking.policy import SpeakingPolicy
+
+_THRESHOLD = 0.725
+
+
+class Silence(SpeakingPolicy):
+    """Speaks whenever silence is not probable enough."""
+
+    name = "silence"
+
+    def __init__(self, threshold: float = _THRESHOLD, cooldown_s: float = 0.0) -> None:
+        """`threshold` 0: speak where it is more probable than silence; 1: always, but if silence
+        is certain. Raises SettingsError.
+        """
+        if not (0 <= threshold <= 1 and 0 <= cooldown_s < inf):
+            raise SettingsError(
+                f"threshold = {threshold}, cooldown_s = {cooldown_s}: wanted a threshold from 0 to "
+                "1 and a cool-down of 0 seconds or more"
+            )
+        self._threshold = threshold
+        self._cooldown_s = cooldown_s
+        self._quiet_until_s = -inf
+
+    @classmethod
+    def wished(
+        cls,
+        model: Recommended,
+        threshold: float | None,
+        confirmations: int | None,
+        cooldown_s: float | None,
+    ) -> Self:
+        if confirmations is not None:
+            raise SettingsError("silence speaks after one judgement: leave confirmations out")
+        return cls(_THRESHOLD if threshold is None else threshold, cooldown_s or 0.0)
+
+    def feed(self, probability: float, at_s: float) -> bool:
+        silence = 1 - probability
+        is_likely = silence < self._threshold or silence < probability
+        if not is_likely or at_s < self._quiet_until_s:
+            return False
+        self._quiet_until_s = at_s + self._cooldown_s
+        return True

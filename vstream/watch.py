@@ -1,0 +1,96 @@
+"""Watch: puts one standing question to a stream again and again, and says when it is so."""
+
+from dataclasses import dataclass
+from math import inf
+
+from vstream.device.job import Job
+from vstream.errors import SettingsError
+from vstream.question import Evidence, Judgement
+from vstream.session import Session
+from vstream.speaking import speaking_policy
+from vstream.speaking.policy import SpeakingPolicy
+
+_ROUNDING_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Firing:
+    """What a standing question waited for is the case. Evidence as in Answer."""
+
+    watch: str
+    at_s: float
+    probability: float
+    evidence: tuple[Evidence, ...]
+
+
+class Watch:
+    """One standing question on one session, to be looked at as the stream goes on.
+
+    Belongs to one thread, which may be the one that pushes frames. A moment is judged by what had
+    been seen by then, so it makes no difference how long after it one looks.
+    """
+
+    def __init__(
+        self, session: Session, text: str, rule: SpeakingPolicy | None = None, every_s: float = 1.0
+    ) -> None:
+        """`rule` is this watch's own; unless given it is as the family recommends. Raises
+        SettingsError.
+        """
+        if not 0 < every_s < inf:
+            raise SettingsError(f"every_s = {every_s}: wanted more than 0 seconds of stream time")
+        self.text = text
+        self.session = session
+        """Of the stream; another one if the stream's memory had to be opened anew."""
+        self._rule = rule or speaking_policy(None, session.model.family.recommended)
+        self._every_s = every_s
+        self._last_tick: int | None = None
+        self.num_judged = 0
+        self.num_skipped = 0
+        """Ticks that went by unjudged."""
+
+    def look(self, at_s: float) -> Firing | None:
+        """Judge the moment `at_s`; what it says if it is time to speak.
+
+        Stream time is cut into ticks of `every_s`: only the first look in each tick is judged. Any
+        other does nothing, nor does one that goes back or comes before the first block has ended.
+        Raises what `Session.judge` raises.
+        """
+        if not self.is_due(at_s) or not self.session.memory.visible(at_s):
+            return None
+        return self.feed(self.session.judge(self.text, at_s))
+
+    def is_due(self, at_s: float) -> bool:
+        """Whether `at_s` is in another tick than the last one judged."""
+        return self._last_tick is None or self._tick(at_s) > self._last_tick
+
+    def has_passed(self, at_s: float) -> bool:
+        """Whether a later moment has been judged: then the stream has begun anew."""
+        return self._last_tick is not None and self._tick(at_s) < self._last_tick
+
+    def begin_anew(self, rule: SpeakingPolicy) -> None:
+        """Of the moments so far only how many they were is known, and `rule` has heard of none."""
+        self._rule = rule
+        self._last_tick = None
+
+    def begin(self, at_s: float) -> Job[Judgement] | None:
+        """Have the moment `at_s` judged, without waiting; None before the first block has ended.
+
+        With `feed` it is `look` in two parts, for many watches at once.
+        """
+        if not self.session.memory.visible(at_s):
+            return None
+        return self.session.begin_judging(self.text, at_s)
+
+    def feed(self, judgement: Judgement) -> Firing | None:
+        """What it says to a moment that has been judged."""
+        tick = self._tick(judgement.at_s)
+        if self._last_tick is not None:
+            self.num_skipped += max(0, tick - self._last_tick - 1)
+        self._last_tick = tick
+        self.num_judged += 1
+        if not self._rule.feed(judgement.probability, judgement.at_s):
+            return None
+        return Firing(self.text, judgement.at_s, judgement.probability, judgement.evidence)
+
+    def _tick(self, at_s: float) -> int:
+        return int((at_s + _ROUNDING_S) / self._every_s)
