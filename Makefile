@@ -18,7 +18,7 @@ BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREA
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check format speed bench train clean
+.PHONY: help demo test soak house check format speed bench train clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ soak: $(VENV)/.dev ## Kill everything a hundred times; load the service for SOAK
 	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s
 	$(BIN)/python -m pytest tests/app/server/test_load.py --minutes $(SOAK_MINUTES) -s
 	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py --minutes $(CAMERA_MINUTES) -s
+
+house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
+	$(BIN)/python -m tests.house.measure
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

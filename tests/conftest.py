@@ -12,6 +12,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 # Tests run side by side already, and a sum's last digit depends on the number of threads: what is
 # computed in this process and in those that a test starts is to be the same.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Loaded first by the main thread: a service under test loads its model in another.
+import torch  # noqa: F401
+
 # Beside other work any example may be slow.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")

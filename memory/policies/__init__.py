@@ -44,7 +44,7 @@ def written_under(provenance: str) -> tuple[str, dict[str, Any]]:
 
     A stream that names none was written under `default`, or under one that only selects.
     """
-    if named := re.search(r" policy=(\w+)(\{.*\})", provenance):
+    if named := re.search(r" policy=([^\s{]+)(\{.*\})", provenance):
         return named[1], json.loads(named[2])
     if tokens := re.search(r" window=(\d+)(?: |$)", provenance):
         return "rekv", {"window_tokens": int(tokens[1])}
