@@ -319,7 +319,10 @@ class KVMemory(MemoryReader):
         if step.is_coarser:
             old, records = records, {i: coarser(record) for i, record in records.items()}
             self._stuck |= {i for i in old if records[i].head.form.codec != COARSEST}
-            self._ageing.coarsened += sum(records[i] is not old[i] for i in old)
+            coarsened = sum(records[i] is not old[i] for i in old)
+            if not coarsened:
+                return True
+            self._ageing.coarsened += coarsened
         num_gone = len(span.block_ids) - len(step.kept)
         if not step.kept and span is spans[0]:
             self._ageing.dropped += num_gone

@@ -52,9 +52,9 @@ def test_the_installed_package_is_the_wheel_and_brings_weights_and_sample(image)
     app, vstream = (Path(path).resolve().parent for path in found)
     assert vstream.is_relative_to(Path(image.inside("/opt/vstream")).resolve())
     assert (app / "assets" / "sample_stream.mp4").stat().st_size > 0
-    assert list((vstream / "weights" / "embedded").glob("*.safetensors"))
+    assert list((vstream / "models" / "weights" / "embedded").glob("*.safetensors"))
     weights = [*vstream.parent.rglob("*.safetensors"), *vstream.parent.rglob("*.pt")]
-    assert all(path.is_relative_to(vstream / "weights" / "embedded") for path in weights)
+    assert all(path.is_relative_to(vstream / "models" / "weights" / "embedded") for path in weights)
 
 
 def test_a_gpu_image_is_refused_a_torch_without_cuda(image):

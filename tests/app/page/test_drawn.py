@@ -27,6 +27,7 @@ def document(**more):
         "source": {},
         "context": "",
         "timezone": None,
+        "policy": "default",
         "stream_s": 7300.0,
         "last_frame_at": 0.0,
         "last_frame_age_s": 0.4,
