@@ -13,6 +13,8 @@ from service import running_service
 
 KEY = "correct-horse-battery"
 EXAMPLES = 8
+REFUSED = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "429"]
+"""What a body that does not fit may be answered; it may also be too long to be looked at."""
 NOT_REACHED = {("POST", "/v1/streams/probe")}
 """No source that is made up can be looked at: tests/app/server/test_access.py probes a real one."""
 
@@ -105,7 +107,12 @@ def test_the_reference_can_be_read(reference):
 
 def _config(there):
     """What stands for the ids in paths; what is deleted is not what others are asked about."""
-    lines = ["[parameters]", *(f'"path.{name}" = {json.dumps(there[name])}' for name in there)]
+    lines = [
+        "[checks.negative_data_rejection]",
+        f"expected-statuses = {json.dumps(REFUSED)}",
+        "[parameters]",
+        *(f'"path.{name}" = {json.dumps(there[name])}' for name in there),
+    ]
     for path in ("streams/{stream_id}", "responses/{response_id}", "watches/{watch_id}"):
         name = path[path.index("{") + 1 : -1]
         lines += [
