@@ -249,12 +249,12 @@ class KVMemory(MemoryReader):
         with suppress(StoreAwayError):  # what is away ages when it is back
             self.settle()
             self._expire(record.head.info.end_s)
+            self._let_go_of_the_oldest()
             self._make_room(record)
         self._store.put(record)
         if self._cache is not None:
             self._cache.put(record)
         self._remember((record.head,))
-        self._let_go_of_the_oldest()
         return record.head.block_id
 
     def _let_go_of_the_oldest(self) -> None:
@@ -268,8 +268,8 @@ class KVMemory(MemoryReader):
             return
         oldest = self._ids[-kept]
         gone = [span for span in self._store.spans() if span.block_ids[-1] < oldest]
-        self._ageing.dropped += sum(len(span.block_ids) for span in gone)
         self._keep_only((span, ()) for span in gone)
+        self._ageing.dropped += sum(len(span.block_ids) for span in gone)
 
     def _expire(self, newest_s: float) -> None:
         """Let go of spans that are wholly older than `retain_s`.

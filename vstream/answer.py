@@ -68,6 +68,7 @@ class QueryHandler:
         """
         _refuse_empty(question.text)
         asked = time.perf_counter()
+        self._chosen(question.policy)  # here, as to look for one takes the device too long
         choice = TokenChoice(question.decoding, self._family, question.asker)
         return read_while_written(lambda: self._begin(question, retrieved, choice, asked))
 

@@ -17,6 +17,7 @@ from memory import (
     policy_named,
     written_under,
 )
+from memory.policies import DEFAULT
 from vstream.config import VStreamConfig
 from vstream.models.video_llm import VideoLLM
 
@@ -71,21 +72,24 @@ def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> 
     policy can do with no budget and one is given.
     """
     found: FoundStream | None = None
-    with suppress(KVMemoryError):  # whoever opens it is told
+    with suppress(KVMemoryError):  # opening the stream says what is wrong
         found = find_stream(config.memory.store, stream_id)
     provenance = None if found is None else found.make.fingerprint
     policy = policy_for(config, model, provenance)
     if provenance is not None:
         written, _ = written_under(provenance)
-        own = written_under(f" {policy.provenance()}")[0]
+        own = policy.name if policy.changes_store else DEFAULT
         if written != own:
             raise PolicyError(
                 f"stream {stream_id} was written under policy {written}, not {policy.name}: name "
                 f"{written} or none, or choose another stream"
             )
     memory = config.memory
-    if not policy.card.takes_budget and (memory.file_bytes or memory.redis_bytes):
-        raise PolicyError(f"policy {policy.name} keeps everything: give it no budget")
+    bounds = memory.file_bytes, memory.redis_bytes, memory.retain_s
+    if not policy.card.takes_budget and any(bounds):
+        raise PolicyError(
+            f"policy {policy.name} keeps everything: give it no budget and no retention"
+        )
     return policy
 
 

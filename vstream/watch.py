@@ -40,7 +40,7 @@ class Watch:
             raise SettingsError(f"every_s = {every_s}: wanted more than 0 seconds of stream time")
         self.text = text
         self.session = session
-        """Of the stream; another one if the stream's memory had to be opened anew."""
+        """Of the stream; another one if the stream's memory had to be opened again."""
         self._rule = rule or speaking_policy(None, session.model.family.recommended)
         self._every_s = every_s
         self._last_tick: int | None = None
@@ -64,7 +64,7 @@ class Watch:
         return self._last_tick is None or self._tick(at_s) > self._last_tick
 
     def has_passed(self, at_s: float) -> bool:
-        """Whether a later moment has been judged: then the stream has begun anew."""
+        """Whether a later moment has been judged: then the stream has begun again."""
         return self._last_tick is not None and self._tick(at_s) < self._last_tick
 
     def begin_anew(self, rule: SpeakingPolicy) -> None:

@@ -93,7 +93,7 @@ def here(model: VideoLLM) -> Row:
 
 @contextmanager
 def passing_session(config: VStreamConfig, model: VideoLLM) -> Iterator[Session]:
-    """Of a new stream in the configured store, of which nothing is left afterwards."""
+    """Of a new stream in the configured store, erased afterwards."""
     session = open_session(config, model, f"measured-{uuid4().hex[:12]}")
     try:
         yield session

@@ -3,7 +3,9 @@
 import pytest
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
 
-from memory import POLICIES, PolicyError, StoreError
+from memory import POLICIES, MemoryConfig, PolicyError, StoreAwayError, StoreError
+from vstream import VStreamConfig
+from vstream import open_session as open_stream
 from vstream.errors import QuestionError
 from vstream.question import Question
 
@@ -133,3 +135,37 @@ def test_evenly_spread_blocks_do_not_depend_on_the_words(model):
 def test_a_policy_s_settings_are_refused_by_name(model):
     with pytest.raises(PolicyError, match=r"policy window: frames: .*its settings: frames"):
         open_session(model, policy="window", frames=0)
+
+
+@pytest.mark.parametrize("bound", [{"file_bytes": 1 << 30}, {"retain_s": 60}])
+def test_one_that_keeps_everything_refuses_a_bound_by_name(model, bound, tmp_path):
+    memory = MemoryConfig(store=f"file://{tmp_path}", **bound)
+    config = VStreamConfig(policy="full", memory=memory)
+    with pytest.raises(PolicyError, match="policy full keeps everything"):
+        open_stream(config, model, "door")
+
+
+def test_a_store_that_is_away_while_old_blocks_go_costs_no_block(model, monkeypatch):
+    with opened(model, "window") as session:
+        session.push(stream_frames(20))
+        kept = session.memory.num_readable
+
+        def away(*_):
+            raise StoreAwayError("away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(session.memory._store, "replace", away)
+            session.push(stream_frames(3, start=20))
+            assert session.memory.num_blocks == 23
+            assert session.memory.num_readable == kept + 3
+        session.push(stream_frames(2, start=23))
+        assert session.memory.num_readable <= kept + 2
+
+
+def test_a_policy_that_is_none_is_refused_before_the_device_is_asked(model, monkeypatch):
+    with opened(model, "default") as session:
+        session.push(stream_frames(2))
+        monkeypatch.setattr(model.scheduler, "submit", None)
+        with pytest.raises(QuestionError, match="no memory policy is called 'none'"):
+            session.ask(Question(ASKED, policy="none"))
+        monkeypatch.undo()
