@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vstream.engine import flash_kernels
 from vstream.engine.attention import causal_attention, grouped_attention
-from vstream.engine.flash_kernels import (
+from vstream.engine.cuda import flash_kernels
+from vstream.engine.cuda.flash_kernels import (
     FlashKernel,
     fastest_kernel,
     fastest_on,

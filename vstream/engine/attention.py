@@ -6,6 +6,7 @@ and answers with the attention output; rotation, window, retrieval and decode al
 No modeling file is forked, no forward patched, no Cache subclassed.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -13,12 +14,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vstream.engine.flash_kernels import fastest_kernel
-
 ATTENTION_NAME = "vstream"
 
 _EXACT_WITHOUT = ("softcap", "sliding_window", "s_aux", "sinks")
 """What some decoders ask of attention and steps do not do. Silence would be a wrong answer."""
+
+
+CausalAttention = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""Queries, keys, values and scale in, as `causal_attention` has them."""
 
 
 class Step(Protocol):
@@ -98,25 +101,9 @@ def causal_attention(
     values: Float[Tensor, "kv_heads k_tokens v_dim"],
     scale: float,
 ) -> Float[Tensor, "heads q_tokens v_dim"]:
-    """`grouped_attention` of the newest tokens to all before them and themselves.
-
-    On a card that has a flash kernel no mask is made (`flash_kernels`).
-    """
-    q_tokens, k_tokens = queries.shape[1], keys.shape[1]
-    if q_tokens > 1 and _has_flash(queries):
-        kernel = fastest_kernel(
-            queries.device, queries.dtype, len(queries), len(keys), queries.shape[2]
-        )
-        return kernel.attend(queries, keys, values, scale)
-    return grouped_attention(
-        queries, keys, values, scale, causal_mask(q_tokens, k_tokens, keys.device)
-    )
-
-
-def _has_flash(queries: Tensor) -> bool:
-    """In half precision, from Ampere on. Others would expand the keys for grouped queries."""
-    is_half = queries.dtype in (torch.float16, torch.bfloat16)
-    return queries.is_cuda and is_half and torch.cuda.get_device_capability(queries.device) >= (8,)
+    """`grouped_attention` of the newest tokens to all before them and themselves."""
+    mask = causal_mask(queries.shape[1], keys.shape[1], keys.device)
+    return grouped_attention(queries, keys, values, scale, mask)
 
 
 def causal_mask(

@@ -6,7 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vstream.engine.attention import ATTENTION_NAME, Step, causal_attention, register_attention
+from vstream.engine.attention import (
+    ATTENTION_NAME,
+    CausalAttention,
+    Step,
+    causal_attention,
+    register_attention,
+)
 from vstream.engine.rope import Rope, rope_of
 from vstream.errors import ModelError
 
@@ -24,8 +30,11 @@ class Decoder:
     Stateless: everything that a stream or a question remembers lives in the steps.
     """
 
-    def __init__(self, model: "PreTrainedModel") -> None:
-        """Adopt `model` (it is changed: its text attention goes through steps from now on).
+    def __init__(
+        self, model: "PreTrainedModel", attend_causally: CausalAttention = causal_attention
+    ) -> None:
+        """Adopt `model` (it is changed: its text attention goes through steps from now on), whose
+        steps attend by `attend_causally`.
 
         Raises ModelError where the hook cannot drive this decoder exactly.
         """
@@ -43,6 +52,7 @@ class Decoder:
         self.max_positions: int = config.max_position_embeddings
         self.device = model.device
         self.dtype = model.dtype
+        self.attend_causally = attend_causally
         name = f"{model.config.model_type} ({type(model).__name__})"
         try:
             self.rope: Rope = rope_of(self._decoder.rotary_emb, config)
@@ -126,7 +136,7 @@ class _SelfCheck:
     @torch.inference_mode()
     def compare(self, decoder: Decoder, wanted: Tensor, name: str) -> None:
         try:
-            step = PlainStep(decoder.rope, self.positions)
+            step = PlainStep(decoder, self.positions)
             logits = decoder.logits(decoder.forward(decoder.embed(self.tokens), step))
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(_refusal(name, str(error))) from error
@@ -143,8 +153,8 @@ class PlainStep:
     Keys as they are before RoPE.
     """
 
-    def __init__(self, rope: Rope, positions: Int[Tensor, "axes tokens"]) -> None:
-        self._rope = rope
+    def __init__(self, decoder: Decoder, positions: Int[Tensor, "axes tokens"]) -> None:
+        self._decoder = decoder
         self._positions = positions
         self.captured: list[tuple[Tensor, Tensor]] = []
 
@@ -152,8 +162,9 @@ class PlainStep:
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         self.captured.append((keys, values))
-        rotated = self._rope.rotate(torch.cat([queries, keys]), self._positions)
-        return causal_attention(rotated[: len(queries)], rotated[len(queries) :], values, scale)
+        rotated = self._decoder.rope.rotate(torch.cat([queries, keys]), self._positions)
+        own, seen = rotated[: len(queries)], rotated[len(queries) :]
+        return self._decoder.attend_causally(own, seen, values, scale)
 
 
 def _text_only(model: "PreTrainedModel") -> str | dict[str, str]:

@@ -112,7 +112,7 @@ class Prefill:
 def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
     """What stands before the first block, from position 0 on."""
     tokens = len(prefix.embeddings)
-    step = PlainStep(decoder.rope, text_positions(0, tokens, decoder.num_axes, decoder.device))
+    step = PlainStep(decoder, text_positions(0, tokens, decoder.num_axes, decoder.device))
     decoder.forward(prefix.embeddings, step)
     return step.captured
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from encoders import VisualTokens
-from vstream.engine.attention import causal_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import Placed, lay_out
 
@@ -142,7 +141,7 @@ class WindowStep:
     """Attend to all that is past and, causally, to the chunk; capture the chunk's keys, values."""
 
     def __init__(self, decoder: Decoder, buffers: LayerKV, positions: Tensor) -> None:
-        self._rope = decoder.rope
+        self._decoder = decoder
         self._buffers = buffers
         self._positions = positions
         self.captured: LayerKV = []
@@ -154,9 +153,10 @@ class WindowStep:
         self.captured.append((keys, values))
         laid_keys, laid_values = self._buffers[layer]
         tokens, end = queries.shape[1], self._positions.shape[1]
-        rotated = self._rope.rotate(torch.cat([queries, keys]), self._positions[:, end - tokens :])
+        positions = self._positions[:, end - tokens :]
+        rotated = self._decoder.rope.rotate(torch.cat([queries, keys]), positions)
         laid_keys[:, end - tokens : end] = rotated[len(queries) :]
         laid_values[:, end - tokens : end] = values
-        return causal_attention(
+        return self._decoder.attend_causally(
             rotated[: len(queries)], laid_keys[:, :end], laid_values[:, :end], scale
         )
