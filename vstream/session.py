@@ -10,13 +10,13 @@ from typing import Self
 
 from encoders import Frame, VisualTokens
 from memory import Encoding, KVMemory, MemoryPolicy, StoreAwayError
+from memory.locks import FairLock, Rank
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.chunk_to_keep import ChunkToKeep
 from vstream.device.free_memory import return_free_memory
 from vstream.device.job import Job, Kind
 from vstream.device.stage_clock import StageClock
-from vstream.device.turn import DeviceTurn
 from vstream.engine.config import EngineConfig
 from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LocalWindow, Prefill
@@ -56,7 +56,7 @@ class Session:
         self.clock = StageClock()
         self.token_dropper = _token_dropper(self.encoding)
         self._pending: list[Frame] = []
-        self._pushing = DeviceTurn()
+        self._pushing = FairLock(Rank.PUSHING)
         self._storing: Future[Job[None]] | None = None
         self._wall = StageClock()
         self._trimmed_at = memory.num_blocks

@@ -36,11 +36,11 @@ from typing import Any, TypeVar
 import structlog
 import torch
 
+from memory.locks import FairLock, Rank, ranked_condition
 from vstream.device.asker import Asker
 from vstream.device.job import Job, Kind
 from vstream.device.shares import has_room, require_room
 from vstream.device.side_thread import SideThread
-from vstream.device.turn import DeviceTurn
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import FastPath, Pass, Vision, Work, pass_together, see_together
 from vstream.errors import BusyError
@@ -90,14 +90,14 @@ class Scheduler:
         self, decoder: Decoder, limits: Limits | None = None, fast: FastPath | None = None
     ) -> None:
         """`fast` is a faster path for some passes, which a card has."""
-        self.turn = DeviceTurn()
+        self.turn = FairLock(Rank.DEVICE)
         self.limits = limits or Limits()
         self.on_round: Callable[[Round], None] = lambda done: None
         """Told of every round, in the device's thread; must not block."""
         self.side = SideThread(decoder.device)
         self._decoder = decoder
         self._fast = fast
-        self._changed = threading.Condition()
+        self._changed = ranked_condition(Rank.SCHEDULER)
         self._waiting: dict[Kind, deque[Job[Any]]] = {kind: deque() for kind in Kind}
         self._running: list[Job[Any]] = []
         self._thread: threading.Thread | None = None

@@ -13,8 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 
 from encoders import Family, UnsupportedModelError
+from memory.locks import FairLock
 from vstream.device.scheduler import Scheduler
-from vstream.device.turn import DeviceTurn
 from vstream.engine.decoder import Decoder
 from vstream.errors import ModelError
 from vstream.models.families import make_family
@@ -81,7 +81,7 @@ class VideoLLM:
         return replace(self, family=family, fingerprint=made_by, system=system)
 
     @property
-    def turn(self) -> DeviceTurn:
+    def turn(self) -> FairLock:
         """Held while a memory of this device is read or changed from outside of the scheduler."""
         return self.scheduler.turn
 

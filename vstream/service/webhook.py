@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 import httpx
 import structlog
 
+from memory.locks import Rank, ranked_lock
 from vstream.service.pinned_transport import PinnedTransport
 from vstream.service.webhook_delivery import (
     RetryRule,
@@ -64,7 +65,7 @@ class WebhookSender:
         self._rule = rule or RetryRule()
         self._max_pending = max(max_pending, parallel + 1)
         self._on_outcome = on_outcome
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.WEBHOOKS)
         self._counts = WebhookCounts()
         self._pending: dict[_Pending, None] = {}  # in the order in which they came
         self._is_closed = False

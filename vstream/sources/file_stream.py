@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from encoders import Frame
+from memory.locks import Rank, ranked_lock
 from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
 from vstream.sources.config import SourceConfig
@@ -60,7 +61,7 @@ class FileStream:
         self._state = SourceState.RUNNING
         self._last_error: SourceError | None = None
         self._closing = threading.Event()
-        self._decoding = threading.Lock()  # held during each step, so that close() may come between
+        self._decoding = ranked_lock(Rank.FILE)  # during each step: close() may come between
         self._container = open_video_file(address, config)
         self._bound = PixelBound(self.name, config.max_pixels)
         self._track = video_track(self._container, self._bound, "FILE_NOT_VIDEO")

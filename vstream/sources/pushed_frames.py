@@ -1,7 +1,6 @@
 """PushedFrames: JPEGs that a client hands in, frames of a live stream out."""
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from av import VideoFrame
 from jaxtyping import UInt8
 
 from encoders import Frame
+from memory.locks import Rank, ranked_lock
 from vstream.errors import SourceError
 from vstream.sources.config import SourceConfig
 from vstream.sources.frame_queue import FrameQueue
@@ -69,7 +69,7 @@ class PushedFrames:
         self._newest_at: float | None = None
         self._last_frame_at: float | None = None
         self._closed = False
-        self._pushing = threading.Lock()  # one frame after the other
+        self._pushing = ranked_lock(Rank.PUSHED_FRAMES)  # one frame after the other
 
     def push(self, jpeg: bytes, captured_at: float | None = None) -> PushOutcome:
         """Hand in the next frame, captured now or at `captured_at` (epoch seconds). Never waits
