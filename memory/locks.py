@@ -5,17 +5,16 @@ threads can wait for each other. In production a ranked lock is threading's own.
 has been called, as tests do, whoever takes one too early is told which it holds, and since where.
 """
 
+import sys
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, auto
-from itertools import islice
-from types import TracebackType
+from types import CodeType, TracebackType
 
 _MOST_CALLS = 12
 """Of a stack that is told."""
+_Calls = list[tuple[CodeType, int]]
 
 
 class Rank(IntEnum):
@@ -34,9 +33,6 @@ class Rank(IntEnum):
     RESPONSES = auto()
     RESPONSE = auto()
     WEBHOOKS = auto()
-    # What a source has
-    FILE = auto()
-    PUSHED_FRAMES = auto()
     # A stream's writer, then the device and what runs on it
     PUSHING = auto()
     DEVICE = auto()
@@ -48,6 +44,9 @@ class Rank(IntEnum):
     REDIS_WRITING = auto()
     REDIS_WAITING = auto()
     ROW_STAGE = auto()
+    # What a source has
+    FILE = auto()
+    PUSHED_FRAMES = auto()
     # Held for a few lines, in which no other is taken
     FRAMES = auto()
     FFMPEG_CLOCK = auto()
@@ -87,56 +86,6 @@ def ranked_condition(rank: Rank) -> threading.Condition:
     return threading.Condition()
 
 
-class FairLock:
-    """A lock that threads get in the order in which they ask for it.
-
-    threading.Lock makes no such promise: a thread that releases and takes it in a loop, as the
-    ingestion worker does, can keep all others waiting.
-    """
-
-    def __init__(self, rank: Rank) -> None:
-        self.rank = rank
-        self._is_checked = _is_checked
-        self._changed = threading.Condition()
-        self._waiting: deque[object] = deque()
-
-    def take(self, patience_s: float | None = None) -> bool:
-        """Wait for it; False if it did not come in so many seconds. Who has it must `give` it."""
-        if self._is_checked:
-            _require_order(self.rank)
-        ticket, is_taken = object(), False
-        with self._changed:
-            self._waiting.append(ticket)
-            try:
-                is_taken = self._changed.wait_for(lambda: self._waiting[0] is ticket, patience_s)
-            finally:
-                if not is_taken:  # also at Ctrl-C: nobody may wait for this ticket
-                    self._waiting.remove(ticket)
-                    self._changed.notify_all()
-        if self._is_checked and is_taken:
-            _note_taken(self)
-        return is_taken
-
-    def give(self) -> None:
-        """Let the next one have it."""
-        if self._is_checked:
-            _note_given(self)
-        with self._changed:
-            self._waiting.popleft()
-            self._changed.notify_all()
-
-    def __enter__(self) -> None:
-        self.take()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.give()
-
-
 class _RankedLock:
     """threading.Lock, checked."""
 
@@ -174,8 +123,8 @@ class _RankedLock:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    lock: FairLock | _RankedLock
-    since: Callable[[], str]
+    lock: _RankedLock
+    since: _Calls
 
 
 def _held() -> list[_Held]:
@@ -191,24 +140,31 @@ def _require_order(rank: Rank) -> None:
         if held.lock.rank >= rank:
             told = (
                 f"{rank.name} is taken by a thread that holds {held.lock.rank.name}, which comes "
-                f"after it\n{held.lock.rank.name} was taken here:\n{held.since()}"
-                f"{rank.name} is taken here:\n{_calls()()}"
+                f"after it\n{held.lock.rank.name} was taken here:\n{_told(held.since)}"
+                f"{rank.name} is taken here:\n{_told(_calls())}"
             )
             violations.append(told)
             raise LockOrderError(told)
 
 
-def _note_taken(lock: FairLock | _RankedLock) -> None:
+def _note_taken(lock: _RankedLock) -> None:
     _held().append(_Held(lock, _calls()))
 
 
-def _note_given(lock: FairLock | _RankedLock) -> None:
+def _note_given(lock: _RankedLock) -> None:
     _mine.held = [held for held in _held() if held.lock is not lock]
 
 
-def _calls() -> Callable[[], str]:
-    """Where the thread is now; the text is made when it is asked for."""
-    frames = islice(traceback.walk_stack(None), _MOST_CALLS)
-    found = traceback.StackSummary.extract(frames, lookup_lines=False)
-    found.reverse()
-    return lambda: "".join(found.format())
+def _calls() -> _Calls:
+    """Where the thread is now, innermost first; cheap, as every taking of a lock asks for it."""
+    calls: _Calls = []
+    frame = sys._getframe(2)
+    while frame is not None and len(calls) < _MOST_CALLS:
+        calls.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back  # type: ignore[assignment]
+    return calls
+
+
+def _told(calls: _Calls) -> str:
+    lines = [(code.co_filename, line, code.co_name, None) for code, line in reversed(calls)]
+    return "".join(traceback.StackSummary.from_list(lines).format())

@@ -24,12 +24,10 @@ from memory.ageing import AgeingCounts
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
-from memory.covered_time import CoveredTime
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
-from memory.kv_block import BlockInfo
-from memory.row_cache import RowCache
+from memory.kv_block import BlockInfo, KeysAndValues, RowForm
+from memory.row_cache import CoveredTime, RowCache
 from memory.rows.decoded_rows import decoded
-from memory.rows.row_form import KeysAndValues, RowForm
 from memory.stream_make import StreamMake
 
 _BATCH_BLOCKS = 512

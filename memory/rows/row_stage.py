@@ -63,16 +63,6 @@ class RowStage:
             list(self._copiers.map(copy, range(shares)))
 
 
-def on_host(rows: UInt8[Tensor, "rows row_bytes"]) -> UInt8[Tensor, "rows row_bytes"]:
-    """The other way: rows of any device in host memory. Waits for the current stream alone."""
-    if rows.device.type != "cuda":
-        return rows.cpu()
-    pinned = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
-    pinned.copy_(rows, non_blocking=True)
-    torch.cuda.current_stream(rows.device).synchronize()
-    return pinned
-
-
 @cache
 def stage_of(device: torch.device) -> RowStage:
     """The stage that all memories of a device share: they are read one after the other."""

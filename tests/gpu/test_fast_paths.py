@@ -15,12 +15,12 @@ from memory.rows.row_stage import RowStage
 from vstream import Question, load_video_llm
 from vstream.device.scheduler import Scheduler
 from vstream.engine import LocalWindow, Prefill
-from vstream.engine.attention import causal_mask, grouped_attention
 from vstream.engine.cuda.decode_rows import DecodeRows
 from vstream.engine.cuda.fast_path import CudaPath
 from vstream.engine.cuda.flash_kernels import installed_kernels
 from vstream.engine.cuda.recorded_questions import RecordedQuestions
 from vstream.engine.cuda.recording import record_graphs
+from vstream.engine.decoder import causal_mask, grouped_attention
 
 pytestmark = pytest.mark.gpu
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vstream.engine.attention import causal_attention, grouped_attention
 from vstream.engine.cuda import flash_kernels
 from vstream.engine.cuda.flash_kernels import (
     FlashKernel,
@@ -21,6 +20,7 @@ from vstream.engine.cuda.flash_kernels import (
     installed_kernels,
     torch_flash,
 )
+from vstream.engine.decoder import causal_attention, grouped_attention
 
 
 def written_out(queries, keys, values, scale):

@@ -36,11 +36,10 @@ from typing import Any, TypeVar
 import structlog
 import torch
 
-from memory.locks import FairLock, Rank, ranked_condition
+from memory.locks import Rank, ranked_condition
 from vstream.device.asker import Asker
-from vstream.device.job import Job, Kind
 from vstream.device.shares import has_room, require_room
-from vstream.device.side_thread import SideThread
+from vstream.device.work import FairLock, Job, Kind, SideThread
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import FastPath, Pass, Vision, Work, pass_together, see_together
 from vstream.errors import BusyError

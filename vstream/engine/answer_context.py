@@ -8,8 +8,8 @@ from torch import Tensor
 
 from memory import MemoryReader
 from vstream.engine.decoder import Decoder
-from vstream.engine.layout import lay_out, text_positions
-from vstream.engine.window_kv import LayerKV
+from vstream.engine.positions import lay_out, text_positions
+from vstream.engine.prefill import LayerKV
 from vstream.errors import QuestionError
 
 

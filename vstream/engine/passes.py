@@ -21,8 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoders import Family, Frame, VisualTokens
-from vstream.engine.attention import Step
-from vstream.engine.decoder import Decoder
+from vstream.engine.decoder import Decoder, Step
 
 Result = TypeVar("Result")
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from encoders import TextTokens
 from vstream.engine.decoder import Decoder
-from vstream.engine.layout import text_positions
 from vstream.engine.passes import Pass, Work, alone
+from vstream.engine.positions import text_positions
+from vstream.engine.prefill import LayerKV
 from vstream.engine.retrieval import mean_query
-from vstream.engine.window_kv import LayerKV
 from vstream.errors import QuestionError
 
 

@@ -13,8 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 
 from encoders import Family, UnsupportedModelError
-from memory.locks import FairLock
 from vstream.device.scheduler import Scheduler
+from vstream.device.work import FairLock
 from vstream.engine.decoder import Decoder
 from vstream.errors import ModelError
 from vstream.models.families import make_family

@@ -22,12 +22,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vstream.engine.answer_context import AnswerContext, LaidLayer
-from vstream.engine.attention import Step
 from vstream.engine.cuda.partial_attention import PartialAttention, attend_to_part, joined
 from vstream.engine.cuda.recording import Cut, Record, Replay, record_graphs, run_anew
 from vstream.engine.cuda.row_buffers import RowBuffers, roomy
 from vstream.engine.cuda.shared_windows import SharedWindows
-from vstream.engine.decoder import Decoder
+from vstream.engine.decoder import Decoder, Step
 
 _log = structlog.get_logger()
 

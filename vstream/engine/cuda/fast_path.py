@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from vstream.engine.attention import Step
 from vstream.engine.cuda.decode_rows import DecodeRows
 from vstream.engine.cuda.recorded_questions import RecordedQuestions
-from vstream.engine.decoder import Decoder
+from vstream.engine.decoder import Decoder, Step
 
 
 class CudaPath:

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from vstream.engine.attention import CausalAttention, causal_attention
+from vstream.engine.decoder import CausalAttention, causal_attention
 
 _log = structlog.get_logger()
 

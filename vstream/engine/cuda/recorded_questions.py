@@ -19,11 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.attention import Step
 from vstream.engine.cuda.partial_attention import attend_to_part, joined
 from vstream.engine.cuda.recording import Cut, Record, Replay, record_graphs, run_anew
 from vstream.engine.cuda.row_buffers import roomy
-from vstream.engine.decoder import Decoder
+from vstream.engine.decoder import Decoder, Step
 from vstream.engine.question_step import QuestionStep
 from vstream.engine.retrieval import summed_by_group
 
