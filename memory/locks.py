@@ -10,7 +10,7 @@ import threading
 import traceback
 from dataclasses import dataclass
 from enum import IntEnum, auto
-from types import CodeType, TracebackType
+from types import CodeType
 
 _MOST_CALLS = 12
 """Of a stack that is told."""
@@ -112,12 +112,7 @@ class _RankedLock:
     def __enter__(self) -> bool:
         return self.acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.release()
 
 

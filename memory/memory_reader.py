@@ -11,8 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import structlog
@@ -24,6 +22,7 @@ from memory.ageing import AgeingCounts
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
+from memory.closing import Closing
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo, KeysAndValues, RowForm
 from memory.row_cache import CoveredTime, RowCache
@@ -72,7 +71,7 @@ class MemoryStats:
     ageing: AgeingCounts = field(default_factory=AgeingCounts)
 
 
-class MemoryReader:
+class MemoryReader(Closing):
     """One stream's blocks, numbered from 0 in stream order.
 
     Calls are serialised by the caller: reads move what the cache holds.
@@ -244,17 +243,6 @@ class MemoryReader:
         if self._is_held:
             self._is_held = False
             self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _remember(self, heads: Iterable[BlockHead]) -> None:
         """Blocks in stream order, newer than all others. Raises FingerprintMismatchError."""

@@ -6,13 +6,12 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 import torch
 
 from encoders import Frame, VisualTokens, thumbnail
 from memory import BlockInfo, BlockRecord, Encoding, KVBlock, KVMemory, MemoryPolicy, StoreAwayError
+from memory.closing import Closing
 from memory.locks import Rank
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
@@ -84,7 +83,7 @@ def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> 
     )
 
 
-class Session:
+class Session(Closing):
     """Joins the write path (frames to KV blocks) and the read path (questions to answers).
 
     `push` and `push_ahead` belong to one thread; `ask` may be called from any other while frames
@@ -202,17 +201,6 @@ class Session:
         """Close the memory; what it acknowledged is kept."""
         self._end_storing()
         self.memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

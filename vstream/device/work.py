@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import cached_property
 from traceback import format_tb
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -210,10 +209,5 @@ class FairLock:
     def __enter__(self) -> None:
         self.take()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.give()
