@@ -23,8 +23,7 @@ import torch
 from jaxtyping import Float32
 
 from memory.errors import BlockCorruptError, StoreError
-from memory.kv_block import BlockInfo
-from memory.rows.row_form import DTYPES, RowForm, RowLayout
+from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
 from memory.stream_make import StreamMake
 
 FORMAT_VERSION = 2

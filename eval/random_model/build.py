@@ -9,9 +9,8 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 from encoders import Family
 from eval.random_model.shapes import SHAPES, config_of, files_of
 from vstream import VideoLLM
-from vstream.device.scheduler import Scheduler
-from vstream.engine import Decoder
 from vstream.models.families import make_family
+from vstream.models.video_llm import driven
 
 _SPREAD = 0.02
 """Standard deviation of weights; so neither activations nor logits overflow in half precision."""
@@ -49,12 +48,12 @@ def random_family(shape: str, model: PreTrainedModel) -> Family:
 
 def random_video_llm(shape: str, model: PreTrainedModel, family: Family) -> VideoLLM:
     """Made ready to stream. The attention of `model` is changed, see `vstream.engine.Decoder`."""
-    decoder = Decoder(model)
+    decoder, scheduler = driven(model)
     return VideoLLM(
         name=f"{shape}, random weights",
         fingerprint=f"random-{shape}",
         family=family,
         decoder=decoder,
         sample_fps=family.recommended.sample_fps,
-        scheduler=Scheduler(decoder),
+        scheduler=scheduler,
     )

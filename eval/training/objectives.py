@@ -19,8 +19,8 @@ from eval.training.heads import EventHeads, MeaningHeads
 from eval.training.presets import FRAME_TOKENS, TIME_TOKENS, Preset
 from eval.training.steps import MINUS_INFINITY, Asked, FramesStep, QuestionsStep, WordingsStep
 from eval.training.streams import StreamBatch
-from vstream.engine.attention import ATTENTION_NAME, Step, register_attention
-from vstream.engine.rope import Rope, rope_of
+from vstream.engine.decoder import ATTENTION_NAME, Step, register_attention
+from vstream.engine.positions import Rope, rope_of
 
 LENGTH_GROUPS = 3
 

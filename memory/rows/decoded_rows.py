@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from memory.codecs.codec import codec_named
-from memory.rows.row_form import KeysAndValues, RowForm
+from memory.kv_block import KeysAndValues, RowForm
 from memory.rows.row_stage import stage_of
 from memory.stream_make import StreamMake
 

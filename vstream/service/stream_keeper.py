@@ -17,6 +17,7 @@ import structlog
 
 from encoders import Frame
 from memory import FencedError, KVMemoryError, StoreAwayError, StoreError
+from memory.locks import Rank, ranked_condition
 from vstream.config import VStreamConfig
 from vstream.errors import SourceError, VStreamError
 from vstream.ingest import IngestWorker, OpenSource, SeenFrame
@@ -83,7 +84,7 @@ class StreamKeeper:
         self._is_closing = False
         self._is_called = False
         """Whether pause, resume or restart was called since the last attempt began."""
-        self._changed = threading.Condition()
+        self._changed = ranked_condition(Rank.KEEPER)
         self._thread = threading.Thread(target=self._keep, name=f"keep {spec.id}", daemon=True)
 
     def start(self, *, paused: bool = False) -> None:

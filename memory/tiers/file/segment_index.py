@@ -18,8 +18,7 @@ import torch
 from jaxtyping import Float32, UInt32
 
 from memory.block_record import BlockHead
-from memory.kv_block import BlockInfo
-from memory.rows.row_form import DTYPES, RowForm, RowLayout
+from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
 from memory.stream_make import StreamMake
 
 _VERSION = 1

@@ -12,7 +12,6 @@ joined by their log-sum-exp (`partial_attention`).
 """
 
 from dataclasses import dataclass
-from typing import TypeGuard
 
 import structlog
 import torch
@@ -20,13 +19,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.attention import Step
-from vstream.engine.decoder import Decoder
-from vstream.engine.partial_attention import attend_to_part, joined
+from vstream.engine.cuda.partial_attention import attend_to_part, joined
+from vstream.engine.cuda.recording import Cut, Record, Replay, record_graphs, run_anew
+from vstream.engine.cuda.row_buffers import roomy
+from vstream.engine.decoder import Decoder, Step
 from vstream.engine.question_step import QuestionStep
-from vstream.engine.recording import Cut, Record, Replay, record_graphs, run_anew
 from vstream.engine.retrieval import summed_by_group
-from vstream.engine.row_buffers import roomy
 
 _log = structlog.get_logger()
 LENGTHS = (16, 32, 64)
@@ -34,7 +32,7 @@ LENGTHS = (16, 32, 64)
 
 
 class RecordedQuestions:
-    """One for a device. `run` is the fast path of one question's pass over an AnswerContext."""
+    """One for a device. `question` is the fast path of a question's pass over an AnswerContext."""
 
     def __init__(
         self, decoder: Decoder, lengths: tuple[int, ...] = LENGTHS, record: Record | None = None
@@ -51,24 +49,20 @@ class RecordedQuestions:
         """Whether passes are replayed: on a card, unless it could not record one."""
         return self._record is not run_anew and bool(self._recorded)
 
-    def takes(self, step: Step, num_tokens: int) -> TypeGuard[QuestionStep]:
-        """Whether `run` can do it: not where the context has rules of its own, or text is long."""
-        return (
-            isinstance(step, QuestionStep)
-            and type(step.context) is AnswerContext
-            and num_tokens <= max(self._lengths, default=0)
-        )
-
     @torch.inference_mode()
-    def run(
-        self, step: QuestionStep, embeddings: Float[Tensor, "tokens d_model"]
-    ) -> Float[Tensor, "1 vocabulary"]:
+    def question(
+        self, step: Step, embeddings: Float[Tensor, "tokens d_model"]
+    ) -> Float[Tensor, "1 vocabulary"] | None:
         """Logits of the last token; `step` is left as the plain pass leaves it. Raises what it
-        raises.
+        raises. None where the context has rules of its own, or the text is long.
 
         The first question is read plainly, and so is one whose context is longer than any before:
         they tell how much has to be held. The next of each length waits for it to be recorded.
         """
+        if not isinstance(step, QuestionStep) or type(step.context) is not AnswerContext:
+            return None
+        if len(embeddings) > max(self._lengths, default=0):
+            return None
         try:
             if self._laid.num_slots:
                 return self._ready(len(embeddings)).run(step, embeddings)

@@ -22,18 +22,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vstream.engine.answer_context import AnswerContext, LaidLayer
-from vstream.engine.attention import Step
-from vstream.engine.decoder import Decoder
-from vstream.engine.partial_attention import PartialAttention, attend_to_part, joined
-from vstream.engine.recording import Cut, Record, Replay, record_graphs, run_anew
-from vstream.engine.row_buffers import RowBuffers, roomy
-from vstream.engine.shared_windows import SharedWindows
+from vstream.engine.cuda.partial_attention import PartialAttention, attend_to_part, joined
+from vstream.engine.cuda.recording import Cut, Record, Replay, record_graphs, run_anew
+from vstream.engine.cuda.row_buffers import RowBuffers, roomy
+from vstream.engine.cuda.shared_windows import SharedWindows
+from vstream.engine.decoder import Decoder, Step
 
 _log = structlog.get_logger()
 
 
 class DecodeRows:
-    """One for a device. `step` is the fast path of a pass of one token over an AnswerContext."""
+    """One for a device. `decode` is the fast path of passes of one token over AnswerContexts."""
 
     def __init__(self, decoder: Decoder, most_rows: int = 32, record: Record | None = None) -> None:
         """More than `most_rows` answers at once go the plain path.
@@ -67,28 +66,37 @@ class DecodeRows:
         return self._record is not run_anew and bool(self._recorded)
 
     @torch.inference_mode()
-    def choose(self, steps: Sequence[Step]) -> list[int]:
-        """Which of these `step` can decode, by number: those that have a row or get one now.
+    def decode(
+        self, steps: Sequence[Step], embeddings: Float[Tensor, "answers d_model"]
+    ) -> list[Float[Tensor, "1 vocabulary"] | Exception | None]:
+        """The next token of each answer through the decoder: its logits, or what went wrong.
 
-        Those that get one are empty from now on. Steps with rules of their own get none.
+        None for those that have no row and get none now: for steps with rules of their own, and
+        for answers too many. A step that gets a row is empty from now on.
         """
         self._leave_ended()
-        chosen = []
-        for number, step in enumerate(steps):
-            if type(step) is not AnswerContext:
-                continue
-            if step in self._row_of or self._can_take_in(step):
-                chosen.append(number)
-        return chosen
+        replies: list[Tensor | Exception | None] = [None] * len(steps)
+        chosen = {
+            number: step
+            for number, step in enumerate(steps)
+            if type(step) is AnswerContext and (step in self._row_of or self._can_take_in(step))
+        }
+        if not chosen:
+            return replies
+        try:
+            logits = self._step(list(chosen.values()), embeddings[list(chosen)])
+        except Exception as error:  # noqa: BLE001  told to those who wanted a token
+            told: Sequence[Tensor | Exception] = [error] * len(chosen)
+        else:
+            told = logits.split(1)
+        for number, reply in zip(chosen, told, strict=True):
+            replies[number] = reply
+        return replies
 
-    @torch.inference_mode()
-    def step(
+    def _step(
         self, contexts: Sequence[AnswerContext], embeddings: Float[Tensor, "answers d_model"]
     ) -> Float[Tensor, "answers vocabulary"]:
-        """The next token of each answer, given by its context, through the decoder.
-
-        The contexts are those that `choose` has chosen.
-        """
+        """Of contexts that have a row."""
         rows = torch.tensor([self._row_of[one] for one in contexts], device=embeddings.device)
         size = min(1 << (len(self._rows) - 1).bit_length(), self._buffers.num_rows)
         run = self._run(size)

@@ -20,9 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from vstream.engine.decoder import CausalAttention, causal_attention
+
 _log = structlog.get_logger()
-Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""Queries, keys, values and scale in, as `torch_flash` has them."""
 
 _SAMPLES = ((9, 9), (40, 1000), (1568, 14_568))
 """Queries and keys of a trial. The last are a chunk of eight frames behind a window of 13,000
@@ -41,7 +41,28 @@ class FlashKernel:
     """One that is installed."""
 
     name: str
-    attend: Attend
+    attend: CausalAttention
+
+
+def flash_attention(
+    queries: Float[Tensor, "heads q_tokens head_dim"],
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
+    values: Float[Tensor, "kv_heads k_tokens v_dim"],
+    scale: float,
+) -> Float[Tensor, "heads q_tokens v_dim"]:
+    """`causal_attention`, without a mask where the card has a flash kernel."""
+    if queries.shape[1] == 1 or not _has_flash(queries):
+        return causal_attention(queries, keys, values, scale)
+    kernel = fastest_kernel(
+        queries.device, queries.dtype, len(queries), len(keys), queries.shape[2]
+    )
+    return kernel.attend(queries, keys, values, scale)
+
+
+def _has_flash(queries: Tensor) -> bool:
+    """In half precision, from Ampere on. Others would expand the keys for grouped queries."""
+    is_half = queries.dtype in (torch.float16, torch.bfloat16)
+    return queries.is_cuda and is_half and torch.cuda.get_device_capability(queries.device) >= (8,)
 
 
 def torch_flash(
@@ -82,7 +103,7 @@ def installed_kernels() -> list[FlashKernel]:
     return found
 
 
-def _flash_attention_of(attend: Callable[..., Any]) -> Attend:
+def _flash_attention_of(attend: Callable[..., Any]) -> CausalAttention:
     """Its layout is [batch, tokens, heads, head_dim]; some versions tell the log-sum-exp, too."""
 
     def kernel(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
@@ -95,7 +116,7 @@ def _flash_attention_of(attend: Callable[..., Any]) -> Attend:
     return kernel
 
 
-def _flashinfer_of(attend: Callable[..., Any]) -> Attend:
+def _flashinfer_of(attend: Callable[..., Any]) -> CausalAttention:
     """Its layout is [tokens, heads, head_dim]: in the other its kernel for Hopper reads wrongly."""
 
     def kernel(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
@@ -108,7 +129,7 @@ def _flashinfer_of(attend: Callable[..., Any]) -> Attend:
     return kernel
 
 
-_PACKAGES: tuple[tuple[str, str, str, Callable[[Callable[..., Any]], Attend]], ...] = (
+_PACKAGES: tuple[tuple[str, str, str, Callable[[Callable[..., Any]], CausalAttention]], ...] = (
     ("flash-attn 4", "flash_attn.cute", "flash_attn_func", _flash_attention_of),
     ("flash-attn 3", "flash_attn_interface", "flash_attn_func", _flash_attention_of),
     ("flash-attn 2", "flash_attn", "flash_attn_func", _flash_attention_of),

@@ -1,4 +1,4 @@
-"""VisualTokens: what one KV block is made of before it has passed through the decoder."""
+"""Tokens: what a KV block and a text are made of before they have passed through the decoder."""
 
 from dataclasses import dataclass
 
@@ -53,3 +53,23 @@ class TextTokens:
 
     embeddings: Float[Tensor, "tokens d_model"]
     is_question: Bool[Tensor, " tokens"]
+
+
+@dataclass(frozen=True, eq=False)
+class Woven:
+    """`is_visual` is False for the text."""
+
+    embeddings: Float[Tensor, "tokens d_model"]
+    is_visual: Bool[Tensor, " tokens"]
+
+
+def weave(
+    before: Float[Tensor, "text d_model"],
+    visual: Float[Tensor, "visual d_model"],
+    after: Float[Tensor, "more_text d_model"] | None = None,
+) -> Woven:
+    """Join them in reading order."""
+    parts = [before, visual] if after is None else [before, visual, after]
+    is_visual = torch.zeros(sum(map(len, parts)), dtype=torch.bool, device=visual.device)
+    is_visual[len(before) : len(before) + len(visual)] = True
+    return Woven(torch.cat(parts), is_visual)

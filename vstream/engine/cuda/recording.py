@@ -10,13 +10,14 @@ once, not by compiling it.
 """
 
 import gc
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
 import torch
 from torch import Tensor
+
+from memory.locks import Rank, ranked_lock
 
 Cut = Callable[[Callable[[], None]], None]
 """Called by a computation with what the processor has to do at this point of every replay."""
@@ -27,7 +28,7 @@ Record = Callable[[Computation, torch.device], Replay]
 
 _WARM_UP = 2
 """Runs before a graph is recorded: libraries allocate in the first."""
-_one_at_a_time = threading.Lock()
+_one_at_a_time = ranked_lock(Rank.RECORDING)
 
 
 def run_anew(compute: Computation, device: torch.device) -> Replay:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from vstream.engine.answer_context import LaidLayer
+from vstream.engine.cuda.row_buffers import roomy
 from vstream.engine.decoder import Decoder
-from vstream.engine.row_buffers import roomy
 
 MOST_WINDOWS = 4
 """Each is read for each token, of whomever it is; answers beyond keep theirs to themselves."""
