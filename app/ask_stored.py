@@ -6,7 +6,6 @@ from app.model import load_model
 from app.terminal import Terminal, answer_document
 from encoders import Turn
 from memory import FoundStream, RedisLink, tier_of
-from vstream.answer_document import answer_of
 from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
@@ -74,7 +73,7 @@ def _answer_there(
             if said.kind == "error":
                 raise QuestionError(said.text)
             if said.kind == "answer":
-                answer = answer_of(posted.question, said.document)
+                answer = Answer.of_document(posted.question, said.document)
                 if as_json:
                     terminal.document(answer_document(answer))
                 else:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
@@ -27,6 +27,7 @@ EVIDENCE_ROWS = 5
 PICTURES = 3
 PICTURE_COLUMNS = 24
 _POLL_S = 0.05
+_DIGITS = {"confidence": 4, "score": 6, "ttft": 3, "total": 3}
 
 
 class Terminal:
@@ -177,22 +178,7 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
 
     Numbers are rounded to what is worth reading.
     """
-    from vstream.answer_document import document_of
-
-    full = document_of(answer)
-    document = {
-        "answer": full["answer"],
-        "asked_at_s": full["asked_at_s"],
-        "newest_frame_s": full["newest_frame_s"],
-        "confidence": round(full["confidence"], 4),
-        "knows": full["knows"],
-        "looked": full["looked"],
-        "evidence": [
-            {"start_s": one["start_s"], "end_s": one["end_s"], "score": round(one["score"], 6)}
-            for one in full["evidence"]
-        ],
-        "timings_ms": {name: round(ms, 3) for name, ms in full["timings_ms"].items()},
-    }
+    document = _rounded(answer.document())
     if progress is not None:
         document["frames"] = {
             "seen": progress.frames_seen,
@@ -200,6 +186,14 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
             "dropped": progress.frames_duplicate + progress.frames_lost,
         }
     return json.dumps(document, allow_nan=False)
+
+
+def _rounded(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(one, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, _DIGITS[name]) if name in _DIGITS else value
 
 
 def _taken(answer: Answer) -> str:

@@ -26,7 +26,7 @@ from vstream.engine.retrieval import MemoryView, view_at
 from vstream.engine.window_kv import LayerKV
 from vstream.errors import ModelError, QuestionError
 from vstream.models.video_llm import VideoLLM
-from vstream.question import Evidence, Judgement, Question
+from vstream.question import Basis, Evidence, Judgement, Question
 from vstream.read_while_written import read_while_written
 from vstream.times.named_view import NamedView, named_view
 
@@ -135,8 +135,8 @@ class QueryHandler:
         prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)
         reading = yield from self._reading(Question(prompt, at_s))
         return Judgement(
-            at_s=reading.newest_frame_s if at_s is None else at_s,
-            newest_frame_s=reading.newest_frame_s,
+            **vars(reading.basis),
+            at_s=reading.basis.newest_frame_s if at_s is None else at_s,
             probability=_speaking_probability(reading.prefilled.logits[-1], self._family),
             evidence=reading.evidence,
         )
@@ -180,7 +180,10 @@ class QueryHandler:
         prefilled = yield from prefill.work(tokens, view, retrieved, limit)
         return Reading(
             prefilled,
-            newest_frame_s=self._memory.info(view.ids[-1]).end_s,
+            Basis(
+                newest_frame_s=self._memory.info(view.ids[-1]).end_s,
+                knows=self._family.recommended.knows,
+            ),
             recent_ids=view.recent_ids,
             evidence=_evidence(self._memory, view, prefilled),
             looked=seen.looked,

@@ -9,7 +9,7 @@ from encoders import Family
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.job import Job
 from vstream.engine.question_prefill import PrefilledQuestion
-from vstream.question import Answer, Evidence, Question, Span, Timings
+from vstream.question import Answer, Basis, Evidence, Question, Span, Timings
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class Reading:
     """A question that has been prefilled over what it may see."""
 
     prefilled: PrefilledQuestion
-    newest_frame_s: float
+    basis: Basis
     recent_ids: Sequence[int]
     evidence: tuple[Evidence, ...]
     looked: Span | None = None
@@ -54,7 +54,7 @@ class AnswerStream:
         choice: TokenChoice,
     ) -> None:
         self._question = question
-        self._newest_frame_s = reading.newest_frame_s
+        self._basis = reading.basis
         self._news = news
         self._job = job
         self._asked = asked
@@ -110,18 +110,17 @@ class AnswerStream:
             yield whole[len(shown) :]
         at_s = self._question.at_s
         self._answer = Answer(
+            **vars(self._basis),
             question=self._question,
             text=whole,
             token_ids=tuple(ids),
-            asked_at_s=self._newest_frame_s if at_s is None else at_s,
-            newest_frame_s=self._newest_frame_s,
+            asked_at_s=self._basis.newest_frame_s if at_s is None else at_s,
             evidence=self.evidence,
             timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
             truncated=not is_whole,
             confidence=confidence,
             looked=self.looked,
             context_tokens=self._context_tokens,
-            knows=self._family.recommended.knows,
         )
 
     @property

@@ -121,8 +121,8 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
             "length" if answer.truncated else "stop",
         )
         # Without its words: what one user asks is none of another's business.
-        told = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
-        service.events.publish(EventKind.ANSWER_DONE, one.stream_id, told)
+        times = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
+        service.events.publish(EventKind.ANSWER_DONE, one.stream_id, {**times, **answer.basis()})
     return found
 
 

@@ -231,7 +231,7 @@ class BackgroundResponses:
             for cited in link_citations(one, spans.get(one.stream_id, (0, 0)))
         ]
         made.usage = _usage(usage_of(found).model_dump())
-        made.evidence = [one.model_dump() for one in evidence_of(found)]
+        made.evidence = [one.document() for one in evidence_of(found)]
         for number, annotation in enumerate(made.annotations):
             _say(
                 made,

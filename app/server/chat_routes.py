@@ -103,7 +103,7 @@ async def _chunks(
         found = finished(service, inquiry)
         annotations = [cited.model_dump() for one in found for cited in citations(one)]
         yield about.chunk(choice({"annotations": annotations}))
-        evidence = [one.model_dump() for one in evidence_of(found)]
+        evidence = [one.document() for one in evidence_of(found)]
         yield about.chunk(choice({}, _finish_reason(found)), vstream=evidence)
         if with_usage:
             yield about.chunk([], usage=usage_of(found).model_dump())

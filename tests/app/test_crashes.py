@@ -17,10 +17,9 @@ from redis_servers import RedisServer, redis_binary
 from eval.stream_world import write_script, write_video
 from memory import MemoryConfig, RedisLink, follow_memory
 from vstream import VStreamConfig, load_video_llm, open_session
-from vstream.answer_document import answer_of
 from vstream.board.question_board import QuestionBoard
 from vstream.ingest import IngestWorker
-from vstream.question import Question
+from vstream.question import Answer, Question
 from vstream.stream_reader import open_reader
 
 STREAM_S = 240
@@ -169,7 +168,7 @@ def kill_often(rig, kills, chance):
             assert answered(reader, at_s) == expected
         listening.join(90)
         assert [one.kind for one in said[-1:]] == ["answer"], said
-        there = answer_of(posted.question, said[-1].document)
+        there = Answer.of_document(posted.question, said[-1].document)
         assert there.text == expected[0]
         assert [(e.block_id, e.start_s, e.score) for e in there.evidence] == [
             pytest.approx(one) for one in expected[1]

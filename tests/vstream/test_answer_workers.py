@@ -7,12 +7,11 @@ from engine import configured, open_session, stream_frames, tiny_video_llm
 
 from encoders import Turn
 from memory import MemoryConfig, RedisLink, StoreError
-from vstream.answer_document import answer_of, document_of
 from vstream.board import question_board
 from vstream.board.answer_workers import AnswerWorkers
 from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
-from vstream.question import Question
+from vstream.question import Answer, Question
 
 ENGINE = {
     "window_frames": 6,
@@ -85,14 +84,14 @@ def test_an_answer_from_elsewhere_is_the_session_s_own(board, workers, session, 
     posted = board.post("test", question)
     said = list(board.said(posted))
     own = session.ask(question).answer
-    assert without_timings(said[-1].document) == without_timings(document_of(own))
+    assert without_timings(said[-1].document) == without_timings(own.document())
     assert "".join(one.text for one in said[:-1]).strip() == own.text
     assert {one.kind for one in said[:-1]} <= {"piece"}
 
 
 def test_a_document_says_all_of_an_answer_but_the_pictures(session):
     answer = session.ask(ASKED).answer
-    assert document_of(answer_of(answer.question, document_of(answer))) == document_of(answer)
+    assert Answer.of_document(answer.question, answer.document()).document() == answer.document()
 
 
 def test_many_questions_are_answered_each_once(board, workers, session):
@@ -123,7 +122,7 @@ def test_a_dialogue_goes_on_whoever_answers(server, model, board, workers, sessi
     assert board.turns("test", "kim") == (Turn(ASKED, first["answer"]),)
     second = last_said(board, board.post("test", Question("and then?"), "kim")).document
     told = Question("and then?", dialogue=(Turn(ASKED, first["answer"]),))
-    own = document_of(session.ask(told).answer)
+    own = session.ask(told).answer.document()
     assert without_timings(second) == without_timings(own)
     assert board.turns("test", "somebody else") == ()
 
@@ -142,7 +141,10 @@ def test_a_question_of_an_answerer_that_died_is_begun_anew(
     said = list(board.said(posted))
     workers.stop()
     assert [one.kind for one in said[:2]] == ["piece", "again"]
-    assert answer_of(posted.question, said[-1].document).text == session.ask(ASKED).answer.text
+    assert (
+        Answer.of_document(posted.question, said[-1].document).text
+        == session.ask(ASKED).answer.text
+    )
     dead.finish(taken, said[-1].document)  # it was only slow: nobody is told twice
     assert [one.kind for one in board.said(posted)].count("answer") == 1
 
@@ -174,7 +176,7 @@ def test_a_question_that_was_taken_over_is_answered_once_and_by_the_last(
     time.sleep(1)
     while (second := quick.take("1")) is None:
         pass
-    document = document_of(session.ask(ASKED).answer)
+    document = session.ask(ASKED).answer.document()
     slow.hold(first, "0")
     slow.finish(first, {**document, "answer": "too late"})
     assert board._link.client.xlen(board._questions) == 1
@@ -193,9 +195,7 @@ def test_what_cannot_be_read_on_the_board_harms_nobody(board, workers, session):
 
 def test_an_answer_that_is_no_json_is_told(monkeypatch, board, workers, session):
     with monkeypatch.context() as patched:
-        patched.setattr(
-            "vstream.board.answer_workers.document_of", lambda answer: {"answer": float("nan")}
-        )
+        patched.setattr(Answer, "document", lambda answer: {"answer": float("nan")})
         said = last_said(board, board.post("test", Question(ASKED)))
     assert said.kind == "error"
     assert last_said(board, board.post("test", Question(ASKED))).kind == "answer"
@@ -224,7 +224,7 @@ def test_a_stream_that_began_anew_is_answered_from_what_it_is_now(server, model,
         with open_session(model, store=server.url, **ENGINE) as session:
             session.push(stream_frames(8, seed=seed))
             said = last_said(board, board.post("test", Question(ASKED)))
-            own = document_of(session.ask(ASKED).answer)
+            own = session.ask(ASKED).answer.document()
         assert without_timings(said.document) == without_timings(own)
 
 

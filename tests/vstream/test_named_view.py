@@ -8,12 +8,10 @@ import pytest
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
 
 from encoders import Turn
-from vstream.answer_document import answer_of as answer_from
-from vstream.answer_document import document_of
 from vstream.board.question_board import PostedQuestion
 from vstream.engine import view_at
 from vstream.errors import QuestionError
-from vstream.question import Question, Span
+from vstream.question import Answer, Question, Span
 from vstream.times.named_view import named_view
 from vstream.times.zone import zone_of
 
@@ -157,8 +155,8 @@ def test_an_answer_says_where_it_looked(session):
     assert session.ask(Question("between 0:20 and 0:50?")).answer.looked == Span(20.0, 50.0)
     assert session.ask(Question("who is there?", 50.0, (), 20.0)).answer.looked is None
     for one in (answer, session.ask("what is there?").answer):
-        document = json.loads(json.dumps(document_of(one)))
-        assert answer_from(one.question, document).looked == one.looked
+        document = json.loads(json.dumps(one.document()))
+        assert Answer.of_document(one.question, document).looked == one.looked
 
 
 def test_a_question_that_travels_keeps_its_zone_and_its_time():
