@@ -6,11 +6,12 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -60,29 +61,40 @@ class Terminal:
         worker: IngestWorker,
         until_s: float | None = None,
         enough: Callable[[], bool] = lambda: False,
-        more: Callable[[], str] = lambda: "",
     ) -> None:
         """Run `worker` behind a progress bar until it ends or `enough` says so.
 
-        `more` is shown behind what the worker has done. Raises what made the worker fail.
+        Raises what made the worker fail.
         """
+        with self.progress(worker.source_name, until_s) as show:
+            worker.start()
+            try:
+                while worker.is_running and not enough():
+                    show(worker.progress, "")
+                    time.sleep(_POLL_S)
+            finally:  # it ended, it is enough, or the user left
+                worker.stop()
+                worker.join()
+                show(worker.progress, "")
+
+    @contextmanager
+    def progress(
+        self, name: str, until_s: float | None = None
+    ) -> Iterator[Callable[[IngestProgress, str], None]]:
+        """A progress bar; what is given shows on it what has been done so far, and more."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.fields[status]}", markup=False),
         )
-        with Progress(*columns, console=self.err) as progress:
-            task = progress.add_task(worker.source_name, total=until_s, status="connecting")
-            worker.start()
-            try:
-                while worker.is_running and not enough():
-                    _show(progress, task, worker.progress, more())
-                    time.sleep(_POLL_S)
-            finally:  # it ended, it is enough, or the user left
-                worker.stop()
-                worker.join()
-                _show(progress, task, worker.progress, more())
+        with Progress(*columns, console=self.err) as bar:
+            task = bar.add_task(name, total=until_s, status="connecting")
+
+            def show(done: IngestProgress, more: str) -> None:
+                bar.update(task, completed=done.stream_s, status=_status(done, more))
+
+            yield show
 
     def stream_answer(self, stream: AnswerStream) -> Answer:
         """Print the answer as it comes, then its evidence."""
@@ -148,7 +160,7 @@ class Terminal:
         self.err.print(grid)
 
 
-def _show(progress: Progress, task: TaskID, done: IngestProgress, more: str) -> None:
+def _status(done: IngestProgress, more: str) -> str:
     status = f"{clock(done.stream_s)}  {done.frames_encoded} frames encoded"
     if done.frames_duplicate:
         status += f", {done.frames_duplicate} alike"
@@ -156,7 +168,7 @@ def _show(progress: Progress, task: TaskID, done: IngestProgress, more: str) -> 
         status += f", {done.frames_lost} lost"
     if more:
         status += f", {more}"
-    progress.update(task, completed=done.stream_s, status=status)
+    return status
 
 
 def span(evidence: Evidence) -> str:

@@ -152,7 +152,6 @@ class _Live:
         settings, limits = service.settings, service.settings.service
         self.model = model
         model.scheduler.limits = Limits(limits.max_running, limits.max_waiting)
-        model.scheduler.on_round = service.metrics.saw_round
         self._service = service
         self.streams = Streams(
             settings,
@@ -167,7 +166,8 @@ class _Live:
             self.streams, service.events, limits.max_watches, on_fired=self._tell
         )
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
-        service.metrics.tell_of(self, service.webhooks, service.events)
+        service.metrics.tell_of_streams(model, self.streams.all)
+        service.metrics.tell_of_service(self.watches, service.webhooks, service.events)
 
     def open_known(self) -> None:
         """Begin with the configured streams, and go on with those that the store knows."""
