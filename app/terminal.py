@@ -21,7 +21,7 @@ from vstream.times.zone import local_range, zone_of
 if TYPE_CHECKING:
     from vstream.answer_stream import AnswerStream
     from vstream.ingest import IngestProgress, IngestWorker
-    from vstream.question import Answer, Evidence, Span
+    from vstream.question import Answer, Evidence, Stretch
     from vstream.watch import Firing
 
 EVIDENCE_ROWS = 5
@@ -177,7 +177,7 @@ def span(evidence: Evidence) -> str:
     return start if start == end else f"{start}-{end}"
 
 
-def looked(where: Span, zone: str | None) -> str:
+def looked(where: Stretch, zone: str | None) -> str:
     """The stretch of a stream that an answer is about, with what a clock showed if it was asked."""
     stretch = f"{clock(where.from_s)} to {clock(where.to_s)}"
     if zone is None:

@@ -5,14 +5,14 @@ from math import isfinite
 
 from memory.errors import BlockRejectedError
 from memory.kv_block import BlockInfo, KVBlock
+from memory.provenance import Provenance
 from memory.rows.row_form import DTYPES
-from memory.stream_make import StreamMake
 
 
-def require_fitting(block: KVBlock, make: StreamMake, block_id: int) -> None:
+def require_fitting(block: KVBlock, provenance: Provenance, block_id: int) -> None:
     """Raises BlockRejectedError for other shapes and dtypes than the stream's."""
     info = block.info
-    wanted = (make.layers, make.kv_heads, info.num_tokens, make.head_dim)
+    wanted = (provenance.layers, provenance.kv_heads, info.num_tokens, provenance.head_dim)
     where = f"memory: block {block_id}"
     for name, tensor in (("keys", block.keys), ("values", block.values)):
         if tuple(tensor.shape) != wanted or info.num_tokens == 0:

@@ -13,7 +13,7 @@ from torch import Tensor
 from encoders import Family
 from memory import KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
-from vstream.answer_stream import AnswerStream, News, Reading, Said
+from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.job import Job, Kind
 from vstream.engine.answer_context import AnswerContext
@@ -99,33 +99,33 @@ class QueryHandler:
         asked: float,
     ) -> AnswerStream:
         """May be tried again with the same `choice`: what fails here has not chosen a token."""
-        news: News = SimpleQueue()
-        work = self._answering(question, retrieved, choice, news)
-        told = partial(news.put, None)
+        events: TokenEvents = SimpleQueue()
+        work = self._answering(question, retrieved, choice, events)
+        told = partial(events.put, None)
         job = self._scheduler.submit(work, Kind.ASK, on_end=told, asker=question.asker)
-        reading = news.get()
+        reading = events.get()
         if not isinstance(reading, Reading):
             job.result()
             raise AssertionError("an answer has ended that never began")
-        return AnswerStream(question, reading, news, job, asked, self._family, choice)
+        return AnswerStream(question, reading, events, job, asked, self._family, choice)
 
     def _answering(
         self,
         question: Question,
         retrieved: BlocksByLayer | None,
         choice: TokenChoice,
-        news: News,
+        events: TokenEvents,
     ) -> Work[None]:
-        """Tells `news` what is read, then token by token what is answered."""
+        """Tells `events` what is read, then token by token what is answered."""
         follows_times = self._config.follow_times and retrieved is None
         reading = yield from self._reading(question, retrieved, follows_times)
-        news.put(reading)
+        events.put(reading)
         decoder, logits = self._decoder, reading.prefilled.logits
         limit = question.decoding.max_tokens or self._config.max_answer_tokens
         for left in reversed(range(limit)):
             token, probability = choice.choose(logits[-1])
             is_last = choice.is_done(token)
-            news.put(Said(token, probability, is_last, time.perf_counter()))
+            events.put(TokenEvent(token, probability, is_last, time.perf_counter()))
             if is_last or not left:
                 return
             embedded = decoder.embed(torch.tensor([token], device=decoder.device))

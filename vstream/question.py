@@ -102,7 +102,7 @@ class Judgement(Basis):
 
 
 @dataclass(frozen=True)
-class Span:
+class Stretch:
     """The stretch to which the words of a question restricted its answer.
 
     `from_s` to `to_s` is the stream time of what it looked at. `begin_at` to `end_at` is what words
@@ -136,7 +136,7 @@ class Answer(Basis):
     """The probability of the least probable token of the answer, its end included."""
     truncated: bool
     """The answer reached the limit of tokens before it came to its end."""
-    looked: Span | None = None
+    looked: Stretch | None = None
     """Where the words of the question made it look; None if they named no time."""
     token_ids: tuple[int, ...]
     context_tokens: int = 0
@@ -160,7 +160,7 @@ class Answer(Basis):
         looked = known["looked"]
         known |= {
             "token_ids": tuple(known["token_ids"]),
-            "looked": None if looked is None else Span(**looked),
+            "looked": None if looked is None else Stretch(**looked),
             "evidence": tuple(Evidence(**one) for one in known["evidence"]),
             "timings_ms": Timings(**known["timings_ms"]),
         }

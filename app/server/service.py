@@ -72,33 +72,33 @@ class Service:
         self.on_failed: Callable[[], None] = lambda: None
         """Called if the service cannot begin, in the loading thread."""
         self._drained_at = 0.0
-        self._live: _Live | None = None
+        self._running: _Loaded | None = None
         self._loading: threading.Thread | None = None
         self._opened = threading.Event()
         self._phase_lock = threading.Lock()
 
     @property
-    def live(self) -> "_Live":
+    def loaded(self) -> "_Loaded":
         """Model, streams, watches and search. Raises ApiError unless the service is ready."""
-        if self._live is None or self.phase is not Phase.READY:
+        if self._running is None or self.phase is not Phase.READY:
             raise ApiError(
                 503,
                 f"the service is {self.phase}",
                 f"service_{self.phase}",
                 headers={"Retry-After": "1"},
             )
-        return self._live
+        return self._running
 
     def load(self) -> None:
         """Load the model and open the streams; `phase` and `failure` tell what came of it."""
         try:
-            self._live = _Live(self, self._loaded())
-            self._live.open_known()
+            self._running = _Loaded(self, self._load_model())
+            self._running.open_known()
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:
                     self.phase = Phase.READY
-                    _log.info("ready", model=self._live.model.name)
+                    _log.info("ready", model=self._running.model.name)
         except Exception as error:  # noqa: BLE001  told by /ready and by run
             self.failure = error
             self.phase = Phase.FAILED
@@ -133,18 +133,18 @@ class Service:
         until = self._drained_at + self.settings.service.grace_s
         self._opened.wait(until - time.monotonic())
         self.responses.close(until)
-        if self._live is not None:
-            self._live.close()
+        if self._running is not None:
+            self._running.close()
         self.webhooks.close(grace_s=2.0)
 
-    def _loaded(self) -> VideoLLM:
+    def _load_model(self) -> VideoLLM:
         settings = self.settings
         return load_video_llm(
             settings.model, settings.device, settings.dtype, settings.source.sample_fps
         )
 
 
-class _Live:
+class _Loaded:
     """What there is once the model is loaded."""
 
     def __init__(self, service: Service, model: VideoLLM) -> None:

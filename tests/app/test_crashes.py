@@ -59,7 +59,7 @@ def kept_whole(store, stream_id):
     """The ids of a stream's blocks, each of which can be read in every layer."""
     with follow_memory(MemoryConfig(store=store), stream_id, torch.device("cpu")) as memory:
         ids = memory.visible(None)
-        for layer in range(memory.make.layers):
+        for layer in range(memory.provenance.layers):
             memory.read(layer, ids, torch.float32, torch.device("cpu"))
         for block_id in ids:
             assert memory.thumbnail(block_id)[:2] == b"\xff\xd8"
@@ -120,7 +120,7 @@ class Rig:
         def listen():
             while not said or said[-1].kind not in ("answer", "error"):
                 try:
-                    said.extend(board.said(posted, patience_s=120))
+                    said.extend(board.events(posted, patience_s=120))
                 except Exception:  # noqa: BLE001  the server is killed, too
                     time.sleep(0.2)
 

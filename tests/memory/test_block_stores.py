@@ -21,7 +21,7 @@ def open_store(request, tmp_path):
         def from_server(budget_bytes):
             server = request.getfixturevalue(f"{request.param}_server")
             link = RedisLink(server.url)
-            stream = RedisStream(link, "camera", record(0).head.make)
+            stream = RedisStream(link, "camera", record(0).head.provenance)
             opened.callback(stream.close)
             return RedisTier(link, stream, budget_bytes, buffer_bytes=1 << 20)
 

@@ -12,9 +12,9 @@ from memory import (
     KVBlock,
     KVMemory,
     MemoryConfig,
+    Provenance,
     RowForm,
     RowLayout,
-    StreamMake,
     open_memory,
 )
 from memory.block_record import FORMAT_VERSION, HEADER_BYTES
@@ -78,7 +78,7 @@ def kv_record(seed: int = 0, tokens: int = 3, layers: int = LAYERS) -> BlockReco
     block = kv_block(tokens, end_s=float(seed), seed=seed, layers=layers)
     head = BlockHead(
         seed,
-        StreamMake("model-a", layers, KV_HEADS, HEAD_DIM),
+        Provenance("model-a", layers, KV_HEADS, HEAD_DIM),
         RowForm("int8", RowLayout(KV_HEADS, tokens, HEAD_DIM, torch.float16)),
         block.info,
         block.keys.mean(dim=2).flatten(1).numpy(),

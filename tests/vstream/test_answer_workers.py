@@ -66,7 +66,7 @@ def config(server):
 
 
 def last_said(board, posted):
-    return list(board.said(posted))[-1]
+    return list(board.events(posted))[-1]
 
 
 def without_timings(document):
@@ -82,7 +82,7 @@ def impatient(monkeypatch):
 def test_an_answer_from_elsewhere_is_the_session_s_own(board, workers, session, from_s, at_s):
     question = Question(ASKED, at_s, from_s=from_s)
     posted = board.post("test", question)
-    said = list(board.said(posted))
+    said = list(board.events(posted))
     own = session.ask(question).answer
     assert without_timings(said[-1].document) == without_timings(own.document())
     assert "".join(one.text for one in said[:-1]).strip() == own.text
@@ -98,7 +98,7 @@ def test_many_questions_are_answered_each_once(board, workers, session):
     times = [float(t) for t in range(2, 8)] * 3
     posted = [board.post("test", Question(ASKED, t)) for t in times]
     for one, t in zip(posted, times, strict=True):
-        said = list(board.said(one))
+        said = list(board.events(one))
         assert [s.kind for s in said].count("answer") == 1
         assert said[-1].document["asked_at_s"] == t
     with board._link.told():
@@ -138,7 +138,7 @@ def test_a_question_of_an_answerer_that_died_is_begun_anew(
     dead.say(taken, "half an ans")
     workers = AnswerWorkers(config(server), model, 1)
     workers.start()
-    said = list(board.said(posted))
+    said = list(board.events(posted))
     workers.stop()
     assert [one.kind for one in said[:2]] == ["piece", "again"]
     assert (
@@ -146,7 +146,7 @@ def test_a_question_of_an_answerer_that_died_is_begun_anew(
         == session.ask(ASKED).answer.text
     )
     dead.finish(taken, said[-1].document)  # it was only slow: nobody is told twice
-    assert [one.kind for one in board.said(posted)].count("answer") == 1
+    assert [one.kind for one in board.events(posted)].count("answer") == 1
 
 
 def test_the_question_of_a_dead_answerer_waits_behind_no_others_in_work(board):
@@ -241,7 +241,7 @@ def test_a_question_that_is_gone_is_told(monkeypatch, board, workers, session):
     assert last_said(board, posted).kind == "error"
     board._link.client.delete(f"vstream:answer:{posted.id}")
     with pytest.raises(StoreError, match="the question is gone"):
-        list(board.said(posted, patience_s=0.1))
+        list(board.events(posted, patience_s=0.1))
 
 
 def test_a_question_that_kills_its_answerers_is_given_up(monkeypatch, board, session):
@@ -266,7 +266,7 @@ def test_nobody_there_is_said_and_the_question_is_taken_back(monkeypatch, board,
     assert board.answerers() == []
     posted = board.post("test", Question(ASKED))
     with pytest.raises(StoreError, match="nobody is left to answer"):
-        list(board.said(posted, patience_s=0.3))
+        list(board.events(posted, patience_s=0.3))
     assert board._link.client.xlen(board._questions) == 0
 
 
