@@ -18,7 +18,7 @@ from eval.random_model import random_family, random_model, random_video_llm, req
 from eval.run.hardware import Hardware
 from eval.speed.figures import Row
 from eval.stream_world import Renderer, write_script
-from memory import BlockStore, KeepPolicy, KVMemory, StreamMake
+from memory import BlockStore, KeepPolicy, KVMemory, Provenance
 from vstream import Session, VideoLLM, VStreamConfig, load_config, load_video_llm, open_session
 from vstream.device.cpu_threads import choose_cpu_threads
 from vstream.device.scheduler import Scheduler
@@ -104,7 +104,7 @@ def passing_session(config: VStreamConfig, model: VideoLLM) -> Iterator[Session]
 def session_in(store: BlockStore, config: VStreamConfig, model: VideoLLM) -> Session:
     """Whose blocks lie in `store`."""
     decoder = model.decoder
-    make = StreamMake(model.fingerprint, decoder.num_layers, decoder.kv_heads, decoder.head_dim)
+    make = Provenance(model.fingerprint, decoder.num_layers, decoder.kv_heads, decoder.head_dim)
     memory = KVMemory(make, decoder.device, store, KeepPolicy(config.memory.codec))
     return Session(model, memory, policy_for(config, model), config.engine)
 

@@ -34,10 +34,10 @@ from memory import (
     HostTier,
     KeepPolicy,
     KVMemory,
+    Provenance,
     RedisLink,
     RowForm,
     RowLayout,
-    StreamMake,
     codec_named,
 )
 from memory.tiers.redis.redis_stream import RedisStream
@@ -46,7 +46,7 @@ from vstream import AnswerStream, Question, Session, VideoLLM, load_config
 from vstream.engine import EngineConfig
 from vstream.policy import policy_for
 
-LARGE = StreamMake("LLaVA-OneVision-7B", layers=28, kv_heads=4, head_dim=128)
+LARGE = Provenance("LLaVA-OneVision-7B", layers=28, kv_heads=4, head_dim=128)
 _LARGE_TOKENS = 196
 _LARGE_DTYPE = torch.bfloat16
 _POLICY = KeepPolicy("int8")
@@ -72,7 +72,7 @@ class Tier(NamedTuple):
     make_cold: Callable[[], None] | None = None
 
 
-OpenTier = Callable[[StreamMake], AbstractContextManager[Tier]]
+OpenTier = Callable[[Provenance], AbstractContextManager[Tier]]
 
 
 def measure_tiers(
@@ -117,13 +117,13 @@ def large_records(num_blocks: int) -> Iterator[BlockRecord]:
 
 
 @contextmanager
-def host_tier(make: StreamMake) -> Iterator[Tier]:
+def host_tier(make: Provenance) -> Iterator[Tier]:
     store = HostTier(_HOST_BYTES)
     yield Tier("host", KVMemory(make, _CPU, store, _POLICY), store)
 
 
 @contextmanager
-def file_tier(make: StreamMake, folder: Path | None) -> Iterator[Tier]:
+def file_tier(make: Provenance, folder: Path | None) -> Iterator[Tier]:
     """In a folder of its own under `folder`, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tier-speed-", dir=folder) as own:
         store = FileTier(Path(own), _SEGMENT_BYTES)
@@ -132,7 +132,7 @@ def file_tier(make: StreamMake, folder: Path | None) -> Iterator[Tier]:
 
 
 @contextmanager
-def redis_tier(make: StreamMake, url: str) -> Iterator[Tier]:
+def redis_tier(make: Provenance, url: str) -> Iterator[Tier]:
     """As a stream of its own, which is gone afterwards."""
     link = RedisLink(url)
     stream = RedisStream(link, f"tier-speed-{os.getpid()}", make)
@@ -164,7 +164,7 @@ def _rows(
     """Of one place, with a cold one where it has files. `model` made the blocks and is asked about
     them; of blocks of random numbers nothing can be asked.
     """
-    make = records[0].head.make
+    make = records[0].head.provenance
     with open_tier(make) as tier:
         write_gb_s = write(tier.memory, records)
         session = None
@@ -203,7 +203,7 @@ def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
 
 def read(tier: Tier, dtype: torch.dtype, make_cold: Callable[[], None] | None = None) -> Row:
     """Fetch, then fetch and decode, what a question retrieves; cold every time if asked to."""
-    rng, layers, ids = Random(0), range(tier.memory.make.layers), tier.memory.visible(None)
+    rng, layers, ids = Random(0), range(tier.memory.provenance.layers), tier.memory.visible(None)
     gb_s, retrieve_ms, shares = [], [], []
 
     def chosen() -> list[list[int]]:
