@@ -13,9 +13,9 @@ from eval.etbench.scores import OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.play.options import PlayOptions
 from eval.play.played_run import PlayedRun, chosen, play_run
+from eval.run.record_file import write_whole
 from eval.run.report import write_report
 from eval.run.scored import Scored, write_scored
-from eval.run.whole_file import write_whole
 
 NAME = "etbench"
 _FIGURES: dict[str, str] = {task: name for task, name in OVERALL.values() if name != "SentSim"}
