@@ -11,7 +11,7 @@ import pytest
 from played_sets import LENGTH_S, LONG_S, SETS, asked_in, frames, write_pictures, write_set
 from tiny_checkpoints import save_tiny_checkpoint
 
-from eval.etbench.asked import CONVENTION
+from eval.etbench.played import CONVENTION
 from eval.play.contender import parse_contenders
 from eval.play.plan import plan
 from eval.play.player import Player
