@@ -17,6 +17,9 @@ BENCH_WORKERS ?= 1
 BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREAMS)x$(BENCH_HOURS)h
 INPUTS := pyproject.toml constraints.txt
 
+# Most of what a test's process does is to import, which takes twice the time from sources.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak house check format speed bench train clean
 
