@@ -7,17 +7,18 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from fake_camera import CHROMIUM, browser
 from page_visitor import PageVisitor
 from processes import until
 
-MOST_S = 90
-"""Of a busy machine; docs/performance.md has what an idle one takes."""
+MOST_CPU_S = 60
+"""Of the demo, until it has answered; docs/performance.md has what an idle machine takes."""
+PATIENCE_S = 240
 _DEMO = [sys.executable, "-c", "from app.cli import main; main()", "demo"]
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -46,9 +47,14 @@ class Demo:
 
     def address(self):
         """Where it sends its browser."""
-        until(lambda: self._address.exists() or self._process.poll() is not None, MOST_S)
+        until(lambda: self._address.exists() or self._process.poll() is not None, PATIENCE_S)
         assert self._process.poll() is None
         return self._address.read_text().strip()
+
+    def cpu_s(self):
+        """That it has taken so far."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
 
     def end(self):
         self._process.send_signal(signal.SIGTERM)
@@ -73,10 +79,11 @@ def test_from_the_command_to_the_first_answer(chromium, tmp_path):
         visitor.open(url)
         visitor.await_page()
         page_s = time.monotonic() - began
-        visitor.page.wait_for_selector("#status >> text=in RAM", timeout=1000 * MOST_S)
+        visitor.page.wait_for_selector("#status >> text=in RAM", timeout=1000 * PATIENCE_S)
         visitor.ask("what is there now?")
-        visitor.await_chat("the newest frame was", seconds=MOST_S)
+        visitor.await_chat("the newest frame was", seconds=PATIENCE_S)
         answer_s = time.monotonic() - began
+        cpu_s = demo.cpu_s()
         assert len(visitor.moments("#chat")) >= 1
     finally:
         code = demo.end()
@@ -85,4 +92,4 @@ def test_from_the_command_to_the_first_answer(chromium, tmp_path):
         f"the page was there after {page_s:.1f} s"
     )
     assert code == 0
-    assert answer_s < MOST_S
+    assert cpu_s < MOST_CPU_S
