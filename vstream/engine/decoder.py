@@ -7,22 +7,19 @@ rotation, window, retrieval and decode all happen in steps. No modeling file is 
 patched, no Cache subclassed.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vstream.engine.positions import Rope, rope_of
 from vstream.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-from collections.abc import Callable
-from typing import Any, Protocol
-
-from torch.nn import functional as F
 
 ATTENTION_NAME = "vstream"
 _EXACT_WITHOUT = ("softcap", "sliding_window", "s_aux", "sinks")

@@ -142,7 +142,7 @@ def _passed_together(
             torch.cat([one.embeddings for one in wanted]),
             step,
             _joined_masks(wanted),
-            _joined_deepstack(wanted),
+            joined_deepstack(wanted),
         )
         parts = hidden.split(step.counts)
         replies = _with_logits(decoder, wanted, parts)
@@ -222,6 +222,7 @@ def _joined_masks(wanted: Sequence[Pass]) -> Tensor:
     )
 
 
-def _joined_deepstack(wanted: Sequence[Pass]) -> Tensor | None:
+def joined_deepstack(wanted: Sequence[Pass | VisualTokens]) -> Tensor | None:
+    """Those of all that have some, one behind the other."""
     parts = [one.deepstack for one in wanted if one.deepstack is not None]
     return torch.cat(parts, dim=1) if parts else None

@@ -16,7 +16,9 @@ Keys are stored unrotated and rotated here when a context is laid out, always fr
 rotating a rotated key by a difference loses precision as positions grow.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -25,9 +27,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+STATIC_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
+"""Rope types whose frequencies do not depend on the length of the sequence."""
 
 
 class Placed(Protocol):
@@ -65,10 +66,6 @@ def lay_out(prefix_tokens: int, blocks: Sequence[Placed], axes: int) -> Layout:
     relative = torch.cat([block.positions for block in blocks], dim=1)
     placed = relative + bases.repeat_interleave(counts, dim=1)
     return Layout(torch.cat([prefix, placed], dim=1), int(placed.max()) + 1)
-
-
-STATIC_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
-"""Rope types whose frequencies do not depend on the length of the sequence."""
 
 
 class Rope:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from encoders import TextTokens, VisualTokens
 from vstream.engine.decoder import Decoder, PlainStep
-from vstream.engine.passes import Pass, Work, alone
+from vstream.engine.passes import Pass, Work, alone, joined_deepstack
 from vstream.engine.positions import Placed, lay_out, text_positions
 
 LayerKV = list[tuple[Tensor, Tensor]]
@@ -112,7 +112,7 @@ class Prefill:
             torch.cat([block.embeddings for block in chunk]),
             step,
             torch.cat([block.is_visual for block in chunk]),
-            _joined_deepstack(chunk),
+            joined_deepstack(chunk),
         )
         layers = split_by_block(step.captured, chunk)
         self._seen.put(self.num_blocks, chunk, layers)
@@ -126,11 +126,6 @@ def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
     step = PlainStep(decoder, text_positions(0, tokens, decoder.num_axes, decoder.device))
     decoder.forward(prefix.embeddings, step)
     return step.captured
-
-
-def _joined_deepstack(chunk: Sequence[VisualTokens]) -> Tensor | None:
-    parts = [block.deepstack for block in chunk if block.deepstack is not None]
-    return torch.cat(parts, dim=1) if parts else None
 
 
 def split_by_block(captured: LayerKV, chunk: Sequence[Placed]) -> list[LayerKV]:
