@@ -9,7 +9,7 @@ attempt, and at last one event is read from the first line (or sentence) that ha
 import re
 from typing import NamedTuple
 
-from eval.etbench.sample import Span
+from eval.etbench.sample import Interval
 
 _KEYWORDS = ("start", "end", "happen")
 """The official list is longer, but each of its phrases holds one of these."""
@@ -20,7 +20,7 @@ NUMBER = r"(?<!\d)\d++(?:\.++\d*+)?"
 RANGE = rf"({NUMBER})\s*-\s*({NUMBER})"
 
 
-def answer_times(answer: object) -> tuple[Span, ...]:
+def answer_times(answer: object) -> tuple[Interval, ...]:
     """The spans in the order of the answer, each with its start first; none if it has failed."""
     if not isinstance(answer, str):
         return ()
@@ -41,7 +41,7 @@ def _keyword_pairs(text: str) -> list[tuple[str, str]]:
     return list(zip(numbers[::2], numbers[1::2], strict=False))
 
 
-def spans_of(pairs: list[tuple[str, str]]) -> tuple[Span, ...]:
+def spans_of(pairs: list[tuple[str, str]]) -> tuple[Interval, ...]:
     """Two numbers each, as text, in. Raises ValueError for one that is no number, as `12...`."""
     numbers = [(float(one), float(other)) for one, other in pairs]
     return tuple((min(pair), max(pair)) for pair in numbers)
@@ -50,7 +50,7 @@ def spans_of(pairs: list[tuple[str, str]]) -> tuple[Span, ...]:
 class TimedCaption(NamedTuple):
     """One event of an answer."""
 
-    span: Span
+    span: Interval
     caption: str
 
 
@@ -81,7 +81,7 @@ def _between_ranges(text: str) -> list[TimedCaption]:
     return _paired(spans, text.replace("seconds", "").split("\n"))
 
 
-def _paired(spans: tuple[Span, ...], pieces: list[str]) -> list[TimedCaption]:
+def _paired(spans: tuple[Interval, ...], pieces: list[str]) -> list[TimedCaption]:
     captions = [piece.strip().strip(", ") for piece in pieces if len(piece) > 5]
     return [TimedCaption(*pair) for pair in zip(spans, captions, strict=False)]
 
@@ -106,7 +106,7 @@ def _first_event(text: str) -> list[TimedCaption]:
     return []
 
 
-def _span_in(text: str) -> Span | None:
+def _span_in(text: str) -> Interval | None:
     """Raises ValueError for what the official reader raises on."""
     if found := re.search(RANGE, text):
         return spans_of([(found[1], found[2])])[0]
@@ -124,7 +124,7 @@ def _span_in(text: str) -> Span | None:
     return _around(times[0]) if times else None
 
 
-def _around(at_s: float) -> Span:
+def _around(at_s: float) -> Interval:
     if at_s > RADIUS_S:
         return (at_s - RADIUS_S, at_s + RADIUS_S)
     return (at_s, at_s + 2 * RADIUS_S)

@@ -9,7 +9,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 OPTION_TASKS: frozenset[Task] = frozenset(("rar", "eca", "rvq", "gvq"))
 CAPTION_TASKS: frozenset[Task] = frozenset(("dvc", "slc"))
 
-Span = tuple[float, float]
+Interval = tuple[float, float]
 """Start and end in seconds."""
 
 Figures = dict[str, float | None]
@@ -54,7 +54,7 @@ class Sample(BaseModel):
     q: str = ""
     p: int | None = Field(None, ge=0)
     o: tuple[Option, ...] = ()
-    tgt: Annotated[tuple[Span, ...], BeforeValidator(_spans)] = ()
+    tgt: Annotated[tuple[Interval, ...], BeforeValidator(_spans)] = ()
     g: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from eval.etbench.answers import answer_times
 from eval.etbench.option_score import pick_grounded_option
-from eval.etbench.sample import Answered, Figures, Span
+from eval.etbench.sample import Answered, Figures, Interval
 from eval.etbench.sentence_likeness import SentenceLikeness
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
@@ -17,7 +17,9 @@ LENGTH_S = 1000
 _SIGNED = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 
 
-def overlaps(spans: Sequence[Span], others: Sequence[Span]) -> Float[np.ndarray, "spans others"]:
+def overlaps(
+    spans: Sequence[Interval], others: Sequence[Interval]
+) -> Float[np.ndarray, "spans others"]:
     """In float32, as the official scorer; not a number where both are empty and touch.
 
     Compared with 0.7 as a Python float, an overlap of seven tenths is too small; compared in
@@ -34,7 +36,7 @@ def overlaps(spans: Sequence[Span], others: Sequence[Span]) -> Float[np.ndarray,
 
 
 def caption_overlaps(
-    spans: Sequence[Span], others: Sequence[Span]
+    spans: Sequence[Interval], others: Sequence[Interval]
 ) -> Float[np.ndarray, "spans others"]:
     """In float64 and never not a number: as dvc and slc are scored."""
     with np.errstate(all="ignore"):
@@ -110,7 +112,7 @@ def action_score(answered: Sequence[Answered]) -> Figures:
     }
 
 
-def _f1_at_thresholds(true: Sequence[Span], found: Sequence[Span]) -> list[float] | None:
+def _f1_at_thresholds(true: Sequence[Interval], found: Sequence[Interval]) -> list[float] | None:
     """None where spans without length overlap 0/0: the official scorer raises there."""
     overlap = overlaps(true, found)
     scores = []
@@ -170,7 +172,7 @@ def summary_f1(one: Answered) -> float | None:
     return 2 * shared / (num_true + num_found) if shared else 0.0
 
 
-def _count(spans: Sequence[Span]) -> int:
+def _count(spans: Sequence[Interval]) -> int:
     """How many whole seconds the spans cover; ends are rounded half to even."""
     count = reached = 0
     for start, end in sorted(

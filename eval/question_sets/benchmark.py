@@ -1,7 +1,7 @@
 """Benchmark is a published question set: its questions, prompts, scores and table.
 
-    load -> Item -> prompt, once for every span of the video that may be seen -> the model's texts
-         -> score -> Outcome -> aggregate -> the rows of the published table
+    load -> SetItem -> prompt, once for every span of the video that may be seen -> the texts of
+         the model -> score -> Outcome -> aggregate -> the rows of the published table
 
 The player of the videos (`eval.play`) does for every item, and for nothing beyond it:
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from eval.play.asked import Prompt
 from eval.play.options import Convention
-from eval.question_sets.items import Item, Outcome, Row, Texts
+from eval.question_sets.items import Outcome, Row, SetItem, Texts
 from eval.question_sets.option_letter import only_letter
 
 
@@ -39,25 +39,25 @@ class Benchmark(ABC):
     convention = Convention(max_tokens=128)
 
     @abstractmethod
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
         """The items of these tasks, else all, in the order of the files.
 
         Raises SettingsError if a file is missing or malformed, or a task is unknown.
         """
 
     @abstractmethod
-    def prompt(self, item: Item) -> Prompt: ...
+    def prompt(self, item: SetItem) -> Prompt: ...
 
-    def follow_up(self, item: Item, text: str | None) -> Prompt | None:
+    def follow_up(self, item: SetItem, text: str | None) -> Prompt | None:
         """What is asked at once, and last, after `text` was said to a poll; None: go on."""
         return None
 
-    def score(self, item: Item, texts: Texts) -> Outcome:
+    def score(self, item: SetItem, texts: Texts) -> Outcome:
         """A question that was not asked is left out as published."""
         return self.scored(item, texts[0]) if texts else Outcome(item, None, 0.0, "not asked")
 
     @abstractmethod
-    def scored(self, item: Item, text: str | None) -> Outcome:
+    def scored(self, item: SetItem, text: str | None) -> Outcome:
         """Of the answer to a question that is put once."""
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Benchmark(ABC):
 
 
 def scored_choice(
-    item: Item, text: str, published: bool | None, right: Collection[str] | None = None
+    item: SetItem, text: str, published: bool | None, right: Collection[str] | None = None
 ) -> Outcome:
     """By the published rule as given, and strictly: exactly one letter, of those that are right."""
     letter = only_letter(text, len(item.options))

@@ -29,7 +29,7 @@ from typing import Any
 from eval.play.asked import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
 from eval.question_sets.data_files import of_tasks, read_items, require_tasks, video_in
-from eval.question_sets.items import Item, Outcome, Row, of_group, of_task, score_row
+from eval.question_sets.items import Outcome, Row, SetItem, of_group, of_task, score_row
 
 _MLVU_FOLDERS = {
     "count": "4_count",
@@ -72,16 +72,16 @@ class Mlvu(Benchmark):
     name = "mlvu"
     published = "huggingface.co/datasets/MLVU/MVLU"
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
         require_tasks(tasks, tuple(_MLVU_FOLDERS))
         files = {f"json/{_MLVU_FOLDERS[t]}.json": partial(_mlvu, t) for t in tasks or _MLVU_FOLDERS}
         return read_items(data_dir, self.published, files)
 
-    def prompt(self, item: Item) -> Prompt:
+    def prompt(self, item: SetItem) -> Prompt:
         text = f"{_with_options(item).rstrip()}\nOnly give the best option."
         return Prompt(text, _MLVU_SYSTEM, "Best Option: (")
 
-    def scored(self, item: Item, text: str | None) -> Outcome:
+    def scored(self, item: SetItem, text: str | None) -> Outcome:
         if not text:
             return Outcome(item, 0.0, 0.0, "no answer")
         options = {chr(65 + n): option for n, option in enumerate(item.options)}
@@ -101,15 +101,15 @@ class QaEgo4d(Benchmark):
     name = "qaego4d"
     published = "huggingface.co/datasets/Becomebright/QAEgo4D-MC-test"
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
         require_tasks(tasks, ("QAEgo4D",))
         return read_items(data_dir, self.published, {"test_mc.json": _qaego4d})
 
-    def prompt(self, item: Item) -> Prompt:
+    def prompt(self, item: SetItem) -> Prompt:
         text = f"{_with_options(item)}\nOnly give the best option."
         return Prompt(text, answer_start="Best option: (")
 
-    def scored(self, item: Item, text: str | None) -> Outcome:
+    def scored(self, item: SetItem, text: str | None) -> Outcome:
         text = (text or "").strip()
         if not text:
             return Outcome(item, 0.0, 0.0, "no answer")
@@ -129,16 +129,16 @@ class VideoMme(Benchmark):
         'read_parquet(...).to_json(..., orient="records", lines=True)'
     )
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
         require_tasks(tasks, _MME_TASKS)
         files = {"videomme/test-00000-of-00001.jsonl": _video_mme}
         return of_tasks(read_items(data_dir, self.published, files), tasks)
 
-    def prompt(self, item: Item) -> Prompt:
+    def prompt(self, item: SetItem) -> Prompt:
         lines = (_MME_INSTRUCTION, item.question, *item.options, "The best answer is:")
         return Prompt("\n".join(lines))
 
-    def scored(self, item: Item, text: str | None) -> Outcome:
+    def scored(self, item: SetItem, text: str | None) -> Outcome:
         rest = text or ""
         for phrase in _MME_TAKEN_AWAY:
             rest = rest.replace(phrase, "")
@@ -152,7 +152,7 @@ class VideoMme(Benchmark):
         return (*tasks, *durations, score_row("Overall", outcomes))
 
 
-def _with_options(item: Item) -> str:
+def _with_options(item: SetItem) -> str:
     options = "\n".join(f"({chr(65 + n)}) {option}" for n, option in enumerate(item.options))
     return f"Question: {item.question}\nOptions:\n{options}"
 
@@ -163,10 +163,10 @@ def _before_bracket(text: str, otherwise: str) -> str:
     return otherwise if end < 0 else text[max(0, end - 1) : end]
 
 
-def _mlvu(task: str, number: int, entry: dict[str, Any]) -> Iterator[Item]:
+def _mlvu(task: str, number: int, entry: dict[str, Any]) -> Iterator[SetItem]:
     options = tuple(entry["candidates"])
     places = [n for n, option in enumerate(options) if option == entry["answer"]]
-    yield Item(
+    yield SetItem(
         id=f"{task}-{number}",
         video_id=entry["video"],
         video=f"video/{_MLVU_FOLDERS[task]}/{entry['video']}",
@@ -178,9 +178,9 @@ def _mlvu(task: str, number: int, entry: dict[str, Any]) -> Iterator[Item]:
     )
 
 
-def _qaego4d(_: int, entry: dict[str, Any]) -> Iterator[Item]:
+def _qaego4d(_: int, entry: dict[str, Any]) -> Iterator[SetItem]:
     for n, turn in enumerate(entry["conversations"]):
-        yield Item(
+        yield SetItem(
             id=f"{entry['video_id']}_{n}",
             video_id=str(entry["video_id"]),
             video=video_in("qaego4d", entry["video_path"]),
@@ -192,8 +192,8 @@ def _qaego4d(_: int, entry: dict[str, Any]) -> Iterator[Item]:
         )
 
 
-def _video_mme(_: int, entry: dict[str, Any]) -> Iterator[Item]:
-    yield Item(
+def _video_mme(_: int, entry: dict[str, Any]) -> Iterator[SetItem]:
+    yield SetItem(
         id=entry["question_id"],
         video_id=entry["video_id"],
         video=f"data/{entry['videoID']}.mp4",

@@ -14,7 +14,7 @@ from eval.play.played_run import PlayedRun
 from eval.play_command import play_command
 from eval.question_sets.benchmark import Benchmark
 from eval.question_sets.data_files import require_videos
-from eval.question_sets.items import Figure, Item, Outcome, Row
+from eval.question_sets.items import Figure, Outcome, Row, SetItem
 from eval.question_sets.played import play_set, texts_of, write_records
 from eval.question_sets.predictions import read_predictions
 from eval.question_sets.registry import NAMES, make_benchmark
@@ -87,7 +87,9 @@ def questions(
         show_document(document)
 
 
-def _play(name: str, played: tuple[PlayedRun, Sequence[Item]], judges: Judges) -> dict[str, object]:
+def _play(
+    name: str, played: tuple[PlayedRun, Sequence[SetItem]], judges: Judges
+) -> dict[str, object]:
     """Score each policy of a run that has been played, if there is who can."""
     run, items = played
     document: dict[str, object] = {"run": str(run.directory), "failed": run.failures}
@@ -129,7 +131,7 @@ def _cell(found: Figure | None) -> str:
     return percent_cell(found.value, found.stderr, digits=2) if found else NOTHING
 
 
-def _write_items(path: Path, benchmark: Benchmark, items: Sequence[Item]) -> None:
+def _write_items(path: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> None:
     """What a run needs, and nothing of the truth but what the published prompt itself tells."""
     with path.open("w", encoding="utf-8") as file:
         for item in items:
@@ -145,7 +147,7 @@ def _write_items(path: Path, benchmark: Benchmark, items: Sequence[Item]) -> Non
             file.write(json.dumps(document, allow_nan=False) + "\n")
 
 
-def _warn_of_missing_videos(data: Path, benchmark: Benchmark, items: Sequence[Item]) -> None:
+def _warn_of_missing_videos(data: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> None:
     try:
         require_videos(data, items, benchmark.published)
     except SettingsError as error:

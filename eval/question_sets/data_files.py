@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from eval.question_sets.items import Item
+from eval.question_sets.items import SetItem
 from vstream import SettingsError
 
 _NAMED = 10
@@ -37,7 +37,7 @@ def read_items(
     ]
 
 
-def of_tasks(items: Sequence[Item], tasks: Collection[str]) -> list[Item]:
+def of_tasks(items: Sequence[SetItem], tasks: Collection[str]) -> list[SetItem]:
     """Those of the tasks, else all."""
     return [item for item in items if not tasks or item.task in tasks]
 
@@ -54,7 +54,7 @@ def require_files(data_dir: Path, files: Iterable[str], published: str) -> None:
         )
 
 
-def require_videos(data_dir: Path, items: Iterable[Item], published: str) -> None:
+def require_videos(data_dir: Path, items: Iterable[SetItem], published: str) -> None:
     """Raises SettingsError that names the videos that are not there."""
     require_files(data_dir, dict.fromkeys(item.video for item in items), published)
 

@@ -1,4 +1,4 @@
-"""Item is one question of a published set, Outcome what came of it, Row a line of its table."""
+"""SetItem is one question of a published set, Outcome what came of it, Row a line of its table."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ Texts = Sequence[str | None]
 
 
 @dataclass(frozen=True)
-class Item:
+class SetItem:
     """One question of a set, with what its benchmark says of when it is asked.
 
     `video` is relative to the data directory: a file, or a folder of frames. `answer` is the true
@@ -50,7 +50,7 @@ class Outcome:
     counts every item. `oddity` names what is awkward about the answer; empty for a plain one.
     """
 
-    item: Item
+    item: SetItem
     published: float | None
     strict: float
     oddity: str = ""

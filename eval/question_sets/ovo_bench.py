@@ -20,7 +20,7 @@ from typing import Any
 from eval.play.asked import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
 from eval.question_sets.data_files import of_tasks, read_items, require_tasks
-from eval.question_sets.items import Item, Outcome, Row, of_task, score_row
+from eval.question_sets.items import Outcome, Row, SetItem, of_task, score_row
 
 CATEGORIES = {
     "Backward Tracing": ("EPM", "ASI", "HLD"),
@@ -75,17 +75,17 @@ class OvoBench(Benchmark):
     name = "ovo-bench"
     published = "huggingface.co/datasets/JoeLeelyf/OVO-Bench and github.com/JoeLeelyf/OVO-Bench"
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
         require_tasks(tasks, _TASKS)
         return of_tasks(read_items(data_dir, self.published, {"ovo_bench_new.json": _items}), tasks)
 
-    def prompt(self, item: Item) -> Prompt:
+    def prompt(self, item: SetItem) -> Prompt:
         if item.task in _FORWARD:
             return Prompt(_FORWARD_PROMPTS[item.task].format(item.question))
         letters = (f"{chr(65 + n)}. {option}" for n, option in enumerate(item.options))
         return Prompt(_CHOICE.format(item.question, "; ".join(letters) + ";"))
 
-    def scored(self, item: Item, text: str | None) -> Outcome:
+    def scored(self, item: SetItem, text: str | None) -> Outcome:
         if text is None or not text.strip():
             return Outcome(item, 0.0, 0.0, "no answer")
         if item.task == "REC":
@@ -104,12 +104,12 @@ class OvoBench(Benchmark):
         return (*rows, score_row("Total", *by_task.values(), weights=weights))
 
 
-def _items(_: int, entry: dict[str, Any]) -> Iterator[Item]:
+def _items(_: int, entry: dict[str, Any]) -> Iterator[SetItem]:
     """One item, or one for each probe of a forward question."""
     task = entry["task"]
     probes = entry["test_info"] if task in _FORWARD else [entry]
     for n, probe in enumerate(probes):
-        yield Item(
+        yield SetItem(
             id=f"{entry['id']}_{n}" if task in _FORWARD else str(entry["id"]),
             video_id=entry["video"],
             video=f"src_videos/{entry['video']}",
@@ -134,14 +134,14 @@ def _answer(task: str, probe: dict[str, Any]) -> str:
     return ("No", "Yes")[probe["type"]] if task in _FORWARD else chr(65 + probe["gt"])
 
 
-def _scored_count(item: Item, text: str) -> Outcome:
+def _scored_count(item: SetItem, text: str) -> Outcome:
     runs = re.findall(r"\d+", text)
     is_right = len(runs) == 1 and len(runs[0]) < 10 and int(runs[0]) == int(item.answer)
     oddity = "" if len(runs) == 1 else "not one number"
     return Outcome(item, float("".join(runs) == item.answer), float(is_right), oddity)
 
 
-def _scored_word(item: Item, text: str) -> Outcome:
+def _scored_word(item: SetItem, text: str) -> Outcome:
     words = set(re.findall(r"\w+", text.lower())) & {"yes", "y", "no", "n"}
     given = {word[0] for word in words}
     is_found = text == item.answer[0] or item.answer in text

@@ -11,12 +11,12 @@ from eval.play.options import PlayOptions
 from eval.play.played_run import PlayedRun, chosen, play_run
 from eval.question_sets.benchmark import Benchmark
 from eval.question_sets.data_files import require_videos
-from eval.question_sets.items import Item, Outcome, Texts
+from eval.question_sets.items import Outcome, SetItem, Texts
 from eval.run.report import write_report
 from eval.run.scored import Scored, write_scored
 
 
-def asked_of(benchmark: Benchmark, items: Sequence[Item], data_dir: Path) -> list[Asked]:
+def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> list[Asked]:
     """What a run asks of which video, and when; in the order of the items."""
     return [
         Asked(
@@ -31,8 +31,8 @@ def asked_of(benchmark: Benchmark, items: Sequence[Item], data_dir: Path) -> lis
 
 
 def play_set(
-    name: str, benchmark: Benchmark, items: Sequence[Item], data: Path, options: PlayOptions
-) -> tuple[PlayedRun, list[Item]]:
+    name: str, benchmark: Benchmark, items: Sequence[SetItem], data: Path, options: PlayOptions
+) -> tuple[PlayedRun, list[SetItem]]:
     """The run, and those of the items that it was to ask.
 
     Raises SettingsError that names the videos that are missing for them.

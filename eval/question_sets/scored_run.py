@@ -8,7 +8,7 @@ from random import Random
 
 from eval.progress import progress_bar
 from eval.question_sets.agreement import agreement
-from eval.question_sets.items import Item, Outcome, Row, Texts, oddities
+from eval.question_sets.items import Outcome, Row, SetItem, Texts, oddities
 from eval.question_sets.judges import judge_named
 from eval.question_sets.judging import Judging
 from eval.question_sets.registry import make_benchmark
@@ -45,7 +45,7 @@ class ScoredRun:
 
 def score_run(
     name: str,
-    items: Sequence[Item],
+    items: Sequence[SetItem],
     predictions: Mapping[str, Texts],
     judges: Judges,
     path: Path,
@@ -59,7 +59,7 @@ def score_run(
     with progress_bar() as progress:
         bar = progress.add_task("scoring", total=len(items))
 
-        def score(item: Item) -> Outcome:
+        def score(item: SetItem) -> Outcome:
             outcome = benchmark.score(item, predictions.get(item.id, ()))
             progress.advance(bar)
             return outcome

@@ -32,7 +32,7 @@ from eval.question_sets.data_files import (
     require_files,
     require_tasks,
 )
-from eval.question_sets.items import Item, Outcome, Row, Texts, of_group, of_task, score_row
+from eval.question_sets.items import Outcome, Row, SetItem, Texts, of_group, of_task, score_row
 from eval.question_sets.streaming_proactive import (
     ProactiveOutcome,
     final_prompt,
@@ -121,21 +121,21 @@ class StreamingBench(Benchmark):
         self.name = "streaming-bench" if context_s == 60 else "streaming-bench-all-context"
         self._context_s = context_s
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
         require_tasks(tasks, tuple(_TASKS))
         files = dict.fromkeys(_TASKS[code].file for code in tasks or _TASKS)
         has_proactive = _TASKS["PO"].file in files
         smaller = {_SUBSET: proactive_keys} if has_proactive else {}
         require_files(data_dir, [*files, *smaller], self.published)
         in_table = frozenset(read_items(data_dir, self.published, smaller))
-        readers: dict[str, Reader[Item]] = {
+        readers: dict[str, Reader[SetItem]] = {
             _TASKS["SQA"].file: self._sequence,
             _TASKS["PO"].file: partial(proactive_items, in_table, CONTEXTUAL),
         }
         found = {file: readers.get(file, self._choices) for file in files}
         return of_tasks(read_items(data_dir, self.published, found), tasks)
 
-    def prompt(self, item: Item) -> Prompt:
+    def prompt(self, item: SetItem) -> Prompt:
         if item.task == "PO":
             return poll_prompt(item)
         options = _lettered(item.options)
@@ -143,13 +143,13 @@ class StreamingBench(Benchmark):
             return Prompt(_CHOICE_WITH_CONTEXT.format(item.context, item.question, *options))
         return Prompt(_CHOICE.format(item.question, *options))
 
-    def follow_up(self, item: Item, text: str | None) -> Prompt | None:
+    def follow_up(self, item: SetItem, text: str | None) -> Prompt | None:
         return final_prompt(item, text) if item.task == "PO" else None
 
-    def score(self, item: Item, texts: Texts) -> Outcome:
+    def score(self, item: SetItem, texts: Texts) -> Outcome:
         return scored_proactive(item, texts) if item.task == "PO" else super().score(item, texts)
 
-    def scored(self, item: Item, text: str | None) -> Outcome:
+    def scored(self, item: SetItem, text: str | None) -> Outcome:
         if not text:
             return Outcome(item, None if item.task == "SQA" else 0.0, 0.0, "empty answer")
         return scored_choice(item, text, text[0] == item.answer)
@@ -167,15 +167,15 @@ class StreamingBench(Benchmark):
         everything = [one for group in groups.values() for one in group] if whole else []
         return (*rows, score_row("Overall", everything))
 
-    def _choices(self, number: int, entry: dict[str, Any]) -> Iterator[Item]:
+    def _choices(self, number: int, entry: dict[str, Any]) -> Iterator[SetItem]:
         first = _TASKS[_CODES[entry["questions"][0]["task_type"]]]
         kind = "real" if first.file == _TASKS["OP"].file else "omni"
         for n, question in enumerate(entry["questions"]):
             yield self._choice(f"{kind}-{number}-{n}", entry, question)
 
-    def _sequence(self, number: int, entries: list[dict[str, Any]]) -> list[Item]:
+    def _sequence(self, number: int, entries: list[dict[str, Any]]) -> list[SetItem]:
         """The turns about one video; each is told those before it."""
-        items: list[Item] = []
+        items: list[SetItem] = []
         context = ""
         for entry in entries:
             for question in entry["questions"]:
@@ -189,11 +189,11 @@ class StreamingBench(Benchmark):
 
     def _choice(
         self, name: str, entry: dict[str, Any], question: dict[str, Any], context: str = ""
-    ) -> Item:
+    ) -> SetItem:
         asked_s = clock_s(question["time_stamp"])
         seen_from_s = 0 if self._context_s is None else max(0, asked_s - self._context_s)
         task = _CODES[question["task_type"]]
-        return Item(
+        return SetItem(
             id=name,
             video_id=video_name(entry),
             video=f"videos/{video_name(entry)}",

@@ -13,7 +13,7 @@ from typing import Any
 
 from eval.play.asked import Prompt
 from eval.question_sets.data_files import clock_s
-from eval.question_sets.items import Item, Outcome, Texts
+from eval.question_sets.items import Outcome, SetItem, Texts
 
 POLLED_AFTER_S = 4
 IN_TIME_S = 2
@@ -36,12 +36,12 @@ class ProactiveOutcome(Outcome):
     published_text: float | None = None
 
 
-def poll_prompt(item: Item) -> Prompt:
+def poll_prompt(item: SetItem) -> Prompt:
     """What is put every second; it tells the true output, as published."""
     return Prompt(_PROACTIVE.format(_IS_IT_TIME.format(item.question, item.answer)))
 
 
-def final_prompt(item: Item, text: str | None) -> Prompt | None:
+def final_prompt(item: SetItem, text: str | None) -> Prompt | None:
     """The question itself, if `text` says that it is time."""
     return Prompt(_PROACTIVE.format(item.question)) if _says_yes(text) else None
 
@@ -57,13 +57,13 @@ def _proactive_key(entry: dict[str, Any], question: dict[str, Any]) -> str:
 
 def proactive_items(
     in_table: frozenset[str], group: str, number: int, entry: dict[str, Any]
-) -> Iterator[Item]:
+) -> Iterator[SetItem]:
     """The questions of an entry; those whose key is `in_table` count in `group`."""
     for n, question in enumerate(entry["questions"]):
         asked_s = clock_s(question["time_stamp"])
         last_s = clock_s(question["ground_truth_time_stamp"]) + POLLED_AFTER_S
         is_known = _proactive_key(entry, question) in in_table
-        yield Item(
+        yield SetItem(
             id=f"proactive-{number}-{n}",
             video_id=video_name(entry),
             video=f"videos/{video_name(entry)}",
@@ -77,7 +77,7 @@ def proactive_items(
         )
 
 
-def scored_proactive(item: Item, texts: Texts) -> ProactiveOutcome:
+def scored_proactive(item: SetItem, texts: Texts) -> ProactiveOutcome:
     """The first yes is when it spoke; a run that broke off before is wrong, as silence is."""
     if not texts:
         return ProactiveOutcome(item, None, 0.0, "not asked")

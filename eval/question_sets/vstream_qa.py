@@ -22,7 +22,7 @@ from eval.play.asked import Prompt
 from eval.play.options import Convention
 from eval.question_sets.benchmark import Benchmark
 from eval.question_sets.data_files import of_tasks, read_items, require_tasks, video_in
-from eval.question_sets.items import Item, Outcome, Row, of_task, score_row
+from eval.question_sets.items import Outcome, Row, SetItem, of_task, score_row
 from eval.question_sets.judging import Judged, Judging
 from vstream import SettingsError
 
@@ -70,22 +70,22 @@ class VStreamQa(Benchmark):
         is_whole = self._subset.videos is not None
         self.convention = Convention(1024, 1.0) if is_whole else Convention(256, 0.5)
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
         reader = self._turns if self._subset.videos is None else self._clip
         items = read_items(data_dir, self.published, {self._subset.file: reader})
         require_tasks(tasks, sorted({item.task for item in items}))
         return of_tasks(list(_numbered(items)), tasks)
 
-    def prompt(self, item: Item) -> Prompt:
+    def prompt(self, item: SetItem) -> Prompt:
         return Prompt(item.question)
 
-    def score(self, item: Item, texts: Sequence[str | None]) -> Outcome:
+    def score(self, item: SetItem, texts: Sequence[str | None]) -> Outcome:
         """Raises SettingsError without a judge."""
         if self._judging is None:
             raise SettingsError(f"judge: {self.name} has open answers; name a model with --judge")
         return self.scored(item, texts[0]) if texts else JudgedOutcome(item, None, 0.0, "not asked")
 
-    def scored(self, item: Item, text: str | None) -> JudgedOutcome:
+    def scored(self, item: SetItem, text: str | None) -> JudgedOutcome:
         assert self._judging is not None
         if text is None:
             return JudgedOutcome(item, None, 0.0, "no answer")
@@ -116,19 +116,19 @@ class VStreamQa(Benchmark):
             ),
         )
 
-    def _clip(self, _: int, entry: dict[str, Any]) -> list[Item]:
+    def _clip(self, _: int, entry: dict[str, Any]) -> list[SetItem]:
         video = str(entry["video_id"])
         path = f"{self._subset.videos}/{video}.mp4"
         return [_item(video, path, entry, entry["duration"])]
 
-    def _turns(self, _: int, entry: dict[str, Any]) -> Iterator[Item]:
+    def _turns(self, _: int, entry: dict[str, Any]) -> Iterator[SetItem]:
         for turn in entry["conversations"]:
             path = video_in("rvs", entry["video_path"])
             yield _item(str(entry["video_id"]), path, turn, turn["end_time"])
 
 
-def _item(video_id: str, video: str, entry: dict[str, Any], asked_s: float) -> Item:
-    return Item(
+def _item(video_id: str, video: str, entry: dict[str, Any], asked_s: float) -> SetItem:
+    return SetItem(
         id=video_id,
         video_id=video_id,
         video=video,
@@ -139,7 +139,7 @@ def _item(video_id: str, video: str, entry: dict[str, Any], asked_s: float) -> I
     )
 
 
-def _numbered(items: Sequence[Item]) -> Iterator[Item]:
+def _numbered(items: Sequence[SetItem]) -> Iterator[SetItem]:
     """Named as both authors name them: the video and the number of the question about it."""
     seen: Counter[str] = Counter()
     for item in items:

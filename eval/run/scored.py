@@ -1,7 +1,7 @@
 """Scored is a question with one policy's answer and score, as reports and `compare` read it.
 
 A benchmark keeps its own records, from which a killed run goes on; at its end, and whenever it has
-something to report, it scores them and writes `scored.jsonl` anew and whole.
+something to report, it scores them and writes `scored.jsonl` as a whole.
 """
 
 from collections.abc import Iterable

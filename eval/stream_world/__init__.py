@@ -2,12 +2,14 @@
 
 from eval.stream_world.fact import Fact
 from eval.stream_world.history import Appearance, History, Span
+from eval.stream_world.moment import Backdrop, Item, Kind, Moment
 from eval.stream_world.questions import KINDS, Question, ask, draw_questions
 from eval.stream_world.renderer import WORLD_PX, Renderer
 from eval.stream_world.scoring import Score, normalised, score
-from eval.stream_world.script import SEEN_STYLES, Backdrop, Item, Kind, Moment, Script, write_script
+from eval.stream_world.script import Script, write_script
 from eval.stream_world.standing import StandingQuestion, draw_standing
 from eval.stream_world.video import write_video
+from eval.stream_world.vocabulary import SEEN_STYLES
 from eval.stream_world.wording import Split, noisy, word_question
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Facts about the past: a history in, what it once showed out, with the moments that prove it.
+"""Facts about the past: what a history once showed, with the moments that prove it.
 
 Every fact leaves no doubt to a person who saw the whole history with care; the doubtful ones are
 not asked about. Where only the last of several sightings is meant, the fact says if they differ.
@@ -147,33 +147,30 @@ def _neighbours(history: History) -> list[tuple[Entry, Entry]]:
     ]
 
 
-def after(history: History, rng: Random) -> Fact | None:
-    """Only for an object that came once, followed by the arrival of exactly one other."""
-    following = {a.name: (a, b) for a, b in _neighbours(history)}
-    for name in _shuffled(history, rng, sorted(following)):
+def _next_to(history: History, rng: Random, is_after: bool) -> Fact | None:
+    """Only about an object that came once, where exactly one other came next, or before it."""
+    neighbours = {
+        (first if is_after else then).name: (first, then) for first, then in _neighbours(history)
+    }
+    for name in _shuffled(history, rng, sorted(neighbours)):
         if len(history.appearances(name)) == 1:
-            arrival, then = following[name]
+            first, then = neighbours[name]
+            own, other = (first, then) if is_after else (then, first)
             # The frame before tells the newcomer from those who were there already.
-            evidence = (
-                history.span(arrival.index, arrival.index),
-                history.span(then.index - 1, then.index),
-            )
-            return Fact(f"the {then.name}", evidence, name)
+            spans = {
+                own.index: history.span(own.index, own.index),
+                other.index: history.span(other.index - 1, other.index),
+            }
+            return Fact(f"the {other.name}", (spans[first.index], spans[then.index]), name)
     return None
+
+
+def after(history: History, rng: Random) -> Fact | None:
+    return _next_to(history, rng, is_after=True)
 
 
 def before(history: History, rng: Random) -> Fact | None:
-    """Only for an object that came once, after the arrival of exactly one other."""
-    preceding = {b.name: (a, b) for a, b in _neighbours(history)}
-    for name in _shuffled(history, rng, sorted(preceding)):
-        if len(history.appearances(name)) == 1:
-            then, arrival = preceding[name]
-            evidence = (
-                history.span(then.index - 1, then.index),
-                history.span(arrival.index, arrival.index),
-            )
-            return Fact(f"the {then.name}", evidence, name)
-    return None
+    return _next_to(history, rng, is_after=False)
 
 
 def sign_past(history: History, rng: Random) -> Fact | None:

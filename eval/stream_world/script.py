@@ -1,4 +1,4 @@
-"""Script: a seed and a length in seconds in, what a made-up stream shows second by second out.
+"""Script says second by second what the made-up stream of a seed shows.
 
 Objects enter, move, change colour and leave; signs carry numbers; scenes change. The simulation
 is causal: a second is drawn from the seed and what came before, so a longer stream begins with
@@ -10,33 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 
-from eval.stream_world.moment import (
-    CROP_MARGIN_PX,
-    NUM_VARIANTS,
-    Backdrop,
-    Item,
-    Kind,
-    Moment,
-)
-from eval.stream_world.pace import Pace, draw_pace
-from eval.stream_world.population import draw_population
+from eval.stream_world.cast import Pace, draw_pace, draw_population
+from eval.stream_world.moment import Kind, Moment
 from eval.stream_world.stage import Stage
 from eval.stream_world.vocabulary import SEEN_STYLES, SIGN, emoji_names, shape_names
-
-__all__ = [
-    "CROP_MARGIN_PX",
-    "NUM_VARIANTS",
-    "SEEN_STYLES",
-    "Backdrop",
-    "Item",
-    "Kind",
-    "Moment",
-    "Pace",
-    "Script",
-    "draw_pace",
-    "play",
-    "write_script",
-]
 
 CHAPTER_S = 64
 MAX_ITEMS = 4

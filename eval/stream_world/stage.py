@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from eval.stream_world.cast import Pace
 from eval.stream_world.moment import CROP_MARGIN_PX, NUM_VARIANTS, Backdrop, Item, Kind, Moment
-from eval.stream_world.pace import Pace
 from eval.stream_world.vocabulary import COLORS, SCENES
 
 NUM_PLACES_TRIED = 24

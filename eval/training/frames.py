@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from eval.stream_world import Item, Kind, Moment, Renderer
-from eval.stream_world.pace import draw_pace
+from eval.stream_world.cast import draw_pace
 from eval.stream_world.script import play
 from eval.stream_world.seeds import vision_training
 from eval.stream_world.vocabulary import COLORS, SCENES, SIGN, emoji_names, shape_names

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.stream_world.atlas import Atlas
-from eval.stream_world.script import Item, Kind
+from eval.stream_world.moment import Item, Kind
+from eval.stream_world.renderer import Atlas
 from eval.stream_world.sheets import COLUMNS, lay_out, svg
 from eval.stream_world.vocabulary import (
     COLORS,

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.stream_world import Kind, Script, write_script
-from eval.stream_world.population import draw_population
+from eval.stream_world.cast import draw_population
 from eval.stream_world.vocabulary import SIGN, emoji_names
 
 seeds = st.integers(0, 10_000)

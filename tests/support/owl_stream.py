@@ -3,8 +3,8 @@
 import av
 
 from encoders import Frame
+from eval.stream_world.moment import Backdrop, Item, Kind, Moment
 from eval.stream_world.renderer import Renderer
-from eval.stream_world.script import Backdrop, Item, Kind, Moment
 
 LENGTH_S = 40
 VISITS = (range(8, 16), range(28, 36))
