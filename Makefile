@@ -18,7 +18,7 @@ BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREA
 INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak house check format speed bench train clean
+.PHONY: help demo test soak house picture check format speed bench train clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ soak: $(VENV)/.dev ## Kill everything a hundred times; load the service for SOAK
 
 house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
 	$(BIN)/python -m tests.house.measure
+
+picture: $(VENV)/.dev ## Film the page of the demo while it answers, for README (Chromium)
+	$(BIN)/python -m tests.house.moving_picture
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
