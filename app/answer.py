@@ -1,4 +1,4 @@
-"""`vstream answer`: answers questions about the streams of a store for whoever asks."""
+"""`vstream answer`: answers questions about the streams of a store for those who ask."""
 
 import json
 

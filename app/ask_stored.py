@@ -1,4 +1,4 @@
-"""A question about a stream that a store holds already, whoever writes it."""
+"""A question about a stream that a store holds already, written by any process."""
 
 from dataclasses import replace
 
@@ -79,7 +79,7 @@ def _answer_there(
                 else:
                     terminal.end_of_answer(answer)
             elif not as_json:
-                terminal.piece("\n(begun anew) " if event.kind == "again" else event.text)
+                terminal.piece("\n(started again) " if event.kind == "again" else event.text)
     except KeyboardInterrupt:
         board.withdraw(posted)
         raise

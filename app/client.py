@@ -101,7 +101,7 @@ class ServiceClient(Closing):
         return self._told_to(stream_id, "resume")
 
     def restart(self, stream_id: str) -> StreamDocument:
-        """Open its source anew, at once."""
+        """Open its source again, at once."""
         return self._told_to(stream_id, "restart")
 
     def push(self, stream_id: str, jpeg: bytes) -> bool:

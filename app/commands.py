@@ -3,7 +3,7 @@
 import os
 import sys
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -138,13 +138,18 @@ def ingest(
     from app.ingest import ingest_source, ingest_streams
     from app.terminal import Terminal
 
-    terminal = Terminal()
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     if source is None:
-        ingest_streams(terminal, config, metrics)
+        ingest_streams(Terminal(), config, metrics)
     else:
-        speed: Literal["max"] | float = 1.0 if real_time else "max"
-        ingest_source(terminal, config, source, stream_id=id_, speed=speed, metrics=metrics)
+        ingest_source(
+            Terminal(),
+            config,
+            source,
+            stream_id=id_,
+            speed=1.0 if real_time else "max",
+            metrics=metrics,
+        )
 
 
 @cli.command()

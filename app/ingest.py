@@ -2,9 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, suppress
 
 import structlog
 from prometheus_client import start_http_server
@@ -33,6 +33,8 @@ _LOOK_S = 0.05
 _STATES_S = 0.5
 _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
+Address = tuple[str, int]
+"""Host and port."""
 _FAILED = (KeeperState.FAILED, KeeperState.RETRYING)
 
 
@@ -43,7 +45,7 @@ def ingest_source(
     *,
     stream_id: str | None,
     speed: Speed,
-    metrics: tuple[str, int] | None,
+    metrics: Address | None,
 ) -> None:
     """Encode `source` into the configured store, from where it was left off, to its end.
 
@@ -60,35 +62,26 @@ def ingest_source(
     name = stream_id_of(source) if stream_id is None else stream_id
     find_stream(settings.memory.store, name)  # told before a model is loaded, too
     spec = StreamSpec(id=name, source=SourceSpec(url=source, speed=speed if is_file else 1.0))
-    with stopped_by_signal() as stopped:
-        daemon = _Daemon(terminal, settings, 1, metrics)
+    with _daemon(terminal, settings, 1, metrics) as daemon:
         keeper = daemon.open(spec)
         report = _Report(terminal, keeper)
         terminal.say(f"{address.name} -> stream {name}, {report.told} blocks there")
-        shown = terminal.out.is_terminal
-        try:
-            keeper.start()
-            with terminal.progress(address.name) if shown else nullcontext(_nothing) as show:
+        keeper.start()
+        with terminal.progress(address.name, disable=not terminal.out.is_terminal) as show:
 
-                def look() -> bool:
-                    report.look()
-                    show(_progress_of(keeper.status), str(report))
-                    return keeper.state not in (KeeperState.ENDED, *_FAILED)
+            def look() -> bool:
+                report.look()
+                show(_progress_of(keeper.status), str(report))
+                return keeper.state not in (KeeperState.ENDED, *_FAILED)
 
-                daemon.go_on(stopped, _LOOK_S, look)
-            last_state, problem = keeper.state, keeper.status.problem
-        finally:
-            daemon.close()
-            report.look()
-    if last_state in _FAILED and problem is not None:
-        raise VStreamError(problem.message)
-    if stopped.is_set():
-        terminal.say("stopped")
+            daemon.go_on(_LOOK_S, look)
+        problem = keeper.status.problem
+        if keeper.state in _FAILED and problem is not None:
+            raise VStreamError(problem.message)
+    report.look()
 
 
-def ingest_streams(
-    terminal: Terminal, settings: ServiceSettings, metrics: tuple[str, int] | None
-) -> None:
+def ingest_streams(terminal: Terminal, settings: ServiceSettings, metrics: Address | None) -> None:
     """Watch the configured streams until SIGTERM, and say how their states change.
 
     One that cannot be opened is said, and the others go on. Raises SettingsError where there is
@@ -98,8 +91,18 @@ def ingest_streams(
         raise SettingsError("no cameras: give a SOURCE, or --config FILE with `streams: [...]`")
     _require_lasting(settings)
     log_to_stderr()
-    with stopped_by_signal() as stopped:
-        daemon = _Daemon(terminal, settings, len(settings.streams), metrics)
+    with _daemon(terminal, settings, len(settings.streams), metrics) as daemon:
+        for spec in settings.streams:
+            try:
+                keeper = daemon.open(spec)
+                keeper.remember(spec=None, paused=False)  # it is the configuration's from now on
+                keeper.start()
+            except (VStreamError, KVMemoryError) as error:
+                _log.error("stream not opened", stream=spec.id, reason=str(error))
+                terminal.document(f"{spec.id} error")
+        leave_out_of_collections()
+        store = store_name(settings.memory.store)
+        terminal.say(f"watching {len(daemon.keepers)} streams into {store}")
         told: dict[StreamKeeper, StreamState] = {}
 
         def look() -> bool:
@@ -111,22 +114,7 @@ def ingest_streams(
                 told[keeper] = status.state
             return True
 
-        try:
-            for spec in settings.streams:
-                try:
-                    keeper = daemon.open(spec)
-                    keeper.remember(spec=None, paused=False)  # it is the configuration's from now
-                    keeper.start()
-                except (VStreamError, KVMemoryError) as error:
-                    _log.error("stream not opened", stream=spec.id, reason=str(error))
-                    terminal.document(f"{spec.id} error")
-            leave_out_of_collections()
-            store = store_name(settings.memory.store)
-            terminal.say(f"watching {len(daemon.keepers)} streams into {store}")
-            daemon.go_on(stopped, _STATES_S, look)
-        finally:
-            daemon.close()
-    terminal.say("stopped")
+        daemon.go_on(_STATES_S, look)
 
 
 def _require_lasting(settings: ServiceSettings) -> None:
@@ -137,6 +125,21 @@ def _require_lasting(settings: ServiceSettings) -> None:
         )
 
 
+@contextmanager
+def _daemon(
+    terminal: Terminal, settings: ServiceSettings, num_streams: int, metrics: Address | None
+) -> "Iterator[_Daemon]":
+    """Closed at the end, which SIGTERM brings about."""
+    with stopped_by_signal() as stopped:
+        daemon = _Daemon(terminal, settings, num_streams, metrics, stopped)
+        try:
+            yield daemon
+        finally:
+            daemon.close()
+        if stopped.is_set():
+            terminal.say("stopped")
+
+
 class _Daemon:
     """A model, the streams that are encoded with it, and their metrics."""
 
@@ -145,11 +148,13 @@ class _Daemon:
         terminal: Terminal,
         settings: ServiceSettings,
         num_streams: int,
-        metrics: tuple[str, int] | None,
+        metrics: Address | None,
+        stopped: threading.Event,
     ) -> None:
         """`num_streams` share the host RAM that is configured. Raises SettingsError, ModelError."""
         bound_arenas()
         self._settings = settings
+        self._stopped = stopped
         self._host_bytes = settings.memory.host_bytes // num_streams
         self._metrics = Metrics()
         self.keepers: list[StreamKeeper] = []
@@ -175,10 +180,10 @@ class _Daemon:
         self.keepers.append(keeper)
         return keeper
 
-    def go_on(self, stopped: threading.Event, every_s: float, look: Callable[[], bool]) -> None:
-        """Until `stopped`, or `look` says that it is enough."""
+    def go_on(self, every_s: float, look: Callable[[], bool]) -> None:
+        """Until SIGTERM, or as long as `look` says so."""
         trimmed_at = time.monotonic()
-        while look() and not stopped.wait(every_s):
+        while look() and not self._stopped.wait(every_s):
             if time.monotonic() - trimmed_at > _TRIM_S:
                 return_free_memory()
                 trimmed_at = time.monotonic()
@@ -231,7 +236,3 @@ def _progress_of(status: StreamStatus) -> IngestProgress:
         frames_lost=status.counts.frames_stale + status.counts.frames_corrupt,
         stream_s=status.stream_s,
     )
-
-
-def _nothing(done: IngestProgress, more: str) -> None:
-    return

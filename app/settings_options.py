@@ -46,7 +46,7 @@ _SHARED: dict[str, tuple[tuple[str, ...], Any]] = {
     ),
     "retain": (
         ("memory", "retain_s"),
-        _option(str, "How long to remember, as 24h, 90m or 7d; else for ever."),
+        _option(str, "How long to remember, as 24h, 90m or 7d; else always."),
     ),
     "codec": (("memory", "codec"), _option(str, "How: int8 (default), int4, bf16 or exact.")),
     "device": (("device",), _option(str, "torch device, as cpu or cuda:0.")),

@@ -79,7 +79,7 @@ class Terminal:
 
     @contextmanager
     def progress(
-        self, name: str, until_s: float | None = None
+        self, name: str, until_s: float | None = None, *, disable: bool = False
     ) -> Iterator[Callable[[IngestProgress, str], None]]:
         """A progress bar; what is given shows on it what has been done so far, and more."""
         columns = (
@@ -88,7 +88,7 @@ class Terminal:
             BarColumn(bar_width=30),
             TextColumn("{task.fields[status]}", markup=False),
         )
-        with Progress(*columns, console=self.err) as bar:
+        with Progress(*columns, console=self.err, disable=disable) as bar:
             task = bar.add_task(name, total=until_s, status="connecting")
 
             def show(done: IngestProgress, more: str) -> None:

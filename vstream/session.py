@@ -139,7 +139,7 @@ class Session(Closing):
             self._pending.extend(frames)
         has_begun, is_left = False, True
         while is_left:
-            with self._writing():  # whoever forgets comes in between
+            with self._writing():  # who forgets comes in between
                 groups = self._next_groups()
                 is_left = bool(groups)
                 if groups:
@@ -159,17 +159,17 @@ class Session(Closing):
         return self._wall.seconds.get("push", 0.0)
 
     def discard_pending(self) -> None:
-        """Forget frames that did not fill a block: whoever reads the stream will bring them."""
+        """Forget frames that did not fill a block: who reads the stream will bring them."""
         self._pending = []
 
     def forget(self, from_s: float, to_s: float) -> int:
         """Delete the blocks of [from_s, to_s] for good; how many. See `KVMemory.forget`.
 
-        Frames to come are encoded without them: the local window is laid out anew.
+        Frames to come are encoded without them: the local window is laid out again.
         """
         self.memory.require_there()  # nobody waits for a store with the turn in hand
         while not self._pushing.take(_RETRY_S):
-            self.memory.require_there()  # whoever pushes may be waiting for it
+            self.memory.require_there()  # who pushes may be waiting for it
         try:
             self._end_storing()
             self._pending = [one for one in self._pending if not from_s <= one.stream_s <= to_s]

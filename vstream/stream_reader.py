@@ -57,7 +57,7 @@ def model_of(provenance: Provenance) -> str:
 
 
 def open_reader(config: VStreamConfig, model: VideoLLM, stream_id: str) -> StreamReader:
-    """Read a stream of the configured store, whoever writes it.
+    """Read a stream of the configured store, which any process may write.
 
     Raises StoreError if there is no such stream or it cannot be read from here,
     FingerprintMismatchError if another model made its blocks.

@@ -80,7 +80,7 @@ def _is_camera(stream: StreamDocument) -> bool:
 
 
 def _is_left_behind(camera: StreamDocument) -> bool:
-    """Whether no frame has come for an hour, or none since the service began anew with it."""
+    """Whether no frame has come for an hour, or none since the service started again with it."""
     age_s = camera.last_frame_age_s
     return camera.memory.blocks > 0 if age_s is None else age_s > _LEFT_BEHIND_S
 

@@ -31,5 +31,5 @@ class Rates:
 
 
 def _went_back(before: dict[str, int], frames: dict[str, int]) -> bool:
-    """The service was started anew."""
+    """The service was started again."""
     return any(frames.get(name, 0) < count for name, count in before.items())

@@ -61,7 +61,7 @@ class SourcePart:
             elem_id="camera",
             height=260,
             format="jpeg",
-            type="filepath",  # as it comes: whoever decodes it looks at its size first
+            type="filepath",  # as it comes: who decodes it looks at its size first
             image_mode=None,
             buttons=[],
             webcam_options=gr.WebcamOptions(mirror=False, constraints=_CONSTRAINTS),
@@ -116,7 +116,7 @@ class SourcePart:
             page.client.push(visitor.camera_id, _read(path))
         except ServiceError as error:
             if error.code == "stream_not_found":
-                visitor.has_camera = False  # the service was started anew: begin again
+                visitor.has_camera = False  # the service was started again: begin again
             is_said = error.status == 0 or error.code in ("STREAM_PAUSED", "service_loading")
             return "" if is_said else f"⚠ {error}"  # the state of the stream says the others
         finally:

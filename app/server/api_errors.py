@@ -79,7 +79,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 
 
 def no_key() -> ApiError:
-    """The answer to whoever sent no key, or none that is good for anything."""
+    """The answer to a request without a key, or with a wrong one."""
     return ApiError(
         401,
         "a key is needed: send Authorization: Bearer KEY",

@@ -1,6 +1,6 @@
-"""BackgroundResponses: questions in, their answers out for whoever comes later or listens now.
+"""BackgroundResponses: questions in, their answers out for those who come later or listen now.
 
-A response is a list of events, as OpenAI's Responses API streams them: whoever looks at it, while
+A response is a list of events, as OpenAI's Responses API streams them: who looks at it, while
 it runs or afterwards, reads the same list. Kept in this process, for an hour and the last thousand,
 within a bound of bytes.
 """
@@ -189,7 +189,7 @@ class BackgroundResponses:
             self._say_all(made, ask, finish)
         except CancelledError:
             _end(made, "cancelled", "response.cancelled")
-        except Exception as error:  # noqa: BLE001  told to whoever asks after it
+        except Exception as error:  # noqa: BLE001  told to those who ask after it
             told = api_error(error)
             code = told.detail.code or "server_error"
             made.error = {"code": code, "message": told.detail.message}

@@ -146,7 +146,7 @@ class Metrics:
                 self._batch.labels(kind.value).observe(count)
 
     def forget(self, stream_id: str) -> None:
-        """It is deleted: what was counted of it would stay for ever, and ids are made up freely."""
+        """It is deleted: what was counted of it would stay, and ids are made up freely."""
         for metric in (self._capture_to_memory, self._fired):
             with suppress(KeyError):
                 metric.remove(stream_id)
@@ -233,7 +233,7 @@ def _of_streams(keepers: Sequence[StreamKeeper]) -> Iterator[Metric]:
         "vstream_stream_frames_dropped", "Frames left out, and why.", labels=["stream_id", "reason"]
     )
     reconnects = CounterMetricFamily(
-        "vstream_stream_reconnects", "Connections made anew.", labels=by_stream
+        "vstream_stream_reconnects", "Connections made again.", labels=by_stream
     )
     errors = GaugeMetricFamily(
         "vstream_stream_error", "1 for what is wrong now.", labels=["stream_id", "code"]

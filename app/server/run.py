@@ -84,7 +84,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
-        """Also before its loop runs: whoever is told the address may end it at once."""
+        """Also before its loop runs: one who is told the address may end it at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

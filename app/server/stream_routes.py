@@ -138,7 +138,7 @@ def resume(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDo
 
 @router.post("/{stream_id}/restart", summary="Restart a stream")
 def restart(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
-    """Open the source anew, at once."""
+    """Open the source again, at once."""
     keeper = _managed(service, caller, stream_id)
     keeper.restart()
     return stream_document(keeper)

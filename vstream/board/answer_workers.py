@@ -94,7 +94,7 @@ class AnswerWorkers:
                     self._answer(taken)
             except StoreAwayError:
                 self._stopped.wait(BEAT_S)
-            except Exception as error:  # noqa: BLE001  whoever started the workers is told
+            except Exception as error:  # noqa: BLE001  who started the workers is told
                 self._failure = error
                 return
             finally:

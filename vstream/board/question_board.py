@@ -1,4 +1,4 @@
-"""QuestionBoard: questions to whoever can answer them, and their answers, through a Redis server.
+"""QuestionBoard: questions to those who can answer them, and their answers, through a Redis server.
 
 vstream:questions:MODEL     Redis Stream with one consumer group: each question goes to one answerer
 vstream:answerers:MODEL     sorted set: answerer -> when it last said that it is there, server time
@@ -7,8 +7,8 @@ vstream:attempt:QUESTION    whose answer counts: who took the question last
 vstream:dialogue:STREAM:N   list: the finished turns of one dialogue, for a day
 
 MODEL is the fingerprint of the model that made the stream's blocks: no other can read them. A
-question that was taken by an answerer which then died is taken by another one and begun anew; what
-the first one said of it is void, also if it was only slow.
+question whose answerer died is taken by another one and started again; what the first one said is
+void, also if it was only slow.
 """
 
 import json
@@ -111,7 +111,7 @@ class PostedQuestion:
 class AnswerEvent:
     """A piece of an answer, all of it as a document, or why there is none.
 
-    `again`: what was said before is void, somebody else begins anew.
+    `again`: what was said before is void, another answerer starts again.
     """
 
     kind: Literal["piece", "answer", "error", "again"]

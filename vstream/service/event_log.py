@@ -6,7 +6,7 @@ event of kind `gap` that counts what it missed, and goes on with the oldest even
 
 Ids rise strictly, over a restart too: the millisecond of the event times 4096, plus a counter. They
 stay below 2**53, which JavaScript counts exactly, until the year 2039. What was published before a
-restart is gone: whoever asks for it gets a gap.
+restart is gone: who asks for it gets a gap.
 """
 
 import asyncio

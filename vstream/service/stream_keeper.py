@@ -110,7 +110,7 @@ class StreamKeeper:
         self._remember_pause()
 
     def restart(self) -> None:
-        """Open the source anew, at once; also one that is paused or has ended."""
+        """Open the source again, at once; also one that is paused or has ended."""
         with self._changed:
             self._restarts += 1
         self._call(KeeperEvent.RESTART)

@@ -54,7 +54,7 @@ class StreamNotes:
                 continue
             found = self._find(stream_id)
             while found is not None and found.state == "live" and time.monotonic() < wait_until:
-                time.sleep(_LOOK_S)  # whoever was killed still holds it, for as long as a lease
+                time.sleep(_LOOK_S)  # who was killed still holds it, for as long as a lease
                 found = self._find(stream_id)
             if found is None or found.state == "live":
                 continue

@@ -55,7 +55,9 @@ class SourceSpec(_Part):
         description="A file plays so many times as fast as it was taken and, as a camera, waits "
         "for nobody; max: as fast as it can be encoded, without loss.",
     )
-    loop: bool = Field(False, description="A file that has ended begins anew, as a camera goes on.")
+    loop: bool = Field(
+        False, description="A file that has ended begins again, as a camera goes on."
+    )
 
     @field_validator("speed", mode="wrap")
     @classmethod
@@ -104,7 +106,7 @@ class StreamMemorySpec(_Part):
     """How long and how much one stream remembers."""
 
     retention: Annotated[str, BeforeValidator(_length)] | None = Field(
-        None, max_length=20, description="As 24h, 90m or 7d; unset: for ever."
+        None, max_length=20, description="As 24h, 90m or 7d; unset: always."
     )
     max_bytes: ByteSize | None = Field(None, ge=1 << 20, description="As 4GiB.")
 

@@ -1,4 +1,4 @@
-"""Watches: standing questions on streams in, firings out as events and to whoever is to be told.
+"""Watches: standing questions on streams in, firings out, as events and to webhooks.
 
 One thread judges what is due on all streams, in shared passes (`begin_judging`), and looks only at
 the newest frame of each stream: where judging cannot keep up, ticks are skipped and counted, and no

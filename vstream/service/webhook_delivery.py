@@ -74,7 +74,7 @@ class WebhookDelivery:
 
 
 def shown_receiver(url: str) -> str:
-    """`url` as others may see it: with many services whoever knows the path may send there."""
+    """`url` as others may see it: with many services anyone who knows the path may send there."""
     host, port = _host_and_port(url)
     shown = f"[{host}]" if ":" in host else host
     return f"{urlsplit(url).scheme.lower()}://{shown}:{port}/***"

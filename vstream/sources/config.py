@@ -34,7 +34,7 @@ class SourceConfig(BaseModel):
         default=10.0,
         gt=0,
         le=300,
-        description="A live stream without a frame for this many seconds is connected anew.",
+        description="A live stream without a frame for this many seconds is connected again.",
     )
     stall_s: float = Field(
         default=3.0,

@@ -30,7 +30,7 @@ from vstream.sources.video_track import PixelBound, pictures, pictures_from, vid
 class FileStream(Closing):
     """The frames of one file from `start_s` on, none lost. Iterate once.
 
-    `stream_s` is media time from the file's first frame; a file that loops begins anew at its end,
+    `stream_s` is media time from the file's first frame; a file that loops begins again at its end,
     and its stream time goes on. `captured_at` is when a frame was recorded: media time after the
     file's creation_time tag or, without one, after its modification time, but never a time to come.
     A loop stands for a camera: its frames are captured as they are read.

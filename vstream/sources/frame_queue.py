@@ -34,7 +34,7 @@ class FrameQueue:
         return len(self._frames)
 
     def await_room(self) -> bool:
-        """For whoever must lose none: returns once `put` would drop none; False after the end."""
+        """Wait until `put` would drop none, as who must lose none does; False after the end."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._frames) < self._max_frames or self._ended)
             return not self._ended
@@ -60,7 +60,7 @@ class FrameQueue:
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._ended)
             if self._frames:
-                self._changed.notify()  # whoever waits for room
+                self._changed.notify()  # who waits for room
                 return self._frames.popleft()
             if self._error is not None:
                 raise self._error

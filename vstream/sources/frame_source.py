@@ -72,7 +72,7 @@ def open_source(
     RGB and delivered. `sample_fps` is how many of them there are a second at most, for a live
     source to decode no more than that needs. `mask` blackens parts of every frame. A file
     is read without loss, or plays at `speed` times its own, as if it were a camera; with `loop` it
-    begins anew whenever it ends. `keep_trying` is for daemons: a live source that has never been
+    begins again when it ends. `keep_trying` is for daemons: a live source that has never been
     seen is then not given up. `permit` (`SourcePolicy.check`) is called with `url` now and before
     each later connection, and refuses it with a SourceError.
 

@@ -219,7 +219,7 @@ class LiveStream(Closing):
         return self._give_up_at is not None and time.monotonic() >= self._give_up_at
 
     def _gives_up(self, error: SourceError) -> bool:
-        if self._give_up_at is None:  # seen before, or to be tried for ever
+        if self._give_up_at is None:  # seen before, or to be tried always
             return False
         return error.code in PERMANENT_CODES or self._is_overdue()
 

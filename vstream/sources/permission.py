@@ -10,7 +10,7 @@ a source behind http may use at all (`vstream/sources/live_connection.py`).
 What remains: FFmpeg asks the resolver again after `check` has. A name whose owner answers the first
 question with a public and the second, moments later, with a private address gets one connection
 through; its answer must still be video to be seen. An RTSP server can redirect to another RTSP
-server. A file in an allowed directory can be replaced between check and opening by whoever may
+server. A file in an allowed directory can be replaced between check and opening by anyone who may
 write there. Where callers are not trusted at all, keep the service in a network that cannot reach
 what they must not.
 """

@@ -179,6 +179,6 @@ def _in_stream_time(named: ClockRange, now: datetime, first_s: float, last_s: fl
 
 
 def _clock(stream_s: float) -> str:
-    """Hours begin anew after a day, as they do in the words that frames open with."""
+    """Hours begin again after a day, as they do in the words that frames open with."""
     seconds = int(stream_s)
     return f"{seconds // 3600 % 24}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
