@@ -21,7 +21,7 @@ INPUTS := pyproject.toml constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak house check format speed bench train clean
+.PHONY: help demo test soak house picture check format speed bench train clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load f
 
 house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
 	$(BIN)/python -m tests.house.measure
+
+picture: $(VENV)/.dev ## Film the page of the demo while it answers, for README (Chromium)
+	$(BIN)/python -m tests.house.moving_picture
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -19,6 +19,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # half of what `--help` would cost
 )
 
 
@@ -88,7 +89,7 @@ def ask(
         bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
     ] = False,
 ) -> None:
-    """Answer one question about a file, a camera, or a stream that the store holds."""
+    """Answer one question about a file, a camera or a stored stream."""
     from app.ask import ask_source
     from app.terminal import Terminal
 
@@ -119,7 +120,7 @@ def ingest(
         bool, typer.Option(help="Read a file at its own speed, not as fast as possible.")
     ] = False,
 ) -> None:
-    """Encode a source into the store, where others can ask about it meanwhile."""
+    """Encode a source into the store, for others to ask about."""
     from app.ingest import ingest_source
     from app.terminal import Terminal
 
@@ -134,7 +135,7 @@ def answer(
         int, typer.Option(min=1, max=64, help="How many questions are answered at a time.")
     ] = 2,
 ) -> None:
-    """Answer questions about the streams of a store in Redis, for `vstream ask` elsewhere."""
+    """Answer what `vstream ask` asks elsewhere about streams in Redis."""
     from app.answer import answer_questions
     from app.terminal import Terminal
 
@@ -162,7 +163,7 @@ def watch(
         typer.Option(min=0, max=1, help="How probable it must be; else as the model recommends."),
     ] = None,
 ) -> None:
-    """Type questions while the stream plays; be told when what you wait for is the case."""
+    """Play a stream while you type questions and wait for alerts."""
     from app.terminal import Terminal
     from app.watch import watch_source
 
@@ -180,7 +181,7 @@ def watch(
 @cli.command()
 @with_settings
 def demo(config: "VStreamConfig") -> None:
-    """Open the page on the bundled sample stream; without a terminal play it and answer here."""
+    """Open the page on a sample stream. Without a terminal, play it and answer here."""
     from app.demo import open_demo, play_demo
     from app.terminal import Terminal
 
@@ -199,7 +200,7 @@ def ui(
         bool, typer.Option("--insecure", help="Listen beyond this machine without a key.")
     ] = False,
 ) -> None:
-    """Show the web page of a service that runs elsewhere; VSTREAM_API_KEY is its key, and the
+    """Show the page of a service that runs elsewhere. VSTREAM_API_KEY is its key, and the
     password of the page.
     """
     from app.terminal import Terminal
@@ -232,7 +233,7 @@ def policies(
         bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
     ] = False,
 ) -> None:
-    """List the memory policies: what each keeps of a stream, and what it can be told."""
+    """List the memory policies, what each keeps, and its settings."""
     from app.policies import list_policies
     from app.terminal import Terminal
 
@@ -247,7 +248,7 @@ def forget(
     from_: Annotated[str, typer.Option("--from", help="The first moment to delete, as 1:23.")],
     to: Annotated[str, typer.Option(help="The last moment to delete, as 2:00.")],
 ) -> None:
-    """Delete what a stream remembers of a range of time, in every tier, for good."""
+    """Delete what a stream remembers of some time, in every tier."""
     from app.forget import forget_range
     from app.terminal import Terminal
 
@@ -272,7 +273,7 @@ def search(
         bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
     ] = False,
 ) -> None:
-    """Find the moments of stored streams that are most like some words."""
+    """Find the moments of stored streams most like some words."""
     from app.search import Wanted, search_streams
     from app.terminal import Terminal
 
@@ -291,7 +292,7 @@ def serve(
     ] = None,
     page: Annotated[bool, typer.Option(help="Show the web page at /ui.")] = True,
 ) -> None:
-    """Serve streams, questions, searches and watches over HTTP, in OpenAI's shape, and a page."""
+    """Serve streams, questions and watches over HTTP, with a page."""
     from app.serve import run_service
     from app.terminal import Terminal
 
@@ -307,7 +308,7 @@ def rtsp(
         int | None, typer.Option(min=0, max=65535, help="Port of the metrics; else there are none.")
     ] = None,
 ) -> None:
-    """Watch the cameras of a configuration file into the store, for others to ask about."""
+    """Encode the cameras of a configuration file into the store."""
     from app.rtsp import keep_cameras
     from app.terminal import Terminal
 
@@ -316,7 +317,7 @@ def rtsp(
 
 @cli.command()
 def key() -> None:
-    """Make a key for the service, and the hash of it that goes into the configuration."""
+    """Make a key for the service, and its hash for the configuration."""
     from app.server.keys import new_key
     from app.terminal import Terminal
 
