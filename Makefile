@@ -21,7 +21,7 @@ INPUTS := pyproject.toml constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak house picture check format speed bench train clean
+.PHONY: help demo test quick soak house picture check format speed bench train clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,10 @@ demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play
 
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+quick: $(VENV)/.dev ## Run the unit tests, over three model families, in two minutes
+	FAMILIES="llama embedded qwen3_vl" $(BIN)/python -m pytest -n 2 --dist loadfile tests/encoders tests/memory tests/vstream \
+		--ignore tests/vstream/service --ignore tests/vstream/sources --ignore-glob '*/test_redis*.py'
 
 soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), a camera for 30
 	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s

@@ -45,7 +45,9 @@ def work_in_processes(
 
     The first error ends the run; what `tell` raises on a full disk is raised at the end.
     """
-    context = get_context("spawn")  # torch's threads do not survive a fork
+    # torch's threads do not survive a fork: workers are forked off a process that has none.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([begin.__module__, "transformers.modeling_utils"])
     told: SimpleQueue[ToldT | None] = context.SimpleQueue()
     places: SimpleQueue[str] = context.SimpleQueue()
     for device in devices:

@@ -1,6 +1,7 @@
 """Tiny models behind the engine, and streams of frames to feed them."""
 
 import copy
+import os
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from vstream.models.video_llm import VideoLLM
 from vstream.policy import shape_of
 from vstream.session import Session
 
-FAMILIES = [*TEXT_MODELS, *VIDEO_FAMILIES]
+FAMILIES = os.environ.get("FAMILIES", "").split() or [*TEXT_MODELS, *VIDEO_FAMILIES]
+"""Over which tests of the engine run: all, unless `make quick` names a few."""
 
 
 def tiny_video_llm(name, dtype=torch.float32):

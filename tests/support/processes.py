@@ -81,7 +81,8 @@ class Process:
         stream.close()
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=180):
+    """Return once it holds; a machine with other work may take long over it."""
     give_up_at = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up_at, "waited in vain"

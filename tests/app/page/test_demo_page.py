@@ -8,7 +8,7 @@ from fake_camera import CHROMIUM, browser
 from page_visitor import PageVisitor
 
 MOST_CPU_S = 60
-"""Of the demo, until it has answered; docs/performance.md has what an idle machine takes."""
+"""Of the demo, until it has answered; docs/performance.md has how long an idle machine takes."""
 PATIENCE_S = 240
 
 pytestmark = [

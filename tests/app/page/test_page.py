@@ -22,6 +22,8 @@ SHOTS = Path(os.environ.get("VSTREAM_SCREENSHOTS", "runs/screenshots"))
 FPS = 5
 ARROW_S, BURGER_S = (15.0, 18.5), (6.0, 10.5)
 """Where the sample shows a blue arrow and nothing else, and where a hamburger."""
+CALLED = {"arrow": "blue arrow", "burger": "burger"}
+"""What the camera shows in turn, and what an answer calls it."""
 ALIKE = 14
 """Pictures of the same frame are nearer than this, whatever JPEG and scaling made of it."""
 
@@ -70,7 +72,7 @@ def camera(tmp_path_factory, things):
     path = tmp_path_factory.mktemp("camera") / "camera.y4m"
     shown = [
         picture
-        for name, seconds in (("arrow", 40), ("burger", 12))
+        for name, seconds in (("arrow", 25), ("burger", 12))
         for picture in islice(cycle(things.pictures[name]), seconds * FPS)
     ]
     write_y4m(path, shown, FPS)
@@ -117,16 +119,16 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
         page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
         visitor.start_camera()
         page.wait_for_selector("#status >> text=in RAM", timeout=60_000)
-        assert things.name_of(visitor.live_picture())[0] == "arrow"
+        assert things.name_of(visitor.live_picture())[0] in CALLED
         page.evaluate("window.shownIn = document.querySelector('#live img')")
         until(lambda: ServiceClient(service.url).streams()[0].frames["encoded"] > 2)
 
         visitor.ask("what is there now?")
-        visitor.await_chat("blue arrow")
         visitor.await_chat("the newest frame was")
         found = [things.name_of(one) for one in visitor.moments("#chat")]
         assert len(found) >= 2
-        assert all(name == "arrow" and apart < ALIKE for name, apart in found), found
+        assert all(apart < ALIKE for _, apart in found), found
+        assert any(CALLED[name] in visitor.answers()[0] for name, _ in found), visitor.answers()
         page.locator("#chat button.moment").first.click()
         larger = page.locator("dialog[open]")
         assert "of the stream, taken at" in larger.inner_text()
@@ -168,7 +170,7 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
 
 def test_two_visitors_see_neither_each_others_chat_nor_camera(chromium, service, page_url):
     client = ServiceClient(service.url)
-    until(lambda: client.streams() == [], 60)  # the visitor before has left, and their camera
+    until(lambda: client.streams() == [])  # the visitor before has left, and their camera
     with visit(chromium, page_url) as one:
         one.start_camera()
         one.ask("what is there now?")
@@ -178,10 +180,10 @@ def test_two_visitors_see_neither_each_others_chat_nor_camera(chromium, service,
             assert "first token" not in other.page.locator("#chat").inner_text()
             assert other.page.locator("#stream input").input_value() == ""
             other.start_camera()
-            until(lambda: len(client.streams()) == 2, 30)
+            until(lambda: len(client.streams()) == 2)
             assert one.page.locator("#stream input").input_value() == "my camera"
             assert "first token" not in other.page.locator("#chat").inner_text()
-        until(lambda: len(client.streams()) == 1, 60)
+        until(lambda: len(client.streams()) == 1)
         one.await_state("running")
 
 

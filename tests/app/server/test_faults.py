@@ -368,14 +368,12 @@ def require_figures(service, row):
     def figure(name, **labels):
         return service.figure(name, stream_id="broken", **labels)
 
-    for _ in range(50):  # a stream that is tried again is in many states
+    def are_told():
         told = [figure("vstream_stream_error", code=code) for code in row.codes - {None}]
-        if figure("vstream_stream_state", state=row.state) and (not told or 1 in told):
-            break
-        time.sleep(0.02)
-    else:
-        raise AssertionError(service.http.get("/metrics").text)
-    assert figure("vstream_stream_up") == (row.state == "running")
+        is_up = figure("vstream_stream_up") == (row.state == "running")
+        return figure("vstream_stream_state", state=row.state) and is_up and (not told or 1 in told)
+
+    until(are_told)  # a stream that is tried again is in many states
     if row.state in ("stalled", "reconnecting"):
         age = figure("vstream_stream_last_frame_age_seconds")
         if age is not None:
