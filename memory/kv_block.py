@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from memory.errors import BlockRejectedError
-from memory.stream_make import StreamMake
+from memory.provenance import Provenance
 
 EncodedRows = UInt8[Tensor, "rows row_bytes"]
 OfBlock = Float[Tensor, "layers kv_heads tokens head_dim"]
@@ -52,10 +52,10 @@ class KVBlock:
     thumbnail: bytes = b""
 
 
-def require_fitting(block: KVBlock, make: StreamMake, block_id: int) -> None:
+def require_fitting(block: KVBlock, provenance: Provenance, block_id: int) -> None:
     """Raises BlockRejectedError for other shapes and dtypes than the stream's."""
     info = block.info
-    wanted = (make.layers, make.kv_heads, info.num_tokens, make.head_dim)
+    wanted = (provenance.layers, provenance.kv_heads, info.num_tokens, provenance.head_dim)
     where = f"memory: block {block_id}"
     for name, tensor in (("keys", block.keys), ("values", block.values)):
         if tuple(tensor.shape) != wanted or info.num_tokens == 0:

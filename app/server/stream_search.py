@@ -30,10 +30,10 @@ class StreamSearch:
         """
         with self._lock, ExitStack() as reading:
             for stream_id in spans:
-                asked = reading.enter_context(self._streams.asked(stream_id))
-                if self._added.get(stream_id) is not asked.memory:
-                    self._search.add(stream_id, asked.memory)
-                    self._added[stream_id] = asked.memory
+                stream = reading.enter_context(self._streams.askable(stream_id))
+                if self._added.get(stream_id) is not stream.memory:
+                    self._search.add(stream_id, stream.memory)
+                    self._added[stream_id] = stream.memory
             try:
                 return self._search.search(words, top=top, spans=spans)
             finally:

@@ -123,7 +123,7 @@ class WordingsStep:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class PaddedQuestions:
     """Questions of several streams, padded to one length; first axis: questions.
 
     `own` marks the words of the question itself, `frame` is the newest frame it may see, counted
@@ -148,7 +148,7 @@ class QuestionsStep:
         self,
         rope: Rope,
         memory: list[tuple[Tensor, Tensor]],
-        asked: Asked,
+        asked: PaddedQuestions,
         recent_frames: int,
         retrieve_frames: int,
     ) -> None:

@@ -14,9 +14,9 @@ from memory import (
     MemoryConfig,
     MemoryPolicy,
     ModelShape,
+    Provenance,
     RowForm,
     RowLayout,
-    StreamMake,
     open_memory,
     policy_named,
 )
@@ -89,7 +89,7 @@ def kv_record(seed: int = 0, tokens: int = 3, layers: int = LAYERS) -> BlockReco
     block = kv_block(tokens, end_s=float(seed), seed=seed, layers=layers)
     head = BlockHead(
         seed,
-        StreamMake("model-a", layers, KV_HEADS, HEAD_DIM),
+        Provenance("model-a", layers, KV_HEADS, HEAD_DIM),
         RowForm("int8", RowLayout(KV_HEADS, tokens, HEAD_DIM, torch.float16)),
         block.info,
         block.keys.mean(dim=2).flatten(1).numpy(),

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 import torch
 from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_operations import record_operations
@@ -79,7 +80,7 @@ def decode(model, context, token):
 
 @pytest.mark.parametrize("record", [None, record_operations], ids=["run", "replayed"])
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=6)
+@settings(max_examples=examples(2))
 def test_rows_say_what_each_answer_says_alone(model, sessions, told_alone, record, seed):
     random = Random(seed)
     rows = DecodeRows(model.decoder, most_rows=4, record=record)

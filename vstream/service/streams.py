@@ -45,7 +45,7 @@ _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 
 
-class Asked(Protocol):
+class Askable(Protocol):
     """What can be asked about a stream: its Session, or a StreamReader of it."""
 
     @property
@@ -172,7 +172,7 @@ class Streams:
         return sorted(set(stored_ids(self._config.memory.store)) - set(self._keepers))
 
     @contextmanager
-    def asked(self, stream_id: str) -> Iterator[Asked]:
+    def askable(self, stream_id: str) -> Iterator[Askable]:
         """What answers questions about a stream, watched here or stored, as it is now.
 
         Raises UnknownStreamError, and what `open_reader` raises.
@@ -185,8 +185,8 @@ class Streams:
         with self._readers.reader(stream_id) as reader:
             yield reader
 
-    def ask(self, stream_id: str, ask: Callable[[Asked], AnswerStream]) -> AnswerStream:
-        """What `ask` gives of what `asked` would give, also where the stream gets another writer
+    def ask(self, stream_id: str, ask: Callable[[Askable], AnswerStream]) -> AnswerStream:
+        """What `ask` gives of what `askable` would give, also where the stream gets another writer
         meanwhile. Raises UnknownStreamError, and what `OpenReaders.ask` raises.
         """
         keeper = self._keepers.get(stream_id)

@@ -10,8 +10,12 @@ from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 
 from encoders import Frame
 from encoders.families.embedded import time_words
-from eval.random_model.checkpoint_files import CheckpointFiles, preprocessor, tokenizer_config
-from eval.random_model.tokenizer import byte_level
+from eval.random_model.checkpoint_files import (
+    CheckpointFiles,
+    byte_level,
+    preprocessor,
+    tokenizer_config,
+)
 
 _SPECIAL = ["<|pad|>", "<|bos|>", "<|user|>", "<|assistant|>", "<|end|>", "<image>"]
 _TIME_WORDS = [

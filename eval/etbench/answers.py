@@ -1,18 +1,50 @@
-"""Answer captions: the text of a dvc or slc answer in, captions with their time spans out.
+"""Read the times and captions of an answer as the official scorer does; it clips and sorts nothing.
 
-The official reading takes all ranges out of the text and pairs what is left between them with them
-in order; for answers of other forms it has another attempt, and at last reads one event from the
-first line (or sentence) that has a time.
+Times are ranges `a - b` anywhere; else ranges `a to b`; else the first number of each line or
+sentence that speaks of a start or an end, two at a time. Captions (dvc, slc) are what is left
+between all ranges of the text, paired with them in order; answers of other forms have another
+attempt, and at last one event is read from the first line (or sentence) that has a time.
 """
 
 import re
 from typing import NamedTuple
 
-from eval.etbench.answer_times import NUMBER, RANGE, spans_of
 from eval.etbench.sample import Span
 
+_KEYWORDS = ("start", "end", "happen")
+"""The official list is longer, but each of its phrases holds one of these."""
 RADIUS_S = 20
 """How far an event reaches from the one time that is named for it."""
+# Possessive, and from the first digit on: an endless row of digits is else tried in n^2 ways.
+NUMBER = r"(?<!\d)\d++(?:\.++\d*+)?"
+RANGE = rf"({NUMBER})\s*-\s*({NUMBER})"
+
+
+def answer_times(answer: object) -> tuple[Span, ...]:
+    """The spans in the order of the answer, each with its start first; none if it has failed."""
+    if not isinstance(answer, str):
+        return ()
+    text = answer.lower()
+    pairs = re.findall(RANGE, text) or re.findall(rf"({NUMBER})\s* to \s*({NUMBER})", text)
+    try:
+        return spans_of(pairs or _keyword_pairs(text))
+    except ValueError:
+        return ()
+
+
+def _keyword_pairs(text: str) -> list[tuple[str, str]]:
+    pieces = (
+        piece for piece in re.split(r"[!?\n]", text) if any(word in piece for word in _KEYWORDS)
+    )
+    first = r"\b(\d+\.\d+\b|\b\d+)\b"
+    numbers = [found[1] for piece in pieces if (found := re.search(first, piece))]
+    return list(zip(numbers[::2], numbers[1::2], strict=False))
+
+
+def spans_of(pairs: list[tuple[str, str]]) -> tuple[Span, ...]:
+    """Two numbers each, as text, in. Raises ValueError for one that is no number, as `12...`."""
+    numbers = [(float(one), float(other)) for one, other in pairs]
+    return tuple((min(pair), max(pair)) for pair in numbers)
 
 
 class TimedCaption(NamedTuple):

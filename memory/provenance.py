@@ -1,4 +1,4 @@
-"""StreamMake: what all blocks of one stream have in common, and whether two of them agree."""
+"""Provenance: what all blocks of one stream have in common, and whether two of them agree."""
 
 from dataclasses import dataclass, fields
 
@@ -6,15 +6,15 @@ from memory.errors import FingerprintMismatchError
 
 
 @dataclass(frozen=True)
-class StreamMake:
-    """Blocks of different makes cannot be mixed. `fingerprint` stands for model and settings."""
+class Provenance:
+    """Blocks that differ in it cannot be mixed. `fingerprint` stands for model and settings."""
 
     fingerprint: str
     layers: int
     kv_heads: int
     head_dim: int
 
-    def require_same(self, stored: "StreamMake", where: str) -> None:
+    def require_same(self, stored: "Provenance", where: str) -> None:
         """Raises FingerprintMismatchError naming what was stored, what is wanted, and the fix."""
         if self == stored:
             return

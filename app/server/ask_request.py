@@ -1,4 +1,4 @@
-"""Asked: the messages of a request in, its question, the streams it names and its wishes out."""
+"""AskRequest: the messages of a request in, its question, streams and wishes out."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from vstream.decoding.token_choice import Decoding
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskRequest:
     """What a request asks, of which streams, and how it is to be answered."""
 
     text: str
@@ -23,7 +23,7 @@ class Asked:
     policy: str | None = None
 
 
-def asked_by(request: ChatRequest) -> Asked:
+def ask_request_of(request: ChatRequest) -> AskRequest:
     """Raises ApiError where the messages ask nothing, QuestionError for a bad wish."""
     *before, last = request.messages
     if last.role != "user":
@@ -31,7 +31,7 @@ def asked_by(request: ChatRequest) -> Asked:
             400, "the last message must be the user's question", "no_question", param="messages"
         )
     said = [(message.role, _text(message)) for message in before]
-    return Asked(
+    return AskRequest(
         text=_text(last),
         system="\n".join(text for role, text in said if role in ("system", "developer")),
         dialogue=_turns(said),
