@@ -134,7 +134,7 @@ def ingest(
     metrics_host: MetricsHost = "127.0.0.1",
     metrics_port: MetricsPort = None,
 ) -> None:
-    """Encode a source, or a file's cameras, into the store, for others to ask about."""
+    """Encode a source, or the cameras of a file, into the store."""
     from app.ingest import ingest_source, ingest_streams
     from app.terminal import Terminal
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.stream_time import clock
+from memory.locks import Rank, ranked_lock
 from vstream.times.zone import local_range, zone_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Terminal:
     def __init__(self) -> None:
         self.out = Console(highlight=False, soft_wrap=True, emoji=False)
         self.err = Console(stderr=True, highlight=False, emoji=False)
-        self._speaking = threading.Lock()
+        self._speaking = ranked_lock(Rank.TERMINAL)
 
     def document(self, text: str) -> None:
         """One line of JSON on stdout, as it is."""

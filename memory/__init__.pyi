@@ -19,7 +19,7 @@ from .errors import (
 )
 from .followed_memory import FollowedMemory
 from .keep_policy import KeepPolicy
-from .kv_block import BlockInfo, KVBlock
+from .kv_block import BlockInfo, KVBlock, RowForm, RowLayout
 from .kv_memory import KVMemory
 from .memory_reader import MemoryReader, MemoryStats
 from .moment_index import Hit, MomentIndex
@@ -28,7 +28,6 @@ from .policies import POLICIES, policy_named, written_under
 from .policies.policy import Encoding, MemoryPolicy, ModelShape
 from .provenance import Provenance
 from .row_cache import RowCache
-from .rows.row_form import RowForm, RowLayout
 from .store_address import require_stream_id, store_name
 from .stored_streams import (
     erase_stored,

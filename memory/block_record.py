@@ -23,9 +23,8 @@ import torch
 from jaxtyping import Float32
 
 from memory.errors import BlockCorruptError, StoreError
-from memory.kv_block import BlockInfo
+from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
 from memory.provenance import Provenance
-from memory.rows.row_form import DTYPES, RowForm, RowLayout
 
 FORMAT_VERSION = 2
 """To be raised whenever the bytes of a record change, a codec's row layout included. Version 1 is

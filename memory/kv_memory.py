@@ -24,14 +24,11 @@ from memory.errors import (
     StoreAwayError,
     StoreError,
 )
-from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
-from memory.kv_block import KVBlock
+from memory.kv_block import KVBlock, RowForm, RowLayout, require_fitting, require_in_order
 from memory.memory_reader import MemoryReader, MemoryStats
 from memory.provenance import Provenance
 from memory.row_cache import RowCache
-from memory.rows.row_form import RowForm, RowLayout
-from memory.rows.row_stage import on_host
 from memory.stream_entry import StreamEntry
 
 _SPANS_KEPT = 8
@@ -143,7 +140,7 @@ class KVMemory(MemoryReader):
         """
         require_fitting(block, self._provenance, self.num_blocks)
         keys, values, info = block.keys.detach(), block.values.detach(), block.info
-        encoded = on_host(self._codec.encode(keys, values)).numpy()
+        rows = self._codec.rows(keys, values)
         layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
         head = BlockHead(
             block_id=self.num_blocks,
@@ -154,7 +151,7 @@ class KVMemory(MemoryReader):
             ),
             representative_keys=keys.float().mean(dim=2).flatten(1).cpu().numpy(),
         )
-        return BlockRecord(head, block.thumbnail, tuple(row.tobytes() for row in encoded))
+        return BlockRecord(head, block.thumbnail, rows)
 
     def take(self, record: BlockRecord) -> int:
         """Keep a block that this or another memory has encoded, as the next of this stream; its id.

@@ -11,8 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import structlog
@@ -24,13 +22,12 @@ from memory.ageing import AgeingCounts
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
-from memory.covered_time import CoveredTime
+from memory.closing import Closing
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
-from memory.kv_block import BlockInfo
+from memory.kv_block import BlockInfo, KeysAndValues, RowForm
 from memory.provenance import Provenance
-from memory.row_cache import RowCache
+from memory.row_cache import CoveredTime, RowCache
 from memory.rows.decoded_rows import decoded
-from memory.rows.row_form import KeysAndValues, RowForm
 
 _BATCH_BLOCKS = 512
 """So many enter the index together when a memory is opened."""
@@ -74,7 +71,7 @@ class MemoryStats:
     ageing: AgeingCounts = field(default_factory=AgeingCounts)
 
 
-class MemoryReader:
+class MemoryReader(Closing):
     """One stream's blocks, numbered from 0 in stream order.
 
     Calls are serialised by the caller: reads move what the cache holds.
@@ -248,17 +245,6 @@ class MemoryReader:
         if self._is_held:
             self._is_held = False
             self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _remember(self, heads: Iterable[BlockHead]) -> None:
         """Blocks in stream order, newer than all others. Raises FingerprintMismatchError."""

@@ -24,21 +24,19 @@ def open_memory(
     kv_heads: int,
     head_dim: int,
     device: torch.device,
-    keep_newest: int = 0,
     policy: MemoryPolicy | None = None,
 ) -> KVMemory:
     """Open what the store holds of this stream, or begin it. The index lives on `device`.
 
-    Blocks that are damaged in files are left out, and said to be. The newest `keep_newest` blocks
-    never age, or those that `policy` needs; others do as it says, at once if they are over the
-    budget.
+    Blocks that are damaged in files are left out, and said to be. The newest blocks, which `policy`
+    needs, never age; others do as it says, at once if they are over the budget.
 
     Raises StoreError if the store cannot be used, or another writer has the stream open;
     FingerprintMismatchError if its blocks were made by another model or settings;
     BlockCorruptError if a block in Redis is damaged.
     """
     provenance = Provenance(fingerprint, layers, kv_heads, head_dim)
-    keep = KeepPolicy(config.codec, keep_newest, config.retain_s)
+    keep = KeepPolicy(config.codec, retain_s=config.retain_s)
     if policy is not None:
         needed, kept = policy.needed_blocks(), policy.keep_blocks()
         keep = KeepPolicy(config.codec, needed, config.retain_s, kept, policy.age)

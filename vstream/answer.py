@@ -15,15 +15,15 @@ from memory import KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
 from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
 from vstream.decoding.token_choice import TokenChoice
-from vstream.device.job import Job, Kind
+from vstream.device.work import Job, Kind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
 from vstream.engine.passes import Pass, Work
+from vstream.engine.prefill import LayerKV
 from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
 from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, view_at
-from vstream.engine.window_kv import LayerKV
 from vstream.errors import ModelError, QuestionError
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Basis, Evidence, Judgement, Question

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 from encoders import Family
 from vstream.decoding.token_choice import TokenChoice
-from vstream.device.job import Job
+from vstream.device.work import Job
 from vstream.engine.question_prefill import PrefilledQuestion
 from vstream.question import Answer, Basis, Evidence, Question, Stretch, Timings
 

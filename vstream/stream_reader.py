@@ -1,11 +1,9 @@
 """StreamReader: questions about a stream that another process ingests, or has ingested."""
 
-from types import TracebackType
-from typing import Self
-
 import torch
 
 from memory import FingerprintMismatchError, FollowedMemory, Provenance, follow_memory
+from memory.closing import Closing
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
@@ -15,7 +13,7 @@ from vstream.policy import policy_of_reader
 from vstream.question import Judgement, Question
 
 
-class StreamReader:
+class StreamReader(Closing):
     """Answers as a Session over the same blocks does. May be called from any thread."""
 
     def __init__(self, model: VideoLLM, memory: FollowedMemory, config: VStreamConfig) -> None:
@@ -41,17 +39,6 @@ class StreamReader:
 
     def close(self) -> None:
         self.memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def require_made_by(model: VideoLLM, provenance: Provenance) -> None:

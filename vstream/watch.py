@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import inf
 
-from vstream.device.job import Job
+from vstream.device.work import Job
 from vstream.errors import SettingsError
 from vstream.question import UNTOLD, Judgement
 from vstream.session import Session

@@ -19,6 +19,7 @@ from app.server.ask_request import AskRequest
 from app.server.documents import link_citations
 from app.server.evidence import evidence_of, usage_of
 from encoders import Turn
+from memory.locks import Rank, ranked_condition, ranked_lock
 from vstream.device.asker import Asker
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.inquiry import Inquiry, StreamAnswer
@@ -55,7 +56,7 @@ class ResponseRecord:
     error: dict[str, Any] | None = None
     ended_at: float | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    changed: threading.Condition = field(default_factory=lambda: ranked_condition(Rank.RESPONSE))
 
     @property
     def item_id(self) -> str:
@@ -100,7 +101,7 @@ class BackgroundResponses:
         self._events = events
         self._answering = answering
         self._kept: dict[str, ResponseRecord] = {}
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.RESPONSES)
         self._threads: set[threading.Thread] = set()
 
     def create(

@@ -8,6 +8,7 @@ import time
 from collections import Counter as Counts
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -43,64 +44,57 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(namespace="vstream", registry=registry)
-        self._requests = Counter(
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._requests = counter(
             "vstream_http_requests",
             "HTTP requests answered.",
             ["method", "route", "status"],
-            registry=registry,
         )
-        self._refused = Counter(
+        self._refused = counter(
             "vstream_requests_refused",
             "Questions that were not taken on.",
             ["reason"],
-            registry=registry,
         )
-        self._first_token = Histogram(
+        self._first_token = histogram(
             "vstream_time_to_first_token_seconds",
             "From the question to the first token of its answer.",
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._whole = Histogram(
+        self._whole = histogram(
             "vstream_e2e_request_latency_seconds",
             "From the question to the end of its answer.",
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._between = Histogram(
+        self._between = histogram(
             "vstream_inter_token_latency_seconds",
             "Between two tokens of an answer, on average over the answer.",
             buckets=_FAST,
-            registry=registry,
         )
-        self._tokens = Counter("vstream_generation_tokens", "Tokens of answers.", registry=registry)
-        self._finished = Counter(
+        self._tokens = counter("vstream_generation_tokens", "Tokens of answers.")
+        self._finished = counter(
             "vstream_request_success",
             "Answers that came to their end, by how.",
             ["finished_reason"],
-            registry=registry,
         )
-        self._capture_to_memory = Histogram(
+        self._capture_to_memory = histogram(
             "vstream_capture_to_memory_seconds",
             "From the capture of a frame until it can be asked about.",
             ["stream_id"],
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._round = Histogram(
+        self._round = histogram(
             "vstream_scheduler_round_seconds",
             "One round of the device.",
             buckets=_FAST,
-            registry=registry,
         )
-        self._batch = Histogram(
+        self._batch = histogram(
             "vstream_scheduler_batch_size",
             "Works that shared a round, by kind.",
             ["kind"],
             buckets=_COUNTS,
-            registry=registry,
         )
-        self._fired = Counter(
+        self._fired = counter(
             "vstream_watch_fired", "Firings of watches.", ["stream_id"], registry=registry
         )
         self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)

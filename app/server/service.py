@@ -20,6 +20,7 @@ from app.server.metrics import Metrics
 from app.server.rate_limit import RateLimit
 from app.server.settings import ServiceSettings
 from app.server.stream_search import StreamSearch
+from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING
 from vstream.device.free_memory import leave_out_of_collections
 from vstream.device.scheduler import Limits
@@ -75,7 +76,7 @@ class Service:
         self._running: _Loaded | None = None
         self._loading: threading.Thread | None = None
         self._opened = threading.Event()
-        self._phase_lock = threading.Lock()
+        self._phase_lock = ranked_lock(Rank.PHASE)
 
     @property
     def loaded(self) -> "_Loaded":

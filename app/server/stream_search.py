@@ -1,10 +1,10 @@
 """StreamSearch: words and stretches of the service's streams in, the moments most like them out."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from memory import MemoryReader
+from memory.locks import Rank, ranked_lock
 from vstream.models.video_llm import VideoLLM
 from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
@@ -19,7 +19,7 @@ class StreamSearch:
         self._streams = streams
         self._search = MomentSearch(model, layers)
         self._added: dict[str, MemoryReader] = {}
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.SEARCH)
 
     def search(
         self, words: str, top: int, spans: Mapping[str, tuple[float | None, float | None]]

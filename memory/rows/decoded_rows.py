@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from memory.codecs.codec import codec_named
+from memory.kv_block import KeysAndValues, RowForm
 from memory.provenance import Provenance
-from memory.rows.row_form import KeysAndValues, RowForm
 from memory.rows.row_stage import stage_of
 
 

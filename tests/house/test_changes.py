@@ -27,18 +27,42 @@ def apply(patch, copy):
     return {line.removeprefix("+++ b/") for line in lines if line.startswith("+++ b/")}
 
 
-def run_test(copy, name):
-    """Run the test of a patch in the copy; a test of this folder that is none without it."""
+def run_tests(copy, *which):
+    """Run tests of the copy, also one of this folder that is none without its patch."""
     environment = {**os.environ, "PYTHONPATH": str(copy)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *which]
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
 
 
+EVERY_FAMILY = ("tests/encoders/test_families.py", "tests/vstream/test_streaming_equals_offline.py")
+
+
 @pytest.mark.parametrize(
-    ("patch", "touched"),
-    [("answer_field", {"vstream/answer.py", "vstream/question.py"})],
+    ("patch", "touched", "tests"),
+    [
+        (
+            "policy",
+            {"memory/policies/first_and_newest.py"},
+            ["tests/vstream/test_every_policy.py", "-k", "first_and_newest"],
+        ),
+        (
+            "family",
+            {"encoders/families/qwen2_vl.py", "tests/encoders/families/test_qwen2_vl.py"},
+            ["tests/encoders/families/test_qwen2_vl.py", *EVERY_FAMILY, "-k", "qwen2_vl"],
+        ),
+        (
+            "answer_field",
+            {"vstream/answer.py", "vstream/question.py"},
+            ["tests/house/answer_field.py"],
+        ),
+        (
+            "tier",
+            {"memory/tiers/zipped/__init__.py"},
+            ["tests/memory/test_block_stores.py", "-k", "zipped"],
+        ),
+    ],
 )
-def test_a_change_touches_few_files_and_works(patch, touched, tmp_path):
+def test_a_change_touches_few_files_and_works(patch, touched, tests, tmp_path):
     assert apply(patch, tmp_path) == touched
-    done = run_test(tmp_path, f"tests/house/{patch}.py")
+    done = run_tests(tmp_path, *tests)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 from processes import until
 
 _DEMO = [sys.executable, "-c", "from app.cli import main; main()", "demo"]
@@ -37,6 +38,11 @@ class DemoPage:
         until(lambda: self._address.exists() or self._process.poll() is not None, seconds)
         assert self._process.poll() is None
         return self._address.read_text().strip()
+
+    def cpu_s(self):
+        """That it has taken so far."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
 
     def end(self):
         self._process.send_signal(signal.SIGTERM)

@@ -12,15 +12,26 @@ from memory import (
     KVBlock,
     KVMemory,
     MemoryConfig,
+    MemoryPolicy,
+    ModelShape,
     Provenance,
     RowForm,
     RowLayout,
     open_memory,
+    policy_named,
 )
 from memory.block_record import FORMAT_VERSION, HEADER_BYTES
 
 LAYERS, KV_HEADS, HEAD_DIM = 2, 2, 8
 CPU = torch.device("cpu")
+
+
+def keeping_newest(count: int) -> MemoryPolicy:
+    """The default policy of a model for which the newest `count` blocks must stay as they are."""
+    shape = ModelShape(window_frames=1, window_stride=1, recent_frames=count - 1)
+    policy = policy_named("default", shape, {})
+    assert policy.needed_blocks() == count
+    return policy
 
 
 def kv_block(

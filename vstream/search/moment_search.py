@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memory import Hit, MemoryReader, MomentIndex
-from vstream.device.job import Kind
+from vstream.device.work import Kind
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_query_work
 from vstream.errors import QuestionError, SettingsError

@@ -18,6 +18,7 @@ import structlog
 
 from encoders import Frame
 from memory import FencedError, KVMemoryError, StoreAwayError, StoreError
+from memory.locks import Rank, ranked_condition
 from vstream.config import VStreamConfig
 from vstream.errors import SourceError, VStreamError
 from vstream.ingest import IngestWorker, OpenSource, SeenFrame
@@ -82,7 +83,7 @@ class StreamKeeper:
         self._restarts = 0
         self._total = SourceCounts()
         self._encoded = self._duplicates = 0
-        self._changed = threading.Condition()
+        self._changed = ranked_condition(Rank.KEEPER)
         """Guards all of these."""
         self._thread = threading.Thread(target=self._keep, name=f"keep {spec.id}", daemon=True)
 

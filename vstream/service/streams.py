@@ -21,6 +21,7 @@ from memory import (
     stored_ids,
     tier_of,
 )
+from memory.locks import Rank, ranked_lock
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.device.free_memory import return_free_memory
@@ -80,7 +81,7 @@ class Streams:
         self._events = events
         self._on_frame = on_frame
         self._keepers: dict[str, StreamKeeper] = {}
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.STREAMS)
         self._opening: set[str] = set()
         self._host_bytes, for_stored = _host_shares(config, max_streams)
         self._readers = OpenReaders(with_host_bytes(config, for_stored), model, max_readers)

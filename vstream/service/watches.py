@@ -20,6 +20,7 @@ import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from memory import KVMemoryError, UnknownNameError
+from memory.locks import Rank, ranked_lock
 from vstream.errors import BusyError, VStreamError
 from vstream.ingest import SeenFrame
 from vstream.service.errors import UnknownStreamError, UnknownWatchError
@@ -183,7 +184,7 @@ class Watches:
         self._most = most
         self._on_fired = on_fired
         self._watches: dict[str, WatchRecord] = {}
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.WATCHES)
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._newest: dict[StreamKeeper, SeenFrame] = {}

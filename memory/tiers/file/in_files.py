@@ -18,9 +18,8 @@ from memory.provenance import Provenance
 from memory.store_address import store_name
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_follower import FileFollower
-from memory.tiers.file.file_tier import FileTier
+from memory.tiers.file.file_tier import FileTier, newest_segments
 from memory.tiers.file.segment_file import SegmentFile
-from memory.tiers.file.segment_folder import newest_segments
 from memory.tiers.file.segment_list import SegmentList
 from memory.tiers.file.stream_directory import (
     StreamDirectory,

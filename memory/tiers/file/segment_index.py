@@ -18,9 +18,8 @@ import torch
 from jaxtyping import Float32, UInt32
 
 from memory.block_record import BlockHead
-from memory.kv_block import BlockInfo
+from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
 from memory.provenance import Provenance
-from memory.rows.row_form import DTYPES, RowForm, RowLayout
 
 _VERSION = 1
 _CRC32_BYTES = 4

@@ -7,11 +7,11 @@ from demo_page import DemoPage
 from fake_camera import CHROMIUM, browser
 from page_visitor import PageVisitor
 
-MOST_S = 90
-"""Of a busy machine; docs/performance.md has what an idle one takes."""
+MOST_CPU_S = 60
+"""Of the demo, until it has answered; docs/performance.md has what an idle machine takes."""
+PATIENCE_S = 240
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -27,16 +27,17 @@ def test_from_the_command_to_the_first_answer(chromium, tmp_path):
     began = time.monotonic()
     demo = DemoPage(tmp_path)
     try:
-        url = demo.address(MOST_S)
+        url = demo.address(PATIENCE_S)
         opened_s = time.monotonic() - began
         visitor = PageVisitor(chromium.new_page())
         visitor.open(url)
         visitor.await_page()
         page_s = time.monotonic() - began
-        visitor.page.wait_for_selector("#status >> text=in RAM", timeout=1000 * MOST_S)
+        visitor.page.wait_for_selector("#status >> text=in RAM", timeout=1000 * PATIENCE_S)
         visitor.ask("what is there now?")
-        visitor.await_chat("the newest frame was", seconds=MOST_S)
+        visitor.await_chat("the newest frame was", seconds=PATIENCE_S)
         answer_s = time.monotonic() - began
+        cpu_s = demo.cpu_s()
         assert len(visitor.moments("#chat")) >= 1
     finally:
         code = demo.end()
@@ -45,4 +46,4 @@ def test_from_the_command_to_the_first_answer(chromium, tmp_path):
         f"the page was there after {page_s:.1f} s"
     )
     assert code == 0
-    assert answer_s < MOST_S
+    assert cpu_s < MOST_CPU_S

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 
-from vstream.device.job import Kind
+from vstream.device.work import Kind
 from vstream.question import Evidence, Judgement
 from vstream.service.errors import UnknownStreamError
 from vstream.service.event_log import EventLog
