@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -13,10 +14,14 @@ from synthetic_video import write_video
 from tiny_checkpoints import save_tiny_checkpoint
 from tiny_models import TEXT_MODELS, VIDEO_FAMILIES, family_case, tiny_model
 
+AN_HOUR_AGO = time.time() - 3600
+
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", num_frames=80, fps=10)
+    path = write_video(tmp_path_factory.mktemp("video") / "clip.mp4", num_frames=80, fps=10)
+    os.utime(path, (AN_HOUR_AGO, AN_HOUR_AGO))  # of a new one no moment may lie in the time to come
+    return path
 
 
 @pytest.mark.parametrize("family", VIDEO_FAMILIES)

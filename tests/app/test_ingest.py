@@ -1,6 +1,7 @@
 """`vstream ingest`, `answer` and `ask` as different processes on one store."""
 
 import json
+import os
 import re
 import time
 
@@ -12,10 +13,14 @@ from synthetic_video import write_video
 
 ASKED = "what do you see now?"
 
+AN_HOUR_AGO = time.time() - 3600
+
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", num_frames=80, fps=10)
+    path = write_video(tmp_path_factory.mktemp("video") / "clip.mp4", num_frames=80, fps=10)
+    os.utime(path, (AN_HOUR_AGO, AN_HOUR_AGO))  # of a new one no moment may lie in the time to come
+    return path
 
 
 @pytest.fixture(params=["file", "redis"])
