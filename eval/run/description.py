@@ -1,26 +1,59 @@
 """RunDescription is `run.json`: what a run is, and when, how and on what it was started."""
 
 import json
+import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+import torch
+
 import eval
-from eval.run.hardware import Hardware
 from eval.run.record_file import write_whole
 from vstream import SettingsError
 
 FILE = "run.json"
-_KEY = re.compile(r"(--[\w-]*-key[ =])('[^']*'|\S+)")
-"""What follows an option that ends in `-key` is a secret, and a run is shown to others."""
+_HIDDEN = "***"
 LIBRARIES = ("vstream", "torch", "transformers", "tokenizers", "numpy", "av", "faiss-cpu")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """`cores` are those this process may use; `device` is the graphics card's name, if there is."""
+
+    cpu: str
+    cores: int
+    ram_bytes: int
+    device: str | None
+    num_devices: int
+    torch_threads: int
+
+    @classmethod
+    def here(cls) -> "Hardware":
+        num_devices = torch.cuda.device_count()
+        return cls(
+            cpu=_cpu_model(),
+            cores=_cores(),
+            ram_bytes=psutil.virtual_memory().total,
+            device=torch.cuda.get_device_name(0) if num_devices else None,
+            num_devices=num_devices,
+            torch_threads=torch.get_num_threads(),
+        )
+
+    def __str__(self) -> str:
+        device = f"{self.num_devices} x {self.device}" if self.device else "no GPU"
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.ram_bytes / 2**30:.0f} GiB, {device}, "
+            f"{self.torch_threads} torch threads"
+        )
 
 
 @dataclass(frozen=True)
@@ -37,7 +70,7 @@ class Start:
     @classmethod
     def now(cls) -> "Start":
         return cls(
-            command=_KEY.sub(r"\1***", f"python -m eval {shlex.join(sys.argv[1:])}"),
+            command=f"python -m eval {shlex.join(_without_keys(sys.argv[1:]))}",
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             commit=_commit(),
             versions=_versions(),
@@ -73,6 +106,22 @@ class RunDescription:
         return replace(self, starts=(*self.starts, Start.now()))
 
 
+def _without_keys(words: Sequence[str]) -> list[str]:
+    """What follows an option that ends in `-key` is a secret, and a run is shown to others."""
+    shown: list[str] = []
+    for word in words:
+        option, has_value, _ = word.partition("=")
+        if shown and _is_key(shown[-1]):
+            shown.append(_HIDDEN)
+        else:
+            shown.append(f"{option}={_HIDDEN}" if has_value and _is_key(option) else word)
+    return shown
+
+
+def _is_key(option: str) -> bool:
+    return option.startswith("--") and option.endswith("-key")
+
+
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for library in LIBRARIES:
@@ -102,3 +151,19 @@ def _git(root: Path, *words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_model() -> str:
+    """As Linux names it; elsewhere what Python knows."""
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -23,7 +23,7 @@ from eval.random_model import (
     random_video_llm,
     require_shape,
 )
-from eval.run.hardware import Hardware
+from eval.run.description import Hardware
 from eval.speed.figures import Row
 from eval.stream_world import Renderer, write_script
 from memory import BlockStore, KeepPolicy, KVMemory, Provenance
