@@ -3,11 +3,11 @@
 import os
 import sys
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from app.settings_options import with_service_settings, with_settings
+from app.settings_options import with_service_settings, with_settings, with_settings_file
 from app.stream_time import parse_stream_time
 
 if TYPE_CHECKING:
@@ -108,23 +108,43 @@ def ask(
     )
 
 
+MetricsHost = Annotated[str, typer.Option(help="Address of the metrics.")]
+MetricsPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port of the metrics; else there are none.")
+]
+
+
 @cli.command()
-@with_settings
+@with_settings_file
 def ingest(
-    config: "VStreamConfig",
-    source: Source,
+    config: "ServiceSettings",
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0; else the streams of "
+            "--config."
+        ),
+    ] = None,
     id_: Annotated[
         str | None, typer.Option("--id", help="The stream's id; else made from the source.")
     ] = None,
     real_time: Annotated[
         bool, typer.Option(help="Read a file at its own speed, not as fast as possible.")
     ] = False,
+    metrics_host: MetricsHost = "127.0.0.1",
+    metrics_port: MetricsPort = None,
 ) -> None:
-    """Encode a source into the store, for others to ask about."""
-    from app.ingest import ingest_source
+    """Encode a source, or the cameras of a file, into the store."""
+    from app.ingest import ingest_source, ingest_streams
     from app.terminal import Terminal
 
-    ingest_source(Terminal(), config, source, stream_id=id_, speed=1.0 if real_time else "max")
+    terminal = Terminal()
+    metrics = None if metrics_port is None else (metrics_host, metrics_port)
+    if source is None:
+        ingest_streams(terminal, config, metrics)
+    else:
+        speed: Literal["max"] | float = 1.0 if real_time else "max"
+        ingest_source(terminal, config, source, stream_id=id_, speed=speed, metrics=metrics)
 
 
 @cli.command()
@@ -299,20 +319,21 @@ def serve(
     run_service(Terminal(), config, page=page)
 
 
-@cli.command()
+@cli.command(hidden=True)
 @with_service_settings
 def rtsp(
     config: "ServiceSettings",
-    metrics_host: Annotated[str, typer.Option(help="Address of the metrics.")] = "127.0.0.1",
-    metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port of the metrics; else there are none.")
-    ] = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+    metrics_port: MetricsPort = None,
 ) -> None:
-    """Encode the cameras of a configuration file into the store."""
-    from app.rtsp import keep_cameras
+    """The name of `ingest --config` before 0.3."""
+    from app.ingest import ingest_streams
     from app.terminal import Terminal
 
-    keep_cameras(Terminal(), config, metrics_host, metrics_port)
+    terminal = Terminal()
+    terminal.say("rtsp is called `vstream ingest --config FILE` now, and by this name until 0.3")
+    metrics = None if metrics_port is None else (metrics_host, metrics_port)
+    ingest_streams(terminal, config, metrics)
 
 
 @cli.command()

@@ -24,15 +24,12 @@ from memory.errors import (
     StoreAwayError,
     StoreError,
 )
-from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
-from memory.kv_block import KVBlock
+from memory.kv_block import KVBlock, RowForm, RowLayout, require_fitting, require_in_order
 from memory.memory_reader import MemoryReader, MemoryStats
+from memory.provenance import Provenance
 from memory.row_cache import RowCache
-from memory.rows.row_form import RowForm, RowLayout
-from memory.rows.row_stage import on_host
 from memory.stream_entry import StreamEntry
-from memory.stream_make import StreamMake
 
 _SPANS_KEPT = 8
 """Where only so many blocks are kept, an eighth of them goes at a time."""
@@ -47,7 +44,7 @@ class KVMemory(MemoryReader):
 
     def __init__(
         self,
-        make: StreamMake,
+        provenance: Provenance,
         device: torch.device,
         store: BlockStore,
         policy: KeepPolicy,
@@ -65,7 +62,7 @@ class KVMemory(MemoryReader):
         """Blocks whose numbers the coarsest codec cannot hold."""
         self._due_id = -1
         """The last block of the oldest span, with which it goes after `retain_s`."""
-        super().__init__(make, device, store, cache)
+        super().__init__(provenance, device, store, cache)
 
     @property
     def num_acknowledged(self) -> int:
@@ -141,30 +138,32 @@ class KVMemory(MemoryReader):
 
         Raises BlockRejectedError if it does not fit the stream or cannot be encoded.
         """
-        require_fitting(block, self._make, self.num_blocks)
+        require_fitting(block, self._provenance, self.num_blocks)
         keys, values, info = block.keys.detach(), block.values.detach(), block.info
-        encoded = on_host(self._codec.encode(keys, values)).numpy()
+        rows = self._codec.rows(keys, values)
         layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
         head = BlockHead(
             block_id=self.num_blocks,
-            make=self._make,
+            provenance=self._provenance,
             form=RowForm(self._policy.codec, layout),
             info=replace(
                 info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()
             ),
             representative_keys=keys.float().mean(dim=2).flatten(1).cpu().numpy(),
         )
-        return BlockRecord(head, block.thumbnail, tuple(row.tobytes() for row in encoded))
+        return BlockRecord(head, block.thumbnail, rows)
 
     def take(self, record: BlockRecord) -> int:
         """Keep a block that this or another memory has encoded, as the next of this stream; its id.
 
         It is encoded anew where that was done in another codec than this memory's; an `exact` one
         is then kept as `append` would have kept the block. Raises what `append` raises, and
-        FingerprintMismatchError for a block of another make.
+        FingerprintMismatchError for a block of another provenance.
         """
         self._require_open()
-        self._make.require_same(record.head.make, f"block {record.head.block_id}, to be taken")
+        self._provenance.require_same(
+            record.head.provenance, f"block {record.head.block_id}, to be taken"
+        )
         require_in_order(record.head.info, self.num_blocks, self._ends_s[-1:])
         record = recoded(record, self._policy.codec)
         head = replace(record.head, block_id=self.num_blocks)

@@ -4,26 +4,25 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Self
 
-from encoders import Frame, VisualTokens
-from memory import Encoding, KVMemory, MemoryPolicy, StoreAwayError
+import torch
+
+from encoders import Frame, VisualTokens, thumbnail
+from memory import BlockInfo, BlockRecord, Encoding, KVBlock, KVMemory, MemoryPolicy, StoreAwayError
+from memory.closing import Closing
+from memory.locks import Rank
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
-from vstream.chunk_to_keep import ChunkToKeep
 from vstream.device.free_memory import return_free_memory
-from vstream.device.job import Job, Kind
-from vstream.device.stage_clock import StageClock
-from vstream.device.turn import DeviceTurn
+from vstream.device.work import FairLock, Job, Kind, StageClock
 from vstream.engine.config import EngineConfig
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import LocalWindow, Prefill
+from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
-from vstream.engine.window_kv import LayerKV
 from vstream.errors import BusyError
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
@@ -34,7 +33,57 @@ _TRIM_BLOCKS = 256
 _RETRY_S = 0.5
 
 
-class Session:
+@dataclass(frozen=True, eq=False)
+class ChunkToKeep:
+    """One chunk of one stream: a newest frame, tokens, keys and values for each block.
+
+    It becomes blocks in two steps: `make` encodes, on the device and then for the host, and changes
+    nothing; the work `keep` gives the encoded blocks to the memory, in a round of the device.
+    """
+
+    memory: KVMemory
+    clock: StageClock
+    newest: Sequence[Frame]
+    tokens: Sequence[VisualTokens]
+    layers: Sequence[LayerKV]
+    made: torch.cuda.Event | None
+    """What a card passes once the keys and values are there."""
+    _records: list[BlockRecord] = field(default_factory=list)
+
+    def make(self) -> None:
+        """Encode all blocks. Raises BlockRejectedError."""
+        for frame, tokens, layers in zip(self.newest, self.tokens, self.layers, strict=True):
+            with self.clock.stage("thumbnail"):
+                picture = thumbnail(frame)
+            with self.clock.stage("encode"):
+                self._records.append(self.memory.encoded(_block(frame, tokens, layers, picture)))
+
+    def keep(self) -> Work[None]:
+        """Put the blocks into the memory, in order. Raises what `KVMemory.take` raises."""
+        with self.clock.stage("store"):
+            for record in self._records:
+                self.memory.take(record)
+        return
+        yield  # it wants nothing of the model
+
+
+def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> KVBlock:
+    info = BlockInfo(
+        start_s=tokens.start_s,
+        end_s=tokens.end_s,
+        captured_at=newest.captured_at,
+        positions=tokens.positions,
+        advance=tokens.advance,
+    )
+    return KVBlock(
+        info,
+        keys=torch.stack([keys for keys, _ in kv]),
+        values=torch.stack([values for _, values in kv]),
+        thumbnail=picture,
+    )
+
+
+class Session(Closing):
     """Joins the write path (frames to KV blocks) and the read path (questions to answers).
 
     `push` and `push_ahead` belong to one thread; `ask` may be called from any other while frames
@@ -56,7 +105,7 @@ class Session:
         self.clock = StageClock()
         self.token_dropper = _token_dropper(self.encoding)
         self._pending: list[Frame] = []
-        self._pushing = DeviceTurn()
+        self._pushing = FairLock(Rank.PUSHING)
         self._storing: Future[Job[None]] | None = None
         self._wall = StageClock()
         self._trimmed_at = memory.num_blocks
@@ -152,17 +201,6 @@ class Session:
         """Close the memory; what it acknowledged is kept."""
         self._end_storing()
         self.memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

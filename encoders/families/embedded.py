@@ -11,9 +11,8 @@ from encoders.families.family import Family
 from encoders.frame import Frame
 from encoders.recommended import Recommended
 from encoders.smolvlm_vision import SmolVLMVision
-from encoders.spoken_time import time_words, with_time_words
-from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
-from encoders.woven_text import weave
+from encoders.spoken_time import with_time_words
+from encoders.tokens import TextTokens, VisualTokens, one_frame_block, weave
 
 
 class Embedded(Family):
@@ -66,4 +65,10 @@ class Embedded(Family):
         `dialogue` and `context` are left out: the model was trained on questions alone, and after
         any other words it says that it cannot tell.
         """
-        return super().question(with_time_words(question), answer_start=answer_start)
+        return super().question(with_time_words(question, time_words), answer_start=answer_start)
+
+
+def time_words(stream_s: float) -> str:
+    """Three words of the vocabulary, as `1h02m05s`. Hours wrap at 24: there are no more words."""
+    seconds = int(stream_s)
+    return f"{seconds // 3600 % 24}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"

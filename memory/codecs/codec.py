@@ -8,8 +8,8 @@ import torch
 
 from memory.block_record import BlockRecord
 from memory.errors import StoreError, UnknownNameError
+from memory.kv_block import EncodedRows, KeysAndValues, OfBlock, RowForm, RowLayout
 from memory.registry import Registry
-from memory.rows.row_form import EncodedRows, KeysAndValues, OfBlock, RowForm, RowLayout
 
 
 class BlockCodec:
@@ -27,6 +27,16 @@ class BlockCodec:
         Raises BlockRejectedError if a number is not finite or beyond what the codec can keep.
         """
         raise NotImplementedError
+
+    def rows(self, keys: OfBlock, values: OfBlock) -> tuple[bytes, ...]:
+        """`encode`, into host memory. Waits for the current stream of a card alone."""
+        encoded = self.encode(keys, values)
+        if encoded.device.type == "cuda":
+            pinned = torch.empty(encoded.shape, dtype=encoded.dtype, pin_memory=True)
+            pinned.copy_(encoded, non_blocking=True)
+            torch.cuda.current_stream(encoded.device).synchronize()
+            encoded = pinned
+        return tuple(row.tobytes() for row in encoded.numpy())
 
     def decode(self, rows: EncodedRows, layout: RowLayout, dtype: torch.dtype) -> KeysAndValues:
         """Keys and values of rows of one layout, one after the other, on the device of the rows."""
@@ -61,6 +71,5 @@ def recoded(record: BlockRecord, codec: str) -> BlockRecord:
     keys, values = (
         part.unflatten(1, (len(record.rows), layout.tokens)).transpose(0, 1) for part in decoded
     )
-    encoded = codec_named(codec).encode(keys, values).numpy()
     head = replace(record.head, form=RowForm(codec, layout))
-    return BlockRecord(head, record.thumbnail, tuple(row.tobytes() for row in encoded))
+    return BlockRecord(head, record.thumbnail, codec_named(codec).rows(keys, values))

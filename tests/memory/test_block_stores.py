@@ -31,7 +31,7 @@ def open_store(request, tmp_path):
             if budget_bytes is not None:
                 wanted[tier.budget or "host_bytes"] = budget_bytes
             config = MemoryConfig(store=address).model_copy(update=wanted)
-            entry = opened.enter_context(closing(tier.enter("camera", record(0).head.make)))
+            entry = opened.enter_context(closing(tier.enter("camera", record(0).head.provenance)))
             store = opened.enter_context(closing(tier.blocks(entry, config)))
             assert list(store.recover()) == []
             return store

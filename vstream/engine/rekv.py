@@ -22,13 +22,10 @@ from torch import Tensor
 from encoders import TextTokens, VisualTokens
 from memory import MemoryReader
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.attention import grouped_attention
-from vstream.engine.decoder import Decoder
-from vstream.engine.layout import text_positions
+from vstream.engine.decoder import Decoder, grouped_attention
 from vstream.engine.passes import Pass, Work, alone
-from vstream.engine.prefill import split_by_block
-from vstream.engine.rope import Rope
-from vstream.engine.window_kv import LayerKV
+from vstream.engine.positions import Rope, text_positions
+from vstream.engine.prefill import LayerKV, split_by_block
 from vstream.errors import SettingsError
 
 

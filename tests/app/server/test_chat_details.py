@@ -119,7 +119,13 @@ def test_words_name_times_in_the_zone_of_the_stream(service):
     early = service.ask(f"what did you see between {clock(22)} and {clock(12)}?", "stream://door")
     captured = [one["captured_at"] for one in cited(early)]
     assert BEGAN - 22 * 60 - 60 < min(captured) <= max(captured) < BEGAN - 11 * 60
-    assert early["vstream"][0]["looked_to_s"] < 600
+    (evidence,) = early["vstream"]
+    assert evidence["looked_to_s"] < 600
+    assert set(evidence) == {  # clients read these
+        *("stream_id", "as_of", "newest_frame_at", "newest_frame_age_s", "newest_frame_s"),
+        *("looked_from_s", "looked_to_s", "confidence", "unsure", "knows", "moments"),
+        *("ttft_ms", "total_ms"),
+    }
 
 
 @pytest.mark.parametrize("words", ["yesterday evening", "three days ago", "on 2001-01-01"])

@@ -74,7 +74,7 @@ def play(service):
 
 def all_judged(service, second):
     watches = [
-        watch for one in service.service.live.watches.all() for watch in one.on_streams.values()
+        watch for one in service.service.loaded.watches.all() for watch in one.on_streams.values()
     ]
     return all(watch.num_judged + watch.num_skipped > second for watch in watches)
 
