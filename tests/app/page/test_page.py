@@ -121,14 +121,14 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
         page.wait_for_selector("#status >> text=in RAM", timeout=60_000)
         assert things.name_of(visitor.live_picture())[0] in CALLED
         page.evaluate("window.shownIn = document.querySelector('#live img')")
-        until(lambda: ServiceClient(service.url).streams()[0].frames["encoded"] > 2)
+        until(lambda: ServiceClient(service.url).streams()[0].frames["encoded"] > 3)
 
         visitor.ask("what is there now?")
         visitor.await_chat("the newest frame was")
         found = [things.name_of(one) for one in visitor.moments("#chat")]
-        assert len(found) >= 2
-        assert all(apart < ALIKE for _, apart in found), found
-        assert any(CALLED[name] in visitor.answers()[0] for name, _ in found), visitor.answers()
+        shown = [name for name, apart in found if apart < ALIKE]
+        assert len(shown) >= max(2, len(found) - 1), found  # a slow camera begins with a blank
+        assert any(CALLED[name] in visitor.answers()[0] for name in shown), visitor.answers()
         page.locator("#chat button.moment").first.click()
         larger = page.locator("dialog[open]")
         assert "of the stream, taken at" in larger.inner_text()
