@@ -27,6 +27,7 @@ from memory.block_store import BlockSource, Changes
 from memory.covered_time import CoveredTime
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo
+from memory.policy_state import State
 from memory.row_cache import RowCache
 from memory.rows.decoded_rows import decoded
 from memory.rows.row_form import KeysAndValues, RowForm
@@ -205,6 +206,11 @@ class MemoryReader:
         self._require_known(block_ids)
         forms = [self._forms[block_id] for block_id in block_ids]
         return decoded(self._rows(layer, block_ids), forms, self._make, dtype, device)
+
+    @property
+    def state(self) -> State:
+        """What the memory policy has noted. Raises StoreError."""
+        return self._source.state()
 
     def refresh(self) -> None:
         """Learn what somebody else has changed; where nobody else writes, nothing."""

@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 
@@ -10,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from encoders import Family
+from encoders import Family, Turn
 from memory import KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
+from memory.policy_hooks import NOTHING, Passage, Query
 from vstream.answer_stream import AnswerStream, News, Reading, Said
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.job import Job, Kind
@@ -48,6 +50,7 @@ class QueryHandler:
         self._scheduler = model.scheduler
         self._memory = memory
         self._policy = policy
+        self._prefix = prefix
         self._config = config
         context, rekv = (model.decoder, prefix, memory), policy.encoding().rekv_window_tokens
         self._open_context: Callable[[int], AnswerContext] = partial(AnswerContext, *context)
@@ -143,7 +146,9 @@ class QueryHandler:
 
     def _prefill_under(self, policy: MemoryPolicy) -> QuestionPrefill:
         limit = self._config.max_answer_tokens
-        return QuestionPrefill(self._decoder, self._memory, self._open_context, policy, limit)
+        return QuestionPrefill(
+            self._decoder, self._memory, self._prefix, self._open_context, policy, limit
+        )
 
     def _chosen(self, name: str | None) -> tuple[MemoryPolicy, QuestionPrefill]:
         """The policy that a question names, else the stream's own. Raises QuestionError."""
@@ -174,26 +179,35 @@ class QueryHandler:
             reads_stream_time = self._family.recommended.reads_stream_time
             seen = named_view(question, self._memory, view, recent_blocks, reads_stream_time)
         view = seen.view
-        read = seen.read_as
+        newest_s = self._memory.info(view.ids[-1]).end_s
+        context, read = NOTHING, seen.read_as
+        if retrieved is None and policy.has("context"):
+            at_s = newest_s if question.at_s is None else question.at_s
+            context = policy.context(Query(question.text, at_s), self._memory.state)
+            read = _with_passages(read, context.passages, self._family.recommended.reads_dialogue)
         tokens = self._family.question(read.text, read.dialogue, read.context, read.answer_start)
         limit = question.decoding.max_tokens
-        prefilled = yield from prefill.work(tokens, view, retrieved, limit)
+        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context.tokens)
         return Reading(
             prefilled,
-            newest_frame_s=self._memory.info(view.ids[-1]).end_s,
+            newest_frame_s=newest_s,
             recent_ids=view.recent_ids,
-            evidence=_evidence(self._memory, view, prefilled),
+            evidence=_evidence(self._memory, view, prefilled, context.block_ids),
             looked=seen.looked,
             context_tokens=prefilled.context.num_tokens,
         )
 
 
 def _evidence(
-    memory: MemoryReader, view: MemoryView, prefilled: PrefilledQuestion
+    memory: MemoryReader,
+    view: MemoryView,
+    prefilled: PrefilledQuestion,
+    read_again: Sequence[int],
 ) -> tuple[Evidence, ...]:
     """Every visual block of the context, best score first."""
     used = Counter(block for ids in prefilled.retrieved for block in ids)
-    used.update(dict.fromkeys(view.recent_ids, len(prefilled.retrieved)))
+    whole = {*view.recent_ids, *(block for block in read_again if block in set(view.ids))}
+    used.update(dict.fromkeys(whole, len(prefilled.retrieved)))
     queries = torch.stack(list(prefilled.queries))
     cosines = memory.cosines(queries, list(used)).mean(dim=0).tolist()
     pictures = memory.thumbnails(list(used))
@@ -212,6 +226,17 @@ def _evidence(
             )
         )
     return tuple(sorted(found, key=lambda e: (-e.score, e.block_id)))
+
+
+def _with_passages(
+    question: Question, passages: Sequence[Passage], reads_dialogue: bool
+) -> Question:
+    """Before its dialogue, or as sentences before its words for a model that reads none."""
+    if reads_dialogue:
+        turns = tuple(Turn(one.question, one.answer) for one in passages)
+        return replace(question, dialogue=turns + question.dialogue)
+    sentences = " ".join(one.sentence for one in passages)
+    return replace(question, text=f"{sentences} {question.text}".strip())
 
 
 def _speaking_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import torch
 
 from encoders import Frame, VisualTokens, thumbnail
-from memory import BlockInfo, BlockRecord, KVBlock, KVMemory
+from memory import BlockInfo, BlockRecord, KVBlock, KVMemory, MemoryPolicy
+from memory.policy_hooks import NewBlock
+from memory.policy_state import UNCHANGED, StateChange, changed
 from vstream.device.stage_clock import StageClock
 from vstream.engine.passes import Work
 from vstream.engine.window_kv import LayerKV
@@ -21,6 +23,7 @@ class ChunkToKeep:
     """One chunk of one stream: a newest frame, tokens, keys and values for each block."""
 
     memory: KVMemory
+    policy: MemoryPolicy
     clock: StageClock
     newest: Sequence[Frame]
     tokens: Sequence[VisualTokens]
@@ -28,9 +31,14 @@ class ChunkToKeep:
     made: torch.cuda.Event | None
     """What a card passes once the keys and values are there."""
     _records: list[BlockRecord] = field(default_factory=list)
+    _noted: list[StateChange] = field(default_factory=list)
 
     def make(self) -> None:
-        """Encode all blocks. Raises BlockRejectedError."""
+        """Encode all blocks, and let the policy note what it wants. Raises BlockRejectedError.
+
+        All blocks before these are in the memory.
+        """
+        self._noted.extend(self._notes())
         for frame, tokens, layers in zip(self.newest, self.tokens, self.layers, strict=True):
             with self.clock.stage("thumbnail"):
                 picture = thumbnail(frame)
@@ -40,10 +48,20 @@ class ChunkToKeep:
     def keep(self) -> Work[None]:
         """Put the blocks into the memory, in order. Raises what `KVMemory.take` raises."""
         with self.clock.stage("store"):
-            for record in self._records:
-                self.memory.take(record)
+            for record, noted in zip(self._records, self._noted, strict=True):
+                self.memory.take(record, noted)
         return
         yield  # it wants nothing of the model
+
+    def _notes(self) -> list[StateChange]:
+        if not self.policy.has("note"):
+            return [UNCHANGED] * len(self.tokens)
+        state, notes, first = self.memory.state, [], self.memory.num_blocks
+        for block_id, tokens in enumerate(self.tokens, first):
+            noted = self.policy.note(NewBlock(block_id, tokens), state)
+            state = changed(state, noted)
+            notes.append(noted)
+        return notes
 
 
 def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> KVBlock:

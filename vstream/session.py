@@ -24,7 +24,7 @@ from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.engine.token_drop import TokenDropper
 from vstream.engine.window_kv import LayerKV
-from vstream.errors import BusyError
+from vstream.errors import BusyError, QuestionError
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
 from vstream.read_while_written import read_while_written
@@ -127,6 +127,8 @@ class Session:
             self.memory.require_there()
             with self.model.turn:
                 try:
+                    if state := self.memory.state:
+                        self.memory.note_state(self.policy.forgotten(state, from_s, to_s))
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
                     self.prefill = self._open_prefill()
@@ -217,7 +219,7 @@ class Session:
             layers, _ = yield from self.prefill.work(tokens)
         made = self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return ChunkToKeep(self.memory, self.clock, newest, tokens, layers, made)
+        return ChunkToKeep(self.memory, self.policy, self.clock, newest, tokens, layers, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -225,6 +227,22 @@ class Session:
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result().result()
+            if self.policy.has("wishes"):
+                self._fulfil()
+
+    def _fulfil(self) -> None:
+        """Ask the model what the policy wants to know of the blocks, and note it."""
+        for wish in self.policy.wishes(self.memory, self.memory.state):
+            nothing: BlocksByLayer = [[]] * self.model.decoder.num_layers
+            try:
+                text = self.ask(Question(wish.text, wish.at_s), nothing).answer.text
+            except QuestionError:  # nothing was seen yet
+                continue
+            except BusyError:  # it wishes again
+                return
+            noted = self.policy.answered(wish, text)
+            with self.model.turn:
+                self.memory.note_state(noted)
 
     def _end_storing(self) -> None:
         """Wait for the chunk on its way, whatever becomes of it; who asks next is told."""

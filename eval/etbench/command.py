@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from encoders.sentence_encoder import SentenceEncoder
 from eval.etbench.files import join, read_predictions, read_samples, read_subset
 from eval.etbench.played import evaluate_played, play_samples
 from eval.etbench.published_data import PublishedData
@@ -16,7 +17,6 @@ from eval.etbench.scores import Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.play import command_options
 from eval.play.options import PlayOptions, out_of
-from eval.sentence_encoder import SentenceEncoder
 from memory import KVMemoryError
 from vstream import SettingsError, VStreamError
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from encoders import Turn
-from eval.sentence_encoder import SentenceEncoder
+from encoders.sentence_encoder import SentenceEncoder
 from eval.stream_world.vocabulary import clock
 from vstream import Question, QuestionError, Session
 

@@ -14,8 +14,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memory.ageing import AgeingStep, AgingBlocks, next_step
 from memory.errors import PolicyError
+from memory.policy_hooks import NOTHING, Context, KeptBlocks, NewBlock, Query, Wish
+from memory.policy_state import UNCHANGED, State, StateChange
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from memory.block_store import Span
@@ -59,6 +62,8 @@ class ModelShape:
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: Similarity = "inner_product"
+    sentence_vectors: "Callable[[Sequence[str]], np.ndarray] | None" = None
+    """Unit vectors, [sentences, features], by which texts are compared; None: not installed."""
 
     def blocks(self, frames: int) -> int:
         """How many blocks hold so many frames."""
@@ -179,6 +184,34 @@ class MemoryPolicy:
     def select_for_all(self, queries: "Tensor", past: Past) -> list[int]:
         """Which of `past` all layers read; `queries` is [layers, kv_heads*head_dim]."""
         raise NotImplementedError
+
+    def context(self, query: Query, state: State) -> Context:
+        """What a question reads besides blocks."""
+        return NOTHING
+
+    def note(self, block: NewBlock, state: State) -> StateChange:
+        """What is noted with a block, given all that was noted before it.
+
+        It is kept if the block is, and given back after a restart; see `memory.policy_state`.
+        """
+        return UNCHANGED
+
+    def wishes(self, blocks: KeptBlocks, state: State) -> Sequence[Wish]:
+        """What the model is to be asked, oldest first, about blocks that have just been kept."""
+        return ()
+
+    def answered(self, wish: Wish, text: str) -> StateChange:
+        """What is noted of the model's answer."""
+        return UNCHANGED
+
+    def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
+        """What is noted where [from_s, to_s] is forgotten for good; here all of it goes."""
+        return dict.fromkeys(state)
+
+    @classmethod
+    def has(cls, hook: str) -> bool:
+        """Whether it overrides that method. What only others need is then never computed."""
+        return getattr(cls, hook) is not getattr(MemoryPolicy, hook)
 
     def keep_blocks(self) -> int | None:
         """So many of the newest blocks are kept and no others; None: as many as there is room for.

@@ -3,7 +3,7 @@
 import pytest
 from tiny_benchmark import TinyBenchmark
 
-from eval.sentence_encoder import SentenceEncoder
+from encoders.sentence_encoder import SentenceEncoder
 from eval.stream_benchmark.caption_memory import EVERY_S, READ, Caption, CaptionMemory
 
 

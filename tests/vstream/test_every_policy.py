@@ -4,6 +4,7 @@ import pytest
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
 
 from memory import POLICIES, MemoryConfig, PolicyError, StoreAwayError, StoreError
+from memory.policy_state import state_bytes
 from vstream import VStreamConfig
 from vstream import open_session as open_stream
 from vstream.errors import QuestionError
@@ -35,6 +36,12 @@ def opened(model, name, **options):
     return open_session(
         model, codec="exact", max_answer_tokens=6, policy=name, **SMALL.get(name, {}), **options
     )
+
+
+def block_bytes(session):
+    """What the store measures, but for what the policy noted."""
+    *_, num_bytes = session.memory.bytes_by_tier().values()
+    return num_bytes - state_bytes(session.memory.state)
 
 
 def test_it_says_what_it_is(name):
@@ -106,12 +113,11 @@ def test_one_that_keeps_the_newest_lets_all_others_go(model, name, store, tmp_pa
             assert session.memory.num_readable == 100
             return
         assert kept <= session.memory.num_readable <= kept + 2 * max(1, kept // 8)
-        num_bytes = session.memory.stats().bytes_by_tier["host" if store == "memory" else "file"]
-        per_block = num_bytes / session.memory.num_readable
+        per_block = block_bytes(session) / session.memory.num_readable
         session.push(stream_frames(100, start=100))
-        assert session.memory.stats().bytes_by_tier[
-            "host" if store == "memory" else "file"
-        ] == pytest.approx(per_block * session.memory.num_readable, rel=0.1)
+        assert block_bytes(session) == pytest.approx(
+            per_block * session.memory.num_readable, rel=0.1
+        )
 
 
 def test_a_question_may_name_one_that_only_selects(model, name):
@@ -169,3 +175,22 @@ def test_a_policy_that_is_none_is_refused_before_the_device_is_asked(model, monk
         with pytest.raises(QuestionError, match="no memory policy is called 'none'"):
             session.ask(Question(ASKED, policy="none"))
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("checkpoint", ["llava_onevision", "qwen2_5_vl"])
+def test_the_last_frames_are_read_as_if_nothing_had_come_before(checkpoint):
+    model, _ = tiny_video_llm(checkpoint)
+    per_block = model.family.frames_per_block
+    frames = stream_frames(10 * per_block)
+    newest = 2 * per_block
+    with (
+        opened(model, "last_frames", frames=newest) as session,
+        opened(model, "default") as fresh,
+    ):
+        session.push(frames)
+        fresh.push(frames[-newest:])
+        stream = session.ask(ASKED)
+        assert stream.answer.token_ids == fresh.ask(ASKED).answer.token_ids
+        assert sorted(one.block_id for one in stream.evidence) == [8, 9]
+        assert list(session.memory.state) == ["8", "9"]
+        assert session.memory.num_readable <= 3

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from encoders import VisualTokens
 from vstream.engine.attention import causal_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import Placed, lay_out
@@ -93,7 +92,7 @@ class WindowKV:
             ]
         )
 
-    def step(self, chunk: Sequence[VisualTokens]) -> "WindowStep":
+    def step(self, chunk: Sequence[Placed]) -> "WindowStep":
         """The step of a pass over `chunk`. What it writes counts once `put` says so."""
         positions = self._positions(chunk)
         self._make_room(positions.shape[1])

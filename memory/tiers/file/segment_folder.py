@@ -14,8 +14,10 @@ from pathlib import Path
 
 from memory.block_record import BlockRecord
 from memory.errors import BlockNotFoundError
+from memory.policy_state import State
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_list import SegmentList
+from memory.tiers.file.state_log import StateLog
 
 MAX_OPEN_FILES = 16
 """Of one stream. A process may serve dozens of streams and often has no more than 1024 files."""
@@ -34,14 +36,19 @@ class SegmentFolder:
         self._firsts: list[int] = []
         self._next_id = 0
         self._open: OrderedDict[SegmentFile, None] = OrderedDict()
+        self._noted = StateLog(folder / "policy.state")
 
     @property
     def num_bytes(self) -> int:
-        return sum(segment.num_bytes + segment.index_bytes for segment in self._segments)
+        blocks = sum(segment.num_bytes + segment.index_bytes for segment in self._segments)
+        return blocks + self._noted.num_bytes
 
     @property
     def next_id(self) -> int:
         return self._next_id
+
+    def state(self) -> State:
+        return self._noted.state(self._next_id)
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         return [self._holding(block_id).read_row(layer, block_id) for block_id in block_ids]
