@@ -187,6 +187,7 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
         "confidence": round(full["confidence"], 4),
         "knows": full["knows"],
         "looked": full["looked"],
+        "coarser_since": full["coarser_since"],
         "evidence": [
             {"start_s": one["start_s"], "end_s": one["end_s"], "score": round(one["score"], 6)}
             for one in full["evidence"]

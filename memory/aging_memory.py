@@ -1,6 +1,7 @@
 """AgingMemory: a MemoryReader whose old blocks get coarser, fewer, or go; so its store has room."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import inf
 
 import torch
@@ -9,12 +10,17 @@ from memory.ageing import COARSEST, AgeingCounts
 from memory.block_record import BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.codecs.codec import recoded
+from memory.encoded_block import block_of, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
+from memory.fitting_block import require_fitting
 from memory.keep_policy import KeepPolicy
+from memory.kv_block import KVBlock
 from memory.memory_reader import MemoryReader
+from memory.policy_state import State
 from memory.row_cache import RowCache
 from memory.stream_make import StreamMake
 
+REWRITE_BLOCKS = 16
 _SPANS_KEPT = 8
 """Where only so many blocks are kept, an eighth of them goes at a time."""
 
@@ -75,6 +81,34 @@ class AgingMemory(MemoryReader):
             self._ageing.dropped += len(span.block_ids)
             yield span
 
+    def _rewrite_old(self) -> None:
+        """Have the policy write blocks anew that have left the windows, the same ones at the same
+        time in every store: REWRITE_BLOCKS at a time, counted from the start of the stream.
+        """
+        if self._policy.rewrite is None or self.num_blocks % REWRITE_BLOCKS:
+            return
+        self._store.close_span()
+        below = (self.num_blocks - self._policy.keep_newest) // REWRITE_BLOCKS * REWRITE_BLOCKS
+        for span in self._store.spans():
+            due = {i for i in span.block_ids if i < below} - self._rewritten
+            if due and span.block_ids[-1] < below:
+                records = self._sound_records(span.block_ids)
+                rewritten = {
+                    i: self._written_anew(record, self._policy.rewrite) if i in due else record
+                    for i, record in records.items()
+                }
+                self._replace(self._known_of(span), rewritten)
+
+    def _written_anew(
+        self, record: BlockRecord, rewrite: Callable[[KVBlock, int, State], KVBlock]
+    ) -> BlockRecord:
+        block_id, old = record.head.block_id, record.head.info
+        new = rewrite(block_of(record), block_id, self.state)
+        info = replace(old, positions=new.info.positions, advance=new.info.advance)
+        new = replace(new, info=info, thumbnail=record.thumbnail)
+        require_fitting(new, self.make, block_id)
+        return record_of(new, block_id, self.make, record.head.form.codec, is_rewritten=True)
+
     def _make_room(self, record: BlockRecord) -> None:
         while not self._store.has_room(record):
             if self._age():
@@ -128,8 +162,7 @@ class AgingMemory(MemoryReader):
     def _replace(self, block_ids: Sequence[int], records: dict[int, BlockRecord]) -> None:
         self._store.replace(block_ids, records)
         self._forget_rows(block_ids)
-        for block_id, record in records.items():
-            self._take_form(block_id, record.head.form)
+        self._take_again([record.head for record in records.values()])
         self._drop(set(block_ids) - set(records))
 
     def _sound_records(self, block_ids: Sequence[int]) -> dict[int, BlockRecord]:

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from memory.aging_memory import AgingMemory
-from memory.block_record import BlockHead, BlockRecord
+from memory.block_record import BlockRecord
 from memory.block_store import BlockStore
-from memory.codecs.codec import codec_named, recoded
+from memory.codecs.codec import recoded
+from memory.encoded_block import record_of
 from memory.errors import (
     KVMemoryError,
     StoreAwayError,
@@ -24,11 +25,9 @@ from memory.errors import (
 from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock
-from memory.memory_reader import MemoryStats
+from memory.memory_stats import MemoryStats
 from memory.policy_state import UNCHANGED, State, StateChange, changed
 from memory.row_cache import RowCache
-from memory.rows.row_form import RowForm, RowLayout
-from memory.rows.row_stage import on_host
 from memory.stream_entry import StreamEntry
 from memory.stream_make import StreamMake
 
@@ -50,7 +49,6 @@ class KVMemory(AgingMemory):
         entry: StreamEntry | None = None,
     ) -> None:
         """Takes over the tiers, what `store` already holds, and the stream's `entry` in it."""
-        self._codec = codec_named(policy.codec)
         self._entry = entry
         self._note = entry.note if entry else {}
         super().__init__(make, device, store, policy, cache)
@@ -148,19 +146,11 @@ class KVMemory(AgingMemory):
         Raises BlockRejectedError if it does not fit the stream or cannot be encoded.
         """
         require_fitting(block, self._make, self.num_blocks)
-        keys, values, info = block.keys.detach(), block.values.detach(), block.info
-        encoded = on_host(self._codec.encode(keys, values)).numpy()
-        layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
-        head = BlockHead(
-            block_id=self.num_blocks,
-            make=self._make,
-            form=RowForm(self._policy.codec, layout),
-            info=replace(
-                info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()
-            ),
-            representative_keys=keys.float().mean(dim=2).flatten(1).cpu().numpy(),
-        )
-        return BlockRecord(head, block.thumbnail, tuple(row.tobytes() for row in encoded))
+        if self._policy.index_vectors is not None and block.index is None:
+            mean = block.keys.float().mean(dim=2).flatten(1)[:, None]
+            more = self._policy.index_vectors(block.keys)
+            block = replace(block, index=torch.cat([mean, more.to(mean)], dim=1))
+        return record_of(block, self.num_blocks, self._make, self._policy.codec)
 
     def take(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> int:
         """Keep a block that this or another memory has encoded, as the next of this stream; its id.
@@ -257,6 +247,7 @@ class KVMemory(AgingMemory):
             self.settle()
             self._expire(record.head.info.end_s)
             self._let_go_of_the_oldest()
+            self._rewrite_old()
             self._make_room(record)
         noted = {**self._unnoted, **noted}
         self._store.put(record, noted)

@@ -1,6 +1,6 @@
 """What a memory policy is told of blocks and questions, and what it may want of the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +30,18 @@ class Tokens(Protocol):
     def deepstack(self) -> "Float[Tensor, 'depth visual d_model'] | None": ...
 
 
+class Reducer(Protocol):
+    """Leaves visual tokens of one stream out, or merges them, before the decoder."""
+
+    def drop(self, chunk: Sequence[Tokens]) -> list[Tokens]:
+        """The next blocks of the stream, at least one token each, however they come in chunks."""
+        ...
+
+    def forget(self) -> None:
+        """What came last is not among the stream's blocks: compare the next with nothing."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class NewBlock:
     """A block that is about to be kept."""
@@ -37,6 +49,10 @@ class NewBlock:
     block_id: int
     tokens: Tokens
     """As they went into the decoder."""
+    mass: "Mapping[int, Float[Tensor, 'layers kv_heads tokens']]"
+    """For the blocks of the window by id, this one among them: the attention that each token got
+    from the queries of this one, summed over them and the heads of a group. Empty unless wanted.
+    """
 
 
 class KeptBlocks(Protocol):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from encoders import Family, Turn
+from encoders import Family, TextTokens, Turn
 from memory import KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
 from memory.policy_hooks import NOTHING, Passage, Query
@@ -20,6 +20,7 @@ from vstream.decoding.token_choice import TokenChoice
 from vstream.device.job import Job, Kind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
+from vstream.engine.kept_dialogue import kept_dialogue
 from vstream.engine.passes import Pass, Work
 from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
 from vstream.engine.question_step import BlocksByLayer
@@ -144,6 +145,26 @@ class QueryHandler:
             evidence=reading.evidence,
         )
 
+    def _read(self, policy: MemoryPolicy, question: Question) -> Work[TextTokens]:
+        """The question's text, with what of its dialogue the policy keeps."""
+
+        def read(dialogue: Sequence[Turn]) -> TextTokens:
+            return self._family.question(
+                question.text, dialogue, question.context, question.answer_start
+            )
+
+        if not question.dialogue or not policy.has("kept_dialogue"):
+            return read(question.dialogue)
+        whole = self._decoder, self._prefix, policy, read, question.dialogue
+        return (yield from kept_dialogue(*whole))
+
+    def _coarser_since(self, policy: MemoryPolicy) -> float | None:
+        noted = None
+        if policy.has("coarser_since"):
+            noted = policy.coarser_since(self._memory.state)
+        known = [since for since in (noted, self._memory.coarser_since) if since is not None]
+        return max(known, default=None)
+
     def _prefill_under(self, policy: MemoryPolicy) -> QuestionPrefill:
         limit = self._config.max_answer_tokens
         return QuestionPrefill(
@@ -185,7 +206,7 @@ class QueryHandler:
             at_s = newest_s if question.at_s is None else question.at_s
             context = policy.context(Query(question.text, at_s), self._memory.state)
             read = _with_passages(read, context.passages, self._family.recommended.reads_dialogue)
-        tokens = self._family.question(read.text, read.dialogue, read.context, read.answer_start)
+        tokens = yield from self._read(policy, read)
         limit = question.decoding.max_tokens
         prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context.tokens)
         return Reading(
@@ -194,6 +215,7 @@ class QueryHandler:
             recent_ids=view.recent_ids,
             evidence=_evidence(self._memory, view, prefilled, context.block_ids),
             looked=seen.looked,
+            coarser_since=self._coarser_since(policy),
             context_tokens=prefilled.context.num_tokens,
         )
 

@@ -18,6 +18,7 @@ def document_of(answer: Answer) -> dict[str, Any]:
         "knows": answer.knows,
         "truncated": answer.truncated,
         "looked": None if answer.looked is None else asdict(answer.looked),
+        "coarser_since": answer.coarser_since,
         "token_ids": list(answer.token_ids),
         "context_tokens": answer.context_tokens,
         "evidence": [
@@ -49,5 +50,6 @@ def answer_of(question: Question, document: dict[str, Any]) -> Answer:
         confidence=document["confidence"],
         context_tokens=document["context_tokens"],
         knows=document.get("knows"),  # answerers of earlier versions do not say
+        coarser_since=document.get("coarser_since"),
         looked=None if document["looked"] is None else Span(**document["looked"]),
     )

@@ -21,6 +21,7 @@ class Reading:
     recent_ids: Sequence[int]
     evidence: tuple[Evidence, ...]
     looked: Span | None = None
+    coarser_since: float | None = None
     context_tokens: int = 0
 
 
@@ -67,6 +68,8 @@ class AnswerStream:
         """Known before the first word: what the answer is computed from, best score first."""
         self.looked = reading.looked
         """Known as early: where the words of the question made it look."""
+        self.coarser_since = reading.coarser_since
+        """Known as early, see `Answer`."""
         self.retrieved = reading.prefilled.retrieved
         """The retrieved block ids of every layer, the recent window left out."""
         self.recent_ids = reading.recent_ids
@@ -120,6 +123,7 @@ class AnswerStream:
             truncated=not is_whole,
             confidence=confidence,
             looked=self.looked,
+            coarser_since=self.coarser_since,
             context_tokens=self._context_tokens,
             knows=self._family.recommended.knows,
         )

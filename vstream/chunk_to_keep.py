@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from encoders import Frame, VisualTokens, thumbnail
+from encoders import Frame, thumbnail
 from memory import BlockInfo, BlockRecord, KVBlock, KVMemory, MemoryPolicy
-from memory.policy_hooks import NewBlock
+from memory.policy_hooks import NewBlock, Tokens
 from memory.policy_state import UNCHANGED, StateChange, changed
 from vstream.device.stage_clock import StageClock
 from vstream.engine.passes import Work
-from vstream.engine.window_kv import LayerKV
+from vstream.engine.window_kv import LayerKV, Mass
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,10 @@ class ChunkToKeep:
     policy: MemoryPolicy
     clock: StageClock
     newest: Sequence[Frame]
-    tokens: Sequence[VisualTokens]
+    tokens: Sequence[Tokens]
     layers: Sequence[LayerKV]
+    mass: Sequence[Mass]
+    """Of each block, where it is wanted."""
     made: torch.cuda.Event | None
     """What a card passes once the keys and values are there."""
     _records: list[BlockRecord] = field(default_factory=list)
@@ -58,13 +60,14 @@ class ChunkToKeep:
             return [UNCHANGED] * len(self.tokens)
         state, notes, first = self.memory.state, [], self.memory.num_blocks
         for block_id, tokens in enumerate(self.tokens, first):
-            noted = self.policy.note(NewBlock(block_id, tokens), state)
+            mass = self.mass[block_id - first] if self.mass else {}
+            noted = self.policy.note(NewBlock(block_id, tokens, mass), state)
             state = changed(state, noted)
             notes.append(noted)
         return notes
 
 
-def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> KVBlock:
+def _block(newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes) -> KVBlock:
     info = BlockInfo(
         start_s=tokens.start_s,
         end_s=tokens.end_s,

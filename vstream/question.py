@@ -113,6 +113,10 @@ class Answer:
     """The probability of the least probable token of the answer, its end included."""
     looked: Span | None = None
     """Where the words of the question made it look; None if they named no time."""
+    coarser_since: float | None = None
+    """The stream time before which the stream is kept only in part: coarser, thinned, merged or
+    gone, as the budget or the policy wants; None while all of it is kept as it was.
+    """
     context_tokens: int = 0
     """Tokens that it was computed from, in the first layer: prefix, blocks and question."""
     knows: str | None = None

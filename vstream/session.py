@@ -8,8 +8,9 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from encoders import Frame, VisualTokens
-from memory import Encoding, KVMemory, MemoryPolicy, StoreAwayError
+from encoders import Frame
+from memory import KVMemory, MemoryPolicy, PolicyError, StoreAwayError
+from memory.policy_hooks import Tokens
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.chunk_to_keep import ChunkToKeep
@@ -22,7 +23,6 @@ from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LocalWindow, Prefill
 from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
-from vstream.engine.token_drop import TokenDropper
 from vstream.engine.window_kv import LayerKV
 from vstream.errors import BusyError, QuestionError
 from vstream.models.video_llm import VideoLLM
@@ -54,7 +54,7 @@ class Session:
         self.chunk_blocks = self.encoding.chunk_blocks or chunk_frames
         """Most blocks in one call of the decoder."""
         self.clock = StageClock()
-        self.token_dropper = _token_dropper(self.encoding)
+        self.token_dropper = policy.reducer()
         self._pending: list[Frame] = []
         self._pushing = DeviceTurn()
         self._storing: Future[Job[None]] | None = None
@@ -211,15 +211,16 @@ class Session:
 
     def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[ChunkToKeep]:
         with self.clock.stage("vision"):
-            tokens: list[VisualTokens] = yield Vision(self.model.family, groups)
+            tokens: list[Tokens] = yield Vision(self.model.family, groups)
         if self.token_dropper is not None:
             with self.clock.stage("drop"):
                 tokens = self.token_dropper.drop(tokens)
         with self.clock.stage("prefill"):
             layers, _ = yield from self.prefill.work(tokens)
+        mass = self.prefill.mass
         made = self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return ChunkToKeep(self.memory, self.policy, self.clock, newest, tokens, layers, made)
+        return ChunkToKeep(self.memory, self.policy, self.clock, newest, tokens, layers, mass, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -279,6 +280,8 @@ class Session:
         prefix = self.model.family.prefix()
         num_blocks = self.memory.num_blocks
         if encoding.rekv_window_tokens is not None:
+            if self.policy.wants_mass:
+                raise PolicyError(f"policy {self.policy.name}: no attention mass by ReKV's rules")
             rekv = RekvPrefill(decoder, prefix, encoding.rekv_window_tokens)
             kept = self.memory.visible(None)
             if kept:
@@ -287,7 +290,10 @@ class Session:
                 rekv.restore(sum(counts), self._read(kept[-needed:]))
             return rekv
         prefill = Prefill(
-            decoder, prefix, LocalWindow(encoding.window_blocks, encoding.stride_blocks)
+            decoder,
+            prefix,
+            LocalWindow(encoding.window_blocks, encoding.stride_blocks),
+            wants_mass=self.policy.wants_mass,
         )
         if num_blocks:
             first = prefill.first_needed(num_blocks)
@@ -303,9 +309,3 @@ class Session:
             self.memory.read(layer, ids, decoder.dtype, decoder.device)
             for layer in range(decoder.num_layers)
         ]
-
-
-def _token_dropper(encoding: Encoding) -> TokenDropper | None:
-    if encoding.drop_similarity is None:
-        return None
-    return TokenDropper(encoding.drop_similarity, whole_every=encoding.whole_every)

@@ -150,7 +150,9 @@ class StreamEvidence(BaseModel):
     """What one stream's part of the answer rests on. Times are seconds since the epoch.
 
     `looked_from` and `looked_to` bound what it was asked about, if the question named a time.
-    `knows` is what the model was trained to see, as `drawings only`, where that is not the world.
+    Before `coarser_since_s` of stream time the stream is kept only in part: coarser, thinned,
+    merged or gone. `knows` is what the model was trained to see, as `drawings only`, where that is
+    not the world.
     """
 
     stream_id: str
@@ -160,6 +162,7 @@ class StreamEvidence(BaseModel):
     newest_frame_s: float
     looked_from_s: float | None
     looked_to_s: float | None
+    coarser_since_s: float | None
     confidence: float
     unsure: bool
     knows: str | None

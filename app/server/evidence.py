@@ -29,6 +29,7 @@ def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
                 newest_frame_s=answer.newest_frame_s,
                 looked_from_s=answer.looked.from_s if answer.looked else None,
                 looked_to_s=answer.looked.to_s if answer.looked else None,
+                coarser_since_s=answer.coarser_since,
                 confidence=answer.confidence,
                 unsure=answer.is_unsure,
                 knows=answer.knows,

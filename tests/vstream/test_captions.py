@@ -57,7 +57,8 @@ def test_they_are_read_as_turns_before_the_question(model):
 
 def test_they_stand_before_the_words_for_a_model_that_reads_no_dialogue(model, monkeypatch):
     recommended = replace(model.family.recommended, reads_dialogue=False)
-    with opened(model) as session, opened(model, "default", retrieve_blocks=0) as plain:
+    as_told = {"retrieve_blocks": 0, "follow_times": False}
+    with opened(model) as session, opened(model, "default", **as_told) as plain:
         session.push(stream_frames(12))
         plain.push(stream_frames(12))
         [text] = texts(session).values()

@@ -18,11 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from encoders import TextTokens, VisualTokens
+from encoders import TextTokens
+from memory.policy_hooks import Tokens
 from vstream.engine.decoder import Decoder, PlainStep
 from vstream.engine.layout import Placed, text_positions
 from vstream.engine.passes import Pass, Work, alone
-from vstream.engine.window_kv import LayerKV, WindowKV
+from vstream.engine.window_kv import LayerKV, Mass, WindowKV
 
 
 class LocalWindow:
@@ -48,7 +49,16 @@ class LocalWindow:
 class Prefill:
     """The write path's state of one stream: keys and values of the prefix and the local window."""
 
-    def __init__(self, decoder: Decoder, prefix: TextTokens, window: LocalWindow) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        prefix: TextTokens,
+        window: LocalWindow,
+        wants_mass: bool = False,
+    ) -> None:
+        self.mass: Sequence[Mass] = ()
+        """For each block of the last chunk, the attention that it paid to the blocks it saw."""
+        self._wants_mass = wants_mass
         self._decoder = decoder
         self._window = window
         self.num_blocks = 0
@@ -80,13 +90,13 @@ class Prefill:
         return self._window.until_step(self.num_blocks)
 
     def encode(
-        self, chunk: Sequence[VisualTokens]
+        self, chunk: Sequence[Tokens]
     ) -> tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]:
         """`work`, run by itself."""
         return alone(self._decoder, self.work(chunk))
 
     def work(
-        self, chunk: Sequence[VisualTokens]
+        self, chunk: Sequence[Tokens]
     ) -> Work[tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]]:
         """Run a chunk of blocks through the decoder in one causal pass.
 
@@ -96,7 +106,7 @@ class Prefill:
         if len(chunk) > self.longest_chunk():
             raise ValueError(f"a chunk of {len(chunk)} blocks crosses a step of the window")
         self._seen.drop_before(self._window.left_edge(self.num_blocks))
-        step = self._seen.step(chunk)
+        step = self._seen.step(chunk, self._wants_mass)
         hidden = yield Pass(
             torch.cat([block.embeddings for block in chunk]),
             step,
@@ -105,6 +115,7 @@ class Prefill:
         )
         layers = split_by_block(step.captured, chunk)
         self._seen.put(self.num_blocks, chunk, layers)
+        self.mass = self._seen.mass_by_block(step.mass, len(chunk))
         self.num_blocks += len(chunk)
         return layers, hidden
 
@@ -117,7 +128,7 @@ def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
     return step.captured
 
 
-def _joined_deepstack(chunk: Sequence[VisualTokens]) -> Tensor | None:
+def _joined_deepstack(chunk: Sequence[Tokens]) -> Tensor | None:
     parts = [block.deepstack for block in chunk if block.deepstack is not None]
     return torch.cat(parts, dim=1) if parts else None
 

@@ -10,19 +10,24 @@ a step.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from vstream.engine.attention import causal_attention
+from vstream.engine.attention import attention_mass, causal_attention
 from vstream.engine.decoder import Decoder
 from vstream.engine.layout import Placed, lay_out
 
 LayerKV = list[tuple[Tensor, Tensor]]
 """Keys (before RoPE) and values of each layer, both [kv_heads, tokens, head_dim]."""
 
+Mass = Mapping[int, Float[Tensor, "layers kv_heads tokens"]]
+"""By the id of a block: the attention that each of its tokens got, summed over queries and over the
+heads of a group.
+"""
 _SPARE = 0.25
 """Of the room that is needed, so much is taken in addition when a buffer grows."""
 
@@ -92,11 +97,21 @@ class WindowKV:
             ]
         )
 
-    def step(self, chunk: Sequence[Placed]) -> "WindowStep":
+    def step(self, chunk: Sequence[Placed], wants_mass: bool = False) -> "WindowStep":
         """The step of a pass over `chunk`. What it writes counts once `put` says so."""
         positions = self._positions(chunk)
         self._make_room(positions.shape[1])
-        return WindowStep(self._decoder, self._buffers, positions)
+        counts = [block.positions.shape[1] for block in chunk] if wants_mass else []
+        return WindowStep(self._decoder, self._buffers, positions, counts)
+
+    def mass_by_block(self, mass: Sequence[Sequence[Tensor]], chunk: int) -> list[Mass]:
+        """`WindowStep.mass` of a chunk of so many blocks, which were `put`, cut by block."""
+        counts = [block.placed.positions.shape[1] for block in self._blocks]
+        found: list[Mass] = []
+        for at, paid in enumerate(zip(*mass, strict=True), len(self._blocks) - chunk):
+            parts = torch.stack(paid)[:, :, self._prefix_tokens :].split(counts[: at + 1], dim=2)
+            found.append({block.id: part for block, part in zip(self._blocks, parts, strict=False)})
+        return found
 
     @property
     def _prefix_tokens(self) -> int:
@@ -140,7 +155,15 @@ class WindowKV:
 class WindowStep:
     """Attend to all that is past and, causally, to the chunk; capture the chunk's keys, values."""
 
-    def __init__(self, decoder: Decoder, buffers: LayerKV, positions: Tensor) -> None:
+    def __init__(
+        self, decoder: Decoder, buffers: LayerKV, positions: Tensor, counts: Sequence[int] = ()
+    ) -> None:
+        """With `counts`, the tokens of each block of the chunk, attention mass is summed up."""
+        self._counts = counts
+        self.mass: list[list[Tensor]] = []
+        """By layer and block of the chunk: what it paid to the tokens up to its end, [kv_heads,
+        tokens].
+        """
         self._rope = decoder.rope
         self._buffers = buffers
         self._positions = positions
@@ -156,6 +179,12 @@ class WindowStep:
         rotated = self._rope.rotate(torch.cat([queries, keys]), self._positions[:, end - tokens :])
         laid_keys[:, end - tokens : end] = rotated[len(queries) :]
         laid_values[:, end - tokens : end] = values
+        if self._counts:
+            start, paid = end - tokens, []
+            for part in rotated[: len(queries)].split(list(self._counts), dim=1):
+                start += part.shape[1]
+                paid.append(attention_mass(part, laid_keys[:, :start], scale))
+            self.mass.append(paid)
         return causal_attention(
             rotated[: len(queries)], laid_keys[:, :end], laid_values[:, :end], scale
         )
