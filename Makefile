@@ -17,8 +17,11 @@ BENCH_WORKERS ?= 1
 BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREAMS)x$(BENCH_HOURS)h
 INPUTS := pyproject.toml constraints.txt
 
+# Most of what a test's process does is to import, which takes twice the time from sources.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak house check format speed bench train clean
+.PHONY: help demo test soak house picture check format speed bench train clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,16 +30,20 @@ demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play
 	@$(BIN)/vstream demo
 
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not gpu and not alone"
-	$(BIN)/python -m pytest -m "alone and not gpu"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-soak: $(VENV)/.dev ## Kill everything a hundred times; load the service for SOAK_MINUTES (60), a camera for 30
+soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), a camera for 30
 	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s
-	$(BIN)/python -m pytest tests/app/server/test_load.py --minutes $(SOAK_MINUTES) -s
-	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py --minutes $(CAMERA_MINUTES) -s
+	$(BIN)/python -m pytest tests/app/server/test_load.py -m soak --minutes $(SOAK_MINUTES) -s
+	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py -m soak --minutes $(CAMERA_MINUTES) -s
+	$(BIN)/python -m pytest tests/vstream/sources/test_live_stream.py -m soak
+	EXAMPLES=20 $(BIN)/python -m pytest tests/vstream/test_decode_rows.py
 
 house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
 	$(BIN)/python -m tests.house.measure
+
+picture: $(VENV)/.dev ## Film the page of the demo while it answers, for README (Chromium)
+	$(BIN)/python -m tests.house.moving_picture
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -6,7 +6,6 @@ from app.model import load_model
 from app.terminal import Terminal, answer_document
 from encoders import Turn
 from memory import FoundStream, RedisLink, tier_of
-from vstream.answer_document import answer_of
 from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
@@ -35,7 +34,7 @@ def ask_stored(
         return
     link = RedisLink(config.memory.store)
     try:
-        board = QuestionBoard(link, model_of(found.make))
+        board = QuestionBoard(link, model_of(found.provenance))
         if board.answerers():
             _answer_there(terminal, board, stream_id, question, dialogue, as_json)
             return
@@ -70,17 +69,17 @@ def _answer_there(
 ) -> None:
     posted = board.post(stream_id, question, dialogue)
     try:
-        for said in board.said(posted):
-            if said.kind == "error":
-                raise QuestionError(said.text)
-            if said.kind == "answer":
-                answer = answer_of(posted.question, said.document)
+        for event in board.events(posted):
+            if event.kind == "error":
+                raise QuestionError(event.text)
+            if event.kind == "answer":
+                answer = Answer.of_document(posted.question, event.document)
                 if as_json:
                     terminal.document(answer_document(answer))
                 else:
                     terminal.end_of_answer(answer)
             elif not as_json:
-                terminal.piece("\n(begun anew) " if said.kind == "again" else said.text)
+                terminal.piece("\n(begun anew) " if event.kind == "again" else event.text)
     except KeyboardInterrupt:
         board.withdraw(posted)
         raise

@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import sys
+from typing import NoReturn
 
 
 def main() -> None:
@@ -25,7 +26,6 @@ def main() -> None:
 
 def _run() -> None:
     from app.commands import cli
-    from app.terminal import Terminal
     from encoders import EncoderError
     from memory import KVMemoryError
     from vstream import VStreamError
@@ -33,8 +33,13 @@ def _run() -> None:
     try:
         cli()
     except (VStreamError, EncoderError, KVMemoryError) as error:
-        Terminal().fail(str(error))
-        sys.exit(1)
+        _fail(str(error))
     except OSError as error:
-        Terminal().fail(f"writing the output: {error}")
-        sys.exit(1)
+        _fail(f"writing the output: {error}")
+
+
+def _fail(why: str) -> NoReturn:
+    from app.terminal import Terminal
+
+    Terminal().fail(why)
+    sys.exit(1)

@@ -3,8 +3,7 @@
 import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +17,7 @@ from app.server.documents import (
     WatchDocument,
 )
 from app.server.keys import PAGE_TOKEN
+from memory.closing import Closing
 
 _TIMEOUT_S = 30.0
 _ANSWER_S = 900.0
@@ -52,7 +52,7 @@ class StreamedAnswer:
     finish_reason: str | None = None
 
 
-class ServiceClient:
+class ServiceClient(Closing):
     """For one thread at a time, or many. Every call raises ServiceError."""
 
     def __init__(self, url: str, key: str | None = None, page_token: str | None = None) -> None:
@@ -203,17 +203,6 @@ class ServiceClient:
 
     def close(self) -> None:
         self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _told_to(self, stream_id: str, deed: str) -> StreamDocument:
         told = self._do("POST", f"/v1/streams/{_part(stream_id)}/{deed}")

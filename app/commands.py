@@ -3,11 +3,11 @@
 import os
 import sys
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from app.settings_options import with_service_settings, with_settings
+from app.settings_options import with_service_settings, with_settings, with_settings_file
 from app.stream_time import parse_stream_time
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # half of what `--help` would cost
 )
 
 
@@ -88,7 +89,7 @@ def ask(
         bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
     ] = False,
 ) -> None:
-    """Answer one question about a file, a camera, or a stream that the store holds."""
+    """Answer one question about a file, a camera or a stored stream."""
     from app.ask import ask_source
     from app.terminal import Terminal
 
@@ -107,23 +108,43 @@ def ask(
     )
 
 
+MetricsHost = Annotated[str, typer.Option(help="Address of the metrics.")]
+MetricsPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port of the metrics; else there are none.")
+]
+
+
 @cli.command()
-@with_settings
+@with_settings_file
 def ingest(
-    config: "VStreamConfig",
-    source: Source,
+    config: "ServiceSettings",
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0; else the streams of "
+            "--config."
+        ),
+    ] = None,
     id_: Annotated[
         str | None, typer.Option("--id", help="The stream's id; else made from the source.")
     ] = None,
     real_time: Annotated[
         bool, typer.Option(help="Read a file at its own speed, not as fast as possible.")
     ] = False,
+    metrics_host: MetricsHost = "127.0.0.1",
+    metrics_port: MetricsPort = None,
 ) -> None:
-    """Encode a source into the store, where others can ask about it meanwhile."""
-    from app.ingest import ingest_source
+    """Encode a source, or the cameras of a file, into the store."""
+    from app.ingest import ingest_source, ingest_streams
     from app.terminal import Terminal
 
-    ingest_source(Terminal(), config, source, stream_id=id_, speed=1.0 if real_time else "max")
+    terminal = Terminal()
+    metrics = None if metrics_port is None else (metrics_host, metrics_port)
+    if source is None:
+        ingest_streams(terminal, config, metrics)
+    else:
+        speed: Literal["max"] | float = 1.0 if real_time else "max"
+        ingest_source(terminal, config, source, stream_id=id_, speed=speed, metrics=metrics)
 
 
 @cli.command()
@@ -134,7 +155,7 @@ def answer(
         int, typer.Option(min=1, max=64, help="How many questions are answered at a time.")
     ] = 2,
 ) -> None:
-    """Answer questions about the streams of a store in Redis, for `vstream ask` elsewhere."""
+    """Answer what `vstream ask` asks elsewhere about streams in Redis."""
     from app.answer import answer_questions
     from app.terminal import Terminal
 
@@ -162,7 +183,7 @@ def watch(
         typer.Option(min=0, max=1, help="How probable it must be; else as the model recommends."),
     ] = None,
 ) -> None:
-    """Type questions while the stream plays; be told when what you wait for is the case."""
+    """Play a stream while you type questions and wait for alerts."""
     from app.terminal import Terminal
     from app.watch import watch_source
 
@@ -180,7 +201,7 @@ def watch(
 @cli.command()
 @with_settings
 def demo(config: "VStreamConfig") -> None:
-    """Open the page on the bundled sample stream; without a terminal play it and answer here."""
+    """Open the page on a sample stream. Without a terminal, play it and answer here."""
     from app.demo import open_demo, play_demo
     from app.terminal import Terminal
 
@@ -199,7 +220,7 @@ def ui(
         bool, typer.Option("--insecure", help="Listen beyond this machine without a key.")
     ] = False,
 ) -> None:
-    """Show the web page of a service that runs elsewhere; VSTREAM_API_KEY is its key, and the
+    """Show the page of a service that runs elsewhere. VSTREAM_API_KEY is its key, and the
     password of the page.
     """
     from app.terminal import Terminal
@@ -228,15 +249,19 @@ def streams(
 
 @cli.command()
 def policies(
+    model: Annotated[
+        str | None,
+        typer.Option(help="Whose bytes are told, a hub id or directory; else the embedded."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
     ] = False,
 ) -> None:
-    """List the memory policies: what each keeps of a stream, and what it can be told."""
+    """List the memory policies, what each keeps, and its bytes an hour."""
     from app.policies import list_policies
     from app.terminal import Terminal
 
-    list_policies(Terminal(), as_json=as_json)
+    list_policies(Terminal(), model, as_json=as_json)
 
 
 @cli.command()
@@ -247,7 +272,7 @@ def forget(
     from_: Annotated[str, typer.Option("--from", help="The first moment to delete, as 1:23.")],
     to: Annotated[str, typer.Option(help="The last moment to delete, as 2:00.")],
 ) -> None:
-    """Delete what a stream remembers of a range of time, in every tier, for good."""
+    """Delete what a stream remembers of some time, in every tier."""
     from app.forget import forget_range
     from app.terminal import Terminal
 
@@ -272,7 +297,7 @@ def search(
         bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
     ] = False,
 ) -> None:
-    """Find the moments of stored streams that are most like some words."""
+    """Find the moments of stored streams most like some words."""
     from app.search import Wanted, search_streams
     from app.terminal import Terminal
 
@@ -291,32 +316,33 @@ def serve(
     ] = None,
     page: Annotated[bool, typer.Option(help="Show the web page at /ui.")] = True,
 ) -> None:
-    """Serve streams, questions, searches and watches over HTTP, in OpenAI's shape, and a page."""
+    """Serve streams, questions and watches over HTTP, with a page."""
     from app.serve import run_service
     from app.terminal import Terminal
 
     run_service(Terminal(), config, page=page)
 
 
-@cli.command()
+@cli.command(hidden=True)
 @with_service_settings
 def rtsp(
     config: "ServiceSettings",
-    metrics_host: Annotated[str, typer.Option(help="Address of the metrics.")] = "127.0.0.1",
-    metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port of the metrics; else there are none.")
-    ] = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+    metrics_port: MetricsPort = None,
 ) -> None:
-    """Watch the cameras of a configuration file into the store, for others to ask about."""
-    from app.rtsp import keep_cameras
+    """The name of `ingest --config` before 0.3."""
+    from app.ingest import ingest_streams
     from app.terminal import Terminal
 
-    keep_cameras(Terminal(), config, metrics_host, metrics_port)
+    terminal = Terminal()
+    terminal.say("rtsp is called `vstream ingest --config FILE` now, and by this name until 0.3")
+    metrics = None if metrics_port is None else (metrics_host, metrics_port)
+    ingest_streams(terminal, config, metrics)
 
 
 @cli.command()
 def key() -> None:
-    """Make a key for the service, and the hash of it that goes into the configuration."""
+    """Make a key for the service, and its hash for the configuration."""
     from app.server.keys import new_key
     from app.terminal import Terminal
 

@@ -2,41 +2,48 @@
 
 import platform
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-import av
 import psutil
-import torch
 
-from app.model import load_model
 from app.terminal import Terminal
-from memory import KVMemoryError, store_name, tier_of
-from vstream.config import VStreamConfig
-from vstream.errors import ModelError
+
+if TYPE_CHECKING:
+    from vstream.config import VStreamConfig
 
 
-def examine(terminal: Terminal, config: VStreamConfig) -> bool:
-    """Print one line a finding; False if something that is needed does not work."""
-    model_check = _check_model(terminal, config)  # first: it chooses the number of threads
+def examine(terminal: Terminal, config: "VStreamConfig") -> bool:
+    """Print one line a finding, the quick ones first; False if something needed does not work."""
     memory = psutil.virtual_memory()
-    findings = {
-        "python": platform.python_version(),
-        "torch": f"{torch.__version__}, transformers {version('transformers')}",
-        "gpu": _gpu(),
-        "cpu": f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}, "
-        f"{torch.get_num_threads()} threads chosen",
-        "memory": f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free",
-        "ffmpeg": f"PyAV {av.__version__}, libavformat "
-        + ".".join(str(part) for part in av.library_versions["libavformat"]),
-    }
-    for name, finding in findings.items():
-        terminal.out.print(f"{name:<8} {finding}", markup=False)
-    checks = [_check_store(config), model_check]
-    for ok, finding in checks:
-        terminal.out.print(f"{'ok      ' if ok else 'FAILED  '} {finding}", markup=False)
-    return all(ok for ok, _ in checks)
+    _say(terminal, "python", platform.python_version())
+    _say(terminal, "cpu", f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}")
+    free, total = memory.available / 2**30, memory.total / 2**30
+    _say(terminal, "memory", f"{free:.1f} of {total:.1f} GiB free")
+    _say(terminal, "ffmpeg", _ffmpeg())
+    _say(terminal, "torch", f"{version('torch')}, transformers {version('transformers')}")
+    _say(terminal, "gpu", _gpu())
+    is_well = True
+    for check in (_check_store, _check_model):
+        ok, finding = check(terminal, config)
+        _say(terminal, "ok" if ok else "FAILED", finding)
+        is_well &= ok
+    return is_well
+
+
+def _say(terminal: Terminal, name: str, finding: str) -> None:
+    terminal.out.print(f"{name:<8} {finding}", markup=False)
+
+
+def _ffmpeg() -> str:
+    import av
+
+    libavformat = ".".join(str(part) for part in av.library_versions["libavformat"])
+    return f"PyAV {av.__version__}, libavformat {libavformat}"
 
 
 def _gpu() -> str:
+    import torch
+
     if not torch.cuda.is_available():
         return "none; the CPU will be used"
     free, total = torch.cuda.mem_get_info()
@@ -44,7 +51,9 @@ def _gpu() -> str:
     return f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 
-def _check_store(config: VStreamConfig) -> tuple[bool, str]:
+def _check_store(_: Terminal, config: "VStreamConfig") -> tuple[bool, str]:
+    from memory import KVMemoryError, store_name, tier_of
+
     store = config.memory.store
     try:
         return True, f"store {tier_of(store).check()}"
@@ -52,13 +61,21 @@ def _check_store(config: VStreamConfig) -> tuple[bool, str]:
         return False, f"store {store_name(store)}: {error}"
 
 
-def _check_model(terminal: Terminal, config: VStreamConfig) -> tuple[bool, str]:
+def _check_model(terminal: Terminal, config: "VStreamConfig") -> tuple[bool, str]:
+    import torch
+
+    from app.model import load_model
+    from vstream.errors import ModelError
+
     try:
         model = load_model(terminal, config)
     except ModelError as error:
         return False, str(error)
     family = model.family
-    found = f"model {model.name} ({family.name}) loads and its decoder is driven exactly"
+    found = (
+        f"model {model.name} ({family.name}) loads and its decoder is driven exactly, by "
+        f"{torch.get_num_threads()} threads"
+    )
     if family.recommended.knows is None:
         return True, found
     return True, f"{found}\n         real scenes: no ({family.name} model)"

@@ -1,85 +1,213 @@
-"""`vstream ingest`: one source into a store, for others to ask about while it goes on."""
+"""`vstream ingest`: a source, or the cameras of a file, into a store, for others to ask about."""
 
+import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+
+import structlog
+from prometheus_client import start_http_server
 
 from app.model import load_model
+from app.server.metrics import Metrics
+from app.server.service_log import log_to_stderr
+from app.server.settings import ServiceSettings
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
-from memory import BlockNotFoundError, KVMemory, find_stream, store_name, tier_of
-from vstream.config import VStreamConfig
-from vstream.errors import SettingsError
-from vstream.ingest import IngestWorker
-from vstream.open_session import open_session
+from memory import BlockNotFoundError, KVMemoryError, find_stream, store_name, tier_of
+from vstream.device.free_memory import bound_arenas, leave_out_of_collections, return_free_memory
+from vstream.errors import SettingsError, VStreamError
+from vstream.ingest import IngestProgress
+from vstream.service.keeper_state import KeeperState
+from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.stream_spec import SourceSpec, StreamSpec, config_of
+from vstream.service.stream_status import StreamState, StreamStatus
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import Speed
 from vstream.sources.frame_source import open_source
 from vstream.sources.stream_id import stream_id_of
 
-_POLL_S = 0.05
+_log = structlog.get_logger()
+_LOOK_S = 0.05
+_STATES_S = 0.5
+_TRIM_S = 10.0
+"""So often freed memory goes back to the system."""
+_FAILED = (KeeperState.FAILED, KeeperState.RETRYING)
 
 
 def ingest_source(
     terminal: Terminal,
-    config: VStreamConfig,
+    settings: ServiceSettings,
     source: str,
     *,
     stream_id: str | None,
     speed: Speed,
+    metrics: tuple[str, int] | None,
 ) -> None:
     """Encode `source` into the configured store, from where it was left off, to its end.
 
-    SIGTERM ends it well. Raises VStreamError or KVMemoryError for whatever stands in the way;
-    FencedError if another process has taken the stream over.
+    SIGTERM ends it well. `metrics` is where they are served. Raises VStreamError or KVMemoryError
+    for whatever stands in the way, and for what breaks it off.
     """
-    if not tier_of(config.memory.store).lasts:
-        raise SettingsError(
-            f"--store {store_name(config.memory.store)} ends with this process; give file:///DIR "
-            "or redis://HOST, where others can ask about the stream"
-        )
-    if parse_address(source).kind is SourceKind.FILE:
-        open_source(source, config.source).close()  # told before a model is loaded
+    if settings.streams:
+        raise SettingsError("SOURCE and `streams` of --config: only one of them can be watched")
+    _require_lasting(settings)
+    address = parse_address(source)
+    is_file = address.kind is SourceKind.FILE
+    if is_file:
+        open_source(source, settings.source).close()  # told before a model is loaded
     name = stream_id_of(source) if stream_id is None else stream_id
-    find_stream(config.memory.store, name)  # told before a model is loaded, too
-    model = load_model(terminal, config)
-    with stopped_by_signal() as stopped, open_session(config, model, name) as session:
-        worker = IngestWorker(session, source, config.source, speed=speed, keep_trying=True)
-        kept = session.memory.stats()
-        terminal.say(f"{worker.source_name} -> stream {name}, {kept.blocks} blocks there")
-        report = _Report(terminal, session.memory)
+    find_stream(settings.memory.store, name)  # told before a model is loaded, too
+    spec = StreamSpec(id=name, source=SourceSpec(url=source, speed=speed if is_file else 1.0))
+    with stopped_by_signal() as stopped:
+        daemon = _Daemon(terminal, settings, 1, metrics)
+        keeper = daemon.open(spec)
+        report = _Report(terminal, keeper)
+        terminal.say(f"{address.name} -> stream {name}, {report.told} blocks there")
+        shown = terminal.out.is_terminal
+        try:
+            keeper.start()
+            with terminal.progress(address.name) if shown else nullcontext(_nothing) as show:
 
-        def enough() -> bool:
+                def look() -> bool:
+                    report.look()
+                    show(_progress_of(keeper.status), str(report))
+                    return keeper.state not in (KeeperState.ENDED, *_FAILED)
+
+                daemon.go_on(stopped, _LOOK_S, look)
+            last_state, problem = keeper.state, keeper.status.problem
+        finally:
+            daemon.close()
             report.look()
-            return stopped.is_set() or session.memory.failure is not None
-
-        if terminal.out.is_terminal:
-            terminal.follow(worker, enough=enough, more=report.__str__)
-        else:
-            _follow_quietly(worker, enough)
-        session.close()
-        report.look()
-    if session.memory.failure is not None:
-        raise session.memory.failure
+    if last_state in _FAILED and problem is not None:
+        raise VStreamError(problem.message)
     if stopped.is_set():
         terminal.say("stopped")
+
+
+def ingest_streams(
+    terminal: Terminal, settings: ServiceSettings, metrics: tuple[str, int] | None
+) -> None:
+    """Watch the configured streams until SIGTERM, and say how their states change.
+
+    One that cannot be opened is said, and the others go on. Raises SettingsError where there is
+    nothing to watch or nowhere to keep it, ModelError, KVMemoryError for what could not be kept.
+    """
+    if not settings.streams:
+        raise SettingsError("no cameras: give a SOURCE, or --config FILE with `streams: [...]`")
+    _require_lasting(settings)
+    log_to_stderr()
+    with stopped_by_signal() as stopped:
+        daemon = _Daemon(terminal, settings, len(settings.streams), metrics)
+        told: dict[StreamKeeper, StreamState] = {}
+
+        def look() -> bool:
+            for keeper in daemon.keepers:
+                status = keeper.status
+                if status.state is not told.get(keeper):
+                    code = "" if status.problem is None else status.problem.code
+                    terminal.document(f"{keeper.spec.id} {status.state} {code}".rstrip())
+                told[keeper] = status.state
+            return True
+
+        try:
+            for spec in settings.streams:
+                try:
+                    keeper = daemon.open(spec)
+                    keeper.remember(spec=None, paused=False)  # it is the configuration's from now
+                    keeper.start()
+                except (VStreamError, KVMemoryError) as error:
+                    _log.error("stream not opened", stream=spec.id, reason=str(error))
+                    terminal.document(f"{spec.id} error")
+            leave_out_of_collections()
+            store = store_name(settings.memory.store)
+            terminal.say(f"watching {len(daemon.keepers)} streams into {store}")
+            daemon.go_on(stopped, _STATES_S, look)
+        finally:
+            daemon.close()
+    terminal.say("stopped")
+
+
+def _require_lasting(settings: ServiceSettings) -> None:
+    if not tier_of(settings.memory.store).lasts:
+        raise SettingsError(
+            f"--store {store_name(settings.memory.store)} ends with this process; give file:///DIR "
+            "or redis://HOST, where others can ask about the stream"
+        )
+
+
+class _Daemon:
+    """A model, the streams that are encoded with it, and their metrics."""
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        settings: ServiceSettings,
+        num_streams: int,
+        metrics: tuple[str, int] | None,
+    ) -> None:
+        """`num_streams` share the host RAM that is configured. Raises SettingsError, ModelError."""
+        bound_arenas()
+        self._settings = settings
+        self._host_bytes = settings.memory.host_bytes // num_streams
+        self._metrics = Metrics()
+        self.keepers: list[StreamKeeper] = []
+        if metrics is not None:
+            host, port = metrics
+            try:
+                server, _ = start_http_server(port, host, self._metrics.registry)
+            except OSError as error:
+                raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            terminal.say(f"metrics at http://{host}:{server.server_port}/metrics")
+        self._model = load_model(terminal, settings)
+        self._metrics.tell_of_streams(self._model, lambda: self.keepers)
+
+    def open(self, spec: StreamSpec) -> StreamKeeper:
+        """Open its memory. Raises what StreamKeeper does."""
+        config = config_of(spec, self._settings, self._host_bytes)
+        keeper = StreamKeeper(
+            spec,
+            config,
+            self._model,
+            on_frame=lambda keeper, frame: self._metrics.saw_frame(keeper.spec.id, frame),
+        )
+        self.keepers.append(keeper)
+        return keeper
+
+    def go_on(self, stopped: threading.Event, every_s: float, look: Callable[[], bool]) -> None:
+        """Until `stopped`, or `look` says that it is enough."""
+        trimmed_at = time.monotonic()
+        while look() and not stopped.wait(every_s):
+            if time.monotonic() - trimmed_at > _TRIM_S:
+                return_free_memory()
+                trimmed_at = time.monotonic()
+
+    def close(self) -> None:
+        """All at once. Raises KVMemoryError if not all that was seen could be kept."""
+        if not self.keepers:
+            return
+        with ThreadPoolExecutor(len(self.keepers)) as pool:
+            closing = [pool.submit(keeper.close) for keeper in self.keepers]
+        for one in closing:
+            one.result()
 
 
 class _Report:
     """What has been acknowledged, a line on stdout each time, and whether the store is away."""
 
-    def __init__(self, terminal: Terminal, memory: KVMemory) -> None:
+    def __init__(self, terminal: Terminal, keeper: StreamKeeper) -> None:
         self._terminal = terminal
-        self._memory = memory
-        self._told = memory.num_acknowledged
+        self._memory = keeper.session.memory
+        self.told = self._memory.num_acknowledged
         self._away: str | None = None
 
     def look(self) -> None:
         acknowledged = self._memory.num_acknowledged
-        if acknowledged > self._told:
+        if acknowledged > self.told:
             with suppress(BlockNotFoundError):  # it is just being appended
                 to_s = self._memory.info(acknowledged - 1).end_s
-                self._told = acknowledged
+                self.told = acknowledged
                 if not self._terminal.out.is_terminal:
                     self._terminal.document(f"acknowledged blocks={acknowledged} to_s={to_s:.3f}")
         away = self._memory.away
@@ -90,16 +218,20 @@ class _Report:
         self._away = away
 
     def __str__(self) -> str:
-        waiting = self._memory.num_blocks - self._told
-        text = f"{self._told} blocks acknowledged"
+        waiting = self._memory.num_blocks - self.told
+        text = f"{self.told} blocks acknowledged"
         return f"{text}, {waiting} wait for the store" if self._away else text
 
 
-def _follow_quietly(worker: IngestWorker, enough: Callable[[], bool]) -> None:
-    worker.start()
-    try:
-        while worker.is_running and not enough():
-            time.sleep(_POLL_S)
-    finally:
-        worker.stop()
-        worker.join()
+def _progress_of(status: StreamStatus) -> IngestProgress:
+    return IngestProgress(
+        frames_seen=status.counts.frames_received,
+        frames_encoded=status.frames_encoded,
+        frames_duplicate=status.frames_duplicate,
+        frames_lost=status.counts.frames_stale + status.counts.frames_corrupt,
+        stream_s=status.stream_s,
+    )
+
+
+def _nothing(done: IngestProgress, more: str) -> None:
+    return

@@ -110,11 +110,18 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_service_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """As `with_settings`, with the options of a service and a file of settings, under all others;
-    `config` is a ServiceSettings.
-    """
-    options = {**_SHARED, **_SERVICE}
+    """As `with_settings_file`, with the options of a service as well."""
+    return _with_file({**_SHARED, **_SERVICE}, command)
 
+
+def with_settings_file(command: Callable[..., None]) -> Callable[..., None]:
+    """As `with_settings`, with a file of settings under all others; `config` is ServiceSettings."""
+    return _with_file(_SHARED, command)
+
+
+def _with_file(
+    options: Mapping[str, tuple[tuple[str, ...], Any]], command: Callable[..., None]
+) -> Callable[..., None]:
     def load(given: Mapping[str, Any]) -> Any:
         from app.server.settings import load_settings
 

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 from app.stream_time import clock
+from memory.locks import Rank, ranked_lock
 from vstream.times.zone import local_range, zone_of
 
 if TYPE_CHECKING:
     from vstream.answer_stream import AnswerStream
     from vstream.ingest import IngestProgress, IngestWorker
-    from vstream.question import Answer, Evidence, Span
+    from vstream.question import Answer, Evidence, Stretch
     from vstream.watch import Firing
 
 EVIDENCE_ROWS = 5
 PICTURES = 3
 PICTURE_COLUMNS = 24
 _POLL_S = 0.05
+_DIGITS = {"confidence": 4, "score": 6, "ttft": 3, "total": 3}
 
 
 class Terminal:
@@ -35,7 +37,7 @@ class Terminal:
     def __init__(self) -> None:
         self.out = Console(highlight=False, soft_wrap=True, emoji=False)
         self.err = Console(stderr=True, highlight=False, emoji=False)
-        self._speaking = threading.Lock()
+        self._speaking = ranked_lock(Rank.TERMINAL)
 
     def document(self, text: str) -> None:
         """One line of JSON on stdout, as it is."""
@@ -59,29 +61,40 @@ class Terminal:
         worker: IngestWorker,
         until_s: float | None = None,
         enough: Callable[[], bool] = lambda: False,
-        more: Callable[[], str] = lambda: "",
     ) -> None:
         """Run `worker` behind a progress bar until it ends or `enough` says so.
 
-        `more` is shown behind what the worker has done. Raises what made the worker fail.
+        Raises what made the worker fail.
         """
+        with self.progress(worker.source_name, until_s) as show:
+            worker.start()
+            try:
+                while worker.is_running and not enough():
+                    show(worker.progress, "")
+                    time.sleep(_POLL_S)
+            finally:  # it ended, it is enough, or the user left
+                worker.stop()
+                worker.join()
+                show(worker.progress, "")
+
+    @contextmanager
+    def progress(
+        self, name: str, until_s: float | None = None
+    ) -> Iterator[Callable[[IngestProgress, str], None]]:
+        """A progress bar; what is given shows on it what has been done so far, and more."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.fields[status]}", markup=False),
         )
-        with Progress(*columns, console=self.err) as progress:
-            task = progress.add_task(worker.source_name, total=until_s, status="connecting")
-            worker.start()
-            try:
-                while worker.is_running and not enough():
-                    _show(progress, task, worker.progress, more())
-                    time.sleep(_POLL_S)
-            finally:  # it ended, it is enough, or the user left
-                worker.stop()
-                worker.join()
-                _show(progress, task, worker.progress, more())
+        with Progress(*columns, console=self.err) as bar:
+            task = bar.add_task(name, total=until_s, status="connecting")
+
+            def show(done: IngestProgress, more: str) -> None:
+                bar.update(task, completed=done.stream_s, status=_status(done, more))
+
+            yield show
 
     def stream_answer(self, stream: AnswerStream) -> Answer:
         """Print the answer as it comes, then its evidence."""
@@ -147,7 +160,7 @@ class Terminal:
         self.err.print(grid)
 
 
-def _show(progress: Progress, task: TaskID, done: IngestProgress, more: str) -> None:
+def _status(done: IngestProgress, more: str) -> str:
     status = f"{clock(done.stream_s)}  {done.frames_encoded} frames encoded"
     if done.frames_duplicate:
         status += f", {done.frames_duplicate} alike"
@@ -155,7 +168,7 @@ def _show(progress: Progress, task: TaskID, done: IngestProgress, more: str) -> 
         status += f", {done.frames_lost} lost"
     if more:
         status += f", {more}"
-    progress.update(task, completed=done.stream_s, status=status)
+    return status
 
 
 def span(evidence: Evidence) -> str:
@@ -164,7 +177,7 @@ def span(evidence: Evidence) -> str:
     return start if start == end else f"{start}-{end}"
 
 
-def looked(where: Span, zone: str | None) -> str:
+def looked(where: Stretch, zone: str | None) -> str:
     """The stretch of a stream that an answer is about, with what a clock showed if it was asked."""
     stretch = f"{clock(where.from_s)} to {clock(where.to_s)}"
     if zone is None:
@@ -177,23 +190,7 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
 
     Numbers are rounded to what is worth reading.
     """
-    from vstream.answer_document import document_of
-
-    full = document_of(answer)
-    document = {
-        "answer": full["answer"],
-        "asked_at_s": full["asked_at_s"],
-        "newest_frame_s": full["newest_frame_s"],
-        "confidence": round(full["confidence"], 4),
-        "knows": full["knows"],
-        "looked": full["looked"],
-        "coarser_since": full["coarser_since"],
-        "evidence": [
-            {"start_s": one["start_s"], "end_s": one["end_s"], "score": round(one["score"], 6)}
-            for one in full["evidence"]
-        ],
-        "timings_ms": {name: round(ms, 3) for name, ms in full["timings_ms"].items()},
-    }
+    document = _rounded(answer.document())
     if progress is not None:
         document["frames"] = {
             "seen": progress.frames_seen,
@@ -201,6 +198,14 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
             "dropped": progress.frames_duplicate + progress.frames_lost,
         }
     return json.dumps(document, allow_nan=False)
+
+
+def _rounded(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(one, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, _DIGITS[name]) if name in _DIGITS else value
 
 
 def _taken(answer: Answer) -> str:

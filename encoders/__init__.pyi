@@ -3,10 +3,10 @@ from .errors import EncoderError, UnsupportedModelError
 from .families.family import Family
 from .frame import Frame
 from .frame_sampler import FrameSampler
+from .images import thumbnail
 from .recommended import Recommended
 from .spoken_time import with_time_words
-from .thumbnail import thumbnail
-from .visual_tokens import TextTokens, VisualTokens
+from .tokens import TextTokens, VisualTokens
 
 __all__ = [
     "EncoderError",

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoders.frame import Frame
-from encoders.image_transform import ImageTransform, Size
+from encoders.images import ImageTransform, Size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

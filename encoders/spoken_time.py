@@ -1,7 +1,7 @@
-"""Spoken time: stream times as people type them in, the embedded model's time words out.
+"""Spoken time: stream times as people type them in, the words that a caller has for them out.
 
-`12:30` (minutes and seconds), `1:02:05`, `2 min 5 s`, `1 hour and 2 minutes`, `minute 3` and
-`at 45 seconds` become `0h12m30s` and the like. What is no moment of the stream stays as it is:
+They type `12:30` (minutes and seconds), `1:02:05`, `2 min 5 s`, `1 hour and 2 minutes`, `minute 3`
+and `at 45 seconds`. What is no moment of the stream stays as it is:
 durations (`the last 1:30`, `2 min 5 s ago`) and times of day (`3:15 pm`).
 """
 
@@ -24,13 +24,7 @@ _TYPED = re.compile(
 _UNIT_S = {"h": 3600, "m": 60, "s": 1}
 
 
-def time_words(stream_s: float) -> str:
-    """Three words of the vocabulary, as `1h02m05s`. Hours wrap at 24: there are no more words."""
-    seconds = int(stream_s)
-    return f"{seconds // 3600 % 24}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"
-
-
-def with_time_words(text: str, words: Callable[[int], str] = time_words) -> str:
+def with_time_words(text: str, words: Callable[[int], str]) -> str:
     """The text with every moment that it names put into `words`, which are given its seconds."""
     return _TYPED.sub(partial(_reworded, words), text)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from encoders.errors import EncoderError
 from encoders.frame import Frame
-from encoders.image_transform import ImageTransform, Size
+from encoders.images import ImageTransform, Size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

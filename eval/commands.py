@@ -5,7 +5,7 @@ import typer
 from eval.day import day
 from eval.etbench import etbench
 from eval.question_sets import questions
-from eval.run.compare_command import compare_runs
+from eval.run.compare import compare_runs
 from eval.search import search
 from eval.speed import speed
 from eval.stream_benchmark import stream_world

@@ -1,22 +1,19 @@
-"""`python -m eval search`: made-up streams searched for all they show by name, what is found out.
+"""`python -m eval search` searches made-up streams for all that they show, by name.
 
 Every layer is tried alone, those that vstream compares together, and all; each by the five blocks
 most like the words. The last row is the product's own: the best blocks of its five moments. A
 block that shows the object is right, so the truth is exact.
 """
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from encoders import Frame
+from eval.result_table import ResultTable, show, show_document
 from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from eval.stream_world.seeds import SEARCH
 from eval.stream_world.vocabulary import with_article
@@ -65,16 +62,17 @@ def search(
     """How often a search for what a made-up stream shows finds it, by layer and by wording."""
     torch.set_num_threads(1)
     figures, chance = measure_search(load_config(), seed, streams, minutes)
-    table = Table("layers", "words", "found in the best 5", "recall of sightings", "searches")
-    for one in figures:
-        found, recall = f"{one.found:.1%}", f"{one.recall:.1%}"
-        table.add_row(one.layers, one.form, found, recall, str(one.searches))
-    console = Console()
-    console.print(table)
-    console.print(f"found by chance: {chance:.1%}")
+    table = ResultTable(
+        "A search for what was shown",
+        ("layers", "words", "found in the best 5", "recall of sightings", "searches"),
+        tuple(
+            (one.layers, one.form, f"{one.found:.1%}", f"{one.recall:.1%}", str(one.searches))
+            for one in figures
+        ),
+    )
+    show([table], f"found by chance: {chance:.1%}")
     if as_json:
-        whole = {"chance": chance, "figures": [asdict(one) for one in figures]}
-        sys.stdout.write(f"{json.dumps(whole, allow_nan=False)}\n")
+        show_document({"chance": chance, "figures": [asdict(one) for one in figures]})
 
 
 def measure_search(

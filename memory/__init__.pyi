@@ -19,7 +19,7 @@ from .errors import (
 )
 from .followed_memory import FollowedMemory
 from .keep_policy import KeepPolicy
-from .kv_block import BlockInfo, KVBlock
+from .kv_block import BlockInfo, KVBlock, RowForm, RowLayout
 from .kv_memory import KVMemory
 from .memory_reader import MemoryReader
 from .memory_stats import MemoryStats
@@ -27,8 +27,8 @@ from .moment_index import Hit, MomentIndex
 from .open_memory import follow_memory, open_memory, open_stored
 from .policies import POLICIES, policy_named, written_under
 from .policies.policy import Encoding, MemoryPolicy, ModelShape
+from .provenance import Provenance
 from .row_cache import RowCache
-from .rows.row_form import RowForm, RowLayout
 from .store_address import require_stream_id, store_name
 from .stored_streams import (
     erase_stored,
@@ -37,7 +37,6 @@ from .stored_streams import (
     stored_ids,
     stored_streams,
 )
-from .stream_make import StreamMake
 from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records
 from .tiers.memory import HostTier
@@ -74,6 +73,7 @@ __all__ = [
     "ModelShape",
     "MomentIndex",
     "PolicyError",
+    "Provenance",
     "RedisLink",
     "RowCache",
     "RowForm",
@@ -83,7 +83,6 @@ __all__ = [
     "StoreAwayError",
     "StoreError",
     "StoredStream",
-    "StreamMake",
     "StreamReplacedError",
     "UnknownNameError",
     "codec_named",

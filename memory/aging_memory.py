@@ -9,16 +9,14 @@ import torch
 from memory.ageing import COARSEST, AgeingCounts
 from memory.block_record import BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.codecs.codec import recoded
-from memory.encoded_block import block_of, record_of
+from memory.codecs.codec import block_of, recoded, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
-from memory.fitting_block import require_fitting
 from memory.keep_policy import KeepPolicy
-from memory.kv_block import KVBlock
+from memory.kv_block import KVBlock, require_fitting
 from memory.memory_reader import MemoryReader
 from memory.policy_state import State
+from memory.provenance import Provenance
 from memory.row_cache import RowCache
-from memory.stream_make import StreamMake
 
 REWRITE_BLOCKS = 16
 _SPANS_KEPT = 8
@@ -30,7 +28,7 @@ class AgingMemory(MemoryReader):
 
     def __init__(
         self,
-        make: StreamMake,
+        provenance: Provenance,
         device: torch.device,
         store: BlockStore,
         policy: KeepPolicy,
@@ -44,13 +42,10 @@ class AgingMemory(MemoryReader):
         """Blocks whose numbers the coarsest codec cannot hold."""
         self._due_id = -1
         """The last block of the oldest span, with which it goes after `retain_s`."""
-        super().__init__(make, device, store, cache)
+        super().__init__(provenance, device, store, cache)
 
-    def _let_go_of_the_oldest(self) -> None:
-        """Let spans go that lie wholly behind the newest `keep_blocks`."""
-        kept = self._policy.keep_blocks
-        if kept is None:
-            return
+    def _let_go_of_the_oldest(self, kept: int) -> None:
+        """Let spans go that lie wholly behind the newest `kept` blocks."""
         if self.num_blocks % max(1, kept // _SPANS_KEPT) == 0:
             self._store.close_span()
         if len(self._ids) <= kept:
@@ -81,11 +76,11 @@ class AgingMemory(MemoryReader):
             self._ageing.dropped += len(span.block_ids)
             yield span
 
-    def _rewrite_old(self) -> None:
+    def _rewrite_old(self, rewrite: Callable[[KVBlock, int, State], KVBlock]) -> None:
         """Have the policy write blocks anew that have left the windows, the same ones at the same
         time in every store: REWRITE_BLOCKS at a time, counted from the start of the stream.
         """
-        if self._policy.rewrite is None or self.num_blocks % REWRITE_BLOCKS:
+        if self.num_blocks % REWRITE_BLOCKS:
             return
         self._store.close_span()
         below = (self.num_blocks - self._policy.keep_newest) // REWRITE_BLOCKS * REWRITE_BLOCKS
@@ -94,7 +89,7 @@ class AgingMemory(MemoryReader):
             if due and span.block_ids[-1] < below:
                 records = self._sound_records(span.block_ids)
                 rewritten = {
-                    i: self._written_anew(record, self._policy.rewrite) if i in due else record
+                    i: self._written_anew(record, rewrite) if i in due else record
                     for i, record in records.items()
                 }
                 self._replace(self._known_of(span), rewritten)
@@ -106,8 +101,8 @@ class AgingMemory(MemoryReader):
         new = rewrite(block_of(record), block_id, self.state)
         info = replace(old, positions=new.info.positions, advance=new.info.advance)
         new = replace(new, info=info, thumbnail=record.thumbnail)
-        require_fitting(new, self.make, block_id)
-        return record_of(new, block_id, self.make, record.head.form.codec, is_rewritten=True)
+        require_fitting(new, self.provenance, block_id)
+        return record_of(new, block_id, self.provenance, record.head.form.codec, is_rewritten=True)
 
     def _make_room(self, record: BlockRecord) -> None:
         while not self._store.has_room(record):

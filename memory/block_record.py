@@ -23,9 +23,8 @@ import torch
 from jaxtyping import Float32
 
 from memory.errors import BlockCorruptError, StoreError
-from memory.kv_block import BlockInfo
-from memory.rows.row_form import DTYPES, RowForm, RowLayout
-from memory.stream_make import StreamMake
+from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
+from memory.provenance import Provenance
 
 FORMAT_VERSION = 2
 """To be raised whenever the bytes of a record change, a codec's row layout included. Version 1 is
@@ -43,7 +42,7 @@ class BlockHead:
     """All of a record but its bulk: what the index and the block list are rebuilt from."""
 
     block_id: int
-    make: StreamMake
+    provenance: Provenance
     form: RowForm
     info: BlockInfo
     representative_keys: Float32[np.ndarray, "layers vectors*kv_heads*head_dim"]
@@ -220,7 +219,7 @@ class StoredHead:
         keys = np.frombuffer(representative, "<f4").astype(np.float32)
         head = BlockHead(
             block_id=meta.get("block_id", number),
-            make=StreamMake(
+            provenance=Provenance(
                 meta["fingerprint"],
                 header.layers,
                 layout.kv_heads,
@@ -240,7 +239,7 @@ def _to_meta(
     info, layout = head.info, head.form.layout
     meta = {
         "block_id": head.block_id,
-        "fingerprint": head.make.fingerprint,
+        "fingerprint": head.provenance.fingerprint,
         "codec": head.form.codec,
         "kv_heads": layout.kv_heads,
         "tokens": layout.tokens,

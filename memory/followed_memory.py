@@ -6,21 +6,21 @@ import torch
 
 from memory.block_store import FollowedSource
 from memory.errors import BlockLostError, BlockNotFoundError
+from memory.kv_block import KeysAndValues
 from memory.memory_reader import MemoryReader
+from memory.provenance import Provenance
 from memory.row_cache import RowCache
-from memory.rows.row_form import KeysAndValues
-from memory.stream_make import StreamMake
 
 
 class FollowedMemory(MemoryReader):
     """What one stream remembers, seen from outside its writer. Made by `follow_memory`."""
 
     def __init__(
-        self, make: StreamMake, device: torch.device, source: FollowedSource, cache: RowCache
+        self, provenance: Provenance, device: torch.device, source: FollowedSource, cache: RowCache
     ) -> None:
         """See MemoryReader."""
         self._followed = source
-        super().__init__(make, device, source, cache)
+        super().__init__(provenance, device, source, cache)
 
     def refresh(self) -> None:
         """Learn what the writer has appended, encoded anew or let go since the last time.

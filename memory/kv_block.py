@@ -1,9 +1,26 @@
-"""KVBlock: the keys and values of one frame or temporal grid in all layers, immutable."""
+"""KVBlock: the keys and values of one frame or temporal grid in all layers, immutable.
 
+Beside it stands what its encoded rows are like, one a layer, and whether it fits a stream.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+
+from memory.errors import BlockRejectedError
+from memory.provenance import Provenance
+
+EncodedRows = UInt8[Tensor, "rows row_bytes"]
+OfBlock = Float[Tensor, "layers kv_heads tokens head_dim"]
+OfLayer = Float[Tensor, "kv_heads tokens head_dim"]
+KeysAndValues = tuple[OfLayer, OfLayer]
+"""Of one layer of one block, or of several blocks one after the other."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The dtypes that a block may come in, by the name under which a record stores them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,3 +52,63 @@ class KVBlock:
     thumbnail: bytes = b""
     index: Float[Tensor, "layers vectors kv_heads*head_dim"] | None = None
     """What a search compares; the first stands for the block. None: the mean of its keys."""
+
+
+def require_fitting(block: KVBlock, provenance: Provenance, block_id: int) -> None:
+    """Raises BlockRejectedError for other shapes and dtypes than the stream's."""
+    info = block.info
+    wanted = (provenance.layers, provenance.kv_heads, info.num_tokens, provenance.head_dim)
+    where = f"memory: block {block_id}"
+    for name, tensor in (("keys", block.keys), ("values", block.values)):
+        if tuple(tensor.shape) != wanted or info.num_tokens == 0:
+            raise BlockRejectedError(
+                f"{where}: {name} have shape {tuple(tensor.shape)}, this stream wants "
+                f"[layers, kv_heads, tokens >= 1, head_dim] = {wanted}"
+            )
+    if block.keys.dtype not in DTYPES.values() or block.values.dtype != block.keys.dtype:
+        raise BlockRejectedError(
+            f"{where}: keys are {block.keys.dtype}, values {block.values.dtype}; both must be "
+            f"the same, one of {', '.join(DTYPES)}"
+        )
+
+
+def require_in_order(info: BlockInfo, block_id: int, last_end_s: Sequence[float]) -> None:
+    """Raises BlockRejectedError for times that are not finite or before those of the last block."""
+    where = f"memory: block {block_id}"
+    if not all(isfinite(time_s) for time_s in (info.start_s, info.end_s, info.captured_at)):
+        raise BlockRejectedError(
+            f"{where}: start {info.start_s} s, end {info.end_s} s and capture time "
+            f"{info.captured_at} must be finite"
+        )
+    if last_end_s and info.end_s < last_end_s[-1]:
+        raise BlockRejectedError(
+            f"{where}: ends at {info.end_s} s, before the block ahead of it "
+            f"({last_end_s[-1]} s); blocks are appended in stream order"
+        )
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """Rows of equal layout can be decoded together. `dtype` is the block's own."""
+
+    kv_heads: int
+    tokens: int
+    head_dim: int
+    dtype: torch.dtype
+
+    @property
+    def numel(self) -> int:
+        """Numbers in the keys of one layer (and as many again in its values)."""
+        return self.kv_heads * self.tokens * self.head_dim
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """A codec's name and the layout of what it encoded."""
+
+    codec: str
+    layout: RowLayout

@@ -15,21 +15,19 @@ import torch
 from memory.aging_memory import AgingMemory
 from memory.block_record import BlockRecord
 from memory.block_store import BlockStore
-from memory.codecs.codec import recoded
-from memory.encoded_block import record_of
+from memory.codecs.codec import recoded, record_of
 from memory.errors import (
     KVMemoryError,
     StoreAwayError,
     StoreError,
 )
-from memory.fitting_block import require_fitting, require_in_order
 from memory.keep_policy import KeepPolicy
-from memory.kv_block import KVBlock
+from memory.kv_block import KVBlock, require_fitting, require_in_order
 from memory.memory_stats import MemoryStats
 from memory.policy_state import UNCHANGED, State, StateChange, changed
+from memory.provenance import Provenance
 from memory.row_cache import RowCache
 from memory.stream_entry import StreamEntry
-from memory.stream_make import StreamMake
 
 
 class KVMemory(AgingMemory):
@@ -41,7 +39,7 @@ class KVMemory(AgingMemory):
 
     def __init__(
         self,
-        make: StreamMake,
+        provenance: Provenance,
         device: torch.device,
         store: BlockStore,
         policy: KeepPolicy,
@@ -51,7 +49,7 @@ class KVMemory(AgingMemory):
         """Takes over the tiers, what `store` already holds, and the stream's `entry` in it."""
         self._entry = entry
         self._note = entry.note if entry else {}
-        super().__init__(make, device, store, policy, cache)
+        super().__init__(provenance, device, store, policy, cache)
         self._state = store.state()
         self._unnoted: StateChange = {}
         """What the store could not note yet; it rides on the next block."""
@@ -145,12 +143,12 @@ class KVMemory(AgingMemory):
 
         Raises BlockRejectedError if it does not fit the stream or cannot be encoded.
         """
-        require_fitting(block, self._make, self.num_blocks)
+        require_fitting(block, self._provenance, self.num_blocks)
         if self._policy.index_vectors is not None and block.index is None:
             mean = block.keys.float().mean(dim=2).flatten(1)[:, None]
             more = self._policy.index_vectors(block.keys)
             block = replace(block, index=torch.cat([mean, more.to(mean)], dim=1))
-        return record_of(block, self.num_blocks, self._make, self._policy.codec)
+        return record_of(block, self.num_blocks, self._provenance, self._policy.codec)
 
     def take(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> int:
         """Keep a block that this or another memory has encoded, as the next of this stream; its id.
@@ -158,10 +156,12 @@ class KVMemory(AgingMemory):
 
         It is encoded anew where that was done in another codec than this memory's; an `exact` one
         is then kept as `append` would have kept the block. Raises what `append` raises, and
-        FingerprintMismatchError for a block of another make.
+        FingerprintMismatchError for a block of another provenance.
         """
         self._require_open()
-        self._make.require_same(record.head.make, f"block {record.head.block_id}, to be taken")
+        self._provenance.require_same(
+            record.head.provenance, f"block {record.head.block_id}, to be taken"
+        )
         require_in_order(record.head.info, self.num_blocks, self._ends_s[-1:])
         record = recoded(record, self._policy.codec)
         head = replace(record.head, block_id=self.num_blocks)
@@ -242,13 +242,22 @@ class KVMemory(AgingMemory):
             if self._entry is not None:
                 self._entry.close()
 
+    def _change_old(self, new: BlockRecord) -> None:
+        """What becomes of old blocks before a new one is put."""
+        policy = self._policy
+        if policy.retain_s is not None:
+            self._expire(new.head.info.end_s)
+        if policy.keep_blocks is not None:
+            self._let_go_of_the_oldest(policy.keep_blocks)
+        if policy.rewrite is not None:
+            self._rewrite_old(policy.rewrite)
+        if not self._store.has_room(new):
+            self._make_room(new)
+
     def _keep(self, record: BlockRecord, noted: StateChange) -> int:
         with suppress(StoreAwayError):  # what is away ages when it is back
             self.settle()
-            self._expire(record.head.info.end_s)
-            self._let_go_of_the_oldest()
-            self._rewrite_old()
-            self._make_room(record)
+            self._change_old(record)
         noted = {**self._unnoted, **noted}
         self._store.put(record, noted)
         if noted:

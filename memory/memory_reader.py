@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import structlog
@@ -23,15 +21,14 @@ from memory.ageing import COARSEST
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
-from memory.covered_time import CoveredTime
+from memory.closing import Closing
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
-from memory.kv_block import BlockInfo
+from memory.kv_block import BlockInfo, KeysAndValues, RowForm
 from memory.memory_stats import MemoryStats
 from memory.policy_state import State
-from memory.row_cache import RowCache
+from memory.provenance import Provenance
+from memory.row_cache import CoveredTime, RowCache
 from memory.rows.decoded_rows import decoded
-from memory.rows.row_form import KeysAndValues, RowForm
-from memory.stream_make import StreamMake
 
 _BATCH_BLOCKS = 512
 """So many enter the index together when a memory is opened."""
@@ -50,7 +47,7 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-class MemoryReader:
+class MemoryReader(Closing):
     """One stream's blocks, numbered from 0 in stream order.
 
     Calls are serialised by the caller: reads move what the cache holds.
@@ -58,7 +55,7 @@ class MemoryReader:
 
     def __init__(
         self,
-        make: StreamMake,
+        provenance: Provenance,
         device: torch.device,
         source: BlockSource,
         cache: RowCache | None = None,
@@ -67,13 +64,15 @@ class MemoryReader:
 
         Raises FingerprintMismatchError, BlockCorruptError, StoreError.
         """
-        self._make = make
+        self._provenance = provenance
         self._source = source
         self._cache = cache
-        self._covered = CoveredTime(make.layers)
+        self._covered = CoveredTime(provenance.layers)
         if cache is not None:
             cache.on_change = self._covered.cached
-        self._index = BlockIndex(make.layers, make.kv_heads * make.head_dim, device)
+        self._index = BlockIndex(
+            provenance.layers, provenance.kv_heads * provenance.head_dim, device
+        )
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
         self._num_by_codec: Counter[str] = Counter()
@@ -89,9 +88,9 @@ class MemoryReader:
             self._remember(source.recover())
 
     @property
-    def make(self) -> StreamMake:
+    def provenance(self) -> Provenance:
         """What all its blocks have in common."""
-        return self._make
+        return self._provenance
 
     @property
     def num_blocks(self) -> int:
@@ -191,7 +190,7 @@ class MemoryReader:
         self._require_open()
         self._require_known(block_ids)
         forms = [self._forms[block_id] for block_id in block_ids]
-        return decoded(self._rows(layer, block_ids), forms, self._make, dtype, device)
+        return decoded(self._rows(layer, block_ids), forms, self._provenance, dtype, device)
 
     @property
     def state(self) -> State:
@@ -239,23 +238,12 @@ class MemoryReader:
             self._is_held = False
             self._source.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _remember(self, heads: Iterable[BlockHead]) -> None:
         """Blocks in stream order, newer than all others. Raises FingerprintMismatchError."""
         heads = iter(heads)
         while some := list(islice(heads, _BATCH_BLOCKS)):
             for head in some:
-                self._make.require_same(head.make, f"block {head.block_id}")
+                self._provenance.require_same(head.provenance, f"block {head.block_id}")
             for head in some:
                 assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
                 before_s = self._ends_s[-1] if self._ends_s else None
@@ -334,7 +322,7 @@ class MemoryReader:
     def _forget_rows(self, block_ids: Collection[int]) -> None:
         """What lies below the cache has changed."""
         if self._cache is not None:
-            self._cache.forget(block_ids, self._make.layers)
+            self._cache.forget(block_ids, self._provenance.layers)
 
     def _rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         if self._cache is None:

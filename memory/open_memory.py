@@ -10,9 +10,9 @@ from memory.followed_memory import FollowedMemory
 from memory.keep_policy import KeepPolicy
 from memory.kv_memory import KVMemory
 from memory.policies.policy import MemoryPolicy
+from memory.provenance import Provenance
 from memory.row_cache import RowCache
 from memory.store_address import require_stream_id
-from memory.stream_make import StreamMake
 from memory.tiers.tier import tier_of
 
 
@@ -24,21 +24,19 @@ def open_memory(
     kv_heads: int,
     head_dim: int,
     device: torch.device,
-    keep_newest: int = 0,
     policy: MemoryPolicy | None = None,
 ) -> KVMemory:
     """Open what the store holds of this stream, or begin it. The index lives on `device`.
 
-    Blocks that are damaged in files are left out, and said to be. The newest `keep_newest` blocks
-    never age, or those that `policy` needs; others do as it says, at once if they are over the
-    budget.
+    Blocks that are damaged in files are left out, and said to be. The newest blocks, which `policy`
+    needs, never age; others do as it says, at once if they are over the budget.
 
     Raises StoreError if the store cannot be used, or another writer has the stream open;
     FingerprintMismatchError if its blocks were made by another model or settings;
     BlockCorruptError if a block in Redis is damaged.
     """
-    make = StreamMake(fingerprint, layers, kv_heads, head_dim)
-    keep = KeepPolicy(config.codec, keep_newest, config.retain_s)
+    provenance = Provenance(fingerprint, layers, kv_heads, head_dim)
+    keep = KeepPolicy(config.codec, retain_s=config.retain_s)
     if policy is not None:
         needed, kept = policy.needed_blocks(), policy.keep_blocks()
         keep = KeepPolicy(
@@ -50,7 +48,7 @@ def open_memory(
             policy.index_vectors if policy.has("index_vectors") else None,
             policy.rewrite if policy.has("rewrite") else None,
         )
-    return _opened(config, stream_id, make, device, keep)
+    return _opened(config, stream_id, provenance, device, keep)
 
 
 def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:
@@ -65,19 +63,19 @@ def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:
 def _opened(
     config: MemoryConfig,
     stream_id: str,
-    make: StreamMake | None,
+    provenance: Provenance | None,
     device: torch.device,
     policy: KeepPolicy,
 ) -> KVMemory:
     codec_named(config.codec)  # told before anything is begun
     tier = tier_of(config.store)
-    entry = tier.enter(require_stream_id(stream_id), make)
+    entry = tier.enter(require_stream_id(stream_id), provenance)
     with ExitStack() as opened:
         opened.callback(entry.close)
         store = tier.blocks(entry, config)
         opened.callback(store.close)
         cache = RowCache(config.host_bytes) if tier.lasts else None
-        memory = KVMemory(entry.make, device, store, policy, cache, entry)
+        memory = KVMemory(entry.provenance, device, store, policy, cache, entry)
         memory.age()
         opened.pop_all()
     return memory
@@ -88,9 +86,9 @@ def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) ->
 
     Raises StoreError if there is no such stream or it cannot be read from here; BlockCorruptError.
     """
-    make, source = tier_of(config.store).follow(require_stream_id(stream_id))
+    provenance, source = tier_of(config.store).follow(require_stream_id(stream_id))
     with ExitStack() as opened:
         opened.callback(source.close)
-        memory = FollowedMemory(make, device, source, RowCache(config.host_bytes))
+        memory = FollowedMemory(provenance, device, source, RowCache(config.host_bytes))
         opened.pop_all()
     return memory

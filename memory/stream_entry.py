@@ -3,7 +3,7 @@
 from typing import Any
 
 from memory.errors import StoreError
-from memory.stream_make import StreamMake
+from memory.provenance import Provenance
 
 
 class StreamEntry:
@@ -12,8 +12,8 @@ class StreamEntry:
     failure: StoreError | None = None
     """Why the writer must stop, once it must."""
 
-    def __init__(self, make: StreamMake) -> None:
-        self.make = make
+    def __init__(self, provenance: Provenance) -> None:
+        self.provenance = provenance
         self.note: dict[str, Any] = {}
         """The caller's own, JSON."""
 

@@ -8,12 +8,16 @@ import structlog
 from hypothesis import HealthCheck, settings
 from redis_servers import RedisServer, redis_binary, valkey_binary
 
+from memory import locks
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 # Tests run side by side already, and a sum's last digit depends on the number of threads: what is
 # computed in this process and in those that a test starts is to be the same.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Loaded first by the main thread: a service under test loads its model in another.
 import torch  # noqa: F401
+
+locks.check_order()  # before any module of ours makes a lock
 
 # Beside other work any example may be slow.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,6 +49,14 @@ def pytest_sessionfinish(session):
         return
     if os.environ.get("CI") == "true" and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _locks_in_order():
+    """Whoever takes a lock too early is stopped, but may have caught what stopped it."""
+    yield
+    found, locks.violations[:] = locks.violations[:], []
+    assert not found, found[0]
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from app.commands import cli
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("encoders", "memory", "vstream", "app", "eval")
@@ -52,6 +55,14 @@ main()
         [sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert run.stdout.splitlines()[-1] == "heavy []"
+
+
+def test_every_command_says_in_its_line_of_the_help_what_it_does(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(cli, ["--help"]).output
+    commands = shown.partition("Commands:")[2].strip().splitlines()
+    assert len(commands) > 10
+    assert all(line.endswith(".") and not line.endswith("...") for line in commands)
 
 
 def test_a_package_imports_nothing_heavy_that_it_need_not():

@@ -4,7 +4,7 @@ from .errors import ModelError, QuestionError, SettingsError, SourceError, VStre
 from .ingest import IngestProgress, IngestWorker
 from .models.video_llm import VideoLLM, load_video_llm
 from .open_session import open_session
-from .question import Answer, Evidence, Judgement, Question, Span
+from .question import Answer, Evidence, Judgement, Question, Stretch
 from .search.moment import Moment
 from .search.moment_search import MomentSearch
 from .session import Session
@@ -32,8 +32,8 @@ __all__ = [
     "SettingsError",
     "Silence",
     "SourceError",
-    "Span",
     "SpeakingPolicy",
+    "Stretch",
     "VStreamConfig",
     "VStreamError",
     "VideoLLM",

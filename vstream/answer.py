@@ -15,21 +15,21 @@ from encoders import Family, TextTokens, Turn
 from memory import KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
 from memory.policy_hooks import NOTHING, Passage, Query
-from vstream.answer_stream import AnswerStream, News, Reading, Said
+from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
 from vstream.decoding.token_choice import TokenChoice
-from vstream.device.job import Job, Kind
+from vstream.device.work import Job, Kind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
 from vstream.engine.kept_dialogue import kept_dialogue
 from vstream.engine.passes import Pass, Work
+from vstream.engine.prefill import LayerKV
 from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
 from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, view_at
-from vstream.engine.window_kv import LayerKV
 from vstream.errors import ModelError, QuestionError
 from vstream.models.video_llm import VideoLLM
-from vstream.question import Evidence, Judgement, Question
+from vstream.question import Basis, Evidence, Judgement, Question
 from vstream.read_while_written import read_while_written
 from vstream.times.named_view import NamedView, named_view
 
@@ -103,33 +103,33 @@ class QueryHandler:
         asked: float,
     ) -> AnswerStream:
         """May be tried again with the same `choice`: what fails here has not chosen a token."""
-        news: News = SimpleQueue()
-        work = self._answering(question, retrieved, choice, news)
-        told = partial(news.put, None)
+        events: TokenEvents = SimpleQueue()
+        work = self._answering(question, retrieved, choice, events)
+        told = partial(events.put, None)
         job = self._scheduler.submit(work, Kind.ASK, on_end=told, asker=question.asker)
-        reading = news.get()
+        reading = events.get()
         if not isinstance(reading, Reading):
             job.result()
             raise AssertionError("an answer has ended that never began")
-        return AnswerStream(question, reading, news, job, asked, self._family, choice)
+        return AnswerStream(question, reading, events, job, asked, self._family, choice)
 
     def _answering(
         self,
         question: Question,
         retrieved: BlocksByLayer | None,
         choice: TokenChoice,
-        news: News,
+        events: TokenEvents,
     ) -> Work[None]:
-        """Tells `news` what is read, then token by token what is answered."""
+        """Tells `events` what is read, then token by token what is answered."""
         follows_times = self._config.follow_times and retrieved is None
         reading = yield from self._reading(question, retrieved, follows_times)
-        news.put(reading)
+        events.put(reading)
         decoder, logits = self._decoder, reading.prefilled.logits
         limit = question.decoding.max_tokens or self._config.max_answer_tokens
         for left in reversed(range(limit)):
             token, probability = choice.choose(logits[-1])
             is_last = choice.is_done(token)
-            news.put(Said(token, probability, is_last, time.perf_counter()))
+            events.put(TokenEvent(token, probability, is_last, time.perf_counter()))
             if is_last or not left:
                 return
             embedded = decoder.embed(torch.tensor([token], device=decoder.device))
@@ -139,8 +139,8 @@ class QueryHandler:
         prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)
         reading = yield from self._reading(Question(prompt, at_s))
         return Judgement(
-            at_s=reading.newest_frame_s if at_s is None else at_s,
-            newest_frame_s=reading.newest_frame_s,
+            **vars(reading.basis),
+            at_s=reading.basis.newest_frame_s if at_s is None else at_s,
             probability=_speaking_probability(reading.prefilled.logits[-1], self._family),
             evidence=reading.evidence,
         )
@@ -211,11 +211,14 @@ class QueryHandler:
         prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context.tokens)
         return Reading(
             prefilled,
-            newest_frame_s=newest_s,
+            Basis(
+                newest_frame_s=newest_s,
+                coarser_since=self._coarser_since(policy),
+                knows=self._family.recommended.knows,
+            ),
             recent_ids=view.recent_ids,
             evidence=_evidence(self._memory, view, prefilled, context.block_ids),
             looked=seen.looked,
-            coarser_since=self._coarser_since(policy),
             context_tokens=prefilled.context.num_tokens,
         )
 

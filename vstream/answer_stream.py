@@ -7,9 +7,9 @@ from queue import SimpleQueue
 
 from encoders import Family
 from vstream.decoding.token_choice import TokenChoice
-from vstream.device.job import Job
+from vstream.device.work import Job
 from vstream.engine.question_prefill import PrefilledQuestion
-from vstream.question import Answer, Evidence, Question, Span, Timings
+from vstream.question import Answer, Basis, Evidence, Question, Stretch, Timings
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,16 +17,15 @@ class Reading:
     """A question that has been prefilled over what it may see."""
 
     prefilled: PrefilledQuestion
-    newest_frame_s: float
+    basis: Basis
     recent_ids: Sequence[int]
     evidence: tuple[Evidence, ...]
-    looked: Span | None = None
-    coarser_since: float | None = None
+    looked: Stretch | None = None
     context_tokens: int = 0
 
 
 @dataclass(frozen=True)
-class Said:
+class TokenEvent:
     """One token of an answer, how probable it was, whether the answer ends with it, and when:
     `time.perf_counter` seconds.
     """
@@ -37,7 +36,7 @@ class Said:
     at: float
 
 
-News = SimpleQueue[Reading | Said | None]
+TokenEvents = SimpleQueue[Reading | TokenEvent | None]
 """What the device's thread tells of one answer; None is its end."""
 
 
@@ -48,15 +47,15 @@ class AnswerStream:
         self,
         question: Question,
         reading: Reading,
-        news: News,
+        events: TokenEvents,
         job: Job[None],
         asked: float,
         family: Family,
         choice: TokenChoice,
     ) -> None:
         self._question = question
-        self._newest_frame_s = reading.newest_frame_s
-        self._news = news
+        self._basis = reading.basis
+        self._events = events
         self._job = job
         self._asked = asked
         self._family = family
@@ -68,8 +67,6 @@ class AnswerStream:
         """Known before the first word: what the answer is computed from, best score first."""
         self.looked = reading.looked
         """Known as early: where the words of the question made it look."""
-        self.coarser_since = reading.coarser_since
-        """Known as early, see `Answer`."""
         self.retrieved = reading.prefilled.retrieved
         """The retrieved block ids of every layer, the recent window left out."""
         self.recent_ids = reading.recent_ids
@@ -87,10 +84,10 @@ class AnswerStream:
         self._job.cancel()
         return was_running
 
-    def _said(self) -> Iterator[Said]:
+    def _tokens(self) -> Iterator[TokenEvent]:
         """Raises what ended the answer, if it did not end by itself."""
-        while isinstance(said := self._news.get(), Said):
-            yield said
+        while isinstance(event := self._events.get(), TokenEvent):
+            yield event
         self._job.result()
 
     def _decode_text(self) -> Iterator[str]:
@@ -98,12 +95,12 @@ class AnswerStream:
         shown = ""
         first = last = 0.0
         confidence, is_whole = 1.0, False
-        for said in self._said():
-            first, last = first or said.at, said.at
-            confidence, is_whole = min(confidence, said.probability), said.is_last
-            if said.token in self._family.stop_ids:
+        for event in self._tokens():
+            first, last = first or event.at, event.at
+            confidence, is_whole = min(confidence, event.probability), event.is_last
+            if event.token in self._family.stop_ids:
                 continue
-            ids.append(said.token)
+            ids.append(event.token)
             text = self._choice.shown(ids)
             if len(text) > len(shown):
                 yield text[len(shown) :]
@@ -113,19 +110,17 @@ class AnswerStream:
             yield whole[len(shown) :]
         at_s = self._question.at_s
         self._answer = Answer(
+            **vars(self._basis),
             question=self._question,
             text=whole,
             token_ids=tuple(ids),
-            asked_at_s=self._newest_frame_s if at_s is None else at_s,
-            newest_frame_s=self._newest_frame_s,
+            asked_at_s=self._basis.newest_frame_s if at_s is None else at_s,
             evidence=self.evidence,
             timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
             truncated=not is_whole,
             confidence=confidence,
             looked=self.looked,
-            coarser_since=self.coarser_since,
             context_tokens=self._context_tokens,
-            knows=self._family.recommended.knows,
         )
 
     @property

@@ -89,8 +89,7 @@ class IngestWorker:
         self._session = session
         self._until_s = until_s
         self._loop = loop
-        self._on_frame = on_frame
-        self._on_seen = on_seen
+        self._on_frame, self._on_seen = on_frame, on_seen
         self._sampled: list[SeenFrame] = []
         self._num_pushed = 0
         self._batch: list[Frame] = []
@@ -116,23 +115,35 @@ class IngestWorker:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         start_s = max(from_s, self._newest_s) if is_file else _now_s(session.memory)
-        if not isinstance(source, str):
-            if mask is not None or permit is not None:
-                raise ValueError("ingest: mask and permit go to what opens the source, not here")
-            self._source = source(start_s, self._sampler.wants)
-            return
-        self._source = open_source(
-            source,
-            config,
-            start_s=start_s,
-            wants=self._sampler.wants,
-            speed=speed,
-            loop=loop,
-            keep_trying=keep_trying,
-            sample_fps=session.model.sample_fps,
-            mask=mask,
-            permit=permit,
-        )
+        self._source = self._opened(source, config, start_s, speed, loop, keep_trying, mask, permit)
+
+    def _opened(
+        self,
+        source: str | OpenSource,
+        config: SourceConfig,
+        start_s: float,
+        speed: Speed,
+        loop: bool,
+        keep_trying: bool,
+        mask: PrivacyMask | None,
+        permit: Callable[[str], None] | None,
+    ) -> FrameSource:
+        if isinstance(source, str):
+            return open_source(
+                source,
+                config,
+                start_s=start_s,
+                wants=self._sampler.wants,
+                speed=speed,
+                loop=loop,
+                keep_trying=keep_trying,
+                sample_fps=self._session.model.sample_fps,
+                mask=mask,
+                permit=permit,
+            )
+        if mask is not None or permit is not None:
+            raise ValueError("ingest: mask and permit go to what opens the source, not here")
+        return source(start_s, self._sampler.wants)
 
     @property
     def source_name(self) -> str:

@@ -1,12 +1,12 @@
 """OpenReaders: a stream's id in, a StreamReader of it out, kept open for the next question."""
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from memory import StreamReplacedError
+from memory.locks import Rank, ranked_lock
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.errors import BusyError, QuestionError
@@ -39,7 +39,7 @@ class OpenReaders:
         self._config = with_host_bytes(config, config.memory.host_bytes // self._shares)
         self._lean = with_host_bytes(config, _LEAN_BYTES)
         self._model = model
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.READERS)
         self._open: dict[str, _Shared] = {}  # in order of use
 
     @contextmanager

@@ -76,7 +76,7 @@ def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> 
     found: FoundStream | None = None
     with suppress(KVMemoryError):  # opening the stream says what is wrong
         found = find_stream(config.memory.store, stream_id)
-    provenance = None if found is None else found.make.fingerprint
+    provenance = None if found is None else found.provenance.fingerprint
     policy = policy_for(config, model, provenance)
     if provenance is not None:
         written, _ = written_under(provenance)

@@ -1,6 +1,11 @@
-"""Question and Answer: what goes into the query handler and what comes out of it."""
+"""Question and Answer: what goes into the query handler and what comes out of it.
 
-from dataclasses import dataclass, field
+The fields of an answer are declared here and nowhere else: command line, API, events and webhooks
+tell what `document` gives. One that is known before the first token belongs to Basis.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Self
 
 from encoders import Turn
 from vstream.decoding.token_choice import GREEDY, Decoding
@@ -10,6 +15,8 @@ UNSURE = 0.5
 """An answer with a less probable token is called unsure. With the embedded model, of the answers
 to 300 unseen questions 22 % were wrong; of those that were not unsure 10 %, of the unsure 58 %.
 """
+UNTOLD = {"told": False}
+"""Metadata of a field that no document has."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +67,46 @@ class Evidence:
     captured_at: float
     score: float
     num_layers: int
-    thumbnail: bytes
+    thumbnail: bytes = field(default=b"", metadata=UNTOLD)
 
 
-@dataclass(frozen=True)
-class Judgement:
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """What an answer, or the judgement of a standing question, is based on. All that is told of
+    either has these fields: `vstream ask --json`, the API's `vstream`, events, webhooks.
+    """
+
+    newest_frame_s: float
+    """The newest frame that it could see."""
+    coarser_since: float | None = None
+    """The stream time before which the stream is kept only in part: coarser, thinned, merged or
+    gone, as the budget or the policy wants; None while all of it is kept as it was.
+    """
+    knows: str | None = None
+    """What its model was trained to see, as `drawings only`, where that is not the world."""
+
+    def basis(self) -> dict[str, Any]:
+        """The fields that are declared here, by name."""
+        return {one.name: getattr(self, one.name) for one in fields(Basis)}
+
+    def document(self) -> dict[str, Any]:
+        """JSON-able, without pictures. Times are in seconds of stream time, but for `captured_at`,
+        `begin_at` and `end_at`, which are Unix time.
+        """
+        return {**_told(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement(Basis):
     """How probable it is that what a standing question waits for is the case at a moment."""
 
     at_s: float
-    newest_frame_s: float
     probability: float
     evidence: tuple[Evidence, ...]
 
 
 @dataclass(frozen=True)
-class Span:
+class Stretch:
     """The stretch to which the words of a question restricted its answer.
 
     `from_s` to `to_s` is the stream time of what it looked at. `begin_at` to `end_at` is what words
@@ -96,33 +128,52 @@ class Timings:
     total: float
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A finished answer. `newest_frame_s` is the newest frame that it could see."""
+@dataclass(frozen=True, kw_only=True)
+class Answer(Basis):
+    """A finished answer."""
 
-    question: Question
-    text: str
-    token_ids: tuple[int, ...]
+    question: Question = field(metadata=UNTOLD)
+    text: str = field(metadata=UNTOLD)
+    """In its document `answer`."""
     asked_at_s: float
-    newest_frame_s: float
-    evidence: tuple[Evidence, ...]
-    timings_ms: Timings
-    truncated: bool
-    """The answer reached the limit of tokens before it came to its end."""
     confidence: float
     """The probability of the least probable token of the answer, its end included."""
-    looked: Span | None = None
+    truncated: bool
+    """The answer reached the limit of tokens before it came to its end."""
+    looked: Stretch | None = None
     """Where the words of the question made it look; None if they named no time."""
-    coarser_since: float | None = None
-    """The stream time before which the stream is kept only in part: coarser, thinned, merged or
-    gone, as the budget or the policy wants; None while all of it is kept as it was.
-    """
+    token_ids: tuple[int, ...]
     context_tokens: int = 0
     """Tokens that it was computed from, in the first layer: prefix, blocks and question."""
-    knows: str | None = None
-    """What its model was trained to see, as `drawings only`, where that is not the world."""
+    evidence: tuple[Evidence, ...]
+    timings_ms: Timings
 
     @property
     def is_unsure(self) -> bool:
         """Whether the model was nearer to saying something else: a guess more than an answer."""
         return self.confidence < UNSURE
+
+    def document(self) -> dict[str, Any]:
+        """As of any Basis, and the text as `answer`."""
+        return {"answer": self.text, **super().document()}
+
+    @classmethod
+    def of_document(cls, question: Question, document: dict[str, Any]) -> Self:
+        """The answer that `document` described; its evidence has no thumbnails."""
+        known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
+        looked = known["looked"]
+        known |= {
+            "token_ids": tuple(known["token_ids"]),
+            "looked": None if looked is None else Stretch(**looked),
+            "evidence": tuple(Evidence(**one) for one in known["evidence"]),
+            "timings_ms": Timings(**known["timings_ms"]),
+        }
+        return cls(question=question, text=document["answer"], **known)
+
+
+def _told(value: Any) -> Any:
+    """A dataclass by name, without the fields that are UNTOLD; a tuple as a list."""
+    if is_dataclass(value):
+        told = [one.name for one in fields(value) if one.metadata.get("told", True)]
+        return {name: _told(getattr(value, name)) for name in told}
+    return [_told(one) for one in value] if isinstance(value, tuple) else value

@@ -4,26 +4,34 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Self
 
-from encoders import Frame
-from memory import KVMemory, MemoryPolicy, PolicyError, StoreAwayError
-from memory.policy_hooks import Tokens
+import torch
+
+from encoders import Frame, thumbnail
+from memory import (
+    BlockInfo,
+    BlockRecord,
+    KVBlock,
+    KVMemory,
+    MemoryPolicy,
+    PolicyError,
+    StoreAwayError,
+)
+from memory.closing import Closing
+from memory.locks import Rank
+from memory.policy_hooks import NewBlock, Tokens
+from memory.policy_state import UNCHANGED, StateChange, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
-from vstream.chunk_to_keep import ChunkToKeep
 from vstream.device.free_memory import return_free_memory
-from vstream.device.job import Job, Kind
-from vstream.device.stage_clock import StageClock
-from vstream.device.turn import DeviceTurn
+from vstream.device.work import FairLock, Job, Kind, StageClock
 from vstream.engine.config import EngineConfig
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import LocalWindow, Prefill
+from vstream.engine.prefill import LayerKV, LocalWindow, Mass, Prefill
 from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
-from vstream.engine.window_kv import LayerKV
 from vstream.errors import BusyError, QuestionError
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
@@ -34,7 +42,77 @@ _TRIM_BLOCKS = 256
 _RETRY_S = 0.5
 
 
-class Session:
+@dataclass(frozen=True, eq=False)
+class ChunkToKeep:
+    """One chunk of one stream: a newest frame, tokens, keys and values for each block.
+
+    It becomes blocks in two steps: `make` encodes, on the device and then for the host, and changes
+    nothing; the work `keep` gives the encoded blocks to the memory, in a round of the device.
+    """
+
+    memory: KVMemory
+    noting: MemoryPolicy | None
+    """The policy, if it notes anything."""
+    clock: StageClock
+    newest: Sequence[Frame]
+    tokens: Sequence[Tokens]
+    layers: Sequence[LayerKV]
+    mass: Sequence[Mass]
+    """Of each block, where it is wanted."""
+    made: torch.cuda.Event | None
+    """What a card passes once the keys and values are there."""
+    _records: list[BlockRecord] = field(default_factory=list)
+    _noted: list[StateChange] = field(default_factory=list)
+
+    def make(self) -> None:
+        """Encode all blocks, and let the policy note what it wants. Raises BlockRejectedError.
+
+        All blocks before these are in the memory.
+        """
+        self._noted.extend(self._notes())
+        for frame, tokens, layers in zip(self.newest, self.tokens, self.layers, strict=True):
+            with self.clock.stage("thumbnail"):
+                picture = thumbnail(frame)
+            with self.clock.stage("encode"):
+                self._records.append(self.memory.encoded(_block(frame, tokens, layers, picture)))
+
+    def keep(self) -> Work[None]:
+        """Put the blocks into the memory, in order. Raises what `KVMemory.take` raises."""
+        with self.clock.stage("store"):
+            for record, noted in zip(self._records, self._noted, strict=True):
+                self.memory.take(record, noted)
+        return
+        yield  # it wants nothing of the model
+
+    def _notes(self) -> list[StateChange]:
+        if self.noting is None:
+            return [UNCHANGED] * len(self.tokens)
+        state, notes, first = self.memory.state, [], self.memory.num_blocks
+        for block_id, tokens in enumerate(self.tokens, first):
+            mass = self.mass[block_id - first] if self.mass else {}
+            noted = self.noting.note(NewBlock(block_id, tokens, mass), state)
+            state = changed(state, noted)
+            notes.append(noted)
+        return notes
+
+
+def _block(newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes) -> KVBlock:
+    info = BlockInfo(
+        start_s=tokens.start_s,
+        end_s=tokens.end_s,
+        captured_at=newest.captured_at,
+        positions=tokens.positions,
+        advance=tokens.advance,
+    )
+    return KVBlock(
+        info,
+        keys=torch.stack([keys for keys, _ in kv]),
+        values=torch.stack([values for _, values in kv]),
+        thumbnail=picture,
+    )
+
+
+class Session(Closing):
     """Joins the write path (frames to KV blocks) and the read path (questions to answers).
 
     `push` and `push_ahead` belong to one thread; `ask` may be called from any other while frames
@@ -55,8 +133,10 @@ class Session:
         """Most blocks in one call of the decoder."""
         self.clock = StageClock()
         self.token_dropper = policy.reducer()
+        self._noting = policy if policy.has("note") else None
+        self._has_wishes = policy.has("wishes")
         self._pending: list[Frame] = []
-        self._pushing = DeviceTurn()
+        self._pushing = FairLock(Rank.PUSHING)
         self._storing: Future[Job[None]] | None = None
         self._wall = StageClock()
         self._trimmed_at = memory.num_blocks
@@ -155,17 +235,6 @@ class Session:
         self._end_storing()
         self.memory.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One thread at a time, by the wall clock; after a failure the session starts over."""
@@ -220,7 +289,9 @@ class Session:
         mass = self.prefill.mass
         made = self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return ChunkToKeep(self.memory, self.policy, self.clock, newest, tokens, layers, mass, made)
+        return ChunkToKeep(
+            self.memory, self._noting, self.clock, newest, tokens, layers, mass, made
+        )
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -228,7 +299,7 @@ class Session:
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result().result()
-            if self.policy.has("wishes"):
+            if self._has_wishes:
                 self._fulfil()
 
     def _fulfil(self) -> None:

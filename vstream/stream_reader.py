@@ -1,11 +1,9 @@
 """StreamReader: questions about a stream that another process ingests, or has ingested."""
 
-from types import TracebackType
-from typing import Self
-
 import torch
 
-from memory import FingerprintMismatchError, FollowedMemory, StreamMake, follow_memory
+from memory import FingerprintMismatchError, FollowedMemory, Provenance, follow_memory
+from memory.closing import Closing
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
@@ -15,15 +13,15 @@ from vstream.policy import policy_of_reader
 from vstream.question import Judgement, Question
 
 
-class StreamReader:
+class StreamReader(Closing):
     """Answers as a Session over the same blocks does. May be called from any thread."""
 
     def __init__(self, model: VideoLLM, memory: FollowedMemory, config: VStreamConfig) -> None:
         """Raises FingerprintMismatchError if another model made the blocks, PolicyError if no
         question can be asked under the configured policy.
         """
-        require_made_by(model, memory.make)
-        policy = policy_of_reader(config, model, memory.make.fingerprint)
+        require_made_by(model, memory.provenance)
+        policy = policy_of_reader(config, model, memory.provenance.fingerprint)
         self.model = model
         self.memory = memory
         with torch.inference_mode(), model.turn:
@@ -42,21 +40,10 @@ class StreamReader:
     def close(self) -> None:
         self.memory.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def require_made_by(model: VideoLLM, make: StreamMake) -> None:
+def require_made_by(model: VideoLLM, provenance: Provenance) -> None:
     """Raises FingerprintMismatchError if another model made the blocks of a stream."""
-    made_by, wanted = model_of(make), model.fingerprint
+    made_by, wanted = model_of(provenance), model.fingerprint
     if made_by != wanted:
         raise FingerprintMismatchError(
             f"the blocks of this stream were made by {made_by}, the model here is {wanted}: "
@@ -64,9 +51,9 @@ def require_made_by(model: VideoLLM, make: StreamMake) -> None:
         )
 
 
-def model_of(make: StreamMake) -> str:
+def model_of(provenance: Provenance) -> str:
     """The fingerprint of the model that made a stream's blocks."""
-    return make.fingerprint.split()[0]
+    return provenance.fingerprint.split()[0]
 
 
 def open_reader(config: VStreamConfig, model: VideoLLM, stream_id: str) -> StreamReader:

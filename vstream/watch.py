@@ -1,11 +1,11 @@
 """Watch: puts one standing question to a stream again and again, and says when it is so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
-from vstream.device.job import Job
+from vstream.device.work import Job
 from vstream.errors import SettingsError
-from vstream.question import Evidence, Judgement
+from vstream.question import UNTOLD, Judgement
 from vstream.session import Session
 from vstream.speaking import speaking_policy
 from vstream.speaking.policy import SpeakingPolicy
@@ -13,14 +13,12 @@ from vstream.speaking.policy import SpeakingPolicy
 _ROUNDING_S = 1e-6
 
 
-@dataclass(frozen=True)
-class Firing:
+@dataclass(frozen=True, kw_only=True)
+class Firing(Judgement):
     """What a standing question waited for is the case. Evidence as in Answer."""
 
-    watch: str
-    at_s: float
-    probability: float
-    evidence: tuple[Evidence, ...]
+    watch: str = field(metadata=UNTOLD)
+    """Its words."""
 
 
 class Watch:
@@ -90,7 +88,7 @@ class Watch:
         self.num_judged += 1
         if not self._rule.feed(judgement.probability, judgement.at_s):
             return None
-        return Firing(self.text, judgement.at_s, judgement.probability, judgement.evidence)
+        return Firing(watch=self.text, **vars(judgement))
 
     def _tick(self, at_s: float) -> int:
         return int((at_s + _ROUNDING_S) / self._every_s)

@@ -49,7 +49,7 @@ class LivePart:
                 interactive=True,
                 filterable=False,
             )
-            self._live = gr.HTML(_WAITING, elem_id="live")
+            self._running = gr.HTML(_WAITING, elem_id="live")
             self._status = gr.HTML(elem_id="status", js_on_load=_COUNT_UP)
             with gr.Row(elem_id="controls"):
                 self._pause = gr.Button("Pause", size="sm", elem_id="pause", min_width=60)
@@ -58,7 +58,7 @@ class LivePart:
         gr.Timer(LOOK_S).tick(
             self.look,
             self.stream,
-            [self.stream, self._live, self._status, self._pause],
+            [self.stream, self._running, self._status, self._pause],
             **LOOKING,
         )
         self._pause.click(self.pause_or_resume, self.stream, **QUIET)

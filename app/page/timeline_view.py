@@ -1,6 +1,5 @@
 """TimelineView: the stretch that a visitor looks at in; its history out, when it has changed."""
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 from app.client import ServiceClient
 from app.page.timeline_strip import history_document, marks_document
 from app.page.visitors import Exchange
+from memory.locks import Rank, ranked_lock
 
 PARTS = 240
 """The most parts that a history is drawn in, so it changes visibly once in a 240th of its span."""
@@ -38,7 +38,7 @@ class TimelineView:
 
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.PAGE_TIMELINE)
         self._shown: tuple[Any, ...] | None = None
         self._fetched_at = 0.0
         self._lasts_s = 0.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from app.page.rates import Rates
 from app.server.documents import Citation
+from memory.locks import Rank, ranked_lock
 
 CAMERA = "visitor-"
 """The ids of visitors' own cameras begin so: nobody else is shown them."""
@@ -47,7 +48,7 @@ class Visitor:
 
     camera_id: str = field(default_factory=lambda: f"{CAMERA}{secrets.token_hex(6)}")
     has_camera: bool = False
-    pushing: threading.Lock = field(default_factory=threading.Lock)
+    pushing: threading.Lock = field(default_factory=lambda: ranked_lock(Rank.PAGE_CAMERA))
     """Held while a frame of the camera is on its way: a service that hangs is sent no more."""
     exchanges: list[Exchange] = field(default_factory=list)
     offered: list[str] = field(default_factory=list)
@@ -103,7 +104,7 @@ class Visitors:
     """All open pages, by Gradio's name of their session."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.VISITORS)
         self._known: dict[str, Visitor] = {}
         self._gone: dict[str, float] = {}
         """When they left, those who did so last."""

@@ -1,7 +1,6 @@
 """Answering: who asks in, an asker with a place to be answered in out, for as long as it takes."""
 
-import threading
-
+from memory.locks import Rank, ranked_lock
 from vstream.device.asker import Asker
 from vstream.device.shares import Holder, require_room
 
@@ -15,7 +14,7 @@ class Answering:
     def __init__(self, most: int) -> None:
         """`most` places, of which each holder has a share; see `vstream.device.shares`."""
         self.most = most
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.ANSWERING)
         self._askers: list[Asker] = []
 
     @property

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import ApiError
-from app.server.asked import Asked
+from app.server.ask_request import AskRequest
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.stream_url import NamedStream, TimeRange
@@ -21,7 +21,7 @@ from vstream.errors import BusyError
 from vstream.question import Question
 from vstream.service.errors import UnknownStreamError
 from vstream.service.event_log import EventKind
-from vstream.service.inquiry import Inquiry, Piece, StreamAnswer
+from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
 
 Reply = TypeVar("Reply")
 
@@ -64,13 +64,15 @@ async def _leave_with_client(request: Request, asker: Asker) -> None:
         asker.leave()
 
 
-def begin(service: Service, caller: Caller, asker: Asker, asked: Asked) -> Inquiry:
+def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskRequest) -> Inquiry:
     """Put the question to every stream. Blocks until it has been read.
 
     Raises ApiError, QuestionError, BusyError, StoreError; CancelledError if the asker leaves.
     """
-    streams = service.live.streams
-    if len(asked.streams) > 1 and (asked.decoding.schema or asked.decoding.json_object):
+    streams = service.loaded.streams
+    if len(ask_request.streams) > 1 and (
+        ask_request.decoding.schema or ask_request.decoding.json_object
+    ):
         raise ApiError(
             400,
             "several streams are answered in a line each, which is no JSON: ask them one by one",
@@ -78,7 +80,7 @@ def begin(service: Service, caller: Caller, asker: Asker, asked: Asked) -> Inqui
             param="response_format",
         )
     questions = []
-    for named in asked.streams or _only_stream(service, caller):
+    for named in ask_request.streams or _only_stream(service, caller):
         require(caller, Action.ASK, named.stream_id)
         from_s, to_s = stream_range_of(service, named.stream_id, named.span)
         context, zone = "", None
@@ -91,14 +93,14 @@ def begin(service: Service, caller: Caller, asker: Asker, asked: Asked) -> Inqui
         except UnknownStreamError:
             pass
         question = Question(
-            asked.text,
+            ask_request.text,
             at_s=to_s,
             from_s=from_s,
-            dialogue=asked.dialogue,
+            dialogue=ask_request.dialogue,
             zone=zone,
-            context="\n".join(part for part in (context, asked.system) if part),
-            decoding=asked.decoding,
-            policy=asked.policy,
+            context="\n".join(part for part in (context, ask_request.system) if part),
+            decoding=ask_request.decoding,
+            policy=ask_request.policy,
             asker=asker,
         )
         questions.append((named.stream_id, question))
@@ -121,12 +123,12 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
             "length" if answer.truncated else "stop",
         )
         # Without its words: what one user asks is none of another's business.
-        told = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
-        service.events.publish(EventKind.ANSWER_DONE, one.stream_id, told)
+        times = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
+        service.events.publish(EventKind.ANSWER_DONE, one.stream_id, {**times, **answer.basis()})
     return found
 
 
-async def next_piece(request: Request, inquiry: Inquiry) -> Piece | None:
+async def next_piece(request: Request, inquiry: Inquiry) -> AnswerPiece | None:
     """The next piece of text, None at the end. If the client goes away, decoding ends."""
     limiter = request.app.state.answering
     try:
@@ -143,7 +145,7 @@ async def in_thread(request: Request, call: Callable[[], Reply]) -> Reply:
 
 def require_model(service: Service, name: str) -> str:
     """The model's own name. Raises ApiError for any other but `default`."""
-    own = service.live.model.name
+    own = service.loaded.model.name
     if name not in ("default", own):
         raise ApiError(
             404,
@@ -154,12 +156,12 @@ def require_model(service: Service, name: str) -> str:
     return own
 
 
-def _next(inquiry: Inquiry) -> Piece | None:
+def _next(inquiry: Inquiry) -> AnswerPiece | None:
     return next(inquiry.pieces, None)
 
 
 def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
-    seen = [keeper.spec.id for keeper in service.live.streams.all()]
+    seen = [keeper.spec.id for keeper in service.loaded.streams.all()]
     allowed = [stream_id for stream_id in seen if caller.may(Action.ASK, stream_id)]
     if len(allowed) != 1:
         there = ", ".join(allowed) or "none"

@@ -15,10 +15,11 @@ from typing import Any
 
 from app.server.answering import Answering
 from app.server.api_errors import ApiError, api_error
-from app.server.asked import Asked
+from app.server.ask_request import AskRequest
 from app.server.documents import link_citations
 from app.server.evidence import evidence_of, usage_of
 from encoders import Turn
+from memory.locks import Rank, ranked_condition, ranked_lock
 from vstream.device.asker import Asker
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.inquiry import Inquiry, StreamAnswer
@@ -38,7 +39,7 @@ class ResponseRecord:
     id: str
     owner: str
     model: str
-    asked: Asked
+    request: AskRequest
     asker: Asker
     background: bool
     metadata: dict[str, str]
@@ -55,7 +56,7 @@ class ResponseRecord:
     error: dict[str, Any] | None = None
     ended_at: float | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    changed: threading.Condition = field(default_factory=lambda: ranked_condition(Rank.RESPONSE))
 
     @property
     def item_id(self) -> str:
@@ -65,15 +66,15 @@ class ResponseRecord:
     @property
     def num_bytes(self) -> int:
         """About what it takes of host RAM."""
-        said = [self.text, self.asked.system, self.instructions or "", *self.metadata.values()]
-        said.append(self.asked.decoding.schema or "")
+        said = [self.text, self.request.system, self.instructions or "", *self.metadata.values()]
+        said.append(self.request.decoding.schema or "")
         said += [text for turn in self.turns for text in (turn.question, turn.answer)]
         return _EVENT_BYTES * len(self.events) + 4 * sum(map(len, said))
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """The dialogue up to and with this response."""
-        return (*self.asked.dialogue, Turn(self.asked.text, self.text))
+        return (*self.request.dialogue, Turn(self.request.text, self.text))
 
     def follow(
         self, after: int = -1, stop: threading.Event | None = None
@@ -100,12 +101,12 @@ class BackgroundResponses:
         self._events = events
         self._answering = answering
         self._kept: dict[str, ResponseRecord] = {}
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.RESPONSES)
         self._threads: set[threading.Thread] = set()
 
     def create(
         self,
-        asked: Asked,
+        request: AskRequest,
         asker: Asker,
         ask: Callable[[], Inquiry],
         finish: Callable[[Inquiry], list[StreamAnswer]],
@@ -125,7 +126,7 @@ class BackgroundResponses:
             id=f"resp_{secrets.token_hex(16)}",
             owner=owner,
             model=model,
-            asked=asked,
+            request=request,
             asker=asker,
             background=background,
             metadata=metadata,
@@ -231,7 +232,7 @@ class BackgroundResponses:
             for cited in link_citations(one, spans.get(one.stream_id, (0, 0)))
         ]
         made.usage = _usage(usage_of(found).model_dump())
-        made.evidence = [one.model_dump() for one in evidence_of(found)]
+        made.evidence = [one.document() for one in evidence_of(found)]
         for number, annotation in enumerate(made.annotations):
             _say(
                 made,
@@ -270,7 +271,7 @@ class BackgroundResponses:
 
 def response_document(made: ResponseRecord) -> dict[str, Any]:
     """As OpenAI's Responses API has it, and `vstream` with what the answer rests on."""
-    decoding = made.asked.decoding
+    decoding = made.request.decoding
     has_text = made.text or made.status in ("completed", "incomplete")
     return {
         "id": made.id,

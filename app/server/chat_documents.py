@@ -1,5 +1,6 @@
 """Chat documents: the bodies of /v1/chat/completions, as OpenAI's clients send and expect them."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -7,6 +8,7 @@ from pydantic.config import JsonDict
 
 from app.server.documents import Citation
 from app.server.unsupported import only
+from vstream.question import Basis
 
 Words = Annotated[str, Field(max_length=100_000)]
 """As all texts it has a bound; with one pydantic also refuses half a surrogate pair, no Unicode."""
@@ -146,26 +148,23 @@ class Choice(BaseModel):
     finish_reason: Literal["stop", "length"]
 
 
-class StreamEvidence(BaseModel):
-    """What one stream's part of the answer rests on. Times are seconds since the epoch.
+@dataclass(frozen=True, kw_only=True)
+class StreamEvidence(Basis):
+    """What one stream's part of the answer rests on. `as_of` and `newest_frame_at` are seconds
+    since the epoch; `newest_frame_s`, `looked_from_s` and `looked_to_s`, which bound what it was
+    asked about if the question named a time, are seconds of stream time.
 
-    `looked_from` and `looked_to` bound what it was asked about, if the question named a time.
-    Before `coarser_since_s` of stream time the stream is kept only in part: coarser, thinned,
-    merged or gone. `knows` is what the model was trained to see, as `drawings only`, where that is
-    not the world.
+    `knows` is what the model was trained to see, as `drawings only`, where that is not the world.
     """
 
     stream_id: str
     as_of: float
     newest_frame_at: float | None
     newest_frame_age_s: float | None
-    newest_frame_s: float
     looked_from_s: float | None
     looked_to_s: float | None
-    coarser_since_s: float | None
     confidence: float
     unsure: bool
-    knows: str | None
     moments: int
     ttft_ms: float
     total_ms: float

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import api_error
-from app.server.asked import asked_by
+from app.server.ask_request import ask_request_of
 from app.server.asking import AskerHere, begin, finished, in_thread, next_piece, require_model
 from app.server.chat_documents import AnswerMessage, ChatAnswer, ChatRequest, Choice
 from app.server.documents import citations
@@ -43,8 +43,8 @@ async def complete(
 ) -> Any:
     """Ask about one or several streams. Every moment used is a `video_citation` annotation."""
     model = require_model(service, wanted.model)
-    asked = asked_by(wanted)
-    inquiry = await in_thread(request, lambda: begin(service, caller, asker, asked))
+    ask_request = ask_request_of(wanted)
+    inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request))
     about = _About(model)
     if wanted.stream:
         with_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
@@ -103,7 +103,7 @@ async def _chunks(
         found = finished(service, inquiry)
         annotations = [cited.model_dump() for one in found for cited in citations(one)]
         yield about.chunk(choice({"annotations": annotations}))
-        evidence = [one.model_dump() for one in evidence_of(found)]
+        evidence = [one.document() for one in evidence_of(found)]
         yield about.chunk(choice({}, _finish_reason(found)), vstream=evidence)
         if with_usage:
             yield about.chunk([], usage=usage_of(found).model_dump())

@@ -22,17 +22,15 @@ def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
         answer = one.answer
         told.append(
             StreamEvidence(
+                **answer.basis(),
                 stream_id=one.stream_id,
                 as_of=one.as_of,
                 newest_frame_at=one.newest_frame_at,
                 newest_frame_age_s=one.newest_frame_age_s,
-                newest_frame_s=answer.newest_frame_s,
                 looked_from_s=answer.looked.from_s if answer.looked else None,
                 looked_to_s=answer.looked.to_s if answer.looked else None,
-                coarser_since_s=answer.coarser_since,
                 confidence=answer.confidence,
                 unsure=answer.is_unsure,
-                knows=answer.knows,
                 moments=len(answer.evidence),
                 ttft_ms=answer.timings_ms.ttft,
                 total_ms=answer.timings_ms.total,

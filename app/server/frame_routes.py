@@ -69,16 +69,16 @@ async def frame(
 
 def _frame(service: Service, stream_id: str, span: TimeRange) -> Response:
     if span.is_open:
-        newest = service.live.streams.newest_frame(stream_id)
+        newest = service.loaded.streams.newest_frame(stream_id)
         if newest is not None:
             return _response(_jpeg(newest), newest.stream_s, newest.captured_at)
     _, to_s = stream_range_of(service, stream_id, span)
-    with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
-        kept = asked.memory.visible(to_s)
+    with service.loaded.streams.askable(stream_id) as stream, service.loaded.model.turn:
+        kept = stream.memory.visible(to_s)
         if not kept:
             raise ApiError(404, "no frame of that time is kept", "frame_not_found", param="t")
-        info = asked.memory.info(kept[-1])
-        picture = asked.memory.thumbnail(kept[-1])
+        info = stream.memory.info(kept[-1])
+        picture = stream.memory.thumbnail(kept[-1])
     if not picture:
         raise ApiError(404, "the picture of that frame is damaged", "frame_not_found", param="t")
     return _response(picture, info.end_s, info.captured_at)
@@ -121,7 +121,7 @@ async def push_many(socket: WebSocket, stream_id: str) -> None:
     service = service_of(socket)
     try:
         require(caller_of(socket), Action.PUSH, stream_id)
-        service.live.streams.get(stream_id)
+        service.loaded.streams.get(stream_id)
     except (ApiError, VStreamError) as error:
         await socket.close(code=1008, reason=api_error(error).detail.message[:120])
         return
@@ -157,7 +157,7 @@ def _pushed_or_told(
 
 def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None) -> Pushed:
     moment = parse_when(captured_at, datetime.now(UTC))
-    outcome = service.live.streams.get(stream_id).push(
+    outcome = service.loaded.streams.get(stream_id).push(
         body, None if moment is None else moment.timestamp()
     )
     return Pushed(accepted=outcome.accepted, dropped=outcome.dropped, stream_s=outcome.stream_s)

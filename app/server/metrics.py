@@ -6,9 +6,9 @@ streams are read when they are asked for; what passes by is counted as it passes
 
 import time
 from collections import Counter as Counts
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -20,18 +20,22 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from vstream.device.scheduler import Round
 from vstream.ingest import SeenFrame
+from vstream.models.video_llm import VideoLLM
 from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_status import STORE_AWAY, StreamState
-from vstream.service.watches import WatchRecord
+from vstream.service.watches import Watches, WatchRecord
 from vstream.service.webhook import WebhookSender
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64)
+Keepers = Callable[[], Sequence[StreamKeeper]]
+"""The streams that there are now."""
 
 
 class Metrics:
@@ -40,64 +44,57 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(namespace="vstream", registry=registry)
-        self._requests = Counter(
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._requests = counter(
             "vstream_http_requests",
             "HTTP requests answered.",
             ["method", "route", "status"],
-            registry=registry,
         )
-        self._refused = Counter(
+        self._refused = counter(
             "vstream_requests_refused",
             "Questions that were not taken on.",
             ["reason"],
-            registry=registry,
         )
-        self._first_token = Histogram(
+        self._first_token = histogram(
             "vstream_time_to_first_token_seconds",
             "From the question to the first token of its answer.",
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._whole = Histogram(
+        self._whole = histogram(
             "vstream_e2e_request_latency_seconds",
             "From the question to the end of its answer.",
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._between = Histogram(
+        self._between = histogram(
             "vstream_inter_token_latency_seconds",
             "Between two tokens of an answer, on average over the answer.",
             buckets=_FAST,
-            registry=registry,
         )
-        self._tokens = Counter("vstream_generation_tokens", "Tokens of answers.", registry=registry)
-        self._finished = Counter(
+        self._tokens = counter("vstream_generation_tokens", "Tokens of answers.")
+        self._finished = counter(
             "vstream_request_success",
             "Answers that came to their end, by how.",
             ["finished_reason"],
-            registry=registry,
         )
-        self._capture_to_memory = Histogram(
+        self._capture_to_memory = histogram(
             "vstream_capture_to_memory_seconds",
             "From the capture of a frame until it can be asked about.",
             ["stream_id"],
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._round = Histogram(
+        self._round = histogram(
             "vstream_scheduler_round_seconds",
             "One round of the device.",
             buckets=_FAST,
-            registry=registry,
         )
-        self._batch = Histogram(
+        self._batch = histogram(
             "vstream_scheduler_batch_size",
             "Works that shared a round, by kind.",
             ["kind"],
             buckets=_COUNTS,
-            registry=registry,
         )
-        self._fired = Counter(
+        self._fired = counter(
             "vstream_watch_fired", "Firings of watches.", ["stream_id"], registry=registry
         )
         self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
@@ -106,10 +103,15 @@ class Metrics:
         """What /metrics answers, and its media type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
-    def tell_of(self, live: Any, webhooks: WebhookSender, events: EventLog) -> None:
-        """Read the figures of these streams and watches, webhooks and events from now on."""
+    def tell_of_streams(self, model: VideoLLM, keepers: Keepers) -> None:
+        """Read the figures of these streams and their model from now on."""
         self._up.set(1)
-        self.registry.register(_Read(live, webhooks, events))
+        model.scheduler.on_round = self._saw_round
+        self.registry.register(_Streams(model, keepers))
+
+    def tell_of_service(self, watches: Watches, webhooks: WebhookSender, events: EventLog) -> None:
+        """Read the figures of these watches, webhooks and events from now on."""
+        self.registry.register(_Service(watches, webhooks, events))
 
     def saw_request(self, method: str, route: str, status: int) -> None:
         known = method if method in _METHODS else "other"
@@ -136,7 +138,7 @@ class Metrics:
         age_s = max(0.0, time.time() - frame.captured_at)
         self._capture_to_memory.labels(stream_id).observe(age_s)
 
-    def saw_round(self, done: Round) -> None:
+    def _saw_round(self, done: Round) -> None:
         if any(done.works.values()):  # not where blocks were put into their memories, no more
             self._round.observe(done.seconds)
         for kind, count in done.works.items():
@@ -156,24 +158,21 @@ class Metrics:
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
-class _Read:
-    """A collector: looks at streams, watches and the scheduler when it is asked."""
+class _Streams(Collector):
+    """Looks at streams and the scheduler when it is asked."""
 
-    def __init__(self, live: Any, webhooks: WebhookSender, events: EventLog) -> None:
-        self._live = live
-        self._webhooks = webhooks
-        self._events = events
+    def __init__(self, model: VideoLLM, keepers: Keepers) -> None:
+        self._model = model
+        self._keepers = keepers
 
     def describe(self) -> list[Metric]:
         """Nothing: the figures depend on what there is."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        keepers: list[StreamKeeper] = self._live.streams.all()
+        keepers, model = self._keepers(), self._model
         yield from _of_streams(keepers)
         yield from _of_memories(keepers)
-        yield from _of_watches(self._live.watches.all())
-        model = self._live.model
         about = GaugeMetricFamily(
             "vstream_model", "1 for the model that answers.", labels=["model", "fingerprint"]
         )
@@ -187,6 +186,22 @@ class _Read:
         problems = [keeper.status.problem for keeper in keepers]
         away = any(problem is not None and problem.code == STORE_AWAY for problem in problems)
         yield _gauge("vstream_store_up", "0 while the store takes no blocks.", float(not away))
+
+
+class _Service(Collector):
+    """Looks at watches, webhooks and events when it is asked."""
+
+    def __init__(self, watches: Watches, webhooks: WebhookSender, events: EventLog) -> None:
+        self._watches = watches
+        self._webhooks = webhooks
+        self._events = events
+
+    def describe(self) -> list[Metric]:
+        """As of _Streams."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _of_watches(self._watches.all())
         sent = self._webhooks.counts
         delivered = CounterMetricFamily(
             "vstream_webhook_deliveries", "Webhooks, by outcome.", labels=["outcome"]
@@ -202,7 +217,7 @@ class _Read:
         yield missed
 
 
-def _of_streams(keepers: list[StreamKeeper]) -> Iterator[Metric]:
+def _of_streams(keepers: Sequence[StreamKeeper]) -> Iterator[Metric]:
     by_stream = ["stream_id"]
     up = GaugeMetricFamily("vstream_stream_up", "1 while frames come.", labels=by_stream)
     state = GaugeMetricFamily(
@@ -250,7 +265,7 @@ def _of_streams(keepers: list[StreamKeeper]) -> Iterator[Metric]:
     yield from (up, state, age, frames, dropped, reconnects, errors)
 
 
-def _of_memories(keepers: list[StreamKeeper]) -> Iterator[Metric]:
+def _of_memories(keepers: Sequence[StreamKeeper]) -> Iterator[Metric]:
     num_bytes = GaugeMetricFamily(
         "vstream_memory_bytes", "Encoded blocks, by tier.", labels=["stream_id", "tier"]
     )

@@ -21,7 +21,7 @@ class ModelList(BaseModel):
 @router.get("", summary="List models")
 def all_models(service: ServiceHere) -> ModelList:
     """The one model that answers, under both its names."""
-    own = service.live.model.name
+    own = service.loaded.model.name
     return ModelList(data=[_told(service, name) for name in ("default", own)])
 
 
@@ -33,7 +33,7 @@ def one_model(service: ServiceHere, model: str) -> ModelDocument:
 
 
 def _told(service: Service, name: str) -> ModelDocument:
-    model = service.live.model
+    model = service.loaded.model
     recommended = model.family.recommended
     return ModelDocument(
         id=name,

@@ -1,7 +1,8 @@
 """RateLimit: callers' requests in, how long each has to wait out."""
 
-import threading
 import time
+
+from memory.locks import Rank, ranked_lock
 
 _MOST_CALLERS = 10_000
 
@@ -11,7 +12,7 @@ class RateLimit:
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.RATE_LIMIT)
         self._left: dict[str, tuple[float, float]] = {}
 
     def wait_s(self, caller: str) -> float:

@@ -15,7 +15,7 @@ from pydantic.config import JsonDict
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import ApiError
-from app.server.asked import asked_by
+from app.server.ask_request import ask_request_of
 from app.server.asking import AskerHere, asking, begin, finished, in_thread, require_model
 from app.server.background import ENDED, ResponseRecord, response_document
 from app.server.chat_documents import (
@@ -154,11 +154,13 @@ async def create(
 ) -> Any:
     """Ask; with `background` the answer is looked up later, with `stream` listened to."""
     model = require_model(service, wanted.model)
-    asked = asked_by(_as_chat(wanted))
+    ask_request = ask_request_of(_as_chat(wanted))
     if wanted.previous_response_id is not None:
         before = service.responses.get(wanted.previous_response_id, caller.name)
-        streams = asked.streams or before.asked.streams
-        asked = replace(asked, dialogue=(*before.turns, *asked.dialogue), streams=streams)
+        streams = ask_request.streams or before.request.streams
+        ask_request = replace(
+            ask_request, dialogue=(*before.turns, *ask_request.dialogue), streams=streams
+        )
     if wanted.background and wanted.store is False:
         raise ApiError(
             400, "what is answered in the background must be kept", "invalid_value", param="store"
@@ -166,16 +168,16 @@ async def create(
     if wanted.background:
 
         def ask() -> Any:
-            return begin(service, caller, asker, asked)
+            return begin(service, caller, asker, ask_request)
 
     else:  # what is wrong with the question is then an error of this request
-        inquiry = await in_thread(request, lambda: begin(service, caller, asker, asked))
+        inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request))
 
         def ask() -> Any:
             return inquiry
 
     made = service.responses.create(
-        asked,
+        ask_request,
         asker,
         ask,
         lambda inquiry: finished(service, inquiry),

@@ -48,7 +48,7 @@ async def search(
 
 
 def _search(service: Service, caller: Caller, wanted: SearchRequest) -> Found:
-    streams = service.live.streams
+    streams = service.loaded.streams
     if "*" in wanted.stream_ids:
         ids = caller.visible([keeper.spec.id for keeper in streams.all()])
     else:
@@ -56,7 +56,7 @@ def _search(service: Service, caller: Caller, wanted: SearchRequest) -> Found:
         for stream_id in ids:
             require(caller, Action.READ, stream_id)
     spans = {stream_id: stream_range_of(service, stream_id, wanted) for stream_id in ids}
-    moments = service.live.search.search(wanted.query, wanted.limit, spans)
+    moments = service.loaded.search.search(wanted.query, wanted.limit, spans)
     return Found(query=wanted.query, data=[_found(moment) for moment in moments])
 
 

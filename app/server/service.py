@@ -20,6 +20,7 @@ from app.server.metrics import Metrics
 from app.server.rate_limit import RateLimit
 from app.server.settings import ServiceSettings
 from app.server.stream_search import StreamSearch
+from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING
 from vstream.device.free_memory import leave_out_of_collections
 from vstream.device.scheduler import Limits
@@ -72,33 +73,33 @@ class Service:
         self.on_failed: Callable[[], None] = lambda: None
         """Called if the service cannot begin, in the loading thread."""
         self._drained_at = 0.0
-        self._live: _Live | None = None
+        self._running: _Loaded | None = None
         self._loading: threading.Thread | None = None
         self._opened = threading.Event()
-        self._phase_lock = threading.Lock()
+        self._phase_lock = ranked_lock(Rank.PHASE)
 
     @property
-    def live(self) -> "_Live":
+    def loaded(self) -> "_Loaded":
         """Model, streams, watches and search. Raises ApiError unless the service is ready."""
-        if self._live is None or self.phase is not Phase.READY:
+        if self._running is None or self.phase is not Phase.READY:
             raise ApiError(
                 503,
                 f"the service is {self.phase}",
                 f"service_{self.phase}",
                 headers={"Retry-After": "1"},
             )
-        return self._live
+        return self._running
 
     def load(self) -> None:
         """Load the model and open the streams; `phase` and `failure` tell what came of it."""
         try:
-            self._live = _Live(self, self._loaded())
-            self._live.open_known()
+            self._running = _Loaded(self, self._load_model())
+            self._running.open_known()
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:
                     self.phase = Phase.READY
-                    _log.info("ready", model=self._live.model.name)
+                    _log.info("ready", model=self._running.model.name)
         except Exception as error:  # noqa: BLE001  told by /ready and by run
             self.failure = error
             self.phase = Phase.FAILED
@@ -133,18 +134,18 @@ class Service:
         until = self._drained_at + self.settings.service.grace_s
         self._opened.wait(until - time.monotonic())
         self.responses.close(until)
-        if self._live is not None:
-            self._live.close()
+        if self._running is not None:
+            self._running.close()
         self.webhooks.close(grace_s=2.0)
 
-    def _loaded(self) -> VideoLLM:
+    def _load_model(self) -> VideoLLM:
         settings = self.settings
         return load_video_llm(
             settings.model, settings.device, settings.dtype, settings.source.sample_fps
         )
 
 
-class _Live:
+class _Loaded:
     """What there is once the model is loaded."""
 
     def __init__(self, service: Service, model: VideoLLM) -> None:
@@ -152,7 +153,6 @@ class _Live:
         settings, limits = service.settings, service.settings.service
         self.model = model
         model.scheduler.limits = Limits(limits.max_running, limits.max_waiting)
-        model.scheduler.on_round = service.metrics.saw_round
         self._service = service
         self.streams = Streams(
             settings,
@@ -167,7 +167,8 @@ class _Live:
             self.streams, service.events, limits.max_watches, on_fired=self._tell
         )
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
-        service.metrics.tell_of(self, service.webhooks, service.events)
+        service.metrics.tell_of_streams(model, self.streams.all)
+        service.metrics.tell_of_service(self.watches, service.webhooks, service.events)
 
     def open_known(self) -> None:
         """Begin with the configured streams, and go on with those that the store knows."""

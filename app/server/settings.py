@@ -79,7 +79,7 @@ class ServiceConfig(BaseModel):
 
 
 class ServiceSettings(VStreamConfig):
-    """All settings of `vstream serve` and `python -m app rtsp`."""
+    """All settings of `vstream serve` and `vstream ingest`."""
 
     service: ServiceConfig = ServiceConfig()
     streams: tuple[StreamSpec, ...] = ()

@@ -54,13 +54,13 @@ class StreamChange(BaseModel):
 def create(service: ServiceHere, caller: CallerHere, spec: StreamSpec) -> StreamDocument:
     """Begin to watch a stream."""
     require(caller, Action.MANAGE, spec.id)
-    return stream_document(service.live.streams.create(spec))
+    return stream_document(service.loaded.streams.create(spec))
 
 
 @router.get("", summary="List streams")
 def all_streams(service: ServiceHere, caller: CallerHere) -> StreamList:
     """All streams that this key may see."""
-    streams = service.live.streams
+    streams = service.loaded.streams
     return StreamList(
         data=[
             stream_document(keeper)
@@ -88,7 +88,7 @@ def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> Pro
 def one(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
     """How a stream is doing."""
     require(caller, Action.READ, stream_id)
-    return stream_document(service.live.streams.get(stream_id))
+    return stream_document(service.loaded.streams.get(stream_id))
 
 
 @router.patch("/{stream_id}", summary="Change a stream")
@@ -115,7 +115,7 @@ def delete(
 ) -> Deleted:
     """Watch the stream no more. What it remembers stays in the store, unless purged."""
     require(caller, Action.MANAGE, stream_id)
-    service.live.streams.delete(stream_id, purge=purge)
+    service.loaded.streams.delete(stream_id, purge=purge)
     service.metrics.forget(stream_id)
     return Deleted(id=stream_id, object="stream")
 
@@ -157,7 +157,7 @@ def forget(
         raise ApiError(
             422, "give the range to forget: from and to, or from_s and to_s", "invalid_value"
         )
-    streams = service.live.streams
+    streams = service.loaded.streams
     from_s, to_s = stream_range_of(service, stream_id, span, with_unencoded=True)
     if from_s is None or to_s is None:
         raise ApiError(422, "give both ends of the range to forget", "invalid_value")
@@ -172,4 +172,4 @@ def forget(
 def _managed(service: Service, caller: Caller, stream_id: str) -> StreamKeeper:
     """A stream that is watched here and that the caller may change."""
     require(caller, Action.MANAGE, stream_id)
-    return service.live.streams.get(stream_id)
+    return service.loaded.streams.get(stream_id)

@@ -1,10 +1,10 @@
 """StreamSearch: words and stretches of the service's streams in, the moments most like them out."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from memory import MemoryReader
+from memory.locks import Rank, ranked_lock
 from vstream.models.video_llm import VideoLLM
 from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
@@ -19,7 +19,7 @@ class StreamSearch:
         self._streams = streams
         self._search = MomentSearch(model, layers)
         self._added: dict[str, MemoryReader] = {}
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.SEARCH)
 
     def search(
         self, words: str, top: int, spans: Mapping[str, tuple[float | None, float | None]]
@@ -30,10 +30,10 @@ class StreamSearch:
         """
         with self._lock, ExitStack() as reading:
             for stream_id in spans:
-                asked = reading.enter_context(self._streams.asked(stream_id))
-                if self._added.get(stream_id) is not asked.memory:
-                    self._search.add(stream_id, asked.memory)
-                    self._added[stream_id] = asked.memory
+                stream = reading.enter_context(self._streams.askable(stream_id))
+                if self._added.get(stream_id) is not stream.memory:
+                    self._search.add(stream_id, stream.memory)
+                    self._added[stream_id] = stream.memory
             try:
                 return self._search.search(words, top=top, spans=spans)
             finally:

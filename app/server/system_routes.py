@@ -58,7 +58,7 @@ def _ready(service: Service) -> Ready:
     failure = None if service.failure is None else str(service.failure)
     if phase is not Phase.READY:
         return Ready(status=phase, model=model, store="unknown", streams=0, detail=failure)
-    keepers = service.live.streams.all()
+    keepers = service.loaded.streams.all()
     problems = [keeper.status.problem for keeper in keepers]
     away = [one.message for one in problems if one is not None and one.code == STORE_AWAY]
     return Ready(

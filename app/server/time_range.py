@@ -26,12 +26,12 @@ def stream_range_of(
     now = datetime.now(zone_of(service, stream_id))
     begin, end = parse_when(span.from_, now), parse_when(span.to, now)
     begin_at, end_at = (None if one is None else one.timestamp() for one in (begin, end))
-    with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
-        first_s, last_s = stream_range(asked.memory, begin_at, end_at)
+    with service.loaded.streams.askable(stream_id) as stream, service.loaded.model.turn:
+        first_s, last_s = stream_range(stream.memory, begin_at, end_at)
         if with_unencoded and end_at is not None:
-            last_s = stream_time_since(asked.memory, end_at) or last_s
+            last_s = stream_time_since(stream.memory, end_at) or last_s
         if with_unencoded and begin_at is not None and math.isinf(first_s):
-            first_s = stream_time_since(asked.memory, begin_at) or first_s
+            first_s = stream_time_since(stream.memory, begin_at) or first_s
     if begin is not None:
         from_s = first_s if from_s is None else max(from_s, first_s)
     if end is not None:
@@ -42,7 +42,7 @@ def stream_range_of(
 def zone_of(service: Service, stream_id: str) -> ZoneInfo:
     """The zone of a stream's times in words: its own, or the service's."""
     try:
-        name = service.live.streams.get(stream_id).spec.timezone
+        name = service.loaded.streams.get(stream_id).spec.timezone
     except UnknownStreamError:
         name = None
     return ZoneInfo(name or service.settings.service.timezone)

@@ -39,9 +39,9 @@ async def timeline(
 
 def _timeline(service: Service, stream_id: str, span: TimeRange, parts: int) -> Timeline:
     from_s, to_s = stream_range_of(service, stream_id, span)
-    with service.live.streams.asked(stream_id) as asked, service.live.model.turn:
-        ids = asked.memory.visible(to_s, from_s)
-        return timeline_of(stream_id, asked.memory, ids, parts)
+    with service.loaded.streams.askable(stream_id) as stream, service.loaded.model.turn:
+        ids = stream.memory.visible(to_s, from_s)
+        return timeline_of(stream_id, stream.memory, ids, parts)
 
 
 def timeline_of(

@@ -43,14 +43,14 @@ def create(service: ServiceHere, caller: CallerHere, wanted: WatchRequest) -> Wa
         if action["secret"] is None:
             action["secret"] = made_up = made_up or new_secret()
         check_receiver(action["url"], action["secret"], service.policy.allow_private)
-    record = service.live.watches.add(WatchSpec.model_validate(given), caller.name)
+    record = service.loaded.watches.add(WatchSpec.model_validate(given), caller.name)
     return watch_document(record, secret=made_up)
 
 
 @router.get("", summary="List watches")
 def all_watches(service: ServiceHere, caller: CallerHere) -> WatchList:
     """Those on streams that this key may see."""
-    seen = [record for record in service.live.watches.all() if _sees(caller, record)]
+    seen = [record for record in service.loaded.watches.all() if _sees(caller, record)]
     return WatchList(data=[watch_document(record) for record in seen])
 
 
@@ -66,12 +66,12 @@ def delete(service: ServiceHere, caller: CallerHere, watch_id: str) -> Deleted:
     record = _seen(service, caller, watch_id)
     for stream_id in record.spec.stream_ids:
         require(caller, Action.MANAGE, stream_id)
-    service.live.watches.remove(watch_id)
+    service.loaded.watches.remove(watch_id)
     return Deleted(id=watch_id, object="watch")
 
 
 def _seen(service: ServiceHere, caller: Caller, watch_id: str) -> WatchRecord:
-    record = service.live.watches.get(watch_id)
+    record = service.loaded.watches.get(watch_id)
     if not _sees(caller, record):
         raise ApiError(404, f"there is no watch {watch_id}", "watch_not_found")
     return record

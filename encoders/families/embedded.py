@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from encoders.chat_prompt import Turn, VideoPlace
 from encoders.families.family import Family
 from encoders.frame import Frame
-from encoders.recommended import Recommended
+from encoders.recommended import EMBEDDED
 from encoders.smolvlm_vision import SmolVLMVision
-from encoders.spoken_time import time_words, with_time_words
-from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
-from encoders.woven_text import weave
+from encoders.spoken_time import with_time_words
+from encoders.tokens import TextTokens, VisualTokens, one_frame_block, weave
 
 
 class Embedded(Family):
@@ -21,24 +20,7 @@ class Embedded(Family):
 
     name = "embedded"
     place = VideoPlace("<image>")
-    recommended = Recommended(
-        sample_fps=1.0,
-        window_frames=16,
-        window_stride=8,
-        recent_frames=8,
-        retrieve_blocks=32,
-        similarity="cosine",
-        watch_prompt="{watch}",  # trained on the bare wording: "now" or "not yet", "yes" or "no"
-        yes_words=("yes", "now"),
-        no_words=("no", "not"),
-        watch_threshold=0.96,  # measured: 124 of 136 arrivals told, 4 alarms for nothing in 6 h
-        watch_confirmations=2,
-        watch_release=0.9,
-        reads_context=False,
-        reads_dialogue=False,
-        reads_stream_time=True,
-        knows="drawings only",
-    )
+    recommended = EMBEDDED
 
     def prepare(self) -> None:
         self._size = (self.preprocessor.edge("height"), self.preprocessor.edge("width"))
@@ -66,4 +48,10 @@ class Embedded(Family):
         `dialogue` and `context` are left out: the model was trained on questions alone, and after
         any other words it says that it cannot tell.
         """
-        return super().question(with_time_words(question), answer_start=answer_start)
+        return super().question(with_time_words(question, time_words), answer_start=answer_start)
+
+
+def time_words(stream_s: float) -> str:
+    """Three words of the vocabulary, as `1h02m05s`. Hours wrap at 24: there are no more words."""
+    seconds = int(stream_s)
+    return f"{seconds // 3600 % 24}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from encoders.chat_prompt import ChatPrompt, Turn, VideoPlace
 from encoders.frame import Frame
-from encoders.image_transform import ImageTransform
+from encoders.images import ImageTransform
 from encoders.preprocessor_config import PreprocessorConfig
 from encoders.recommended import Recommended
-from encoders.visual_tokens import TextTokens, VisualTokens
+from encoders.tokens import TextTokens, VisualTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,7 +12,7 @@ import torch
 from encoders.chat_prompt import Turn, VideoPlace
 from encoders.families.family import Family
 from encoders.frame import Frame
-from encoders.visual_tokens import TextTokens, VisualTokens, one_frame_block
+from encoders.tokens import TextTokens, VisualTokens, one_frame_block
 
 
 class LlavaOneVision(Family):

@@ -15,7 +15,7 @@ from encoders.families.family import Family
 from encoders.frame import Frame
 from encoders.recommended import Recommended
 from encoders.temporal_grid import GridTransform, PixelLimits, grid_positions
-from encoders.visual_tokens import VisualTokens
+from encoders.tokens import VisualTokens
 
 
 class Qwen25VL(Family):

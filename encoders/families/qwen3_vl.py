@@ -15,8 +15,7 @@ from encoders.families.family import Family
 from encoders.frame import Frame
 from encoders.recommended import Recommended
 from encoders.temporal_grid import GridTransform, PixelLimits, woven_grid_positions
-from encoders.visual_tokens import VisualTokens
-from encoders.woven_text import weave
+from encoders.tokens import VisualTokens, weave
 
 
 class Qwen3VL(Family):

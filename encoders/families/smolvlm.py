@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from encoders.chat_prompt import VIDEO_SLOT, VideoPlace
 from encoders.families.family import Family
 from encoders.frame import Frame
-from encoders.image_transform import Size, longest_edge_size
+from encoders.images import Size, longest_edge_size
 from encoders.smolvlm_vision import SmolVLMVision
-from encoders.visual_tokens import VisualTokens, one_frame_block
-from encoders.woven_text import weave
+from encoders.tokens import VisualTokens, one_frame_block, weave
 
 STREAM_INTRO = "You are provided the following series of frames from a video.\n"
 _FAKE_TOKEN = "<fake_token_around_image>"

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from eval.etbench.answer_captions import TimedCaption, answer_captions
-from eval.etbench.overlap import THRESHOLDS, caption_overlaps
+from eval.etbench.answers import TimedCaption, answer_captions
 from eval.etbench.ptb_tokens import ptb_tokens
 from eval.etbench.sample import Answered, Figures, Sample
 from eval.etbench.sentence_likeness import SentenceLikeness
+from eval.etbench.time_scores import THRESHOLDS, caption_overlaps
 from eval.etbench.word_overlap import bleu, cider, rouge_l
 
 

@@ -1,26 +1,24 @@
-"""`python -m eval etbench`: answers to E.T. Bench, or a model, in; tables and a document out."""
+"""`python -m eval etbench` scores answers to E.T. Bench, or a model that sees its videos."""
 
-import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from encoders.sentence_encoder import SentenceEncoder
-from eval.etbench.files import join, read_predictions, read_samples, read_subset
+from eval.etbench.files import PublishedData, join, read_predictions, read_samples, read_subset
 from eval.etbench.played import evaluate_played, play_samples
-from eval.etbench.published_data import PublishedData
-from eval.etbench.report import document, tables
-from eval.etbench.scores import Scores, score
+from eval.etbench.scores import MERGED, OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
-from eval.play import command_options
-from eval.play.options import PlayOptions, out_of
-from memory import KVMemoryError
-from vstream import SettingsError, VStreamError
+from eval.play.options import PlayOptions
+from eval.play_command import play_command
+from eval.result_table import NOTHING, ResultTable, show, show_document
+from vstream import SettingsError
 
 
+@play_command
 def etbench(
     score_only: Annotated[
         bool, typer.Option("--score-only", help="Score answers that are there; run no model.")
@@ -34,75 +32,35 @@ def etbench(
         Path | None,
         typer.Option(help="The published folder: play its videos, or say what is missing in it."),
     ] = None,
-    model: command_options.Model = None,
-    out: command_options.Out = None,
-    policy: command_options.PolicyNames = "default",
-    limit: command_options.Limit = None,
-    seed: command_options.Seed = None,
-    fps: command_options.Fps = None,
-    max_tokens: command_options.MaxTokens = None,
-    temperature: command_options.Temperature = 0.0,
-    dedup: command_options.Dedup = 0.0,
-    workers: command_options.Workers = 1,
-    device: command_options.Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
+    play: PlayOptions | None = None,
 ) -> None:
     """E.T. Bench: the published score of a file of answers, or of a model that sees the videos."""
-    try:
-        if score_only:
-            found = _score(annotations, predictions, subset)
-            _show({"": found}, document(found), as_json)
-        elif data is None:
-            raise SettingsError("give --score-only with answers, or --data with --model to play")
-        elif model is None:
-            _check(PublishedData(data))
-        else:
-            options = PlayOptions(
-                model=model,
-                out=out_of(out),
-                policy=policy,
-                limit=limit,
-                seed=seed,
-                fps=fps,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                dedup=dedup,
-                workers=workers,
-                device=device,
-            )
-            _play(PublishedData(data), subset, options, as_json)
-    except (VStreamError, KVMemoryError) as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _play(data: PublishedData, subset: Path | None, options: PlayOptions, as_json: bool) -> None:
     keys = None if subset is None else read_subset(subset)
-    run, samples = play_samples(data, keys, options)
-    found = evaluate_played(data, run, samples, SentenceLikeness(SentenceEncoder()))
-    by_policy = {policy: document(scores) for policy, scores in found.items()}
-    whole = {"run": str(run.directory), "failed": run.failures, "policies": by_policy}
-    _show(found, whole, as_json)
-    sys.stderr.write(f"{run.summary}\n")
-
-
-def _show(found: dict[str, Scores], whole: dict[str, Any], as_json: bool) -> None:
-    for policy, scores in found.items():
-        if policy:
-            Console().rule(policy)
-        Console().print(tables(scores))
+    likeness = SentenceLikeness(SentenceEncoder())
+    if score_only:
+        if annotations is None or predictions is None:
+            raise SettingsError("--score-only needs --annotations and --predictions")
+        samples, given = read_samples(annotations), read_predictions(predictions)
+        answered, unanswered = join(samples, given, keys)
+        found = score(answered, likeness, len(unanswered))
+        _show(found)
+        document = found.document()
+    elif data is None:
+        raise SettingsError("give --score-only with answers, or --data with --model to play")
+    elif play is None:
+        _check(PublishedData(data))
+        return
+    else:
+        run, samples = play_samples(PublishedData(data), keys, play)
+        by_policy = evaluate_played(PublishedData(data), run, samples, likeness)
+        for policy, scores in by_policy.items():
+            _show(scores, f", {policy}")
+        documents = {policy: scores.document() for policy, scores in by_policy.items()}
+        document = {"run": str(run.directory), "failed": run.failures, "policies": documents}
+        sys.stderr.write(f"{run.summary}\n")
     if as_json:
-        sys.stdout.write(f"{json.dumps(whole, allow_nan=False)}\n")
-
-
-def _score(annotations: Path | None, predictions: Path | None, subset: Path | None) -> Scores:
-    if annotations is None or predictions is None:
-        raise SettingsError("--score-only needs --annotations and --predictions")
-    answered, unanswered = join(
-        read_samples(annotations),
-        read_predictions(predictions),
-        None if subset is None else read_subset(subset),
-    )
-    return score(answered, SentenceLikeness(SentenceEncoder()), len(unanswered))
+        show_document(document)
 
 
 def _check(data: PublishedData) -> None:
@@ -110,4 +68,33 @@ def _check(data: PublishedData) -> None:
     data.subset()
     data.require_videos(samples)
     videos = len({sample.video for sample in samples})
-    Console().print(f"{len(samples)} samples over {videos} videos, all there")
+    show([], f"{len(samples)} samples over {videos} videos, all there")
+
+
+def _show(scores: Scores, of: str = "") -> None:
+    """Merged and overall numbers in percent, the sources, and how many have no answer."""
+    summary = ResultTable(f"E.T. Bench{of}", ("", "percent"), tuple(_summary(scores)))
+    columns = ("", "samples", "failed", "figure", "percent")
+    sources = ResultTable("by task and source", columns, tuple(_sources(scores)))
+    unanswered = f"{scores.num_unanswered} annotated samples have no answer"
+    show([summary, sources], *([unanswered] if scores.num_unanswered else []))
+
+
+def _summary(scores: Scores) -> Iterator[tuple[str, ...]]:
+    for name, parts in MERGED.items():
+        yield name, _percent(scores.merged[name])
+        for part in parts:
+            yield f"  {part}", _percent(scores.overall[part], 100)
+
+
+def _sources(scores: Scores) -> Iterator[tuple[str, ...]]:
+    names: dict[str, str] = {**dict(OVERALL.values()), "dvc": "F1", "slc": "F1"}
+    for task, sources in scores.by_task_source.items():
+        for source, figures in sources.items():
+            percent = _percent(figures[names[task]], 100)
+            counts = str(figures["Total"]), str(figures["Failed"])
+            yield f"{task} {source}", *counts, names[task], percent
+
+
+def _percent(number: float | None, scale: float = 1.0) -> str:
+    return NOTHING if number is None else f"{scale * number:.1f}"

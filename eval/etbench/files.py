@@ -1,7 +1,12 @@
-"""Files: the JSON files of annotations, predictions and a subset in, samples and answers out."""
+"""Read E.T. Bench's files: its published folder, a subset, and the answers of a model.
+
+Nothing is downloaded. What is not there is named, with the place where it is published.
+"""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -9,6 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from eval.etbench.sample import Answered, Sample, SampleKey
 from vstream import SettingsError
+
+PUBLISHED_AT = "https://huggingface.co/datasets/PolyU-ChenLab/ETBench"
+ANNOTATIONS = Path("annotations/etbench_txt_v1.0.json")
+TASK_ANNOTATIONS = Path("annotations/txt")
+SUBSET = Path("evaluation/subset.json")
+VIDEO_FOLDERS = (Path("videos"), Path("videos_compressed"))
+_MOST_NAMED = 10
 
 Loaded = TypeVar("Loaded")
 
@@ -76,10 +88,9 @@ def _read(path: Path, adapter: TypeAdapter[Loaded]) -> Loaded:
 
 
 def _refuse_repeated(keys: Sequence[SampleKey], path: Path) -> None:
-    if len(set(keys)) < len(keys):
-        seen: set[SampleKey] = set()
-        repeated = next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise SettingsError(f"{path} has {repeated} twice: task, source and idx must be unique")
+    for key, times in Counter(keys).items():
+        if times > 1:
+            raise SettingsError(f"{path} has {key} twice: task, source and idx must be unique")
 
 
 def join(
@@ -104,3 +115,59 @@ def join(
         if sample.key not in known and (subset is None or sample.key in subset)
     ]
     return answered, rest
+
+
+@dataclass(frozen=True)
+class PublishedData:
+    """A folder as published, its archives of videos extracted."""
+
+    root: Path
+
+    def samples(self) -> list[Sample]:
+        """Of the merged file, else of the files by task. Raises SettingsError if there is none."""
+        return [sample for path in self._annotations() for sample in read_samples(path)]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What the samples were read from, with all that is published of them."""
+        return [
+            entry
+            for path in self._annotations()
+            for entry in json.loads(path.read_text(encoding="utf-8"))
+        ]
+
+    def _annotations(self) -> list[Path]:
+        merged = self.root / ANNOTATIONS
+        if merged.is_file():
+            return [merged]
+        by_task = sorted((self.root / TASK_ANNOTATIONS).glob("*.json"))
+        if not by_task:
+            raise SettingsError(
+                f"E.T. Bench has no annotations in {self.root}: neither {ANNOTATIONS} nor "
+                f"{TASK_ANNOTATIONS}/*.json is there; they are published at {PUBLISHED_AT}"
+            )
+        return by_task
+
+    def subset(self) -> Path:
+        """The file that names the 470 samples of the commercial models."""
+        path = self.root / SUBSET
+        if not path.is_file():
+            raise SettingsError(
+                f"E.T. Bench has no {SUBSET} in {self.root}; it is published at {PUBLISHED_AT}"
+            )
+        return path
+
+    def video(self, sample: Sample) -> Path | None:
+        """As published, else the compressed one, else None."""
+        places = (self.root / folder / sample.video for folder in VIDEO_FOLDERS)
+        return next((place for place in places if place.is_file()), None)
+
+    def require_videos(self, samples: Sequence[Sample]) -> None:
+        """Raises SettingsError that names the videos that are not there."""
+        missing = sorted({s.video for s in samples if s.video and self.video(s) is None})
+        if missing:
+            named = ", ".join(f"{VIDEO_FOLDERS[0]}/{name}" for name in missing[:_MOST_NAMED])
+            more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+            raise SettingsError(
+                f"E.T. Bench lacks {len(missing)} videos in {self.root}: {named}{more}; they are "
+                f"published in the archives {VIDEO_FOLDERS[0]}/*.tar.gz at {PUBLISHED_AT}"
+            )

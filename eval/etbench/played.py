@@ -1,23 +1,29 @@
-"""E.T. Bench and options in: its videos played, the answers written in the official layout."""
+"""Play the videos of E.T. Bench, and write the answers in the official layout.
+
+E.T. Bench asks about a whole video: nothing comes after the question, and all frames may be seen.
+"""
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.etbench.asked import CONVENTION, asked_of, predictions_of
-from eval.etbench.files import join
-from eval.etbench.published_data import PublishedData
+from eval.etbench.files import Prediction, PublishedData, join
 from eval.etbench.sample import Sample, SampleKey
 from eval.etbench.scores import OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
-from eval.play.options import PlayOptions
+from eval.play.asked import Asked, Prompt, Span
+from eval.play.options import Convention, PlayOptions
 from eval.play.played_run import PlayedRun, chosen, play_run
+from eval.run.record_file import write_whole
 from eval.run.report import write_report
 from eval.run.scored import Scored, write_scored
-from eval.run.whole_file import write_whole
+from vstream import SettingsError
 
 NAME = "etbench"
+CONVENTION = Convention(max_tokens=1024, sample_fps=1.0)
+_PREFILLED = frozenset(("rar", "eca", "rvq"))
 _FIGURES: dict[str, str] = {task: name for task, name in OVERALL.values() if name != "SentSim"}
 
 
@@ -38,11 +44,10 @@ def evaluate_played(
     for policy, answers in run.answers.items():
         answered, unanswered = join(samples, predictions_of(samples, answers), None)
         found[policy] = score(answered, likeness, len(unanswered))
-        _write_official(official_file(run, policy), data, answers)
+        _write_official(run.directory / f"{policy}.predictions.json", data, answers)
         for one in answered:
             sample, answer = one
             figures = score([one], likeness).by_task_source
-            said = answers[str(sample.key)]["said"][0]
             records.append(
                 Scored(
                     question_id=str(sample.key),
@@ -54,7 +59,7 @@ def evaluate_played(
                     truth=_truth(sample),
                     score=float(figures[sample.task][sample.source][_FIGURES[sample.task]] or 0.0),
                     asked_s=sample.duration,
-                    first_token_ms=said["first_token_ms"],
+                    first_token_ms=answers[str(sample.key)]["said"][0]["first_token_ms"],
                 )
             )
     write_scored(run.directory, records)
@@ -62,14 +67,10 @@ def evaluate_played(
     return found
 
 
-def official_file(run: PlayedRun, policy: str) -> Path:
-    """The annotated entries with the answer `a` in each, as `--score-only` reads them, too."""
-    return run.directory / f"{policy}.predictions.json"
-
-
 def _write_official(
     path: Path, data: PublishedData, answers: Mapping[str, Mapping[str, Any]]
 ) -> None:
+    """The annotated entries with the answer `a` in each, as `--score-only` reads them, too."""
     entries = []
     for entry in data.entries():
         key = str(SampleKey(entry["task"], entry["source"], entry["idx"]))
@@ -85,3 +86,41 @@ def _truth(sample: Sample) -> str:
     spans = [f"{start:g} - {end:g}" for start, end in sample.tgt]
     captions = [f"{span}, {text}" for span, text in zip(spans, sample.g, strict=False)]
     return "; ".join([*parts, *(captions or spans)])
+
+
+def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[Asked]:
+    """In the order of the samples. Raises SettingsError where a video is missing."""
+    data.require_videos(samples)
+    return [_asked(sample, data) for sample in samples]
+
+
+def predictions_of(
+    samples: Sequence[Sample], answers: Mapping[str, Mapping[str, Any]]
+) -> list[Prediction]:
+    """Of those that were asked: `a` is the model's answer, None where it had none."""
+    return [
+        Prediction(
+            task=sample.task, source=sample.source, idx=sample.idx, a=answers[name]["texts"][0]
+        )
+        for sample in samples
+        if (name := str(sample.key)) in answers
+    ]
+
+
+def prompt_of(sample: Sample) -> Prompt:
+    """The text as published, with options and the format of the answer in it, and what the official
+    inference puts in the model's mouth; that is no part of the answer `a`.
+    """
+    if "<vid>" in sample.q:
+        raise SettingsError(
+            f"{sample.key} has `<vid>` for its times: give the annotations with times as text "
+            "(etbench_txt_v1.0.json)"
+        )
+    return Prompt(sample.q, answer_start="Best Option: (" if sample.task in _PREFILLED else "")
+
+
+def _asked(sample: Sample, data: PublishedData) -> Asked:
+    video = data.video(sample)
+    assert video is not None
+    span = Span(0.0, sample.duration or math.inf)  # without a duration: the whole file
+    return Asked(str(sample.key), video, (span,), prompt_of(sample))

@@ -1,21 +1,21 @@
-"""Scores: answers in, the figures of every task and source and the merged numbers out."""
+"""Score answers: the figures of every task and source, and the merged numbers."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.etbench.caption_score import caption_score
-from eval.etbench.grounding_score import (
+from eval.etbench.option_score import option_score
+from eval.etbench.sample import Answered, Figures, Task
+from eval.etbench.sentence_likeness import SentenceLikeness
+from eval.etbench.time_scores import (
     action_score,
     first_span_score,
     grounded_answer_score,
     moment_score,
     similar_moment_score,
+    summary_score,
 )
-from eval.etbench.option_score import option_score
-from eval.etbench.sample import Answered, Figures, Task
-from eval.etbench.sentence_likeness import SentenceLikeness
-from eval.etbench.summary_score import summary_score
 
 _SCORES: Mapping[Task, Callable[[Sequence[Answered]], Figures]] = {
     "tvg": first_span_score,
@@ -26,12 +26,9 @@ _SCORES: Mapping[Task, Callable[[Sequence[Answered]], Figures]] = {
     "tem": similar_moment_score,
 }
 _SCORES_BY_LIKENESS: Mapping[Task, Callable[[Sequence[Answered], SentenceLikeness], Figures]] = {
-    "rar": option_score,
-    "eca": option_score,
-    "rvq": option_score,
+    **dict.fromkeys(("rar", "eca", "rvq"), option_score),
     "gvq": grounded_answer_score,
-    "dvc": caption_score,
-    "slc": caption_score,
+    **dict.fromkeys(("dvc", "slc"), caption_score),
 }
 
 OVERALL: Mapping[str, tuple[Task, str]] = {
@@ -71,6 +68,15 @@ class Scores:
     merged: dict[str, float | None]
     num_unanswered: int
     """Annotated samples that no answer was given to; like the official scorer, none counts."""
+
+    def document(self) -> dict[str, object]:
+        """The score under the official names."""
+        return {
+            "merged_unrounded": self.merged,
+            "overall": self.overall,
+            "by_task_source": self.by_task_source,
+            "unanswered": self.num_unanswered,
+        }
 
 
 def score(

@@ -1,10 +1,10 @@
-"""Judge: a question, the true and a given answer in; yes or no and a rating from 0 to 5 out.
+"""Judge says whether an answer is right, and rates it from 0 to 5.
 
 Source: the judge of Video-ChatGPT, as VStream-QA uses it: the prompt, temperature 0 and 300 tokens
 of github.com/Becomebright/ReKV at 63793f7, video_qa/eval/eval_open_ended.py; the prompt is letter
 for letter the same in github.com/IVGSZ/Flash-VStream at 8f6bde2. Both read a reply as a Python
-literal; so does `read_judgement`. They ask again after a bad reply, the one for ever, the other up
-to a hundred times, and then leave the question out.
+literal; so does `read_judgement`. After a bad reply they ask again, the one without end, the
+other up to a hundred times, and then leave the question out.
 """
 
 import ast
@@ -38,6 +38,10 @@ class JudgePrompt:
     system: str
     user: str
 
+    def messages(self) -> list[dict[str, str]]:
+        """As chat templates and servers take them."""
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
+
 
 @dataclass(frozen=True)
 class JudgeReply:
@@ -59,7 +63,7 @@ class Judge(Protocol):
     """A language model that judges; asked from `num_parallel` threads at once.
 
     `settings` are all that its replies depend on but for its name. `num_attempts`: so often a bad
-    reply is asked for anew; once, where it would be the same again.
+    reply is asked for again; once, where it would be the same again.
     """
 
     name: str

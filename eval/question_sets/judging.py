@@ -1,4 +1,4 @@
-"""Judging: answers in, a judge's judgements out, each reply kept under what it replies to."""
+"""Judging has a judge's judgements of answers, and keeps each reply under what it replies to."""
 
 import hashlib
 import json
@@ -37,11 +37,11 @@ class Judging:
     """One judge and the file of its replies; may be called from several threads.
 
     A reply is found again by the hash of the judge's name and settings, the whole prompt and the
-    number of the attempt, so any change of them asks anew.
+    number of the attempt, so any change of them asks again.
     """
 
     def __init__(self, judge: Judge, file: Path) -> None:
-        """`file` holds JSON lines and may be shared by judges; it is made if need be."""
+        """`file` holds JSON lines and may be shared by judges; it is written if need be."""
         self.judge = judge
         self._file = RecordFile(file)
         self._replies = {
@@ -71,8 +71,8 @@ class Judging:
         return judged
 
     def _reply(self, prompt: JudgePrompt, attempt: int) -> JudgeReply:
-        asked = [self.judge.name, self.judge.settings, prompt.system, prompt.user, attempt]
-        key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        question = [self.judge.name, self.judge.settings, prompt.system, prompt.user, attempt]
+        key = hashlib.sha256(json.dumps(question).encode()).hexdigest()
         with self._lock:
             known = self._replies.get(key)
         if known is not None:

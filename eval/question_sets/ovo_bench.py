@@ -1,7 +1,7 @@
-"""OVO-Bench: its annotations in, questions at moments of a video and the published scores out.
+"""OvoBench asks at moments of a video, some questions again and again.
 
 Source: Li et al., OVO-Bench (CVPR 2025, arXiv 2501.05510); files, prompts and scorer of
-github.com/JoeLeelyf/OVO-Bench at c34093f. A forward question is put anew at several moments; each
+github.com/JoeLeelyf/OVO-Bench at c34093f. A forward question is put at several moments; each
 of these probes is an item, named as the clips of the authors are: `<id>_<probe>`. A question sees
 the video from its start to `realtime`. The authors' clips end at the next whole second; here no
 frame after `realtime` is seen.
@@ -13,18 +13,15 @@ all questions and wants one letter, number or word.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.question_sets.benchmark import Item, Outcome, Prompt, Texts
-from eval.question_sets.data_files import read_annotations, read_entries, require_tasks, wanted
-from eval.question_sets.option_letter import only_letter
-from eval.question_sets.score_rows import of_task, score_row, weighted_row
-from eval.question_sets.table import Row
+from eval.play.asked import Prompt
+from eval.question_sets.benchmark import Benchmark, scored_choice
+from eval.question_sets.data_files import of_tasks, read_items, require_tasks
+from eval.question_sets.items import Item, Outcome, Row, of_task, score_row
 
-PUBLISHED = "huggingface.co/datasets/JoeLeelyf/OVO-Bench and github.com/JoeLeelyf/OVO-Bench"
-ANNOTATIONS = "ovo_bench_new.json"
 CATEGORIES = {
     "Backward Tracing": ("EPM", "ASI", "HLD"),
     "Real-Time Visual Perception": ("OCR", "ACR", "ATR", "STU", "FPD", "OJR"),
@@ -72,17 +69,15 @@ Do not include any additional text or explanation in your response.
 _FORWARD_PROMPTS = {"REC": _COUNT, "SSR": _STEP, "CRR": _ENOUGH}
 
 
-class OvoBench:
+class OvoBench(Benchmark):
     """All twelve tasks; the data directory is the authors' `data`."""
 
     name = "ovo-bench"
-    published = PUBLISHED
+    published = "huggingface.co/datasets/JoeLeelyf/OVO-Bench and github.com/JoeLeelyf/OVO-Bench"
 
     def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
         require_tasks(tasks, _TASKS)
-        [entries] = read_annotations(data_dir, [ANNOTATIONS], PUBLISHED)
-        items = read_entries(ANNOTATIONS, entries, _items)
-        return list(wanted((item for found in items for item in found), tasks))
+        return of_tasks(read_items(data_dir, self.published, {"ovo_bench_new.json": _items}), tasks)
 
     def prompt(self, item: Item) -> Prompt:
         if item.task in _FORWARD:
@@ -90,96 +85,53 @@ class OvoBench:
         letters = (f"{chr(65 + n)}. {option}" for n, option in enumerate(item.options))
         return Prompt(_CHOICE.format(item.question, "; ".join(letters) + ";"))
 
-    def follow_up(self, item: Item, text: str | None) -> None:
-        return None
-
-    def score(self, item: Item, texts: Texts) -> Outcome:
-        if not texts:
-            return Outcome(item, None, 0.0, "not asked")
-        text = texts[0]
+    def scored(self, item: Item, text: str | None) -> Outcome:
         if text is None or not text.strip():
             return Outcome(item, 0.0, 0.0, "no answer")
         if item.task == "REC":
             return _scored_count(item, text)
         if item.task in _FORWARD:
             return _scored_word(item, text)
-        letter = only_letter(text, len(item.options))
-        oddity = "" if letter else "not one letter"
-        return Outcome(item, float(item.answer in text), float(letter == item.answer), oddity)
+        return scored_choice(item, text, item.answer in text)
 
     def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
         """A category is the mean of its tasks, the total the mean of the three categories."""
         by_task = {task: of_task(outcomes, task) for task in _TASKS}
-        rows = [score_row(task, by_task[task]) for task in _TASKS]
+        rows = [score_row(task, group) for task, group in by_task.items()]
         for name, tasks in CATEGORIES.items():
             rows.append(score_row(name, *(by_task[task] for task in tasks)))
-        return (*rows, _total(by_task))
+        weights = [1 / len(CATEGORIES) / len(CATEGORIES[_GROUPS[task]]) for task in _TASKS]
+        return (*rows, score_row("Total", *by_task.values(), weights=weights))
 
 
-def _total(by_task: dict[str, list[Outcome]]) -> Row:
-    return weighted_row(
-        "Total",
-        [
-            (1 / len(CATEGORIES) / len(tasks), by_task[task])
-            for tasks in CATEGORIES.values()
-            for task in tasks
-        ],
-    )
-
-
-def _items(_: int, entry: dict[str, Any]) -> list[Item]:
+def _items(_: int, entry: dict[str, Any]) -> Iterator[Item]:
     """One item, or one for each probe of a forward question."""
     task = entry["task"]
-    if task not in _FORWARD:
-        return [
-            _item(
-                entry,
-                str(entry["id"]),
-                float(entry["realtime"]),
-                question=entry["question"],
-                options=tuple(entry["options"]),
-                answer=chr(65 + entry["gt"]),
-            )
-        ]
-    return [
-        _item(
-            entry,
-            f"{entry['id']}_{n}",
-            float(probe["realtime"]),
-            question=_forward_question(entry, probe),
-            options=(),
-            answer=str(probe["count"]) if task == "REC" else ("No", "Yes")[probe["type"]],
+    probes = entry["test_info"] if task in _FORWARD else [entry]
+    for n, probe in enumerate(probes):
+        yield Item(
+            id=f"{entry['id']}_{n}" if task in _FORWARD else str(entry["id"]),
+            video_id=entry["video"],
+            video=f"src_videos/{entry['video']}",
+            task=task,
+            group=_GROUPS[task],
+            question=_question(task, entry, probe),
+            options=() if task in _FORWARD else tuple(entry["options"]),
+            answer=_answer(task, probe),
+            asked_s=float(probe["realtime"]),
         )
-        for n, probe in enumerate(entry["test_info"])
-    ]
 
 
-def _item(
-    entry: dict[str, Any],
-    name: str,
-    asked_s: float,
-    question: str,
-    options: tuple[str, ...],
-    answer: str,
-) -> Item:
-    return Item(
-        id=name,
-        video_id=entry["video"],
-        video=f"src_videos/{entry['video']}",
-        task=entry["task"],
-        group=_GROUPS[entry["task"]],
-        question=question,
-        options=options,
-        answer=answer,
-        asked_s=asked_s,
-    )
-
-
-def _forward_question(entry: dict[str, Any], probe: dict[str, Any]) -> str:
-    if entry["task"] == "REC":
+def _question(task: str, entry: dict[str, Any], probe: dict[str, Any]) -> str:
+    if task == "REC":
         return f"How many times did they {entry['activity']}?"
-    question: str = probe["step"] if entry["task"] == "SSR" else entry["question"]
-    return question
+    return str(probe["step"] if task == "SSR" else entry["question"])
+
+
+def _answer(task: str, probe: dict[str, Any]) -> str:
+    if task == "REC":
+        return str(probe["count"])
+    return ("No", "Yes")[probe["type"]] if task in _FORWARD else chr(65 + probe["gt"])
 
 
 def _scored_count(item: Item, text: str) -> Outcome:
@@ -191,7 +143,7 @@ def _scored_count(item: Item, text: str) -> Outcome:
 
 def _scored_word(item: Item, text: str) -> Outcome:
     words = set(re.findall(r"\w+", text.lower())) & {"yes", "y", "no", "n"}
-    said = {word[0] for word in words}
+    given = {word[0] for word in words}
     is_found = text == item.answer[0] or item.answer in text
-    oddity = "" if len(said) == 1 else "not one of yes and no"
-    return Outcome(item, float(is_found), float(said == {item.answer[0].lower()}), oddity)
+    oddity = "" if len(given) == 1 else "not one of yes and no"
+    return Outcome(item, float(is_found), float(given == {item.answer[0].lower()}), oddity)

@@ -1,17 +1,33 @@
-"""A question set and options in: its videos played; a played run's answers as scorers read them."""
+"""Play the videos of a question set, and give the answers of the run to its scorer."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eval.play.asked import Asked
 from eval.play.options import PlayOptions
 from eval.play.played_run import PlayedRun, chosen, play_run
-from eval.question_sets.asked import asked_of, convention_of
-from eval.question_sets.benchmark import Benchmark, Item, Outcome, Texts
+from eval.question_sets.benchmark import Benchmark
 from eval.question_sets.data_files import require_videos
+from eval.question_sets.items import Item, Outcome, Texts
 from eval.run.report import write_report
 from eval.run.scored import Scored, write_scored
+
+
+def asked_of(benchmark: Benchmark, items: Sequence[Item], data_dir: Path) -> list[Asked]:
+    """What a run asks of which video, and when; in the order of the items."""
+    return [
+        Asked(
+            item.id,
+            data_dir / item.video,
+            item.spans,
+            benchmark.prompt(item),
+            partial(benchmark.follow_up, item),
+        )
+        for item in items
+    ]
 
 
 def play_set(
@@ -23,8 +39,8 @@ def play_set(
     """
     wanted = chosen(items, options)
     require_videos(data, wanted, benchmark.published)
-    asked = asked_of(benchmark, wanted, data)
-    return play_run(name, asked, options, convention_of(name)), wanted
+    questions = asked_of(benchmark, wanted, data)
+    return play_run(name, questions, options, benchmark.convention), wanted
 
 
 def texts_of(run: PlayedRun, policy: str) -> dict[str, Texts]:
@@ -34,14 +50,8 @@ def texts_of(run: PlayedRun, policy: str) -> dict[str, Texts]:
 
 def write_records(run: PlayedRun, outcomes: Mapping[str, Sequence[Outcome]]) -> None:
     """And the report. `outcomes` by policy; the strict score is kept: every question has one."""
-    write_scored(
-        run.directory,
-        [
-            scored
-            for policy, several in outcomes.items()
-            for scored in _scored(policy, several, run.answers[policy])
-        ],
-    )
+    scored = (_scored(policy, found, run.answers[policy]) for policy, found in outcomes.items())
+    write_scored(run.directory, [one for several in scored for one in several])
     write_report(run.directory)
 
 
@@ -50,20 +60,17 @@ def _scored(
 ) -> Iterator[Scored]:
     for outcome in outcomes:
         item = outcome.item
-        document = answers.get(item.id)
-        if document is None:
-            continue
-        said = document["said"]
-        yield Scored(
-            question_id=item.id,
-            video=item.video_id,
-            policy=policy,
-            task=item.task,
-            question=item.question,
-            given=" | ".join(text or "" for text in document["texts"]),
-            truth=item.answer,
-            score=outcome.strict,
-            asked_s=None if math.isinf(item.asked_s) else item.asked_s,
-            first_token_ms=said[0]["first_token_ms"],
-            group=item.group,
-        )
+        if (document := answers.get(item.id)) is not None:
+            yield Scored(
+                question_id=item.id,
+                video=item.video_id,
+                policy=policy,
+                task=item.task,
+                question=item.question,
+                given=" | ".join(text or "" for text in document["texts"]),
+                truth=item.answer,
+                score=outcome.strict,
+                asked_s=None if math.isinf(item.asked_s) else item.asked_s,
+                first_token_ms=document["said"][0]["first_token_ms"],
+                group=item.group,
+            )

@@ -1,4 +1,4 @@
-"""read_predictions: a run's answers as JSON lines in, the texts of each item by its id out.
+"""read_predictions reads a run's answers: JSON lines, with the texts of each item by its id.
 
 A line is {"id": ..., "texts": [...]}, the texts in the order in which they were said, or
 {"id": ..., "answer": ...} for one text; other keys do not matter. A text may be null. A list of one
@@ -7,8 +7,8 @@ text, as some runs keep what they decode, is that text, and a number is its digi
 
 from pathlib import Path
 
-from eval.question_sets.benchmark import Texts
 from eval.question_sets.data_files import read_json_lines
+from eval.question_sets.items import Texts
 from vstream import SettingsError
 
 

@@ -1,14 +1,12 @@
-"""make_benchmark: a name and perhaps a judge in, the question set of that name out."""
+"""The published question sets by name."""
 
 from collections.abc import Callable
 
 from eval.question_sets.benchmark import Benchmark
+from eval.question_sets.choice_sets import Mlvu, QaEgo4d, VideoMme
 from eval.question_sets.judging import Judging
-from eval.question_sets.mlvu import Mlvu
 from eval.question_sets.ovo_bench import OvoBench
-from eval.question_sets.qaego4d import QaEgo4d
 from eval.question_sets.streaming_bench import StreamingBench
-from eval.question_sets.video_mme import VideoMme
 from eval.question_sets.vstream_qa import SUBSETS, VStreamQa
 from vstream import SettingsError
 

@@ -1,91 +1,110 @@
-"""ScoredRun: a question set and a run's answers in, its table and who judged it out."""
+"""ScoredRun holds the scores of a run's answers to a question set, its table and who judged it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random
 
-from eval.question_sets.agreement import Agreement, agreement
-from eval.question_sets.benchmark import Benchmark, Item, Outcome, Texts
+from eval.progress import progress_bar
+from eval.question_sets.agreement import agreement
+from eval.question_sets.items import Item, Outcome, Row, Texts, oddities
+from eval.question_sets.judges import judge_named
 from eval.question_sets.judging import Judging
-from eval.question_sets.score_rows import oddities
-from eval.question_sets.table import Row, rows_document
+from eval.question_sets.registry import make_benchmark
 from eval.question_sets.vstream_qa import JudgedOutcome
 
 
 @dataclass(frozen=True)
-class ScoredRun:
-    """`num_answered` of the items have a prediction; `num_strangers` predictions have no item."""
+class Judges:
+    """Who judges open answers, as the user named them; `sample` answers are judged by both."""
 
-    name: str
+    first: str | None
+    url: str | None
+    key: str | None
+    second: str | None
+    sample: int
+    replies: Path | None
+
+    def judging(self, name: str | None, predictions: Path) -> Judging | None:
+        """None where none is named."""
+        if name is None:
+            return None
+        replies = self.replies or predictions.with_suffix(".judgements.jsonl")
+        return Judging(judge_named(name, self.url, self.key), replies)
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """`document` is its part of the JSON document."""
+
     outcomes: Sequence[Outcome]
     rows: Sequence[Row]
-    num_answered: int
-    num_strangers: int
+    document: dict[str, object]
 
-    @classmethod
-    def of(
-        cls,
-        benchmark: Benchmark,
-        items: Sequence[Item],
-        predictions: Mapping[str, Texts],
-        num_parallel: int = 1,
-        advance: Callable[[], None] = lambda: None,
-    ) -> "ScoredRun":
-        """Scores all items; those without a prediction as the benchmark scores them."""
+
+def score_run(
+    name: str,
+    items: Sequence[Item],
+    predictions: Mapping[str, Texts],
+    judges: Judges,
+    path: Path,
+) -> ScoredRun:
+    """Score all items; those without a prediction as the benchmark scores them.
+
+    `path` is that of the predictions.
+    """
+    judging = judges.judging(judges.first, path)
+    benchmark = make_benchmark(name, judging)
+    with progress_bar() as progress:
+        bar = progress.add_task("scoring", total=len(items))
 
         def score(item: Item) -> Outcome:
             outcome = benchmark.score(item, predictions.get(item.id, ()))
-            advance()
+            progress.advance(bar)
             return outcome
 
-        with ThreadPoolExecutor(num_parallel) as pool:
+        with ThreadPoolExecutor(1 if judging is None else judging.judge.num_parallel) as pool:
             outcomes = list(pool.map(score, items))
-        known = {item.id for item in items}
-        return cls(
-            benchmark.name,
-            outcomes,
-            benchmark.aggregate(outcomes),
-            num_answered=len(known & predictions.keys()),
-            num_strangers=len(predictions.keys() - known),
-        )
-
-    def document(self) -> dict[str, object]:
-        """Its part of the JSON document."""
-        return {
-            "benchmark": self.name,
-            "questions": len(self.outcomes),
-            "answered": self.num_answered,
-            "predictions_without_question": self.num_strangers,
-            "rows": rows_document(self.rows),
-            "awkward": oddities(self.outcomes),
-        }
+    rows = benchmark.aggregate(outcomes)
+    known = {item.id for item in items}
+    document: dict[str, object] = {
+        "benchmark": benchmark.name,
+        "questions": len(outcomes),
+        "answered": len(known & predictions.keys()),
+        "predictions_without_question": len(predictions.keys() - known),
+        "rows": {row.name: row.document() for row in rows},
+        "awkward": oddities(outcomes),
+    }
+    if judging is not None:
+        document["judge"] = _document(judging)
+    if (second := judges.judging(judges.second, path)) is not None:
+        document["agreement"] = _agreement(name, outcomes, predictions, second, judges.sample)
+        document["second_judge"] = _document(second)
+    return ScoredRun(outcomes, rows, document)
 
 
-def judge_document(judging: Judging) -> dict[str, object]:
-    """Who judged: to stand beside every number that it made."""
+def _document(judging: Judging) -> dict[str, object]:
+    """Who judged: to stand beside every number that came of it."""
     judge = judging.judge
     return {"name": judge.name, "versions": judging.versions, "settings": judge.settings}
 
 
-def judged_again(
+def _agreement(
+    name: str,
     outcomes: Sequence[Outcome],
     predictions: Mapping[str, Texts],
-    second: Callable[[Item, Texts], Outcome],
+    second: Judging,
     num_sampled: int,
-) -> Agreement | None:
+) -> dict[str, object] | None:
     """How far another judge agrees on a sample, the same each time; None if nothing was judged."""
     judged = [o for o in outcomes if isinstance(o, JudgedOutcome) and o.judged]
     sample = Random("agreement").sample(judged, min(num_sampled, len(judged)))
     if not sample:
         return None
-    labels = [_label(outcome) for outcome in sample]
-    others = [_label(second(o.item, predictions[o.item.id])) for o in sample]
-    return agreement(labels, others)
-
-
-def agreement_document(found: Agreement) -> dict[str, object]:
-    return asdict(found)
+    benchmark = make_benchmark(name, second)
+    others = [benchmark.score(o.item, predictions[o.item.id]) for o in sample]
+    return asdict(agreement([_label(one) for one in sample], [_label(one) for one in others]))
 
 
 def _label(outcome: Outcome) -> str:

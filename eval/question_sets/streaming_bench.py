@@ -1,4 +1,4 @@
-"""StreamingBench: its annotations in, questions at moments of a stream and their scores out.
+"""StreamingBench asks at moments of a stream, and lets some questions stand until it is time.
 
 Source: Lin et al., StreamingBench (arXiv 2411.03628); files, prompts, polling and counting of
 github.com/THUNLP-MT/StreamingBench at 8929923. A question at t sees [t - 60 s, t] (the main table)
@@ -16,22 +16,23 @@ all questions, takes "(A)" and " A", and wants time, a plain yes and the whole t
 authors' smaller file.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.question_sets.benchmark import Item, Outcome, Prompt, Texts
+from eval.play.asked import Prompt
+from eval.question_sets.benchmark import Benchmark, scored_choice
 from eval.question_sets.data_files import (
+    Reader,
     clock_s,
-    read_annotations,
-    read_entries,
+    of_tasks,
+    read_items,
+    require_files,
     require_tasks,
-    wanted,
 )
-from eval.question_sets.option_letter import only_letter
-from eval.question_sets.score_rows import of_group, of_task, score_row
+from eval.question_sets.items import Item, Outcome, Row, Texts, of_group, of_task, score_row
 from eval.question_sets.streaming_proactive import (
     ProactiveOutcome,
     final_prompt,
@@ -39,21 +40,10 @@ from eval.question_sets.streaming_proactive import (
     proactive_items,
     proactive_keys,
     scored_proactive,
-    text_row,
+    text_of,
     video_name,
 )
-from eval.question_sets.streaming_prompts import (
-    CHOICE,
-    CHOICE_WITH_CONTEXT,
-    CONTEXT_START,
-    CONTEXT_TURN,
-)
-from eval.question_sets.table import Row
 
-PUBLISHED = (
-    "github.com/THUNLP-MT/StreamingBench, src/data, and its videos at "
-    "huggingface.co/datasets/mjuicem/StreamingBench"
-)
 REAL, OMNI, CONTEXTUAL = (
     "Real-Time Visual Understanding",
     "Omni-Source Understanding",
@@ -91,11 +81,40 @@ _TASKS = {
 _CODES = {task.published: code for code, task in _TASKS.items()}
 _SUBSET = "questions_proactive_50.json"
 
+_INSTRUCTION = (
+    "You are an advanced video question-answering AI assistant. You have been provided with {} and "
+    "a multiple-choice question related to the video. Your task is to carefully analyze the video "
+    "and {}, choosing from the four options provided. Respond with only the letter (A, B, C, or D) "
+    "of the correct option.\n\n"
+)
+_QUESTION = "Question: {}\n\nOptions:\n{}\n{}\n{}\n{}\n\nThe best option is:"
 
-class StreamingBench:
+_CHOICE = (
+    _INSTRUCTION.format("some frames from the video", "provide the best answer to question")
+    + _QUESTION
+)
+_CHOICE_WITH_CONTEXT = (
+    _INSTRUCTION.format("a video", "the provided context to answer the question")
+    + "{}\n\nHere is the question. Answer it and don't confuse it with the previous conversation.\n"
+    + _QUESTION
+)
+_CONTEXT_START = (
+    "Here are the contextual information related to the video. Please answer the questions based "
+    "on the contextual information: "
+)
+_CONTEXT_TURN = (
+    "At timestamp {}, the following question and answer occurred: Question: {}; Options: {}; "
+    "Answer: {}; "
+)
+
+
+class StreamingBench(Benchmark):
     """All eighteen tasks; the data directory is the authors' `src/data`."""
 
-    published = PUBLISHED
+    published = (
+        "github.com/THUNLP-MT/StreamingBench, src/data, and its videos at "
+        "huggingface.co/datasets/mjuicem/StreamingBench"
+    )
 
     def __init__(self, context_s: int | None = 60) -> None:
         """`context_s`: how much before a question may be seen; None for everything."""
@@ -104,68 +123,55 @@ class StreamingBench:
 
     def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
         require_tasks(tasks, tuple(_TASKS))
-        files = list(dict.fromkeys(_TASKS[code].file for code in tasks or _TASKS))
-        if _TASKS["PO"].file in files:
-            files.append(_SUBSET)
-        documents = dict(zip(files, read_annotations(data_dir, files, PUBLISHED), strict=True))
-        keys = read_entries(_SUBSET, documents.pop(_SUBSET, []), proactive_keys)
-        in_table = frozenset(key for several in keys for key in several)
-        items: list[Item] = []
-        for file, document in documents.items():
-            if file == _TASKS["SQA"].file:
-                found = read_entries(file, document, self._sequence)
-            elif file == _TASKS["PO"].file:
-                found = read_entries(file, document, partial(proactive_items, in_table, CONTEXTUAL))
-            else:
-                found = read_entries(file, document, self._choices)
-            items += [item for several in found for item in several]
-        return list(wanted(items, tasks))
+        files = dict.fromkeys(_TASKS[code].file for code in tasks or _TASKS)
+        has_proactive = _TASKS["PO"].file in files
+        smaller = {_SUBSET: proactive_keys} if has_proactive else {}
+        require_files(data_dir, [*files, *smaller], self.published)
+        in_table = frozenset(read_items(data_dir, self.published, smaller))
+        readers: dict[str, Reader[Item]] = {
+            _TASKS["SQA"].file: self._sequence,
+            _TASKS["PO"].file: partial(proactive_items, in_table, CONTEXTUAL),
+        }
+        found = {file: readers.get(file, self._choices) for file in files}
+        return of_tasks(read_items(data_dir, self.published, found), tasks)
 
     def prompt(self, item: Item) -> Prompt:
         if item.task == "PO":
             return poll_prompt(item)
         options = _lettered(item.options)
         if item.task == "SQA":
-            return Prompt(CHOICE_WITH_CONTEXT.format(item.context, item.question, *options))
-        return Prompt(CHOICE.format(item.question, *options))
+            return Prompt(_CHOICE_WITH_CONTEXT.format(item.context, item.question, *options))
+        return Prompt(_CHOICE.format(item.question, *options))
 
     def follow_up(self, item: Item, text: str | None) -> Prompt | None:
         return final_prompt(item, text) if item.task == "PO" else None
 
     def score(self, item: Item, texts: Texts) -> Outcome:
-        if item.task == "PO":
-            return scored_proactive(item, texts)
-        if not texts:
-            return Outcome(item, None, 0.0, "not asked")
-        text = texts[0]
+        return scored_proactive(item, texts) if item.task == "PO" else super().score(item, texts)
+
+    def scored(self, item: Item, text: str | None) -> Outcome:
         if not text:
             return Outcome(item, None if item.task == "SQA" else 0.0, 0.0, "empty answer")
-        letter = only_letter(text, 4)
-        oddity = "" if letter else "not one letter"
-        return Outcome(item, float(text[0] == item.answer), float(letter == item.answer), oddity)
+        return scored_choice(item, text, text[0] == item.answer)
 
     def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
         proactive = [o for o in outcomes if isinstance(o, ProactiveOutcome)]
         in_table = [o for o in proactive if o.item.group == CONTEXTUAL]
         rows = [score_row(code, of_task(outcomes, code)) for code in _TASKS if code != "PO"]
-        rows += [
-            score_row("PO", in_table),
-            text_row("PO, text right, too", in_table),
-            score_row("PO, all 250", proactive),
-            text_row("PO, all 250, text right, too", proactive),
-        ]
-        groups = [_whole_group(outcomes, group) for group in (REAL, OMNI, CONTEXTUAL)]
-        names = (f"{group}, All" for group in (REAL, OMNI, CONTEXTUAL))
-        rows += [score_row(name, group) for name, group in zip(names, groups, strict=True)]
-        everything = [outcome for group in groups for outcome in group] if all(groups) else []
+        for name, several in (("PO", in_table), ("PO, all 250", proactive)):
+            rows.append(score_row(name, several))
+            rows.append(score_row(f"{name}, text right, too", several, published=text_of))
+        groups = {group: _whole_group(outcomes, group) for group in (REAL, OMNI, CONTEXTUAL)}
+        rows += [score_row(f"{name}, All", group) for name, group in groups.items()]
+        whole = all(groups.values())
+        everything = [one for group in groups.values() for one in group] if whole else []
         return (*rows, score_row("Overall", everything))
 
-    def _choices(self, number: int, entry: dict[str, Any]) -> list[Item]:
-        kind = "real" if _TASKS[_code(entry)].file == _TASKS["OP"].file else "omni"
-        return [
-            self._choice(f"{kind}-{number}-{n}", entry, question)
-            for n, question in enumerate(entry["questions"])
-        ]
+    def _choices(self, number: int, entry: dict[str, Any]) -> Iterator[Item]:
+        first = _TASKS[_CODES[entry["questions"][0]["task_type"]]]
+        kind = "real" if first.file == _TASKS["OP"].file else "omni"
+        for n, question in enumerate(entry["questions"]):
+            yield self._choice(f"{kind}-{number}-{n}", entry, question)
 
     def _sequence(self, number: int, entries: list[dict[str, Any]]) -> list[Item]:
         """The turns about one video; each is told those before it."""
@@ -176,7 +182,7 @@ class StreamingBench:
                 name = f"sqa-{number}-{len(items)}"
                 items.append(self._choice(name, entry, question, context))
                 options = ", ".join(_lettered(question["options"]))
-                context = (context or CONTEXT_START) + CONTEXT_TURN.format(
+                context = (context or _CONTEXT_START) + _CONTEXT_TURN.format(
                     question["time_stamp"], question["question"], options, question["answer"]
                 )
         return items
@@ -194,16 +200,12 @@ class StreamingBench:
             task=task,
             group=_TASKS[task].group,
             question=question["question"],
-            options=tuple(question["options"]),
+            options=tuple(question["options"][:4]),  # so many are shown
             answer=question["answer"],
             asked_s=float(asked_s),
             seen_from_s=float(seen_from_s),
             context=context,
         )
-
-
-def _code(entry: dict[str, Any]) -> str:
-    return _CODES[entry["questions"][0]["task_type"]]
 
 
 def _lettered(options: Sequence[str]) -> list[str]:

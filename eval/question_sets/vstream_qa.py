@@ -1,4 +1,4 @@
-"""VStream-QA: its annotations in, open questions about streams and the judged scores out.
+"""VStreamQa asks open questions about streams, whose answers a language model judges.
 
 Source: Zhang et al., Flash-VStream (arXiv 2406.08085), data set IVGSZ/VStream-QA. VS-Ego and
 VS-Movie ask about a whole clip, at its end. RVS-Ego and RVS-Movie ask while a long video plays;
@@ -12,57 +12,40 @@ it was there, and is wrong by the strict rule; so is a question without a text t
 answering failed. A blank text is an answer and is judged, as it is there: silence is not left out.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eval.clustered_error import Part
-from eval.question_sets.benchmark import Item, Outcome, Prompt, Texts
-from eval.question_sets.data_files import read_annotations, read_entries, require_tasks, wanted
+from eval.play.asked import Prompt
+from eval.play.options import Convention
+from eval.question_sets.benchmark import Benchmark
+from eval.question_sets.data_files import of_tasks, read_items, require_tasks, video_in
+from eval.question_sets.items import Item, Outcome, Row, of_task, score_row
 from eval.question_sets.judging import Judged, Judging
-from eval.question_sets.rekv_files import video_in
-from eval.question_sets.score_rows import of_task, score_row
-from eval.question_sets.table import Row, figure, marks_of
 from vstream import SettingsError
 
 OPEN = "open"
 """The task of questions whose file names no type."""
+_VSTREAM_QA = "huggingface.co/datasets/IVGSZ/VStream-QA"
+_RVS = "huggingface.co/datasets/Becomebright/RVS"
 
 
 @dataclass(frozen=True)
 class _Subset:
-    file: str
-    videos: str
+    """`videos` is the folder of those of whole clips; None: each question has its own moment."""
+
     published: str
-    is_realtime: bool
+    file: str
+    videos: str | None = None
 
 
 SUBSETS = {
-    "vs-ego": _Subset(
-        "vstream/test_qa_ego4d.json",
-        "vstream/ego4d_videos",
-        "huggingface.co/datasets/IVGSZ/VStream-QA",
-        is_realtime=False,
-    ),
-    "vs-movie": _Subset(
-        "vstream/test_qa_movienet.json",
-        "vstream/movienet_videos",
-        "huggingface.co/datasets/IVGSZ/VStream-QA",
-        is_realtime=False,
-    ),
-    "rvs-ego": _Subset(
-        "ego/ego4d_oe.json",
-        "ego/videos",
-        "huggingface.co/datasets/Becomebright/RVS",
-        is_realtime=True,
-    ),
-    "rvs-movie": _Subset(
-        "movie/movienet_oe.json",
-        "movie/videos",
-        "huggingface.co/datasets/Becomebright/RVS",
-        is_realtime=True,
-    ),
+    "vs-ego": _Subset(_VSTREAM_QA, "vstream/test_qa_ego4d.json", "vstream/ego4d_videos"),
+    "vs-movie": _Subset(_VSTREAM_QA, "vstream/test_qa_movienet.json", "vstream/movienet_videos"),
+    "rvs-ego": _Subset(_RVS, "ego/ego4d_oe.json"),
+    "rvs-movie": _Subset(_RVS, "movie/movienet_oe.json"),
 }
 
 
@@ -73,7 +56,7 @@ class JudgedOutcome(Outcome):
     judged: Judged | None = None
 
 
-class VStreamQa:
+class VStreamQa(Benchmark):
     """One of the four subsets. The data directory is the data set's, or ReKV's `data/rvs`."""
 
     def __init__(self, name: str, judging: Judging | None = None) -> None:
@@ -82,30 +65,28 @@ class VStreamQa:
         self._subset = SUBSETS[name]
         self.published = self._subset.published
         self._judging = judging
+        # Flash-VStream's inference: every second, at most 1024 tokens; or ReKV's, whose files these
+        # are: every other second, at most 256 tokens.
+        is_whole = self._subset.videos is not None
+        self.convention = Convention(1024, 1.0) if is_whole else Convention(256, 0.5)
 
     def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
-        file = self._subset.file
-        [entries] = read_annotations(data_dir, [file], self._subset.published)
-        if self._subset.is_realtime:
-            items = [i for found in read_entries(file, entries, self._turns) for i in found]
-        else:
-            items = read_entries(file, entries, self._clip)
+        reader = self._turns if self._subset.videos is None else self._clip
+        items = read_items(data_dir, self.published, {self._subset.file: reader})
         require_tasks(tasks, sorted({item.task for item in items}))
-        return list(wanted(_numbered(items), tasks))
+        return of_tasks(list(_numbered(items)), tasks)
 
     def prompt(self, item: Item) -> Prompt:
         return Prompt(item.question)
 
-    def follow_up(self, item: Item, text: str | None) -> None:
-        return None
-
-    def score(self, item: Item, texts: Texts) -> JudgedOutcome:
+    def score(self, item: Item, texts: Sequence[str | None]) -> Outcome:
         """Raises SettingsError without a judge."""
         if self._judging is None:
             raise SettingsError(f"judge: {self.name} has open answers; name a model with --judge")
-        if not texts:
-            return JudgedOutcome(item, None, 0.0, "not asked")
-        text = texts[0]
+        return self.scored(item, texts[0]) if texts else JudgedOutcome(item, None, 0.0, "not asked")
+
+    def scored(self, item: Item, text: str | None) -> JudgedOutcome:
+        assert self._judging is not None
         if text is None:
             return JudgedOutcome(item, None, 0.0, "no answer")
         judged = self._judging.judge_answer(item.question, item.answer, text.replace("\n", ""))
@@ -117,66 +98,56 @@ class VStreamQa:
 
     def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
         """Both accuracies and the score over all, then Flash-VStream's accuracy by type."""
-        judged = [o for o in outcomes if isinstance(o, JudgedOutcome)]
-        said = [o for o in judged if o.judged and o.judged.judgement]
-        decided = [o for o in said if not o.oddity]
-        tasks = sorted({outcome.item.task for outcome in outcomes})
+        decided = [o for o in outcomes if _rating(o) is not None and not o.oddity]
         whole = score_row("Accuracy (Flash-VStream: yes / judged)", outcomes)
-        of_decided = score_row("", decided).published
         return (
             whole,
-            Row("Accuracy (ReKV: yes / (yes + no))", of_decided, whole.strict),
-            _rating_row(judged),
-            *(score_row(f"Accuracy, {task}", of_task(outcomes, task)) for task in tasks),
+            replace(score_row("Accuracy (ReKV: yes / (yes + no))", decided), strict=whole.strict),
+            score_row(
+                "Score",
+                outcomes,
+                published=_rating,
+                strict=lambda outcome: _rating(outcome) or 0.0,
+                unit="0 to 5",
+            ),
+            *(
+                score_row(f"Accuracy, {task}", of_task(outcomes, task))
+                for task in sorted({outcome.item.task for outcome in outcomes})
+            ),
         )
 
-    def _clip(self, number: int, entry: dict[str, Any]) -> Item:
+    def _clip(self, _: int, entry: dict[str, Any]) -> list[Item]:
         video = str(entry["video_id"])
-        return Item(
-            id=video,
-            video_id=video,
-            video=f"{self._subset.videos}/{video}.mp4",
-            task=str(entry.get("answer_type", OPEN)),
-            question=entry["question"],
-            answer=entry["answer"],
-            asked_s=float(entry["duration"]),
-        )
+        path = f"{self._subset.videos}/{video}.mp4"
+        return [_item(video, path, entry, entry["duration"])]
 
-    def _turns(self, number: int, entry: dict[str, Any]) -> list[Item]:
-        video = str(entry["video_id"])
-        return [
-            Item(
-                id=video,
-                video_id=video,
-                video=video_in("rvs", entry["video_path"]),
-                task=str(turn.get("answer_type", OPEN)),
-                question=turn["question"],
-                answer=turn["answer"],
-                asked_s=float(turn["end_time"]),
-            )
-            for turn in entry["conversations"]
-        ]
+    def _turns(self, _: int, entry: dict[str, Any]) -> Iterator[Item]:
+        for turn in entry["conversations"]:
+            path = video_in("rvs", entry["video_path"])
+            yield _item(str(entry["video_id"]), path, turn, turn["end_time"])
 
 
-def _numbered(items: Sequence[Item]) -> list[Item]:
+def _item(video_id: str, video: str, entry: dict[str, Any], asked_s: float) -> Item:
+    return Item(
+        id=video_id,
+        video_id=video_id,
+        video=video,
+        task=str(entry.get("answer_type", OPEN)),
+        question=entry["question"],
+        answer=entry["answer"],
+        asked_s=float(asked_s),
+    )
+
+
+def _numbered(items: Sequence[Item]) -> Iterator[Item]:
     """Named as both authors name them: the video and the number of the question about it."""
-    seen: dict[str, int] = {}
-    named = []
+    seen: Counter[str] = Counter()
     for item in items:
-        number = seen.get(item.video_id, 0)
-        seen[item.video_id] = number + 1
-        named.append(replace(item, id=f"{item.video_id}_{number}"))
-    return named
+        yield replace(item, id=f"{item.video_id}_{seen[item.video_id]}")
+        seen[item.video_id] += 1
 
 
-def _rating_row(outcomes: Sequence[JudgedOutcome]) -> Row:
+def _rating(outcome: Outcome) -> float | None:
     """By the strict rule, what could not be judged has a rating of 0."""
-    ratings = [(o.item.video_id, _rating(o)) for o in outcomes]
-    published = figure([Part(1.0, marks_of(ratings))], scale=1.0)
-    strict = figure([Part(1.0, marks_of([(v, r or 0.0) for v, r in ratings]))], scale=1.0)
-    return Row("Score", published, strict, "0 to 5")
-
-
-def _rating(outcome: JudgedOutcome) -> float | None:
-    judged = outcome.judged
-    return None if judged is None or judged.judgement is None else float(judged.judgement.rating)
+    judged = outcome.judged if isinstance(outcome, JudgedOutcome) else None
+    return float(judged.judgement.rating) if judged and judged.judgement else None

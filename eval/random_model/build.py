@@ -1,20 +1,59 @@
-"""random_video_llm: the name of a shape in, a VideoLLM of that shape with random weights out."""
+"""random_video_llm makes a VideoLLM of a published shape, with random weights.
 
+`shapes.json` has the sizes of published models by name, as their config.json gives them.
+"""
+
+import json
 import tempfile
+from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 
 from encoders import Family
-from eval.random_model.shapes import SHAPES, config_of, files_of
-from vstream import VideoLLM
-from vstream.device.scheduler import Scheduler
-from vstream.engine import Decoder
+from eval.random_model.checkpoint_files import CheckpointFiles
+from eval.random_model.llava_onevision import llava_onevision_files
+from eval.random_model.qwen_vl import qwen2_5_vl_files, qwen3_vl_files
+from vstream import SettingsError, VideoLLM
 from vstream.models.families import make_family
+from vstream.models.video_llm import driven
 
+SHAPES: dict[str, dict[str, Any]] = json.loads(
+    files("eval.random_model").joinpath("shapes.json").read_text(encoding="utf-8")
+)
+_FILES: dict[str, Callable[[], CheckpointFiles]] = {
+    "llava_onevision": llava_onevision_files,
+    "qwen2_5_vl": qwen2_5_vl_files,
+    "qwen3_vl": qwen3_vl_files,
+}
 _SPREAD = 0.02
 """Standard deviation of weights; so neither activations nor logits overflow in half precision."""
+
+
+def require_shape(name: str, has_random_weights: bool) -> None:
+    """Raises SettingsError for a name that is none, or where weights were not said to be random."""
+    if name not in SHAPES:
+        raise SettingsError(f"unknown shape {name!r}: one of {', '.join(SHAPES)}")
+    if not has_random_weights:
+        raise SettingsError("a shape has --random-weights; to say so keeps figures honest")
+
+
+def config_of(name: str) -> PretrainedConfig:
+    """The whole config of a shape, with the special tokens of its files."""
+    shape = dict(SHAPES[name])
+    family = shape.pop("family")
+    files = _FILES[family]()
+    stop = files.tokenizer.token_to_id("<|im_end|>")
+    text = {**shape.pop("text_config"), "eos_token_id": stop}
+    return AutoConfig.for_model(
+        family,
+        text_config={"bos_token_id": None, "pad_token_id": None, **text},
+        **shape,
+        **files.config,
+    )
 
 
 def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
@@ -41,20 +80,20 @@ def random_family(shape: str, model: PreTrainedModel) -> Family:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         model.config.save_pretrained(directory)
-        files_of(shape).write(directory)
+        _FILES[SHAPES[shape]["family"]]().write(directory)
         family = make_family(model, directory, None)
-    family.vocabulary_size = SHAPES[shape].decoder["vocab_size"]
+    family.vocabulary_size = SHAPES[shape]["text_config"]["vocab_size"]
     return family
 
 
 def random_video_llm(shape: str, model: PreTrainedModel, family: Family) -> VideoLLM:
     """Made ready to stream. The attention of `model` is changed, see `vstream.engine.Decoder`."""
-    decoder = Decoder(model)
+    decoder, scheduler = driven(model)
     return VideoLLM(
         name=f"{shape}, random weights",
         fingerprint=f"random-{shape}",
         family=family,
         decoder=decoder,
         sample_fps=family.recommended.sample_fps,
-        scheduler=Scheduler(decoder),
+        scheduler=scheduler,
     )

@@ -1,4 +1,4 @@
-"""CheckpointFiles: all of a made-up checkpoint but the weights and the sizes in config.json."""
+"""CheckpointFiles is a made-up checkpoint without its weights and the sizes in config.json."""
 
 import json
 from collections.abc import Sequence
@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 _HALF = [0.5, 0.5, 0.5]
+WORDS = ["the", "is", "what", "how", "many", "on", "red", "cup", "table", "dog", "frame", "seconds"]
+WORDS += ["user", "assistant", "system", "video", "of", "are", "you", "helpful", "from", "series"]
+WORDS += ["yes", "Yes", "no", "No", "not", "now"]
 
 
 @dataclass(frozen=True)
@@ -64,3 +67,29 @@ def tokenizer_config(tokenizer_class: str, eos_token: str, **more: Any) -> dict[
         "model_max_length": 32768,
         **more,
     }
+
+
+def made_up_tokenizer(special: Sequence[str], not_special: Sequence[str] = ()) -> Tokenizer:
+    """The ids are not those of published ones; `not_special` are added without being called so."""
+    tokenizer = byte_level()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(list(special))
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in not_special])
+    return tokenizer
+
+
+def byte_level(first: Sequence[str] = ()) -> Tokenizer:
+    """All bytes, then each word built up letter by letter, with and without a space before it."""
+    entries = [*first, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    merges: list[tuple[str, str]] = []
+    for word in WORDS:
+        for spelling in ("\u0120" + word, word):  # how byte-level BPE writes a space
+            for end in range(2, len(spelling) + 1):
+                merge = (spelling[: end - 1], spelling[end - 1])
+                if merge not in merges:
+                    merges.append(merge)
+                    entries.append("".join(merge))
+    vocabulary = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer

@@ -1,7 +1,11 @@
 """llava_onevision_files: a side of pictures in, the files of a LLaVA-OneVision checkpoint out."""
 
-from eval.random_model.checkpoint_files import CheckpointFiles, preprocessor, tokenizer_config
-from eval.random_model.tokenizer import made_up_tokenizer
+from eval.random_model.checkpoint_files import (
+    CheckpointFiles,
+    made_up_tokenizer,
+    preprocessor,
+    tokenizer_config,
+)
 
 _TEMPLATE = r"""
 {%- for message in messages -%}

@@ -2,8 +2,12 @@
 
 from typing import Any
 
-from eval.random_model.checkpoint_files import CheckpointFiles, preprocessor, tokenizer_config
-from eval.random_model.tokenizer import made_up_tokenizer
+from eval.random_model.checkpoint_files import (
+    CheckpointFiles,
+    made_up_tokenizer,
+    preprocessor,
+    tokenizer_config,
+)
 
 _SPECIAL = [
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),

@@ -1,12 +1,16 @@
-"""compare: two runs, or policies of runs, in; their answers to the same questions paired out."""
+"""`python -m eval compare RUN RUN` pairs the answers of two runs question by question."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from eval.result_table import NOTHING, ResultTable, percent_cell, show, show_document
 from eval.run.paired import Paired, paired
 from eval.run.scored import Scored, read_scored
-from vstream import SettingsError
+from vstream import SettingsError, VStreamError
 
 _EXAMPLES = 3
 
@@ -84,28 +88,127 @@ def _pairs(
     """Raises SettingsError unless both answer the very same questions."""
     mine = {record.question_id: record for record in before}
     other = {record.question_id: record for record in after}
-    problems = [
-        _said("asked only in the first", [name for name in mine if name not in other]),
-        _said("asked only in the second", [name for name in other if name not in mine]),
-        _said(
-            "under one id different questions, moments or true answers",
-            [n for n in mine if n in other and _asked(mine[n]) != _asked(other[n])],
-        ),
-    ]
-    if any(problems):
+    both = [name for name in mine if name in other]
+    problems = {
+        "asked only in the first": [name for name in mine if name not in other],
+        "asked only in the second": [name for name in other if name not in mine],
+        "under one id different questions, moments or true answers": [
+            name for name in both if _identity(mine[name]) != _identity(other[name])
+        ],
+    }
+    if any(problems.values()):
+        named = "; ".join(_named(what, names) for what, names in problems.items() if names)
         raise SettingsError(
             f"{labels[0]} and {labels[1]} answer different questions, so they cannot be compared: "
-            + "; ".join(problem for problem in problems if problem)
+            + named
         )
-    return [(record, other[name]) for name, record in mine.items()]
+    return [(mine[name], other[name]) for name in both]
 
 
-def _asked(record: Scored) -> tuple[str, str, str, float | None]:
+def _identity(record: Scored) -> tuple[str, str, str, float | None]:
     return record.video, record.question, record.truth, record.asked_s
 
 
-def _said(what: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
+def _named(what: str, names: Sequence[str]) -> str:
     more = ", ..." if len(names) > _EXAMPLES else ""
     return f"{len(names)} {what} ({', '.join(names[:_EXAMPLES])}{more})"
+
+
+def compare_runs(
+    before: Annotated[str, typer.Argument(metavar="RUN[:POLICY]", help="The directory of a run.")],
+    after: Annotated[str, typer.Argument(metavar="RUN[:POLICY]", help="The other one.")],
+    show_changes: Annotated[
+        int,
+        typer.Option("--show", min=0, help="List so many of the questions whose score changed."),
+    ] = 40,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
+) -> None:
+    """The difference of two runs, question by question, with a paired test."""
+    try:
+        found = compare(Side.parse(before), Side.parse(after))
+    except VStreamError as error:
+        raise typer.BadParameter(str(error)) from error
+    changed = [one for one in found if show_changes and one.paired.changes]
+    show([_differences(found), *(_changes(one, show_changes) for one in changed)])
+    if as_json:
+        show_document([_document(one) for one in found])
+
+
+def _differences(found: Iterable[Comparison]) -> ResultTable:
+    rows = [
+        (
+            one.before,
+            one.after,
+            f"{one.paired.before_percent:.1f}",
+            f"{one.paired.after_percent:.1f}",
+            ("+" if one.paired.difference >= 0 else "")
+            + percent_cell(one.paired.difference, one.paired.stderr),
+            str(one.paired.num_better),
+            str(one.paired.num_worse),
+            str(one.paired.num_questions),
+            str(one.paired.num_videos),
+            f"{one.paired.flip_p:.3g}",
+            NOTHING if one.paired.mcnemar_p is None else f"{one.paired.mcnemar_p:.3g}",
+        )
+        for one in found
+    ]
+    return ResultTable(
+        "percent right; the difference ± its standard error, paired, clustered by video",
+        (
+            *("first", "second", "first %", "second %", "difference", "better", "worse"),
+            *("questions", "videos", "p, videos' signs flipped", "p, McNemar*"),
+        ),
+        tuple(rows),
+        ("* takes questions about one video for independent: too small where they are not",),
+    )
+
+
+def _changes(one: Comparison, most: int) -> ResultTable:
+    """Those that got worse first: they are what one looks for."""
+    changes = sorted(one.paired.changes, key=lambda change: change.difference)[:most]
+    return ResultTable(
+        f"{one.before} -> {one.after}: {len(changes)} of the {len(one.paired.changes)} questions "
+        "whose score changed",
+        ("question", "task", "at, s", "asked", "true", "first", "second", "score"),
+        tuple(
+            (
+                change.before.question_id,
+                change.before.task,
+                "end" if change.before.asked_s is None else f"{change.before.asked_s:g}",
+                change.before.question,
+                change.before.truth,
+                change.before.given,
+                change.after.given,
+                f"{change.before.score:g} -> {change.after.score:g}",
+            )
+            for change in changes
+        ),
+        has_words=True,
+    )
+
+
+def _document(one: Comparison) -> dict[str, object]:
+    result = one.paired
+    return {
+        "first": one.before,
+        "second": one.after,
+        "first_percent": round(result.before_percent, 4),
+        "second_percent": round(result.after_percent, 4),
+        "difference": round(result.difference, 4),
+        "stderr": None if result.stderr is None else round(result.stderr, 4),
+        "p": result.flip_p,
+        "mcnemar_p": result.mcnemar_p,
+        "better": result.num_better,
+        "worse": result.num_worse,
+        "questions": result.num_questions,
+        "videos": result.num_videos,
+        "changed": [
+            {
+                **{k: getattr(c.before, k) for k in ("question_id", "task", "question", "truth")},
+                "first": c.before.given,
+                "second": c.after.given,
+                "difference": c.difference,
+            }
+            for c in result.changes
+        ],
+    }

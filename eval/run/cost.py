@@ -1,11 +1,10 @@
 """Cost: what it took one policy to watch a video and to answer about it; reports read it."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eval.run.whole_file import write_whole
+from eval.run.record_file import read_lines, write_lines
 
 FILE = "costs.jsonl"
 _HOUR_S = 3600
@@ -55,14 +54,10 @@ def ingest_fps(costs: Iterable[Cost]) -> float | None:
 
 def write_costs(directory: Path, costs: Iterable[Cost]) -> None:
     """Write them all, instead of what was there."""
-    lines = [json.dumps(asdict(cost), allow_nan=False) for cost in costs]
-    write_whole(directory / FILE, "".join(f"{line}\n" for line in lines))
+    write_lines(directory / FILE, map(asdict, costs))
 
 
 def read_costs(directory: Path) -> list[Cost]:
     """Those of the run; none where it has written none."""
     path = directory / FILE
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8") as file:
-        return [Cost(**json.loads(line)) for line in file]
+    return [Cost(**document) for document in read_lines(path)] if path.exists() else []

@@ -1,11 +1,11 @@
-"""RunDescription: what a run is and every start of it in, `run.json` of its directory out."""
+"""RunDescription is `run.json`: what a run is, and when, how and on what it was started."""
 
 import json
 import platform
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import eval
 from eval.run.hardware import Hardware
-from eval.run.whole_file import write_whole
+from eval.run.record_file import write_whole
 from vstream import SettingsError
 
 FILE = "run.json"
-_HIDDEN = "***"
+_KEY = re.compile(r"(--[\w-]*-key[ =])('[^']*'|\S+)")
+"""What follows an option that ends in `-key` is a secret, and a run is shown to others."""
 LIBRARIES = ("vstream", "torch", "transformers", "tokenizers", "numpy", "av", "faiss-cpu")
 
 
@@ -36,7 +37,7 @@ class Start:
     @classmethod
     def now(cls) -> "Start":
         return cls(
-            command=f"python -m eval {shlex.join(_without_keys(sys.argv[1:]))}",
+            command=_KEY.sub(r"\1***", f"python -m eval {shlex.join(sys.argv[1:])}"),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             commit=_commit(),
             versions=_versions(),
@@ -70,22 +71,6 @@ class RunDescription:
     def started(self) -> Self:
         """The same, started once more, here and now."""
         return replace(self, starts=(*self.starts, Start.now()))
-
-
-def _without_keys(words: Sequence[str]) -> list[str]:
-    """What follows an option that ends in `-key` is a secret, and a run is shown to others."""
-    shown: list[str] = []
-    for word in words:
-        option, has_value, _ = word.partition("=")
-        if shown and _is_key(shown[-1]):
-            shown.append(_HIDDEN)
-        else:
-            shown.append(f"{option}={_HIDDEN}" if has_value and _is_key(option) else word)
-    return shown
-
-
-def _is_key(option: str) -> bool:
-    return option.startswith("--") and option.endswith("-key")
 
 
 def _versions() -> dict[str, str]:

@@ -7,7 +7,6 @@ with its model loaded, the peak is that and what came on top meanwhile.
 """
 
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -40,12 +39,7 @@ class PeakMemory:
             self._before_bytes = resident_bytes()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._device.type == "cuda":
             self.num_bytes = torch.cuda.max_memory_allocated(self._device)
         elif self._is_reset:

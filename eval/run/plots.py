@@ -1,4 +1,4 @@
-"""Plots: summaries of policies in, figures as SVG out; needs matplotlib (extra `bench`).
+"""plots draws summaries of policies as SVG; it needs matplotlib (extra `bench`).
 
 One colour marks the policy that the product uses; position and label say which the others are.
 """
@@ -8,8 +8,7 @@ from io import BytesIO
 from statistics import fmean
 from typing import Any
 
-from eval.run.evidence_age import AGES_S
-from eval.run.summary import Estimate, PolicySummary
+from eval.run.summary import ByPolicy, PolicySummary, by_age, by_part
 
 MARKED = "default"
 _MARKED_COLOR, _COLOR, _GRID = "#0b5cad", "#59636e", "#d9dee3"
@@ -22,53 +21,39 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "svg.hashsalt": "vstream",  # the same figures, the same bytes
 }
+_DOT: dict[str, Any] = {"fmt": "o", "markersize": 5, "capsize": 2.5}
+_BOX: dict[str, Any] = {
+    "orientation": "horizontal",
+    "widths": 0.55,
+    "whis": (5, 95),
+    "showfliers": False,
+    "manage_ticks": False,
+}
 
 
 def plots(summaries: Sequence[PolicySummary]) -> dict[str, bytes]:
     """By title, in order; a figure without anything to show is left out."""
-    groups = dict.fromkeys(name for summary in summaries for name in summary.by_group)
-    ages = [age for age in AGES_S if any(age in summary.by_age for summary in summaries)]
-    by_group: dict[str, Mapping[str, Estimate]] = {"all": {s.policy: s.accuracy for s in summaries}}
-    if len(groups) > 1:
-        by_group |= {
-            name: {s.policy: s.by_group[name] for s in summaries if name in s.by_group}
-            for name in groups
-        }
-    by_age = {
-        f"evidence {age}": {s.policy: s.by_age[age] for s in summaries if age in s.by_age}
-        for age in ages
-    }
-    made = {
-        "Accuracy by part of the benchmark": _accuracies(summaries, by_group),
-        "Accuracy by age of the evidence": _accuracies(summaries, by_age) if by_age else None,
+    ages = by_age(summaries)
+    drawn = {
+        "Accuracy by part of the benchmark": _accuracies(summaries, by_part(summaries)),
+        "Accuracy by age of the evidence": _accuracies(summaries, ages) if ages else None,
         "Memory against accuracy": _memory(summaries),
         "Time to the first token": _latencies(summaries),
     }
-    return {title: svg for title, svg in made.items() if svg is not None}
+    return {title: svg for title, svg in drawn.items() if svg is not None}
 
 
-def _accuracies(
-    summaries: Sequence[PolicySummary], panels: Mapping[str, Mapping[str, Estimate]]
-) -> bytes:
+def _accuracies(summaries: Sequence[PolicySummary], panels: Mapping[str, ByPolicy]) -> bytes:
     """A panel for each group of questions, a row for each policy: mean and standard error."""
     figure, axes = _figure(summaries, len(panels))
     for axis, (title, estimates) in zip(axes, panels.items(), strict=True):
         for row, summary in enumerate(summaries):
-            found = estimates.get(summary.policy)
-            if found is None:
-                continue
-            axis.errorbar(
-                found.percent,
-                row,
-                xerr=found.stderr,
-                fmt="o",
-                markersize=5,
-                capsize=2.5,
-                color=_color(summary.policy),
-            )
+            if found := estimates.get(summary.policy):
+                color = _color(summary.policy)
+                axis.errorbar(found.percent, row, xerr=found.stderr, color=color, **_DOT)
         counts = sorted({found.num_questions for found in estimates.values()})
-        said = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        axis.set_title(f"{title}\n{said} questions")
+        asked = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        axis.set_title(f"{title}\n{asked} questions")
         axis.set_xlim(-3, 103)
         axis.set_xticks([0, 25, 50, 75, 100])
     figure.supxlabel("percent right (bars: ± one standard error, clustered by video)", size=10)
@@ -80,19 +65,13 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
     kept = [summary for summary in summaries if summary.bytes_per_hour is not None]
     if not kept:
         return None
-    figure, axis = _single(8.4, 4.6)
-    points = [(_megabytes(summary), summary.accuracy.percent, summary) for summary in kept]
+    figure, (axis,) = _panels(8.4, 4.6)
+    points = [
+        (((one.bytes_per_hour or 0) + (one.fixed_bytes or 0)) / 1e6, one.accuracy.percent, one)
+        for one in kept
+    ]
     for x, y, summary in points:
-        axis.errorbar(
-            x,
-            y,
-            yerr=summary.accuracy.stderr,
-            fmt="o",
-            markersize=6,
-            capsize=2.5,
-            color=_color(summary.policy),
-            alpha=0.9,
-        )
+        axis.errorbar(x, y, summary.accuracy.stderr, color=_color(summary.policy), **_DOT)
     axis.set_ylim(0, 100)
     axis.set_xlim(left=0, right=1.35 * max(x for x, _, _ in points) or 1)
     axis.set_xlabel(
@@ -126,19 +105,9 @@ def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
     for row, summary in enumerate(timed):
         assert summary.latency is not None
         color = _color(summary.policy)
-        axis.boxplot(
-            [summary.latency.all_ms],
-            positions=[row],
-            orientation="horizontal",
-            widths=0.55,
-            whis=(5, 95),
-            showfliers=False,
-            manage_ticks=False,
-            boxprops={"color": color},
-            whiskerprops={"color": color},
-            capprops={"color": color},
-            medianprops={"color": color, "linewidth": 2.5},
-        )
+        lines = {f"{part}props": {"color": color} for part in ("box", "whisker", "cap")}
+        median = {"color": color, "linewidth": 2.5}
+        axis.boxplot([summary.latency.all_ms], positions=[row], medianprops=median, **lines, **_BOX)
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter("{x:g}")
@@ -154,31 +123,26 @@ def _figure(
     summaries: Sequence[PolicySummary], num_panels: int, panel_inch: float = _PANEL_INCH
 ) -> tuple[Any, Sequence[Any]]:
     """Panels side by side which share their rows, the policies."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(_STYLE):
-        size = (1.2 + panel_inch * num_panels, 1.3 + _ROW_INCH * len(summaries))
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(1, num_panels, sharey=True, squeeze=False)[0]
-        axes[0].set_ylim(len(summaries) - 0.5, -0.5)
-        axes[0].set_yticks(range(len(summaries)), [summary.policy for summary in summaries])
-        for label, summary in zip(axes[0].get_yticklabels(), summaries, strict=True):
-            label.set_color(_color(summary.policy))
-        for axis in axes:
-            axis.grid(axis="x", color=_GRID)
-            axis.set_axisbelow(True)
-            axis.tick_params(axis="y", length=0)
+    width, height = 1.2 + panel_inch * num_panels, 1.3 + _ROW_INCH * len(summaries)
+    figure, axes = _panels(width, height, num_panels)
+    axes[0].set_ylim(len(summaries) - 0.5, -0.5)
+    axes[0].set_yticks(range(len(summaries)), [summary.policy for summary in summaries])
+    for label, summary in zip(axes[0].get_yticklabels(), summaries, strict=True):
+        label.set_color(_color(summary.policy))
+    for axis in axes:
+        axis.grid(axis="x", color=_GRID)
+        axis.set_axisbelow(True)
+        axis.tick_params(axis="y", length=0)
     return figure, axes
 
 
-def _single(width: float, height: float) -> tuple[Any, Any]:
+def _panels(width: float, height: float, num_panels: int = 1) -> tuple[Any, Sequence[Any]]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots()
+        return figure, figure.subplots(1, num_panels, sharey=True, squeeze=False)[0]
 
 
 def _svg(figure: Any) -> bytes:
@@ -192,10 +156,6 @@ def _svg(figure: Any) -> bytes:
 
 def _color(policy: str) -> str:
     return _MARKED_COLOR if policy == MARKED else _COLOR
-
-
-def _megabytes(summary: PolicySummary) -> float:
-    return ((summary.bytes_per_hour or 0) + (summary.fixed_bytes or 0)) / 1e6
 
 
 def _apart(heights: Sequence[float], least: float) -> list[float]:

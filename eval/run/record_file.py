@@ -1,13 +1,14 @@
-"""RecordFile: JSON documents in, one a line in a file that a killed run can go on with."""
+"""Files of a run: records that a killed run goes on with, and files that are written whole."""
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 
 class RecordFile:
-    """Only appended to. The line that a killed run left unfinished is dropped."""
+    """JSON documents, one a line; only appended to. The unfinished line of a killed run is cut."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,3 +29,25 @@ class RecordFile:
                 file.flush()
                 os.fsync(file.fileno())
         self.documents.append(document)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside, then replace: the file is the old or the new one, never a part of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_lines(path: Path, documents: Iterable[dict[str, Any]]) -> None:
+    """Write them all, one a line, instead of what was there."""
+    lines = [json.dumps(document, allow_nan=False) + "\n" for document in documents]
+    write_whole(path, "".join(lines))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Raises FileNotFoundError."""
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]

@@ -1,29 +1,33 @@
-"""write_report: a run's directory with its scores and costs in, report.md and report.html out."""
+"""write_report makes report.md and report.html of the scores and costs in a run's directory."""
 
 import importlib.util
 import json
+from base64 import b64encode
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
+
+from jinja2 import Environment
 
 from eval.run.cost import read_costs
 from eval.run.description import RunDescription
-from eval.run.page import page
 from eval.run.plots import MARKED, plots
-from eval.run.result_table import ResultTable, policy_table, task_table
+from eval.run.policy_tables import policy_table, task_table
+from eval.run.record_file import write_whole
 from eval.run.scored import read_scored
 from eval.run.summary import summaries
-from eval.run.whole_file import write_whole
 
 NO_PLOTS = "there are no plots: pip install 'vstream[bench]', then start the same command again"
 
 
 def write_report(directory: Path, left_out: Mapping[str, str] | None = None) -> None:
-    """Anew, from what is on record; `left_out` says why policies that one expects are missing."""
-    found = summaries(read_scored(directory), read_costs(directory))
+    """From what is on record; `left_out` says why policies that one expects are missing."""
+    records = read_scored(directory)
+    found = summaries(records, read_costs(directory))
     if not found:
         return
     description = RunDescription.read(directory)
-    videos = len({record.video for record in read_scored(directory)})
+    videos = len({record.video for record in records})
     benchmark = description.config.get("benchmark", "benchmark")
     title = f"{benchmark}: {found[0].accuracy.num_questions} questions about {videos} videos"
     tables = [policy_table(found), task_table(found)]
@@ -32,8 +36,22 @@ def write_report(directory: Path, left_out: Mapping[str, str] | None = None) -> 
     figures = plots(found) if has_plots else {}
     if not has_plots:
         facts["plots"] = NO_PLOTS
-    write_whole(directory / "report.md", _markdown(title, facts, tables))
-    write_whole(directory / "report.html", page(title, facts, tables, figures, MARKED))
+    lines = [f"# {title}", "", *(line for table in tables for line in table.markdown())]
+    lines += ["## What was run", "", *(f"- {name}: `{fact}`" for name, fact in facts.items()), ""]
+    write_whole(directory / "report.md", "\n".join(lines))
+    template = files("eval.run").joinpath("report.html").read_text(encoding="utf-8")
+    page = (
+        Environment(autoescape=True, trim_blocks=True)
+        .from_string(template)
+        .render(
+            title=title,
+            tables=tables,
+            figures={name: b64encode(svg).decode("ascii") for name, svg in figures.items()},
+            facts=facts,
+            marked=MARKED,
+        )
+    )
+    write_whole(directory / "report.html", page + "\n")
 
 
 def _facts(description: RunDescription) -> dict[str, str]:
@@ -51,23 +69,6 @@ def _facts(description: RunDescription) -> dict[str, str]:
     }
     ways = {(start.commit, str(start.hardware)) for start in description.starts}
     if len(ways) > 1:
-        said = "; ".join(f"{s.date}: {s.commit}, {s.hardware}" for s in description.starts)
-        facts["started again, not always alike"] = said
+        starts = "; ".join(f"{s.date}: {s.commit}, {s.hardware}" for s in description.starts)
+        facts["started again, not always alike"] = starts
     return facts
-
-
-def _markdown(title: str, facts: Mapping[str, str], tables: list[ResultTable]) -> str:
-    lines = [f"# {title}", ""]
-    for table in tables:
-        lines += [f"## {table.title}", "", *_rows(table), ""]
-        lines += [f"- {note}" for note in table.notes] + [""] * bool(table.notes)
-    lines += ["## What was run", "", *(f"- {name}: `{said}`" for name, said in facts.items()), ""]
-    return "\n".join(lines)
-
-
-def _rows(table: ResultTable) -> list[str]:
-    def row(cells: tuple[str, ...]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    rule = ("---", *("---:" for _ in table.columns[1:]))
-    return [row(table.columns), row(rule), *(row(cells) for cells in table.rows)]

@@ -3,7 +3,6 @@
 import fcntl
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from eval.run.description import FILE, RunDescription
@@ -42,12 +41,7 @@ class RunDirectory:
         RunDescription.read(self.path).started().write(self.path)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._lock)
 
     def records(self, name: str) -> RecordFile:

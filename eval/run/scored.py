@@ -1,15 +1,14 @@
-"""Scored: a question, the answer one policy gave and its score; what reports and `compare` read.
+"""Scored is a question with one policy's answer and score, as reports and `compare` read it.
 
 A benchmark keeps its own records, from which a killed run goes on; at its end, and whenever it has
 something to report, it scores them and writes `scored.jsonl` anew and whole.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eval.run.whole_file import write_whole
+from eval.run.record_file import read_lines, write_lines
 
 FILE = "scored.jsonl"
 
@@ -41,11 +40,9 @@ class Scored:
 
 def write_scored(directory: Path, records: Iterable[Scored]) -> None:
     """Write them all, in their order, instead of what was there."""
-    lines = [json.dumps(asdict(record), allow_nan=False) for record in records]
-    write_whole(directory / FILE, "".join(f"{line}\n" for line in lines))
+    write_lines(directory / FILE, map(asdict, records))
 
 
 def read_scored(directory: Path) -> list[Scored]:
     """All that the run has scored so far. Raises FileNotFoundError for what is no run."""
-    with (directory / FILE).open(encoding="utf-8") as file:
-        return [Scored(**json.loads(line)) for line in file]
+    return [Scored(**document) for document in read_lines(directory / FILE)]

@@ -1,11 +1,12 @@
-"""PolicySummary: the scored questions and the costs of one policy in, its row of the table out."""
+"""PolicySummary holds what scored questions and costs say about one policy: a row of the report."""
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.clustered_error import Mark, Part, clustered_stderr
+from eval.result_table import percent_cell
 from eval.run.cost import Cost, bytes_per_hour, ingest_fps
 from eval.run.evidence_age import AGES_S, age_of
 from eval.run.scored import Scored
@@ -20,8 +21,7 @@ class Estimate:
     num_questions: int
 
     def __str__(self) -> str:
-        error = "" if self.stderr is None else f" ± {self.stderr:.1f}"
-        return f"{self.percent:.1f}{error}"
+        return percent_cell(self.percent, self.stderr)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class PolicySummary:
     peak_of: str | None
 
 
+ByPolicy = Mapping[str, Estimate]
+"""Policies that have no estimate are left out."""
+
+
 def summaries(records: Sequence[Scored], costs: Sequence[Cost]) -> list[PolicySummary]:
     """In the order in which the policies come in the records."""
     return [
@@ -71,23 +75,31 @@ def summaries(records: Sequence[Scored], costs: Sequence[Cost]) -> list[PolicySu
     ]
 
 
-def estimate(records: Sequence[Scored]) -> Estimate:
-    """Of at least one."""
-    part = Part(1.0, [Mark(record.video, record.score) for record in records])
-    stderr = clustered_stderr([part])
-    return Estimate(100 * part.mean, None if stderr is None else 100 * stderr, len(records))
+def by_part(found: Sequence[PolicySummary]) -> dict[str, ByPolicy]:
+    """All questions, then each part of the benchmark if it has several."""
+    groups = dict.fromkeys(name for one in found for name in one.by_group)
+    parts: dict[str, ByPolicy] = {"all": {one.policy: one.accuracy for one in found}}
+    for name in groups if len(groups) > 1 else ():
+        parts[name] = {one.policy: one.by_group[name] for one in found if name in one.by_group}
+    return parts
+
+
+def by_age(found: Sequence[PolicySummary]) -> dict[str, ByPolicy]:
+    """Each age that evidence has."""
+    ages = {age: {s.policy: s.by_age[age] for s in found if age in s.by_age} for age in AGES_S}
+    return {f"evidence {age}": estimates for age, estimates in ages.items() if estimates}
 
 
 def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> PolicySummary:
     first_tokens = tuple(r.first_token_ms for r in records if r.first_token_ms is not None)
-    ages = _grouped(records, lambda record: age_of(record.evidence_age_s) or "")
     peaks = [(cost.peak_bytes, cost.peak_of) for cost in costs if cost.peak_bytes is not None]
     peak_bytes, peak_of = max(peaks, default=(None, None))
+    groups = _grouped(records, lambda record: record.group)
     return PolicySummary(
         policy=policy,
-        accuracy=estimate(records),
-        by_group=_largest_first(_grouped(records, lambda record: record.group)),
-        by_age={age: ages[age] for age in AGES_S if age in ages},
+        accuracy=_estimate(records),
+        by_group=dict(sorted(groups.items(), key=lambda one: (-one[1].num_questions, one[0]))),
+        by_age=_grouped(records, lambda record: age_of(record.evidence_age_s) or ""),
         by_task=_grouped(records, lambda record: record.task),
         latency=Latency(first_tokens) if first_tokens else None,
         ingest_fps=ingest_fps(costs),
@@ -100,16 +112,18 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
     )
 
 
+def _estimate(records: Sequence[Scored]) -> Estimate:
+    part = Part(1.0, [Mark(record.video, record.score) for record in records])
+    stderr = clustered_stderr([part])
+    return Estimate(100 * part.mean, None if stderr is None else 100 * stderr, len(records))
+
+
 def _grouped(records: Iterable[Scored], key: Callable[[Scored], str]) -> dict[str, Estimate]:
     """By the key, in the order in which they come first; what has none is left out."""
     groups: dict[str, list[Scored]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)
-    return {name: estimate(group) for name, group in groups.items() if name}
-
-
-def _largest_first(groups: dict[str, Estimate]) -> dict[str, Estimate]:
-    return dict(sorted(groups.items(), key=lambda item: (-item[1].num_questions, item[0])))
+    return {name: _estimate(group) for name, group in groups.items() if name}
 
 
 def _sum_if_any(numbers: Iterable[int | None]) -> int | None:

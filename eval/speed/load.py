@@ -1,4 +1,4 @@
-"""measure_load: a model in; its ingest beside askers, and its answers beside streams, out.
+"""measure_load measures ingest beside askers, and answers beside streams.
 
 Two questions are asked of one scheduler. How many frames a second does one stream get in, as fast
 as it can, while so many people ask it without a pause? And how long does a question wait for its
@@ -11,14 +11,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import count, islice
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import typer
 
 from encoders import Frame
 from eval.speed.figures import Figures, Row
 from eval.speed.questions import measured_questions, unending
-from eval.speed.subject import busy_share, endless_frames, here, passing_session
+from eval.speed.subject import (
+    RandomWeights,
+    ShapeName,
+    busy_share,
+    endless_frames,
+    here,
+    passing_session,
+    ready_model,
+    roomy_config,
+)
 from vstream import Session, VideoLLM, VStreamConfig
 from vstream.device.scheduler import Limits
 
@@ -27,36 +37,39 @@ _POOL = 64
 
 
 def measure_load(
-    model: VideoLLM,
-    config: VStreamConfig,
-    num_frames: int,
-    seconds: float,
-    askers: Sequence[int],
-    streams: Sequence[int],
-    has_camera_frames: bool,
+    shape: ShapeName = None,
+    random_weights: RandomWeights = False,
+    frames: Annotated[int, typer.Option(min=1, help="Of the stream that is asked, before.")] = 256,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each measurement.")] = 10,
+    askers: Annotated[
+        list[int] | None, typer.Option(min=0, help="Beside one stream; may be given again.")
+    ] = None,
+    streams: Annotated[
+        list[int] | None, typer.Option(min=0, help="Beside one asker; may be given again.")
+    ] = None,
 ) -> Figures:
-    """Each number of askers, then each number of streams, for `seconds`, with `num_frames` in the
-    stream that is asked. Blocks go where `config` says, and are erased.
-    """
-    most = max((*askers, 1))
+    """Frames a second while people ask, and first tokens while streams bring frames."""
+    model, config = unending(ready_model(shape, random_weights)), roomy_config()
+    numbers = askers or [0, 8, 32]
+    most = max((*numbers, 1))
     model.scheduler.limits = Limits(max_running=most, max_waiting=max(64, most))
-    model = unending(model)
-    frames = endless_frames(model.sample_fps, has_camera_frames)
-    pool = list(islice(frames, _POOL))
+    coming = endless_frames(model.sample_fps, is_camera=shape is not None)
+    pool = list(islice(coming, _POOL))
     with passing_session(config, model) as session:
-        session.push(list(islice(frames, num_frames)))
+        session.push(list(islice(coming, frames)))
         return {
             "here": [here(model)],
             "one stream as fast as it can": [
-                _ingest_beside(session, frames, number, seconds) for number in askers
+                _ingest_beside(session, coming, number, seconds) for number in numbers
             ],
             "one asker beside streams": [
-                _first_tokens_beside(session, config, pool, number, seconds) for number in streams
+                _first_tokens_beside(session, config, pool, number, seconds)
+                for number in streams or [0, 1, 16]
             ],
         }
 
 
-class _Told(NamedTuple):
+class _TimedAnswer(NamedTuple):
     """One answer: when its first and its last token came, and how many there were."""
 
     first: float
@@ -73,14 +86,14 @@ def _ingest_beside(
     session: Session, frames: Iterator[Frame], num_askers: int, seconds: float
 ) -> Row:
     chunk = session.chunk_blocks * session.model.family.frames_per_block
-    with _asking(session, num_askers) as told:
+    with _asking(session, num_askers) as answers:
         pushed, began = 0, time.perf_counter()
         while time.perf_counter() < began + seconds:
             session.push_ahead(list(islice(frames, chunk)))
             pushed += chunk
         session.catch_up()
         ended = time.perf_counter()
-    tokens = sum(answer.tokens_between(began, ended) for answer in told)
+    tokens = sum(answer.tokens_between(began, ended) for answer in answers)
     return {
         "askers": num_askers,
         "frames_per_s": pushed / (ended - began),
@@ -89,12 +102,12 @@ def _ingest_beside(
 
 
 @contextmanager
-def _asking(session: Session, num_askers: int) -> Iterator[Sequence[_Told]]:
+def _asking(session: Session, num_askers: int) -> Iterator[Sequence[_TimedAnswer]]:
     """While it is entered so many ask on and on; it begins once each has had an answer.
 
-    What was told is complete afterwards.
+    The answers are complete afterwards.
     """
-    told: list[_Told] = []
+    answers: list[_TimedAnswer] = []
     answered: set[int] = set()
     questions = measured_questions(session.model.family)
     stop = threading.Event()
@@ -107,7 +120,7 @@ def _asking(session: Session, num_askers: int) -> Iterator[Sequence[_Told]]:
             answer = session.ask(questions(turn)).answer
             times = answer.timings_ms
             ends = began + times.ttft / 1000, began + times.total / 1000
-            told.append(_Told(*ends, len(answer.token_ids)))
+            answers.append(_TimedAnswer(*ends, len(answer.token_ids)))
             answered.add(number)
 
     with ThreadPoolExecutor(max(1, num_askers)) as askers:
@@ -115,7 +128,7 @@ def _asking(session: Session, num_askers: int) -> Iterator[Sequence[_Told]]:
         try:
             while len(answered) < num_askers and not any(one.done() for one in asking):
                 time.sleep(0.01)
-            yield told
+            yield answers
         finally:
             stop.set()
         for one in asking:

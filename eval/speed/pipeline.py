@@ -1,4 +1,4 @@
-"""measure_pipeline: addresses of videos in; how fast they become KV blocks, and what limits, out.
+"""measure_pipeline measures how fast videos become KV blocks, and what limits it.
 
 Everything that the product does to a frame is in it: reading, decoding, scaling, sampling, the
 vision tower, the decoder, encoding and storing. A file goes in as fast as it can, a camera at its
@@ -15,12 +15,23 @@ were sampled, but not encoded, because they were like the frame before.
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import Annotated
 
 import psutil
+import typer
 
 from eval.speed.figures import Figures, Row
-from eval.speed.subject import busy_share, here, passing_session, since
-from vstream import Session, VideoLLM, VStreamConfig, VStreamError
+from eval.speed.subject import (
+    RandomWeights,
+    ShapeName,
+    busy_share,
+    here,
+    passing_session,
+    ready_model,
+    roomy_config,
+    since,
+)
+from vstream import Session, VStreamError
 from vstream.ingest import IngestWorker
 
 _FIRST_S = 60.0
@@ -32,13 +43,13 @@ _BESIDE = ("thumbnail", "encode", "store")
 
 
 def measure_pipeline(
-    model: VideoLLM, config: VStreamConfig, sources: Sequence[str], seconds: float
+    sources: Annotated[list[str], typer.Argument(help="Files and cameras, all at once.")],
+    shape: ShapeName = None,
+    random_weights: RandomWeights = False,
+    seconds: Annotated[float, typer.Option(min=1, help="At most, from the first block on.")] = 20,
 ) -> Figures:
-    """Until `seconds` have passed since each source had its first block, or all files have ended.
-
-    Blocks go where `config` says, and are erased. Raises VStreamError for a source that cannot
-    be read or gave no block.
-    """
+    """From an address to blocks in the store: how fast, where the time goes, and what limits."""
+    model, config = ready_model(shape, random_weights), roomy_config()
     with ExitStack() as opened:
         sessions = [opened.enter_context(passing_session(config, model)) for _ in sources]
         workers = [

@@ -1,4 +1,4 @@
-"""Measured questions: a family in, questions that are all of one length, as are their answers, out.
+"""Measured questions are all of one length, as are their answers.
 
 What a token costs must not hang on what a model says. So its answers are of the best tokens and do
 not end before the stated number of them, whatever it says; drawn ones are measured beside them.
@@ -29,7 +29,7 @@ Questions = Callable[[int], Question]
 """By number; neighbours are in other words."""
 
 
-class Asked(NamedTuple):
+class Timed(NamedTuple):
     """Medians over questions that were asked one after the other."""
 
     first_token_ms: float
@@ -56,11 +56,11 @@ def measured_questions(family: Family, is_drawn: bool = False) -> Questions:
     return question
 
 
-def asked(ask: Ask, questions: Questions) -> Asked:
+def timed(ask: Ask, questions: Questions) -> Timed:
     """ASKED of them; the first is not counted."""
     answers = [ask(questions(number)).answer for number in range(ASKED)][1:]
     times = [one.timings_ms for one in answers]
-    return Asked(
+    return Timed(
         statistics.median(one.ttft for one in times),
         statistics.median(one.total - one.ttft for one in times) / LATER_TOKENS,
         answers[-1].context_tokens,

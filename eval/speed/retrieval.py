@@ -1,17 +1,21 @@
-"""measure_retrieval: histories of a day and of a week in, what finding blocks in them costs out.
+"""measure_retrieval measures what it costs to find blocks in histories of an hour or a day.
 
 The keys are those of a made-up stream, repeated with noise until there are enough, and random ones,
 which no structure helps to find. What is found is compared with a score of every key in float32.
-All times are the processor's own, on one thread: other work on the machine counts little.
+All times are the processor's own, on one thread: other work on the machine counts little. A
+question looks for blocks in every layer. `recall` is the share of the truly best that it finds,
+`drop_ms` lets the 64 oldest blocks go, `open_s` opens a stream of so many in files.
 """
 
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
 import torch
+import typer
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -24,18 +28,19 @@ _DROPPED = 64
 _CPU = torch.device("cpu")
 
 
-def measure_retrieval(sizes: Sequence[int]) -> Figures:
-    """Both kinds of keys at each size. A question looks for blocks in every layer. `recall` is the
-    share of the truly best that it finds, `drop_ms` lets the 64 oldest blocks go, `open_s` opens a
-    stream of so many in files.
-    """
+def measure_retrieval(
+    blocks: Annotated[
+        list[int] | None, typer.Option(min=2048, help="Sizes; else an hour and a day, 1 a second.")
+    ] = None,
+) -> Figures:
+    """What it costs a question to find its blocks in a long past, and to open one from files."""
     with short_past() as session:
         own = keys_of(session.memory)
         queries = [*queries_of(session, "when was {name} last seen?")]
         makers = {"stream": _repeated, "random": _random}
         rows = [
             {"keys": kind, "blocks": size, **_measured(make(own, size), queries, session)}
-            for size in sizes
+            for size in blocks or [3_600, 86_400]
             for kind, make in makers.items()
         ]
     return {"retrieval": rows}
@@ -96,7 +101,7 @@ def _best(keys: Tensor, query: Tensor, top: int, similarity: Similarity) -> set[
 
 def _open_s(keys: Float32[Tensor, "blocks layers features"], like: KVMemory) -> float:
     """CPU seconds until a stream of blocks with these keys is open."""
-    make = like.make
+    make = like.provenance
     shape = (make.layers, make.kv_heads, like.info(0).num_tokens, make.head_dim)
     block = KVBlock(like.info(0), torch.randn(shape), torch.randn(shape), like.thumbnail(0))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""measure_search: vectors of a day and of a week in, what a search of them costs by index out.
+"""measure_search measures what a search of the vectors of a day or a week costs.
 
 The vectors are those of a made-up stream, repeated with noise until there are enough: real ones lie
 in clusters, which is what a coarse stage lives by. Beside them stands the time to the first token
@@ -8,12 +8,13 @@ are found; a build is from vectors to use.
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 import faiss
 import numpy as np
 import torch
+import typer
 from jaxtyping import Float32
 
 from eval.speed.figures import Figures, Row
@@ -27,8 +28,14 @@ NEIGHBOURS, CANDIDATES = 32, 128
 _ROUNDS = 5
 
 
-def measure_search(sizes: Sequence[int], hnsw_up_to: int, threads: int) -> Figures:
-    """Each kind of FAISS index at each size, in so many threads."""
+def measure_search(
+    blocks: Annotated[
+        list[int] | None, typer.Option(min=2048, help="Sizes; else a day and a week at 1 a second.")
+    ] = None,
+    hnsw_up_to: Annotated[int, typer.Option(help="No graph is built over more blocks.")] = 86_400,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of FAISS.")] = 1,
+) -> Figures:
+    """What a search of a long past costs by kind of FAISS index."""
     with short_past() as session:
         layers = MomentSearch(session.model).layers
         vectors = _unit(keys_of(session.memory)[layers])
@@ -43,7 +50,9 @@ def measure_search(sizes: Sequence[int], hnsw_up_to: int, threads: int) -> Figur
         )
     faiss.omp_set_num_threads(threads)
     indexes = [
-        row for size in sizes for row in _at_size(_repeated(vectors, size), queries, hnsw_up_to)
+        row
+        for size in blocks or [86_400, 604_800]
+        for row in _at_size(_repeated(vectors, size), queries, hnsw_up_to)
     ]
     return {
         "indexes": indexes,

@@ -1,5 +1,5 @@
-"""measure_shape: the name of a published shape in; its speed beside the least possible times and
-beside plain transformers out, on the same random weights.
+"""measure_shape measures a model of a published shape beside the least possible times and beside
+plain transformers, on the same random weights.
 """
 
 import time
@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
+from typing import Annotated, NamedTuple
+
+import typer
 
 from encoders import Frame
 from eval.random_model import random_family, random_video_llm
@@ -20,58 +23,122 @@ from eval.speed.questions import (
     LATER_TOKENS,
     QUESTION_TOKENS,
     Questions,
-    asked,
+    Timed,
     measured_questions,
+    timed,
     unending,
 )
 from eval.speed.subject import (
     CAMERA_PX,
+    RandomWeights,
     endless_frames,
     here,
     ingest,
-    random_weights,
     roomy_config,
     session_in,
+    weights_of,
 )
 from memory import BlockStore, HostTier
-from vstream import Session, load_config
+from vstream import Session, VideoLLM, load_config
 from vstream.device.scheduler import Limits
 
 _ROOM_BYTES = 1 << 60
 """Blocks that stand for many take room once."""
 
 
+class _Ours(NamedTuple):
+    """What was measured of one session; `drawn` is of answers that are drawn at random."""
+
+    frame_s: float
+    stages: Row
+    best: Timed
+    drawn: Timed
+    together: list[Row]
+    long_past: list[Row]
+    history_frames: int
+    frame_bytes: float
+
+
 def measure_shape(
-    shape: str,
-    has_random_weights: bool,
+    name: str,
+    random_weights: RandomWeights = False,
+    frames: Annotated[int, typer.Option(min=2, help="Before it is asked.")] = 256,
+    askers: Annotated[
+        list[int] | None, typer.Option(min=1, help="At once; may be given again.")
+    ] = None,
+    hours: Annotated[
+        list[float] | None,
+        typer.Option(min=0.01, help="Of history at which it is asked, too; several times."),
+    ] = None,
+) -> Figures:
+    """A model of a published shape beside the least possible times, and beside plain use."""
+    weights = weights_of(name, random_weights)
+    family = random_family(name, weights)
+    rates = measure_rates(weights.device, weights.dtype)
+    wanted, per_block = family.recommended, family.frames_per_block
+    coming = endless_frames(wanted.sample_fps, is_camera=True)
+    seen_frames = wanted.retrieve_blocks * per_block + wanted.recent_frames
+    past = list(islice(coming, seen_frames))
+    block_tokens = len(family.encode([past[:per_block]])[0].embeddings)
+    window_tokens = block_tokens * wanted.window_frames // per_block
+    plain = measure_plain(weights, family, past, window_tokens)  # before anything is changed
+    flops = tower_flops(family, past[:per_block])
+    model = unending(random_video_llm(name, weights, family))
+    floors = Floors.of(rates, weights, model.decoder)
+    with PeakMemory(weights.device) as peak:
+        ours = _measured(model, coming, frames, askers or [1, 8, 32], hours or [])
+    # The window's left edge stands still for a step, so that most frames see less than all of it.
+    mean_window = window_tokens * (1 - (wanted.window_stride - 1) / 2 / wanted.window_frames)
+    ingest_floor_s = floors.ingest_s(flops, block_tokens / per_block, mean_window)
+    fetched_bytes = round(ours.frame_bytes * min(seen_frames, ours.history_frames))
+    context = ours.best.context_tokens
+    question_floor_s = floors.question_s(QUESTION_TOKENS, context, fetched_bytes)
+    token_floor_s = floors.decode_s(context)
+    about: Row = {
+        **here(model),
+        "frame_px": f"{CAMERA_PX[0]} x {CAMERA_PX[1]}",
+        "question_tokens": QUESTION_TOKENS,
+        "answer_tokens": ANSWER_TOKENS,
+        "window_tokens": window_tokens,
+        "context_tokens": context,
+        "history_frames": ours.history_frames,
+        "store_bytes_per_frame": round(ours.frame_bytes),
+        "peak_bytes": peak.num_bytes,
+        **asdict(rates),
+    }
+    steps = [
+        _step("ingest a frame", 1000 * ours.frame_s, ingest_floor_s, plain.frame_s),
+        _step("first token", ours.best.first_token_ms, question_floor_s, plain.first_token_s),
+        _step("decode a token", ours.best.token_ms, token_floor_s, plain.token_s),
+        _step("decode a drawn token", ours.drawn.token_ms, token_floor_s, None),
+    ]
+    return {
+        "here": [about],
+        "steps": steps,
+        "stages of an ingested frame": [ours.stages],
+        "askers at once": ours.together,
+        "long past": ours.long_past,
+    }
+
+
+def _measured(
+    model: VideoLLM,
+    frames: Iterator[Frame],
     num_frames: int,
     askers: Sequence[int],
     hours: Sequence[float],
-) -> Figures:
-    """Plain use first. `num_frames` are ingested before questions are asked, by so many `askers` at
-    once, and with an index of so many `hours`, see `eval.speed.past`.
+) -> _Ours:
+    """`num_frames` are ingested before questions are asked, by so many `askers` at once, and with
+    an index of so many `hours`, see `eval.speed.past`.
     """
-    weights = random_weights(shape, has_random_weights)
-    family = random_family(shape, weights)
-    rates = measure_rates(weights.device, weights.dtype)
-    wanted, per_block = family.recommended, family.frames_per_block
-    frames = endless_frames(wanted.sample_fps, is_camera=True)
-    seen_frames = wanted.retrieve_blocks * per_block + wanted.recent_frames
-    past = list(islice(frames, seen_frames))
-    block_tokens = len(family.encode([past[:per_block]])[0].embeddings)
-    window_tokens = block_tokens * wanted.window_frames // per_block
-    plain = measure_plain(weights, family, past, window_tokens)
-    flops = tower_flops(family, past[:per_block])
-    model = unending(random_video_llm(shape, weights, family))
     model.scheduler.limits = Limits(max_running=max(askers))
-    floors = Floors.of(rates, weights, model.decoder)
     config = roomy_config()
     store = HostTier(config.memory.host_bytes)
-    best, drawn = (measured_questions(family, is_drawn) for is_drawn in (False, True))
-    with PeakMemory(weights.device) as peak, session_in(store, config, model) as session:
+    best, drawn = (measured_questions(model.family, is_drawn) for is_drawn in (False, True))
+    with session_in(store, config, model) as session:
         frame_s, stages = _ingest(session, frames, num_frames)
-        found, found_drawn = asked(session.ask, best), asked(session.ask, drawn)
-        together = [
+        found, found_drawn = timed(session.ask, best), timed(session.ask, drawn)
+        together: list[Row] = [
             {
                 "askers": number,
                 "tokens_per_s": _tokens_per_s(session, number, best),
@@ -80,42 +147,15 @@ def measure_shape(
             for number in askers
         ]
         stats = session.memory.stats()
-        long_past = [
+        long_past: list[Row] = [
             {"history_h": h, "first_token_ms": _first_token_ms(session, store, h, best)}
             for h in hours
         ]
-    history_frames = stats.blocks * per_block
+    history_frames = stats.blocks * model.family.frames_per_block
     frame_bytes = sum(stats.bytes_by_tier.values()) / history_frames
-    fetched_bytes = round(frame_bytes * min(seen_frames, history_frames))
-    # The window's left edge stands still for a step, so that most frames see less than all of it.
-    mean_window = window_tokens * (1 - (wanted.window_stride - 1) / 2 / wanted.window_frames)
-    ingest_floor_s = floors.ingest_s(flops, block_tokens / per_block, mean_window)
-    question_floor_s = floors.question_s(QUESTION_TOKENS, found.context_tokens, fetched_bytes)
-    token_floor_s = floors.decode_s(found.context_tokens)
-    about: Row = {
-        **here(model),
-        "frame_px": f"{CAMERA_PX[0]} x {CAMERA_PX[1]}",
-        "question_tokens": QUESTION_TOKENS,
-        "answer_tokens": ANSWER_TOKENS,
-        "window_tokens": window_tokens,
-        "context_tokens": found.context_tokens,
-        "history_frames": history_frames,
-        "store_bytes_per_frame": round(frame_bytes),
-        "peak_bytes": peak.num_bytes,
-        **asdict(rates),
-    }
-    return {
-        "here": [about],
-        "steps": [
-            _step("ingest a frame", 1000 * frame_s, ingest_floor_s, plain.frame_s),
-            _step("first token", found.first_token_ms, question_floor_s, plain.first_token_s),
-            _step("decode a token", found.token_ms, token_floor_s, plain.token_s),
-            _step("decode a drawn token", found_drawn.token_ms, token_floor_s, None),
-        ],
-        "stages of an ingested frame": [stages],
-        "askers at once": together,
-        "long past": long_past,
-    }
+    return _Ours(
+        frame_s, stages, found, found_drawn, together, long_past, history_frames, frame_bytes
+    )
 
 
 def _step(name: str, ours_ms: float, floor_s: float, plain_s: float | None) -> Row:
@@ -149,7 +189,7 @@ def _first_token_ms(
     wanted = round(3600 * hours * model.sample_fps / model.family.frames_per_block)
     with session_in(HostTier(_ROOM_BYTES), load_config(), model) as long_past:
         take_again(long_past.memory, records, max(wanted, len(records)))
-        return asked(long_past.ask, questions).first_token_ms
+        return timed(long_past.ask, questions).first_token_ms
 
 
 def _tokens_per_s(session: Session, num_askers: int, questions: Questions) -> float:
@@ -160,10 +200,10 @@ def _tokens_per_s(session: Session, num_askers: int, questions: Questions) -> fl
 
     def ask(number: int) -> tuple[float, float]:
         began = time.perf_counter()
-        times = session.ask(questions(number)).answer.timings_ms
-        return began + times.ttft / 1000, began + times.total / 1000
+        spent = session.ask(questions(number)).answer.timings_ms
+        return began + spent.ttft / 1000, began + spent.total / 1000
 
     with ThreadPoolExecutor(num_askers) as askers:
-        _, told = (list(askers.map(ask, range(num_askers))) for _ in range(2))
-    passed_s = max(last for _, last in told) - min(first for first, _ in told)
+        _, times = (list(askers.map(ask, range(num_askers))) for _ in range(2))
+    passed_s = max(last for _, last in times) - min(first for first, _ in times)
     return num_askers * LATER_TOKENS / passed_s

@@ -1,24 +1,32 @@
-"""Subject: what is measured: a model made ready, frames of a made-up stream, sessions over it."""
+"""What is measured: a model made ready, frames of a made-up stream, sessions over it."""
 
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count, islice
+from typing import Annotated
 from uuid import uuid4
 
 import numpy as np
 import psutil
 import torch
+import typer
 from PIL import Image
 from transformers import PreTrainedModel
 
 from encoders import Frame
-from eval.random_model import random_family, random_model, random_video_llm, require_shape
+from eval.random_model import (
+    SHAPES,
+    random_family,
+    random_model,
+    random_video_llm,
+    require_shape,
+)
 from eval.run.hardware import Hardware
 from eval.speed.figures import Row
 from eval.stream_world import Renderer, write_script
-from memory import BlockStore, KeepPolicy, KVMemory, StreamMake
+from memory import BlockStore, KeepPolicy, KVMemory, Provenance
 from vstream import Session, VideoLLM, VStreamConfig, load_config, load_video_llm, open_session
 from vstream.device.cpu_threads import choose_cpu_threads
 from vstream.device.scheduler import Scheduler
@@ -26,6 +34,13 @@ from vstream.models.video_llm import device_and_dtype
 from vstream.open_readers import with_host_bytes
 from vstream.policy import policy_for
 
+_NAMES = ", ".join(SHAPES)
+ShapeName = Annotated[
+    str | None, typer.Option("--shape", help=f"Not the configured model, but one of {_NAMES}.")
+]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="What a shape has: none is downloaded.")
+]
 CAMERA_PX = (1920, 1080)
 """Width and height of what cameras send; every family has to make it smaller."""
 _FRAME_PX = 384
@@ -40,7 +55,7 @@ def ready_model(shape: str | None = None, has_random_weights: bool = False) -> V
     published shape. Raises ModelError, SettingsError.
     """
     if shape is not None:
-        weights = random_weights(shape, has_random_weights)
+        weights = weights_of(shape, has_random_weights)
         return random_video_llm(shape, weights, random_family(shape, weights))
     config = load_config()
     if config.threads is None:
@@ -50,7 +65,7 @@ def ready_model(shape: str | None = None, has_random_weights: bool = False) -> V
     return load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
 
 
-def random_weights(shape: str, is_said: bool) -> PreTrainedModel:
+def weights_of(shape: str, is_said: bool) -> PreTrainedModel:
     """On the configured device. Raises SettingsError where weights were not said to be random."""
     require_shape(shape, is_said)
     config = load_config()
@@ -104,7 +119,7 @@ def passing_session(config: VStreamConfig, model: VideoLLM) -> Iterator[Session]
 def session_in(store: BlockStore, config: VStreamConfig, model: VideoLLM) -> Session:
     """Whose blocks lie in `store`."""
     decoder = model.decoder
-    make = StreamMake(model.fingerprint, decoder.num_layers, decoder.kv_heads, decoder.head_dim)
+    make = Provenance(model.fingerprint, decoder.num_layers, decoder.kv_heads, decoder.head_dim)
     memory = KVMemory(make, decoder.device, store, KeepPolicy(config.memory.codec))
     return Session(model, memory, policy_for(config, model), config.engine)
 

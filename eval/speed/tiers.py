@@ -1,4 +1,4 @@
-"""measure_tiers: places to keep blocks in; how fast each writes, reads and begins answers out.
+"""measure_tiers measures the places to keep blocks in.
 
 Reads are those of a question: in every layer other blocks, drawn at random, and nothing above the
 store holds copies; the rows of a layer are joined in one buffer, as decoding needs them.
@@ -17,13 +17,14 @@ from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import psutil
 import torch
+import typer
 
 from eval.speed.figures import Figures, Row
-from eval.speed.questions import asked, measured_questions, unending
+from eval.speed.questions import measured_questions, timed, unending
 from eval.speed.subject import endless_frames, ingest, ready_model, session_in
 from memory import (
     BlockHead,
@@ -34,10 +35,10 @@ from memory import (
     HostTier,
     KeepPolicy,
     KVMemory,
+    Provenance,
     RedisLink,
     RowForm,
     RowLayout,
-    StreamMake,
     codec_named,
 )
 from memory.tiers.redis.redis_stream import RedisStream
@@ -46,7 +47,7 @@ from vstream import AnswerStream, Question, Session, VideoLLM, load_config
 from vstream.engine import EngineConfig
 from vstream.policy import policy_for
 
-LARGE = StreamMake("LLaVA-OneVision-7B", layers=28, kv_heads=4, head_dim=128)
+LARGE = Provenance("LLaVA-OneVision-7B", layers=28, kv_heads=4, head_dim=128)
 _LARGE_TOKENS = 196
 _LARGE_DTYPE = torch.bfloat16
 _POLICY = KeepPolicy("int8")
@@ -72,22 +73,29 @@ class Tier(NamedTuple):
     make_cold: Callable[[], None] | None = None
 
 
-OpenTier = Callable[[StreamMake], AbstractContextManager[Tier]]
+OpenTier = Callable[[Provenance], AbstractContextManager[Tier]]
 
 
 def measure_tiers(
-    history_s: float, num_mb: int, folder: Path | None, redis_url: str | None
+    minutes: Annotated[float, typer.Option(help="Of history of the configured model.")] = 10,
+    mb: Annotated[int, typer.Option(min=1, help="Of LLaVA-OneVision-7B's blocks.")] = 750,
+    folder: Annotated[
+        Path | None, typer.Option(help="On whose disk files are measured; else TMPDIR's.")
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(help="Measure this server as well: redis://HOST or unix://PATH.")
+    ] = None,
 ) -> Figures:
-    """Blocks of so much history of the configured model, and `num_mb` MB of larger ones."""
+    """How fast each tier that keeps blocks writes them, reads them and begins answers."""
     opening: list[OpenTier] = [host_tier, partial(file_tier, folder=folder)]
-    if redis_url is not None:
-        opening.append(partial(redis_tier, url=redis_url))
+    if redis is not None:
+        opening.append(partial(redis_tier, url=redis))
     model = unending(ready_model())
     own_store = HostTier(_HOST_BYTES)
     with session_in(own_store, load_config(), model) as session:
-        ingest(session, endless_frames(model.sample_fps), round(history_s * model.sample_fps))
+        ingest(session, endless_frames(model.sample_fps), round(60 * minutes * model.sample_fps))
     own = [own_store.read_record(number) for number in range(own_store.next_id)]
-    large = list(large_records(max(2, round(num_mb * 1e6 / next(large_records(1)).num_bytes))))
+    large = list(large_records(max(2, round(mb * 1e6 / next(large_records(1)).num_bytes))))
     rows: list[Row] = []
     for open_tier in opening:
         rows += _rows(open_tier, own, model.decoder.dtype, model)
@@ -117,13 +125,13 @@ def large_records(num_blocks: int) -> Iterator[BlockRecord]:
 
 
 @contextmanager
-def host_tier(make: StreamMake) -> Iterator[Tier]:
+def host_tier(make: Provenance) -> Iterator[Tier]:
     store = HostTier(_HOST_BYTES)
     yield Tier("host", KVMemory(make, _CPU, store, _POLICY), store)
 
 
 @contextmanager
-def file_tier(make: StreamMake, folder: Path | None) -> Iterator[Tier]:
+def file_tier(make: Provenance, folder: Path | None) -> Iterator[Tier]:
     """In a folder of its own under `folder`, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tier-speed-", dir=folder) as own:
         store = FileTier(Path(own), _SEGMENT_BYTES)
@@ -132,7 +140,7 @@ def file_tier(make: StreamMake, folder: Path | None) -> Iterator[Tier]:
 
 
 @contextmanager
-def redis_tier(make: StreamMake, url: str) -> Iterator[Tier]:
+def redis_tier(make: Provenance, url: str) -> Iterator[Tier]:
     """As a stream of its own, which is gone afterwards."""
     link = RedisLink(url)
     stream = RedisStream(link, f"tier-speed-{os.getpid()}", make)
@@ -164,7 +172,7 @@ def _rows(
     """Of one place, with a cold one where it has files. `model` made the blocks and is asked about
     them; of blocks of random numbers nothing can be asked.
     """
-    make = records[0].head.make
+    make = records[0].head.provenance
     with open_tier(make) as tier:
         write_gb_s = write(tier.memory, records)
         session = None
@@ -189,7 +197,7 @@ def _first_token_ms(session: Session, make_cold: Callable[[], None] | None) -> f
             make_cold()
         return session.ask(question)
 
-    return asked(ask, measured_questions(session.model.family)).first_token_ms
+    return timed(ask, measured_questions(session.model.family)).first_token_ms
 
 
 def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
@@ -203,7 +211,7 @@ def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
 
 def read(tier: Tier, dtype: torch.dtype, make_cold: Callable[[], None] | None = None) -> Row:
     """Fetch, then fetch and decode, what a question retrieves; cold every time if asked to."""
-    rng, layers, ids = Random(0), range(tier.memory.make.layers), tier.memory.visible(None)
+    rng, layers, ids = Random(0), range(tier.memory.provenance.layers), tier.memory.visible(None)
     gb_s, retrieve_ms, shares = [], [], []
 
     def chosen() -> list[list[int]]:

@@ -17,10 +17,16 @@ from transformers import SmolVLMForConditionalGeneration
 from eval.training.frames import UNKNOWN
 from eval.training.heads import EventHeads, MeaningHeads
 from eval.training.presets import FRAME_TOKENS, TIME_TOKENS, Preset
-from eval.training.steps import MINUS_INFINITY, Asked, FramesStep, QuestionsStep, WordingsStep
+from eval.training.steps import (
+    MINUS_INFINITY,
+    FramesStep,
+    PaddedQuestions,
+    QuestionsStep,
+    WordingsStep,
+)
 from eval.training.streams import StreamBatch
-from vstream.engine.attention import ATTENTION_NAME, Step, register_attention
-from vstream.engine.rope import Rope, rope_of
+from vstream.engine.decoder import ATTENTION_NAME, Step, register_attention
+from vstream.engine.positions import Rope, rope_of
 
 LENGTH_GROUPS = 3
 
@@ -97,7 +103,7 @@ class StreamReader:
         retrieve_frames: int,
     ) -> Float[Tensor, "3"]:
         """The mean losses of answer, retrieval and meaning."""
-        asked = Asked(batch.text > 0, batch.own, batch.frame, batch.first, batch.wanted)
+        asked = PaddedQuestions(batch.text > 0, batch.own, batch.frame, batch.first, batch.wanted)
         step = QuestionsStep(self.rope, memory, asked, recent_frames, retrieve_frames)
         is_answer = batch.label != UNKNOWN
         logits = self.ask(batch.text.flatten(), step, is_answer.flatten()).float()

@@ -1,10 +1,12 @@
-"""Presets: a name in, the size of the model, of its world and of its training out."""
+"""PRESETS are the ways to train by name: sizes of the model, of its world and of its training."""
 
-from dataclasses import dataclass
+from importlib.resources import files
 
+import yaml
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
 
-from eval.stream_world import SEEN_STYLES
 from eval.stream_world.vocabulary import emoji_names
 
 TIME_TOKENS = 3
@@ -66,85 +68,19 @@ class Preset:
     workers: int = 0
 
 
-EMBEDDED = ModelShape(96, 8, 4, vision_width=192, vision_layers=5, width=256, layers=8)
-SMALL = ModelShape(54, 6, 3, vision_width=96, vision_layers=3, width=128, layers=4)
-TINY = ModelShape(48, 8, 2, vision_width=64, vision_layers=1, width=64, layers=2)
-PRESETS = {
-    "gpu": Preset(
-        EMBEDDED,
-        num_emoji=96,
-        styles=SEEN_STYLES,
-        vision_steps=9_000,
-        vision_frames=256,
-        stream_steps=2_600,
-        streams=8,
-        wordings=512,
-        workers=14,
-    ),
-    "tune-vision": Preset(
-        EMBEDDED,
-        num_emoji=96,
-        styles=SEEN_STYLES,
-        vision_steps=1_800,
-        vision_frames=64,
-        heads_steps=40,
-        stream_steps=0,
-        learning_rate=5e-4,
-        warmup_steps=40,
-    ),
-    "tune": Preset(
-        EMBEDDED,
-        num_emoji=96,
-        styles=SEEN_STYLES,
-        vision_steps=0,
-        stream_steps=270,
-        streams=1,
-        questions=128,
-        turns=4,
-        apart=16,
-        wordings=128,
-        learning_rate=3e-4,
-        vision_rate=0.0,
-        warmup_steps=15,
-        recent_frames=(8, 16, 32),
-        retrieve_frames=(8, 16, 32),
-        save_every=50,
-    ),
-    "cpu": Preset(
-        SMALL,
-        num_emoji=16,
-        styles=("fluent",),
-        vision_steps=600,
-        vision_frames=64,
-        stream_steps=1_500,
-        streams=1,
-        stream_s=96,
-        questions=48,
-        wordings=64,
-        warmup_steps=50,
-        recent_frames=(16, 32),
-        retrieve_frames=(16, 32),
-    ),
-    "tiny": Preset(
-        TINY,
-        num_emoji=4,
-        styles=("fluent",),
-        vision_steps=24,
-        vision_frames=16,
-        stream_steps=12,
-        streams=2,
-        stream_s=16,
-        questions=6,
-        wordings=4,
-        learning_rate=3e-3,
-        warmup_steps=2,
-        window_stride=4,
-        recent_frames=(4,),
-        retrieve_frames=(4,),
-        half_precision=False,
-        save_every=4,
-    ),
-}
+def _read() -> tuple[dict[str, ModelShape], dict[str, Preset]]:
+    """Those of presets.yaml by name."""
+    text = files("eval.training").joinpath("presets.yaml").read_text(encoding="utf-8")
+    document = yaml.safe_load(text)
+    shapes = TypeAdapter(dict[str, ModelShape]).validate_python(document["shapes"])
+    named = {
+        name: {**values, "shape": shapes[values["shape"]]}
+        for name, values in document["presets"].items()
+    }
+    return shapes, TypeAdapter(dict[str, Preset]).validate_python(named)
+
+
+SHAPES, PRESETS = _read()
 
 
 def streams_number(preset: Preset, step: int) -> int:

@@ -1,6 +1,6 @@
 """Steps: what attention does in training, the way the engine does it when it answers.
 
-Both drive the stock decoder through the engine's own attention hook (vstream.engine.attention), so
+Both drive the stock decoder through the engine's own attention hook (vstream.engine.decoder), so
 that the model is trained on the contexts that it will see: frames are read through the stepped
 local window of vstream.engine.prefill; a question reads [prefix | retrieved frames | recent frames
 | itself] at contiguous positions, where each layer retrieves for itself (ReKV, arXiv 2503.00540,
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from eval.training.presets import FRAME_TOKENS
-from vstream.engine.rope import Rope
+from vstream.engine.positions import Rope
 
 MINUS_INFINITY = -1e4
 
@@ -123,7 +123,7 @@ class WordingsStep:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class PaddedQuestions:
     """Questions of several streams, padded to one length; first axis: questions.
 
     `own` marks the words of the question itself, `frame` is the newest frame it may see, counted
@@ -148,7 +148,7 @@ class QuestionsStep:
         self,
         rope: Rope,
         memory: list[tuple[Tensor, Tensor]],
-        asked: Asked,
+        asked: PaddedQuestions,
         recent_frames: int,
         retrieve_frames: int,
     ) -> None:

@@ -1,4 +1,4 @@
-"""Streams: a preset and the number of a step in, the streams of that step with questions out.
+"""StreamBatches draws the streams of a step, with questions about them.
 
 Each step is drawn from its own seeds, so that a run that goes on after a break sees what it would
 have seen.
@@ -29,31 +29,21 @@ from eval.stream_world.wording import noisy
 from eval.training.frames import UNKNOWN, FrameBatch, frame_batch, joined
 from eval.training.parallel import Share
 from eval.training.presets import Preset, streams_number, world_of
-from eval.training.unanswerable import ANSWER, unanswerable
-from eval.training.wordings import NOISE_SHARE, UNANSWERABLE, Meaning, draw_wording
+from eval.training.wordings import (
+    ANSWER,
+    NOISE_SHARE,
+    UNANSWERABLE,
+    Meaning,
+    draw_wording,
+    unanswerable,
+)
 
 SHOWN_SHARE = 0.6
 """So many questions are shown their evidence even if they do not retrieve it."""
 EXTRA_TURNS = (
-    "motion",
-    "motion",
-    "recent",
-    "recent",
-    "sign",
-    "list",
-    "order",
-    "count_times",
-    "after",
-    "after",
-    "before",
-    "before",
-    "at_time",
-    "at_time",
-    "when_first",
-    "when_last",
-    "where_past",
-    "last_minute",
-    "last_minute",
+    *("motion", "motion", "recent", "recent", "sign", "list", "order", "count_times"),
+    *("after", "after", "before", "before", "at_time", "at_time", "when_first", "when_last"),
+    *("where_past", "last_minute", "last_minute"),
 )
 """Kinds that are harder to learn come up twice or three times as often."""
 UNANSWERABLE_SHARE = 0.05
@@ -121,12 +111,12 @@ class StreamBatches(Dataset[StreamBatch]):
 
     def __getitem__(self, step: int) -> StreamBatch:
         rng = Random(f"step {step} of {self._seed}, {self._share.rank} of {self._share.count}")
-        told: list[_Told] = []
+        questions: list[_TokenQuestion] = []
         times: list[str] = []
         scripts, frames = self._streams(streams_number(self._preset, step))
         for number, played in enumerate(scripts):
             script = self._retold(played, rng)
-            told += self._questions(script, rng, number * self._preset.stream_s)
+            questions += self._questions(script, rng, number * self._preset.stream_s)
             times += [clock(moment.time_s) for moment in script.moments]
         drawn = [
             draw_wording(rng, (*emoji_names(full=True), *shape_names()))
@@ -135,10 +125,10 @@ class StreamBatches(Dataset[StreamBatch]):
         return StreamBatch(
             frames,
             torch.tensor(self._ids(times)),
-            Meaning.of([(one.kind, one.names) for one in told]),
+            Meaning.of([(one.kind, one.names) for one in questions]),
             self._wordings([text for text, _, _ in drawn]),
             Meaning.of([(kind, names) for _, kind, names in drawn]),
-            *_padded(told, len(times)),
+            *_padded(questions, len(times)),
         )
 
     def _streams(self, number: int) -> tuple[list[Script], FrameBatch]:
@@ -164,14 +154,14 @@ class StreamBatches(Dataset[StreamBatch]):
             script = replace(script, names=(*emoji_names(full=True), *shape_names(), SIGN))
         return script.retimed(_draw_times(rng, length))
 
-    def _questions(self, script: Script, rng: Random, first: int) -> list["_Told"]:
+    def _questions(self, script: Script, rng: Random, first: int) -> list["_TokenQuestion"]:
         kinds = rng.sample([*KINDS, *EXTRA_TURNS], len(KINDS) + len(EXTRA_TURNS))
         index_of = {moment.time_s: index for index, moment in enumerate(script.moments)}
         history = History.of(script)
-        questions = draw_questions(script, self._preset.questions, rng, kinds, "spoken")
-        words = [word for question in questions for word in question.text.split()]
-        told = []
-        for question in questions:
+        drawn = draw_questions(script, self._preset.questions, rng, kinds, "spoken")
+        words = [word for question in drawn for word in question.text.split()]
+        questions = []
+        for question in drawn:
             if rng.random() < UNANSWERABLE_SHARE:
                 question = _without_answer(question, script, words, rng)
             text = question.text
@@ -184,8 +174,8 @@ class StreamBatches(Dataset[StreamBatch]):
             if len(ask) + len(answer) + 3 > self._preset.text_tokens:
                 continue
             newest = index_of[question.asked_s]
-            told.append(
-                _Told(
+            questions.append(
+                _TokenQuestion(
                     question.kind,
                     question.names,
                     [self._special("<|user|>"), *ask, self._special("<|assistant|>")],
@@ -197,7 +187,7 @@ class StreamBatches(Dataset[StreamBatch]):
                     {first + frame for frame in shown},
                 )
             )
-        return told
+        return questions
 
     def _wordings(self, texts: list[str]) -> Int[Tensor, "wordings text"]:
         """As a question begins, up to where the answer would."""
@@ -216,7 +206,7 @@ class StreamBatches(Dataset[StreamBatch]):
 
 
 @dataclass(frozen=True)
-class _Told:
+class _TokenQuestion:
     """A question in tokens; frames are counted over all streams of the step."""
 
     kind: str
@@ -230,22 +220,22 @@ class _Told:
     wanted: set[int]
 
 
-def _padded(told: list[_Told], num_frames: int) -> tuple[Tensor, ...]:
+def _padded(questions: list[_TokenQuestion], num_frames: int) -> tuple[Tensor, ...]:
     """The tensors of a StreamBatch from `text` on."""
-    length = max(len(one.ask) + len(one.answer) for one in told)
-    text = torch.zeros(len(told), length, dtype=torch.long)
+    length = max(len(one.ask) + len(one.answer) for one in questions)
+    text = torch.zeros(len(questions), length, dtype=torch.long)
     label = torch.full_like(text, UNKNOWN)
     own = torch.zeros_like(text, dtype=torch.bool)
-    seen = torch.zeros(3, len(told), num_frames, dtype=torch.bool)
-    for row, one in enumerate(told):
+    seen = torch.zeros(3, len(questions), num_frames, dtype=torch.bool)
+    for row, one in enumerate(questions):
         middle, end = len(one.ask), len(one.ask) + len(one.answer)
         text[row, :end] = torch.tensor(one.ask + one.answer)
         label[row, middle - 1 : end - 1] = text[row, middle:end]
         own[row, 1 : middle - 1] = True
         for mask, frames in zip(seen, (one.evidence, one.related, one.wanted), strict=True):
             mask[row, sorted(frames)] = True
-    newest = torch.tensor([one.frame for one in told])
-    first = torch.tensor([one.first for one in told])
+    newest = torch.tensor([one.frame for one in questions])
+    first = torch.tensor([one.first for one in questions])
     return text, label, own, newest, first, seen[0], seen[1], seen[2]
 
 

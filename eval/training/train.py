@@ -1,4 +1,4 @@
-"""Train: a preset and a seed in, a checkpoint in the layout of the embedded weights out.
+"""Trainer makes a checkpoint in the layout of the embedded weights from a preset and a seed.
 
 First the vision tower alone learns to say what frames show, then the whole model learns to
 answer; without the first phase the second hardly starts. A run is a function of preset and seed, on
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import SmolVLMForConditionalGeneration, TokenizersBackend
 
-from eval.training.augment import augmented
 from eval.training.checkpoint import (
     condensed,
     read_state,
@@ -33,7 +32,7 @@ from eval.training.objectives import StreamReader
 from eval.training.parallel import Share, agree, average_gradients
 from eval.training.presets import Preset, fresh_model, streams_number
 from eval.training.streams import StreamBatch, StreamBatches
-from eval.training.visual import visual_tokens
+from eval.training.visual import augmented, visual_tokens
 from vstream.models.weights import embedded_weights
 
 HEADS_RATE = 4.0

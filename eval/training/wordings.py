@@ -1,12 +1,19 @@
-"""Wordings: chance in, questions without a stream out, with what they ask about.
+"""Draw questions without a stream, with what they ask about, and some that no frame answers.
 
 What a question asks does not depend on a stream, so it can be learnt without one, from far more
 wordings than can be asked about streams in the same time.
+
+The honest answer to a question that no frame answers is always the same. Half of these are sensible
+but about what cannot be seen (`unanswerable.json`), half are words thrown together, so that the
+model learns to say so when it is at a loss.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from random import Random
 
 import torch
@@ -16,11 +23,12 @@ from torch import Tensor
 from eval.stream_world import KINDS, noisy, word_question
 from eval.stream_world.vocabulary import SIGN, shape_names
 from eval.training.frames import known_names
-from eval.training.unanswerable import unanswerable
 
 UNANSWERABLE = "unanswerable"
+ANSWER = "i cannot tell"
 ASKED_KINDS = (*KINDS, UNANSWERABLE)
 UNANSWERABLE_SHARE = 0.1
+JUMBLED_SHARE = 0.5
 NOISE_SHARE = 0.35
 """So many questions are told with slips of the pen."""
 OF_SHAPES = ("color", "color_first", "color_last")
@@ -63,3 +71,21 @@ def draw_wording(rng: Random, names: Sequence[str]) -> tuple[str, str, tuple[str
     if rng.random() < NOISE_SHARE:
         text = noisy(text, about, rng)
     return text, kind, about
+
+
+def unanswerable(rng: Random, names: Sequence[str], words: Sequence[str]) -> str:
+    """`names` fill the templates, `words` (of proper questions) are what is thrown together."""
+    name, other = rng.sample(list(names), 2)
+    if rng.random() >= JUMBLED_SHARE:
+        return rng.choice(_templates()).format(n=name, m=other)
+    jumbled = rng.choices(words, k=rng.randint(3, 8))
+    if rng.random() < 0.5:
+        jumbled.insert(rng.randrange(len(jumbled)), name)
+    return " ".join(jumbled) + rng.choice(("", "?", "."))
+
+
+@cache
+def _templates() -> tuple[str, ...]:
+    """With slots `{n}` and `{m}` for names."""
+    text = files("eval.training").joinpath("unanswerable.json").read_text(encoding="utf-8")
+    return tuple(json.loads(text))

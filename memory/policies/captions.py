@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from memory.block_store import Span
 
 _ASKED = "what do you see now?"
+_CAPTION_BYTES = 1600
+"""A vector of 384 numbers and a sentence."""
 _END = b"\0"
 """Stands between a text and its vector."""
 
@@ -93,6 +95,9 @@ class Captions(MemoryPolicy):
         """Also those whose recent window may have reached back to it."""
         seen_s = self.settings.every_s + self.shape.recent_frames
         return {name: None for name in state if from_s <= int(name) <= to_s + seen_s}
+
+    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+        return seconds // self.settings.every_s * _CAPTION_BYTES
 
     def keep_blocks(self) -> int:
         return max(self.recent_blocks() or 0, self.encoding().window_blocks)

@@ -256,6 +256,13 @@ class MemoryPolicy:
         """What is noted where [from_s, to_s] is forgotten for good; here all of it goes."""
         return dict.fromkeys(state)
 
+    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+        """About how much is noted of so many seconds at a frame a second; see `vstream policies`.
+
+        `token_bytes` are those of a block's visual tokens.
+        """
+        return 0
+
     @classmethod
     def has(cls, hook: str) -> bool:
         """Whether it overrides that method. What only others need is then never computed."""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import torch
 
 from memory.codecs.codec import codec_named
-from memory.rows.row_form import KeysAndValues, RowForm
+from memory.kv_block import KeysAndValues, RowForm
+from memory.provenance import Provenance
 from memory.rows.row_stage import stage_of
-from memory.stream_make import StreamMake
 
 
 def decoded(
     rows: Sequence[bytes],
     forms: Sequence[RowForm],
-    make: StreamMake,
+    provenance: Provenance,
     dtype: torch.dtype,
     device: torch.device,
 ) -> KeysAndValues:
@@ -27,7 +27,7 @@ def decoded(
 
     ends = torch.tensor([form.layout.tokens for form in forms], dtype=torch.int64).cumsum(0)
     total = int(ends[-1]) if len(forms) else 0
-    keys = torch.empty(make.kv_heads, total, make.head_dim, dtype=dtype, device=device)
+    keys = torch.empty(provenance.kv_heads, total, provenance.head_dim, dtype=dtype, device=device)
     values = torch.empty_like(keys)
     for form, places in alike.items():
         of_group = _decoded_alike([rows[at] for at in places], form, dtype, device)

@@ -6,7 +6,7 @@ import torch
 
 from memory.codecs.codec import BlockCodec
 from memory.errors import BlockRejectedError
-from memory.rows.row_form import EncodedRows, KeysAndValues, OfBlock, RowLayout
+from memory.kv_block import EncodedRows, KeysAndValues, OfBlock, RowLayout
 
 
 class FloatCodec(BlockCodec):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from memory.codecs.codec import BlockCodec
 from memory.errors import BlockRejectedError
-from memory.rows.row_form import EncodedRows, KeysAndValues, OfBlock, RowLayout
+from memory.kv_block import EncodedRows, KeysAndValues, OfBlock, RowLayout
 
 _ROW_ALIGN_BYTES = 16
 _CPU_SLAB_NUMEL = 1 << 19

@@ -5,7 +5,6 @@ while the processor goes on; what lies elsewhere its driver copies first, with o
 are gathered in one pinned buffer, by several threads, and the card fetches that.
 """
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,6 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
+
+from memory.locks import Rank, ranked_lock
 
 _COPIERS = 8
 _SHARE_BYTES = 1 << 20
@@ -28,7 +29,7 @@ class RowStage:
         self._buffer = torch.empty(0, dtype=torch.uint8)
         self._fetched: torch.cuda.Event | None = None
         self._copiers = ThreadPoolExecutor(_COPIERS, thread_name_prefix="rows")
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.ROW_STAGE)
 
     def stack(self, rows: Sequence[bytes]) -> UInt8[Tensor, "rows row_bytes"]:
         """Rows of one length, in the order given. Work of the current stream finds them there."""
@@ -60,16 +61,6 @@ class RowStage:
             copy(0)
         else:
             list(self._copiers.map(copy, range(shares)))
-
-
-def on_host(rows: UInt8[Tensor, "rows row_bytes"]) -> UInt8[Tensor, "rows row_bytes"]:
-    """The other way: rows of any device in host memory. Waits for the current stream alone."""
-    if rows.device.type != "cuda":
-        return rows.cpu()
-    pinned = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
-    pinned.copy_(rows, non_blocking=True)
-    torch.cuda.current_stream(rows.device).synchronize()
-    return pinned
 
 
 @cache

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memory.config import MemoryConfig
 from memory.errors import StoreError, UnknownNameError
+from memory.provenance import Provenance
 from memory.registry import Registry
 from memory.store_address import store_name
 from memory.stream_entry import StreamEntry
-from memory.stream_make import StreamMake
 
 if TYPE_CHECKING:
     from memory.block_store import BlockStore, FollowedSource
@@ -39,7 +39,7 @@ class StoredStream:
 class FoundStream:
     """What made a stream, and whether a process writes it now."""
 
-    make: StreamMake
+    provenance: Provenance
     state: StreamState
     note: dict[str, Any]
     """Its writer's own, see `KVMemory.set_note`."""
@@ -67,20 +67,20 @@ class Tier:
         """Raises StoreError for an address that makes no sense."""
         self.store = store
 
-    def enter(self, stream_id: str, make: StreamMake | None) -> StreamEntry:
-        """Become the one writer of a stream; None takes any make, and begins no stream.
+    def enter(self, stream_id: str, provenance: Provenance | None) -> StreamEntry:
+        """Become the one writer of a stream; None takes any provenance, and begins no stream.
 
-        Raises FingerprintMismatchError if the stream is of another make.
+        Raises FingerprintMismatchError if the stream is of another provenance.
         """
-        if make is None:
+        if provenance is None:
             raise StoreError(f"store {store_name(self.store)}: holds no stream {stream_id!r}")
-        return StreamEntry(make)
+        return StreamEntry(provenance)
 
     def blocks(self, entry: StreamEntry, config: MemoryConfig) -> "BlockStore":
         """The blocks of a stream that was entered here."""
         raise NotImplementedError
 
-    def follow(self, stream_id: str) -> "tuple[StreamMake, FollowedSource]":
+    def follow(self, stream_id: str) -> "tuple[Provenance, FollowedSource]":
         """What made a stream, and its blocks, while another process may write it."""
         raise StoreError(
             f"store {store_name(self.store)}: other processes cannot read it; keep streams in "

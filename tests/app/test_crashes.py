@@ -17,10 +17,9 @@ from redis_servers import RedisServer, redis_binary
 from eval.stream_world import write_script, write_video
 from memory import MemoryConfig, RedisLink, follow_memory
 from vstream import VStreamConfig, load_video_llm, open_session
-from vstream.answer_document import answer_of
 from vstream.board.question_board import QuestionBoard
 from vstream.ingest import IngestWorker
-from vstream.question import Question
+from vstream.question import Answer, Question
 from vstream.stream_reader import open_reader
 
 STREAM_S = 240
@@ -60,7 +59,7 @@ def kept_whole(store, stream_id):
     """The ids of a stream's blocks, each of which can be read in every layer."""
     with follow_memory(MemoryConfig(store=store), stream_id, torch.device("cpu")) as memory:
         ids = memory.visible(None)
-        for layer in range(memory.make.layers):
+        for layer in range(memory.provenance.layers):
             memory.read(layer, ids, torch.float32, torch.device("cpu"))
         for block_id in ids:
             assert memory.thumbnail(block_id)[:2] == b"\xff\xd8"
@@ -121,7 +120,7 @@ class Rig:
         def listen():
             while not said or said[-1].kind not in ("answer", "error"):
                 try:
-                    said.extend(board.said(posted, patience_s=120))
+                    said.extend(board.events(posted, patience_s=120))
                 except Exception:  # noqa: BLE001  the server is killed, too
                     time.sleep(0.2)
 
@@ -169,7 +168,7 @@ def kill_often(rig, kills, chance):
             assert answered(reader, at_s) == expected
         listening.join(90)
         assert [one.kind for one in said[-1:]] == ["answer"], said
-        there = answer_of(posted.question, said[-1].document)
+        there = Answer.of_document(posted.question, said[-1].document)
         assert there.text == expected[0]
         assert [(e.block_id, e.start_s, e.score) for e in there.evidence] == [
             pytest.approx(one) for one in expected[1]

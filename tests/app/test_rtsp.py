@@ -1,4 +1,4 @@
-"""`python -m app rtsp`: cameras that go on into a store, while others are asked about them."""
+"""`vstream ingest --config`: cameras that go on into a store, while others are asked about them."""
 
 import re
 
@@ -48,7 +48,7 @@ def test_cameras_are_watched_into_a_store_and_asked_about_elsewhere(camera, stor
     text = CONFIG.replace("CAMERA", camera.url.replace("rtsp://", secret))
     config.write_text(text.replace("DEAD", f"{secret}127.0.0.1:{free_port()}/yard"))
     daemon = Process(
-        *("rtsp", "--config", config, "--store", store, "--threads", 1, "--metrics-port", 0),
+        *("ingest", "--config", config, "--store", store, "--threads", 1, "--metrics-port", 0),
         DOOR_PASSWORD=PASSWORD,
     )
     metrics_url = daemon.found(r"metrics at (\S+)")
@@ -106,8 +106,24 @@ def test_a_bad_configuration_is_one_line_that_names_what_is_wrong(tmp_path, conf
     if config is not None:
         path.write_text(config)
     store = "memory://" if config == CAMERA else f"file://{tmp_path}/store"
-    run = vstream("rtsp", "--config", path, "--store", store)
+    run = vstream("ingest", "--config", path, "--store", store)
     assert run.code == 1
     assert told in run.err
     assert len(run.err.strip().splitlines()) == 1, run.err
     assert "hunter2" not in run.err
+
+
+def test_the_old_name_leads_there_and_says_so(tmp_path):
+    run = vstream("rtsp", "--store", f"file://{tmp_path}/store")
+    assert run.code == 1
+    said, error = run.err.strip().splitlines()
+    assert "vstream ingest --config" in said
+    assert "no cameras" in error
+
+
+def test_a_source_or_the_cameras_of_a_file(tmp_path):
+    path = tmp_path / "streams.yaml"
+    path.write_text(CAMERA)
+    run = vstream("ingest", "clip.mp4", "--config", path, "--store", f"file://{tmp_path}/store")
+    assert run.code == 1
+    assert "only one of them" in run.err

@@ -13,8 +13,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.smolvlm import image_processing_pil_smolvlm as hf_smolvlm
 
 from encoders import UnsupportedModelError
-from encoders.image_transform import ImageTransform, longest_edge_size
-from encoders.picture_resize import resize, resize_in_float
+from encoders.images import ImageTransform, longest_edge_size, resize, resize_in_float
 from encoders.preprocessor_config import PreprocessorConfig
 
 CPU = torch.device("cpu")

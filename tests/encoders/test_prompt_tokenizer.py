@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_files
 from transformers import AutoTokenizer
 
-from encoders.prompt_tokenizer import Piece, PromptTokenizer
+from encoders.chat_prompt import Piece, PromptTokenizer
 
 
 @pytest.fixture(scope="module", params=VIDEO_FAMILIES)

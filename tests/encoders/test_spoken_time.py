@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.spoken_time import time_words, with_time_words
+from encoders.families.embedded import time_words
+from encoders.spoken_time import with_time_words
 
 moments = st.integers(0, 24 * 3600 - 1)
 
@@ -35,7 +36,7 @@ moments = st.integers(0, 24 * 3600 - 1)
     ],
 )
 def test_a_typed_moment_becomes_time_words(typed, wanted):
-    assert with_time_words(typed) == wanted
+    assert with_time_words(typed, time_words) == wanted
 
 
 @pytest.mark.parametrize(
@@ -62,25 +63,25 @@ def test_a_typed_moment_becomes_time_words(typed, wanted):
     ],
 )
 def test_what_is_no_moment_stays_as_it_is(text):
-    assert with_time_words(text) == text
+    assert with_time_words(text, time_words) == text
 
 
 @given(moments)
 def test_every_way_to_type_a_moment_gives_the_same_words(stream_s):
     hours, minutes, seconds = stream_s // 3600, stream_s // 60 % 60, stream_s % 60
     wanted = f"at {time_words(stream_s)}?"
-    assert with_time_words(f"at {hours}:{minutes:02d}:{seconds:02d}?") == wanted
-    assert with_time_words(f"at {stream_s // 60}:{seconds:02d}?") == wanted
-    assert with_time_words(f"at {hours} h {minutes} min {seconds} s?") == wanted
-    assert with_time_words(f"at {stream_s} seconds?") == wanted
+    assert with_time_words(f"at {hours}:{minutes:02d}:{seconds:02d}?", time_words) == wanted
+    assert with_time_words(f"at {stream_s // 60}:{seconds:02d}?", time_words) == wanted
+    assert with_time_words(f"at {hours} h {minutes} min {seconds} s?", time_words) == wanted
+    assert with_time_words(f"at {stream_s} seconds?", time_words) == wanted
 
 
 @given(st.text())
 def test_a_text_in_time_words_does_not_change_again(text):
-    once = with_time_words(text)
-    assert with_time_words(once) == once
+    once = with_time_words(text, time_words)
+    assert with_time_words(once, time_words) == once
 
 
 @given(st.text(st.characters(exclude_categories=("Nd",))))
 def test_a_text_without_digits_does_not_change(text):
-    assert with_time_words(text) == text
+    assert with_time_words(text, time_words) == text

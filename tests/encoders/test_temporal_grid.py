@@ -9,7 +9,7 @@ from transformers.models.qwen2_vl import image_processing_pil_qwen2_vl as hf_qwe
 from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionConfig
 
 from encoders import EncoderError, Frame
-from encoders.image_transform import ImageTransform
+from encoders.images import ImageTransform
 from encoders.preprocessor_config import PreprocessorConfig
 from encoders.temporal_grid import (
     MAX_GRID_TOKENS,

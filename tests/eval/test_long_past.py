@@ -7,7 +7,7 @@ import torch
 from kv_blocks import kv_block
 
 from eval.speed.past import take_again
-from memory import HostTier, KeepPolicy, KVMemory, StreamMake
+from memory import HostTier, KeepPolicy, KVMemory, Provenance
 
 CPU = torch.device("cpu")
 COUNT = 7
@@ -16,7 +16,7 @@ COUNT = 7
 def memory_over(store):
     block = kv_block(end_s=0.0, seed=0)
     layers, kv_heads, _, head_dim = block.keys.shape
-    make = StreamMake("short", layers, kv_heads, head_dim)
+    make = Provenance("short", layers, kv_heads, head_dim)
     return KVMemory(make, CPU, store, KeepPolicy("exact"))
 
 
@@ -57,7 +57,7 @@ def test_the_newest_blocks_are_those_that_are_there_and_older_ones_repeat_them(s
 def test_a_search_looks_at_all_of_it(short):
     store, memory = short
     past = long_past(store, 500)
-    queries = torch.randn(1, memory.make.kv_heads * memory.make.head_dim)
+    queries = torch.randn(1, memory.provenance.kv_heads * memory.provenance.head_dim)
     scores = past.representative_keys(range(500))[0] @ queries[0]
     assert len(scores) == len(set(scores.tolist())) == 500
     found = past.search([0], queries, 500, 10, "inner_product")

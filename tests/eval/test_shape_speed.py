@@ -12,7 +12,7 @@ from encoders import Frame
 from encoders.chat_prompt import ChatPrompt
 from eval.commands import cli
 from eval.random_model import SHAPES, random_family, random_model, random_video_llm
-from eval.random_model.shapes import Shape, config_of
+from eval.random_model.build import config_of
 from eval.speed.floors import DeviceRates, Floors, tower_flops
 from eval.speed.subject import endless_frames
 from vstream import Session
@@ -27,9 +27,10 @@ PUBLISHED_MILLIONS = {
     "qwen3-vl-8b": 8768,
 }
 _SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-TINY = Shape(
-    "llava_onevision",
-    {
+TINY = {
+    "family": "llava_onevision",
+    "tie_word_embeddings": False,
+    "text_config": {
         "model_type": "qwen2",
         "hidden_size": 64,
         "intermediate_size": 96,
@@ -37,7 +38,7 @@ TINY = Shape(
         "max_position_embeddings": 32768,
         **_SIZES,
     },
-    {
+    "vision_config": {
         "model_type": "siglip_vision_model",
         "hidden_size": 32,
         "intermediate_size": 48,
@@ -47,7 +48,7 @@ TINY = Shape(
         "num_attention_heads": 2,
         "vision_use_head": False,
     },
-)
+}
 
 
 SHAPE = ("shape", "tiny", "--frames", "96", "--askers", "1", "--askers", "4", "--hours", "0.5")

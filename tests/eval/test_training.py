@@ -21,8 +21,8 @@ from eval.training.frames import MOTIONS, UNKNOWN, frame_batch, known_names
 from eval.training.heads import FrameHeads
 from eval.training.objectives import ReaderExtra, StreamReader
 from eval.training.parallel import Share, run_parallel
-from eval.training.presets import EMBEDDED, PRESETS, Preset, fresh_model, streams_number
-from eval.training.steps import Asked, QuestionsStep, WordingsStep
+from eval.training.presets import PRESETS, SHAPES, Preset, fresh_model, streams_number
+from eval.training.steps import PaddedQuestions, QuestionsStep, WordingsStep
 from eval.training.streams import StreamBatch, StreamBatches
 from eval.training.train import StepLog, Trainer
 from eval.training.visual import visual_tokens
@@ -163,9 +163,9 @@ def test_an_interrupted_write_leaves_the_last_state(tmp_path: Path) -> None:
 
 def test_the_state_of_the_embedded_model_is_small(tmp_path: Path) -> None:
     modules = {
-        "model": fresh_model(EMBEDDED, 1244),
-        "heads": FrameHeads(EMBEDDED.width),
-        "reader": ReaderExtra(EMBEDDED.width),
+        "model": fresh_model(SHAPES["embedded"], 1244),
+        "heads": FrameHeads(SHAPES["embedded"].width),
+        "reader": ReaderExtra(SHAPES["embedded"].width),
     }
     parameters = [p for module in modules.values() for p in module.parameters()]
     optimizer = torch.optim.AdamW(parameters)
@@ -237,7 +237,7 @@ def test_training_reads_and_asks_exactly_as_the_engine_does(
     asked_frames = (47, 30, 3)
     own = torch.ones(len(asked_frames), len(ids), dtype=torch.bool)
     own[:, [0, -1]] = False
-    asked = Asked(
+    asked = PaddedQuestions(
         is_text=torch.ones_like(own),
         own=own,
         frame=torch.tensor(asked_frames),

@@ -15,11 +15,12 @@ from memory.rows.row_stage import RowStage
 from vstream import Question, load_video_llm
 from vstream.device.scheduler import Scheduler
 from vstream.engine import LocalWindow, Prefill
-from vstream.engine.attention import causal_mask, grouped_attention
-from vstream.engine.decode_rows import DecodeRows
-from vstream.engine.flash_kernels import installed_kernels
-from vstream.engine.recorded_questions import RecordedQuestions
-from vstream.engine.recording import record_graphs
+from vstream.engine.cuda.decode_rows import DecodeRows
+from vstream.engine.cuda.fast_path import CudaPath
+from vstream.engine.cuda.flash_kernels import installed_kernels
+from vstream.engine.cuda.recorded_questions import RecordedQuestions
+from vstream.engine.cuda.recording import record_graphs
+from vstream.engine.decoder import causal_mask, grouped_attention
 
 pytestmark = pytest.mark.gpu
 
@@ -116,10 +117,9 @@ def test_in_half_precision_a_stream_is_as_near_to_exact_as_transformers_is(name,
 def test_what_is_recorded_answers_a_thousand_questions_as_plain_steps_do(dtype):
     model = load_video_llm(None, "cuda", dtype)
     rows, recorded = DecodeRows(model.decoder), RecordedQuestions(model.decoder)
-    no_rows, none_recorded = DecodeRows(model.decoder, 0), RecordedQuestions(model.decoder, ())
     plain, fast = (
-        replace(model, scheduler=Scheduler(model.decoder, rows=one, questions=other))
-        for one, other in ((no_rows, none_recorded), (rows, recorded))
+        replace(model, scheduler=Scheduler(model.decoder, fast=path))
+        for path in (None, CudaPath(model.decoder, rows, recorded))
     )
     renderer, asked, differing = Renderer(), 0, []
     for stream in draw_exam(ExamOptions(5, 600, 3, 1200)):

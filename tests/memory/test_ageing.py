@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, kv_stream
+from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, keeping_newest, kv_block, kv_stream
 
 from memory import BlockNotFoundError, MemoryConfig, Span, StoreError, open_memory
 from memory.ageing import SPARSEST, redundant, thinnest
@@ -21,7 +21,9 @@ QUERY = torch.randn(1, KV_HEADS * HEAD_DIM, generator=torch.Generator().manual_s
 def memory_of(store="memory://", budget_bytes=1 << 20, **options):
     budget = "host_bytes" if store == "memory://" else "file_bytes"
     config = MemoryConfig(store=store, **{budget: budget_bytes}, **options)
-    return open_memory(config, "camera", "model", LAYERS, KV_HEADS, HEAD_DIM, CPU, NEWEST)
+    return open_memory(
+        config, "camera", "model", LAYERS, KV_HEADS, HEAD_DIM, CPU, keeping_newest(NEWEST)
+    )
 
 
 @pytest.fixture(params=["memory://", "file://"])
@@ -126,7 +128,9 @@ def test_a_memory_that_is_opened_within_a_smaller_budget_ages_then_and_not_in_an
 
     def opened(budget_bytes):
         config = MemoryConfig(store=url, codec="bf16", **{f"{kind}_bytes": budget_bytes})
-        return open_memory(config, "camera", "model", LAYERS, KV_HEADS, HEAD_DIM, CPU, NEWEST)
+        return open_memory(
+            config, "camera", "model", LAYERS, KV_HEADS, HEAD_DIM, CPU, keeping_newest(NEWEST)
+        )
 
     with opened(1 << 23) as memory:
         for i in range(300):

@@ -15,7 +15,7 @@ def test_a_record_comes_back_as_it_was(seed, tokens, layers):
     back = BlockRecord.from_bytes(record.to_bytes(), "here")
     assert back.rows == record.rows
     assert back.thumbnail == record.thumbnail
-    assert (back.head.make, back.head.form) == (record.head.make, record.head.form)
+    assert (back.head.provenance, back.head.form) == (record.head.provenance, record.head.form)
     assert back.head.block_id == seed
     assert same_info(back.head.info, record.head.info)
     assert (back.head.representative_keys == record.head.representative_keys).all()

@@ -1,40 +1,38 @@
 """What every store of blocks has to agree with."""
 
 import dataclasses
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from kv_blocks import kv_record
 
-from memory import BlockNotFoundError, FileTier, HostTier
+from memory import BlockNotFoundError, MemoryConfig
 from memory.running_spans import SPAN_BLOCKS
-from memory.tiers.redis.redis_link import RedisLink
-from memory.tiers.redis.redis_stream import RedisStream
-from memory.tiers.redis.redis_tier import RedisTier
+from memory.tiers.tier import TIERS, tier_of
+
+SERVERS = ("redis", "valkey")
+SAME = ("rediss", "unix")
+"""Redis in another way; the tests of the link have them."""
+OTHERS = sorted({*TIERS.names()} - {*SERVERS, *SAME, "file"})
 
 
-@pytest.fixture(params=["host", "file", "redis", "valkey"])
+@pytest.fixture(params=["file", *SERVERS, *OTHERS])
 def open_store(request, tmp_path):
     """Opens an empty store, whose spans are `SPAN_BLOCKS` long."""
+    if request.param in SERVERS:
+        address = request.getfixturevalue(f"{request.param}_server").url
+    else:
+        address = tmp_path.as_uri() if request.param == "file" else f"{request.param}://"
+    tier = tier_of(address)
     with ExitStack() as opened:
 
-        def from_server(budget_bytes):
-            server = request.getfixturevalue(f"{request.param}_server")
-            link = RedisLink(server.url)
-            stream = RedisStream(link, "camera", record(0).head.make)
-            opened.callback(stream.close)
-            return RedisTier(link, stream, budget_bytes, buffer_bytes=1 << 20)
-
-        def from_file(budget_bytes):
-            segment_bytes = SPAN_BLOCKS * len(record(0).to_bytes())
-            return FileTier(tmp_path / "segments", segment_bytes, budget_bytes)
-
-        def from_host(budget_bytes):
-            return HostTier(budget_bytes or 1 << 30)
-
         def open_empty(budget_bytes=None):
-            kinds = {"host": from_host, "file": from_file}
-            store = kinds.get(request.param, from_server)(budget_bytes)
+            wanted = {"segment_bytes": SPAN_BLOCKS * len(record(0).to_bytes())}
+            if budget_bytes is not None:
+                wanted[tier.budget or "host_bytes"] = budget_bytes
+            config = MemoryConfig(store=address).model_copy(update=wanted)
+            entry = opened.enter_context(closing(tier.enter("camera", record(0).head.provenance)))
+            store = opened.enter_context(closing(tier.blocks(entry, config)))
             assert list(store.recover()) == []
             return store
 

@@ -15,14 +15,14 @@ from memory import (
     HostTier,
     KVMemory,
     MemoryConfig,
+    Provenance,
     RowCache,
-    StreamMake,
     follow_memory,
     open_memory,
 )
 from memory.keep_policy import KeepPolicy
 
-MAKE = StreamMake("model-a", LAYERS, KV_HEADS, HEAD_DIM)
+MAKE = Provenance("model-a", LAYERS, KV_HEADS, HEAD_DIM)
 BLOCK_BYTES = 1200
 BUDGET_BYTES = 30 * BLOCK_BYTES
 

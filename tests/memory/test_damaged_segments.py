@@ -371,10 +371,10 @@ def test_where_no_description_is_left_the_blocks_tell_what_made_them(store):
     with closing(follow_memory(config_of(store), "camera", CPU)) as reader:
         assert blocks_of(reader) == list(range(NUM))
     found = find_stream(f"file://{store}", "camera")
-    assert found.make.fingerprint == "model-a"
+    assert found.provenance.fingerprint == "model-a"
     assert (found.note, found.note_lost) == ({}, True)
     with open_stored(config_of(store), "camera") as memory:
-        assert (memory.make, memory.note) == (found.make, {})
+        assert (memory.provenance, memory.note) == (found.provenance, {})
     assert not find_stream(f"file://{store}", "camera").note_lost
     loses(store, set())
 

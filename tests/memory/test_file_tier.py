@@ -16,8 +16,8 @@ from memory import (
     follow_memory,
     open_memory,
 )
+from memory.tiers.file.file_tier import MAX_OPEN_FILES
 from memory.tiers.file.segment_file import SegmentFile
-from memory.tiers.file.segment_folder import MAX_OPEN_FILES
 
 RECORDS = [kv_record(seed=i) for i in range(12)]
 SEGMENT_BYTES = 3 * len(RECORDS[0].to_bytes()) + 100

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, memory_of
+from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, keeping_newest, kv_block, memory_of
 
 from memory import BlockNotFoundError, MemoryConfig, StoreError, follow_memory, open_memory
 
@@ -71,7 +71,7 @@ def test_a_stream_that_is_not_there_or_not_shared_is_refused(url):
 def test_it_follows_a_memory_that_ages_over_its_budget(url):
     config = MemoryConfig(store=url, file_bytes=1 << 20, redis_bytes=1 << 20)
     make = ("model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU)
-    with open_memory(config, "camera", *make, keep_newest=4) as writer:
+    with open_memory(config, "camera", *make, policy=keeping_newest(4)) as writer:
         reader = None
         for number in range(420):
             writer.append(kv_block(tokens=48, end_s=float(number), seed=number))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, memory_of
+from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, keeping_newest, kv_block, memory_of
 from processes import until
 from redis import TimeoutError
 
@@ -102,7 +102,7 @@ def test_whatever_replies_get_lost_the_store_holds_what_the_writer_has(
         client.flushall()
     config = MemoryConfig(store=running_valkey.url, redis_bytes=1 << 20, host_bytes=1 << 20)
     make = ("camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU)
-    with open_memory(config, *make, keep_newest=4) as memory:
+    with open_memory(config, *make, policy=keeping_newest(4)) as memory:
         lost = LostReplies(memory)
         for number in range(400):
             if number % 10 == 0 and fates:  # often enough that ageing is hit, too
@@ -125,7 +125,7 @@ def test_whatever_replies_get_lost_the_store_holds_what_the_writer_has(
     with running_valkey.client() as client:
         placed = {key for key in client.keys("*block*") if client.ttl(key) == -1}
         assert len(placed) == len(own[0])
-    with open_memory(config, *make, keep_newest=4) as memory:
+    with open_memory(config, *make, policy=keeping_newest(4)) as memory:
         assert same(contents(memory), own)
 
 
@@ -217,7 +217,7 @@ def test_a_scan_that_runs_into_new_blocks_leaves_them_for_later(valkey_server):
 def test_a_block_that_is_encoded_anew_while_a_question_reads_is_read_as_it_is(valkey_server):
     config = MemoryConfig(store=valkey_server.url, redis_bytes=1 << 20)
     make = ("camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU)
-    with open_memory(config, *make, keep_newest=4) as memory:
+    with open_memory(config, *make, policy=keeping_newest(4)) as memory:
         append(memory, 30)
         with followed(valkey_server) as reader, followed(valkey_server) as looking:
             ids = reader.visible(None)
@@ -244,7 +244,9 @@ def test_a_server_that_refuses_for_now_is_waited_for(valkey_server, setting):
 
 def test_a_small_budget_lets_a_whole_chunk_wait(valkey_server):
     config = MemoryConfig(store=valkey_server.url, redis_bytes=4 << 20)
-    with open_memory(config, "camera", "model-a", 2, 8, 64, CPU, keep_newest=4) as memory:
+    with open_memory(
+        config, "camera", "model-a", 2, 8, 64, CPU, policy=keeping_newest(4)
+    ) as memory:
         lost = LostReplies(memory)
         for number in range(64):
             if number % 8 == 0:

@@ -6,7 +6,7 @@ import time
 import pytest
 import redis
 import torch
-from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_block, memory_of
+from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, keeping_newest, kv_block, memory_of
 from redis_servers import RedisServer, valkey_binary
 
 from memory import (
@@ -67,7 +67,9 @@ def until(condition, seconds=10.0):
 
 def with_budget(url, budget_bytes, **values):
     config = MemoryConfig(store=url, redis_bytes=budget_bytes, host_bytes=1 << 20, **values)
-    return open_memory(config, "camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU, keep_newest=4)
+    return open_memory(
+        config, "camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU, policy=keeping_newest(4)
+    )
 
 
 def test_a_damaged_row_costs_its_block_once_it_is_read(valkey_server):
@@ -316,7 +318,9 @@ def test_the_budget_holds_however_long_it_goes_on_and_after_an_outage(server):
 def test_a_budget_smaller_than_what_must_stay_is_told(server):
     config = MemoryConfig(store=server.url, redis_bytes=1 << 20)
     told = r"cannot hold the newest 4 blocks.*raise the budget"
-    with open_memory(config, "camera", "model-a", 2, 8, 64, CPU, keep_newest=4) as memory:
+    with open_memory(
+        config, "camera", "model-a", 2, 8, 64, CPU, policy=keeping_newest(4)
+    ) as memory:
         with pytest.raises(StoreError, match=told):
             append_large(memory, 9)
         assert memory.stats().bytes_by_tier["redis"] <= 1 << 20

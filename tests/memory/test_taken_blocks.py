@@ -9,6 +9,7 @@ from kv_blocks import (
     HEAD_DIM,
     KV_HEADS,
     LAYERS,
+    keeping_newest,
     kv_block,
     kv_stream,
     memory_of,
@@ -136,7 +137,7 @@ def test_over_a_budget_taken_blocks_age_as_appended_ones_do(tmp_path):
 
     def opened(stream_id):
         return open_memory(
-            config, stream_id, "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU, keep_newest=8
+            config, stream_id, "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU, policy=keeping_newest(8)
         )
 
     with opened("taken") as memory, opened("appended") as other:

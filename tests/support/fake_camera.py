@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -31,6 +31,7 @@ def write_y4m(path, pictures, fps):
 @contextmanager
 def browser(camera=None, more_flags=()):
     """Chromium; each new context is another visitor."""
+    expect.set_options(timeout=60_000)  # what it waits for comes late on a busy machine
     flags = [*FLAGS, *more_flags]
     if camera is not None:
         flags.append(f"--use-file-for-fake-video-capture={camera}")

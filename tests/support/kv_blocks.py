@@ -12,15 +12,26 @@ from memory import (
     KVBlock,
     KVMemory,
     MemoryConfig,
+    MemoryPolicy,
+    ModelShape,
+    Provenance,
     RowForm,
     RowLayout,
-    StreamMake,
     open_memory,
+    policy_named,
 )
 from memory.block_record import FORMAT_VERSION, HEADER_BYTES
 
 LAYERS, KV_HEADS, HEAD_DIM = 2, 2, 8
 CPU = torch.device("cpu")
+
+
+def keeping_newest(count: int) -> MemoryPolicy:
+    """The default policy of a model for which the newest `count` blocks must stay as they are."""
+    shape = ModelShape(window_frames=1, window_stride=1, recent_frames=count - 1)
+    policy = policy_named("default", shape, {})
+    assert policy.needed_blocks() == count
+    return policy
 
 
 def kv_block(
@@ -78,7 +89,7 @@ def kv_record(seed: int = 0, tokens: int = 3, layers: int = LAYERS) -> BlockReco
     block = kv_block(tokens, end_s=float(seed), seed=seed, layers=layers)
     head = BlockHead(
         seed,
-        StreamMake("model-a", layers, KV_HEADS, HEAD_DIM),
+        Provenance("model-a", layers, KV_HEADS, HEAD_DIM),
         RowForm("int8", RowLayout(KV_HEADS, tokens, HEAD_DIM, torch.float16)),
         block.info,
         block.keys.mean(dim=2).flatten(1).numpy(),

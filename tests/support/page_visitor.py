@@ -44,7 +44,7 @@ class PageVisitor:
         self.await_page()
         self.page.get_by_text("Click to Access Webcam").click()
         record = self.page.locator("#camera").get_by_role("button").filter(has_text="Record")
-        record.click(timeout=20_000)
+        record.click(timeout=60_000)
         self.page.wait_for_function(
             "() => document.querySelector('#stream input').value === 'my camera'", timeout=60_000
         )

@@ -29,10 +29,10 @@ from hand_made_sets import (
 )
 
 from encoders import Frame
-from eval.etbench.asked import asked_of as asked_of_samples
-from eval.etbench.published_data import PublishedData
+from eval.etbench.files import PublishedData
+from eval.etbench.played import asked_of as asked_of_samples
 from eval.etbench.sample import TASKS
-from eval.question_sets.asked import asked_of
+from eval.question_sets.played import asked_of
 from eval.question_sets.registry import NAMES, make_benchmark
 
 LENGTH_S = 20

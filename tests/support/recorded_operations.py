@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vstream.engine.recording import Computation, Replay
+from vstream.engine.cuda.recording import Computation, Replay
 
 _WAITING = (
     "_local_scalar_dense",
@@ -81,7 +81,7 @@ def _again(func: Any, args: Any, kwargs: Any, made: Any) -> None:
 
 
 def record_operations(compute: Computation, device: torch.device) -> Replay:
-    """As `vstream.engine.recording.record_graphs`, on any device."""
+    """As `vstream.engine.cuda.recording.record_graphs`, on any device."""
     for _ in range(2):
         compute(lambda between: None)
     recorder = _Recorder()

@@ -21,7 +21,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_COMMANDS = ("answer", "ask", "demo", "doctor", "forget", "ingest", "rtsp", "search", "serve")
+_COMMANDS = ("answer", "ask", "demo", "doctor", "forget", "ingest", "search", "serve")
 _IMPORTED = (
     "app.commands",
     *(f"app.{name}" for name in (*_COMMANDS, "streams", "watch")),
@@ -158,6 +158,7 @@ class _WarmProcess:
 def _main(control, imported):
     """In the process that others are forked off. Returns in those, as what they are."""
     sys.path.append(str(_ROOT))
+    importlib.import_module("memory.locks").check_order()
     for name in imported:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

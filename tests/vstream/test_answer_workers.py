@@ -7,12 +7,11 @@ from engine import configured, open_session, stream_frames, tiny_video_llm
 
 from encoders import Turn
 from memory import MemoryConfig, RedisLink, StoreError
-from vstream.answer_document import answer_of, document_of
 from vstream.board import question_board
 from vstream.board.answer_workers import AnswerWorkers
 from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
-from vstream.question import Question
+from vstream.question import Answer, Question
 
 ENGINE = {
     "window_frames": 6,
@@ -67,7 +66,7 @@ def config(server):
 
 
 def last_said(board, posted):
-    return list(board.said(posted))[-1]
+    return list(board.events(posted))[-1]
 
 
 def without_timings(document):
@@ -83,23 +82,23 @@ def impatient(monkeypatch):
 def test_an_answer_from_elsewhere_is_the_session_s_own(board, workers, session, from_s, at_s):
     question = Question(ASKED, at_s, from_s=from_s)
     posted = board.post("test", question)
-    said = list(board.said(posted))
+    said = list(board.events(posted))
     own = session.ask(question).answer
-    assert without_timings(said[-1].document) == without_timings(document_of(own))
+    assert without_timings(said[-1].document) == without_timings(own.document())
     assert "".join(one.text for one in said[:-1]).strip() == own.text
     assert {one.kind for one in said[:-1]} <= {"piece"}
 
 
 def test_a_document_says_all_of_an_answer_but_the_pictures(session):
     answer = session.ask(ASKED).answer
-    assert document_of(answer_of(answer.question, document_of(answer))) == document_of(answer)
+    assert Answer.of_document(answer.question, answer.document()).document() == answer.document()
 
 
 def test_many_questions_are_answered_each_once(board, workers, session):
     times = [float(t) for t in range(2, 8)] * 3
     posted = [board.post("test", Question(ASKED, t)) for t in times]
     for one, t in zip(posted, times, strict=True):
-        said = list(board.said(one))
+        said = list(board.events(one))
         assert [s.kind for s in said].count("answer") == 1
         assert said[-1].document["asked_at_s"] == t
     with board._link.told():
@@ -123,7 +122,7 @@ def test_a_dialogue_goes_on_whoever_answers(server, model, board, workers, sessi
     assert board.turns("test", "kim") == (Turn(ASKED, first["answer"]),)
     second = last_said(board, board.post("test", Question("and then?"), "kim")).document
     told = Question("and then?", dialogue=(Turn(ASKED, first["answer"]),))
-    own = document_of(session.ask(told).answer)
+    own = session.ask(told).answer.document()
     assert without_timings(second) == without_timings(own)
     assert board.turns("test", "somebody else") == ()
 
@@ -139,12 +138,15 @@ def test_a_question_of_an_answerer_that_died_is_begun_anew(
     dead.say(taken, "half an ans")
     workers = AnswerWorkers(config(server), model, 1)
     workers.start()
-    said = list(board.said(posted))
+    said = list(board.events(posted))
     workers.stop()
     assert [one.kind for one in said[:2]] == ["piece", "again"]
-    assert answer_of(posted.question, said[-1].document).text == session.ask(ASKED).answer.text
+    assert (
+        Answer.of_document(posted.question, said[-1].document).text
+        == session.ask(ASKED).answer.text
+    )
     dead.finish(taken, said[-1].document)  # it was only slow: nobody is told twice
-    assert [one.kind for one in board.said(posted)].count("answer") == 1
+    assert [one.kind for one in board.events(posted)].count("answer") == 1
 
 
 def test_the_question_of_a_dead_answerer_waits_behind_no_others_in_work(board):
@@ -174,7 +176,7 @@ def test_a_question_that_was_taken_over_is_answered_once_and_by_the_last(
     time.sleep(1)
     while (second := quick.take("1")) is None:
         pass
-    document = document_of(session.ask(ASKED).answer)
+    document = session.ask(ASKED).answer.document()
     slow.hold(first, "0")
     slow.finish(first, {**document, "answer": "too late"})
     assert board._link.client.xlen(board._questions) == 1
@@ -193,9 +195,7 @@ def test_what_cannot_be_read_on_the_board_harms_nobody(board, workers, session):
 
 def test_an_answer_that_is_no_json_is_told(monkeypatch, board, workers, session):
     with monkeypatch.context() as patched:
-        patched.setattr(
-            "vstream.board.answer_workers.document_of", lambda answer: {"answer": float("nan")}
-        )
+        patched.setattr(Answer, "document", lambda answer: {"answer": float("nan")})
         said = last_said(board, board.post("test", Question(ASKED)))
     assert said.kind == "error"
     assert last_said(board, board.post("test", Question(ASKED))).kind == "answer"
@@ -224,7 +224,7 @@ def test_a_stream_that_began_anew_is_answered_from_what_it_is_now(server, model,
         with open_session(model, store=server.url, **ENGINE) as session:
             session.push(stream_frames(8, seed=seed))
             said = last_said(board, board.post("test", Question(ASKED)))
-            own = document_of(session.ask(ASKED).answer)
+            own = session.ask(ASKED).answer.document()
         assert without_timings(said.document) == without_timings(own)
 
 
@@ -241,7 +241,7 @@ def test_a_question_that_is_gone_is_told(monkeypatch, board, workers, session):
     assert last_said(board, posted).kind == "error"
     board._link.client.delete(f"vstream:answer:{posted.id}")
     with pytest.raises(StoreError, match="the question is gone"):
-        list(board.said(posted, patience_s=0.1))
+        list(board.events(posted, patience_s=0.1))
 
 
 def test_a_question_that_kills_its_answerers_is_given_up(monkeypatch, board, session):
@@ -266,7 +266,7 @@ def test_nobody_there_is_said_and_the_question_is_taken_back(monkeypatch, board,
     assert board.answerers() == []
     posted = board.post("test", Question(ASKED))
     with pytest.raises(StoreError, match="nobody is left to answer"):
-        list(board.said(posted, patience_s=0.3))
+        list(board.events(posted, patience_s=0.3))
     assert board._link.client.xlen(board._questions) == 0
 
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vstream.engine.attention import causal_attention
-from vstream.engine.flash_kernels import torch_flash
+from vstream.engine.cuda.flash_kernels import torch_flash
+from vstream.engine.decoder import causal_attention
 
 
 @given(

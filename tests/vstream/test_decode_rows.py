@@ -8,15 +8,18 @@ from random import Random
 import pytest
 import torch
 from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_operations import record_operations
 
 from vstream.device.scheduler import Scheduler
 from vstream.engine import view_at
-from vstream.engine.decode_rows import DecodeRows
+from vstream.engine.cuda.decode_rows import DecodeRows
+from vstream.engine.cuda.fast_path import CudaPath
+from vstream.engine.cuda.recorded_questions import RecordedQuestions
+from vstream.engine.cuda.shared_windows import SharedWindows
 from vstream.engine.passes import Pass, alone, pass_together
-from vstream.engine.shared_windows import SharedWindows
 
 QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 2}
 TEXTS = ["what is on the table?", "who?", "how many cups are there now?", "is the dog red"]
@@ -65,6 +68,11 @@ def plain_tokens(model, prefilled, count):
     return tokens, logits
 
 
+def in_rows(model, rows):
+    """Decode in rows, and read every question plainly."""
+    return CudaPath(model.decoder, rows, RecordedQuestions(model.decoder, ()))
+
+
 def decode(model, context, token):
     with torch.inference_mode():
         return Pass(model.decoder.embed(torch.tensor([token])), context, num_logits=1)
@@ -72,7 +80,7 @@ def decode(model, context, token):
 
 @pytest.mark.parametrize("record", [None, record_operations], ids=["run", "replayed"])
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=6)
+@settings(max_examples=examples(2))
 def test_rows_say_what_each_answer_says_alone(model, sessions, told_alone, record, seed):
     random = Random(seed)
     rows = DecodeRows(model.decoder, most_rows=4, record=record)
@@ -91,7 +99,7 @@ def test_rows_say_what_each_answer_says_alone(model, sessions, told_alone, recor
             del prefilled
         stepping = [number for number in running if random.random() < 0.7]
         passes = [decode(model, running[n][0], running[n][1][running[n][3]]) for n in stepping]
-        replies = pass_together(model.decoder, passes, rows) if passes else []
+        replies = pass_together(model.decoder, passes, in_rows(model, rows)) if passes else []
         for number, reply in zip(stepping, replies, strict=True):
             tokens, logits, done = running[number][1:]
             torch.testing.assert_close(reply[0], logits[done + 1], rtol=1e-4, atol=1e-4)
@@ -100,7 +108,7 @@ def test_rows_say_what_each_answer_says_alone(model, sessions, told_alone, recor
                 del running[number]
         del passes
     gc.collect()
-    assert rows.choose([]) == []
+    assert rows.decode([], torch.empty(0, model.decoder.d_model)) == []
     assert rows.num_rows == 0
 
 
@@ -113,7 +121,7 @@ def test_more_answers_than_rows_are_decoded_all_the_same(model, sessions):
             decode(model, one.context, tokens[step])
             for one, (tokens, _) in zip(asked, told, strict=True)
         ]
-        replies = pass_together(model.decoder, passes, rows)
+        replies = pass_together(model.decoder, passes, in_rows(model, rows))
         assert rows.num_rows == 2
         for reply, (_, logits) in zip(replies, told, strict=True):
             torch.testing.assert_close(reply[0], logits[step + 1], rtol=1e-4, atol=1e-4)
@@ -127,7 +135,7 @@ def test_a_longer_answer_makes_all_rows_longer(model, sessions):
     for step, number in [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1)]:
         tokens, logits = told[number]
         wanted = decode(model, asked[number].context, tokens[step])
-        (reply,) = pass_together(model.decoder, [wanted], rows)
+        (reply,) = pass_together(model.decoder, [wanted], in_rows(model, rows))
         torch.testing.assert_close(reply[0], logits[step + 1], rtol=1e-4, atol=1e-4)
 
 
@@ -146,7 +154,7 @@ def test_who_asks_at_the_same_time_shares_a_window(model, sessions):
             decode(model, one.context, tokens[step])
             for one, (tokens, _) in zip(reading, told, strict=True)
         ]
-        replies = pass_together(model.decoder, passes, rows)
+        replies = pass_together(model.decoder, passes, in_rows(model, rows))
         for reply, (_, logits) in zip(replies, told, strict=True):
             torch.testing.assert_close(reply[0], logits[step + 1], rtol=1e-4, atol=1e-4)
     assert rows.num_windows == (2 if stand_alike else 3)
@@ -174,7 +182,7 @@ def test_a_window_whose_blocks_were_encoded_anew_is_another_one(model, sessions)
 
 
 def test_windows_beyond_the_most_are_kept_by_each_row(model, sessions, monkeypatch):
-    monkeypatch.setattr("vstream.engine.shared_windows.MOST_WINDOWS", 1)
+    monkeypatch.setattr("vstream.engine.cuda.shared_windows.MOST_WINDOWS", 1)
     rows = DecodeRows(model.decoder)
     asked = [(sessions[n], TEXTS[0]) for n in (1, 3, 2)]
     told = [plain_tokens(model, read(model, *one), 1) for one in asked]
@@ -183,7 +191,9 @@ def test_windows_beyond_the_most_are_kept_by_each_row(model, sessions, monkeypat
         decode(model, one.context, tokens[0])
         for one, (tokens, _) in zip(reading, told, strict=True)
     ]
-    for reply, (_, logits) in zip(pass_together(model.decoder, passes, rows), told, strict=True):
+    for reply, (_, logits) in zip(
+        pass_together(model.decoder, passes, in_rows(model, rows)), told, strict=True
+    ):
         torch.testing.assert_close(reply[0], logits[1], rtol=1e-4, atol=1e-4)
     assert rows.num_windows == 1
 
@@ -198,7 +208,9 @@ def test_without_memory_for_more_answers_are_as_right(model, sessions, monkeypat
 
     def step(numbers, at):
         passes = [decode(model, reading[n].context, told[n][0][at]) for n in numbers]
-        for n, reply in zip(numbers, pass_together(model.decoder, passes, rows), strict=True):
+        for n, reply in zip(
+            numbers, pass_together(model.decoder, passes, in_rows(model, rows)), strict=True
+        ):
             torch.testing.assert_close(reply[0], told[n][1][at + 1], rtol=1e-4, atol=1e-4)
 
     step([0, 1], 0)
@@ -209,7 +221,7 @@ def test_without_memory_for_more_answers_are_as_right(model, sessions, monkeypat
     where, _, what = full.partition(".")
     with monkeypatch.context() as patch:
         place = "decode_rows.RowBuffers" if what == "RowBuffers" else f"{where}.{what}"
-        patch.setattr(f"vstream.engine.{place}", no_memory)
+        patch.setattr(f"vstream.engine.cuda.{place}", no_memory)
         step([2, 3], 0)
     reading[2] = reading[3] = None
     gc.collect()
@@ -218,7 +230,8 @@ def test_without_memory_for_more_answers_are_as_right(model, sessions, monkeypat
 
 
 def test_a_scheduler_with_rows_gives_the_same_answers(model):
-    fast = replace(model, scheduler=Scheduler(model.decoder, rows=DecodeRows(model.decoder, 3)))
+    fast_path = in_rows(model, DecodeRows(model.decoder, 3))
+    fast = replace(model, scheduler=Scheduler(model.decoder, fast=fast_path))
     answers = []
     for one in (model, fast):
         session = open_session(one, **QUICK, max_answer_tokens=6)

@@ -89,11 +89,11 @@ def test_later_frames_never_change_an_earlier_answer_while_nothing_goes(model, n
         session.push(stream_frames(BLOCKS))
         then = Question(ASKED, session.memory.newest_s)
         before, kept = answer_of(session, then), session.memory.num_readable
-        assert session.policy.card.is_exact <= (session.ask(then).coarser_since is None)
+        assert session.policy.card.is_exact <= (session.ask(then).answer.coarser_since is None)
         session.push(stream_frames(5, start=BLOCKS))
         if session.policy.card.is_exact:
             assert session.memory.num_readable == kept + 5
-            assert session.ask(then).coarser_since is None
+            assert session.ask(then).answer.coarser_since is None
             assert answer_of(session, then) == before
 
 
@@ -320,7 +320,7 @@ def test_a_policy_that_wants_nothing_pays_nothing(model, monkeypatch):
     def never(*_):
         raise AssertionError("nobody wants it")
 
-    for where in ("vstream.engine.window_kv.attention_mass", "memory.aging_memory.block_of"):
+    for where in ("vstream.engine.prefill.attention_mass", "memory.aging_memory.block_of"):
         monkeypatch.setattr(where, never)
     with opened(model, "default") as session:
         monkeypatch.setattr(type(session.memory), "state", property(never))

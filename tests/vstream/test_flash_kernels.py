@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vstream.engine import flash_kernels
-from vstream.engine.attention import causal_attention, grouped_attention
-from vstream.engine.flash_kernels import (
+from vstream.engine.cuda import flash_kernels
+from vstream.engine.cuda.flash_kernels import (
     FlashKernel,
     fastest_kernel,
     fastest_on,
     installed_kernels,
     torch_flash,
 )
+from vstream.engine.decoder import causal_attention, grouped_attention
 
 
 def written_out(queries, keys, values, scale):

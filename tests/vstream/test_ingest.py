@@ -16,9 +16,9 @@ from rtsp_camera import RtspCamera
 from synthetic_video import picture, write_video
 
 from encoders import Frame
-from vstream.chunk_to_keep import ChunkToKeep
 from vstream.errors import SourceError
 from vstream.ingest import IngestWorker
+from vstream.session import ChunkToKeep
 from vstream.sources import PrivacyMask, PushedFrames, SourceConfig
 
 CONFIG = SourceConfig(dedup_threshold=0, retry_min_s=0.1, retry_max_s=0.2, queue_frames=64)

@@ -8,12 +8,10 @@ import pytest
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
 
 from encoders import Turn
-from vstream.answer_document import answer_of as answer_from
-from vstream.answer_document import document_of
 from vstream.board.question_board import PostedQuestion
 from vstream.engine import view_at
 from vstream.errors import QuestionError
-from vstream.question import Question, Span
+from vstream.question import Answer, Question, Stretch
 from vstream.times.named_view import named_view
 from vstream.times.zone import zone_of
 
@@ -152,13 +150,13 @@ def test_a_camera_whose_clock_is_ahead_is_seen_up_to_its_newest_frame(session):
 
 def test_an_answer_says_where_it_looked(session):
     answer = session.ask(by_clock("between 23:13:40 and 23:14:10?")).answer
-    assert answer.looked == Span(20.0, 50.0, BEGUN + 20, BEGUN + 50)
+    assert answer.looked == Stretch(20.0, 50.0, BEGUN + 20, BEGUN + 50)
     assert session.ask(by_clock("before yesterday or so?", zone=None)).answer.looked is None
-    assert session.ask(Question("between 0:20 and 0:50?")).answer.looked == Span(20.0, 50.0)
+    assert session.ask(Question("between 0:20 and 0:50?")).answer.looked == Stretch(20.0, 50.0)
     assert session.ask(Question("who is there?", 50.0, (), 20.0)).answer.looked is None
     for one in (answer, session.ask("what is there?").answer):
-        document = json.loads(json.dumps(document_of(one)))
-        assert answer_from(one.question, document).looked == one.looked
+        document = json.loads(json.dumps(one.document()))
+        assert Answer.of_document(one.question, document).looked == one.looked
 
 
 def test_a_question_that_travels_keeps_its_zone_and_its_time():

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vstream.engine.partial_attention import attend_to_part, joined
+from vstream.engine.cuda.partial_attention import attend_to_part, joined
 
 SCALE = 0.3
 

@@ -13,8 +13,10 @@ from recorded_operations import record_operations
 from vstream import Question
 from vstream.device.scheduler import Scheduler
 from vstream.engine import view_at
+from vstream.engine.cuda.decode_rows import DecodeRows
+from vstream.engine.cuda.fast_path import CudaPath
+from vstream.engine.cuda.recorded_questions import RecordedQuestions, _LaidBuffer
 from vstream.engine.passes import alone, pass_together
-from vstream.engine.recorded_questions import RecordedQuestions, _LaidBuffer
 
 QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 3}
 TEXTS = ["what is on the table?", "who?", "how many cups are there now?", "is the dog red"]
@@ -29,8 +31,8 @@ def model(request):
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """So that the buffer of a layer grows, also in the middle of a pass."""
-    monkeypatch.setattr("vstream.engine.row_buffers._SLOTS", 2)
-    monkeypatch.setattr("vstream.engine.row_buffers._MORE", 1.0)
+    monkeypatch.setattr("vstream.engine.cuda.row_buffers._SLOTS", 2)
+    monkeypatch.setattr("vstream.engine.cuda.row_buffers._MORE", 1.0)
 
 
 def opened(model, frames, seed, **options):
@@ -54,11 +56,16 @@ def read(model, session, text, recorded=None, retrieved=None):
     return prefilled, torch.cat([prefilled.logits, *more])
 
 
+def replaying(model, questions):
+    """Replay questions, and decode every answer plainly."""
+    return CudaPath(model.decoder, DecodeRows(model.decoder, 0), questions)
+
+
 @torch.inference_mode()
 def through(model, work, recorded):
     request = next(work)
     while True:
-        (reply,) = pass_together(model.decoder, [request], questions=recorded)
+        (reply,) = pass_together(model.decoder, [request], replaying(model, recorded))
         try:
             request = work.throw(reply) if isinstance(reply, Exception) else work.send(reply)
         except StopIteration as end:
@@ -103,7 +110,7 @@ def test_blocks_that_are_given_are_read_in_every_layer(model):
 
 def test_a_scheduler_with_recordings_gives_the_same_answers(model):
     recorded = RecordedQuestions(model.decoder, LENGTHS, record_operations)
-    fast = replace(model, scheduler=Scheduler(model.decoder, questions=recorded))
+    fast = replace(model, scheduler=Scheduler(model.decoder, fast=replaying(model, recorded)))
     answers = []
     for one in (model, fast):
         session = open_session(one, **QUICK, max_answer_tokens=6)
@@ -167,7 +174,7 @@ def test_without_memory_questions_are_read_all_the_same(llama, monkeypatch, wher
     short, long = opened(llama, 6, seed=1), opened(llama, 20, seed=2, retrieve_blocks=14)
     read(llama, short, TEXTS[0], recorded)
     if where == "buffer":
-        monkeypatch.setattr("vstream.engine.recorded_questions._LaidBuffer", NoBuffer)
+        monkeypatch.setattr("vstream.engine.cuda.recorded_questions._LaidBuffer", NoBuffer)
     for session in (long, short, long):
         for text in TEXTS[:2]:
             assert_alike(read(llama, session, text, recorded), read(llama, session, text))
@@ -225,7 +232,7 @@ def test_a_question_that_fails_leaves_no_trace_in_the_next(llama, monkeypatch):
 def test_judgements_are_read_through_recordings_too():
     model = tiny_video_llm("llava_onevision")[0]
     recorded = RecordedQuestions(model.decoder, (256,), record_operations)
-    fast = replace(model, scheduler=Scheduler(model.decoder, questions=recorded))
+    fast = replace(model, scheduler=Scheduler(model.decoder, fast=replaying(model, recorded)))
     told = []
     for one in (model, fast):
         session = opened(one, 8, seed=2)

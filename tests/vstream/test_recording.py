@@ -8,7 +8,7 @@ import pytest
 import torch
 from recorded_operations import record_operations
 
-from vstream.engine.recording import GraphChain, run_anew
+from vstream.engine.cuda.recording import GraphChain, run_anew
 
 CPU = torch.device("cpu")
 

@@ -16,9 +16,9 @@ from engine import answer_of, open_session, stream_frames, tiny_video_llm
 
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.asker import Asker
-from vstream.device.job import Job, Kind
 from vstream.device.scheduler import MAX_PREFILLS, Limits, Scheduler
 from vstream.device.shares import Holder
+from vstream.device.work import Job, Kind
 from vstream.engine.passes import Pass
 from vstream.errors import BusyError
 

@@ -8,8 +8,8 @@ from engine import tiny_video_llm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vstream.device.job import Kind
 from vstream.device.scheduler import MAX_PREFILLS, Limits, Scheduler
+from vstream.device.work import Kind
 from vstream.engine.passes import Pass
 from vstream.errors import BusyError
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 import structlog
 
 from memory import KVMemoryError, RedisLink, StoreAwayError, StoreError
-from vstream.answer_document import document_of
 from vstream.board.question_board import BEAT_S, PostedQuestion, QuestionBoard
 from vstream.config import VStreamConfig
 from vstream.errors import VStreamError
@@ -122,5 +121,5 @@ class AnswerWorkers:
         stream = self._readers.ask(taken.stream_id, lambda reader: reader.ask(taken.question))
         for piece in stream:
             self._board.say(taken, piece)
-        self._board.finish(taken, document_of(stream.answer))
+        self._board.finish(taken, stream.answer.document())
         return stream.answer.text

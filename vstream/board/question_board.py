@@ -108,7 +108,7 @@ class PostedQuestion:
 
 
 @dataclass(frozen=True)
-class Said:
+class AnswerEvent:
     """A piece of an answer, all of it as a document, or why there is none.
 
     `again`: what was said before is void, somebody else begins anew.
@@ -145,7 +145,7 @@ class QuestionBoard:
     def post(
         self, stream_id: str, question: Question, dialogue: str | None = None
     ) -> PostedQuestion:
-        """Ask; `said` has what comes of it. Raises StoreError."""
+        """Ask; `events` has what comes of it. Raises StoreError."""
         if dialogue is not None:
             question = replace(question, dialogue=self.turns(stream_id, dialogue))
         if question.zone is not None and question.asked_at is None:
@@ -160,7 +160,7 @@ class QuestionBoard:
         with self._link.told():
             self._link.client.xdel(self._questions, posted.entry)
 
-    def said(self, posted: PostedQuestion, patience_s: float = HERE_S) -> Iterator[Said]:
+    def events(self, posted: PostedQuestion, patience_s: float = HERE_S) -> Iterator[AnswerEvent]:
         """What is said of it as it comes, to its end: an answer or an error.
 
         Raises StoreError if for `patience_s` nobody is there who could answer, and takes the
@@ -178,10 +178,10 @@ class QuestionBoard:
                 kind, text = fields[b"kind"].decode(), fields[b"text"].decode()
                 if kind == "begin":
                     if attempt:
-                        yield Said("again", text)
+                        yield AnswerEvent("again", text)
                     attempt = fields[b"attempt"]
                 elif fields[b"attempt"] == attempt:
-                    yield Said(kind, text)
+                    yield AnswerEvent(kind, text)
                     if kind in ("answer", "error"):
                         return
             if found or time.monotonic() - heard_at <= patience_s:

@@ -5,7 +5,6 @@ come from anyone: their size is bounded, nothing they refer to is fetched, what 
 is bounded by llguidance, and what they cost to compile by a process that may be killed.
 """
 
-import threading
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -16,6 +15,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from torch import Tensor
 
 from encoders import Family
+from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import GrammarTrials
 from vstream.decoding.newest import Newest
 from vstream.device.asker import Asker
@@ -39,7 +39,7 @@ class _Vocabulary:
 
 
 _vocabularies: WeakKeyDictionary[Family, _Vocabulary] = WeakKeyDictionary()
-_vocabularies_lock = threading.Lock()
+_vocabularies_lock = ranked_lock(Rank.VOCABULARIES)
 _trials = GrammarTrials()
 
 

@@ -8,7 +8,6 @@ holder fewer, and who has left does not.
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from memory.locks import Rank, ranked_condition
 from vstream.decoding.newest import Newest
 from vstream.device.asker import Asker
 from vstream.device.shares import Holder, require_room
@@ -40,7 +40,7 @@ class GrammarTrials:
     """May be used from any thread."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._changed = ranked_condition(Rank.SCHEMAS)
         self._line: list[_Turn] = []
         """The first has its turn, the others wait."""
         self._known: Newest[bytes, str] = Newest(_MOST_REMEMBERED)

@@ -1,8 +1,9 @@
 """Newest: values by key in, those that were used last out."""
 
-import threading
 from collections import OrderedDict
 from typing import Generic, TypeVar
+
+from memory.locks import Rank, ranked_lock
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -13,7 +14,7 @@ class Newest(Generic[Key, Value]):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.KNOWN_SCHEMAS)
         self._kept: OrderedDict[Key, Value] = OrderedDict()
 
     def get(self, key: Key) -> Value | None:

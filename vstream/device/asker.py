@@ -1,8 +1,8 @@
 """Asker: who asks and whether they still wait in, an end to all that is done for them out."""
 
-import threading
 from collections.abc import Callable
 
+from memory.locks import Rank, ranked_lock
 from vstream.device.shares import Holder
 
 
@@ -16,7 +16,7 @@ class Asker:
         self.holder = holder
         self.is_awaited = True
         """Whether the answer is for the request that asked; else it is looked up later."""
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.ASKER)
         self._has_left = False
         self._ends: list[Callable[[], None]] = []
 

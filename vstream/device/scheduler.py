@@ -36,15 +36,12 @@ from typing import Any, TypeVar
 import structlog
 import torch
 
+from memory.locks import Rank, ranked_condition
 from vstream.device.asker import Asker
-from vstream.device.job import Job, Kind
 from vstream.device.shares import has_room, require_room
-from vstream.device.side_thread import SideThread
-from vstream.device.turn import DeviceTurn
-from vstream.engine.decode_rows import DecodeRows
+from vstream.device.work import FairLock, Job, Kind, SideThread
 from vstream.engine.decoder import Decoder
-from vstream.engine.passes import Pass, Vision, Work, pass_together, see_together
-from vstream.engine.recorded_questions import RecordedQuestions
+from vstream.engine.passes import FastPath, Pass, Vision, Work, pass_together, see_together
 from vstream.errors import BusyError
 
 _log = structlog.get_logger()
@@ -89,25 +86,17 @@ class Scheduler:
     """
 
     def __init__(
-        self,
-        decoder: Decoder,
-        limits: Limits | None = None,
-        rows: DecodeRows | None = None,
-        questions: RecordedQuestions | None = None,
+        self, decoder: Decoder, limits: Limits | None = None, fast: FastPath | None = None
     ) -> None:
-        """`rows` decode answers, and `questions` are read through recordings; unset, a card has
-        both, and elsewhere the plain path is faster.
-        """
-        self.turn = DeviceTurn()
+        """`fast` is a faster path for some passes, which a card has."""
+        self.turn = FairLock(Rank.DEVICE)
         self.limits = limits or Limits()
         self.on_round: Callable[[Round], None] = lambda done: None
         """Told of every round, in the device's thread; must not block."""
         self.side = SideThread(decoder.device)
         self._decoder = decoder
-        is_card = decoder.device.type == "cuda"
-        self._rows = rows or (DecodeRows(decoder) if is_card else None)
-        self._questions = questions or (RecordedQuestions(decoder) if is_card else None)
-        self._changed = threading.Condition()
+        self._fast = fast
+        self._changed = ranked_condition(Rank.SCHEDULER)
         self._waiting: dict[Kind, deque[Job[Any]]] = {kind: deque() for kind in Kind}
         self._running: list[Job[Any]] = []
         self._thread: threading.Thread | None = None
@@ -234,7 +223,7 @@ class Scheduler:
         passing = [job for job in self._running if isinstance(job.request, Pass)]
         wanted: list[Pass] = [job.request for job in passing]  # type: ignore[misc]
         if wanted:
-            _answer(passing, pass_together(self._decoder, wanted, self._rows, self._questions))
+            _answer(passing, pass_together(self._decoder, wanted, self._fast))
         self._leave_out_ended()
         works[Kind.KEEP] += self._keep()
         return works, sum(len(one.embeddings) for one in wanted)

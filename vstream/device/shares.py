@@ -5,11 +5,11 @@ least one, and whoever has one already leaves the last that is free to others. N
 one who is alone.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from memory.locks import Rank, ranked_lock
 from vstream.errors import BusyError
 
 _SHARE = 4
@@ -54,7 +54,7 @@ class Shares:
         """`what` as in `require_room`."""
         self._most = most
         self._what = what
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.SHARES)
         self._taken: list[Holder | None] = []
 
     @contextmanager

@@ -1,12 +1,11 @@
 from .answer_context import AnswerContext
 from .config import EngineConfig
 from .decoder import Decoder
-from .prefill import LocalWindow, Prefill
+from .prefill import LayerKV, LocalWindow, Prefill
 from .question_prefill import PrefilledQuestion, QuestionPrefill
 from .question_step import BlocksByLayer
 from .rekv import RekvContext, RekvPrefill
 from .retrieval import MemoryView, Past, view_at
-from .window_kv import LayerKV
 
 __all__ = [
     "AnswerContext",

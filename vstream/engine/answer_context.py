@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from memory import MemoryReader
-from vstream.engine.attention import causal_attention
 from vstream.engine.decoder import Decoder
-from vstream.engine.layout import Placed, lay_out, text_positions
-from vstream.engine.window_kv import LayerKV
+from vstream.engine.positions import Placed, lay_out, text_positions
+from vstream.engine.prefill import LayerKV
 from vstream.errors import QuestionError
 
 
@@ -173,4 +172,4 @@ class AnswerContext:
         """Let the queries of the newest tokens, `rotated`, attend to all of `layer` before them."""
         end = self._filled[layer]
         keys, values = self._keys[layer][:, :end], self._values[layer][:, :end]
-        return causal_attention(rotated, keys, values, scale)
+        return self._decoder.attend_causally(rotated, keys, values, scale)

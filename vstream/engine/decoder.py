@@ -1,21 +1,142 @@
-"""Decoder: a stock transformers decoder driven step by step, checked to be exact before use."""
+"""Decoder: a stock transformers decoder driven step by step, checked to be exact before use.
 
-from typing import TYPE_CHECKING
+One attention function drives it, which hands q, k, v to a step: every call carries a step object in
+its keyword arguments. The step gets the queries, keys and values of each layer before RoPE
+(positions 0 make the decoder's own RoPE the identity) and answers with the attention output;
+rotation, window, retrieval and decode all happen in steps. No modeling file is forked, no forward
+patched, no Cache subclassed.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from vstream.engine.attention import ATTENTION_NAME, Step, causal_attention, register_attention
-from vstream.engine.rope import Rope, rope_of
+from vstream.engine.positions import Rope, rope_of
 from vstream.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+ATTENTION_NAME = "vstream"
+_EXACT_WITHOUT = ("softcap", "sliding_window", "s_aux", "sinks")
+"""What some decoders ask of attention and steps do not do. Silence would be a wrong answer."""
 SELF_CHECK_TOKENS = 40
 SELF_CHECK_TOLERANCE = 1e-4
 """Relative to the largest logit. Decoders with peaked attention differ by 1e-5 or by 1e-1."""
+CausalAttention = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""Queries, keys, values and scale in, as `causal_attention` has them."""
+
+
+class Step(Protocol):
+    """What one forward pass does with the queries, keys and values of each layer."""
+
+    def attend(
+        self,
+        layer: int,
+        queries: Float[Tensor, "heads tokens head_dim"],
+        keys: Float[Tensor, "kv_heads tokens head_dim"],
+        values: Float[Tensor, "kv_heads tokens head_dim"],
+        scale: float,
+    ) -> Float[Tensor, "heads tokens head_dim"]: ...
+
+
+def stream_attention(
+    module: nn.Module,
+    query: Float[Tensor, "1 heads tokens head_dim"],
+    key: Float[Tensor, "1 kv_heads tokens head_dim"],
+    value: Float[Tensor, "1 kv_heads tokens head_dim"],
+    attention_mask: None,
+    scaling: float,
+    dropout: float = 0.0,
+    *,
+    step: Step,
+    **extra: Any,
+) -> tuple[Float[Tensor, "1 tokens heads head_dim"], None]:
+    """Let `step` attend. The signature is that of transformers' AttentionInterface.
+
+    Raises ValueError for a feature of attention that no step implements.
+    """
+    for feature in _EXACT_WITHOUT:
+        if extra.get(feature) is not None:
+            raise ValueError(f"attention with {feature}={extra[feature]!r} is not supported")
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    output = step.attend(layer, query[0], key[0], value[0], scaling)
+    return output.transpose(0, 1)[None], None
+
+
+def register_attention() -> None:
+    """Make `stream_attention` known to transformers under ATTENTION_NAME. Repeating is harmless.
+
+    No mask function is registered beside it on purpose: without one, transformers makes no mask;
+    with one, position ids that are all 0 would be read as packed sequences.
+    """
+    from transformers import AttentionInterface  # seconds: only where a model is loaded
+
+    AttentionInterface.register(ATTENTION_NAME, stream_attention)
+
+
+def grouped_attention(
+    queries: Float[Tensor, "heads q_tokens head_dim"],
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
+    values: Float[Tensor, "kv_heads k_tokens v_dim"],
+    scale: float,
+    mask: Bool[Tensor, "q_tokens k_tokens"] | None,
+) -> Float[Tensor, "heads q_tokens v_dim"]:
+    """Scaled dot-product attention with grouped queries; True in `mask` means "attends".
+
+    The heads of a group are laid along the query axis, so keys and values are never expanded.
+    """
+    heads, q_tokens, head_dim = queries.shape
+    kv_heads = keys.shape[0]
+    group = heads // kv_heads
+    packed = queries.reshape(1, kv_heads, group * q_tokens, head_dim)
+    if mask is not None:
+        mask = mask.repeat(group, 1)
+    output = F.scaled_dot_product_attention(
+        packed, keys[None], values[None], attn_mask=mask, scale=scale
+    )
+    return output.reshape(heads, q_tokens, values.shape[-1])
+
+
+def causal_attention(
+    queries: Float[Tensor, "heads q_tokens head_dim"],
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
+    values: Float[Tensor, "kv_heads k_tokens v_dim"],
+    scale: float,
+) -> Float[Tensor, "heads q_tokens v_dim"]:
+    """`grouped_attention` of the newest tokens to all before them and themselves."""
+    mask = causal_mask(queries.shape[1], keys.shape[1], keys.device)
+    return grouped_attention(queries, keys, values, scale, mask)
+
+
+def attention_mass(
+    queries: Float[Tensor, "heads q_tokens head_dim"],
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
+    scale: float,
+) -> Float[Tensor, "kv_heads k_tokens"]:
+    """How much `causal_attention` attends to each key, summed over queries and heads of a group."""
+    kv_heads, k_tokens, head_dim = keys.shape
+    q_tokens = queries.shape[1]
+    scores = queries.reshape(kv_heads, -1, head_dim).float() @ keys.float().transpose(1, 2) * scale
+    mask = causal_mask(q_tokens, k_tokens, keys.device)
+    if mask is not None:
+        mask = mask.repeat(len(queries) // kv_heads, 1)
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(dim=-1).sum(dim=1)
+
+
+def causal_mask(
+    q_tokens: int, k_tokens: int, device: torch.device
+) -> Bool[Tensor, "q_tokens k_tokens"] | None:
+    """The causal mask aligned to the last key: query i sees keys up to k_tokens - q_tokens + i."""
+    if q_tokens == 1:
+        return None
+    mask = torch.ones(q_tokens, k_tokens, dtype=torch.bool, device=device)
+    return mask.tril(diagonal=k_tokens - q_tokens)
 
 
 class Decoder:
@@ -24,8 +145,11 @@ class Decoder:
     Stateless: everything that a stream or a question remembers lives in the steps.
     """
 
-    def __init__(self, model: "PreTrainedModel") -> None:
-        """Adopt `model` (it is changed: its text attention goes through steps from now on).
+    def __init__(
+        self, model: "PreTrainedModel", attend_causally: CausalAttention = causal_attention
+    ) -> None:
+        """Adopt `model` (it is changed: its text attention goes through steps from now on), whose
+        steps attend by `attend_causally`.
 
         Raises ModelError where the hook cannot drive this decoder exactly.
         """
@@ -43,6 +167,7 @@ class Decoder:
         self.max_positions: int = config.max_position_embeddings
         self.device = model.device
         self.dtype = model.dtype
+        self.attend_causally = attend_causally
         name = f"{model.config.model_type} ({type(model).__name__})"
         try:
             self.rope: Rope = rope_of(self._decoder.rotary_emb, config)
@@ -126,7 +251,7 @@ class _SelfCheck:
     @torch.inference_mode()
     def compare(self, decoder: Decoder, wanted: Tensor, name: str) -> None:
         try:
-            step = PlainStep(decoder.rope, self.positions)
+            step = PlainStep(decoder, self.positions)
             logits = decoder.logits(decoder.forward(decoder.embed(self.tokens), step))
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(_refusal(name, str(error))) from error
@@ -143,8 +268,8 @@ class PlainStep:
     Keys as they are before RoPE.
     """
 
-    def __init__(self, rope: Rope, positions: Int[Tensor, "axes tokens"]) -> None:
-        self._rope = rope
+    def __init__(self, decoder: Decoder, positions: Int[Tensor, "axes tokens"]) -> None:
+        self._decoder = decoder
         self._positions = positions
         self.captured: list[tuple[Tensor, Tensor]] = []
 
@@ -152,8 +277,9 @@ class PlainStep:
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         self.captured.append((keys, values))
-        rotated = self._rope.rotate(torch.cat([queries, keys]), self._positions)
-        return causal_attention(rotated[: len(queries)], rotated[len(queries) :], values, scale)
+        rotated = self._decoder.rope.rotate(torch.cat([queries, keys]), self._positions)
+        own, seen = rotated[: len(queries)], rotated[len(queries) :]
+        return self._decoder.attend_causally(own, seen, values, scale)
 
 
 def _text_only(model: "PreTrainedModel") -> str | dict[str, str]:

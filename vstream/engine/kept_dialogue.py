@@ -15,8 +15,8 @@ from encoders import TextTokens, Turn
 from memory import MemoryPolicy
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Work
+from vstream.engine.prefill import LayerKV
 from vstream.engine.text_query import text_step
-from vstream.engine.window_kv import LayerKV
 
 _AT_ONCE = 64
 """Logits are wide: so many tokens have theirs at a time."""

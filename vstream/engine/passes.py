@@ -14,18 +14,15 @@ section 4.2), with prefill chunks beside decode steps as in Sarathi-Serve
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoders import Family, Frame, VisualTokens
-from vstream.engine.answer_context import AnswerContext
-from vstream.engine.attention import Step
-from vstream.engine.decode_rows import DecodeRows
-from vstream.engine.decoder import Decoder
-from vstream.engine.recorded_questions import RecordedQuestions
+from memory.policy_hooks import Tokens
+from vstream.engine.decoder import Decoder, Step
 
 Result = TypeVar("Result")
 
@@ -53,6 +50,25 @@ class Pass:
 Request = Vision | Pass
 Work = Generator[Request, Any, Result]
 """Yields requests, is sent `list[VisualTokens]` or a tensor for each, returns its result."""
+
+
+class FastPath(Protocol):
+    """Runs passes of few tokens faster than the plain path; what comes out is the same.
+
+    None in place of a reply means that the pass has to go the plain path.
+    """
+
+    def decode(
+        self, steps: Sequence[Step], embeddings: Float[Tensor, "answers d_model"]
+    ) -> Sequence[Float[Tensor, "1 vocabulary"] | Exception | None]:
+        """The logits of one token of each answer, or what went wrong."""
+        ...
+
+    def question(
+        self, step: Step, embeddings: Float[Tensor, "tokens d_model"]
+    ) -> Float[Tensor, "1 vocabulary"] | None:
+        """The logits of a question's last token. Raises what the plain pass raises."""
+        ...
 
 
 @torch.inference_mode()
@@ -92,44 +108,33 @@ def see_together(wanted: Sequence[Vision]) -> list[list[VisualTokens] | Exceptio
 
 @torch.inference_mode()
 def pass_together(
-    decoder: Decoder,
-    wanted: Sequence[Pass],
-    rows: DecodeRows | None = None,
-    questions: RecordedQuestions | None = None,
+    decoder: Decoder, wanted: Sequence[Pass], fast: FastPath | None = None
 ) -> list[Tensor | Exception]:
     """What each pass wants, or what its step raised; the others do not notice that one failed.
 
-    Decode steps go through `rows`, if there are any, and all else through one pass. If that is one
-    question by itself, it goes through `questions`: starting kernels is what it would take.
+    Decode steps go the `fast` path, if there is one, and all else through one pass. If that is one
+    question by itself, it goes the fast path, too: starting kernels is what it would take.
     """
-    places = [i for i, one in enumerate(wanted) if len(one.embeddings) == one.num_logits == 1]
-    chosen = [] if rows is None else rows.choose([wanted[i].step for i in places])
-    decoding = [places[number] for number in chosen]
-    others = [i for i in range(len(wanted)) if i not in decoding]
     replies: dict[int, Tensor | Exception] = {}
-    if rows is not None and decoding:
-        replies.update(zip(decoding, _decoded(rows, [wanted[i] for i in decoding]), strict=True))
+    decoding = [i for i, one in enumerate(wanted) if len(one.embeddings) == one.num_logits == 1]
+    if fast is not None and decoding:
+        embeddings = torch.cat([wanted[i].embeddings for i in decoding])
+        decoded = fast.decode([wanted[i].step for i in decoding], embeddings)
+        found = zip(decoding, decoded, strict=True)
+        replies = {i: reply for i, reply in found if reply is not None}
+    others = [i for i in range(len(wanted)) if i not in replies]
     if others:
-        passed = _passed_together(decoder, [wanted[i] for i in others], questions)
+        passed = _passed_together(decoder, [wanted[i] for i in others], fast)
         replies.update(zip(others, passed, strict=True))
     return [replies[i] for i in range(len(wanted))]
 
 
-def _decoded(rows: DecodeRows, wanted: Sequence[Pass]) -> list[Tensor | Exception]:
-    contexts = [one.step for one in wanted if isinstance(one.step, AnswerContext)]
-    try:
-        logits = rows.step(contexts, torch.cat([one.embeddings for one in wanted]))
-    except Exception as error:  # noqa: BLE001  told to those who wanted a token
-        return [error] * len(wanted)
-    return list(logits.split(1))
-
-
 def _passed_together(
-    decoder: Decoder, wanted: Sequence[Pass], questions: RecordedQuestions | None
+    decoder: Decoder, wanted: Sequence[Pass], fast: FastPath | None
 ) -> list[Tensor | Exception]:
     if len(wanted) == 1:
         try:
-            return [_passed(decoder, wanted[0], questions)]
+            return [_passed(decoder, wanted[0], fast)]
         except Exception as error:  # noqa: BLE001  told to whoever wanted the pass
             return [error]
     step = _SharedStep(wanted)
@@ -138,7 +143,7 @@ def _passed_together(
             torch.cat([one.embeddings for one in wanted]),
             step,
             _joined_masks(wanted),
-            _joined_deepstack(wanted),
+            joined_deepstack(wanted),
         )
         parts = hidden.split(step.counts)
         replies = _with_logits(decoder, wanted, parts)
@@ -177,10 +182,11 @@ def _reply(decoder: Decoder, request: Request) -> list[VisualTokens] | Tensor:
     return _passed(decoder, request)
 
 
-def _passed(decoder: Decoder, one: Pass, questions: RecordedQuestions | None = None) -> Tensor:
-    tokens, step, is_text = len(one.embeddings), one.step, one.is_visual is None
-    if questions is not None and is_text and one.num_logits == 1 and questions.takes(step, tokens):
-        return questions.run(step, one.embeddings)
+def _passed(decoder: Decoder, one: Pass, fast: FastPath | None = None) -> Tensor:
+    if fast is not None and one.is_visual is None and one.num_logits == 1:
+        logits = fast.question(one.step, one.embeddings)
+        if logits is not None:
+            return logits
     hidden = decoder.forward(one.embeddings, one.step, one.is_visual, one.deepstack)
     return decoder.logits(hidden[-one.num_logits :]) if one.num_logits else hidden
 
@@ -217,6 +223,7 @@ def _joined_masks(wanted: Sequence[Pass]) -> Tensor:
     )
 
 
-def _joined_deepstack(wanted: Sequence[Pass]) -> Tensor | None:
+def joined_deepstack(wanted: Sequence[Pass | Tokens]) -> Tensor | None:
+    """Those of all that have some, one behind the other."""
     parts = [one.deepstack for one in wanted if one.deepstack is not None]
     return torch.cat(parts, dim=1) if parts else None

@@ -13,9 +13,9 @@ from memory.policy_hooks import Tokens
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Work, alone
+from vstream.engine.prefill import LayerKV, WindowKV
 from vstream.engine.question_step import BlocksByLayer, QuestionStep
 from vstream.engine.retrieval import MemoryView, Past
-from vstream.engine.window_kv import LayerKV, WindowKV
 
 _ReadAgain = tuple[Sequence[Tokens], LayerKV]
 """Visual tokens of a question's own, and what they are to the decoder."""

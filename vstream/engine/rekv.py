@@ -23,13 +23,10 @@ from encoders import TextTokens
 from memory import MemoryReader
 from memory.policy_hooks import Tokens
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.attention import grouped_attention
-from vstream.engine.decoder import Decoder
-from vstream.engine.layout import text_positions
+from vstream.engine.decoder import Decoder, grouped_attention
 from vstream.engine.passes import Pass, Work, alone
-from vstream.engine.prefill import split_by_block
-from vstream.engine.rope import Rope
-from vstream.engine.window_kv import LayerKV, Mass
+from vstream.engine.positions import Rope, text_positions
+from vstream.engine.prefill import LayerKV, Mass, split_by_block
 from vstream.errors import SettingsError
 
 

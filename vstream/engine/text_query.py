@@ -9,13 +9,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoders import TextTokens
-from vstream.engine.attention import causal_attention
 from vstream.engine.decoder import Decoder
-from vstream.engine.layout import text_positions
 from vstream.engine.passes import Pass, Work, alone
+from vstream.engine.positions import text_positions
+from vstream.engine.prefill import LayerKV
 from vstream.engine.retrieval import mean_query
-from vstream.engine.rope import Rope
-from vstream.engine.window_kv import LayerKV
 from vstream.errors import QuestionError
 
 
@@ -44,16 +42,20 @@ def text_step(decoder: Decoder, prefix: LayerKV, tokens: TextTokens) -> "TextSte
             f"{decoder.max_positions}"
         )
     positions = text_positions(0, count, decoder.num_axes).to(decoder.device)
-    return TextStep(decoder.rope, prefix, positions, tokens.is_question)
+    return TextStep(decoder, prefix, positions, tokens.is_question)
 
 
 class TextStep:
     """Attend to the prefix and, causally, to the text; keep each layer's mean query."""
 
     def __init__(
-        self, rope: Rope, prefix: LayerKV, positions: Tensor, is_question: Bool[Tensor, " tokens"]
+        self,
+        decoder: Decoder,
+        prefix: LayerKV,
+        positions: Tensor,
+        is_question: Bool[Tensor, " tokens"],
     ) -> None:
-        self._rope = rope
+        self._decoder = decoder
         self._prefix = prefix
         self._positions = positions
         self._is_question = is_question
@@ -66,9 +68,10 @@ class TextStep:
         self.queries.append(mean_query(queries, self._is_question, len(keys)))
         prefix_keys, prefix_values = self._prefix[layer]
         keys = torch.cat([prefix_keys, keys], dim=1)
-        return causal_attention(
-            self._rope.rotate(queries, self._positions[:, -tokens:]),
-            self._rope.rotate(keys, self._positions),
+        rope = self._decoder.rope
+        return self._decoder.attend_causally(
+            rope.rotate(queries, self._positions[:, -tokens:]),
+            rope.rotate(keys, self._positions),
             torch.cat([prefix_values, values], dim=1),
             scale,
         )

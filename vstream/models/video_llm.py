@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from encoders import Family, UnsupportedModelError
 from vstream.device.scheduler import Scheduler
-from vstream.device.turn import DeviceTurn
+from vstream.device.work import FairLock
 from vstream.engine.decoder import Decoder
 from vstream.errors import ModelError
 from vstream.models.families import make_family
@@ -81,7 +81,7 @@ class VideoLLM:
         return replace(self, family=family, fingerprint=made_by, system=system)
 
     @property
-    def turn(self) -> DeviceTurn:
+    def turn(self) -> FairLock:
         """Held while a memory of this device is read or changed from outside of the scheduler."""
         return self.scheduler.turn
 
@@ -109,16 +109,31 @@ def load_video_llm(
             f"cannot use the model {name}: it needs what is not here: {reason}. Add that, or take "
             "a checkpoint that is not quantised"
         ) from error
-    decoder = Decoder(model)
+    decoder, scheduler = driven(model)
     return VideoLLM(
         name=name,
         fingerprint=f"{family.name}-{checkpoint_fingerprint(directory)}",
         family=family,
         decoder=decoder,
         sample_fps=sample_fps or family.recommended.sample_fps,
-        scheduler=Scheduler(decoder),
+        scheduler=scheduler,
         family_for=lru_cache(_MOST_FAMILIES)(partial(make_family, model, directory)),
     )
+
+
+def driven(model: "PreTrainedModel") -> tuple[Decoder, Scheduler]:
+    """The model's decoder behind the hook, and what runs it: on a card with its fast paths.
+
+    Raises ModelError where the hook cannot drive it.
+    """
+    if model.device.type != "cuda":
+        decoder = Decoder(model)
+        return decoder, Scheduler(decoder)
+    from vstream.engine.cuda.fast_path import CudaPath
+    from vstream.engine.cuda.flash_kernels import flash_attention
+
+    decoder = Decoder(model, flash_attention)
+    return decoder, Scheduler(decoder, fast=CudaPath(decoder))
 
 
 def device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:

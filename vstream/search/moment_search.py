@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memory import Hit, MemoryReader, MomentIndex
-from vstream.device.job import Kind
+from vstream.device.work import Kind
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_query_work
 from vstream.errors import QuestionError, SettingsError
@@ -29,7 +29,7 @@ PHRASE = "find {words}"
 """A single word is understood better behind another than at the head of a question."""
 BLOCKS_A_MOMENT = 8
 """So many blocks are looked for, for each moment that is wanted, before there are enough."""
-Span = tuple[float | None, float | None]
+Bounds = tuple[float | None, float | None]
 """A stretch of stream time; a bound that is None is open."""
 LARGEST_PART = 4
 """No more than one block in so many makes up moments, unless fewer are there than are wanted."""
@@ -67,8 +67,8 @@ class MomentSearch:
 
         Raises FingerprintMismatchError if another model made its blocks.
         """
-        require_made_by(self._model, memory.make)
-        index = MomentIndex(self.layers, memory.make.kv_heads * memory.make.head_dim)
+        require_made_by(self._model, memory.provenance)
+        index = MomentIndex(self.layers, memory.provenance.kv_heads * memory.provenance.head_dim)
         self._streams[stream] = _Searched(memory, index)
 
     def remove(self, stream: str) -> None:
@@ -82,7 +82,7 @@ class MomentSearch:
         top: int = 5,
         from_s: float | None = None,
         to_s: float | None = None,
-        spans: Mapping[str, Span] | None = None,
+        spans: Mapping[str, Bounds] | None = None,
     ) -> list[Moment]:
         """At most `top` moments of all streams, best first; only blocks of [from_s, to_s] count.
 

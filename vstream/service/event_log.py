@@ -10,7 +10,6 @@ restart is gone: whoever asks for it gets a gap.
 """
 
 import asyncio
-import threading
 import time
 from bisect import bisect_right
 from collections import deque
@@ -19,6 +18,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from typing import Any
+
+from memory.locks import Rank, ranked_lock
 
 _IDS_PER_MS = 4096
 _BATCH = 64  # events that a reader takes at a time
@@ -68,7 +69,7 @@ class EventLog:
     def __init__(self, max_events: int = 4096, clock: Callable[[], float] = time.time) -> None:
         """Begin empty. `clock` gives seconds since the epoch."""
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.EVENTS)
         self._ring: deque[Event] = deque(maxlen=max_events)
         self._num_published = 0
         self._last_id = int(clock() * 1000) * _IDS_PER_MS

@@ -13,11 +13,11 @@ from functools import partial
 
 from vstream.answer_stream import AnswerStream
 from vstream.question import Answer, Question
-from vstream.service.streams import Asked, Streams
+from vstream.service.streams import Askable, Streams
 
 
 @dataclass(frozen=True)
-class Piece:
+class AnswerPiece:
     """A piece of text of an answer, and the stream it is about."""
 
     stream_id: str
@@ -58,12 +58,12 @@ class Inquiry:
             undo.pop_all()
         self.pieces = self._pieces()
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _pieces(self) -> Iterator[AnswerPiece]:
         for number, (stream_id, begun, _) in enumerate(self._begun):
             if len(self._begun) > 1:
-                yield Piece(stream_id, ("\n" if number else "") + f"{stream_id}: ")
+                yield AnswerPiece(stream_id, ("\n" if number else "") + f"{stream_id}: ")
             for text in begun:
-                yield Piece(stream_id, text)
+                yield AnswerPiece(stream_id, text)
 
     def cancel(self) -> bool:
         """Nobody listens: decode no more. Whether there was anything left to decode."""
@@ -79,11 +79,11 @@ class Inquiry:
         ]
 
 
-def _ask(question: Question, asked: Asked) -> AnswerStream:
+def _ask(question: Question, stream: Askable) -> AnswerStream:
     """A question about now sees what is there when it is asked, however long it waits its turn."""
-    if question.at_s is None and asked.memory.num_readable:
-        question = replace(question, at_s=asked.memory.newest_s)
-    return asked.ask(question)
+    if question.at_s is None and stream.memory.num_readable:
+        question = replace(question, at_s=stream.memory.newest_s)
+    return stream.ask(question)
 
 
 def _newest_at(

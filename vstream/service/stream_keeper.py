@@ -1,8 +1,9 @@
-"""StreamKeeper: one stream of the service in; watched without end, paused, restarted, told of out.
+"""StreamKeeper watches one stream for the service: it restarts, pauses and reports it.
 
 Each keeper has a session, a thread and a source of its own: a camera that hangs or a store that
-breaks takes nobody with it. What goes wrong for good in one attempt is tried again after a while;
-only a file that has ended, or a stream that another process has taken over, is left alone.
+breaks takes nobody with it. A camera connects again by itself (`vstream.sources.live_stream`); the
+keeper opens again what ended badly, after a while. Only a file that has ended, or a stream that
+another process has taken over, is left alone.
 """
 
 import threading
@@ -17,19 +18,22 @@ import structlog
 
 from encoders import Frame
 from memory import FencedError, KVMemoryError, StoreAwayError, StoreError
+from memory.locks import Rank, ranked_condition
 from vstream.config import VStreamConfig
 from vstream.errors import SourceError, VStreamError
 from vstream.ingest import IngestWorker, OpenSource, SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.open_session import open_session
+from vstream.service.keeper_state import ATTEMPT, KeeperEvent, KeeperState, after
 from vstream.service.stream_notes import NOTE
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.stream_status import (
     STORE_AWAY,
     StreamProblem,
-    StreamState,
     StreamStatus,
     age_s,
+    problem_of,
+    state_of,
     sum_of,
 )
 from vstream.session import Session
@@ -67,54 +71,49 @@ class StreamKeeper:
         self._policy = policy
         self._on_frame = on_frame
         self.session: Session = open_session(config, self.model, spec.id)
-        self.is_paused = False
+        self._state = KeeperState.NEW
         self._worker: IngestWorker | None = None
         self._pushed: PushedFrames | None = None
         self._newest: Frame | None = None
         self._failure: tuple[str, str] | None = None
         """Code and message of what ended the last attempt, if it ended badly."""
+        self._told: StreamProblem | None = None
         self._is_broken = False
         """Whether the session may not hold what the store does."""
-        self._told: StreamProblem | None = None
-        self._has_ended = False
         self._restarts = 0
         self._total = SourceCounts()
         self._encoded = self._duplicates = 0
-        self._is_closing = False
-        self._is_called = False
-        """Whether pause, resume or restart was called since the last attempt began."""
-        self._changed = threading.Condition()
+        self._changed = ranked_condition(Rank.KEEPER)
+        """Guards all of these."""
         self._thread = threading.Thread(target=self._keep, name=f"keep {spec.id}", daemon=True)
+
+    @property
+    def state(self) -> KeeperState:
+        """What it is about; `status` says how its source is doing, too."""
+        with self._changed:
+            return self._state
 
     def start(self, *, paused: bool = False) -> None:
         """Begin to watch, or to wait for `resume`."""
-        self.is_paused = paused
+        self._call(KeeperEvent.PAUSE if paused else KeeperEvent.START)
         self._thread.start()
 
     def pause(self) -> None:
         """Let go of the source until `resume`, over a restart of the service as well; what has been
         seen can be asked about.
         """
-        with self._changed:
-            self.is_paused = True
-            worker = self._call()
-        _stop(worker)
+        self._call(KeeperEvent.PAUSE)
         self._remember_pause()
 
     def resume(self) -> None:
-        with self._changed:
-            if self.is_paused:
-                self.is_paused = False
-                self._call()
+        self._call(KeeperEvent.RESUME)
         self._remember_pause()
 
     def restart(self) -> None:
         """Open the source anew, at once; also one that is paused or has ended."""
         with self._changed:
-            self.is_paused = self._has_ended = False
             self._restarts += 1
-            worker = self._call()
-        _stop(worker)
+        self._call(KeeperEvent.RESTART)
         self._remember_pause()
 
     def push(self, jpeg: bytes, captured_at: float | None) -> PushOutcome:
@@ -126,11 +125,14 @@ class StreamKeeper:
             )
         with self._changed:
             self._changed.wait_for(
-                lambda: self._pushed is not None or self.is_paused or self._is_closing,
+                lambda: (
+                    self._pushed is not None
+                    or self._state in (KeeperState.PAUSED, KeeperState.CLOSED)
+                ),
                 timeout=_OPENING_S,
             )
-            pushed, failure = self._pushed, self._failure
-        if self.is_paused:
+            state, pushed, failure = self._state, self._pushed, self._failure
+        if state is KeeperState.PAUSED:
             raise SourceError(f"stream {self.spec.id} is paused: resume it first", "STREAM_PAUSED")
         if pushed is None:
             code, why = failure or ("STREAM_DISCONNECTED", "it is being closed")
@@ -153,7 +155,7 @@ class StreamKeeper:
     def _remember_pause(self) -> None:
         """It is so even where that cannot be kept."""
         try:
-            self.remember(paused=self.is_paused)
+            self.remember(paused=self.state is KeeperState.PAUSED)
         except StoreError as error:
             _log.warning("a pause is forgotten by a restart", stream=self.spec.id, why=str(error))
 
@@ -169,12 +171,12 @@ class StreamKeeper:
     def forget(self, from_s: float, to_s: float) -> int:
         """Delete what was seen in [from_s, to_s]; how many blocks. Raises StoreError."""
         gone = self.session.forget(from_s, to_s)
-        worker = self._worker
+        with self._changed:
+            worker, newest = self._worker, self._newest
+            if newest is not None and from_s <= newest.stream_s <= to_s:
+                self._newest = None
         if gone and worker is not None:
             worker.keep_next()
-        newest = self._newest
-        if newest is not None and from_s <= newest.stream_s <= to_s:
-            self._newest = None
         return gone
 
     def close(self, *, erase: bool = False) -> None:
@@ -182,10 +184,7 @@ class StreamKeeper:
 
         Raises StoreError if not all could be flushed, or it could not be deleted.
         """
-        with self._changed:
-            self._is_closing = True
-            worker = self._call()
-        _stop(worker)
+        self._call(KeeperEvent.CLOSE)
         if self._thread.is_alive():
             self._thread.join()
         try:
@@ -199,39 +198,37 @@ class StreamKeeper:
     @property
     def newest_frame(self) -> Frame | None:
         """The newest frame, as the model sees it."""
-        return self._newest
+        with self._changed:
+            return self._newest
 
     @property
     def status(self) -> StreamStatus:
-        worker, newest = self._worker, self._newest
+        with self._changed:
+            keeping, worker, newest = self._state, self._worker, self._newest
+            failure, is_broken, restarts = self._failure, self._is_broken, self._restarts
+            counts, encoded, duplicates = self._total, self._encoded, self._duplicates
         source = None if worker is None else worker.status
-        counts = sum_of(self._total, source.counts if source else SourceCounts())
-        progress = worker.progress if worker is not None else None
+        if worker is not None and source is not None:
+            counts = sum_of(counts, source.counts)
+            encoded += worker.progress.frames_encoded
+            duplicates += worker.progress.frames_duplicate
+        away = None if is_broken else self.session.memory.away
+        wrong = (STORE_AWAY, away) if away is not None else problem_of(keeping, source, failure)
         return StreamStatus(
-            state=self._state(worker),
-            problem=self._current_problem(worker),
+            state=state_of(keeping, source, failure),
+            problem=self._since(wrong),
             counts=counts,
             frames_sampled=counts.frames_delivered,
-            frames_encoded=self._encoded + (progress.frames_encoded if progress else 0),
-            frames_duplicate=self._duplicates + (progress.frames_duplicate if progress else 0),
+            frames_encoded=encoded,
+            frames_duplicate=duplicates,
             last_frame_at=None if newest is None else newest.captured_at,
             last_frame_age_s=age_s(newest, source.last_frame_age_s if source else None),
             stream_s=self.session.memory.newest_s if newest is None else newest.stream_s,
-            restarts=self._restarts,
+            restarts=restarts,
         )
 
-    def _state(self, worker: IngestWorker | None) -> StreamState:
-        if self.is_paused:
-            return StreamState.PAUSED
-        if self._has_ended:
-            return StreamState.ERROR if self._failure else StreamState.ENDED
-        if worker is not None and not self._is_called:  # else it is on its way out
-            return StreamState(worker.status.state.value)
-        return StreamState.ERROR if self._failure else StreamState.CONNECTING
-
-    def _current_problem(self, worker: IngestWorker | None) -> StreamProblem | None:
+    def _since(self, found: tuple[str, str] | None) -> StreamProblem | None:
         """With the time since when it is so, which the first look at it gives."""
-        found = self._what_is_wrong(worker)
         with self._changed:
             told = self._told
             if found is None:
@@ -242,68 +239,56 @@ class StreamKeeper:
                 self._told = StreamProblem(*found, time.time())
             return self._told
 
-    def _what_is_wrong(self, worker: IngestWorker | None) -> tuple[str, str] | None:
-        away = None if self._is_broken else self.session.memory.away
-        if away is not None:
-            return STORE_AWAY, away
-        if self.is_paused:
-            return None
-        status = None if worker is None else worker.status
-        if status is None or status.state in ("running", "ended"):
-            return self._failure if status is None else None
-        if status.last_error is not None:
-            return status.last_error.code, str(status.last_error)
-        return self._failure if status.state == "connecting" else None
+    def _call(self, event: KeeperEvent) -> None:
+        """Do as a user says: what is open and is not wanted any more is stopped."""
+        with self._changed:
+            is_wanted = self._go(event) in ATTEMPT
+            worker = None if is_wanted else self._worker
+        if worker is not None:
+            worker.stop()
+
+    def _go(self, event: KeeperEvent) -> KeeperState:
+        """The state after `event`. With the lock held."""
+        self._state = after(self._state, event)
+        if self._state not in ATTEMPT:
+            self._pushed = None
+        self._changed.notify_all()
+        return self._state
 
     def _keep(self) -> None:
         backoff = Backoff(self._config.source.retry_min_s, self._config.source.retry_max_s)
-        while self._may_watch():
+        while self._begins(backoff):
             began = time.monotonic()
-            if self._attempt():
-                continue
+            self._attempt()
             if time.monotonic() - began >= self._config.source.stable_s:
                 backoff.reset()
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_called, timeout=backoff.next_s())
 
-    def _call(self) -> IngestWorker | None:
-        """Wake the thread, with the lock held; the worker that is to be stopped, without it."""
-        self._is_called, self._pushed = True, None
-        self._changed.notify_all()
-        return self._worker
-
-    def _may_watch(self) -> bool:
+    def _begins(self, backoff: Backoff) -> bool:
         """Wait until there is something to watch; False if there never will be."""
         with self._changed:
+            if self._state is KeeperState.RETRYING:
+                self._changed.wait_for(
+                    lambda: self._state is not KeeperState.RETRYING, timeout=backoff.next_s()
+                )
             self._changed.wait_for(
-                lambda: self._is_closing or not (self.is_paused or self._has_ended)
+                lambda: self._state in (KeeperState.DUE, KeeperState.RETRYING, KeeperState.CLOSED)
             )
-            self._is_called = False
-            return not self._is_closing
+            return self._go(KeeperEvent.BEGIN) is KeeperState.OPENING
 
-    def _attempt(self) -> bool:
-        """Watch once; False if that failed and is to be tried again."""
-        for_good = True
+    def _attempt(self) -> None:
+        """Watch once, to its end; what is wrong then is to be tried again, or for good."""
         try:
             self._watch_once()
         except FencedError as error:
-            self._is_broken = True
-            self._fail("STORE_FAILED", error)
+            self._fail("STORE_FAILED", error, is_broken=True, for_good=True)
         except SourceError as error:
-            self._fail(error.code, error)
-            for_good = self.spec.source.kind == "file"
+            self._fail(error.code, error, for_good=self.spec.source.kind == "file")
         except Exception as error:  # noqa: BLE001  this stream alone is in trouble
-            self._is_broken, for_good = True, False
             known = isinstance(error, VStreamError | KVMemoryError)
             if not known:
                 _log.exception("watching failed", stream=self.spec.id)
             code = STORE_AWAY if isinstance(error, StoreAwayError) else "STORE_FAILED"
-            self._fail(code if known else "INTERNAL", error)
-        else:
-            self._failure = None
-        with self._changed:
-            self._has_ended = for_good and not self._is_called
-        return for_good
+            self._fail(code if known else "INTERNAL", error, is_broken=True)
 
     def _watch_once(self) -> None:
         """Until the source ends, is paused or fails; raises what made it fail."""
@@ -325,14 +310,15 @@ class StreamKeeper:
             on_seen=self._saw,
         )
         with self._changed:
-            is_wanted = not self._is_called
+            is_wanted = self._go(KeeperEvent.OPENED) is KeeperState.WATCHING
             if is_wanted:
                 self._worker = worker
         try:
             if is_wanted:
                 worker.run()
-                with self._changed:  # known before the worker is gone, or it seems to connect again
-                    self._failure, self._has_ended = None, not self._is_called
+            with self._changed:  # known before the worker is gone, or it seems to connect again
+                self._failure = None
+                self._go(KeeperEvent.END)
         finally:
             worker.stop()
             with self._changed:
@@ -350,7 +336,7 @@ class StreamKeeper:
             mask=self.spec.mask(),
         )
         with self._changed:
-            if not self._is_called:
+            if self._state in ATTEMPT:
                 self._pushed = pushed
                 self._changed.notify_all()
         return pushed
@@ -363,17 +349,19 @@ class StreamKeeper:
             self.session.memory.shut()
         with suppress(StoreError):
             self.session.close()
-        self.session = open_session(self._config, self.model, self.spec.id)
-        self._is_broken = False
+        session = open_session(self._config, self.model, self.spec.id)
+        with self._changed:
+            self.session, self._is_broken = session, False
 
     def _saw(self, frame: Frame) -> None:
-        self._newest = frame
+        with self._changed:
+            self._newest = frame
 
-    def _fail(self, code: str, error: Exception) -> None:
-        self._failure = (code, str(error))
+    def _fail(
+        self, code: str, error: Exception, *, is_broken: bool = False, for_good: bool = False
+    ) -> None:
+        with self._changed:
+            self._failure = (code, str(error))
+            self._is_broken = self._is_broken or is_broken
+            self._go(KeeperEvent.GIVE_UP if for_good else KeeperEvent.FAIL)
         _log.warning("stream failed", stream=self.spec.id, code=code, reason=str(error))
-
-
-def _stop(worker: IngestWorker | None) -> None:
-    if worker is not None:
-        worker.stop()

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from encoders import Frame
-from vstream.sources.status import SourceCounts
+from vstream.service.keeper_state import KeeperState
+from vstream.sources.status import SourceCounts, SourceStatus
 
 STORE_AWAY = "STORE_AWAY"
 """The code of a problem: the store takes no blocks for now."""
@@ -48,6 +49,32 @@ class StreamStatus:
     last_frame_age_s: float | None
     stream_s: float
     restarts: int
+
+
+def state_of(
+    keeping: KeeperState, source: SourceStatus | None, failure: tuple[str, str] | None
+) -> StreamState:
+    """What is told of a keeper, its source (None if none is open), and how the last one ended."""
+    if keeping is KeeperState.WATCHING and source is not None:
+        return StreamState(source.state.value)
+    if keeping in (KeeperState.PAUSED, KeeperState.ENDED):
+        return StreamState(keeping.value)
+    return StreamState.ERROR if failure is not None else StreamState.CONNECTING
+
+
+def problem_of(
+    keeping: KeeperState, source: SourceStatus | None, failure: tuple[str, str] | None
+) -> tuple[str, str] | None:
+    """Code and message of what is wrong, but for the store."""
+    if keeping is KeeperState.PAUSED:
+        return None
+    if source is None:
+        return failure
+    if source.state in ("running", "ended"):
+        return None
+    if source.last_error is not None:
+        return source.last_error.code, str(source.last_error)
+    return failure if source.state == "connecting" else None
 
 
 def age_s(newest: Frame | None, source_age_s: float | None) -> float | None:

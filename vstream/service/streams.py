@@ -21,6 +21,7 @@ from memory import (
     stored_ids,
     tier_of,
 )
+from memory.locks import Rank, ranked_lock
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.device.free_memory import return_free_memory
@@ -44,7 +45,7 @@ _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 
 
-class Asked(Protocol):
+class Askable(Protocol):
     """What can be asked about a stream: its Session, or a StreamReader of it."""
 
     @property
@@ -80,7 +81,7 @@ class Streams:
         self._events = events
         self._on_frame = on_frame
         self._keepers: dict[str, StreamKeeper] = {}
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.STREAMS)
         self._opening: set[str] = set()
         self._host_bytes, for_stored = _host_shares(config, max_streams)
         self._readers = OpenReaders(with_host_bytes(config, for_stored), model, max_readers)
@@ -171,7 +172,7 @@ class Streams:
         return sorted(set(stored_ids(self._config.memory.store)) - set(self._keepers))
 
     @contextmanager
-    def asked(self, stream_id: str) -> Iterator[Asked]:
+    def askable(self, stream_id: str) -> Iterator[Askable]:
         """What answers questions about a stream, watched here or stored, as it is now.
 
         Raises UnknownStreamError, and what `open_reader` raises.
@@ -184,8 +185,8 @@ class Streams:
         with self._readers.reader(stream_id) as reader:
             yield reader
 
-    def ask(self, stream_id: str, ask: Callable[[Asked], AnswerStream]) -> AnswerStream:
-        """What `ask` gives of what `asked` would give, also where the stream gets another writer
+    def ask(self, stream_id: str, ask: Callable[[Askable], AnswerStream]) -> AnswerStream:
+        """What `ask` gives of what `askable` would give, also where the stream gets another writer
         meanwhile. Raises UnknownStreamError, and what `OpenReaders.ask` raises.
         """
         keeper = self._keepers.get(stream_id)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -20,9 +20,9 @@ import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from memory import KVMemoryError, UnknownNameError
+from memory.locks import Rank, ranked_lock
 from vstream.errors import BusyError, VStreamError
 from vstream.ingest import SeenFrame
-from vstream.question import Evidence
 from vstream.service.errors import UnknownStreamError, UnknownWatchError
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.stream_keeper import StreamKeeper
@@ -148,8 +148,6 @@ class FiredWatch:
     stream_id: str
     firing: Firing
     captured_at: float
-    knows: str | None
-    """See `Answer`."""
 
     @property
     def kept(self) -> PastFiring:
@@ -166,10 +164,7 @@ class FiredWatch:
             "stream_id": self.stream_id,
             "condition": self.watch.spec.condition,
             "at": self.captured_at,
-            "at_s": self.firing.at_s,
-            "probability": self.firing.probability,
-            "knows": self.knows,
-            "evidence": [_cited(one) for one in self.firing.evidence[:_EVIDENCE]],
+            **replace(self.firing, evidence=self.firing.evidence[:_EVIDENCE]).document(),
         }
 
 
@@ -189,7 +184,7 @@ class Watches:
         self._most = most
         self._on_fired = on_fired
         self._watches: dict[str, WatchRecord] = {}
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.WATCHES)
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._newest: dict[StreamKeeper, SeenFrame] = {}
@@ -359,8 +354,7 @@ class Watches:
             record.last_probability[keeper.spec.id] = judgement.probability
             firing = watch.feed(judgement)
             if firing is not None:
-                knows = keeper.model.family.recommended.knows
-                self._fire(FiredWatch(record, keeper.spec.id, firing, frame.captured_at, knows))
+                self._fire(FiredWatch(record, keeper.spec.id, firing, frame.captured_at))
 
     def _fire(self, fired: FiredWatch) -> None:
         fired.watch.fired += 1
@@ -383,12 +377,3 @@ def _begins_anew(watch: Watch, keeper: StreamKeeper, stream_s: float) -> bool:
     """
     little_s = _FALLS_BACK_S if watch.session is keeper.session else 0.0
     return watch.has_passed(stream_s + little_s)
-
-
-def _cited(one: Evidence) -> dict[str, Any]:
-    return {
-        "start_s": one.start_s,
-        "end_s": one.end_s,
-        "captured_at": one.captured_at,
-        "score": one.score,
-    }

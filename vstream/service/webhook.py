@@ -11,13 +11,13 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Self
 from weakref import WeakValueDictionary
 
 import httpx
 import structlog
 
+from memory.closing import Closing
+from memory.locks import Rank, ranked_lock
 from vstream.service.pinned_transport import PinnedTransport
 from vstream.service.webhook_delivery import (
     RetryRule,
@@ -47,7 +47,7 @@ class _Pending:
     is_sending: bool = False
 
 
-class WebhookSender:
+class WebhookSender(Closing):
     """Send without waiting. `on_outcome` is called in the sender's thread, for drops too."""
 
     def __init__(
@@ -64,7 +64,7 @@ class WebhookSender:
         self._rule = rule or RetryRule()
         self._max_pending = max(max_pending, parallel + 1)
         self._on_outcome = on_outcome
-        self._lock = threading.Lock()
+        self._lock = ranked_lock(Rank.WEBHOOKS)
         self._counts = WebhookCounts()
         self._pending: dict[_Pending, None] = {}  # in the order in which they came
         self._is_closed = False
@@ -109,17 +109,6 @@ class WebhookSender:
                 self._is_closed, self._grace_s = True, grace_s
                 self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

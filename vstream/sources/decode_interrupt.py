@@ -16,6 +16,8 @@ from typing import Any
 
 from av.container import core
 
+from memory.locks import Rank, ranked_lock
+
 _LEAP_S = 1e6
 
 
@@ -34,7 +36,7 @@ class _LeapingClock:
         return time.monotonic() + self._leaps * _LEAP_S
 
 
-_lock = threading.Lock()  # guards the one clock that PyAV's core looks at
+_lock = ranked_lock(Rank.FFMPEG_CLOCK)  # guards the one clock that PyAV's core looks at
 
 
 @contextmanager

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from types import TracebackType
-from typing import Self
 
 import av
 from av import VideoFrame, VideoStream
@@ -15,6 +13,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from encoders import Frame
+from memory.closing import Closing
+from memory.locks import Rank, ranked_lock
 from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
 from vstream.sources.config import SourceConfig
@@ -27,7 +27,7 @@ from vstream.sources.tls import tls_options
 from vstream.sources.video_track import PixelBound, pictures, pictures_from, video_track
 
 
-class FileStream:
+class FileStream(Closing):
     """The frames of one file from `start_s` on, none lost. Iterate once.
 
     `stream_s` is media time from the file's first frame; a file that loops begins anew at its end,
@@ -60,7 +60,7 @@ class FileStream:
         self._state = SourceState.RUNNING
         self._last_error: SourceError | None = None
         self._closing = threading.Event()
-        self._decoding = threading.Lock()  # held during each step, so that close() may come between
+        self._decoding = ranked_lock(Rank.FILE)  # during each step: close() may come between
         self._container = open_video_file(address, config)
         self._bound = PixelBound(self.name, config.max_pixels)
         self._track = video_track(self._container, self._bound, "FILE_NOT_VIDEO")
@@ -104,17 +104,6 @@ class FileStream:
         with self._decoding:
             self._container.close()
             self._state = SourceState.ENDED
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _frames(self) -> Iterator[Frame]:
         for picture, stream_s in self._played():

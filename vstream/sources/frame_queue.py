@@ -1,10 +1,10 @@
 """FrameQueue: frames from a decoding thread to one reader; when full, the newest frame wins."""
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 
 from encoders import Frame
+from memory.locks import Rank, ranked_condition
 
 
 class FrameQueue:
@@ -14,7 +14,7 @@ class FrameQueue:
         self.num_dropped = 0
         self._max_frames = max_frames
         self._frames: deque[Frame] = deque()
-        self._changed = threading.Condition()
+        self._changed = ranked_condition(Rank.FRAMES)
         self._ended = False
         self._error: Exception | None = None
 

@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import structlog
 from av import VideoFrame
@@ -17,6 +15,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from encoders import Frame
+from memory.closing import Closing
 from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
 from vstream.sources.backoff import Backoff
@@ -37,7 +36,7 @@ _CLOCK_TRUST_S = 30.0  # a camera whose clock is further off than this is not be
 log = structlog.get_logger()
 
 
-class LiveStream:
+class LiveStream(Closing):
     """The frames of one camera. `stream_s` rises, through all reconnections.
 
     The first frame of a stream has `stream_s` 0; of one that is resumed, `start_s` and as much as
@@ -116,17 +115,6 @@ class LiveStream:
         self._closing.set()
         self._queue.discard()
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self) -> None:
         try:

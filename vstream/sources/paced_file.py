@@ -4,12 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import structlog
 
 from encoders import Frame
+from memory.closing import Closing
 from vstream.errors import SourceError
 from vstream.sources.config import SourceConfig
 from vstream.sources.decode_interrupt import interruptible
@@ -20,7 +19,7 @@ from vstream.sources.status import SourceStatus
 log = structlog.get_logger()
 
 
-class PacedFile:
+class PacedFile(Closing):
     """A FileStream by the wall clock: each frame when it is due, to a slow reader the newest."""
 
     is_live = True
@@ -70,17 +69,6 @@ class PacedFile:
         self._queue.discard()
         self._file.close()
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _play(self) -> None:
         begun_at = time.monotonic()

@@ -1,18 +1,18 @@
 """PushedFrames: JPEGs that a client hands in, frames of a live stream out."""
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from av import VideoFrame
 from jaxtyping import UInt8
 
 from encoders import Frame
+from memory.closing import Closing
+from memory.locks import Rank, ranked_lock
 from vstream.errors import SourceError
 from vstream.sources.config import SourceConfig
 from vstream.sources.frame_queue import FrameQueue
@@ -38,7 +38,7 @@ class PushOutcome:
     in place of which this one was accepted."""
 
 
-class PushedFrames:
+class PushedFrames(Closing):
     """A live source whose frames come from `push`. Stream time keeps step with `captured_at`.
 
     The first frame of a stream has `stream_s` 0. One that is resumed stands at `start_s` when this
@@ -69,7 +69,7 @@ class PushedFrames:
         self._newest_at: float | None = None
         self._last_frame_at: float | None = None
         self._closed = False
-        self._pushing = threading.Lock()  # one frame after the other
+        self._pushing = ranked_lock(Rank.PUSHED_FRAMES)  # one frame after the other
 
     def push(self, jpeg: bytes, captured_at: float | None = None) -> PushOutcome:
         """Hand in the next frame, captured now or at `captured_at` (epoch seconds). Never waits
@@ -117,17 +117,6 @@ class PushedFrames:
         """End the iteration and take no more frames. From any thread, repeatedly."""
         self._closed = True
         self._queue.discard()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _take(self, jpeg: bytes, captured_at: float | None) -> PushOutcome:
         if self._closed:

@@ -3,10 +3,9 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from encoders import Frame
+from memory.closing import Closing
 from vstream.errors import SourceError
 from vstream.sources.decode_interrupt import interruptible
 from vstream.sources.file_stream import FileStream
@@ -17,7 +16,7 @@ AHEAD = 16
 """Frames that are decoded before anybody has asked for them: two chunks of the decoder."""
 
 
-class ReadAhead:
+class ReadAhead(Closing):
     """A FileStream without loss: the thread waits while `AHEAD` frames do. Iterate once.
 
     It is running until its reader has had the last frame, wherever the decoder is.
@@ -71,17 +70,6 @@ class ReadAhead:
         self._file.close()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read(self) -> None:
         try:

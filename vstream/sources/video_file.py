@@ -6,8 +6,7 @@ decord does the seeking and decoding; where it is not installed PyAV does the sa
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from av import VideoFrame, VideoStream
@@ -15,6 +14,7 @@ from av.container import InputContainer
 from jaxtyping import Float, Int64, UInt8
 
 from encoders import Frame
+from memory.closing import Closing
 from vstream.errors import SourceError
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig
@@ -26,7 +26,7 @@ from vstream.sources.video_track import PixelBound, pictures_from, video_track
 SAME_MOMENT_S = 1e-3  # containers round times to as much as this
 
 
-class VideoFile:
+class VideoFile(Closing):
     """Random access by time. Use as a context manager, from one thread."""
 
     def __init__(
@@ -78,17 +78,6 @@ class VideoFile:
     def close(self) -> None:
         """Give the file back."""
         self._container.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Self
 
 from encoders import Recommended
 from vstream.errors import SettingsError
-from vstream.speaking.policy import SpeakingPolicy
+from vstream.speaking.policy import SpeakingPolicy, Wish
 
 
 class KOfN(SpeakingPolicy):
@@ -51,19 +51,13 @@ class KOfN(SpeakingPolicy):
         self._quiet_until_s = -inf
 
     @classmethod
-    def wished(
-        cls,
-        model: Recommended,
-        threshold: float | None,
-        confirmations: int | None,
-        cooldown_s: float | None,
-    ) -> Self:
-        count = confirmations or model.watch_confirmations
+    def wished(cls, model: Recommended, wish: Wish) -> Self:
+        count = wish.confirmations or model.watch_confirmations
         return cls(
-            model.watch_threshold if threshold is None else threshold,
+            model.watch_threshold if wish.threshold is None else wish.threshold,
             k=count,
             n=count,
-            cooldown_s=5.0 if cooldown_s is None else cooldown_s,
+            cooldown_s=5.0 if wish.cooldown_s is None else wish.cooldown_s,
             release=model.watch_release,
         )
 

@@ -4,9 +4,20 @@ A policy is one file in this folder, called as it is, or a class of another pack
 point group `vstream.speaking`.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from encoders import Recommended
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user wants; None is what the model recommends, or a policy's own default."""
+
+    threshold: float | None = None
+    confirmations: int | None = None
+    """Judgements in a row."""
+    cooldown_s: float | None = None
 
 
 class SpeakingPolicy:
@@ -15,17 +26,8 @@ class SpeakingPolicy:
     name: ClassVar[str] = ""
 
     @classmethod
-    def wished(
-        cls,
-        model: Recommended,
-        threshold: float | None,
-        confirmations: int | None,
-        cooldown_s: float | None,
-    ) -> Self:
-        """The policy as a user wants it; None is what the model recommends, or its own default.
-
-        `confirmations` counts judgements in a row. Raises SettingsError.
-        """
+    def wished(cls, model: Recommended, wish: Wish) -> Self:
+        """The policy as a user wants it. Raises SettingsError."""
         raise NotImplementedError
 
     def feed(self, probability: float, at_s: float) -> bool:

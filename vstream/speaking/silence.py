@@ -15,7 +15,7 @@ from typing import Self
 
 from encoders import Recommended
 from vstream.errors import SettingsError
-from vstream.speaking.policy import SpeakingPolicy
+from vstream.speaking.policy import SpeakingPolicy, Wish
 
 _THRESHOLD = 0.725
 
@@ -39,16 +39,11 @@ class Silence(SpeakingPolicy):
         self._quiet_until_s = -inf
 
     @classmethod
-    def wished(
-        cls,
-        model: Recommended,
-        threshold: float | None,
-        confirmations: int | None,
-        cooldown_s: float | None,
-    ) -> Self:
-        if confirmations is not None:
+    def wished(cls, model: Recommended, wish: Wish) -> Self:
+        if wish.confirmations is not None:
             raise SettingsError("silence speaks after one judgement: leave confirmations out")
-        return cls(_THRESHOLD if threshold is None else threshold, cooldown_s or 0.0)
+        threshold = _THRESHOLD if wish.threshold is None else wish.threshold
+        return cls(threshold, wish.cooldown_s or 0.0)
 
     def feed(self, probability: float, at_s: float) -> bool:
         silence = 1 - probability

@@ -42,8 +42,8 @@ class ClockRange:
 
 def clock_ranges(text: str, now: datetime) -> list[ClockRange]:
     """All ranges that `text` names, in its order."""
-    asked = _Asked(now)
-    found = (asked.range(phrase) for phrase in time_phrases(text))
+    times = _NamedTimes(now)
+    found = (times.range(phrase) for phrase in time_phrases(text))
     return [one for one in found if one is not None]
 
 
@@ -51,7 +51,7 @@ class _NoTimeError(Exception):
     """The words are those of a time, and there is no such time."""
 
 
-class _Asked:
+class _NamedTimes:
     """The moment in which something is asked, in the zone where it is asked.
 
     What is local has no zone, what has one is in UTC: two times of one zone would be compared by

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from memory import MemoryReader
 from vstream.engine.retrieval import MemoryView, view_at
 from vstream.errors import QuestionError
-from vstream.question import Question, Span
+from vstream.question import Question, Stretch
 from vstream.times.clock_words import ClockRange, clock_ranges
 from vstream.times.named_time import named_time
 from vstream.times.wall_time import stream_range
@@ -39,7 +39,7 @@ class NamedView:
 
     view: MemoryView
     read_as: Question
-    looked: Span | None = None
+    looked: Stretch | None = None
 
 
 def named_view(
@@ -64,7 +64,7 @@ def named_view(
     left = view_at(memory, at_s, recent_blocks, from_s)
     if not left.ids:
         return NamedView(view, question)
-    return NamedView(left, question, _span(memory, left))
+    return NamedView(left, question, _stretch(memory, left))
 
 
 def _in_stream(
@@ -111,7 +111,7 @@ class _ByClock:
             begin, end = _seconds(named[0])
             if not view.ids:
                 raise QuestionError(self._nothing_kept(begin, end))
-            looked = replace(_span(self._memory, view), begin_at=begin, end_at=end)
+            looked = replace(_stretch(self._memory, view), begin_at=begin, end_at=end)
         read_as = self._question
         if reads_stream_time:
             turns = tuple(
@@ -161,8 +161,8 @@ def _seconds(named: ClockRange) -> tuple[float | None, float]:
     return None if named.begin is None else named.begin.timestamp(), named.end.timestamp()
 
 
-def _span(memory: MemoryReader, view: MemoryView) -> Span:
-    return Span(memory.info(view.ids[0]).start_s, memory.info(view.ids[-1]).end_s)
+def _stretch(memory: MemoryReader, view: MemoryView) -> Stretch:
+    return Stretch(memory.info(view.ids[0]).start_s, memory.info(view.ids[-1]).end_s)
 
 
 def _in_stream_time(named: ClockRange, now: datetime, first_s: float, last_s: float) -> str:

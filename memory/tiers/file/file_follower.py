@@ -11,8 +11,8 @@ from pathlib import Path
 from memory.block_record import BlockHead
 from memory.block_store import Changes, FollowedSource
 from memory.errors import BlockNotFoundError, StoreError
+from memory.tiers.file.file_tier import SegmentFolder, newest_segments
 from memory.tiers.file.segment_file import SegmentFile
-from memory.tiers.file.segment_folder import SegmentFolder, newest_segments
 
 _ATTEMPTS = 5
 """A segment may be replaced between the look at the folder and the look into it."""

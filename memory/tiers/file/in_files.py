@@ -14,13 +14,12 @@ from memory.block_record import BlockRecord
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import BlockCorruptError, KVMemoryError, StoreError
+from memory.provenance import Provenance
 from memory.store_address import store_name
 from memory.stream_entry import StreamEntry
-from memory.stream_make import StreamMake
 from memory.tiers.file.file_follower import FileFollower
-from memory.tiers.file.file_tier import FileTier
+from memory.tiers.file.file_tier import FileTier, newest_segments
 from memory.tiers.file.segment_file import SegmentFile
-from memory.tiers.file.segment_folder import newest_segments
 from memory.tiers.file.segment_list import SegmentList
 from memory.tiers.file.stream_directory import (
     StreamDirectory,
@@ -51,8 +50,8 @@ class InFiles(Tier):
             )
         self.folder = Path(unquote(path[1]))
 
-    def enter(self, stream_id: str, make: StreamMake | None) -> StreamDirectory:
-        return StreamDirectory(self.folder / stream_id, make)
+    def enter(self, stream_id: str, provenance: Provenance | None) -> StreamDirectory:
+        return StreamDirectory(self.folder / stream_id, provenance)
 
     def blocks(self, entry: StreamEntry, config: MemoryConfig) -> FileTier:
         assert isinstance(entry, StreamDirectory)
@@ -61,7 +60,7 @@ class InFiles(Tier):
             segment_bytes = min(segment_bytes, config.file_bytes // SEGMENTS_IN_BUDGET)
         return FileTier(entry.segments_path, segment_bytes, config.file_bytes, listed)
 
-    def follow(self, stream_id: str) -> tuple[StreamMake, FollowedSource]:
+    def follow(self, stream_id: str) -> tuple[Provenance, FollowedSource]:
         path = self.folder / stream_id
         described = read_description(path)
         if described is None:
@@ -71,7 +70,7 @@ class InFiles(Tier):
                 f"{path}: has format version 1; it is brought up to date when it is written to "
                 "again, as by `vstream ingest`"
             )
-        return described.make, FileFollower(segments_folder(path))
+        return described.provenance, FileFollower(segments_folder(path))
 
     def ids(self) -> list[str]:
         return [path.name for path in self._paths()]
@@ -85,7 +84,7 @@ class InFiles(Tier):
         found = read_description(path)
         if found is None:
             return None
-        return FoundStream(found.make, _state(path), found.note, found.note_lost)
+        return FoundStream(found.provenance, _state(path), found.note, found.note_lost)
 
     def erase(self, stream_id: str) -> None:
         """Also a stream whose blocks cannot be read."""
@@ -97,7 +96,7 @@ class InFiles(Tier):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=self.folder, prefix=".check-") as probe:
-                StreamDirectory(Path(probe) / "check", StreamMake("check", 1, 1, 2)).close()
+                StreamDirectory(Path(probe) / "check", Provenance("check", 1, 1, 2)).close()
         except OSError as error:
             raise StoreError(str(error)) from error
         return f"{self.store} can be written"

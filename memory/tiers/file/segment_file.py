@@ -121,7 +121,9 @@ class SegmentFile:
         A damaged segment gets none, so that it is looked at again, and one of few blocks is read as
         quickly without. Failing costs time alone.
         """
-        is_sound = len({head.make for head in heads}) == 1 and not self.damage(is_newest=False)
+        is_sound = len({head.provenance for head in heads}) == 1 and not self.damage(
+            is_newest=False
+        )
         if is_sound and len(heads) > _FEW_BLOCKS and not self.index_bytes:
             with suppress(OSError):
                 extents = list(self._extents.values())

@@ -18,9 +18,8 @@ import torch
 from jaxtyping import Float32, UInt32
 
 from memory.block_record import BlockHead
-from memory.kv_block import BlockInfo
-from memory.rows.row_form import DTYPES, RowForm, RowLayout
-from memory.stream_make import StreamMake
+from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
+from memory.provenance import Provenance
 
 _VERSION = 1
 _CRC32_BYTES = 4
@@ -70,17 +69,17 @@ class IndexedBlocks:
     segment_bytes: int
     ids: list[int]
     extents: list[Extent]
-    _make: StreamMake
+    _provenance: Provenance
     _forms: list[RowForm]
     _infos: list[BlockInfo]
 
     def head(self, place: int, keys: bytes) -> BlockHead:
         """The head of the block at a place in `ids`, whose representative keys these are."""
         of_block: Float32[np.ndarray, "layers features"] = np.frombuffer(keys, "<f4").reshape(
-            self._make.layers, -1
+            self._provenance.layers, -1
         )
         return BlockHead(
-            self.ids[place], self._make, self._forms[place], self._infos[place], of_block
+            self.ids[place], self._provenance, self._forms[place], self._infos[place], of_block
         )
 
 
@@ -89,7 +88,7 @@ def index_path(segment: Path) -> Path:
 
 
 def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Extent]) -> int:
-    """Of all blocks of a segment, which are of one make; its bytes. Raises OSError."""
+    """Of all blocks of a segment, which have one provenance; its bytes. Raises OSError."""
     forms: dict[tuple[Any, ...], int] = {}
     positions: dict[str, int] = {}
     form_of, positions_of = [], []
@@ -102,7 +101,7 @@ def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Ext
     about = {
         "version": _VERSION,
         "segment_bytes": extents[-1].end,
-        "make": astuple(heads[0].make),
+        "make": astuple(heads[0].provenance),
         "forms": list(forms),
         "positions": list(positions),
     }
@@ -143,9 +142,9 @@ def read_index(segment: Path) -> IndexedBlocks | None:
     about = json.loads(bytes(part["about"]))
     if about["version"] != _VERSION:
         return None
-    make = StreamMake(*about["make"])
+    provenance = Provenance(*about["make"])
     forms = [
-        RowForm(codec, RowLayout(make.kv_heads, tokens, make.head_dim, DTYPES[dtype]))
+        RowForm(codec, RowLayout(provenance.kv_heads, tokens, provenance.head_dim, DTYPES[dtype]))
         for codec, tokens, dtype in about["forms"]
     ]
     positions = [
@@ -158,7 +157,7 @@ def read_index(segment: Path) -> IndexedBlocks | None:
         about["segment_bytes"],
         part["ids"],
         list(map(Extent, part["places"], crc32s)),
-        make,
+        provenance,
         [forms[form] for form in form_of],
         [
             BlockInfo(*times_s, *positions[at])

@@ -20,10 +20,10 @@ from typing import Any
 import structlog
 
 from memory.errors import BlockNotFoundError, StoreError
+from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
-from memory.stream_make import StreamMake
+from memory.tiers.file.file_tier import newest_segments
 from memory.tiers.file.segment_file import SegmentFile
-from memory.tiers.file.segment_folder import newest_segments
 from memory.tiers.file.whole_files import read_checked, set_aside, write_checked
 
 FORMAT_VERSION = 3
@@ -41,7 +41,7 @@ class Description:
     """What `stream.json` tells; `note_lost` if it was damaged and its copy, too."""
 
     version: int
-    make: StreamMake
+    provenance: Provenance
     note: dict[str, Any]
     note_lost: bool = False
 
@@ -49,8 +49,8 @@ class Description:
 class StreamDirectory(StreamEntry):
     """Holds the writer's lock from construction until `close`."""
 
-    def __init__(self, path: Path, make: StreamMake | None) -> None:
-        """Create the folder, or check that what it holds is of this make (None: of any).
+    def __init__(self, path: Path, provenance: Provenance | None) -> None:
+        """Create the folder, or check that what it holds has this provenance (None: any).
 
         Raises FingerprintMismatchError; StoreError if the folder cannot be written, is being
         written by someone else, or was written by a newer version.
@@ -58,7 +58,7 @@ class StreamDirectory(StreamEntry):
         self.path = path
         self.note: dict[str, Any] = {}
         self.failure: StoreError | None = None
-        if make is None and not any((path / name).exists() for name in _NAMES):
+        if provenance is None and not any((path / name).exists() for name in _NAMES):
             raise StoreError(f"{path}: there is no such stream")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ class StreamDirectory(StreamEntry):
             ) from error
         try:
             self._take_lock()
-            self.make = self._open_descriptions(make)
+            self.provenance = self._open_descriptions(provenance)
         except BaseException:
             self.close()
             raise
@@ -81,7 +81,7 @@ class StreamDirectory(StreamEntry):
 
     def set_note(self, note: dict[str, Any]) -> None:
         """Replace the caller's note (JSON), whole or not at all, and wait for the disk."""
-        self._write(self.make, note)
+        self._write(self.provenance, note)
         self.note = note
 
     def erase(self) -> None:
@@ -109,15 +109,15 @@ class StreamDirectory(StreamEntry):
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be locked: {error.strerror}") from error
 
-    def _open_descriptions(self, wanted: StreamMake | None) -> StreamMake:
+    def _open_descriptions(self, wanted: Provenance | None) -> Provenance:
         described = read_description(self.path)
         if described is None:
             assert wanted is not None
             self._write(wanted, {})
             return wanted
-        make, self.note = described.make, described.note
+        provenance, self.note = described.provenance, described.note
         if wanted is not None:
-            wanted.require_same(make, str(self.path))
+            wanted.require_same(provenance, str(self.path))
         try:
             self._bring_up_to_date()
             found = [self._sound_or_aside(self.path / name) for name in _NAMES]
@@ -126,8 +126,8 @@ class StreamDirectory(StreamEntry):
         if described.note_lost:
             _log.error("what was noted beside a stream is lost", stream=str(self.path))
         if None in found or found[0] != found[1] or described.version < FORMAT_VERSION:
-            self._write(make, self.note)
-        return make
+            self._write(provenance, self.note)
+        return provenance
 
     def _sound_or_aside(self, path: Path) -> Description | None:
         """None if there is none that can be read: then it has another name now."""
@@ -146,8 +146,8 @@ class StreamDirectory(StreamEntry):
             self.segments_path.mkdir(exist_ok=True)
             blocks.rename(self.segments_path / f"{0:012d}-{0:06d}.vskv")
 
-    def _write(self, make: StreamMake, note: dict[str, Any]) -> None:
-        content = {"format_version": FORMAT_VERSION, **asdict(make), "note": note}
+    def _write(self, provenance: Provenance, note: dict[str, Any]) -> None:
+        content = {"format_version": FORMAT_VERSION, **asdict(provenance), "note": note}
         for name in reversed(_NAMES):  # what stands in the first one counts
             try:
                 write_checked(self.path / name, content)
@@ -189,11 +189,11 @@ def read_description(path: Path) -> Description | None:
             damage = f"{path / name}: is not a description of a stream ({error})"
     if damage is None:
         return None
-    make = _make_of_blocks(path)
-    if make is None:
+    provenance = _provenance_of_blocks(path)
+    if provenance is None:
         raise StoreError(f"{damage}; restore it from a copy or choose another stream id")
     version = 1 if (path / _BLOCKS_V1).exists() else FORMAT_VERSION
-    return Description(version, make, {}, note_lost=True)
+    return Description(version, provenance, {}, note_lost=True)
 
 
 def _parsed(path: Path) -> Description:
@@ -209,19 +209,19 @@ def _parsed(path: Path) -> Description:
         note = stored.pop("note")
         if version == 1:
             stored.pop("codec")
-        return Description(version, StreamMake(**stored), note)
+        return Description(version, Provenance(**stored), note)
     except (KeyError, TypeError) as error:
         raise ValueError(str(error)) from error
 
 
-def _make_of_blocks(path: Path) -> StreamMake | None:
+def _provenance_of_blocks(path: Path) -> Provenance | None:
     """What made the first block that can be read."""
     segments = segments_folder(path)
     files = list(newest_segments(segments).values()) if segments.is_dir() else []
     for file in [path / _BLOCKS_V1, *files]:
         with closing(SegmentFile(file, 0, read_only=True)) as segment:
             try:
-                return next(head.make for head in segment.scan())
+                return next(head.provenance for head in segment.scan())
             except (StopIteration, BlockNotFoundError):
                 continue
     return None

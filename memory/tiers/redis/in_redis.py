@@ -6,8 +6,8 @@ from typing import Any
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import StoreError
+from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
-from memory.stream_make import StreamMake
 from memory.tiers.redis.redis_follower import RedisFollower
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
@@ -24,11 +24,11 @@ class InRedis(Tier):
     budget = "redis_bytes"
     carries_questions = True
 
-    def enter(self, stream_id: str, make: StreamMake | None) -> RedisStream:
+    def enter(self, stream_id: str, provenance: Provenance | None) -> RedisStream:
         link = RedisLink(self.store)
         with ExitStack() as opened:
             opened.callback(link.close)
-            stream = RedisStream(link, stream_id, make)
+            stream = RedisStream(link, stream_id, provenance)
             opened.pop_all()
         return stream
 
@@ -36,7 +36,7 @@ class InRedis(Tier):
         assert isinstance(entry, RedisStream)
         return RedisTier(entry.link, entry, config.redis_bytes, config.buffer_bytes)
 
-    def follow(self, stream_id: str) -> tuple[StreamMake, FollowedSource]:
+    def follow(self, stream_id: str) -> tuple[Provenance, FollowedSource]:
         with closing(RedisLink(self.store)) as link:
             described = redis_description(link, stream_id)
         if described is None:

@@ -71,7 +71,7 @@ class RedisBlocks:
             fields = self._link.reads.hgetall(key)
         if not fields:
             raise self._gone(block_id)
-        layers = placed.stored.head.make.layers
+        layers = placed.stored.head.provenance.layers
         rows = [fields.get(str(layer).encode(), b"") for layer in range(layers)]
         record = b"".join((head, fields.get(THUMBNAIL.encode(), b""), *rows))
         return BlockRecord.from_bytes(record, self._where(block_id))

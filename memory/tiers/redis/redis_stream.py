@@ -18,8 +18,8 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import StoreAwayError, StoreError
+from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
-from memory.stream_make import StreamMake
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
 
@@ -57,8 +57,8 @@ return 1
 class RedisStream(StreamEntry):
     """Holds the lease from construction until `close`, or until it is fenced."""
 
-    def __init__(self, link: RedisLink, stream_id: str, make: StreamMake | None) -> None:
-        """Begin the stream, or check that what is there is of this make (None: of any).
+    def __init__(self, link: RedisLink, stream_id: str, provenance: Provenance | None) -> None:
+        """Begin the stream, or check that what is there has this provenance (None: any).
 
         Waits for as long as a lease lasts: its holder may have died. Raises StoreError naming the
         other writer if there is one, FingerprintMismatchError.
@@ -78,13 +78,13 @@ class RedisStream(StreamEntry):
         self._is_closed = False
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
         described = redis_description(link, stream_id)
-        if described is None and make is None:
+        if described is None and provenance is None:
             raise StoreError(f"{link.name}: there is no such stream: {stream_id}")
         link.require_lasting()
         self.fence = self._taken()
         self._beating.start()
         try:
-            self.make = self._opened(make)
+            self.provenance = self._opened(provenance)
         except BaseException:
             self.close()
             raise
@@ -145,7 +145,7 @@ class RedisStream(StreamEntry):
                 )
             time.sleep(0.1)
 
-    def _opened(self, wanted: StreamMake | None) -> StreamMake:
+    def _opened(self, wanted: Provenance | None) -> Provenance:
         described = redis_description(self.link, self.keys.stream_id)
         if described is None:
             assert wanted is not None
@@ -158,11 +158,11 @@ class RedisStream(StreamEntry):
                 self.link.client.hset(self.keys.meta, mapping=fields)
             self._list()
             return wanted
-        make, self.note = described
+        provenance, self.note = described
         self._list()
         if wanted is not None:
-            wanted.require_same(make, f"{self.link.name}: stream {self.keys.stream_id}")
-        return make
+            wanted.require_same(provenance, f"{self.link.name}: stream {self.keys.stream_id}")
+        return provenance
 
     def _list(self) -> None:
         with self.link.told():
@@ -186,7 +186,7 @@ class RedisStream(StreamEntry):
                 self.failure = StoreError(f"{self.link.name}: {type(error).__name__}: {error}")
 
 
-def redis_description(link: RedisLink, stream_id: str) -> tuple[StreamMake, dict[str, Any]] | None:
+def redis_description(link: RedisLink, stream_id: str) -> tuple[Provenance, dict[str, Any]] | None:
     """Make and note of a stream; None if there is none.
 
     Raises StoreError if it cannot be read or was written by a newer version.
@@ -202,7 +202,7 @@ def redis_description(link: RedisLink, stream_id: str) -> tuple[StreamMake, dict
                 f"{link.name}: stream {stream_id} has format version {version}, this vstream reads "
                 f"up to version {FORMAT_VERSION}; open it with the newer vstream that wrote it"
             )
-        return StreamMake(**json.loads(values[0])), json.loads(values[1])
+        return Provenance(**json.loads(values[0])), json.loads(values[1])
     except (ValueError, TypeError) as error:
         raise StoreError(
             f"{link.name}: the description of stream {stream_id} is damaged ({error})"

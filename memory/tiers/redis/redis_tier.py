@@ -20,6 +20,7 @@ from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Changes, Span
 from memory.errors import StoreAwayError, StoreError
 from memory.kv_block import BlockInfo
+from memory.locks import Rank, ranked_lock
 from memory.policy_state import UNCHANGED, State, StateChange, changed, state_bytes
 from memory.running_spans import SPANS_IN_BUDGET, RunningSpans
 from memory.tiers.redis.enter_script import ENTER
@@ -61,8 +62,8 @@ class RedisTier(RedisBlocks, BlockStore):
         """The blocks of a `replace` among those."""
         self._chunk_blocks = 1
         self._largest = 0
-        self._lock = threading.Lock()  # of what waits
-        self._writing = threading.Lock()
+        self._lock = ranked_lock(Rank.REDIS_WAITING)  # of what waits
+        self._writing = ranked_lock(Rank.REDIS_WRITING)
         self._waiting: dict[int, BlockRecord] = {}
         self._noted: dict[int, StateChange] = {}
         """What is noted with those."""

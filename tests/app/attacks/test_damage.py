@@ -43,7 +43,7 @@ def stopped(tmp_path_factory):
         service.post("/v1/streams", SPEC)
         service.post("/v1/watches", {"stream_ids": ["door"], "condition": "is there a cat?"})
         push(service, 1.7e9, NUM)
-        until(lambda: service.service.live.streams.get("door").note.get("watches"))
+        until(lambda: service.service.loaded.streams.get("door").note.get("watches"))
     return folder
 
 

@@ -41,7 +41,7 @@ def test_who_is_alone_listens_as_often_as_there_are_places(key):
 
 
 def test_a_key_has_a_quarter_of_what_is_answered_and_of_what_waits(small, keys):
-    scheduler = small.service.live.model.scheduler
+    scheduler = small.service.loaded.model.scheduler
     with Opener(small, keys["ask_a"]) as running:
         assert [running.ask(ENDLESS) for _ in range(2)] == [True, True]
         with sent(small, keys["ask_a"], ENDLESS), sent(small, keys["ask_a"], ENDLESS):
@@ -54,7 +54,7 @@ def test_a_key_has_a_quarter_of_what_is_answered_and_of_what_waits(small, keys):
 
 
 def test_one_place_is_left_where_answers_of_the_master_key_run(small, keys):
-    scheduler = small.service.live.model.scheduler
+    scheduler = small.service.loaded.model.scheduler
     with Opener(small, MASTER) as master:
         assert [master.ask(ENDLESS) for _ in range(7)] == [True] * 7
         with sent(small, MASTER, ENDLESS):
@@ -77,7 +77,7 @@ def test_who_follows_responses_holds_places_too(small, keys):
 
 
 def test_responses_in_the_background_are_as_many_as_a_key_may_have(small, keys):
-    scheduler = small.service.live.model.scheduler
+    scheduler = small.service.loaded.model.scheduler
     path, body = ENDLESS_RESPONSE
     with Opener(small, keys["ask_a"]) as one:
 

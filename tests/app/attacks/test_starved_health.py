@@ -41,7 +41,7 @@ def _timeline(service, number):
 def _held_up(service, ask, monkeypatch):
     """So many requests of one kind that none of them ends within this, and then all of them do."""
     held, begun = threading.Event(), []
-    streams = service.service.live.streams
+    streams = service.service.loaded.streams
     asked = streams.asked
 
     @contextmanager
@@ -86,14 +86,14 @@ def test_one_key_has_few_searches_waiting_and_others_still_search(keys, scoped, 
             base_url=service.url, headers={"Authorization": f"Bearer {keys['read_a']}"}, timeout=60
         )
         held, begun = threading.Event(), []
-        search = service.service.live.search.search
+        search = service.service.loaded.search.search
 
         def waiting(*arguments):
             begun.append(1)
             assert held.wait(60)
             return search(*arguments)
 
-        monkeypatch.setattr(service.service.live.search, "search", waiting)
+        monkeypatch.setattr(service.service.loaded.search, "search", waiting)
         wanted = {"query": "a red ring", "stream_ids": ["a"]}
         with reader, ThreadPoolExecutor(8) as many:
             asked = [many.submit(reader.post, "/v1/search", json=wanted) for _ in range(6)]

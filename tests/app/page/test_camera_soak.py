@@ -49,7 +49,7 @@ _RECORD_AGES = """() => {
 """Of the newest frame, as the page shows it; NaN while it shows none."""
 
 pytestmark = [
-    pytest.mark.alone,
+    pytest.mark.soak,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -26,7 +26,6 @@ ALIKE = 14
 """Pictures of the same frame are nearer than this, whatever JPEG and scaling made of it."""
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -71,7 +70,7 @@ def camera(tmp_path_factory, things):
     path = tmp_path_factory.mktemp("camera") / "camera.y4m"
     shown = [
         picture
-        for name, seconds in (("arrow", 25), ("burger", 12))
+        for name, seconds in (("arrow", 40), ("burger", 12))
         for picture in islice(cycle(things.pictures[name]), seconds * FPS)
     ]
     write_y4m(path, shown, FPS)
@@ -117,13 +116,13 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
         page = visitor.page
         page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
         visitor.start_camera()
-        page.wait_for_selector("#status >> text=in RAM", timeout=30_000)
+        page.wait_for_selector("#status >> text=in RAM", timeout=60_000)
         assert things.name_of(visitor.live_picture())[0] == "arrow"
         page.evaluate("window.shownIn = document.querySelector('#live img')")
-        page.wait_for_timeout(2500)
+        until(lambda: ServiceClient(service.url).streams()[0].frames["encoded"] > 2)
 
         visitor.ask("what is there now?")
-        visitor.await_chat("blue arrow", seconds=30)
+        visitor.await_chat("blue arrow")
         visitor.await_chat("the newest frame was")
         found = [things.name_of(one) for one in visitor.moments("#chat")]
         assert len(found) >= 2
@@ -137,18 +136,18 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
 
         visitor.fill("condition", "there is a burger")
         page.locator("#add-watch").click()
-        page.wait_for_selector("#watches .watch", timeout=20_000)
-        page.wait_for_selector("#watches .watch.fired", timeout=90_000)
+        page.wait_for_selector("#watches .watch", timeout=60_000)
+        page.wait_for_selector("#watches .watch.fired", timeout=120_000)
+        page.wait_for_selector(".toast-body >> text=burger")  # it goes after eight seconds
         (fired, *_) = [things.name_of(one) for one in visitor.moments("#watches")]
         assert fired[0] == "burger", fired
         assert fired[1] < ALIKE, fired
-        page.wait_for_selector(".toast-body >> text=burger", timeout=8000)
         visitor.fill("words", "a burger")
         page.keyboard.press("Enter")
         best, *others = [things.name_of(one) for one in visitor.moments("#found")]
         assert best[0] == "burger", (best, others)
         visitor.ask("have you seen a burger?")
-        visitor.await_chat("yes", seconds=30)
+        visitor.await_chat("yes")
 
         assert page.evaluate("window.shownIn === document.querySelector('#live img')")
         assert visitor.hosts == {page_url.split("/")[2]}, "the page needs a network"
@@ -164,7 +163,7 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
         assert taken[0] > 2 * taken[2], "a camera sends several frames a second"
         assert taken[0] == taken[1] + taken[2] + told.dropped["stale"]
         page.locator("#watches .remove").click()
-        page.wait_for_selector("#watches >> text=Nothing is waited for", timeout=20_000)
+        page.wait_for_selector("#watches >> text=Nothing is waited for", timeout=60_000)
 
 
 def test_two_visitors_see_neither_each_others_chat_nor_camera(chromium, service, page_url):
@@ -200,7 +199,7 @@ def test_escape_stops_what_is_being_answered_and_others_are_asked_meanwhile(
             assert visitor.answers() == ["thinking …"] * 2
             visitor.page.keyboard.press("Escape")
             visitor.page.wait_for_function(
-                "() => document.querySelectorAll('#chat .note').length === 2", timeout=15_000
+                "() => document.querySelectorAll('#chat .note').length === 2", timeout=60_000
             )
             assert visitor.page.locator("#chat .note").all_inner_texts() == ["stopped"] * 2
         finally:
@@ -220,10 +219,10 @@ def test_the_page_says_that_the_service_is_gone_and_goes_on_when_it_is_back(
     with visit(chromium, page_url) as visitor:
         visitor.start_camera()
         service.kill()
-        visitor.page.wait_for_selector("#status >> text=cannot be reached", timeout=30_000)
+        visitor.page.wait_for_selector("#status >> text=cannot be reached", timeout=60_000)
         visitor.page.wait_for_selector("#status >> text=trying again")
         visitor.ask("what is there now?")
-        visitor.await_chat("cannot be reached", seconds=30)
+        visitor.await_chat("cannot be reached")
         visitor.page.screenshot(path=SHOTS / "page-disconnected.png", full_page=True)
         service.begin()
         service.await_ready()

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,6 @@ END_S = APART_S * (BLOCKS - 1)
 MARKUP = '<img id="evil" src="x" onerror="document.title=1">'
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no chromium: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -97,8 +97,8 @@ def shown(chromium, served):
 def _open(context, url):
     page = context.new_page()
     page.goto(url, wait_until="load")
-    page.wait_for_selector("#timeline svg .kept", timeout=30_000)
-    page.wait_for_selector("#timeline svg .fired", timeout=30_000)
+    page.wait_for_selector("#timeline svg .kept", timeout=60_000)
+    page.wait_for_selector("#timeline svg .fired", timeout=60_000)
     page.locator("#timeline svg").scroll_into_view_if_needed()
     return page
 
@@ -156,9 +156,10 @@ def test_the_whole_history_is_drawn_with_its_changes_its_firings_and_the_present
 
 def test_it_is_not_asked_for_again_before_it_can_have_changed(shown, client):
     shown.wait_for_timeout(1500)
-    before = client.asked
+    before, began = client.asked, time.monotonic()
     shown.wait_for_timeout(5000)
-    assert client.asked <= before + 1  # of 44 minutes once in 11 s
+    passed_s = time.monotonic() - began
+    assert client.asked <= before + 1 + passed_s // 11  # of 44 minutes once in 11 s
 
 
 def test_the_wheel_zooms_about_the_pointer_and_the_axis_is_dragged(shown):
@@ -171,7 +172,7 @@ def test_the_wheel_zooms_about_the_pointer_and_the_axis_is_dragged(shown):
     assert _at(shown, 1200)[0] == pytest.approx(place[0], abs=2)
     _drag(shown, 1200, 1100, y=115)
     until(
-        lambda: _stretch(shown)["from"] == pytest.approx(stretch["from"] + 100, abs=5), seconds=10
+        lambda: _stretch(shown)["from"] == pytest.approx(stretch["from"] + 100, abs=5), seconds=60
     )
     panned = _stretch(shown)
     assert panned["to"] - panned["from"] == pytest.approx(stretch["to"] - stretch["from"])
@@ -185,7 +186,7 @@ def test_the_wheel_zooms_about_the_pointer_and_the_axis_is_dragged(shown):
 def test_where_the_pointer_rests_the_moment_is_shown_and_a_click_shows_it_larger(shown, service):
     shown.mouse.move(*_at(shown, 1202))
     image = shown.locator("#timeline .history-tip img")
-    expect(image).to_be_visible(timeout=15_000)
+    expect(image).to_be_visible(timeout=60_000)
     expect(shown.locator("#timeline .history-tip b")).to_contain_text("20:0")
     told = base64.b64decode(image.get_attribute("src").split(",")[1])
     assert told == service.http.get("/v1/streams/door/frame.jpg", params={"t_s": 1202}).content
@@ -202,7 +203,7 @@ def test_with_the_keyboard_a_moment_is_found_and_shown(shown):
     strip.focus()
     for _ in range(3):
         strip.press("ArrowLeft")
-    expect(shown.locator("#timeline .history-tip img")).to_be_visible(timeout=15_000)
+    expect(shown.locator("#timeline .history-tip img")).to_be_visible(timeout=60_000)
     strip.press("Enter")
     expect(shown.locator("dialog#moment")).to_be_visible()
     shown.locator("dialog#moment").click()
@@ -217,7 +218,7 @@ def test_a_range_that_is_dragged_bounds_the_next_question_until_it_is_cleared(sh
     ]
     expect(shown.locator("#picked")).to_contain_text("10:00")
     _ask(shown, "what is there now?")
-    expect(shown.locator("#timeline .cited").first).to_be_visible(timeout=30_000)
+    expect(shown.locator("#timeline .cited").first).to_be_visible(timeout=60_000)
     asked = _visitor(served).exchanges[-1]
     times = [one.end_s for one in asked.citations]
     assert times
@@ -259,7 +260,7 @@ def test_a_range_is_typed_and_what_is_no_time_is_marked(shown):
 def test_what_people_wrote_is_text_and_never_markup(shown, client):
     _ask(shown, f"what is there now? {MARKUP}")
     legend = shown.locator("#timeline .history-legend")
-    expect(legend).to_contain_text("onerror", timeout=30_000)
+    expect(legend).to_contain_text("onerror", timeout=60_000)
     shown.mouse.move(*_at(shown, _fired_s(client)))
     expect(shown.locator("#timeline .history-tip span")).to_contain_text("onerror")
     assert shown.locator("#timeline #evil").count() == 0

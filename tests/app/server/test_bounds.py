@@ -55,7 +55,7 @@ def answering(service, **wishes):
 
 
 def _scheduler(service):
-    return service.service.live.model.scheduler
+    return service.service.loaded.model.scheduler
 
 
 def _is_idle(service):

@@ -13,8 +13,6 @@ from service import running_service
 
 from app.server.keys import ScopedKey, new_key
 
-pytestmark = pytest.mark.alone
-
 MASTER = "correct-horse-battery"
 FRIEND, FRIEND_HASH = new_key()
 BEGAN = 0.0
@@ -46,10 +44,10 @@ def service():
         yield running
 
 
-def _push_past(service, stream_id):
+def _push_past(service, stream_id, began=None):
     for thing, minutes in (("owl", OWL_MIN), ("burger", BURGER_MIN)):
         for minute in minutes:
-            push(service, stream_id, thing, BEGAN - 60 * minute, part=minute / 25)
+            push(service, stream_id, thing, (began or BEGAN) - 60 * minute, part=minute / 25)
 
 
 def push(service, stream_id, thing, at, part=0.5):
@@ -121,7 +119,13 @@ def test_words_name_times_in_the_zone_of_the_stream(service):
     early = service.ask(f"what did you see between {clock(22)} and {clock(12)}?", "stream://door")
     captured = [one["captured_at"] for one in cited(early)]
     assert BEGAN - 22 * 60 - 60 < min(captured) <= max(captured) < BEGAN - 11 * 60
-    assert early["vstream"][0]["looked_to_s"] < 600
+    (evidence,) = early["vstream"]
+    assert evidence["looked_to_s"] < 600
+    assert set(evidence) == {  # clients read these
+        *("stream_id", "as_of", "newest_frame_at", "newest_frame_age_s", "newest_frame_s"),
+        *("looked_from_s", "looked_to_s", "confidence", "unsure", "knows", "moments"),
+        *("ttft_ms", "total_ms"),
+    }
 
 
 @pytest.mark.parametrize("words", ["yesterday evening", "three days ago", "on 2001-01-01"])
@@ -280,8 +284,9 @@ def test_one_users_dialogue_is_nothing_to_another(service):
 def test_what_is_forgotten_is_neither_cited_nor_shown_nor_found():
     """Also not the newest frame, of which there is a larger picture in hand."""
     with running_service() as service:
+        began = time.time()
         service.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
-        _push_past(service, "door")
+        _push_past(service, "door", began)
         question = "was there an owl?"
         assert said(service.ask(question, "stream://door")) == "yes"
         gone = service.delete("/v1/streams/door/memory?from=-22m&to=-10m")
@@ -289,9 +294,9 @@ def test_what_is_forgotten_is_neither_cited_nor_shown_nor_found():
         told = service.ask(question, "stream://door")
         assert said(told) == "no"
         assert cited(told)
-        assert all(one["captured_at"] > BEGAN - 600 for one in cited(told))
+        assert all(one["captured_at"] > began - 600 for one in cited(told))
         found = service.post("/v1/search", {"query": "owl", "limit": 100})["data"]
-        assert all(one["captured_at"] > BEGAN - 600 for one in found)
+        assert all(one["captured_at"] > began - 600 for one in found)
         shown = service.http.get("/v1/streams/door/frame.jpg?t=-15m")
         assert shown.status_code == 404
         service.delete("/v1/streams/door/memory?from_s=0&to_s=100000")

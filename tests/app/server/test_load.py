@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import httpx
@@ -22,10 +22,10 @@ from processes import Process, until
 from rtsp_camera import RtspCamera
 from usage import rss_slope_mb_per_min
 
-pytestmark = pytest.mark.alone
-
 CAMERAS = 8
 ASKERS = 16
+SHORT_S = 6
+"""Each asks once in the first five of them."""
 WARM_S = 110
 STREAM_BYTES = "2MiB"
 """The budget of each stream: full, and ageing, when the measurement begins."""
@@ -36,19 +36,34 @@ seen in minutes of runs that kept nothing. To keep the pictures of these cameras
 """
 
 
-@pytest.fixture(scope="module")
-def cameras(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cameras")
+@contextmanager
+def _cameras(folder, count):
     with ExitStack() as running:
         cameras = []
-        for number in range(CAMERAS):
+        for number in range(count):
             path = folder / f"camera{number}.mp4"
             write_camera_video(path, 100 + number, patch_colour(number, CAMERAS), seconds=20)
             cameras.append(running.enter_context(RtspCamera(path)))
         yield cameras
 
 
-def _serve(cameras, folder):
+@contextmanager
+def _serving(cameras, folder, warm):
+    """The process, and a client of it, once there is something of each camera to ask about."""
+    process = _serve(cameras, folder, warm)
+    try:
+        url = process.found(r"listening on (\S+)")
+        with httpx.Client(base_url=url, timeout=60) as http:
+            until(lambda: http.get("/ready").status_code == 200)
+            for number in range(len(cameras)):
+                until(lambda: _stream(http, f"camera{number}")["memory"]["blocks"])  # noqa: B023
+            yield process, http
+    finally:
+        code = process.terminate()
+    assert code == 0, "".join(process.err[-20:])
+
+
+def _serve(cameras, folder, warm):
     streams = [
         {
             "id": f"camera{number}",
@@ -59,27 +74,34 @@ def _serve(cameras, folder):
     ]
     config = folder / "vstream.yaml"
     config.write_text(json.dumps({"streams": streams, "threads": 1}))
-    return Process("serve", "--port", "0", "--config", config, warm=False)
+    return Process("serve", "--port", "0", "--config", config, warm=warm)
 
 
+def test_what_many_ask_about_several_cameras_is_not_mixed_up(tmp_path):
+    names = ["camera0", "camera1"]
+    with (
+        _cameras(tmp_path, len(names)) as cameras,
+        _serving(cameras, tmp_path, warm=True) as (process, http),
+    ):
+        load = Load(str(http.base_url), process.pid, names, ASKERS, SHORT_S).run()
+        assert len(load.asked) >= ASKERS
+        assert {asked.status for asked in load.asked} == {200}
+        assert {_stream(http, name)["state"] for name in names} == {"running"}
+        _nothing_is_mixed_up(http, load.asked)
+
+
+@pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_cameras_and_askers_at_once(cameras, tmp_path, load_minutes):
-    process = _serve(cameras, tmp_path)
-    try:
-        process.await_line("listening on")
-        url = next(line for line in process.err if "listening on" in line).split()[2]
-        with httpx.Client(base_url=url, timeout=60) as http:
-            until(lambda: http.get("/ready").status_code == 200)
-            _measure(process, url, http, load_minutes)
-    finally:
-        code = process.terminate()
-    assert code == 0, "".join(process.err[-20:])
+def test_cameras_and_askers_at_once(tmp_path, load_minutes):
+    with (
+        _cameras(tmp_path, CAMERAS) as cameras,
+        _serving(cameras, tmp_path, warm=False) as (process, http),
+    ):
+        _measure(process, http, load_minutes)
 
 
-def _measure(process, url, http, minutes):
-    names = [f"camera{number}" for number in range(CAMERAS)]
-    for name in names:
-        until(lambda name=name: _stream(http, name)["memory"]["blocks"])
+def _measure(process, http, minutes):
+    url, names = str(http.base_url), [f"camera{number}" for number in range(CAMERAS)]
     warm_until = time.monotonic() + WARM_S
     Load(url, process.pid, names, ASKERS, WARM_S, seed=1).run()
     assert time.monotonic() >= warm_until
@@ -121,7 +143,7 @@ def _measure(process, url, http, minutes):
     for name in names:
         assert after[name]["state"] == "running", after[name]
     is_short = minutes < SHORT_MINUTES
-    if not is_short:  # a short one runs beside other tests
+    if not is_short:
         assert len(load.asked) >= ASKERS * minutes * 60 / 20
         assert load.ttft_s(95) < 2
         for name in names:

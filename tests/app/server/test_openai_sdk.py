@@ -221,7 +221,7 @@ def test_a_running_response_is_cancelled(client, service):
     assert 0 < len(response.output_text) < 4000
     response.model_dump()
     assert client.responses.cancel(response_id).status == "cancelled"
-    assert service.service.live.model.scheduler.num_running == 0
+    assert service.service.loaded.model.scheduler.num_running == 0
     client.responses.delete(response_id)
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(response_id)

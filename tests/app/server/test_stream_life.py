@@ -309,7 +309,7 @@ def test_a_file_that_an_earlier_version_was_told_to_read_fast_is_read_fast(model
     store, video = f"file://{tmp_path}/store", write_video(tmp_path / "clip.mp4", num_frames=20)
     with started(model, store, allow_files=[tmp_path]) as service:
         service.post("/v1/streams", {"id": "clip", "source": {"url": str(video)}})
-        keeper = service.service.live.streams.get("clip")
+        keeper = service.service.loaded.streams.get("clip")
         spec = keeper.spec.model_dump(mode="json")
         earlier = {key: spec["source"][key] for key in ("type", "url", "transport")}
         keeper.remember(spec={**spec, "source": {**earlier, "real_time": False}})

@@ -9,9 +9,13 @@ from token_ids import text_before
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 
 from encoders import Frame
-from encoders.spoken_time import time_words
-from eval.random_model.checkpoint_files import CheckpointFiles, preprocessor, tokenizer_config
-from eval.random_model.tokenizer import byte_level
+from encoders.families.embedded import time_words
+from eval.random_model.checkpoint_files import (
+    CheckpointFiles,
+    byte_level,
+    preprocessor,
+    tokenizer_config,
+)
 
 _SPECIAL = ["<|pad|>", "<|bos|>", "<|user|>", "<|assistant|>", "<|end|>", "<image>"]
 _TIME_WORDS = [

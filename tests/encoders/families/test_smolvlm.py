@@ -17,8 +17,12 @@ from whole_video import pixels_of, visual
 
 from encoders import Frame
 from encoders.families.smolvlm import STREAM_INTRO
-from eval.random_model.checkpoint_files import CheckpointFiles, preprocessor, tokenizer_config
-from eval.random_model.tokenizer import made_up_tokenizer
+from eval.random_model.checkpoint_files import (
+    CheckpointFiles,
+    made_up_tokenizer,
+    preprocessor,
+    tokenizer_config,
+)
 
 _TEMPLATE = r"""
 {{- "<|im_start|>" -}}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.etbench.answer_times import answer_times
-from eval.etbench.overlap import overlaps
+from eval.etbench.answers import answer_times
+from eval.etbench.time_scores import overlaps
 
 TEXTS = st.text(st.sampled_from("0123456789..--:  to\n٣endstar"), max_size=40)
 

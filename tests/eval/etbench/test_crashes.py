@@ -7,7 +7,6 @@ from etbench_fixture import answered, figures, likeness, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.etbench.report import document
 from eval.etbench.sample import TASKS
 from eval.etbench.scores import score
 
@@ -81,7 +80,7 @@ answer_like = st.lists(pieces | st.text(max_size=3), max_size=20).flatmap(
 @given(answer=anything | answer_like, task=st.sampled_from(TASKS))
 def test_no_answer_ends_the_scoring(answer, task):
     both = [made_up(task, answer), made_up(task, "", 1)]
-    json.dumps(document(score(both, likeness())), allow_nan=False)
+    json.dumps(score(both, likeness()).document(), allow_nan=False)
     found = figures(*both)
     assert found["Total"] == 2
     assert 1 <= found["Failed"] <= 2

@@ -7,9 +7,15 @@ from etbench_fixture import FOLDER, answered, load
 from typer.testing import CliRunner
 
 from eval.commands import cli
-from eval.etbench.asked import asked_of, prompt_of
-from eval.etbench.files import join, read_predictions, read_samples, read_subset
-from eval.etbench.published_data import PUBLISHED_AT, PublishedData
+from eval.etbench.files import (
+    PUBLISHED_AT,
+    PublishedData,
+    join,
+    read_predictions,
+    read_samples,
+    read_subset,
+)
+from eval.etbench.played import asked_of, prompt_of
 from eval.etbench.sample import TASKS, Sample
 from eval.play.asked import Span
 from vstream import SettingsError
@@ -39,7 +45,7 @@ def test_a_whole_folder_is_read(folder):
     samples = data.samples()
     assert samples == read_samples(FOLDER / "annotations.json")
     assert {sample.task for sample in samples} == set(TASKS)
-    assert data.missing_videos(samples) == []
+    data.require_videos(samples)
     assert data.video(samples[0]) == folder / "videos" / samples[0].video
     assert len(read_subset(data.subset())) == 46
     done = run("--data", folder)

@@ -4,7 +4,9 @@ import json
 
 import pytest
 from etbench_fixture import FOLDER, load
-from processes import Process
+from typer.testing import CliRunner
+
+from eval.commands import cli
 
 SIDE_FIGURES = ("METEOR", "SentSim")
 WITH_CHANCE = ("Sim_cap", "DVC_Sim", "SLC_Sim")
@@ -17,10 +19,10 @@ def run(request):
     subset = ["--subset", FOLDER / "subset.json"] if request.param == "subset" else []
     files = ["--annotations", FOLDER / "annotations.json", "--predictions"]
     command = ["etbench", "--score-only", "--json", *files, FOLDER / "predictions.json", *subset]
-    done = Process(*command, module="eval")
-    assert done.wait(120) == 0, "".join(done.err)
+    done = CliRunner().invoke(cli, list(map(str, command)))
+    assert done.exit_code == 0, done.output
     official = "official_scores_subset.json" if subset else "official_scores.json"
-    return json.loads(done.out[-1]), load(official)
+    return json.loads(done.stdout.strip().splitlines()[-1]), load(official)
 
 
 def test_every_number_is_the_official_one(run):

@@ -3,9 +3,9 @@
 import pytest
 from etbench_fixture import FOUR, answered, figures, likeness
 
-from eval.etbench.answer_captions import answer_captions
-from eval.etbench.grounding_score import answer_moment
+from eval.etbench.answers import answer_captions
 from eval.etbench.scores import score
+from eval.etbench.time_scores import answer_moment
 
 CAPTION = "0 - 10 seconds, a man walks."
 ONE = {"tgt": [[0.0, 10.0]], "g": ["a man walks."]}

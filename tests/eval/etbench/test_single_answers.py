@@ -4,20 +4,19 @@ import numpy as np
 import pytest
 from etbench_fixture import fixture_answers, likeness, load
 
-from eval.etbench.answer_captions import answer_captions
-from eval.etbench.answer_times import answer_times
+from eval.etbench.answers import answer_captions, answer_times
 from eval.etbench.caption_score import captioned_videos, video_similarities
-from eval.etbench.grounding_score import (
+from eval.etbench.option_score import pick_grounded_option, pick_option
+from eval.etbench.ptb_tokens import ptb_tokens
+from eval.etbench.sample import OPTION_TASKS
+from eval.etbench.time_scores import (
+    THRESHOLDS,
     action_score,
     first_span_score,
     moment_score,
     similar_moment_score,
+    summary_f1,
 )
-from eval.etbench.option_score import pick_grounded_option, pick_option
-from eval.etbench.overlap import THRESHOLDS
-from eval.etbench.ptb_tokens import ptb_tokens
-from eval.etbench.sample import OPTION_TASKS
-from eval.etbench.summary_score import summary_f1
 
 TIME_TASKS = ("tvg", "epm", "tal", "evs", "tem", "gvq")
 

@@ -11,12 +11,12 @@ import pytest
 from played_sets import LENGTH_S, LONG_S, SETS, asked_in, frames, write_pictures, write_set
 from tiny_checkpoints import save_tiny_checkpoint
 
-from eval.etbench.asked import CONVENTION
+from eval.etbench.played import CONVENTION
 from eval.play.contender import parse_contenders
 from eval.play.plan import plan
 from eval.play.player import Player
 from eval.play.settings import PlaySettings
-from eval.question_sets.asked import convention_of
+from eval.question_sets.registry import make_benchmark
 from vstream import Question, load_config, load_video_llm, open_session
 
 TOKENS = 8
@@ -36,7 +36,7 @@ def load_model(tmp_path_factory):
 
 
 def fps_of(name):
-    convention = CONVENTION if name == "etbench" else convention_of(name)
+    convention = CONVENTION if name == "etbench" else make_benchmark(name).convention
     return convention.sample_fps or 1.0
 
 

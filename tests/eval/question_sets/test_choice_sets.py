@@ -12,8 +12,7 @@ from hand_made_sets import (
     write_video_mme,
 )
 
-from eval.question_sets.mlvu import Mlvu
-from eval.question_sets.video_mme import VideoMme
+from eval.question_sets.choice_sets import Mlvu, VideoMme
 
 # The truth is C: the published score, the strict one.
 MLVU = {

@@ -11,10 +11,9 @@ from loopback_http import loopback_http
 from tiny_judge import save_tiny_judge
 from tiny_models import tiny_model
 
-from eval.question_sets.endpoint_judge import EndpointJudge
 from eval.question_sets.judge import Judgement, JudgeReply, judge_prompt, read_judgement
+from eval.question_sets.judges import EndpointJudge, LocalJudge
 from eval.question_sets.judging import Judging
-from eval.question_sets.local_judge import LocalJudge
 from vstream import ModelError
 
 GOLDEN = Path(__file__).parents[2] / "data/question_prompts/judge.json"

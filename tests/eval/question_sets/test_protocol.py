@@ -24,7 +24,7 @@ from hand_made_sets import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.question_sets.benchmark import Span
+from eval.play.asked import Span
 from eval.question_sets.data_files import require_videos
 from eval.question_sets.registry import NAMES, make_benchmark
 from eval.question_sets.vstream_qa import SUBSETS

@@ -12,7 +12,7 @@ from hand_made_sets import (
     write_streaming_bench,
 )
 
-from eval.question_sets.score_rows import oddities
+from eval.question_sets.items import oddities
 from eval.question_sets.streaming_bench import StreamingBench
 
 BENCH = StreamingBench()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 
-from vstream.device.job import Kind
+from vstream.device.work import Kind
 from vstream.question import Evidence, Judgement
 from vstream.service.errors import UnknownStreamError
 from vstream.service.event_log import EventLog
@@ -146,7 +146,7 @@ def test_nothing_is_kept_of_a_stream_that_is_gone(set_up):
 
 def _judged(at_s, probability):
     best = Evidence(0, at_s - 1, at_s, 0.0, 0.5, 2, b"")
-    return Judgement(at_s, at_s, probability, (best,))
+    return Judgement(newest_frame_s=at_s, at_s=at_s, probability=probability, evidence=(best,))
     yield
 
 

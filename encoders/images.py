@@ -1,0 +1,134 @@
+"""Images: RGB frames in, the pixel values that a vision tower was trained on out, or a thumbnail.
+
+Pictures are resized as Pillow resizes them, with torch alone on the model's device. Antialiased:
+shrinking widens the filter. Two passes with rounding to 8 bits between them, width first, as in
+Pillow before 13 (newer ones take the cheaper pass first, which shows only next to overshooting
+edges). At most one level of 255 away from it, in few pixels; but for that equal to transformers'
+Pillow image processors.
+"""
+
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from encoders.errors import UnsupportedModelError
+from encoders.frame import Frame
+from encoders.preprocessor_config import PreprocessorConfig
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+_MAX_SIDE = 4096  # of any resized picture, as in transformers' SmolVLM processors
+LANCZOS, BILINEAR, BICUBIC = 1, 2, 3
+"""Pillow's numbers, as the checkpoints' files have them."""
+
+_TORCH_MODES = {BILINEAR: "bilinear", BICUBIC: "bicubic"}
+_LANCZOS_LOBES = 3
+LONGEST_SIDE_PX = 256
+"""Enough to recognise a scene in a terminal or a web page, and about 10 kB: a small part of even
+the smallest KV block."""
+_JPEG_QUALITY = 80
+
+
+class ImageTransform:
+    """Resizes, rescales and normalises as one checkpoint's files say."""
+
+    def __init__(self, config: PreprocessorConfig, device: torch.device) -> None:
+        check_resample(config.resample, str(config.path))
+        self._config = config
+        self._device = device
+        mean = torch.tensor(config.image_mean, dtype=torch.float32, device=device)
+        std = torch.tensor(config.image_std, dtype=torch.float32, device=device)
+        self._mean, self._std = mean[:, None, None], std[:, None, None]
+
+    def __call__(
+        self, picture: UInt8[np.ndarray, "height width 3"], sizes: Sequence[Size]
+    ) -> Float[Tensor, "3 new_height new_width"]:
+        """Resize to each of `sizes` in turn, then normalise."""
+        pixels = torch.tensor(np.ascontiguousarray(picture), device=self._device)
+        pixels = pixels.permute(2, 0, 1)[None]
+        for size in sizes:
+            pixels = resize(pixels, size, self._config.resample)
+        return (pixels[0] * self._config.rescale_factor - self._mean) / self._std
+
+
+def longest_edge_size(size: Size, edge: int) -> Size:
+    """SmolVLM's rule: the longer side becomes `edge`, the other keeps the shape, made even."""
+    height, width = size
+    edge = min(edge, _MAX_SIDE)
+    shape = width / height  # divided and multiplied as transformers does: it rounds downwards
+    if width >= height:
+        return _even(edge / shape), edge
+    return edge, _even(edge * shape)
+
+
+def _even(side: float) -> int:
+    return max(int(side) + int(side) % 2, 1)
+
+
+def check_resample(resample: int, where: str) -> None:
+    """Raises UnsupportedModelError for a filter that `resize` does not have."""
+    if resample != LANCZOS and resample not in _TORCH_MODES:
+        raise UnsupportedModelError(
+            f"{where}: resample {resample} is not supported, "
+            f"only {LANCZOS} (Lanczos), {BILINEAR} (bilinear) and {BICUBIC} (bicubic)"
+        )
+
+
+def resize(
+    pictures: UInt8[Tensor, "frames 3 height width"], size: tuple[int, int], resample: int
+) -> UInt8[Tensor, "frames 3 new_height new_width"]:
+    """Resize to `size` (height, width) with one of Pillow's filters, on the pictures' device."""
+    if tuple(pictures.shape[-2:]) == size:
+        return pictures
+    if pictures.device.type == "cpu" and resample in _TORCH_MODES:
+        # torch's integer path is as exact, and ten times faster.
+        return F.interpolate(pictures, size, mode=_TORCH_MODES[resample], antialias=True)
+    return resize_in_float(pictures, size, resample)
+
+
+def resize_in_float(
+    pictures: UInt8[Tensor, "frames 3 height width"], size: tuple[int, int], resample: int
+) -> UInt8[Tensor, "frames 3 new_height new_width"]:
+    """The same in float32: what GPUs can do, and Lanczos everywhere."""
+    narrowed = _to_bytes(_resize_width(pictures.float(), size[1], resample))
+    return _to_bytes(_resize_width(narrowed.float().mT, size[0], resample).mT)
+
+
+def _resize_width(pictures: Tensor, width: int, resample: int) -> Tensor:
+    if resample == LANCZOS:  # torch has no such mode
+        return pictures @ _lanczos_matrix(pictures.shape[-1], width, pictures.device).mT
+    size = (pictures.shape[-2], width)
+    return F.interpolate(pictures, size, mode=_TORCH_MODES[resample], antialias=True)
+
+
+@lru_cache(maxsize=16)
+def _lanczos_matrix(old: int, new: int, device: torch.device) -> Float[Tensor, "new old"]:
+    """Weight of each old sample in each new one, on the device. Rows sum to one."""
+    scale = max(old / new, 1.0)
+    centers = (torch.arange(new, dtype=torch.float64) + 0.5) * (old / new)
+    offsets = (torch.arange(old, dtype=torch.float64) + 0.5 - centers[:, None]) / scale
+    weights = torch.sinc(offsets) * torch.sinc(offsets / _LANCZOS_LOBES)
+    weights[offsets.abs() >= _LANCZOS_LOBES] = 0
+    return (weights / weights.sum(dim=1, keepdim=True)).float().to(device)
+
+
+def _to_bytes(values: Tensor) -> Tensor:
+    return (values + 0.5).floor().clamp(0, 255).to(torch.uint8)
+
+
+def thumbnail(frame: Frame) -> bytes:
+    """A JPEG whose longest side has at most `LONGEST_SIDE_PX` pixels; smaller ones keep theirs."""
+    image = Image.fromarray(frame.pixels)
+    # A box filter is the cheapest that does not alias; this runs for every block.
+    image.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,130 @@
+"""Read the times and captions of an answer as the official scorer does; it clips and sorts nothing.
+
+Times are ranges `a - b` anywhere; else ranges `a to b`; else the first number of each line or
+sentence that speaks of a start or an end, two at a time. Captions (dvc, slc) are what is left
+between all ranges of the text, paired with them in order; answers of other forms have another
+attempt, and at last one event is read from the first line (or sentence) that has a time.
+"""
+
+import re
+from typing import NamedTuple
+
+from eval.etbench.sample import Span
+
+_KEYWORDS = ("start", "end", "happen")
+"""The official list is longer, but each of its phrases holds one of these."""
+RADIUS_S = 20
+"""How far an event reaches from the one time that is named for it."""
+# Possessive, and from the first digit on: an endless row of digits is else tried in n^2 ways.
+NUMBER = r"(?<!\d)\d++(?:\.++\d*+)?"
+RANGE = rf"({NUMBER})\s*-\s*({NUMBER})"
+
+
+def answer_times(answer: object) -> tuple[Span, ...]:
+    """The spans in the order of the answer, each with its start first; none if it has failed."""
+    if not isinstance(answer, str):
+        return ()
+    text = answer.lower()
+    pairs = re.findall(RANGE, text) or re.findall(rf"({NUMBER})\s* to \s*({NUMBER})", text)
+    try:
+        return spans_of(pairs or _keyword_pairs(text))
+    except ValueError:
+        return ()
+
+
+def _keyword_pairs(text: str) -> list[tuple[str, str]]:
+    pieces = (
+        piece for piece in re.split(r"[!?\n]", text) if any(word in piece for word in _KEYWORDS)
+    )
+    first = r"\b(\d+\.\d+\b|\b\d+)\b"
+    numbers = [found[1] for piece in pieces if (found := re.search(first, piece))]
+    return list(zip(numbers[::2], numbers[1::2], strict=False))
+
+
+def spans_of(pairs: list[tuple[str, str]]) -> tuple[Span, ...]:
+    """Two numbers each, as text, in. Raises ValueError for one that is no number, as `12...`."""
+    numbers = [(float(one), float(other)) for one, other in pairs]
+    return tuple((min(pair), max(pair)) for pair in numbers)
+
+
+class TimedCaption(NamedTuple):
+    """One event of an answer."""
+
+    span: Span
+    caption: str
+
+
+def answer_captions(answer: object) -> tuple[TimedCaption, ...]:
+    """Empty if the answer has failed: what the official reader raises on counts as that."""
+    if not isinstance(answer, str):
+        return ()
+    try:
+        return tuple(_captions(answer.lower()))
+    except ValueError:
+        return ()
+
+
+def _captions(text: str) -> list[TimedCaption]:
+    if re.search(RANGE, text):
+        return _between_ranges(text) or _first_event(text)
+    if found := _labelled(text):
+        return found
+    if re.search(rf"start time {NUMBER}, end time {NUMBER}", text):
+        return []  # the official reader always raises on these
+    return _first_event(text)
+
+
+def _between_ranges(text: str) -> list[TimedCaption]:
+    spans = spans_of(re.findall(RANGE, text))
+    for found in re.finditer(RANGE, text):
+        text = text.replace(found[0], "\n")
+    return _paired(spans, text.replace("seconds", "").split("\n"))
+
+
+def _paired(spans: tuple[Span, ...], pieces: list[str]) -> list[TimedCaption]:
+    captions = [piece.strip().strip(", ") for piece in pieces if len(piece) > 5]
+    return [TimedCaption(*pair) for pair in zip(spans, captions, strict=False)]
+
+
+def _labelled(text: str) -> list[TimedCaption]:
+    starts = re.findall(rf"start(?:ing)? time: ({NUMBER})", text)
+    ends = re.findall(rf"end(?:ing)? time: ({NUMBER})", text)
+    spans = spans_of(list(zip(starts, ends, strict=False)))
+    if not spans:
+        return []
+    captions = re.findall(r"description: (.*)", text) or re.findall(r"\*\s*(.*)", text)
+    return _paired(spans, captions)
+
+
+def _first_event(text: str) -> list[TimedCaption]:
+    for piece in text.split("\n" if "\n" in text else "."):
+        if len(piece) > 7:
+            parts = [part.strip(",") for part in piece.split("seconds")]
+            span = _span_in(parts[0])
+            if span is not None:
+                return [TimedCaption(span, parts[-1].strip().strip(", "))]
+    return []
+
+
+def _span_in(text: str) -> Span | None:
+    """Raises ValueError for what the official reader raises on."""
+    if found := re.search(RANGE, text):
+        return spans_of([(found[1], found[2])])[0]
+    if text.count(":") in (1, 2):
+        clocks = re.findall(r"(?<!\d)(\d++)\s*:\s*(\d+)", text)
+        if len(clocks) != text.count(":"):
+            raise ValueError(f"no mm:ss in {text!r}")
+        times = [60 * float(minutes) + float(seconds) for minutes, seconds in clocks]
+    else:
+        times = [float(number) for number in re.findall(NUMBER, text)]
+    if len(times) > 2:
+        raise ValueError(f"{len(times)} numbers in {text!r}")
+    if len(times) == 2:
+        return (min(times), max(times))
+    return _around(times[0]) if times else None
+
+
+def _around(at_s: float) -> Span:
+    if at_s > RADIUS_S:
+        return (at_s - RADIUS_S, at_s + RADIUS_S)
+    return (at_s, at_s + 2 * RADIUS_S)

@@ -1,0 +1,206 @@
+"""Mlvu, QaEgo4d and VideoMme: choices about whole videos, asked when the video has ended.
+
+MLVU: Zhou et al. (CVPR 2025, arXiv 2406.04264); the choice tasks of its development set, files,
+prompt and rule of github.com/JUNJIE99/MLVU at fd060c1, evaluation/multiple_choice_evaluation. The
+answer goes on after "Best Option: (". The published rule takes the character before the first ")",
+else the whole answer. Where an option stands twice only the last one is right to it, and where the
+true answer is no option nothing is; the strict rule takes either of two equal options.
+
+QAEgo4D: Baermann and Waibel, Where did I leave my keys? (CVPR Workshops 2022); choices, prompt and
+rule of ReKV (arXiv 2503.00540), github.com/Becomebright/ReKV at 63793f7. The answer goes on after
+"Best option: (". The published rule takes the character before the first ")", else the first one;
+an empty answer stops the authors' run and is wrong here.
+
+Video-MME: Fu et al. (CVPR 2025, arXiv 2405.21075); the prompt without subtitles of
+github.com/BradyFU/Video-MME at 8889f31, the rule of the evaluation script that it names, as copies
+of it have it. The data set is one parquet file, which is read as JSON lines; it does not give the
+length of a video. The published rule takes away some phrases that begin an answer (two of them only
+if they stand together: commas are missing in the script) and takes the first of the capitals A to
+D, wherever it stands: "Because" is B. An answer without one is left out of the mean.
+"""
+
+import math
+import re
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eval.play.asked import Prompt
+from eval.question_sets.benchmark import Benchmark, scored_choice
+from eval.question_sets.data_files import of_tasks, read_items, require_tasks, video_in
+from eval.question_sets.items import Item, Outcome, Row, of_group, of_task, score_row
+
+_MLVU_FOLDERS = {
+    "count": "4_count",
+    "ego": "3_ego",
+    "needle": "2_needle",
+    "order": "5_order",
+    "plotQA": "1_plotQA",
+    "anomaly_reco": "6_anomaly_reco",
+    "topic_reasoning": "7_topic_reasoning",
+}
+_MLVU_SYSTEM = (
+    "Carefully watch this video and pay attention to every detail. Based on your observations, "
+    "select the best option that accurately addresses the question."
+)
+_NO_OPTION = "@"
+"""The letter before A: what the authors' counting makes of an answer that is no option."""
+_MME_DURATIONS = ("short", "medium", "long")
+_MME_TASKS = (
+    *("Temporal Perception", "Spatial Perception", "Attribute Perception", "Action Recognition"),
+    *("Object Recognition", "OCR Problems", "Counting Problem", "Temporal Reasoning"),
+    *("Spatial Reasoning", "Action Reasoning", "Object Reasoning", "Information Synopsis"),
+)
+_MME_INSTRUCTION = (
+    "Select the best answer to the following multiple-choice question based on the video. Respond "
+    "with only the letter (A, B, C, or D) of the correct option."
+)
+_MME_TAKEN_AWAY = (
+    "The best answer is",
+    "The correct answer is",
+    "The answer is",
+    "The answer",
+    "The best option isThe correct option is",
+    "Best answer:Best option:",
+)
+
+
+class Mlvu(Benchmark):
+    """The data directory is the `MLVU` of the data set, with `json` and `video` in it."""
+
+    name = "mlvu"
+    published = "huggingface.co/datasets/MLVU/MVLU"
+
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+        require_tasks(tasks, tuple(_MLVU_FOLDERS))
+        files = {f"json/{_MLVU_FOLDERS[t]}.json": partial(_mlvu, t) for t in tasks or _MLVU_FOLDERS}
+        return read_items(data_dir, self.published, files)
+
+    def prompt(self, item: Item) -> Prompt:
+        text = f"{_with_options(item).rstrip()}\nOnly give the best option."
+        return Prompt(text, _MLVU_SYSTEM, "Best Option: (")
+
+    def scored(self, item: Item, text: str | None) -> Outcome:
+        if not text:
+            return Outcome(item, 0.0, 0.0, "no answer")
+        options = {chr(65 + n): option for n, option in enumerate(item.options)}
+        right = [letter for letter, one in options.items() if one == options.get(item.answer)]
+        return scored_choice(item, text, _before_bracket(text, text) == item.answer, right)
+
+    def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
+        """M-Avg is the mean of the tasks."""
+        groups = {task: of_task(outcomes, task) for task in _MLVU_FOLDERS}
+        rows = [score_row(task, group) for task, group in groups.items()]
+        return (*rows, score_row("M-Avg", *groups.values()))
+
+
+class QaEgo4d(Benchmark):
+    """The data directory is ReKV's `data/qaego4d`."""
+
+    name = "qaego4d"
+    published = "huggingface.co/datasets/Becomebright/QAEgo4D-MC-test"
+
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+        require_tasks(tasks, ("QAEgo4D",))
+        return read_items(data_dir, self.published, {"test_mc.json": _qaego4d})
+
+    def prompt(self, item: Item) -> Prompt:
+        text = f"{_with_options(item)}\nOnly give the best option."
+        return Prompt(text, answer_start="Best option: (")
+
+    def scored(self, item: Item, text: str | None) -> Outcome:
+        text = (text or "").strip()
+        if not text:
+            return Outcome(item, 0.0, 0.0, "no answer")
+        return scored_choice(item, text, _before_bracket(text, text[0]) == item.answer)
+
+    def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
+        return (score_row("Accuracy", outcomes),)
+
+
+class VideoMme(Benchmark):
+    """Without subtitles."""
+
+    name = "video-mme"
+    published = (
+        "huggingface.co/datasets/lmms-lab/Video-MME as videomme/test-00000-of-00001.parquet, "
+        "which pandas (with pyarrow) turns into JSON lines: "
+        'read_parquet(...).to_json(..., orient="records", lines=True)'
+    )
+
+    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[Item]:
+        require_tasks(tasks, _MME_TASKS)
+        files = {"videomme/test-00000-of-00001.jsonl": _video_mme}
+        return of_tasks(read_items(data_dir, self.published, files), tasks)
+
+    def prompt(self, item: Item) -> Prompt:
+        lines = (_MME_INSTRUCTION, item.question, *item.options, "The best answer is:")
+        return Prompt("\n".join(lines))
+
+    def scored(self, item: Item, text: str | None) -> Outcome:
+        rest = text or ""
+        for phrase in _MME_TAKEN_AWAY:
+            rest = rest.replace(phrase, "")
+        found = re.search("[ABCD]", rest)
+        return scored_choice(item, text or "", found[0] == item.answer if found else None)
+
+    def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
+        """Pooled by question."""
+        durations = [score_row(name, of_group(outcomes, name)) for name in _MME_DURATIONS]
+        tasks = [score_row(task, of_task(outcomes, task)) for task in _MME_TASKS]
+        return (*tasks, *durations, score_row("Overall", outcomes))
+
+
+def _with_options(item: Item) -> str:
+    options = "\n".join(f"({chr(65 + n)}) {option}" for n, option in enumerate(item.options))
+    return f"Question: {item.question}\nOptions:\n{options}"
+
+
+def _before_bracket(text: str, otherwise: str) -> str:
+    """The character before the first ")", if there is one."""
+    end = text.find(")")
+    return otherwise if end < 0 else text[max(0, end - 1) : end]
+
+
+def _mlvu(task: str, number: int, entry: dict[str, Any]) -> Iterator[Item]:
+    options = tuple(entry["candidates"])
+    places = [n for n, option in enumerate(options) if option == entry["answer"]]
+    yield Item(
+        id=f"{task}-{number}",
+        video_id=entry["video"],
+        video=f"video/{_MLVU_FOLDERS[task]}/{entry['video']}",
+        task=task,
+        question=entry["question"],
+        options=options,
+        answer=chr(65 + places[-1]) if places else _NO_OPTION,
+        asked_s=float(entry["duration"]),
+    )
+
+
+def _qaego4d(_: int, entry: dict[str, Any]) -> Iterator[Item]:
+    for n, turn in enumerate(entry["conversations"]):
+        yield Item(
+            id=f"{entry['video_id']}_{n}",
+            video_id=str(entry["video_id"]),
+            video=video_in("qaego4d", entry["video_path"]),
+            task="QAEgo4D",
+            question=turn["question"],
+            options=tuple(turn["choices"]),
+            answer=chr(65 + turn["choices"].index(turn["answer"])),
+            asked_s=float(entry["duration"]),
+        )
+
+
+def _video_mme(_: int, entry: dict[str, Any]) -> Iterator[Item]:
+    yield Item(
+        id=entry["question_id"],
+        video_id=entry["video_id"],
+        video=f"data/{entry['videoID']}.mp4",
+        task=entry["task_type"],
+        group=entry["duration"],
+        question=entry["question"],
+        options=tuple(entry["options"]),
+        answer=entry["answer"],
+        asked_s=math.inf,
+    )

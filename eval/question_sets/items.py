@@ -1,0 +1,134 @@
+"""Item is one question of a published set, Outcome what came of it, Row a line of its table."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from eval.clustered_error import Mark, Part, clustered_stderr, weighted_mean
+from eval.play.asked import Span
+
+Texts = Sequence[str | None]
+"""What a model said to an item's prompts, in order; None where it failed. Empty: never asked."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of a set, with what its benchmark says of when it is asked.
+
+    `video` is relative to the data directory: a file, or a folder of frames. `answer` is the true
+    one as it is scored: a letter, a number, a word or a text. `asked_s` is math.inf where a
+    question follows the whole video and the set does not say how long that is. `polls_s`: the
+    question stands from `asked_s` on and is put at these seconds, until it is answered. `context`
+    is what the benchmark tells of earlier questions, `group` the part of the table it counts in.
+    """
+
+    id: str
+    video_id: str
+    video: str
+    task: str
+    question: str
+    answer: str
+    asked_s: float
+    options: tuple[str, ...] = ()
+    group: str = ""
+    seen_from_s: float = 0.0
+    polls_s: tuple[float, ...] = ()
+    context: str = ""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """What may be seen each time that it is put."""
+        ends = self.polls_s or (self.asked_s,)
+        return tuple(Span(self.seen_from_s, end_s) for end_s in ends)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An item's score by the published rule, and by a strict one that closes its holes.
+
+    Both are from 0 to 1; None: the published rule leaves the item out of its mean. The strict rule
+    counts every item. `oddity` names what is awkward about the answer; empty for a plain one.
+    """
+
+    item: Item
+    published: float | None
+    strict: float
+    oddity: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean with its error, clustered by video; in percent, or in the unit that its row says."""
+
+    value: float
+    stderr: float | None
+    num_questions: int
+
+    def document(self) -> dict[str, object]:
+        """Rounded to what a table prints."""
+        stderr = None if self.stderr is None else round(self.stderr, 4)
+        return {"value": round(self.value, 4), "stderr": stderr, "questions": self.num_questions}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity by the published rule and by the strict one; None: it cannot be had."""
+
+    name: str
+    published: Figure | None
+    strict: Figure | None
+    unit: str = "%"
+
+    def document(self) -> dict[str, object]:
+        """For a JSON document."""
+        published, strict = (one and one.document() for one in (self.published, self.strict))
+        return {"unit": self.unit, "published": published, "strict": strict}
+
+
+Value = Callable[[Outcome], float | None]
+
+
+def score_row(
+    name: str,
+    *groups: Sequence[Outcome],
+    weights: Sequence[float] = (),
+    published: Value = lambda outcome: outcome.published,
+    strict: Value = lambda outcome: outcome.strict,
+    unit: str = "%",
+) -> Row:
+    """The mean over the groups of each group's mean; with `weights`, these times the means."""
+    shares = weights or [1 / len(groups)] * len(groups)
+    found = [_figure(groups, shares, rule, unit) for rule in (published, strict)]
+    return Row(name, found[0], found[1], unit)
+
+
+def _figure(
+    groups: Sequence[Sequence[Outcome]], weights: Sequence[float], value: Value, unit: str
+) -> Figure | None:
+    """None if a group is empty, or there is none."""
+    parts = []
+    for weight, group in zip(weights, groups, strict=True):
+        found = [(outcome.item.video_id, value(outcome)) for outcome in group]
+        parts.append(Part(weight, [Mark(video, mark) for video, mark in found if mark is not None]))
+    if not parts or not all(part.marks for part in parts):
+        return None
+    scale, stderr = 100.0 if unit == "%" else 1.0, clustered_stderr(parts)
+    return Figure(
+        scale * weighted_mean(parts),
+        None if stderr is None else scale * stderr,
+        sum(len(part.marks) for part in parts),
+    )
+
+
+def of_task(outcomes: Sequence[Outcome], task: str) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.item.task == task]
+
+
+def of_group(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.item.group == group]
+
+
+def oddities(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many answers were awkward in which way, most frequent first."""
+    counted = Counter(outcome.oddity for outcome in outcomes if outcome.oddity)
+    return dict(counted.most_common())

@@ -1,0 +1,71 @@
+"""ResultTable holds one table of text, which terminals, Markdown and pages show alike."""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+NOTHING = "-"
+_PLAIN_WIDTH = 200
+"""Columns, where stdout is no terminal."""
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """The first column names the rows. Without names of columns it has no head."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    has_words: bool = False
+    """Its cells are text to read: they stand on the left and are folded."""
+
+    def rich(self) -> Table:
+        """For a terminal."""
+        caption = "\n".join(self.notes) or None
+        table = Table(
+            title=self.title, title_justify="left", caption=caption, show_header=any(self.columns)
+        )
+        for number, column in enumerate(self.columns):
+            if self.has_words:
+                table.add_column(column, overflow="fold")
+            else:
+                table.add_column(column, justify="right" if number else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> list[str]:
+        """Lines, with the title as a heading."""
+
+        def line(cells: Iterable[str]) -> str:
+            return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+        rule = ("---", *("---:" for _ in self.columns[1:]))
+        lines = [line(self.columns), line(rule), *map(line, self.rows), ""]
+        notes = [f"- {note}" for note in self.notes] + [""] * bool(self.notes)
+        return [f"## {self.title}", "", *lines, *notes]
+
+
+def show(tables: Iterable[ResultTable], *more: str) -> None:
+    """Print tables and further lines on stdout."""
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    for table in tables:
+        console.print(table.rich())
+    for line in more:
+        console.print(line)
+
+
+def show_document(document: object) -> None:
+    """Print one JSON document on a line of its own."""
+    sys.stdout.write(f"{json.dumps(document, allow_nan=False)}\n")
+
+
+def percent_cell(percent: float, stderr: float | None, digits: int = 1) -> str:
+    """A mean, with its standard error where that is known."""
+    error = "" if stderr is None else f" ± {stderr:.{digits}f}"
+    return f"{percent:.{digits}f}{error}"

@@ -1,0 +1,165 @@
+"""Locks: which of them a thread may hold together, in one table, which tests check.
+
+Every lock has a rank. A thread that holds one takes only locks whose rank comes later, so no two
+threads can wait for each other. In production a ranked lock is threading's own. Once `check_order`
+has been called, as tests do, whoever takes one too early is told which it holds, and since where.
+"""
+
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from enum import IntEnum, auto
+from types import CodeType
+
+_MOST_CALLS = 12
+"""Of a stack that is told."""
+_Calls = list[tuple[CodeType, int]]
+
+
+class Rank(IntEnum):
+    """All locks, outermost first: beside one, a thread may take those below it."""
+
+    # Whole commands and visits: held while others are asked
+    TERMINAL = auto()
+    PAGE_CAMERA = auto()
+    PAGE_TIMELINE = auto()
+    SEARCH = auto()
+    # What a service has
+    STREAMS = auto()
+    READERS = auto()
+    KEEPER = auto()
+    WATCHES = auto()
+    RESPONSES = auto()
+    RESPONSE = auto()
+    WEBHOOKS = auto()
+    # A stream's writer, then the device and what runs on it
+    PUSHING = auto()
+    DEVICE = auto()
+    SCHEDULER = auto()
+    RECORDING = auto()
+    SCHEMAS = auto()
+    VOCABULARIES = auto()
+    # A stream's memory: nobody waits for a store with the device in hand
+    REDIS_WRITING = auto()
+    REDIS_WAITING = auto()
+    ROW_STAGE = auto()
+    # What a source has
+    FILE = auto()
+    PUSHED_FRAMES = auto()
+    # Held for a few lines, in which no other is taken
+    FRAMES = auto()
+    FFMPEG_CLOCK = auto()
+    ANSWERING = auto()
+    ASKER = auto()
+    SHARES = auto()
+    KNOWN_SCHEMAS = auto()
+    EVENTS = auto()
+    PHASE = auto()
+    RATE_LIMIT = auto()
+    VISITORS = auto()
+
+
+class LockOrderError(RuntimeError):
+    """A thread took a lock that it may not take beside one that it holds."""
+
+
+violations: list[str] = []
+"""What was found since `check_order`: the error itself may be caught by somebody."""
+_is_checked = False
+_mine = threading.local()
+
+
+def check_order() -> None:
+    """Check all locks that are made from now on. Call it before anything else is imported."""
+    global _is_checked
+    _is_checked = True
+
+
+def ranked_lock(rank: Rank) -> threading.Lock:
+    return _RankedLock(rank) if _is_checked else threading.Lock()  # type: ignore[return-value]
+
+
+def ranked_condition(rank: Rank) -> threading.Condition:
+    if _is_checked:
+        return threading.Condition(_RankedLock(rank))  # type: ignore[arg-type]
+    return threading.Condition()
+
+
+class _RankedLock:
+    """threading.Lock, checked."""
+
+    def __init__(self, rank: Rank) -> None:
+        self.rank = rank
+        self._lock = threading.Lock()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if blocking:  # who does not wait keeps nobody waiting
+            _require_order(self.rank)
+        is_taken = self._lock.acquire(blocking, timeout)
+        if is_taken:
+            _note_taken(self)
+        return is_taken
+
+    def release(self) -> None:
+        _note_given(self)
+        self._lock.release()
+
+    def _is_owned(self) -> bool:
+        """Asked by threading.Condition, which would try to take it otherwise."""
+        return any(held.lock is self for held in _held())
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self.release()
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    lock: _RankedLock
+    since: _Calls
+
+
+def _held() -> list[_Held]:
+    """The calling thread's, in the order in which it took them."""
+    if not hasattr(_mine, "held"):
+        _mine.held = []
+    found: list[_Held] = _mine.held
+    return found
+
+
+def _require_order(rank: Rank) -> None:
+    for held in _held():
+        if held.lock.rank >= rank:
+            told = (
+                f"{rank.name} is taken by a thread that holds {held.lock.rank.name}, which comes "
+                f"after it\n{held.lock.rank.name} was taken here:\n{_told(held.since)}"
+                f"{rank.name} is taken here:\n{_told(_calls())}"
+            )
+            violations.append(told)
+            raise LockOrderError(told)
+
+
+def _note_taken(lock: _RankedLock) -> None:
+    _held().append(_Held(lock, _calls()))
+
+
+def _note_given(lock: _RankedLock) -> None:
+    _mine.held = [held for held in _held() if held.lock is not lock]
+
+
+def _calls() -> _Calls:
+    """Where the thread is now, innermost first; cheap, as every taking of a lock asks for it."""
+    calls: _Calls = []
+    frame = sys._getframe(2)
+    while frame is not None and len(calls) < _MOST_CALLS:
+        calls.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back  # type: ignore[assignment]
+    return calls
+
+
+def _told(calls: _Calls) -> str:
+    lines = [(code.co_filename, line, code.co_name, None) for code, line in reversed(calls)]
+    return "".join(traceback.StackSummary.from_list(lines).format())

@@ -1,0 +1,47 @@
+"""An answer has a field more: it is in whatever is told of an answer, and of a watch that fired.
+
+Run in a copy to which answer_field.patch was applied; see test_changes.py.
+"""
+
+import json
+
+from command_line import vstream
+from followed import Followed
+from one_thing import thing_jpeg
+from processes import until
+from service import embedded, running_service
+from synthetic_video import write_video
+
+from vstream.question import Answer, Question
+
+ASKED = {"model": "default", "input": "what do you see?", "max_output_tokens": 4}
+
+
+def test_the_command_line_tells_it(tmp_path):
+    video = write_video(tmp_path / "clip.mp4", num_frames=80, fps=10)
+    document = vstream("ask", video, "what do you see now?", "--json").document
+    assert document["remembered_s"] == 7.0
+    there = Answer.of_document(Question("what do you see now?"), document)
+    assert there.remembered_s == 7.0
+
+
+def test_the_service_tells_it():
+    with running_service(model=embedded()) as service:
+        service.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
+        listener = Followed("GET", f"{service.url}/v1/events")
+        spec = {"stream_ids": ["door"], "condition": "an owl", "threshold": 0, "confirmations": 1}
+        service.post("/v1/watches", spec)
+        service.post("/v1/streams/door/frames", content=thing_jpeg("owl", 0))
+        service.await_stream("door", lambda one: one["memory"]["blocks"] > 0)
+        until(lambda: listener.events("watch.fired"))
+        (chat,) = service.ask("what do you see?", "stream://door", max_tokens=4)["vstream"]
+        (response,) = service.post("/v1/responses", ASKED)["vstream"]
+        until(lambda: len(listener.events("answer.done")) == 2)
+        told = [*listener.events("watch.fired"), *listener.events("answer.done")]
+        streamed = Followed("POST", f"{service.url}/v1/responses", json={**ASKED, "stream": True})
+        until(lambda: streamed.has_ended)
+        last = json.loads(streamed.data[-1])
+        schema = service.get("/openapi.json")["components"]["schemas"]["StreamEvidence"]
+    documents = [chat, response, *last["response"]["vstream"], *(one["data"] for one in told)]
+    assert [one["remembered_s"] for one in documents] == [0.0] * 6, json.dumps(documents)
+    assert "remembered_s" in schema["properties"]

@@ -1,0 +1,213 @@
+"""Work on a device: what is on its way (Job), who comes next (FairLock), what is done beside it
+(SideThread), and how long its stages take (StageClock).
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import cached_property
+from traceback import format_tb
+from typing import Any, Generic, TypeVar
+
+import structlog
+import torch
+
+from memory.locks import Rank, ranked_lock
+from vstream.device.shares import Holder
+from vstream.engine.passes import Request, Work
+from vstream.errors import BusyError
+
+_log = structlog.get_logger()
+Result = TypeVar("Result")
+
+
+class Kind(StrEnum):
+    """What a work is for."""
+
+    ASK = "ask"
+    JUDGE = "judge"
+    INGEST = "ingest"
+    KEEP = "keep"
+
+
+class Job(Generic[Result]):
+    """One work on its way: wait for its result, or cancel it."""
+
+    def __init__(
+        self,
+        work: Work[Result],
+        kind: Kind,
+        blocks: int,
+        on_end: Callable[[], None],
+        holder: Holder | None = None,
+    ) -> None:
+        self.kind = kind
+        self.blocks = blocks
+        self.holder = holder
+        self.is_cancelled = False
+        self.request: Request | None = None
+        """What it wants next; None before it has begun and after its end."""
+        self._work = work
+        self._on_end = on_end
+        self._finished = threading.Event()
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+
+    def result(self) -> Result:
+        """Wait for it. Raises what the work raised; CancelledError if it was cancelled."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+    def wait(self) -> None:
+        """Until it is done, whatever becomes of it."""
+        self._finished.wait()
+
+    def cancel(self) -> None:
+        """End it before its next pass; nothing happens to one that is done."""
+        self.is_cancelled = True
+
+    @property
+    def is_done(self) -> bool:
+        return self._finished.is_set()
+
+    def advance(self, reply: Any = None) -> None:
+        """Go on to the next request, or to the end. Raises nothing."""
+        try:
+            if isinstance(reply, Exception):
+                self.request = self._work.throw(reply)
+            else:
+                self.request = self._work.send(reply)
+        except StopIteration as end:
+            self._result = end.value
+            self._end()
+        except BaseException as error:  # noqa: BLE001  whoever waits for the result is told
+            self._end(error)
+
+    def abort(self, error: BaseException) -> None:
+        """End it here; it cleans up now, in the device's thread, and not when it is collected."""
+        try:
+            self._work.close()
+        except BaseException as other:  # noqa: BLE001  as above
+            error = other
+        self._end(error)
+
+    def _end(self, error: BaseException | None = None) -> None:
+        self.request = None
+        if error is not None:
+            _let_go(error)
+        self._error = error
+        self._finished.set()
+        try:
+            self._on_end()
+        except Exception:  # noqa: BLE001  the other works go on
+            _log.exception("telling of an end failed")
+
+
+def _let_go(error: BaseException) -> None:
+    """Take its frames from `error`: they hold what all works of the round were about.
+
+    Where it was raised is kept as a note.
+    """
+    cause: BaseException | None = error
+    while cause is not None and cause.__traceback__ is not None:
+        cause.add_note("raised in the device's thread:\n" + "".join(format_tb(cause.__traceback__)))
+        cause.__traceback__ = None
+        cause = cause.__cause__ or cause.__context__
+
+
+class SideThread:
+    """One for a device. May be called from any thread."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="side")
+
+    def mark(self) -> torch.cuda.Event | None:
+        """All that the calling thread has given the card to do so far."""
+        if self._device.type != "cuda":
+            return None
+        event: torch.cuda.Event = torch.cuda.current_stream(self._device).record_event()
+        return event
+
+    def run(self, work: Callable[[], Result], after: torch.cuda.Event | None) -> Future[Result]:
+        """Have `work` done once the card has passed the mark `after`.
+
+        What it makes on the card belongs to the stream of this thread: nothing of that may be kept
+        but what was copied to the host. Raises BusyError where the process ends.
+        """
+        try:
+            return self._thread.submit(self._run, work, after)
+        except RuntimeError as error:
+            raise BusyError(f"the process is ending: {error}") from error
+
+    @torch.inference_mode()
+    def _run(self, work: Callable[[], Result], after: torch.cuda.Event | None) -> Result:
+        if after is None:
+            return work()
+        self._stream.wait_event(after)
+        with torch.cuda.stream(self._stream):
+            return work()
+
+    @cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        return torch.cuda.Stream(self._device)
+
+
+class StageClock:
+    """Adds up wall time by stage; a stage belongs to one thread at a time."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+class FairLock:
+    """A lock that threads get in the order in which they ask for it.
+
+    threading.Lock makes no such promise: a thread that releases and takes it in a loop, as the
+    ingestion worker does, can keep all others waiting.
+    """
+
+    def __init__(self, rank: Rank) -> None:
+        self._lock = ranked_lock(rank)
+        """Taken last, and always free: it tells the order of locks who holds this one."""
+        self._changed = threading.Condition()  # of the line; has no rank of its own
+        self._waiting: deque[object] = deque()
+
+    def take(self, patience_s: float | None = None) -> bool:
+        """Wait for it; False if it did not come in so many seconds. Who has it must `give` it."""
+        ticket, is_taken = object(), False
+        with self._changed:
+            self._waiting.append(ticket)
+            try:
+                is_first = self._changed.wait_for(lambda: self._waiting[0] is ticket, patience_s)
+                is_taken = is_first and self._lock.acquire()
+            finally:
+                if not is_taken:  # also at Ctrl-C: nobody may wait for this ticket
+                    self._waiting.remove(ticket)
+                    self._changed.notify_all()
+        return is_taken
+
+    def give(self) -> None:
+        """Let the next one have it."""
+        self._lock.release()
+        with self._changed:
+            self._waiting.popleft()
+            self._changed.notify_all()
+
+    def __enter__(self) -> None:
+        self.take()
+
+    def __exit__(self, *raised: object) -> None:
+        self.give()

@@ -1,0 +1,258 @@
+"""DecodeRows: answers that are being decoded in, a token each, the logits of all of them out.
+
+Every answer has a row of buffers that never move, so a step of all answers has the same shapes each
+time. On a card it is recorded once as a CUDA graph and replayed: a decoder of 28 layers is some
+thousand small kernels, which take longer to start than to run.
+
+A row that has no token in a step is parked: it computes along, and neither its length nor its
+position moves. Rows in use are the first ones; where one gets free the last one moves there, so
+that few answers are decoded with few rows.
+
+Source: batches of rows with lengths of their own as in Orca
+(https://www.usenix.org/conference/osdi22/presentation/yu, section 4.2). Differs: an answer's blocks
+are chosen by its own question, so rows share prefix and recent window alone (`shared_windows`).
+"""
+
+import weakref
+from collections.abc import Iterator, Sequence
+
+import structlog
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vstream.engine.answer_context import AnswerContext, LaidLayer
+from vstream.engine.cuda.partial_attention import PartialAttention, attend_to_part, joined
+from vstream.engine.cuda.recording import Cut, Record, Replay, record_graphs, run_anew
+from vstream.engine.cuda.row_buffers import RowBuffers, roomy
+from vstream.engine.cuda.shared_windows import SharedWindows
+from vstream.engine.decoder import Decoder, Step
+
+_log = structlog.get_logger()
+
+
+class DecodeRows:
+    """One for a device. `decode` is the fast path of passes of one token over AnswerContexts."""
+
+    def __init__(self, decoder: Decoder, most_rows: int = 32, record: Record | None = None) -> None:
+        """More than `most_rows` answers at once go the plain path.
+
+        `record` is how a step is recorded: unless given as graphs on a card, elsewhere not at all.
+        """
+        self._decoder = decoder
+        self._most_rows = most_rows
+        self._row_of: weakref.WeakKeyDictionary[AnswerContext, int] = weakref.WeakKeyDictionary()
+        self._rows: list[weakref.ref[AnswerContext]] = []
+        self._buffers = RowBuffers(decoder, 0, 0)
+        self._windows = SharedWindows(decoder)
+        self._window_of_row: list[int | None] = []
+        self._recorded_windows = self._windows.generation
+        self._recorded: dict[int, Replay] = {}
+        self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
+
+    @property
+    def num_rows(self) -> int:
+        """Answers that have a row now."""
+        return len(self._rows)
+
+    @property
+    def num_windows(self) -> int:
+        """Prefixes with a recent window that rows share now."""
+        return len({one for one in self._window_of_row if one is not None})
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether steps are replayed: on a card, unless it could not record one."""
+        return self._record is not run_anew and bool(self._recorded)
+
+    @torch.inference_mode()
+    def decode(
+        self, steps: Sequence[Step], embeddings: Float[Tensor, "answers d_model"]
+    ) -> list[Float[Tensor, "1 vocabulary"] | Exception | None]:
+        """The next token of each answer through the decoder: its logits, or what went wrong.
+
+        None for those that have no row and get none now: for steps with rules of their own, and
+        for answers too many. A step that gets a row is empty from now on.
+        """
+        self._leave_ended()
+        replies: list[Tensor | Exception | None] = [None] * len(steps)
+        chosen = {
+            number: step
+            for number, step in enumerate(steps)
+            if type(step) is AnswerContext and (step in self._row_of or self._can_take_in(step))
+        }
+        if not chosen:
+            return replies
+        try:
+            logits = self._step(list(chosen.values()), embeddings[list(chosen)])
+        except Exception as error:  # noqa: BLE001  told to those who wanted a token
+            told: Sequence[Tensor | Exception] = [error] * len(chosen)
+        else:
+            told = logits.split(1)
+        for number, reply in zip(chosen, told, strict=True):
+            replies[number] = reply
+        return replies
+
+    def _step(
+        self, contexts: Sequence[AnswerContext], embeddings: Float[Tensor, "answers d_model"]
+    ) -> Float[Tensor, "answers vocabulary"]:
+        """Of contexts that have a row."""
+        rows = torch.tensor([self._row_of[one] for one in contexts], device=embeddings.device)
+        size = min(1 << (len(self._rows) - 1).bit_length(), self._buffers.num_rows)
+        run = self._run(size)
+        self._buffers.embeddings[rows] = embeddings
+        self._buffers.moves.index_fill_(0, rows, 1)
+        try:
+            return run()[rows]
+        finally:
+            self._buffers.moves.zero_()
+
+    def _run(self, size: int) -> Replay:
+        """A step of the first `size` rows. While it is made ready no row moves."""
+        if self._recorded_windows != self._windows.generation:
+            self._recorded.clear()
+            self._recorded_windows = self._windows.generation
+        if size not in self._recorded:
+            step = _RowsStep(self._decoder, self._buffers, self._windows, size)
+            try:
+                self._recorded[size] = self._record(step.compute, self._decoder.device)
+            except RuntimeError:
+                _log.warning("decoding is not replayed as a CUDA graph", exc_info=True)
+                self._recorded.clear()
+                self._record, self._most_rows = run_anew, 0  # the plain path is as fast
+                self._recorded[size] = self._record(step.compute, self._decoder.device)
+        return self._recorded[size]
+
+    def _can_take_in(self, context: AnswerContext) -> bool:
+        """Give it a row, if there is one left and memory for it."""
+        if len(self._rows) >= self._most_rows:
+            return False
+        try:
+            self._take_in(context)
+        except torch.OutOfMemoryError:
+            self._most_rows = len(self._rows)
+            _log.warning("no memory for more rows to decode in", rows=self._most_rows)
+            return False
+        return True
+
+    def _take_in(self, context: AnswerContext) -> None:
+        row, layers = len(self._rows), [context.laid(i) for i in range(self._decoder.num_layers)]
+        window = self._window(context, layers)
+        try:
+            self._write(row, layers, window)
+        except BaseException:
+            if window is not None:
+                self._windows.leave(window)
+            raise
+        context.let_go()
+        self._rows.append(weakref.ref(context))
+        self._window_of_row.append(window)
+        self._row_of[context] = row
+
+    def _window(self, context: AnswerContext, layers: Sequence[LaidLayer]) -> int | None:
+        """One that is shared, if there is memory for it."""
+        try:
+            return self._windows.join(context.recent_ids, layers)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _write(self, row: int, layers: Sequence[LaidLayer], window: int | None) -> None:
+        """What `window` does not hold."""
+        parts = [(one.keys, one.values) if window is None else one.own() for one in layers]
+        slots = max(
+            keys.shape[1] + laid.room for (keys, _), laid in zip(parts, layers, strict=True)
+        )
+        if row >= self._buffers.num_rows or slots >= self._buffers.num_slots:
+            self._grow(row + 1, slots)
+        self._buffers.begin(row, window)
+        for layer, ((keys, values), laid) in enumerate(zip(parts, layers, strict=True)):
+            self._buffers.write(row, layer, keys, values, laid.next_text)
+
+    def _grow(self, rows: int, slots: int) -> None:
+        """By so much that few graphs are ever recorded."""
+        before = self._buffers
+        rows = max(min(1 << (rows - 1).bit_length(), self._most_rows), before.num_rows)
+        # One more than needed at least: a parked row writes, too.
+        slots = before.num_slots if slots < before.num_slots else roomy(slots, before.num_slots)
+        buffers = RowBuffers(self._decoder, rows, slots)
+        buffers.copy(before)
+        self._recorded.clear()  # they would go on writing into the buffers before
+        self._buffers = buffers
+
+    def _leave_ended(self) -> None:
+        """Of answers that nobody holds any more; the last row takes the place of each."""
+        for row in reversed(range(len(self._rows))):
+            if self._rows[row]() is not None:
+                continue
+            window = self._window_of_row[row]
+            if window is not None:
+                self._windows.leave(window)
+            last = self._rows.pop()
+            last_window = self._window_of_row.pop()
+            moved = last()
+            if row < len(self._rows):
+                self._window_of_row[row] = last_window
+                self._buffers.move(len(self._rows), row)
+                self._rows[row] = last
+                if moved is not None:
+                    self._row_of[moved] = row
+
+
+class _RowsStep:
+    """A pass of the first `size` rows, a token each; computed, it is their logits."""
+
+    def __init__(
+        self, decoder: Decoder, buffers: RowBuffers, windows: SharedWindows, size: int
+    ) -> None:
+        self._decoder = decoder
+        self._buffers = buffers
+        self._windows = windows
+        self._size = size
+        self._rows = torch.arange(size, device=decoder.device)
+        self._slots = torch.arange(buffers.num_slots, device=decoder.device)
+
+    def compute(self, cut: Cut) -> Float[Tensor, "rows vocabulary"]:
+        """What is recorded; there is nothing to do in between."""
+        decoder = self._decoder
+        return decoder.logits(decoder.forward(self._buffers.embeddings[: self._size], self))
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        """Tokens of `queries`, `keys` and `values` are rows here."""
+        decoder, buffers, size = self._decoder, self._buffers, self._size
+        filled, next_text = buffers.filled[layer, :size], buffers.next_text[layer, :size]
+        positions = next_text.expand(decoder.num_axes, size)
+        rotated = decoder.rope.rotate(torch.cat([queries, keys]), positions)
+        laid_keys, laid_values = buffers.keys[layer, :size], buffers.values[layer, :size]
+        laid_keys[self._rows, :, filled] = rotated[len(queries) :].transpose(0, 1)
+        laid_values[self._rows, :, filled] = values.transpose(0, 1)
+        is_seen = self._slots <= filled[:, None]
+        grouped = rotated[: len(queries)].transpose(0, 1).unflatten(1, (len(keys), -1))
+        own = attend_to_part(grouped, laid_keys, laid_values, is_seen[:, None, None], scale)
+        parts = [own, *self._of_windows(layer, grouped, scale)]
+        output = joined(parts)
+        filled += buffers.moves[:size]
+        next_text += buffers.moves[:size]
+        return output.flatten(1, 2).transpose(0, 1)
+
+    def _of_windows(
+        self, layer: int, queries: Float[Tensor, "rows kv_heads group head_dim"], scale: float
+    ) -> Iterator[PartialAttention]:
+        """Every row asks every window, in one product; only its own is seen."""
+        windows, rows, group = self._windows, queries.shape[0], queries.shape[2]
+        together = queries.transpose(0, 1).flatten(1, 2)
+        for number in range(windows.count):
+            is_own = self._buffers.window[:rows] == number
+            is_seen = is_own[:, None] & windows.is_seen(layer, number)
+            part = attend_to_part(
+                together,
+                windows.keys[layer, number],
+                windows.values[layer, number],
+                is_seen.repeat_interleave(group, dim=0),
+                scale,
+            )
+            output, lse = (
+                one.unflatten(1, (rows, group)).transpose(0, 1) for one in (part.output, part.lse)
+            )
+            yield PartialAttention(output, lse)

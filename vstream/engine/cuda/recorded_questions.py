@@ -1,0 +1,230 @@
+"""RecordedQuestions: a question's pass in, its last token's logits out, replayed from a recording.
+
+A decoder of 28 layers takes longer to start a short question's thousand kernels than to run them.
+So its pass is recorded once for each of a few lengths, over buffers that never move, cut in every
+layer where the blocks are retrieved and laid (`recording`). Questions are filled up to the length
+with tokens that nobody sees: they stand behind the question, where attention is causal.
+
+What a layer has laid is copied into one buffer that all layers and lengths use, one after the
+other. How far it is filled, and where the text stands, is a tensor layer by layer, because layers
+may hold different numbers of tokens. The text attends to the buffer and to itself in two parts,
+joined by their log-sum-exp (`partial_attention`).
+"""
+
+from dataclasses import dataclass
+
+import structlog
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vstream.engine.answer_context import AnswerContext
+from vstream.engine.cuda.partial_attention import attend_to_part, joined
+from vstream.engine.cuda.recording import Cut, Record, Replay, record_graphs, run_anew
+from vstream.engine.cuda.row_buffers import roomy
+from vstream.engine.decoder import Decoder, Step
+from vstream.engine.question_step import QuestionStep
+from vstream.engine.retrieval import summed_by_group
+
+_log = structlog.get_logger()
+LENGTHS = (16, 32, 64)
+"""Tokens of text. Longer ones go the plain path: the scores of all pairs are kept for a moment."""
+
+
+class RecordedQuestions:
+    """One for a device. `question` is the fast path of a question's pass over an AnswerContext."""
+
+    def __init__(
+        self, decoder: Decoder, lengths: tuple[int, ...] = LENGTHS, record: Record | None = None
+    ) -> None:
+        """`record` is how a pass is recorded: unless given as graphs on a card, elsewhere not."""
+        self._decoder = decoder
+        self._lengths = sorted(lengths)
+        self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
+        self._laid = _LaidBuffer(decoder, 0)
+        self._recorded: dict[int, _Recorded] = {}
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether passes are replayed: on a card, unless it could not record one."""
+        return self._record is not run_anew and bool(self._recorded)
+
+    @torch.inference_mode()
+    def question(
+        self, step: Step, embeddings: Float[Tensor, "tokens d_model"]
+    ) -> Float[Tensor, "1 vocabulary"] | None:
+        """Logits of the last token; `step` is left as the plain pass leaves it. Raises what it
+        raises. None where the context has rules of its own, or the text is long.
+
+        The first question is read plainly, and so is one whose context is longer than any before:
+        they tell how much has to be held. The next of each length waits for it to be recorded.
+        """
+        if not isinstance(step, QuestionStep) or type(step.context) is not AnswerContext:
+            return None
+        if len(embeddings) > max(self._lengths, default=0):
+            return None
+        try:
+            if self._laid.num_slots:
+                return self._ready(len(embeddings)).run(step, embeddings)
+        except _ReadPlainlyError:
+            step.begin_again()
+        logits = self._decoder.logits(self._decoder.forward(embeddings, step)[-1:])
+        self._hold(max(step.context.laid(i).num_laid for i in range(self._decoder.num_layers)))
+        return logits
+
+    def _ready(self, num_tokens: int) -> "_Recorded":
+        length = next(one for one in self._lengths if one >= num_tokens)
+        if length not in self._recorded:
+            made = _QuestionPass(self._decoder, self._laid, length)
+            try:
+                replay = self._record(made.compute, self._decoder.device)
+            except RuntimeError as error:  # also if there is no memory for it
+                self._give_up()
+                raise _ReadPlainlyError from error
+            self._recorded[length] = _Recorded(made, replay)
+        return self._recorded[length]
+
+    def _give_up(self) -> None:
+        """The plain path is all there is from now on."""
+        _log.warning("questions are not replayed as CUDA graphs", exc_info=True)
+        self._record, self._lengths = run_anew, []
+        self._recorded.clear()
+        self._laid = _LaidBuffer(self._decoder, 0)
+
+    def _hold(self, slots: int) -> None:
+        """From now on so much of a layer."""
+        if not self._lengths or slots <= self._laid.num_slots:
+            return
+        slots = roomy(slots, self._laid.num_slots)
+        self._recorded.clear()  # they would go on reading the buffer before
+        self._laid = _LaidBuffer(self._decoder, 0)  # which goes first: there may be no room for two
+        try:
+            self._laid = _LaidBuffer(self._decoder, slots)
+        except torch.OutOfMemoryError:
+            self._give_up()
+
+
+class _ReadPlainlyError(Exception):
+    """A layer has laid more than the buffer holds, or nothing can be recorded."""
+
+
+class _LaidBuffer:
+    """Keys and values of what one layer has laid."""
+
+    def __init__(self, decoder: Decoder, num_slots: int) -> None:
+        self.num_slots = num_slots
+        shape = (decoder.kv_heads, num_slots, decoder.head_dim)
+        self.keys, self.values = (
+            torch.zeros(shape, dtype=decoder.dtype, device=decoder.device) for _ in range(2)
+        )
+
+    def put(self, keys: Tensor, values: Tensor) -> None:
+        """What is behind them must still be numbers, and not those of another stream."""
+        filled = keys.shape[1]
+        for buffer, own in ((self.keys, keys), (self.values, values)):
+            buffer[:, :filled] = own
+            buffer[:, filled:] = 0
+
+
+class _QuestionPass:
+    """The pass of questions of up to `length` tokens, over buffers that never move."""
+
+    def __init__(self, decoder: Decoder, laid: _LaidBuffer, length: int) -> None:
+        self._decoder = decoder
+        self._laid = laid
+        device, layers = decoder.device, decoder.num_layers
+        self._embeddings = torch.zeros(length, decoder.d_model, dtype=decoder.dtype, device=device)
+        self._weights = torch.zeros(length, device=device)
+        """Of each token in the mean over the question's own words."""
+        self._last = torch.zeros(1, dtype=torch.long, device=device)
+        self._filled, self._next_text = (
+            torch.zeros(layers, dtype=torch.long, device=device) for _ in range(2)
+        )
+        self._tokens = torch.arange(length, device=device)
+        self._slots = torch.arange(laid.num_slots, device=device)
+        self._is_before = self._tokens <= self._tokens[:, None]
+        self._text: list[tuple[Tensor, Tensor]] = []
+        """Rotated keys, and values, of the text in every layer."""
+        self._step: QuestionStep | None = None
+        self._cut: Cut | None = None
+
+    def put(self, step: QuestionStep, embeddings: Float[Tensor, "tokens d_model"]) -> None:
+        """The question that the next run is of."""
+        tokens = len(embeddings)
+        self._embeddings[:tokens] = embeddings
+        self._embeddings[tokens:] = embeddings[-1]
+        self._weights[:tokens] = step.is_question / step.is_question.sum()
+        self._weights[tokens:] = 0
+        self._last.fill_(tokens - 1)
+        self._step = step
+
+    def let_go(self) -> None:
+        """Of the question."""
+        self._step = None
+
+    def take(self, step: QuestionStep, num_tokens: int) -> None:
+        """Put into its context what the run has made of its text."""
+        for layer, (keys, values) in enumerate(self._text):
+            step.context.append(layer, keys[:, :num_tokens], values[:, :num_tokens])
+
+    def compute(self, cut: Cut) -> Float[Tensor, "1 vocabulary"]:
+        """What is recorded."""
+        self._cut, self._text = cut, []
+        try:
+            hidden = self._decoder.forward(self._embeddings, self)
+            return self._decoder.logits(hidden[self._last])
+        finally:
+            self._cut = None
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        """In `layer`, once its context is laid."""
+        decoder, laid = self._decoder, self._laid
+        query = summed_by_group((queries.float() * self._weights[:, None]).sum(dim=1), len(keys))
+        assert self._cut is not None
+        self._cut(lambda: self._lay(layer, query))
+        positions = (self._next_text[layer] + self._tokens).expand(decoder.num_axes, -1)
+        rotated = decoder.rope.rotate(torch.cat([queries, keys]), positions)
+        own_keys = rotated[len(queries) :].clone()  # or the queries would be kept along
+        self._text.append((own_keys, values))
+        grouped = rotated[: len(queries)].unflatten(0, (len(keys), -1))
+        rows = grouped.flatten(1, 2)
+        is_before = self._is_before.repeat(grouped.shape[1], 1)
+        is_laid = self._slots < self._filled[layer]
+        output = joined(
+            [
+                attend_to_part(rows, laid.keys, laid.values, is_laid, scale),
+                attend_to_part(rows, own_keys, values, is_before, scale),
+            ]
+        )
+        by_head: Tensor = output.unflatten(1, grouped.shape[1:3])
+        return by_head.flatten(0, 1)
+
+    def _lay(self, layer: int, query: Tensor) -> None:
+        assert self._step is not None
+        self._step.lay(layer, query.clone())
+        found = self._step.context.laid(layer)
+        if found.keys.shape[1] > self._laid.num_slots:
+            raise _ReadPlainlyError
+        self._laid.put(found.keys, found.values)
+        self._filled[layer].fill_(found.keys.shape[1])
+        self._next_text[layer].fill_(found.next_text)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A pass and its recording, which hold each other nowhere else: they go when this goes."""
+
+    made: _QuestionPass
+    replay: Replay
+
+    def run(self, step: QuestionStep, embeddings: Tensor) -> Tensor:
+        """Raises _ReadPlainlyError where a layer does not fit."""
+        self.made.put(step, embeddings)
+        try:
+            logits: Tensor = self.replay().clone()
+        finally:
+            self.made.let_go()
+        self.made.take(step, len(embeddings))
+        return logits

@@ -1,0 +1,115 @@
+"""Positions: where the tokens of a context stand, and queries and keys rotated to there.
+
+A context is [prefix | blocks in stream order | text], contiguous. A block keeps positions relative
+to a base; laying blocks one after another only moves the bases. The text after them starts past
+every position used so far on any axis. That is the rule of Qwen2-VL ("max + 1"); get_rope_index of
+newer transformers places text after a video differently for Qwen2.5-VL, so positions are never
+taken from there.
+
+Source: RoFormer (https://arxiv.org/abs/2104.09864); M-RoPE: Qwen2-VL
+(https://arxiv.org/abs/2409.12191, section 2.1); interleaved M-RoPE: Qwen3-VL.
+
+    angle[token, f] = position[axis(f), token] * inv_freq[f]
+    rotated         = x * cos(angle) + rotate_half(x) * sin(angle)
+
+Keys are stored unrotated and rotated here when a context is laid out, always from whole positions:
+rotating a rotated key by a difference loses precision as positions grow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+STATIC_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
+"""Rope types whose frequencies do not depend on the length of the sequence."""
+
+
+class Placed(Protocol):
+    """What the layout needs to know of a block (VisualTokens and BlockInfo both have it)."""
+
+    @property
+    def positions(self) -> Int[Tensor, "axes tokens"]: ...
+    @property
+    def advance(self) -> Int[Tensor, " axes"]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Positions of [prefix | blocks] and the position where text would go on."""
+
+    positions: Int[Tensor, "axes tokens"]
+    next_text: int
+
+
+def text_positions(
+    start: int, tokens: int, axes: int, device: torch.device | None = None
+) -> Int[Tensor, "axes tokens"]:
+    """Text advances every axis by one a token."""
+    return torch.arange(start, start + tokens, device=device).expand(axes, tokens)
+
+
+def lay_out(prefix_tokens: int, blocks: Sequence[Placed], axes: int) -> Layout:
+    """Lay `blocks` behind a prefix of `prefix_tokens` tokens that starts at position 0."""
+    prefix = text_positions(0, prefix_tokens, axes)
+    if not blocks:
+        return Layout(prefix, prefix_tokens)
+    advances = torch.stack([block.advance for block in blocks], dim=1)
+    bases = prefix_tokens + advances.cumsum(dim=1) - advances
+    counts = torch.tensor([block.positions.shape[1] for block in blocks])
+    relative = torch.cat([block.positions for block in blocks], dim=1)
+    placed = relative + bases.repeat_interleave(counts, dim=1)
+    return Layout(torch.cat([prefix, placed], dim=1), int(placed.max()) + 1)
+
+
+class Rope:
+    """The rotation of one decoder. Angles are computed in float32 whatever the dtype of `x`."""
+
+    def __init__(self, inv_freq: Float[Tensor, " half"], axis_of_frequency: Int[Tensor, " half"]):
+        self.inv_freq = inv_freq.float()
+        self.axis_of_frequency = axis_of_frequency.to(inv_freq.device)
+
+    def rotate(
+        self, x: Float[Tensor, "heads tokens head_dim"], positions: Int[Tensor, "axes tokens"]
+    ) -> Float[Tensor, "heads tokens head_dim"]:
+        """Rotate `x` to `positions`; the result has the dtype of `x`."""
+        angle = positions[self.axis_of_frequency].float().T * self.inv_freq
+        cos, sin = angle.cos(), angle.sin()
+        first, second = x.float().chunk(2, dim=-1)
+        rotated = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+        return rotated.to(x.dtype)
+
+
+def rope_of(rotary: nn.Module, config: "PretrainedConfig") -> Rope:
+    """Read the rotation that `rotary`, a decoder's own rotary module, would apply.
+
+    Raises ValueError for frequencies that change with the length of the sequence.
+    """
+    parameters = config.rope_parameters
+    rope_type = parameters.get("rope_type", "default")
+    if rope_type not in STATIC_ROPE_TYPES:
+        known = ", ".join(sorted(STATIC_ROPE_TYPES))
+        raise ValueError(f"rope type {rope_type!r} depends on the sequence length (known: {known})")
+    inv_freq: Tensor = rotary.inv_freq  # type: ignore[assignment]
+    return Rope(inv_freq, _axis_of_frequency(inv_freq.numel(), parameters, config.model_type))
+
+
+def _axis_of_frequency(half: int, parameters: dict[str, Any], model_type: str) -> Tensor:
+    section = parameters.get("mrope_section")
+    if section is None:
+        return torch.zeros(half, dtype=torch.long)
+    _, height, width = section
+    axis = torch.zeros(half, dtype=torch.long)
+    if parameters.get("mrope_interleaved") or model_type.startswith("qwen3_vl"):
+        axis[1 : 3 * height : 3] = 1
+        axis[2 : 3 * width : 3] = 2
+    else:
+        axis[half - height - width : half - width] = 1
+        axis[half - width :] = 2
+    return axis

@@ -1,0 +1,64 @@
+"""KeeperState: what a StreamKeeper is about, and what becomes of it by what happens, as a table."""
+
+from enum import StrEnum
+
+
+class KeeperState(StrEnum):
+    """Where a keeper is between `start` and `close`."""
+
+    NEW = "new"
+    DUE = "due"
+    """To be opened as soon as the thread has let go of what was open before."""
+    OPENING = "opening"
+    WATCHING = "watching"
+    RETRYING = "retrying"
+    """The last attempt ended badly; the next comes after a while."""
+    PAUSED = "paused"
+    ENDED = "ended"
+    FAILED = "failed"
+    """For good: trying again would not help."""
+    CLOSED = "closed"
+
+
+class KeeperEvent(StrEnum):
+    """What users call, and what an attempt to watch comes to."""
+
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RESTART = "restart"
+    CLOSE = "close"
+    BEGIN = "begin"
+    """The thread takes on what is due, or to be retried."""
+    OPENED = "opened"
+    END = "end"
+    """The source has come to its end."""
+    FAIL = "fail"
+    GIVE_UP = "give up"
+    """As FAIL, for good."""
+
+
+_OPEN = frozenset(set(KeeperState) - {KeeperState.CLOSED})
+ATTEMPT = frozenset({KeeperState.OPENING, KeeperState.WATCHING})
+"""An attempt to watch is under way."""
+TRANSITIONS: dict[KeeperEvent, tuple[frozenset[KeeperState], KeeperState]] = {
+    KeeperEvent.START: (frozenset({KeeperState.NEW}), KeeperState.DUE),
+    KeeperEvent.PAUSE: (_OPEN, KeeperState.PAUSED),
+    KeeperEvent.RESUME: (frozenset({KeeperState.PAUSED}), KeeperState.DUE),
+    KeeperEvent.RESTART: (_OPEN, KeeperState.DUE),
+    KeeperEvent.CLOSE: (frozenset(KeeperState), KeeperState.CLOSED),
+    KeeperEvent.BEGIN: (frozenset({KeeperState.DUE, KeeperState.RETRYING}), KeeperState.OPENING),
+    KeeperEvent.OPENED: (frozenset({KeeperState.OPENING}), KeeperState.WATCHING),
+    KeeperEvent.END: (ATTEMPT, KeeperState.ENDED),
+    KeeperEvent.FAIL: (ATTEMPT, KeeperState.RETRYING),
+    KeeperEvent.GIVE_UP: (ATTEMPT, KeeperState.FAILED),
+}
+"""Each event, the states in which it counts, and the state after it."""
+
+
+def after(state: KeeperState, event: KeeperEvent) -> KeeperState:
+    """The state after `event`: the same where it does not count. So what an attempt came to is
+    nobody's business once it was paused, restarted or closed: the last word counts.
+    """
+    counts_in, found = TRANSITIONS[event]
+    return found if state in counts_in else state
