@@ -254,15 +254,19 @@ def streams(
 
 @cli.command()
 def policies(
+    model: Annotated[
+        str | None,
+        typer.Option(help="Whose bytes are told, a hub id or directory; else the embedded."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
     ] = False,
 ) -> None:
-    """List the memory policies, what each keeps, and its settings."""
+    """List the memory policies, what each keeps, and its bytes an hour."""
     from app.policies import list_policies
     from app.terminal import Terminal
 
-    list_policies(Terminal(), as_json=as_json)
+    list_policies(Terminal(), model, as_json=as_json)
 
 
 @cli.command()

@@ -254,9 +254,10 @@ class ChatPrompt:
 
     def _text_tokens(self, tokens: PromptTokens) -> TextTokens:
         device = self._word_embeddings.weight.device
+        ids = torch.tensor(tokens.ids, device=device)
         with torch.no_grad():
-            embeddings = self._word_embeddings(torch.tensor(tokens.ids, device=device))
-        return TextTokens(embeddings, torch.tensor(tokens.is_question, device=device))
+            embeddings = self._word_embeddings(ids)
+        return TextTokens(embeddings, torch.tensor(tokens.is_question, device=device), ids)
 
     def _read_stop_ids(self) -> frozenset[int]:
         """Ids that end an answer, from the checkpoint itself: a model's defaults may be wrong."""

@@ -48,11 +48,13 @@ class TextTokens:
     """Text as decoder input: the prefix before the first block, or a question after the last.
 
     `is_question` marks the tokens of the question's own words; template and dialogue are False.
+    `ids` are the tokens' numbers in the vocabulary, -1 for one that has none; None if not known.
     Text advances every rotary axis by one a token.
     """
 
     embeddings: Float[Tensor, "tokens d_model"]
     is_question: Bool[Tensor, " tokens"]
+    ids: Int[Tensor, " tokens"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

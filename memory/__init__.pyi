@@ -21,7 +21,8 @@ from .followed_memory import FollowedMemory
 from .keep_policy import KeepPolicy
 from .kv_block import BlockInfo, KVBlock, RowForm, RowLayout
 from .kv_memory import KVMemory
-from .memory_reader import MemoryReader, MemoryStats
+from .memory_reader import MemoryReader
+from .memory_stats import MemoryStats
 from .moment_index import Hit, MomentIndex
 from .open_memory import follow_memory, open_memory, open_stored
 from .policies import POLICIES, policy_named, written_under

@@ -29,6 +29,8 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from memory.best_runs import best_places, places_of_runs, run_means
+
 Similarity = Literal["inner_product", "cosine"]
 
 _FIRST_ROWS, _PAGE_ROWS = 512, 8192
@@ -43,7 +45,6 @@ _QUERY_COLUMNS = {"cuda": 8}
 _ROWS_AT_ONCE = 32
 """Tensor cores want rows in whole multiples of so many."""
 _SETTLE_BLOCKS = 64
-_TABLE_ROWS = 16
 _NARROWEST = 0.25
 """Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
 _MIN_NORM = 1e-12
@@ -87,6 +88,8 @@ class BlockIndex:
         self._spread: Float32[Tensor, "layers features"] | None = None
         """The unit of the codes, feature by feature; on the host. None: there are none yet."""
         self._chosen: tuple[tuple[int, int], slice | Tensor] | None = None
+        self._more: dict[int, Float32[np.ndarray, "layers more features"]] = {}
+        """Further vectors of the blocks that have more than one."""
 
     @property
     def num_bytes(self) -> int:
@@ -98,12 +101,20 @@ class BlockIndex:
         self.extend((block_id,), keys[None])
 
     def extend(
-        self, block_ids: Sequence[int], keys: Float[Tensor, "blocks layers kv_heads*head_dim"]
+        self,
+        block_ids: Sequence[int],
+        keys: Float[Tensor, "blocks layers vectors*kv_heads*head_dim"],
     ) -> None:
-        """Add blocks, whose ids rise."""
+        """Add blocks, whose ids rise. Several vectors of one stand side by side; the first of them
+        is what `keys` and `cosines` know.
+        """
         assert not self._ids or not block_ids or block_ids[0] > self._ids[-1]
         rows = [self._take_row() for _ in block_ids]
         exact = keys.detach().float().cpu().numpy()
+        if exact.shape[2] > self._features:
+            more = exact[:, :, self._features :].reshape(*exact.shape[:2], -1, self._features)
+            self._more.update(zip(block_ids, more, strict=True))
+            exact = exact[:, :, : self._features]
         for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
             page.exact[place] = exact[at]
             page.live += len(at)
@@ -113,6 +124,20 @@ class BlockIndex:
         self._chosen = None
         if len(self._unsettled) >= (_SETTLE_BLOCKS if self._spread is not None else _FIRST_ROWS):
             self._settle()
+
+    def replace(
+        self, block_id: int, keys: Float[Tensor, "layers vectors*kv_heads*head_dim"]
+    ) -> None:
+        """Give a block, which is there, other vectors."""
+        exact = keys.detach().float().cpu().numpy()
+        [row] = self._rows[(at := bisect_left(self._ids, block_id)) : at + 1]
+        page = self._page_of(row)
+        page.exact[row - page.first] = exact[:, : self._features]
+        more = exact[:, self._features :].reshape(len(exact), -1, self._features)
+        self._more.pop(block_id, None)
+        if more.shape[1]:
+            self._more[block_id] = more
+        self._unsettled.append(row)
 
     def drop(self, block_ids: Collection[int]) -> None:
         """Forget these blocks; later ones take their room. Costs what lies between them."""
@@ -130,6 +155,8 @@ class BlockIndex:
                 rows.append(row)
         self._ids[run], self._rows[run] = ids, rows
         self._chosen = None
+        if self._more:
+            self._more = {i: more for i, more in self._more.items() if i not in gone}
         self._release()
 
     def keys(self, block_ids: Sequence[int]) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
@@ -158,7 +185,8 @@ class BlockIndex:
         """Ids of the best blocks from `first` to `below`, in stream order; all if <= `top_k`.
 
         Of several layers the mean counts; `queries` has a row for each. Blocks appended after
-        `below` was taken are not looked at.
+        `below` was taken are not looked at. A block of several vectors has the score of its best;
+        where there are such blocks, all are scored exactly.
 
         With `chunk_blocks` > 1 blocks are taken in runs of that many neighbours, counted from the
         oldest, by their average score: `top_k // chunk_blocks` runs, where a shorter last run is
@@ -169,16 +197,33 @@ class BlockIndex:
         if count <= top_k:
             return self._ids[start:end].tolist()
         runs = np.arange(-(-count // chunk_blocks))
-        is_long = len(runs) > _CANDIDATES * wanted and count > _FIRST_ROWS
+        is_long = len(runs) > _CANDIDATES * wanted and count > _FIRST_ROWS and not self._more
         if is_long and self._spread is not None:
             rough = self._rough_scores(layers, queries, start, end, similarity, self._spread)
-            runs = _best(_run_means(rough, chunk_blocks), _CANDIDATES * wanted)
-        places = _places(runs, chunk_blocks, count)
+            runs = best_places(run_means(rough, chunk_blocks), _CANDIDATES * wanted)
+        places = places_of_runs(runs, chunk_blocks, count)
         rows = np.frombuffer(self._rows[start:end], dtype=np.int64)[places]
         keys = self._exact_keys(layers, rows).transpose(0, 1)
         exact = _similarities(keys, queries.float().cpu(), similarity).mean(dim=0)
-        best = runs[_best(_run_means(exact, chunk_blocks), wanted)]
-        return [self._ids[start + at] for at in _places(best, chunk_blocks, count).tolist()]
+        if self._more:
+            exact = self._best_of_several(layers, queries.float().cpu(), start, exact, similarity)
+        best = runs[best_places(run_means(exact, chunk_blocks), wanted)]
+        return [self._ids[start + at] for at in places_of_runs(best, chunk_blocks, count).tolist()]
+
+    def _best_of_several(
+        self,
+        layers: Sequence[int],
+        queries: Float32[Tensor, "layers features"],
+        start: int,
+        scores: Float32[Tensor, " blocks"],
+        similarity: Similarity,
+    ) -> Float32[Tensor, " blocks"]:
+        """`scores` by the first vectors, raised where another vector of a block is better."""
+        for at, block_id in enumerate(self._ids[start : start + len(scores)]):
+            if (more := self._more.get(block_id)) is not None:
+                others = _similarities(torch.from_numpy(more[list(layers)]), queries, similarity)
+                scores[at] = max(scores[at], others.mean(dim=0).max())
+        return scores
 
     def _take_row(self) -> int:
         """A free row, the lowest first so that the last pages get empty."""
@@ -317,42 +362,3 @@ def _similarities(
         lengths = keys.norm(dim=2) * queries.norm(dim=1, keepdim=True)
         products /= lengths.clamp_min(_MIN_NORM)
     return products
-
-
-def _run_means(scores: Float32[Tensor, " blocks"], chunk_blocks: int) -> Float32[Tensor, " runs"]:
-    """The mean score of each run of neighbours; the last one may be shorter."""
-    if chunk_blocks == 1:
-        return scores
-    whole = len(scores) // chunk_blocks * chunk_blocks
-    means = scores[:whole].view(-1, chunk_blocks).mean(dim=1)
-    if whole == len(scores):
-        return means
-    return torch.cat((means, scores[whole:].mean(dim=0, keepdim=True)))
-
-
-def _places(
-    runs: Int64[np.ndarray, " runs"], chunk_blocks: int, count: int
-) -> Int64[np.ndarray, " blocks"]:
-    """The places below `count` of the blocks of some runs; only the last run may be shorter."""
-    places = (runs[:, None] * chunk_blocks + np.arange(chunk_blocks)).ravel()
-    return places[places < count]
-
-
-def _best(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " best"]:
-    """Where the highest `count` scores stand, in rising order.
-
-    Of many scores the highest lie in those columns of a table whose highest score is best: to find
-    these first takes a fifth of the time of a `topk` over all.
-    """
-    columns = len(scores) // _TABLE_ROWS
-    if columns > 2 * count:
-        in_table = columns * _TABLE_ROWS
-        table = scores[:in_table].view(_TABLE_ROWS, columns)
-        some = table.amax(dim=0).topk(count, sorted=False).indices
-        places = torch.arange(0, in_table, columns, device=scores.device)[:, None] + some
-        rest = torch.arange(in_table, len(scores), device=scores.device)
-        places = torch.cat((places.flatten(), rest))
-        best = places[scores[places].topk(count, sorted=False).indices]
-    else:
-        best = scores.topk(count).indices
-    return np.sort(best.cpu().numpy())

@@ -4,7 +4,7 @@ A record is the same in a file and anywhere else that keeps bytes:
 
     header               fixed size, little-endian: magic, format version, sizes, CRC32s
     meta                 JSON: fingerprint, codec, layout, times, positions, CRC32s of what follows
-    representative keys  float32 [layers, kv_heads*head_dim]
+    representative keys  float32 [layers, kv_heads*head_dim], or several side by side
     thumbnail            JPEG
     rows                 `layers` rows of `row_bytes` each, as the codec made them
 
@@ -45,7 +45,10 @@ class BlockHead:
     provenance: Provenance
     form: RowForm
     info: BlockInfo
-    representative_keys: Float32[np.ndarray, "layers kv_heads*head_dim"]
+    representative_keys: Float32[np.ndarray, "layers vectors*kv_heads*head_dim"]
+    """The block's index vectors side by side, mostly one: the mean of its keys."""
+    is_rewritten: bool = False
+    """Whether the memory policy has written it anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +228,7 @@ class StoredHead:
             form=RowForm(meta["codec"], layout),
             info=info,
             representative_keys=keys.reshape(header.layers, -1),
+            is_rewritten=meta.get("rewritten", False),
         )
         return cls(head, meta["thumbnail_crc32"], tuple(meta["row_crc32s"]))
 
@@ -250,6 +254,8 @@ def _to_meta(
         "thumbnail_crc32": thumbnail_crc32,
         "row_crc32s": row_crc32s,
     }
+    if head.is_rewritten:
+        meta["rewritten"] = True
     return json.dumps(meta, separators=(",", ":"), allow_nan=False).encode()
 
 

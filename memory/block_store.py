@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from memory.block_record import BlockHead, BlockRecord
+from memory.policy_state import UNCHANGED, State, StateChange
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class BlockSource(Protocol):
         """Their pictures, each a JPEG, in the order asked for. Raises what `read_rows` raises."""
         ...
 
+    def state(self) -> State:
+        """What the memory policy noted with the blocks put so far. Raises StoreError."""
+        ...
+
     def leave_out(self, block_id: int) -> None:
         """It was found damaged: from now on it is as if it were not there. Raises StoreError."""
         ...
@@ -119,8 +124,15 @@ class BlockStore(BlockSource, Protocol):
         """Whether it can be put, and any span be replaced afterwards, within the budget."""
         ...
 
-    def put(self, record: BlockRecord) -> None:
-        """Keep a block. Raises StoreError if it cannot be written; then nothing has changed."""
+    def put(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> None:
+        """Keep a block and what is noted with it, both or neither, whenever the process dies.
+
+        Raises StoreError if it cannot be written; then nothing has changed.
+        """
+        ...
+
+    def note(self, noted: StateChange) -> None:
+        """Keep what is noted of the blocks that are there. Raises StoreAwayError, StoreError."""
         ...
 
     def read_record(self, block_id: int) -> BlockRecord:

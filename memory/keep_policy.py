@@ -3,8 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from memory.ageing import AgeingStep, AgingBlocks, next_step
 from memory.block_store import Span
+from memory.kv_block import KVBlock
+from memory.policy_state import State
 
 
 @dataclass(frozen=True)
@@ -20,3 +24,7 @@ class KeepPolicy:
     retain_s: float | None = None
     keep_blocks: int | None = None
     age: Callable[[Sequence[Span], AgingBlocks], AgeingStep | None] = next_step
+    index_vectors: Callable[[Tensor], Tensor] | None = None
+    """What a block's keys are found by besides their mean; see `MemoryPolicy.index_vectors`."""
+    rewrite: Callable[[KVBlock, int, State], KVBlock] | None = None
+    """See `MemoryPolicy.rewrite`."""

@@ -50,6 +50,8 @@ class KVBlock:
     keys: Float[Tensor, "layers kv_heads tokens head_dim"]
     values: Float[Tensor, "layers kv_heads tokens head_dim"]
     thumbnail: bytes = b""
+    index: Float[Tensor, "layers vectors kv_heads*head_dim"] | None = None
+    """What a search compares; the first stands for the block. None: the mean of its keys."""
 
 
 def require_fitting(block: KVBlock, provenance: Provenance, block_id: int) -> None:

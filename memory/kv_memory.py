@@ -1,9 +1,8 @@
-"""KVMemory: a MemoryReader that is written: blocks in, kept within budgets, or forgotten."""
+"""KVMemory: an AgingMemory that is written: blocks in, kept within budgets, or forgotten."""
 
 import json
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -13,29 +12,25 @@ from typing import Any
 
 import torch
 
-from memory.ageing import COARSEST, AgeingCounts
-from memory.block_record import BlockHead, BlockRecord
-from memory.block_store import BlockStore, Span
-from memory.codecs.codec import codec_named, recoded
+from memory.aging_memory import AgingMemory
+from memory.block_record import BlockRecord
+from memory.block_store import BlockStore
+from memory.codecs.codec import recoded, record_of
 from memory.errors import (
-    BlockCorruptError,
-    BlockRejectedError,
     KVMemoryError,
     StoreAwayError,
     StoreError,
 )
 from memory.keep_policy import KeepPolicy
-from memory.kv_block import KVBlock, RowForm, RowLayout, require_fitting, require_in_order
-from memory.memory_reader import MemoryReader, MemoryStats
+from memory.kv_block import KVBlock, require_fitting, require_in_order
+from memory.memory_stats import MemoryStats
+from memory.policy_state import UNCHANGED, State, StateChange, changed
 from memory.provenance import Provenance
 from memory.row_cache import RowCache
 from memory.stream_entry import StreamEntry
 
-_SPANS_KEPT = 8
-"""Where only so many blocks are kept, an eighth of them goes at a time."""
 
-
-class KVMemory(MemoryReader):
+class KVMemory(AgingMemory):
     """What one stream remembers, with its one writer. Made by `open_memory`.
 
     Stored blocks change by ageing alone, which `append` and `age` do where a budget asks for it,
@@ -52,17 +47,12 @@ class KVMemory(MemoryReader):
         entry: StreamEntry | None = None,
     ) -> None:
         """Takes over the tiers, what `store` already holds, and the stream's `entry` in it."""
-        self._policy = policy
-        self._codec = codec_named(policy.codec)
-        self._store = store
         self._entry = entry
         self._note = entry.note if entry else {}
-        self._ageing = AgeingCounts()
-        self._stuck: set[int] = set()
-        """Blocks whose numbers the coarsest codec cannot hold."""
-        self._due_id = -1
-        """The last block of the oldest span, with which it goes after `retain_s`."""
-        super().__init__(provenance, device, store, cache)
+        super().__init__(provenance, device, store, policy, cache)
+        self._state = store.state()
+        self._unnoted: StateChange = {}
+        """What the store could not note yet; it rides on the next block."""
 
     @property
     def num_acknowledged(self) -> int:
@@ -110,6 +100,21 @@ class KVMemory(MemoryReader):
             self._entry.set_note(note)
         self._note = note
 
+    @property
+    def state(self) -> State:
+        return self._state
+
+    def note_state(self, noted: StateChange) -> None:
+        """Keep what a memory policy notes of the blocks that are there. Raises StoreError."""
+        self._require_open()
+        unnoted = {**self._unnoted, **noted}
+        self._state = changed(self._state, noted)
+        try:
+            self._store.note(unnoted)
+            self._unnoted = {}
+        except StoreAwayError:
+            self._unnoted = unnoted
+
     def age(self) -> None:
         """Let what is kept over the budget age until there is room for a block.
 
@@ -139,22 +144,15 @@ class KVMemory(MemoryReader):
         Raises BlockRejectedError if it does not fit the stream or cannot be encoded.
         """
         require_fitting(block, self._provenance, self.num_blocks)
-        keys, values, info = block.keys.detach(), block.values.detach(), block.info
-        rows = self._codec.rows(keys, values)
-        layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
-        head = BlockHead(
-            block_id=self.num_blocks,
-            provenance=self._provenance,
-            form=RowForm(self._policy.codec, layout),
-            info=replace(
-                info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()
-            ),
-            representative_keys=keys.float().mean(dim=2).flatten(1).cpu().numpy(),
-        )
-        return BlockRecord(head, block.thumbnail, rows)
+        if self._policy.index_vectors is not None and block.index is None:
+            mean = block.keys.float().mean(dim=2).flatten(1)[:, None]
+            more = self._policy.index_vectors(block.keys)
+            block = replace(block, index=torch.cat([mean, more.to(mean)], dim=1))
+        return record_of(block, self.num_blocks, self._provenance, self._policy.codec)
 
-    def take(self, record: BlockRecord) -> int:
+    def take(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> int:
         """Keep a block that this or another memory has encoded, as the next of this stream; its id.
+        What the memory policy has `noted` with it is kept if it is.
 
         It is encoded anew where that was done in another codec than this memory's; an `exact` one
         is then kept as `append` would have kept the block. Raises what `append` raises, and
@@ -167,7 +165,7 @@ class KVMemory(MemoryReader):
         require_in_order(record.head.info, self.num_blocks, self._ends_s[-1:])
         record = recoded(record, self._policy.codec)
         head = replace(record.head, block_id=self.num_blocks)
-        return self._keep(BlockRecord(head, record.thumbnail, record.rows))
+        return self._keep(BlockRecord(head, record.thumbnail, record.rows), noted)
 
     def forget(self, from_s: float, to_s: float) -> int:
         """Delete the blocks that show any moment of [from_s, to_s]; how many there were.
@@ -244,147 +242,27 @@ class KVMemory(MemoryReader):
             if self._entry is not None:
                 self._entry.close()
 
-    def _keep(self, record: BlockRecord) -> int:
+    def _change_old(self, new: BlockRecord) -> None:
+        """What becomes of old blocks before a new one is put."""
+        policy = self._policy
+        if policy.retain_s is not None:
+            self._expire(new.head.info.end_s)
+        if policy.keep_blocks is not None:
+            self._let_go_of_the_oldest(policy.keep_blocks)
+        if policy.rewrite is not None:
+            self._rewrite_old(policy.rewrite)
+        if not self._store.has_room(new):
+            self._make_room(new)
+
+    def _keep(self, record: BlockRecord, noted: StateChange) -> int:
         with suppress(StoreAwayError):  # what is away ages when it is back
             self.settle()
-            self._expire(record.head.info.end_s)
-            self._let_go_of_the_oldest()
-            self._make_room(record)
-        self._store.put(record)
+            self._change_old(record)
+        noted = {**self._unnoted, **noted}
+        self._store.put(record, noted)
+        if noted:
+            self._state, self._unnoted = changed(self._state, noted), {}
         if self._cache is not None:
             self._cache.put(record)
         self._remember((record.head,))
         return record.head.block_id
-
-    def _let_go_of_the_oldest(self) -> None:
-        """Let spans go that lie wholly behind the newest `keep_blocks`."""
-        kept = self._policy.keep_blocks
-        if kept is None:
-            return
-        if self.num_blocks % max(1, kept // _SPANS_KEPT) == 0:
-            self._store.close_span()
-        if len(self._ids) <= kept:
-            return
-        oldest = self._ids[-kept]
-        gone = [span for span in self._store.spans() if span.block_ids[-1] < oldest]
-        self._keep_only((span, ()) for span in gone)
-        self._ageing.dropped += sum(len(span.block_ids) for span in gone)
-
-    def _expire(self, newest_s: float) -> None:
-        """Let go of spans that are wholly older than `retain_s`.
-
-        All spans are looked at only once the oldest of them is due or has changed.
-        """
-        if self._policy.retain_s is None:
-            return
-        bound_s = newest_s - self._policy.retain_s
-        due = self._infos.get(self._due_id)
-        if due is not None and due.end_s >= bound_s:
-            return
-        self._keep_only((span, ()) for span in self._due_spans(bound_s))
-
-    def _due_spans(self, bound_s: float) -> Iterator[Span]:
-        for span in self._old_spans():
-            self._due_id = span.block_ids[-1]
-            if self._infos[self._due_id].end_s >= bound_s:
-                break
-            self._ageing.dropped += len(span.block_ids)
-            yield span
-
-    def _make_room(self, record: BlockRecord) -> None:
-        while not self._store.has_room(record):
-            if self._age():
-                continue
-            before = len(self._store.spans())
-            self._store.close_span()
-            if len(self._store.spans()) == before or not self._old_spans():
-                raise StoreError(
-                    f"{self._store.name} tier: its budget of {self._store.budget_bytes} bytes "
-                    f"cannot hold the newest {self._policy.keep_newest} blocks, which must stay, "
-                    f"and one of {record.num_bytes} bytes; raise the budget, "
-                    f"{2 * (self._policy.keep_newest + 1) * record.num_bytes} bytes will do"
-                )
-
-    def _age(self) -> bool:
-        """Make one span coarser, thinner or go; False if there is none that may."""
-        spans = self._old_spans()
-        if not spans:
-            return False
-        step = self._policy.age(spans, self)
-        if step is None:
-            return False
-        span = step.span
-        records = self._sound_records(step.kept)
-        if step.is_coarser:
-            old, records = records, {i: coarser(record) for i, record in records.items()}
-            self._stuck |= {i for i in old if records[i].head.form.codec != COARSEST}
-            coarsened = sum(records[i] is not old[i] for i in old)
-            if not coarsened:
-                return True
-            self._ageing.coarsened += coarsened
-        num_gone = len(span.block_ids) - len(step.kept)
-        if not step.kept and span is spans[0]:
-            self._ageing.dropped += num_gone
-        else:
-            self._ageing.thinned += num_gone
-        self._replace(self._known_of(span), records)
-        return True
-
-    def may_get_coarser(self, block_id: int) -> bool:
-        """Whether it is in a finer codec than the coarsest, which can hold its numbers."""
-        return self._forms[block_id].codec != COARSEST and block_id not in self._stuck
-
-    def _old_spans(self) -> list[Span]:
-        """The closed spans that hold none of the newest blocks, which must stay as they are."""
-        if len(self._ids) <= self._policy.keep_newest:
-            return []
-        protected = self._ids[-self._policy.keep_newest] if self._policy.keep_newest else inf
-        return [span for span in self._store.spans() if span.block_ids[-1] < protected]
-
-    def _replace(self, block_ids: Sequence[int], records: dict[int, BlockRecord]) -> None:
-        self._store.replace(block_ids, records)
-        self._forget_rows(block_ids)
-        for block_id, record in records.items():
-            self._take_form(block_id, record.head.form)
-        self._drop(set(block_ids) - set(records))
-
-    def _sound_records(self, block_ids: Sequence[int]) -> dict[int, BlockRecord]:
-        """All of these blocks but those that are damaged, which are left out from now on."""
-        records = {}
-        for block_id in block_ids:
-            try:
-                records[block_id] = self._store.read_record(block_id)
-            except BlockCorruptError as why:
-                self._leave_out(block_id, why)
-        return records
-
-    def _known_of(self, span: Span) -> list[int]:
-        """The blocks of a span but for those that have been left out since."""
-        return [block_id for block_id in span.block_ids if block_id in self._infos]
-
-    def _keep_only(self, kept_of: Iterable[tuple[Span, Sequence[int]]]) -> None:
-        """Replace spans by some blocks of each, as they are.
-
-        What is known of blocks is brought up to date at once for all: that takes a pass over all
-        that there are. Where a span fails, for those before it.
-        """
-        replaced: set[int] = set()
-        gone: set[int] = set()
-        try:
-            for span, kept in kept_of:
-                records = self._sound_records(kept)
-                block_ids = self._known_of(span)
-                self._store.replace(block_ids, records)
-                replaced.update(block_ids)
-                gone.update(set(block_ids).difference(records))
-        finally:
-            self._forget_rows(replaced)
-            self._drop(gone)
-
-
-def coarser(record: BlockRecord) -> BlockRecord:
-    """The same block in the coarsest codec; the record itself if that cannot hold its numbers."""
-    try:
-        return recoded(record, COARSEST)
-    except BlockRejectedError:
-        return record

@@ -9,7 +9,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -18,13 +17,15 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from memory.ageing import AgeingCounts
+from memory.ageing import COARSEST
 from memory.block_index import BlockIndex, Similarity
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
 from memory.closing import Closing
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo, KeysAndValues, RowForm
+from memory.memory_stats import MemoryStats
+from memory.policy_state import State
 from memory.provenance import Provenance
 from memory.row_cache import CoveredTime, RowCache
 from memory.rows.decoded_rows import decoded
@@ -44,31 +45,6 @@ def _without_collections() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-@dataclass(frozen=True)
-class MemoryStats:
-    """`from_s` to `to_s` is the span of the blocks that can be read; both are 0 without blocks.
-    `seconds_by_tier` is the stream time that they stand for: see CoveredTime.
-
-    `dropped` are all blocks that can no longer be read; `ageing` says what became of blocks since
-    the memory was opened. `cut_bytes` is what a writer that died had left behind the last block,
-    and `waiting` counts the newest blocks, which the store has not acknowledged yet. `damaged`
-    counts places where blocks were found damaged or missing, when the memory was opened and since.
-    """
-
-    blocks: int
-    dropped: int
-    blocks_by_codec: dict[str, int]
-    bytes_by_tier: dict[str, int]
-    seconds_by_tier: dict[str, float]
-    index_bytes: int
-    from_s: float
-    to_s: float
-    cut_bytes: int = 0
-    waiting: int = 0
-    damaged: int = 0
-    ageing: AgeingCounts = field(default_factory=AgeingCounts)
 
 
 class MemoryReader(Closing):
@@ -104,6 +80,9 @@ class MemoryReader(Closing):
         self._ends_s: list[float] = []
         self._damaged: dict[int, BlockInfo] = {}
         """Blocks whose rows or picture were found damaged as they were read."""
+        self._rewritten: set[int] = set()
+        self._whole_from = 0
+        """Blocks from this id on are all there, as they were kept at first."""
         self._is_open = self._is_held = True
         with _without_collections():
             self._remember(source.recover())
@@ -132,6 +111,14 @@ class MemoryReader(Closing):
     def first_block(self) -> int:
         """The oldest block that can still be read."""
         return self._ids[0] if self._ids else self.num_blocks
+
+    @property
+    def coarser_since(self) -> float | None:
+        """Blocks from before this stream time were made coarser, written anew or let go."""
+        if not self._whole_from:
+            return None
+        at = bisect_left(self._ids, self._whole_from)
+        return self._infos[self._ids[at]].start_s if at < len(self._ids) else self.newest_s
 
     def visible(self, at_s: float | None, from_s: float | None = None) -> list[int]:
         """Ids of the blocks that ended at `at_s` or before, in stream order; all for None.
@@ -205,6 +192,11 @@ class MemoryReader(Closing):
         forms = [self._forms[block_id] for block_id in block_ids]
         return decoded(self._rows(layer, block_ids), forms, self._provenance, dtype, device)
 
+    @property
+    def state(self) -> State:
+        """What the memory policy has noted. Raises StoreError."""
+        return self._source.state()
+
     def refresh(self) -> None:
         """Learn what somebody else has changed; where nobody else writes, nothing."""
 
@@ -256,6 +248,7 @@ class MemoryReader(Closing):
                 assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
                 before_s = self._ends_s[-1] if self._ends_s else None
                 self._covered.put(head.block_id, head.info.start_s, head.info.end_s, before_s)
+                self._see_what_changed(head)
                 self._infos[head.block_id] = head.info
                 self._take_form(head.block_id, head.form)
                 self._ids.append(head.block_id)
@@ -263,10 +256,22 @@ class MemoryReader(Closing):
             keys = torch.from_numpy(np.stack([head.representative_keys for head in some]))
             self._index.extend([head.block_id for head in some], keys)
 
+    def _see_what_changed(self, head: BlockHead) -> None:
+        """Of the blocks before this newest one."""
+        before = self._ids[-1] if self._ids else -1
+        was_coarse = before in self._forms and self._forms[before].codec == COARSEST
+        if head.block_id > before + 1 or (was_coarse and head.form.codec != COARSEST):
+            self._whole_from = head.block_id
+        if head.is_rewritten:
+            self._rewritten.add(head.block_id)
+            self._whole_from = head.block_id + 1
+
     def _drop(self, gone: Collection[int]) -> None:
         """Forget what is known of blocks that can no longer be read."""
         if not gone:
             return
+        self._whole_from = max(self._whole_from, max(gone) + 1)
+        self._rewritten -= set(gone)
         run = slice(bisect_left(self._ids, min(gone)), bisect_right(self._ids, max(gone)))
         kept = [block_id for block_id in self._ids[run] if block_id not in gone]
         self._ids[run], self._ends_s[run] = kept, [self._infos[i].end_s for i in kept]
@@ -285,19 +290,31 @@ class MemoryReader(Closing):
         lost = [block_id for block_id in changes.gone if block_id in self._infos]
         self._forget_rows([*lost, *(head.block_id for head in known_heads)])
         self._drop(set(lost))
-        for head in known_heads:
-            self._take_form(head.block_id, head.form)
+        self._take_again(known_heads)
         self._remember(
             head
             for head in changes.heads
             if head.block_id not in self._infos and head.block_id not in self._damaged
         )
 
+    def _take_again(self, heads: Sequence[BlockHead]) -> None:
+        """Known blocks were encoded anew, or written anew by the memory policy."""
+        for head in heads:
+            self._take_form(head.block_id, head.form)
+        anew = [h for h in heads if h.is_rewritten and h.block_id not in self._rewritten]
+        for head in anew:
+            self._infos[head.block_id] = head.info
+            self._rewritten.add(head.block_id)
+            self._whole_from = max(self._whole_from, head.block_id + 1)
+            self._index.replace(head.block_id, torch.from_numpy(head.representative_keys))
+
     def _take_form(self, block_id: int, form: RowForm | None) -> None:
         """The block's rows are of another form now, or gone."""
         before = self._forms.pop(block_id, None)
         if before is not None:
             self._num_by_codec[before.codec] -= 1
+            if form is not None and form != before:
+                self._whole_from = max(self._whole_from, block_id + 1)
         if form is not None:
             self._forms[block_id] = form
             self._num_by_codec[form.codec] += 1

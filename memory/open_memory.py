@@ -39,7 +39,15 @@ def open_memory(
     keep = KeepPolicy(config.codec, retain_s=config.retain_s)
     if policy is not None:
         needed, kept = policy.needed_blocks(), policy.keep_blocks()
-        keep = KeepPolicy(config.codec, needed, config.retain_s, kept, policy.age)
+        keep = KeepPolicy(
+            config.codec,
+            needed,
+            config.retain_s,
+            kept,
+            policy.age,
+            policy.index_vectors if policy.has("index_vectors") else None,
+            policy.rewrite if policy.has("rewrite") else None,
+        )
     return _opened(config, stream_id, provenance, device, keep)
 
 

@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 
@@ -10,14 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from encoders import Family
+from encoders import Family, TextTokens, Turn
 from memory import KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
+from memory.policy_hooks import NOTHING, Passage, Query
 from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.work import Job, Kind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
+from vstream.engine.kept_dialogue import kept_dialogue
 from vstream.engine.passes import Pass, Work
 from vstream.engine.prefill import LayerKV
 from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
@@ -48,6 +51,7 @@ class QueryHandler:
         self._scheduler = model.scheduler
         self._memory = memory
         self._policy = policy
+        self._prefix = prefix
         self._config = config
         context, rekv = (model.decoder, prefix, memory), policy.encoding().rekv_window_tokens
         self._open_context: Callable[[int], AnswerContext] = partial(AnswerContext, *context)
@@ -141,9 +145,31 @@ class QueryHandler:
             evidence=reading.evidence,
         )
 
+    def _read(self, policy: MemoryPolicy, question: Question) -> Work[TextTokens]:
+        """The question's text, with what of its dialogue the policy keeps."""
+
+        def read(dialogue: Sequence[Turn]) -> TextTokens:
+            return self._family.question(
+                question.text, dialogue, question.context, question.answer_start
+            )
+
+        if not question.dialogue or not policy.has("kept_dialogue"):
+            return read(question.dialogue)
+        whole = self._decoder, self._prefix, policy, read, question.dialogue
+        return (yield from kept_dialogue(*whole))
+
+    def _coarser_since(self, policy: MemoryPolicy) -> float | None:
+        noted = None
+        if policy.has("coarser_since"):
+            noted = policy.coarser_since(self._memory.state)
+        known = [since for since in (noted, self._memory.coarser_since) if since is not None]
+        return max(known, default=None)
+
     def _prefill_under(self, policy: MemoryPolicy) -> QuestionPrefill:
         limit = self._config.max_answer_tokens
-        return QuestionPrefill(self._decoder, self._memory, self._open_context, policy, limit)
+        return QuestionPrefill(
+            self._decoder, self._memory, self._prefix, self._open_context, policy, limit
+        )
 
     def _chosen(self, name: str | None) -> tuple[MemoryPolicy, QuestionPrefill]:
         """The policy that a question names, else the stream's own. Raises QuestionError."""
@@ -174,29 +200,39 @@ class QueryHandler:
             reads_stream_time = self._family.recommended.reads_stream_time
             seen = named_view(question, self._memory, view, recent_blocks, reads_stream_time)
         view = seen.view
-        read = seen.read_as
-        tokens = self._family.question(read.text, read.dialogue, read.context, read.answer_start)
+        newest_s = self._memory.info(view.ids[-1]).end_s
+        context, read = NOTHING, seen.read_as
+        if retrieved is None and policy.has("context"):
+            at_s = newest_s if question.at_s is None else question.at_s
+            context = policy.context(Query(question.text, at_s), self._memory.state)
+            read = _with_passages(read, context.passages, self._family.recommended.reads_dialogue)
+        tokens = yield from self._read(policy, read)
         limit = question.decoding.max_tokens
-        prefilled = yield from prefill.work(tokens, view, retrieved, limit)
+        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context.tokens)
         return Reading(
             prefilled,
             Basis(
-                newest_frame_s=self._memory.info(view.ids[-1]).end_s,
+                newest_frame_s=newest_s,
+                coarser_since=self._coarser_since(policy),
                 knows=self._family.recommended.knows,
             ),
             recent_ids=view.recent_ids,
-            evidence=_evidence(self._memory, view, prefilled),
+            evidence=_evidence(self._memory, view, prefilled, context.block_ids),
             looked=seen.looked,
             context_tokens=prefilled.context.num_tokens,
         )
 
 
 def _evidence(
-    memory: MemoryReader, view: MemoryView, prefilled: PrefilledQuestion
+    memory: MemoryReader,
+    view: MemoryView,
+    prefilled: PrefilledQuestion,
+    read_again: Sequence[int],
 ) -> tuple[Evidence, ...]:
     """Every visual block of the context, best score first."""
     used = Counter(block for ids in prefilled.retrieved for block in ids)
-    used.update(dict.fromkeys(view.recent_ids, len(prefilled.retrieved)))
+    whole = {*view.recent_ids, *(block for block in read_again if block in set(view.ids))}
+    used.update(dict.fromkeys(whole, len(prefilled.retrieved)))
     queries = torch.stack(list(prefilled.queries))
     cosines = memory.cosines(queries, list(used)).mean(dim=0).tolist()
     pictures = memory.thumbnails(list(used))
@@ -215,6 +251,17 @@ def _evidence(
             )
         )
     return tuple(sorted(found, key=lambda e: (-e.score, e.block_id)))
+
+
+def _with_passages(
+    question: Question, passages: Sequence[Passage], reads_dialogue: bool
+) -> Question:
+    """Before its dialogue, or as sentences before its words for a model that reads none."""
+    if reads_dialogue:
+        turns = tuple(Turn(one.question, one.answer) for one in passages)
+        return replace(question, dialogue=turns + question.dialogue)
+    sentences = " ".join(one.sentence for one in passages)
+    return replace(question, text=f"{sentences} {question.text}".strip())
 
 
 def _speaking_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:

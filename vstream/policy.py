@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from encoders import Frame
+from encoders.sentence_encoder import SentenceEncoder
 from memory import (
     FoundStream,
     KVMemoryError,
@@ -37,6 +38,7 @@ def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
         recent_frames=told.recent_frames,
         retrieve_blocks=told.retrieve_blocks,
         similarity=told.similarity,  # type: ignore[arg-type]
+        sentence_vectors=SentenceEncoder().encode if SentenceEncoder.is_installed() else None,
     )
 
 

@@ -78,6 +78,10 @@ class Basis:
 
     newest_frame_s: float
     """The newest frame that it could see."""
+    coarser_since: float | None = None
+    """The stream time before which the stream is kept only in part: coarser, thinned, merged or
+    gone, as the budget or the policy wants; None while all of it is kept as it was.
+    """
     knows: str | None = None
     """What its model was trained to see, as `drawings only`, where that is not the world."""
 

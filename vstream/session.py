@@ -9,21 +9,30 @@ from functools import partial
 
 import torch
 
-from encoders import Frame, VisualTokens, thumbnail
-from memory import BlockInfo, BlockRecord, Encoding, KVBlock, KVMemory, MemoryPolicy, StoreAwayError
+from encoders import Frame, thumbnail
+from memory import (
+    BlockInfo,
+    BlockRecord,
+    KVBlock,
+    KVMemory,
+    MemoryPolicy,
+    PolicyError,
+    StoreAwayError,
+)
 from memory.closing import Closing
 from memory.locks import Rank
+from memory.policy_hooks import NewBlock, Tokens
+from memory.policy_state import UNCHANGED, StateChange, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.device.free_memory import return_free_memory
 from vstream.device.work import FairLock, Job, Kind, StageClock
 from vstream.engine.config import EngineConfig
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
+from vstream.engine.prefill import LayerKV, LocalWindow, Mass, Prefill
 from vstream.engine.question_step import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
-from vstream.engine.token_drop import TokenDropper
-from vstream.errors import BusyError
+from vstream.errors import BusyError, QuestionError
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
 from vstream.read_while_written import read_while_written
@@ -42,16 +51,25 @@ class ChunkToKeep:
     """
 
     memory: KVMemory
+    noting: MemoryPolicy | None
+    """The policy, if it notes anything."""
     clock: StageClock
     newest: Sequence[Frame]
-    tokens: Sequence[VisualTokens]
+    tokens: Sequence[Tokens]
     layers: Sequence[LayerKV]
+    mass: Sequence[Mass]
+    """Of each block, where it is wanted."""
     made: torch.cuda.Event | None
     """What a card passes once the keys and values are there."""
     _records: list[BlockRecord] = field(default_factory=list)
+    _noted: list[StateChange] = field(default_factory=list)
 
     def make(self) -> None:
-        """Encode all blocks. Raises BlockRejectedError."""
+        """Encode all blocks, and let the policy note what it wants. Raises BlockRejectedError.
+
+        All blocks before these are in the memory.
+        """
+        self._noted.extend(self._notes())
         for frame, tokens, layers in zip(self.newest, self.tokens, self.layers, strict=True):
             with self.clock.stage("thumbnail"):
                 picture = thumbnail(frame)
@@ -61,13 +79,24 @@ class ChunkToKeep:
     def keep(self) -> Work[None]:
         """Put the blocks into the memory, in order. Raises what `KVMemory.take` raises."""
         with self.clock.stage("store"):
-            for record in self._records:
-                self.memory.take(record)
+            for record, noted in zip(self._records, self._noted, strict=True):
+                self.memory.take(record, noted)
         return
         yield  # it wants nothing of the model
 
+    def _notes(self) -> list[StateChange]:
+        if self.noting is None:
+            return [UNCHANGED] * len(self.tokens)
+        state, notes, first = self.memory.state, [], self.memory.num_blocks
+        for block_id, tokens in enumerate(self.tokens, first):
+            mass = self.mass[block_id - first] if self.mass else {}
+            noted = self.noting.note(NewBlock(block_id, tokens, mass), state)
+            state = changed(state, noted)
+            notes.append(noted)
+        return notes
 
-def _block(newest: Frame, tokens: VisualTokens, kv: LayerKV, picture: bytes) -> KVBlock:
+
+def _block(newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes) -> KVBlock:
     info = BlockInfo(
         start_s=tokens.start_s,
         end_s=tokens.end_s,
@@ -103,7 +132,9 @@ class Session(Closing):
         self.chunk_blocks = self.encoding.chunk_blocks or chunk_frames
         """Most blocks in one call of the decoder."""
         self.clock = StageClock()
-        self.token_dropper = _token_dropper(self.encoding)
+        self.token_dropper = policy.reducer()
+        self._noting = policy if policy.has("note") else None
+        self._has_wishes = policy.has("wishes")
         self._pending: list[Frame] = []
         self._pushing = FairLock(Rank.PUSHING)
         self._storing: Future[Job[None]] | None = None
@@ -176,6 +207,8 @@ class Session(Closing):
             self.memory.require_there()
             with self.model.turn:
                 try:
+                    if state := self.memory.state:
+                        self.memory.note_state(self.policy.forgotten(state, from_s, to_s))
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
                     self.prefill = self._open_prefill()
@@ -247,15 +280,18 @@ class Session(Closing):
 
     def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[ChunkToKeep]:
         with self.clock.stage("vision"):
-            tokens: list[VisualTokens] = yield Vision(self.model.family, groups)
+            tokens: list[Tokens] = yield Vision(self.model.family, groups)
         if self.token_dropper is not None:
             with self.clock.stage("drop"):
                 tokens = self.token_dropper.drop(tokens)
         with self.clock.stage("prefill"):
             layers, _ = yield from self.prefill.work(tokens)
+        mass = self.prefill.mass
         made = self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return ChunkToKeep(self.memory, self.clock, newest, tokens, layers, made)
+        return ChunkToKeep(
+            self.memory, self._noting, self.clock, newest, tokens, layers, mass, made
+        )
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -263,6 +299,22 @@ class Session(Closing):
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result().result()
+            if self._has_wishes:
+                self._fulfil()
+
+    def _fulfil(self) -> None:
+        """Ask the model what the policy wants to know of the blocks, and note it."""
+        for wish in self.policy.wishes(self.memory, self.memory.state):
+            nothing: BlocksByLayer = [[]] * self.model.decoder.num_layers
+            try:
+                text = self.ask(Question(wish.text, wish.at_s), nothing).answer.text
+            except QuestionError:  # nothing was seen yet
+                continue
+            except BusyError:  # it wishes again
+                return
+            noted = self.policy.answered(wish, text)
+            with self.model.turn:
+                self.memory.note_state(noted)
 
     def _end_storing(self) -> None:
         """Wait for the chunk on its way, whatever becomes of it; who asks next is told."""
@@ -299,6 +351,8 @@ class Session(Closing):
         prefix = self.model.family.prefix()
         num_blocks = self.memory.num_blocks
         if encoding.rekv_window_tokens is not None:
+            if self.policy.wants_mass:
+                raise PolicyError(f"policy {self.policy.name}: no attention mass by ReKV's rules")
             rekv = RekvPrefill(decoder, prefix, encoding.rekv_window_tokens)
             kept = self.memory.visible(None)
             if kept:
@@ -307,7 +361,10 @@ class Session(Closing):
                 rekv.restore(sum(counts), self._read(kept[-needed:]))
             return rekv
         prefill = Prefill(
-            decoder, prefix, LocalWindow(encoding.window_blocks, encoding.stride_blocks)
+            decoder,
+            prefix,
+            LocalWindow(encoding.window_blocks, encoding.stride_blocks),
+            wants_mass=self.policy.wants_mass,
         )
         if num_blocks:
             first = prefill.first_needed(num_blocks)
@@ -323,9 +380,3 @@ class Session(Closing):
             self.memory.read(layer, ids, decoder.dtype, decoder.device)
             for layer in range(decoder.num_layers)
         ]
-
-
-def _token_dropper(encoding: Encoding) -> TokenDropper | None:
-    if encoding.drop_similarity is None:
-        return None
-    return TokenDropper(encoding.drop_similarity, whole_every=encoding.whole_every)

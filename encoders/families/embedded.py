@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from encoders.chat_prompt import Turn, VideoPlace
 from encoders.families.family import Family
 from encoders.frame import Frame
-from encoders.recommended import Recommended
+from encoders.recommended import EMBEDDED
 from encoders.smolvlm_vision import SmolVLMVision
 from encoders.spoken_time import with_time_words
 from encoders.tokens import TextTokens, VisualTokens, one_frame_block, weave
@@ -20,24 +20,7 @@ class Embedded(Family):
 
     name = "embedded"
     place = VideoPlace("<image>")
-    recommended = Recommended(
-        sample_fps=1.0,
-        window_frames=16,
-        window_stride=8,
-        recent_frames=8,
-        retrieve_blocks=32,
-        similarity="cosine",
-        watch_prompt="{watch}",  # trained on the bare wording: "now" or "not yet", "yes" or "no"
-        yes_words=("yes", "now"),
-        no_words=("no", "not"),
-        watch_threshold=0.96,  # measured: 124 of 136 arrivals told, 4 alarms for nothing in 6 h
-        watch_confirmations=2,
-        watch_release=0.9,
-        reads_context=False,
-        reads_dialogue=False,
-        reads_stream_time=True,
-        knows="drawings only",
-    )
+    recommended = EMBEDDED
 
     def prepare(self) -> None:
         self._size = (self.preprocessor.edge("height"), self.preprocessor.edge("width"))

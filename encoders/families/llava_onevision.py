@@ -53,4 +53,5 @@ class LlavaOneVision(Family):
         return TextTokens(
             torch.cat([newline.to(text.embeddings), text.embeddings]),
             torch.cat([torch.zeros_like(text.is_question[:1]), text.is_question]),
+            None if text.ids is None else torch.cat([torch.full_like(text.ids[:1], -1), text.ids]),
         )

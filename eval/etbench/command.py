@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from encoders.sentence_encoder import SentenceEncoder
 from eval.etbench.files import PublishedData, join, read_predictions, read_samples, read_subset
 from eval.etbench.played import evaluate_played, play_samples
 from eval.etbench.scores import MERGED, OVERALL, Scores, score
@@ -14,7 +15,6 @@ from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.play.options import PlayOptions
 from eval.play_command import play_command
 from eval.result_table import NOTHING, ResultTable, show, show_document
-from eval.sentence_encoder import SentenceEncoder
 from vstream import SettingsError
 
 

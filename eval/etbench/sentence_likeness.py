@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from eval.sentence_encoder import SentenceEncoder
+from encoders.sentence_encoder import SentenceEncoder
 
 NUM_RANDOM_STRINGS = 512
 """Enough that their mean vector moves a caption's similarity to it by a few thousandths."""

@@ -6,9 +6,17 @@ from typing import ClassVar
 
 import torch
 
-from memory.block_record import BlockRecord
+from memory.block_record import BlockHead, BlockRecord
 from memory.errors import StoreError, UnknownNameError
-from memory.kv_block import EncodedRows, KeysAndValues, OfBlock, RowForm, RowLayout
+from memory.kv_block import (
+    EncodedRows,
+    KeysAndValues,
+    KVBlock,
+    OfBlock,
+    RowForm,
+    RowLayout,
+)
+from memory.provenance import Provenance
 from memory.registry import Registry
 
 
@@ -73,3 +81,37 @@ def recoded(record: BlockRecord, codec: str) -> BlockRecord:
     )
     head = replace(record.head, form=RowForm(codec, layout))
     return BlockRecord(head, record.thumbnail, codec_named(codec).rows(keys, values))
+
+
+def record_of(
+    block: KVBlock, block_id: int, provenance: Provenance, codec: str, is_rewritten: bool = False
+) -> BlockRecord:
+    """A block as stores keep it. Raises BlockRejectedError for numbers the codec cannot hold."""
+    keys, values, info = block.keys.detach(), block.values.detach(), block.info
+    layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
+    index = keys.float().mean(dim=2) if block.index is None else block.index.float()
+    head = BlockHead(
+        block_id=block_id,
+        provenance=provenance,
+        form=RowForm(codec, layout),
+        info=replace(
+            info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()
+        ),
+        representative_keys=index.flatten(1).cpu().numpy(),
+        is_rewritten=is_rewritten,
+    )
+    return BlockRecord(head, block.thumbnail, codec_named(codec).rows(keys, values))
+
+
+def block_of(record: BlockRecord) -> KVBlock:
+    """The block as it is kept, on the host, with the index vectors that it has."""
+    head, form = record.head, record.head.form
+    rows = torch.frombuffer(bytearray().join(record.rows), dtype=torch.uint8)
+    rows, layers = rows.view(len(record.rows), -1), (len(record.rows), form.layout.tokens)
+    keys, values = (
+        part.unflatten(1, layers).transpose(0, 1)
+        for part in codec_named(form.codec).decode(rows, form.layout, form.layout.dtype)
+    )
+    width = head.provenance.kv_heads * head.provenance.head_dim
+    index = torch.from_numpy(head.representative_keys.copy()).unflatten(1, (-1, width))
+    return KVBlock(head.info, keys, values, record.thumbnail, index)

@@ -23,6 +23,7 @@ from memory.policies.policy import (
     PolicySettings,
     Similarity,
 )
+from memory.policy_hooks import Reducer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,6 +105,13 @@ class Default(MemoryPolicy):
             drop_similarity=settings.drop_similarity,
             whole_every=0 if settings.drop_similarity is None else self._recent_blocks(),
         )
+
+    def reducer(self) -> Reducer | None:
+        if self.settings.drop_similarity is None:
+            return None
+        from memory.token_drop import TokenDropper
+
+        return TokenDropper(self.settings.drop_similarity, whole_every=self._recent_blocks())
 
     def recent_blocks(self) -> int | None:
         return self._recent_blocks()

@@ -14,11 +14,24 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memory.ageing import AgeingStep, AgingBlocks, next_step
 from memory.errors import PolicyError
+from memory.policy_hooks import (
+    NOTHING,
+    Context,
+    KeptBlocks,
+    NewBlock,
+    Query,
+    Reducer,
+    Wish,
+)
+from memory.policy_state import UNCHANGED, State, StateChange
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from memory.block_store import Span
+    from memory.kv_block import KVBlock
 
 Similarity = Literal["inner_product", "cosine"]
 FirstPass = Literal["none", "question", "context"]
@@ -59,6 +72,8 @@ class ModelShape:
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: Similarity = "inner_product"
+    sentence_vectors: "Callable[[Sequence[str]], np.ndarray] | None" = None
+    """Unit vectors, [sentences, features], by which texts are compared; None: not installed."""
 
     def blocks(self, frames: int) -> int:
         """How many blocks hold so many frames."""
@@ -126,6 +141,10 @@ class MemoryPolicy:
     Settings: ClassVar[type[PolicySettings]] = PolicySettings
     changes_store: ClassVar[bool] = False
     """A stream is written under it and follows it; others only choose from what is there."""
+    wants_mass: ClassVar[bool] = False
+    """`note` is given the attention mass that the window's tokens received; it costs as much again
+    as attention does. Not with ReKV's rules.
+    """
     follows_times: ClassVar[bool] = True
     """A question that names a moment may see that alone."""
 
@@ -151,6 +170,10 @@ class MemoryPolicy:
     def encoding(self) -> Encoding:
         """How the blocks of a stream are made."""
         raise NotImplementedError
+
+    def reducer(self) -> Reducer | None:
+        """What leaves visual tokens out before the decoder, made for one stream; None: nothing."""
+        return None
 
     def recent_blocks(self) -> int | None:
         """How many of the newest blocks every question reads; None: all that it may see."""
@@ -179,6 +202,71 @@ class MemoryPolicy:
     def select_for_all(self, queries: "Tensor", past: Past) -> list[int]:
         """Which of `past` all layers read; `queries` is [layers, kv_heads*head_dim]."""
         raise NotImplementedError
+
+    def context(self, query: Query, state: State) -> Context:
+        """What a question reads besides blocks."""
+        return NOTHING
+
+    def note(self, block: NewBlock, state: State) -> StateChange:
+        """What is noted with a block, given all that was noted before it.
+
+        It is kept if the block is, and given back after a restart; see `memory.policy_state`.
+        """
+        return UNCHANGED
+
+    def wishes(self, blocks: KeptBlocks, state: State) -> Sequence[Wish]:
+        """What the model is to be asked, oldest first, about blocks that have just been kept."""
+        return ()
+
+    def index_vectors(
+        self, keys: "Float[Tensor, 'layers kv_heads tokens head_dim']"
+    ) -> "Float[Tensor, 'layers vectors kv_heads*head_dim']":
+        """Index vectors of a new block in addition to the mean of its keys, the same number for
+        each. A search takes the best of a block's vectors.
+        """
+        raise NotImplementedError
+
+    def rewrite(self, old: "KVBlock", block_id: int, state: State) -> "KVBlock":
+        """A block that has left the windows, as it is kept from now on: fewer tokens, other
+        vectors. Once for each, in runs of REWRITE_BLOCKS. Its times and picture must stay.
+        """
+        raise NotImplementedError
+
+    def kept_dialogue(
+        self, surprise: "Float[Tensor, ' tokens']", turns: "Int[Tensor, ' tokens']"
+    ) -> "Bool[Tensor, ' tokens']":
+        """Which tokens of the dialogue a question reads.
+
+        `surprise` is -log p(token | text before it), `turns` says which turn a token belongs to.
+        """
+        raise NotImplementedError
+
+    def coarser_since(self, state: State) -> float | None:
+        """The stream time before which what is noted was merged or let go; None: nothing was.
+
+        What became of blocks is known without it.
+        """
+        return None
+
+    def answered(self, wish: Wish, text: str) -> StateChange:
+        """What is noted of the model's answer."""
+        return UNCHANGED
+
+    def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
+        """What is noted where [from_s, to_s] is forgotten for good; here all of it goes."""
+        return dict.fromkeys(state)
+
+    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+        """About how much is noted of so many seconds at a frame a second; see `vstream policies`.
+
+        `token_bytes` are those of a block's visual tokens.
+        """
+        return 0
+
+    @classmethod
+    def has(cls, hook: str) -> bool:
+        """Whether it overrides that method. What only others need is then never computed."""
+        return getattr(cls, hook) is not getattr(MemoryPolicy, hook)
 
     def keep_blocks(self) -> int | None:
         """So many of the newest blocks are kept and no others; None: as many as there is room for.

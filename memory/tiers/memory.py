@@ -6,6 +6,7 @@ from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.config import MemoryConfig
 from memory.errors import BlockNotFoundError, StoreError
+from memory.policy_state import UNCHANGED, State, StateChange, changed, state_bytes
 from memory.running_spans import RunningSpans
 from memory.store_address import store_name
 from memory.stream_entry import StreamEntry
@@ -23,6 +24,7 @@ class HostTier(BlockStore):
         self._blocks: dict[int, BlockRecord] = {}
         self._spans = RunningSpans(budget_bytes)
         self._next_id = 0
+        self._state: State = {}
 
     def recover(self) -> Iterator[BlockHead]:
         """Nothing: it begins empty."""
@@ -35,13 +37,22 @@ class HostTier(BlockStore):
     def has_room(self, record: BlockRecord) -> bool:
         return self.budget_bytes is None or self.num_bytes + record.num_bytes <= self.budget_bytes
 
-    def put(self, record: BlockRecord) -> None:
+    def put(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> None:
         block_id = record.head.block_id
         assert block_id >= self._next_id, "blocks are put in order"
         self._spans.add(block_id, record.num_bytes)
         self._blocks[block_id] = record
         self._next_id = block_id + 1
         self.num_bytes += record.num_bytes
+        if noted:
+            self.note(noted)
+
+    def note(self, noted: StateChange) -> None:
+        before, self._state = self._state, changed(self._state, noted)
+        self.num_bytes += state_bytes(self._state) - state_bytes(before)
+
+    def state(self) -> State:
+        return self._state
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         return [self._block(block_id).rows[layer] for block_id in block_ids]

@@ -11,7 +11,7 @@ from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, keeping_newest, kv_block,
 
 from memory import BlockNotFoundError, MemoryConfig, Span, StoreError, open_memory
 from memory.ageing import SPARSEST, redundant, thinnest
-from memory.kv_memory import coarser
+from memory.aging_memory import coarser
 from memory.running_spans import SPAN_BLOCKS
 
 NEWEST, NUM = 8, 600

@@ -110,3 +110,23 @@ def test_within_has_room_the_budget_holds_whatever_is_done(open_store):
 def test_a_block_that_never_was_is_named(open_store, wrong):
     with pytest.raises(BlockNotFoundError, match=str(wrong)):
         filled(open_store(), 3).read_rows(0, [0, wrong])
+
+
+def test_what_is_noted_with_a_block_is_there_and_measured(open_store):
+    store = open_store()
+    assert store.state() == {}
+    store.put(record(0))
+    before = store.num_bytes
+    store.put(record(1), {"kept": b"one", "gone": b"two"})
+    store.note({"kept": b"three", "gone": None, "late": b""})
+    assert store.state() == {"kept": b"three", "late": b""}
+    assert store.num_bytes - before >= record(1).num_bytes + len("kept" + "three" + "late")
+
+
+def test_notes_outlive_their_block(open_store):
+    store = open_store()
+    store.put(record(0), {"name": b"value"})
+    store.close_span()
+    [span] = store.spans()
+    store.replace(span.block_ids, {})
+    assert store.state() == {"name": b"value"}

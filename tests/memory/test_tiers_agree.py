@@ -60,3 +60,19 @@ def test_without_any_copies_in_host_ram_as_with_them(url):
     with open_memory(config, "camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU) as memory:
         require_same(filled(memory), ram)
         assert memory.stats().bytes_by_tier["host"] == 0
+
+
+def test_what_is_noted_is_there_after_a_restart_and_for_those_who_follow(url):
+    with memory_of(url) as memory:
+        for number, block in enumerate(kv_stream(3), 1):
+            memory.take(memory.encoded(block), {"sum": str(number).encode(), "other": b"x"})
+        memory.note_state({"other": None, "text": "später".encode()})
+        wanted = dict(memory.state)
+        assert wanted == {"sum": b"3", "text": "später".encode()}
+        with follow_memory(MemoryConfig(store=url), "camera", CPU) as reader:
+            assert reader.state == wanted
+    with memory_of(url) as memory:
+        assert memory.state == wanted
+        memory.erase()
+    with memory_of(url) as memory:
+        assert memory.state == {}

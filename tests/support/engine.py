@@ -51,7 +51,9 @@ def stream_frames(count, start=0, seed=0):
     return frames
 
 
-def open_session(model, *, store="memory://", codec="int8", host_bytes=1 << 30, **engine):
+def open_session(
+    model, *, store="memory://", codec="int8", host_bytes=1 << 30, file_bytes=None, **engine
+):
     """A session over a memory of its own (or of `store`).
 
     `engine` are settings of the engine or of the memory policy: `rekv` where it is told its window.
@@ -59,7 +61,7 @@ def open_session(model, *, store="memory://", codec="int8", host_bytes=1 << 30, 
     decoder = model.decoder
     policy, config = policy_and_config(model, **engine)
     memory = open_memory(
-        MemoryConfig(store=store, codec=codec, host_bytes=host_bytes),
+        MemoryConfig(store=store, codec=codec, host_bytes=host_bytes, file_bytes=file_bytes),
         stream_id="test",
         fingerprint=model.fingerprint,
         layers=decoder.num_layers,

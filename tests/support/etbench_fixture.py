@@ -4,10 +4,10 @@ import functools
 import json
 from pathlib import Path
 
+from encoders.sentence_encoder import SentenceEncoder
 from eval.etbench.sample import Answered, Sample
 from eval.etbench.scores import score
 from eval.etbench.sentence_likeness import SentenceLikeness
-from eval.sentence_encoder import SentenceEncoder
 
 FOLDER = Path(__file__).parents[1] / "data" / "etbench"
 FOUR = ("a red car", "a blue boat", "two dogs", "an old tree")

@@ -48,7 +48,8 @@ class TokenFamily:
         own[-2:] = False
         started = [ord(letter) % self._vocabulary for letter in answer_start]
         own = torch.cat([own, torch.zeros(len(started), dtype=torch.bool)])
-        return TextTokens(self._embed(torch.tensor([*ids, 5, 6, *started])), own)
+        whole = torch.tensor([*ids, 5, 6, *started])
+        return TextTokens(self._embed(whole), own, whole)
 
     def text(self, token_ids):
         return " ".join(str(i) for i in token_ids)

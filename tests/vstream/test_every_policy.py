@@ -1,14 +1,31 @@
-"""What every memory policy promises that is found by name."""
+"""What every memory policy promises that is found by name, three sketches of papers among them."""
+
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
+from safetensors.torch import load
 
-from memory import POLICIES, MemoryConfig, PolicyError, StoreAwayError, StoreError
+from encoders import Turn
+from memory import (
+    POLICIES,
+    FileTier,
+    MemoryConfig,
+    PolicyError,
+    StoreAwayError,
+    StoreError,
+    follow_memory,
+)
+from memory.policy_state import state_bytes
 from vstream import VStreamConfig
 from vstream import open_session as open_stream
 from vstream.errors import QuestionError
 from vstream.question import Question
 
+sys.path.append(str(Path(__file__).parents[1] / "policies"))
+"""The sketches lie there as another package would, with entry points."""
 ASKED = "what did you see?"
 BLOCKS = 12
 SMALL = {
@@ -17,6 +34,9 @@ SMALL = {
     "window": {"frames": 8},
     "streaming_llm": {"frames": 8},
     "rekv": {"window_tokens": 200, "retrieve_blocks": 4},
+    "infllm": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
+    "sirllm": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
+    "flash_vstream": {"centroids": 6},
 }
 """Settings under which so short a stream is longer than what is read."""
 
@@ -35,6 +55,14 @@ def opened(model, name, **options):
     return open_session(
         model, codec="exact", max_answer_tokens=6, policy=name, **SMALL.get(name, {}), **options
     )
+
+
+def block_bytes(session):
+    """What the store measures, but for what the policy noted."""
+    *_, num_bytes = session.memory.bytes_by_tier().values()
+    store = session.memory._store
+    is_file = isinstance(store, FileTier)
+    return num_bytes - (store._noted.num_bytes if is_file else state_bytes(store.state()))
 
 
 def test_it_says_what_it_is(name):
@@ -61,10 +89,52 @@ def test_later_frames_never_change_an_earlier_answer_while_nothing_goes(model, n
         session.push(stream_frames(BLOCKS))
         then = Question(ASKED, session.memory.newest_s)
         before, kept = answer_of(session, then), session.memory.num_readable
-        later = 5 if session.policy.card.is_exact else 0
-        session.push(stream_frames(later, start=BLOCKS))
-        assert session.memory.num_readable == kept + later
-        assert answer_of(session, then) == before
+        assert session.policy.card.is_exact <= (session.ask(then).answer.coarser_since is None)
+        session.push(stream_frames(5, start=BLOCKS))
+        if session.policy.card.is_exact:
+            assert session.memory.num_readable == kept + 5
+            assert session.ask(then).answer.coarser_since is None
+            assert answer_of(session, then) == before
+
+
+def test_an_earlier_answer_changes_only_once_it_says_since_when_things_are_coarser(model, name):
+    with opened(model, name) as session:
+        session.push(stream_frames(5))
+        then = Question(ASKED, session.memory.newest_s)
+        before = answer_of(session, then)
+        for start in range(5, 60, 5):
+            session.push(stream_frames(5, start=start))
+            if not session.memory.visible(then.at_s):
+                with pytest.raises(QuestionError, match="no longer kept"):
+                    session.ask(then)
+                assert session.ask(ASKED).answer.coarser_since > then.at_s
+                return
+            answer = session.ask(then).answer
+            if answer.coarser_since is None:
+                assert answer_of(session, then) == before
+            else:
+                assert not session.policy.card.is_exact
+
+
+@pytest.mark.parametrize("store", ["memory", "file"])
+def test_a_store_that_had_to_shrink_says_since_when(model, store, tmp_path):
+    where = {"store": "memory://", "host_bytes": 1 << 20}
+    if store == "file":
+        where = {"store": f"file://{tmp_path}", "file_bytes": 1 << 20}
+    with opened(model, "default", **where) as session:
+        session.push(stream_frames(8))
+        assert session.ask(ASKED).answer.coarser_since is None
+        session.push(stream_frames(600, start=8))
+        since = session.ask(ASKED).answer.coarser_since
+        memory = session.memory
+        whole = [i for i in memory.visible(None) if memory.info(i).start_s >= since]
+        assert whole == list(range(whole[0], memory.num_blocks))
+        assert {memory._forms[i].codec for i in whole} == {"exact"}
+        older = [i for i in range(whole[0]) if i not in memory.visible(None)]
+        assert older or memory._forms[whole[0] - 1].codec == "int4"
+    if store == "file":
+        with opened(model, "default", **where) as again:
+            assert again.ask(ASKED).answer.coarser_since == since
 
 
 def test_a_stream_that_was_closed_goes_on_as_if_it_had_not_been(model, name, tmp_path):
@@ -106,19 +176,18 @@ def test_one_that_keeps_the_newest_lets_all_others_go(model, name, store, tmp_pa
             assert session.memory.num_readable == 100
             return
         assert kept <= session.memory.num_readable <= kept + 2 * max(1, kept // 8)
-        num_bytes = session.memory.stats().bytes_by_tier["host" if store == "memory" else "file"]
-        per_block = num_bytes / session.memory.num_readable
+        per_block = block_bytes(session) / session.memory.num_readable
         session.push(stream_frames(100, start=100))
-        assert session.memory.stats().bytes_by_tier[
-            "host" if store == "memory" else "file"
-        ] == pytest.approx(per_block * session.memory.num_readable, rel=0.1)
+        assert block_bytes(session) == pytest.approx(
+            per_block * session.memory.num_readable, rel=0.1
+        )
 
 
 def test_a_question_may_name_one_that_only_selects(model, name):
     with opened(model, "default") as session:
         session.push(stream_frames(BLOCKS))
         question = Question(ASKED, policy=name)
-        if name in ("default", "uniform"):
+        if not POLICIES.find(name).changes_store:
             assert session.ask(question).answer.text is not None
         else:
             with pytest.raises(QuestionError, match=f"policy {name}"):
@@ -169,3 +238,91 @@ def test_a_policy_that_is_none_is_refused_before_the_device_is_asked(model, monk
         with pytest.raises(QuestionError, match="no memory policy is called 'none'"):
             session.ask(Question(ASKED, policy="none"))
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("checkpoint", ["llava_onevision", "qwen2_5_vl"])
+def test_the_last_frames_are_read_as_if_nothing_had_come_before(checkpoint):
+    model, _ = tiny_video_llm(checkpoint)
+    per_block = model.family.frames_per_block
+    frames = stream_frames(10 * per_block)
+    newest = 2 * per_block
+    with (
+        opened(model, "last_frames", frames=newest) as session,
+        opened(model, "default") as fresh,
+    ):
+        session.push(frames)
+        fresh.push(frames[-newest:])
+        stream = session.ask(ASKED)
+        assert stream.answer.token_ids == fresh.ask(ASKED).answer.token_ids
+        assert sorted(one.block_id for one in stream.evidence) == [8, 9]
+        assert list(session.memory.state) == ["8", "9"]
+        assert session.memory.num_readable <= 3
+
+
+def test_a_block_is_found_by_the_tokens_that_were_looked_at_most(model, tmp_path):
+    with (
+        opened(model, "infllm") as session,
+        opened(model, "default") as plain,
+        opened(model, "infllm", store=f"file://{tmp_path}") as stored,
+    ):
+        for one in (session, plain, stored):
+            one.push(stream_frames(48))
+        found, mean = (one.memory.representative_keys(range(48)) for one in (session, plain))
+        assert torch.equal(found[:, 16:], mean[:, 16:])
+        assert not (found[:, :16] == mean[:, :16]).all(dim=-1).any()
+        assert answer_of(session, ASKED) == answer_of(stored, ASKED)
+        assert torch.equal(stored.memory.representative_keys(range(48)), found)
+        config = MemoryConfig(store=f"file://{tmp_path}")
+        with follow_memory(config, "test", torch.device("cpu")) as reader:
+            assert torch.equal(reader.representative_keys(range(48)), found)
+            assert reader.coarser_since == stored.memory.coarser_since == 16.0
+
+
+def test_mass_is_what_each_token_got_however_the_stream_is_cut(model):
+    noted = []
+    for chunk_frames in (1, 5):
+        with opened(model, "infllm", chunk_frames=chunk_frames) as session:
+            session.push(stream_frames(20))
+            noted.append(session.memory.state)
+    one, other = noted
+    assert one.keys() == other.keys()
+    for name in one:
+        first, second = (torch.frombuffer(bytearray(s[name]), dtype=torch.float32) for s in noted)
+        torch.testing.assert_close(first, second, rtol=0, atol=1e-4)
+
+
+def test_of_a_long_dialogue_the_surprising_tokens_are_read(model):
+    turns = tuple(Turn(f"what about car {number}?", "it is red and old") for number in range(6))
+    asked = Question(ASKED, dialogue=turns)
+    with opened(model, "sirllm", dialogue_tokens=60) as session, opened(model, "default") as plain:
+        for one in (session, plain):
+            one.push(stream_frames(6))
+        whole, short = plain.ask(asked).answer, session.ask(asked).answer
+        said = sum(len(turn.question + turn.answer) for turn in turns)
+        assert whole.context_tokens - short.context_tokens == said - 60
+        assert session.ask(ASKED).answer.token_ids == plain.ask(ASKED).answer.token_ids
+    with opened(model, "sirllm", dialogue_tokens=1000) as session:
+        session.push(stream_frames(6))
+        assert session.ask(asked).answer.token_ids == whole.token_ids
+
+
+def test_clusters_weigh_as_many_frames_as_were_seen(model):
+    with opened(model, "flash_vstream") as session:
+        for seen in (4, 10, 30):
+            session.push(stream_frames(seen - session.memory.num_blocks, session.memory.num_blocks))
+            clusters = load(session.memory.state["clusters"])
+            assert clusters["weights"].sum() == seen
+            assert len(clusters["rows"]) <= 6
+            assert (clusters["times"].diff() >= 0).all()
+
+
+def test_a_policy_that_wants_nothing_pays_nothing(model, monkeypatch):
+    def never(*_):
+        raise AssertionError("nobody wants it")
+
+    for where in ("vstream.engine.prefill.attention_mass", "memory.aging_memory.block_of"):
+        monkeypatch.setattr(where, never)
+    with opened(model, "default") as session:
+        monkeypatch.setattr(type(session.memory), "state", property(never))
+        session.push(stream_frames(40))
+        assert session.ask(Question(ASKED, dialogue=(Turn("a", "b"),))).answer.text is not None

@@ -15,8 +15,9 @@ from torch.nn.functional import cosine_similarity
 
 from encoders import Frame, VisualTokens
 from memory import FingerprintMismatchError, PolicyError, StoreError
+from memory.token_drop import TokenDropper
 from vstream import SettingsError, VStreamConfig, load_config, open_session
-from vstream.engine import LocalWindow, Prefill, TokenDropper, view_at
+from vstream.engine import LocalWindow, Prefill, view_at
 
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 5, "retrieve_blocks": 4}
 BLOCKS = 12

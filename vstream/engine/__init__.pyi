@@ -6,7 +6,6 @@ from .question_prefill import PrefilledQuestion, QuestionPrefill
 from .question_step import BlocksByLayer
 from .rekv import RekvContext, RekvPrefill
 from .retrieval import MemoryView, Past, view_at
-from .token_drop import TokenDropper
 
 __all__ = [
     "AnswerContext",
@@ -22,6 +21,5 @@ __all__ = [
     "QuestionPrefill",
     "RekvContext",
     "RekvPrefill",
-    "TokenDropper",
     "view_at",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from memory import MemoryReader
 from vstream.engine.decoder import Decoder
-from vstream.engine.positions import lay_out, text_positions
+from vstream.engine.positions import Placed, lay_out, text_positions
 from vstream.engine.prefill import LayerKV
 from vstream.errors import QuestionError
 
@@ -61,6 +61,8 @@ class LaidLayer:
 class AnswerContext:
     """[prefix | retrieved blocks in stream order | recent window | question | answer so far].
 
+    Before the blocks may stand tokens that were read again for this question alone.
+
     Blocks come as the codec keeps them, the recent window too, so the answer does not depend on
     the tier or process that holds them. Positions are contiguous in every layer by itself: layers
     may hold blocks of different lengths. Keys are rotated once, when a layer is laid out.
@@ -77,6 +79,8 @@ class AnswerContext:
         self._filled: list[int] = []
         self._next_text: list[int] = []
         self._recent: list[tuple[int, int]] = []
+        self._again: Sequence[Placed] = ()
+        self._again_kv: LayerKV = []
         self.recent_ids: tuple[int, ...] = ()
         """Blocks of the recent window, the same in every layer."""
 
@@ -97,6 +101,10 @@ class AnswerContext:
             recent=self._recent[layer],
         )
 
+    def begin_with(self, tokens: Sequence[Placed], kv: LayerKV) -> None:
+        """Let visual tokens stand right behind the prefix, keys before RoPE."""
+        self._again, self._again_kv = tokens, kv
+
     def clear(self) -> None:
         """As if nothing had been laid."""
         for one in (self._keys, self._values, self._filled, self._next_text, self._recent):
@@ -115,13 +123,17 @@ class AnswerContext:
         keys, values = self._prefix[layer]
         block_ids = [*retrieved, *recent]
         infos = [self._memory.info(block_id) for block_id in block_ids]
-        layout = lay_out(keys.shape[1], infos, decoder.num_axes)
+        layout = lay_out(keys.shape[1], [*self._again, *infos], decoder.num_axes)
         if layout.next_text + self._room > decoder.max_positions:
             raise QuestionError(
                 f"the question is too long: with the memory's {layout.next_text} positions and the "
                 f"answer it needs {layout.next_text + self._room}, the model has "
                 f"{decoder.max_positions}. Ask shorter or retrieve fewer blocks."
             )
+        if self._again:
+            again_keys, again_values = self._again_kv[layer]
+            keys = torch.cat([keys, again_keys], dim=1)
+            values = torch.cat([values, again_values], dim=1)
         if block_ids:
             block_keys, block_values = self._memory.read(
                 layer, block_ids, decoder.dtype, decoder.device

@@ -113,6 +113,22 @@ def causal_attention(
     return grouped_attention(queries, keys, values, scale, mask)
 
 
+def attention_mass(
+    queries: Float[Tensor, "heads q_tokens head_dim"],
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
+    scale: float,
+) -> Float[Tensor, "kv_heads k_tokens"]:
+    """How much `causal_attention` attends to each key, summed over queries and heads of a group."""
+    kv_heads, k_tokens, head_dim = keys.shape
+    q_tokens = queries.shape[1]
+    scores = queries.reshape(kv_heads, -1, head_dim).float() @ keys.float().transpose(1, 2) * scale
+    mask = causal_mask(q_tokens, k_tokens, keys.device)
+    if mask is not None:
+        mask = mask.repeat(len(queries) // kv_heads, 1)
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(dim=-1).sum(dim=1)
+
+
 def causal_mask(
     q_tokens: int, k_tokens: int, device: torch.device
 ) -> Bool[Tensor, "q_tokens k_tokens"] | None:

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoders import Family, Frame, VisualTokens
+from memory.policy_hooks import Tokens
 from vstream.engine.decoder import Decoder, Step
 
 Result = TypeVar("Result")
@@ -222,7 +223,7 @@ def _joined_masks(wanted: Sequence[Pass]) -> Tensor:
     )
 
 
-def joined_deepstack(wanted: Sequence[Pass | VisualTokens]) -> Tensor | None:
+def joined_deepstack(wanted: Sequence[Pass | Tokens]) -> Tensor | None:
     """Those of all that have some, one behind the other."""
     parts = [one.deepstack for one in wanted if one.deepstack is not None]
     return torch.cat(parts, dim=1) if parts else None

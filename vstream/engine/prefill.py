@@ -18,20 +18,25 @@ distance. `vstream.engine.rekv` has ReKV's own rule.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from encoders import TextTokens, VisualTokens
-from vstream.engine.decoder import Decoder, PlainStep
+from encoders import TextTokens
+from memory.policy_hooks import Tokens
+from vstream.engine.decoder import Decoder, PlainStep, attention_mass
 from vstream.engine.passes import Pass, Work, alone, joined_deepstack
 from vstream.engine.positions import Placed, lay_out, text_positions
 
 LayerKV = list[tuple[Tensor, Tensor]]
 """Keys (before RoPE) and values of each layer, both [kv_heads, tokens, head_dim]."""
+Mass = Mapping[int, Float[Tensor, "layers kv_heads tokens"]]
+"""By the id of a block: the attention that each of its tokens got, summed over queries and over the
+heads of a group.
+"""
 _SPARE = 0.25
 """Of the room that is needed, so much is taken in addition when a buffer grows."""
 
@@ -59,7 +64,16 @@ class LocalWindow:
 class Prefill:
     """The write path's state of one stream: keys and values of the prefix and the local window."""
 
-    def __init__(self, decoder: Decoder, prefix: TextTokens, window: LocalWindow) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        prefix: TextTokens,
+        window: LocalWindow,
+        wants_mass: bool = False,
+    ) -> None:
+        self.mass: Sequence[Mass] = ()
+        """For each block of the last chunk, the attention that it paid to the blocks it saw."""
+        self._wants_mass = wants_mass
         self._decoder = decoder
         self._window = window
         self.num_blocks = 0
@@ -91,13 +105,13 @@ class Prefill:
         return self._window.until_step(self.num_blocks)
 
     def encode(
-        self, chunk: Sequence[VisualTokens]
+        self, chunk: Sequence[Tokens]
     ) -> tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]:
         """`work`, run by itself."""
         return alone(self._decoder, self.work(chunk))
 
     def work(
-        self, chunk: Sequence[VisualTokens]
+        self, chunk: Sequence[Tokens]
     ) -> Work[tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]]:
         """Run a chunk of blocks through the decoder in one causal pass.
 
@@ -107,7 +121,7 @@ class Prefill:
         if len(chunk) > self.longest_chunk():
             raise ValueError(f"a chunk of {len(chunk)} blocks crosses a step of the window")
         self._seen.drop_before(self._window.left_edge(self.num_blocks))
-        step = self._seen.step(chunk)
+        step = self._seen.step(chunk, self._wants_mass)
         hidden = yield Pass(
             torch.cat([block.embeddings for block in chunk]),
             step,
@@ -116,6 +130,7 @@ class Prefill:
         )
         layers = split_by_block(step.captured, chunk)
         self._seen.put(self.num_blocks, chunk, layers)
+        self.mass = self._seen.mass_by_block(step.mass, len(chunk))
         self.num_blocks += len(chunk)
         return layers, hidden
 
@@ -203,11 +218,21 @@ class WindowKV:
             ]
         )
 
-    def step(self, chunk: Sequence[VisualTokens]) -> "WindowStep":
+    def step(self, chunk: Sequence[Placed], wants_mass: bool = False) -> "WindowStep":
         """The step of a pass over `chunk`. What it writes counts once `put` says so."""
         positions = self._positions(chunk)
         self._make_room(positions.shape[1])
-        return WindowStep(self._decoder, self._buffers, positions)
+        counts = [block.positions.shape[1] for block in chunk] if wants_mass else []
+        return WindowStep(self._decoder, self._buffers, positions, counts)
+
+    def mass_by_block(self, mass: Sequence[Sequence[Tensor]], chunk: int) -> list[Mass]:
+        """`WindowStep.mass` of a chunk of so many blocks, which were `put`, cut by block."""
+        counts = [block.placed.positions.shape[1] for block in self._blocks]
+        found: list[Mass] = []
+        for at, paid in enumerate(zip(*mass, strict=True), len(self._blocks) - chunk):
+            parts = torch.stack(paid)[:, :, self._prefix_tokens :].split(counts[: at + 1], dim=2)
+            found.append({block.id: part for block, part in zip(self._blocks, parts, strict=False)})
+        return found
 
     @property
     def _prefix_tokens(self) -> int:
@@ -251,7 +276,15 @@ class WindowKV:
 class WindowStep:
     """Attend to all that is past and, causally, to the chunk; capture the chunk's keys, values."""
 
-    def __init__(self, decoder: Decoder, buffers: LayerKV, positions: Tensor) -> None:
+    def __init__(
+        self, decoder: Decoder, buffers: LayerKV, positions: Tensor, counts: Sequence[int] = ()
+    ) -> None:
+        """With `counts`, the tokens of each block of the chunk, attention mass is summed up."""
+        self._counts = counts
+        self.mass: list[list[Tensor]] = []
+        """By layer and block of the chunk: what it paid to the tokens up to its end, [kv_heads,
+        tokens].
+        """
         self._decoder = decoder
         self._buffers = buffers
         self._positions = positions
@@ -268,6 +301,12 @@ class WindowStep:
         rotated = self._decoder.rope.rotate(torch.cat([queries, keys]), positions)
         laid_keys[:, end - tokens : end] = rotated[len(queries) :]
         laid_values[:, end - tokens : end] = values
+        if self._counts:
+            start, paid = end - tokens, []
+            for part in rotated[: len(queries)].split(list(self._counts), dim=1):
+                start += part.shape[1]
+                paid.append(attention_mass(part, laid_keys[:, :start], scale))
+            self.mass.append(paid)
         return self._decoder.attend_causally(
             rotated[: len(queries)], laid_keys[:, :end], laid_values[:, :end], scale
         )

@@ -19,13 +19,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from encoders import TextTokens, VisualTokens
+from encoders import TextTokens
 from memory import MemoryReader
+from memory.policy_hooks import Tokens
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.decoder import Decoder, grouped_attention
 from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.positions import Rope, text_positions
-from vstream.engine.prefill import LayerKV, split_by_block
+from vstream.engine.prefill import LayerKV, Mass, split_by_block
 from vstream.errors import SettingsError
 
 
@@ -40,6 +41,8 @@ class RekvPrefill:
         self.num_tokens = 0
         self._local: LayerKV = []
         self.prefix: LayerKV = []
+        self.mass: Sequence[Mass] = ()
+        """None is computed."""
         whole = self._run(prefix.embeddings, len(prefix.embeddings))
         self.prefix = alone(decoder, whole)[0]
 
@@ -58,13 +61,13 @@ class RekvPrefill:
         return 1 << 30
 
     def encode(
-        self, chunk: Sequence[VisualTokens]
+        self, chunk: Sequence[Tokens]
     ) -> tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]:
         """`work`, run by itself."""
         return alone(self._decoder, self.work(chunk))
 
     def work(
-        self, chunk: Sequence[VisualTokens]
+        self, chunk: Sequence[Tokens]
     ) -> Work[tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]]:
         """As `Prefill.work`. Raises ValueError for blocks of different lengths."""
         if len({len(block.embeddings) for block in chunk}) > 1:

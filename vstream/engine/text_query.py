@@ -28,6 +28,13 @@ def text_query_work(
     decoder: Decoder, prefix: LayerKV, tokens: TextTokens
 ) -> Work[list[Float[Tensor, " key_width"]]]:
     """One query a layer. Raises QuestionError for a text that the decoder cannot hold."""
+    step = text_step(decoder, prefix, tokens)
+    yield Pass(tokens.embeddings, step)
+    return step.queries
+
+
+def text_step(decoder: Decoder, prefix: LayerKV, tokens: TextTokens) -> "TextStep":
+    """The step of a pass over text alone. Raises QuestionError if the decoder cannot hold it."""
     count = prefix[0][0].shape[1] + len(tokens.embeddings)
     if count > decoder.max_positions:
         raise QuestionError(
@@ -35,12 +42,10 @@ def text_query_work(
             f"{decoder.max_positions}"
         )
     positions = text_positions(0, count, decoder.num_axes).to(decoder.device)
-    step = _TextStep(decoder, prefix, positions, tokens.is_question)
-    yield Pass(tokens.embeddings, step)
-    return step.queries
+    return TextStep(decoder, prefix, positions, tokens.is_question)
 
 
-class _TextStep:
+class TextStep:
     """Attend to the prefix and, causally, to the text; keep each layer's mean query."""
 
     def __init__(

@@ -4,6 +4,7 @@ FIRST-GENERATION.index  an index of the complete segment of that name (see segme
 FIRST-GENERATION.vskv   block records from id FIRST on (see segment_file); the one with the largest
                         FIRST is still being written. Of two generations of one segment that a dying
                         process left, the newer one is complete and wins.
+policy.state            what the memory policy noted, if it notes anything (see state_log)
 
 To make blocks coarser or to forget some, a whole segment is written anew, under the next
 generation's name and with `.partial` behind it until it is complete; then it is renamed and the old
@@ -25,9 +26,11 @@ import structlog
 from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.errors import BlockNotFoundError, StoreError
+from memory.policy_state import UNCHANGED, State, StateChange, changed
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import index_path
 from memory.tiers.file.segment_list import SegmentList
+from memory.tiers.file.state_log import StateLog
 from memory.tiers.file.whole_files import flush_folder, set_aside
 
 _log = structlog.get_logger()
@@ -48,14 +51,19 @@ class SegmentFolder:
         self._firsts: list[int] = []
         self._next_id = 0
         self._open: OrderedDict[SegmentFile, None] = OrderedDict()
+        self._noted = StateLog(folder / "policy.state")
 
     @property
     def num_bytes(self) -> int:
-        return sum(segment.num_bytes + segment.index_bytes for segment in self._segments)
+        blocks = sum(segment.num_bytes + segment.index_bytes for segment in self._segments)
+        return blocks + self._noted.num_bytes
 
     @property
     def next_id(self) -> int:
         return self._next_id
+
+    def state(self) -> State:
+        return self._noted.state(self._next_id)
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         return [self._holding(block_id).read_row(layer, block_id) for block_id in block_ids]
@@ -133,6 +141,7 @@ class FileTier(SegmentFolder, BlockStore):
         for first, path in paths.items():
             self._add(SegmentFile(path, first))
         self._list = SegmentList(list_path)
+        self._state: State = {}
         self._smallest_bytes = HEADER_BYTES
         """No record of the stream is smaller."""
 
@@ -152,6 +161,7 @@ class FileTier(SegmentFolder, BlockStore):
             self._mend()
         except OSError as error:
             raise StoreError(f"{self._folder}: cannot be mended: {error.strerror}") from error
+        self._state = self._noted.recover(self._next_id)
 
     def _mend(self) -> None:
         """Cut off and set aside what is no block, and begin above the ids that it may have had."""
@@ -180,17 +190,32 @@ class FileTier(SegmentFolder, BlockStore):
         copy_bytes = max(self._segment_bytes, largest, num_bytes)
         return self.num_bytes + num_bytes + copy_bytes <= self.budget_bytes
 
-    def put(self, record: BlockRecord) -> None:
+    def put(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> None:
         block_id = record.head.block_id
         assert block_id >= self._next_id, "blocks are put in order"
         newest = self._segments[-1] if self._segments else None
         is_full = newest and newest.num_bytes + record.num_bytes > self._segment_bytes
         if newest is None or (is_full and newest.block_ids):
             newest = self._begin(block_id)
+        if noted:
+            self._noted.append(block_id, noted)
         self._used(newest).append(record)
         if newest.first not in self._list.firsts:
             self._write_list()
         self._next_id = block_id + 1  # others look at it: it is there and listed
+        if noted:
+            self._take_state(noted)
+
+    def note(self, noted: StateChange) -> None:
+        self._noted.append(self._next_id - 1, noted)
+        self._take_state(noted)
+
+    def _take_state(self, noted: StateChange) -> None:
+        """What goes is not left lying in the file."""
+        self._state = changed(self._state, noted)
+        if None in noted.values() or self._noted.is_stale(self._state):
+            self.flush()
+            self._noted.rewrite(self._next_id - 1, self._state)
 
     def spans(self) -> list[Span]:
         return [
@@ -247,6 +272,7 @@ class FileTier(SegmentFolder, BlockStore):
                 raise StoreError(f"{segment.path}: cannot be renamed: {error.strerror}") from error
 
     def flush(self) -> None:
+        self._noted.flush()
         for segment in self._segments[-1:]:
             self._used(segment).flush()
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from memory.block_record import BlockHead, BlockRecord, RecordHeader, StoredHead, verify_crc32
 from memory.errors import BlockNotFoundError
+from memory.policy_state import State
 from memory.tiers.redis.redis_keys import THUMBNAIL, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
 
 PIPELINE = 4
+CRC32_BYTES = 4
 _TABLE_BATCH = 500
 
 
@@ -73,6 +75,15 @@ class RedisBlocks:
         rows = [fields.get(str(layer).encode(), b"") for layer in range(layers)]
         record = b"".join((head, fields.get(THUMBNAIL.encode(), b""), *rows))
         return BlockRecord.from_bytes(record, self._where(block_id))
+
+    def state(self) -> State:
+        with self._link.told():
+            found = self._link.reads.hgetall(self._keys.state)
+        for name, value in found.items():
+            crc32 = int.from_bytes(value[:CRC32_BYTES], "little")
+            where = f"{self._link.name}: stream {self._keys.stream_id}: note {name.decode()!r}"
+            verify_crc32(value[CRC32_BYTES:], crc32, where)
+        return {name.decode(): value[CRC32_BYTES:] for name, value in found.items()}
 
     def leave_out(self, block_id: int) -> None:
         self._lose(block_id)

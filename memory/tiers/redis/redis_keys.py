@@ -6,6 +6,7 @@ vstream:{ID}:meta           hash: make, note, format_version, fence, version, ne
 vstream:{ID}:lease          who writes, "FENCE HOST:PID", for a few seconds at a time
 vstream:{ID}:table          hash: block id -> GENERATION, newline, head of the record
 vstream:{ID}:block:N:GEN    hash: "thumbnail" and one field a layer with its row
+vstream:{ID}:state          hash: what a memory policy noted, each value behind its CRC32
 vstream:{ID}:log            Redis Stream: which block ids changed, for those who follow
 
 A block is there once the table says so; what lies under `block` without that has a time to live.
@@ -36,6 +37,10 @@ class RedisKeys:
     @property
     def table(self) -> str:
         return self._key("table")
+
+    @property
+    def state(self) -> str:
+        return self._key("state")
 
     @property
     def log(self) -> str:

@@ -105,7 +105,7 @@ class RedisStream(StreamEntry):
         keys = self.keys
         with self.link.told():
             pipeline = self.link.client.pipeline(transaction=True)
-            pipeline.delete(keys.meta, keys.table, keys.log)
+            pipeline.delete(keys.meta, keys.table, keys.state, keys.log)
             pipeline.srem(STREAMS, keys.stream_id)
             pipeline.execute()
 

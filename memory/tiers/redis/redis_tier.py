@@ -11,6 +11,7 @@ only then do they count as acknowledged.
 
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -20,52 +21,18 @@ from memory.block_store import BlockStore, Changes, Span
 from memory.errors import StoreAwayError, StoreError
 from memory.kv_block import BlockInfo
 from memory.locks import Rank, ranked_lock
+from memory.policy_state import UNCHANGED, State, StateChange, changed, state_bytes
 from memory.running_spans import SPANS_IN_BUDGET, RunningSpans
-from memory.tiers.redis.redis_blocks import RedisBlocks
+from memory.tiers.redis.enter_script import ENTER
+from memory.tiers.redis.redis_blocks import CRC32_BYTES, RedisBlocks
 from memory.tiers.redis.redis_keys import THUMBNAIL
 from memory.tiers.redis.redis_link import TIMEOUT_S, RedisLink
 from memory.tiers.redis.redis_stream import RedisStream
 
 UNENTERED_S = 600
 """How long rows live that no table names."""
-LOG_LENGTH = 4096
 CLOSE_S = 5.0
 _POLL_S = 0.05
-_ENTER = """
-local fence = redis.call('HGET', KEYS[1], 'fence')
-if not fence then return redis.error_reply('EMPTIED') end
-if fence ~= ARGV[1] then
-    return redis.error_reply('FENCED ' .. (redis.call('GET', KEYS[4]) or 'it has ended'))
-end
-local entries = {}
-if tonumber(redis.call('HGET', KEYS[1], 'version') or 0) ~= tonumber(ARGV[3]) then
-    return redis.error_reply('SETBACK')
-end
-for i = 8, #ARGV, 2 do
-    local id, entry = ARGV[i], ARGV[i + 1]
-    if entry ~= '' then
-        local key = ARGV[2] .. id .. ':' .. string.match(entry, '^[^\\n]*')
-        if redis.call('EXISTS', key) == 0 then return redis.error_reply('UNWRITTEN ' .. key) end
-        redis.call('PERSIST', key)
-    end
-end
-for i = 8, #ARGV, 2 do
-    local id, entry = ARGV[i], ARGV[i + 1]
-    local old = redis.call('HGET', KEYS[2], id)
-    if entry ~= '' then redis.call('HSET', KEYS[2], id, entry)
-    else redis.call('HDEL', KEYS[2], id) end
-    if old and old ~= entry then
-        redis.call('UNLINK', ARGV[2] .. id .. ':' .. string.match(old, '^[^\\n]*'))
-    end
-    entries[#entries + 1] = id
-end
-redis.call('HSET', KEYS[1], 'next_id', ARGV[4], 'bytes', ARGV[5], 'from_s', ARGV[6],
-           'to_s', ARGV[7], 'blocks', redis.call('HLEN', KEYS[2]))
-local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', LOG_LENGTH, '*',
-           'version', version, 'ids', table.concat(entries, ' '))
-return version
-""".replace("LOG_LENGTH", str(LOG_LENGTH))
 
 
 class RedisTier(RedisBlocks, BlockStore):
@@ -86,11 +53,11 @@ class RedisTier(RedisBlocks, BlockStore):
         self._stream = stream
         self._buffer_bytes = buffer_bytes
         self._spans = RunningSpans(budget_bytes)
-        self._enter = link.client.register_script(_ENTER)
+        self._enter = link.client.register_script(ENTER)
         self._generations = 0
         self._version = 0
-        self._unsure: dict[int, bytes] | None = None
-        """Entries of which it is not known whether the server has entered them."""
+        self._unsure: tuple[dict[int, bytes], StateChange] | None = None
+        """Entries and notes of which it is not known whether the server has entered them."""
         self._unsure_span: tuple[int, ...] = ()
         """The blocks of a `replace` among those."""
         self._chunk_blocks = 1
@@ -98,6 +65,10 @@ class RedisTier(RedisBlocks, BlockStore):
         self._lock = ranked_lock(Rank.REDIS_WAITING)  # of what waits
         self._writing = ranked_lock(Rank.REDIS_WRITING)
         self._waiting: dict[int, BlockRecord] = {}
+        self._noted: dict[int, StateChange] = {}
+        """What is noted with those."""
+        self._state: State = {}
+        """What the server has of that, so far as is known here."""
         self._waiting_bytes = 0
         stream.on_beat(self._hand_over)
 
@@ -105,6 +76,8 @@ class RedisTier(RedisBlocks, BlockStore):
         with self._link.told():
             next_id, version = self._link.reads.hmget(self._keys.meta, "next_id", "version")
         self._version = int(version or 0)
+        self._state = self.state()
+        self._num_bytes += state_bytes(self._state)
         entries = self._load(int(next_id or 0))
         for block_id in sorted(entries):
             head = self._place(block_id, entries.pop(block_id))
@@ -139,21 +112,28 @@ class RedisTier(RedisBlocks, BlockStore):
             return True
         return self._num_bytes + record_bytes(record) + 2 * self._reserve <= self.budget_bytes
 
-    def put(self, record: BlockRecord) -> None:
+    def put(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> None:
         """Raises FencedError, StoreError if it can never be kept here."""
         self._require_ours()
         block_id = record.head.block_id
         assert block_id >= self._next_id, "blocks are put in order"
         num_bytes = record_bytes(record)
         self._largest = max(self._largest, num_bytes)
-        if self._waiting or self._stream.away or not self._try_to_enter(record):
+        if self._waiting or self._stream.away or not self._try_to_enter(record, noted):
             if self._waiting and self._waiting_bytes + num_bytes > self._bound:
                 raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait already")
             with self._lock:
                 self._waiting[block_id] = record
+                self._noted[block_id] = noted
                 self._waiting_bytes += num_bytes
         self._spans.add(block_id, record_bytes(record))
         self._next_id = block_id + 1
+
+    def note(self, noted: StateChange) -> None:
+        self._require_ours()
+        if self._waiting or self._stream.away:
+            raise StoreAwayError(f"{self.away or self._link.name}; blocks wait for it")
+        self._write({}, noted=noted)
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         here, there = self._parted(block_ids)
@@ -270,16 +250,19 @@ class RedisTier(RedisBlocks, BlockStore):
         while not self._unsure_span:
             with self._lock:
                 record = next(iter(self._waiting.values()), None)
-            if record is None or not self._try_to_enter(record):
+            if record is None:
+                return
+            if not self._try_to_enter(record, self._noted[record.head.block_id]):
                 return
             with self._lock:
+                del self._noted[record.head.block_id]
                 del self._waiting[record.head.block_id]
                 self._waiting_bytes -= record_bytes(record)
 
-    def _try_to_enter(self, record: BlockRecord) -> bool:
+    def _try_to_enter(self, record: BlockRecord, noted: StateChange) -> bool:
         """Whether the server has it. Raises FencedError, StoreError."""
         try:
-            self._write({record.head.block_id: record})
+            self._write({record.head.block_id: record}, noted=noted)
         except StoreAwayError as error:
             self._refusal = str(error)
             return False
@@ -289,8 +272,14 @@ class RedisTier(RedisBlocks, BlockStore):
         self._refusal = self._stream.away = None
         return True
 
-    def _write(self, records: Mapping[int, BlockRecord | None], span: Sequence[int] = ()) -> None:
-        """Enter these blocks, and let those go for which there is None; all of it or nothing.
+    def _write(
+        self,
+        records: Mapping[int, BlockRecord | None],
+        span: Sequence[int] = (),
+        noted: StateChange = UNCHANGED,
+    ) -> None:
+        """Enter these blocks, and let those go for which there is None, with what is noted; all of
+        it or nothing.
 
         `span` are they if they are encoded anew. What became of that only `settle` may find out:
         what is known of the blocks elsewhere has to change with it.
@@ -305,40 +294,49 @@ class RedisTier(RedisBlocks, BlockStore):
                 block_id: b"" if record is None else self._written(record)
                 for block_id, record in records.items()
             }
+            state_grows = state_bytes(changed(self._state, noted)) - state_bytes(self._state)
             keys = [self._keys.meta, self._keys.table, self._keys.log, self._keys.lease]
-            args = [self._stream.fence, self._keys.blocks, self._version, *self._after(records)]
+            keys.append(self._keys.state)
+            next_id, num_bytes, *times = self._after(records)
+            args = [self._stream.fence, self._keys.blocks, self._version]
+            args += [next_id, num_bytes + state_grows, *times, len(noted)]
+            args += chain.from_iterable((name, _noted(value)) for name, value in noted.items())
             args += chain.from_iterable(entries.items())
             try:
                 with self._link.told():
                     version = self._enter(keys=keys, args=args)
             except StoreAwayError:
-                self._unsure, self._unsure_span = entries, tuple(span)
+                self._unsure, self._unsure_span = (entries, noted), tuple(span)
                 raise
-            self._entered(entries, int(version))
+            self._entered(entries, noted, int(version))
 
     def _find_out(self) -> bool:
         """Whether the server has entered what it did not say that it had; False if nothing is open.
 
         Raises StoreAwayError.
         """
-        entries = self._unsure
-        if entries is None:
+        if self._unsure is None:
             return False
+        entries, noted = self._unsure
+        wanted = [str(block_id) for block_id in entries]
         with self._link.told():
             pipeline = self._link.reads.pipeline()
             pipeline.hget(self._keys.meta, "version")
-            pipeline.hmget(self._keys.table, [str(block_id) for block_id in entries])
+            pipeline.hmget(self._keys.table, wanted or [""])
             version, found = pipeline.execute()
         self._unsure = None
-        has_all = [entry or b"" for entry in found] == list(entries.values())
+        has_all = [entry or b"" for entry in found[: len(wanted)]] == list(entries.values())
         if not has_all or int(version or 0) != self._version + 1:
             return False
-        self._entered(entries, int(version))
+        self._entered(entries, noted, int(version))
         return True
 
-    def _entered(self, entries: Mapping[int, bytes], version: int) -> None:
+    def _entered(self, entries: Mapping[int, bytes], noted: StateChange, version: int) -> None:
         """The server has them."""
         self._version = version
+        if noted:
+            before, self._state = self._state, changed(self._state, noted)
+            self._num_bytes += state_bytes(self._state) - state_bytes(before)
         for block_id, entry in entries.items():
             if entry:
                 self._place(block_id, entry)
@@ -361,7 +359,7 @@ class RedisTier(RedisBlocks, BlockStore):
     def _after(self, records: Mapping[int, BlockRecord | None]) -> list[float]:
         """next_id, bytes, from_s and to_s as they will be."""
         new = {block_id: record for block_id, record in records.items() if record is not None}
-        next_id = max(self._next_id, *(block_id + 1 for block_id in records))
+        next_id = max([self._next_id, *(block_id + 1 for block_id in records)])
         num_bytes = self._num_bytes + sum(map(record_bytes, new.values()))
         num_bytes -= sum(self._placed[i].num_bytes for i in records if i in self._placed)
 
@@ -378,6 +376,10 @@ class RedisTier(RedisBlocks, BlockStore):
             return [next_id, num_bytes, 0.0, 0.0]
         last = max(next(filter(stays, reversed(self._placed)), first), *new, first)
         return [next_id, num_bytes, info(first).start_s, info(last).end_s]
+
+
+def _noted(value: bytes | None) -> bytes:
+    return b"" if value is None else zlib.crc32(value).to_bytes(CRC32_BYTES, "little") + value
 
 
 def record_bytes(record: BlockRecord) -> int:

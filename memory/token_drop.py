@@ -24,13 +24,14 @@ stream that goes on after one is not bit by bit the stream that was never stoppe
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from encoders import VisualTokens
+from memory.policy_hooks import Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class TokenDropper:
         self.num_visual = 0
         self.num_dropped = 0
 
-    def drop(self, chunk: Sequence[VisualTokens]) -> list[VisualTokens]:
+    def drop(self, chunk: Sequence[Tokens]) -> list[Tokens]:
         """The next blocks of the stream, at least one token each; whole ones as they came."""
         return [self._drop_from(block) for block in chunk]
 
@@ -67,7 +68,7 @@ class TokenDropper:
         """Keep the next block whole: what was kept last is not among the stream's blocks."""
         self._last = None
 
-    def _drop_from(self, block: VisualTokens) -> VisualTokens:
+    def _drop_from(self, block: Tokens) -> Tokens:
         features = block.embeddings[block.is_visual]
         places = _places(block)
         self.num_visual += len(features)
@@ -97,20 +98,21 @@ class TokenDropper:
         return changed
 
 
-def _places(block: VisualTokens) -> Int[Tensor, "axes visual"]:
+def _places(block: Tokens) -> Int[Tensor, "axes visual"]:
     """Where visual tokens stand from the first of them on, however long the text before it is."""
     visual = block.positions[:, block.is_visual.to(block.positions.device)]
     return visual - visual[:, :1]
 
 
-def _only(block: VisualTokens, kept: Bool[Tensor, " visual"]) -> VisualTokens:
+def _only(block: Any, kept: Bool[Tensor, " visual"]) -> Tokens:
     """`block` with all its text and the visual tokens that are `kept`."""
     tokens = ~block.is_visual
     tokens[block.is_visual] = kept
-    return replace(
+    only: Tokens = replace(
         block,
         embeddings=block.embeddings[tokens],
         positions=block.positions[:, tokens.to(block.positions.device)],
         is_visual=block.is_visual[tokens],
         deepstack=None if block.deepstack is None else block.deepstack[:, kept],
     )
+    return only

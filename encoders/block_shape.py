@@ -1,0 +1,78 @@
+"""What config.json says of a family's blocks, without loading the model or torch.
+
+`vstream policies` tells by it how many bytes a policy keeps. A family that is not listed here has
+no such numbers; a test compares those that are with what they make.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from encoders.recommended import EMBEDDED, Recommended
+
+_GRID_TOKENS, _GRID_FRAMES = 256, 2
+"""Of a temporal grid at most, see `encoders.temporal_grid`."""
+_VALUE_BYTES = 4
+"""Of a scale and a zero in half precision, and of a number in the index."""
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """Sizes of one block: the tokens that pictures give, text between them left out."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    d_model: int
+    tokens: int
+    frames: int
+    recommended: Recommended
+
+    @property
+    def int8_bytes(self) -> int:
+        """Keys and values in int8 with their scales, and the index; without picture and head."""
+        width = self.kv_heads * self.head_dim
+        codes = 2 * width * self.tokens
+        scales = (width + self.kv_heads * self.tokens) * _VALUE_BYTES
+        return self.layers * (codes + scales + width * _VALUE_BYTES)
+
+
+def block_shape(config: Mapping[str, Any]) -> BlockShape | None:
+    """Of the checkpoint with that config.json; None for a family that is not listed here."""
+    name = config.get("vstream_family", config.get("model_type"))
+    known = _FAMILIES.get(str(name))
+    text = config.get("text_config", config)
+    if known is None or "hidden_size" not in text:
+        return None
+    tokens, frames, recommended = known
+    heads = text["num_attention_heads"]
+    return BlockShape(
+        layers=text["num_hidden_layers"],
+        kv_heads=text.get("num_key_value_heads", heads),
+        head_dim=text.get("head_dim") or text["hidden_size"] // heads,
+        d_model=text["hidden_size"],
+        tokens=tokens(config),
+        frames=frames,
+        recommended=recommended,
+    )
+
+
+def _smolvlm_tokens(config: Mapping[str, Any]) -> int:
+    vision = config["vision_config"]
+    side: int = vision["image_size"] // vision["patch_size"] // config["scale_factor"]
+    return side**2
+
+
+def _llava_tokens(config: Mapping[str, Any]) -> int:
+    vision = config["vision_config"]
+    side: int = -(-(vision["image_size"] // vision["patch_size"]) // 2)
+    return side**2
+
+
+_FAMILIES: dict[str, tuple[Callable[[Mapping[str, Any]], int], int, Recommended]] = {
+    "embedded": (lambda config: _smolvlm_tokens(config) + 3, 1, EMBEDDED),  # and its time words
+    "smolvlm": (_smolvlm_tokens, 1, Recommended()),
+    "llava_onevision": (_llava_tokens, 1, Recommended()),
+    "qwen2_5_vl": (lambda config: _GRID_TOKENS, _GRID_FRAMES, Recommended()),
+    "qwen3_vl": (lambda config: _GRID_TOKENS, _GRID_FRAMES, Recommended()),
+}

@@ -1,0 +1,202 @@
+"""AgingMemory: a MemoryReader whose old blocks get coarser, fewer, or go; so its store has room."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from math import inf
+
+import torch
+
+from memory.ageing import COARSEST, AgeingCounts
+from memory.block_record import BlockRecord
+from memory.block_store import BlockStore, Span
+from memory.codecs.codec import block_of, recoded, record_of
+from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
+from memory.keep_policy import KeepPolicy
+from memory.kv_block import KVBlock, require_fitting
+from memory.memory_reader import MemoryReader
+from memory.policy_state import State
+from memory.provenance import Provenance
+from memory.row_cache import RowCache
+
+REWRITE_BLOCKS = 16
+_SPANS_KEPT = 8
+"""Where only so many blocks are kept, an eighth of them goes at a time."""
+
+
+class AgingMemory(MemoryReader):
+    """Stored blocks change in whole spans, as the memory policy says. `KVMemory` asks for it."""
+
+    def __init__(
+        self,
+        provenance: Provenance,
+        device: torch.device,
+        store: BlockStore,
+        policy: KeepPolicy,
+        cache: RowCache | None = None,
+    ) -> None:
+        """Takes over the tiers and what `store` already holds."""
+        self._policy = policy
+        self._store = store
+        self._ageing = AgeingCounts()
+        self._stuck: set[int] = set()
+        """Blocks whose numbers the coarsest codec cannot hold."""
+        self._due_id = -1
+        """The last block of the oldest span, with which it goes after `retain_s`."""
+        super().__init__(provenance, device, store, cache)
+
+    def _let_go_of_the_oldest(self, kept: int) -> None:
+        """Let spans go that lie wholly behind the newest `kept` blocks."""
+        if self.num_blocks % max(1, kept // _SPANS_KEPT) == 0:
+            self._store.close_span()
+        if len(self._ids) <= kept:
+            return
+        oldest = self._ids[-kept]
+        gone = [span for span in self._store.spans() if span.block_ids[-1] < oldest]
+        self._keep_only((span, ()) for span in gone)
+        self._ageing.dropped += sum(len(span.block_ids) for span in gone)
+
+    def _expire(self, newest_s: float) -> None:
+        """Let go of spans that are wholly older than `retain_s`.
+
+        All spans are looked at only once the oldest of them is due or has changed.
+        """
+        if self._policy.retain_s is None:
+            return
+        bound_s = newest_s - self._policy.retain_s
+        due = self._infos.get(self._due_id)
+        if due is not None and due.end_s >= bound_s:
+            return
+        self._keep_only((span, ()) for span in self._due_spans(bound_s))
+
+    def _due_spans(self, bound_s: float) -> Iterator[Span]:
+        for span in self._old_spans():
+            self._due_id = span.block_ids[-1]
+            if self._infos[self._due_id].end_s >= bound_s:
+                break
+            self._ageing.dropped += len(span.block_ids)
+            yield span
+
+    def _rewrite_old(self, rewrite: Callable[[KVBlock, int, State], KVBlock]) -> None:
+        """Have the policy write blocks anew that have left the windows, the same ones at the same
+        time in every store: REWRITE_BLOCKS at a time, counted from the start of the stream.
+        """
+        if self.num_blocks % REWRITE_BLOCKS:
+            return
+        self._store.close_span()
+        below = (self.num_blocks - self._policy.keep_newest) // REWRITE_BLOCKS * REWRITE_BLOCKS
+        for span in self._store.spans():
+            due = {i for i in span.block_ids if i < below} - self._rewritten
+            if due and span.block_ids[-1] < below:
+                records = self._sound_records(span.block_ids)
+                rewritten = {
+                    i: self._written_anew(record, rewrite) if i in due else record
+                    for i, record in records.items()
+                }
+                self._replace(self._known_of(span), rewritten)
+
+    def _written_anew(
+        self, record: BlockRecord, rewrite: Callable[[KVBlock, int, State], KVBlock]
+    ) -> BlockRecord:
+        block_id, old = record.head.block_id, record.head.info
+        new = rewrite(block_of(record), block_id, self.state)
+        info = replace(old, positions=new.info.positions, advance=new.info.advance)
+        new = replace(new, info=info, thumbnail=record.thumbnail)
+        require_fitting(new, self.provenance, block_id)
+        return record_of(new, block_id, self.provenance, record.head.form.codec, is_rewritten=True)
+
+    def _make_room(self, record: BlockRecord) -> None:
+        while not self._store.has_room(record):
+            if self._age():
+                continue
+            before = len(self._store.spans())
+            self._store.close_span()
+            if len(self._store.spans()) == before or not self._old_spans():
+                raise StoreError(
+                    f"{self._store.name} tier: its budget of {self._store.budget_bytes} bytes "
+                    f"cannot hold the newest {self._policy.keep_newest} blocks, which must stay, "
+                    f"and one of {record.num_bytes} bytes; raise the budget, "
+                    f"{2 * (self._policy.keep_newest + 1) * record.num_bytes} bytes will do"
+                )
+
+    def _age(self) -> bool:
+        """Make one span coarser, thinner or go; False if there is none that may."""
+        spans = self._old_spans()
+        if not spans:
+            return False
+        step = self._policy.age(spans, self)
+        if step is None:
+            return False
+        span = step.span
+        records = self._sound_records(step.kept)
+        if step.is_coarser:
+            old, records = records, {i: coarser(record) for i, record in records.items()}
+            self._stuck |= {i for i in old if records[i].head.form.codec != COARSEST}
+            coarsened = sum(records[i] is not old[i] for i in old)
+            if not coarsened:
+                return True
+            self._ageing.coarsened += coarsened
+        num_gone = len(span.block_ids) - len(step.kept)
+        if not step.kept and span is spans[0]:
+            self._ageing.dropped += num_gone
+        else:
+            self._ageing.thinned += num_gone
+        self._replace(self._known_of(span), records)
+        return True
+
+    def may_get_coarser(self, block_id: int) -> bool:
+        """Whether it is in a finer codec than the coarsest, which can hold its numbers."""
+        return self._forms[block_id].codec != COARSEST and block_id not in self._stuck
+
+    def _old_spans(self) -> list[Span]:
+        """The closed spans that hold none of the newest blocks, which must stay as they are."""
+        if len(self._ids) <= self._policy.keep_newest:
+            return []
+        protected = self._ids[-self._policy.keep_newest] if self._policy.keep_newest else inf
+        return [span for span in self._store.spans() if span.block_ids[-1] < protected]
+
+    def _replace(self, block_ids: Sequence[int], records: dict[int, BlockRecord]) -> None:
+        self._store.replace(block_ids, records)
+        self._forget_rows(block_ids)
+        self._take_again([record.head for record in records.values()])
+        self._drop(set(block_ids) - set(records))
+
+    def _sound_records(self, block_ids: Sequence[int]) -> dict[int, BlockRecord]:
+        """All of these blocks but those that are damaged, which are left out from now on."""
+        records = {}
+        for block_id in block_ids:
+            try:
+                records[block_id] = self._store.read_record(block_id)
+            except BlockCorruptError as why:
+                self._leave_out(block_id, why)
+        return records
+
+    def _known_of(self, span: Span) -> list[int]:
+        """The blocks of a span but for those that have been left out since."""
+        return [block_id for block_id in span.block_ids if block_id in self._infos]
+
+    def _keep_only(self, kept_of: Iterable[tuple[Span, Sequence[int]]]) -> None:
+        """Replace spans by some blocks of each, as they are.
+
+        What is known of blocks is brought up to date at once for all: that takes a pass over all
+        that there are. Where a span fails, for those before it.
+        """
+        replaced: set[int] = set()
+        gone: set[int] = set()
+        try:
+            for span, kept in kept_of:
+                records = self._sound_records(kept)
+                block_ids = self._known_of(span)
+                self._store.replace(block_ids, records)
+                replaced.update(block_ids)
+                gone.update(set(block_ids).difference(records))
+        finally:
+            self._forget_rows(replaced)
+            self._drop(gone)
+
+
+def coarser(record: BlockRecord) -> BlockRecord:
+    """The same block in the coarsest codec; the record itself if that cannot hold its numbers."""
+    try:
+        return recoded(record, COARSEST)
+    except BlockRejectedError:
+        return record

@@ -1,0 +1,71 @@
+"""last_frames: the newest frames, read again for every question, and no memory at all.
+
+Source: SimpleStream, "A Simple Baseline for Streaming Video Understanding"
+(https://arxiv.org/abs/2604.02317): a Video-LLM on the newest few frames.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from memory.ageing import AgeingStep, AgingBlocks
+from memory.policies.policy import Card, Encoding, MemoryPolicy, PolicySettings
+from memory.policy_hooks import Context, NewBlock, Query
+from memory.policy_state import State, StateChange
+
+if TYPE_CHECKING:
+    from memory.block_store import Span
+
+
+class LastFramesSettings(PolicySettings):
+    """How many frames."""
+
+    frames: int = Field(4, ge=1, description="Newest frames that a question reads, in frames.")
+
+
+class LastFrames(MemoryPolicy):
+    """Notes the visual tokens of the newest blocks; a block stays for its picture alone.
+
+    So nothing that a question reads has seen what came before those frames.
+    """
+
+    name = "last_frames"
+    card = Card(
+        paper="SimpleStream (arXiv 2604.02317)",
+        keeps="the visual tokens of the newest frames, which every question reads again",
+        is_exact=False,
+    )
+    Settings = LastFramesSettings
+    settings: LastFramesSettings
+    changes_store = True
+    follows_times = False
+
+    def encoding(self) -> Encoding:
+        return Encoding(1, 1)
+
+    def recent_blocks(self) -> int:
+        return 0
+
+    def context(self, query: Query, state: State) -> Context:
+        from memory.token_bytes import tokens_of
+
+        kept = {int(name): tokens_of(value) for name, value in state.items()}
+        seen = [number for number in sorted(kept) if kept[number].end_s <= query.at_s]
+        return Context([kept[number] for number in seen], seen)
+
+    def note(self, block: NewBlock, state: State) -> StateChange:
+        from memory.token_bytes import tokens_to_bytes
+
+        gone = [name for name in state if int(name) <= block.block_id - self.keep_blocks()]
+        noted: StateChange = {str(block.block_id): tokens_to_bytes(block.tokens)}
+        return {**dict.fromkeys(gone), **noted}
+
+    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+        return min(seconds // self.shape.frames_per_block, self.keep_blocks()) * token_bytes
+
+    def keep_blocks(self) -> int:
+        return self.shape.blocks(self.settings.frames)
+
+    def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
+        return AgeingStep(spans[0], ())

@@ -1,0 +1,128 @@
+"""StateLog: what a memory policy noted of one stream, in a file that is appended to.
+
+    entry    CRC32, id of the block it rides on, sizes of name and value (-1: it goes), name, value
+
+An entry counts if its block has been put: it is written before that block, so a process that dies
+leaves at most an entry too many. What stands behind a damaged entry is not read. Once most of the
+file is out of date it is written anew, after the blocks are flushed: older values that a lost block
+would bring back are not needed then. After a power cut blocks that were not flushed may be there
+without what was noted with them.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from memory.errors import StoreError
+from memory.policy_state import State, StateChange, changed, state_bytes
+from memory.tiers.file.whole_files import flush_folder
+
+_SIZES = struct.Struct("<qIi")
+_CRC32 = struct.Struct("<I")
+_SPARE_BYTES = 64 << 10
+"""A file may hold as much that is out of date, and as much again as is not."""
+
+
+class StateLog:
+    """Read by anybody, written by the stream's one writer. Without notes there is no file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_of: tuple[int, int, int] | None = None
+        self._state: State = {}
+
+    @property
+    def num_bytes(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def state(self, below: int) -> State:
+        """What was noted with blocks of ids below `below`. Raises StoreError."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise self._error(error) from error
+        of = (found.st_ino, found.st_size, below)
+        if of != self._read_of:
+            state: State = {}
+            for block_id, change in self._entries():
+                if block_id < below:
+                    state = changed(state, change)
+            self._state, self._read_of = state, of
+        return self._state
+
+    def recover(self, next_id: int) -> State:
+        """As `state`; entries that do not count are taken out: their ids come again."""
+        state = self.state(next_id)
+        if self.num_bytes:
+            self.rewrite(next_id - 1, state)
+        return state
+
+    def append(self, block_id: int, change: StateChange) -> None:
+        """Raises StoreError."""
+        entries = b"".join(_entry(block_id, name, value) for name, value in change.items())
+        try:
+            with self._path.open("ab") as file:
+                file.write(entries)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def is_stale(self, state: State) -> bool:
+        """Whether it should be written anew, `state` being all that counts."""
+        return self.num_bytes > 2 * state_bytes(state) + _SPARE_BYTES
+
+    def flush(self) -> None:
+        """Let it survive a power cut."""
+        if not self.num_bytes:
+            return
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def rewrite(self, block_id: int, state: State) -> None:
+        """Keep nothing but `state`; the blocks up to `block_id` are flushed. Raises StoreError."""
+        partial = self._path.with_name(f"{self._path.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                for name, value in state.items():
+                    file.write(_entry(block_id, name, value))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self._path)
+            flush_folder(self._path.parent)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _entries(self) -> Iterator[tuple[int, StateChange]]:
+        """Up to the first that is damaged or not whole."""
+        try:
+            data = self._path.read_bytes()
+        except OSError as error:
+            raise self._error(error) from error
+        at = 0
+        while len(data) >= at + _CRC32.size + _SIZES.size:
+            block_id, name_bytes, value_bytes = _SIZES.unpack_from(data, at + _CRC32.size)
+            begin = at + _CRC32.size + _SIZES.size
+            middle = begin + name_bytes
+            end = middle + max(0, value_bytes)
+            if _CRC32.unpack_from(data, at) != (zlib.crc32(data[at + _CRC32.size : end]),):
+                return
+            yield (
+                block_id,
+                {data[begin:middle].decode(): data[middle:end] if value_bytes >= 0 else None},
+            )
+            at = end
+
+    def _error(self, error: OSError) -> StoreError:
+        return StoreError(f"{self._path}: cannot be used for notes: {error.strerror}")
+
+
+def _entry(block_id: int, name: str, value: bytes | None) -> bytes:
+    sizes = _SIZES.pack(block_id, len(name.encode()), -1 if value is None else len(value))
+    body = sizes + name.encode() + (value or b"")
+    return _CRC32.pack(zlib.crc32(body)) + body
