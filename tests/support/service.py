@@ -124,7 +124,7 @@ def running_service(
     )
     made = Service(settings, ApiKeys(key, scoped))
     if model is not None or settings.source.sample_fps is None:
-        made._loaded = lambda: model or embedded()
+        made._load_model = lambda: model or embedded()
     listening = listen_on(settings.service.host, 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     app = create_app(made)
