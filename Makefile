@@ -60,7 +60,7 @@ speed: $(VENV)/.dev ## Measure ingest and answers of the embedded model on this 
 
 bench: $(VENV)/.bench ## All baselines on the stream world (BENCH_HOURS, ...; MODEL=DIR: another checkpoint)
 	$(BIN)/python -m eval stream-world --seed 1 --hours $(BENCH_HOURS) --streams $(BENCH_STREAMS) \
-		--questions $(BENCH_QUESTIONS) --policy all --no-watches --workers $(BENCH_WORKERS) \
+		--questions $(BENCH_QUESTIONS) --contender policy=all --no-watches --workers $(BENCH_WORKERS) \
 		--out $(BENCH_OUT) $(if $(MODEL),--model $(MODEL))
 
 train: $(VENV)/.dev ## Train the embedded model anew: the large preset on a card, the small one on a CPU

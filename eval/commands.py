@@ -2,7 +2,6 @@
 
 import typer
 
-from eval.day import day
 from eval.etbench import etbench
 from eval.question_sets import questions
 from eval.run.compare import compare_runs
@@ -19,7 +18,6 @@ def benchmarks() -> None:
 
 
 cli.command("stream-world")(stream_world)
-cli.command("day")(day)
 cli.command("search")(search)
 cli.add_typer(speed, name="speed")
 cli.command("etbench")(etbench)

@@ -15,7 +15,7 @@ from vstream import VStreamError
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "model": (command_options.Model, None),
     "out": (command_options.Out, None),
-    "policy": (command_options.PolicyNames, "default"),
+    "contenders": (command_options.Contenders, command_options.DEFAULT_CONTENDERS),
     "limit": (command_options.Limit, None),
     "seed": (command_options.Seed, None),
     "fps": (command_options.Fps, None),

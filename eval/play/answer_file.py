@@ -4,11 +4,16 @@ A line is a prediction as the scorers read them. It is on the disk, and not only
 system, before the next question counts as asked.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from eval.play.interview import PlayedAnswer
 from eval.run.record_file import RecordFile
+
+_BESIDE = (".judgements", ".watches")
+"""Files of other records that lie beside the answers."""
 
 
 class AnswerFile:
@@ -29,9 +34,21 @@ class AnswerFile:
 
 
 def answer_files(folder: Path) -> dict[str, AnswerFile]:
-    """Of every contender that has answered, by name.
+    """Of every contender that has answered, by name."""
+    paths = sorted(path for path in folder.glob("*.jsonl") if not path.stem.endswith(_BESIDE))
+    return {path.stem: AnswerFile(path) for path in paths}
 
-    A judge's replies, which may lie beside its answers, have a dot in their name.
-    """
-    paths = sorted(folder.glob("*.jsonl"))
-    return {path.stem: AnswerFile(path) for path in paths if "." not in path.stem}
+
+def warnings_of(answers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """For each contender of whose `answers` some could not be had a line that says why."""
+    lines = []
+    for name, documents in answers.items():
+        why = [said["error"] for one in documents.values() for said in one["said"]]
+        errors = Counter(error for error in why if error)
+        if errors:
+            [(most, times)] = errors.most_common(1)
+            lines.append(
+                f"warning: {name}: {sum(errors.values())} texts could not be had; "
+                f"{times} times: {most}"
+            )
+    return lines

@@ -1,12 +1,15 @@
 """Asked: one question of any benchmark as a run needs it: the video, when, what may be seen, words.
 
-A benchmark makes these of its items; whoever plays the videos gives back what a model said, the
-texts in the order in which they were said. Truths are not in here.
+A benchmark makes these of its items; the player gives back what a model said, the texts in the
+order in which they were said. True answers are not in here; where the evidence lies is, for what
+is measured of memories.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from eval.play.footage import Footage
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,23 @@ class Asked:
     """One question, put at the end of each of its `spans`, in order of time.
 
     `follow_up` is told what was said each time; the prompt that it returns is put at once, and is
-    the last. A span may end at math.inf: with the video.
+    the last. A span may end at math.inf: with the video. `evidence` are the stretches that show
+    the answer, where the benchmark knows them.
     """
 
     id: str
-    video: Path
+    video: Path | Footage
     spans: tuple[Span, ...]
     prompt: Prompt
     follow_up: Callable[[str | None], Prompt | None] = nothing_more
+    evidence: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A standing question, judged at every frame from `from_s` on and before `until_s`."""
+
+    id: str
+    text: str
+    from_s: float
+    until_s: float

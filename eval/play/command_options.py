@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eval.play.contender import NAMES
+from eval.play.contender import FRAMES, LANGUAGE
 
 Model = Annotated[
     str | None,
@@ -15,11 +15,15 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Directory of the run; an interrupted one goes on in its own."),
 ]
-PolicyNames = Annotated[
-    str,
+CONTENDER_FORM = "policy=NAME[,codec=NAME][,budget=SHARE][,SETTING=VALUE]"
+DEFAULT_CONTENDERS = ["policy=default"]
+Contenders = Annotated[
+    list[str],
     typer.Option(
-        help=f"Of {', '.join(NAMES)} one or more, separated by commas; each may be followed by "
-        "+bf16, +int8, +int4 and by +drop."
+        "--contender",
+        metavar=CONTENDER_FORM,
+        help="Who answers; may be repeated, or a YAML file with a list of them. NAME is a memory "
+        f"policy of the product (vstream policies), {FRAMES} or {LANGUAGE}; all: every one.",
     ),
 ]
 Limit = Annotated[

@@ -1,46 +1,160 @@
-"""Contender: a name as `default+int4` or `language` in, who answers and what is played out."""
+"""Contender: who answers in a benchmark: a memory policy, a codec and a budget, or a baseline.
 
-from dataclasses import dataclass
-from typing import get_args
+    policy=NAME[,codec=NAME][,budget=SHARE][,SETTING=VALUE...]
 
-from eval.stream_benchmark.policy import Base, Policy, parse_policy
+The policies are those of the product. Beside them there are
+
+oracle    default, but that each layer also retrieves the blocks at the ends of the evidence: as
+          many in all, for the number of blocks must not tell whether there is any
+frames    as many frames as default reads blocks of, spread evenly from the first to the newest,
+          encoded by themselves for every question
+language  the model asked without a single frame
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from memory import KVMemoryError, MemoryPolicy
+from memory.codecs.codec import codec_named
+from memory.policies import POLICIES
 from vstream import SettingsError
 
-LANGUAGE = "language"
-_NEEDS_TRUTH = ("oracle",)
-NAMES = (*(base for base in get_args(Base) if base not in _NEEDS_TRUTH), LANGUAGE)
+ALL, DEFAULT_CODEC = "all", "int8"
+DEFAULT, ORACLE, FRAMES, LANGUAGE = "default", "oracle", "frames", "language"
+_OPENED_UNDER = {ORACLE: DEFAULT, FRAMES: "full", LANGUAGE: DEFAULT}
+"""The product's policy of a baseline's session."""
+_READ_AS_SHOWN = frozenset(
+    ("captions", "full", "last_frames", "streaming_llm", "uniform", "window", FRAMES)
+)
+"""Their questions read all that the policy shows them, also where the words name a moment."""
+_YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A policy of memory; None is the model asked without a single frame."""
+    """`budget` is a share of what the stream takes up as bf16 keys and values, none dropped."""
 
-    name: str
-    policy: Policy | None
+    policy: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    codec: str = DEFAULT_CODEC
+    budget: Fraction | None = None
+
+    @property
+    def name(self) -> str:
+        """In reports and as the name of its file of answers."""
+        parts = [self.policy]
+        if self.codec != DEFAULT_CODEC:
+            parts.append(self.codec)
+        if self.budget is not None:
+            parts.append(f"{self.budget.numerator}of{self.budget.denominator}")
+        parts += [f"{key}={value}" for key, value in sorted(self.settings.items())]
+        return "+".join(parts).replace("/", "_")
+
+    @property
+    def opened_under(self) -> str:
+        """The product's policy under which its session is opened."""
+        return _OPENED_UNDER.get(self.policy, self.policy)
 
     @property
     def is_watching(self) -> bool:
         """Whether a session has to watch all of the video for it."""
-        return self.policy is not None and self.policy.has_memory
+        return self.policy not in (FRAMES, LANGUAGE)
 
     @property
-    def plays(self) -> str:
-        """Contenders that agree in this can be asked while one session watches."""
-        return self.policy.blocks if self.policy and self.is_watching else self.name
+    def follows_times(self) -> bool:
+        """Whether a question that names a moment sees that alone, as in the product."""
+        return self.policy not in _READ_AS_SHOWN
+
+    def shares(self, policy: MemoryPolicy) -> object:
+        """Contenders that agree in this are asked while one session watches; `policy` is its own.
+
+        One that evicts, or keeps a budget, has a store of its own.
+        """
+        if not self.is_watching or self.budget is not None or policy.changes_store:
+            return self.name
+        return policy.encoding(), self.codec
 
 
-def parse_contenders(text: str) -> list[Contender]:
-    """By name, separated by commas. Raises SettingsError."""
-    found = [_parse(name.strip()) for name in text.split(",")]
-    if len({contender.name for contender in found}) < len(found):
-        raise SettingsError(f"policy: {text} names one policy twice")
+def parse_contenders(texts: Sequence[str], *, knows_evidence: bool = False) -> list[Contender]:
+    """Those named, each as `policy=...` or in a YAML file: a list of mappings with the same keys.
+
+    `policy=all` is every policy that is found, and every baseline. Raises SettingsError.
+    """
+    found: list[Contender] = []
+    for text in texts:
+        several = _from_file(Path(text)) if text.endswith(_YAML) else [_told(text)]
+        for settings in several:
+            found += _contenders(settings, knows_evidence)
+    names = [contender.name for contender in found]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"contender: {' '.join(texts)} names one contender twice")
     return found
 
 
-def _parse(name: str) -> Contender:
-    if name == LANGUAGE:
-        return Contender(name, None)
-    policy = parse_policy(name)
-    if policy.base in _NEEDS_TRUTH:
-        raise SettingsError(f"policy: {policy.base} needs to know where the evidence is")
-    return Contender(name, policy)
+def _told(text: str) -> dict[str, Any]:
+    pairs = [part.strip().partition("=") for part in text.split(",")]
+    if not all(key and equals and value for key, equals, value in pairs):
+        raise SettingsError(
+            f"contender: {text!r} is none; write policy=NAME and, as you like, codec=NAME, "
+            "budget=SHARE (as 1/20) and settings of the policy, separated by commas"
+        )
+    return {key: value for key, _, value in pairs}
+
+
+def _from_file(path: Path) -> list[dict[str, Any]]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"contender: {path}: {error}") from error
+    if not isinstance(document, list) or not all(isinstance(one, dict) for one in document):
+        raise SettingsError(f"contender: {path}: wanted a list, each with a policy")
+    return document
+
+
+def _contenders(told: dict[str, Any], knows_evidence: bool) -> list[Contender]:
+    settings = dict(told)
+    policy, codec = settings.pop("policy", None), settings.pop("codec", DEFAULT_CODEC)
+    budget = _share(settings.pop("budget", None))
+    known = [*POLICIES.names(), *([ORACLE] if knows_evidence else []), FRAMES, LANGUAGE]
+    if policy not in (ALL, *known):
+        raise SettingsError(f"contender: policy {policy!r} is none of {', '.join(known)}")
+    names = [name for name in known if name != LANGUAGE] if policy == ALL else [policy]
+    found = [Contender(name, settings, codec, budget) for name in names]
+    try:
+        codec_named(codec)
+        if policy == ALL and budget is not None:
+            found = [one for one in found if _takes_budget(one)]
+        for contender in found:
+            _require_known(contender)
+    except KVMemoryError as error:
+        raise SettingsError(f"contender: {error}") from error
+    return found
+
+
+def _require_known(contender: Contender) -> None:
+    if contender.policy in (FRAMES, LANGUAGE) and contender.settings:
+        raise SettingsError(f"contender: {contender.policy} has no settings")
+    POLICIES.find(contender.opened_under).told(contender.settings)
+    if contender.budget is not None and not _takes_budget(contender):
+        raise SettingsError(f"contender: {contender.policy} can keep no budget: give it none")
+
+
+def _takes_budget(contender: Contender) -> bool:
+    return contender.is_watching and POLICIES.find(contender.opened_under).card.takes_budget
+
+
+def _share(told: Any) -> Fraction | None:
+    if told is None:
+        return None
+    try:
+        share = Fraction(str(told))
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(0)
+    if not 0 < share <= 1:
+        raise SettingsError(f"contender: budget {told!r}: wanted a share, as 1/20 or 0.05")
+    return share

@@ -1,21 +1,23 @@
-"""Interview: one policy's questions of a play in, put one by one, a PlayedAnswer for each out."""
+"""Interview puts one contender's questions of a play, one by one, and tells a PlayedAnswer each."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
-from eval.play.asked import Asked, Prompt
+from eval.play.asked import Asked, Prompt, Span
+from eval.play.asker import Asker, Said
 from eval.play.plan import Moment, Play
 from eval.play.settings import PlaySettings
-from eval.play.viewer import Said, Viewer
 from memory import KVMemoryError
 from vstream import Question, VStreamError
 
 FAILURES = (VStreamError, KVMemoryError, torch.OutOfMemoryError)
 """What ends one answer and not the run: a baseline may not fit, a video may be damaged."""
+
+_Ask = Callable[[Question, Sequence[Span]], Said]
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,17 @@ class Interview:
         """When the last of what is still to be asked is asked; before everything if nothing is."""
         return max((self._play.asked[n].spans[-1].end_s for n in self._open), default=-math.inf)
 
-    def put(self, moment: Moment, viewer: Viewer) -> None:
+    def put(self, moment: Moment, asker: Asker) -> None:
         """Ask, unless the question has been answered already."""
-        self._put(moment, viewer.ask)
+        self._put(moment, asker.ask)
 
     def fail(self, moments: Iterable[Moment], why: Exception) -> None:
         """At none of these can anything be asked any more."""
         said = Said(None, error=f"{type(why).__name__}: {why}")
         for moment in moments:
-            self._put(moment, lambda question: said)
+            self._put(moment, lambda question, evidence: said)
 
-    def _put(self, moment: Moment, ask: Callable[[Question], Said]) -> None:
+    def _put(self, moment: Moment, ask: _Ask) -> None:
         now = self._open.get(moment.number)
         if now is None:
             return
@@ -100,7 +102,7 @@ class Interview:
         asked: Asked,
         prompt: Prompt,
         at_s: float | None,
-        ask: Callable[[Question], Said],
+        ask: _Ask,
     ) -> str | None:
         question = Question(
             prompt.text,
@@ -109,7 +111,7 @@ class Interview:
             answer_start=prompt.answer_start,
         )
         try:
-            said = ask(question)
+            said = ask(question, asked.evidence)
         except FAILURES as error:
             said = Said(None, error=f"{type(error).__name__}: {error}")
         now.said.append(said)

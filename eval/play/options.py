@@ -1,5 +1,6 @@
 """PlayOptions: what a user may choose of a run, the same for all benchmarks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class PlayOptions:
 
     model: str
     out: Path
-    policy: str = "default"
+    contenders: Sequence[str] = ("policy=default",)
     limit: int | None = None
     seed: int | None = None
     fps: float | None = None

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from eval.play.asked import Asked
+from eval.play.asked import Asked, Standing
+from eval.play.footage import Footage
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,16 @@ class Moment:
 
 @dataclass(frozen=True)
 class Play:
-    """A video from `from_s` on and all that is asked about it, under one system prompt."""
+    """A video from `from_s` on and all that is asked about it, under one system prompt.
 
-    video: Path
+    `standing` questions are watched under the contender that is called `default`.
+    """
+
+    video: Path | Footage
     from_s: float
     system: str
     asked: tuple[Asked, ...]
+    standing: tuple[Standing, ...] = ()
 
     @cached_property
     def moments(self) -> tuple[Moment, ...]:
@@ -43,7 +48,7 @@ class Play:
 
 def plan(asked: Iterable[Asked]) -> list[Play]:
     """In the order in which the benchmark comes upon them."""
-    found: dict[tuple[Path, float, str], list[Asked]] = {}
+    found: dict[tuple[Path | Footage, float, str], list[Asked]] = {}
     for one in asked:
         key = (one.video, one.spans[0].start_s, one.prompt.system)
         found.setdefault(key, []).append(one)

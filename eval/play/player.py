@@ -1,144 +1,119 @@
-"""Player: a play and who answers in, the video watched once and each one's answers out.
+"""Player: a play and who answers in, the stream watched once and each one's answers out.
 
 A session is opened and watches by the same calls as the service's: `open_session`, an IngestWorker
-over the file, `Session.push`, `Session.ask`. The one difference is who waits for whom: a camera
+over the source, `Session.push`, `Session.ask`. The one difference is who waits for whom: a camera
 does not wait for a question, and here no frame is taken after a question's moment before it has
-been answered. Policies that read the same blocks share the session.
+been answered. Contenders that read the same blocks share the session.
 """
 
-import math
+import tempfile
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from eval.play.contender import Contender
+from eval.play.asker import Asker, BlindAsker, FramesAsker
+from eval.play.contender import DEFAULT, LANGUAGE, Contender
+from eval.play.footage import pictures_of
 from eval.play.interview import FAILURES, Interview, PlayedAnswer
-from eval.play.plan import Moment, Play
+from eval.play.plan import Play
 from eval.play.settings import PlaySettings
-from eval.play.viewer import BlindViewer, CaptionViewer, FewFramesViewer, SessionViewer, Viewer
-from eval.stream_benchmark.policy import parse_policy
-from vstream import IngestWorker, Session, VideoLLM, open_session
-from vstream.sources import VideoFile
+from eval.play.watching import PlayedHours, PlayedWatch, Watching
+from eval.run.cost import Cost
+from eval.run.peak_memory import PeakMemory, resident_bytes
+from vstream import Session, VideoLLM, open_session
 
 Known = Mapping[str, Collection[str]]
-"""By contender, ids of the questions that are on record."""
+"""By contender, ids of the questions, standing ones too, that are on record."""
+Told = PlayedAnswer | PlayedWatch | PlayedHours | Cost
 
 
 @dataclass(frozen=True)
-class Watched:
-    """What a session took to watch; `num_dropped` of `num_frames` sampled ones are in no block, and
-    `num_aged` times a block became coarser or went because there was no room for all.
-    """
+class Task:
+    """A play, and contenders that share a session; `budget_bytes` is that of a single one."""
 
-    video_s: float
-    num_frames: int
-    num_dropped: int
-    ingest_s: float
-    num_bytes: int
-    num_aged: int
+    play: Play
+    contenders: tuple[Contender, ...]
+    known: Known
+    budget_bytes: int | None = None
+
+    @property
+    def num_left(self) -> int:
+        """How many questions have not been asked, or watched for."""
+        asked = [one.id for one in self.play.asked]
+        watched = [one.id for one in self.play.standing]
+        return sum(
+            one not in known
+            for name, known in self.known.items()
+            for one in (asked + watched if name == DEFAULT else asked)
+        )
 
 
 class Player:
-    """Plays one video after the other on one model."""
+    """Plays one stream after the other on one model."""
 
     def __init__(
-        self, model: VideoLLM, settings: PlaySettings, tell: Callable[[PlayedAnswer], None]
+        self, model: VideoLLM, settings: PlaySettings, tell: Callable[[Told], None]
     ) -> None:
         self._model = model
         self._settings = settings
         self._tell = tell
+        self._at_first_bytes = resident_bytes()
 
-    def play(self, play: Play, contenders: Sequence[Contender], known: Known) -> Watched | None:
-        """Ask what is not on record yet, of contenders that agree in what they play.
+    def play(self, task: Task) -> None:
+        """Ask what is not on record yet.
 
         What cannot be asked, because a video is damaged or a session fails, is said in its answer.
-        None if no session watched, or none from beginning to end.
+        What it cost is told if the stream was played as far as anything is asked of it.
         """
+        play, contenders, known = task.play, task.contenders, task.known
         interviews = {
             one.name: Interview(play, one.name, self._settings, known.get(one.name, ()), self._tell)
             for one in contenders
         }
         left = deque(play.moments)
         model = self._model.with_system(play.system)
-        try:
-            if contenders[0].is_watching:
-                return self._watch(model, play, contenders, interviews, left)
-            with self._viewer_apart(model, play, contenders[0]) as viewer:
-                while left:
-                    interviews[contenders[0].name].put(left[0], viewer)
-                    left.popleft()
-        except FAILURES as error:
-            for interview in interviews.values():
-                interview.fail(left, error)
-        return None
-
-    def _watch(
-        self,
-        model: VideoLLM,
-        play: Play,
-        contenders: Sequence[Contender],
-        interviews: Mapping[str, Interview],
-        left: deque[Moment],
-    ) -> Watched | None:
-        """`left` loses each moment that has been asked at.
-
-        The frames that the session takes together end at each moment, also at those that are on
-        record, so that an answer is the same to the last bit whether a run was interrupted or not.
-        """
-        first = contenders[0].policy
-        assert first is not None
-        until_s = max(interview.until_s for interview in interviews.values())
-        with open_session(
-            self._settings.configured(first), model, "played", self._settings.written(first, model)
-        ) as session:
-            viewers = {one.name: self._viewer(session, one) for one in contenders}
-
-            def ask_before(stream_s: float | None) -> None:
-                while left and (stream_s is None or left[0].at_s < stream_s):
-                    worker.flush()
-                    for name, viewer in viewers.items():
-                        interviews[name].put(left[0], viewer)
-                    left.popleft()
-
-            worker = IngestWorker(
-                session,
-                str(play.video),
-                self._settings.config.source,
-                from_s=play.from_s,
-                until_s=None if math.isinf(until_s) else until_s,
-                on_seen=lambda frame: ask_before(frame.stream_s),
-            )
-            worker.run()
-            ask_before(None)
-            return _watched(session, worker) if until_s == play.moments[-1].at_s else None
-
-    def _viewer(self, session: Session, contender: Contender) -> Viewer:
-        assert contender.policy is not None
-        viewer = SessionViewer(session, contender.policy, self._settings)
-        return CaptionViewer(viewer, session) if contender.policy.base == "captions" else viewer
+        cost: Cost | None = None
+        with PeakMemory(model.decoder.device, self._at_first_bytes) as peak:
+            try:
+                if contenders[0].is_watching:
+                    with self._session(task, model) as session:
+                        watching = Watching(session, play, contenders, self._settings, self._tell)
+                        cost = watching.run(interviews, left, known.get(DEFAULT, ()))
+                else:
+                    with self._asker_apart(model, play, contenders[0]) as asker:
+                        while left:
+                            interviews[contenders[0].name].put(left[0], asker)
+                            left.popleft()
+                    cost = Cost("", play.video.name, 0.0)
+            except FAILURES as error:
+                for interview in interviews.values():
+                    interview.fail(left, error)
+        if cost is not None:
+            for one in contenders:
+                own = replace(cost, policy=one.name, peak_of=peak.of, peak_bytes=peak.num_bytes)
+                self._tell(own)
 
     @contextmanager
-    def _viewer_apart(self, model: VideoLLM, play: Play, contender: Contender) -> Iterator[Viewer]:
+    def _session(self, task: Task, model: VideoLLM) -> Iterator[Session]:
+        """Over a store of its own, which goes with it."""
+        first, settings = task.contenders[0], self._settings
+        with tempfile.TemporaryDirectory(dir=settings.folder) as place:
+            if settings.folder is not None:
+                settings = replace(settings, folder=Path(place))
+            with open_session(
+                settings.configured(first, task.budget_bytes), model, "played"
+            ) as session:
+                yield session
+
+    @contextmanager
+    def _asker_apart(self, model: VideoLLM, play: Play, contender: Contender) -> Iterator[Asker]:
         """One that needs no session to watch."""
-        if contender.policy is None:
-            config = self._settings.configured(parse_policy("default"))
-            with open_session(config, model, "blind") as session:
-                yield BlindViewer(session)
+        if contender.policy == LANGUAGE:
+            config = replace(self._settings, folder=None).configured(contender)
+            with open_session(config, model, LANGUAGE) as session:
+                yield BlindAsker(session)
         else:
-            with VideoFile(str(play.video), self._settings.config.source) as video:
-                yield FewFramesViewer(video, play.from_s, model, contender.policy, self._settings)
-
-
-def _watched(session: Session, worker: IngestWorker) -> Watched:
-    progress = worker.progress
-    with session.model.turn:
-        stats = session.memory.stats()
-    return Watched(
-        video_s=progress.stream_s,
-        num_frames=progress.frames_encoded + progress.frames_duplicate,
-        num_dropped=progress.frames_duplicate,
-        ingest_s=round(session.pushed_s, 3),
-        num_bytes=sum(stats.bytes_by_tier.values()),
-        num_aged=sum(astuple(stats.ageing)),
-    )
+            with pictures_of(play.video, self._settings.config.source) as pictures:
+                yield FramesAsker(pictures, play.from_s, model, contender, self._settings)

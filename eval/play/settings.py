@@ -1,37 +1,38 @@
-"""PlaySettings: how videos are played and answers decoded, and what engine a policy makes of it."""
+"""PlaySettings: how videos are played, answers decoded, blocks kept; the same for a whole run."""
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
-from eval.stream_benchmark.policy import Policy, asked_policy, engine_config, written_policy
+from eval.play.contender import Contender
 from memory import MemoryPolicy
-from vstream import VideoLLM, VStreamConfig
+from vstream import SettingsError, VideoLLM, VStreamConfig
 from vstream.decoding.token_choice import Decoding
+from vstream.policy import policy_for
 
-_DAY_S = 86_400
+HOST_SHARE = 0.1
+"""Of a budget for files: copies of rows in host RAM."""
+_LEAST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class PlaySettings:
     """Plain data, the same for all videos of a run.
 
-    `config` says where frames are scaled and thinned, and how much memory blocks may take; what a
-    session keeps goes when its video is over. Answers are drawn where `temperature` is not 0, each
-    from a seed of its own, which `seed` and the question's id make.
+    `config` says where frames are scaled and thinned, and how much memory blocks may take.
+    Answers have at most `max_tokens`, None: as the product's. They are drawn where `temperature` is
+    not 0, each from a seed of its own, which `seed` and the question's id make. Of words that name
+    a moment `follows_times` says whether they restrict what is looked at, as in the product: a
+    published prompt is read as it stands. Blocks are kept in files in `folder`, None: in host RAM;
+    they go when their video is over.
     """
 
     config: VStreamConfig
-    max_tokens: int
+    max_tokens: int | None = None
     temperature: float = 0.0
     seed: int = 0
-
-    def written(self, policy: Policy, model: VideoLLM) -> MemoryPolicy:
-        """That of the session whose blocks the policy reads."""
-        return written_policy(policy, model)
-
-    def asked(self, policy: Policy, model: VideoLLM) -> MemoryPolicy:
-        """That under which the policy's questions are answered."""
-        return asked_policy(policy, model, round(_DAY_S * model.sample_fps))
+    follows_times: bool = False
+    folder: Path | None = None
 
     def decoding(self, asked_id: str, turn: int) -> Decoding:
         """Of the answer that is said to the question the `turn`-th time."""
@@ -41,13 +42,38 @@ class PlaySettings:
         seed = int.from_bytes(digest[:4], "big")
         return Decoding(max_tokens=self.max_tokens, temperature=self.temperature, seed=seed)
 
-    def configured(self, policy: Policy) -> VStreamConfig:
-        """The configuration of its session.
-
-        A published prompt is read as it stands: the times in it are not what it asks about.
-        """
-        changes: dict[str, object] = {"follow_times": False, "max_answer_tokens": self.max_tokens}
-        memory = self.config.memory.model_copy(update={"store": "memory://", "codec": policy.codec})
+    def configured(self, contender: Contender, budget_bytes: int | None = None) -> VStreamConfig:
+        """The configuration of the contender's session."""
+        times = self.follows_times and contender.follows_times
+        engine: dict[str, object] = {"follow_times": times}
+        if self.max_tokens is not None:
+            engine["max_answer_tokens"] = self.max_tokens
+        memory: dict[str, object] = {"store": "memory://", "codec": contender.codec}
+        if self.folder is not None:
+            memory["store"] = self.folder.resolve().as_uri()
+        if budget_bytes is not None:
+            memory |= self._bounds(budget_bytes)
         return self.config.model_copy(
-            update={"engine": engine_config(policy).model_copy(update=changes), "memory": memory}
+            update={
+                "engine": self.config.engine.model_copy(update=engine),
+                "memory": self.config.memory.model_copy(update=memory),
+                "policy": contender.opened_under,
+                "policy_set": dict(contender.settings),
+            }
         )
+
+    def policy(self, contender: Contender, model: VideoLLM) -> MemoryPolicy:
+        """The contender's own. Raises PolicyError where the model cannot follow it."""
+        return policy_for(self.configured(contender), model)
+
+    def _bounds(self, budget_bytes: int) -> dict[str, object]:
+        """Raises SettingsError for a budget too small to be kept."""
+        if budget_bytes < 2 * _LEAST_BYTES:
+            raise SettingsError(
+                f"budget: {budget_bytes} bytes are less than the least, {2 * _LEAST_BYTES}; give "
+                "a larger share or a longer stream"
+            )
+        if self.folder is None:
+            return {"host_bytes": budget_bytes}
+        host_bytes = max(_LEAST_BYTES, int(HOST_SHARE * budget_bytes))
+        return {"host_bytes": host_bytes, "file_bytes": budget_bytes - host_bytes}

@@ -97,7 +97,7 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
     groups = _grouped(records, lambda record: record.group)
     return PolicySummary(
         policy=policy,
-        accuracy=_estimate(records),
+        accuracy=estimate(records),
         by_group=dict(sorted(groups.items(), key=lambda one: (-one[1].num_questions, one[0]))),
         by_age=_grouped(records, lambda record: age_of(record.evidence_age_s) or ""),
         by_task=_grouped(records, lambda record: record.task),
@@ -112,7 +112,8 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
     )
 
 
-def _estimate(records: Sequence[Scored]) -> Estimate:
+def estimate(records: Sequence[Scored]) -> Estimate:
+    """Of at least one."""
     part = Part(1.0, [Mark(record.video, record.score) for record in records])
     stderr = clustered_stderr([part])
     return Estimate(100 * part.mean, None if stderr is None else 100 * stderr, len(records))
@@ -123,7 +124,7 @@ def _grouped(records: Iterable[Scored], key: Callable[[Scored], str]) -> dict[st
     groups: dict[str, list[Scored]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)
-    return {name: _estimate(group) for name, group in groups.items() if name}
+    return {name: estimate(group) for name, group in groups.items() if name}
 
 
 def _sum_if_any(numbers: Iterable[int | None]) -> int | None:

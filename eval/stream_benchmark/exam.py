@@ -110,11 +110,6 @@ def limited(streams: Sequence[ExamStream], num_questions: int | None) -> list[Ex
     ]
 
 
-def day_seed(seed: int) -> int:
-    """The stream that `eval day` plays: of that exam, and none of its streams."""
-    return EXAMS.start + (seed + 1) * _SEEDS_PER_EXAM - 1
-
-
 def _style_streams(first_seed: int, num_questions: int, options: ExamOptions) -> list[ExamStream]:
     num_streams = max(1, options.num_streams // STREAMS_PER_STYLE_STREAM)
     counts = parts(num_questions, num_streams)

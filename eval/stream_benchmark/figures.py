@@ -1,19 +1,24 @@
-"""Figures: the records of one policy in, its accuracies with their standard errors out.
+"""Figures: the records of one contender in, its accuracies with their standard errors out.
 
 Accuracies are in percent and over ordinary wordings and seen styles, but for the two groups that
 are named after what they hold out. Their standard errors are clustered by stream.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.clustered_error import Mark, Part, clustered_stderr
 from eval.run.evidence_age import AGES_S, age_of
-from eval.stream_benchmark.record import Record
+from eval.run.summary import Estimate, estimate
+from eval.stream_benchmark.record import (
+    NEW_STYLE,
+    NEW_WORDING,
+    PAST_GROUP,
+    PRESENT_GROUP,
+    Record,
+)
 from eval.stream_world import KINDS
 from eval.stream_world.past import PAST
-from eval.stream_world.present import PRESENT
 from eval.stream_world.scoring import NOW
 from eval.stream_world.vocabulary import parse_clock
 
@@ -25,24 +30,17 @@ NEGATIVE_ANSWERS = ("no", "not yet")
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """In percent; `stderr` is None where it cannot be known."""
-
-    percent: float
-    stderr: float | None
-    num_questions: int
-
-
-@dataclass(frozen=True)
 class Figures:
     """None where there was no such question. `recall` is by layer, in shares of 1.
 
+    `held_by_age` is the share of the evidence of that age that the memory still had a block of.
     Both figures of times are over the questions whose true answer is a time, or `right now`.
     """
 
-    groups: dict[str, Accuracy | None]
-    by_kind: dict[str, Accuracy | None]
-    by_age: dict[str, Accuracy | None]
+    groups: dict[str, Estimate | None]
+    by_kind: dict[str, Estimate | None]
+    by_age: dict[str, Estimate | None]
+    held_by_age: dict[str, float | None]
     times_exact: float | None
     recall: tuple[float, ...] | None
     ttft_ms: float | None
@@ -50,38 +48,58 @@ class Figures:
 
 
 def figures(records: Sequence[Record]) -> Figures:
-    """All that is made of the answers of one policy."""
-    seen = [record for record in records if record.style == "seen"]
-    plain = [record for record in seen if record.wording == "train"]
-    past = [record for record in plain if record.kind in PAST]
-    times = [record for record in past if record.kind in TIME_KINDS and _is_time(record.truth)]
-    first_tokens = [record.ttft_ms for record in records if record.ttft_ms is not None]
+    """All that is made of the answers of one contender."""
+    plain = [record for record in records if record.scored.group in (PRESENT_GROUP, PAST_GROUP)]
+    past = [record for record in plain if record.scored.group == PAST_GROUP]
+    times = [r for r in past if r.scored.task in TIME_KINDS and _is_time(r.scored.truth)]
+    first_tokens = [ms for record in records if (ms := record.scored.first_token_ms) is not None]
+    by_age = {age: [r for r in past if age_of(r.scored.evidence_age_s) == age] for age in AGES_S}
     return Figures(
         groups={
-            "present": accuracy([record for record in plain if record.kind in PRESENT]),
+            "present": accuracy(_of_group(records, PRESENT_GROUP)),
             "past": accuracy(past),
             "times": accuracy(times),
-            "heldout_phrasing": accuracy([r for r in seen if r.wording == "held_out"]),
-            "heldout_style": accuracy([r for r in records if r.style == "held_out"]),
+            "heldout_phrasing": accuracy(_of_group(records, NEW_WORDING)),
+            "heldout_style": accuracy(_of_group(records, NEW_STYLE)),
             "negative": negative(plain),
             "needles": accuracy([record for record in plain if record.is_needle]),
             "all": accuracy(plain),
         },
-        by_kind={kind: accuracy([r for r in plain if r.kind == kind]) for kind in KINDS},
-        by_age=by_age(past, AGES_S),
-        times_exact=_times_exact(times),
-        recall=mean_recall([r for r in plain if r.kind in RECALLED_KINDS]),
+        by_kind={kind: accuracy([r for r in plain if r.scored.task == kind]) for kind in KINDS},
+        by_age={age: accuracy(several) for age, several in by_age.items()},
+        held_by_age={
+            age: _mean([record.held for record in several if record.held is not None])
+            for age, several in by_age.items()
+        },
+        times_exact=_mean([100.0 * record.is_exact for record in times]),
+        recall=_mean_recall([r for r in plain if r.scored.task in RECALLED_KINDS]),
         ttft_ms=statistics.median(first_tokens) if first_tokens else None,
         num_questions=len(records),
     )
 
 
-def by_age(records: Sequence[Record], ages_s: Mapping[str, float]) -> dict[str, Accuracy | None]:
-    """The accuracy in each group of ages."""
-    return {
-        age: accuracy([r for r in records if age_of(r.evidence_age_s, ages_s) == age])
-        for age in ages_s
-    }
+def accuracy(records: Sequence[Record]) -> Estimate | None:
+    """The share that is right, with its clustered standard error; None without records."""
+    return estimate([record.scored for record in records]) if records else None
+
+
+def negative(records: Sequence[Record]) -> Estimate | None:
+    """The lower accuracy of two: where a yes is true, and where a no is.
+
+    Whoever always says yes, or always no, gets nothing here. None unless both were asked for.
+    """
+    asked = [record for record in records if record.scored.task in NEGATIVE_KINDS]
+    sides = (
+        accuracy([record for record in asked if record.scored.truth in NEGATIVE_ANSWERS]),
+        accuracy([record for record in asked if record.scored.truth not in NEGATIVE_ANSWERS]),
+    )
+    if None in sides:
+        return None
+    return min((side for side in sides if side), key=lambda side: side.percent)
+
+
+def _of_group(records: Sequence[Record], group: str) -> list[Record]:
+    return [record for record in records if record.scored.group == group]
 
 
 def _is_time(truth: str) -> bool:
@@ -89,36 +107,11 @@ def _is_time(truth: str) -> bool:
     return truth == NOW or parse_clock(truth) is not None
 
 
-def _times_exact(times: Sequence[Record]) -> float | None:
-    """The share in percent that was told to the second; None without one."""
-    return 100 * statistics.fmean(record.is_exact for record in times) if times else None
+def _mean(numbers: Sequence[float]) -> float | None:
+    return statistics.fmean(numbers) if numbers else None
 
 
-def accuracy(records: Sequence[Record]) -> Accuracy | None:
-    """The share that is right, with its clustered standard error; None without records."""
-    if not records:
-        return None
-    part = Part(1.0, [Mark(record.stream, float(record.is_right)) for record in records])
-    stderr = clustered_stderr([part])
-    return Accuracy(100 * part.mean, None if stderr is None else 100 * stderr, len(records))
-
-
-def negative(records: Sequence[Record]) -> Accuracy | None:
-    """The lower accuracy of two: where a yes is true, and where a no is.
-
-    Whoever always says yes, or always no, gets nothing here. None unless both were asked for.
-    """
-    asked = [record for record in records if record.kind in NEGATIVE_KINDS]
-    sides = (
-        accuracy([record for record in asked if record.truth in NEGATIVE_ANSWERS]),
-        accuracy([record for record in asked if record.truth not in NEGATIVE_ANSWERS]),
-    )
-    if None in sides:
-        return None
-    return min((side for side in sides if side), key=lambda side: side.percent)
-
-
-def mean_recall(records: Sequence[Record]) -> tuple[float, ...] | None:
+def _mean_recall(records: Sequence[Record]) -> tuple[float, ...] | None:
     """The evidence's recall in each layer, averaged over the records that have it."""
     recalls = [record.recall for record in records if record.recall is not None]
     return tuple(map(statistics.fmean, zip(*recalls, strict=True))) if recalls else None

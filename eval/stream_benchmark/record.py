@@ -1,77 +1,74 @@
-"""Record: a question, the answer that one policy gave and its score; one a line in a file."""
+"""Record: a scored question of the stream world, with what only this benchmark knows of it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from eval.stream_benchmark.exam import ExamStream, Style
-from eval.stream_world import Split, score
+from eval.run.scored import Scored
+from eval.stream_benchmark.exam import ExamQuestion, ExamStream
+from eval.stream_world import score
+from eval.stream_world.past import PAST
 
-
-@dataclass(frozen=True)
-class Reply:
-    """What a policy answered. `recall` is by layer; None without evidence or without blocks."""
-
-    text: str
-    ttft_ms: float | None = None
-    recall: tuple[float, ...] | None = None
+PRESENT_GROUP, PAST_GROUP = "present", "past"
+NEW_WORDING, NEW_STYLE = "held-out wording", "held-out style"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One question of a run, with all that the report groups it by."""
+    """`recall` is by layer and `held` what the memory still had of the evidence, in shares of 1;
+    None without evidence or without blocks.
+    """
 
-    stream: str
-    style: Style
-    wording: Split
-    kind: str
-    text: str
-    truth: str
-    given: str
-    asked_s: int
-    evidence_age_s: float | None
-    is_needle: bool
-    is_right: bool
-    is_exact: bool
-    ttft_ms: float | None
-    recall: tuple[float, ...] | None
+    scored: Scored
+    is_needle: bool = False
+    is_exact: bool = False
+    recall: tuple[float, ...] | None = None
+    held: float | None = None
 
-    @classmethod
-    def of(cls, stream: ExamStream, number: int, reply: Reply) -> "Record":
-        """The scored record of the stream's question `number`."""
-        drawn = stream.questions[number]
-        question = drawn.question
-        scored = score(question.answer, reply.text, question.asked_s)
-        return cls(
-            stream=stream.name,
-            style=stream.style,
-            wording=drawn.wording,
-            kind=question.kind,
-            text=question.text,
-            truth=question.answer,
-            given=reply.text,
-            asked_s=question.asked_s,
-            evidence_age_s=question.evidence_age_s,
-            is_needle=question.is_needle,
-            is_right=scored.is_right,
-            is_exact=scored.is_exact,
-            ttft_ms=reply.ttft_ms,
-            recall=reply.recall,
-        )
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Record":
-        """Scored anew: the rules may have changed since."""
-        recall = document["recall"]
-        scored = score(document["truth"], document["given"], document["asked_s"])
-        return cls(
-            **{
-                **document,
-                "recall": None if recall is None else tuple(recall),
-                "is_right": scored.is_right,
-                "is_exact": scored.is_exact,
-            }
-        )
+def question_id(stream: ExamStream, number: int) -> str:
+    """The same under every contender of every run."""
+    return f"{stream.name}/{number}"
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+
+def record_of(
+    contender: str, stream: ExamStream, number: int, text: str | None, said: Mapping[str, Any]
+) -> Record:
+    """Score what was said (see `Said`) to a question; no text is wrong.
+
+    A question about the present has no age of evidence.
+    """
+    drawn = stream.questions[number]
+    question, given = drawn.question, text or ""
+    found = score(question.answer, given, question.asked_s)
+    scored = Scored(
+        question_id=question_id(stream, number),
+        video=stream.name,
+        policy=contender,
+        task=question.kind,
+        question=question.text,
+        given=given,
+        truth=question.answer,
+        score=float(found.is_right),
+        asked_s=question.asked_s,
+        evidence_age_s=question.evidence_age_s if question.kind in PAST else None,
+        first_token_ms=said.get("first_token_ms"),
+        group=_group(stream, drawn),
+    )
+    recall = said.get("recall")
+    return Record(
+        scored,
+        question.is_needle,
+        found.is_exact,
+        None if recall is None else tuple(recall),
+        said.get("held"),
+    )
+
+
+def _group(stream: ExamStream, drawn: ExamQuestion) -> str:
+    """Ordinary questions apart from those that are held out in one way or the other."""
+    if stream.style == "held_out":
+        return NEW_STYLE
+    if drawn.wording == "held_out":
+        return NEW_WORDING
+    return PAST_GROUP if drawn.question.kind in PAST else PRESENT_GROUP

@@ -1,4 +1,4 @@
-"""Watches: standing questions on streams in, how soon they fired and how often for nothing out.
+"""Watches: standing questions on streams, how soon they fired and how often for nothing.
 
 Each second of a part of the stream is judged on memory and newest frames, as the product does it
 while the stream plays. An onset is told if the watch fires at it or within `IN_TIME_S`. A firing
@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from eval.play.contender import DEFAULT
 from eval.stream_benchmark.exam import ExamStream, parts
 from eval.stream_world import Script
 from eval.stream_world.standing import StandingQuestion, draw_standing
 from eval.stream_world.wording import word_question
-from vstream import Session, Watch
 
+WATCHED = DEFAULT
+"""The contender under which they are watched."""
 NUM_WATCHED = 12
 """Objects in a whole run."""
 NUM_WATCHES = 2 * NUM_WATCHED
@@ -87,19 +89,24 @@ def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[Standing
     return standing
 
 
-def watch(session: Session, stream: ExamStream, standing: StandingQuestion) -> WatchRecord:
-    """Judge every second from when the question was put until `WATCHED_S` later."""
-    end_s = min(standing.asked_s + WATCHED_S, stream.length_s)
-    watching = Watch(session, standing.text)
-    seconds = range(standing.asked_s, end_s)
-    fired_s = tuple(second for second in seconds if watching.look(float(second)) is not None)
+def watched_until(stream: ExamStream, standing: StandingQuestion) -> int:
+    """The second before which it is judged for the last time."""
+    return min(standing.asked_s + WATCHED_S, stream.length_s)
+
+
+def watch_record(
+    stream: ExamStream, standing: StandingQuestion, fired_s: Sequence[float]
+) -> WatchRecord:
+    """Of a standing question that was judged at every second from when it was put."""
+    end_s = watched_until(stream, standing)
+    seconds = tuple(map(int, fired_s))
     return WatchRecord(
         stream=stream.name,
         text=standing.text,
-        watched_s=len(seconds),
+        watched_s=end_s - standing.asked_s,
         onsets_s=tuple(s for s in standing.onsets_s if s + IN_TIME_S < end_s),
-        fired_s=fired_s,
-        num_false_alarms=sum(is_false_alarm(stream.script, standing, s) for s in fired_s),
+        fired_s=seconds,
+        num_false_alarms=sum(is_false_alarm(stream.script, standing, s) for s in seconds),
     )
 
 

@@ -28,4 +28,3 @@ MAJORITY = _part(256)
 SEARCH = _part(300)
 """Of `eval search`."""
 EXAMS = range(512 * _PART, 516 * _PART)
-"""Those of `eval day` as well."""

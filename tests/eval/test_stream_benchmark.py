@@ -1,4 +1,4 @@
-"""Runs of the stream-world benchmark: shared blocks, runs that were killed, the command line."""
+"""Runs of the stream-world benchmark: sessions shared, runs that were killed, the command line."""
 
 import contextlib
 import itertools
@@ -15,20 +15,22 @@ from tiny_benchmark import TINY, TinyBenchmark, terse_model
 from typer.testing import CliRunner
 
 from eval.commands import cli
+from eval.play.watching import PlayedWatch
 from eval.run.cost import read_costs
 from eval.run.scored import read_scored
 from eval.run.summary import summaries
 from eval.stream_benchmark.exam import ExamOptions
-from eval.stream_benchmark.watches import NUM_WATCHES, WATCHED_S
-from eval.stream_benchmark.worker_setup import default_workers
+from eval.stream_benchmark.run import default_workers
+from eval.stream_benchmark.watches import NUM_WATCHES
 from eval.stream_world import KINDS
 from vstream import load_video_llm
 
-POLICIES = "default,last4,uniform+int4"
+CONTENDERS = "default frames uniform,codec=int4"
+NAMES = ("default", "frames", "uniform+int4", "language")
 KEYS = {
     *("present", "past", "times", "heldout_phrasing", "heldout_style", "negative", "all"),
     *("by_kind", "by_age", "stderr", "recall", "bytes_per_hour", "ingest_fps", "ttft_ms"),
-    *("questions", "needles", "times_exact"),
+    *("questions", "needles", "times_exact", "held_by_age", "hours"),
 }
 
 
@@ -43,60 +45,51 @@ def model():
 
 @pytest.fixture(scope="module")
 def whole(model, tmp_path_factory):
-    return TinyBenchmark(tmp_path_factory.mktemp("whole"), POLICIES, model).run()
+    return TinyBenchmark(tmp_path_factory.mktemp("whole"), CONTENDERS, model).run()
 
 
-def blocks_of(run):
-    return {
-        folder.name: b"".join(p.read_bytes() for p in sorted(folder.glob("segments/*.vskv")))
-        for folder in run.blocks.store.glob("*")
-    }
-
-
-def test_every_question_is_put_to_every_policy_in_the_same_words(whole):
+def test_every_question_is_put_to_every_contender_in_the_same_words(whole):
+    reports = whole.reports()
+    assert list(reports) == ["default", "frames", "uniform+int4", "majority", "language"]
     asked = {
-        name: [(r["stream"], r["kind"], r["text"], r["truth"], r["asked_s"]) for r in answers]
-        for name in (*POLICIES.split(","), "majority", "language")
-        for answers in [whole.answers(name)]
+        name: tuple((r.scored.question_id, r.scored.question) for r in report.records)
+        for name, report in reports.items()
     }
     num_questions = sum(len(stream.questions) for stream in whole.exam)
     assert num_questions >= TINY.num_questions
     assert {len(questions) for questions in asked.values()} == {num_questions}
-    assert len({tuple(questions) for questions in asked.values()}) == 1
+    assert len(set(asked.values())) == 1
 
 
 @settings(max_examples=4)
 @given(data=st.data())
-def test_a_run_that_was_killed_goes_on_to_the_same_records(whole, model, data):
+def test_a_run_that_was_killed_goes_on_to_the_same_answers(whole, model, data):
     kills = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=2))
     torn_bytes = data.draw(st.integers(0, 60))
     with TemporaryDirectory() as folder:
-        for num_steps in kills:
-            run = TinyBenchmark(Path(folder), POLICIES, model)
+        for num_records in kills:
+            run = TinyBenchmark(Path(folder), CONTENDERS, model)
             with contextlib.suppress(Killed):
-                run.run(kill_after(num_steps))
+                run.run(kill_after(num_records))
             tear(run, torn_bytes)
-        again = TinyBenchmark(Path(folder), POLICIES, model).run()
-        for name in (*POLICIES.split(","), "majority", "language"):
+        again = TinyBenchmark(Path(folder), CONTENDERS, model).run()
+        for name in NAMES:
             assert again.answers(name) == whole.answers(name), name
-        assert blocks_of(again) == blocks_of(whole)
 
 
-def kill_after(num_steps):
-    steps = itertools.count(1)
+def kill_after(num_records):
+    taken = itertools.count(1)
 
-    def advance(doing, done):
-        if next(steps) == num_steps:
+    def take(told):
+        if next(taken) == num_records:
             raise Killed
 
-    return advance
+    return take
 
 
 def tear(run, num_bytes):
     """Cut the file that was written last, as if the line had not got out whole."""
-    files = sorted(
-        (run.path / "records").rglob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns
-    )
+    files = sorted((run.path / "answers").glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     if files and num_bytes:
         last = files[-1].read_bytes().splitlines(keepends=True)
         line = last[-1][: -min(num_bytes, len(last[-1]))]
@@ -104,70 +97,62 @@ def tear(run, num_bytes):
 
 
 def test_what_is_finished_is_not_done_again(whole, model):
-    assert whole.benchmark.num_steps == 0
-    again = TinyBenchmark(whole.path, POLICIES, model)
-    before = blocks_of(again), again.model.family.num_encoded
-    again.run(lambda doing, steps: pytest.fail(f"{doing} was done again"))
-    assert (blocks_of(again), again.model.family.num_encoded) == before
-    assert again.renderer.num_frames == 0
+    again = TinyBenchmark(whole.path, CONTENDERS, model)
+    assert again.tasks == []
+    before = model.family.num_encoded
+    again.run(lambda told: pytest.fail(f"{told} was done again"))
+    assert model.family.num_encoded == before
 
 
-def test_policies_share_blocks_and_all_of_them_one_rendering(tmp_path):
-    together = TinyBenchmark(
-        tmp_path / "together", "default,window,oracle,default+bf16,rekv,full"
-    ).run()
-    seconds = sum(stream.length_s for stream in together.exam)
-    assert together.renderer.num_frames == seconds
-    probes = together.model.family.num_encoded - seconds  # how many tokens has a block? (rekv)
-    assert 0 < probes < 10
-    names = {stream.name for stream in together.exam}
-    kinds = ("default-int8", "default-bf16", "rekv-int8", "full-int8")
-    blocks = blocks_of(together)
-    assert set(blocks) == {f"{name}-{kind}" for name in names for kind in kinds}
-    alone = TinyBenchmark(tmp_path / "alone", "full").run()
-    assert blocks_of(alone).items() <= blocks.items()
-    assert alone.answers("full") == together.answers("full")
+def test_contenders_that_read_the_same_blocks_share_a_session_and_others_play_alone(tmp_path):
+    run = TinyBenchmark(
+        tmp_path / "together", "default uniform oracle default,codec=bf16 rekv full window"
+    )
+    names = [
+        [one.name for one in task.contenders] for task in run.tasks if task.play is run.plays[0]
+    ]
+    assert names == [
+        ["default", "uniform", "oracle"],
+        *(["default+bf16"], ["rekv"], ["full"], ["window"], ["language"]),
+    ]
+    together = run.run()
+    assert list(run.settings.folder.iterdir()) == [], "blocks stay behind"
+    for name in ("uniform", "full"):
+        alone = TinyBenchmark(tmp_path / name, name, run.model).run()
+        assert alone.answers(name) == together.answers(name)
+    costs = {name: report.costs for name, report in together.reports().items()}
+    assert [one.num_bytes for one in costs["oracle"]] == [one.num_bytes for one in costs["default"]]
 
 
 def test_a_standing_question_that_was_watched_is_not_watched_again(tmp_path, model):
-    run = TinyBenchmark(tmp_path, "default,window", model, has_watches=True)
+    run = TinyBenchmark(tmp_path, "default window", model, has_watches=True)
     watched = itertools.count(1)
 
-    def advance(doing, done):
-        if doing == "watching" and next(watched) == 4:
+    def take(told):
+        if isinstance(told, PlayedWatch) and next(watched) == 4:
             raise Killed
 
     with contextlib.suppress(Killed):
-        run.run(advance)
-    before = run.documents("default.watches")
+        run.run(take)
+    before = run.records.fired_s
     assert len(before) == 4
-    reports = TinyBenchmark(tmp_path, "default,window", model, has_watches=True).run().reports()
-    again = run.documents("default.watches")
-    assert again[:4] == before
-    assert len(again) == reports["default"].watches.num_watches == NUM_WATCHES
+    again = TinyBenchmark(tmp_path, "default window", model, has_watches=True).run()
+    assert len((tmp_path / "answers/default.watches.jsonl").read_text().splitlines()) == NUM_WATCHES
+    assert before.items() <= again.records.fired_s.items()
+    reports = again.reports()
+    assert reports["default"].watches.num_watches == NUM_WATCHES
     assert reports["window"].watches is None
-    for record in again:
-        assert 0 < record["watched_s"] <= WATCHED_S
-        assert record["num_false_alarms"] <= len(record["fired_s"])
-
-
-def test_the_steps_left_count_down_to_none(tmp_path, model):
-    run = TinyBenchmark(tmp_path, "window,last4", model)
-    done = []
-    total = run.benchmark.num_steps
-    run.run(lambda doing, steps: done.append(steps))
-    assert sum(done) == total
-    assert run.benchmark.num_steps == 0
+    assert again.tasks == []
 
 
 def test_a_family_with_blocks_of_two_frames_can_be_examined(tmp_path):
     model, _ = tiny_video_llm("qwen2_5_vl")
     model.family.stop_ids = frozenset(range(0, 1000, 2))  # a random model would talk on
-    run = TinyBenchmark(tmp_path, "default,oracle,last4", model).run()
-    reports = run.reports()
-    assert reports["oracle"].figures.num_questions == len(run.answers("oracle")) > 0
-    assert reports["default"].bytes_per_hour == reports["oracle"].bytes_per_hour > 0
-    assert reports["last4"].ingest_fps is None
+    run = TinyBenchmark(tmp_path, "default oracle frames", model).run()
+    found = {name: report.document() for name, report in run.reports().items()}
+    assert found["oracle"]["questions"] == len(run.answers("oracle")) > 0
+    assert found["default"]["bytes_per_hour"] == found["oracle"]["bytes_per_hour"] > 0
+    assert found["frames"]["ingest_fps"] is None
 
 
 def unboxed(text):
@@ -186,25 +171,27 @@ def invoke(*options):
 def test_the_command_ends_with_one_document(tmp_path):
     size = ["--seed", 1, "--hours", 0.01, "--streams", 1, "--questions", 24, "--threads", 1]
     result = invoke(
-        *size, "--policy", "default,window", "--out", tmp_path, "--json", "--no-watches"
+        *(*size, "--contender", "policy=default", "--contender", "policy=streaming_llm,frames=8"),
+        *("--out", tmp_path, "--json", "--no-watches"),
     )
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.strip().splitlines()[-1])
-    assert list(found) == ["default", "window", "majority", "language"]
+    window = "streaming_llm+frames=8"
+    assert list(found) == ["default", window, "majority", "language"]
     for name, policy in found.items():
         assert set(policy) == KEYS
         assert set(policy["by_kind"]) == set(KINDS)
-        assert list(policy["by_age"]) == ["<1min", "1-10min", "10-60min", ">1h"]
+        assert list(policy["by_age"]) == ["<1min", "1-10min", "10-60min", "1-6h", ">6h"]
         assert policy["questions"] >= 24
         is_baseline = name in ("majority", "language")
-        for figure in ("recall", "bytes_per_hour", "ingest_fps", "ttft_ms"):
+        for figure in ("recall", "bytes_per_hour", "ingest_fps"):
             assert (policy[figure] is None) == is_baseline
         assert all(policy[key] is None or 0 <= policy[key] <= 100 for key in ("present", "all"))
     for told in summaries(read_scored(tmp_path), read_costs(tmp_path)):
         of_policy = found[told.policy]
         assert of_policy["bytes_per_hour"] == rounded(told.bytes_per_hour, 0)
         assert of_policy["ingest_fps"] == rounded(told.ingest_fps, 1)
-    assert found["default"]["bytes_per_hour"] > found["window"]["bytes_per_hour"] == 0
+    assert found["default"]["bytes_per_hour"] > found[window]["bytes_per_hour"] == 0
     assert len(found["default"]["recall"]) == 8
     assert "fewer than 300" in result.stderr
     other = invoke("--seed", 2, *size[2:], "--out", tmp_path)
@@ -212,10 +199,13 @@ def test_the_command_ends_with_one_document(tmp_path):
     assert "holds another run" in unboxed(other.stderr)
 
 
-def test_an_unknown_policy_is_a_usage_error():
-    result = invoke("--seed", 1, "--hours", 0.01, "--policy", "best")
+def test_an_unknown_policy_is_a_usage_error_and_the_old_option_names_the_new_one():
+    result = invoke("--seed", 1, "--hours", 0.01, "--contender", "policy=best")
     assert result.exit_code == 2
-    assert "'best' is none" in unboxed(result.stderr)
+    assert "'best' is none of" in unboxed(result.stderr)
+    result = invoke("--seed", 1, "--hours", 0.01, "--policy", "window")
+    assert result.exit_code == 2
+    assert "--contender policy=window" in unboxed(result.stderr)
 
 
 @pytest.mark.parametrize(

@@ -10,31 +10,38 @@ from hypothesis import strategies as st
 from eval.run.cost import Cost
 from eval.run.evidence_age import AGES_S
 from eval.run.record_file import RecordFile
-from eval.stream_benchmark.figures import Accuracy, accuracy, figures, negative
-from eval.stream_benchmark.record import Record
-from eval.stream_benchmark.report import PolicyReport, document, tables
+from eval.run.scored import Scored
+from eval.run.summary import Estimate
+from eval.stream_benchmark.exam import ExamQuestion, ExamStream
+from eval.stream_benchmark.figures import accuracy, figures, negative
+from eval.stream_benchmark.record import NEW_STYLE, NEW_WORDING, Record, record_of
+from eval.stream_benchmark.report import ContenderReport
 from eval.stream_benchmark.watches import WatchFigures, WatchRecord
+from eval.stream_world import Question, Script
+from eval.stream_world.past import PAST
 
 
 def record(right=True, **changes):
     """A rightly answered present question in ordinary words, unless changed."""
     fields = {
-        "stream": "stream0",
-        "style": "seen",
-        "wording": "train",
-        "kind": "color",
-        "text": "what color is the star?",
+        "question_id": "stream0/0",
+        "video": "stream0",
+        "policy": "default",
+        "task": "color",
+        "question": "what color is the star?",
         "truth": "red",
         "given": "red" if right else "blue",
+        "score": float(right),
         "asked_s": 60,
-        "evidence_age_s": 0,
-        "is_needle": False,
-        "is_right": right,
-        "is_exact": right,
-        "ttft_ms": 10.0,
-        "recall": None,
+        "evidence_age_s": None,
+        "first_token_ms": 10.0,
+        "group": "present",
     }
-    return Record(**{**fields, **changes})
+    if changes.get("task") in PAST:
+        fields |= {"group": "past", "evidence_age_s": 0}
+    own = {name: changes.pop(name) for name in ("is_needle", "recall", "held") if name in changes}
+    exact = changes.pop("is_exact", right)
+    return Record(Scored(**{**fields, **changes}), is_exact=exact, **own)
 
 
 def percent(found):
@@ -44,13 +51,13 @@ def percent(found):
 def test_the_standard_error_is_clustered_by_stream():
     # Mean 1/2. Stream a: 1/2 + 1/2 - 1/2 = 1/2; stream b: -1/2. The root of 2/1 of (1/4 + 1/4).
     answers = [(True, "a"), (True, "a"), (False, "a"), (False, "b")]
-    found = accuracy([record(right, stream=stream) for right, stream in answers])
-    assert found == Accuracy(50.0, pytest.approx(100 * math.sqrt(1.0) / 4), 4)
+    found = accuracy([record(right, video=stream) for right, stream in answers])
+    assert found == Estimate(50.0, pytest.approx(100 * math.sqrt(1.0) / 4), 4)
 
 
 def test_streams_that_agree_have_no_standard_error_and_one_stream_has_an_unknown_one():
     mixed = [True, False]
-    agreeing = [record(right, stream=stream) for stream in "ab" for right in mixed]
+    agreeing = [record(right, video=stream) for stream in "ab" for right in mixed]
     assert accuracy(agreeing).stderr == 0
     assert accuracy([record(right) for right in mixed]).stderr is None
     assert accuracy([]) is None
@@ -58,7 +65,7 @@ def test_streams_that_agree_have_no_standard_error_and_one_stream_has_an_unknown
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=40))
 def test_with_one_question_a_stream_it_is_the_ordinary_standard_error(answers):
-    records = [record(right, stream=str(i)) for i, (right, _) in enumerate(answers)]
+    records = [record(right, video=str(i)) for i, (right, _) in enumerate(answers)]
     share = sum(right for right, _ in answers) / len(answers)
     ordinary = 100 * math.sqrt(share * (1 - share) / (len(answers) - 1))
     assert accuracy(records).stderr == pytest.approx(ordinary, abs=1e-9)
@@ -66,30 +73,32 @@ def test_with_one_question_a_stream_it_is_the_ordinary_standard_error(answers):
 
 def test_negative_is_the_worse_of_yes_and_no():
     asked = [
-        record(True, kind="exist", truth="yes"),
-        record(True, kind="seen_yet", truth="yes"),
-        record(True, kind="seen_yet", truth="no"),
-        record(False, kind="exist", truth="no"),
-        record(False, kind="watch", truth="not yet"),
-        record(False, kind="color", truth="no"),  # of no kind that is asked with yes or no
+        record(True, task="exist", truth="yes"),
+        record(True, task="seen_yet", truth="yes"),
+        record(True, task="seen_yet", truth="no"),
+        record(False, task="exist", truth="no"),
+        record(False, task="watch", truth="not yet"),
+        record(False, task="color", truth="no"),  # of no kind that is asked with yes or no
     ]
     assert percent(negative(asked)) == pytest.approx(100 / 3)
-    always_no = [record(r.truth != "yes", kind=r.kind, truth=r.truth) for r in asked]
+    always_no = [
+        record(r.scored.truth != "yes", task=r.scored.task, truth=r.scored.truth) for r in asked
+    ]
     assert percent(negative(always_no)) == 0
     assert negative([record()]) is None
-    assert negative([r for r in asked if r.truth == "yes"]) is None
+    assert negative([r for r in asked if r.scored.truth == "yes"]) is None
 
 
 def test_what_is_held_out_counts_in_its_own_group_only():
     found = figures(
         [
             record(True),
-            record(False, kind="when_first", truth="at 0h00m05s", is_exact=False),
-            record(True, kind="when_last", truth="at 0h00m10s", is_exact=False),
-            record(True, wording="held_out"),
-            record(False, wording="held_out", kind="when_first"),
-            record(True, style="held_out"),
-            record(True, kind="seen_yet", truth="no", evidence_age_s=None, is_needle=True),
+            record(False, task="when_first", truth="at 0h00m05s", is_exact=False),
+            record(True, task="when_last", truth="at 0h00m10s", is_exact=False),
+            record(True, group=NEW_WORDING),
+            record(False, group=NEW_WORDING, task="when_first"),
+            record(True, group=NEW_STYLE),
+            record(True, task="seen_yet", truth="no", evidence_age_s=None, is_needle=True),
         ]
     )
     assert {name: percent(group) for name, group in found.groups.items()} == {
@@ -111,40 +120,46 @@ def test_what_is_held_out_counts_in_its_own_group_only():
 def test_both_figures_of_times_are_over_the_true_answers_that_are_times():
     found = figures(
         [
-            record(True, kind="when_first", truth="at 0h00m10s", is_exact=False),
-            record(False, kind="when_first", truth="at 0h00m20s"),
-            record(True, kind="when_last", truth="right now"),
-            record(False, kind="when_last", truth="at 0h00m30s"),
-            *[record(True, kind=kind, truth="not seen") for kind in ("when_first", "when_last")],
+            record(True, task="when_first", truth="at 0h00m10s", is_exact=False),
+            record(False, task="when_first", truth="at 0h00m20s"),
+            record(True, task="when_last", truth="right now"),
+            record(False, task="when_last", truth="at 0h00m30s"),
+            *[record(True, task=kind, truth="not seen") for kind in ("when_first", "when_last")],
         ]
     )
     assert found.groups["times"].num_questions == 4
     assert percent(found.groups["times"]) == 50
     assert found.times_exact == 25
     assert found.by_kind["when_first"].num_questions == 3
-    only_unseen = figures([record(kind="when_first", truth="not seen")])
+    only_unseen = figures([record(task="when_first", truth="not seen")])
     assert only_unseen.groups["times"] is only_unseen.times_exact is None
 
 
 def test_evidence_goes_into_the_group_of_its_age():
-    ages_s = {"<1min": (0, 59), "1-10min": (60, 599), "10-60min": (600, 3599), ">1h": (3600, 1e5)}
+    ages_s = {
+        "<1min": (0, 59),
+        "1-10min": (60, 599),
+        "10-60min": (600, 3599),
+        "1-6h": (3600, 21599),
+        ">6h": (21600, 1e5),
+    }
     assert list(AGES_S) == list(ages_s)
     for group, ages in ages_s.items():
-        by_age = figures([record(kind="order", evidence_age_s=age) for age in ages]).by_age
+        by_age = figures([record(task="order", evidence_age_s=age) for age in ages]).by_age
         assert {name for name, found in by_age.items() if found} == {group}
         assert by_age[group].num_questions == 2
-    for other in (record(kind="order", evidence_age_s=None), record(evidence_age_s=0)):
+    for other in (record(task="order", evidence_age_s=None), record()):
         assert not any(figures([other]).by_age.values())
 
 
 def test_recall_is_averaged_layer_by_layer_over_questions_with_evidence():
     found = figures(
         [
-            record(kind="order", recall=(1.0, 0.5)),
-            record(kind="after", recall=(0.5, 0.0)),
-            record(kind="seen_yet", recall=(0.0, 0.0)),
+            record(task="order", recall=(1.0, 0.5)),
+            record(task="after", recall=(0.5, 0.0)),
+            record(task="seen_yet", recall=(0.0, 0.0)),
             record(recall=(1.0, 1.0)),
-            record(kind="order", ttft_ms=30.0),
+            record(task="order", first_token_ms=30.0),
         ]
     )
     assert found.recall == (0.75, 0.25)
@@ -152,10 +167,27 @@ def test_recall_is_averaged_layer_by_layer_over_questions_with_evidence():
     assert figures([record()]).recall is None
 
 
-def test_answers_on_record_are_scored_by_the_rules_of_today():
-    stale = record(kind="count", truth="2", given="two", is_right=False, is_exact=True)
-    again = Record.from_json(stale.to_json())
-    assert (again.is_right, again.is_exact) == (True, False)
+def test_what_the_memory_still_holds_is_averaged_by_age():
+    found = figures(
+        [
+            record(task="order", evidence_age_s=100, held=0.5),
+            record(task="after", evidence_age_s=200, held=1.0),
+            record(task="order", evidence_age_s=10, held=None),
+        ]
+    )
+    assert found.held_by_age["1-10min"] == 0.75
+    assert found.held_by_age["<1min"] is None
+
+
+def test_an_answer_is_scored_and_one_that_could_not_be_had_is_wrong():
+    asked = Question("count", "how many?", "2", 60, (), ())
+    stream = ExamStream("stream0", Script(0, (), (), ()), "seen", (ExamQuestion(asked, "train"),))
+    right = record_of("default", stream, 0, "two", {"first_token_ms": 3.0, "recall": [1.0]})
+    assert (right.scored.score, right.is_exact) == (1.0, False), "exact is said of times"
+    assert (right.scored.question_id, right.scored.group) == ("stream0/0", "present")
+    assert (right.scored.first_token_ms, right.recall) == (3.0, (1.0,))
+    none = record_of("default", stream, 0, None, {})
+    assert (none.scored.score, none.scored.given, none.recall) == (0.0, "", None)
 
 
 def test_watches_count_what_was_told_in_time_and_what_was_told_for_nothing():
@@ -170,21 +202,31 @@ def test_the_document_has_every_figure_and_null_for_what_was_not_asked():
         Cost("default", "stream0", 1800.0, 1800, 0, 20.0, 40_000),
         Cost("default", "stream1", 1800.0, 1800, 0, 25.0, 60_000),
     ]
-    policy = PolicyReport(figures([record()]), costs, WatchFigures(50.0, 5.0, 2, 2))
-    baseline = PolicyReport(figures([record(ttft_ms=None)]), [Cost("majority", "stream0", 1800.0)])
-    found = json.loads(json.dumps(document({"default": policy, "majority": baseline})))
+    kept = {
+        "at_s": 1800.0,
+        "blocks": 9,
+        "blocks_by_codec": {"int8": 9},
+        "bytes": {"file": 10**6},
+        "most_bytes": {"file": 2 * 10**6},
+        "index_bytes": 5,
+        "resident_bytes": 7,
+        "by_age": {"<1min": 1.0},
+    }
+    hours = [{"contender": "default", "video": "stream0", "kept": [kept, kept]}]
+    policy = ContenderReport([record()], costs, WatchFigures(50.0, 5.0, 2, 2), hours)
+    baseline = ContenderReport([record(first_token_ms=None)], [Cost("majority", "stream0", 1800.0)])
+    documents = {"default": policy.document(), "majority": baseline.document()}
+    found = json.loads(json.dumps(documents))
     default, majority = found["default"], found["majority"]
     assert default["present"] == 100
-    assert default["past"] is default["by_age"][">1h"] is default["stderr"]["present"] is None
+    assert default["past"] is default["by_age"][">6h"] is default["stderr"]["present"] is None
     assert default["bytes_per_hour"] == 100_000
     assert default["ingest_fps"] == 80
     assert default["watches"]["false_alarms_per_hour"] == 5
     assert majority["ingest_fps"] is majority["ttft_ms"] is majority["recall"] is None
     assert majority["bytes_per_hour"] is None
     assert "watches" not in majority
-    assert all(
-        table.row_count for table in tables({"default": policy}) if "layer" not in table.title
-    )
+    assert default["hours"] == hours
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("ab"), st.text()), max_size=6), st.integers(0, 400))

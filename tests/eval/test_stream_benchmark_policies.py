@@ -1,6 +1,6 @@
-"""What the policies of the stream-world benchmark show a question, and what the baselines say."""
+"""What contenders show a question of the stream world, and what the baselines say."""
 
-from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -11,33 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_benchmark import TINY, TinyBenchmark
 
-from eval.stream_benchmark.answerer import (
-    CaptionAnswerer,
-    FewFramesAnswerer,
-    LanguageAnswerer,
-    MemoryAnswerer,
-)
-from eval.stream_benchmark.block_choice import (
+from eval.play.asked import Span
+from eval.play.asker import BlindAsker, FramesAsker, SessionAsker
+from eval.play.block_choice import (
     BlockTimes,
-    evidence_blocks,
     recall_by_layer,
     spread_to_the_ends,
 )
-from eval.stream_benchmark.caption_memory import Caption, CaptionMemory
-from eval.stream_benchmark.evidence_memory import EvidenceMemory
+from eval.play.contender import Contender
+from eval.play.oracle import Oracle, evidence_blocks
+from eval.play.play_all import raw_bytes
+from eval.play.settings import PlaySettings
 from eval.stream_benchmark.exam import (
     ASKED_FROM_S,
     ExamOptions,
     draw_exam,
     majority_texts,
 )
-from eval.stream_benchmark.policy import parse_policies, parse_policy, require_fit
-from eval.stream_world import KINDS, Question, Span
+from eval.stream_world import KINDS
 from eval.stream_world.present import PRESENT
 from eval.stream_world.vocabulary import HELD_OUT_STYLE, emoji_names
+from memory import ModelShape
 from memory.policies.uniform import spread
-from vstream import Question as TimedQuestion
-from vstream import SettingsError, load_video_llm
+from vstream import Question, load_config
 from vstream.answer import QueryHandler
 from vstream.engine import MemoryView
 
@@ -50,55 +46,86 @@ spans = st.lists(
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    policies = "default,window,sinks,last4,frames,uniform,rekv,full,oracle,default+drop"
-    return TinyBenchmark(tmp_path_factory.mktemp("run"), policies).run()
+    names = "default window streaming_llm,frames=8 frames uniform rekv full oracle"
+    run = TinyBenchmark(tmp_path_factory.mktemp("run"), f"{names} default,drop_similarity=0.95")
+    return run.run()
 
 
-def test_a_policy_is_a_base_with_suffixes_in_any_order():
-    assert parse_policy("default+drop+int4") == parse_policy("default+int4+drop").__class__(
-        "default+drop+int4", "default", "int4", has_drop=True
-    )
-    assert [policy.codec for policy in parse_policies("full,window+bf16")] == ["int8", "bf16"]
+def drawn(run, name):
+    """Each question of the first stream, with what a contender said to it."""
+    stream, answers = run.exam[0], run.answers(name)
+    return [
+        (one.question, answers[f"{stream.name}/{number}"])
+        for number, one in enumerate(stream.questions)
+    ]
 
 
-@pytest.mark.parametrize(
-    "name", ["", "best", "default+fp4", "default+int4+bf16", "default+drop+drop", "rekv+drop"]
-)
-def test_what_is_no_policy_is_refused_with_its_name(name):
-    with pytest.raises(SettingsError, match="policy: "):
-        parse_policies(f"window,{name}")
+def test_contenders_that_read_blocks_read_as_many(played):
+    contenders = [one for one in played.contenders if one.name in ("default", "uniform", "rekv")]
+    policies = [played.settings.policy(one, played.model) for one in contenders]
+    assert len({one.recent_blocks() + one.retrieve_blocks() for one in policies}) == 1
+    for question, said in drawn(played, "full"):
+        assert [seen[0] for seen in said["seen_s"]] == list(range(question.asked_s + 1))
 
 
-def test_a_policy_named_twice_is_refused():
-    with pytest.raises(SettingsError, match="twice"):
-        parse_policies("window,default,window")
-
-
-def test_window_and_uniform_see_as_many_blocks_as_default(played):
-    stream = played.exam[0]
-    sizes = {}
-    for name in ("default", "window", "sinks", "uniform", "rekv"):
-        with played.blocks.open(stream, parse_policy(name)) as session:
-            sizes[name] = session.policy.recent_blocks() + session.policy.retrieve_blocks()
-    assert len(set(sizes.values())) == 1
-    with played.blocks.open(stream, parse_policy("window")) as session:
-        seen = session.ask(TimedQuestion("where?", 39.0)).answer.evidence
-        assert sorted(e.block_id for e in seen) == list(range(40 - sizes["default"], 40))
-    with played.blocks.open(stream, parse_policy("full")) as session:
-        seen = session.ask(TimedQuestion("where?", 39.0)).answer.evidence
-        assert sorted(e.block_id for e in seen) == list(range(40))
-        assert session.encoding.window_blocks == 0
-
-
-def test_oracle_and_full_have_all_the_evidence_and_last4_that_of_four_frames(played):
-    recalls = {name: [r["recall"] for r in played.answers(name)] for name in ("oracle", "full")}
-    for name, by_question in recalls.items():
-        assert all(set(r) == {1.0} for r in by_question if r is not None), name
-    for drawn, record in zip(played.exam[0].questions, played.answers("last4"), strict=False):
-        question = drawn.question
-        in_view = [span.end_s > question.asked_s - 4 for span in question.evidence]
+def test_oracle_and_full_have_all_the_evidence_and_a_window_that_of_what_it_kept(played):
+    for name in ("oracle", "full"):
+        recalls = [said["recall"] for _, said in drawn(played, name)]
+        assert all(set(r) == {1.0} for r in recalls if r is not None), name
+    held = []
+    for question, said in drawn(played, "streaming_llm+frames=8"):
+        assert [seen[0] for seen in said["seen_s"]] == list(
+            range(max(0, question.asked_s - 7), question.asked_s + 1)
+        )
+        in_view = [span.end_s > question.asked_s - 8 for span in question.evidence]
         wanted = [sum(in_view) / len(in_view)] * 3 if in_view else None
-        assert record["recall"] == (wanted and pytest.approx(wanted))
+        assert said["recall"] == (wanted and pytest.approx(wanted))
+        held.append(said["held"])
+    assert min(share for share in held if share is not None) < 1, "all evidence was kept"
+    for _, said in drawn(played, "default"):
+        assert said["held"] in (None, 1.0)
+
+
+def test_a_window_evicts_and_what_is_told_of_bytes_is_what_the_store_held(played):
+    hours = {
+        one["contender"]: one["kept"][-1]
+        for one in played.records.hours
+        if one["video"] == "stream0"
+    }
+    costs = {one.policy: one for one in played.records.costs if one.video == "stream0"}
+    assert hours["streaming_llm+frames=8"]["blocks"] <= 9 < 30 < hours["default"]["blocks"]
+    assert costs["default"].num_bytes == hours["default"]["bytes"]["file"] > 0
+    assert costs["default"].fixed_bytes is None
+    window = costs["streaming_llm+frames=8"]
+    assert (window.num_bytes, window.num_aged) == (0, 0)
+    assert 0 < window.fixed_bytes < costs["default"].num_bytes / 3
+    dropped = costs["default+drop_similarity=0.95"]
+    assert 0 < dropped.num_bytes < costs["default"].num_bytes
+
+
+def test_a_budget_is_never_exceeded_and_what_stays_in_it_is_told(tmp_path):
+    options = ExamOptions(seed=3, length_s=420, num_streams=1, num_questions=40)
+    run = TinyBenchmark(tmp_path, "default", options=options)
+    bounded = Contender("default", budget=Fraction(3))  # the tiny model's blocks are mostly heads
+    run.contenders.append(bounded)
+    budget_bytes = run.tasks[-3].budget_bytes
+    assert budget_bytes == 3 * raw_bytes(run.plays[0], run.model, run.settings)
+    config = run.settings.configured(bounded, budget_bytes).memory
+    assert config.file_bytes + config.host_bytes == budget_bytes
+    run.run()
+    [whole, kept] = [
+        one["kept"][-1] for one in run.records.hours if one["video"] == run.exam[0].name
+    ]
+    most = kept["most_bytes"]
+    assert 0.8 * config.file_bytes < most["file"] <= config.file_bytes < whole["bytes"]["file"]
+    assert most["host"] <= config.host_bytes
+    assert kept["by_age"]["1-10min"] < 1 == whole["by_age"]["1-10min"]
+    assert kept["by_age"]["<1min"] > 0
+    documents = {name: report.document() for name, report in run.reports().items()}
+    held = [documents[name]["held_by_age"]["1-10min"] for name in ("default", bounded.name)]
+    assert held[1] < held[0] == 1
+    [cost] = [c for c in run.records.costs if c.policy == bounded.name and c.video == "stream0"]
+    assert (cost.num_bytes, cost.fixed_bytes) == (0, kept["bytes"]["file"])
 
 
 @given(spans, st.integers(1, 90), st.integers(0, 20), st.integers(1, 40))
@@ -119,25 +146,23 @@ def test_the_oracle_wants_the_ends_of_the_evidence_or_an_even_share_of_them(
 
 
 @given(st.data(), st.integers(1, 9), st.integers(0, 20), st.integers(0, 30))
-def test_a_memory_finds_what_is_wanted_and_the_best_of_the_rest(data, top_k, first, below):
+def test_the_oracle_selects_what_is_wanted_and_the_best_of_the_rest(data, top_k, first, below):
     scores = data.draw(st.lists(st.integers(0, 10**6), min_size=30, max_size=30, unique=True))
 
-    class Scored:
-        num_blocks = len(scores)
+    class Past:
+        ids = range(first, below)
 
-        def search(self, layers, queries, *, below, top_k, first, similarity):
-            assert (layers, queries, similarity) == ([3], "query", "cosine")
-            inside = sorted(range(first, below), key=lambda block: -scores[block])
-            return sorted(inside[:top_k])
+        def search(self, layers, queries, top_k, similarity, chunk_blocks):
+            assert (layers, queries.shape, similarity, chunk_blocks) == ([3], (1, 2), "cosine", 1)
+            return sorted(sorted(self.ids, key=lambda block: -scores[block])[:top_k])
 
-    memory = EvidenceMemory(Scored())
-    memory.wanted = data.draw(st.lists(st.integers(0, 29), max_size=top_k, unique=True))
-    found = memory.search([3], "query", first=first, below=below, top_k=top_k, similarity="cosine")
-    inside = range(first, below)
-    wanted = {block for block in memory.wanted if block in inside}
-    rest = sorted(set(inside) - wanted, key=lambda block: -scores[block])
+    told = Oracle.told({"retrieve_blocks": top_k, "similarity": "cosine"})
+    oracle = Oracle(ModelShape(), told)
+    oracle.wanted = data.draw(st.lists(st.integers(0, 29), max_size=top_k, unique=True))
+    found = oracle.select(3, torch.zeros(2), Past())
+    wanted = {block for block in oracle.wanted if block in Past.ids}
+    rest = sorted(set(Past.ids) - wanted, key=lambda block: -scores[block])
     assert found == sorted({*wanted, *rest[: top_k - len(wanted)]})
-    assert memory.num_blocks == 30
 
 
 @pytest.fixture
@@ -156,17 +181,19 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def replies():
-    """A question in, what default and what the oracle reply out."""
-    session = open_session(
-        tiny_video_llm("llama")[0], recent_frames=3, retrieve_blocks=6, max_answer_tokens=8
-    )
+    """A question, at 39 s, and its evidence in, what default and what the oracle reply out."""
+    model = tiny_video_llm("llama")[0]
+    told = {"recent_frames": 3, "retrieve_blocks": 6}
+    session = open_session(model, **told, max_answer_tokens=8)
     session.push(stream_frames(40))
-    answerers = [MemoryAnswerer(session, parse_policy(name)) for name in ("default", "oracle")]
-    return lambda question: [answerer.reply(question) for answerer in answerers]
+    settings = PlaySettings(load_config(), 8, follows_times=True)
+    contenders = [Contender(name, told) for name in ("default", "oracle")]
+    askers = [SessionAsker(session, contender, settings) for contender in contenders]
+    return lambda text, *evidence: [one.ask(Question(text, 39.0), evidence) for one in askers]
 
 
-def test_the_oracle_adds_the_evidence_to_what_each_layer_retrieves(replies, asked):
-    _, reply = replies(Question("where", "where is it?", "", 39, (Span(5, 9),), ()))
+def test_the_oracle_adds_the_evidence_to_what_each_layer_retrieves(asked, replies):
+    _, reply = replies("where is it?", Span(5, 9))
     default, oracle = (stream.retrieved for stream in asked)
     assert set(reply.recall) == {1.0}
     assert [len(blocks) for blocks in oracle] == [6] * len(default)
@@ -176,8 +203,8 @@ def test_the_oracle_adds_the_evidence_to_what_each_layer_retrieves(replies, aske
 
 
 @pytest.mark.parametrize("text", ["where is it?", "what was there at 0:12?"])
-def test_without_evidence_to_add_the_oracle_sees_what_default_sees(replies, asked, text):
-    default, oracle = replies(Question("where", text, "", 39, (), ()))
+def test_without_evidence_to_add_the_oracle_sees_what_default_sees(asked, replies, text):
+    default, oracle = replies(text)
     assert oracle.text == default.text
     assert asked[0].retrieved == asked[1].retrieved
     assert asked[0].recent_ids == asked[1].recent_ids
@@ -228,122 +255,73 @@ def test_a_block_of_many_frames_holds_a_span_that_it_touches():
     assert list(times.holding(Span(3, 3))) == []
 
 
-def test_an_answer_is_the_one_that_was_given_while_the_stream_played(played):
-    stream, model = played.exam[0], played.model
-    live = open_session(model)
-    with played.blocks.open(stream, parse_policy("default")) as session:
-        after = MemoryAnswerer(session, parse_policy("default"))
-        for drawn in stream.questions:
-            question = drawn.question
-            frames = played.blocks.frames(
-                stream, range(live.memory.num_blocks, question.asked_s + 1)
+def test_an_answer_is_that_of_a_session_which_has_seen_this_much_and_no_other_question(played):
+    video = played.plays[0].video
+    for name in ("default", "streaming_llm+frames=8", "full"):
+        [contender] = [one for one in played.contenders if one.name == name]
+        for question, said in drawn(played, name):
+            live = open_session(
+                played.model,
+                policy=contender.policy,
+                follow_times=contender.follows_times,
+                **{key: int(value) for key, value in contender.settings.items()},
             )
-            live.push(frames)
-            assert after.reply(question).text == live.ask(question.text).answer.text
+            live.push(video.frames_at(range(question.asked_s + 1)))
+            answer = live.ask(Question(question.text)).answer
+            assert said["text"] == answer.text
+            assert said["newest_frame_s"] == question.asked_s
 
 
 def test_the_recall_is_that_of_the_blocks_which_each_layer_read(played):
-    stream = played.exam[0]
-    with played.blocks.open(stream, parse_policy("default")) as session:
-        answers = MemoryAnswerer(session, parse_policy("default"))
-        for drawn in stream.questions:
-            question = drawn.question
-            reply = answers.reply(question)
-            if reply.recall is None:
-                assert not question.evidence
-                continue
-            read = session.ask(TimedQuestion(question.text, float(question.asked_s))).answer
-            hits = 0
-            for span in question.evidence:  # every block is a second
-                blocks = [e for e in read.evidence if span.start_s <= e.block_id <= span.end_s]
-                hits += max((e.num_layers for e in blocks), default=0)
-            at_least = hits / len(question.evidence)  # the layers that its best block is in
-            assert at_least - 1e-9 <= sum(reply.recall) <= 3
-            if not hits:
-                assert sum(reply.recall) == 0
-
-
-def test_last4_answers_as_a_session_that_has_seen_four_frames(played):
-    stream = played.exam[0]
-    policy = parse_policy("last4")
-    answers = FewFramesAnswerer(stream, policy, played.blocks)
-    for drawn in stream.questions[:3]:
-        question = drawn.question
-        fresh = open_session(played.model)
-        fresh.push(played.blocks.frames(stream, range(question.asked_s - 3, question.asked_s + 1)))
-        assert fresh.memory.num_blocks == 4
-        assert answers.reply(question).text == fresh.ask(question.text).answer.text
-
-
-def test_sinks_encode_and_ask_within_one_window_that_moves_block_by_block(played):
-    with played.blocks.open(played.exam[0], parse_policy("sinks")) as session:
-        recent = session.policy.recent_blocks()
-        assert session.encoding.window_blocks == recent
-        assert (session.encoding.stride_blocks, session.policy.retrieve_blocks()) == (1, 0)
-        seen = session.ask(TimedQuestion("where?", 30.0)).answer.evidence
-        newest = range(31 - recent, 31)
-        assert sorted(e.block_id for e in seen) == list(newest)
+    model, video = played.model, played.plays[0].video
+    for question, said in drawn(played, "default"):
+        if said["recall"] is None:
+            assert not question.evidence
+            continue
+        live = open_session(model)
+        live.push(video.frames_at(range(question.asked_s + 1)))
+        read = live.ask(Question(question.text, float(question.asked_s))).answer
+        hits = 0
+        for span in question.evidence:  # every block is a second
+            blocks = [e for e in read.evidence if span.start_s <= e.block_id <= span.end_s]
+            hits += max((e.num_layers for e in blocks), default=0)
+        at_least = hits / len(question.evidence)  # the layers that its best block is in
+        assert at_least - 1e-9 <= sum(said["recall"]) <= 3
+        if not hits:
+            assert sum(said["recall"]) == 0
 
 
 def test_frames_are_spread_over_all_so_far_and_encoded_in_sight_of_each_other(played):
-    stream, policy = played.exam[0], parse_policy("frames")
-    num = played.blocks.few_seconds(policy, 3)
-    assert list(num) == [0, 1, 2, 3]
-    question = stream.questions[-1].question
-    seconds = played.blocks.few_seconds(policy, question.asked_s)
+    model, video = played.model, played.plays[0].video
+    asker = FramesAsker(video, 0.0, model, Contender("frames"), played.settings)
+    early = asker.ask(Question("where?", 3.0)).seen_s
+    assert [seen[0] for seen in early] == [0, 1, 2, 3]
+    question, said = drawn(played, "frames")[-1]
+    seconds = [round(seen[0]) for seen in said["seen_s"]]
     assert (seconds[0], seconds[-1]) == (0, question.asked_s)
     gaps = [b - a for a, b in pairwise(seconds)]
     assert 0 < max(gaps) - min(gaps) <= 1
     fresh = open_session(
-        played.model,
-        window_frames=0,
-        chunk_frames=64,
-        recent_frames=len(seconds),
-        retrieve_blocks=0,
+        model, window_frames=0, chunk_frames=64, recent_frames=len(seconds), retrieve_blocks=0
     )
-    fresh.push(played.blocks.frames(stream, seconds))
-    answers = FewFramesAnswerer(stream, policy, played.blocks)
-    assert answers.reply(question).text == fresh.ask(question.text).answer.text
+    fresh.push(video.frames_at(seconds))
+    assert said["text"] == fresh.ask(question.text).answer.text
 
 
-@pytest.mark.parametrize("reads_dialogue", [True, False])
-def test_captions_reach_the_model_whether_it_reads_a_dialogue_or_not(reads_dialogue):
-    model, _ = tiny_video_llm("llama")
-    asked = []
-
-    class Listening(type(model.family)):
-        recommended = replace(model.family.recommended, reads_dialogue=reads_dialogue)
-
-        def question(self, question, dialogue=(), *more):
-            asked.append((question, dialogue))
-            return super().question(question, dialogue, *more)
-
-    model.family.__class__ = Listening
-    session = open_session(model, retrieve_blocks=0, max_answer_tokens=2)
-    session.push(stream_frames(4))
-    captions = CaptionMemory()
-    captions.add(Caption(2, "an owl"))
-    answerer = CaptionAnswerer(session, captions)
-    answerer.reply(Question("where", "where is it?", "", 3, (), ()))
-    ((text, dialogue),) = asked
-    assert text.endswith("where is it?")
-    assert ("an owl" in text) != reads_dialogue
-    assert [turn.answer for turn in dialogue] == ["an owl"] * reads_dialogue
-
-
-def test_the_language_baseline_is_the_model_on_its_bare_prompt():
+def test_without_a_frame_it_is_the_model_on_its_bare_prompt():
     model, plain = tiny_video_llm("llama")
     session = open_session(model, max_answer_tokens=6)
     family = model.family
     text = "where is the owl?"
-    reply = LanguageAnswerer(session).reply(Question("where", text, "", 60, (), ("owl",)))
+    said = BlindAsker(session).ask(Question(text, 60.0))
     prompt = torch.cat([family.prefix().embeddings, family.question(text).embeddings])
     ids = []
     for _ in range(6):
-        said = model.decoder.embed(torch.tensor(ids, dtype=torch.long))
-        logits = plain(inputs_embeds=torch.cat([prompt, said])[None]).logits[0, -1]
+        told = model.decoder.embed(torch.tensor(ids, dtype=torch.long))
+        logits = plain(inputs_embeds=torch.cat([prompt, told])[None]).logits[0, -1]
         ids.append(int(logits.argmax()))
-    assert reply.text == family.text(ids)
+    assert said.text == family.text(ids)
+    assert (said.seen_s, said.newest_frame_s) == ((), None)
     assert session.memory.num_blocks == 0
 
 
@@ -397,11 +375,3 @@ def test_the_majority_answer_is_the_one_that_scores_best():
     texts = majority_texts(options)
     assert texts["when_first"].startswith("at ")  # one time is within 5 % of many
     assert texts["exist"] in ("yes", "no")
-
-
-def test_full_is_refused_where_the_decoder_has_no_room():
-    model = load_video_llm(None)
-    require_fit(parse_policy("full"), model, 3600)
-    require_fit(parse_policy("default"), model, 36_000)
-    with pytest.raises(SettingsError, match="leave it out"):
-        require_fit(parse_policy("full"), model, 7200)

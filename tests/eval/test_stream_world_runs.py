@@ -12,11 +12,9 @@ from typer.testing import CliRunner
 from eval.commands import cli
 from eval.run.compare import Side, compare
 from eval.run.scored import read_scored
+from memory.policies import POLICIES
 
-POLICIES = [
-    *("default", "window", "sinks", "last4", "frames", "uniform", "captions", "rekv", "full"),
-    *("oracle", "majority", "language"),
-]
+CONTENDERS = [*POLICIES.names(), "oracle", "frames", "majority", "language"]
 pytestmark = pytest.mark.timeout(600)
 SIZE = ["--seed", "1", "--hours", "0.01", "--streams", "1", "--questions", "6", "--threads", "1"]
 
@@ -27,7 +25,15 @@ def options(tmp_path_factory):
     checkpoint = save_tiny_checkpoint("llava_onevision", tmp_path_factory.mktemp("tiny"))
     stops = {"eos_token_id": list(range(0, 1000, 2))}  # a random model would talk on
     (checkpoint / "generation_config.json").write_text(json.dumps(stops))
-    return ["stream-world", *SIZE, "--policy", "all", "--model", str(checkpoint), "--no-watches"]
+    return [
+        "stream-world",
+        *SIZE,
+        "--contender",
+        "policy=all",
+        "--model",
+        str(checkpoint),
+        "--no-watches",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +50,28 @@ def answers(run):
 
 
 def records(run):
-    """Of every stream and policy the answers, time apart; what several runs must agree in."""
-    return {
-        str(path.relative_to(run)): [
-            {**json.loads(line), "ttft_ms": None} for line in path.read_text().splitlines()
-        ]
-        for path in sorted(run.glob("records/*/*.jsonl"))
-        if path.stem not in ("askings", "ingests")
-    }
+    """Of every contender the answers, time apart; what several runs must agree in."""
+    return {path.stem: answers_in(path) for path in sorted(run.glob("answers/*.jsonl"))}
+
+
+def answers_in(path):
+    """In the order of the ids: workers take streams as they come."""
+    found = {}
+    for line in path.read_text().splitlines():
+        document = json.loads(line)
+        for said in document["said"]:
+            del said["first_token_ms"]
+        assert document["id"] not in found, "asked twice"
+        found[document["id"]] = document
+    return dict(sorted(found.items()))
 
 
 def test_all_baselines_are_in_one_table(whole):
     run, document = whole
-    assert list(document) == POLICIES
+    assert list(document) == CONTENDERS
     rows = [line for line in (run / "report.md").read_text().splitlines() if line[:2] == "| "]
-    headline = rows[1 : 1 + len(POLICIES) + 1]
-    assert [row.split(" | ")[0].strip("| ") for row in headline[1:]] == POLICIES
+    headline = rows[1 : 1 + len(CONTENDERS) + 1]
+    assert [row.split(" | ")[0].strip("| ") for row in headline[1:]] == CONTENDERS
     for title in ("first token", "ingest", "dropped", "MB an hour", "peak RSS"):
         assert title in rows[0]
     assert "<svg" not in (run / "report.html").read_text()  # they are data, not elements
@@ -73,11 +85,11 @@ def test_every_policy_has_the_same_questions_and_its_own_reading_of_them(whole):
         policy: [
             (r.question_id, r.question, r.truth, r.asked_s) for r in scored if r.policy == policy
         ]
-        for policy in POLICIES
+        for policy in CONTENDERS
     }
     assert len({tuple(questions) for questions in asked.values()}) == 1
     assert len(asked["default"]) >= 6
-    (found,) = compare(Side(run, "default"), Side(run, "last4"))
+    (found,) = compare(Side(run, "default"), Side(run, "frames"))
     assert found.paired.num_questions == len(asked["default"])
 
 
@@ -103,18 +115,19 @@ def test_killed_workers_leave_what_one_worker_goes_on_with(whole, options, tmp_p
 
 
 def num_lines(run):
-    files = run.glob("records/*/*.jsonl")
+    files = run.glob("answers/*.jsonl")
     return sum(len(path.read_bytes().splitlines()) for path in files)
 
 
 def test_workers_write_the_records_of_one(whole, options, tmp_path):
     run, _ = whole
     arguments = [*options, "--out", str(tmp_path), "--workers", "2"]
-    arguments[arguments.index("all")] = "default,frames"
+    arguments[arguments.index("policy=all")] = "policy=default"
+    arguments += ["--contender", "policy=frames"]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
     found = records(tmp_path)
-    assert len(found) == 8
+    assert set(found) == {"default", "frames", "language"}
     assert found.items() <= records(run).items()
     policies = {row[1] for row in answers(tmp_path)}
     assert answers(tmp_path) == [answer for answer in answers(run) if answer[1] in policies]
@@ -125,13 +138,13 @@ def test_workers_write_the_records_of_one(whole, options, tmp_path):
 def test_a_limit_asks_the_first_questions_and_a_later_run_the_others(whole, options, tmp_path):
     run, _ = whole
     arguments = [*options, "--out", str(tmp_path)]
-    arguments[arguments.index("all")] = "last4"
+    arguments[arguments.index("policy=all")] = "policy=frames"
     result = CliRunner().invoke(cli, [*arguments, "--limit", "4"])
     assert result.exit_code == 0, result.output
-    few = [answer for answer in answers(tmp_path) if answer[1] == "last4"]
+    few = [answer for answer in answers(tmp_path) if answer[1] == "frames"]
     assert len(few) == 4
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
-    every = [answer for answer in answers(run) if answer[1] == "last4"]
+    every = [answer for answer in answers(run) if answer[1] == "frames"]
     assert set(few) < set(every)
-    assert [answer for answer in answers(tmp_path) if answer[1] == "last4"] == every
+    assert [answer for answer in answers(tmp_path) if answer[1] == "frames"] == every

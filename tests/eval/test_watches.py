@@ -1,17 +1,16 @@
-"""How the benchmark watches standing questions, with a model that answers from the script."""
+"""How the benchmark counts what came of standing questions."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
-from eval.stream_benchmark import watches
 from eval.stream_benchmark.exam import ExamOptions, ExamStream, draw_exam
 from eval.stream_benchmark.watches import (
     IN_TIME_S,
     NUM_WATCHES,
     is_false_alarm,
     standing_questions,
-    watch,
+    watch_record,
 )
 from eval.stream_world import Script, write_script
 from eval.stream_world.standing import StandingQuestion
@@ -35,26 +34,10 @@ def stream(*in_view_s: range, length_s: int = 60) -> ExamStream:
     return ExamStream("made", Script(0, moments, ("owl",), ()), "seen", ())
 
 
-@dataclass
-class FromScript:
-    """Stands for the product's Watch: it speaks at every look where it is told to."""
-
-    session: set[int]
-    text: str
-
-    def look(self, at_s: float) -> str | None:
-        return self.text if int(at_s) in self.session else None
-
-
-@pytest.fixture(autouse=True)
-def watch_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watches, "Watch", FromScript)
-
-
 def test_onsets_told_in_time_are_counted_and_those_without_time_left_are_not_asked_for() -> None:
     made = stream(range(10, 20), range(30, 40), range(58, 60))
     standing = StandingQuestion("tell me", "owl", 0, (10, 30, 58))
-    record = watch({10 + IN_TIME_S, 30 + IN_TIME_S + 1}, made, standing)
+    record = watch_record(made, standing, [10.0 + IN_TIME_S, 30.0 + IN_TIME_S + 1])
     assert record.onsets_s == (10, 30)
     assert record.num_told == 1
     assert record.num_false_alarms == 0  # late, but the owl is still there

@@ -5,13 +5,14 @@ from dataclasses import replace
 from engine import tiny_video_llm
 from token_family import TokenFamily
 
-from eval.stream_benchmark.benchmark import StreamBenchmark
+from eval.play.contender import LANGUAGE, Contender, parse_contenders
+from eval.play.play_all import Records, WorkerSetup, play_all, tasks_of
+from eval.play.settings import PlaySettings
+from eval.run.run_directory import RunDirectory
 from eval.stream_benchmark.exam import ExamOptions, draw_exam
-from eval.stream_benchmark.policy import parse_policies
-from eval.stream_benchmark.report import policy_reports
-from eval.stream_benchmark.stream_blocks import StreamBlocks
-from eval.stream_benchmark.stream_records import records_of
-from eval.stream_world import Renderer
+from eval.stream_benchmark.run import plays_of, reports_of
+from eval.stream_benchmark.watches import standing_questions
+from eval.stream_world import WORLD_PX
 from vstream import load_config
 
 TINY = ExamOptions(seed=3, length_s=40, num_streams=1, num_questions=10)
@@ -31,46 +32,59 @@ class TerseFamily(TokenFamily):
         return super().encode(groups)
 
 
-class CountingRenderer(Renderer):
-    num_frames = 0
-
-    def frame(self, moment):
-        self.num_frames += 1
-        return super().frame(moment)
-
-
 class TinyBenchmark:
     """One run over a directory; `model` is by default a tiny Llama without a vision tower."""
 
-    def __init__(self, path, policies, model=None, options=TINY, has_watches=False):
+    def __init__(self, path, contenders, model=None, options=TINY, has_watches=False):
+        """`contenders` as `default uniform,codec=int4`."""
         self.model = model or terse_model()
+        self.options = options
         self.exam = draw_exam(options)
-        self.policies = parse_policies(policies)
-        self.renderer = CountingRenderer()
+        texts = [f"policy={text}" for text in contenders.split()]
+        self.contenders = parse_contenders(texts, knows_evidence=True)
         self.path = path
-        self.blocks = StreamBlocks(path, self.model, load_config(), self.renderer)
-        self.benchmark = StreamBenchmark(
-            options, self.exam, self.policies, path, self.blocks, has_watches
-        )
+        config = load_config(source={"dedup_threshold": 0.0})
+        self.settings = PlaySettings(config, follows_times=True, folder=path / "blocks")
+        self.setup = WorkerSetup(self.settings, 1.0, 1)
+        self.standing = standing_questions(self.exam) if has_watches else {}
+        self.plays = plays_of(self.exam, self.standing, WORLD_PX)
 
-    def run(self, advance=lambda doing, steps: None):
-        self.benchmark.run(advance)
+    @property
+    def records(self):
+        return Records(RunDirectory(self.path, {}), self._all)
+
+    @property
+    def _all(self):
+        return [*self.contenders, Contender(LANGUAGE)]
+
+    @property
+    def tasks(self):
+        """What is left to be done."""
+        return tasks_of(self.plays, self._all, self.records, self.settings, self.model)
+
+    def run(self, taken=lambda told: None):
+        """`taken` is told what has come to be on record."""
+        records = self.records
+        take = records.take
+
+        def take_and_tell(told):
+            take(told)
+            taken(told)
+
+        records.take = take_and_tell
+        play_all(self.tasks, records, self.setup, self.setup.work(self.model), 1)
         return self
 
-    def documents(self, name):
-        """The records of that name of all streams."""
-        return [
-            document
-            for stream in self.exam
-            for document in records_of(self.path, stream.name, name).documents
-        ]
-
-    def answers(self, policy):
-        """The records of a policy but for the time they took."""
-        return [{**record, "ttft_ms": None} for record in self.documents(policy)]
+    def answers(self, name):
+        """What a contender said, by question, but for the time it took."""
+        return {
+            one: {**document["said"][0], "first_token_ms": None, "text": document["texts"][0]}
+            for one, document in self.records.answers[name].documents.items()
+        }
 
     def reports(self):
-        return policy_reports(self.benchmark.outcomes())
+        records = self.records
+        return reports_of(self.exam, self.standing, self.options, self._all, records)
 
 
 def terse_model():

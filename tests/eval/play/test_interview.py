@@ -1,19 +1,16 @@
-"""What is put to a viewer: the published words, at their moments, each question by itself."""
+"""What is put to an asker: the published words, at their moments, each question by itself."""
 
 import math
 from pathlib import Path
 
-import pytest
-
 from eval.play.asked import Asked, Prompt, Span
-from eval.play.contender import parse_contenders
+from eval.play.asker import Said
 from eval.play.interview import Interview
 from eval.play.options import PlayOptions
 from eval.play.plan import Moment, plan
 from eval.play.played_run import chosen
 from eval.play.settings import PlaySettings
-from eval.play.viewer import Said
-from vstream import QuestionError, SettingsError, load_config
+from vstream import QuestionError, load_config
 
 VIDEO = Path("a.mp4")
 FINAL = Prompt("what is it?")
@@ -26,7 +23,7 @@ class Scripted:
         self.texts = list(texts)
         self.asked = []
 
-    def ask(self, question):
+    def ask(self, question, evidence):
         self.asked.append(question)
         text = self.texts.pop(0)
         if text is None:
@@ -43,14 +40,14 @@ def poll(name, *ends):
     return Asked(name, VIDEO, spans, Prompt("is it time?"), after_yes)
 
 
-def interviewed(asked, viewer, known=(), **settings):
+def interviewed(asked, asker, known=(), **settings):
     told = []
     [play] = plan(asked)
     interview = Interview(
         play, "default", PlaySettings(load_config(), 5, **settings), known, told.append
     )
     for moment in play.moments:
-        interview.put(moment, viewer)
+        interview.put(moment, asker)
     return told, interview
 
 
@@ -59,11 +56,11 @@ def test_a_question_is_put_in_the_published_words_and_nothing_of_others_is_told(
         Asked(name, VIDEO, (Span(0, end_s),), Prompt(f"{name}\n\x20 ?", "Watch.", "Best: ("))
         for name, end_s in (("late", 9.0), ("end", math.inf), ("early", 4.5))
     ]
-    viewer = Scripted("a", "b", "c")
-    told, _ = interviewed(asked, viewer)
+    asker = Scripted("a", "b", "c")
+    told, _ = interviewed(asked, asker)
     assert [one.id for one in told] == ["early", "late", "end"]
-    assert [question.at_s for question in viewer.asked] == [4.5, 9.0, None]
-    for question, one in zip(viewer.asked, told, strict=True):
+    assert [question.at_s for question in asker.asked] == [4.5, 9.0, None]
+    for question, one in zip(asker.asked, told, strict=True):
         assert question.text == f"{one.id}\n\x20 ?"
         assert question.answer_start == "Best: ("
         assert question.decoding.max_tokens == 5
@@ -72,32 +69,32 @@ def test_a_question_is_put_in_the_published_words_and_nothing_of_others_is_told(
 
 
 def test_a_poll_goes_on_until_yes_then_the_question_itself_is_put_at_that_moment():
-    viewer = Scripted("no", "no, yes", "a cup")
-    [told], interview = interviewed([poll("p", 3.0, 4.0, 5.0, 6.0)], viewer)
+    asker = Scripted("no", "no, yes", "a cup")
+    [told], interview = interviewed([poll("p", 3.0, 4.0, 5.0, 6.0)], asker)
     assert told.document()["texts"] == ["no", "no, yes", "a cup"]
     assert told.asked_s == (3.0, 4.0, 4.0)
-    assert [question.text for question in viewer.asked] == ["is it time?"] * 2 + ["what is it?"]
+    assert [question.text for question in asker.asked] == ["is it time?"] * 2 + ["what is it?"]
     assert interview.until_s == -math.inf
 
 
 def test_a_poll_that_is_never_answered_with_yes_ends_with_its_last_moment():
-    viewer = Scripted(None, "no", "No.")
-    [told], _ = interviewed([poll("p", 3.0, 4.0, 5.0)], viewer)
+    asker = Scripted(None, "no", "No.")
+    [told], _ = interviewed([poll("p", 3.0, 4.0, 5.0)], asker)
     document = told.document()
     assert document["texts"] == [None, "no", "No."]
     assert document["said"][0]["error"] == "QuestionError: no frame had been seen"
 
 
 def test_polls_of_several_questions_are_put_in_order_of_time():
-    viewer = Scripted("no", "yes", "a", "yes", "b")
-    told, _ = interviewed([poll("p", 3.0, 5.0), poll("q", 4.0, 6.0)], viewer)
+    asker = Scripted("no", "yes", "a", "yes", "b")
+    told, _ = interviewed([poll("p", 3.0, 5.0), poll("q", 4.0, 6.0)], asker)
     assert [(one.id, one.asked_s) for one in told] == [("q", (4.0, 4.0)), ("p", (3.0, 5.0, 5.0))]
 
 
 def test_what_is_on_record_is_not_asked_again():
     asked = [poll("p", 3.0, 4.0), poll("q", 4.0)]
-    viewer = Scripted("no")
-    told, interview = interviewed(asked, viewer, known={"p"})
+    asker = Scripted("no")
+    told, interview = interviewed(asked, asker, known={"p"})
     assert [one.id for one in told] == ["q"]
     _, whole = interviewed(asked, Scripted("no", "no", "no"), known={"p", "q"})
     assert interview.until_s == whole.until_s == -math.inf
@@ -153,16 +150,3 @@ def test_a_limit_takes_the_first_or_those_that_the_seed_draws():
     assert len(drawn) == 10
     assert drawn != chosen(items, options(limit=10, seed=2))
     assert chosen(items, options(limit=1000, seed=1)) == items
-
-
-@pytest.mark.parametrize("names", ["oracle", "default,oracle+int4", "default,default", "best", ""])
-def test_a_policy_that_cannot_be_followed_on_videos_is_refused(names):
-    with pytest.raises(SettingsError, match="policy"):
-        parse_contenders(names)
-
-
-def test_contenders_that_read_the_same_blocks_are_asked_while_one_session_watches():
-    names = "default,window,uniform,default+int4,full,last4,language"
-    found = {one.name: one.plays for one in parse_contenders(names)}
-    assert found["default"] == found["window"] == found["uniform"]
-    assert len(set(found.values())) == 5

@@ -50,7 +50,14 @@ def answers_in(path):
 @pytest.mark.timeout(400)
 def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tmp_path, model):
     asked = write_set("ovo-bench", tmp_path)
-    words = ["questions", "ovo-bench", "--policy", "default,last4"]
+    words = [
+        "questions",
+        "ovo-bench",
+        "--contender",
+        "policy=default",
+        "--contender",
+        "policy=frames",
+    ]
     whole = tmp_path / "whole"
     run(*arguments(*words, data=tmp_path, out=whole, model=model))
     out = tmp_path / "killed"
@@ -68,7 +75,7 @@ def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tm
             file.write(b'{"id": "half a li')
     run(*arguments(*words, data=tmp_path, out=out, model=model))
     assert path.read_bytes().startswith(kept), "what was on record has been asked again"
-    for name in ("answers/default.jsonl", "answers/last4.jsonl"):
+    for name in ("answers/default.jsonl", "answers/frames.jsonl"):
         assert answers_in(out / name) == answers_in(whole / name)
         assert len(answers_in(out / name)) == len(asked)
     assert len(RunDescription.read(out).starts) == 3
@@ -82,12 +89,13 @@ def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tm
 @pytest.mark.timeout(400)
 def test_two_workers_say_what_one_says(tmp_path, model):
     asked = write_set("etbench", tmp_path)
-    words = ["etbench", "--policy", "default,window,language"]
+    names = ("default", "window", "language")
+    words = ["etbench", *(word for name in names for word in ("--contender", f"policy={name}"))]
     one, two = tmp_path / "one", tmp_path / "two"
     first = run(*arguments(*words, "--json", data=tmp_path, out=one, model=model))
     more = ["--workers", 2, "--json"]
     second = run(*arguments(*words, *more, data=tmp_path, out=two, model=model))
-    for policy in ("default", "window", "language"):
+    for policy in names:
         name = f"answers/{policy}.jsonl"
         assert answers_in(two / name) == answers_in(one / name)
         assert len(answers_in(one / name)) == len(asked)
@@ -119,10 +127,11 @@ def test_a_run_of_etbench_is_scored_as_its_own_prediction_file_is(tmp_path, mode
 def test_a_run_of_a_question_set_is_scored_as_its_own_prediction_file_is(tmp_path, model):
     write_set("streaming-bench", tmp_path)
     out = tmp_path / "run"
-    words = ["questions", "streaming-bench", "--policy", "last4,language", "--json"]
+    words = ["questions", "streaming-bench", "--contender", "policy=frames", "--json"]
+    words += ["--contender", "policy=language"]
     found = document_of(run(*arguments(*words, data=tmp_path, out=out, model=model)))
-    assert found["failed"] == {"last4": 0, "language": 0}
-    for policy in ("last4", "language"):
+    assert found["failed"] == {"frames": 0, "language": 0}
+    for policy in ("frames", "language"):
         predictions = ("--predictions", out / f"answers/{policy}.jsonl")
         again = run("questions", "streaming-bench", "--data", tmp_path, *predictions, "--json")
         assert found["policies"][policy] == document_of(again)
@@ -132,15 +141,15 @@ def test_a_run_of_a_question_set_is_scored_as_its_own_prediction_file_is(tmp_pat
 def test_a_policy_may_be_added_to_a_run_and_two_runs_compared(tmp_path, model):
     write_set("ovo-bench", tmp_path)
     one, two = tmp_path / "one", tmp_path / "two"
-    words = ["questions", "ovo-bench", "--policy"]
-    run(*arguments(*words, "last4", data=tmp_path, out=one, model=model))
-    run(*arguments(*words, "language", data=tmp_path, out=one, model=model))
-    assert {record.policy for record in read_scored(one)} == {"last4", "language"}
-    run(*arguments(*words, "last4", data=tmp_path, out=two, model=model))
+    words = ["questions", "ovo-bench", "--contender"]
+    run(*arguments(*words, "policy=frames", data=tmp_path, out=one, model=model))
+    run(*arguments(*words, "policy=language", data=tmp_path, out=one, model=model))
+    assert {record.policy for record in read_scored(one)} == {"frames", "language"}
+    run(*arguments(*words, "policy=frames", data=tmp_path, out=two, model=model))
     ids = [{record.question_id for record in read_scored(directory)} for directory in (one, two)]
     assert ids[0] == ids[1]
-    (compared,) = document_of(run("compare", f"{one}:last4", two, "--json"))
-    assert compared["first"].endswith("last4")
+    (compared,) = document_of(run("compare", f"{one}:frames", two, "--json"))
+    assert compared["first"].endswith("frames")
     assert compared["questions"] == len(ids[0])
     assert compared["difference"] == 0
 
@@ -155,9 +164,9 @@ def test_open_answers_are_kept_without_a_judge_and_it_is_said_how_to_score_them(
     assert (config["sample_fps"], config["dedup_threshold"]) == (0.5, 0.0)
     judged = {"key": "k", "judge": "j", "settings": {}, "text": "yes", "version": "v"}
     (out / "answers/default.judgements.jsonl").write_text(json.dumps(judged) + "\n")
-    more = ("--policy", "last4")
+    more = ("--contender", "policy=frames")
     run(*arguments("questions", "rvs-ego", *more, data=tmp_path, out=out, model=model))
-    assert len(answers_in(out / "answers/last4.jsonl")) == 3
+    assert len(answers_in(out / "answers/frames.jsonl")) == 3
 
 
 def test_what_cannot_be_played_is_named_before_anything_is(tmp_path, model):
@@ -170,7 +179,7 @@ def test_what_cannot_be_played_is_named_before_anything_is(tmp_path, model):
         return done.output
 
     words = arguments("questions", "ovo-bench", data=tmp_path, out=out, model=model)
-    assert "policy" in refused(*words, "--policy", "oracle")
+    assert "'oracle' is none of" in refused(*words, "--contender", "policy=oracle")
     assert "give --out" in refused("questions", "ovo-bench", "--data", tmp_path, "--model", model)
     run(*words, "--limit", 2)
     assert len(answers_in(out / "answers/default.jsonl")) == 2

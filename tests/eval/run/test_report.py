@@ -49,7 +49,7 @@ def test_the_figures_of_a_policy():
         "<1min": 100.0,
         "1-10min": 100.0,
         "10-60min": 100.0,
-        ">1h": 0.0,
+        ">6h": 0.0,
     }
     assert default.latency.median_ms == statistics.median([10, 11, 12, 13] * 2)
     assert default.latency.p95_ms == 13.0

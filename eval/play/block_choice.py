@@ -1,13 +1,11 @@
-"""BlockChoice: a question's evidence in, the blocks that a policy shows it and their recall out."""
+"""BlockTimes: when the blocks of a memory were, and how much of a question's evidence they show."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.stream_world import Span
+from eval.play.asked import Span
 from memory import MemoryReader
-from memory.policies.uniform import spread
-from vstream.engine import MemoryView
 
 
 @dataclass(frozen=True)
@@ -29,19 +27,6 @@ class BlockTimes:
         first = bisect_left(self.ends_s, span.start_s)
         end = bisect_right(self.starts_s, span.end_s)
         return self.ids[first:end]
-
-
-def evidence_blocks(
-    times: BlockTimes, view: MemoryView, evidence: Sequence[Span], num_blocks: int
-) -> list[int]:
-    """The first and the last older block of every span, in stream order, as training shows them.
-
-    Where there are more than `num_blocks`, an even share of them.
-    """
-    older = frozenset(view.older_ids)
-    by_span = [[block for block in times.holding(span) if block in older] for span in evidence]
-    ends = {end for blocks in by_span if blocks for end in (blocks[0], blocks[-1])}
-    return spread(sorted(ends), num_blocks)
 
 
 def spread_to_the_ends(places: Sequence[int], num_places: int) -> list[int]:

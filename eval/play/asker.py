@@ -1,0 +1,190 @@
+"""Askers: a question at a moment of a playing stream in, what a memory or a baseline says out."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from eval.play.asked import Span
+from eval.play.block_choice import BlockTimes, recall_by_layer, spread_to_the_ends
+from eval.play.contender import FRAMES, ORACLE, Contender
+from eval.play.footage import Pictures
+from eval.play.oracle import Oracle, evidence_blocks
+from eval.play.settings import PlaySettings
+from memory.policies.default import Default, DefaultSettings
+from vstream import Answer, Question, Session, VideoLLM, open_session
+from vstream.answer import QueryHandler
+from vstream.answer_stream import AnswerStream, Reading
+from vstream.engine import MemoryView, view_at
+from vstream.engine.passes import Work
+from vstream.engine.question_step import BlocksByLayer
+from vstream.policy import shape_of
+from vstream.question import Basis
+from vstream.sources.video_file import SAME_MOMENT_S
+
+_ROUNDING_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Said:
+    """One answer. `seen_s`: start, end and score of every block that it was computed from.
+
+    `recall` is by layer the share of the question's evidence that its context held a block of, and
+    `held` the share of which the memory still had one; None where no evidence is known of.
+    """
+
+    text: str | None
+    newest_frame_s: float | None = None
+    first_token_ms: float | None = None
+    context_tokens: int | None = None
+    is_cut: bool = False
+    seen_s: tuple[tuple[float, float, float], ...] = ()
+    recall: tuple[float, ...] | None = None
+    held: float | None = None
+    error: str | None = None
+
+
+class Asker(Protocol):
+    """Asked in order of time, when all frames up to `question.at_s` and no later have been shown.
+
+    `at_s` None is the end of the video.
+    """
+
+    def ask(self, question: Question, evidence: Sequence[Span]) -> Said: ...
+
+
+class SessionAsker:
+    """Asks the session that watches. Its own policy asks as the service does: `Session.ask`."""
+
+    def __init__(self, session: Session, contender: Contender, settings: PlaySettings) -> None:
+        """Under the contender's policy, which may be another that reads the same blocks."""
+        self._session = session
+        self._ask = session.ask
+        self._oracle: Oracle | None = None
+        policy, own = settings.policy(contender, session.model), session.policy
+        if contender.policy == ORACLE:
+            policy = self._oracle = Oracle(policy.shape, policy.settings)
+        if self._oracle or (policy.name, policy.settings) != (own.name, own.settings):
+            prefix, config = session.prefill.prefix, settings.configured(contender).engine
+            handler = QueryHandler(session.model, session.memory, prefix, policy, config)
+            self._ask = handler.ask  # type: ignore[assignment]
+
+    def ask(self, question: Question, evidence: Sequence[Span] = ()) -> Said:
+        with self._session.model.turn:
+            times = BlockTimes.of(self._session.memory) if evidence else None
+        if self._oracle:
+            self._oracle.wanted = self._ends(question, evidence, times) if times else ()
+        stream = self._ask(question)
+        said = _said(stream.answer)
+        if times is None:
+            return said
+        held = sum(bool(times.holding(span)) for span in evidence) / len(evidence)
+        recall = tuple(recall_by_layer(times, evidence, _context(stream)))
+        return replace(said, recall=recall, held=held)
+
+    def _ends(
+        self, question: Question, evidence: Sequence[Span], times: BlockTimes
+    ) -> Sequence[int]:
+        assert self._oracle is not None
+        view = view_at(self._session.memory, question.at_s, self._oracle.recent_blocks())
+        return evidence_blocks(times, view, evidence, self._oracle.retrieve_blocks())
+
+
+class FramesAsker:
+    """Encodes a few frames of the video by themselves for every question, then forgets them."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        from_s: float,
+        model: VideoLLM,
+        contender: Contender,
+        settings: PlaySettings,
+    ) -> None:
+        self._pictures = pictures
+        self._from_s = from_s
+        self._model = model
+        self._contender = contender
+        self._settings = replace(settings, folder=None)
+        self._config = self._settings.configured(contender)
+        default = Default(shape_of(model, self._config.engine.max_answer_tokens), DefaultSettings())
+        self._num_frames = default.context_blocks() * model.family.frames_per_block
+
+    def ask(self, question: Question, evidence: Sequence[Span] = ()) -> Said:
+        """The first token waits for the frames, too: they are encoded for this question alone."""
+        end_s = self._pictures.duration_s if question.at_s is None else question.at_s
+        found = self._pictures.frames_at(self._moments_s(end_s))
+        frames = list(
+            {f.stream_s: f for f in found if self._from_s - _ROUNDING_S <= f.stream_s}.values()
+        )
+        with open_session(self._config, self._model, FRAMES) as session:
+            started = time.perf_counter()
+            session.push(frames)
+            pushed_ms = (time.perf_counter() - started) * 1000
+            asker = SessionAsker(session, self._contender, self._settings)
+            said = replace(asker.ask(question, evidence), held=None)
+        assert said.first_token_ms is not None
+        return replace(said, first_token_ms=pushed_ms + said.first_token_ms)
+
+    def _moments_s(self, end_s: float) -> list[float]:
+        """Ticks of the sampling rate, spread evenly, none after `end_s`."""
+        fps = self._model.sample_fps
+        end_s = min(end_s, self._pictures.duration_s)
+        ticks = range(
+            math.ceil(self._from_s * fps - _ROUNDING_S), int(end_s * fps + _ROUNDING_S) + 1
+        )
+        newest_s = end_s - SAME_MOMENT_S + _ROUNDING_S  # a frame that comes so soon counts as there
+        chosen = spread_to_the_ends(ticks, self._num_frames)
+        return [min(tick / fps, newest_s) for tick in chosen] or [newest_s]
+
+
+class BlindAsker:
+    """Baseline: the same model asked without a single frame; `session` has seen nothing."""
+
+    def __init__(self, session: Session) -> None:
+        self._blind = _BlindHandler(
+            session.model, session.memory, session.prefill.prefix, session.policy, session.config
+        )
+
+    def ask(self, question: Question, evidence: Sequence[Span] = ()) -> Said:
+        said = _said(self._blind.ask(replace(question, at_s=None)).answer)
+        return replace(said, newest_frame_s=None)
+
+
+class _BlindHandler(QueryHandler):
+    """Reads no block, which a session refuses: the context is the prefix alone."""
+
+    def _reading(
+        self,
+        question: Question,
+        retrieved: BlocksByLayer | None = None,
+        follows_times: bool = False,
+    ) -> Work[Reading]:
+        tokens = self._family.question(
+            question.text, (), question.context, answer_start=question.answer_start
+        )
+        nothing: BlocksByLayer = [[]] * self._decoder.num_layers
+        view, limit = MemoryView((), 0), question.decoding.max_tokens
+        prefilled = yield from self.prefill.work(tokens, view, nothing, limit)
+        num_tokens = prefilled.context.num_tokens
+        return Reading(prefilled, Basis(newest_frame_s=0.0), (), (), context_tokens=num_tokens)
+
+
+def _context(stream: AnswerStream) -> list[list[int]]:
+    """By layer the blocks that were read, those whose visual tokens were read again as well."""
+    recent, found = set(stream.recent_ids), {b for blocks in stream.retrieved for b in blocks}
+    again = [e.block_id for e in stream.evidence if e.block_id not in recent | found]
+    return [[*blocks, *recent, *again] for blocks in stream.retrieved]
+
+
+def _said(answer: Answer) -> Said:
+    seen = sorted((e.start_s, e.end_s, e.score) for e in answer.evidence)
+    return Said(
+        answer.text,
+        newest_frame_s=answer.newest_frame_s,
+        first_token_ms=answer.timings_ms.ttft,
+        context_tokens=answer.context_tokens,
+        is_cut=answer.truncated,
+        seen_s=tuple(seen),
+    )

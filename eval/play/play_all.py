@@ -1,0 +1,190 @@
+"""play_all plays what is not on record, in this process or in several, and keeps all answers."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+
+from eval.play.answer_file import AnswerFile, answer_files
+from eval.play.contender import DEFAULT, Contender
+from eval.play.footage import pictures_of
+from eval.play.interview import PlayedAnswer
+from eval.play.plan import Play
+from eval.play.player import Player, Task, Told
+from eval.play.settings import PlaySettings
+from eval.play.watching import PlayedHours, PlayedWatch
+from eval.progress import progress_bar
+from eval.run.cost import Cost
+from eval.run.run_directory import RunDirectory
+from eval.run.worker_pool import Tell, Work, devices_of, work_in_processes
+from vstream import SettingsError, VideoLLM, load_video_llm
+
+ANSWERS = "answers"
+WATCHES = f"{DEFAULT}.watches"
+_BF16_BYTES = 2
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a process needs to play for a run. `sample_fps` None is what the model recommends."""
+
+    settings: PlaySettings
+    sample_fps: float | None
+    threads: int
+
+    def load(self, device: str) -> VideoLLM:
+        """The run's model, on this device."""
+        torch.set_num_threads(self.threads)
+        config = self.settings.config
+        return load_video_llm(config.model, device, config.dtype, self.sample_fps)
+
+    def begin(self, device: str) -> Work[Task, Told]:
+        """What a worker does, with a model of its own."""
+        return self.work(self.load(device))
+
+    def work(self, model: VideoLLM) -> Work[Task, Told]:
+        """The same with this model."""
+
+        def play(task: Task, tell: Tell[Told]) -> None:
+            Player(model, self.settings, tell).play(task)
+
+        return play
+
+
+class Records:
+    """All that is on record of a run: answers by contender, and what was told beside them."""
+
+    def __init__(self, directory: RunDirectory, contenders: Sequence[Contender]) -> None:
+        folder = directory.path / ANSWERS
+        folder.mkdir(exist_ok=True)
+        files = {one.name: AnswerFile(folder / f"{one.name}.jsonl") for one in contenders}
+        self.answers = {**files, **answer_files(folder)}
+        """Of every contender that has answered, also in an earlier start."""
+        self._watches = directory.records(f"{ANSWERS}/{WATCHES}")
+        self._costs = directory.records("watched")
+        self._hours = directory.records("hours")
+
+    @property
+    def costs(self) -> list[Cost]:
+        return [Cost(**document) for document in self._costs.documents]
+
+    @property
+    def fired_s(self) -> dict[str, list[float]]:
+        """By standing question."""
+        return {one["id"]: one["fired_s"] for one in self._watches.documents}
+
+    @property
+    def hours(self) -> list[dict[str, object]]:
+        """What was kept of each video under each contender; the last time that it was played."""
+        by_play = {(one["contender"], one["video"]): one for one in self._hours.documents}
+        return list(by_play.values())
+
+    def known(self, contender: Contender) -> frozenset[str]:
+        """Ids of what has been asked."""
+        standing = self.fired_s if contender.name == DEFAULT else ()
+        return frozenset([*self.answers[contender.name].documents, *standing])
+
+    def take(self, told: Told) -> None:
+        """On the disk before the next question counts as asked."""
+        if isinstance(told, PlayedAnswer):
+            self.answers[told.policy].append(told)
+        elif isinstance(told, PlayedWatch):
+            self._watches.append(asdict(told))
+        elif isinstance(told, PlayedHours):
+            self._hours.append(asdict(told))
+        else:
+            self._costs.append(asdict(told))
+
+
+def play_all(
+    tasks: Sequence[Task],
+    records: Records,
+    setup: WorkerSetup,
+    here: Work[Task, Told] | None,
+    num_workers: int,
+) -> None:
+    """By `here` in this process, else by processes that load a model each."""
+    folder = setup.settings.folder
+    if folder is not None:  # what a killed run left there
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    with progress_bar() as progress:
+        bar = progress.add_task("asking", total=sum(task.num_left for task in tasks))
+
+        def tell(told: Told) -> None:
+            records.take(told)
+            progress.advance(bar, isinstance(told, PlayedAnswer))
+
+        if here is None:
+            devices = devices_of(setup.settings.config.device, num_workers)
+            work_in_processes(setup.begin, devices, tasks, tell)
+            return
+        for task in tasks:
+            here(task, tell)
+
+
+def require_fit(
+    contender: Contender, settings: PlaySettings, model: VideoLLM, num_frames: int
+) -> None:
+    """Raises PolicyError or SettingsError where the model cannot follow it over so many frames."""
+    policy = settings.policy(contender, model)
+    if not contender.is_watching or policy.encoding().window_blocks:
+        return
+    size = model.family.frames_per_block
+    needed = policy.shape.block_tokens() * num_frames // size
+    if needed > model.decoder.max_positions:
+        raise SettingsError(
+            f"contender: {contender.name} needs {needed} positions for {num_frames} frames, the "
+            f"model has {model.decoder.max_positions}: leave it out or play shorter streams"
+        )
+
+
+def tasks_of(
+    plays: Sequence[Play],
+    contenders: Sequence[Contender],
+    records: Records,
+    settings: PlaySettings,
+    model: VideoLLM,
+) -> list[Task]:
+    """Those in which something is left to be asked; contenders that read the same blocks share one.
+
+    Raises SettingsError for a budget too small to be kept.
+    """
+    together: dict[object, list[Contender]] = {}
+    for contender in contenders:
+        key = contender.shares(settings.policy(contender, model))
+        together.setdefault(key, []).append(contender)
+    found = []
+    for several in together.values():
+        budget_bytes = _budget_bytes(several[0], plays, model, settings)
+        for play in plays:
+            known = {one.name: records.known(one) for one in several}
+            task = Task(play, tuple(several), known, budget_bytes)
+            if task.num_left:
+                found.append(task)
+    return found
+
+
+def _budget_bytes(
+    contender: Contender, plays: Sequence[Play], model: VideoLLM, settings: PlaySettings
+) -> int | None:
+    """One for every stream of the run, by the longest. Raises SettingsError for too small a one."""
+    if contender.budget is None:
+        return None
+    budget_bytes = int(contender.budget * max(raw_bytes(play, model, settings) for play in plays))
+    settings.configured(contender, budget_bytes)
+    return budget_bytes
+
+
+def raw_bytes(play: Play, model: VideoLLM, settings: PlaySettings) -> int:
+    """Keys and values of the whole video as bf16, by those of its first block."""
+    size, decoder = model.family.frames_per_block, model.decoder
+    with pictures_of(play.video, settings.config.source) as pictures:
+        seconds = [play.from_s + i / model.sample_fps for i in range(size)]
+        frames = pictures.frames_at(seconds)
+        num_blocks = int((pictures.duration_s - play.from_s) * model.sample_fps) // size
+    with model.turn, torch.inference_mode():
+        num_tokens = len(model.family.encode([frames])[0].embeddings)
+    token_bytes = 2 * decoder.num_layers * decoder.kv_heads * decoder.head_dim * _BF16_BYTES
+    return num_blocks * num_tokens * token_bytes

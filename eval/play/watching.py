@@ -1,0 +1,142 @@
+"""Watching: one session that watches a play: asks, judges, notes what is kept and what it cost."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import astuple, dataclass
+
+from eval.play.asked import Standing
+from eval.play.asker import SessionAsker
+from eval.play.contender import DEFAULT, Contender
+from eval.play.footage import source_of
+from eval.play.interview import Interview
+from eval.play.kept import Kept, KeptWatch, stored_bytes
+from eval.play.plan import Moment, Play
+from eval.play.settings import PlaySettings
+from eval.run.cost import Cost
+from vstream import IngestWorker, Session, Watch
+from vstream.ingest import SeenFrame
+
+
+@dataclass(frozen=True)
+class PlayedWatch:
+    """When a standing question fired."""
+
+    id: str
+    fired_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PlayedHours:
+    """What the session of a contender kept, hour by hour."""
+
+    contender: str
+    video: str
+    kept: tuple[Kept, ...]
+
+
+class Watching:
+    """Belongs to one play of one session."""
+
+    def __init__(
+        self,
+        session: Session,
+        play: Play,
+        contenders: Sequence[Contender],
+        settings: PlaySettings,
+        tell: Callable[[PlayedWatch | PlayedHours], None],
+    ) -> None:
+        """All `contenders` read what the session keeps, which is opened for the first of them."""
+        self._session = session
+        self._play = play
+        self._contenders = contenders
+        self._settings = settings
+        self._tell = tell
+        self._kept = KeptWatch(session)
+        self._lookouts: list[_Lookout] = []
+
+    def run(
+        self, interviews: Mapping[str, Interview], left: deque[Moment], known: Collection[str]
+    ) -> Cost | None:
+        """Watch until nothing is left to be asked; `left` loses each moment that was asked at.
+
+        The frames that the session takes together end at each moment, also at those that are on
+        record, so that an answer is the same to the last bit whether a run was interrupted or not.
+        Gives the cost, without a policy's name, if nothing that is asked comes later.
+        """
+        play, session = self._play, self._session
+        standing = play.standing if DEFAULT in interviews else ()
+        self._lookouts = [_Lookout(session, one) for one in standing if one.id not in known]
+        until_s = max(
+            *(interview.until_s for interview in interviews.values()),
+            *(one.standing.until_s for one in self._lookouts),
+            -math.inf,
+        )
+        askers = {one.name: SessionAsker(session, one, self._settings) for one in self._contenders}
+
+        def ask_before(stream_s: float | None) -> None:
+            while left and (stream_s is None or left[0].at_s < stream_s):
+                worker.flush()
+                for name, asker in askers.items():
+                    interviews[name].put(left[0], asker)
+                left.popleft()
+
+        worker = IngestWorker(
+            session,
+            source_of(play.video),
+            self._settings.config.source,
+            from_s=play.from_s,
+            until_s=None if math.isinf(until_s) else until_s,
+            on_seen=lambda frame: ask_before(frame.stream_s),
+            on_frame=self._saw,
+        )
+        worker.run()
+        ask_before(None)
+        self._tell_ended(math.inf)
+        return self._cost(worker) if until_s >= play.moments[-1].at_s else None
+
+    def _saw(self, frame: SeenFrame) -> None:
+        self._kept.look(frame.stream_s)
+        for lookout in self._lookouts:
+            lookout.look(frame.stream_s)
+        self._tell_ended(frame.stream_s + 1 / self._session.model.sample_fps)
+
+    def _tell_ended(self, now_s: float) -> None:
+        ended = [one for one in self._lookouts if one.standing.until_s <= now_s]
+        for lookout in ended:
+            self._lookouts.remove(lookout)
+            self._tell(PlayedWatch(lookout.standing.id, tuple(lookout.fired_s)))
+
+    def _cost(self, worker: IngestWorker) -> Cost:
+        progress, session = worker.progress, self._session
+        stats = self._kept.note(progress.stream_s)
+        for contender in self._contenders:
+            hours = PlayedHours(contender.name, self._play.video.name, tuple(self._kept.noted))
+            self._tell(hours)
+        num_bytes = stored_bytes(stats)
+        is_bound = session.policy.keep_blocks() is not None or self._contenders[0].budget
+        return Cost(
+            policy="",
+            video=self._play.video.name,
+            video_s=progress.stream_s,
+            num_frames=progress.frames_encoded + progress.frames_duplicate,
+            num_dropped=progress.frames_duplicate,
+            ingest_s=round(session.pushed_s, 3),
+            num_bytes=0 if is_bound else num_bytes,
+            fixed_bytes=num_bytes if is_bound else None,
+            num_aged=0 if is_bound else sum(astuple(stats.ageing)),
+        )
+
+
+class _Lookout:
+    """Judges one standing question at every frame of its stretch, as the service does."""
+
+    def __init__(self, session: Session, standing: Standing) -> None:
+        self.standing = standing
+        self.fired_s: list[float] = []
+        self._watch = Watch(session, standing.text)
+
+    def look(self, stream_s: float) -> None:
+        standing = self.standing
+        if standing.from_s <= stream_s < standing.until_s and self._watch.look(stream_s):
+            self.fired_s.append(stream_s)

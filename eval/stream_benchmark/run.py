@@ -1,0 +1,254 @@
+"""run_exam: an exam is drawn, played to its contenders and scored; what came of it is reported."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from eval.play.answer_file import warnings_of
+from eval.play.asked import Asked, Prompt, Span, Standing
+from eval.play.contender import ALL, LANGUAGE, Contender, parse_contenders
+from eval.play.plan import Play, plan
+from eval.play.play_all import Records, WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.settings import PlaySettings
+from eval.run.cost import write_costs
+from eval.run.report import write_report
+from eval.run.run_directory import RunDirectory
+from eval.run.scored import write_scored
+from eval.stream_benchmark.exam import (
+    MIN_QUESTIONS,
+    ExamOptions,
+    ExamStream,
+    draw_exam,
+    exam_digest,
+    limited,
+    majority_texts,
+)
+from eval.stream_benchmark.record import Record, question_id, record_of
+from eval.stream_benchmark.report import ContenderReport
+from eval.stream_benchmark.watches import (
+    WATCHED,
+    WatchFigures,
+    standing_questions,
+    watch_record,
+    watched_until,
+)
+from eval.stream_benchmark.world_video import WorldVideo
+from eval.stream_world import WORLD_PX, Renderer
+from eval.stream_world.standing import StandingQuestion
+from memory import KVMemoryError
+from memory.policies.default import Default, DefaultSettings
+from vstream import SettingsError, VideoLLM, VStreamConfig, VStreamError, load_video_llm
+from vstream.device.cpu_threads import choose_cpu_threads
+from vstream.policy import shape_of
+
+FRAME_PX = 384
+"""Of the frames that other models than the embedded one see."""
+MAJORITY = "majority"
+"""Baseline: the answer that is most frequent for the kind in other streams."""
+_WORTH_A_WORKER_S = 300
+"""Of stream for each process."""
+
+Standings = Mapping[str, Sequence[StandingQuestion]]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What does not change a record: how many processes, how many of the questions, watches?"""
+
+    workers: int | None
+    limit: int | None
+    has_watches: bool
+
+
+def run_exam(
+    size: Callable[[int], ExamOptions],
+    contenders: Sequence[str],
+    config: VStreamConfig,
+    out: Path | None,
+    effort: Effort,
+) -> tuple[dict[str, dict[str, Any]], str]:
+    """The figures of each contender, the two baselines last, and the report as Markdown.
+
+    `size` is told how many frames a block has.
+    """
+    model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
+    options = size(model.family.frames_per_block)
+    workers = effort.workers or default_workers(model, options)
+    exam = draw_exam(options)
+    frame_px = WORLD_PX if model.family.name == "embedded" else FRAME_PX
+    digest = exam_digest(exam, Renderer(frame_px))
+    path = out or _default_directory(options, digest, model)
+    settings = PlaySettings(config, follows_times=True, folder=path / "blocks")
+    setup = WorkerSetup(settings, 1.0, _choose_threads(config.threads, workers))
+    who, left_out = fitting(contenders, settings, model, options.length_s)
+    exam = limited(exam, effort.limit)
+    _warn_of_few_questions(exam)
+    standing = standing_questions(exam) if effort.has_watches else {}
+    with RunDirectory(path, _described(options, digest, model)) as directory:
+        records = Records(directory, who)
+        tasks = tasks_of(plays_of(exam, standing, frame_px), who, records, settings, model)
+        play_all(tasks, records, setup, setup.work(model) if workers == 1 else None, workers)
+        reports = reports_of(exam, standing, options, who, records)
+        write_scored(path, [one.scored for report in reports.values() for one in report.records])
+        write_costs(path, [cost for report in reports.values() for cost in report.costs])
+        write_report(path, left_out)
+    answers = {name: file.documents for name, file in records.answers.items()}
+    for line in (*warnings_of(answers), f"report: {path / 'report.html'}"):
+        sys.stderr.write(f"{line}\n")
+    documents = {name: report.document() for name, report in reports.items()}
+    return documents, (path / "report.md").read_text(encoding="utf-8")
+
+
+def fitting(
+    texts: Sequence[str], settings: PlaySettings, model: VideoLLM, num_frames: int
+) -> tuple[list[Contender], dict[str, str]]:
+    """With `language`: of `policy=all` those that the model can follow, and why not the others."""
+    who, why = [], {}
+    for contender in parse_contenders(texts, knows_evidence=True):
+        try:
+            require_fit(contender, settings, model, num_frames)
+            who.append(contender)
+        except (VStreamError, KVMemoryError) as error:
+            why[contender.name] = str(error)
+    if why and not any(f"policy={ALL}" in text for text in texts):
+        raise SettingsError("; ".join(why.values()))
+    for reason in why.values():
+        sys.stderr.write(f"left out: {reason}\n")
+    without = [one for one in who if one != Contender(LANGUAGE)]
+    return [*without, Contender(LANGUAGE)], why
+
+
+def plays_of(exam: Sequence[ExamStream], standing: Standings, frame_px: int) -> list[Play]:
+    """Every stream with its questions, and those that are watched."""
+    return [play for stream in exam for play in _plays(stream, standing, frame_px)]
+
+
+def _plays(stream: ExamStream, standing: Standings, frame_px: int) -> list[Play]:
+    video = WorldVideo(stream.name, stream.script, frame_px)
+    asked = [
+        Asked(
+            question_id(stream, number),
+            video,
+            (Span(0.0, float(question.asked_s)),),
+            Prompt(question.text),
+            evidence=tuple(Span(span.start_s, span.end_s) for span in question.evidence),
+        )
+        for number, question in enumerate(drawn.question for drawn in stream.questions)
+    ]
+    watched = tuple(
+        Standing(_watch_id(stream, number), one.text, one.asked_s, watched_until(stream, one))
+        for number, one in enumerate(standing.get(stream.name, ()))
+    )
+    return [replace(play, standing=watched) for play in plan(asked)]
+
+
+def reports_of(
+    exam: Sequence[ExamStream],
+    standing: Standings,
+    options: ExamOptions,
+    contenders: Sequence[Contender],
+    records: Records,
+) -> dict[str, ContenderReport]:
+    """Of the contenders, then of the baselines, by what is on record."""
+    *who, blind = [contender.name for contender in contenders]
+    reports = {}
+    for name in (*who, MAJORITY, blind):
+        reports[name] = ContenderReport(
+            _majority(exam, options) if name == MAJORITY else _answered(exam, name, records),
+            list({cost.video: cost for cost in records.costs if cost.policy == name}.values()),
+            _watched(exam, standing, records) if name == WATCHED else None,
+            [hours for hours in records.hours if hours["contender"] == name],
+        )
+    return reports
+
+
+def _majority(exam: Sequence[ExamStream], options: ExamOptions) -> list[Record]:
+    texts = majority_texts(options)
+    return [
+        record_of(MAJORITY, stream, number, texts.get(drawn.question.kind), {})
+        for stream in exam
+        for number, drawn in enumerate(stream.questions)
+    ]
+
+
+def _answered(exam: Sequence[ExamStream], name: str, records: Records) -> list[Record]:
+    answers = records.answers[name].documents
+    return [
+        record_of(name, stream, number, document["texts"][0], document["said"][0])
+        for stream in exam
+        for number in range(len(stream.questions))
+        if (document := answers.get(question_id(stream, number)))
+    ]
+
+
+def _watched(
+    exam: Sequence[ExamStream], standing: Standings, records: Records
+) -> WatchFigures | None:
+    fired_s = records.fired_s
+    found = [
+        watch_record(stream, one, fired_s[name])
+        for stream in exam
+        for number, one in enumerate(standing.get(stream.name, ()))
+        if (name := _watch_id(stream, number)) in fired_s
+    ]
+    return WatchFigures.of(found) if found else None
+
+
+def _watch_id(stream: ExamStream, number: int) -> str:
+    return f"{stream.name}/watch{number}"
+
+
+def default_workers(model: VideoLLM, options: ExamOptions) -> int:
+    """How many processes, where nobody says: on a CPU a small model is faster in two processes of
+    one thread than in one of two, but each loads it first.
+    """
+    if model.family.name != "embedded" or model.decoder.device.type != "cpu":
+        return 1
+    of_minutes = options.num_streams * options.length_s // _WORTH_A_WORKER_S
+    return max(1, min(psutil.cpu_count(logical=False) or 1, of_minutes))
+
+
+def _choose_threads(threads: int | None, num_workers: int) -> int:
+    """What each process uses."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+        return threads
+    if num_workers == 1:
+        return choose_cpu_threads()
+    return max(1, torch.get_num_threads() // num_workers)
+
+
+def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, object]:
+    """All that must agree for records to belong to one run."""
+    default = Default(shape_of(model, 1), DefaultSettings())
+    reads = default.context_blocks() * model.family.frames_per_block
+    return {
+        "benchmark": "stream-world",
+        **asdict(options),
+        "exam": exam,
+        "model": model.fingerprint,
+        "model_name": Path(model.name).name,
+        "dtype": str(model.decoder.dtype),
+        "policy": f"{default.provenance()} reads={reads}",
+    }
+
+
+def _default_directory(options: ExamOptions, digest: str, model: VideoLLM) -> Path:
+    dtype = str(model.decoder.dtype).removeprefix("torch.")
+    name = f"{options.seed}-{options.length_s / 3600:g}h-{digest}-{model.fingerprint}-{dtype}"
+    return Path("runs/stream-world") / name
+
+
+def _warn_of_few_questions(exam: Sequence[ExamStream]) -> None:
+    asked = [drawn for stream in exam if stream.style == "seen" for drawn in stream.questions]
+    num_questions = sum(drawn.wording == "train" for drawn in asked)
+    if num_questions < MIN_QUESTIONS:
+        sys.stderr.write(
+            f"warning: {num_questions} questions in ordinary wordings; fewer than {MIN_QUESTIONS} "
+            "say little\n"
+        )
