@@ -138,7 +138,7 @@ def test_an_answer_is_that_of_a_session_which_has_seen_this_much_and_no_other_qu
     [default] = contenders("default")
     for one in asked:
         under = model.with_system(one.prompt.system)
-        config = settings().configured(default.policy)
+        config = settings().configured(default)
         for span, prompt, at_s, text in by_protocol(one, said["default", one.id]):
             end_s = min(span.end_s, length_of(name) - 1)
             with open_session(config, under, "offline") as session:
