@@ -42,16 +42,16 @@ def _held_up(service, ask, monkeypatch):
     """So many requests of one kind that none of them ends within this, and then all of them do."""
     held, begun = threading.Event(), []
     streams = service.service.loaded.streams
-    asked = streams.asked
+    askable = streams.askable
 
     @contextmanager
     def waiting(stream_id):
         begun.append(stream_id)
         assert held.wait(60)
-        with asked(stream_id) as found:
+        with askable(stream_id) as found:
             yield found
 
-    monkeypatch.setattr(streams, "asked", waiting)
+    monkeypatch.setattr(streams, "askable", waiting)
     with ThreadPoolExecutor(MANY) as many:
         answers = [many.submit(ask, service, number) for number in range(MANY)]
         try:

@@ -6,7 +6,7 @@ from processes import until
 
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
-from app.server.asked import Asked
+from app.server.ask_request import AskRequest
 from app.server.background import BackgroundResponses
 from vstream.decoding.token_choice import GREEDY, Decoding
 from vstream.service.event_log import EventLog
@@ -22,7 +22,7 @@ class _Silent:
 
 def _ask(responses, text, decoding=GREEDY):
     made = responses.create(
-        Asked(text, "", (), (), decoding),
+        AskRequest(text, "", (), (), decoding),
         ANSWERING.take(None),
         _Silent,
         lambda inquiry: [],

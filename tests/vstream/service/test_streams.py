@@ -76,10 +76,10 @@ def test_a_stream_that_another_process_writes_is_asked_as_it_is_now(tmp_path, mo
             inquiry = Inquiry(service.streams, [("door", Question("what do you see?"))])
             (said,) = inquiry.answers
             assert max(one.end_s for one in said.answer.evidence) == from_s + 2
-        with service.streams.asked("door") as asked:
+        with service.streams.askable("door") as asked:
             writer.push(stream_frames(1, start=900))
             assert asked.memory.newest_s == 602  # between two questions nothing changes
-        with service.streams.asked("door") as asked:
+        with service.streams.askable("door") as asked:
             assert asked.memory.newest_s == 900
 
 
@@ -180,7 +180,7 @@ def test_a_stream_that_another_model_made_is_left_out_and_stays(tmp_path, model)
         assert under_another.streams.stored() == ["door"]
         with (
             pytest.raises(FingerprintMismatchError),
-            under_another.streams.asked("door"),
+            under_another.streams.askable("door"),
         ):
             pytest.fail("it was made by another model")
         with pytest.raises(FingerprintMismatchError):
@@ -202,7 +202,7 @@ def test_memories_that_earlier_versions_kept_of_one_stream_are_streams_of_their_
         assert not again.not_opened()
         assert again.ids == ["door"]
         assert again.streams.stored() == [beside]
-        with again.streams.asked(beside) as asked:
+        with again.streams.askable(beside) as asked:
             assert asked.memory.newest_s == 2
         again.streams.delete(beside, purge=True)
         assert again.streams.stored() == []
