@@ -14,7 +14,7 @@ Every row has a CRC32 of its own, so that one layer can be read alone and still 
 import json
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -24,6 +24,7 @@ from jaxtyping import Float32
 
 from memory.errors import BlockCorruptError, StoreError
 from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
+from memory.policy_state import StateChange
 from memory.provenance import Provenance
 
 FORMAT_VERSION = 2
@@ -58,6 +59,8 @@ class BlockRecord:
     head: BlockHead
     thumbnail: bytes
     rows: tuple[bytes, ...]
+    noted: StateChange = field(default_factory=dict)
+    """What the memory policy notes with it; in none of its bytes."""
 
     @property
     def num_bytes(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.policy_state import UNCHANGED, State, StateChange
+from memory.policy_state import State, StateChange
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class BlockStore(BlockSource, Protocol):
         """Whether it can be put, and any span be replaced afterwards, within the budget."""
         ...
 
-    def put(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> None:
+    def put(self, record: BlockRecord) -> None:
         """Keep a block and what is noted with it, both or neither, whenever the process dies.
 
         Raises StoreError if it cannot be written; then nothing has changed.

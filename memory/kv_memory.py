@@ -24,7 +24,7 @@ from memory.errors import (
 from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock, require_fitting, require_in_order
 from memory.memory_stats import MemoryStats
-from memory.policy_state import UNCHANGED, State, StateChange, changed
+from memory.policy_state import State, StateChange, changed
 from memory.provenance import Provenance
 from memory.row_cache import RowCache
 from memory.stream_entry import StreamEntry
@@ -150,9 +150,8 @@ class KVMemory(AgingMemory):
             block = replace(block, index=torch.cat([mean, more.to(mean)], dim=1))
         return record_of(block, self.num_blocks, self._provenance, self._policy.codec)
 
-    def take(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> int:
+    def take(self, record: BlockRecord) -> int:
         """Keep a block that this or another memory has encoded, as the next of this stream; its id.
-        What the memory policy has `noted` with it is kept if it is.
 
         It is encoded anew where that was done in another codec than this memory's; an `exact` one
         is then kept as `append` would have kept the block. Raises what `append` raises, and
@@ -163,9 +162,10 @@ class KVMemory(AgingMemory):
             record.head.provenance, f"block {record.head.block_id}, to be taken"
         )
         require_in_order(record.head.info, self.num_blocks, self._ends_s[-1:])
+        noted = {**self._unnoted, **record.noted}
         record = recoded(record, self._policy.codec)
         head = replace(record.head, block_id=self.num_blocks)
-        return self._keep(BlockRecord(head, record.thumbnail, record.rows), noted)
+        return self._keep(BlockRecord(head, record.thumbnail, record.rows, noted))
 
     def forget(self, from_s: float, to_s: float) -> int:
         """Delete the blocks that show any moment of [from_s, to_s]; how many there were.
@@ -254,14 +254,13 @@ class KVMemory(AgingMemory):
         if not self._store.has_room(new):
             self._make_room(new)
 
-    def _keep(self, record: BlockRecord, noted: StateChange) -> int:
+    def _keep(self, record: BlockRecord) -> int:
         with suppress(StoreAwayError):  # what is away ages when it is back
             self.settle()
             self._change_old(record)
-        noted = {**self._unnoted, **noted}
-        self._store.put(record, noted)
-        if noted:
-            self._state, self._unnoted = changed(self._state, noted), {}
+        self._store.put(record)
+        if record.noted:
+            self._state, self._unnoted = changed(self._state, record.noted), {}
         if self._cache is not None:
             self._cache.put(record)
         self._remember((record.head,))

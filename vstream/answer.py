@@ -167,9 +167,7 @@ class QueryHandler:
 
     def _prefill_under(self, policy: MemoryPolicy) -> QuestionPrefill:
         limit = self._config.max_answer_tokens
-        return QuestionPrefill(
-            self._decoder, self._memory, self._prefix, self._open_context, policy, limit
-        )
+        return QuestionPrefill(self._decoder, self._memory, self._open_context, policy, limit)
 
     def _chosen(self, name: str | None) -> tuple[MemoryPolicy, QuestionPrefill]:
         """The policy that a question names, else the stream's own. Raises QuestionError."""

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -22,7 +22,7 @@ from memory import (
 from memory.closing import Closing
 from memory.locks import Rank
 from memory.policy_hooks import NewBlock, Tokens
-from memory.policy_state import UNCHANGED, StateChange, changed
+from memory.policy_state import changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.device.free_memory import return_free_memory
@@ -62,38 +62,35 @@ class ChunkToKeep:
     made: torch.cuda.Event | None
     """What a card passes once the keys and values are there."""
     _records: list[BlockRecord] = field(default_factory=list)
-    _noted: list[StateChange] = field(default_factory=list)
 
     def make(self) -> None:
         """Encode all blocks, and let the policy note what it wants. Raises BlockRejectedError.
 
         All blocks before these are in the memory.
         """
-        self._noted.extend(self._notes())
         for frame, tokens, layers in zip(self.newest, self.tokens, self.layers, strict=True):
             with self.clock.stage("thumbnail"):
                 picture = thumbnail(frame)
             with self.clock.stage("encode"):
                 self._records.append(self.memory.encoded(_block(frame, tokens, layers, picture)))
+        if self.noting is not None:
+            self._note(self.noting)
 
     def keep(self) -> Work[None]:
         """Put the blocks into the memory, in order. Raises what `KVMemory.take` raises."""
         with self.clock.stage("store"):
-            for record, noted in zip(self._records, self._noted, strict=True):
-                self.memory.take(record, noted)
+            for record in self._records:
+                self.memory.take(record)
         return
         yield  # it wants nothing of the model
 
-    def _notes(self) -> list[StateChange]:
-        if self.noting is None:
-            return [UNCHANGED] * len(self.tokens)
-        state, notes, first = self.memory.state, [], self.memory.num_blocks
-        for block_id, tokens in enumerate(self.tokens, first):
-            mass = self.mass[block_id - first] if self.mass else {}
-            noted = self.noting.note(NewBlock(block_id, tokens, mass), state)
+    def _note(self, policy: MemoryPolicy) -> None:
+        state, first = self.memory.state, self.memory.num_blocks
+        for at, (record, tokens) in enumerate(zip(self._records, self.tokens, strict=True)):
+            mass = self.mass[at] if self.mass else {}
+            noted = policy.note(NewBlock(first + at, tokens, mass), state)
             state = changed(state, noted)
-            notes.append(noted)
-        return notes
+            self._records[at] = replace(record, noted=noted)
 
 
 def _block(newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes) -> KVBlock:

@@ -1,12 +1,13 @@
 """InMemory: streams in the host RAM of this process, within a budget, `memory://`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.config import MemoryConfig
 from memory.errors import BlockNotFoundError, StoreError
-from memory.policy_state import UNCHANGED, State, StateChange, changed, state_bytes
+from memory.policy_state import State, StateChange, changed, state_bytes
 from memory.running_spans import RunningSpans
 from memory.store_address import store_name
 from memory.stream_entry import StreamEntry
@@ -37,15 +38,16 @@ class HostTier(BlockStore):
     def has_room(self, record: BlockRecord) -> bool:
         return self.budget_bytes is None or self.num_bytes + record.num_bytes <= self.budget_bytes
 
-    def put(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> None:
+    def put(self, record: BlockRecord) -> None:
         block_id = record.head.block_id
         assert block_id >= self._next_id, "blocks are put in order"
         self._spans.add(block_id, record.num_bytes)
         self._blocks[block_id] = record
         self._next_id = block_id + 1
         self.num_bytes += record.num_bytes
-        if noted:
-            self.note(noted)
+        if record.noted:
+            self.note(record.noted)
+            self._blocks[block_id] = replace(record, noted={})
 
     def note(self, noted: StateChange) -> None:
         before, self._state = self._state, changed(self._state, noted)

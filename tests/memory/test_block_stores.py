@@ -117,7 +117,7 @@ def test_what_is_noted_with_a_block_is_there_and_measured(open_store):
     assert store.state() == {}
     store.put(record(0))
     before = store.num_bytes
-    store.put(record(1), {"kept": b"one", "gone": b"two"})
+    store.put(dataclasses.replace(record(1), noted={"kept": b"one", "gone": b"two"}))
     store.note({"kept": b"three", "gone": None, "late": b""})
     assert store.state() == {"kept": b"three", "late": b""}
     assert store.num_bytes - before >= record(1).num_bytes + len("kept" + "three" + "late")
@@ -125,7 +125,7 @@ def test_what_is_noted_with_a_block_is_there_and_measured(open_store):
 
 def test_notes_outlive_their_block(open_store):
     store = open_store()
-    store.put(record(0), {"name": b"value"})
+    store.put(dataclasses.replace(record(0), noted={"name": b"value"}))
     store.close_span()
     [span] = store.spans()
     store.replace(span.block_ids, {})

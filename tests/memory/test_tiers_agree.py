@@ -1,5 +1,7 @@
 """Every store gives back, bit for bit, what host RAM gives back: kept, reopened and followed."""
 
+import dataclasses
+
 import pytest
 import torch
 from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, kv_stream, memory_of, same_info
@@ -65,7 +67,8 @@ def test_without_any_copies_in_host_ram_as_with_them(url):
 def test_what_is_noted_is_there_after_a_restart_and_for_those_who_follow(url):
     with memory_of(url) as memory:
         for number, block in enumerate(kv_stream(3), 1):
-            memory.take(memory.encoded(block), {"sum": str(number).encode(), "other": b"x"})
+            noted = {"sum": str(number).encode(), "other": b"x"}
+            memory.take(dataclasses.replace(memory.encoded(block), noted=noted))
         memory.note_state({"other": None, "text": "später".encode()})
         wanted = dict(memory.state)
         assert wanted == {"sum": b"3", "text": "später".encode()}

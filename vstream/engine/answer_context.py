@@ -71,7 +71,7 @@ class AnswerContext:
     def __init__(self, decoder: Decoder, prefix: LayerKV, memory: MemoryReader, room: int) -> None:
         """`room`: tokens of question and answer that must fit behind the blocks."""
         self._decoder = decoder
-        self._prefix = prefix
+        self.prefix = prefix
         self._memory = memory
         self._room = room
         self._keys: list[Tensor] = []
@@ -97,7 +97,7 @@ class AnswerContext:
             values[:, :filled],
             next_text=self._next_text[layer],
             room=keys.shape[1] - filled,
-            num_prefix=self._prefix[layer][0].shape[1],
+            num_prefix=self.prefix[layer][0].shape[1],
             recent=self._recent[layer],
         )
 
@@ -120,7 +120,7 @@ class AnswerContext:
         Raises QuestionError where `room` more tokens would leave the decoder's positions.
         """
         decoder = self._decoder
-        keys, values = self._prefix[layer]
+        keys, values = self.prefix[layer]
         block_ids = [*retrieved, *recent]
         infos = [self._memory.info(block_id) for block_id in block_ids]
         layout = lay_out(keys.shape[1], [*self._again, *infos], decoder.num_axes)

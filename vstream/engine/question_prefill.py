@@ -39,7 +39,6 @@ class QuestionPrefill:
         self,
         decoder: Decoder,
         memory: MemoryReader,
-        prefix: LayerKV,
         open_context: Callable[[int], AnswerContext],
         policy: MemoryPolicy,
         max_answer_tokens: int,
@@ -47,7 +46,6 @@ class QuestionPrefill:
         """`open_context` makes an empty context with room for so many tokens of text."""
         self._decoder = decoder
         self._memory = memory
-        self._prefix = prefix
         self._open_context = open_context
         self._policy = policy
         self._max_answer_tokens = max_answer_tokens
@@ -84,7 +82,7 @@ class QuestionPrefill:
     def _read_again(self, tokens: Sequence[Tokens]) -> Work[LayerKV]:
         """Their keys and values, each block seeing the prefix and those before it."""
         device = self._decoder.device
-        step = WindowKV(self._decoder, self._prefix).step(tokens)
+        step = WindowKV(self._decoder, self._open_context(0).prefix).step(tokens)
         deepstack = [one.deepstack.to(device) for one in tokens if one.deepstack is not None]
         yield Pass(
             torch.cat([one.embeddings.to(device) for one in tokens]),

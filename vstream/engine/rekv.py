@@ -155,7 +155,7 @@ class RekvContext(AnswerContext):
         if end <= self._n_local:
             return super().look(layer, queries, rotated, scale)
         q_tokens, rope = queries.shape[1], self._decoder.rope
-        sink_keys, sink_values = self._prefix[layer]
+        sink_keys, sink_values = self.prefix[layer]
         distance = _distance(q_tokens, end, queries.device)
         in_window = (distance >= 0) & (distance < self._n_local)
         return _two_rotations(

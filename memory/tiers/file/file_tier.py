@@ -26,7 +26,7 @@ import structlog
 from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.errors import BlockNotFoundError, StoreError
-from memory.policy_state import UNCHANGED, State, StateChange, changed
+from memory.policy_state import State, StateChange, changed
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import index_path
 from memory.tiers.file.segment_list import SegmentList
@@ -190,21 +190,21 @@ class FileTier(SegmentFolder, BlockStore):
         copy_bytes = max(self._segment_bytes, largest, num_bytes)
         return self.num_bytes + num_bytes + copy_bytes <= self.budget_bytes
 
-    def put(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> None:
+    def put(self, record: BlockRecord) -> None:
         block_id = record.head.block_id
         assert block_id >= self._next_id, "blocks are put in order"
         newest = self._segments[-1] if self._segments else None
         is_full = newest and newest.num_bytes + record.num_bytes > self._segment_bytes
         if newest is None or (is_full and newest.block_ids):
             newest = self._begin(block_id)
-        if noted:
-            self._noted.append(block_id, noted)
+        if record.noted:
+            self._noted.append(block_id, record.noted)
         self._used(newest).append(record)
         if newest.first not in self._list.firsts:
             self._write_list()
         self._next_id = block_id + 1  # others look at it: it is there and listed
-        if noted:
-            self._take_state(noted)
+        if record.noted:
+            self._take_state(record.noted)
 
     def note(self, noted: StateChange) -> None:
         self._noted.append(self._next_id - 1, noted)

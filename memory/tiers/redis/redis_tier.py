@@ -65,8 +65,6 @@ class RedisTier(RedisBlocks, BlockStore):
         self._lock = ranked_lock(Rank.REDIS_WAITING)  # of what waits
         self._writing = ranked_lock(Rank.REDIS_WRITING)
         self._waiting: dict[int, BlockRecord] = {}
-        self._noted: dict[int, StateChange] = {}
-        """What is noted with those."""
         self._state: State = {}
         """What the server has of that, so far as is known here."""
         self._waiting_bytes = 0
@@ -112,19 +110,18 @@ class RedisTier(RedisBlocks, BlockStore):
             return True
         return self._num_bytes + record_bytes(record) + 2 * self._reserve <= self.budget_bytes
 
-    def put(self, record: BlockRecord, noted: StateChange = UNCHANGED) -> None:
+    def put(self, record: BlockRecord) -> None:
         """Raises FencedError, StoreError if it can never be kept here."""
         self._require_ours()
         block_id = record.head.block_id
         assert block_id >= self._next_id, "blocks are put in order"
         num_bytes = record_bytes(record)
         self._largest = max(self._largest, num_bytes)
-        if self._waiting or self._stream.away or not self._try_to_enter(record, noted):
+        if self._waiting or self._stream.away or not self._try_to_enter(record):
             if self._waiting and self._waiting_bytes + num_bytes > self._bound:
                 raise StoreAwayError(f"{self.away}; {len(self._waiting)} blocks wait already")
             with self._lock:
                 self._waiting[block_id] = record
-                self._noted[block_id] = noted
                 self._waiting_bytes += num_bytes
         self._spans.add(block_id, record_bytes(record))
         self._next_id = block_id + 1
@@ -250,19 +247,16 @@ class RedisTier(RedisBlocks, BlockStore):
         while not self._unsure_span:
             with self._lock:
                 record = next(iter(self._waiting.values()), None)
-            if record is None:
-                return
-            if not self._try_to_enter(record, self._noted[record.head.block_id]):
+            if record is None or not self._try_to_enter(record):
                 return
             with self._lock:
-                del self._noted[record.head.block_id]
                 del self._waiting[record.head.block_id]
                 self._waiting_bytes -= record_bytes(record)
 
-    def _try_to_enter(self, record: BlockRecord, noted: StateChange) -> bool:
+    def _try_to_enter(self, record: BlockRecord) -> bool:
         """Whether the server has it. Raises FencedError, StoreError."""
         try:
-            self._write({record.head.block_id: record}, noted=noted)
+            self._write({record.head.block_id: record}, noted=record.noted)
         except StoreAwayError as error:
             self._refusal = str(error)
             return False
