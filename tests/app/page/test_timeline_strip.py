@@ -281,12 +281,18 @@ def test_on_a_phone_fingers_pick_and_zoom_and_every_other_tick_has_no_words(chro
     words = page.locator("#timeline svg text:not(.now-word)").count()
     assert words <= ticks / 2 + 1
     touch = _Fingers(page)
-    touch.move([(600,)], [(900,)])
-    expect(page.locator("#timeline [name=from]")).to_have_value("10:00")
+
+    def has_picked():  # what is still loading above may move the strip from under the finger
+        page.locator("#timeline svg").scroll_into_view_if_needed()
+        touch.move([(600,)], [(900,)])
+        page.wait_for_timeout(200)
+        return page.locator("#timeline [name=from]").input_value() == "10:00"
+
+    until(has_picked)
     expect(page.locator("#timeline [name=to]")).to_have_value("15:00")
     expect(page.locator("#picked")).to_be_visible()  # above the strip, which moves down by it
 
-    def has_zoomed():  # what is still loading above may move the strip from under the fingers
+    def has_zoomed():
         page.locator("#timeline svg").scroll_into_view_if_needed()
         touch.move([(1000,), (1600,)], [(500,), (2100,)])
         page.wait_for_timeout(200)
