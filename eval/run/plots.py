@@ -3,6 +3,7 @@
 One colour marks the policy that the product uses; position and label say which the others are.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from statistics import fmean
@@ -84,7 +85,7 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
         points, _apart([y for _, y, _ in points], 5.0), strict=True
     ):
         axis.annotate(
-            summary.policy,
+            _wrapped(summary.policy),
             (x, y),
             (x + 0.035 * axis.get_xlim()[1], label_y),
             va="center",
@@ -92,6 +93,11 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
             arrowprops={"arrowstyle": "-", "color": _GRID},
         )
     return _svg(figure)
+
+
+def _wrapped(name: str) -> str:
+    """A contender with settings has a long name: `default+int4+recent_frames=8`."""
+    return textwrap.fill(name.replace("+", " +"), 20).replace(" +", "+")
 
 
 def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
@@ -123,10 +129,12 @@ def _figure(
     summaries: Sequence[PolicySummary], num_panels: int, panel_inch: float = _PANEL_INCH
 ) -> tuple[Any, Sequence[Any]]:
     """Panels side by side which share their rows, the policies."""
-    width, height = 1.2 + panel_inch * num_panels, 1.3 + _ROW_INCH * len(summaries)
+    names = [_wrapped(one.policy) for one in summaries]
+    lines = max(name.count("\n") + 1 for name in names)
+    width, height = 1.2 + panel_inch * num_panels, 1.3 + _ROW_INCH * lines * len(summaries)
     figure, axes = _panels(width, height, num_panels)
     axes[0].set_ylim(len(summaries) - 0.5, -0.5)
-    axes[0].set_yticks(range(len(summaries)), [summary.policy for summary in summaries])
+    axes[0].set_yticks(range(len(summaries)), names)
     for label, summary in zip(axes[0].get_yticklabels(), summaries, strict=True):
         label.set_color(_color(summary.policy))
     for axis in axes:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.run.cost import Cost, write_costs
-from eval.run.plots import _apart
+from eval.run.plots import _apart, plots
 from eval.run.policy_tables import policy_table
 from eval.run.report import write_report
 from eval.run.run_directory import RunDirectory
@@ -38,6 +38,16 @@ COSTS = [
     Cost("default", "b", 900.0, 900, 0, 10.0, 25_000_000, None, 800_000_000, "RSS"),
     Cost("language", "a", 1800.0),
 ]
+
+
+def test_a_contender_with_a_long_name_is_drawn():
+    """A warning of matplotlib's that there is no room is an error here."""
+    name = "every_second_block+int4+1of20+recent_frames=4+retrieve_blocks=6"
+    records = [scored(name, "a", number, 1.0, 30.0, 10.0 + number) for number in range(2)]
+    cost = Cost(name, "a", 36.0, 36, 3, 20.0, 1_000_000, None, 700_000_000, "RSS")
+    drawn = plots(summaries(records, [cost]))
+    assert len(drawn) == 4
+    assert all(b"retrieve" in plot for plot in drawn.values())
 
 
 def test_the_figures_of_a_policy():
