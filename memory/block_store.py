@@ -125,7 +125,7 @@ class BlockStore(BlockSource, Protocol):
         ...
 
     def put(self, record: BlockRecord) -> None:
-        """Keep a block and what is noted with it, both or neither, whenever the process dies.
+        """Keep a block and `record.noted`, both or neither, whenever the process dies.
 
         Raises StoreError if it cannot be written; then nothing has changed.
         """
