@@ -51,6 +51,7 @@ def test_the_document_has_the_fields_of_an_answer(video):
     assert list(document) == [
         "answer",
         "newest_frame_s",
+        "coarser_since",
         "knows",
         "asked_at_s",
         "confidence",

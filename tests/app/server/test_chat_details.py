@@ -123,7 +123,15 @@ def test_words_name_times_in_the_zone_of_the_stream(service):
     assert evidence["looked_to_s"] < 600
     assert set(evidence) == {  # clients read these
         *("stream_id", "as_of", "newest_frame_at", "newest_frame_age_s", "newest_frame_s"),
-        *("looked_from_s", "looked_to_s", "confidence", "unsure", "knows", "moments"),
+        *(
+            "looked_from_s",
+            "looked_to_s",
+            "confidence",
+            "unsure",
+            "knows",
+            "moments",
+            "coarser_since",
+        ),
         *("ttft_ms", "total_ms"),
     }
 
