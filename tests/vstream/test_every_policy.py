@@ -36,7 +36,7 @@ SMALL = {
     "rekv": {"window_tokens": 200, "retrieve_blocks": 4},
     "infllm": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
     "sirllm": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
-    "flash_vstream": {"centroids": 6},
+    "flash_vstream": {"centroids": 6, "frames": 8},
 }
 """Settings under which so short a stream is longer than what is read."""
 
