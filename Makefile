@@ -67,7 +67,7 @@ bench: $(VENV)/.bench ## All baselines on the stream world (BENCH_HOURS, ...; MO
 		--questions $(BENCH_QUESTIONS) --contender policy=all --no-watches --workers $(BENCH_WORKERS) \
 		--out $(BENCH_OUT) $(if $(MODEL),--model $(MODEL))
 
-train: $(VENV)/.dev ## Train the embedded model anew: the large preset on a card, the small one on a CPU
+train: $(VENV)/.dev ## Train the embedded model from scratch: the large preset on a card, the small one on a CPU
 	$(BIN)/python -m eval.training --out runs/train
 
 clean: ## Remove the virtual environment and caches

@@ -23,7 +23,7 @@ _MOST_MORE = 4
 @dataclass(frozen=True)
 class Kept:
     """Bytes of a stream at a frame a second in int8, pictures apart: what it grows by in an hour
-    once it is long, and how large it gets where it does not grow for ever.
+    once it is long, and how large it gets where it does not grow forever.
     """
 
     an_hour: int

@@ -18,7 +18,7 @@ class Recommended:
     with one of `silence_words` then; with others there are none. One that `reads_context` or
     `reads_dialogue` can be given what stands before a question. One that `reads_stream_time` was
     trained to find moments by that, and knows of no other clock. `knows` says what it was trained
-    to see where that is not the world: whoever reads its answers is told.
+    to see where that is not the world: readers of its answers are told.
     """
 
     sample_fps: float = 1.0

@@ -1,6 +1,6 @@
 """Ageing: a store over its budget in, older blocks coarser, fewer or gone, in that order.
 
-1. The oldest span that is not in `COARSEST` yet is encoded anew in it. A block whose numbers it
+1. The oldest span that is not in `COARSEST` yet is encoded again in it. A block whose numbers it
    cannot hold stays as it is, and counts as if it were in it.
 2. When all are, the span that has kept the largest share of its blocks is thinned to half, the
    oldest of equals first: each part of the past keeps about the same share. Those blocks go that
@@ -31,7 +31,7 @@ SPARSEST = 1 / 16
 
 @dataclass
 class AgeingCounts:
-    """Blocks so far: encoded anew, taken out between others, and gone from the old end."""
+    """Blocks so far: encoded again, taken out between others, and gone from the old end."""
 
     coarsened: int = 0
     thinned: int = 0

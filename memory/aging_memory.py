@@ -77,7 +77,7 @@ class AgingMemory(MemoryReader):
             yield span
 
     def _rewrite_old(self, rewrite: Callable[[KVBlock, int, State], KVBlock]) -> None:
-        """Have the policy write blocks anew that have left the windows, the same ones at the same
+        """Have the policy rewrite blocks that have left the windows, the same ones at the same
         time in every store: REWRITE_BLOCKS at a time, counted from the start of the stream.
         """
         if self.num_blocks % REWRITE_BLOCKS:

@@ -49,7 +49,7 @@ class BlockHead:
     representative_keys: Float32[np.ndarray, "layers vectors*kv_heads*head_dim"]
     """The block's index vectors side by side, mostly one: the mean of its keys."""
     is_rewritten: bool = False
-    """Whether the memory policy has written it anew."""
+    """Whether the memory policy has rewritten it."""
 
 
 @dataclass(frozen=True, eq=False)

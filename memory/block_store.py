@@ -28,7 +28,7 @@ class Span:
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """What happened to blocks: `heads` are new or were encoded anew, in order of their ids."""
+    """What happened to blocks: `heads` are new or were encoded again, in order of their ids."""
 
     heads: Sequence[BlockHead]
     gone: Collection[int]

@@ -66,5 +66,5 @@ class MemoryConfig(BaseModel):
         None,
         gt=0,
         description="How long blocks are kept, in seconds of stream time or as 24h, 90m, 7d; "
-        "unset: for ever.",
+        "unset: always.",
     )

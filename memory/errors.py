@@ -14,7 +14,7 @@ class StoreAwayError(StoreError):
 
 
 class StreamReplacedError(StoreError):
-    """A stream that is being read has a new writer or a new beginning: it must be opened anew."""
+    """A stream that is being read has a new writer or a new beginning: it must be opened again."""
 
 
 class FencedError(StoreError):

@@ -23,7 +23,7 @@ class FollowedMemory(MemoryReader):
         super().__init__(provenance, device, source, cache)
 
     def refresh(self) -> None:
-        """Learn what the writer has appended, encoded anew or let go since the last time.
+        """Learn what the writer has appended, encoded again or let go since the last time.
 
         Between two calls nothing changes unless a block is read that is no longer where it was.
 
@@ -36,7 +36,7 @@ class FollowedMemory(MemoryReader):
     def read(
         self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
     ) -> KeysAndValues:
-        """See MemoryReader. What has been encoded anew since the last refresh is read as it is."""
+        """See MemoryReader. What has been encoded again since the last refresh is read as it is."""
         try:
             return super().read(layer, block_ids, dtype, device)
         except BlockLostError:

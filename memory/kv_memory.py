@@ -67,7 +67,7 @@ class KVMemory(AgingMemory):
     def require_there(self) -> None:
         """Raises StoreAwayError at once while the store is away: what flushes would wait for it.
 
-        For whoever must not wait, as with the device's turn in hand.
+        For callers that must not wait, as with the device's turn in hand.
         """
         if self.away is not None:
             raise StoreAwayError(self.away)
@@ -153,7 +153,7 @@ class KVMemory(AgingMemory):
     def take(self, record: BlockRecord) -> int:
         """Keep a block that this or another memory has encoded, as the next of this stream; its id.
 
-        It is encoded anew where that was done in another codec than this memory's; an `exact` one
+        It is encoded again where that was done in another codec than this memory's; an `exact` one
         is then kept as `append` would have kept the block. Raises what `append` raises, and
         FingerprintMismatchError for a block of another provenance.
         """

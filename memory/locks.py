@@ -2,7 +2,8 @@
 
 Every lock has a rank. A thread that holds one takes only locks whose rank comes later, so no two
 threads can wait for each other. In production a ranked lock is threading's own. Once `check_order`
-has been called, as tests do, whoever takes one too early is told which it holds, and since where.
+has been called, as tests do, a thread that takes one too early is told which it holds, and since
+where.
 """
 
 import sys

@@ -114,7 +114,7 @@ class MemoryReader(Closing):
 
     @property
     def coarser_since(self) -> float | None:
-        """Blocks from before this stream time were made coarser, written anew or let go."""
+        """Blocks from before this stream time were made coarser, rewritten or let go."""
         if not self._whole_from:
             return None
         at = bisect_left(self._ids, self._whole_from)
@@ -285,7 +285,7 @@ class MemoryReader(Closing):
         self._index.drop(gone)
 
     def _apply(self, changes: Changes) -> None:
-        """Blocks are new, were encoded anew, or are gone. Raises FingerprintMismatchError."""
+        """Blocks are new, were encoded again, or are gone. Raises FingerprintMismatchError."""
         known_heads = [head for head in changes.heads if head.block_id in self._infos]
         lost = [block_id for block_id in changes.gone if block_id in self._infos]
         self._forget_rows([*lost, *(head.block_id for head in known_heads)])
@@ -298,11 +298,11 @@ class MemoryReader(Closing):
         )
 
     def _take_again(self, heads: Sequence[BlockHead]) -> None:
-        """Known blocks were encoded anew, or written anew by the memory policy."""
+        """Known blocks were encoded again, or rewritten by the memory policy."""
         for head in heads:
             self._take_form(head.block_id, head.form)
-        anew = [h for h in heads if h.is_rewritten and h.block_id not in self._rewritten]
-        for head in anew:
+        rewritten = [h for h in heads if h.is_rewritten and h.block_id not in self._rewritten]
+        for head in rewritten:
             self._infos[head.block_id] = head.info
             self._rewritten.add(head.block_id)
             self._whole_from = max(self._whole_from, head.block_id + 1)

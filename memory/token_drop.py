@@ -10,7 +10,7 @@ away as ever. Woven text (times) is always kept.
 
 Differs from the paper:
 - r[i] is the token last kept at place i, not v[t-1, i]: against the frame before, a change that is
-  slower than tau a frame would be dropped for ever. So whatever is dropped looks like a token that
+  slower than tau a frame would be dropped forever. So whatever is dropped looks like a token that
   was kept, tau near;
 - a block is kept whole at the start and again at least every `whole_every` blocks. Any window of as
   many blocks thus holds a token for every place: questions see a still scene in the newest blocks,

@@ -92,7 +92,7 @@ class Tier:
         return []
 
     def streams(self) -> list[StoredStream]:
-        """All of them, by id, whoever writes them. One that cannot be read says so by itself."""
+        """All of them, by id, live or not. One that cannot be read says so by itself."""
         return []
 
     def find(self, stream_id: str) -> FoundStream | None:

@@ -142,7 +142,7 @@ def _grammar_of(schema: str) -> str:
                 "item_separator": ",",
                 "key_separator": ":",
                 "whitespace_flexible": True,
-                "whitespace_pattern": "[ ]?",  # some models would go on with space for ever
+                "whitespace_pattern": "[ ]?",  # some models would go on with space forever
                 "coerce_one_of": False,
                 "lenient": False,
             },

@@ -31,7 +31,7 @@ class Decoding:
     """How one answer is decoded. Raises QuestionError naming the field that is out of bounds.
 
     With `schema`, a JSON schema as text, the answer is JSON that it allows; with `json_object` any
-    JSON object. `seed` makes a draw repeatable; None draws anew each time.
+    JSON object. `seed` makes a draw repeatable; None draws again each time.
     """
 
     max_tokens: int | None = None

@@ -81,7 +81,7 @@ class Round:
 class Scheduler:
     """Runs works on one device. May be called from any thread.
 
-    Every work runs in one thread of its own, under `turn`: whoever takes the turn may read and
+    Every work runs in one thread of its own, under `turn`: a thread that takes it may read and
     change the memories of that device's streams between two rounds.
     """
 
@@ -164,13 +164,13 @@ class Scheduler:
                 if self._is_over or not self._has_work():
                     self._thread = None
                     self._refuse_all()
-                    atexit.unregister(self._end_with_process)  # or the model would stay for ever
+                    atexit.unregister(self._end_with_process)  # or the model would stay forever
                     return
             with self.turn:
                 started = time.perf_counter()
                 try:
                     works, tokens = self._round()
-                except Exception as error:  # noqa: BLE001  those who wait must not wait for ever
+                except Exception as error:  # noqa: BLE001  those who wait must not wait forever
                     _log.exception("a round failed")
                     self._fail_all(error)
                     has_encoded = False

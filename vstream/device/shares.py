@@ -1,8 +1,8 @@
 """Shares: who holds places of one kind in, whether they may have one more out.
 
 So that nobody keeps all others out: a holder of limited use has at most a quarter of the places, at
-least one, and whoever has one already leaves the last that is free to others. Nothing is kept from
-one who is alone.
+least one, and a key that has one already leaves the last that is free to others. Nothing is kept
+from one who is alone.
 """
 
 from collections.abc import Iterator, Sequence

@@ -86,7 +86,7 @@ class Job(Generic[Result]):
         except StopIteration as end:
             self._result = end.value
             self._end()
-        except BaseException as error:  # noqa: BLE001  whoever waits for the result is told
+        except BaseException as error:  # noqa: BLE001  the waiting thread is told
             self._end(error)
 
     def abort(self, error: BaseException) -> None:

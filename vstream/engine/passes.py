@@ -1,7 +1,7 @@
 """Passes: what several pieces of work want of the model in, one run of tower and decoder for all.
 
 A *work* is a generator that yields what it wants, `Vision` or a `Pass`, and is sent what came of
-it. So whoever drives it decides what runs together: `alone` runs one work by itself, the scheduler
+it. So its driver decides what runs together: `alone` runs one work by itself, the scheduler
 many works at once. Tokens of different works lie one behind the other in one sequence; all but
 attention is computed token by token, and for attention each work's own step sees its own tokens
 only. So chunks of several streams, questions of several askers and decode steps share one pass.
@@ -135,7 +135,7 @@ def _passed_together(
     if len(wanted) == 1:
         try:
             return [_passed(decoder, wanted[0], fast)]
-        except Exception as error:  # noqa: BLE001  told to whoever wanted the pass
+        except Exception as error:  # noqa: BLE001  told to the work that wanted the pass
             return [error]
     step = _SharedStep(wanted)
     try:
@@ -194,7 +194,7 @@ def _passed(decoder: Decoder, one: Pass, fast: FastPath | None = None) -> Tensor
 def _seen(one: Vision) -> list[VisualTokens] | Exception:
     try:
         return one.family.encode(one.groups)
-    except Exception as error:  # noqa: BLE001  told to whoever wanted to see
+    except Exception as error:  # noqa: BLE001  told to the works that wanted to see
         return error
 
 

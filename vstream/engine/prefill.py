@@ -6,8 +6,8 @@ never in between, and a chunk never crosses such a step. Block n therefore sees 
 the same distances however the stream is cut into chunks, and so has the same keys and values.
 
 Between two steps nothing moves that stands before a new block, so its keys are rotated once and
-written behind the others. Only a step lays the window anew: then what is left of it is rotated to
-its new place, from keys before RoPE as always.
+written behind the others. Only a step lays the window out again: then what is left of it is
+rotated to its new place, from keys before RoPE as always.
 
 Source: attention sinks and positions inside the cache as in StreamingLLM
 (https://arxiv.org/abs/2309.17453, section 3.2), which rotates the whole cache for every token; the
@@ -246,7 +246,7 @@ class WindowKV:
 
     @torch.inference_mode()
     def _lay(self, values: Sequence[Tensor]) -> None:
-        """Write [prefix | window] anew; `values` are its values by layer."""
+        """Write [prefix | window] again; `values` are its values by layer."""
         positions = self._positions()
         tokens = positions.shape[1]
         self._make_room(tokens)

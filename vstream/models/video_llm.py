@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _MOST_FAMILIES = 16
-"""Rates and system prompts that share their tokenizers with whoever asks for them next."""
+"""Rates and system prompts that share their tokenizers with those who ask for them next."""
 _DAMAGED = (
     *(ValueError, TypeError, AttributeError, KeyError, OSError, RuntimeError),
     SafetensorError,

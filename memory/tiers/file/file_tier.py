@@ -6,7 +6,7 @@ FIRST-GENERATION.vskv   block records from id FIRST on (see segment_file); the o
                         process left, the newer one is complete and wins.
 policy.state            what the memory policy noted, if it notes anything (see state_log)
 
-To make blocks coarser or to forget some, a whole segment is written anew, under the next
+To make blocks coarser or to forget some, a whole segment is rewritten, under the next
 generation's name and with `.partial` behind it until it is complete; then it is renamed and the old
 one is unlinked.
 
@@ -182,7 +182,7 @@ class FileTier(SegmentFolder, BlockStore):
         self._write_list()
 
     def has_room(self, record: BlockRecord) -> bool:
-        """A segment's copy must fit beside it while it is written anew."""
+        """A segment's copy must fit beside it while it is rewritten."""
         if self.budget_bytes is None:
             return True
         num_bytes = len(record.to_bytes())
@@ -231,7 +231,7 @@ class FileTier(SegmentFolder, BlockStore):
     def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
         at = self._at(block_ids[0])
         old = self._segments[at]
-        assert old.block_ids == tuple(block_ids), "a segment is written anew in one piece"
+        assert old.block_ids == tuple(block_ids), "a segment is rewritten in one piece"
         _, generation = segment_numbers(old.path)
         new = SegmentFile(self._path(old.first, generation + 1), old.first)
         partial = SegmentFile(new.path.with_suffix(".vskv.partial"), old.first)

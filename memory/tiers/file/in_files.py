@@ -112,7 +112,7 @@ def stored_records(config: MemoryConfig, stream_id: str) -> Iterator[BlockRecord
     """All blocks in stream order, verified; one is held at a time, however long the stream.
 
     Nobody may be writing the stream. Raises StoreError if there is no such stream in files;
-    BlockCorruptError at the first damage: whoever copies a stream wants it whole.
+    BlockCorruptError at the first damage: a copy must be whole.
     """
     tier = tier_of(config.store)
     segments = segments_folder(tier.folder / stream_id) if isinstance(tier, InFiles) else None

@@ -213,7 +213,7 @@ class SegmentFile:
                 self._file = os.open(self.path, self._flags | os.O_CLOEXEC, 0o644)
             except FileNotFoundError as error:
                 raise BlockNotFoundError(
-                    f"{self.path}: its blocks were written anew or forgotten meanwhile"
+                    f"{self.path}: its blocks were rewritten or forgotten meanwhile"
                 ) from error
             except OSError as error:
                 raise StoreError(

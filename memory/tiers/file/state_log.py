@@ -4,7 +4,7 @@
 
 An entry counts if its block has been put: it is written before that block, so a process that dies
 leaves at most an entry too many. What stands behind a damaged entry is not read. Once most of the
-file is out of date it is written anew, after the blocks are flushed: older values that a lost block
+file is out of date it is rewritten, after the blocks are flushed: older values that a lost block
 would bring back are not needed then. After a power cut blocks that were not flushed may be there
 without what was noted with them.
 """
@@ -74,7 +74,7 @@ class StateLog:
             raise self._error(error) from error
 
     def is_stale(self, state: State) -> bool:
-        """Whether it should be written anew, `state` being all that counts."""
+        """Whether it should be rewritten, `state` being all that counts."""
         return self.num_bytes > 2 * state_bytes(state) + _SPARE_BYTES
 
     def flush(self) -> None:

@@ -25,7 +25,7 @@ class RedisFollower(RedisBlocks, FollowedSource):
             raise StoreError(f"{self._link.name}: stream {self._keys.stream_id} is gone")
         if self._fence not in (None, fence):
             raise StreamReplacedError(
-                f"{self._link.name}: stream {self._keys.stream_id} has a new writer; open it anew"
+                f"{self._link.name}: stream {self._keys.stream_id} has a new writer; open it again"
             )
         self._fence = fence
         version, next_id = int(version or 0), int(next_id or 0)

@@ -182,7 +182,7 @@ class RedisStream(StreamEntry):
                 self.away = str(error)
             except StoreError as error:
                 self.failure = error
-            except Exception as error:  # noqa: BLE001  told to whoever writes next
+            except Exception as error:  # noqa: BLE001  told to the next writer
                 self.failure = StoreError(f"{self.link.name}: {type(error).__name__}: {error}")
 
 

@@ -2,8 +2,8 @@
 
 A block's rows are written first, under a name of their own and with a time to live; then one script
 enters them into the table, if this is still the stream's writer. Until then they are not there for
-anybody, and if it never comes they go by themselves. Blocks encoded anew are new rows under another
-name, all entered in one script.
+anybody, and if it never comes they go by themselves. Blocks encoded again are new rows under
+another name, all entered in one script.
 
 While the server is away new blocks wait here, up to a bound, and are handed over when it is back;
 only then do they count as acknowledged.
@@ -225,7 +225,7 @@ class RedisTier(RedisBlocks, BlockStore):
     @property
     def _reserve(self) -> int:
         """What is kept free of a budget: what waited must fit when it is handed over, and as much
-        again for a span that is written anew.
+        again for a span that is rewritten.
         """
         assert self.budget_bytes is not None
         return max(self.budget_bytes // SPANS_IN_BUDGET, self._chunk_bytes)
@@ -243,7 +243,7 @@ class RedisTier(RedisBlocks, BlockStore):
     def _hand_over(self) -> None:
         """The server has just answered: enter what waits, the oldest first, until that fails."""
         if self._unsure_span or not self._waiting:
-            self._refusal = None  # nothing is tried here; whoever writes next finds out
+            self._refusal = None  # nothing is tried here; the next writer finds out
         while not self._unsure_span:
             with self._lock:
                 record = next(iter(self._waiting.values()), None)
@@ -275,7 +275,7 @@ class RedisTier(RedisBlocks, BlockStore):
         """Enter these blocks, and let those go for which there is None, with what is noted; all of
         it or nothing.
 
-        `span` are they if they are encoded anew. What became of that only `settle` may find out:
+        `span` are they if they are encoded again. What became of that only `settle` may find out:
         what is known of the blocks elsewhere has to change with it.
         """
         with self._writing:

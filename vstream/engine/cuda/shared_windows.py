@@ -2,7 +2,7 @@
 
 Those who ask the same stream at the same time see the same recent window behind the same prefix. It
 is kept once for all of them, and read once for a token of all of them. What is the same is compared
-number by number: a block may have been encoded anew in between, or stand elsewhere, because other
+number by number: a block may have been encoded again in between, or stand elsewhere, because other
 blocks were retrieved before it.
 
 Source: the shared prefix of Hydragen (https://arxiv.org/abs/2402.05099, section 3). Differs: the
