@@ -1,6 +1,6 @@
 """What every memory policy promises that is found by name, three sketches of papers among them."""
 
-import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,8 @@ from vstream import open_session as open_stream
 from vstream.errors import QuestionError
 from vstream.question import Question
 
-sys.path.append(str(Path(__file__).parents[1] / "policies"))
-"""The sketches lie there as another package would, with entry points."""
+SKETCHES = str(Path(__file__).parents[1] / "policies")
+"""They lie there as another package would, with entry points."""
 ASKED = "what did you see?"
 BLOCKS = 12
 SMALL = {
@@ -41,12 +41,30 @@ SMALL = {
 """Settings under which so short a stream is longer than what is read."""
 
 
+@contextmanager
+def sketches_on_the_path():
+    """Only here: other tests ask for all policies that are found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SKETCHES)
+        yield
+
+
+with sketches_on_the_path():
+    NAMES = POLICIES.names()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _found():
+    with sketches_on_the_path():
+        yield
+
+
 @pytest.fixture(scope="module")
 def model():
     return tiny_video_llm("llama")[0]
 
 
-@pytest.fixture(params=POLICIES.names())
+@pytest.fixture(params=NAMES)
 def name(request):
     return request.param
 
