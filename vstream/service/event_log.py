@@ -146,9 +146,8 @@ class EventLog:
                     return
                 if not events:
                     await reader.news.wait()
-        finally:
-            with self._lock:
-                self._readers.discard(reader)
+        finally:  # without the lock: the thread that collects this garbage may hold it
+            self._readers.discard(reader)
 
     def _next_events(self, reader: _Reader, place: int) -> tuple[list[Event], int, bool]:
         """What is there from `place` on, the place after it, and whether no more will come."""
