@@ -21,7 +21,7 @@ _MOST_MORE = 4
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptBytes:
     """Bytes of a stream at a frame a second in int8, pictures apart: what it grows by in an hour
     once it is long, and how large it gets where it does not grow forever.
     """
@@ -58,7 +58,7 @@ def list_policies(terminal: Terminal, model: str | None, *, as_json: bool) -> No
     terminal.out.print(table)
 
 
-def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> Kept | None:
+def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> KeptBytes | None:
     """With its settings as they are; None if it is not for this model."""
     told = shape.recommended
     model = ModelShape(
@@ -83,7 +83,7 @@ def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> Kept | None:
         return blocks * shape.int8_bytes + chosen.noted_bytes(seconds, token_bytes)
 
     an_hour = so_far(2 * _HOUR_S) - so_far(_HOUR_S)
-    return Kept(an_hour, None if an_hour else so_far(_HOUR_S))
+    return KeptBytes(an_hour, None if an_hour else so_far(_HOUR_S))
 
 
 def _config(model: str | None) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _config(model: str | None) -> dict[str, Any]:
     return config
 
 
-def _shown(kept: Kept | None) -> str:
+def _shown(kept: KeptBytes | None) -> str:
     if kept is None:
         return "-"
     if kept.at_most is None:
@@ -108,7 +108,7 @@ def _shown(kept: Kept | None) -> str:
     return f"bounded: {kept.at_most / 1e6:.1f} MB"
 
 
-def _document(policy: type[MemoryPolicy], kept: Kept | None) -> dict[str, object]:
+def _document(policy: type[MemoryPolicy], kept: KeptBytes | None) -> dict[str, object]:
     card = policy.card
     return {
         "name": policy.name,

@@ -13,7 +13,7 @@ from eval.etbench.files import Prediction, PublishedData, join
 from eval.etbench.sample import Sample, SampleKey
 from eval.etbench.scores import OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
-from eval.play.asked import Asked, Prompt, Span
+from eval.play.asked import Asked, Prompt, TimeSpan
 from eval.play.options import Convention, PlayOptions
 from eval.play.played_run import PlayedRun, chosen, play_run
 from eval.run.record_file import write_whole
@@ -122,5 +122,5 @@ def prompt_of(sample: Sample) -> Prompt:
 def _asked(sample: Sample, data: PublishedData) -> Asked:
     video = data.video(sample)
     assert video is not None
-    span = Span(0.0, sample.duration or math.inf)  # without a duration: the whole file
+    span = TimeSpan(0.0, sample.duration or math.inf)  # without a duration: the whole file
     return Asked(str(sample.key), video, (span,), prompt_of(sample))

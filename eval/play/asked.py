@@ -13,7 +13,7 @@ from eval.play.footage import Footage
 
 
 @dataclass(frozen=True)
-class Span:
+class TimeSpan:
     """Stream seconds, both ends included."""
 
     start_s: float
@@ -45,10 +45,10 @@ class Asked:
 
     id: str
     video: Path | Footage
-    spans: tuple[Span, ...]
+    spans: tuple[TimeSpan, ...]
     prompt: Prompt
     follow_up: Callable[[str | None], Prompt | None] = nothing_more
-    evidence: tuple[Span, ...] = ()
+    evidence: tuple[TimeSpan, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from eval.play.asked import Span
+from eval.play.asked import TimeSpan
 from eval.play.block_choice import BlockTimes, recall_by_layer, spread_to_the_ends
 from eval.play.contender import FRAMES, ORACLE, Contender
 from eval.play.footage import Pictures
@@ -51,7 +51,7 @@ class Asker(Protocol):
     `at_s` None is the end of the video.
     """
 
-    def ask(self, question: Question, evidence: Sequence[Span]) -> Said: ...
+    def ask(self, question: Question, evidence: Sequence[TimeSpan]) -> Said: ...
 
 
 class SessionAsker:
@@ -70,7 +70,7 @@ class SessionAsker:
             handler = QueryHandler(session.model, session.memory, prefix, policy, config)
             self._ask = handler.ask  # type: ignore[assignment]
 
-    def ask(self, question: Question, evidence: Sequence[Span] = ()) -> Said:
+    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> Said:
         with self._session.model.turn:
             times = BlockTimes.of(self._session.memory) if evidence else None
         if self._oracle:
@@ -84,7 +84,7 @@ class SessionAsker:
         return replace(said, recall=recall, held=held)
 
     def _ends(
-        self, question: Question, evidence: Sequence[Span], times: BlockTimes
+        self, question: Question, evidence: Sequence[TimeSpan], times: BlockTimes
     ) -> Sequence[int]:
         assert self._oracle is not None
         view = view_at(self._session.memory, question.at_s, self._oracle.recent_blocks())
@@ -111,7 +111,7 @@ class FramesAsker:
         default = Default(shape_of(model, self._config.engine.max_answer_tokens), DefaultSettings())
         self._num_frames = default.context_blocks() * model.family.frames_per_block
 
-    def ask(self, question: Question, evidence: Sequence[Span] = ()) -> Said:
+    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> Said:
         """The first token waits for the frames, too: they are encoded for this question alone."""
         end_s = self._pictures.duration_s if question.at_s is None else question.at_s
         found = self._pictures.frames_at(self._moments_s(end_s))
@@ -147,7 +147,7 @@ class BlindAsker:
             session.model, session.memory, session.prefill.prefix, session.policy, session.config
         )
 
-    def ask(self, question: Question, evidence: Sequence[Span] = ()) -> Said:
+    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> Said:
         said = _said(self._blind.ask(replace(question, at_s=None)).answer)
         return replace(said, newest_frame_s=None)
 

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.play.asked import Span
+from eval.play.asked import TimeSpan
 from memory import MemoryReader
 
 
@@ -22,7 +22,7 @@ class BlockTimes:
         infos = [memory.info(i) for i in ids]
         return cls([info.start_s for info in infos], [info.end_s for info in infos], ids)
 
-    def holding(self, span: Span) -> Sequence[int]:
+    def holding(self, span: TimeSpan) -> Sequence[int]:
         """The blocks that show any second of `span`."""
         first = bisect_left(self.ends_s, span.start_s)
         end = bisect_right(self.starts_s, span.end_s)
@@ -40,7 +40,7 @@ def spread_to_the_ends(places: Sequence[int], num_places: int) -> list[int]:
 
 
 def recall_by_layer(
-    times: BlockTimes, evidence: Sequence[Span], context: Sequence[Sequence[int]]
+    times: BlockTimes, evidence: Sequence[TimeSpan], context: Sequence[Sequence[int]]
 ) -> list[float]:
     """For each layer's blocks, the share of the evidence spans that at least one of them shows."""
     holding = [times.holding(span) for span in evidence]

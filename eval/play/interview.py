@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from eval.play.asked import Asked, Prompt, Span
+from eval.play.asked import Asked, Prompt, TimeSpan
 from eval.play.asker import Asker, Said
 from eval.play.plan import Moment, Play
 from eval.play.settings import PlaySettings
@@ -17,7 +17,7 @@ from vstream import Question, VStreamError
 FAILURES = (VStreamError, KVMemoryError, torch.OutOfMemoryError)
 """What ends one answer and not the run: a baseline may not fit, a video may be damaged."""
 
-_Ask = Callable[[Question, Sequence[Span]], Said]
+_Ask = Callable[[Question, Sequence[TimeSpan]], Said]
 
 
 @dataclass(frozen=True)

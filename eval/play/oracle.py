@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
-from eval.play.asked import Span
+from eval.play.asked import TimeSpan
 from eval.play.block_choice import BlockTimes
 from memory.policies.default import Default
 from memory.policies.policy import Past
@@ -39,7 +39,7 @@ class Oracle(Default):
 
 
 def evidence_blocks(
-    times: BlockTimes, view: MemoryView, evidence: Sequence[Span], num_blocks: int
+    times: BlockTimes, view: MemoryView, evidence: Sequence[TimeSpan], num_blocks: int
 ) -> list[int]:
     """The first and the last older block of every span, in stream order, as training shows them.
 

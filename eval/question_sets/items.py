@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eval.clustered_error import Mark, Part, clustered_stderr, weighted_mean
-from eval.play.asked import Span
+from eval.play.asked import TimeSpan
 
 Texts = Sequence[str | None]
 """What a model said to an item's prompts, in order; None where it failed. Empty: never asked."""
@@ -36,10 +36,10 @@ class SetItem:
     context: str = ""
 
     @property
-    def spans(self) -> tuple[Span, ...]:
+    def spans(self) -> tuple[TimeSpan, ...]:
         """What may be seen each time that it is put."""
         ends = self.polls_s or (self.asked_s,)
-        return tuple(Span(self.seen_from_s, end_s) for end_s in ends)
+        return tuple(TimeSpan(self.seen_from_s, end_s) for end_s in ends)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ _HOST_BYTES = 1 << 40
 _CPU = torch.device("cpu")
 
 
-class Tier(NamedTuple):
+class MeasuredTier(NamedTuple):
     """An empty memory over a store, without copies of rows: every read goes to the store.
 
     `make_cold` empties the page cache of what the store has written; None: it has no files.
@@ -73,7 +73,7 @@ class Tier(NamedTuple):
     make_cold: Callable[[], None] | None = None
 
 
-OpenTier = Callable[[Provenance], AbstractContextManager[Tier]]
+OpenTier = Callable[[Provenance], AbstractContextManager[MeasuredTier]]
 
 
 def measure_tiers(
@@ -125,29 +125,29 @@ def large_records(num_blocks: int) -> Iterator[BlockRecord]:
 
 
 @contextmanager
-def host_tier(make: Provenance) -> Iterator[Tier]:
+def host_tier(make: Provenance) -> Iterator[MeasuredTier]:
     store = HostTier(_HOST_BYTES)
-    yield Tier("host", KVMemory(make, _CPU, store, _POLICY), store)
+    yield MeasuredTier("host", KVMemory(make, _CPU, store, _POLICY), store)
 
 
 @contextmanager
-def file_tier(make: Provenance, folder: Path | None) -> Iterator[Tier]:
+def file_tier(make: Provenance, folder: Path | None) -> Iterator[MeasuredTier]:
     """In a folder of its own under `folder`, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tier-speed-", dir=folder) as own:
         store = FileTier(Path(own), _SEGMENT_BYTES)
         with KVMemory(make, _CPU, store, _POLICY) as memory:
-            yield Tier("file", memory, store, lambda: _drop_pages(Path(own)))
+            yield MeasuredTier("file", memory, store, lambda: _drop_pages(Path(own)))
 
 
 @contextmanager
-def redis_tier(make: Provenance, url: str) -> Iterator[Tier]:
+def redis_tier(make: Provenance, url: str) -> Iterator[MeasuredTier]:
     """As a stream of its own, which is gone afterwards."""
     link = RedisLink(url)
     stream = RedisStream(link, f"tier-speed-{os.getpid()}", make)
     store = RedisTier(link, stream, None, _BUFFER_BYTES)
     memory = KVMemory(make, _CPU, store, _POLICY, entry=stream)
     try:
-        yield Tier("redis", memory, store)
+        yield MeasuredTier("redis", memory, store)
     finally:
         memory.erase()
 
@@ -209,7 +209,9 @@ def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
     return num_bytes / (seconds + _timed_s(memory.flush)) / 1e9
 
 
-def read(tier: Tier, dtype: torch.dtype, make_cold: Callable[[], None] | None = None) -> Row:
+def read(
+    tier: MeasuredTier, dtype: torch.dtype, make_cold: Callable[[], None] | None = None
+) -> Row:
     """Fetch, then fetch and decode, what a question retrieves; cold every time if asked to."""
     rng, layers, ids = Random(0), range(tier.memory.provenance.layers), tier.memory.visible(None)
     gb_s, retrieve_ms, shares = [], [], []

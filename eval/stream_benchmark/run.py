@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from eval.play.answer_file import warnings_of
-from eval.play.asked import Asked, Prompt, Span, Standing
+from eval.play.asked import Asked, Prompt, Standing, TimeSpan
 from eval.play.contender import ALL, LANGUAGE, Contender, parse_contenders
 from eval.play.plan import Play, plan
 from eval.play.play_all import Records, WorkerSetup, play_all, require_fit, tasks_of
@@ -134,9 +134,9 @@ def _plays(stream: ExamStream, standing: Standings, frame_px: int) -> list[Play]
         Asked(
             question_id(stream, number),
             video,
-            (Span(0.0, float(question.asked_s)),),
+            (TimeSpan(0.0, float(question.asked_s)),),
             Prompt(question.text),
-            evidence=tuple(Span(span.start_s, span.end_s) for span in question.evidence),
+            evidence=tuple(TimeSpan(span.start_s, span.end_s) for span in question.evidence),
         )
         for number, question in enumerate(drawn.question for drawn in stream.questions)
     ]

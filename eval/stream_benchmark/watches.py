@@ -27,7 +27,7 @@ IN_TIME_S = 5
 
 
 @dataclass(frozen=True)
-class WatchRecord:
+class WatchOutcome:
     """One standing question, watched for `watched_s`. Onsets that have no time left are not in."""
 
     stream: str
@@ -53,7 +53,7 @@ class WatchFigures:
     num_onsets: int
 
     @classmethod
-    def of(cls, records: Sequence[WatchRecord]) -> "WatchFigures":
+    def of(cls, records: Sequence[WatchOutcome]) -> "WatchFigures":
         onsets = sum(len(record.onsets_s) for record in records)
         hours = sum(record.watched_s for record in records) / 3600
         return cls(
@@ -96,11 +96,11 @@ def watched_until(stream: ExamStream, standing: StandingQuestion) -> int:
 
 def watch_record(
     stream: ExamStream, standing: StandingQuestion, fired_s: Sequence[float]
-) -> WatchRecord:
+) -> WatchOutcome:
     """Of a standing question that was judged at every second from when it was put."""
     end_s = watched_until(stream, standing)
     seconds = tuple(map(int, fired_s))
-    return WatchRecord(
+    return WatchOutcome(
         stream=stream.name,
         text=standing.text,
         watched_s=end_s - standing.asked_s,

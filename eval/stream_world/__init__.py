@@ -1,7 +1,7 @@
 """A made-up stream with exact ground truth: scripts, frames, questions and their scores."""
 
 from eval.stream_world.fact import Fact
-from eval.stream_world.history import Appearance, History, Span
+from eval.stream_world.history import Appearance, History, Period
 from eval.stream_world.moment import Backdrop, Item, Kind, Moment
 from eval.stream_world.questions import KINDS, Question, ask, draw_questions
 from eval.stream_world.renderer import WORLD_PX, Renderer
@@ -23,11 +23,11 @@ __all__ = [
     "Item",
     "Kind",
     "Moment",
+    "Period",
     "Question",
     "Renderer",
     "Score",
     "Script",
-    "Span",
     "Split",
     "StandingQuestion",
     "ask",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from eval.stream_world.history import History, Span
+from eval.stream_world.history import History, Period
 from eval.stream_world.moment import Item, Kind
 
 
@@ -18,7 +18,7 @@ class Fact:
     """
 
     answer: str
-    evidence: tuple[Span, ...] = ()
+    evidence: tuple[Period, ...] = ()
     name: str = ""
     other: str = ""
     time_s: int | None = None
@@ -29,7 +29,7 @@ FactFinder = Callable[[History, Random], Fact | None]
 """Finds one fact of its kind at random; None where the history has none, or an unclear one."""
 
 
-def frame_spans(history: History, *indices: int) -> tuple[Span, ...]:
+def frame_spans(history: History, *indices: int) -> tuple[Period, ...]:
     """Single frames as evidence."""
     return tuple(history.span(index, index) for index in sorted(indices))
 

@@ -15,7 +15,7 @@ from eval.stream_world.vocabulary import SIGN, emoji_names, shape_names, with_ar
 
 
 @dataclass(frozen=True)
-class Span:
+class Period:
     """A stretch of the stream, both ends included, in seconds of stream time."""
 
     start_s: int
@@ -130,9 +130,9 @@ class History:
         assert item is not None, f"{name} is not in frame {index}"
         return item
 
-    def span(self, first: int, last: int) -> Span:
+    def span(self, first: int, last: int) -> Period:
         """The stream time of a run of frames."""
-        return Span(self.moment(first).time_s, self.moment(last).time_s)
+        return Period(self.moment(first).time_s, self.moment(last).time_s)
 
     def events(self, first: int) -> list[str]:
         """What changed from frame `first` (1 or later) on, each as a short sentence."""

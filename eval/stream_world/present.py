@@ -4,7 +4,7 @@ from itertools import pairwise
 from random import Random
 
 from eval.stream_world.fact import Fact, FactFinder, frame_spans, is_between_cells
-from eval.stream_world.history import History, Span, list_items
+from eval.stream_world.history import History, Period, list_items
 from eval.stream_world.moment import Item, Kind
 from eval.stream_world.vocabulary import PLAIN, SIGN, cell
 
@@ -13,7 +13,7 @@ MAX_EVENTS = 3
 UNCLEAR_S = 2
 
 
-def _now(history: History) -> tuple[Span, ...]:
+def _now(history: History) -> tuple[Period, ...]:
     return frame_spans(history, history.last)
 
 

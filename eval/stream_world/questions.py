@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from eval.stream_world.fact import FactFinder
-from eval.stream_world.history import History, Span
+from eval.stream_world.history import History, Period
 from eval.stream_world.past import PAST
 from eval.stream_world.present import PRESENT
 from eval.stream_world.script import Script
@@ -30,7 +30,7 @@ class Question:
     text: str
     answer: str
     asked_s: int
-    evidence: tuple[Span, ...]
+    evidence: tuple[Period, ...]
     names: tuple[str, ...]
     is_needle: bool = False
 

@@ -54,7 +54,7 @@ class ReaderExtra(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.3))
 
 
-class StreamReader:
+class TrainingReader:
     """The decoder under training, read the way the engine reads it."""
 
     def __init__(self, model: SmolVLMForConditionalGeneration, preset: Preset) -> None:

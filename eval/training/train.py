@@ -28,7 +28,7 @@ from eval.training.checkpoint import (
 from eval.training.frames import CLIP_S, FrameBatch, VisionBatches
 from eval.training.half_precision import is_faster_in_half
 from eval.training.heads import FrameHeads
-from eval.training.objectives import StreamReader
+from eval.training.objectives import TrainingReader
 from eval.training.parallel import Share, agree, average_gradients
 from eval.training.presets import Preset, fresh_model, streams_number
 from eval.training.streams import StreamBatch, StreamBatches
@@ -86,7 +86,7 @@ class Trainer:
             self.model.load_state_dict(trained.state_dict())
         # In plain terms: over so few patches it is faster than the fused kernel.
         self.model.set_attn_implementation({"vision_config": "eager"})
-        self._reader = StreamReader(self.model, preset)
+        self._reader = TrainingReader(self.model, preset)
         self._heads = FrameHeads(preset.shape.width)
         self._last_seen: dict[int, Tensor] = {}
         for module in self._modules().values():

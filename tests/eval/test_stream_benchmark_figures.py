@@ -16,7 +16,7 @@ from eval.stream_benchmark.exam import ExamQuestion, ExamStream
 from eval.stream_benchmark.figures import accuracy, figures, negative
 from eval.stream_benchmark.record import NEW_STYLE, NEW_WORDING, Record, record_of
 from eval.stream_benchmark.report import ContenderReport
-from eval.stream_benchmark.watches import WatchFigures, WatchRecord
+from eval.stream_benchmark.watches import WatchFigures, WatchOutcome
 from eval.stream_world import Question, Script
 from eval.stream_world.past import PAST
 
@@ -191,8 +191,8 @@ def test_an_answer_is_scored_and_one_that_could_not_be_had_is_wrong():
 
 
 def test_watches_count_what_was_told_in_time_and_what_was_told_for_nothing():
-    told = WatchRecord("stream0", "tell me", 300, (10, 100), (15, 106, 200), num_false_alarms=1)
-    silent = WatchRecord("stream0", "tell me", 420, (), (), num_false_alarms=0)
+    told = WatchOutcome("stream0", "tell me", 300, (10, 100), (15, 106, 200), num_false_alarms=1)
+    silent = WatchOutcome("stream0", "tell me", 420, (), (), num_false_alarms=0)
     assert WatchFigures.of([told, silent]) == WatchFigures(50.0, 5.0, 2, 2)
     assert WatchFigures.of([silent]).fired_within_5s is None
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_benchmark import TINY, TinyBenchmark
 
-from eval.play.asked import Span
+from eval.play.asked import TimeSpan
 from eval.play.asker import BlindAsker, FramesAsker, SessionAsker
 from eval.play.block_choice import (
     BlockTimes,
@@ -38,7 +38,7 @@ from vstream.answer import QueryHandler
 from vstream.engine import MemoryView
 
 spans = st.lists(
-    st.tuples(st.integers(0, 90), st.integers(0, 12)).map(lambda s: Span(s[0], s[0] + s[1])),
+    st.tuples(st.integers(0, 90), st.integers(0, 12)).map(lambda s: TimeSpan(s[0], s[0] + s[1])),
     min_size=1,
     max_size=5,
 )
@@ -193,7 +193,7 @@ def replies():
 
 
 def test_the_oracle_adds_the_evidence_to_what_each_layer_retrieves(asked, replies):
-    _, reply = replies("where is it?", Span(5, 9))
+    _, reply = replies("where is it?", TimeSpan(5, 9))
     default, oracle = (stream.retrieved for stream in asked)
     assert set(reply.recall) == {1.0}
     assert [len(blocks) for blocks in oracle] == [6] * len(default)
@@ -246,13 +246,13 @@ def test_a_block_of_many_frames_holds_a_span_that_it_touches():
     session = open_session(model)
     session.push(stream_frames(8))
     times = BlockTimes.of(session.memory)
-    assert list(times.holding(Span(3, 4))) == [1, 2]
-    assert list(times.holding(Span(5, 5))) == [2]
-    assert list(times.holding(Span(8, 9))) == []
+    assert list(times.holding(TimeSpan(3, 4))) == [1, 2]
+    assert list(times.holding(TimeSpan(5, 5))) == [2]
+    assert list(times.holding(TimeSpan(8, 9))) == []
     session.forget(2, 4)
     times = BlockTimes.of(session.memory)
-    assert list(times.holding(Span(0, 9))) == session.memory.visible(None)
-    assert list(times.holding(Span(3, 3))) == []
+    assert list(times.holding(TimeSpan(0, 9))) == session.memory.visible(None)
+    assert list(times.holding(TimeSpan(3, 3))) == []
 
 
 def test_an_answer_is_that_of_a_session_which_has_seen_this_much_and_no_other_question(played):

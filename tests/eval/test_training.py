@@ -19,7 +19,7 @@ from eval.training.checkpoint import condensed, read_state, restore, write_state
 from eval.training.command import RUN, _require_same_run
 from eval.training.frames import MOTIONS, UNKNOWN, frame_batch, known_names
 from eval.training.heads import FrameHeads
-from eval.training.objectives import ReaderExtra, StreamReader
+from eval.training.objectives import ReaderExtra, TrainingReader
 from eval.training.parallel import Share, run_parallel
 from eval.training.presets import PRESETS, SHAPES, Preset, fresh_model, streams_number
 from eval.training.steps import PaddedQuestions, QuestionsStep, WordingsStep
@@ -206,7 +206,7 @@ def test_a_state_keeps_weights_and_moments_but_for_rounding() -> None:
 
 
 @pytest.fixture(scope="module")
-def watched() -> tuple[StreamReader, list[tuple[Tensor, Tensor]], list[Frame]]:
+def watched() -> tuple[TrainingReader, list[tuple[Tensor, Tensor]], list[Frame]]:
     """The embedded model having read a stream as in training, and the frames of that stream."""
     weights, renderer = PlainModel(embedded_weights()), Renderer()
     moments = write_script(5, STREAM_S).moments
@@ -215,7 +215,7 @@ def watched() -> tuple[StreamReader, list[tuple[Tensor, Tensor]], list[Frame]]:
     times = [clock(moment.time_s) for moment in moments]
     ids = torch.tensor(weights.tokenizer(times, add_special_tokens=False).input_ids)
     preset = replace(PRESETS["gpu"], stream_s=STREAM_S)
-    reader = StreamReader(weights.model, preset)
+    reader = TrainingReader(weights.model, preset)
     with torch.no_grad():
         memory, _ = reader.read(ids, visual_tokens(weights.model, pixels.float() / 127.5 - 1))
     return reader, memory, frames
@@ -223,7 +223,7 @@ def watched() -> tuple[StreamReader, list[tuple[Tensor, Tensor]], list[Frame]]:
 
 @pytest.mark.parametrize(("recent", "retrieve"), [(16, 8), (8, 16), (32, 32)])
 def test_training_reads_and_asks_exactly_as_the_engine_does(
-    watched: tuple[StreamReader, list[tuple[Tensor, Tensor]], list[Frame]],
+    watched: tuple[TrainingReader, list[tuple[Tensor, Tensor]], list[Frame]],
     recent: int,
     retrieve: int,
 ) -> None:
@@ -266,7 +266,7 @@ def test_a_question_without_a_stream_is_read_as_plain_text() -> None:
     rows = [torch.tensor(weights.tokenizer(t, add_special_tokens=False).input_ids) for t in texts]
     with torch.no_grad():
         wanted = [weights.model(input_ids=row[None]).logits[0] for row in rows]
-        reader = StreamReader(weights.model, PRESETS["gpu"])
+        reader = TrainingReader(weights.model, PRESETS["gpu"])
         text = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         step = WordingsStep(reader.rope, len(text), text.shape[1], start=0)
         logits = reader.ask(text.flatten(), step).unflatten(0, text.shape)

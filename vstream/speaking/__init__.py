@@ -2,7 +2,7 @@
 
 from encoders import Recommended
 from memory.registry import Registry
-from vstream.speaking.policy import SpeakingPolicy, Wish
+from vstream.speaking.policy import RuleSettings, SpeakingPolicy
 
 SPEAKING = Registry(SpeakingPolicy, "vstream.speaking", "speaking policy")
 
@@ -21,4 +21,4 @@ def speaking_policy(
     """
     if name is None:
         name = "silence" if model.silence_words and threshold is None else "k_of_n"
-    return SPEAKING.find(name).wished(model, Wish(threshold, confirmations, cooldown_s))
+    return SPEAKING.find(name).wished(model, RuleSettings(threshold, confirmations, cooldown_s))

@@ -13,7 +13,7 @@ from typing import Self
 
 from encoders import Recommended
 from vstream.errors import SettingsError
-from vstream.speaking.policy import SpeakingPolicy, Wish
+from vstream.speaking.policy import RuleSettings, SpeakingPolicy
 
 
 class KOfN(SpeakingPolicy):
@@ -51,7 +51,7 @@ class KOfN(SpeakingPolicy):
         self._quiet_until_s = -inf
 
     @classmethod
-    def wished(cls, model: Recommended, wish: Wish) -> Self:
+    def wished(cls, model: Recommended, wish: RuleSettings) -> Self:
         count = wish.confirmations or model.watch_confirmations
         return cls(
             model.watch_threshold if wish.threshold is None else wish.threshold,

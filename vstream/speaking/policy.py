@@ -11,7 +11,7 @@ from encoders import Recommended
 
 
 @dataclass(frozen=True)
-class Wish:
+class RuleSettings:
     """What a user wants; None is what the model recommends, or a policy's own default."""
 
     threshold: float | None = None
@@ -26,7 +26,7 @@ class SpeakingPolicy:
     name: ClassVar[str] = ""
 
     @classmethod
-    def wished(cls, model: Recommended, wish: Wish) -> Self:
+    def wished(cls, model: Recommended, wish: RuleSettings) -> Self:
         """The policy as a user wants it. Raises SettingsError."""
         raise NotImplementedError
 

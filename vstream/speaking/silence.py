@@ -15,7 +15,7 @@ from typing import Self
 
 from encoders import Recommended
 from vstream.errors import SettingsError
-from vstream.speaking.policy import SpeakingPolicy, Wish
+from vstream.speaking.policy import RuleSettings, SpeakingPolicy
 
 _THRESHOLD = 0.725
 
@@ -39,7 +39,7 @@ class Silence(SpeakingPolicy):
         self._quiet_until_s = -inf
 
     @classmethod
-    def wished(cls, model: Recommended, wish: Wish) -> Self:
+    def wished(cls, model: Recommended, wish: RuleSettings) -> Self:
         if wish.confirmations is not None:
             raise SettingsError("silence speaks after one judgement: leave confirmations out")
         threshold = _THRESHOLD if wish.threshold is None else wish.threshold

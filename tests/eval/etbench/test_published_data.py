@@ -17,7 +17,7 @@ from eval.etbench.files import (
 )
 from eval.etbench.played import asked_of, prompt_of
 from eval.etbench.sample import TASKS, Sample
-from eval.play.asked import Span
+from eval.play.asked import TimeSpan
 from vstream import SettingsError
 
 
@@ -89,7 +89,7 @@ def test_the_question_is_the_published_one_and_all_of_the_video_may_be_seen(fold
         sample = Sample.model_validate(entry)
         (asked,) = asked_of([sample], PublishedData(folder))
         assert asked.prompt.text == entry["q"]
-        assert asked.spans == (Span(0, sample.duration),)
+        assert asked.spans == (TimeSpan(0, sample.duration),)
         prefilled = sample.task in ("rar", "eca", "rvq")
         assert asked.prompt.answer_start == ("Best Option: (" if prefilled else "")
     with pytest.raises(SettingsError, match="etbench_txt"):

@@ -24,7 +24,7 @@ from hand_made_sets import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.play.asked import Span
+from eval.play.asked import TimeSpan
 from eval.question_sets.data_files import require_videos
 from eval.question_sets.registry import NAMES, make_benchmark
 from eval.question_sets.vstream_qa import SUBSETS
@@ -58,7 +58,7 @@ def test_nothing_is_seen_after_it_is_asked_and_every_id_is_its_own(name, tmp_pat
     for item in items:
         assert all(0 <= span.start_s <= span.end_s for span in item.spans)
         if not item.polls_s:
-            assert item.spans == (Span(item.seen_from_s, item.asked_s),)
+            assert item.spans == (TimeSpan(item.seen_from_s, item.asked_s),)
             assert benchmark.follow_up(item, "yes") is None
 
 
@@ -71,7 +71,7 @@ def test_ovo_bench_sees_up_to_the_time_of_each_probe(tmp_path_factory, times):
         ovo_enough(3, test_info=[{"realtime": times[3], "type": 0}]),
     ]
     items = make_benchmark("ovo-bench").load(write_ovo(tmp_path_factory.mktemp("ovo"), entries))
-    assert [item.spans for item in items] == [(Span(0, second),) for second in times]
+    assert [item.spans for item in items] == [(TimeSpan(0, second),) for second in times]
 
 
 @given(SECONDS, SECONDS, st.integers(0, 40))
@@ -90,10 +90,10 @@ def test_streaming_bench_sees_a_minute_and_polls_until_four_seconds_late(
     [choice] = make_benchmark("streaming-bench").load(path, ["OP"])
     [whole] = make_benchmark("streaming-bench-all-context").load(path, ["OP"])
     [proactive] = make_benchmark("streaming-bench").load(path, ["PO"])
-    assert choice.spans == (Span(max(0, choice_s - 60), choice_s),)
-    assert whole.spans == (Span(0, choice_s),)
+    assert choice.spans == (TimeSpan(max(0, choice_s - 60), choice_s),)
+    assert whole.spans == (TimeSpan(0, choice_s),)
     last_s = asked_s + waits_s + 4
-    assert proactive.spans == tuple(Span(asked_s, s) for s in range(asked_s + 1, last_s + 1))
+    assert proactive.spans == tuple(TimeSpan(asked_s, s) for s in range(asked_s + 1, last_s + 1))
 
 
 @given(st.lists(st.floats(0, 5000), min_size=1, max_size=5))
@@ -101,7 +101,7 @@ def test_rvs_sees_up_to_the_end_time_of_each_question_in_any_order(tmp_path_fact
     path = tmp_path_factory.mktemp("rvs")
     write_json(path / "ego/ego4d_oe.json", [rvs_entry(ends=ends)])
     items = make_benchmark("rvs-ego").load(path)
-    assert [item.spans for item in items] == [(Span(0, end),) for end in ends]
+    assert [item.spans for item in items] == [(TimeSpan(0, end),) for end in ends]
     assert [item.context for item in items] == [""] * len(ends)
 
 
@@ -109,7 +109,7 @@ def test_sets_about_whole_videos_ask_at_their_ends(tmp_path):
     ends = {"vs-ego": 840, "mlvu": 740, "qaego4d": 495.5, "video-mme": math.inf}
     for name, end_s in ends.items():
         _, items = hand_made(name, tmp_path / name)
-        assert {item.spans for item in items} == {(Span(0, end_s),)}
+        assert {item.spans for item in items} == {(TimeSpan(0, end_s),)}
 
 
 FIRST_FILE = {
