@@ -198,7 +198,7 @@ def test_a_reader_is_told_that_the_stream_has_a_new_writer(valkey_server):
         reader = followed(valkey_server)
     with memory_of(valkey_server.url) as memory:
         append(memory)
-        with pytest.raises(StreamReplacedError, match="open it anew"):
+        with pytest.raises(StreamReplacedError, match="open it again"):
             reader.refresh()
     reader.close()
 

@@ -161,5 +161,5 @@ def test_a_costly_schema_costs_little_and_only_once(family):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert 0.5 <= refused() < 1.5
+    assert 0.1 <= refused() < 1.5  # it was tried, within its time
     assert refused() == pytest.approx(0)
