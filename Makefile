@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 # More than cores: many tests wait for processes that they have started.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 3
 SOAK_MINUTES ?= 60
 CAMERA_MINUTES ?= $(shell echo $$(( $(SOAK_MINUTES) < 30 ? $(SOAK_MINUTES) : 30 )))
 # MODEL=DIR (or a hub id): another checkpoint than the embedded one. One worker loads one model.
