@@ -55,6 +55,11 @@ class KVMemory(AgingMemory):
         """What the store could not note yet; it rides on the next block."""
 
     @property
+    def retain_s(self) -> float | None:
+        """How long the stream is remembered, in seconds; None: always."""
+        return self._policy.retain_s
+
+    @property
     def num_acknowledged(self) -> int:
         """So many blocks, the first ones, survive the death of this process; see `flush`."""
         return self._store.num_acknowledged

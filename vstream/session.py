@@ -132,6 +132,7 @@ class Session(Closing):
         self.token_dropper = policy.reducer()
         self._noting = policy if policy.has("note") else None
         self._has_wishes = policy.has("wishes")
+        self._expires = policy.has("expired") and memory.retain_s is not None
         self._pending: list[Frame] = []
         self._pushing = FairLock(Rank.PUSHING)
         self._storing: Future[Job[None]] | None = None
@@ -298,6 +299,8 @@ class Session(Closing):
             storing.result().result()
             if self._has_wishes:
                 self._fulfil()
+            if self._expires:
+                self._let_notes_go()
 
     def _fulfil(self) -> None:
         """Ask the model what the policy wants to know of the blocks, and note it."""
@@ -312,6 +315,15 @@ class Session(Closing):
             noted = self.policy.answered(wish, text)
             with self.model.turn:
                 self.memory.note_state(noted)
+
+    def _let_notes_go(self) -> None:
+        """Notes do not outlive `retain_s`, as blocks do not."""
+        retain_s = self.memory.retain_s
+        assert retain_s is not None
+        with self.model.turn:
+            before_s = self.memory.newest_s - retain_s
+            if gone := self.policy.expired(self.memory.state, before_s):
+                self.memory.note_state(gone)
 
     def _end_storing(self) -> None:
         """Wait for the chunk on its way, whatever becomes of it; who asks next is told."""

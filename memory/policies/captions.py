@@ -96,6 +96,9 @@ class Captions(MemoryPolicy):
         seen_s = self.settings.every_s + self.shape.recent_frames
         return {name: None for name in state if from_s <= int(name) <= to_s + seen_s}
 
+    def expired(self, state: State, before_s: float) -> StateChange:
+        return {name: None for name in state if int(name) < before_s}
+
     def noted_bytes(self, seconds: int, token_bytes: int) -> int:
         return seconds // self.settings.every_s * _CAPTION_BYTES
 

@@ -256,6 +256,10 @@ class MemoryPolicy:
         """What is noted where [from_s, to_s] is forgotten for good; here all of it goes."""
         return dict.fromkeys(state)
 
+    def expired(self, state: State, before_s: float) -> StateChange:
+        """What is noted where a stream is remembered from `before_s` on, and not longer."""
+        return UNCHANGED
+
     def noted_bytes(self, seconds: int, token_bytes: int) -> int:
         """About how much is noted of so many seconds at a frame a second; see `vstream policies`.
 

@@ -52,7 +52,14 @@ def stream_frames(count, start=0, seed=0):
 
 
 def open_session(
-    model, *, store="memory://", codec="int8", host_bytes=1 << 30, file_bytes=None, **engine
+    model,
+    *,
+    store="memory://",
+    codec="int8",
+    host_bytes=1 << 30,
+    file_bytes=None,
+    retain_s=None,
+    **engine,
 ):
     """A session over a memory of its own (or of `store`).
 
@@ -61,7 +68,13 @@ def open_session(
     decoder = model.decoder
     policy, config = policy_and_config(model, **engine)
     memory = open_memory(
-        MemoryConfig(store=store, codec=codec, host_bytes=host_bytes, file_bytes=file_bytes),
+        MemoryConfig(
+            store=store,
+            codec=codec,
+            host_bytes=host_bytes,
+            file_bytes=file_bytes,
+            retain_s=retain_s,
+        ),
         stream_id="test",
         fingerprint=model.fingerprint,
         layers=decoder.num_layers,

@@ -67,6 +67,13 @@ def test_they_stand_before_the_words_for_a_model_that_reads_no_dialogue(model, m
         assert session.ask(ASKED).answer.token_ids == answer.token_ids
 
 
+def test_they_are_kept_no_longer_than_is_configured(model):
+    with opened(model, retain_s=20) as session:
+        for start in range(0, 60, 10):
+            session.push(stream_frames(10, start=start))
+        assert sorted(texts(session)) == [39, 49, 59]
+
+
 def test_none_from_later_is_read(model):
     with opened(model) as session:
         session.push(stream_frames(30))
