@@ -1,3 +1,4 @@
+from .aging_memory import KeepPolicy
 from .block_index import BlockIndex, Similarity
 from .block_record import BlockHead, BlockRecord
 from .block_store import BlockStore, Span
@@ -18,7 +19,6 @@ from .errors import (
     UnknownNameError,
 )
 from .followed_memory import FollowedMemory
-from .keep_policy import KeepPolicy
 from .kv_block import BlockInfo, KVBlock, RowForm, RowLayout
 from .kv_memory import KVMemory
 from .memory_reader import MemoryReader
@@ -27,21 +27,24 @@ from .moment_index import Hit, MomentIndex
 from .open_memory import follow_memory, open_memory, open_stored
 from .policies import POLICIES, policy_named, written_under
 from .policies.policy import Encoding, MemoryPolicy, ModelShape
-from .provenance import Provenance
 from .row_cache import RowCache
-from .store_address import require_stream_id, store_name
-from .stored_streams import (
-    erase_stored,
-    find_stream,
-    note_stored,
-    stored_ids,
-    stored_streams,
-)
+from .stream_entry import Provenance
 from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records
 from .tiers.memory import HostTier
 from .tiers.redis.redis_link import RedisLink
-from .tiers.tier import FoundStream, StoredStream, tier_of
+from .tiers.tier import (
+    FoundStream,
+    StoredStream,
+    erase_stored,
+    find_stream,
+    note_stored,
+    require_stream_id,
+    store_name,
+    stored_ids,
+    stored_streams,
+    tier_of,
+)
 
 __all__ = [
     "POLICIES",

@@ -43,13 +43,11 @@ class AgingBlocks(Protocol):
 
     def may_get_coarser(self, block_id: int) -> bool:
         """Whether it is in a finer codec than `COARSEST`, which can hold its numbers."""
-        ...
 
     def representative_keys(
         self, block_ids: Sequence[int]
     ) -> "Float[Tensor, 'layers blocks features']":
         """In the order given."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,47 @@
 """AgingMemory: a MemoryReader whose old blocks get coarser, fewer, or go; so its store has room."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 
 import torch
+from torch import Tensor
 
-from memory.ageing import COARSEST, AgeingCounts
+from memory.ageing import COARSEST, AgeingCounts, AgeingStep, AgingBlocks, next_step
 from memory.block_record import BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.codecs.codec import block_of, recoded, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
-from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock, require_fitting
 from memory.memory_reader import MemoryReader
-from memory.policy_state import State
-from memory.provenance import Provenance
+from memory.policy_hooks import State
 from memory.row_cache import RowCache
+from memory.stream_entry import Provenance
 
 REWRITE_BLOCKS = 16
 _SPANS_KEPT = 8
 """Where only so many blocks are kept, an eighth of them goes at a time."""
+
+
+@dataclass(frozen=True)
+class KeepPolicy:
+    """How new blocks are kept, and which must never become coarser or go.
+
+    `keep_newest` counts blocks: what the local window and the recent window still need.
+
+    Blocks older than `retain_s` go, span by span, and those that are not among the newest
+    `keep_blocks`; None: as long as the budget allows. `age` says what ages over a budget.
+    """
+
+    codec: str
+    keep_newest: int = 0
+    retain_s: float | None = None
+    keep_blocks: int | None = None
+    age: Callable[[Sequence[Span], AgingBlocks], AgeingStep | None] = next_step
+    index_vectors: Callable[[Tensor], Tensor] | None = None
+    """What a block's keys are found by besides their mean; see `MemoryPolicy.index_vectors`."""
+    rewrite: Callable[[KVBlock, int, State], KVBlock] | None = None
+    """See `MemoryPolicy.rewrite`."""
 
 
 class AgingMemory(MemoryReader):

@@ -24,8 +24,8 @@ from jaxtyping import Float32
 
 from memory.errors import BlockCorruptError, StoreError
 from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
-from memory.policy_state import StateChange
-from memory.provenance import Provenance
+from memory.policy_hooks import StateChange
+from memory.stream_entry import Provenance
 
 FORMAT_VERSION = 2
 """To be raised whenever the bytes of a record change, a codec's row layout included. Version 1 is

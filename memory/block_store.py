@@ -1,12 +1,15 @@
 """BlockStore: where encoded blocks are kept; records in by block id, one layer's rows out."""
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
+from math import inf
 from typing import Protocol
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.policy_state import State, StateChange
+from memory.policy_hooks import State, StateChange
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,10 @@ class BlockSource(Protocol):
     @property
     def num_bytes(self) -> int:
         """Bytes that the store takes up now."""
-        ...
 
     @property
     def next_id(self) -> int:
         """One more than the largest id that was ever put."""
-        ...
 
     def recover(self) -> Iterator[BlockHead]:
         """Verify and yield the heads of the blocks kept so far, in order of their ids.
@@ -56,26 +57,21 @@ class BlockSource(Protocol):
         To be run to its end before anything else is asked of the store. Raises StoreError,
         BlockCorruptError where damaged blocks cannot be left out.
         """
-        ...
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         """The rows of one layer, in the order asked for.
 
         Raises BlockNotFoundError, BlockCorruptError, StoreError.
         """
-        ...
 
     def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
         """Their pictures, each a JPEG, in the order asked for. Raises what `read_rows` raises."""
-        ...
 
     def state(self) -> State:
         """What the memory policy noted with the blocks put so far. Raises StoreError."""
-        ...
 
     def leave_out(self, block_id: int) -> None:
         """It was found damaged: from now on it is as if it were not there. Raises StoreError."""
-        ...
 
     def close(self) -> None: ...
 
@@ -88,7 +84,6 @@ class FollowedSource(BlockSource, Protocol):
 
     def changes(self) -> Changes:
         """What happened since the last call, or since `recover`. Raises what `recover` raises."""
-        ...
 
 
 class BlockStore(BlockSource, Protocol):
@@ -122,37 +117,30 @@ class BlockStore(BlockSource, Protocol):
 
     def has_room(self, record: BlockRecord) -> bool:
         """Whether it can be put, and any span be replaced afterwards, within the budget."""
-        ...
 
     def put(self, record: BlockRecord) -> None:
         """Keep a block and `record.noted`, both or neither, whenever the process dies.
 
         Raises StoreError if it cannot be written; then nothing has changed.
         """
-        ...
 
     def note(self, noted: StateChange) -> None:
         """Keep what is noted of the blocks that are there. Raises StoreAwayError, StoreError."""
-        ...
 
     def read_record(self, block_id: int) -> BlockRecord:
         """All of a block. Raises what `read_rows` raises."""
-        ...
 
     def spans(self) -> list[Span]:
         """The spans that are closed, oldest first."""
-        ...
 
     def close_span(self) -> None:
         """Let the newest span end here."""
-        ...
 
     def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
         """Keep `records` instead of the blocks of a whole closed span; those without one are gone.
 
         Wholly or not at all, whenever the process dies. Raises StoreError.
         """
-        ...
 
     def settle(self) -> Changes:
         """What became of a `replace` that failed because the store went away: it may have happened.
@@ -167,4 +155,48 @@ class BlockStore(BlockSource, Protocol):
 
         Raises StoreAwayError if the store does not take it within seconds, StoreError.
         """
-        ...
+
+
+SPAN_BLOCKS = 64
+"""A span ends after so many blocks, or earlier where they are a large part of the budget."""
+SPANS_IN_BUDGET = 16
+
+
+class RunningSpans:
+    """Where the spans of a store begin that can rewrite any blocks together."""
+
+    def __init__(self, budget_bytes: int | None) -> None:
+        self._span_bytes = inf if budget_bytes is None else budget_bytes // SPANS_IN_BUDGET
+        self._firsts: list[int] = []
+        self._newest_bytes = 0
+        self._end = 0
+
+    def add(self, block_id: int, num_bytes: int) -> None:
+        """The next block."""
+        self._newest_bytes += num_bytes
+        if not self._firsts or self._is_full():
+            self._firsts.append(block_id)
+            self._newest_bytes = num_bytes
+        self._end = block_id + 1
+
+    def close(self) -> None:
+        """Let the newest span end here."""
+        if self._firsts and self._firsts[-1] < self._end:
+            self._firsts.append(self._end)
+            self._newest_bytes = 0
+
+    def drop(self, block_id: int) -> None:
+        """The closed span around that block is empty now."""
+        del self._firsts[bisect_right(self._firsts, block_id) - 1]
+
+    def closed(self, block_ids: Iterable[int]) -> list[Span]:
+        """The closed spans with those of the kept `block_ids`, in order, that lie in each."""
+        groups = groupby(block_ids, key=lambda block_id: bisect_right(self._firsts, block_id))
+        ids_of = {number: tuple(ids) for number, ids in groups}
+        bounds = enumerate(pairwise(self._firsts), start=1)
+        return [
+            Span(first, end, ids_of[number]) for number, (first, end) in bounds if number in ids_of
+        ]
+
+    def _is_full(self) -> bool:
+        return self._end - self._firsts[-1] >= SPAN_BLOCKS or self._newest_bytes > self._span_bytes

@@ -8,8 +8,8 @@ from memory.block_store import FollowedSource
 from memory.errors import BlockLostError, BlockNotFoundError
 from memory.kv_block import KeysAndValues
 from memory.memory_reader import MemoryReader
-from memory.provenance import Provenance
 from memory.row_cache import RowCache
+from memory.stream_entry import Provenance
 
 
 class FollowedMemory(MemoryReader):

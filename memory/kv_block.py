@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from memory.errors import BlockRejectedError
-from memory.provenance import Provenance
+from memory.stream_entry import Provenance
 
 EncodedRows = UInt8[Tensor, "rows row_bytes"]
 OfBlock = Float[Tensor, "layers kv_heads tokens head_dim"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from memory.aging_memory import AgingMemory
+from memory.aging_memory import AgingMemory, KeepPolicy
 from memory.block_record import BlockRecord
 from memory.block_store import BlockStore
 from memory.codecs.codec import recoded, record_of
@@ -21,13 +21,11 @@ from memory.errors import (
     StoreAwayError,
     StoreError,
 )
-from memory.keep_policy import KeepPolicy
 from memory.kv_block import KVBlock, require_fitting, require_in_order
 from memory.memory_stats import MemoryStats
-from memory.policy_state import State, StateChange, changed
-from memory.provenance import Provenance
+from memory.policy_hooks import State, StateChange, changed
 from memory.row_cache import RowCache
-from memory.stream_entry import StreamEntry
+from memory.stream_entry import Provenance, StreamEntry
 
 
 class KVMemory(AgingMemory):

@@ -25,10 +25,10 @@ from memory.closing import Closing
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo, KeysAndValues, RowForm
 from memory.memory_stats import MemoryStats
-from memory.policy_state import State
-from memory.provenance import Provenance
+from memory.policy_hooks import State
 from memory.row_cache import CoveredTime, RowCache
-from memory.rows.decoded_rows import decoded
+from memory.rows.row_stage import decoded
+from memory.stream_entry import Provenance
 
 _BATCH_BLOCKS = 512
 """So many enter the index together when a memory is opened."""

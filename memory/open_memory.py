@@ -4,16 +4,15 @@ from contextlib import ExitStack
 
 import torch
 
+from memory.aging_memory import KeepPolicy
 from memory.codecs.codec import codec_named
 from memory.config import MemoryConfig
 from memory.followed_memory import FollowedMemory
-from memory.keep_policy import KeepPolicy
 from memory.kv_memory import KVMemory
 from memory.policies.policy import MemoryPolicy
-from memory.provenance import Provenance
 from memory.row_cache import RowCache
-from memory.store_address import require_stream_id
-from memory.tiers.tier import tier_of
+from memory.stream_entry import Provenance
+from memory.tiers.tier import require_stream_id, tier_of
 
 
 def open_memory(

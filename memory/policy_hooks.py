@@ -1,4 +1,8 @@
-"""What a memory policy is told of blocks and questions, and what it may want of the model."""
+"""What a memory policy is told and notes of a stream, and what it may want of the model.
+
+Its notes are bytes by name, kept beside the blocks in every tier. A note rides on a block: it is
+there once that block is, and not before, whenever the process dies. It outlives the block.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +13,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from memory.kv_block import BlockInfo
+
+State = Mapping[str, bytes]
+"""Everything noted so far."""
+StateChange = Mapping[str, bytes | None]
+"""What is noted in addition or in place of what has that name; None: it goes."""
+UNCHANGED: StateChange = {}
+
+
+def changed(state: State, change: StateChange) -> dict[str, bytes]:
+    """The state after a change."""
+    merged = {**state, **change}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def state_bytes(state: State) -> int:
+    """Bytes of names and values."""
+    return sum(len(name.encode()) + len(value) for name, value in state.items())
 
 
 class Tokens(Protocol):
@@ -35,11 +56,9 @@ class Reducer(Protocol):
 
     def drop(self, chunk: Sequence[Tokens]) -> list[Tokens]:
         """The next blocks of the stream, at least one token each, however they come in chunks."""
-        ...
 
     def forget(self) -> None:
         """What came last is not among the stream's blocks: compare the next with nothing."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +80,9 @@ class KeptBlocks(Protocol):
     @property
     def newest_s(self) -> float:
         """Stream time of the end of the newest block; 0 without blocks."""
-        ...
 
     def visible(self, at_s: float | None, from_s: float | None = None) -> list[int]:
         """Ids of those that ended at `at_s` or before; with `from_s`, that show something since."""
-        ...
 
     def info(self, block_id: int) -> "BlockInfo": ...
 

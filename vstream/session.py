@@ -21,8 +21,7 @@ from memory import (
 )
 from memory.closing import Closing
 from memory.locks import Rank
-from memory.policy_hooks import NewBlock, Tokens
-from memory.policy_state import changed
+from memory.policy_hooks import NewBlock, Tokens, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.device.free_memory import return_free_memory

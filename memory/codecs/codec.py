@@ -16,8 +16,8 @@ from memory.kv_block import (
     RowForm,
     RowLayout,
 )
-from memory.provenance import Provenance
 from memory.registry import Registry
+from memory.stream_entry import Provenance
 
 
 class BlockCodec:
@@ -72,14 +72,8 @@ def recoded(record: BlockRecord, codec: str) -> BlockRecord:
     form = record.head.form
     if form.codec == codec:
         return record
-    layout = form.layout
-    rows = torch.frombuffer(bytearray().join(record.rows), dtype=torch.uint8)
-    dtype = layout.dtype if codec == "exact" else torch.float32
-    decoded = codec_named(form.codec).decode(rows.view(len(record.rows), -1), layout, dtype)
-    keys, values = (
-        part.unflatten(1, (len(record.rows), layout.tokens)).transpose(0, 1) for part in decoded
-    )
-    head = replace(record.head, form=RowForm(codec, layout))
+    keys, values = _kept(record, form.layout.dtype if codec == "exact" else torch.float32)
+    head = replace(record.head, form=RowForm(codec, form.layout))
     return BlockRecord(head, record.thumbnail, codec_named(codec).rows(keys, values))
 
 
@@ -105,13 +99,19 @@ def record_of(
 
 def block_of(record: BlockRecord) -> KVBlock:
     """The block as it is kept, on the host, with the index vectors that it has."""
-    head, form = record.head, record.head.form
-    rows = torch.frombuffer(bytearray().join(record.rows), dtype=torch.uint8)
-    rows, layers = rows.view(len(record.rows), -1), (len(record.rows), form.layout.tokens)
-    keys, values = (
-        part.unflatten(1, layers).transpose(0, 1)
-        for part in codec_named(form.codec).decode(rows, form.layout, form.layout.dtype)
-    )
+    head = record.head
+    keys, values = _kept(record, head.form.layout.dtype)
     width = head.provenance.kv_heads * head.provenance.head_dim
     index = torch.from_numpy(head.representative_keys.copy()).unflatten(1, (-1, width))
     return KVBlock(head.info, keys, values, record.thumbnail, index)
+
+
+def _kept(record: BlockRecord, dtype: torch.dtype) -> tuple[OfBlock, OfBlock]:
+    """Keys and values of all layers as they are kept, on the host."""
+    form, layers = record.head.form, len(record.rows)
+    rows = torch.frombuffer(bytearray().join(record.rows), dtype=torch.uint8).view(layers, -1)
+    keys, values = (
+        part.unflatten(1, (layers, form.layout.tokens)).transpose(0, 1)
+        for part in codec_named(form.codec).decode(rows, form.layout, dtype)
+    )
+    return keys, values

@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from memory.ageing import AgeingStep, AgingBlocks
 from memory.errors import PolicyError
 from memory.policies.default import Default, DefaultSettings
 from memory.policies.policy import Card, Encoding, MemoryPolicy, ModelShape, PolicySettings
-from memory.policy_hooks import NOTHING, Context, KeptBlocks, Passage, Query, Wish
-from memory.policy_state import State, StateChange
+from memory.policy_hooks import (
+    NOTHING,
+    Context,
+    KeptBlocks,
+    Passage,
+    Query,
+    State,
+    StateChange,
+    Wish,
+)
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from memory.block_store import Span
 
 _ASKED = "what do you see now?"
 _CAPTION_BYTES = 1600
@@ -66,7 +71,7 @@ class Captions(MemoryPolicy):
     def encoding(self) -> Encoding:
         return self._newest.encoding()
 
-    def recent_blocks(self) -> int | None:
+    def recent_blocks(self) -> int:
         return self._newest.recent_blocks()
 
     def wishes(self, blocks: KeptBlocks, state: State) -> Sequence[Wish]:
@@ -103,10 +108,7 @@ class Captions(MemoryPolicy):
         return seconds // self.settings.every_s * _CAPTION_BYTES
 
     def keep_blocks(self) -> int:
-        return max(self.recent_blocks() or 0, self.encoding().window_blocks)
-
-    def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
-        return AgeingStep(spans[0], ())
+        return max(self.recent_blocks(), self.encoding().window_blocks)
 
     def needed_blocks(self) -> int:
         return self.keep_blocks()

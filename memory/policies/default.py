@@ -103,7 +103,7 @@ class Default(MemoryPolicy):
             window,
             min(stride, window) if window else 1,
             drop_similarity=settings.drop_similarity,
-            whole_every=0 if settings.drop_similarity is None else self._recent_blocks(),
+            whole_every=0 if settings.drop_similarity is None else self.recent_blocks(),
         )
 
     def reducer(self) -> Reducer | None:
@@ -111,10 +111,10 @@ class Default(MemoryPolicy):
             return None
         from memory.token_drop import TokenDropper
 
-        return TokenDropper(self.settings.drop_similarity, whole_every=self._recent_blocks())
+        return TokenDropper(self.settings.drop_similarity, whole_every=self.recent_blocks())
 
-    def recent_blocks(self) -> int | None:
-        return self._recent_blocks()
+    def recent_blocks(self) -> int:
+        return self.shape.blocks(_given(self.settings.recent_frames, self.shape.recent_frames))
 
     def retrieve_blocks(self) -> int:
         return _given(self.settings.retrieve_blocks, self.shape.retrieve_blocks)
@@ -140,10 +140,7 @@ class Default(MemoryPolicy):
 
     def context_blocks(self) -> int:
         """How many blocks a question reads in all."""
-        return self._recent_blocks() + self.retrieve_blocks()
-
-    def _recent_blocks(self) -> int:
-        return self.shape.blocks(_given(self.settings.recent_frames, self.shape.recent_frames))
+        return self.recent_blocks() + self.retrieve_blocks()
 
 
 def _given(value: int | None, recommended: int) -> int:

@@ -4,18 +4,10 @@ Source: SimpleStream, "A Simple Baseline for Streaming Video Understanding"
 (https://arxiv.org/abs/2604.02317): a Video-LLM on the newest few frames.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from memory.ageing import AgeingStep, AgingBlocks
 from memory.policies.policy import Card, Encoding, MemoryPolicy, PolicySettings
-from memory.policy_hooks import Context, NewBlock, Query
-from memory.policy_state import State, StateChange
-
-if TYPE_CHECKING:
-    from memory.block_store import Span
+from memory.policy_hooks import Context, NewBlock, Query, State, StateChange
 
 
 class LastFramesSettings(PolicySettings):
@@ -66,6 +58,3 @@ class LastFrames(MemoryPolicy):
 
     def keep_blocks(self) -> int:
         return self.shape.blocks(self.settings.frames)
-
-    def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
-        return AgeingStep(spans[0], ())

@@ -16,14 +16,16 @@ from memory.ageing import AgeingStep, AgingBlocks, next_step
 from memory.errors import PolicyError
 from memory.policy_hooks import (
     NOTHING,
+    UNCHANGED,
     Context,
     KeptBlocks,
     NewBlock,
     Query,
     Reducer,
+    State,
+    StateChange,
     Wish,
 )
-from memory.policy_state import UNCHANGED, State, StateChange
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +114,6 @@ class Past(Protocol):
     @property
     def ids(self) -> Sequence[int]:
         """In stream order."""
-        ...
 
     def search(
         self,
@@ -126,11 +127,9 @@ class Past(Protocol):
 
         `queries` is [layers, kv_heads*head_dim].
         """
-        ...
 
     def keys(self, block_ids: Sequence[int]) -> "Tensor":
         """Representative keys, [layers, blocks, kv_heads*head_dim], in the order given."""
-        ...
 
 
 class MemoryPolicy:
@@ -210,7 +209,7 @@ class MemoryPolicy:
     def note(self, block: NewBlock, state: State) -> StateChange:
         """What is noted with a block, given all that was noted before it.
 
-        It is kept if the block is, and given back after a restart; see `memory.policy_state`.
+        It is kept if the block is, and given back after a restart; see `memory.policy_hooks`.
         """
         return UNCHANGED
 
@@ -282,8 +281,11 @@ class MemoryPolicy:
     def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
         """What gets coarser, thinner or goes so that there is room. None: nothing can.
 
-        `spans` are those that may change, oldest first.
+        `spans` are those that may change, oldest first. Where only the newest blocks are kept, the
+        oldest span goes.
         """
+        if self.keep_blocks() is not None:
+            return AgeingStep(spans[0], ())
         return next_step(spans, blocks)
 
     def needed_blocks(self) -> int:

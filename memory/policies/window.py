@@ -1,16 +1,9 @@
 """window: the newest blocks and nothing else."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from memory.ageing import AgeingStep, AgingBlocks
 from memory.policies.default import Default, DefaultSettings
 from memory.policies.policy import Card, Encoding, MemoryPolicy, PolicySettings
-
-if TYPE_CHECKING:
-    from memory.block_store import Span
 
 
 class WindowSettings(PolicySettings):
@@ -44,9 +37,6 @@ class Window(MemoryPolicy):
 
     def keep_blocks(self) -> int:
         return max(self.recent_blocks(), self.encoding().window_blocks)
-
-    def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
-        return AgeingStep(spans[0], ())
 
     def needed_blocks(self) -> int:
         return self.keep_blocks()

@@ -4,14 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.block_store import BlockStore, Span
+from memory.block_store import BlockStore, RunningSpans, Span
 from memory.config import MemoryConfig
 from memory.errors import BlockNotFoundError, StoreError
-from memory.policy_state import State, StateChange, changed, state_bytes
-from memory.running_spans import RunningSpans
-from memory.store_address import store_name
+from memory.policy_hooks import State, StateChange, changed, state_bytes
 from memory.stream_entry import StreamEntry
-from memory.tiers.tier import Tier
+from memory.tiers.tier import Tier, store_name
 
 
 class HostTier(BlockStore):

@@ -1,5 +1,9 @@
-"""Tier: a place that streams are kept in, found by the scheme of its address."""
+"""Tier: a place that streams are kept in, found by the scheme of its address.
 
+What stands below it says of the streams at an address what their tier does.
+"""
+
+import re
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
@@ -8,13 +12,33 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memory.config import MemoryConfig
 from memory.errors import StoreError, UnknownNameError
-from memory.provenance import Provenance
 from memory.registry import Registry
-from memory.store_address import store_name
-from memory.stream_entry import StreamEntry
+from memory.stream_entry import Provenance, StreamEntry
 
 if TYPE_CHECKING:
     from memory.block_store import BlockStore, FollowedSource
+
+_STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_USER_INFO = re.compile(r"^([\w+.-]+://)?.*@", re.DOTALL)
+_PASSWORD = re.compile(r"(?i)((?:username|password)=)[^&]*")
+
+
+def store_name(store: str) -> str:
+    """`store` without user name and password, wherever the address of a server holds them.
+
+    Hides rather too much: all before the last "@" goes, for a password may hold any character.
+    """
+    return _PASSWORD.sub(r"\1***", _USER_INFO.sub(lambda found: f"{found[1] or ''}***@", store))
+
+
+def require_stream_id(stream_id: str) -> str:
+    """`stream_id`, which becomes a part of file names. Raises StoreError if it must not."""
+    if not _STREAM_ID.fullmatch(stream_id):
+        raise StoreError(
+            f"stream id {stream_id!r}: use up to 128 of A-Z a-z 0-9 . _ - and no dot at the start"
+        )
+    return stream_id
+
 
 StreamState = Literal["live", "stored"]
 
@@ -130,3 +154,35 @@ def tier_of(store: str) -> Tier:
         raise StoreError(
             f"store {shown!r}: {error}; write memory://, file:///DIR or redis://HOST"
         ) from error
+
+
+def stored_ids(store: str) -> list[str]:
+    """Ids of all streams of a store, without a look at them. Raises StoreError."""
+    return tier_of(store).ids()
+
+
+def stored_streams(store: str) -> list[StoredStream]:
+    """All streams of a store, by id; one that cannot be read says so. Raises StoreError."""
+    return tier_of(store).streams()
+
+
+def find_stream(store: str, stream_id: str) -> FoundStream | None:
+    """One stream of a store, without a look at its blocks; None if there is none.
+
+    Raises StoreError, also for an id that no stream can have.
+    """
+    return tier_of(store).find(require_stream_id(stream_id))
+
+
+def note_stored(config: MemoryConfig, stream_id: str, note: dict[str, Any]) -> None:
+    """Set the note of a stream that nobody writes, whatever its blocks are. Raises StoreError."""
+    with closing(tier_of(config.store).enter(require_stream_id(stream_id), None)) as entry:
+        entry.set_note(note)
+
+
+def erase_stored(config: MemoryConfig, stream_id: str) -> None:
+    """Delete a stream that nobody writes; in files also one whose blocks cannot be read.
+
+    Raises StoreError; BlockCorruptError if a block in Redis is damaged.
+    """
+    tier_of(config.store).erase(require_stream_id(stream_id))

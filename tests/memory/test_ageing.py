@@ -12,7 +12,7 @@ from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, keeping_newest, kv_block,
 from memory import BlockNotFoundError, MemoryConfig, Span, StoreError, open_memory
 from memory.ageing import SPARSEST, redundant, thinnest
 from memory.aging_memory import coarser
-from memory.running_spans import SPAN_BLOCKS
+from memory.block_store import SPAN_BLOCKS
 
 NEWEST, NUM = 8, 600
 QUERY = torch.randn(1, KV_HEADS * HEAD_DIM, generator=torch.Generator().manual_seed(0))

@@ -7,7 +7,7 @@ import pytest
 from kv_blocks import kv_record
 
 from memory import BlockNotFoundError, MemoryConfig
-from memory.running_spans import SPAN_BLOCKS
+from memory.block_store import SPAN_BLOCKS
 from memory.tiers.tier import TIERS, tier_of
 
 SERVERS = ("redis", "valkey")

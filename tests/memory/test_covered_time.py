@@ -20,7 +20,7 @@ from memory import (
     follow_memory,
     open_memory,
 )
-from memory.keep_policy import KeepPolicy
+from memory.aging_memory import KeepPolicy
 
 MAKE = Provenance("model-a", LAYERS, KV_HEADS, HEAD_DIM)
 BLOCK_BYTES = 1200

@@ -18,7 +18,7 @@ from memory import (
     StoreError,
     follow_memory,
 )
-from memory.policy_state import state_bytes
+from memory.policy_hooks import state_bytes
 from vstream import VStreamConfig
 from vstream import open_session as open_stream
 from vstream.errors import QuestionError

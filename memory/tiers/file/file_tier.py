@@ -26,7 +26,7 @@ import structlog
 from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.errors import BlockNotFoundError, StoreError
-from memory.policy_state import State, StateChange, changed
+from memory.policy_hooks import State, StateChange, changed
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import index_path
 from memory.tiers.file.segment_list import SegmentList

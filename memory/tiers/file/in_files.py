@@ -14,9 +14,7 @@ from memory.block_record import BlockRecord
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import BlockCorruptError, KVMemoryError, StoreError
-from memory.provenance import Provenance
-from memory.store_address import store_name
-from memory.stream_entry import StreamEntry
+from memory.stream_entry import Provenance, StreamEntry
 from memory.tiers.file.file_follower import FileFollower
 from memory.tiers.file.file_tier import FileTier, newest_segments
 from memory.tiers.file.segment_file import SegmentFile
@@ -28,7 +26,7 @@ from memory.tiers.file.stream_directory import (
     segments_folder,
     stream_folders,
 )
-from memory.tiers.tier import FoundStream, StoredStream, StreamState, Tier, tier_of
+from memory.tiers.tier import FoundStream, StoredStream, StreamState, Tier, store_name, tier_of
 
 SEGMENTS_IN_BUDGET = 16
 

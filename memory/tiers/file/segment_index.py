@@ -19,7 +19,7 @@ from jaxtyping import Float32, UInt32
 
 from memory.block_record import BlockHead
 from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
-from memory.provenance import Provenance
+from memory.stream_entry import Provenance
 
 _VERSION = 1
 _CRC32_BYTES = 4

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from memory.errors import StoreError
-from memory.policy_state import State, StateChange, changed, state_bytes
+from memory.policy_hooks import State, StateChange, changed, state_bytes
 from memory.tiers.file.whole_files import flush_folder
 
 _SIZES = struct.Struct("<qIi")

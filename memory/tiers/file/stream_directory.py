@@ -20,8 +20,7 @@ from typing import Any
 import structlog
 
 from memory.errors import BlockNotFoundError, StoreError
-from memory.provenance import Provenance
-from memory.stream_entry import StreamEntry
+from memory.stream_entry import Provenance, StreamEntry
 from memory.tiers.file.file_tier import newest_segments
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.whole_files import read_checked, set_aside, write_checked

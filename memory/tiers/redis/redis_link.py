@@ -27,7 +27,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from memory.errors import FencedError, StoreAwayError, StoreError
-from memory.store_address import store_name
+from memory.tiers.tier import store_name
 
 OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
 _PASSING = {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS"}

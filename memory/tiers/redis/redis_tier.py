@@ -17,12 +17,11 @@ from contextlib import suppress
 from itertools import chain
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.block_store import BlockStore, Changes, Span
+from memory.block_store import SPANS_IN_BUDGET, BlockStore, Changes, RunningSpans, Span
 from memory.errors import StoreAwayError, StoreError
 from memory.kv_block import BlockInfo
 from memory.locks import Rank, ranked_lock
-from memory.policy_state import UNCHANGED, State, StateChange, changed, state_bytes
-from memory.running_spans import SPANS_IN_BUDGET, RunningSpans
+from memory.policy_hooks import UNCHANGED, State, StateChange, changed, state_bytes
 from memory.tiers.redis.enter_script import ENTER
 from memory.tiers.redis.redis_blocks import CRC32_BYTES, RedisBlocks
 from memory.tiers.redis.redis_keys import THUMBNAIL
