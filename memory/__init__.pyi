@@ -18,13 +18,11 @@ from .errors import (
     StreamReplacedError,
     UnknownNameError,
 )
-from .followed_memory import FollowedMemory
 from .kv_block import BlockInfo, KVBlock, RowForm, RowLayout
 from .kv_memory import KVMemory
-from .memory_reader import MemoryReader
-from .memory_stats import MemoryStats
+from .memory_reader import MemoryReader, MemoryStats
 from .moment_index import Hit, MomentIndex
-from .open_memory import follow_memory, open_memory, open_stored
+from .open_memory import FollowedMemory, follow_memory, open_memory, open_stored
 from .policies import POLICIES, policy_named, written_under
 from .policies.policy import Encoding, MemoryPolicy, ModelShape
 from .row_cache import RowCache

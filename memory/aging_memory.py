@@ -14,9 +14,9 @@ from memory.codecs.codec import block_of, recoded, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
 from memory.kv_block import KVBlock, require_fitting
 from memory.memory_reader import MemoryReader
-from memory.policy_hooks import State
+from memory.policy_hooks import State, StateChange
 from memory.row_cache import RowCache
-from memory.stream_entry import Provenance
+from memory.stream_entry import Provenance, StreamEntry
 
 REWRITE_BLOCKS = 16
 _SPANS_KEPT = 8
@@ -54,8 +54,9 @@ class AgingMemory(MemoryReader):
         store: BlockStore,
         policy: KeepPolicy,
         cache: RowCache | None = None,
+        entry: StreamEntry | None = None,
     ) -> None:
-        """Takes over the tiers and what `store` already holds."""
+        """Takes over the tiers, what `store` already holds, and the stream's `entry` in it."""
         self._policy = policy
         self._store = store
         self._ageing = AgeingCounts()
@@ -64,6 +65,10 @@ class AgingMemory(MemoryReader):
         self._due_id = -1
         """The last block of the oldest span, with which it goes after `retain_s`."""
         super().__init__(provenance, device, store, cache)
+        self._entry = entry or StreamEntry(provenance)
+        self._state = store.state()
+        self._unnoted: StateChange = {}
+        """What the store could not note yet; it rides on the next block."""
 
     def _let_go_of_the_oldest(self, kept: int) -> None:
         """Let spans go that lie wholly behind the newest `kept` blocks."""
@@ -142,9 +147,7 @@ class AgingMemory(MemoryReader):
     def _age(self) -> bool:
         """Make one span coarser, thinner or go; False if there is none that may."""
         spans = self._old_spans()
-        if not spans:
-            return False
-        step = self._policy.age(spans, self)
+        step = self._policy.age(spans, self) if spans else None
         if step is None:
             return False
         span = step.span

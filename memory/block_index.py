@@ -29,8 +29,6 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from memory.best_runs import best_places, places_of_runs, run_means
-
 Similarity = Literal["inner_product", "cosine"]
 
 _FIRST_ROWS, _PAGE_ROWS = 512, 8192
@@ -45,6 +43,7 @@ _QUERY_COLUMNS = {"cuda": 8}
 _ROWS_AT_ONCE = 32
 """Tensor cores want rows in whole multiples of so many."""
 _SETTLE_BLOCKS = 64
+_TABLE_ROWS = 16
 _NARROWEST = 0.25
 """Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
 _MIN_NORM = 1e-12
@@ -200,15 +199,15 @@ class BlockIndex:
         is_long = len(runs) > _CANDIDATES * wanted and count > _FIRST_ROWS and not self._more
         if is_long and self._spread is not None:
             rough = self._rough_scores(layers, queries, start, end, similarity, self._spread)
-            runs = best_places(run_means(rough, chunk_blocks), _CANDIDATES * wanted)
-        places = places_of_runs(runs, chunk_blocks, count)
+            runs = _best_places(_run_means(rough, chunk_blocks), _CANDIDATES * wanted)
+        places = _places_of_runs(runs, chunk_blocks, count)
         rows = np.frombuffer(self._rows[start:end], dtype=np.int64)[places]
-        keys = self._exact_keys(layers, rows).transpose(0, 1)
-        exact = _similarities(keys, queries.float().cpu(), similarity).mean(dim=0)
+        keys, on_host = self._exact_keys(layers, rows).transpose(0, 1), queries.float().cpu()
+        exact = _similarities(keys, on_host, similarity).mean(dim=0)
         if self._more:
-            exact = self._best_of_several(layers, queries.float().cpu(), start, exact, similarity)
-        best = runs[best_places(run_means(exact, chunk_blocks), wanted)]
-        return [self._ids[start + at] for at in places_of_runs(best, chunk_blocks, count).tolist()]
+            exact = self._best_of_several(layers, on_host, start, exact, similarity)
+        best = runs[_best_places(_run_means(exact, chunk_blocks), wanted)]
+        return [self._ids[start + at] for at in _places_of_runs(best, chunk_blocks, count).tolist()]
 
     def _best_of_several(
         self,
@@ -229,11 +228,10 @@ class BlockIndex:
         """A free row, the lowest first so that the last pages get empty."""
         if self._free:
             return heappop(self._free)
-        row = self._next_row
+        if not self._pages or self._next_row == self._pages[-1].end:
+            self._add_page(self._next_row)
         self._next_row += 1
-        if not self._pages or row == self._pages[-1].end:
-            self._add_page(row)
-        return row
+        return self._next_row - 1
 
     def _add_page(self, first: int) -> None:
         rows = min(max(first, _FIRST_ROWS), _PAGE_ROWS)
@@ -337,10 +335,8 @@ class BlockIndex:
         if self._chosen is None or self._chosen[0] != (start, end):
             rows = np.frombuffer(self._rows[start:end], dtype=np.int64)
             is_run = rows[-1] - rows[0] == end - start - 1 and bool((np.diff(rows) == 1).all())
-            choice: slice | Tensor = slice(int(rows[0]), int(rows[-1]) + 1)
-            if not is_run:
-                choice = torch.tensor(rows, device=self._device)
-            self._chosen = (start, end), choice
+            run = slice(int(rows[0]), int(rows[-1]) + 1)
+            self._chosen = (start, end), run if is_run else torch.tensor(rows, device=self._device)
         return self._chosen[1]
 
 
@@ -362,3 +358,41 @@ def _similarities(
         lengths = keys.norm(dim=2) * queries.norm(dim=1, keepdim=True)
         products /= lengths.clamp_min(_MIN_NORM)
     return products
+
+
+def _run_means(scores: Float32[Tensor, " blocks"], chunk_blocks: int) -> Float32[Tensor, " runs"]:
+    """The mean score of each run of neighbours; the last one may be shorter."""
+    if chunk_blocks == 1:
+        return scores
+    whole = len(scores) // chunk_blocks * chunk_blocks
+    means = scores[:whole].view(-1, chunk_blocks).mean(dim=1)
+    rest = scores[whole:]
+    return torch.cat((means, rest.mean(dim=0, keepdim=True))) if len(rest) else means
+
+
+def _places_of_runs(
+    runs: Int64[np.ndarray, " runs"], chunk_blocks: int, count: int
+) -> Int64[np.ndarray, " blocks"]:
+    """The places below `count` of the blocks of some runs; only the last run may be shorter."""
+    places = (runs[:, None] * chunk_blocks + np.arange(chunk_blocks)).ravel()
+    return places[places < count]
+
+
+def _best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " best"]:
+    """Where the highest `count` scores stand, in rising order.
+
+    Of many scores the highest lie in those columns of a table whose highest score is best: to find
+    these first takes a fifth of the time of a `topk` over all.
+    """
+    columns = len(scores) // _TABLE_ROWS
+    if columns > 2 * count:
+        in_table = columns * _TABLE_ROWS
+        table = scores[:in_table].view(_TABLE_ROWS, columns)
+        some = table.amax(dim=0).topk(count, sorted=False).indices
+        places = torch.arange(0, in_table, columns, device=scores.device)[:, None] + some
+        rest = torch.arange(in_table, len(scores), device=scores.device)
+        places = torch.cat((places.flatten(), rest))
+        best = places[scores[places].topk(count, sorted=False).indices]
+    else:
+        best = scores.topk(count).indices
+    return np.sort(best.cpu().numpy())

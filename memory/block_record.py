@@ -16,7 +16,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -83,14 +83,8 @@ class BlockRecord:
         """The record up to its thumbnail: header, meta and representative keys."""
         representative = self.head.representative_keys.astype("<f4").tobytes()
         meta = _to_meta(self.head, representative, self.thumbnail_crc32, self.row_crc32s)
-        header = RecordHeader(
-            layers=len(self.rows),
-            meta_bytes=len(meta),
-            representative_bytes=len(representative),
-            thumbnail_bytes=len(self.thumbnail),
-            row_bytes=len(self.rows[0]),
-            meta_crc32=zlib.crc32(meta),
-        )
+        sizes = len(self.rows), len(meta), len(representative), len(self.thumbnail)
+        header = RecordHeader(*sizes, len(self.rows[0]), zlib.crc32(meta))
         return b"".join((header.to_bytes(), meta, representative))
 
     @classmethod
@@ -105,17 +99,14 @@ class BlockRecord:
         stored = StoredHead.from_bytes(header, data, where, number)
         thumbnail = data[header.thumbnail_offset : header.rows_offset]
         verify_crc32(thumbnail, stored.thumbnail_crc32, f"{where}, thumbnail")
-        rows = []
-        for layer in range(header.layers):
-            offset = header.rows_offset + layer * header.row_bytes
-            row = data[offset : offset + header.row_bytes]
-            verify_crc32(row, stored.row_crc32s[layer], f"{where}, layer {layer}")
-            rows.append(row)
-        return cls(stored.head, thumbnail, tuple(rows))
+        starts = range(header.rows_offset, header.record_bytes, header.row_bytes)
+        rows = tuple(data[start : start + header.row_bytes] for start in starts)
+        for layer, (row, crc32) in enumerate(zip(rows, stored.row_crc32s, strict=True)):
+            verify_crc32(row, crc32, f"{where}, layer {layer}")
+        return cls(stored.head, thumbnail, rows)
 
 
-@dataclass(frozen=True)
-class RecordHeader:
+class RecordHeader(NamedTuple):
     """The sizes of a record's parts, from which all offsets within it follow."""
 
     layers: int
@@ -138,16 +129,7 @@ class RecordHeader:
         return self.rows_offset + self.layers * self.row_bytes
 
     def to_bytes(self) -> bytes:
-        packed = _HEADER.pack(
-            _MAGIC,
-            FORMAT_VERSION,
-            self.layers,
-            self.meta_bytes,
-            self.representative_bytes,
-            self.thumbnail_bytes,
-            self.row_bytes,
-            self.meta_crc32,
-        )
+        packed = _HEADER.pack(_MAGIC, FORMAT_VERSION, *self)
         return packed + _CRC32.pack(zlib.crc32(packed))
 
     @classmethod
@@ -209,29 +191,20 @@ class StoredHead:
         verify_crc32(meta_json, header.meta_crc32, f"{where}, meta part")
         meta = json.loads(meta_json)
         verify_crc32(representative, meta["representative_crc32"], f"{where}, representative keys")
-        info = BlockInfo(
-            start_s=meta["start_s"],
-            end_s=meta["end_s"],
-            captured_at=meta["captured_at"],
-            positions=torch.tensor(meta["positions"], dtype=torch.int64),
-            advance=torch.tensor(meta["advance"], dtype=torch.int64),
+        kv_heads, head_dim = meta["kv_heads"], meta["head_dim"]
+        layout = RowLayout(kv_heads, meta["tokens"], head_dim, DTYPES[meta["dtype"]])
+        positions, advance = (
+            torch.tensor(meta[name], dtype=torch.int64) for name in ("positions", "advance")
         )
-        layout = RowLayout(
-            meta["kv_heads"], meta["tokens"], meta["head_dim"], DTYPES[meta["dtype"]]
-        )
+        times = meta["start_s"], meta["end_s"], meta["captured_at"]
         keys = np.frombuffer(representative, "<f4").astype(np.float32)
         head = BlockHead(
-            block_id=meta.get("block_id", number),
-            provenance=Provenance(
-                meta["fingerprint"],
-                header.layers,
-                layout.kv_heads,
-                layout.head_dim,
-            ),
-            form=RowForm(meta["codec"], layout),
-            info=info,
-            representative_keys=keys.reshape(header.layers, -1),
-            is_rewritten=meta.get("rewritten", False),
+            meta.get("block_id", number),
+            Provenance(meta["fingerprint"], header.layers, kv_heads, head_dim),
+            RowForm(meta["codec"], layout),
+            BlockInfo(*times, positions, advance),
+            keys.reshape(header.layers, -1),
+            meta.get("rewritten", False),
         )
         return cls(head, meta["thumbnail_crc32"], tuple(meta["row_crc32s"]))
 

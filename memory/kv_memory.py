@@ -2,7 +2,6 @@
 
 import json
 import threading
-from bisect import bisect_left
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -12,20 +11,13 @@ from typing import Any
 
 import torch
 
-from memory.aging_memory import AgingMemory, KeepPolicy
+from memory.aging_memory import AgingMemory
 from memory.block_record import BlockRecord
-from memory.block_store import BlockStore
 from memory.codecs.codec import recoded, record_of
-from memory.errors import (
-    KVMemoryError,
-    StoreAwayError,
-    StoreError,
-)
+from memory.errors import KVMemoryError, StoreAwayError, StoreError
 from memory.kv_block import KVBlock, require_fitting, require_in_order
-from memory.memory_stats import MemoryStats
+from memory.memory_reader import MemoryStats
 from memory.policy_hooks import State, StateChange, changed
-from memory.row_cache import RowCache
-from memory.stream_entry import Provenance, StreamEntry
 
 
 class KVMemory(AgingMemory):
@@ -34,23 +26,6 @@ class KVMemory(AgingMemory):
     Stored blocks change by ageing alone, which `append` and `age` do where a budget asks for it,
     and by `forget`.
     """
-
-    def __init__(
-        self,
-        provenance: Provenance,
-        device: torch.device,
-        store: BlockStore,
-        policy: KeepPolicy,
-        cache: RowCache | None = None,
-        entry: StreamEntry | None = None,
-    ) -> None:
-        """Takes over the tiers, what `store` already holds, and the stream's `entry` in it."""
-        self._entry = entry
-        self._note = entry.note if entry else {}
-        super().__init__(provenance, device, store, policy, cache)
-        self._state = store.state()
-        self._unnoted: StateChange = {}
-        """What the store could not note yet; it rides on the next block."""
 
     @property
     def retain_s(self) -> float | None:
@@ -64,7 +39,7 @@ class KVMemory(AgingMemory):
 
     @property
     def away(self) -> str | None:
-        """Why the store takes no blocks for now; None while it does."""
+        """See BlockStore."""
         return self._store.away
 
     def require_there(self) -> None:
@@ -78,12 +53,12 @@ class KVMemory(AgingMemory):
     @property
     def failure(self) -> StoreError | None:
         """Why nothing can be written any more: another process has taken the stream over."""
-        return None if self._entry is None else self._entry.failure
+        return self._entry.failure
 
     @property
     def note(self) -> dict[str, Any]:
         """What the caller last gave to `set_note`; a copy."""
-        return deepcopy(self._note)
+        return deepcopy(self._entry.note)
 
     def set_note(self, note: dict[str, Any]) -> None:
         """Keep JSON-able facts about the stream beside its blocks, replacing the last ones.
@@ -99,9 +74,7 @@ class KVMemory(AgingMemory):
         except (TypeError, ValueError) as error:
             raise StoreError(f"memory: the note must be JSON-able: {error}") from error
         self.flush()
-        if self._entry is not None:
-            self._entry.set_note(note)
-        self._note = note
+        self._entry.set_note(note)
 
     @property
     def state(self) -> State:
@@ -182,12 +155,11 @@ class KVMemory(AgingMemory):
             for block_id, info in chain(self._infos.items(), self._damaged.items())
             if info.start_s <= to_s and info.end_s >= from_s
         }
-        in_order = sorted(gone)
         self._store.close_span()
         self._keep_only(
             (span, [block_id for block_id in span.block_ids if block_id not in gone])
             for span in self._store.spans()
-            if bisect_left(in_order, span.first) < bisect_left(in_order, span.end)
+            if not gone.isdisjoint(range(span.first, span.end))
         )
         for block_id in gone:
             self._damaged.pop(block_id, None)
@@ -233,8 +205,7 @@ class KVMemory(AgingMemory):
         The memory is closed then. Raises StoreAwayError if the store is away, StoreError.
         """
         self.forget(-inf, inf)
-        if self._entry is not None:
-            self._entry.erase()
+        self._entry.erase()
         self.close()
 
     def close(self) -> None:
@@ -242,8 +213,7 @@ class KVMemory(AgingMemory):
         try:
             super().close()
         finally:
-            if self._entry is not None:
-                self._entry.close()
+            self._entry.close()
 
     def _change_old(self, new: BlockRecord) -> None:
         """What becomes of old blocks before a new one is put."""

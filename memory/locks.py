@@ -9,7 +9,6 @@ where.
 import sys
 import threading
 import traceback
-from dataclasses import dataclass
 from enum import IntEnum, auto
 from types import CodeType
 
@@ -99,16 +98,16 @@ class _RankedLock:
             _require_order(self.rank)
         is_taken = self._lock.acquire(blocking, timeout)
         if is_taken:
-            _note_taken(self)
+            _held().append((self, _calls()))
         return is_taken
 
     def release(self) -> None:
-        _note_given(self)
+        _mine.held = [held for held in _held() if held[0] is not self]
         self._lock.release()
 
     def _is_owned(self) -> bool:
         """Asked by threading.Condition, which would try to take it otherwise."""
-        return any(held.lock is self for held in _held())
+        return any(lock is self for lock, _ in _held())
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -117,44 +116,29 @@ class _RankedLock:
         self.release()
 
 
-@dataclass(frozen=True, eq=False)
-class _Held:
-    lock: _RankedLock
-    since: _Calls
-
-
-def _held() -> list[_Held]:
-    """The calling thread's, in the order in which it took them."""
+def _held() -> list[tuple[_RankedLock, _Calls]]:
+    """The calling thread's, in the order in which it took them, and where."""
     if not hasattr(_mine, "held"):
         _mine.held = []
-    found: list[_Held] = _mine.held
-    return found
+    return _mine.held  # type: ignore[no-any-return]
 
 
 def _require_order(rank: Rank) -> None:
-    for held in _held():
-        if held.lock.rank >= rank:
+    for lock, since in _held():
+        if lock.rank >= rank:
             told = (
-                f"{rank.name} is taken by a thread that holds {held.lock.rank.name}, which comes "
-                f"after it\n{held.lock.rank.name} was taken here:\n{_told(held.since)}"
+                f"{rank.name} is taken by a thread that holds {lock.rank.name}, which comes "
+                f"after it\n{lock.rank.name} was taken here:\n{_told(since)}"
                 f"{rank.name} is taken here:\n{_told(_calls())}"
             )
             violations.append(told)
             raise LockOrderError(told)
 
 
-def _note_taken(lock: _RankedLock) -> None:
-    _held().append(_Held(lock, _calls()))
-
-
-def _note_given(lock: _RankedLock) -> None:
-    _mine.held = [held for held in _held() if held.lock is not lock]
-
-
 def _calls() -> _Calls:
     """Where the thread is now, innermost first; cheap, as every taking of a lock asks for it."""
     calls: _Calls = []
-    frame = sys._getframe(2)
+    frame = sys._getframe(1)
     while frame is not None and len(calls) < _MOST_CALLS:
         calls.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back  # type: ignore[assignment]

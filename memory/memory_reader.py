@@ -7,8 +7,8 @@ what is known of each block. It chooses nothing: which blocks to read is the cal
 import gc
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -17,14 +17,13 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from memory.ageing import COARSEST
-from memory.block_index import BlockIndex, Similarity
+from memory.ageing import COARSEST, AgeingCounts
+from memory.block_index import BlockIndex
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
 from memory.closing import Closing
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo, KeysAndValues, RowForm
-from memory.memory_stats import MemoryStats
 from memory.policy_hooks import State
 from memory.row_cache import CoveredTime, RowCache
 from memory.rows.row_stage import decoded
@@ -35,16 +34,29 @@ _BATCH_BLOCKS = 512
 _log = structlog.get_logger()
 
 
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """While many objects are made to stay Python looks through all that there is, in vain."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+@dataclass(frozen=True)
+class MemoryStats:
+    """`from_s` to `to_s` is the span of the blocks that can be read; both are 0 without blocks.
+    `seconds_by_tier` is the stream time that they stand for: see CoveredTime.
+
+    `dropped` are all blocks that can no longer be read; `ageing` says what became of blocks since
+    the memory was opened. `cut_bytes` is what a writer that died had left behind the last block,
+    and `waiting` counts the newest blocks, which the store has not acknowledged yet. `damaged`
+    counts places where blocks were found damaged or missing, when the memory was opened and since.
+    """
+
+    blocks: int
+    dropped: int
+    blocks_by_codec: dict[str, int]
+    bytes_by_tier: dict[str, int]
+    seconds_by_tier: dict[str, float]
+    index_bytes: int
+    from_s: float
+    to_s: float
+    cut_bytes: int = 0
+    waiting: int = 0
+    damaged: int = 0
+    ageing: AgeingCounts = field(default_factory=AgeingCounts)
 
 
 class MemoryReader(Closing):
@@ -70,9 +82,9 @@ class MemoryReader(Closing):
         self._covered = CoveredTime(provenance.layers)
         if cache is not None:
             cache.on_change = self._covered.cached
-        self._index = BlockIndex(
-            provenance.layers, provenance.kv_heads * provenance.head_dim, device
-        )
+        features = provenance.kv_heads * provenance.head_dim
+        self._index = BlockIndex(provenance.layers, features, device)
+        self.search = self._index.search
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
         self._num_by_codec: Counter[str] = Counter()
@@ -84,8 +96,13 @@ class MemoryReader(Closing):
         self._whole_from = 0
         """Blocks from this id on are all there, as they were kept at first."""
         self._is_open = self._is_held = True
-        with _without_collections():
+        collects = gc.isenabled()
+        gc.disable()  # while many objects are made to stay it looks through all of them, in vain
+        try:
             self._remember(source.recover())
+        finally:
+            if collects:
+                gc.enable()
 
     @property
     def provenance(self) -> Provenance:
@@ -166,19 +183,6 @@ class MemoryReader(Closing):
         self._require_known(block_ids)
         return self._index.cosines(queries, block_ids)
 
-    def search(
-        self,
-        layers: Sequence[int],
-        queries: Float[Tensor, "layers kv_heads*head_dim"],
-        below: int,
-        top_k: int,
-        similarity: Similarity,
-        chunk_blocks: int = 1,
-        first: int = 0,
-    ) -> list[int]:
-        """Ids of the best blocks from `first` to `below`, in stream order; see BlockIndex."""
-        return self._index.search(layers, queries, below, top_k, similarity, chunk_blocks, first)
-
     def read(
         self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
     ) -> KeysAndValues:
@@ -202,17 +206,13 @@ class MemoryReader(Closing):
 
     def bytes_by_tier(self) -> dict[str, int]:
         """What of `stats` can be had without a look at every block."""
-        bytes_by_tier = {self._source.name: self._source.num_bytes}
-        if self._cache is not None:
-            bytes_by_tier = {"host": self._cache.num_bytes, **bytes_by_tier}
-        return bytes_by_tier
+        cached = {} if self._cache is None else {"host": self._cache.num_bytes}
+        return {**cached, self._source.name: self._source.num_bytes}
 
     def seconds_by_tier(self) -> dict[str, float]:
         """The same of `stats`, without a look at every block either."""
-        seconds_by_tier = {self._source.name: self._covered.seconds}
-        if self._cache is not None:
-            seconds_by_tier = {"host": self._covered.cached_s, **seconds_by_tier}
-        return seconds_by_tier
+        cached = {} if self._cache is None else {"host": self._covered.cached_s}
+        return {**cached, self._source.name: self._covered.seconds}
 
     def stats(self) -> MemoryStats:
         return MemoryStats(
@@ -223,7 +223,7 @@ class MemoryReader(Closing):
             seconds_by_tier=self.seconds_by_tier(),
             index_bytes=self._index.num_bytes,
             from_s=self._infos[self._ids[0]].start_s if self._ids else 0.0,
-            to_s=self._ends_s[-1] if self._ids else 0.0,
+            to_s=self.newest_s,
             damaged=len(self._damaged),
         )
 

@@ -1,14 +1,18 @@
-"""open_memory: a configuration and a stream's id in, the KVMemory of that stream out."""
+"""A configuration and a stream's id in, the memory of that stream out, to write or to follow it."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
 
 from memory.aging_memory import KeepPolicy
+from memory.block_store import FollowedSource
 from memory.codecs.codec import codec_named
 from memory.config import MemoryConfig
-from memory.followed_memory import FollowedMemory
+from memory.errors import BlockLostError, BlockNotFoundError
+from memory.kv_block import KeysAndValues
 from memory.kv_memory import KVMemory
+from memory.memory_reader import MemoryReader
 from memory.policies.policy import MemoryPolicy
 from memory.row_cache import RowCache
 from memory.stream_entry import Provenance
@@ -78,6 +82,43 @@ def _opened(
         memory.age()
         opened.pop_all()
     return memory
+
+
+class FollowedMemory(MemoryReader):
+    """What one stream remembers, seen from outside its writer."""
+
+    _source: FollowedSource
+
+    def refresh(self) -> None:
+        """Learn what the writer has appended, encoded again or let go since the last time.
+
+        Between two calls nothing changes unless a block is read that is no longer where it was.
+
+        Raises StreamReplacedError if the stream has a new writer, FingerprintMismatchError,
+        StoreError, BlockCorruptError if a block in Redis is damaged.
+        """
+        self._require_open()
+        self._apply(self._source.changes())
+
+    def read(
+        self, layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> KeysAndValues:
+        """See MemoryReader. What has been encoded again since the last refresh is read as it is."""
+        try:
+            return super().read(layer, block_ids, dtype, device)
+        except BlockLostError:
+            raise
+        except BlockNotFoundError:
+            self.refresh()
+            return super().read(layer, block_ids, dtype, device)
+
+    def thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
+        """See MemoryReader; and as `read`."""
+        try:
+            return super().thumbnails(block_ids)
+        except BlockNotFoundError:
+            self.refresh()
+            return super().thumbnails(block_ids)
 
 
 def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) -> FollowedMemory:

@@ -14,45 +14,20 @@ A stream has one writer, so its FENCE is in the names of what it writes: COUNT.N
 the same, whatever the server forgets.
 """
 
-from dataclasses import dataclass
-
 STREAMS = "vstream:streams"
 THUMBNAIL = "thumbnail"
 
 
-@dataclass(frozen=True)
 class RedisKeys:
     """The keys of the stream `stream_id`."""
 
-    stream_id: str
-
-    @property
-    def meta(self) -> str:
-        return self._key("meta")
-
-    @property
-    def lease(self) -> str:
-        return self._key("lease")
-
-    @property
-    def table(self) -> str:
-        return self._key("table")
-
-    @property
-    def state(self) -> str:
-        return self._key("state")
-
-    @property
-    def log(self) -> str:
-        return self._key("log")
-
-    @property
-    def blocks(self) -> str:
+    def __init__(self, stream_id: str) -> None:
+        self.stream_id = stream_id
+        begin = f"vstream:{{{stream_id}}}:"
+        self.meta, self.lease = f"{begin}meta", f"{begin}lease"
+        self.table, self.state, self.log = f"{begin}table", f"{begin}state", f"{begin}log"
+        self.blocks = f"{begin}block:"
         """What the keys of all blocks begin with."""
-        return self._key("block:")
 
     def block(self, block_id: int, generation: str) -> str:
         return f"{self.blocks}{block_id}:{generation}"
-
-    def _key(self, name: str) -> str:
-        return f"vstream:{{{self.stream_id}}}:{name}"

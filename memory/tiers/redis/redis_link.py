@@ -8,7 +8,7 @@ persistence on (append-only file) and no eviction.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis
@@ -33,6 +33,17 @@ OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
 _PASSING = {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS"}
 _PASSING |= {"READONLY", "TRYAGAIN", "UNWRITTEN"}
 """With these codes the server refuses what it may take later."""
+_REFUSALS: dict[str, tuple[type[StoreError], str]] = {
+    "OOM": (StoreAwayError, "is full (maxmemory); raise it or give a smaller budget"),
+    "FENCED": (FencedError, "another process writes this stream now ({rest}); this one stops"),
+    "EMPTIED": (StoreError, "came back without this stream; run it with appendonly yes"),
+    "SETBACK": (
+        StoreError,
+        "came back without the newest blocks; start again to go on after those it has, and run it "
+        "with appendonly yes",
+    ),
+}
+"""What our scripts and the server refuse, by the code with which it says so."""
 _PIPELINE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 TIMEOUT_S = 2.0
 """A server that does not reply for so long is taken to be away."""
@@ -113,44 +124,28 @@ class RedisLink:
         try:
             yield
         except RedisError as error:
-            self._raise(error)
+            raise self._said(error) from error
 
     def close(self) -> None:
         self.client.close()
         self.reads.close()
 
-    def _raise(self, error: RedisError) -> NoReturn:
+    def _said(self, error: RedisError) -> StoreError:
         text = _PIPELINE.sub("", str(error))
         code, _, rest = text.partition(" ")
+        kind, what = _REFUSALS.get(code, (StoreError, text))
         if isinstance(error, AuthenticationError):
-            raise StoreError(
-                f"{self.name}: refuses the user or password ({text}); give them in the address, "
+            what = (
+                f"refuses the user or password ({text}); give them in the address, "
                 "as redis://USER:PASSWORD@HOST"
-            ) from error
-        if isinstance(error, OutOfMemoryError) or code == "OOM":
-            raise StoreAwayError(
-                f"{self.name}: is full (maxmemory); raise it or give a smaller budget"
-            ) from error
-        if isinstance(error, BusyLoadingError | ConnectionError | TimeoutError | ReadOnlyError):
-            raise StoreAwayError(
-                f"{self.name}: cannot be reached ({text}); is it running?"
-            ) from error
-        if code in _PASSING:
-            raise StoreAwayError(f"{self.name}: takes nothing for now: {text}") from error
-        if code == "FENCED":
-            raise FencedError(
-                f"{self.name}: another process writes this stream now ({rest}); this one stops"
-            ) from error
-        if code == "EMPTIED":
-            raise StoreError(
-                f"{self.name}: came back without this stream; run it with appendonly yes"
-            ) from error
-        if code == "SETBACK":
-            raise StoreError(
-                f"{self.name}: came back without the newest blocks; start again to go on after "
-                "those it has, and run it with appendonly yes"
-            ) from error
-        raise StoreError(f"{self.name}: {text}") from error
+            )
+        elif isinstance(error, OutOfMemoryError):
+            kind, what = _REFUSALS["OOM"]
+        elif isinstance(error, BusyLoadingError | ConnectionError | TimeoutError | ReadOnlyError):
+            kind, what = StoreAwayError, f"cannot be reached ({text}); is it running?"
+        elif code in _PASSING:
+            kind, what = StoreAwayError, f"takes nothing for now: {text}"
+        return kind(f"{self.name}: {what.replace('{rest}', rest)}")
 
 
 def _client(url: str, retries: int) -> Any:

@@ -22,11 +22,10 @@ from memory.errors import StoreAwayError, StoreError
 from memory.kv_block import BlockInfo
 from memory.locks import Rank, ranked_lock
 from memory.policy_hooks import UNCHANGED, State, StateChange, changed, state_bytes
-from memory.tiers.redis.enter_script import ENTER
 from memory.tiers.redis.redis_blocks import CRC32_BYTES, RedisBlocks
 from memory.tiers.redis.redis_keys import THUMBNAIL
 from memory.tiers.redis.redis_link import TIMEOUT_S, RedisLink
-from memory.tiers.redis.redis_stream import RedisStream
+from memory.tiers.redis.redis_stream import ENTER, RedisStream
 
 UNENTERED_S = 600
 """How long rows live that no table names."""
@@ -122,7 +121,7 @@ class RedisTier(RedisBlocks, BlockStore):
             with self._lock:
                 self._waiting[block_id] = record
                 self._waiting_bytes += num_bytes
-        self._spans.add(block_id, record_bytes(record))
+        self._spans.add(block_id, num_bytes)
         self._next_id = block_id + 1
 
     def note(self, noted: StateChange) -> None:
@@ -288,8 +287,8 @@ class RedisTier(RedisBlocks, BlockStore):
                 for block_id, record in records.items()
             }
             state_grows = state_bytes(changed(self._state, noted)) - state_bytes(self._state)
-            keys = [self._keys.meta, self._keys.table, self._keys.log, self._keys.lease]
-            keys.append(self._keys.state)
+            keys = [self._keys.lease, self._keys.meta, self._keys.table]
+            keys += [self._keys.state, self._keys.log]
             next_id, num_bytes, *times = self._after(records)
             args = [self._stream.fence, self._keys.blocks, self._version]
             args += [next_id, num_bytes + state_grows, *times, len(noted)]
