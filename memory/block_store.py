@@ -33,8 +33,8 @@ class Span:
 class Changes:
     """What happened to blocks: `heads` are new or were encoded again, in order of their ids."""
 
-    heads: Sequence[BlockHead]
-    gone: Collection[int]
+    heads: Sequence[BlockHead] = ()
+    gone: Collection[int] = ()
 
 
 class BlockSource(Protocol):
@@ -47,9 +47,8 @@ class BlockSource(Protocol):
     def num_bytes(self) -> int:
         """Bytes that the store takes up now."""
 
-    @property
-    def next_id(self) -> int:
-        """One more than the largest id that was ever put."""
+    next_id: int
+    """One more than the largest id that was ever put."""
 
     def recover(self) -> Iterator[BlockHead]:
         """Verify and yield the heads of the blocks kept so far, in order of their ids.
@@ -148,7 +147,7 @@ class BlockStore(BlockSource, Protocol):
         To be called before anything else is put or replaced. Raises StoreAwayError as long as that
         cannot be found out.
         """
-        return Changes([], [])
+        return Changes()
 
     def flush(self) -> None:
         """Return once everything put so far would survive a power cut.

@@ -119,12 +119,12 @@ class KVMemory(AgingMemory):
 
         Raises BlockRejectedError if it does not fit the stream or cannot be encoded.
         """
-        require_fitting(block, self._provenance, self.num_blocks)
+        require_fitting(block, self.provenance, self.num_blocks)
         if self._policy.index_vectors is not None and block.index is None:
             mean = block.keys.float().mean(dim=2).flatten(1)[:, None]
             more = self._policy.index_vectors(block.keys)
             block = replace(block, index=torch.cat([mean, more.to(mean)], dim=1))
-        return record_of(block, self.num_blocks, self._provenance, self._policy.codec)
+        return record_of(block, self.num_blocks, self.provenance, self._policy.codec)
 
     def take(self, record: BlockRecord) -> int:
         """Keep a block that this or another memory has encoded, as the next of this stream; its id.
@@ -134,7 +134,7 @@ class KVMemory(AgingMemory):
         FingerprintMismatchError for a block of another provenance.
         """
         self._require_open()
-        self._provenance.require_same(
+        self.provenance.require_same(
             record.head.provenance, f"block {record.head.block_id}, to be taken"
         )
         require_in_order(record.head.info, self.num_blocks, self._ends_s[-1:])

@@ -5,6 +5,7 @@ what is known of each block. It chooses nothing: which blocks to read is the cal
 """
 
 import gc
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -25,10 +26,12 @@ from memory.closing import Closing
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo, KeysAndValues, RowForm
 from memory.policy_hooks import State
-from memory.row_cache import CoveredTime, RowCache
+from memory.row_cache import RowCache
 from memory.rows.row_stage import decoded
 from memory.stream_entry import Provenance
 
+REACH_S = 60.0
+"""While nothing changes, a sampler keeps a frame so often."""
 _BATCH_BLOCKS = 512
 """So many enter the index together when a memory is opened."""
 _log = structlog.get_logger()
@@ -37,7 +40,7 @@ _log = structlog.get_logger()
 @dataclass(frozen=True)
 class MemoryStats:
     """`from_s` to `to_s` is the span of the blocks that can be read; both are 0 without blocks.
-    `seconds_by_tier` is the stream time that they stand for: see CoveredTime.
+    `seconds_by_tier` is the stream time that they stand for: see MemoryReader.
 
     `dropped` are all blocks that can no longer be read; `ageing` says what became of blocks since
     the memory was opened. `cut_bytes` is what a writer that died had left behind the last block,
@@ -76,12 +79,10 @@ class MemoryReader(Closing):
 
         Raises FingerprintMismatchError, BlockCorruptError, StoreError.
         """
-        self._provenance = provenance
+        self.provenance = provenance
+        """What all its blocks have in common."""
         self._source = source
         self._cache = cache
-        self._covered = CoveredTime(provenance.layers)
-        if cache is not None:
-            cache.on_change = self._covered.cached
         features = provenance.kv_heads * provenance.head_dim
         self._index = BlockIndex(provenance.layers, features, device)
         self.search = self._index.search
@@ -89,7 +90,7 @@ class MemoryReader(Closing):
         self._forms: dict[int, RowForm] = {}
         self._num_by_codec: Counter[str] = Counter()
         self._ids: list[int] = []
-        self._ends_s: list[float] = []
+        self._ends_s = array("d")
         self._damaged: dict[int, BlockInfo] = {}
         """Blocks whose rows or picture were found damaged as they were read."""
         self._rewritten: set[int] = set()
@@ -103,11 +104,6 @@ class MemoryReader(Closing):
         finally:
             if collects:
                 gc.enable()
-
-    @property
-    def provenance(self) -> Provenance:
-        """What all its blocks have in common."""
-        return self._provenance
 
     @property
     def num_blocks(self) -> int:
@@ -194,7 +190,7 @@ class MemoryReader(Closing):
         self._require_open()
         self._require_known(block_ids)
         forms = [self._forms[block_id] for block_id in block_ids]
-        return decoded(self._rows(layer, block_ids), forms, self._provenance, dtype, device)
+        return decoded(self._rows(layer, block_ids), forms, self.provenance, dtype, device)
 
     @property
     def state(self) -> State:
@@ -210,9 +206,24 @@ class MemoryReader(Closing):
         return {**cached, self._source.name: self._source.num_bytes}
 
     def seconds_by_tier(self) -> dict[str, float]:
-        """The same of `stats`, without a look at every block either."""
-        cached = {} if self._cache is None else {"host": self._covered.cached_s}
-        return {**cached, self._source.name: self._covered.seconds}
+        """The stream time that the blocks in each tier stand for. May be called by any thread.
+
+        A block stands for the time since the end of the block before it that is still kept, and the
+        first one for its own: what a sampler passed over in between looked the same, and what was
+        thinned out lives on in its neighbours. But it stands for no more than `REACH_S`: of hours
+        in which nobody watched, and of a stretch that was deleted, nothing is there.
+        """
+        ends_s, first = np.array(self._ends_s[:]), next(map(self._infos.get, self._ids[:1]), None)
+        stands_s = np.diff(ends_s, prepend=first.start_s if first else 0.0).clip(0, REACH_S)
+        stands_us = np.rint(1e6 * stands_s)  # sums of whole numbers are exact
+        tiers = {}
+        if self._cache is not None:
+            whole = self._cache.whole(self.provenance.layers)
+            places = {bisect_right(self._ids, i) - 1 for i in whole if i in self._infos}
+            tiers["host"] = (
+                sum(float(stands_us[at]) for at in places if 0 <= at < len(ends_s)) / 1e6
+            )
+        return {**tiers, self._source.name: float(stands_us.sum()) / 1e6}
 
     def stats(self) -> MemoryStats:
         return MemoryStats(
@@ -243,11 +254,9 @@ class MemoryReader(Closing):
         heads = iter(heads)
         while some := list(islice(heads, _BATCH_BLOCKS)):
             for head in some:
-                self._provenance.require_same(head.provenance, f"block {head.block_id}")
+                self.provenance.require_same(head.provenance, f"block {head.block_id}")
             for head in some:
                 assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
-                before_s = self._ends_s[-1] if self._ends_s else None
-                self._covered.put(head.block_id, head.info.start_s, head.info.end_s, before_s)
                 self._see_what_changed(head)
                 self._infos[head.block_id] = head.info
                 self._take_form(head.block_id, head.form)
@@ -274,14 +283,11 @@ class MemoryReader(Closing):
         self._rewritten -= set(gone)
         run = slice(bisect_left(self._ids, min(gone)), bisect_right(self._ids, max(gone)))
         kept = [block_id for block_id in self._ids[run] if block_id not in gone]
-        self._ids[run], self._ends_s[run] = kept, [self._infos[i].end_s for i in kept]
+        self._ids[run] = kept
+        self._ends_s[run] = array("d", (self._infos[i].end_s for i in kept))
         for block_id in gone:
             del self._infos[block_id]
             self._take_form(block_id, None)
-            self._covered.drop(block_id)
-        for at in {bisect_right(self._ids, block_id) for block_id in gone} - {len(self._ids)}:
-            info, before_s = self._infos[self._ids[at]], self._ends_s[at - 1] if at else None
-            self._covered.put(self._ids[at], info.start_s, info.end_s, before_s)
         self._index.drop(gone)
 
     def _apply(self, changes: Changes) -> None:
@@ -322,7 +328,7 @@ class MemoryReader(Closing):
     def _forget_rows(self, block_ids: Collection[int]) -> None:
         """What lies below the cache has changed."""
         if self._cache is not None:
-            self._cache.forget(block_ids, self._provenance.layers)
+            self._cache.forget(block_ids, self.provenance.layers)
 
     def _rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         if self._cache is None:

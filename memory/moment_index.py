@@ -65,7 +65,8 @@ class MomentIndex:
         now = reader.visible(None)
         new = now[bisect_right(now, self._ids[-1]) if self._ids else 0 :]
         if len(now) - len(new) < len(self._ids):
-            self._remove(sorted(set(self._ids).difference(now)))
+            _use_one_thread()
+            self._index.remove_ids(_int64(sorted(set(self._ids).difference(now))))
         for start in range(0, len(new), _BATCH_BLOCKS):
             ids = new[start : start + _BATCH_BLOCKS]
             keys = reader.representative_keys(ids)[self._layers].cpu()
@@ -100,10 +101,6 @@ class MomentIndex:
         found = zip(ids[0].tolist(), scores[0].tolist(), strict=True)
         hits = [Hit(block_id, score) for block_id, score in found if block_id >= 0]
         return sorted(hits, key=lambda hit: (-hit.score, hit.block_id))
-
-    def _remove(self, ids: Sequence[int]) -> None:
-        _use_one_thread()
-        self._index.remove_ids(_int64(ids))
 
 
 def _vectors(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
 
@@ -41,15 +42,13 @@ def open_memory(
     provenance = Provenance(fingerprint, layers, kv_heads, head_dim)
     keep = KeepPolicy(config.codec, retain_s=config.retain_s)
     if policy is not None:
-        needed, kept = policy.needed_blocks(), policy.keep_blocks()
-        keep = KeepPolicy(
-            config.codec,
-            needed,
-            config.retain_s,
-            kept,
-            policy.age,
-            policy.index_vectors if policy.has("index_vectors") else None,
-            policy.rewrite if policy.has("rewrite") else None,
+        keep = replace(
+            keep,
+            keep_newest=policy.needed_blocks(),
+            keep_blocks=policy.keep_blocks(),
+            age=policy.age,
+            index_vectors=policy.index_vectors if policy.has("index_vectors") else None,
+            rewrite=policy.rewrite if policy.has("rewrite") else None,
         )
     return _opened(config, stream_id, provenance, device, keep)
 

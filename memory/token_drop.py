@@ -73,21 +73,16 @@ class TokenDropper:
         places = _places(block)
         self.num_visual += len(features)
         last = self._last
-        if last is None or self._is_whole_due(last) or not torch.equal(places, last.places):
+        is_due = last is not None and 0 < self._whole_every <= last.blocks_since_whole + 1
+        if last is None or is_due or not torch.equal(places, last.places):
             self._last = _LastKept(features, places, 0)
             return block
         has_text = len(features) < len(block.embeddings)
         kept = self._changed(features, last.features, has_text)
-        self._last = _LastKept(
-            torch.where(kept[:, None], features, last.features),
-            places,
-            last.blocks_since_whole + 1,
-        )
+        now = torch.where(kept[:, None], features, last.features)
+        self._last = _LastKept(now, places, last.blocks_since_whole + 1)
         self.num_dropped += len(kept) - int(kept.sum())
         return _only(block, kept)
-
-    def _is_whole_due(self, last: _LastKept) -> bool:
-        return 0 < self._whole_every <= last.blocks_since_whole + 1
 
     def _changed(self, features: Tensor, last: Tensor, has_text: bool) -> Bool[Tensor, " visual"]:
         cosines = F.cosine_similarity(features.float(), last.float(), dim=1)
@@ -108,11 +103,10 @@ def _only(block: Any, kept: Bool[Tensor, " visual"]) -> Tokens:
     """`block` with all its text and the visual tokens that are `kept`."""
     tokens = ~block.is_visual
     tokens[block.is_visual] = kept
-    only: Tokens = replace(
+    return replace(  # type: ignore[no-any-return]
         block,
         embeddings=block.embeddings[tokens],
         positions=block.positions[:, tokens.to(block.positions.device)],
         is_visual=block.is_visual[tokens],
         deepstack=None if block.deepstack is None else block.deepstack[:, kept],
     )
-    return only

@@ -84,14 +84,14 @@ class Default(MemoryPolicy):
 
     def __init__(self, shape: ModelShape, settings: PolicySettings) -> None:
         super().__init__(shape, settings)
+        where, runs_of = f"policy {self.name}", self.settings.retrieve_runs_of
         if not self.context_blocks():
             raise PolicyError(
-                f"policy {self.name}: recent_frames and retrieve_blocks: a question must see "
-                "something"
+                f"{where}: recent_frames and retrieve_blocks: a question must see something"
             )
-        if self.retrieve_blocks() and self.settings.retrieve_runs_of > self.retrieve_blocks():
+        if self.retrieve_blocks() and runs_of > self.retrieve_blocks():
             raise PolicyError(
-                f"policy {self.name}: runs of {self.settings.retrieve_runs_of} do not fit into "
+                f"{where}: runs of {runs_of} do not fit into "
                 f"retrieve_blocks = {self.retrieve_blocks()}"
             )
 
@@ -127,13 +127,8 @@ class Default(MemoryPolicy):
         if not self.retrieve_blocks():
             return []
         similarity: Similarity = self.settings.similarity or self.shape.similarity
-        return past.search(
-            [layer],
-            query[None],
-            self.retrieve_blocks(),
-            similarity,
-            chunk_blocks=self.settings.retrieve_runs_of,
-        )
+        runs_of = self.settings.retrieve_runs_of
+        return past.search([layer], query[None], self.retrieve_blocks(), similarity, runs_of)
 
     def select_for_all(self, queries: "Tensor", past: Past) -> list[int]:
         return past.search(range(len(queries)), queries, self.retrieve_blocks(), "cosine")

@@ -22,26 +22,22 @@ class HostTier(BlockStore):
         self.budget_bytes: int | None = budget_bytes
         self._blocks: dict[int, BlockRecord] = {}
         self._spans = RunningSpans(budget_bytes)
-        self._next_id = 0
+        self.next_id = 0
         self._state: State = {}
 
     def recover(self) -> Iterator[BlockHead]:
         """Nothing: it begins empty."""
         return iter(())
 
-    @property
-    def next_id(self) -> int:
-        return self._next_id
-
     def has_room(self, record: BlockRecord) -> bool:
         return self.budget_bytes is None or self.num_bytes + record.num_bytes <= self.budget_bytes
 
     def put(self, record: BlockRecord) -> None:
         block_id = record.head.block_id
-        assert block_id >= self._next_id, "blocks are put in order"
+        assert block_id >= self.next_id, "blocks are put in order"
         self._spans.add(block_id, record.num_bytes)
         self._blocks[block_id] = record
-        self._next_id = block_id + 1
+        self.next_id = block_id + 1
         self.num_bytes += record.num_bytes
         if record.noted:
             self.note(record.noted)

@@ -1,4 +1,4 @@
-"""How much stream time each tier stands for: as a count of all its blocks would have it, always."""
+"""How much stream time each tier stands for, whatever becomes of its blocks."""
 
 import tempfile
 from dataclasses import replace

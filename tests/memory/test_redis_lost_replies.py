@@ -275,7 +275,7 @@ def test_no_number_is_given_twice_while_the_lease_hands_over_what_waited(
         came.set()
 
     next_id = property(lambda tier: tier.__dict__["next_id_there"], set_next_id)
-    monkeypatch.setattr(RedisTier, "_next_id", next_id, raising=False)
+    monkeypatch.setattr(RedisTier, "next_id", next_id, raising=False)
     with memory_of(running_valkey.url) as memory:
         lost = LostReplies(memory)
         for number in range(40):

@@ -61,7 +61,7 @@ class FileFollower(SegmentFolder, FollowedSource):
         self._firsts = sorted(self._scanned)
         self._segments = [self._scanned[first] for first in self._firsts]
         ends = [s.block_ids[-1] + 1 if s.block_ids else s.first for s in self._segments]
-        self._next_id = max(self._next_id, *ends, 0)
+        self.next_id = max(self.next_id, *ends, 0)
 
     def _found(self) -> dict[int, Path]:
         try:

@@ -19,19 +19,20 @@ import re
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import structlog
 
 from memory.block_record import HEADER_BYTES, BlockHead, BlockRecord
 from memory.block_store import BlockStore, Span
-from memory.errors import BlockNotFoundError, StoreError
+from memory.errors import BlockNotFoundError
 from memory.policy_hooks import State, StateChange, changed
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_index import index_path
 from memory.tiers.file.segment_list import SegmentList
 from memory.tiers.file.state_log import StateLog
-from memory.tiers.file.whole_files import flush_folder, set_aside
+from memory.tiers.file.whole_files import flush_folder, set_aside, told
 
 _log = structlog.get_logger()
 MAX_OPEN_FILES = 16
@@ -49,7 +50,7 @@ class SegmentFolder:
         self._folder = folder
         self._segments: list[SegmentFile] = []
         self._firsts: list[int] = []
-        self._next_id = 0
+        self.next_id = 0
         self._open: OrderedDict[SegmentFile, None] = OrderedDict()
         self._noted = StateLog(folder / "policy.state")
 
@@ -58,12 +59,8 @@ class SegmentFolder:
         blocks = sum(segment.num_bytes + segment.index_bytes for segment in self._segments)
         return blocks + self._noted.num_bytes
 
-    @property
-    def next_id(self) -> int:
-        return self._next_id
-
     def state(self) -> State:
-        return self._noted.state(self._next_id)
+        return self._noted.state(self.next_id)
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         return [self._holding(block_id).read_row(layer, block_id) for block_id in block_ids]
@@ -84,11 +81,6 @@ class SegmentFolder:
     def close(self) -> None:
         for segment in list(self._open):
             self._let_go(segment)
-
-    def _add(self, segment: SegmentFile) -> None:
-        """Behind all others."""
-        self._segments.append(segment)
-        self._firsts.append(segment.first)
 
     def _at(self, block_id: int) -> int:
         at = bisect_right(self._firsts, block_id) - 1
@@ -111,9 +103,6 @@ class SegmentFolder:
         segment.close()
         self._open.pop(segment, None)
 
-    def _path(self, first: int, generation: int) -> Path:
-        return self._folder / f"{first:012d}-{generation:06d}.vskv"
-
 
 class FileTier(SegmentFolder, BlockStore):
     """A BlockStore in one folder. The caller sees to it that nobody else writes it."""
@@ -133,13 +122,11 @@ class FileTier(SegmentFolder, BlockStore):
         super().__init__(folder)
         self.budget_bytes = budget_bytes
         self._segment_bytes = segment_bytes
-        try:
+        with told(f"{folder}: cannot be used for blocks"):
             folder.mkdir(parents=True, exist_ok=True)
             paths = self._swept()
-        except OSError as error:
-            raise StoreError(f"{folder}: cannot be used for blocks: {error.strerror}") from error
-        for first, path in paths.items():
-            self._add(SegmentFile(path, first))
+        self._segments = [SegmentFile(path, first) for first, path in paths.items()]
+        self._firsts = list(paths)
         self._list = SegmentList(list_path)
         self._state: State = {}
         self._smallest_bytes = HEADER_BYTES
@@ -149,24 +136,22 @@ class FileTier(SegmentFolder, BlockStore):
         for segment, below in zip(self._segments, [*self._firsts[1:], None], strict=False):
             heads = list(self._used(segment).scan(below))
             if heads:
-                self._next_id = heads[-1].block_id + 1
+                self.next_id = heads[-1].block_id + 1
                 self._smallest_bytes = HEADER_BYTES + heads[-1].representative_keys.nbytes
             if segment is not self._segments[-1]:
                 segment.write_index(heads)
             yield from heads
         self.damage = self._list.damage_of(self._segments)
-        for told in self.damage:
-            _log.error("a store is damaged", what=told)
-        try:
+        for place in self.damage:
+            _log.error("a store is damaged", what=place)
+        with told(f"{self._folder}: cannot be mended"):
             self._mend()
-        except OSError as error:
-            raise StoreError(f"{self._folder}: cannot be mended: {error.strerror}") from error
-        self._state = self._noted.recover(self._next_id)
+        self._state = self._noted.recover(self.next_id)
 
     def _mend(self) -> None:
         """Cut off and set aside what is no block, and begin above the ids that it may have had."""
         newest = self._list.newest(self._segments)
-        self._next_id = max(self._next_id, newest)
+        self.next_id = max(self.next_id, newest)
         lost_bytes = 0 if newest in self._firsts or newest < 0 else self._segment_bytes
         for segment in list(self._segments):
             if self._list.is_spent(segment, newest):
@@ -177,8 +162,8 @@ class FileTier(SegmentFolder, BlockStore):
                 lost_bytes = 0 if segment.has_part else segment.rest_bytes
                 self.cut_bytes += self._used(segment).cut()
         if lost_bytes:
-            self._next_id += 1 + lost_bytes // self._smallest_bytes
-            self._begin(self._next_id)
+            self.next_id += 1 + lost_bytes // self._smallest_bytes
+            self._begin(self.next_id)
         self._write_list()
 
     def has_room(self, record: BlockRecord) -> bool:
@@ -192,7 +177,7 @@ class FileTier(SegmentFolder, BlockStore):
 
     def put(self, record: BlockRecord) -> None:
         block_id = record.head.block_id
-        assert block_id >= self._next_id, "blocks are put in order"
+        assert block_id >= self.next_id, "blocks are put in order"
         newest = self._segments[-1] if self._segments else None
         is_full = newest and newest.num_bytes + record.num_bytes > self._segment_bytes
         if newest is None or (is_full and newest.block_ids):
@@ -202,12 +187,12 @@ class FileTier(SegmentFolder, BlockStore):
         self._used(newest).append(record)
         if newest.first not in self._list.firsts:
             self._write_list()
-        self._next_id = block_id + 1  # others look at it: it is there and listed
+        self.next_id = block_id + 1  # others look at it: it is there and listed
         if record.noted:
             self._take_state(record.noted)
 
     def note(self, noted: StateChange) -> None:
-        self._noted.append(self._next_id - 1, noted)
+        self._noted.append(self.next_id - 1, noted)
         self._take_state(noted)
 
     def _take_state(self, noted: StateChange) -> None:
@@ -215,7 +200,7 @@ class FileTier(SegmentFolder, BlockStore):
         self._state = changed(self._state, noted)
         if None in noted.values() or self._noted.is_stale(self._state):
             self.flush()
-            self._noted.rewrite(self._next_id - 1, self._state)
+            self._noted.rewrite(self.next_id - 1, self._state)
 
     def spans(self) -> list[Span]:
         return [
@@ -226,33 +211,31 @@ class FileTier(SegmentFolder, BlockStore):
 
     def close_span(self) -> None:
         if self._segments and self._segments[-1].block_ids:
-            self._begin(self._next_id)
+            self._begin(self.next_id)
 
     def replace(self, block_ids: Sequence[int], records: Mapping[int, BlockRecord]) -> None:
         at = self._at(block_ids[0])
         old = self._segments[at]
         assert old.block_ids == tuple(block_ids), "a segment is rewritten in one piece"
         _, generation = segment_numbers(old.path)
-        new = SegmentFile(self._path(old.first, generation + 1), old.first)
+        new = SegmentFile(segment_path(self._folder, old.first, generation + 1), old.first)
         partial = SegmentFile(new.path.with_suffix(".vskv.partial"), old.first)
         try:
-            if records:
-                for block_id in block_ids:
-                    if block_id in records:
+            with told(f"{partial.path}: cannot be written"):
+                if records:
+                    for block_id in filter(records.__contains__, block_ids):
                         partial.append(records[block_id])
-                partial.flush()
-                partial.close()
-                partial.path.rename(new.path)
-                flush_folder(self._folder)  # before the old one goes
-                new.write_index(list(new.scan()))
-            else:
-                self._list.write(self._list.firsts - {old.first})
-            self._let_go(old)
-            old.path.unlink()
-            index_path(old.path).unlink(missing_ok=True)
-            flush_folder(self._folder)
-        except OSError as error:
-            raise StoreError(f"{partial.path}: cannot be written: {error.strerror}") from error
+                    partial.flush()
+                    partial.close()
+                    partial.path.rename(new.path)
+                    flush_folder(self._folder)  # before the old one goes
+                    new.write_index(list(new.scan()))
+                else:
+                    self._list.write(self._list.firsts - {old.first})
+                self._let_go(old)
+                old.path.unlink()
+                index_path(old.path).unlink(missing_ok=True)
+                flush_folder(self._folder)
         finally:
             partial.close()
             partial.path.unlink(missing_ok=True)
@@ -266,10 +249,8 @@ class FileTier(SegmentFolder, BlockStore):
         segment = self._segments[self._at(block_id)]
         segment.leave_out(block_id)
         if not segment.block_ids and segment is not self._segments[-1]:
-            try:
+            with told(f"{segment.path}: cannot be renamed"):
                 self._set_aside(segment)
-            except OSError as error:
-                raise StoreError(f"{segment.path}: cannot be renamed: {error.strerror}") from error
 
     def flush(self) -> None:
         self._noted.flush()
@@ -286,9 +267,8 @@ class FileTier(SegmentFolder, BlockStore):
         kept = {*newest.values(), *map(index_path, newest.values())}
         for path in self._folder.iterdir():
             is_ours = SEGMENT_NAME.fullmatch(path.with_suffix(".vskv").name) is not None
-            if path.suffix == ".partial" or (
-                is_ours and path.suffix in (".vskv", ".index") and path not in kept
-            ):
+            is_old = is_ours and path.suffix in (".vskv", ".index") and path not in kept
+            if path.suffix == ".partial" or is_old:
                 path.unlink()
         return newest
 
@@ -309,17 +289,15 @@ class FileTier(SegmentFolder, BlockStore):
         """A new newest segment; the last one is complete."""
         self.flush()
         for complete in self._segments[-1:]:
-            scanned = SegmentFile(complete.path, complete.first, read_only=True)
-            scanned.write_index(list(scanned.scan()))
+            with closing(SegmentFile(complete.path, complete.first, read_only=True)) as scanned:
+                scanned.write_index(list(scanned.scan()))
             complete.index_bytes = scanned.index_bytes
-            scanned.close()
-        segment = SegmentFile(self._path(first, 0), first)
+        segment = SegmentFile(segment_path(self._folder, first, 0), first)
         self._used(segment).cut()  # creates it: its name keeps the next id
-        try:
+        with told(f"{segment.path}: cannot be begun"):
             flush_folder(self._folder)
-        except OSError as error:
-            raise StoreError(f"{segment.path}: cannot be begun: {error.strerror}") from error
-        self._add(segment)
+        self._segments.append(segment)
+        self._firsts.append(first)
         return segment
 
 
@@ -327,6 +305,10 @@ def newest_segments(folder: Path) -> dict[int, Path]:
     """By first id, the newest generation of each segment in the folder, in order."""
     paths = sorted(path for path in folder.iterdir() if SEGMENT_NAME.fullmatch(path.name))
     return {segment_numbers(path)[0]: path for path in paths}
+
+
+def segment_path(folder: Path, first: int, generation: int) -> Path:
+    return folder / f"{first:012d}-{generation:06d}.vskv"
 
 
 def segment_numbers(path: Path) -> tuple[int, int]:

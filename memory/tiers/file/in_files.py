@@ -56,7 +56,7 @@ class InFiles(Tier):
         segment_bytes, listed = int(config.segment_bytes), list_of_segments(entry.path)
         if config.file_bytes is not None:  # one segment's copy must fit beside the others
             segment_bytes = min(segment_bytes, config.file_bytes // SEGMENTS_IN_BUDGET)
-        return FileTier(entry.segments_path, segment_bytes, config.file_bytes, listed)
+        return FileTier(segments_folder(entry.path), segment_bytes, config.file_bytes, listed)
 
     def follow(self, stream_id: str) -> tuple[Provenance, FollowedSource]:
         path = self.folder / stream_id

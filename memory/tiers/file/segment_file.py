@@ -27,6 +27,7 @@ from memory.block_record import (
 )
 from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
 from memory.tiers.file.segment_index import Extent, read_index, write_index
+from memory.tiers.file.whole_files import told
 
 _PIECE_BYTES = 4096, 1 << 20
 """So much is searched for a record at first and at most at a time: it is mostly near."""
@@ -56,10 +57,6 @@ class SegmentFile:
     @property
     def block_ids(self) -> tuple[int, ...]:
         return tuple(self._extents)
-
-    @property
-    def is_open(self) -> bool:
-        return self._file >= 0
 
     def scan(self, below: int | None = None) -> Iterator[BlockHead]:
         """Yield the heads of all records behind those that are known, in order of their ids.
@@ -108,7 +105,7 @@ class SegmentFile:
                 self._left_out.append((file_bytes, indexed.segment_bytes))
             return
         where = f"{self.path}, representative keys"
-        keys = [self._pread(*extent.keys, where) for extent in indexed.extents]
+        keys = [self._pread(*extent.part(0), where) for extent in indexed.extents]
         if [zlib.crc32(one) for one in keys] != [e.crc32s[0] for e in indexed.extents]:
             return
         self._extents = dict(zip(indexed.ids, indexed.extents, strict=True))
@@ -121,13 +118,10 @@ class SegmentFile:
         A damaged segment gets none, so that it is looked at again, and one of few blocks is read as
         quickly without. Failing costs time alone.
         """
-        is_sound = len({head.provenance for head in heads}) == 1 and not self.damage(
-            is_newest=False
-        )
+        is_sound = len({head.provenance for head in heads}) == 1 and not self.damage(False)
         if is_sound and len(heads) > _FEW_BLOCKS and not self.index_bytes:
             with suppress(OSError):
-                extents = list(self._extents.values())
-                self.index_bytes = write_index(self.path, heads, extents)
+                self.index_bytes = write_index(self.path, heads, list(self._extents.values()))
 
     def damage(self, is_newest: bool) -> list[str]:
         """Where records were left out, in words; to be asked after `scan`.
@@ -175,18 +169,17 @@ class SegmentFile:
 
     def read_row(self, layer: int, block_id: int) -> bytes:
         """Raises BlockNotFoundError, BlockCorruptError, StoreError; so do the next two."""
-        extent = self._extent(block_id)
-        where = f"{self._where(block_id, extent.start)}, layer {layer}"
-        row = self._pread(*extent.row(layer), where)
-        verify_crc32(row, extent.crc32s[2 + layer], where)
-        return row
+        return self._part(block_id, 2 + layer, f"layer {layer}")
 
     def read_thumbnail(self, block_id: int) -> bytes:
+        return self._part(block_id, 1, "thumbnail")
+
+    def _part(self, block_id: int, part: int, name: str) -> bytes:
         extent = self._extent(block_id)
-        where = f"{self._where(block_id, extent.start)}, thumbnail"
-        thumbnail = self._pread(*extent.thumbnail, where)
-        verify_crc32(thumbnail, extent.crc32s[1], where)
-        return thumbnail
+        where = f"{self._where(block_id, extent.start)}, {name}"
+        data = self._pread(*extent.part(part), where)
+        verify_crc32(data, extent.crc32s[part], where)
+        return data
 
     def read_record(self, block_id: int) -> BlockRecord:
         extent = self._extent(block_id)
@@ -196,19 +189,17 @@ class SegmentFile:
 
     def flush(self) -> None:
         """Return once all records would survive a power cut, also if the file had been closed."""
-        try:
+        with told(f"{self.path}: cannot be flushed"):
             os.fsync(self._opened())
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot be flushed: {error.strerror}") from error
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
-        if self.is_open:
+        if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     def _opened(self) -> int:
-        if not self.is_open:
+        if self._file < 0:
             try:
                 self._file = os.open(self.path, self._flags | os.O_CLOEXEC, 0o644)
             except FileNotFoundError as error:
@@ -216,9 +207,8 @@ class SegmentFile:
                     f"{self.path}: its blocks were rewritten or forgotten meanwhile"
                 ) from error
             except OSError as error:
-                raise StoreError(
-                    f"{self.path}: cannot be opened for blocks: {error.strerror}"
-                ) from error
+                why = f"{self.path}: cannot be opened for blocks: {error.strerror}"
+                raise StoreError(why) from error
         return self._file
 
     def _header_at(self, offset: int) -> RecordHeader | None:
@@ -282,18 +272,9 @@ def _extent(
     thumbnail_crc32: int,
     row_crc32s: tuple[int, ...],
 ) -> Extent:
-    thumbnail = start + header.thumbnail_offset
+    picture = header.thumbnail_offset
+    places = picture - header.representative_bytes, picture, header.rows_offset, header.record_bytes
+    keys_crc32 = zlib.crc32(head.representative_keys.astype("<f4").tobytes())
     return Extent(
-        (
-            start,
-            thumbnail - header.representative_bytes,
-            thumbnail,
-            start + header.rows_offset,
-            start + header.record_bytes,
-        ),
-        (
-            zlib.crc32(head.representative_keys.astype("<f4").tobytes()),
-            thumbnail_crc32,
-            *row_crc32s,
-        ),
+        (start, *(start + place for place in places)), (keys_crc32, thumbnail_crc32, *row_crc32s)
     )

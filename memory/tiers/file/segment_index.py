@@ -44,20 +44,12 @@ class Extent(NamedTuple):
     def end(self) -> int:
         return self.places[4]
 
-    @property
-    def keys(self) -> tuple[int, int]:
-        """Offset and length."""
-        return self.places[1], self.places[2] - self.places[1]
-
-    @property
-    def thumbnail(self) -> tuple[int, int]:
-        """Offset and length."""
-        return self.places[2], self.places[3] - self.places[2]
-
-    def row(self, layer: int) -> tuple[int, int]:
-        """Offset and length."""
+    def part(self, number: int) -> tuple[int, int]:
+        """Offset and length of the part with that place in `crc32s`."""
+        if number < 2:
+            return self.places[1 + number], self.places[2 + number] - self.places[1 + number]
         row_bytes = (self.end - self.places[3]) // (len(self.crc32s) - 2)
-        return self.places[3] + layer * row_bytes, row_bytes
+        return self.places[3] + (number - 2) * row_bytes, row_bytes
 
 
 @dataclass(frozen=True)
@@ -75,12 +67,10 @@ class IndexedBlocks:
 
     def head(self, place: int, keys: bytes) -> BlockHead:
         """The head of the block at a place in `ids`, whose representative keys these are."""
-        of_block: Float32[np.ndarray, "layers features"] = np.frombuffer(keys, "<f4").reshape(
-            self._provenance.layers, -1
-        )
-        return BlockHead(
-            self.ids[place], self._provenance, self._forms[place], self._infos[place], of_block
-        )
+        form, info = self._forms[place], self._infos[place]
+        of_block: Float32[np.ndarray, "layers features"] = np.frombuffer(keys, "<f4")
+        of_block = of_block.reshape(self._provenance.layers, -1)
+        return BlockHead(self.ids[place], self._provenance, form, info, of_block)
 
 
 def index_path(segment: Path) -> Path:

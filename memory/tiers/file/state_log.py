@@ -13,11 +13,11 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from memory.errors import StoreError
 from memory.policy_hooks import State, StateChange, changed, state_bytes
-from memory.tiers.file.whole_files import flush_folder
+from memory.tiers.file.whole_files import flush_folder, told
 
 _SIZES = struct.Struct("<qIi")
 _CRC32 = struct.Struct("<I")
@@ -42,12 +42,11 @@ class StateLog:
 
     def state(self, below: int) -> State:
         """What was noted with blocks of ids below `below`. Raises StoreError."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise self._error(error) from error
+        with self._told():
+            try:
+                found = self._path.stat()
+            except FileNotFoundError:
+                return {}
         of = (found.st_ino, found.st_size, below)
         if of != self._read_of:
             state: State = {}
@@ -67,11 +66,8 @@ class StateLog:
     def append(self, block_id: int, change: StateChange) -> None:
         """Raises StoreError."""
         entries = b"".join(_entry(block_id, name, value) for name, value in change.items())
-        try:
-            with self._path.open("ab") as file:
-                file.write(entries)
-        except OSError as error:
-            raise self._error(error) from error
+        with self._told(), self._path.open("ab") as file:
+            file.write(entries)
 
     def is_stale(self, state: State) -> bool:
         """Whether it should be rewritten, `state` being all that counts."""
@@ -87,7 +83,7 @@ class StateLog:
     def rewrite(self, block_id: int, state: State) -> None:
         """Keep nothing but `state`; the blocks up to `block_id` are flushed. Raises StoreError."""
         partial = self._path.with_name(f"{self._path.name}.partial")
-        try:
+        with self._told():
             with partial.open("wb") as file:
                 for name, value in state.items():
                     file.write(_entry(block_id, name, value))
@@ -95,15 +91,11 @@ class StateLog:
                 os.fsync(file.fileno())
             partial.replace(self._path)
             flush_folder(self._path.parent)
-        except OSError as error:
-            raise self._error(error) from error
 
     def _entries(self) -> Iterator[tuple[int, StateChange]]:
         """Up to the first that is damaged or not whole."""
-        try:
+        with self._told():
             data = self._path.read_bytes()
-        except OSError as error:
-            raise self._error(error) from error
         at = 0
         while len(data) >= at + _CRC32.size + _SIZES.size:
             block_id, name_bytes, value_bytes = _SIZES.unpack_from(data, at + _CRC32.size)
@@ -118,8 +110,8 @@ class StateLog:
             )
             at = end
 
-    def _error(self, error: OSError) -> StoreError:
-        return StoreError(f"{self._path}: cannot be used for notes: {error.strerror}")
+    def _told(self) -> AbstractContextManager[None]:
+        return told(f"{self._path}: cannot be used for notes")
 
 
 def _entry(block_id: int, name: str, value: bytes | None) -> bytes:

@@ -21,9 +21,9 @@ import structlog
 
 from memory.errors import BlockNotFoundError, StoreError
 from memory.stream_entry import Provenance, StreamEntry
-from memory.tiers.file.file_tier import newest_segments
+from memory.tiers.file.file_tier import newest_segments, segment_path
 from memory.tiers.file.segment_file import SegmentFile
-from memory.tiers.file.whole_files import read_checked, set_aside, write_checked
+from memory.tiers.file.whole_files import read_checked, set_aside, told, write_checked
 
 FORMAT_VERSION = 3
 """Version 1 kept the codec of all blocks here, and the blocks in one file, version 2 had neither
@@ -59,24 +59,16 @@ class StreamDirectory(StreamEntry):
         self.failure: StoreError | None = None
         if provenance is None and not any((path / name).exists() for name in _NAMES):
             raise StoreError(f"{path}: there is no such stream")
-        try:
+        fix = "; choose a directory that this user may write"
+        with told(f"{path}: cannot be used for a stream", fix):
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise StoreError(
-                f"{path}: cannot be used for a stream: {error.strerror}; choose a directory that "
-                "this user may write"
-            ) from error
         try:
             self._take_lock()
             self.provenance = self._open_descriptions(provenance)
         except BaseException:
             self.close()
             raise
-
-    @property
-    def segments_path(self) -> Path:
-        return segments_folder(self.path)
 
     def set_note(self, note: dict[str, Any]) -> None:
         """Replace the caller's note (JSON), whole or not at all, and wait for the disk."""
@@ -85,12 +77,10 @@ class StreamDirectory(StreamEntry):
 
     def erase(self) -> None:
         """Remove the folder with all that is in it."""
-        try:
+        with told(f"{self.path}: cannot be deleted"):
             for name in reversed(_NAMES):  # without them it is no stream, whatever is left
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.path)
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot be deleted: {error.strerror}") from error
 
     def close(self) -> None:
         if self._lock >= 0:
@@ -142,18 +132,14 @@ class StreamDirectory(StreamEntry):
         """The one file of version 1 becomes the first segment."""
         blocks = self.path / _BLOCKS_V1
         if blocks.exists():
-            self.segments_path.mkdir(exist_ok=True)
-            blocks.rename(self.segments_path / f"{0:012d}-{0:06d}.vskv")
+            segments_folder(self.path).mkdir(exist_ok=True)
+            blocks.rename(segment_path(segments_folder(self.path), 0, 0))
 
     def _write(self, provenance: Provenance, note: dict[str, Any]) -> None:
         content = {"format_version": FORMAT_VERSION, **asdict(provenance), "note": note}
         for name in reversed(_NAMES):  # what stands in the first one counts
-            try:
+            with told(f"{self.path / name}: cannot be written"):
                 write_checked(self.path / name, content)
-            except OSError as error:
-                raise StoreError(
-                    f"{self.path / name}: cannot be written: {error.strerror}"
-                ) from error
 
 
 def segments_folder(path: Path) -> Path:

@@ -3,9 +3,22 @@
 import json
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from memory.errors import StoreError
+
+
+@contextmanager
+def told(what: str, fix: str = "") -> Iterator[None]:
+    """An OSError within as a StoreError that says what cannot be done and why."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{what}: {error.strerror}{fix}") from error
 
 
 def write_checked(path: Path, content: dict[str, Any]) -> None:

@@ -37,17 +37,9 @@ class RedisBlocks:
         self._link = link
         self._keys = keys
         self._placed: dict[int, PlacedBlock] = {}  # in order of the ids
-        self._next_id = 0
-        self._num_bytes = 0
-
-    @property
-    def num_bytes(self) -> int:
+        self.next_id = 0
+        self.num_bytes = 0
         """As records: Redis itself takes some percent more."""
-        return self._num_bytes
-
-    @property
-    def next_id(self) -> int:
-        return self._next_id
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         fields = self._fields([(block_id, str(layer)) for block_id in block_ids])
@@ -110,14 +102,14 @@ class RedisBlocks:
         stored = StoredHead.from_bytes(header, head, where, block_id)
         key = self._keys.block(block_id, generation.decode())
         old = self._placed.get(block_id)
-        self._num_bytes += header.record_bytes - (old.num_bytes if old else 0)
+        self.num_bytes += header.record_bytes - (old.num_bytes if old else 0)
         self._placed[block_id] = PlacedBlock(key, stored, header.record_bytes)
         return stored.head
 
     def _lose(self, block_id: int) -> None:
         old = self._placed.pop(block_id, None)
         if old is not None:
-            self._num_bytes -= old.num_bytes
+            self.num_bytes -= old.num_bytes
 
     def _fields(self, wanted: Sequence[tuple[int, str]]) -> list[bytes]:
         """One field of each block. Raises BlockNotFoundError, StoreError."""
@@ -171,7 +163,7 @@ class RedisFollower(RedisBlocks, FollowedSource):
         self._fence = fence
         version, next_id = int(version or 0), int(next_id or 0)
         if version == self._version:
-            return Changes([], [])
+            return Changes()
         touched = self._touched_since(version)
         entries = self._load(next_id) if touched is None else self._entries(touched)
         lost = set(self._placed if touched is None else touched) - set(entries)
@@ -180,7 +172,7 @@ class RedisFollower(RedisBlocks, FollowedSource):
             self._lose(block_id)
         heads = [self._place(block_id, entries[block_id]) for block_id in sorted(entries)]
         self._version = version
-        self._next_id = max(self._next_id, next_id, *(head.block_id + 1 for head in heads))
+        self.next_id = max(self.next_id, next_id, *(head.block_id + 1 for head in heads))
         return Changes(heads, gone)
 
     def _touched_since(self, version: int) -> list[int] | None:

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -162,11 +163,8 @@ class RedisStream(StreamEntry):
             return
         self._is_closed = True
         self.stop_beating()
-        try:
-            with self.link.told():
-                self._give_back(keys=[self.keys.lease], args=[self.fence, self._owner])
-        except StoreError:
-            pass
+        with suppress(StoreError), self.link.told():
+            self._give_back(keys=[self.keys.lease], args=[self.fence, self._owner])
         self.link.close()
 
     def _taken(self) -> str:
@@ -190,24 +188,16 @@ class RedisStream(StreamEntry):
         described = redis_description(self.link, self.keys.stream_id)
         if described is None:
             assert wanted is not None
-            fields = {
-                "make": json.dumps(asdict(wanted)),
-                "format_version": FORMAT_VERSION,
-                "note": "{}",
-            }
+            make, described = json.dumps(asdict(wanted)), (wanted, {})
+            fields = {"make": make, "format_version": FORMAT_VERSION, "note": "{}"}
             with self.link.told():
                 self.link.client.hset(self.keys.meta, mapping=fields)
-            self._list()
-            return wanted
+        with self.link.told():
+            self.link.client.sadd(STREAMS, self.keys.stream_id)
         provenance, self.note = described
-        self._list()
         if wanted is not None:
             wanted.require_same(provenance, f"{self.link.name}: stream {self.keys.stream_id}")
         return provenance
-
-    def _list(self) -> None:
-        with self.link.told():
-            self.link.client.sadd(STREAMS, self.keys.stream_id)
 
     def _beat(self) -> None:
         keys = [self.keys.lease, self.keys.meta]

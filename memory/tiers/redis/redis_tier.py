@@ -73,13 +73,13 @@ class RedisTier(RedisBlocks, BlockStore):
             next_id, version = self._link.reads.hmget(self._keys.meta, "next_id", "version")
         self._version = int(version or 0)
         self._state = self.state()
-        self._num_bytes += state_bytes(self._state)
+        self.num_bytes += state_bytes(self._state)
         entries = self._load(int(next_id or 0))
         for block_id in sorted(entries):
             head = self._place(block_id, entries.pop(block_id))
             self._spans.add(block_id, self._placed[block_id].num_bytes)
             yield head
-        self._next_id = max(self._next_id, int(next_id or 0))
+        self.next_id = max(self.next_id, int(next_id or 0))
 
     @property
     def away(self) -> str | None:
@@ -89,7 +89,7 @@ class RedisTier(RedisBlocks, BlockStore):
     @property
     def num_acknowledged(self) -> int:
         with self._lock:
-            return next(iter(self._waiting), self._next_id)
+            return next(iter(self._waiting), self.next_id)
 
     def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
         self._chunk_blocks = num_blocks
@@ -106,13 +106,13 @@ class RedisTier(RedisBlocks, BlockStore):
         """While the server is away: in the buffer."""
         if self.budget_bytes is None or self._waiting:
             return True
-        return self._num_bytes + record_bytes(record) + 2 * self._reserve <= self.budget_bytes
+        return self.num_bytes + record_bytes(record) + 2 * self._reserve <= self.budget_bytes
 
     def put(self, record: BlockRecord) -> None:
         """Raises FencedError, StoreError if it can never be kept here."""
         self._require_ours()
         block_id = record.head.block_id
-        assert block_id >= self._next_id, "blocks are put in order"
+        assert block_id >= self.next_id, "blocks are put in order"
         num_bytes = record_bytes(record)
         self._largest = max(self._largest, num_bytes)
         if self._waiting or self._stream.away or not self._try_to_enter(record):
@@ -122,7 +122,7 @@ class RedisTier(RedisBlocks, BlockStore):
                 self._waiting[block_id] = record
                 self._waiting_bytes += num_bytes
         self._spans.add(block_id, num_bytes)
-        self._next_id = block_id + 1
+        self.next_id = block_id + 1
 
     def note(self, noted: StateChange) -> None:
         self._require_ours()
@@ -171,13 +171,13 @@ class RedisTier(RedisBlocks, BlockStore):
 
     def settle(self) -> Changes:
         if not self._unsure_span:
-            return Changes([], [])
+            return Changes()
         with self._writing:
             entered = self._find_out()
             span, self._unsure_span = self._unsure_span, ()
         self._refusal = None
         if not entered:
-            return Changes([], [])
+            return Changes()
         gone = [block_id for block_id in span if block_id not in self._placed]
         if len(gone) == len(span):
             self._spans.drop(span[0])
@@ -328,7 +328,7 @@ class RedisTier(RedisBlocks, BlockStore):
         self._version = version
         if noted:
             before, self._state = self._state, changed(self._state, noted)
-            self._num_bytes += state_bytes(self._state) - state_bytes(before)
+            self.num_bytes += state_bytes(self._state) - state_bytes(before)
         for block_id, entry in entries.items():
             if entry:
                 self._place(block_id, entry)
@@ -351,8 +351,8 @@ class RedisTier(RedisBlocks, BlockStore):
     def _after(self, records: Mapping[int, BlockRecord | None]) -> list[float]:
         """next_id, bytes, from_s and to_s as they will be."""
         new = {block_id: record for block_id, record in records.items() if record is not None}
-        next_id = max([self._next_id, *(block_id + 1 for block_id in records)])
-        num_bytes = self._num_bytes + sum(map(record_bytes, new.values()))
+        next_id = max([self.next_id, *(block_id + 1 for block_id in records)])
+        num_bytes = self.num_bytes + sum(map(record_bytes, new.values()))
         num_bytes -= sum(self._placed[i].num_bytes for i in records if i in self._placed)
 
         def stays(block_id: int) -> bool:
