@@ -88,7 +88,6 @@ class MemoryReader(Closing):
         self.search = self._index.search
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
-        self._num_by_codec: Counter[str] = Counter()
         self._ids: list[int] = []
         self._ends_s = array("d")
         self._damaged: dict[int, BlockInfo] = {}
@@ -229,7 +228,7 @@ class MemoryReader(Closing):
         return MemoryStats(
             blocks=len(self._ids),
             dropped=self.num_blocks - len(self._ids),
-            blocks_by_codec=dict(+self._num_by_codec),
+            blocks_by_codec=dict(Counter(form.codec for form in self._forms.values())),
             bytes_by_tier=self.bytes_by_tier(),
             seconds_by_tier=self.seconds_by_tier(),
             index_bytes=self._index.num_bytes,
@@ -259,7 +258,7 @@ class MemoryReader(Closing):
                 assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
                 self._see_what_changed(head)
                 self._infos[head.block_id] = head.info
-                self._take_form(head.block_id, head.form)
+                self._forms[head.block_id] = head.form
                 self._ids.append(head.block_id)
                 self._ends_s.append(head.info.end_s)
             keys = torch.from_numpy(np.stack([head.representative_keys for head in some]))
@@ -286,8 +285,7 @@ class MemoryReader(Closing):
         self._ids[run] = kept
         self._ends_s[run] = array("d", (self._infos[i].end_s for i in kept))
         for block_id in gone:
-            del self._infos[block_id]
-            self._take_form(block_id, None)
+            del self._infos[block_id], self._forms[block_id]
         self._index.drop(gone)
 
     def _apply(self, changes: Changes) -> None:
@@ -306,24 +304,15 @@ class MemoryReader(Closing):
     def _take_again(self, heads: Sequence[BlockHead]) -> None:
         """Known blocks were encoded again, or rewritten by the memory policy."""
         for head in heads:
-            self._take_form(head.block_id, head.form)
-        rewritten = [h for h in heads if h.is_rewritten and h.block_id not in self._rewritten]
-        for head in rewritten:
-            self._infos[head.block_id] = head.info
-            self._rewritten.add(head.block_id)
-            self._whole_from = max(self._whole_from, head.block_id + 1)
-            self._index.replace(head.block_id, torch.from_numpy(head.representative_keys))
-
-    def _take_form(self, block_id: int, form: RowForm | None) -> None:
-        """The block's rows are of another form now, or gone."""
-        before = self._forms.pop(block_id, None)
-        if before is not None:
-            self._num_by_codec[before.codec] -= 1
-            if form is not None and form != before:
+            block_id = head.block_id
+            is_new = head.is_rewritten and block_id not in self._rewritten
+            if is_new or head.form != self._forms[block_id]:
                 self._whole_from = max(self._whole_from, block_id + 1)
-        if form is not None:
-            self._forms[block_id] = form
-            self._num_by_codec[form.codec] += 1
+            self._forms[block_id] = head.form
+            if is_new:
+                self._infos[block_id] = head.info
+                self._rewritten.add(block_id)
+                self._index.replace(block_id, torch.from_numpy(head.representative_keys))
 
     def _forget_rows(self, block_ids: Collection[int]) -> None:
         """What lies below the cache has changed."""

@@ -40,7 +40,7 @@ class FileFollower(SegmentFolder, FollowedSource):
 
     def _look(self, heads: dict[int, BlockHead], gone: set[int]) -> None:
         found = self._found()
-        newest_before = self._firsts[-1] if self._firsts else 0
+        newest_before = self._segments[-1].first if self._segments else 0
         below = dict(zip(found, [*list(found)[1:], None], strict=False))
         for first in [first for first in self._scanned if first not in found]:
             self._lose(self._scanned.pop(first), heads, gone)
@@ -58,8 +58,7 @@ class FileFollower(SegmentFolder, FollowedSource):
                 continue
             heads.update(fresh)
             gone -= set(fresh)
-        self._firsts = sorted(self._scanned)
-        self._segments = [self._scanned[first] for first in self._firsts]
+        self._segments = [self._scanned[first] for first in sorted(self._scanned)]
         ends = [s.block_ids[-1] + 1 if s.block_ids else s.first for s in self._segments]
         self.next_id = max(self.next_id, *ends, 0)
 

@@ -20,6 +20,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import structlog
@@ -49,7 +50,6 @@ class SegmentFolder:
         """The caller adds the segments."""
         self._folder = folder
         self._segments: list[SegmentFile] = []
-        self._firsts: list[int] = []
         self.next_id = 0
         self._open: OrderedDict[SegmentFile, None] = OrderedDict()
         self._noted = StateLog(folder / "policy.state")
@@ -83,7 +83,7 @@ class SegmentFolder:
             self._let_go(segment)
 
     def _at(self, block_id: int) -> int:
-        at = bisect_right(self._firsts, block_id) - 1
+        at = bisect_right(self._segments, block_id, key=lambda segment: segment.first) - 1
         if at < 0:
             raise BlockNotFoundError(f"{self._folder}: has no block {block_id}")
         return at
@@ -126,14 +126,14 @@ class FileTier(SegmentFolder, BlockStore):
             folder.mkdir(parents=True, exist_ok=True)
             paths = self._swept()
         self._segments = [SegmentFile(path, first) for first, path in paths.items()]
-        self._firsts = list(paths)
         self._list = SegmentList(list_path)
         self._state: State = {}
         self._smallest_bytes = HEADER_BYTES
         """No record of the stream is smaller."""
 
     def recover(self) -> Iterator[BlockHead]:
-        for segment, below in zip(self._segments, [*self._firsts[1:], None], strict=False):
+        for segment, newer in zip_longest(self._segments, self._segments[1:]):
+            below = newer.first if newer else None
             heads = list(self._used(segment).scan(below))
             if heads:
                 self.next_id = heads[-1].block_id + 1
@@ -152,7 +152,8 @@ class FileTier(SegmentFolder, BlockStore):
         """Cut off and set aside what is no block, and begin above the ids that it may have had."""
         newest = self._list.newest(self._segments)
         self.next_id = max(self.next_id, newest)
-        lost_bytes = 0 if newest in self._firsts or newest < 0 else self._segment_bytes
+        is_there = newest < 0 or any(segment.first == newest for segment in self._segments)
+        lost_bytes = 0 if is_there else self._segment_bytes
         for segment in list(self._segments):
             if self._list.is_spent(segment, newest):
                 if segment.first == newest:
@@ -204,8 +205,8 @@ class FileTier(SegmentFolder, BlockStore):
 
     def spans(self) -> list[Span]:
         return [
-            Span(segment.first, end, segment.block_ids)
-            for segment, end in zip(self._segments, self._firsts[1:], strict=False)
+            Span(segment.first, newer.first, segment.block_ids)
+            for segment, newer in pairwise(self._segments)
             if segment.block_ids
         ]
 
@@ -243,7 +244,7 @@ class FileTier(SegmentFolder, BlockStore):
         if records:
             self._segments[at] = new
         else:
-            del self._segments[at], self._firsts[at]
+            del self._segments[at]
 
     def leave_out(self, block_id: int) -> None:
         segment = self._segments[self._at(block_id)]
@@ -278,8 +279,7 @@ class FileTier(SegmentFolder, BlockStore):
         self._let_go(segment)
         index_path(segment.path).unlink(missing_ok=True)
         aside = set_aside(segment.path)
-        at = self._segments.index(segment)
-        del self._segments[at], self._firsts[at]
+        self._segments.remove(segment)
         _log.error("a segment without a block is set aside", file=str(aside))
 
     def _write_list(self) -> None:
@@ -297,7 +297,6 @@ class FileTier(SegmentFolder, BlockStore):
         with told(f"{segment.path}: cannot be begun"):
             flush_folder(self._folder)
         self._segments.append(segment)
-        self._firsts.append(first)
         return segment
 
 

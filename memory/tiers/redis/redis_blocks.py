@@ -32,14 +32,14 @@ class RedisBlocks:
     """The reading half of the stores in Redis."""
 
     name = "redis"
+    num_bytes = 0
+    """As records: Redis itself takes some percent more."""
 
     def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
         self._link = link
         self._keys = keys
         self._placed: dict[int, PlacedBlock] = {}  # in order of the ids
         self.next_id = 0
-        self.num_bytes = 0
-        """As records: Redis itself takes some percent more."""
 
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         fields = self._fields([(block_id, str(layer)) for block_id in block_ids])

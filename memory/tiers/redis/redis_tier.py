@@ -37,11 +37,7 @@ class RedisTier(RedisBlocks, BlockStore):
     """A BlockStore in the place of one stream, whose lease somebody holds."""
 
     def __init__(
-        self,
-        link: RedisLink,
-        stream: RedisStream,
-        budget_bytes: int | None,
-        buffer_bytes: int,
+        self, link: RedisLink, stream: RedisStream, budget_bytes: int | None, buffer_bytes: int
     ) -> None:
         """`buffer_bytes` is the bound on what waits while the server is away."""
         super().__init__(link, stream.keys)
@@ -93,14 +89,11 @@ class RedisTier(RedisBlocks, BlockStore):
 
     def wait_for_room(self, num_blocks: int, stop: threading.Event) -> None:
         self._chunk_blocks = num_blocks
-        while (
-            not self._unsure_span
-            and self._waiting
-            and self._waiting_bytes + self._chunk_bytes > self._bound
-        ):
-            self._require_ours()
-            if stop.wait(_POLL_S):
+        while self._waiting and self._waiting_bytes + self._chunk_bytes > self._bound:
+            if self._unsure_span or stop.is_set():
                 return
+            self._require_ours()
+            stop.wait(_POLL_S)
 
     def has_room(self, record: BlockRecord) -> bool:
         """While the server is away: in the buffer."""
@@ -181,8 +174,7 @@ class RedisTier(RedisBlocks, BlockStore):
         gone = [block_id for block_id in span if block_id not in self._placed]
         if len(gone) == len(span):
             self._spans.drop(span[0])
-        kept = [block_id for block_id in span if block_id in self._placed]
-        return Changes([self._placed[block_id].stored.head for block_id in kept], gone)
+        return Changes([self._placed[i].stored.head for i in span if i in self._placed], gone)
 
     def flush(self) -> None:
         """Return once nothing waits any more: the server's own persistence is its affair."""
