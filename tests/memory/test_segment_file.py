@@ -1,6 +1,7 @@
 import resource
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,18 @@ def test_a_block_that_was_never_put_is_named(tmp_path):
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     with pytest.raises(StoreError, match=f"{tmp_path}: cannot be opened"):
         SegmentFile(tmp_path, 0).append(RECORDS[0])
+
+
+@pytest.mark.parametrize("is_rewritten", [False, True])
+def test_an_index_is_kept_only_where_it_tells_all_of_the_heads(tmp_path, is_rewritten):
+    records = [kv_record(seed=i) for i in range(20)]
+    head = replace(records[7].head, is_rewritten=is_rewritten)
+    records[7] = replace(records[7], head=head)
+    write(tmp_path / "blocks", records)
+    segment = SegmentFile(tmp_path / "blocks", 0)
+    with closing(segment):
+        segment.write_index(list(segment.scan()))
+    with closing(SegmentFile(tmp_path / "blocks", 0)) as again:
+        told = [found.is_rewritten for found in again.scan()]
+        assert told == [record.head.is_rewritten for record in records]
+        assert (again.index_bytes > 0) is not is_rewritten

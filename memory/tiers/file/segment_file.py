@@ -105,20 +105,23 @@ class SegmentFile:
                 self._left_out.append((file_bytes, indexed.segment_bytes))
             return
         where = f"{self.path}, representative keys"
-        keys = [self._pread(*extent.part(0), where) for extent in indexed.extents]
-        if [zlib.crc32(one) for one in keys] != [e.crc32s[0] for e in indexed.extents]:
+        extents = indexed.extents.values()
+        keys = [self._pread(*extent.part(0), where) for extent in extents]
+        if [zlib.crc32(one) for one in keys] != [extent.crc32s[0] for extent in extents]:
             return
-        self._extents = dict(zip(indexed.ids, indexed.extents, strict=True))
+        self._extents = indexed.extents
         self.num_bytes, self.index_bytes = file_bytes, indexed.num_bytes
-        yield from map(indexed.head, range(len(keys)), keys)
+        yield from indexed.heads(keys)
 
     def write_index(self, heads: Sequence[BlockHead]) -> None:
         """Write the index of a complete segment; `heads` are all that a scan has found.
 
-        A damaged segment gets none, so that it is looked at again, and one of few blocks is read as
-        quickly without. Failing costs time alone.
+        A damaged segment gets none, so that it is looked at again, nor does one with rewritten
+        blocks, of which an index does not tell; one of few blocks is read as quickly without.
+        Failing costs time alone.
         """
         is_sound = len({head.provenance for head in heads}) == 1 and not self.damage(False)
+        is_sound = is_sound and not any(head.is_rewritten for head in heads)
         if is_sound and len(heads) > _FEW_BLOCKS and not self.index_bytes:
             with suppress(OSError):
                 self.index_bytes = write_index(self.path, heads, list(self._extents.values()))

@@ -8,8 +8,8 @@ longer: the segment itself is read.
 import io
 import json
 import zlib
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,25 +52,22 @@ class Extent(NamedTuple):
         return self.places[3] + (number - 2) * row_bytes, row_bytes
 
 
-@dataclass(frozen=True)
-class IndexedBlocks:
+class IndexedBlocks(NamedTuple):
     """The blocks of one segment, in order of their ids."""
 
     num_bytes: int
     """Of the index itself."""
     segment_bytes: int
-    ids: list[int]
-    extents: list[Extent]
-    _provenance: Provenance
-    _forms: list[RowForm]
-    _infos: list[BlockInfo]
+    extents: dict[int, Extent]
+    infos: list[tuple[RowForm, BlockInfo]]
+    provenance: Provenance
 
-    def head(self, place: int, keys: bytes) -> BlockHead:
-        """The head of the block at a place in `ids`, whose representative keys these are."""
-        form, info = self._forms[place], self._infos[place]
-        of_block: Float32[np.ndarray, "layers features"] = np.frombuffer(keys, "<f4")
-        of_block = of_block.reshape(self._provenance.layers, -1)
-        return BlockHead(self.ids[place], self._provenance, form, info, of_block)
+    def heads(self, keys: Sequence[bytes]) -> Iterator[BlockHead]:
+        """Their heads, given the representative keys of each."""
+        for block_id, of_block, (form, info) in zip(self.extents, keys, self.infos, strict=True):
+            numbers: Float32[np.ndarray, "layers features"] = np.frombuffer(of_block, "<f4")
+            numbers = numbers.reshape(self.provenance.layers, -1)
+            yield BlockHead(block_id, self.provenance, form, info, numbers)
 
 
 def index_path(segment: Path) -> Path:
@@ -107,10 +104,9 @@ def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Ext
     )
     arrays = buffer.getvalue()
     partial = segment.with_suffix(".index.partial")
+    crc32 = zlib.crc32(arrays).to_bytes(_CRC32_BYTES, "little")
     try:
-        num_bytes = partial.write_bytes(
-            zlib.crc32(arrays).to_bytes(_CRC32_BYTES, "little") + arrays
-        )
+        num_bytes = partial.write_bytes(crc32 + arrays)
         partial.rename(index_path(segment))
     finally:
         partial.unlink(missing_ok=True)
@@ -141,16 +137,9 @@ def read_index(segment: Path) -> IndexedBlocks | None:
         [torch.tensor(numbers, dtype=torch.int64) for numbers in json.loads(written)]
         for written in about["positions"]
     ]
-    form_of, positions_of = part["kinds"]
-    return IndexedBlocks(
-        len(data),
-        about["segment_bytes"],
-        part["ids"],
-        list(map(Extent, part["places"], crc32s)),
-        provenance,
-        [forms[form] for form in form_of],
-        [
-            BlockInfo(*times_s, *positions[at])
-            for times_s, at in zip(part["times_s"], positions_of, strict=True)
-        ],
-    )
+    infos = [
+        (forms[form], BlockInfo(*times_s, *positions[at]))
+        for times_s, form, at in zip(part["times_s"], *part["kinds"], strict=True)
+    ]
+    extents = dict(zip(part["ids"], map(Extent, part["places"], crc32s), strict=True))
+    return IndexedBlocks(len(data), about["segment_bytes"], extents, infos, provenance)
