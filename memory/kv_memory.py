@@ -218,8 +218,7 @@ class KVMemory(AgingMemory):
     def _change_old(self, new: BlockRecord) -> None:
         """What becomes of old blocks before a new one is put."""
         policy = self._policy
-        if policy.retain_s is not None:
-            self._expire(new.head.info.end_s)
+        self._expire(new.head.info.end_s)
         if policy.keep_blocks is not None:
             self._let_go_of_the_oldest(policy.keep_blocks)
         if policy.rewrite is not None:

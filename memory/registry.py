@@ -48,17 +48,16 @@ class Registry(Generic[T]):
             raise UnknownNameError(
                 f"{self._noun} {name!r} is given by {' and by '.join(origins)}: uninstall one"
             )
-        return self._loaded(points[0]) if points else self._own(name)
+        if points:
+            return self._loaded(points[0])
+        module = import_module(f"{self._folder}.{name}")
+        [found] = [one for one in vars(module).values() if self._is_one(one) and one.name == name]
+        return found  # type: ignore[no-any-return]
 
     def _ours(self) -> Iterator[str]:
         own = self._base.__module__.rpartition(".")[2]
         path = import_module(self._folder).__path__
         return (found.name for found in iter_modules(path) if found.name != own)
-
-    def _own(self, name: str) -> type[T]:
-        module = import_module(f"{self._folder}.{name}")
-        [found] = [one for one in vars(module).values() if self._is_one(one) and one.name == name]
-        return found  # type: ignore[no-any-return]
 
     def _loaded(self, point: EntryPoint) -> type[T]:
         whose = f"{self._noun} {point.name!r} of {_package(point)}"

@@ -12,7 +12,6 @@ its own rounding to float16 costs no more than a slightly larger scale. A group 
 block (all dims of the head) unless a largest size is given; then the groups are of equal size.
 """
 
-from dataclasses import dataclass
 from math import ceil, prod
 from typing import ClassVar
 
@@ -77,8 +76,8 @@ class IntegerCodec(BlockCodec):
     def _groups(self, layout: RowLayout) -> "tuple[_Groups, _Groups]":
         shape = (layout.kv_heads, layout.tokens, layout.head_dim)
         return (
-            _Groups.split(shape, axis=-2, largest=self.max_group_tokens),
-            _Groups.split(shape, axis=-1, largest=self.max_group_dims),
+            _Groups(shape, axis=-2, largest=self.max_group_tokens),
+            _Groups(shape, axis=-1, largest=self.max_group_dims),
         )
 
     def _code_bytes(self, groups: "_Groups") -> int:
@@ -114,42 +113,22 @@ class IntegerCodec(BlockCodec):
             groups.expand(unpacked, scale, zero - scale * ((2**self.bits - 1) / 2), out)
 
 
-@dataclass(frozen=True)
 class _Groups:
     """How the numbers of one layer, `shape` = [kv_heads, tokens, head_dim], share their scales.
 
-    `axis` (counted from the end) is split into [count, size]; the last group is padded if need be.
+    `axis` (counted from the end) is split into [count, size], with a size of no more than
+    `largest`; the last group is padded if need be.
     """
 
-    shape: tuple[int, int, int]
-    axis: int
-    count: int
-    size: int
-
-    @classmethod
-    def split(cls, shape: tuple[int, int, int], axis: int, largest: int | None) -> "_Groups":
-        count = ceil(shape[axis] / largest) if largest else 1
-        return cls(shape, axis, count, size=ceil(shape[axis] / count))
-
-    @property
-    def code_shape(self) -> tuple[int, ...]:
-        return (*self.shape[: self.axis], self.count, self.size, *self.shape[self.axis :][1:])
-
-    @property
-    def scale_shape(self) -> tuple[int, ...]:
-        return (*self.code_shape[: self.axis], 1, *self.code_shape[self.axis :][1:])
-
-    @property
-    def num_codes(self) -> int:
-        return prod(self.code_shape)
-
-    @property
-    def num_scales(self) -> int:
-        return prod(self.scale_shape)
-
-    @property
-    def num_padded(self) -> int:
-        return self.count * self.size - self.shape[self.axis]
+    def __init__(self, shape: tuple[int, int, int], axis: int, largest: int | None) -> None:
+        self.shape, self.axis = shape, axis
+        self.count = ceil(shape[axis] / largest) if largest else 1
+        self.size = ceil(shape[axis] / self.count)
+        self.num_padded = self.count * self.size - shape[axis]
+        before, after = shape[:axis], shape[axis:][1:]
+        self.code_shape = (*before, self.count, self.size, *after)
+        self.scale_shape = (*before, self.count, 1, *after)
+        self.num_codes, self.num_scales = prod(self.code_shape), prod(self.scale_shape)
 
     def grouped(self, numbers: Tensor) -> Tensor:
         """[layers, *shape] -> [layers, *code_shape]; padding repeats the last number."""

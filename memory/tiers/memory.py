@@ -90,9 +90,8 @@ class HostTier(BlockStore):
         try:
             return self._blocks[block_id]
         except KeyError:
-            raise BlockNotFoundError(
-                f"host tier: block {block_id} is not kept (any more)"
-            ) from None
+            told = f"host tier: block {block_id} is not kept (any more)"
+            raise BlockNotFoundError(told) from None
 
 
 class InMemory(Tier):

@@ -104,10 +104,8 @@ class StateLog:
             end = middle + max(0, value_bytes)
             if _CRC32.unpack_from(data, at) != (zlib.crc32(data[at + _CRC32.size : end]),):
                 return
-            yield (
-                block_id,
-                {data[begin:middle].decode(): data[middle:end] if value_bytes >= 0 else None},
-            )
+            value = data[middle:end] if value_bytes >= 0 else None
+            yield block_id, {data[begin:middle].decode(): value}
             at = end
 
     def _told(self) -> AbstractContextManager[None]:

@@ -108,7 +108,9 @@ class StreamDirectory(StreamEntry):
         if wanted is not None:
             wanted.require_same(provenance, str(self.path))
         try:
-            self._bring_up_to_date()
+            if (self.path / _BLOCKS_V1).exists():  # it becomes the first segment
+                segments_folder(self.path).mkdir(exist_ok=True)
+                (self.path / _BLOCKS_V1).rename(segment_path(segments_folder(self.path), 0, 0))
             found = [self._sound_or_aside(self.path / name) for name in _NAMES]
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be brought up to date: {error}") from error
@@ -127,13 +129,6 @@ class StreamDirectory(StreamEntry):
         except ValueError as error:
             _log.error("a damaged file is set aside", file=str(set_aside(path)), reason=str(error))
             return None
-
-    def _bring_up_to_date(self) -> None:
-        """The one file of version 1 becomes the first segment."""
-        blocks = self.path / _BLOCKS_V1
-        if blocks.exists():
-            segments_folder(self.path).mkdir(exist_ok=True)
-            blocks.rename(segment_path(segments_folder(self.path), 0, 0))
 
     def _write(self, provenance: Provenance, note: dict[str, Any]) -> None:
         content = {"format_version": FORMAT_VERSION, **asdict(provenance), "note": note}

@@ -66,9 +66,8 @@ class RedisLink:
             # Any: its types allow for clients that decode text, which these do not.
             self.client: Any = _client(url, retries=0)
             self.reads: Any = _client(url, retries=1)
-            place = (
-                parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
-            )
+            at_port = f"{parts.hostname}:{parts.port or 6379}"
+            place = parts.path if parts.scheme == "unix" else at_port
         except ValueError:  # what it says may hold a part of the password
             raise StoreError(
                 f"store {store_name(url)!r}: is no address of a server; use redis://HOST:PORT/DB, "
@@ -103,16 +102,10 @@ class RedisLink:
         kind = "Valkey" if "valkey_version" in server else "Redis"
         version = str(server.get("valkey_version", server["redis_version"]))
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST[kind]:
-            oldest = ".".join(map(str, OLDEST[kind]))
-            raise StoreError(
-                f"{self.name}: is {kind} {version}; {oldest} is the oldest that will do"
-            )
-        lasting = (
-            "appendonly yes"
-            if kept.get("aof_enabled")
-            else ("appendonly no: blocks written since its last snapshot die with it")
-        )
-        return f"{kind} {version}, {lasting}"
+            oldest = f"{'.'.join(map(str, OLDEST[kind]))} is the oldest that will do"
+            raise StoreError(f"{self.name}: is {kind} {version}; {oldest}")
+        lost = "no: blocks written since its last snapshot die with it"
+        return f"{kind} {version}, appendonly {'yes' if kept.get('aof_enabled') else lost}"
 
     @contextmanager
     def told(self) -> Iterator[None]:

@@ -115,7 +115,8 @@ class RedisStream(StreamEntry):
         script = link.client.register_script
         self._take, self._renew = script(_TAKE), script(_RENEW)
         self._give_back, self._set_note = script(_GIVE_BACK), script(_SET_NOTE)
-        self._on_beat: list[Callable[[], None]] = []
+        self.on_beat: Callable[[], None] = lambda: None
+        """Is called twice a second in the lease's thread."""
         self._ended = threading.Event()
         self._is_closed = False
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -130,10 +131,6 @@ class RedisStream(StreamEntry):
         except BaseException:
             self.close()
             raise
-
-    def on_beat(self, call: Callable[[], None]) -> None:
-        """Have it called twice a second in the lease's thread."""
-        self._on_beat.append(call)
 
     def set_note(self, note: dict[str, Any]) -> None:
         with self.link.told():
@@ -207,8 +204,7 @@ class RedisStream(StreamEntry):
                 with self.link.told():
                     self._renew(keys=keys, args=args)
                 self.away = None
-                for call in self._on_beat:
-                    call()
+                self.on_beat()
             except StoreAwayError as error:
                 self.away = str(error)
             except StoreError as error:

@@ -62,7 +62,7 @@ class RedisTier(RedisBlocks, BlockStore):
         self._state: State = {}
         """What the server has of that, so far as is known here."""
         self._waiting_bytes = 0
-        stream.on_beat(self._hand_over)
+        stream.on_beat = self._hand_over
 
     def recover(self) -> Iterator[BlockHead]:
         with self._link.told():
@@ -181,9 +181,8 @@ class RedisTier(RedisBlocks, BlockStore):
         self._require_ours()
         if not self._drained(TIMEOUT_S):
             self._require_ours()
-            raise StoreAwayError(
-                f"{self.away or self._link.name}; {len(self._waiting)} blocks wait for it"
-            )
+            told = f"{self.away or self._link.name}; {len(self._waiting)} blocks wait for it"
+            raise StoreAwayError(told)
 
     def close(self) -> None:
         """Raises StoreError if blocks wait that the server does not take within some seconds."""
@@ -270,9 +269,8 @@ class RedisTier(RedisBlocks, BlockStore):
         """
         with self._writing:
             if self._unsure_span:
-                raise StoreAwayError(
-                    f"{self._link.name}: it is not known what became of some blocks"
-                )
+                told = f"{self._link.name}: it is not known what became of some blocks"
+                raise StoreAwayError(told)
             self._find_out()
             entries = {
                 block_id: b"" if record is None else self._written(record)
