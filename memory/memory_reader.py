@@ -86,6 +86,7 @@ class MemoryReader(Closing):
         features = provenance.kv_heads * provenance.head_dim
         self._index = BlockIndex(provenance.layers, features, device)
         self.search = self._index.search
+        """Ids of the best blocks for a query."""
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
         self._ids: list[int] = []

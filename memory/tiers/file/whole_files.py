@@ -1,4 +1,4 @@
-"""Whole files: JSON with its CRC32 that is replaced whole or not, and what is moved or flushed."""
+"""Whole files: JSON with its CRC32, replaced whole or not; flushes, moves and how errors are told."""
 
 import json
 import os
