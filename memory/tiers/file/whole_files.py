@@ -1,4 +1,4 @@
-"""Whole files: JSON with its CRC32, replaced whole or not; flushes, moves and how errors are told."""
+"""Whole files: JSON with a CRC32, replaced whole or not; flushes, moves, how errors are told."""
 
 import json
 import os
