@@ -5,9 +5,9 @@ VS-Movie ask about a whole clip, at its end. RVS-Ego and RVS-Movie ask while a l
 they are read in the files of ReKV (arXiv 2503.00540), where a question sees the video from its
 start to `end_time`, and no earlier question or answer. The prompt is the question.
 
-Answers are judged (judging.py), their line ends taken out as ReKV does. Two accuracies are published:
-Flash-VStream's, yes / all that were judged, and ReKV's, yes / (yes + no). The score is the mean of
-the whole parts of the ratings. What the judge could not say readably is left out of all three, as
+Answers are judged (judging.py), their line ends taken out as ReKV does. Two accuracies are
+published: Flash-VStream's, yes / all that were judged, and ReKV's, yes / (yes + no). The score is
+the mean of the whole parts of the ratings. What the judge could not say readably is left out of all three, as
 it was there, and is wrong by the strict rule; so is a question without a text to judge, because
 answering failed. A blank text is an answer and is judged, as it is there: silence is not left out.
 """
