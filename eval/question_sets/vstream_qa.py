@@ -7,9 +7,10 @@ start to `end_time`, and no earlier question or answer. The prompt is the questi
 
 Answers are judged (judging.py), their line ends taken out as ReKV does. Two accuracies are
 published: Flash-VStream's, yes / all that were judged, and ReKV's, yes / (yes + no). The score is
-the mean of the whole parts of the ratings. What the judge could not say readably is left out of all three, as
-it was there, and is wrong by the strict rule; so is a question without a text to judge, because
-answering failed. A blank text is an answer and is judged, as it is there: silence is not left out.
+the mean of the whole parts of the ratings. What the judge could not say readably is left out of all
+three, as it was there, and is wrong by the strict rule; so is a question without a text to judge,
+because answering failed. A blank text is an answer and is judged, as it is there: silence is not
+left out.
 """
 
 from collections import Counter

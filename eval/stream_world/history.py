@@ -92,9 +92,7 @@ class History:
     @property
     def entries(self) -> list[Entry]:
         """Who came into view so far, in stream order."""
-        return self._entries[
-            : bisect_right(self._entries, self.last, key=lambda entry: entry.frame)
-        ]
+        return self._entries[: bisect_right(self._entries, self.last, key=lambda one: one.frame)]
 
     def moment(self, index: int) -> Moment:
         """A frame, not later than now."""
