@@ -1,4 +1,4 @@
-"""The words of the stream world: names, colours and places in, the phrases of questions out."""
+"""The words of the stream world: names, colours, places and times, and its files of them."""
 
 import json
 import re

@@ -194,32 +194,19 @@ def _wordings() -> dict[str, _Wordings]:
 
 
 def _parse(pattern: str, rules: Mapping[str, _Choice]) -> _Choice:
-    symbols = _SYMBOLS.findall(pattern)
-    choice, end = _parse_options(symbols, 0, rules)
-    assert end == len(symbols), f"unmatched {symbols[end]!r} in the wording {pattern!r}"
-    return choice
-
-
-def _parse_options(
-    symbols: list[str], start: int, rules: Mapping[str, _Choice]
-) -> tuple[_Choice, int]:
-    """Options up to the bracket that closes them (or the end), and where that stands."""
-    options: list[tuple[str | _Choice, ...]] = []
-    parts: list[str | _Choice] = []
-    at = start
-    while at < len(symbols) and symbols[at] not in ")]":
-        symbol = symbols[at]
+    open_: list[tuple[str, list[list[str | _Choice]]]] = [("", [[]])]
+    for symbol in _SYMBOLS.findall(pattern):
+        bracket, options = open_[-1]
         if symbol == "|":
-            options.append(tuple(parts))
-            parts = []
+            options.append([])
         elif symbol in "([":
-            choice, at = _parse_options(symbols, at + 1, rules)
-            closed = symbols[at : at + 1] == [{"(": ")", "[": "]"}[symbol]]
-            assert closed, f"unmatched {symbol!r} in the wording {''.join(symbols)!r}"
-            parts.append(_Choice(((choice,), ())) if symbol == "[" else choice)
-        elif symbol[0] == "<":
-            parts.append(rules[symbol[1:-1]])
+            open_.append((symbol, [[]]))
+        elif symbol in ")]":
+            assert bracket + symbol in ("()", "[]"), f"unmatched {symbol!r} in {pattern!r}"
+            open_.pop()
+            choice = _Choice(tuple(map(tuple, options)))
+            open_[-1][1][-1].append(_Choice(((choice,), ())) if symbol == "]" else choice)
         else:
-            parts.append(symbol)
-        at += 1
-    return _Choice((*options, tuple(parts))), at
+            options[-1].append(rules[symbol[1:-1]] if symbol[0] == "<" else symbol)
+    assert len(open_) == 1, f"unmatched {open_[-1][0]!r} in {pattern!r}"
+    return _Choice(tuple(map(tuple, open_[0][1])))
