@@ -18,16 +18,11 @@ from eval.run.scored import Scored, write_scored
 
 def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> list[Asked]:
     """What a run asks of which video, and when; in the order of the items."""
-    return [
-        Asked(
-            item.id,
-            data_dir / item.video,
-            item.spans,
-            benchmark.prompt(item),
-            partial(benchmark.follow_up, item),
-        )
-        for item in items
-    ]
+    asked = []
+    for item in items:
+        prompt, follow_up = benchmark.prompt(item), partial(benchmark.follow_up, item)
+        asked.append(Asked(item.id, data_dir / item.video, item.spans, prompt, follow_up))
+    return asked
 
 
 def play_set(

@@ -22,6 +22,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -155,20 +156,15 @@ class StreamingBench(Benchmark):
     def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
         proactive = of_task(outcomes, "PO")
         rows = [score_row(code, of_task(outcomes, code)) for code in _TASKS if code != "PO"]
-        for name, several in (
-            ("PO", of_group(proactive, CONTEXTUAL)),
-            ("PO, all 250", proactive),
-        ):
+        in_table = of_group(proactive, CONTEXTUAL)
+        for name, several in (("PO", in_table), ("PO, all 250", proactive)):
             rows.append(score_row(name, several))
-            text_right = score_row(
-                f"{name}, text right, too", several, published=lambda one: one.published_text
-            )
-            rows.append(text_right)
+            right = f"{name}, text right, too"
+            rows.append(score_row(right, several, published=lambda one: one.published_text))
         groups = {group: _whole_group(outcomes, group) for group in (REAL, OMNI, CONTEXTUAL)}
         rows += [score_row(f"{name}, All", group) for name, group in groups.items()]
-        whole = all(groups.values())
-        everything = [one for group in groups.values() for one in group] if whole else []
-        return (*rows, score_row("Overall", everything))
+        everything = chain(*groups.values()) if all(groups.values()) else ()
+        return (*rows, score_row("Overall", list(everything)))
 
     def _choices(self, number: int, entry: dict[str, Any]) -> Iterator[SetItem]:
         first = _TASKS[_CODES[entry["questions"][0]["task_type"]]]
