@@ -147,13 +147,11 @@ def _next_to(history: History, rng: Random, is_after: bool) -> Fact | None:
     for name in _shuffled(history, rng, sorted(neighbours)):
         if len(history.appearances(name)) == 1:
             first, then = neighbours[name]
-            own, other = (first, then) if is_after else (then, first)
+            other = then if is_after else first
             # The frame before tells the newcomer from those who were there already.
-            spans = {
-                own.frame: history.span(own.frame, own.frame),
-                other.frame: history.span(other.frame - 1, other.frame),
-            }
-            return Fact(f"the {other.name}", (spans[first.frame], spans[then.frame]), name)
+            starts = [one.frame - 1 if one is other else one.frame for one in neighbours[name]]
+            evidence = history.span(starts[0], first.frame), history.span(starts[1], then.frame)
+            return Fact(f"the {other.name}", evidence, name)
     return None
 
 
