@@ -19,11 +19,10 @@ from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
 from vstream.sources.config import SourceConfig
 from vstream.sources.errors import file_error
+from vstream.sources.opening import open_container
 from vstream.sources.privacy_mask import PrivacyMask
-from vstream.sources.reach import reach_options
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
-from vstream.sources.tls import tls_options
 from vstream.sources.video_track import PixelBound, pictures, pictures_from, video_track
 
 
@@ -140,14 +139,13 @@ class FileStream(Closing):
     def _pictures(self, from_s: float | None) -> Iterator[VideoFrame]:
         """From `from_s` on, or from where the container stands."""
         failure, before = None, self._counts.frames_received
+        opened = (self._container, self._track, self._counts, self._bound)
         try:
             if from_s is not None and self._track.time_base is not None:
                 pts = int((self._first_pts_s + from_s) / self._track.time_base)
-                yield from pictures_from(
-                    self._container, self._track, pts, self._counts, self._bound
-                )
+                yield from pictures_from(*opened, pts)
             else:
-                yield from pictures(self._container, self._track, self._counts, self._bound)
+                yield from pictures(*opened)
         except SourceError as error:
             raise self._failed(str(error), error.code) from None
         except FFmpegError as error:
@@ -181,15 +179,7 @@ def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContai
             f"{name}: opening: the file is empty; record or copy it again", "FILE_EMPTY"
         )
     try:
-        return av.open(
-            target,
-            mode="r",
-            options=reach_options(address, config)
-            | tls_options(config)
-            | PixelBound(name, config.max_pixels).options,
-            metadata_errors="replace",
-            timeout=(config.connect_timeout_s, config.read_timeout_s),
-        )
+        return open_container(address, config)
     except FFmpegError as error:
         failure = error
     raise file_error(failure, name)

@@ -6,7 +6,7 @@ decord does the seeking and decoding; where it is not installed PyAV does the sa
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from av import VideoFrame, VideoStream
@@ -50,12 +50,12 @@ class VideoFile(Closing):
         bound = PixelBound(self.name, config.max_pixels)
         track = video_track(self._container, bound, "FILE_NOT_VIDEO")
         self._timeline = _read_timeline(self._container, track, self.name)
-        self._reader: _PictureReader = _PyavReader(
+        self._reader: _PyavReader | _DecordReader = _PyavReader(
             self._container, track, self._timeline, bound=bound, max_side=config.max_side
         )
         if decoder == "decord" or (decoder is None and importlib.util.find_spec("decord")):
-            shape = self._reader.pictures([0])[0].shape
-            indexed = _DecordReader(address.target, width=shape[1], height=shape[0])
+            height, width, _ = self._reader.picture(0).shape
+            indexed = _DecordReader(address.target, width=width, height=height)
             if indexed.num_frames == len(self._timeline.times_s):
                 self._reader = indexed  # else it counts hidden frames, and would be off by some
 
@@ -70,9 +70,10 @@ class VideoFile(Closing):
         moments_s = np.asarray(seconds, dtype=float)
         found = np.searchsorted(times_s, moments_s + SAME_MOMENT_S, side="right") - 1
         indices = [int(index) for index in found.clip(0, len(times_s) - 1)]
+        pixels = {index: self._reader.picture(index) for index in sorted(set(indices))}
         return [
-            Frame(pixels, float(times_s[index]), self._recorded_at + float(times_s[index]))
-            for index, pixels in zip(indices, self._reader.pictures(indices), strict=True)
+            Frame(pixels[index], float(times_s[index]), self._recorded_at + float(times_s[index]))
+            for index in indices
         ]
 
     def close(self) -> None:
@@ -106,11 +107,6 @@ def _read_timeline(container: InputContainer, track: VideoStream, name: str) -> 
     return _Timeline(pts, key_pts, (pts - pts[0]) * tick_s, shown_for * tick_s)
 
 
-class _PictureReader(Protocol):
-    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
-        """The pixels of these frames, counted in the order in which they are shown."""
-
-
 class _PyavReader:
     """Seeks to the key frame before a picture and decodes from there."""
 
@@ -133,16 +129,13 @@ class _PyavReader:
         self._position: int | None = None
         """Presentation time stamp of the picture decoded last."""
 
-    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
-        pixels = {index: self._pixels(index) for index in sorted(set(indices))}
-        return [pixels[index] for index in indices]
-
-    def _pixels(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+    def picture(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The pixels of a frame, counted in the order in which they are shown."""
         pts, keys = int(self._timeline.pts[index]), self._timeline.key_pts
         key_pts = int(keys[max(0, int(np.searchsorted(keys, pts, side="right")) - 1)])
         if self._position is None or not key_pts <= self._position < pts:
             self._pictures = pictures_from(
-                self._container, self._track, pts, SourceCounts(), self._bound
+                self._container, self._track, SourceCounts(), self._bound, pts
             )
         for picture in self._pictures:
             self._position = picture.pts
@@ -166,13 +159,8 @@ class _DecordReader:
         self._video: Any = decord.VideoReader(path, width=width, height=height, num_threads=1)
         self.num_frames = len(self._video)
 
-    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
-        # One at a time, because decord pads the rows of some widths (96, for one) and its batches
-        # then fail.
-        pixels = {index: self._unpadded(self._video[index]) for index in sorted(set(indices))}
-        return [pixels[index] for index in indices]
-
-    def _unpadded(self, picture: Any) -> UInt8[np.ndarray, "height width 3"]:
-        pixels: np.ndarray = picture.asnumpy()
+    def picture(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        # Not in batches: decord pads the rows of some widths (96, for one), and they then fail.
+        pixels: np.ndarray = self._video[index].asnumpy()
         height, width, _ = pixels.shape
         return pixels.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)

@@ -52,9 +52,10 @@ def video_track(container: InputContainer, bound: PixelBound, no_video_code: str
     """
     name = bound.source
     if not container.streams.video:
+        others = ", ".join(sorted({track.type for track in container.streams})) or "nothing"
         raise SourceError(
-            f"{name}: opening: there is no video in it, only {_other_tracks(container)}; "
-            "give a source with a video track",
+            f"{name}: opening: there is no video in it, only {others}; give a source with a video "
+            "track",
             no_video_code,
         )
     track = container.streams.video[0]
@@ -110,7 +111,7 @@ def pictures(
 
 
 def pictures_from(
-    container: InputContainer, track: VideoStream, pts: int, counts: SourceCounts, bound: PixelBound
+    container: InputContainer, track: VideoStream, counts: SourceCounts, bound: PixelBound, pts: int
 ) -> Iterator[VideoFrame]:
     """All pictures from a key frame at or before `pts` on, in the track's own time base."""
     assert track.time_base is not None
@@ -125,7 +126,3 @@ def pictures_from(
         if pts - back <= (track.start_time or 0):
             return found if first is None else chain([first], found)
         back = 2 * back + one_second
-
-
-def _other_tracks(container: InputContainer) -> str:
-    return ", ".join(sorted({track.type for track in container.streams})) or "nothing"
