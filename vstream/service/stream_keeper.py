@@ -90,8 +90,7 @@ class StreamKeeper:
     @property
     def state(self) -> KeeperState:
         """What it is about; `status` says how its source is doing, too."""
-        with self._changed:
-            return self._state
+        return self._state
 
     def start(self, *, paused: bool = False) -> None:
         """Begin to watch, or to wait for `resume`."""
@@ -102,19 +101,16 @@ class StreamKeeper:
         """Let go of the source until `resume`, over a restart of the service as well; what has been
         seen can be asked about.
         """
-        self._call(KeeperEvent.PAUSE)
-        self._remember_pause()
+        self._call_noted(KeeperEvent.PAUSE)
 
     def resume(self) -> None:
-        self._call(KeeperEvent.RESUME)
-        self._remember_pause()
+        self._call_noted(KeeperEvent.RESUME)
 
     def restart(self) -> None:
         """Open the source again, at once; also one that is paused or has ended."""
         with self._changed:
             self._restarts += 1
-        self._call(KeeperEvent.RESTART)
-        self._remember_pause()
+        self._call_noted(KeeperEvent.RESTART)
 
     def push(self, jpeg: bytes, captured_at: float | None) -> PushOutcome:
         """Take a frame from a client. Raises SourceError for one that is none or comes too late."""
@@ -124,13 +120,8 @@ class StreamKeeper:
                 "SOURCE_UNSUPPORTED",
             )
         with self._changed:
-            self._changed.wait_for(
-                lambda: (
-                    self._pushed is not None
-                    or self._state in (KeeperState.PAUSED, KeeperState.CLOSED)
-                ),
-                timeout=_OPENING_S,
-            )
+            over = (KeeperState.PAUSED, KeeperState.CLOSED)
+            self._changed.wait_for(lambda: self._pushed or self._state in over, timeout=_OPENING_S)
             state, pushed, failure = self._state, self._pushed, self._failure
         if state is KeeperState.PAUSED:
             raise SourceError(f"stream {self.spec.id} is paused: resume it first", "STREAM_PAUSED")
@@ -152,8 +143,9 @@ class StreamKeeper:
         with self.model.turn:
             memory.set_note({**memory.note, NOTE: {**self.note, **values}})
 
-    def _remember_pause(self) -> None:
+    def _call_noted(self, event: KeeperEvent) -> None:
         """It is so even where that cannot be kept."""
+        self._call(event)
         try:
             self.remember(paused=self.state is KeeperState.PAUSED)
         except StoreError as error:
@@ -197,9 +189,8 @@ class StreamKeeper:
 
     @property
     def newest_frame(self) -> Frame | None:
-        """The newest frame, as the model sees it."""
-        with self._changed:
-            return self._newest
+        """As the model sees it."""
+        return self._newest
 
     @property
     def status(self) -> StreamStatus:
@@ -329,11 +320,7 @@ class StreamKeeper:
 
     def _open_push(self, start_s: float, wants: Callable[[float], bool]) -> PushedFrames:
         pushed = PushedFrames(
-            self.spec.id,
-            self._config.source,
-            start_s=start_s,
-            wants=wants,
-            mask=self.spec.mask(),
+            self.spec.id, self._config.source, start_s, wants, mask=self.spec.mask()
         )
         with self._changed:
             if self._state in ATTEMPT:

@@ -21,19 +21,13 @@ from memory import StoreError, require_stream_id, tier_of
 from memory.policies import require_policy
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
-from vstream.sources.address import SourceKind, parse_address, redacted
-from vstream.sources.config import Speed
+from vstream.sources.address import parse_address, redacted
+from vstream.sources.config import Decode, Speed
 
 if TYPE_CHECKING:
     from vstream.sources.privacy_mask import PrivacyMask
 
 SourceType = Literal["rtsp", "http", "file", "webcam", "push"]
-_TYPE_OF_KIND: dict[SourceKind, SourceType] = {
-    SourceKind.RTSP: "rtsp",
-    SourceKind.HTTP: "http",
-    SourceKind.FILE: "file",
-    SourceKind.WEBCAM: "webcam",
-}
 
 
 class _Part(BaseModel):
@@ -77,9 +71,9 @@ class SourceSpec(_Part):
         return self
 
     @property
-    def kind(self) -> SourceType:
+    def kind(self) -> str:
         """The type, given or told by the address."""
-        return "push" if self.url is None else _TYPE_OF_KIND[parse_address(self.url).kind]
+        return "push" if self.url is None else parse_address(self.url).kind.value
 
 
 class SamplingSpec(_Part):
@@ -91,7 +85,7 @@ class SamplingSpec(_Part):
     """Longer side in pixels."""
     dedup: float | None = Field(None, ge=0, le=255)
     """See source.dedup_threshold; 0 keeps every frame."""
-    decode: Literal["auto", "keyframes", "all"] | None = None
+    decode: Decode | None = None
 
 
 def _length(value: Any) -> Any:
