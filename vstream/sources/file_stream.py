@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import av
-from av import VideoFrame, VideoStream
+from av import VideoFrame
 from av.container import InputContainer
 from av.error import FFmpegError
 
@@ -23,7 +23,7 @@ from vstream.sources.opening import open_container
 from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
-from vstream.sources.video_track import PixelBound, pictures, pictures_from, video_track
+from vstream.sources.video_track import VideoTrack
 
 
 class FileStream(Closing):
@@ -61,11 +61,15 @@ class FileStream(Closing):
         self._closing = threading.Event()
         self._decoding = ranked_lock(Rank.FILE)  # during each step: close() may come between
         self._container = open_video_file(address, config)
-        self._bound = PixelBound(self.name, config.max_pixels)
-        self._track = video_track(self._container, self._bound, "FILE_NOT_VIDEO")
-        self._track.thread_type = "AUTO"
-        self._first_pts_s = _first_pts_s(self._track)
-        self._length_s = _length_s(self._container, self._track)
+        self._track = VideoTrack(
+            self._container, self.name, config.max_pixels, "FILE_NOT_VIDEO", self._counts
+        )
+        stream = self._track.stream
+        stream.thread_type = "AUTO"
+        self._tick_s = stream.time_base or 0
+        self._first_pts_s = float((stream.start_time or 0) * self._tick_s)
+        length_s = (stream.duration or 0) * self._tick_s
+        self._length_s = float(length_s or (self._container.duration or 0) / av.time_base)
         self._recorded_at = recorded_at(self._container, address.target)
 
     @property
@@ -133,40 +137,35 @@ class FileStream(Closing):
                 yield picture, begin_s + media_s
             if not self._loop:
                 return
-            begin_s += max(self._length_s, media_s + 1 / (self._track.average_rate or 1))
+            begin_s += max(self._length_s, media_s + 1 / (self._track.stream.average_rate or 1))
             from_s = 0.0
 
     def _pictures(self, from_s: float | None) -> Iterator[VideoFrame]:
         """From `from_s` on, or from where the container stands."""
-        failure, before = None, self._counts.frames_received
-        opened = (self._container, self._track, self._counts, self._bound)
+        fault, before = None, self._counts.frames_received
         try:
-            if from_s is not None and self._track.time_base is not None:
-                pts = int((self._first_pts_s + from_s) / self._track.time_base)
-                yield from pictures_from(*opened, pts)
+            if from_s is not None and self._tick_s:
+                pts = int((self._first_pts_s + from_s) / self._tick_s)
+                yield from self._track.pictures_from(pts)
             else:
-                yield from pictures(*opened)
+                yield from self._track.pictures()
         except SourceError as error:
-            raise self._failed(str(error), error.code) from None
+            fault = error
         except FFmpegError as error:
-            failure = error
-        if failure is not None:
-            raise self._failed(
-                f"{self.name}: reading: {failure.strerror}; the file is cut short or damaged, "
-                "copy or record it again",
+            fault = SourceError(
+                f"{self.name}: reading: {error.strerror}; the file is cut short or damaged, copy "
+                "or record it again",
                 "FILE_CORRUPT",
             )
-        if self._counts.frames_received == before:
-            raise self._failed(
+        if fault is None and self._counts.frames_received == before:
+            fault = SourceError(
                 f"{self.name}: decoding: the video track holds no frame, or none of at most "
-                f"{self._bound.max_pixels} pixels (source.max_pixels); record it again",
+                f"{self._track.max_pixels} pixels (source.max_pixels); record it again",
                 "FILE_EMPTY",
             )
-
-    def _failed(self, message: str, code: str) -> SourceError:
-        self._state = SourceState.ERROR
-        self._last_error = SourceError(message, code)
-        return self._last_error
+        if fault is not None:
+            self._state, self._last_error = SourceState.ERROR, fault
+            raise fault
 
 
 def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContainer:
@@ -195,16 +194,3 @@ def recorded_at(container: InputContainer, target: str) -> float:
     if created_at > 0:  # recorders without a clock write the epoch, or that of 1904
         return created_at
     return os.path.getmtime(target) if os.path.exists(target) else time.time()
-
-
-def _length_s(container: InputContainer, track: VideoStream) -> float:
-    """As the file says; 0 if it does not."""
-    if track.duration and track.time_base is not None:
-        return float(track.duration * track.time_base)
-    return (container.duration or 0) / av.time_base
-
-
-def _first_pts_s(track: VideoStream) -> float:
-    if track.start_time is None or track.time_base is None:
-        return 0.0
-    return float(track.start_time * track.time_base)

@@ -29,7 +29,7 @@ from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceState, SourceStatus
 from vstream.sources.stream_clock import StreamClock
 from vstream.sources.tls import connection_error
-from vstream.sources.video_track import PixelBound, video_track
+from vstream.sources.video_track import VideoTrack
 
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
 _CLOCK_TRUST_S = 30.0  # a camera whose clock is further off than this is not believed
@@ -158,16 +158,16 @@ class LiveStream(QueuedSource):
             return no_answer(self.name, stage) if is_late and unclear else fault
 
     def _watch(self, container: InputContainer) -> SourceError:
-        bound = PixelBound(self.name, self._config.max_pixels)
-        track = video_track(container, bound, "STREAM_NO_VIDEO")
-        track.codec_context.thread_count = 1  # enough for a camera; more would add delay
+        max_pixels = self._config.max_pixels
+        track = VideoTrack(container, self.name, max_pixels, "STREAM_NO_VIDEO", self._counts)
+        track.stream.codec_context.thread_count = 1  # enough for a camera; more would add delay
         sample_fps = self._sample_fps if _tells_times(container) else None
-        decoder = LiveDecoder(track, self._counts, self._config.decode, sample_fps, bound)
+        decoder = LiveDecoder(track, self._config.decode, sample_fps)
         self._last_sign_at = time.monotonic()
         for packet in container.demux():
             if self._closing.is_set():
                 break
-            if packet.stream is track:
+            if packet.stream is track.stream:
                 for picture in decoder.pictures(packet):
                     self._deliver(picture, container)
                 if decoder.is_resting:

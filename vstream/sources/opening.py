@@ -14,7 +14,7 @@ from av.container import InputContainer
 
 from vstream.sources.address import SourceAddress, SourceKind
 from vstream.sources.config import SourceConfig
-from vstream.sources.video_track import PixelBound
+from vstream.sources.video_track import pixel_options
 
 _BEHIND_HTTP = "http,https,tls,tcp,crypto,httpproxy,data"
 _SELF_CONTAINED = (
@@ -54,7 +54,7 @@ def rtsp_transport(config: SourceConfig, attempt: int) -> str:
 
 
 def _options(address: SourceAddress, config: SourceConfig, attempt: int) -> dict[str, str]:
-    options = PixelBound(address.name, config.max_pixels).options
+    options = pixel_options(config.max_pixels)
     if config.tls_ca_file is not None:  # means nothing without TLS
         options |= {"tls_verify": "1", "ca_file": config.tls_ca_file}
     timeout_us = str(round(max(config.connect_timeout_s, config.read_timeout_s) * 1e6))

@@ -19,9 +19,8 @@ from vstream.sources.decode_interrupt import interruptible
 from vstream.sources.errors import disconnected, no_answer, stream_error
 from vstream.sources.file_stream import open_video_file
 from vstream.sources.opening import open_container, rtsp_transport
-from vstream.sources.status import SourceCounts
 from vstream.sources.tls import connection_error
-from vstream.sources.video_track import PixelBound, decoded, video_track
+from vstream.sources.video_track import VideoTrack
 
 _LOOK_S = 5.0  # for this long at most after the first frame, to find a second key frame
 _MOST_PACKETS = 2000  # of a file, which comes faster
@@ -121,19 +120,17 @@ class _Probe:
 
     def _watch(self, container: InputContainer) -> None:
         """Raises FFmpegError where reading breaks off."""
-        bound, counts = PixelBound(self._address.name, self._config.max_pixels), SourceCounts()
-        track = video_track(
-            container, bound, "FILE_NOT_VIDEO" if self._is_file else "STREAM_NO_VIDEO"
-        )
-        track.codec_context.thread_count = 1
-        for packet in islice(container.demux(track), _MOST_PACKETS):
+        no_video = "FILE_NOT_VIDEO" if self._is_file else "STREAM_NO_VIDEO"
+        track = VideoTrack(container, self._address.name, self._config.max_pixels, no_video)
+        track.stream.codec_context.thread_count = 1
+        for packet in islice(container.demux(track.stream), _MOST_PACKETS):
             if packet.pts is not None:
                 pts_s = float(packet.pts * packet.time_base)
                 self._times_s.append(pts_s)
                 if packet.is_keyframe:
                     self._key_times_s.append(pts_s)
             if self._picture is None:
-                self._picture = next(decoded(packet, counts, bound), None)
+                self._picture = next(track.decoded(packet), None)
                 if self._picture is not None:
                     now = time.monotonic()
                     self._first_frame_ms = 1e3 * (now - self._begun_at)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from av import VideoFrame, VideoStream
+from av import VideoFrame
 from av.container import InputContainer
 from jaxtyping import Float, Int64, UInt8
 
@@ -20,8 +20,7 @@ from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig
 from vstream.sources.file_stream import open_video_file, recorded_at
 from vstream.sources.rgb_scaler import RgbScaler
-from vstream.sources.status import SourceCounts
-from vstream.sources.video_track import PixelBound, pictures_from, video_track
+from vstream.sources.video_track import VideoTrack
 
 SAME_MOMENT_S = 1e-3  # containers round times to as much as this
 
@@ -47,11 +46,10 @@ class VideoFile(Closing):
             )
         self._container = open_video_file(address, config)
         self._recorded_at = recorded_at(self._container, address.target)
-        bound = PixelBound(self.name, config.max_pixels)
-        track = video_track(self._container, bound, "FILE_NOT_VIDEO")
-        self._timeline = _read_timeline(self._container, track, self.name)
+        track = VideoTrack(self._container, self.name, config.max_pixels, "FILE_NOT_VIDEO")
+        self._timeline = _read_timeline(self._container, track)
         self._reader: _PyavReader | _DecordReader = _PyavReader(
-            self._container, track, self._timeline, bound=bound, max_side=config.max_side
+            track, self._timeline, config.max_side
         )
         if decoder == "decord" or (decoder is None and importlib.util.find_spec("decord")):
             height, width, _ = self._reader.picture(0).shape
@@ -89,39 +87,28 @@ class _Timeline:
     end_s: float
 
 
-def _read_timeline(container: InputContainer, track: VideoStream, name: str) -> _Timeline:
+def _read_timeline(container: InputContainer, track: VideoTrack) -> _Timeline:
     """When each frame appears, from the packets alone, without decoding."""
     shown = sorted(
         (packet.pts, packet.duration or 0, packet.is_keyframe)
-        for packet in container.demux(track)
+        for packet in container.demux(track.stream)
         if packet.pts is not None
     )
-    if not shown or track.time_base is None:
+    if not shown or track.stream.time_base is None:
         raise SourceError(
-            f"{name}: decoding: the video track holds no frame; record it again", "FILE_EMPTY"
+            f"{track.name}: decoding: the video track holds no frame; record it again", "FILE_EMPTY"
         )
     pts = np.array([start for start, _, _ in shown], dtype=np.int64)
     key_pts = np.array([start for start, _, is_key in shown if is_key], dtype=np.int64)
     shown_for = shown[-1][0] + shown[-1][1] - shown[0][0]
-    tick_s = float(track.time_base)
+    tick_s = float(track.stream.time_base)
     return _Timeline(pts, key_pts, (pts - pts[0]) * tick_s, shown_for * tick_s)
 
 
 class _PyavReader:
     """Seeks to the key frame before a picture and decodes from there."""
 
-    def __init__(
-        self,
-        container: InputContainer,
-        track: VideoStream,
-        timeline: _Timeline,
-        *,
-        bound: PixelBound,
-        max_side: int | None,
-    ) -> None:
-        self._name = bound.source
-        self._bound = bound
-        self._container = container
+    def __init__(self, track: VideoTrack, timeline: _Timeline, max_side: int | None) -> None:
         self._track = track
         self._timeline = timeline
         self._scaler = RgbScaler(max_side)
@@ -134,16 +121,14 @@ class _PyavReader:
         pts, keys = int(self._timeline.pts[index]), self._timeline.key_pts
         key_pts = int(keys[max(0, int(np.searchsorted(keys, pts, side="right")) - 1)])
         if self._position is None or not key_pts <= self._position < pts:
-            self._pictures = pictures_from(
-                self._container, self._track, SourceCounts(), self._bound, pts
-            )
+            self._pictures = self._track.pictures_from(pts)
         for picture in self._pictures:
             self._position = picture.pts
             if picture.pts is not None and picture.pts >= pts:
                 return self._scaler.pixels(picture)
         at_s = self._timeline.times_s[index]
         raise SourceError(
-            f"{self._name}: decoding: no picture at {at_s:.3f} s; the file is cut short or "
+            f"{self._track.name}: decoding: no picture at {at_s:.3f} s; the file is cut short or "
             "damaged, copy or record it again",
             "FILE_CORRUPT",
         )
