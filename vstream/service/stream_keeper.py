@@ -71,10 +71,12 @@ class StreamKeeper:
         self._policy = policy
         self._on_frame = on_frame
         self.session: Session = open_session(config, self.model, spec.id)
-        self._state = KeeperState.NEW
+        self.state = KeeperState.NEW
+        """What it is about; `status` says how its source is doing, too."""
+        self.newest_frame: Frame | None = None
+        """As the model sees it."""
         self._worker: IngestWorker | None = None
         self._pushed: PushedFrames | None = None
-        self._newest: Frame | None = None
         self._failure: tuple[str, str] | None = None
         """Code and message of what ended the last attempt, if it ended badly."""
         self._told: StreamProblem | None = None
@@ -86,11 +88,6 @@ class StreamKeeper:
         self._changed = ranked_condition(Rank.KEEPER)
         """Guards all of these."""
         self._thread = threading.Thread(target=self._keep, name=f"keep {spec.id}", daemon=True)
-
-    @property
-    def state(self) -> KeeperState:
-        """What it is about; `status` says how its source is doing, too."""
-        return self._state
 
     def start(self, *, paused: bool = False) -> None:
         """Begin to watch, or to wait for `resume`."""
@@ -121,8 +118,8 @@ class StreamKeeper:
             )
         with self._changed:
             over = (KeeperState.PAUSED, KeeperState.CLOSED)
-            self._changed.wait_for(lambda: self._pushed or self._state in over, timeout=_OPENING_S)
-            state, pushed, failure = self._state, self._pushed, self._failure
+            self._changed.wait_for(lambda: self._pushed or self.state in over, timeout=_OPENING_S)
+            state, pushed, failure = self.state, self._pushed, self._failure
         if state is KeeperState.PAUSED:
             raise SourceError(f"stream {self.spec.id} is paused: resume it first", "STREAM_PAUSED")
         if pushed is None:
@@ -164,9 +161,9 @@ class StreamKeeper:
         """Delete what was seen in [from_s, to_s]; how many blocks. Raises StoreError."""
         gone = self.session.forget(from_s, to_s)
         with self._changed:
-            worker, newest = self._worker, self._newest
+            worker, newest = self._worker, self.newest_frame
             if newest is not None and from_s <= newest.stream_s <= to_s:
-                self._newest = None
+                self.newest_frame = None
         if gone and worker is not None:
             worker.keep_next()
         return gone
@@ -188,14 +185,9 @@ class StreamKeeper:
             self.session.close()
 
     @property
-    def newest_frame(self) -> Frame | None:
-        """As the model sees it."""
-        return self._newest
-
-    @property
     def status(self) -> StreamStatus:
         with self._changed:
-            keeping, worker, newest = self._state, self._worker, self._newest
+            keeping, worker, newest = self.state, self._worker, self.newest_frame
             failure, is_broken, restarts = self._failure, self._is_broken, self._restarts
             counts, encoded, duplicates = self._total, self._encoded, self._duplicates
         source = None if worker is None else worker.status
@@ -240,11 +232,11 @@ class StreamKeeper:
 
     def _go(self, event: KeeperEvent) -> KeeperState:
         """The state after `event`. With the lock held."""
-        self._state = after(self._state, event)
-        if self._state not in ATTEMPT:
+        self.state = after(self.state, event)
+        if self.state not in ATTEMPT:
             self._pushed = None
         self._changed.notify_all()
-        return self._state
+        return self.state
 
     def _keep(self) -> None:
         backoff = Backoff(self._config.source.retry_min_s, self._config.source.retry_max_s)
@@ -257,12 +249,12 @@ class StreamKeeper:
     def _begins(self, backoff: Backoff) -> bool:
         """Wait until there is something to watch; False if there never will be."""
         with self._changed:
-            if self._state is KeeperState.RETRYING:
+            if self.state is KeeperState.RETRYING:
                 self._changed.wait_for(
-                    lambda: self._state is not KeeperState.RETRYING, timeout=backoff.next_s()
+                    lambda: self.state is not KeeperState.RETRYING, timeout=backoff.next_s()
                 )
             self._changed.wait_for(
-                lambda: self._state in (KeeperState.DUE, KeeperState.RETRYING, KeeperState.CLOSED)
+                lambda: self.state in (KeeperState.DUE, KeeperState.RETRYING, KeeperState.CLOSED)
             )
             return self._go(KeeperEvent.BEGIN) is KeeperState.OPENING
 
@@ -323,7 +315,7 @@ class StreamKeeper:
             self.spec.id, self._config.source, start_s, wants, mask=self.spec.mask()
         )
         with self._changed:
-            if self._state in ATTEMPT:
+            if self.state in ATTEMPT:
                 self._pushed = pushed
                 self._changed.notify_all()
         return pushed
@@ -342,7 +334,7 @@ class StreamKeeper:
 
     def _saw(self, frame: Frame) -> None:
         with self._changed:
-            self._newest = frame
+            self.newest_frame = frame
 
     def _fail(
         self, code: str, error: Exception, *, is_broken: bool = False, for_good: bool = False

@@ -147,13 +147,6 @@ class FiredWatch:
     captured_at: float
 
     @property
-    def kept(self) -> PastFiring:
-        """What is left of it once it has been told."""
-        return PastFiring(
-            self.stream_id, self.captured_at, self.firing.at_s, self.firing.probability
-        )
-
-    @property
     def document(self) -> dict[str, Any]:
         """JSON-able, as events and webhooks carry it; `evidence` best first."""
         return {
@@ -334,10 +327,9 @@ class Watches:
                 if frame is None or not watch.is_due(frame.stream_s):
                     continue
                 watch.session = keeper.session
-                begun.append((record, keeper, watch, frame, watch.begin(frame.stream_s)))
+                if (job := watch.begin(frame.stream_s)) is not None:
+                    begun.append((record, keeper, watch, frame, job))
         for record, keeper, watch, frame, job in begun:
-            if job is None:
-                continue
             try:
                 judgement = job.result()
             except (VStreamError, KVMemoryError) as error:
@@ -356,7 +348,11 @@ class Watches:
     def _fire(self, fired: FiredWatch) -> None:
         fired.watch.fired += 1
         fired.watch.last_fired_at = time.time()
-        fired.watch.firings.appendleft(fired.kept)
+        fired.watch.firings.appendleft(
+            PastFiring(
+                fired.stream_id, fired.captured_at, fired.firing.at_s, fired.firing.probability
+            )
+        )
         self._events.publish(EventKind.WATCH_FIRED, fired.stream_id, fired.document)
         self._on_fired(fired)
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 from av import VideoFrame
-from jaxtyping import UInt8
 
 from encoders import Frame
 from memory.locks import Rank, ranked_lock
@@ -108,8 +106,10 @@ class PushedFrames(QueuedSource):
         captured_at = self._time_of_capture(captured_at)
         stream_s = self._stream_s(captured_at)
         picture = JpegPicture(jpeg, self.name, self._config.max_pixels)
-        wanted = self._wants(stream_s)
-        frame = Frame(self._pixels(picture), stream_s, captured_at) if wanted else None
+        frame = None
+        if self._wants(stream_s):
+            upright = VideoFrame.from_ndarray(picture.pixels(self._config.max_side), format="rgb24")
+            frame = Frame(self._scaler.pixels(upright), stream_s, captured_at)
         self._newest_at, self._last_frame_at = captured_at, time.monotonic()
         self._last_error = None
         if self._began_at is None:
@@ -140,10 +140,6 @@ class PushedFrames(QueuedSource):
         if stream_s < 0:
             raise self._untimely("it was captured before the stream began")
         return stream_s
-
-    def _pixels(self, picture: JpegPicture) -> UInt8[np.ndarray, "height width 3"]:
-        pixels = picture.pixels(self._config.max_side)
-        return self._scaler.pixels(VideoFrame.from_ndarray(pixels, format="rgb24"))
 
     def _untimely(self, reason: str, code: str = "FRAME_OUT_OF_ORDER") -> SourceError:
         return SourceError(
