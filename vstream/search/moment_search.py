@@ -57,16 +57,12 @@ class MomentSearch:
             self._prefix = prefix_kv(model.decoder, model.family.prefix())
 
     def add(self, stream: str, memory: MemoryReader) -> None:
-        """Search `memory` from now on, under the name `stream`; the caller closes it.
-
-        Raises FingerprintMismatchError if another model made its blocks.
-        """
+        """Search `memory` from now on; the caller closes it. Raises FingerprintMismatchError."""
         require_made_by(self._model, memory.provenance)
         index = MomentIndex(self.layers, memory.provenance.kv_heads * memory.provenance.head_dim)
         self._streams[stream] = memory, index
 
     def remove(self, stream: str) -> None:
-        """Search it no more."""
         del self._streams[stream]
 
     def search(

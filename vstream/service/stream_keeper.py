@@ -169,10 +169,7 @@ class StreamKeeper:
         return gone
 
     def close(self, *, erase: bool = False) -> None:
-        """Stop watching, flush what was seen and let the memory go, or delete it for good.
-
-        Raises StoreError if not all could be flushed, or it could not be deleted.
-        """
+        """Stop watching and flush what was seen, or delete it for good. Raises StoreError."""
         self._call(KeeperEvent.CLOSE)
         if self._thread.is_alive():
             self._thread.join()

@@ -27,8 +27,6 @@ from vstream.sources.config import Decode, Speed
 if TYPE_CHECKING:
     from vstream.sources.privacy_mask import PrivacyMask
 
-SourceType = Literal["rtsp", "http", "file", "webcam", "push"]
-
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -37,7 +35,7 @@ class _Part(BaseModel):
 class SourceSpec(_Part):
     """Where frames come from: an address, or a client that pushes them."""
 
-    type: SourceType | None = None
+    type: Literal["rtsp", "http", "file", "webcam", "push"] | None = None
     """Told by the address unless given."""
     url: str | None = Field(None, max_length=4096)
     """Address of a camera, file or webcam; none for frames that are pushed."""

@@ -160,18 +160,12 @@ class Streams:
             return [self._keepers[stream_id] for stream_id in sorted(self._keepers)]
 
     def stored(self) -> list[str]:
-        """Ids of streams that the store holds and this service does not watch.
-
-        Raises StoreError.
-        """
+        """Ids of the streams that are stored and not watched here. Raises StoreError."""
         return sorted(set(stored_ids(self._config.memory.store)) - set(self._keepers))
 
     @contextmanager
     def askable(self, stream_id: str) -> Iterator[Askable]:
-        """What answers questions about a stream, watched here or stored, as it is now.
-
-        Raises UnknownStreamError, and what `open_reader` raises.
-        """
+        """A stream as it is now, watched or stored. Raises UnknownStreamError, as `open_reader`."""
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
             yield keeper.session
@@ -191,10 +185,7 @@ class Streams:
         return self._readers.ask(stream_id, ask)
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> int:
-        """Delete what was seen in [from_s, to_s] in every tier; how many blocks.
-
-        Raises UnknownStreamError, StoreError.
-        """
+        """Delete [from_s, to_s] in every tier; how many blocks. UnknownStreamError, StoreError."""
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
             gone = keeper.forget(from_s, to_s)
@@ -208,10 +199,7 @@ class Streams:
         return gone
 
     def delete(self, stream_id: str, *, purge: bool) -> None:
-        """Watch it no more, and with `purge` delete all that is remembered of it.
-
-        Raises UnknownStreamError, StoreError.
-        """
+        """Watch it no more; `purge` deletes its memory. Raises UnknownStreamError, StoreError."""
         with self._lock:
             keeper = self._keepers.get(stream_id)
             if keeper is not None:

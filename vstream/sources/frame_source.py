@@ -7,7 +7,6 @@ from typing import Protocol, Self
 from encoders import Frame
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig, Speed
-from vstream.sources.file_player import FilePlayer
 from vstream.sources.file_stream import FileStream
 from vstream.sources.live_stream import LiveStream
 from vstream.sources.privacy_mask import PrivacyMask
@@ -83,5 +82,6 @@ def open_source(
             sample_fps=sample_fps,
             mask=mask,
         )
-    file = FileStream(address, config, start_s=start_s, wants=wants, mask=mask, loop=loop)
-    return FilePlayer(file, config, start_s=start_s, speed=speed)
+    return FileStream(
+        address, config, start_s=start_s, wants=wants, speed=speed, mask=mask, loop=loop
+    )

@@ -38,10 +38,7 @@ class LiveDecoder:
         self._passed_over: list[Packet[Any]] = []
 
     def pictures(self, packet: "Packet[Any]") -> Iterator[VideoFrame]:
-        """The pictures that come out now, in order; damaged ones are only counted.
-
-        Raises SourceError for pictures that are too large.
-        """
+        """Those that come out now, in order. Raises SourceError for those that are too large."""
         self.is_resting = False
         if packet.is_keyframe and packet.size:
             self._count_passed_over()
