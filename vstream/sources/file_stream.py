@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 import av
@@ -19,10 +20,9 @@ from vstream.sources.address import SourceAddress
 from vstream.sources.config import SourceConfig, Speed
 from vstream.sources.decode_interrupt import interruptible
 from vstream.sources.errors import file_error
-from vstream.sources.frame_queue import QueuedSource
+from vstream.sources.frame_queue import FrameQueue, QueuedSource
 from vstream.sources.opening import open_container
 from vstream.sources.privacy_mask import PrivacyMask
-from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceState, SourceStatus
 from vstream.sources.video_track import VideoTrack
 
@@ -57,15 +57,14 @@ class FileStream(QueuedSource):
 
         Raises SourceError (FILE_..., SOURCE_TOO_LARGE) if there is no video to be had from it.
         """
+        super().__init__(address.name, config, wants, mask)
         self.is_live = speed != "max"
-        super().__init__(address.name, config.queue_frames if self.is_live else AHEAD)
+        if not self.is_live:
+            self._queue = FrameQueue(AHEAD)
+        self._state = SourceState.RUNNING
         self._start_s = start_s
-        self._wants = wants
         self._speed = speed
         self._loop = loop
-        self._scaler = RgbScaler(config.max_side, mask)
-        self._state = SourceState.RUNNING
-        self._last_error: SourceError | None = None
         self._is_read = False
         self._container = open_video_file(address, config)
         self._track = VideoTrack(
@@ -88,7 +87,8 @@ class FileStream(QueuedSource):
         """It is running until its reader has had the last frame, wherever the decoder is."""
         is_over = self._is_read or self._closing.is_set()
         state = self._state if is_over else SourceState.RUNNING
-        return self._status(state, self._last_error if self._is_read else None)
+        last_error = self._last_error if self._is_read else None
+        return replace(super().status, state=state, last_error=last_error)
 
     @property
     def has_waiting(self) -> bool:

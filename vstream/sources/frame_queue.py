@@ -2,13 +2,16 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from encoders import Frame
 from memory.closing import Closing
 from memory.locks import Rank, ranked_condition
 from vstream.errors import SourceError
+from vstream.sources.config import SourceConfig
+from vstream.sources.privacy_mask import PrivacyMask
+from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 
 
@@ -79,10 +82,21 @@ class QueuedSource(Closing):
 
     is_live = True
 
-    def __init__(self, name: str, max_frames: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: SourceConfig,
+        wants: Callable[[float], bool],
+        mask: PrivacyMask | None,
+    ) -> None:
         self.name = name
-        self._queue = FrameQueue(max_frames)
+        self._config = config
+        self._wants = wants
+        self._scaler = RgbScaler(config.max_side, mask)
+        self._queue = FrameQueue(config.queue_frames)
         self._counts = SourceCounts()
+        self._state = SourceState.CONNECTING
+        self._last_error: SourceError | None = None
         self._last_frame_at: float | None = None
         """By the monotonic clock."""
 
@@ -96,8 +110,9 @@ class QueuedSource(Closing):
             self._counts.frames_delivered += 1
             yield frame
 
-    def _status(self, state: SourceState, last_error: SourceError | None) -> SourceStatus:
+    @property
+    def status(self) -> SourceStatus:
         counts = replace(self._counts, frames_stale=self._queue.num_dropped)
         newest_at = self._last_frame_at
         age_s = None if newest_at is None else time.monotonic() - newest_at
-        return SourceStatus(state, counts, last_error, age_s)
+        return SourceStatus(self._state, counts, self._last_error, age_s)

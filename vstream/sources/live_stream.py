@@ -25,7 +25,6 @@ from vstream.sources.frame_queue import QueuedSource
 from vstream.sources.live_decoder import LiveDecoder
 from vstream.sources.opening import open_container
 from vstream.sources.privacy_mask import PrivacyMask
-from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceState, SourceStatus
 from vstream.sources.stream_clock import StreamClock
 from vstream.sources.tls import connection_error
@@ -66,18 +65,13 @@ class LiveStream(QueuedSource):
 
         `sample_fps` is how many frames a second `wants` takes at most, if that is known.
         """
-        super().__init__(address.name, config.queue_frames)
+        super().__init__(address.name, config, wants, mask)
         self._address = address
-        self._config = config
-        self._wants = wants
         self._permit = permit
         self._sample_fps = sample_fps
         self._give_up_at = None if keep_trying else time.monotonic() + config.connect_timeout_s
         self._clock = StreamClock(start_s, since_s=time.monotonic() if start_s > 0 else None)
-        self._scaler = RgbScaler(config.max_side, mask)
         self._num_attempts = 0
-        self._state = SourceState.CONNECTING
-        self._last_error: SourceError | None = None
         self._last_sign_at = time.monotonic()  # of life: a picture, or a packet passed over
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"watch {self.name}", daemon=True)
@@ -86,7 +80,7 @@ class LiveStream(QueuedSource):
     @property
     def status(self) -> SourceStatus:
         """How the camera is doing now."""
-        status = self._status(self._state, self._last_error)
+        status = super().status
         silent_s = time.monotonic() - self._last_sign_at
         if status.state is SourceState.RUNNING and silent_s > self._config.stall_s:
             return replace(status, state=SourceState.STALLED)

@@ -15,7 +15,6 @@ from vstream.sources.config import SourceConfig
 from vstream.sources.frame_queue import QueuedSource
 from vstream.sources.jpeg_picture import JpegPicture
 from vstream.sources.privacy_mask import PrivacyMask
-from vstream.sources.rgb_scaler import RgbScaler
 from vstream.sources.status import SourceState, SourceStatus
 
 MAX_AHEAD_S = 30.0
@@ -51,11 +50,7 @@ class PushedFrames(QueuedSource):
         mask: PrivacyMask | None = None,
     ) -> None:
         """`wants` is asked in `push`, once for each frame in order; see `open_source`."""
-        super().__init__(name, config.queue_frames)
-        self._config = config
-        self._wants = wants
-        self._scaler = RgbScaler(config.max_side, mask)
-        self._last_error: SourceError | None = None
+        super().__init__(name, config, wants, mask)
         self._start_s = start_s
         self._began_at = time.time() if start_s > 0 else None
         self._newest_at: float | None = None
@@ -84,7 +79,7 @@ class PushedFrames(QueuedSource):
     @property
     def status(self) -> SourceStatus:
         """How the client is doing now; any frame that is not refused is a sign of life."""
-        status = self._status(SourceState.CONNECTING, self._last_error)
+        status = super().status
         if self._closed:
             return replace(status, state=SourceState.ENDED)
         if status.last_frame_age_s is None:
