@@ -12,23 +12,14 @@ from typing import Annotated
 import torch
 import typer
 
-from encoders import Frame
+from eval.command_line import AsJson
 from eval.result_table import ResultTable, show, show_document
-from eval.stream_world import WORLD_PX, Renderer, Script, write_script
+from eval.speed.past import queries_of, show_script
+from eval.stream_world import Script, write_script
 from eval.stream_world.seeds import SEARCH
 from eval.stream_world.vocabulary import with_article
 from memory import MomentIndex
-from vstream import (
-    MomentSearch,
-    Session,
-    VideoLLM,
-    VStreamConfig,
-    load_config,
-    load_video_llm,
-    open_session,
-)
-from vstream.engine.prefill import prefix_kv
-from vstream.engine.text_query import text_queries
+from vstream import MomentSearch, Session, VStreamConfig, load_config, load_video_llm, open_session
 from vstream.search.moment_search import PHRASE
 
 TOP = 5
@@ -57,7 +48,7 @@ def search(
     seed: Annotated[int, typer.Option(min=0, max=1 << 20, help="Which streams.")] = 0,
     streams: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 4,
     minutes: Annotated[float, typer.Option(min=1, help="Length of each.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """How often a search for what a made-up stream shows finds it, by layer and by wording."""
     torch.set_num_threads(1)
@@ -85,7 +76,7 @@ def measure_search(
     for number in range(streams):
         script = write_script(SEARCH.start + 1000 * seed + number, round(60 * minutes))
         with open_session(config, model, f"search-{number}") as session:
-            _ingest(session, script)
+            show_script(session, script)
             sightings = _sightings(script)
             blocks = len(script.moments)
             chances += [_chance(blocks, len(shown)) for shown in sightings.values()]
@@ -102,13 +93,6 @@ def measure_search(
         for (layers, form), found in scores.items()
     ]
     return figures, sum(chances) / len(chances)
-
-
-def _ingest(session: Session, script: Script) -> None:
-    """A frame a second, none left out: block n shows second n."""
-    renderer = Renderer(WORLD_PX)
-    for moment in script.moments:
-        session.push([Frame(renderer.frame(moment), float(moment.time_s), 0.0)])
 
 
 def _sightings(script: Script) -> dict[str, set[int]]:
@@ -140,27 +124,18 @@ def _tried(
     for name, shown in sightings.items():
         for form in FORMS:
             words = form.replace("{n}", name).replace("{a}", with_article(name))
-            queries = _queries(model, words)
+            queries = queries_of(model, [words])[0]
             for layers, index in indexes:
                 best = index.search(queries[layers], TOP)
-                key = _label(layers, count), form
+                label = "all" if len(layers) == count else " and ".join(map(str, layers))
                 one_by_one = [{second} for second in shown]
-                found.setdefault(key, []).append(_score([hit.block_id for hit in best], one_by_one))
+                scored = _score([hit.block_id for hit in best], one_by_one)
+                found.setdefault((label, form), []).append(scored)
             if words.startswith(_BEFORE):
                 moments = search.search(words.removeprefix(_BEFORE), top=TOP)
                 best_blocks = [moment.block_id for moment in moments]
                 found.setdefault((MOMENTS, form), []).append(_score(best_blocks, _stretches(shown)))
     return found
-
-
-def _queries(model: VideoLLM, words: str) -> torch.Tensor:
-    with torch.inference_mode():
-        prefix = prefix_kv(model.decoder, model.family.prefix())
-        return torch.stack(text_queries(model.decoder, prefix, model.family.question(words)))
-
-
-def _label(layers: Sequence[int], count: int) -> str:
-    return "all" if len(layers) == count else " and ".join(map(str, layers))
 
 
 def _stretches(seconds: set[int]) -> list[set[int]]:

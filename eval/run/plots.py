@@ -23,13 +23,8 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "vstream",  # the same figures, the same bytes
 }
 _DOT: dict[str, Any] = {"fmt": "o", "markersize": 5, "capsize": 2.5}
-_BOX: dict[str, Any] = {
-    "orientation": "horizontal",
-    "widths": 0.55,
-    "whis": (5, 95),
-    "showfliers": False,
-    "manage_ticks": False,
-}
+_BOX: dict[str, Any] = {"orientation": "horizontal", "widths": 0.55, "whis": (5, 95)}
+_BOX |= {"showfliers": False, "manage_ticks": False}
 
 
 def plots(summaries: Sequence[PolicySummary]) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ wordings, as a request to be told and as a yes/no question.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from random import Random
 
 from eval.play.contender import DEFAULT
@@ -64,12 +64,7 @@ class WatchFigures:
         )
 
     def document(self) -> dict[str, object]:
-        return {
-            "fired_within_5s": self.fired_within_5s,
-            "false_alarms_per_hour": self.false_alarms_per_hour,
-            "watches": self.num_watches,
-            "onsets": self.num_onsets,
-        }
+        return {name.removeprefix("num_"): figure for name, figure in asdict(self).items()}
 
 
 def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:

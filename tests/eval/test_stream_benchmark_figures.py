@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.run.cost import Cost
-from eval.run.evidence_age import AGES_S
 from eval.run.record_file import RecordFile
-from eval.run.scored import Scored
+from eval.run.scored import AGES_S, Scored
 from eval.run.summary import Estimate
 from eval.stream_benchmark.exam import ExamQuestion, ExamStream
 from eval.stream_benchmark.figures import accuracy, figures, negative
