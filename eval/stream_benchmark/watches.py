@@ -30,8 +30,6 @@ IN_TIME_S = 5
 class WatchOutcome:
     """One standing question, watched for `watched_s`. Onsets that have no time left are not in."""
 
-    stream: str
-    text: str
     watched_s: int
     onsets_s: tuple[int, ...]
     fired_s: tuple[int, ...]
@@ -96,8 +94,6 @@ def watch_record(
     end_s = watched_until(stream, standing)
     seconds = tuple(map(int, fired_s))
     return WatchOutcome(
-        stream=stream.name,
-        text=standing.text,
         watched_s=end_s - standing.asked_s,
         onsets_s=tuple(s for s in standing.onsets_s if s + IN_TIME_S < end_s),
         fired_s=seconds,
