@@ -3,11 +3,15 @@
 Every layer is tried alone, those that vstream compares together, and all; each by the five blocks
 most like the words. The last row is the product's own: the best blocks of its five moments. A
 block that shows the object is right, so the truth is exact.
+
+`found` is the share of searches that found the object among the best. `recall` is how many
+sightings the best five hold by how many they could: five, or all if there are fewer. Of blocks a
+sighting is a second that shows the object, of moments a stretch of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from statistics import fmean
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -29,21 +33,6 @@ MOMENTS = "moments"
 _BEFORE = PHRASE.removesuffix("{words}")
 
 
-@dataclass(frozen=True)
-class SearchFigures:
-    """Of `searches`: how many found the object among the best, and the mean recall of sightings.
-
-    `recall` is how many sightings the best five hold by how many they could: five, or all if there
-    are fewer. Of blocks a sighting is a second that shows the object, of moments a stretch of them.
-    """
-
-    layers: str
-    form: str
-    found: float
-    recall: float
-    searches: int
-
-
 def search(
     seed: Annotated[int, typer.Option(min=0, max=1 << 20, help="Which streams.")] = 0,
     streams: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 4,
@@ -57,18 +46,18 @@ def search(
         "A search for what was shown",
         ("layers", "words", "found in the best 5", "recall of sightings", "searches"),
         tuple(
-            (one.layers, one.form, f"{one.found:.1%}", f"{one.recall:.1%}", str(one.searches))
-            for one in figures
+            (layers, form, f"{found:.1%}", f"{recall:.1%}", str(searches))
+            for layers, form, found, recall, searches in (one.values() for one in figures)
         ),
     )
     show([table], f"found by chance: {chance:.1%}")
     if as_json:
-        show_document({"chance": chance, "figures": [asdict(one) for one in figures]})
+        show_document({"chance": chance, "figures": figures})
 
 
 def measure_search(
     config: VStreamConfig, seed: int, streams: int, minutes: float
-) -> tuple[list[SearchFigures], float]:
+) -> tuple[list[dict[str, Any]], float]:
     """Figures for each choice of layers and form, and by chance: how often five blocks show it."""
     model = load_video_llm(config.model, config.device, config.dtype, 1.0)
     scores: dict[tuple[str, str], list[tuple[bool, float]]] = {}
@@ -83,13 +72,13 @@ def measure_search(
             for key, found in _tried(session, sightings).items():
                 scores.setdefault(key, []).extend(found)
     figures = [
-        SearchFigures(
-            layers,
-            form,
-            found=round(sum(hit for hit, _ in found) / len(found), 4),
-            recall=round(sum(recall for _, recall in found) / len(found), 4),
-            searches=len(found),
-        )
+        {
+            "layers": layers,
+            "form": form,
+            "found": round(fmean(hit for hit, _ in found), 4),
+            "recall": round(fmean(recall for _, recall in found), 4),
+            "searches": len(found),
+        }
         for (layers, form), found in scores.items()
     ]
     return figures, sum(chances) / len(chances)

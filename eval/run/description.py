@@ -7,11 +7,11 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import torch
@@ -136,7 +136,3 @@ class RunDescription:
 
     def write(self, directory: Path) -> None:
         write_whole(directory / FILE, json.dumps(asdict(self), indent=2) + "\n")
-
-    def started(self) -> Self:
-        """The same, started once more, here and now."""
-        return replace(self, starts=(*self.starts, Start()))

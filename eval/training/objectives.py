@@ -92,7 +92,7 @@ class TrainingReader:
         retrieve_frames: int,
     ) -> Float[Tensor, "3"]:
         """The mean losses of answer, retrieval and meaning."""
-        asked = PaddedQuestions(batch.text > 0, batch.own, batch.frame, batch.first, batch.wanted)
+        asked = PaddedQuestions(batch.own, batch.frame, batch.first, batch.wanted)
         step = QuestionsStep(self.rope, memory, asked, recent_frames, retrieve_frames)
         is_answer = batch.label != UNKNOWN
         logits = self.ask(batch.text.flatten(), step, is_answer.flatten()).float()

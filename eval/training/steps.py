@@ -122,7 +122,6 @@ class PaddedQuestions:
     it does not find them by itself.
     """
 
-    is_text: Bool[Tensor, "questions text"]
     own: Bool[Tensor, "questions text"]
     frame: Int[Tensor, " questions"]
     first: Int[Tensor, " questions"]
@@ -154,7 +153,7 @@ class QuestionsStep:
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        num_questions, length = self._asked.is_text.shape
+        num_questions, length = self._asked.own.shape
         queries, keys, values = (
             x.unflatten(1, (num_questions, length)).transpose(0, 1) for x in (queries, keys, values)
         )
