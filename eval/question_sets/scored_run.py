@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from eval.progress import progress_bar
+from eval.command_line import progress_bar
 from eval.question_sets.items import Outcome, Row, SetItem, Texts, oddities
 from eval.question_sets.judges import judge_named
 from eval.question_sets.judging import Judging, agreement
