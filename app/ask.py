@@ -13,9 +13,8 @@ from vstream.errors import QuestionError, SettingsError
 from vstream.ingest import IngestWorker
 from vstream.open_session import open_session
 from vstream.question import Question
-from vstream.sources.address import SourceKind, parse_address
+from vstream.sources.address import SourceKind, parse_address, stream_id_of
 from vstream.sources.frame_source import open_source
-from vstream.sources.stream_id import stream_id_of
 from vstream.times.zone import zone_of
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
