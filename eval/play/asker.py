@@ -17,7 +17,7 @@ from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream, Reading
 from vstream.engine import MemoryView, view_at
 from vstream.engine.passes import Work
-from vstream.engine.question_step import BlocksByLayer
+from vstream.engine.question_prefill import BlocksByLayer
 from vstream.policy import shape_of
 from vstream.question import Basis
 from vstream.sources.video_file import SAME_MOMENT_S
@@ -58,7 +58,7 @@ class SessionAsker:
         if self._oracle or (policy.name, policy.settings) != (own.name, own.settings):
             prefix, config = session.prefill.prefix, settings.configured(contender).engine
             handler = QueryHandler(session.model, session.memory, prefix, policy, config)
-            self._ask = handler.ask  # type: ignore[assignment]
+            self._ask = handler.ask
 
     def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
         with self._session.model.turn:

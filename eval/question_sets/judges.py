@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval.question_sets.judging import MAX_REPLY_TOKENS, Judge, JudgePrompt, JudgeReply
 from vstream import ModelError, SettingsError
-from vstream.models.fingerprint import checkpoint_fingerprint
+from vstream.models.weight_files import checkpoint_fingerprint
 
 TIMEOUT_S = 120.0
 _BUSY = (408, 429, 500, 502, 503, 504)

@@ -16,7 +16,7 @@ from eval.stream_world.seeds import MAX_TRAINING_SEED
 from eval.training.parallel import Share, run_parallel
 from eval.training.presets import PRESETS
 from eval.training.train import StepLog, Trainer
-from vstream.models.fingerprint import checkpoint_fingerprint
+from vstream.models.weight_files import checkpoint_fingerprint
 
 REPORT_EVERY = 20
 CURVES = "curves.jsonl"

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memory import Hit, MemoryReader, MomentIndex
-from vstream.device.work import Kind
+from vstream.device.work import WorkKind
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_query_work
 from vstream.errors import QuestionError, SettingsError
@@ -84,7 +84,7 @@ class MomentSearch:
             raise QuestionError("the search is empty: write what you look for, as 'a red car'")
         tokens = self._model.family.question(PHRASE.replace("{words}", words.strip()))
         work = text_query_work(self._model.decoder, self._prefix, tokens)
-        queries = self._model.scheduler.run(work, Kind.ASK)
+        queries = self._model.scheduler.run(work, WorkKind.ASK)
         query = torch.stack([queries[layer] for layer in self.layers])
         found: list[Moment] = []
         everywhere = dict.fromkeys(self._streams, (from_s, to_s))
