@@ -42,7 +42,6 @@ def ingest_source(
     terminal: Terminal,
     settings: ServiceSettings,
     source: str,
-    *,
     stream_id: str | None,
     speed: Speed,
     metrics: Address | None,

@@ -5,12 +5,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from rich.table import Table
-from rich.text import Text
-
 from app.model import load_model
 from app.stream_time import clock
-from app.terminal import Terminal
+from app.terminal import Terminal, table_of
 from memory import (
     FingerprintMismatchError,
     KVMemoryError,
@@ -97,13 +94,8 @@ def _show(terminal: Terminal, found: Sequence[Moment]) -> None:
     if not found:
         terminal.say("nothing was seen then")
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("stream", "from", "to", "score"):
-        table.add_column(heading)
-    for moment in found:
-        span = clock(moment.from_s), clock(moment.to_s)
-        table.add_row(Text(moment.stream), *span, f"{moment.score:.3f}")
-    terminal.out.print(table)
+    rows = [(one.stream, clock(one.from_s), clock(one.to_s), f"{one.score:.3f}") for one in found]
+    terminal.out.print(table_of(("stream", "from", "to", "score"), rows))
 
 
 def _document(wanted: Wanted, found: Sequence[Moment], skipped: Mapping[str, str]) -> str:

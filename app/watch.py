@@ -25,11 +25,10 @@ def watch_source(
     terminal: Terminal,
     config: VStreamConfig,
     source: str,
-    *,
     speed: Speed,
-    tell: Sequence[str] = (),
-    rule: str | None = None,
-    threshold: float | None = None,
+    tell: Sequence[str],
+    rule: str | None,
+    threshold: float | None,
 ) -> None:
     """Ingest `source` in the background and answer each line of stdin until it ends.
 

@@ -11,6 +11,7 @@ from memory import MemoryStats
 from vstream.question import Evidence
 from vstream.service.inquiry import StreamAnswer
 from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.stream_status import StreamStatus
 from vstream.service.watches import WatchRecord
 from vstream.service.webhook_delivery import shown_receiver
 from vstream.sources.address import redacted
@@ -229,21 +230,31 @@ def stream_document(keeper: StreamKeeper) -> StreamDocument:
         last_frame_at=status.last_frame_at,
         last_frame_age_s=status.last_frame_age_s,
         sampled_fps=keeper.model.sample_fps,
-        frames={
-            "received": counts.frames_received,
-            "sampled": status.frames_sampled,
-            "encoded": status.frames_encoded,
-        },
-        dropped={
-            "stale": counts.frames_stale,
-            "corrupt": counts.frames_corrupt,
-            "duplicate": status.frames_duplicate,
-            "rate": counts.frames_not_wanted,
-        },
+        frames=frames_of(status),
+        dropped=dropped_of(status),
         reconnects=counts.reconnects,
         restarts=status.restarts,
         memory=memory_document(stats),
     )
+
+
+def frames_of(status: StreamStatus) -> dict[str, int]:
+    """By how far they came."""
+    return {
+        "received": status.counts.frames_received,
+        "sampled": status.frames_sampled,
+        "encoded": status.frames_encoded,
+    }
+
+
+def dropped_of(status: StreamStatus) -> dict[str, int]:
+    """By why they were left out."""
+    return {
+        "stale": status.counts.frames_stale,
+        "corrupt": status.counts.frames_corrupt,
+        "duplicate": status.frames_duplicate,
+        "rate": status.counts.frames_not_wanted,
+    }
 
 
 def memory_document(stats: MemoryStats) -> MemoryDocument:
