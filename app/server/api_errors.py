@@ -13,13 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from app.server.unsupported import UNSUPPORTED
 from memory import FingerprintMismatchError, KVMemoryError, PolicyError, StoreAwayError
 from vstream.errors import BusyError, QuestionError, SettingsError, SourceError, VStreamError
 from vstream.service.errors import StreamExistsError, UnknownStreamError, UnknownWatchError
 
 _log = structlog.get_logger()
 RETRY_AFTER_S = 1
+UNSUPPORTED = "unsupported_parameter"
+"""The code of a parameter that is not understood here, as OpenAI has it."""
 
 
 class ErrorDetail(BaseModel):
@@ -51,7 +52,8 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.detail = ErrorDetail(message=message, type=_type_of(status), param=param, code=code)
+        kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        self.detail = ErrorDetail(message=message, type=kind, param=param, code=code)
         self.headers = dict(headers or {})
 
     @property
@@ -179,6 +181,13 @@ def answer_errors(app: FastAPI) -> None:
 
 
 _PLACES = frozenset({"body", "query", "path", "header"})
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+"""OpenAI's names, by status."""
 _HTTP_CODES = {
     400: "invalid_request",
     403: "host_refused",
@@ -186,16 +195,3 @@ _HTTP_CODES = {
     405: "method_not_allowed",
     413: "body_too_large",
 }
-
-
-def _type_of(status: int) -> str:
-    """OpenAI's names."""
-    if status == 401:
-        return "authentication_error"
-    if status == 403:
-        return "permission_error"
-    if status == 404:
-        return "not_found_error"
-    if status == 429:
-        return "rate_limit_error"
-    return "server_error" if status >= 500 else "invalid_request_error"

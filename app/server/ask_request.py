@@ -1,14 +1,46 @@
-"""AskRequest: the messages of a request in, its question, streams and wishes out."""
+"""AskRequest: the messages of a request in, its question, streams and wishes out.
+
+A stream is named by an address, as `stream://ID?from=...&to=...`.
+"""
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.api_errors import ApiError
 from app.server.chat_documents import ChatRequest, Message, TextPart, VideoPart
-from app.server.stream_url import NamedStream, parse_stream_url
 from encoders import Turn
 from vstream.decoding.token_choice import Decoding
+
+_WHEN = "RFC 3339, seconds since the epoch, or relative, as `-10m`."
+
+
+class TimeRange(BaseModel):
+    """A stretch by the clock (`from`, `to`) or of stream time (`from_s`, `to_s`)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    from_: str | None = Field(None, alias="from", max_length=64, description=_WHEN)
+    to: str | None = Field(None, max_length=64, description=_WHEN)
+    from_s: float | None = Field(None, ge=0, le=1e10, description="Seconds of stream time.")
+    to_s: float | None = Field(None, ge=0, le=1e10, description="Seconds of stream time.")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it bounds nothing."""
+        return self == TimeRange()
+
+
+@dataclass(frozen=True)
+class NamedStream:
+    """What `stream://ID?from=...&to=...` names."""
+
+    stream_id: str
+    span: TimeRange
 
 
 @dataclass(frozen=True)
@@ -87,4 +119,21 @@ def _decoding(request: ChatRequest) -> Decoding:
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         schema=schema,
         json_object=wanted is not None and wanted.type == "json_object",
+    )
+
+
+def parse_stream_url(url: str) -> NamedStream:
+    """Raises ApiError for anything but a stream's address."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        span = TimeRange.model_validate(dict(parse_qsl(parts.query)))
+        stream_id = unquote(parts.netloc + parts.path.rstrip("/"))
+        if parts.scheme == "stream" and stream_id and "/" not in stream_id:
+            return NamedStream(stream_id, span)
+    raise ApiError(
+        400,
+        f"{url[:80]!r} is no stream: name one that is watched, as stream://ID or "
+        "stream://ID?from=-10m; POST /v1/streams begins to watch a source",
+        "stream_url_invalid",
+        param="video_url",
     )

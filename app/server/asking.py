@@ -9,13 +9,10 @@ from anyio import to_thread
 from fastapi import Depends, Request
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.api_errors import ApiError
-from app.server.ask_request import AskRequest
+from app.server.api_errors import UNSUPPORTED, ApiError
+from app.server.ask_request import AskRequest, NamedStream, TimeRange
 from app.server.keys import Action, Caller
 from app.server.service import Service
-from app.server.stream_url import NamedStream, TimeRange
-from app.server.time_range import stream_range_of
-from app.server.unsupported import UNSUPPORTED
 from vstream.device.asker import Asker
 from vstream.errors import BusyError
 from vstream.question import Question
@@ -82,7 +79,7 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
     questions = []
     for named in ask_request.streams or _only_stream(service, caller):
         require(caller, Action.ASK, named.stream_id)
-        from_s, to_s = stream_range_of(service, named.stream_id, named.span)
+        from_s, to_s = service.loaded.stream_range(named.stream_id, named.span)
         context, zone = "", None
         try:
             spec = streams.get(named.stream_id).spec
@@ -172,4 +169,4 @@ def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
             "no_stream",
             param="messages",
         )
-    return (NamedStream(stream_id=allowed[0], span=TimeRange()),)
+    return (NamedStream(allowed[0], TimeRange()),)

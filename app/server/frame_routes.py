@@ -12,11 +12,10 @@ from pydantic import BaseModel
 
 from app.server.access import CallerHere, ServiceHere, caller_of, require, service_of
 from app.server.api_errors import ApiError, api_error
+from app.server.ask_request import TimeRange
 from app.server.keys import Action
 from app.server.service import Service
-from app.server.stream_url import TimeRange
 from app.server.threads import Work, in_threads
-from app.server.time_range import stream_range_of
 from encoders import Frame
 from memory import KVMemoryError
 from vstream.errors import VStreamError
@@ -72,7 +71,7 @@ def _frame(service: Service, stream_id: str, span: TimeRange) -> Response:
         newest = service.loaded.streams.newest_frame(stream_id)
         if newest is not None:
             return _response(_jpeg(newest), newest.stream_s, newest.captured_at)
-    _, to_s = stream_range_of(service, stream_id, span)
+    _, to_s = service.loaded.stream_range(stream_id, span)
     with service.loaded.streams.askable(stream_id) as stream, service.loaded.model.turn:
         kept = stream.memory.visible(to_s)
         if not kept:

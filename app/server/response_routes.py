@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
@@ -23,15 +24,15 @@ from app.server.chat_documents import (
     JsonSchema,
     Message,
     Part,
-    PolicyName,
     ResponseFormat,
     TextPart,
     VideoPart,
+    Wishes,
     Words,
+    only,
 )
 from app.server.documents import Deleted
 from app.server.sse import EVENT_STREAM, event_of
-from app.server.unsupported import only
 
 _CANCEL_S = 30.0
 _LOOK_S = 0.02
@@ -86,10 +87,10 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class ResponseRequest(BaseModel):
+class ResponseRequest(Wishes):
     """What is not named here is ignored, but for what would change the answer."""
 
-    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field("default", max_length=200)
     input: Words | list[InputMessage] = Field(
@@ -102,21 +103,12 @@ class ResponseRequest(BaseModel):
         None, max_length=100, description="Go on with its dialogue, and about its streams."
     )
     background: bool = Field(False, description="Answer at once with an id, to be looked up.")
-    stream: bool = Field(False, description="Server-sent events instead of one document.")
     store: bool | None = Field(
         None, description="false: it cannot be looked up once it has ended; else for an hour."
     )
     max_output_tokens: int | None = Field(None, ge=1, le=4096)
-    temperature: float | None = Field(
-        None, ge=0, le=2, description="0, the same answer each time, unless given."
-    )
-    top_p: float | None = Field(None, gt=0, le=1)
     metadata: dict[MetadataKey, MetadataValue] | None = Field(None, max_length=16)
     text: TextOptions | None = None
-    policy: PolicyName | None = None
-    tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
-    tool_choice: Annotated[str | None, only("none", "auto")] = None
-    top_logprobs: Annotated[Literal[0] | None, only(0)] = None
     conversation: Annotated[str | None, only()] = None
     prompt: Annotated[str | None, only()] = None
 
@@ -165,30 +157,21 @@ async def create(
         raise ApiError(
             400, "what is answered in the background must be kept", "invalid_value", param="store"
         )
-    if wanted.background:
-
-        def ask() -> Any:
-            return begin(service, caller, asker, ask_request)
-
-    else:  # what is wrong with the question is then an error of this request
-        inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request))
-
-        def ask() -> Any:
-            return inquiry
-
-    made = service.responses.create(
-        ask_request,
-        asker,
-        ask,
-        lambda inquiry: finished(service, inquiry),
+    ask = partial(begin, service, caller, asker, ask_request)
+    # Unless in the background, what is wrong with the question is an error of this request.
+    begun = None if wanted.background else await in_thread(request, ask)
+    made = ResponseRecord(
         owner=caller.name,
         model=model,
+        request=ask_request,
+        asker=asker,
         background=wanted.background,
         metadata=wanted.metadata or {},
         instructions=wanted.instructions,
         previous=wanted.previous_response_id,
-        keep=wanted.store is not False,
+        is_kept=wanted.store is not False,
     )
+    service.responses.begin(made, lambda: begun or ask(), partial(finished, service))
     if wanted.stream:
         return _streamed(request, service, made, -1)
     if not wanted.background:
@@ -254,7 +237,7 @@ def _as_chat(wanted: ResponseRequest) -> ChatRequest:
         messages.append(Message(role="user", content=wanted.input))
     else:
         messages += [Message(role=one.role, content=_parts(one.content)) for one in wanted.input]
-    told = wanted.text.format if wanted.text is not None else TextFormat()
+    told = (wanted.text or TextOptions()).format
     schema = None
     if told.schema_ is not None:
         schema = JsonSchema(name=told.name, schema_=told.schema_, strict=told.strict)

@@ -3,17 +3,22 @@
 The model is loaded in a thread, so that the server answers `/health` and `/ready` meanwhile.
 """
 
+import math
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
+from app.server.ask_request import TimeRange
 from app.server.background import BackgroundResponses
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
@@ -26,12 +31,15 @@ from vstream.device.free_memory import leave_out_of_collections
 from vstream.device.scheduler import Limits
 from vstream.device.shares import Shares
 from vstream.models.video_llm import VideoLLM, load_video_llm
+from vstream.service.errors import UnknownStreamError
 from vstream.service.event_log import EventLog
 from vstream.service.streams import Streams
 from vstream.service.watches import FiredWatch, Watches
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
 from vstream.sources.permission import SourcePolicy
+from vstream.times.wall_time import stream_range, stream_time_since
+from vstream.times.when import parse_when
 
 _log = structlog.get_logger()
 
@@ -174,6 +182,40 @@ class _Loaded:
         """Begin with the configured streams, and go on with those that the store knows."""
         self.streams.open_known(self._service.settings.streams)
         self.watches.open_known()
+
+    def stream_range(
+        self, stream_id: str, span: TimeRange, *, with_unencoded: bool = False
+    ) -> tuple[float | None, float | None]:
+        """`span` in stream time; a bound that is None is open.
+
+        Clock times are turned into stream time by when the stream's blocks were captured. With
+        frames that are not encoded (yet), a bound after the newest block is as far behind it.
+        Raises QuestionError for a time that is none, UnknownStreamError.
+        """
+        from_s, to_s = span.from_s, span.to_s
+        if span.from_ is None and span.to is None:
+            return from_s, to_s
+        now = datetime.now(ZoneInfo(self._zone_of(stream_id)))
+        begin, end = parse_when(span.from_, now), parse_when(span.to, now)
+        begin_at, end_at = (None if one is None else one.timestamp() for one in (begin, end))
+        with self.streams.askable(stream_id) as stream, self.model.turn:
+            first_s, last_s = stream_range(stream.memory, begin_at, end_at)
+            if with_unencoded and end_at is not None:
+                last_s = stream_time_since(stream.memory, end_at) or last_s
+            if with_unencoded and begin_at is not None and math.isinf(first_s):
+                first_s = stream_time_since(stream.memory, begin_at) or first_s
+        if begin is not None:
+            from_s = first_s if from_s is None else max(from_s, first_s)
+        if end is not None:
+            to_s = last_s if to_s is None else min(to_s, last_s)
+        return from_s, to_s
+
+    def _zone_of(self, stream_id: str) -> str:
+        """The zone of a stream's times in words: its own, or the service's."""
+        own = None
+        with suppress(UnknownStreamError):
+            own = self.streams.get(stream_id).spec.timezone
+        return own or self._service.settings.service.timezone
 
     def close(self) -> None:
         self.watches.close()

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from app.server.keys import ScopedKey
-from app.server.origin import Origin
+from app.server.origin_guard import Origin
 from vstream.config import VStreamConfig, read_settings
 from vstream.errors import SettingsError
 from vstream.service.stream_spec import StreamSpec

@@ -7,11 +7,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import ApiError, invalid_value
+from app.server.ask_request import TimeRange
 from app.server.documents import Deleted, StreamDocument, stream_document
 from app.server.keys import Action, Caller
 from app.server.service import Service
-from app.server.stream_url import TimeRange
-from app.server.time_range import stream_range_of
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import SourceSpec, StreamSpec
 from vstream.sources.probe import ProbeReport, probe_source
@@ -158,7 +157,7 @@ def forget(
             422, "give the range to forget: from and to, or from_s and to_s", "invalid_value"
         )
     streams = service.loaded.streams
-    from_s, to_s = stream_range_of(service, stream_id, span, with_unencoded=True)
+    from_s, to_s = service.loaded.stream_range(stream_id, span, with_unencoded=True)
     if from_s is None or to_s is None:
         raise ApiError(422, "give both ends of the range to forget", "invalid_value")
     if from_s > to_s and span.from_ is None and span.to is None:

@@ -7,12 +7,11 @@ import torch
 from fastapi import APIRouter, Query, Request
 
 from app.server.access import CallerHere, ServiceHere, require
+from app.server.ask_request import TimeRange
 from app.server.documents import Timeline, TimelinePart
 from app.server.keys import Action
 from app.server.service import Service
-from app.server.stream_url import TimeRange
 from app.server.threads import Work, in_threads
-from app.server.time_range import stream_range_of
 from memory import MemoryReader
 
 MOST_COMPARED = 4096
@@ -38,7 +37,7 @@ async def timeline(
 
 
 def _timeline(service: Service, stream_id: str, span: TimeRange, parts: int) -> Timeline:
-    from_s, to_s = stream_range_of(service, stream_id, span)
+    from_s, to_s = service.loaded.stream_range(stream_id, span)
     with service.loaded.streams.askable(stream_id) as stream, service.loaded.model.turn:
         ids = stream.memory.visible(to_s, from_s)
         return timeline_of(stream_id, stream.memory, ids, parts)
