@@ -101,7 +101,6 @@ def _ask_stored(
     dialogue: str | None,
     as_json: bool,
 ) -> None:
-    """Have it answered by an answerer, if one is there, or else in this process."""
     if not tier_of(config.memory.store).carries_questions:
         if dialogue is not None:
             raise SettingsError("--dialogue needs a store in Redis, where it is remembered")

@@ -1,5 +1,6 @@
 """The commands of `vstream` and their options. What a command needs, it imports when it runs."""
 
+import logging
 import os
 import sys
 from importlib.metadata import version
@@ -38,20 +39,9 @@ def _before(
     ] = False,
 ) -> None:
     """Before any command: the log says errors, and they are plain."""
-    import logging
+    from app.server.service_log import log_to_stderr
 
-    import structlog
-
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper("iso"),
-            # Plain: others show local variables, and with them passwords.
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    log_to_stderr(logging.ERROR, for_people=True)
 
 
 def _terminal() -> "Terminal":

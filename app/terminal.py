@@ -105,7 +105,6 @@ class Terminal:
         return stream.answer
 
     def piece(self, text: str) -> None:
-        """A part of an answer."""
         self.out.print(text, end="", markup=False)
         sys.stdout.flush()
 

@@ -1,6 +1,6 @@
 """ChatPart: a question in, the chat out, again and again while the answer comes; who answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from html import escape
 from typing import Any
@@ -8,12 +8,12 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.chat_messages import chat_messages, note_of
-from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page
+from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, text_field
 from app.page.pictures import moment
 from app.page.visitors import Exchange, Visitor
-from app.page.words import clock
+from app.page.words import length, moments, note, trouble
 from app.server.documents import ModelDocument
+from app.stream_time import clock
 
 _PICTURES = 6
 _OF_EMBEDDED = (
@@ -63,16 +63,7 @@ class ChatPart:
                 ]
             self._picked_part(from_s, to_s)
             with gr.Row(elem_id="asking"):
-                question = gr.Textbox(
-                    placeholder="Ask about the stream",
-                    show_label=False,
-                    container=False,
-                    elem_id="question",
-                    autofocus=True,
-                    max_lines=1,
-                    scale=6,
-                    min_width=160,
-                )
+                question = text_field("question", "Ask about the stream", autofocus=True, scale=6)
                 ask = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64)
             model = gr.HTML(elem_id="about")
@@ -139,7 +130,6 @@ class ChatPart:
             yield chat_messages(visitor.exchanges)
 
     def look(self) -> tuple[Any, ...]:
-        """Which model answers, and questions that it understands."""
         try:
             model = self._page.client.model()
         except ServiceError:
@@ -147,13 +137,11 @@ class ChatPart:
         return _about(model), *(_OF_EMBEDDED if model.id == "embedded" else _OF_ANY)
 
     def stop(self, request: gr.Request) -> Any:
-        """End what is being answered to this visitor."""
         visitor = self._page.visitor(request)
         visitor.stop()
         return chat_messages(visitor.exchanges)
 
     def forget(self, request: gr.Request) -> None:
-        """The dialogue so far is over."""
         visitor = self._page.visitor(request)
         visitor.stop()
         visitor.exchanges.clear()
@@ -200,3 +188,52 @@ def _about(model: ModelDocument) -> str:
 def _picked(from_s: float, to_s: float) -> tuple[Any, str]:
     words = f"Asking about <b>{clock(from_s)}</b> to <b>{clock(to_s)}</b> only."
     return gr.update(visible=to_s > from_s), words
+
+
+def chat_messages(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
+    """All that is said is text: nothing in it becomes markup."""
+    messages: list[dict[str, Any]] = []
+    for one in exchanges:
+        messages.append({"role": "user", "content": f"<p>{_text(one.question)}</p>"})
+        messages.append({"role": "assistant", "content": _shown(one)})
+    return messages
+
+
+def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, float | None]:
+    """What an answer is founded on, in words; and the confidence of one that is unsure."""
+    if not evidence:
+        return "", None
+    (one, *_) = evidence
+    parts = [f"first token after {one['ttft_ms']:.0f} ms", f"{moments(one['moments'])} read"]
+    if one["newest_frame_age_s"] is not None:
+        age_s = one["newest_frame_age_s"]
+        age = f"{age_s:.1f} s" if age_s < 10 else length(age_s)
+        parts.append(f"the newest frame was {age} old")
+    return " · ".join(parts), one["confidence"] if one["unsure"] else None
+
+
+def _shown(one: Exchange) -> str:
+    said = _text(one.answer)
+    if one.is_running:
+        said += '<span class="more"> ▍</span>' if said else '<span class="more">thinking …</span>'
+    parts = []
+    if one.confidence is not None:
+        parts.append(f'<span class="unsure">unsure, {one.confidence:.0%}</span> ')
+    parts.append(said or ("" if one.is_stopped or one.problem else "(no words)"))
+    told = [f'<p class="said">{"".join(parts)}</p>']
+    if one.is_stopped:
+        told.append(note("stopped"))
+    if one.problem:
+        told.append(trouble(one.problem))
+    if one.pictures:
+        told.append(f'<div class="moments">{"".join(one.pictures)}</div>')
+    if one.note:
+        told.append(note(one.note))
+    return "".join(told)
+
+
+def _text(said: str) -> str:
+    escaped = escape(said)
+    for mark in "\\`*_{}[]#|~$":
+        escaped = escaped.replace(mark, f"&#{ord(mark)};")
+    return escaped.replace("\n", "<br>")

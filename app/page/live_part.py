@@ -36,8 +36,6 @@ function words(s) {
 
 
 class LivePart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page) -> None:
         self._page = page
         with gr.Column(elem_id="live-part"):
@@ -123,7 +121,6 @@ class LivePart:
                 self._page.client.restart(stream_id)
 
     def remove(self, name: str | None, request: gr.Request) -> None:
-        """Watch it no more and forget it."""
         visitor = self._page.visitor(request)
         stream_id = visitor.id_of(name)
         if stream_id is not None:
@@ -138,15 +135,12 @@ class LivePart:
         if shown == visitor.shown:
             return gr.skip()
         visitor.shown = None
-        if taken_at is None:
-            try:
-                kept = self._page.client.frame(stream_id)  # of a memory that was there before
-            except ServiceError as error:
-                if error.code != "frame_not_found":
-                    raise
+        try:
+            kept = self._page.client.frame(stream_id)  # without a frame, of a memory from before
+        except ServiceError as error:
+            if taken_at is None and error.code == "frame_not_found":
                 return _WAITING
-        else:
-            kept = self._page.client.frame(stream_id)
+            raise
         visitor.shown = shown
         return live_picture(kept)
 

@@ -7,7 +7,8 @@ from html import escape
 from PIL import Image
 
 from app.client import Picture
-from app.page.words import clock, wall
+from app.page.words import wall
+from app.stream_time import clock
 
 _LIVE_SIDE_PX = 800
 """Nothing larger is sent to a browser twice a second."""
@@ -20,7 +21,6 @@ def source_of(jpeg: bytes) -> str:
 
 
 def live_picture(picture: Picture) -> str:
-    """The newest frame with the time that it shows."""
     jpeg = picture.jpeg
     image = Image.open(io.BytesIO(jpeg))
     if max(image.size) > _LIVE_SIDE_PX:

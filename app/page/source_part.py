@@ -134,7 +134,6 @@ class SourcePart:
         visitor.has_camera = True
 
     def add_address(self, url: str, name: str, request: gr.Request) -> tuple[Any, str]:
-        """Have the service watch an address."""
         if not url.strip():
             return gr.skip(), "Give an address."
         return self._add(name.strip() or _name_of(url), {"url": url.strip()}, request)
@@ -142,13 +141,11 @@ class SourcePart:
     def add_video(
         self, file: str | None, speed: float | str, loop: bool, request: gr.Request
     ) -> tuple[Any, str]:
-        """Have the service watch an uploaded file."""
         if file is None:
             return gr.skip(), "Choose a video file first."
         return self._add(_name_of(file), {"url": file, "speed": speed, "loop": loop}, request)
 
     def add_sample(self, request: gr.Request) -> tuple[Any, str]:
-        """Have the service watch the video that comes along."""
         return self._add("sample", {"url": str(SAMPLE_VIDEO), "loop": True}, request)
 
     def _add(self, name: str, source: dict[str, Any], request: gr.Request) -> tuple[Any, str]:

@@ -3,28 +3,20 @@
 from collections.abc import Mapping
 from html import escape
 
-from app.page.paragraph import trouble
-from app.page.words import length, size
+from app.page.words import length, size, trouble
 from app.server.documents import MemoryDocument, StreamDocument
 
-_KIND = {
-    "running": "good",
-    "connecting": "calm",
-    "paused": "calm",
-    "ended": "calm",
-    "reconnecting": "warn",
-    "stalled": "warn",
-    "error": "bad",
+_STATES = {
+    "running": ("good", "watching"),
+    "connecting": ("calm", "connecting"),
+    "paused": ("calm", "paused"),
+    "ended": ("calm", "has ended"),
+    "reconnecting": ("warn", "reconnecting"),
+    "stalled": ("warn", "no frames come"),
+    "error": ("bad", "error"),
 }
-_IN_WORDS = {
-    "running": "live",
-    "connecting": "connecting",
-    "paused": "paused",
-    "ended": "has ended",
-    "reconnecting": "reconnecting",
-    "stalled": "no frames come",
-    "error": "error",
-}
+"""How a state is coloured, and called."""
+_TIERS = {"host": "in RAM", "file": "in files", "redis": "in Redis"}
 
 
 def status_line(told: StreamDocument, rates: Mapping[str, float], look: int = 0) -> str:
@@ -32,31 +24,30 @@ def status_line(told: StreamDocument, rates: Mapping[str, float], look: int = 0)
     per second, as far as they are known. `look` numbers the looks: the page counts an age up from
     the last one.
     """
-    kind = _KIND.get(told.state, "calm")
-    words = "watching" if told.state == "running" else _IN_WORDS.get(told.state, told.state)
+    kind, words = _STATES.get(told.state, ("calm", told.state))
     state = f'<b class="state {kind}">{escape(words)}</b>'
     parts = [state, _age(told.last_frame_age_s), _rate(told, rates)]
     problem = trouble(told.error.message) if told.error else ""
-    return (
-        f'<div class="status {kind}" role="status" data-state="{told.state}" data-look="{look}">'
-        f'<p class="line">{" ".join(part for part in parts if part)}</p>{problem}'
-        f"{_counts(told)}{_memory(told.memory)}</div>"
-    )
+    line = f'<p class="line">{" ".join(part for part in parts if part)}</p>'
+    shown = f"{line}{problem}{_counts(told)}{_memory(told.memory)}"
+    return _status(kind, told.state, look, shown)
 
 
 def no_stream(look: int = 0) -> str:
     """Nothing is watched. By another `look` than before the page knows that it is still told."""
-    return f'<div class="status calm" role="status" data-state="none" data-look="{look}"></div>'
+    return _status("calm", "none", look, "")
 
 
 def problem_line(problem: str, look: int = 0, age_s: float | None = None) -> str:
     """The service says no, or nothing; `age_s` is that of the newest frame it told of before."""
     age = "" if age_s is None else _age(age_s)
-    return (
-        f'<div class="status bad" role="status" data-state="lost" data-look="{look}">'
-        f'<p class="line"><b class="state bad">disconnected</b> {age}</p>'
-        f"{trouble(f'{problem}, trying again')}</div>"
-    )
+    line = f'<p class="line"><b class="state bad">disconnected</b> {age}</p>'
+    return _status("bad", "lost", look, line + trouble(f"{problem}, trying again"))
+
+
+def _status(kind: str, state: str, look: int, shown: str) -> str:
+    head = f'class="status {kind}" role="status" data-state="{state}" data-look="{look}"'
+    return f"<div {head}>{shown}</div>"
 
 
 def _age(age_s: float | None) -> str:
@@ -97,11 +88,7 @@ def _memory(memory: MemoryDocument) -> str:
         for tier, count in memory.bytes.items()
         if count
     )
-    waiting = f"<li>{memory.waiting_blocks} blocks wait to be kept</li>" * bool(
-        memory.waiting_blocks
-    )
+    if memory.waiting_blocks:
+        rows += f"<li>{memory.waiting_blocks} blocks wait to be kept</li>"
     counted = f'<p class="counts">remembers {memory.blocks} blocks</p>'
-    return f'{counted}<ul class="tiers">{rows}{waiting}</ul>'
-
-
-_TIERS = {"host": "in RAM", "file": "in files", "redis": "in Redis"}
+    return f'{counted}<ul class="tiers">{rows}</ul>'

@@ -52,7 +52,6 @@ class TimelinePart:
             bound.change(_picked, [from_s, to_s], strip, **QUIET)
 
     def look(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
-        """What has changed of the history and of the marks in it."""
         visitor = self._page.visitor(request)
         stream_id = visitor.id_of(name)
         view = self._views.setdefault(visitor, TimelineView(self._page.client))
@@ -70,7 +69,6 @@ class TimelinePart:
         return gr.update(**changed) if changed else gr.skip()
 
     def peek(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
-        """The picture of a moment, and when it was taken."""
         at_s = _number(event, "at_s")
         told: dict[str, Any] = {"at_s": at_s, "src": None, "text": "no picture is kept of this"}
         stream_id = self._page.visitor(request).id_of(name)
@@ -86,7 +84,6 @@ class TimelinePart:
         return gr.update(moment=json.dumps(told))
 
     def pick(self, event: gr.EventData) -> tuple[float, float]:
-        """The range to ask about, from the strip or its fields."""
         begin_s, end_s = _number(event, "from_s"), _number(event, "to_s")
         if begin_s is None or end_s is None or end_s <= begin_s:
             return 0.0, 0.0

@@ -6,12 +6,12 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, told_of_errors
-from app.page.paragraph import trouble
+from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, text_field, told_of_errors
 from app.page.pictures import moment
 from app.page.visitors import Visitor
-from app.page.words import clock, wall
+from app.page.words import trouble, wall
 from app.server.documents import FiringDocument, WatchDocument
+from app.stream_time import clock
 
 _SHOWN = 6
 """So many firings of a watch are shown, the newest ones."""
@@ -29,21 +29,11 @@ element.addEventListener('click', (event) => {
 
 
 class WatchPart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page, stream: gr.Dropdown) -> None:
         self._page = page
         gr.Markdown("### Tell me when …")
         with gr.Row():
-            condition = gr.Textbox(
-                placeholder="there is a burger",
-                show_label=False,
-                container=False,
-                scale=5,
-                min_width=160,
-                max_lines=1,
-                elem_id="condition",
-            )
+            condition = text_field("condition", "there is a burger")
             add = gr.Button("Watch for it", scale=1, min_width=110, elem_id="add-watch")
         watches = gr.HTML(_NONE, elem_id="watches", js_on_load=_ON_CLICK)
         for event in (condition.submit, add.click):
@@ -53,7 +43,6 @@ class WatchPart:
         stream.change(self.look, stream, watches, **LOOKING)
 
     def add(self, condition: str, name: str | None, request: gr.Request) -> tuple[Any, Any]:
-        """Watch for something on a stream; an empty field, and the list."""
         stream_id = self._page.stream_id(name, request)
         if stream_id is None or not condition.strip():
             return gr.skip(), gr.skip()

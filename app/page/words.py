@@ -1,13 +1,7 @@
-"""Words: numbers as the API gives them in, short texts for people out."""
+"""Words: numbers as the API gives them in, short texts for people out; and those as paragraphs."""
 
 from datetime import datetime
-
-
-def clock(stream_s: float) -> str:
-    """Stream time: 1:23, or 1:01:23 from an hour on."""
-    minutes, seconds = divmod(int(stream_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+from html import escape
 
 
 def wall(epoch_s: float) -> str:
@@ -36,3 +30,11 @@ def length(seconds: float) -> str:
 def moments(count: int) -> str:
     """As 1 moment or 6 moments."""
     return "1 moment" if count == 1 else f"{count} moments"
+
+
+def note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def trouble(problem: object) -> str:
+    return f'<p class="trouble">{escape(str(problem))}</p>'

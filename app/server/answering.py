@@ -19,7 +19,6 @@ class Answering:
 
     @property
     def num(self) -> int:
-        """How many are being answered."""
         return len(self._askers)
 
     def take(self, holder: Holder | None) -> Asker:

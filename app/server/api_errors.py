@@ -81,7 +81,6 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 
 
 def no_key() -> ApiError:
-    """The answer to a request without a key, or with a wrong one."""
     return ApiError(
         401,
         "a key is needed: send Authorization: Bearer KEY",
@@ -145,8 +144,6 @@ async def refuse(refusal: ApiError, scope: Scope, receive: Receive, send: Send) 
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Have every error of `app` answered in this shape."""
-
     async def answer(request: Request, error: Exception) -> JSONResponse:
         told = api_error(error)
         return JSONResponse(told.body, told.status, told.headers)

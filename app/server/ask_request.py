@@ -31,14 +31,11 @@ class TimeRange(BaseModel):
 
     @property
     def is_open(self) -> bool:
-        """Whether it bounds nothing."""
         return self == TimeRange()
 
 
 @dataclass(frozen=True)
 class NamedStream:
-    """What `stream://ID?from=...&to=...` names."""
-
     stream_id: str
     span: TimeRange
 

@@ -62,7 +62,6 @@ class ResponseRecord:
 
     @property
     def item_id(self) -> str:
-        """Of its one message."""
         return f"msg_{self.id.removeprefix('resp_')}"
 
     @property
@@ -144,7 +143,6 @@ class BackgroundResponses:
         return found
 
     def forget(self, response_id: str) -> None:
-        """It cannot be looked up any more."""
         with self._lock:
             self._kept.pop(response_id, None)
 

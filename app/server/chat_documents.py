@@ -209,7 +209,6 @@ class ChatAnswer(BaseModel):
 
 
 def usage_of(found: Sequence[StreamAnswer]) -> Usage:
-    """Of all streams together."""
     prompt = sum(one.answer.context_tokens for one in found)
     completion = sum(len(one.answer.token_ids) for one in found)
     return Usage(
@@ -218,7 +217,6 @@ def usage_of(found: Sequence[StreamAnswer]) -> Usage:
 
 
 def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
-    """How well each stream's part is founded."""
     return [
         StreamEvidence(
             **answer.basis(),

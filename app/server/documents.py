@@ -26,6 +26,16 @@ class Deleted(BaseModel):
     deleted: Literal[True] = True
 
 
+class Pushed(BaseModel):
+    """What became of a frame. Dropped for the `rate`: it is not needed; `busy`: an older one was
+    dropped in its favour.
+    """
+
+    accepted: bool
+    dropped: str | None
+    stream_s: float
+
+
 class Problem(BaseModel):
     code: str
     message: str
@@ -233,7 +243,6 @@ def stream_document(keeper: StreamKeeper) -> StreamDocument:
 
 
 def frames_of(status: StreamStatus) -> dict[str, int]:
-    """By how far they came."""
     return {
         "received": status.counts.frames_received,
         "sampled": status.frames_sampled,
@@ -242,7 +251,6 @@ def frames_of(status: StreamStatus) -> dict[str, int]:
 
 
 def dropped_of(status: StreamStatus) -> dict[str, int]:
-    """By why they were left out."""
     return {
         "stale": status.counts.frames_stale,
         "corrupt": status.counts.frames_corrupt,
@@ -270,7 +278,6 @@ def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocum
 
 
 def citations(found: StreamAnswer) -> list[Citation]:
-    """Every moment of the answer's context."""
     return [
         Citation(
             stream_id=found.stream_id,

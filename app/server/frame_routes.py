@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response, WebSocket, WebSocketDisconnect
 from PIL import Image
-from pydantic import BaseModel
 
 from app.server.access import CallerHere, ServiceHere, caller_of, require, service_of
 from app.server.api_errors import ApiError, api_error
 from app.server.ask_request import TimeRange
+from app.server.documents import Pushed
 from app.server.keys import Action
 from app.server.service import Service
 from app.server.threads import Work, in_threads
@@ -32,16 +32,6 @@ _JPEG: dict[int | str, dict[str, Any]] = {
     }
 }
 _JPEG_QUALITY = 85
-
-
-class Pushed(BaseModel):
-    """What became of a frame. Dropped for the `rate`: it is not needed; `busy`: an older one was
-    dropped in its favour.
-    """
-
-    accepted: bool
-    dropped: str | None
-    stream_s: float
 
 
 @router.get(
@@ -131,27 +121,20 @@ async def push_many(socket: WebSocket, stream_id: str) -> None:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if message.get("bytes") is None:
-                captured_at, problem = _dated(message.get("text") or "")
-                if problem is not None:
-                    await socket.send_json(problem)
-                continue
-            answer = await to_thread.run_sync(
-                _pushed_or_told, service, stream_id, message["bytes"], captured_at
-            )
+            try:
+                if message.get("bytes") is None:
+                    captured_at = _dated(message.get("text") or "")
+                    continue
+                told = await to_thread.run_sync(
+                    _push, service, stream_id, message["bytes"], captured_at
+                )
+                answer = told.model_dump()
+            except (ApiError, VStreamError, KVMemoryError) as error:
+                answer = api_error(error).body
             captured_at = None
             await socket.send_json(answer)
     except (WebSocketDisconnect, RuntimeError):
         return
-
-
-def _pushed_or_told(
-    service: Service, stream_id: str, body: bytes, captured_at: str | None
-) -> dict[str, Any]:
-    try:
-        return _push(service, stream_id, body, captured_at).model_dump()
-    except (ApiError, VStreamError, KVMemoryError) as error:
-        return api_error(error).body
 
 
 def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None) -> Pushed:
@@ -162,13 +145,13 @@ def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None
     return Pushed(accepted=outcome.accepted, dropped=outcome.dropped, stream_s=outcome.stream_s)
 
 
-def _dated(text: str) -> tuple[str | None, dict[str, Any] | None]:
-    """The time in a text message, or what is wrong with it."""
+def _dated(text: str) -> str:
+    """The time in a text message. Raises ApiError."""
     try:
-        return str(json.loads(text)["captured_at"]), None
+        return str(json.loads(text)["captured_at"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        error = ApiError(422, 'a text message is {"captured_at": ...}', "invalid_value")
-        return None, error.body
+        told = 'a text message is {"captured_at": ...}'
+        raise ApiError(422, told, "invalid_value") from None
 
 
 def _jpeg(newest: Frame) -> bytes:

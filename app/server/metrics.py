@@ -95,7 +95,6 @@ class Metrics:
         self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
 
     def text(self) -> tuple[bytes, str]:
-        """What /metrics answers, and its media type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
     def tell_of_streams(self, model: VideoLLM, keepers: Keepers) -> None:
@@ -125,11 +124,9 @@ class Metrics:
             self._between.observe((total_s - ttft_s) / (tokens - 1))
 
     def cancelled(self) -> None:
-        """An answer was cut off: its client went away, or the service."""
         self._finished.labels("cancelled").inc()
 
     def saw_frame(self, stream_id: str, frame: SeenFrame) -> None:
-        """It can be asked about now."""
         age_s = max(0.0, time.time() - frame.captured_at)
         self._capture_to_memory.labels(stream_id).observe(age_s)
 

@@ -229,7 +229,6 @@ async def delete(service: ServiceHere, caller: CallerHere, response_id: str) -> 
 
 
 def _as_chat(wanted: ResponseRequest) -> ChatRequest:
-    """The same question as a chat."""
     messages = []
     if wanted.instructions:
         messages.append(Message(role="developer", content=wanted.instructions))
@@ -272,8 +271,6 @@ async def _until_ended(made: ResponseRecord) -> None:
 def _streamed(
     request: Request, service: Any, made: ResponseRecord, after: int
 ) -> StreamingResponse:
-    """Its events."""
-
     async def events() -> AsyncIterator[str]:
         gone = threading.Event()
         following = made.follow(after, gone)

@@ -116,7 +116,6 @@ class Service:
             self._opened.set()
 
     def load_in_background(self) -> None:
-        """`load`, in a thread."""
         self._loading = threading.Thread(target=self.load, name="load", daemon=True)
         self._loading.start()
 
@@ -133,7 +132,6 @@ class Service:
         self.events.close()
 
     def cut_off(self) -> None:
-        """Running answers end here, and are marked so."""
         self.answering.cut_off()
 
     def close(self) -> None:

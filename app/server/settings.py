@@ -21,7 +21,6 @@ _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 def _own_zone() -> str:
-    """That of this machine."""
     return tzlocal.get_localzone_name() or "UTC"
 
 

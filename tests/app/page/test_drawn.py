@@ -2,12 +2,12 @@
 
 import pytest
 
-from app.page.chat_messages import chat_messages, note_of
-from app.page.rates import Rates
+from app.page.chat_part import chat_messages, note_of
 from app.page.status_line import problem_line, status_line
-from app.page.visitors import Exchange, Visitors
-from app.page.words import clock, length, size
+from app.page.visitors import Exchange, Rates, Visitors
+from app.page.words import length, size
 from app.server.documents import MemoryDocument, Problem, StreamDocument
+from app.stream_time import clock
 
 
 def document(**more):
