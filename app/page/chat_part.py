@@ -67,26 +67,15 @@ class ChatPart:
                 ask = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64)
             model = gr.HTML(elem_id="about")
-        asking: dict[str, Any] = {
-            "fn": self.ask,
-            "outputs": chat,
-            "trigger_mode": "multiple",
-            **QUIET,
-        }
+        always: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
+        asking = {"fn": self.ask, "outputs": chat, **always}
         about = [stream, from_s, to_s]
         # What is listed for one event happens in order, each once the one before has ended: the
         # field is emptied first, and the answer, which may take long, works from a copy.
         asked = gr.Textbox(visible=False)
-        taking: dict[str, Any] = {
-            "fn": None,
-            "js": "(text) => [text, '']",
-            "inputs": question,
-            "outputs": [asked, question],
-            "trigger_mode": "multiple",
-            **QUIET,
-        }
         for event in (question.submit, ask.click):
-            event(**taking).then(inputs=[asked, *about], **asking)
+            taken = event(None, question, [asked, question], js="(text) => [text, '']", **always)
+            taken.then(inputs=[asked, *about], **asking)
         for example in examples:
             example.click(inputs=[example, *about], **asking)
         stop.click(self.stop, None, chat, **QUIET)
@@ -216,20 +205,17 @@ def _shown(one: Exchange) -> str:
     said = _text(one.answer)
     if one.is_running:
         said += '<span class="more"> ▍</span>' if said else '<span class="more">thinking …</span>'
-    parts = []
+    said = said or ("" if one.is_stopped or one.problem else "(no words)")
     if one.confidence is not None:
-        parts.append(f'<span class="unsure">unsure, {one.confidence:.0%}</span> ')
-    parts.append(said or ("" if one.is_stopped or one.problem else "(no words)"))
-    told = [f'<p class="said">{"".join(parts)}</p>']
+        said = f'<span class="unsure">unsure, {one.confidence:.0%}</span> {said}'
+    told = f'<p class="said">{said}</p>'
     if one.is_stopped:
-        told.append(note("stopped"))
+        told += note("stopped")
     if one.problem:
-        told.append(trouble(one.problem))
+        told += trouble(one.problem)
     if one.pictures:
-        told.append(f'<div class="moments">{"".join(one.pictures)}</div>')
-    if one.note:
-        told.append(note(one.note))
-    return "".join(told)
+        told += f'<div class="moments">{"".join(one.pictures)}</div>'
+    return told + (note(one.note) if one.note else "")
 
 
 def _text(said: str) -> str:

@@ -18,6 +18,7 @@ _EMPTY = (
 _WAITING = '<div class="live empty"><p>Waiting for the first frame …</p></div>'
 _LOADING = '<div class="live empty"><p>The model is being loaded …</p></div>'
 _AWAY = '<div class="live empty"><p>No picture: the service does not answer.</p></div>'
+_CONFIRM = "(name) => [confirm(`Watch ${name} no more, and forget all of it?`) ? name : null]"
 _COUNT_UP = """
 let since = performance.now();
 watch('value', () => { since = performance.now(); });
@@ -47,26 +48,17 @@ class LivePart:
                 interactive=True,
                 filterable=False,
             )
-            self._running = gr.HTML(_WAITING, elem_id="live")
-            self._status = gr.HTML(elem_id="status", js_on_load=_COUNT_UP)
+            running = gr.HTML(_WAITING, elem_id="live")
+            status = gr.HTML(elem_id="status", js_on_load=_COUNT_UP)
             with gr.Row(elem_id="controls"):
-                self._pause = gr.Button("Pause", size="sm", elem_id="pause", min_width=60)
+                pause = gr.Button("Pause", size="sm", elem_id="pause", min_width=60)
                 restart = gr.Button("Restart", size="sm", elem_id="restart", min_width=60)
                 remove = gr.Button("Remove", size="sm", elem_id="remove", min_width=60)
-        gr.Timer(LOOK_S).tick(
-            self.look,
-            self.stream,
-            [self.stream, self._running, self._status, self._pause],
-            **LOOKING,
-        )
-        self._pause.click(self.pause_or_resume, self.stream, **QUIET)
+        shown = [self.stream, running, status, pause]
+        gr.Timer(LOOK_S).tick(self.look, self.stream, shown, **LOOKING)
+        pause.click(self.pause_or_resume, self.stream, **QUIET)
         restart.click(self.restart, self.stream, **QUIET)
-        remove.click(
-            self.remove,
-            self.stream,
-            **QUIET,
-            js="(name) => [confirm(`Watch ${name} no more, and forget all of it?`) ? name : null]",
-        )
+        remove.click(self.remove, self.stream, js=_CONFIRM, **QUIET)
 
     def look(self, name: str | None, request: gr.Request) -> tuple[Any, Any, str, Any]:
         """What there is to choose from, the newest picture, the state, and what pause would do."""

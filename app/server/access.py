@@ -33,8 +33,7 @@ async def _caller(request: Request, _: Annotated[object, Security(_bearer)]) -> 
 
 def caller_of(connection: Request | WebSocket) -> Caller:
     """Who this is. Raises ApiError: 401 without a good key, 429 for too many requests."""
-    service = service_of(connection)
-    caller = service.keys.check(connection.headers.get("authorization"))
+    caller = service_of(connection).keys.check(connection.headers.get("authorization"))
     if caller is None:
         raise no_key()
     return caller
@@ -44,23 +43,17 @@ ServiceHere = Annotated[Service, Depends(_service)]
 CallerHere = Annotated[Caller, Depends(_caller)]
 
 
-async def limited(request: Request, caller: CallerHere) -> Caller:
-    """The caller, whose request counts. Raises ApiError for one too many.
+async def limited(request: Request, caller: CallerHere) -> None:
+    """Count a request. Raises ApiError for one too many.
 
     The page's own do not: all its visitors are one caller, and they wait for each other there.
     """
-    token = request.headers.get(PAGE_TOKEN, "")
-    if secrets.compare_digest(token.encode(), service_of(request).page_token.encode()):
-        return caller
-    wait_s = service_of(request).rate_limit.wait_s(caller.name)
-    if wait_s > 0:
-        raise ApiError(
-            429,
-            "too many requests: wait a little",
-            "rate_limited",
-            headers={"Retry-After": str(max(1, round(wait_s)))},
-        )
-    return caller
+    service, token = service_of(request), request.headers.get(PAGE_TOKEN, "")
+    if secrets.compare_digest(token.encode(), service.page_token.encode()):
+        return
+    if wait_s := service.rate_limit.wait_s(caller.name):
+        headers = {"Retry-After": str(max(1, round(wait_s)))}
+        raise ApiError(429, "too many requests: wait a little", "rate_limited", headers=headers)
 
 
 def require(caller: Caller, action: Action, stream_id: str | None) -> None:

@@ -18,7 +18,6 @@ from vstream.errors import BusyError, QuestionError, SettingsError, SourceError,
 from vstream.service.errors import StreamExistsError, UnknownStreamError, UnknownWatchError
 
 _log = structlog.get_logger()
-RETRY_AFTER_S = 1
 UNSUPPORTED = "unsupported_parameter"
 """The code of a parameter that is not understood here, as OpenAI has it."""
 
@@ -54,7 +53,8 @@ class ApiError(Exception):
         self.status = status
         kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
         self.detail = ErrorDetail(message=message, type=kind, param=param, code=code)
-        self.headers = dict(headers or {})
+        again = {"Retry-After": "1"} if status in (429, 503) else {}
+        self.headers = {**again, **(headers or {})}
 
     @property
     def body(self) -> dict[str, Any]:
@@ -109,9 +109,8 @@ def api_error(error: BaseException) -> ApiError:
         return error
     for kind, status, code in _ANSWERS:
         if isinstance(error, kind):
-            headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
             own = error.code if isinstance(error, SourceError) else code
-            return ApiError(status, str(error) or code, own, headers=headers)
+            return ApiError(status, str(error) or code, own)
     _log.error("request failed", exc_info=error)
     return ApiError(500, "something went wrong here; the log has more", "internal_error")
 
@@ -154,12 +153,11 @@ def answer_errors(app: FastAPI) -> None:
 
     async def answer_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        told = ApiError(
-            error.status_code, str(error.detail), _HTTP_CODES.get(error.status_code, "http_error")
-        )
+        status = error.status_code
+        told = ApiError(status, str(error.detail), _HTTP_CODES.get(status, "http_error"))
         headers = dict(error.headers or {})
         path = getattr(request.scope.get("route"), "path_format", None)
-        if error.status_code == 405 and (methods := app.openapi()["paths"].get(path)):
+        if status == 405 and (methods := app.openapi()["paths"].get(path)):
             # What raised this knows one route only: a path has one for each method.
             headers["Allow"] = ", ".join(sorted(methods)).upper()
         return JSONResponse(told.body, told.status, headers)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, TypeVar
 
 from anyio import to_thread
@@ -67,9 +67,8 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
     Raises ApiError, QuestionError, BusyError, StoreError; CancelledError if the asker leaves.
     """
     streams = service.loaded.streams
-    if len(ask_request.streams) > 1 and (
-        ask_request.decoding.schema or ask_request.decoding.json_object
-    ):
+    decoding = ask_request.decoding
+    if len(ask_request.streams) > 1 and (decoding.schema or decoding.json_object):
         raise ApiError(
             400,
             "several streams are answered in a line each, which is no JSON: ask them one by one",
@@ -81,14 +80,11 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
         require(caller, Action.ASK, named.stream_id)
         from_s, to_s = service.loaded.stream_range(named.stream_id, named.span)
         context, zone = "", None
-        try:
+        with suppress(UnknownStreamError):
             spec = streams.get(named.stream_id).spec
-            context = spec.context
-            zone = spec.timezone
+            context, zone = spec.context, spec.timezone
             if not spec.is_recording:
                 zone = zone or service.settings.service.timezone
-        except UnknownStreamError:
-            pass
         question = Question(
             ask_request.text,
             at_s=to_s,
@@ -96,7 +92,7 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
             dialogue=ask_request.dialogue,
             zone=zone,
             context="\n".join(part for part in (context, ask_request.system) if part),
-            decoding=ask_request.decoding,
+            decoding=decoding,
             policy=ask_request.policy,
             asker=asker,
         )
@@ -127,17 +123,17 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
 
 async def next_piece(request: Request, inquiry: Inquiry) -> AnswerPiece | None:
     """The next piece of text, None at the end. If the client goes away, decoding ends."""
-    limiter = request.app.state.answering
     try:
-        return await to_thread.run_sync(_next, inquiry, limiter=limiter, abandon_on_cancel=True)
+        return await in_thread(request, lambda: next(inquiry.pieces, None), abandon=True)
     except BaseException:
         inquiry.cancel()
         raise
 
 
-async def in_thread(request: Request, call: Callable[[], Reply]) -> Reply:
+async def in_thread(request: Request, call: Callable[[], Reply], *, abandon: bool = False) -> Reply:
     """What may wait for the device, without holding up anybody else's requests."""
-    return await to_thread.run_sync(call, limiter=request.app.state.answering)
+    limiter = request.app.state.answering
+    return await to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=abandon)
 
 
 def require_model(service: Service, name: str) -> str:
@@ -151,10 +147,6 @@ def require_model(service: Service, name: str) -> str:
             param="model",
         )
     return own
-
-
-def _next(inquiry: Inquiry) -> AnswerPiece | None:
-    return next(inquiry.pieces, None)
 
 
 def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:

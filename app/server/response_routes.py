@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -276,11 +275,7 @@ def _streamed(
         following = made.follow(after, gone)
         try:
             while True:
-                event = await to_thread.run_sync(
-                    lambda: next(following, None),
-                    limiter=request.app.state.answering,
-                    abandon_on_cancel=True,
-                )
+                event = await in_thread(request, lambda: next(following, None), abandon=True)
                 if event is None:
                     return
                 yield event_of(event, kind=event["type"])

@@ -90,19 +90,15 @@ class Service:
     def loaded(self) -> "_Loaded":
         """Model, streams, watches and search. Raises ApiError unless the service is ready."""
         if self._running is None or self.phase is not Phase.READY:
-            raise ApiError(
-                503,
-                f"the service is {self.phase}",
-                f"service_{self.phase}",
-                headers={"Retry-After": "1"},
-            )
+            raise ApiError(503, f"the service is {self.phase}", f"service_{self.phase}")
         return self._running
 
     def load(self) -> None:
         """Load the model and open the streams; `phase` and `failure` tell what came of it."""
         try:
             self._running = _Loaded(self, self._load_model())
-            self._running.open_known()
+            self._running.streams.open_known(self.settings.streams)
+            self._running.watches.open_known()
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:
@@ -155,7 +151,6 @@ class _Loaded:
     """What there is once the model is loaded."""
 
     def __init__(self, service: Service, model: VideoLLM) -> None:
-        """`open_known` begins with the streams."""
         settings, limits = service.settings, service.settings.service
         self.model = model
         model.scheduler.limits = Limits(limits.max_running, limits.max_waiting)
@@ -175,11 +170,6 @@ class _Loaded:
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
         service.metrics.tell_of_streams(model, self.streams.all)
         service.metrics.tell_of_service(self.watches, service.webhooks, service.events)
-
-    def open_known(self) -> None:
-        """Begin with the configured streams, and go on with those that the store knows."""
-        self.streams.open_known(self._service.settings.streams)
-        self.watches.open_known()
 
     def stream_range(
         self, stream_id: str, span: TimeRange, *, with_unencoded: bool = False
@@ -227,8 +217,6 @@ class _Loaded:
         self._service.metrics.watch_fired(fired.stream_id)
         for action in fired.watch.spec.actions:
             assert action.secret is not None, "one is made up when the watch is set"
-            self._service.webhooks.send(
-                WebhookDelivery.of(
-                    action.url, action.secret, "watch.fired", time.time(), fired.document
-                )
-            )
+            to = action.url, action.secret
+            delivery = WebhookDelivery.of(*to, "watch.fired", time.time(), fired.document)
+            self._service.webhooks.send(delivery)
