@@ -53,11 +53,8 @@ def show_page(
         page = Page(client, reads_uploads=False)
         app = FastAPI(openapi_url=None)
         app.add_middleware(OriginGuard, hosts=own_hosts(host, keys, insecure))
-        served = bounded_config(
-            _mounted(app, page, keys, "/", _LARGEST_FRAME),
-            ConnectionBounds(),
-            timeout_graceful_shutdown=_LEFT_S,
-        )
+        mounted = _mounted(app, page, keys, "/", _LARGEST_FRAME)
+        served = bounded_config(mounted, ConnectionBounds(), timeout_graceful_shutdown=_LEFT_S)
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # of pages that are open at the end
         server = uvicorn.Server(served)
         thread = threading.Thread(target=server.run, args=([listening],), name="page", daemon=True)

@@ -48,8 +48,7 @@ def watch_source(
 
         def look(frame: SeenFrame) -> None:
             for watch in watches:
-                firing = watch.look(frame.stream_s)
-                if firing is not None:
+                if firing := watch.look(frame.stream_s):
                     terminal.firing(firing)
 
         worker = IngestWorker(

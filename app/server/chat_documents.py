@@ -65,6 +65,20 @@ class Message(BaseModel):
     content: Words | list[Part] | None = None
 
 
+class InputText(BaseModel):
+    type: Literal["input_text", "output_text"]
+    text: Words
+
+
+InputPart = Annotated[InputText | TextPart | VideoPart, Field(discriminator="type")]
+
+
+class InputMessage(BaseModel):
+    type: Literal["message"] = "message"
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Words | list[InputPart]
+
+
 class JsonSchema(BaseModel):
     """What the JSON of the answer must be like; see `llguidance` for what is understood."""
 

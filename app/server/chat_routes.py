@@ -18,6 +18,7 @@ from app.server.chat_documents import (
     ChatAnswer,
     ChatRequest,
     Choice,
+    ResponseFormat,
     evidence_of,
     usage_of,
 )
@@ -49,7 +50,16 @@ async def complete(
 ) -> Any:
     """Ask about one or several streams. Every moment used is a `video_citation` annotation."""
     model = require_model(service, wanted.model)
-    ask_request = ask_request_of(wanted)
+    told, stop = wanted.response_format or ResponseFormat(), wanted.stop or ()
+    ask_request = ask_request_of(
+        wanted.messages,
+        wanted,
+        told.type,
+        told.json_schema.schema_ if told.json_schema else None,
+        max_tokens=wanted.max_completion_tokens or wanted.max_tokens,
+        seed=wanted.seed,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+    )
     inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request))
     head = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",

@@ -15,41 +15,16 @@ from pydantic.config import JsonDict
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import ApiError
-from app.server.ask_request import ask_request_of
+from app.server.ask_request import AskRequest, ask_request_of
 from app.server.asking import AskerHere, asking, begin, finished, in_thread, require_model
 from app.server.background import ENDED, ResponseRecord, response_document
-from app.server.chat_documents import (
-    ChatRequest,
-    JsonSchema,
-    Message,
-    Part,
-    ResponseFormat,
-    TextPart,
-    VideoPart,
-    Wishes,
-    Words,
-    only,
-)
+from app.server.chat_documents import InputMessage, Wishes, Words, only
 from app.server.documents import Deleted
 from app.server.sse import EVENT_STREAM, event_of
 
 _CANCEL_S = 30.0
 _LOOK_S = 0.02
 router = APIRouter(prefix="/v1/responses", tags=["questions"])
-
-
-class InputText(BaseModel):
-    type: Literal["input_text", "output_text"]
-    text: Words
-
-
-InputPart = Annotated[InputText | TextPart | VideoPart, Field(discriminator="type")]
-
-
-class InputMessage(BaseModel):
-    type: Literal["message"] = "message"
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Words | list[InputPart]
 
 
 class TextFormat(BaseModel):
@@ -127,11 +102,9 @@ class ResponseDocument(BaseModel):
     error: dict[str, Any] | None
 
 
+_DESCRIPTION = "The response or, with `stream`, its events."
 _SHAPES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": EVENT_STREAM,
-        "description": "The response or, with `stream`, its events.",
-    }
+    200: {"content": EVENT_STREAM, "description": _DESCRIPTION}
 }
 
 
@@ -145,17 +118,15 @@ async def create(
 ) -> Any:
     """Ask; with `background` the answer is looked up later, with `stream` listened to."""
     model = require_model(service, wanted.model)
-    ask_request = ask_request_of(_as_chat(wanted))
+    ask_request = _asked(wanted)
     if wanted.previous_response_id is not None:
         before = service.responses.get(wanted.previous_response_id, caller.name)
         streams = ask_request.streams or before.request.streams
-        ask_request = replace(
-            ask_request, dialogue=(*before.turns, *ask_request.dialogue), streams=streams
-        )
+        dialogue = (*before.turns, *ask_request.dialogue)
+        ask_request = replace(ask_request, dialogue=dialogue, streams=streams)
     if wanted.background and wanted.store is False:
-        raise ApiError(
-            400, "what is answered in the background must be kept", "invalid_value", param="store"
-        )
+        why = "what is answered in the background must be kept"
+        raise ApiError(400, why, "invalid_value", param="store")
     ask = partial(begin, service, caller, asker, ask_request)
     # Unless in the background, what is wrong with the question is an error of this request.
     begun = None if wanted.background else await in_thread(request, ask)
@@ -227,32 +198,16 @@ async def delete(service: ServiceHere, caller: CallerHere, response_id: str) -> 
     return Deleted(id=response_id, object="response")
 
 
-def _as_chat(wanted: ResponseRequest) -> ChatRequest:
-    messages = []
+def _asked(wanted: ResponseRequest) -> AskRequest:
+    given = wanted.input
+    if isinstance(given, str):
+        given = [InputMessage(role="user", content=given)]
     if wanted.instructions:
-        messages.append(Message(role="developer", content=wanted.instructions))
-    if isinstance(wanted.input, str):
-        messages.append(Message(role="user", content=wanted.input))
-    else:
-        messages += [Message(role=one.role, content=_parts(one.content)) for one in wanted.input]
+        given = [InputMessage(role="developer", content=wanted.instructions), *given]
     told = (wanted.text or TextOptions()).format
-    schema = None
-    if told.schema_ is not None:
-        schema = JsonSchema(name=told.name, schema_=told.schema_, strict=told.strict)
-    return ChatRequest(
-        messages=messages or [Message(role="user", content="")],
-        max_tokens=wanted.max_output_tokens,
-        temperature=wanted.temperature,
-        top_p=wanted.top_p,
-        response_format=ResponseFormat(type=told.type, json_schema=schema),
-        policy=wanted.policy,
-    )
-
-
-def _parts(content: str | list[InputPart]) -> str | list[Part]:
-    if isinstance(content, str):
-        return content
-    return [TextPart(text=one.text) if isinstance(one, InputText) else one for one in content]
+    messages = given or [InputMessage(role="user", content="")]
+    max_tokens = wanted.max_output_tokens
+    return ask_request_of(messages, wanted, told.type, told.schema_, max_tokens=max_tokens)
 
 
 def _wait(made: ResponseRecord) -> None:
