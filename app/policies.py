@@ -29,9 +29,8 @@ class KeptBytes:
 
 
 def list_policies(terminal: Terminal, model: str | None, *, as_json: bool) -> None:
-    """A table, or one JSON list on the last line. One that cannot be loaded is named.
-
-    Raises ModelError where there is no config.json of that model.
+    """A table, or one JSON list on the last line. One that cannot be loaded is named. Raises
+    ModelError where there is no config.json of that model.
     """
     shape = block_shape(_config(model))
     if shape is None:

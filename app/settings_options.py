@@ -81,9 +81,8 @@ _FILE: Options = {
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the shared options and, in their place, a `config` argument.
-
-    What is not on the command line comes from the environment (VSTREAM_*) or the defaults.
+    """Give `command` the shared options and, in their place, a `config` argument. What is not on
+    the command line comes from the environment (VSTREAM_*) or the defaults.
     """
     return _with(_SHARED, command)
 

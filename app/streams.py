@@ -10,9 +10,8 @@ from vstream.errors import SettingsError
 
 
 def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) -> None:
-    """A table, or one JSON list on the last line.
-
-    A stream that cannot be read is named, with the reason, beside the others. Raises KVMemoryError.
+    """A table, or one JSON list on the last line. A stream that cannot be read is named, with the
+    reason, beside the others. Raises KVMemoryError.
     """
     found = stored_streams(config.memory.store)
     for stream in found:

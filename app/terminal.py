@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -9,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich.color import Color
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -62,9 +65,8 @@ class Terminal:
         until_s: float | None = None,
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Run `worker` behind a progress bar until it ends or `enough` says so.
-
-        Raises what made the worker fail.
+        """Run `worker` behind a progress bar until it ends or `enough` says so. Raises what made
+        the worker fail.
         """
         with self.progress(worker.source_name, until_s) as show:
             worker.start()
@@ -138,11 +140,9 @@ class Terminal:
         self.err.print(table_of(headings, rows))
         pictured = [evidence for evidence in answer.evidence[:PICTURES] if evidence.thumbnail]
         if self.err.is_terminal and pictured:
-            from app.picture import half_blocks
-
             grid = Table.grid(padding=(0, 2))
             grid.add_row(*(Text(span(one), style="dim") for one in pictured))
-            grid.add_row(*(half_blocks(one.thumbnail, PICTURE_COLUMNS) for one in pictured))
+            grid.add_row(*(_half_blocks(one.thumbnail, PICTURE_COLUMNS) for one in pictured))
             self.err.print(grid)
         times = answer.timings_ms
         self.say(
@@ -150,6 +150,23 @@ class Terminal:
             f"{_taken(answer)}; "
             f"first token {times.ttft:.0f} ms, whole answer {times.total:.0f} ms"
         )
+
+
+def _half_blocks(jpeg: bytes, columns: int) -> Text:
+    """The picture in so many columns; a character shows two pixels, one above the other."""
+    import numpy as np
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(jpeg)).convert("RGB")
+    rows = max(1, round(columns * image.height / image.width / 2))
+    pixels = np.asarray(image.resize((columns, 2 * rows), Image.Resampling.BOX)).tolist()
+    text = Text(no_wrap=True)
+    for row in range(rows):
+        for column in range(columns):
+            upper, lower = pixels[2 * row][column], pixels[2 * row + 1][column]
+            text.append("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+        text.append("\n")
+    return text
 
 
 def table_of(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
@@ -183,7 +200,6 @@ def looked(where: Stretch, zone: str | None) -> str:
 
 def answer_document(answer: Answer, progress: IngestProgress | None = None) -> str:
     """The one-line JSON document of `vstream ask --json`; `progress` of what was ingested for it.
-
     Numbers are rounded to what is worth reading.
     """
     document = _rounded(answer.document())

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOK_S, LOOKING, QUIET, Page, told_of_errors
+from app.page.page import LOOK_S, LOOKING, QUIET, Page, asset, told_of_errors
 from app.page.pictures import live_picture
 from app.page.status_line import no_stream, problem_line, status_line
 from app.page.visitors import CAMERA_ID, OWN, Visitor
@@ -19,21 +19,6 @@ _WAITING = '<div class="live empty"><p>Waiting for the first frame …</p></div>
 _LOADING = '<div class="live empty"><p>The model is being loaded …</p></div>'
 _AWAY = '<div class="live empty"><p>No picture: the service does not answer.</p></div>'
 _CONFIRM = "(name) => [confirm(`Watch ${name} no more, and forget all of it?`) ? name : null]"
-_COUNT_UP = """
-let since = performance.now();
-watch('value', () => { since = performance.now(); });
-setInterval(() => {
-  const passed_s = (performance.now() - since) / 1000;
-  element.classList.toggle('stale', passed_s > 8);
-  const age = element.querySelector('.age');
-  if (age) age.textContent = words(Number(age.dataset.age) + passed_s);
-}, 200);
-function words(s) {
-  return s < 10 ? s.toFixed(1) + ' s' : s < 120 ? s.toFixed(0) + ' s' :
-    s < 7200 ? (s / 60).toFixed(0) + ' min' : (s / 3600).toFixed(1) + ' h';
-}
-"""
-"""The age goes on between two looks, and also where no more come."""
 
 
 class LivePart:
@@ -49,7 +34,7 @@ class LivePart:
                 filterable=False,
             )
             running = gr.HTML(_WAITING, elem_id="live")
-            status = gr.HTML(elem_id="status", js_on_load=_COUNT_UP)
+            status = gr.HTML(elem_id="status", js_on_load=asset("status.js"))
             with gr.Row(elem_id="controls"):
                 pause = gr.Button("Pause", size="sm", elem_id="pause", min_width=60)
                 restart = gr.Button("Restart", size="sm", elem_id="restart", min_width=60)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import Any
 
 import gradio as gr
@@ -24,6 +25,11 @@ QUIET: dict[str, Any] = {
 LOOKING: dict[str, Any] = {**QUIET, "trigger_mode": "once"}
 """An event that comes again by itself: a look that takes long is not followed by a queue."""
 _LEFT_BEHIND_S = 3600.0
+
+
+def asset(name: str) -> str:
+    """A file beside this one."""
+    return files("app.page").joinpath(name).read_text("utf-8")
 
 
 def text_field(elem_id: str, placeholder: str, **more: Any) -> gr.Textbox:

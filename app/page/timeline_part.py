@@ -2,14 +2,13 @@
 
 import json
 import math
-from importlib.resources import files
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page
+from app.page.page import QUIET, Page, asset
 from app.page.pictures import source_of
 from app.page.timeline_view import PARTS, Stretch, TimelineView
 from app.page.visitors import Visitor
@@ -33,13 +32,11 @@ class TimelinePart:
         """A range that is picked goes into `from_s` and `to_s`; both 0: none is."""
         self._page = page
         self._views: WeakKeyDictionary[Visitor, TimelineView] = WeakKeyDictionary()
-        here = files("app.page")
         strip: Any = gr.HTML(
             elem_id="timeline",
-            html_template=(here / "timeline.html").read_text("utf-8"),
-            css_template=(here / "timeline.css").read_text("utf-8"),
-            js_on_load=(here / "moment.js").read_text("utf-8")
-            + (here / "timeline.js").read_text("utf-8"),
+            html_template=asset("timeline.html"),
+            css_template=asset("timeline.css"),
+            js_on_load=asset("moment.js") + asset("timeline.js"),
             apply_default_css=False,
             marks=_NOTHING,
             picked="[0, 0]",

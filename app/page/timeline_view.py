@@ -43,9 +43,8 @@ class TimelineView:
         self._marks: dict[str, Any] | None = None
 
     def history(self, name: str, stream_id: str, stretch: Stretch) -> dict[str, Any] | None:
-        """What is to be drawn; None while what is drawn is as good. Raises ServiceError.
-
-        A history is asked for again when it may have changed by the width of a part.
+        """What is to be drawn; None while what is drawn is as good. Raises ServiceError. A history
+        is asked for again when it may have changed by the width of a part.
         """
         wanted = (name, stream_id, *stretch.key)
         with self._lock:
@@ -77,9 +76,8 @@ class TimelineView:
 
 
 def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, Any]:
-    """What is kept and where the picture changes, and where the present is.
-
-    A part is [from_s, to_s, change, change_s].
+    """What is kept and where the picture changes, and where the present is. A part is [from_s,
+    to_s, change, change_s].
     """
     parts = [
         [round(at, 3) for at in (part.from_s, part.to_s, part.change, part.change_s)]
@@ -98,9 +96,8 @@ def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, An
 def marks_document(
     exchanges: Sequence[Exchange], watches: Sequence[WatchDocument], stream_id: str
 ) -> dict[str, Any]:
-    """What each answer about the stream retrieved, newest first, and where watches fired on it.
-
-    A moment is [end_s, score]; the number of an answer stays, so that its colour does.
+    """What each answer about the stream retrieved, newest first, and where watches fired on it. A
+    moment is [end_s, score]; the number of an answer stays, so that its colour does.
     """
     answers = [
         {

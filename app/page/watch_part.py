@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, text_field, told_of_errors
+from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, asset, text_field, told_of_errors
 from app.page.pictures import moment
 from app.page.visitors import Visitor
 from app.page.words import trouble, wall
@@ -20,12 +20,6 @@ _NONE = (
     '<p class="empty">Nothing is waited for. You are told here, with the picture, whenever it is '
     "the case.</p>"
 )
-_ON_CLICK = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('.remove');
-  if (button) trigger('delete', { watch: button.value });
-});
-"""
 
 
 class WatchPart:
@@ -35,7 +29,7 @@ class WatchPart:
         with gr.Row():
             condition = text_field("condition", "there is a burger")
             add = gr.Button("Watch for it", scale=1, min_width=110, elem_id="add-watch")
-        watches = gr.HTML(_NONE, elem_id="watches", js_on_load=_ON_CLICK)
+        watches = gr.HTML(_NONE, elem_id="watches", js_on_load=asset("watches.js"))
         for event in (condition.submit, add.click):
             event(self.add, [condition, stream], [condition, watches], **QUIET)
         watches.delete(self.remove, stream, watches, **QUIET)

@@ -44,9 +44,8 @@ CallerHere = Annotated[Caller, Depends(_caller)]
 
 
 async def limited(request: Request, caller: CallerHere) -> None:
-    """Count a request. Raises ApiError for one too many.
-
-    The page's own do not: all its visitors are one caller, and they wait for each other there.
+    """Count a request. Raises ApiError for one too many. The page's own do not: all its visitors
+    are one caller, and they wait for each other there.
     """
     service, token = service_of(request), request.headers.get(PAGE_TOKEN, "")
     if secrets.compare_digest(token.encode(), service.page_token.encode()):

@@ -6,9 +6,8 @@ from vstream.device.shares import Holder, require_room
 
 
 class Answering:
-    """The places of all requests and responses that are being answered.
-
-    May be used from any thread.
+    """The places of all requests and responses that are being answered. May be used from any
+    thread.
     """
 
     def __init__(self, most: int) -> None:

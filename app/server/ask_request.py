@@ -60,9 +60,8 @@ def ask_request_of(
     schema: dict[str, Any] | None,
     **decoding: Any,
 ) -> AskRequest:
-    """`shape` is what the answer must be like, with a `schema` where it is `json_schema`.
-
-    Raises ApiError where the messages ask nothing, QuestionError for a bad wish.
+    """`shape` is what the answer must be like, with a `schema` where it is `json_schema`. Raises
+    ApiError where the messages ask nothing, QuestionError for a bad wish.
     """
     *before, last = messages
     if last.role != "user":

@@ -25,14 +25,13 @@ Reply = TypeVar("Reply")
 
 @asynccontextmanager
 async def asking(request: Request, service: Service, caller: Caller) -> AsyncIterator[Asker]:
-    """An asker with a place, who leaves with the client and at the end of the request.
-
-    One who is not awaited any more stays instead. Raises BusyError.
+    """An asker with a place, who leaves with the client and at the end of the request. One who is
+    not awaited any more stays instead. Raises BusyError.
     """
     try:
         asker = service.answering.take(caller.holder)
     except BusyError:
-        service.metrics.refused("busy")
+        service.metrics.refused.labels("busy").inc()
         raise
     listening = asyncio.create_task(_leave_with_client(request, asker))
     try:
@@ -62,19 +61,14 @@ async def _leave_with_client(request: Request, asker: Asker) -> None:
 
 
 def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskRequest) -> Inquiry:
-    """Put the question to every stream. Blocks until it has been read.
-
-    Raises ApiError, QuestionError, BusyError, StoreError; CancelledError if the asker leaves.
+    """Put the question to every stream. Blocks until it has been read. Raises ApiError,
+    QuestionError, BusyError, StoreError; CancelledError if the asker leaves.
     """
     streams = service.loaded.streams
     decoding = ask_request.decoding
     if len(ask_request.streams) > 1 and (decoding.schema or decoding.json_object):
-        raise ApiError(
-            400,
-            "several streams are answered in a line each, which is no JSON: ask them one by one",
-            UNSUPPORTED,
-            param="response_format",
-        )
+        why = "several streams are answered in a line each, which is no JSON: ask them one by one"
+        raise ApiError(400, why, UNSUPPORTED, param="response_format")
     questions = []
     for named in ask_request.streams or _only_stream(service, caller):
         require(caller, Action.ASK, named.stream_id)
@@ -100,7 +94,7 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
     try:
         return Inquiry(streams, questions)
     except BusyError:
-        service.metrics.refused("busy")
+        service.metrics.refused.labels("busy").inc()
         raise
 
 
@@ -109,12 +103,7 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
     found = inquiry.answers
     for one in found:
         answer = one.answer
-        service.metrics.answered(
-            answer.timings_ms.ttft / 1000,
-            answer.timings_ms.total / 1000,
-            len(answer.token_ids),
-            "length" if answer.truncated else "stop",
-        )
+        service.metrics.answered(answer)
         # Without its words: what one user asks is none of another's business.
         times = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
         service.events.publish(EventKind.ANSWER_DONE, one.stream_id, {**times, **answer.basis()})
@@ -140,12 +129,8 @@ def require_model(service: Service, name: str) -> str:
     """The model's own name. Raises ApiError for any other but `default`."""
     own = service.loaded.model.name
     if name not in ("default", own):
-        raise ApiError(
-            404,
-            f"there is no model {name!r} here: ask `default`, or {own!r}",
-            "model_not_found",
-            param="model",
-        )
+        why = f"there is no model {name!r} here: ask `default`, or {own!r}"
+        raise ApiError(404, why, "model_not_found", param="model")
     return own
 
 

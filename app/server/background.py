@@ -134,9 +134,8 @@ class BackgroundResponses:
         return found
 
     def cancel(self, response_id: str, owner: str) -> ResponseRecord:
-        """Do no more for it, so that it ends shortly; one that has ended stays as it is.
-
-        Raises ApiError.
+        """Do no more for it, so that it ends shortly; one that has ended stays as it is. Raises
+        ApiError.
         """
         found = self.get(response_id, owner)
         found.asker.leave()

@@ -109,11 +109,11 @@ async def _chunks(
             yield chunk(None, usage=usage_of(found).model_dump())
     except Exception as error:  # noqa: BLE001  the headers are gone: it is told in the stream
         if isinstance(error, CancelledError):
-            service.metrics.cancelled()
+            service.metrics.finished.labels("cancelled").inc()
         yield event_of(api_error(error).body)
     finally:
         if inquiry.cancel():
-            service.metrics.cancelled()
+            service.metrics.finished.labels("cancelled").inc()
     yield DONE
 
 

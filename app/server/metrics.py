@@ -28,6 +28,7 @@ from memory import KVMemory
 from vstream.device.scheduler import Round
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
+from vstream.question import Answer
 from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_status import STORE_AWAY, StreamState, StreamStatus
@@ -52,7 +53,7 @@ class Metrics:
         self._requests = counter(
             "vstream_http_requests", "HTTP requests answered.", ["method", "route", "status"]
         )
-        self._refused = counter(
+        self.refused = counter(
             "vstream_requests_refused", "Questions that were not taken on.", ["reason"]
         )
         self._first_token = histogram(
@@ -71,7 +72,7 @@ class Metrics:
             buckets=_FAST,
         )
         self._tokens = counter("vstream_generation_tokens", "Tokens of answers.")
-        self._finished = counter(
+        self.finished = counter(
             "vstream_request_success",
             "Answers that came to their end, by how.",
             ["finished_reason"],
@@ -91,7 +92,7 @@ class Metrics:
             ["kind"],
             buckets=_COUNTS,
         )
-        self._fired = counter("vstream_watch_fired", "Firings of watches.", ["stream_id"])
+        self.fired = counter("vstream_watch_fired", "Firings of watches.", ["stream_id"])
         self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
 
     def text(self) -> tuple[bytes, str]:
@@ -111,20 +112,15 @@ class Metrics:
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
 
-    def refused(self, reason: str) -> None:
-        self._refused.labels(reason).inc()
-
-    def answered(self, ttft_s: float, total_s: float, tokens: int, reason: str) -> None:
-        """An answer has come to its end, by `reason`: stop or length."""
-        self._finished.labels(reason).inc()
-        self._tokens.inc(tokens)
+    def answered(self, answer: Answer) -> None:
+        ttft_s, total_s = answer.timings_ms.ttft / 1000, answer.timings_ms.total / 1000
+        num_tokens = len(answer.token_ids)
+        self.finished.labels("length" if answer.truncated else "stop").inc()
+        self._tokens.inc(num_tokens)
         self._first_token.observe(ttft_s)
         self._whole.observe(total_s)
-        if tokens > 1:
-            self._between.observe((total_s - ttft_s) / (tokens - 1))
-
-    def cancelled(self) -> None:
-        self._finished.labels("cancelled").inc()
+        if num_tokens > 1:
+            self._between.observe((total_s - ttft_s) / (num_tokens - 1))
 
     def saw_frame(self, stream_id: str, frame: SeenFrame) -> None:
         age_s = max(0.0, time.time() - frame.captured_at)
@@ -139,12 +135,9 @@ class Metrics:
 
     def forget(self, stream_id: str) -> None:
         """It is deleted: what was counted of it would stay, and ids are made up freely."""
-        for metric in (self._capture_to_memory, self._fired):
+        for metric in (self._capture_to_memory, self.fired):
             with suppress(KeyError):
                 metric.remove(stream_id)
-
-    def watch_fired(self, stream_id: str) -> None:
-        self._fired.labels(stream_id).inc()
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})

@@ -214,7 +214,7 @@ class _Loaded:
         self.watches.saw(keeper, frame)
 
     def _tell(self, fired: FiredWatch) -> None:
-        self._service.metrics.watch_fired(fired.stream_id)
+        self._service.metrics.fired.labels(fired.stream_id).inc()
         for action in fired.watch.spec.actions:
             assert action.secret is not None, "one is made up when the watch is set"
             to = action.url, action.secret

@@ -93,9 +93,8 @@ class ServiceSettings(VStreamConfig):
 
 
 def load_settings(path: Path | None, **values: Any) -> ServiceSettings:
-    """Read the file and the environment, and put `values` (nested dicts) over both.
-
-    `${NAME}` in the file stands for a variable of the environment. Raises SettingsError.
+    """Read the file and the environment, and put `values` (nested dicts) over both. `${NAME}` in
+    the file stands for a variable of the environment. Raises SettingsError.
     """
     found = {} if path is None else _read(path)
 
