@@ -22,7 +22,7 @@ from vstream.ingest import IngestProgress, SeenFrame
 from vstream.service.keeper_state import KeeperState
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import SourceSpec, StreamSpec, config_of
-from vstream.service.stream_status import StreamState, StreamStatus
+from vstream.service.stream_status import StreamState
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import Speed
 from vstream.sources.frame_source import open_source
@@ -70,7 +70,15 @@ def ingest_source(
 
             def look() -> bool:
                 report.look()
-                show(_progress_of(keeper.status), str(report))
+                status = keeper.status
+                done = IngestProgress(
+                    frames_seen=status.counts.frames_received,
+                    frames_encoded=status.frames_encoded,
+                    frames_duplicate=status.frames_duplicate,
+                    frames_lost=status.counts.frames_stale + status.counts.frames_corrupt,
+                    stream_s=status.stream_s,
+                )
+                show(done, str(report))
                 return keeper.state not in (KeeperState.ENDED, *_FAILED)
 
             daemon.go_on(_LOOK_S, look)
@@ -218,13 +226,3 @@ class _Report:
         waiting = self._memory.num_blocks - self.told
         text = f"{self.told} blocks acknowledged"
         return f"{text}, {waiting} wait for the store" if self._away else text
-
-
-def _progress_of(status: StreamStatus) -> IngestProgress:
-    return IngestProgress(
-        frames_seen=status.counts.frames_received,
-        frames_encoded=status.frames_encoded,
-        frames_duplicate=status.frames_duplicate,
-        frames_lost=status.counts.frames_stale + status.counts.frames_corrupt,
-        stream_s=status.stream_s,
-    )

@@ -42,7 +42,10 @@ def search_streams(
     Streams of another model are named and left out; so are those that cannot be read, unless they
     were asked for by their ids. Raises VStreamError, KVMemoryError.
     """
-    _refuse_nonsense(wanted)
+    if not wanted.words.strip():
+        raise QuestionError("the search is empty: write what you look for, as 'a red car'")
+    if wanted.from_s is not None and wanted.to_s is not None and wanted.to_s < wanted.from_s:
+        raise SettingsError(f"--to {clock(wanted.to_s)} is before --from {clock(wanted.from_s)}")
     streams = _streams(config.memory.store, wanted.streams)
     model = load_model(terminal, config)
     search = MomentSearch(model, config.engine.search_layers)
@@ -65,16 +68,13 @@ def search_streams(
         found = search.search(wanted.words, top=wanted.top, from_s=wanted.from_s, to_s=wanted.to_s)
     if as_json:
         terminal.document(_document(wanted, found, skipped))
+    elif found:
+        rows = [
+            (one.stream, clock(one.from_s), clock(one.to_s), f"{one.score:.3f}") for one in found
+        ]
+        terminal.out.print(table_of(("stream", "from", "to", "score"), rows))
     else:
-        _show(terminal, found)
-
-
-def _refuse_nonsense(wanted: Wanted) -> None:
-    """What a look at the command line tells, before a model is loaded."""
-    if not wanted.words.strip():
-        raise QuestionError("the search is empty: write what you look for, as 'a red car'")
-    if wanted.from_s is not None and wanted.to_s is not None and wanted.to_s < wanted.from_s:
-        raise SettingsError(f"--to {clock(wanted.to_s)} is before --from {clock(wanted.from_s)}")
+        terminal.say("nothing was seen then")
 
 
 def _streams(store: str, named: Sequence[str]) -> list[str]:
@@ -88,14 +88,6 @@ def _streams(store: str, named: Sequence[str]) -> list[str]:
     if not streams:
         raise StoreError(f"{store_name(store)} holds no streams")
     return streams
-
-
-def _show(terminal: Terminal, found: Sequence[Moment]) -> None:
-    if not found:
-        terminal.say("nothing was seen then")
-        return
-    rows = [(one.stream, clock(one.from_s), clock(one.to_s), f"{one.score:.3f}") for one in found]
-    terminal.out.print(table_of(("stream", "from", "to", "score"), rows))
 
 
 def _document(wanted: Wanted, found: Sequence[Moment], skipped: Mapping[str, str]) -> str:

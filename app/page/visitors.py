@@ -129,24 +129,24 @@ class Visitors:
 
     def __init__(self) -> None:
         self._lock = ranked_lock(Rank.VISITORS)
-        self._known: dict[str, Visitor] = {}
-        self._gone: dict[str, float] = {}
+        self._known: dict[str | None, Visitor] = {}
+        self._gone: dict[str | None, float] = {}
         """When they left, those who did so last."""
 
     def of(self, session: str | None) -> Visitor:
         """The visitor of a session, new if need be."""
         now = time.monotonic()
         with self._lock:
-            visitor = self._known.setdefault(session or "", Visitor())
+            visitor = self._known.setdefault(session, Visitor())
             visitor.seen_at = now
-            if now > self._gone.get(session or "", now) + _LATE_S:
-                del self._gone[session or ""]  # its connection was lost, and is there again
+            if now > self._gone.get(session, now) + _LATE_S:
+                del self._gone[session]  # its connection was lost, and is there again
             return visitor
 
     def leave(self, session: str | None) -> Visitor | None:
         """The visitor who was there, whom nothing is remembered of now but that they are gone."""
         with self._lock:
-            return self._leave(session or "")
+            return self._leave(session)
 
     def leave_unseen(self) -> list[Visitor]:
         """Those of whom nothing was heard for an hour; they are taken for gone."""
@@ -164,7 +164,7 @@ class Visitors:
         with self._lock:
             return iter(list(self._known.values()))
 
-    def _leave(self, session: str) -> Visitor | None:
+    def _leave(self, session: str | None) -> Visitor | None:
         self._gone.pop(session, None)
         self._gone[session] = time.monotonic()
         if len(self._gone) > _MOST_GONE:

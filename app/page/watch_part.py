@@ -41,7 +41,10 @@ class WatchPart:
         if stream_id is None or not condition.strip():
             return gr.skip(), gr.skip()
         with told_of_errors():
-            self._page.client.add_watch(stream_id, _as_asked(condition.strip()))
+            asked = condition.strip()
+            if not asked.lower().startswith("tell me"):  # as models are used to be asked
+                asked = f"tell me when {asked}"
+            self._page.client.add_watch(stream_id, asked)
             return "", self.look(name, request)
         return gr.skip(), gr.skip()
 
@@ -107,11 +110,6 @@ class WatchPart:
             )
         visitor.firings[firing.frame_url] = kept[firing.frame_url]
         return kept[firing.frame_url]
-
-
-def _as_asked(condition: str) -> str:
-    """As models are used to be asked: `tell me when ...`."""
-    return condition if condition.lower().startswith("tell me") else f"tell me when {condition}"
 
 
 def _times(count: int) -> str:

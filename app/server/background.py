@@ -178,18 +178,15 @@ class BackgroundResponses:
     def _forget_old(self) -> None:
         """Those that ended long ago."""
         now = time.time()
-        for one in [one for one in self._kept.values() if one.ended_at]:
+        for one in list(self._kept.values()):
             if one.ended_at and now - one.ended_at > _KEPT_S:
                 del self._kept[one.id]
 
     def _make_room(self) -> None:
         """For one more: the oldest that have ended go."""
-        ended = [one.id for one in self._kept.values() if one.ended_at]
-        for response_id in ended[: max(0, len(self._kept) - _MOST_KEPT + 1)]:
-            del self._kept[response_id]
         kept_bytes = sum(one.num_bytes for one in self._kept.values())
         for one in [one for one in self._kept.values() if one.ended_at]:
-            if kept_bytes <= _MOST_KEPT_BYTES:
+            if len(self._kept) < _MOST_KEPT and kept_bytes <= _MOST_KEPT_BYTES:
                 break
             kept_bytes -= one.num_bytes
             del self._kept[one.id]

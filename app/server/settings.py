@@ -20,10 +20,6 @@ from vstream.service.stream_spec import StreamSpec
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
-def _own_zone() -> str:
-    return tzlocal.get_localzone_name() or "UTC"
-
-
 class ServiceConfig(BaseModel):
     """Bounds of one service, and who may use it."""
 
@@ -44,7 +40,7 @@ class ServiceConfig(BaseModel):
     )
     allow_webcams: bool = Field(False, description="Whether the API may name this machine's.")
     timezone: str = Field(
-        default_factory=_own_zone,
+        default_factory=lambda: tzlocal.get_localzone_name() or "UTC",
         description="IANA name: the zone of times in words where a stream has none of its own.",
     )
     max_streams: int = Field(
