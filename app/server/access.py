@@ -3,7 +3,7 @@
 import secrets
 from typing import Annotated
 
-from fastapi import Depends, Request, Security, WebSocket
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
@@ -14,40 +14,38 @@ from app.server.service import Service
 _bearer = HTTPBearer(auto_error=False, description="VSTREAM_API_KEY, or a key of limited use.")
 
 
-def service_of(connection: HTTPConnection) -> Service:
+# What follows takes no time, and would take a thread from others if it were not async.
+
+
+async def service_of(connection: HTTPConnection) -> Service:
     """The one service of this process."""
     service: Service = connection.app.state.service
     return service
 
 
-# What follows takes no time, and would take a thread from others if it were not async.
+ServiceHere = Annotated[Service, Depends(service_of)]
 
 
-async def _service(request: Request) -> Service:
-    return service_of(request)
-
-
-async def _caller(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
-    return caller_of(request)
-
-
-def caller_of(connection: Request | WebSocket) -> Caller:
-    """Who this is. Raises ApiError: 401 without a good key, 429 for too many requests."""
-    caller = service_of(connection).keys.check(connection.headers.get("authorization"))
+async def caller_of(
+    connection: HTTPConnection,
+    service: ServiceHere,
+    _: Annotated[object, Security(_bearer)] = None,
+) -> Caller:
+    """Who this is. Raises ApiError without a good key."""
+    caller = service.keys.check(connection.headers.get("authorization"))
     if caller is None:
         raise no_key()
     return caller
 
 
-ServiceHere = Annotated[Service, Depends(_service)]
-CallerHere = Annotated[Caller, Depends(_caller)]
+CallerHere = Annotated[Caller, Depends(caller_of)]
 
 
-async def limited(request: Request, caller: CallerHere) -> None:
+async def limited(request: Request, service: ServiceHere, caller: CallerHere) -> None:
     """Count a request. Raises ApiError for one too many. The page's own do not: all its visitors
     are one caller, and they wait for each other there.
     """
-    service, token = service_of(request), request.headers.get(PAGE_TOKEN, "")
+    token = request.headers.get(PAGE_TOKEN, "")
     if secrets.compare_digest(token.encode(), service.page_token.encode()):
         return
     if wait_s := service.rate_limit.wait_s(caller.name):

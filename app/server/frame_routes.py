@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response, WebSocket, WebSocketDisconnect
 from PIL import Image
 
-from app.server.access import CallerHere, ServiceHere, caller_of, require, service_of
+from app.server.access import CallerHere, ServiceHere, caller_of, require
 from app.server.api_errors import ApiError, api_error
 from app.server.ask_request import TimeRange
 from app.server.documents import Pushed
@@ -25,17 +25,16 @@ router = APIRouter(prefix="/v1/streams", tags=["frames"])
 pushing = APIRouter(prefix="/v1/streams", tags=["frames"])
 """Frames that are pushed are many: they do not count as requests, but as frames."""
 
-_JPEG: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
-        "description": "A JPEG; X-Stream-Time and X-Capture-Time say of when it is.",
-    }
-}
+_JPEG: dict[str, Any] = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+_ABOUT = "A JPEG; X-Stream-Time and X-Capture-Time say of when it is."
 _JPEG_QUALITY = 85
 
 
 @router.get(
-    "/{stream_id}/frame.jpg", summary="Get a frame", response_class=Response, responses=_JPEG
+    "/{stream_id}/frame.jpg",
+    summary="Get a frame",
+    response_class=Response,
+    responses={200: {"content": _JPEG, "description": _ABOUT}},
 )
 async def frame(
     service: ServiceHere,
@@ -76,12 +75,7 @@ def _frame(service: Service, stream_id: str, span: TimeRange) -> Response:
 @pushing.post(
     "/{stream_id}/frames",
     summary="Push a frame",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
-        }
-    },
+    openapi_extra={"requestBody": {"required": True, "content": _JPEG}},
 )
 async def push(
     service: ServiceHere,
@@ -102,14 +96,13 @@ async def push(
 
 
 @pushing.websocket("/{stream_id}/frames")
-async def push_many(socket: WebSocket, stream_id: str) -> None:
+async def push_many(socket: WebSocket, service: ServiceHere, stream_id: str) -> None:
     """Binary messages are JPEG frames; a text message {"captured_at": ...} dates the next.
 
     Each frame is answered by one message: {"accepted": ..., "dropped": ...} or {"error": ...}.
     """
-    service = service_of(socket)
     try:
-        require(caller_of(socket), Action.PUSH, stream_id)
+        require(await caller_of(socket, service), Action.PUSH, stream_id)
         service.loaded.streams.get(stream_id)
     except (ApiError, VStreamError) as error:
         await socket.close(code=1008, reason=api_error(error).detail.message[:120])
@@ -139,10 +132,8 @@ async def push_many(socket: WebSocket, stream_id: str) -> None:
 
 def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None) -> Pushed:
     moment = parse_when(captured_at, datetime.now(UTC))
-    outcome = service.loaded.streams.get(stream_id).push(
-        body, None if moment is None else moment.timestamp()
-    )
-    return Pushed(accepted=outcome.accepted, dropped=outcome.dropped, stream_s=outcome.stream_s)
+    taken_at = None if moment is None else moment.timestamp()
+    return Pushed(**vars(service.loaded.streams.get(stream_id).push(body, taken_at)))
 
 
 def _dated(text: str) -> str:
