@@ -9,7 +9,7 @@ from app.client import ServiceError
 from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, asset, text_field, told_of_errors
 from app.page.pictures import moment
 from app.page.visitors import Visitor
-from app.page.words import trouble, wall
+from app.page.words import drawn, wall
 from app.server.documents import FiringDocument, WatchDocument
 from app.stream_time import clock
 
@@ -84,20 +84,8 @@ class WatchPart:
         self, watch: WatchDocument, stream_id: str | None, visitor: Visitor, kept: dict[str, str]
     ) -> str:
         firings = [one for one in watch.firings if one.stream_id == stream_id][:_SHOWN]
-        pictures = "".join(self._picture(one, visitor, kept) for one in firings)
-        probability = watch.last_probability.get(stream_id or "")
-        now = "not looked yet" if probability is None else f"now {probability:.0%} probable"
-        last = "" if watch.last_fired_at is None else f", last at {wall(watch.last_fired_at)}"
-        problem = trouble(watch.error) if watch.error else ""
-        return (
-            f'<li class="watch {"fired" if watch.fired else ""}" id="{escape(watch.id)}">'
-            f'<div class="head"><b>{escape(watch.condition)}</b>'
-            f'<button type="button" class="remove" value="{escape(watch.id)}" '
-            f'aria-label="watch for it no more">✕</button></div>'
-            f'<p class="note"><meter min="0" max="1" value="{probability or 0:.3f}"></meter> {now} '
-            f'· <span class="times">fired {_times(watch.fired)}</span>{last}</p>{problem}'
-            f'<div class="moments">{pictures}</div></li>'
-        )
+        pictures = [self._picture(one, visitor, kept) for one in firings]
+        return drawn("watch", watch, watch.last_probability.get(stream_id or ""), pictures)
 
     def _picture(self, firing: FiringDocument, visitor: Visitor, kept: dict[str, str]) -> str:
         if firing.frame_url not in kept:
@@ -110,7 +98,3 @@ class WatchPart:
             )
         visitor.firings[firing.frame_url] = kept[firing.frame_url]
         return kept[firing.frame_url]
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once"}.get(count, f"{count} times")

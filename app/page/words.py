@@ -1,7 +1,10 @@
-"""Words: numbers as the API gives them in, short texts for people out; and those as paragraphs."""
+"""Words: numbers and documents as the API gives them in, what people read of them out."""
 
 from datetime import datetime
 from html import escape
+from importlib.resources import files
+
+from jinja2 import Environment
 
 
 def wall(epoch_s: float) -> str:
@@ -38,3 +41,13 @@ def note(text: str) -> str:
 
 def trouble(problem: object) -> str:
     return f'<p class="trouble">{escape(str(problem))}</p>'
+
+
+_drawing = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_drawing.filters.update(size=size, length_of=length, wall=wall)
+_parts = _drawing.from_string((files("app.page") / "parts.html").read_text("utf-8")).module
+
+
+def drawn(part: str, *told: object) -> str:
+    """One of the parts in parts.html."""
+    return str(getattr(_parts, part)(*told))
