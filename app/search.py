@@ -1,7 +1,7 @@
 """`vstream search`: the moments of stored streams that are most like some words."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -19,7 +19,6 @@ from memory import (
 )
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
-from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
 
 
@@ -67,7 +66,11 @@ def search_streams(
             )
         found = search.search(wanted.words, top=wanted.top, from_s=wanted.from_s, to_s=wanted.to_s)
     if as_json:
-        terminal.document(_document(wanted, found, skipped))
+        moments = [{**vars(one), "score": round(one.score, 6)} for one in found]
+        for one in moments:
+            del one["thumbnail"]
+        told = {"query": wanted.words, "moments": moments, "skipped": skipped}
+        terminal.document(json.dumps(told, allow_nan=False))
     elif found:
         rows = [
             (one.stream, clock(one.from_s), clock(one.to_s), f"{one.score:.3f}") for one in found
@@ -88,22 +91,3 @@ def _streams(store: str, named: Sequence[str]) -> list[str]:
     if not streams:
         raise StoreError(f"{store_name(store)} holds no streams")
     return streams
-
-
-def _document(wanted: Wanted, found: Sequence[Moment], skipped: Mapping[str, str]) -> str:
-    document = {
-        "query": wanted.words,
-        "moments": [
-            {
-                "stream": moment.stream,
-                "from_s": moment.from_s,
-                "to_s": moment.to_s,
-                "score": round(moment.score, 6),
-                "block_id": moment.block_id,
-                "captured_at": moment.captured_at,
-            }
-            for moment in found
-        ],
-        "skipped": skipped,
-    }
-    return json.dumps(document, allow_nan=False)

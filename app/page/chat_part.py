@@ -11,8 +11,7 @@ from app.client import ServiceError
 from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, text_field
 from app.page.pictures import moment
 from app.page.visitors import Exchange, Visitor
-from app.page.words import length, moments, note, trouble
-from app.server.documents import ModelDocument
+from app.page.words import drawn, length, moments
 from app.stream_time import clock
 
 _PICTURES = 6
@@ -28,11 +27,7 @@ _OF_ANY = (
     "What did you see first?",
     "How many people are there?",
 )
-_ABOUT_EMBEDDED = (
-    "It is the small model that comes with vstream, trained on simple drawings of a made-up world. "
-    "<b>It knows nothing of a real scene</b>: for those start the service with another --model. "
-)
-_NO_DIALOGUE = "It reads no earlier turns: each question is asked alone."
+_MARKS = str.maketrans({mark: f"&#{ord(mark)};" for mark in "\\`*_{}[]#|~$"} | {"\n": "<br>"})
 _PLACEHOLDER = (
     "**Ask at any moment.** The answer comes with the moments that it was computed from: "
     "click one to see it larger."
@@ -123,7 +118,7 @@ class ChatPart:
             model = self._page.client.model()
         except ServiceError:
             return (gr.skip(),) * (1 + len(_OF_EMBEDDED))
-        return _about(model), *(_OF_EMBEDDED if model.id == "embedded" else _OF_ANY)
+        return drawn("about_model", model), *(_OF_EMBEDDED if model.id == "embedded" else _OF_ANY)
 
     def stop(self, request: gr.Request) -> Any:
         visitor = self._page.visitor(request)
@@ -167,13 +162,6 @@ class ChatPart:
         return shown
 
 
-def _about(model: ModelDocument) -> str:
-    fps = model.sample_fps
-    often = "one frame" if fps == 1 else f"{fps:g} frames"
-    more = _ABOUT_EMBEDDED * (model.knows is not None) + _NO_DIALOGUE * (not model.reads_dialogue)
-    return f'<p class="note"><b>{escape(model.id)}</b> answers, from {often} a second. {more}</p>'
-
-
 def _picked(from_s: float, to_s: float) -> tuple[Any, str]:
     words = f"Asking about <b>{clock(from_s)}</b> to <b>{clock(to_s)}</b> only."
     return gr.update(visible=to_s > from_s), words
@@ -184,7 +172,7 @@ def chat_messages(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for one in exchanges:
         messages.append({"role": "user", "content": f"<p>{_text(one.question)}</p>"})
-        messages.append({"role": "assistant", "content": _shown(one)})
+        messages.append({"role": "assistant", "content": drawn("answer", one, _text(one.answer))})
     return messages
 
 
@@ -201,25 +189,6 @@ def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, float | None]:
     return " · ".join(parts), one["confidence"] if one["unsure"] else None
 
 
-def _shown(one: Exchange) -> str:
-    said = _text(one.answer)
-    if one.is_running:
-        said += '<span class="more"> ▍</span>' if said else '<span class="more">thinking …</span>'
-    said = said or ("" if one.is_stopped or one.problem else "(no words)")
-    if one.confidence is not None:
-        said = f'<span class="unsure">unsure, {one.confidence:.0%}</span> {said}'
-    told = f'<p class="said">{said}</p>'
-    if one.is_stopped:
-        told += note("stopped")
-    if one.problem:
-        told += trouble(one.problem)
-    if one.pictures:
-        told += f'<div class="moments">{"".join(one.pictures)}</div>'
-    return told + (note(one.note) if one.note else "")
-
-
 def _text(said: str) -> str:
-    escaped = escape(said)
-    for mark in "\\`*_{}[]#|~$":
-        escaped = escaped.replace(mark, f"&#{ord(mark)};")
-    return escaped.replace("\n", "<br>")
+    """Escaped, also from Markdown."""
+    return escape(said, quote=False).translate(_MARKS)

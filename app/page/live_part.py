@@ -10,14 +10,9 @@ from app.page.page import LOOK_S, LOOKING, QUIET, Page, asset, told_of_errors
 from app.page.pictures import live_picture
 from app.page.status_line import no_stream, problem_line, status_line
 from app.page.visitors import CAMERA_ID, OWN, Visitor
+from app.page.words import drawn
 
-_EMPTY = (
-    '<div class="live empty"><p><b>Nothing is watched yet.</b></p><p>Start your camera, give an '
-    "address or a video: under <i>Sources</i>.</p></div>"
-)
-_WAITING = '<div class="live empty"><p>Waiting for the first frame …</p></div>'
-_LOADING = '<div class="live empty"><p>The model is being loaded …</p></div>'
-_AWAY = '<div class="live empty"><p>No picture: the service does not answer.</p></div>'
+_WAITING = drawn("no_picture", "Waiting for the first frame …")
 _CONFIRM = "(name) => [confirm(`Watch ${name} no more, and forget all of it?`) ? name : null]"
 
 
@@ -66,16 +61,18 @@ class LivePart:
             stream = told.get(visitor.id_of(chosen) or "")
             if stream is None:
                 visitor.shown = None
-                return choices, _EMPTY, no_stream(visitor.looks), gr.skip()
+                return choices, drawn("no_picture", "empty"), no_stream(visitor.looks), gr.skip()
             picture = self._picture(stream.id, stream.last_frame_at, visitor)
         except ServiceError as error:
             if error.code == "service_loading":
                 visitor.shown = None
-                return gr.skip(), _LOADING, problem_line(str(error), visitor.looks), gr.skip()
+                loading = drawn("no_picture", "The model is being loaded …")
+                return gr.skip(), loading, problem_line(str(error), visitor.looks), gr.skip()
             newest_at = visitor.newest_at
             age_s = None if newest_at is None else time.monotonic() - newest_at
             line = problem_line(str(error), visitor.looks, age_s)
-            return gr.skip(), gr.skip() if visitor.shown else _AWAY, line, gr.skip()
+            away = drawn("no_picture", "No picture: the service does not answer.")
+            return gr.skip(), gr.skip() if visitor.shown else away, line, gr.skip()
         age_s = stream.last_frame_age_s
         visitor.newest_at = None if age_s is None else time.monotonic() - age_s
         rates = visitor.rates.of(stream.id, stream.frames)
