@@ -81,9 +81,11 @@ class OriginGuard:
         origin = None if said is None else Origin.parse(said)
         is_allowed = origin in self._allowed
         if self._hosts is not None and host is not None and _name_of(host) not in self._hosts:
-            await refuse(_refusal("host"), scope, receive, send)
+            why = "not for this host: use this machine's own"
+            await refuse(ApiError(403, why, "host_refused"), scope, receive, send)
         elif said is not None and not is_allowed and not _is_own(origin, host, scope["scheme"]):
-            await refuse(_refusal("origin"), scope, receive, send)
+            why = "not for pages of another host or port: service.allow_origins names exceptions"
+            await refuse(ApiError(403, why, "host_refused"), scope, receive, send)
         else:
             if is_allowed:
                 scope["headers"] = [one for one in scope["headers"] if one[0] != b"cookie"]
@@ -120,14 +122,6 @@ def _is_own(origin: Origin | None, host: str | None, scheme: str) -> bool:
     if origin is None or host is None:
         return False
     return origin.is_at(host) and not (scheme in ("https", "wss") and origin.scheme == "http")
-
-
-def _refusal(header: str) -> ApiError:
-    told = {
-        "host": "not for this host: use this machine's own",
-        "origin": "not for pages of another host or port: service.allow_origins names exceptions",
-    }
-    return ApiError(403, told[header], "host_refused")
 
 
 def _name_of(host: str) -> str:
