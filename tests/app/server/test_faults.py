@@ -2,8 +2,9 @@
 
 import io
 import re
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,40 +209,54 @@ def huge_file(rig):
 def huge_push(rig):
     rig.use(bounds={"max_pixels": 160 * 96})
     yield None
-    push(rig)
-    rig.is_running()
+    with pushing(rig):
+        rig.is_running()
     buffer = io.BytesIO()
     Image.new("RGB", (160, 97)).save(buffer, "JPEG")
     answer = rig.service.http.post("/v1/streams/broken/frames", content=buffer.getvalue())
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "FRAME_INVALID")
     yield
-    push(rig)
+    rig.opened.enter_context(pushing(rig))
     yield RUNNING
 
 
 def silent_client(rig):
     yield None
-    push(rig)
-    rig.is_running()
+    with pushing(rig):
+        rig.is_running()
     yield
-    push(rig)
+    rig.opened.enter_context(pushing(rig))
     yield RUNNING
 
 
 def bad_client(rig):
     yield None
-    push(rig)
-    rig.is_running()
+    with pushing(rig):
+        rig.is_running()
     answer = rig.service.http.post("/v1/streams/broken/frames", content=b"no picture")
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "FRAME_INVALID")
     yield
-    push(rig)
+    rig.opened.enter_context(pushing(rig))
     yield RUNNING
 
 
-def push(rig):
-    answer = rig.service.http.post("/v1/streams/broken/frames", content=jpeg())
-    assert answer.status_code == 200, answer.text
+@contextmanager
+def pushing(rig):
+    """One frame after the other, so that what is looked at meanwhile has not stalled again."""
+    ended, answers = threading.Event(), []
+
+    def push():
+        while not ended.wait(SOURCE["stall_s"] / 5):
+            answers.append(rig.service.http.post("/v1/streams/broken/frames", content=jpeg()))
+
+    client = threading.Thread(target=push)
+    client.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        client.join()
+    assert {answer.status_code for answer in answers} == {200}
 
 
 def small_budget(rig):
