@@ -17,9 +17,8 @@ from vstream.errors import QuestionError, SettingsError
 from vstream.ingest import IngestProgress, IngestWorker
 from vstream.open_session import open_session
 from vstream.question import Answer, Question
-from vstream.sources.address import SourceKind, parse_address
+from vstream.sources.address import SourceKind, parse_address, stream_id_of
 from vstream.sources.frame_source import open_source
-from vstream.sources.stream_id import stream_id_of
 from vstream.stream_reader import model_of, open_reader
 from vstream.times.zone import zone_of
 

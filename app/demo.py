@@ -24,7 +24,7 @@ from vstream.open_session import open_session
 from vstream.question import Question
 from vstream.service.stream_spec import StreamSpec
 from vstream.session import Session
-from vstream.sources.stream_id import stream_id_of
+from vstream.sources.address import stream_id_of
 
 _PAGE_READY_S = 2.0
 """A browser that comes sooner finds nobody there."""

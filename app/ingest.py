@@ -23,10 +23,9 @@ from vstream.service.keeper_state import KeeperState
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import SourceSpec, StreamSpec, config_of
 from vstream.service.stream_status import StreamState
-from vstream.sources.address import SourceKind, parse_address
+from vstream.sources.address import SourceKind, parse_address, stream_id_of
 from vstream.sources.config import Speed
 from vstream.sources.frame_source import open_source
-from vstream.sources.stream_id import stream_id_of
 
 _log = structlog.get_logger()
 _LOOK_S = 0.05

@@ -13,8 +13,8 @@ from vstream.errors import QuestionError
 from vstream.ingest import IngestWorker, SeenFrame
 from vstream.open_session import open_session
 from vstream.session import Session
+from vstream.sources.address import stream_id_of
 from vstream.sources.config import Speed
-from vstream.sources.stream_id import stream_id_of
 from vstream.speaking import speaking_policy
 from vstream.watch import Watch
 

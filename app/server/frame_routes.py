@@ -57,7 +57,8 @@ async def frame(
 
 def _frame(service: Service, stream_id: str, span: TimeRange) -> Response:
     if span.is_open:
-        newest = service.loaded.streams.newest_frame(stream_id)
+        keeper = service.loaded.streams.find(stream_id)
+        newest = None if keeper is None else keeper.newest_frame
         if newest is not None:
             return _response(_jpeg(newest), newest.stream_s, newest.captured_at)
     _, to_s = service.loaded.stream_range(stream_id, span)

@@ -37,6 +37,6 @@ class StreamSearch:
                 return self._search.search(words, top=top, spans=spans)
             finally:
                 for stream_id in set(self._added) - set(spans):
-                    if not self._streams.is_watched(stream_id):
+                    if self._streams.find(stream_id) is None:
                         self._search.remove(stream_id)
                         del self._added[stream_id]

@@ -11,8 +11,7 @@ from app.server.api_errors import ApiError
 from app.server.documents import Deleted, WatchDocument, watch_document
 from app.server.keys import Action, Caller
 from vstream.service.watches import WatchRecord, WatchSpec
-from vstream.service.webhook_delivery import check_receiver
-from vstream.service.webhook_signature import new_secret
+from vstream.service.webhook_delivery import check_receiver, new_secret
 from vstream.times.when import parse_when
 
 router = APIRouter(prefix="/v1/watches", tags=["watches"])

@@ -42,9 +42,6 @@ class _Streams:
             raise UnknownStreamError(name)
         return self.keepers[name]
 
-    def is_watched(self, name):
-        return name in self.keepers
-
     def all(self):
         return list(self.keepers.values())
 
