@@ -25,11 +25,10 @@ def watch_source(
     terminal: Terminal,
     config: VStreamConfig,
     source: str,
-    *,
     speed: Speed,
-    tell: Sequence[str] = (),
-    rule: str | None = None,
-    threshold: float | None = None,
+    tell: Sequence[str],
+    rule: str | None,
+    threshold: float | None,
 ) -> None:
     """Ingest `source` in the background and answer each line of stdin until it ends.
 
@@ -49,8 +48,7 @@ def watch_source(
 
         def look(frame: SeenFrame) -> None:
             for watch in watches:
-                firing = watch.look(frame.stream_s)
-                if firing is not None:
+                if firing := watch.look(frame.stream_s):
                     terminal.firing(firing)
 
         worker = IngestWorker(

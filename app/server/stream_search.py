@@ -24,9 +24,8 @@ class StreamSearch:
     def search(
         self, words: str, top: int, spans: Mapping[str, tuple[float | None, float | None]]
     ) -> list[Moment]:
-        """At most `top` moments of the streams in `spans`, each within its stretch, best first.
-
-        One search at a time. Raises UnknownStreamError, QuestionError, KVMemoryError.
+        """At most `top` moments of the streams in `spans`, each within its stretch, best first. One
+        search at a time. Raises UnknownStreamError, QuestionError, KVMemoryError.
         """
         with self._lock, ExitStack() as reading:
             for stream_id in spans:

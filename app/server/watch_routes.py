@@ -81,10 +81,8 @@ def _sees(caller: Caller, record: WatchRecord) -> bool:
 
 
 def _until(wanted: str | float | None) -> float | None:
-    if wanted is None:
-        return None
     now = datetime.now(UTC)
-    moment = parse_when(str(wanted), now)
+    moment = parse_when(None if wanted is None else str(wanted), now)
     if moment is None:
         return None
     if moment <= now:
