@@ -15,9 +15,8 @@ _POLL_S = 0.2
 
 
 def answer_questions(terminal: Terminal, config: VStreamConfig, num_workers: int) -> None:
-    """Until SIGTERM or Ctrl-C. One JSON line on stdout for each question.
-
-    Raises SettingsError for a store that does not carry questions, StoreError, ModelError.
+    """Until SIGTERM or Ctrl-C. One JSON line on stdout for each question. Raises SettingsError for
+    a store that does not carry questions, StoreError, ModelError.
     """
     store = config.memory.store
     if not tier_of(store).carries_questions:

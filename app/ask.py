@@ -1,21 +1,25 @@
 """`vstream ask`: one source or stored stream, one question, one answer."""
 
 import re
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from app.ask_stored import ask_stored
 from app.model import load_model
 from app.stream_time import clock
 from app.terminal import Terminal, answer_document
-from memory import FoundStream, StoreError, find_stream, store_name, tier_of
+from encoders import Turn
+from memory import FoundStream, RedisLink, StoreError, find_stream, store_name, tier_of
+from vstream.answer_stream import AnswerStream
+from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
-from vstream.ingest import IngestWorker
+from vstream.ingest import IngestProgress, IngestWorker
 from vstream.open_session import open_session
-from vstream.question import Question
-from vstream.sources.address import SourceKind, parse_address
+from vstream.question import Answer, Question
+from vstream.sources.address import SourceKind, parse_address, stream_id_of
 from vstream.sources.frame_source import open_source
-from vstream.sources.stream_id import stream_id_of
+from vstream.stream_reader import model_of, open_reader
 from vstream.times.zone import zone_of
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -25,30 +29,27 @@ def ask_source(
     terminal: Terminal,
     config: VStreamConfig,
     source: str,
-    question: str,
-    *,
-    from_s: float | None,
-    at_s: float | None,
+    asked: Question,
     watch_s: float,
     dialogue: str | None,
-    zone: str | None,
+    *,
     as_json: bool,
 ) -> None:
     """Answer about a stream that the store holds; or else ingest `source`, then answer.
 
-    A file is read up to `at_s` or its end, a live source for `watch_s` seconds from its first
-    frame. Raises VStreamError or KVMemoryError for whatever stands in the way.
+    A file is read up to the question's moment or its end, a live source for `watch_s` seconds from
+    its first frame. Raises VStreamError or KVMemoryError for whatever stands in the way.
     """
-    if not question.strip():
+    at_s, from_s = asked.at_s, asked.from_s
+    if not asked.text.strip():
         raise QuestionError("the question is empty: write what you want to know")
     if from_s is not None and at_s is not None and at_s < from_s:
         raise SettingsError(f"--at {clock(at_s)} is before --from {clock(from_s)}")
-    if zone is not None:
-        zone_of(zone)  # told before a model is loaded
-    asked = Question(question, at_s, from_s=from_s, zone=zone)
+    if asked.zone is not None:
+        zone_of(asked.zone)  # told before a model is loaded
     name, found = _stored(config, source)
     if found is not None:
-        ask_stored(terminal, config, name, found, asked, dialogue=dialogue, as_json=as_json)
+        _ask_stored(terminal, config, name, found, asked, dialogue, as_json)
         return
     if dialogue is not None:
         raise SettingsError("--dialogue needs a stream that the store holds")
@@ -66,11 +67,7 @@ def ask_source(
             return worker.is_live and has_block and watched_s is not None and watched_s >= watch_s
 
         terminal.follow(worker, at_s, seen_enough)
-        stream = session.ask(asked)
-        if as_json:
-            terminal.document(answer_document(stream.answer, worker.progress))
-        else:
-            terminal.stream_answer(stream)
+        _show(terminal, session.ask(asked), as_json, worker.progress)
 
 
 def _stored(config: VStreamConfig, source: str) -> tuple[str, FoundStream | None]:
@@ -92,3 +89,72 @@ def _stored(config: VStreamConfig, source: str) -> tuple[str, FoundStream | None
     name = stream_id_of(source)
     found = find_stream(store, name)
     return name, found if found is not None and found.state == "live" else None
+
+
+def _ask_stored(
+    terminal: Terminal,
+    config: VStreamConfig,
+    stream_id: str,
+    found: FoundStream,
+    question: Question,
+    dialogue: str | None,
+    as_json: bool,
+) -> None:
+    if not tier_of(config.memory.store).carries_questions:
+        if dialogue is not None:
+            raise SettingsError("--dialogue needs a store in Redis, where it is remembered")
+        _answer_here(terminal, config, stream_id, question, as_json)
+        return
+    with closing(RedisLink(config.memory.store)) as link:
+        board = QuestionBoard(link, model_of(found.provenance))
+        if board.answerers():
+            _answer_there(terminal, board, stream_id, question, dialogue, as_json)
+            return
+        if dialogue is not None:
+            question = replace(question, dialogue=board.turns(stream_id, dialogue))
+        answer = _answer_here(terminal, config, stream_id, question, as_json)
+        if dialogue is not None:
+            board.add_turn(stream_id, dialogue, Turn(question.text, answer.text))
+
+
+def _answer_here(
+    terminal: Terminal, config: VStreamConfig, stream_id: str, question: Question, as_json: bool
+) -> Answer:
+    model = load_model(terminal, config)
+    with open_reader(config, model, stream_id) as reader:
+        return _show(terminal, reader.ask(question), as_json)
+
+
+def _answer_there(
+    terminal: Terminal,
+    board: QuestionBoard,
+    stream_id: str,
+    question: Question,
+    dialogue: str | None,
+    as_json: bool,
+) -> None:
+    posted = board.post(stream_id, question, dialogue)
+    try:
+        for event in board.events(posted):
+            if event.kind == "error":
+                raise QuestionError(event.text)
+            if event.kind == "answer":
+                answer = Answer.of_document(posted.question, event.document)
+                if as_json:
+                    terminal.document(answer_document(answer))
+                else:
+                    terminal.end_of_answer(answer)
+            elif not as_json:
+                terminal.piece("\n(started again) " if event.kind == "again" else event.text)
+    except KeyboardInterrupt:
+        board.withdraw(posted)
+        raise
+
+
+def _show(
+    terminal: Terminal, stream: AnswerStream, as_json: bool, progress: IngestProgress | None = None
+) -> Answer:
+    if not as_json:
+        return terminal.stream_answer(stream)
+    terminal.document(answer_document(stream.answer, progress))
+    return stream.answer

@@ -1,17 +1,19 @@
 """ServiceClient: a service's address in, its streams, answers, searches and watches out, typed."""
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+from pydantic import BaseModel
 
 from app.server.documents import (
     Citation,
     FoundMoment,
     ModelDocument,
+    Pushed,
     StreamDocument,
     Timeline,
     WatchDocument,
@@ -19,6 +21,7 @@ from app.server.documents import (
 from app.server.keys import PAGE_TOKEN
 from memory.closing import Closing
 
+Document = TypeVar("Document", bound=BaseModel)
 _TIMEOUT_S = 30.0
 _ANSWER_S = 900.0
 """Nothing comes while a question waits for its turn and is read, by a large model on a CPU."""
@@ -49,7 +52,6 @@ class StreamedAnswer:
     text: str = ""
     citations: list[Citation] = field(default_factory=list)
     evidence: list[dict[str, Any]] = field(default_factory=list)
-    finish_reason: str | None = None
 
 
 class ServiceClient(Closing):
@@ -65,7 +67,6 @@ class ServiceClient(Closing):
         )
 
     def ready(self) -> dict[str, Any]:
-        """What /ready tells, also while the service is not."""
         try:
             told: dict[str, Any] = self._http.get("/ready").json()
         except (httpx.HTTPError, ValueError) as error:
@@ -73,25 +74,20 @@ class ServiceClient(Closing):
         return told
 
     def model(self) -> ModelDocument:
-        """The one that answers, under its own name."""
-        default, *others = self._do("GET", "/v1/models")["data"]
-        return ModelDocument.model_validate(others[0] if others else default)
+        return self._all(ModelDocument, "GET", "/v1/models")[-1]  # the first is `default`
 
     def streams(self) -> list[StreamDocument]:
-        """Those that the service watches, by id."""
-        told = self._do("GET", "/v1/streams")
-        return [StreamDocument.model_validate(one) for one in told["data"]]
+        return self._all(StreamDocument, "GET", "/v1/streams")
 
     def stream(self, stream_id: str) -> StreamDocument:
-        return StreamDocument.model_validate(self._do("GET", f"/v1/streams/{_part(stream_id)}"))
+        return self._one(StreamDocument, "GET", f"/v1/streams/{_part(stream_id)}")
 
     def create_stream(self, stream_id: str, source: dict[str, Any], **more: Any) -> StreamDocument:
-        """Begin to watch `source`; `more` as in the API."""
         document = {"id": stream_id, "source": source, **more}
-        return StreamDocument.model_validate(self._do("POST", "/v1/streams", json=document))
+        return self._one(StreamDocument, "POST", "/v1/streams", json=document)
 
     def delete_stream(self, stream_id: str, *, purge: bool = False) -> None:
-        self._do("DELETE", f"/v1/streams/{_part(stream_id)}", params={"purge": purge})
+        self._answer("DELETE", f"/v1/streams/{_part(stream_id)}", params={"purge": purge})
 
     def pause(self, stream_id: str) -> StreamDocument:
         """Let go of its source until `resume`; what it remembers can be asked about."""
@@ -101,22 +97,19 @@ class ServiceClient(Closing):
         return self._told_to(stream_id, "resume")
 
     def restart(self, stream_id: str) -> StreamDocument:
-        """Open its source again, at once."""
         return self._told_to(stream_id, "restart")
 
     def push(self, stream_id: str, jpeg: bytes) -> bool:
         """Whether the frame, which was taken just now, was needed."""
         headers = {"Content-Type": "image/jpeg"}
         path = f"/v1/streams/{_part(stream_id)}/frames"
-        accepted: bool = self._do("POST", path, content=jpeg, headers=headers)["accepted"]
-        return accepted
+        return self._one(Pushed, "POST", path, content=jpeg, headers=headers).accepted
 
     def frame(self, stream_id: str, t_s: float | None = None) -> Picture:
         """The newest frame, or the small picture that is kept of a moment."""
         return self.picture(f"/v1/streams/{_part(stream_id)}/frame.jpg", t_s)
 
     def picture(self, frame_url: str, t_s: float | None = None) -> Picture:
-        """What is behind the `frame_url` of a citation, a firing or a moment."""
         params = None if t_s is None else {"t_s": t_s}
         told = self._answer("GET", frame_url, params=params)
         return Picture(
@@ -133,26 +126,25 @@ class ServiceClient(Closing):
         """The history of a stream, or a stretch of it, in at most so many parts."""
         bounds = {"parts": parts, "from_s": from_s, "to_s": to_s}
         params = {name: value for name, value in bounds.items() if value is not None}
-        told = self._do("GET", f"/v1/streams/{_part(stream_id)}/timeline", params=params)
-        return Timeline.model_validate(told)
+        path = f"/v1/streams/{_part(stream_id)}/timeline"
+        return self._one(Timeline, "GET", path, params=params)
 
     def search(
         self, words: str, stream_ids: list[str], limit: int = 8, **span: float
     ) -> list[FoundMoment]:
         """The moments most like some words; `span` as from_s, to_s."""
         document = {"query": words, "stream_ids": stream_ids, "limit": limit, **span}
-        told = self._do("POST", "/v1/search", json=document)
-        return [FoundMoment.model_validate(one) for one in told["data"]]
+        return self._all(FoundMoment, "POST", "/v1/search", json=document)
 
     def watches(self) -> list[WatchDocument]:
-        return [WatchDocument.model_validate(one) for one in self._do("GET", "/v1/watches")["data"]]
+        return self._all(WatchDocument, "GET", "/v1/watches")
 
     def add_watch(self, stream_id: str, condition: str, **more: Any) -> WatchDocument:
         document = {"stream_ids": [stream_id], "condition": condition, **more}
-        return WatchDocument.model_validate(self._do("POST", "/v1/watches", json=document))
+        return self._one(WatchDocument, "POST", "/v1/watches", json=document)
 
     def delete_watch(self, watch_id: str) -> None:
-        self._do("DELETE", f"/v1/watches/{_part(watch_id)}")
+        self._answer("DELETE", f"/v1/watches/{_part(watch_id)}")
 
     def ask(
         self, messages: list[dict[str, Any]], stream_urls: list[str], **wishes: Any
@@ -186,30 +178,18 @@ class ServiceClient(Closing):
         except httpx.HTTPError as error:
             raise _unreachable(self.url, error) from error
 
-    def events(self, kind: str, last_id: int | None = None) -> Iterator[dict[str, Any]]:
-        """Events of one kind as they happen, without end; after `last_id` if one is given."""
-        headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
-        request = {"params": {"kind": kind}, "headers": headers, "timeout": None}
-        try:
-            with self._http.stream("GET", "/v1/events", **request) as response:  # type: ignore[arg-type]
-                if not response.is_success:
-                    response.read()
-                    raise _refused(response)
-                for line in response.iter_lines():
-                    if line.startswith("data: {"):
-                        yield json.loads(line[6:])
-        except httpx.HTTPError as error:
-            raise _unreachable(self.url, error) from error
-
     def close(self) -> None:
         self._http.close()
 
     def _told_to(self, stream_id: str, deed: str) -> StreamDocument:
-        told = self._do("POST", f"/v1/streams/{_part(stream_id)}/{deed}")
-        return StreamDocument.model_validate(told)
+        return self._one(StreamDocument, "POST", f"/v1/streams/{_part(stream_id)}/{deed}")
 
-    def _do(self, method: str, path: str, **options: Any) -> Any:
-        return self._answer(method, path, **options).json()
+    def _one(self, kind: type[Document], method: str, path: str, **options: Any) -> Document:
+        return kind.model_validate(self._answer(method, path, **options).json())
+
+    def _all(self, kind: type[Document], method: str, path: str, **options: Any) -> list[Document]:
+        told = self._answer(method, path, **options).json()["data"]
+        return [kind.model_validate(one) for one in told]
 
     def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -237,7 +217,6 @@ def _take(answer: StreamedAnswer, chunk: dict[str, Any]) -> bool:
         text, cited = delta.get("content") or "", delta.get("annotations", [])
         answer.text += text
         answer.citations += [Citation.model_validate(one) for one in cited]
-        answer.finish_reason = choice["finish_reason"] or answer.finish_reason
         is_news = is_news or bool(text or cited)
     return is_news
 

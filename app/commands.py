@@ -1,5 +1,6 @@
 """The commands of `vstream` and their options. What a command needs, it imports when it runs."""
 
+import logging
 import os
 import sys
 from importlib.metadata import version
@@ -12,7 +13,9 @@ from app.stream_time import parse_stream_time
 
 if TYPE_CHECKING:
     from app.server.settings import ServiceSettings
+    from app.terminal import Terminal
     from vstream.config import VStreamConfig
+    from vstream.sources.config import Speed
 
 cli = typer.Typer(
     help="Watch live video and answer questions about it, citing the moments used.",
@@ -36,24 +39,29 @@ def _before(
     ] = False,
 ) -> None:
     """Before any command: the log says errors, and they are plain."""
-    import logging
+    from app.server.service_log import log_to_stderr
 
-    import structlog
+    log_to_stderr(logging.ERROR, for_people=True)
 
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper("iso"),
-            # Plain: others show local variables, and with them passwords.
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+
+def _terminal() -> "Terminal":
+    from app.terminal import Terminal
+
+    return Terminal()
+
+
+def _moment(text: str | None) -> float | None:
+    return None if text is None else parse_stream_time(text)
 
 
 Source = Annotated[
     str, typer.Argument(help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
+]
+AsJsonList = Annotated[
+    bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
 ]
 
 
@@ -85,27 +93,14 @@ def ask(
         str | None,
         typer.Option(help="A name under which the store remembers what was asked and answered."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Answer one question about a file, a camera or a stored stream."""
     from app.ask import ask_source
-    from app.terminal import Terminal
+    from vstream.question import Question
 
-    at_s = None if at is None else parse_stream_time(at)
-    ask_source(
-        Terminal(),
-        config,
-        source,
-        question,
-        from_s=None if from_ is None else parse_stream_time(from_),
-        at_s=at_s,
-        watch_s=watch,
-        dialogue=dialogue,
-        zone=zone,
-        as_json=as_json,
-    )
+    asked = Question(question, _moment(at), from_s=_moment(from_), zone=zone)
+    ask_source(_terminal(), config, source, asked, watch, dialogue, as_json=as_json)
 
 
 MetricsHost = Annotated[str, typer.Option(help="Address of the metrics.")]
@@ -136,20 +131,12 @@ def ingest(
 ) -> None:
     """Encode a source, or the cameras of a file, into the store."""
     from app.ingest import ingest_source, ingest_streams
-    from app.terminal import Terminal
 
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     if source is None:
-        ingest_streams(Terminal(), config, metrics)
+        ingest_streams(_terminal(), config, metrics)
     else:
-        ingest_source(
-            Terminal(),
-            config,
-            source,
-            stream_id=id_,
-            speed=1.0 if real_time else "max",
-            metrics=metrics,
-        )
+        ingest_source(_terminal(), config, source, id_, 1.0 if real_time else "max", metrics)
 
 
 @cli.command()
@@ -162,9 +149,8 @@ def answer(
 ) -> None:
     """Answer what `vstream ask` asks elsewhere about streams in Redis."""
     from app.answer import answer_questions
-    from app.terminal import Terminal
 
-    answer_questions(Terminal(), config, workers)
+    answer_questions(_terminal(), config, workers)
 
 
 @cli.command()
@@ -189,18 +175,10 @@ def watch(
     ] = None,
 ) -> None:
     """Play a stream while you type questions and wait for alerts."""
-    from app.terminal import Terminal
     from app.watch import watch_source
 
-    watch_source(
-        Terminal(),
-        config,
-        source,
-        speed="max" if fast else 1.0,
-        tell=tell or (),
-        rule=rule,
-        threshold=threshold,
-    )
+    speed: Speed = "max" if fast else 1.0
+    watch_source(_terminal(), config, source, speed, tell or (), rule, threshold)
 
 
 @cli.command()
@@ -208,12 +186,11 @@ def watch(
 def demo(config: "VStreamConfig") -> None:
     """Open the page on a sample stream. Without a terminal, play it and answer here."""
     from app.demo import open_demo, play_demo
-    from app.terminal import Terminal
 
     if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("CI") != "true":
-        open_demo(Terminal(), config)
+        open_demo(_terminal(), config)
     else:
-        play_demo(Terminal(), config)
+        play_demo(_terminal(), config)
 
 
 @cli.command()
@@ -228,28 +205,20 @@ def ui(
     """Show the page of a service that runs elsewhere. VSTREAM_API_KEY is its key, and the
     password of the page.
     """
-    from app.terminal import Terminal
-
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from app.server.keys import master_key
     from app.ui import show_page  # Gradio takes seconds to import: only where it is shown
 
-    show_page(Terminal(), service, master_key(os.environ), host, port, insecure=insecure)
+    show_page(_terminal(), service, master_key(os.environ), host, port, insecure=insecure)
 
 
 @cli.command()
 @with_settings
-def streams(
-    config: "VStreamConfig",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
-    ] = False,
-) -> None:
+def streams(config: "VStreamConfig", as_json: AsJsonList = False) -> None:
     """List the streams that a store remembers."""
     from app.streams import list_streams
-    from app.terminal import Terminal
 
-    list_streams(Terminal(), config, as_json=as_json)
+    list_streams(_terminal(), config, as_json=as_json)
 
 
 @cli.command()
@@ -258,15 +227,12 @@ def policies(
         str | None,
         typer.Option(help="Whose bytes are told, a hub id or directory; else the embedded."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
-    ] = False,
+    as_json: AsJsonList = False,
 ) -> None:
     """List the memory policies, what each keeps, and its bytes an hour."""
     from app.policies import list_policies
-    from app.terminal import Terminal
 
-    list_policies(Terminal(), model, as_json=as_json)
+    list_policies(_terminal(), model, as_json=as_json)
 
 
 @cli.command()
@@ -278,10 +244,9 @@ def forget(
     to: Annotated[str, typer.Option(help="The last moment to delete, as 2:00.")],
 ) -> None:
     """Delete what a stream remembers of some time, in every tier."""
-    from app.forget import forget_range
-    from app.terminal import Terminal
+    from app.streams import forget_range
 
-    forget_range(Terminal(), config, stream, parse_stream_time(from_), parse_stream_time(to))
+    forget_range(_terminal(), config, stream, parse_stream_time(from_), parse_stream_time(to))
 
 
 @cli.command()
@@ -298,18 +263,13 @@ def search(
     ] = None,
     to: Annotated[str | None, typer.Option(help="Look up to this moment, as 2:00.")] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="So many moments at most.")] = 5,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the moments of stored streams most like some words."""
     from app.search import Wanted, search_streams
-    from app.terminal import Terminal
 
-    from_s = None if from_ is None else parse_stream_time(from_)
-    to_s = None if to is None else parse_stream_time(to)
-    wanted = Wanted(query, tuple(stream or ()), from_s, to_s, top)
-    search_streams(Terminal(), config, wanted, as_json=as_json)
+    wanted = Wanted(query, tuple(stream or ()), _moment(from_), _moment(to), top)
+    search_streams(_terminal(), config, wanted, as_json=as_json)
 
 
 @cli.command()
@@ -323,9 +283,8 @@ def serve(
 ) -> None:
     """Serve streams, questions and watches over HTTP, with a page."""
     from app.serve import run_service
-    from app.terminal import Terminal
 
-    run_service(Terminal(), config, page=page)
+    run_service(_terminal(), config, page=page)
 
 
 @cli.command(hidden=True)
@@ -337,9 +296,8 @@ def rtsp(
 ) -> None:
     """The name of `ingest --config` before 0.3."""
     from app.ingest import ingest_streams
-    from app.terminal import Terminal
 
-    terminal = Terminal()
+    terminal = _terminal()
     terminal.say("rtsp is called `vstream ingest --config FILE` now, and by this name until 0.3")
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     ingest_streams(terminal, config, metrics)
@@ -349,12 +307,9 @@ def rtsp(
 def key() -> None:
     """Make a key for the service, and its hash for the configuration."""
     from app.server.keys import new_key
-    from app.terminal import Terminal
 
     made, hashed = new_key()
-    terminal = Terminal()
-    terminal.document(f"key:  {made}")
-    terminal.document(f"hash: {hashed}")
+    _terminal().document(f"key:  {made}\nhash: {hashed}")
 
 
 @cli.command()
@@ -362,6 +317,5 @@ def key() -> None:
 def doctor(config: "VStreamConfig") -> None:
     """Check this machine: GPU, FFmpeg, model, memory, threads."""
     from app.doctor import examine
-    from app.terminal import Terminal
 
-    raise typer.Exit(0 if examine(Terminal(), config) else 1)
+    raise typer.Exit(0 if examine(_terminal(), config) else 1)

@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 import webbrowser
-from dataclasses import dataclass
+from typing import Any
 
 from app.model import load_model
 from app.sample import SAMPLE_SCRIPT, SAMPLE_VIDEO
@@ -24,23 +24,10 @@ from vstream.open_session import open_session
 from vstream.question import Question
 from vstream.service.stream_spec import StreamSpec
 from vstream.session import Session
-from vstream.sources.stream_id import stream_id_of
+from vstream.sources.address import stream_id_of
 
 _PAGE_READY_S = 2.0
 """A browser that comes sooner finds nobody there."""
-
-
-@dataclass(frozen=True)
-class ScriptedQuestion:
-    """A question of the script; `truth` is what the stream shows, for the viewer to compare.
-
-    `accepted` are the ways to say it: a list in any order, a time to about three seconds.
-    """
-
-    at_s: float
-    text: str
-    truth: str
-    accepted: frozenset[str]
 
 
 def open_demo(terminal: Terminal, config: VStreamConfig) -> None:
@@ -48,13 +35,9 @@ def open_demo(terminal: Terminal, config: VStreamConfig) -> None:
     spec = StreamSpec.model_validate(
         {"id": "sample", "source": {"url": str(SAMPLE_VIDEO), "loop": True}}
     )
-    settings = load_settings(None).model_copy(
-        update={
-            **{name: getattr(config, name) for name in type(config).model_fields},
-            "streams": (spec,),
-            "service": ServiceConfig(allow_private=True, port=_free_port(ServiceConfig().port)),
-        }
-    )
+    service = ServiceConfig(allow_private=True, port=_free_port(ServiceConfig().port))
+    more = {**dict(config), "streams": (spec,), "service": service}
+    settings = load_settings(None).model_copy(update=more)
     run_service(terminal, settings, on_listening=lambda url: _open_browser(terminal, url))
 
 
@@ -79,17 +62,11 @@ def _open_browser(terminal: Terminal, url: str) -> None:
 
 def play_demo(terminal: Terminal, config: VStreamConfig) -> None:
     """Play, ask, compare; with a terminal, then take the user's questions until an empty line."""
-    document = json.loads(SAMPLE_SCRIPT.read_text(encoding="utf-8"))
-    script = [
-        ScriptedQuestion(
-            entry["asked_s"], entry["question"], entry["answer"], frozenset(entry["accepted"])
-        )
-        for entry in document["questions"]
-    ]
+    script = json.loads(SAMPLE_SCRIPT.read_text("utf-8"))["questions"]
     model = load_model(terminal, config)
     with open_session(config, model, stream_id_of(str(SAMPLE_VIDEO))) as session:
-        for entry in sorted(script, key=lambda entry: entry.at_s):
-            _play_to(terminal, session, config, entry.at_s)
+        for entry in sorted(script, key=lambda entry: entry["asked_s"]):
+            _play_to(terminal, session, config, entry["asked_s"])
             _ask(terminal, session, entry)
         _play_to(terminal, session, config, None)
         if sys.stdin.isatty():
@@ -103,11 +80,13 @@ def _play_to(
     terminal.follow(worker, at_s)
 
 
-def _ask(terminal: Terminal, session: Session, entry: ScriptedQuestion) -> None:
-    terminal.question(clock(entry.at_s), entry.text)
-    answer = terminal.stream_answer(session.ask(Question(entry.text, entry.at_s)))
-    right = answer.text.strip().lower() in entry.accepted
-    terminal.say(f"{'right' if right else 'wrong'}: the stream shows {entry.truth!r}")
+def _ask(terminal: Terminal, session: Session, entry: dict[str, Any]) -> None:
+    """`answer` is what the stream shows; `accepted` are the ways to say it."""
+    asked_s, question = entry["asked_s"], entry["question"]
+    terminal.question(clock(asked_s), question)
+    answer = terminal.stream_answer(session.ask(Question(question, asked_s)))
+    right = answer.text.strip().lower() in entry["accepted"]
+    terminal.say(f"{'right' if right else 'wrong'}: the stream shows {entry['answer']!r}")
 
 
 def _take_questions(terminal: Terminal, session: Session) -> None:

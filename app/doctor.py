@@ -14,24 +14,23 @@ if TYPE_CHECKING:
 
 def examine(terminal: Terminal, config: "VStreamConfig") -> bool:
     """Print one line a finding, the quick ones first; False if something needed does not work."""
+
+    def say(name: str, finding: str) -> None:
+        terminal.out.print(f"{name:<8} {finding}", markup=False)
+
     memory = psutil.virtual_memory()
-    _say(terminal, "python", platform.python_version())
-    _say(terminal, "cpu", f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}")
-    free, total = memory.available / 2**30, memory.total / 2**30
-    _say(terminal, "memory", f"{free:.1f} of {total:.1f} GiB free")
-    _say(terminal, "ffmpeg", _ffmpeg())
-    _say(terminal, "torch", f"{version('torch')}, transformers {version('transformers')}")
-    _say(terminal, "gpu", _gpu())
+    say("python", platform.python_version())
+    say("cpu", f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}")
+    say("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free")
+    say("ffmpeg", _ffmpeg())
+    say("torch", f"{version('torch')}, transformers {version('transformers')}")
+    say("gpu", _gpu())
     is_well = True
     for check in (_check_store, _check_model):
         ok, finding = check(terminal, config)
-        _say(terminal, "ok" if ok else "FAILED", finding)
+        say("ok" if ok else "FAILED", finding)
         is_well &= ok
     return is_well
-
-
-def _say(terminal: Terminal, name: str, finding: str) -> None:
-    terminal.out.print(f"{name:<8} {finding}", markup=False)
 
 
 def _ffmpeg() -> str:

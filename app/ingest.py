@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import structlog
 from prometheus_client import start_http_server
@@ -18,15 +18,14 @@ from app.terminal import Terminal
 from memory import BlockNotFoundError, KVMemoryError, find_stream, store_name, tier_of
 from vstream.device.free_memory import bound_arenas, leave_out_of_collections, return_free_memory
 from vstream.errors import SettingsError, VStreamError
-from vstream.ingest import IngestProgress
+from vstream.ingest import IngestProgress, SeenFrame
 from vstream.service.keeper_state import KeeperState
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import SourceSpec, StreamSpec, config_of
-from vstream.service.stream_status import StreamState, StreamStatus
-from vstream.sources.address import SourceKind, parse_address
+from vstream.service.stream_status import StreamState
+from vstream.sources.address import SourceKind, parse_address, stream_id_of
 from vstream.sources.config import Speed
 from vstream.sources.frame_source import open_source
-from vstream.sources.stream_id import stream_id_of
 
 _log = structlog.get_logger()
 _LOOK_S = 0.05
@@ -42,7 +41,6 @@ def ingest_source(
     terminal: Terminal,
     settings: ServiceSettings,
     source: str,
-    *,
     stream_id: str | None,
     speed: Speed,
     metrics: Address | None,
@@ -71,7 +69,15 @@ def ingest_source(
 
             def look() -> bool:
                 report.look()
-                show(_progress_of(keeper.status), str(report))
+                status = keeper.status
+                done = IngestProgress(
+                    frames_seen=status.counts.frames_received,
+                    frames_encoded=status.frames_encoded,
+                    frames_duplicate=status.frames_duplicate,
+                    frames_lost=status.counts.frames_stale + status.counts.frames_corrupt,
+                    stream_s=status.stream_s,
+                )
+                show(done, str(report))
                 return keeper.state not in (KeeperState.ENDED, *_FAILED)
 
             daemon.go_on(_LOOK_S, look)
@@ -129,13 +135,10 @@ def _require_lasting(settings: ServiceSettings) -> None:
 def _daemon(
     terminal: Terminal, settings: ServiceSettings, num_streams: int, metrics: Address | None
 ) -> "Iterator[_Daemon]":
-    """Closed at the end, which SIGTERM brings about."""
     with stopped_by_signal() as stopped:
         daemon = _Daemon(terminal, settings, num_streams, metrics, stopped)
-        try:
+        with closing(daemon):
             yield daemon
-        finally:
-            daemon.close()
         if stopped.is_set():
             terminal.say("stopped")
 
@@ -171,14 +174,12 @@ class _Daemon:
     def open(self, spec: StreamSpec) -> StreamKeeper:
         """Open its memory. Raises what StreamKeeper does."""
         config = config_of(spec, self._settings, self._host_bytes)
-        keeper = StreamKeeper(
-            spec,
-            config,
-            self._model,
-            on_frame=lambda keeper, frame: self._metrics.saw_frame(keeper.spec.id, frame),
-        )
-        self.keepers.append(keeper)
-        return keeper
+
+        def saw(keeper: StreamKeeper, frame: SeenFrame) -> None:
+            self._metrics.saw_frame(keeper.spec.id, frame)
+
+        self.keepers.append(StreamKeeper(spec, config, self._model, on_frame=saw))
+        return self.keepers[-1]
 
     def go_on(self, every_s: float, look: Callable[[], bool]) -> None:
         """Until SIGTERM, or as long as `look` says so."""
@@ -190,11 +191,9 @@ class _Daemon:
 
     def close(self) -> None:
         """All at once. Raises KVMemoryError if not all that was seen could be kept."""
-        if not self.keepers:
-            return
-        with ThreadPoolExecutor(len(self.keepers)) as pool:
-            closing = [pool.submit(keeper.close) for keeper in self.keepers]
-        for one in closing:
+        with ThreadPoolExecutor(len(self.keepers) or 1) as pool:
+            ended = [pool.submit(keeper.close) for keeper in self.keepers]
+        for one in ended:
             one.result()
 
 
@@ -226,13 +225,3 @@ class _Report:
         waiting = self._memory.num_blocks - self.told
         text = f"{self.told} blocks acknowledged"
         return f"{text}, {waiting} wait for the store" if self._away else text
-
-
-def _progress_of(status: StreamStatus) -> IngestProgress:
-    return IngestProgress(
-        frames_seen=status.counts.frames_received,
-        frames_encoded=status.frames_encoded,
-        frames_duplicate=status.frames_duplicate,
-        frames_lost=status.counts.frames_stale + status.counts.frames_corrupt,
-        stream_s=status.stream_s,
-    )

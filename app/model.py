@@ -10,10 +10,7 @@ from vstream.models.video_llm import VideoLLM, load_video_llm
 
 def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:
     """Raises ModelError for a checkpoint that cannot be used."""
-    if config.threads is None:
-        choose_cpu_threads()
-    else:
-        torch.set_num_threads(config.threads)
+    limit_threads(config)
     model = load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
     decoder = model.decoder
     kind = str(decoder.dtype).removeprefix("torch.")
@@ -22,3 +19,11 @@ def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:
     limits = "" if knows is None else f"; it knows {knows}"
     terminal.say(f"model {model.name} on {decoder.device}, {kind}{threads}{limits}")
     return model
+
+
+def limit_threads(config: VStreamConfig) -> None:
+    """As configured, or as measured."""
+    if config.threads is None:
+        choose_cpu_threads()
+    else:
+        torch.set_num_threads(config.threads)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from app.terminal import Terminal
+from app.terminal import Terminal, table_of
 from encoders.block_shape import BlockShape, block_shape
 from memory.errors import PolicyError, UnknownNameError
 from memory.policies import POLICIES
@@ -31,9 +29,8 @@ class KeptBytes:
 
 
 def list_policies(terminal: Terminal, model: str | None, *, as_json: bool) -> None:
-    """A table, or one JSON list on the last line. One that cannot be loaded is named.
-
-    Raises ModelError where there is no config.json of that model.
+    """A table, or one JSON list on the last line. One that cannot be loaded is named. Raises
+    ModelError where there is no config.json of that model.
     """
     shape = block_shape(_config(model))
     if shape is None:
@@ -46,16 +43,20 @@ def list_policies(terminal: Terminal, model: str | None, *, as_json: bool) -> No
             terminal.say(str(error))
     kept = {policy.name: None if shape is None else kept_by(policy, shape) for policy in found}
     if as_json:
-        documents = [_document(policy, kept[policy.name]) for policy in found]
-        terminal.document(json.dumps(documents))
+        terminal.document(json.dumps([_document(one, kept[one.name]) for one in found]))
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("policy", "what it keeps and reads", "an hour", "settings", "paper"):
-        table.add_column(heading)
-    for policy in found:
-        card, settings = policy.card, ", ".join(policy.Settings.model_fields)
-        table.add_row(policy.name, card.keeps, _shown(kept[policy.name]), settings, card.paper)
-    terminal.out.print(table)
+    rows = [
+        (
+            one.name,
+            one.card.keeps,
+            _shown(kept[one.name]),
+            ", ".join(one.Settings.model_fields),
+            one.card.paper,
+        )
+        for one in found
+    ]
+    headings = ("policy", "what it keeps and reads", "an hour", "settings", "paper")
+    terminal.out.print(table_of(headings, rows))
 
 
 def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> KeptBytes | None:
@@ -118,9 +119,7 @@ def _document(policy: type[MemoryPolicy], kept: KeptBytes | None) -> dict[str, o
         "exact": card.is_exact,
         "changes_store": policy.changes_store,
         "takes_budget": card.takes_budget,
-        "bytes_an_hour": None if kept is None else kept.an_hour,
-        "bytes_at_most": None if kept is None else kept.at_most,
-        "settings": policy.Settings.model_json_schema()["properties"]
-        if policy.Settings.model_fields
-        else {},
+        "bytes_an_hour": kept and kept.an_hour,
+        "bytes_at_most": kept and kept.at_most,
+        "settings": policy.Settings.model_json_schema().get("properties", {}),
     }

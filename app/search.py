@@ -1,16 +1,13 @@
 """`vstream search`: the moments of stored streams that are most like some words."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from rich.table import Table
-from rich.text import Text
-
 from app.model import load_model
 from app.stream_time import clock
-from app.terminal import Terminal
+from app.terminal import Terminal, table_of
 from memory import (
     FingerprintMismatchError,
     KVMemoryError,
@@ -22,7 +19,6 @@ from memory import (
 )
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
-from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
 
 
@@ -45,7 +41,10 @@ def search_streams(
     Streams of another model are named and left out; so are those that cannot be read, unless they
     were asked for by their ids. Raises VStreamError, KVMemoryError.
     """
-    _refuse_nonsense(wanted)
+    if not wanted.words.strip():
+        raise QuestionError("the search is empty: write what you look for, as 'a red car'")
+    if wanted.from_s is not None and wanted.to_s is not None and wanted.to_s < wanted.from_s:
+        raise SettingsError(f"--to {clock(wanted.to_s)} is before --from {clock(wanted.from_s)}")
     streams = _streams(config.memory.store, wanted.streams)
     model = load_model(terminal, config)
     search = MomentSearch(model, config.engine.search_layers)
@@ -67,17 +66,18 @@ def search_streams(
             )
         found = search.search(wanted.words, top=wanted.top, from_s=wanted.from_s, to_s=wanted.to_s)
     if as_json:
-        terminal.document(_document(wanted, found, skipped))
+        moments = [{**vars(one), "score": round(one.score, 6)} for one in found]
+        for one in moments:
+            del one["thumbnail"]
+        told = {"query": wanted.words, "moments": moments, "skipped": skipped}
+        terminal.document(json.dumps(told, allow_nan=False))
+    elif found:
+        rows = [
+            (one.stream, clock(one.from_s), clock(one.to_s), f"{one.score:.3f}") for one in found
+        ]
+        terminal.out.print(table_of(("stream", "from", "to", "score"), rows))
     else:
-        _show(terminal, found)
-
-
-def _refuse_nonsense(wanted: Wanted) -> None:
-    """What a look at the command line tells, before a model is loaded."""
-    if not wanted.words.strip():
-        raise QuestionError("the search is empty: write what you look for, as 'a red car'")
-    if wanted.from_s is not None and wanted.to_s is not None and wanted.to_s < wanted.from_s:
-        raise SettingsError(f"--to {clock(wanted.to_s)} is before --from {clock(wanted.from_s)}")
+        terminal.say("nothing was seen then")
 
 
 def _streams(store: str, named: Sequence[str]) -> list[str]:
@@ -91,35 +91,3 @@ def _streams(store: str, named: Sequence[str]) -> list[str]:
     if not streams:
         raise StoreError(f"{store_name(store)} holds no streams")
     return streams
-
-
-def _show(terminal: Terminal, found: Sequence[Moment]) -> None:
-    if not found:
-        terminal.say("nothing was seen then")
-        return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("stream", "from", "to", "score"):
-        table.add_column(heading)
-    for moment in found:
-        span = clock(moment.from_s), clock(moment.to_s)
-        table.add_row(Text(moment.stream), *span, f"{moment.score:.3f}")
-    terminal.out.print(table)
-
-
-def _document(wanted: Wanted, found: Sequence[Moment], skipped: Mapping[str, str]) -> str:
-    document = {
-        "query": wanted.words,
-        "moments": [
-            {
-                "stream": moment.stream,
-                "from_s": moment.from_s,
-                "to_s": moment.to_s,
-                "score": round(moment.score, 6),
-                "block_id": moment.block_id,
-                "captured_at": moment.captured_at,
-            }
-            for moment in found
-        ],
-        "skipped": skipped,
-    }
-    return json.dumps(document, allow_nan=False)

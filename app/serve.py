@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
-import torch
 from fastapi import FastAPI
 
 from app.client import ServiceClient
+from app.model import limit_threads
 from app.sample import SAMPLE_VIDEO
 from app.server.keys import ApiKeys, master_key, new_key, refuse_bind
 from app.server.run import run
@@ -17,7 +17,6 @@ from app.server.settings import ServiceSettings
 from app.terminal import Terminal
 from app.uploads import UploadBound, uploads_folder
 from memory import store_name
-from vstream.device.cpu_threads import choose_cpu_threads
 from vstream.device.free_memory import bound_arenas
 
 
@@ -70,11 +69,3 @@ def run_service(
     terminal.say("stopped")
     if service.is_loading:
         os._exit(0)  # all is flushed; a thread amid native code would abort the usual end
-
-
-def limit_threads(settings: ServiceSettings) -> None:
-    """As configured, or as measured."""
-    if settings.threads is None:
-        choose_cpu_threads()
-    else:
-        torch.set_num_threads(settings.threads)

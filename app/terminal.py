@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich.color import Color
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -62,9 +65,8 @@ class Terminal:
         until_s: float | None = None,
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Run `worker` behind a progress bar until it ends or `enough` says so.
-
-        Raises what made the worker fail.
+        """Run `worker` behind a progress bar until it ends or `enough` says so. Raises what made
+        the worker fail.
         """
         with self.progress(worker.source_name, until_s) as show:
             worker.start()
@@ -105,7 +107,6 @@ class Terminal:
         return stream.answer
 
     def piece(self, text: str) -> None:
-        """A part of an answer."""
         self.out.print(text, end="", markup=False)
         sys.stdout.flush()
 
@@ -130,17 +131,19 @@ class Terminal:
             sys.stdout.flush()
 
     def evidence(self, answer: Answer) -> None:
-        table = Table(show_edge=False, pad_edge=False, box=None, header_style="dim")
-        for heading in ("moment", "score", "layers", "cosine to the question"):
-            table.add_column(heading)
-        best = max((abs(e.score) for e in answer.evidence), default=1.0) or 1.0
-        for evidence in answer.evidence[:EVIDENCE_ROWS]:
-            bar = "█" * max(0, round(24 * evidence.score / best))
-            table.add_row(span(evidence), f"{evidence.score:.3f}", str(evidence.num_layers), bar)
-        self.err.print(table)
+        best = max((abs(one.score) for one in answer.evidence), default=1.0) or 1.0
+        rows = [
+            (span(one), f"{one.score:.3f}", str(one.num_layers), "█" * round(24 * one.score / best))
+            for one in answer.evidence[:EVIDENCE_ROWS]
+        ]
+        headings = ("moment", "score", "layers", "cosine to the question")
+        self.err.print(table_of(headings, rows))
         pictured = [evidence for evidence in answer.evidence[:PICTURES] if evidence.thumbnail]
         if self.err.is_terminal and pictured:
-            self._pictures(pictured)
+            grid = Table.grid(padding=(0, 2))
+            grid.add_row(*(Text(span(one), style="dim") for one in pictured))
+            grid.add_row(*(_half_blocks(one.thumbnail, PICTURE_COLUMNS) for one in pictured))
+            self.err.print(grid)
         times = answer.timings_ms
         self.say(
             f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}"
@@ -148,27 +151,37 @@ class Terminal:
             f"first token {times.ttft:.0f} ms, whole answer {times.total:.0f} ms"
         )
 
-    def _pictures(self, evidence: Sequence[Evidence]) -> None:
-        """The moments side by side, each under its time."""
-        from app.picture import half_blocks
 
-        grid = Table.grid(padding=(0, 2))
-        for _ in evidence:
-            grid.add_column()
-        grid.add_row(*(Text(span(one), style="dim") for one in evidence))
-        grid.add_row(*(half_blocks(one.thumbnail, PICTURE_COLUMNS) for one in evidence))
-        self.err.print(grid)
+def _half_blocks(jpeg: bytes, columns: int) -> Text:
+    """The picture in so many columns; a character shows two pixels, one above the other."""
+    import numpy as np
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(jpeg)).convert("RGB")
+    rows = max(1, round(columns * image.height / image.width / 2))
+    pixels = np.asarray(image.resize((columns, 2 * rows), Image.Resampling.BOX)).tolist()
+    text = Text(no_wrap=True)
+    for row in range(rows):
+        for column in range(columns):
+            upper, lower = pixels[2 * row][column], pixels[2 * row + 1][column]
+            text.append("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+        text.append("\n")
+    return text
+
+
+def table_of(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """As every command shows one; what is in it is no markup."""
+    table = Table(*headings, box=None, pad_edge=False, header_style="dim")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _status(done: IngestProgress, more: str) -> str:
-    status = f"{clock(done.stream_s)}  {done.frames_encoded} frames encoded"
-    if done.frames_duplicate:
-        status += f", {done.frames_duplicate} alike"
-    if done.frames_lost:
-        status += f", {done.frames_lost} lost"
-    if more:
-        status += f", {more}"
-    return status
+    parts = [f"{clock(done.stream_s)}  {done.frames_encoded} frames encoded"]
+    parts += [f"{done.frames_duplicate} alike"] * bool(done.frames_duplicate)
+    parts += [f"{done.frames_lost} lost"] * bool(done.frames_lost)
+    return ", ".join([*parts, more] if more else parts)
 
 
 def span(evidence: Evidence) -> str:
@@ -187,7 +200,6 @@ def looked(where: Stretch, zone: str | None) -> str:
 
 def answer_document(answer: Answer, progress: IngestProgress | None = None) -> str:
     """The one-line JSON document of `vstream ask --json`; `progress` of what was ingested for it.
-
     Numbers are rounded to what is worth reading.
     """
     document = _rounded(answer.document())

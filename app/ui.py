@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from contextlib import closing, suppress
 
 import gradio as gr
@@ -15,7 +14,7 @@ from app.page.page import Page
 from app.server.connections import ConnectionBounds, bounded_config
 from app.server.keys import Action, ApiKeys, refuse_bind
 from app.server.origin_guard import OriginGuard, own_hosts
-from app.server.run import listen_on
+from app.server.run import in_url, listen_on
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
 
@@ -53,16 +52,13 @@ def show_page(
         page = Page(client, reads_uploads=False)
         app = FastAPI(openapi_url=None)
         app.add_middleware(OriginGuard, hosts=own_hosts(host, keys, insecure))
-        served = bounded_config(
-            _mounted(app, page, keys, "/", _LARGEST_FRAME),
-            ConnectionBounds(),
-            timeout_graceful_shutdown=_LEFT_S,
-        )
+        mounted = _mounted(app, page, keys, "/", _LARGEST_FRAME)
+        served = bounded_config(mounted, ConnectionBounds(), timeout_graceful_shutdown=_LEFT_S)
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # of pages that are open at the end
         server = uvicorn.Server(served)
         thread = threading.Thread(target=server.run, args=([listening],), name="page", daemon=True)
         thread.start()
-        shown, port = f"[{host}]" if ":" in host else host, listening.getsockname()[1]
+        shown, port = in_url(host), listening.getsockname()[1]
         with stopped_by_signal() as stopped, suppress(KeyboardInterrupt):
             terminal.say(f"the page of {client.url} is at http://{shown}:{port}")
             while thread.is_alive() and not stopped.wait(_LOOK_S):
@@ -84,6 +80,11 @@ def mount_page(app: FastAPI, client: ServiceClient, keys: ApiKeys) -> FastAPI:
 
 def _mounted(app: FastAPI, page: Page, keys: ApiKeys, path: str, largest: str) -> FastAPI:
     """With threads of its own: the service's must not all wait for the service."""
+
+    def may_enter(name: str, password: str) -> bool:
+        caller = keys.check(f"Bearer {password}")
+        return caller is not None and caller.may(Action.MANAGE, None)
+
     blocks = build_page(page)
     blocks.max_threads = _THREADS
     blocks.create_limiter()  # type: ignore[no-untyped-call]
@@ -96,17 +97,9 @@ def _mounted(app: FastAPI, page: Page, keys: ApiKeys, path: str, largest: str) -
         ssr_mode=False,
         run_history=False,
         enable_monitoring=False,
-        auth=None if keys.is_open else _may_enter(keys),
+        auth=None if keys.is_open else may_enter,
         auth_message=_ENTER,
         max_file_size=largest,
         **looks(),
     )
     return mounted
-
-
-def _may_enter(keys: ApiKeys) -> Callable[[str, str], bool]:
-    def may_enter(name: str, password: str) -> bool:
-        caller = keys.check(f"Bearer {password}")
-        return caller is not None and caller.may(Action.MANAGE, None)
-
-    return may_enter

@@ -11,13 +11,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.server.api_errors import ApiError
+from app.server.api_errors import ApiError, refuse
 from app.server.request_guard import UPLOAD_PATH
 
 _PREFIX = "vstream-uploads-"
@@ -63,8 +62,7 @@ class UploadBound:
         said = dict(scope["headers"]).get(b"content-length", b"")
         refusal = self._refusal(said)
         if refusal is not None:
-            response = JSONResponse(refusal.body, refusal.status, {"Connection": "close"})
-            await response(scope, receive, send)
+            await refuse(refusal, scope, receive, send)
             return
         self._coming += int(said)
         try:
@@ -77,12 +75,9 @@ class UploadBound:
             return ApiError(411, "an upload needs a Content-Length", "length_required")
         if int(said) <= self._most - self._coming - _bytes_in(self._folder):
             return None
-        return ApiError(
-            413,
-            f"no room: uploads take {self._most / 1e9:g} GB together (service.uploads_bytes), and "
-            "are kept until the service ends",
-            "uploads_full",
-        )
+        most = f"{self._most / 1e9:g} GB together (service.uploads_bytes)"
+        why = f"no room: uploads take {most}, and are kept until the service ends"
+        return ApiError(413, why, "uploads_full")
 
 
 def _bytes_in(folder: Path) -> int:
@@ -90,11 +85,9 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _remove_unless_held(folder: Path) -> None:
-    try:
+    with suppress(OSError):  # held, being made, or just removed by somebody else
         if folder.lstat().st_uid != os.getuid():
             return
         with (folder / _LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # held, being made, or just removed by somebody else
-        return

@@ -13,8 +13,8 @@ from vstream.errors import QuestionError
 from vstream.ingest import IngestWorker, SeenFrame
 from vstream.open_session import open_session
 from vstream.session import Session
+from vstream.sources.address import stream_id_of
 from vstream.sources.config import Speed
-from vstream.sources.stream_id import stream_id_of
 from vstream.speaking import speaking_policy
 from vstream.watch import Watch
 
@@ -25,11 +25,10 @@ def watch_source(
     terminal: Terminal,
     config: VStreamConfig,
     source: str,
-    *,
     speed: Speed,
-    tell: Sequence[str] = (),
-    rule: str | None = None,
-    threshold: float | None = None,
+    tell: Sequence[str],
+    rule: str | None,
+    threshold: float | None,
 ) -> None:
     """Ingest `source` in the background and answer each line of stdin until it ends.
 
@@ -49,8 +48,7 @@ def watch_source(
 
         def look(frame: SeenFrame) -> None:
             for watch in watches:
-                firing = watch.look(frame.stream_s)
-                if firing is not None:
+                if firing := watch.look(frame.stream_s):
                     terminal.firing(firing)
 
         worker = IngestWorker(

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,30 +93,28 @@ class PromptTokenizer:
     def encode(self, pieces: Iterable[Piece]) -> PromptTokens:
         """Tokenize a prompt; nothing is added at its start or end."""
         tokens = PromptTokens([], [])
-        run: list[Piece] = []
-        for part in self._split(pieces):
-            if part.is_markup and part.text in self._markup_ids:
-                self._append_plain(tokens, run)
-                run = []
-                tokens.ids.append(self._markup_ids[part.text])
-                tokens.is_question.append(False)
+        parts = (part for piece in pieces for part in self._split(piece))
+        for is_special, run in groupby(parts, self._is_special):
+            if is_special:
+                ids = [self._markup_ids[part.text] for part in run]
+                tokens.ids.extend(ids)
+                tokens.is_question.extend([False] * len(ids))
             else:
-                run.append(part)
-        self._append_plain(tokens, run)
+                self._append_plain(tokens, list(run))
         return tokens
 
-    def _split(self, pieces: Iterable[Piece]) -> Iterable[Piece]:
-        for piece in pieces:
-            if piece.is_markup:
-                yield from (Piece(text) for text in self._markup.split(piece.text) if text)
-            else:
-                yield piece
+    def _is_special(self, part: Piece) -> bool:
+        return part.is_markup and part.text in self._markup_ids
+
+    def _split(self, piece: Piece) -> Sequence[Piece]:
+        if not piece.is_markup:
+            return [piece]
+        return [Piece(text) for text in self._markup.split(piece.text) if text]
 
     def _append_plain(self, tokens: PromptTokens, run: Sequence[Piece]) -> None:
-        text = "".join(piece.text for piece in run)
-        own = [piece.is_question for piece in run for _ in piece.text]
         # A lone surrogate (JSON can carry one) has no UTF-8; each becomes one question mark.
-        text = text.encode("utf-8", "replace").decode("utf-8")
+        text = "".join(piece.text for piece in run).encode("utf-8", "replace").decode("utf-8")
+        own = [piece.is_question for piece in run for _ in piece.text]
         encoding = self._plain.encode(text, add_special_tokens=False)
         tokens.ids.extend(encoding.ids)
         tokens.is_question.extend(any(own[start:end]) for start, end in encoding.offsets)
@@ -262,9 +261,8 @@ class ChatPrompt:
     def _read_stop_ids(self) -> frozenset[int]:
         """Ids that end an answer, from the checkpoint itself: a model's defaults may be wrong."""
         path = self._directory / "generation_config.json"
-        written = (
-            json.loads(path.read_text("utf-8")).get("eos_token_id") if path.is_file() else None
-        )
+        settings = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        written = settings.get("eos_token_id")
         ids = written if isinstance(written, list) else [written]
         return frozenset(i for i in (*ids, self._tokenizer.eos_token_id) if i is not None)
 

@@ -41,7 +41,11 @@ class ImageTransform:
     """Resizes, rescales and normalises as one checkpoint's files say."""
 
     def __init__(self, config: PreprocessorConfig, device: torch.device) -> None:
-        check_resample(config.resample, str(config.path))
+        if config.resample != LANCZOS and config.resample not in _TORCH_MODES:
+            raise UnsupportedModelError(
+                f"{config.path}: resample {config.resample} is not supported, "
+                f"only {LANCZOS} (Lanczos), {BILINEAR} (bilinear) and {BICUBIC} (bicubic)"
+            )
         self._config = config
         self._device = device
         mean = torch.tensor(config.image_mean, dtype=torch.float32, device=device)
@@ -71,15 +75,6 @@ def longest_edge_size(size: Size, edge: int) -> Size:
 
 def _even(side: float) -> int:
     return max(int(side) + int(side) % 2, 1)
-
-
-def check_resample(resample: int, where: str) -> None:
-    """Raises UnsupportedModelError for a filter that `resize` does not have."""
-    if resample != LANCZOS and resample not in _TORCH_MODES:
-        raise UnsupportedModelError(
-            f"{where}: resample {resample} is not supported, "
-            f"only {LANCZOS} (Lanczos), {BILINEAR} (bilinear) and {BICUBIC} (bicubic)"
-        )
 
 
 def resize(

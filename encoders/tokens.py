@@ -57,21 +57,13 @@ class TextTokens:
     ids: Int[Tensor, " tokens"] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Woven:
-    """`is_visual` is False for the text."""
-
-    embeddings: Float[Tensor, "tokens d_model"]
-    is_visual: Bool[Tensor, " tokens"]
-
-
 def weave(
     before: Float[Tensor, "text d_model"],
     visual: Float[Tensor, "visual d_model"],
     after: Float[Tensor, "more_text d_model"] | None = None,
-) -> Woven:
-    """Join them in reading order."""
+) -> tuple[Float[Tensor, "tokens d_model"], Bool[Tensor, " tokens"]]:
+    """The embeddings in reading order, and which of them are visual."""
     parts = [before, visual] if after is None else [before, visual, after]
     is_visual = torch.zeros(sum(map(len, parts)), dtype=torch.bool, device=visual.device)
     is_visual[len(before) : len(before) + len(visual)] = True
-    return Woven(torch.cat(parts), is_visual)
+    return torch.cat(parts), is_visual

@@ -6,8 +6,8 @@ from eval.etbench import etbench
 from eval.question_sets import questions
 from eval.run.compare import compare_runs
 from eval.search import search
-from eval.speed import speed
-from eval.stream_benchmark import stream_world
+from eval.speed.command import speed
+from eval.stream_benchmark.command import stream_world
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

@@ -3,32 +3,27 @@
 Every layer is tried alone, those that vstream compares together, and all; each by the five blocks
 most like the words. The last row is the product's own: the best blocks of its five moments. A
 block that shows the object is right, so the truth is exact.
+
+`found` is the share of searches that found the object among the best. `recall` is how many
+sightings the best five hold by how many they could: five, or all if there are fewer. Of blocks a
+sighting is a second that shows the object, of moments a stretch of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from statistics import fmean
+from typing import Annotated, Any
 
 import torch
 import typer
 
-from encoders import Frame
+from eval.command_line import AsJson
 from eval.result_table import ResultTable, show, show_document
-from eval.stream_world import WORLD_PX, Renderer, Script, write_script
+from eval.speed.past import queries_of, show_script
+from eval.stream_world import Script, write_script
 from eval.stream_world.seeds import SEARCH
 from eval.stream_world.vocabulary import with_article
 from memory import MomentIndex
-from vstream import (
-    MomentSearch,
-    Session,
-    VideoLLM,
-    VStreamConfig,
-    load_config,
-    load_video_llm,
-    open_session,
-)
-from vstream.engine.prefill import prefix_kv
-from vstream.engine.text_query import text_queries
+from vstream import MomentSearch, Session, VStreamConfig, load_config, load_video_llm, open_session
 from vstream.search.moment_search import PHRASE
 
 TOP = 5
@@ -38,26 +33,11 @@ MOMENTS = "moments"
 _BEFORE = PHRASE.removesuffix("{words}")
 
 
-@dataclass(frozen=True)
-class SearchFigures:
-    """Of `searches`: how many found the object among the best, and the mean recall of sightings.
-
-    `recall` is how many sightings the best five hold by how many they could: five, or all if there
-    are fewer. Of blocks a sighting is a second that shows the object, of moments a stretch of them.
-    """
-
-    layers: str
-    form: str
-    found: float
-    recall: float
-    searches: int
-
-
 def search(
     seed: Annotated[int, typer.Option(min=0, max=1 << 20, help="Which streams.")] = 0,
     streams: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 4,
     minutes: Annotated[float, typer.Option(min=1, help="Length of each.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """How often a search for what a made-up stream shows finds it, by layer and by wording."""
     torch.set_num_threads(1)
@@ -66,18 +46,18 @@ def search(
         "A search for what was shown",
         ("layers", "words", "found in the best 5", "recall of sightings", "searches"),
         tuple(
-            (one.layers, one.form, f"{one.found:.1%}", f"{one.recall:.1%}", str(one.searches))
-            for one in figures
+            (layers, form, f"{found:.1%}", f"{recall:.1%}", str(searches))
+            for layers, form, found, recall, searches in (one.values() for one in figures)
         ),
     )
     show([table], f"found by chance: {chance:.1%}")
     if as_json:
-        show_document({"chance": chance, "figures": [asdict(one) for one in figures]})
+        show_document({"chance": chance, "figures": figures})
 
 
 def measure_search(
     config: VStreamConfig, seed: int, streams: int, minutes: float
-) -> tuple[list[SearchFigures], float]:
+) -> tuple[list[dict[str, Any]], float]:
     """Figures for each choice of layers and form, and by chance: how often five blocks show it."""
     model = load_video_llm(config.model, config.device, config.dtype, 1.0)
     scores: dict[tuple[str, str], list[tuple[bool, float]]] = {}
@@ -85,30 +65,23 @@ def measure_search(
     for number in range(streams):
         script = write_script(SEARCH.start + 1000 * seed + number, round(60 * minutes))
         with open_session(config, model, f"search-{number}") as session:
-            _ingest(session, script)
+            show_script(session, script)
             sightings = _sightings(script)
             blocks = len(script.moments)
             chances += [_chance(blocks, len(shown)) for shown in sightings.values()]
             for key, found in _tried(session, sightings).items():
                 scores.setdefault(key, []).extend(found)
     figures = [
-        SearchFigures(
-            layers,
-            form,
-            found=round(sum(hit for hit, _ in found) / len(found), 4),
-            recall=round(sum(recall for _, recall in found) / len(found), 4),
-            searches=len(found),
-        )
+        {
+            "layers": layers,
+            "form": form,
+            "found": round(fmean(hit for hit, _ in found), 4),
+            "recall": round(fmean(recall for _, recall in found), 4),
+            "searches": len(found),
+        }
         for (layers, form), found in scores.items()
     ]
     return figures, sum(chances) / len(chances)
-
-
-def _ingest(session: Session, script: Script) -> None:
-    """A frame a second, none left out: block n shows second n."""
-    renderer = Renderer(WORLD_PX)
-    for moment in script.moments:
-        session.push([Frame(renderer.frame(moment), float(moment.time_s), 0.0)])
 
 
 def _sightings(script: Script) -> dict[str, set[int]]:
@@ -140,27 +113,18 @@ def _tried(
     for name, shown in sightings.items():
         for form in FORMS:
             words = form.replace("{n}", name).replace("{a}", with_article(name))
-            queries = _queries(model, words)
+            queries = queries_of(model, [words])[0]
             for layers, index in indexes:
                 best = index.search(queries[layers], TOP)
-                key = _label(layers, count), form
+                label = "all" if len(layers) == count else " and ".join(map(str, layers))
                 one_by_one = [{second} for second in shown]
-                found.setdefault(key, []).append(_score([hit.block_id for hit in best], one_by_one))
+                scored = _score([hit.block_id for hit in best], one_by_one)
+                found.setdefault((label, form), []).append(scored)
             if words.startswith(_BEFORE):
                 moments = search.search(words.removeprefix(_BEFORE), top=TOP)
                 best_blocks = [moment.block_id for moment in moments]
                 found.setdefault((MOMENTS, form), []).append(_score(best_blocks, _stretches(shown)))
     return found
-
-
-def _queries(model: VideoLLM, words: str) -> torch.Tensor:
-    with torch.inference_mode():
-        prefix = prefix_kv(model.decoder, model.family.prefix())
-        return torch.stack(text_queries(model.decoder, prefix, model.family.question(words)))
-
-
-def _label(layers: Sequence[int], count: int) -> str:
-    return "all" if len(layers) == count else " and ".join(map(str, layers))
 
 
 def _stretches(seconds: set[int]) -> list[set[int]]:

@@ -45,7 +45,6 @@ class Rank(IntEnum):
     REDIS_WAITING = auto()
     ROW_STAGE = auto()
     # What a source has
-    FILE = auto()
     PUSHED_FRAMES = auto()
     # Held for a few lines, in which no other is taken
     FRAMES = auto()

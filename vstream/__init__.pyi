@@ -8,7 +8,7 @@ from .question import Answer, Evidence, Judgement, Question, Stretch
 from .search.moment import Moment
 from .search.moment_search import MomentSearch
 from .session import Session
-from .sources.stream_id import stream_id_of
+from .sources.address import stream_id_of
 from .speaking.k_of_n import KOfN
 from .speaking.policy import SpeakingPolicy
 from .speaking.silence import Silence

@@ -17,14 +17,13 @@ from memory.policies import instead_of
 from memory.policy_hooks import NOTHING, Passage, Query
 from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
 from vstream.decoding.token_choice import TokenChoice
-from vstream.device.work import Job, Kind
+from vstream.device.work import Job, WorkKind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
 from vstream.engine.kept_dialogue import kept_dialogue
 from vstream.engine.passes import Pass, Work
 from vstream.engine.prefill import LayerKV
-from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
-from vstream.engine.question_step import BlocksByLayer
+from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, view_at
 from vstream.errors import ModelError, QuestionError
@@ -58,10 +57,10 @@ class QueryHandler:
         if rekv is not None:
             self._open_context = partial(RekvContext, *context, n_local=rekv)
         self.prefill = self._prefill_under(policy)
-        self._others: dict[str, tuple[MemoryPolicy, QuestionPrefill]] = {}
-        """Those that questions named, by name."""
+        self._known = {policy.name: (policy, self.prefill)}
+        """The stream's own policy and those that questions named."""
 
-    def ask(self, question: Question, retrieved: BlocksByLayer | None = None) -> AnswerStream:
+    def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Prefill `question`; the answer is decoded from then on, and read by iterating the result.
 
         `retrieved` fixes the retrieved block ids of every layer. Raises QuestionError for an empty
@@ -70,11 +69,25 @@ class QueryHandler:
         question that names a time sees that alone, unless it has `retrieved` of its own; see
         `vstream.times.named_view`, also for what is refused.
         """
+        question = Question(question) if isinstance(question, str) else question
         _refuse_empty(question.text)
         asked = time.perf_counter()
         self._chosen(question.policy)  # here, as to look for one takes the device too long
         choice = TokenChoice(question.decoding, self._family, question.asker)
-        return read_while_written(lambda: self._begin(question, retrieved, choice, asked))
+
+        def begin() -> AnswerStream:
+            """May be tried again with the same `choice`: what fails here has not chosen a token."""
+            events: TokenEvents = SimpleQueue()
+            work = self._answering(question, retrieved, choice, events)
+            job = self._scheduler.submit(work, WorkKind.ASK, asker=question.asker)
+            job.add_done_callback(lambda ended: events.put(None))
+            reading = events.get()
+            if not isinstance(reading, Reading):
+                job.result()
+                raise AssertionError("an answer has ended that never began")
+            return AnswerStream(question, reading, events, job, asked, choice)
+
+        return read_while_written(begin)
 
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
         """How probable it is that what the standing question `watch` waits for is the case now.
@@ -93,25 +106,7 @@ class QueryHandler:
 
     def begin_judging(self, watch: str, at_s: float | None = None) -> Job[Judgement]:
         """As `judge`, without waiting, so that many can be judged in one pass."""
-        return self._scheduler.submit(self._judging(watch, at_s), Kind.JUDGE)
-
-    def _begin(
-        self,
-        question: Question,
-        retrieved: BlocksByLayer | None,
-        choice: TokenChoice,
-        asked: float,
-    ) -> AnswerStream:
-        """May be tried again with the same `choice`: what fails here has not chosen a token."""
-        events: TokenEvents = SimpleQueue()
-        work = self._answering(question, retrieved, choice, events)
-        told = partial(events.put, None)
-        job = self._scheduler.submit(work, Kind.ASK, on_end=told, asker=question.asker)
-        reading = events.get()
-        if not isinstance(reading, Reading):
-            job.result()
-            raise AssertionError("an answer has ended that never began")
-        return AnswerStream(question, reading, events, job, asked, self._family, choice)
+        return self._scheduler.submit(self._judging(watch, at_s), WorkKind.JUDGE)
 
     def _answering(
         self,
@@ -147,23 +142,22 @@ class QueryHandler:
 
     def _read(self, policy: MemoryPolicy, question: Question) -> Work[TextTokens]:
         """The question's text, with what of its dialogue the policy keeps."""
-
-        def read(dialogue: Sequence[Turn]) -> TextTokens:
-            return self._family.question(
-                question.text, dialogue, question.context, question.answer_start
-            )
-
-        if not question.dialogue or not policy.has("kept_dialogue"):
-            return read(question.dialogue)
-        whole = self._decoder, self._prefix, policy, read, question.dialogue
-        return (yield from kept_dialogue(*whole))
+        read = partial(
+            self._family.question,
+            question.text,
+            context=question.context,
+            answer_start=question.answer_start,
+        )
+        dialogue = question.dialogue
+        if not dialogue or not policy.has("kept_dialogue"):
+            return read(dialogue)
+        return (yield from kept_dialogue(self._decoder, self._prefix, policy, read, dialogue))
 
     def _coarser_since(self, policy: MemoryPolicy) -> float | None:
-        noted = None
+        told = [self._memory.coarser_since]
         if policy.has("coarser_since"):
-            noted = policy.coarser_since(self._memory.state)
-        known = [since for since in (noted, self._memory.coarser_since) if since is not None]
-        return max(known, default=None)
+            told.append(policy.coarser_since(self._memory.state))
+        return max((since for since in told if since is not None), default=None)
 
     def _prefill_under(self, policy: MemoryPolicy) -> QuestionPrefill:
         limit = self._config.max_answer_tokens
@@ -171,15 +165,14 @@ class QueryHandler:
 
     def _chosen(self, name: str | None) -> tuple[MemoryPolicy, QuestionPrefill]:
         """The policy that a question names, else the stream's own. Raises QuestionError."""
-        if name is None or name == self._policy.name:
-            return self._policy, self.prefill
-        if name not in self._others:
+        name = name or self._policy.name
+        if name not in self._known:
             try:
                 policy = instead_of(self._policy, name)
             except KVMemoryError as error:
                 raise QuestionError(str(error)) from error
-            self._others[name] = policy, self._prefill_under(policy)
-        return self._others[name]
+            self._known[name] = policy, self._prefill_under(policy)
+        return self._known[name]
 
     def _reading(
         self,
@@ -222,10 +215,7 @@ class QueryHandler:
 
 
 def _evidence(
-    memory: MemoryReader,
-    view: MemoryView,
-    prefilled: PrefilledQuestion,
-    read_again: Sequence[int],
+    memory: MemoryReader, view: MemoryView, prefilled: PrefilledQuestion, read_again: Sequence[int]
 ) -> tuple[Evidence, ...]:
     """Every visual block of the context, best score first."""
     used = Counter(block for ids in prefilled.retrieved for block in ids)

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from encoders import Family
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.work import Job
 from vstream.engine.question_prefill import PrefilledQuestion
@@ -50,17 +49,15 @@ class AnswerStream:
         events: TokenEvents,
         job: Job[None],
         asked: float,
-        family: Family,
         choice: TokenChoice,
     ) -> None:
         self._question = question
         self._basis = reading.basis
+        self._context_tokens = reading.context_tokens
         self._events = events
         self._job = job
         self._asked = asked
-        self._family = family
         self._choice = choice
-        self._context_tokens = reading.context_tokens
         self._pieces = self._decode_text()
         self._answer: Answer | None = None
         self.evidence = reading.evidence
@@ -80,9 +77,7 @@ class AnswerStream:
 
         Whether there was anything left to decode.
         """
-        was_running = not self._job.is_done
-        self._job.cancel()
-        return was_running
+        return self._job.cancel()
 
     def _tokens(self) -> Iterator[TokenEvent]:
         """Raises what ended the answer, if it did not end by itself."""
@@ -98,7 +93,7 @@ class AnswerStream:
         for event in self._tokens():
             first, last = first or event.at, event.at
             confidence, is_whole = min(confidence, event.probability), event.is_last
-            if event.token in self._family.stop_ids:
+            if self._choice.is_stop(event.token):
                 continue
             ids.append(event.token)
             text = self._choice.shown(ids)
@@ -108,13 +103,13 @@ class AnswerStream:
         whole = self._choice.text(ids)
         if len(whole) > len(shown):
             yield whole[len(shown) :]
-        at_s = self._question.at_s
+        basis, at_s = self._basis, self._question.at_s
         self._answer = Answer(
-            **vars(self._basis),
+            **vars(basis),
             question=self._question,
             text=whole,
             token_ids=tuple(ids),
-            asked_at_s=self._basis.newest_frame_s if at_s is None else at_s,
+            asked_at_s=basis.newest_frame_s if at_s is None else at_s,
             evidence=self.evidence,
             timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
             truncated=not is_whole,

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memory import MemoryConfig, store_name
 from memory.policies import DEFAULT, require_policy
+from memory.policies.default import DefaultSettings
 from vstream.engine.config import EngineConfig
 from vstream.errors import SettingsError
 from vstream.sources.config import SourceConfig
@@ -28,20 +29,8 @@ service reads (`app/server/settings.py`), and its secret, which is no part of a 
 (`app/server/keys.py`).
 """
 _WERE_ENGINE_S = {
-    **{
-        name: name
-        for name in (
-            "window_frames",
-            "window_stride",
-            "recent_frames",
-            "retrieve_blocks",
-            "similarity",
-            "retrieval",
-            "retrieve_runs_of",
-            "drop_similarity",
-        )
-    },
     "rekv_window_tokens": "window_tokens",
+    **{name: name for name in DefaultSettings.model_fields},
 }
 _REKV_S = ("window_tokens", "retrieve_blocks", "retrieve_runs_of", "similarity", "drop_similarity")
 Settings = TypeVar("Settings", bound="VStreamConfig")

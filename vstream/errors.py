@@ -1,12 +1,5 @@
 """What a user of vstream may have to handle.
 
-VStreamError
-├── SourceError          a file, camera or stream cannot be read; `code` names the kind
-├── ModelError           a checkpoint cannot be loaded or is refused
-├── QuestionError        a question cannot be asked as it stands
-├── BusyError            too much is asked at once; it may be asked again
-└── SettingsError        a setting or option does not make sense
-
 The errors of the lower packages (encoders.EncoderError, memory.KVMemoryError) pass unchanged.
 Every message names the thing, the stage and the fix.
 """
@@ -33,7 +26,7 @@ class QuestionError(VStreamError):
 
 
 class BusyError(VStreamError):
-    """The queue of waiting questions is full."""
+    """Too much is asked at once; it may be asked again."""
 
 
 class SettingsError(VStreamError):

@@ -108,28 +108,16 @@ class IngestWorker:
             early=0.0 if is_file else EARLY,
         )
         self._first_block = session.memory.num_blocks
-        self._waited_s = 0.0
+        self.waited_s = 0.0
+        """Seconds that it waited for the source, which had no frame ready."""
         self._newest_s = stored.to_s
         self._first_frame_at: float | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         start_s = max(from_s, self._newest_s) if is_file else _now_s(session.memory)
-        self._source = self._opened(source, config, start_s, speed, loop, keep_trying, mask, permit)
-
-    def _opened(
-        self,
-        source: str | OpenSource,
-        config: SourceConfig,
-        start_s: float,
-        speed: Speed,
-        loop: bool,
-        keep_trying: bool,
-        mask: PrivacyMask | None,
-        permit: Callable[[str], None] | None,
-    ) -> FrameSource:
         if isinstance(source, str):
-            return open_source(
+            self.source = open_source(
                 source,
                 config,
                 start_s=start_s,
@@ -137,43 +125,35 @@ class IngestWorker:
                 speed=speed,
                 loop=loop,
                 keep_trying=keep_trying,
-                sample_fps=self._session.model.sample_fps,
+                sample_fps=session.model.sample_fps,
                 mask=mask,
                 permit=permit,
             )
-        if mask is not None or permit is not None:
+        elif mask is None and permit is None:
+            self.source = source(start_s, self._sampler.wants)
+        else:
             raise ValueError("ingest: mask and permit go to what opens the source, not here")
-        return source(start_s, self._sampler.wants)
 
     @property
     def source_name(self) -> str:
         """The source's address without its secrets."""
-        return self._source.name
-
-    @property
-    def source(self) -> FrameSource:
-        """What is being read, as the function that opened it made it."""
-        return self._source
+        return self.source.name
 
     @property
     def is_live(self) -> bool:
-        return self._source.is_live
+        return self.source.is_live
 
     @property
     def status(self) -> SourceStatus:
-        return self._source.status
-
-    @property
-    def _num_encoded(self) -> int:
-        blocks = self._session.memory.num_blocks - self._first_block
-        return blocks * self._session.model.family.frames_per_block
+        return self.source.status
 
     @property
     def progress(self) -> IngestProgress:
-        counts = self._source.status.counts
+        blocks = self._session.memory.num_blocks - self._first_block
+        counts = self.source.status.counts
         return IngestProgress(
             frames_seen=counts.frames_received,
-            frames_encoded=self._num_encoded,
+            frames_encoded=blocks * self._session.model.family.frames_per_block,
             frames_duplicate=self._sampler.num_duplicates,
             frames_lost=counts.frames_stale + counts.frames_corrupt,
             stream_s=self._newest_s,
@@ -197,11 +177,11 @@ class IngestWorker:
             with suppress(Exception):  # another one is on its way
                 self._session.catch_up()
             raise
-        if not self._source.is_live:
+        if not self.source.is_live:
             self._note_the_end()
 
     def _watch(self) -> None:
-        with self._source:
+        with self.source:
             for frame in self._frames():
                 if self._until_s is not None and frame.stream_s > self._until_s:
                     self._stop.set()
@@ -210,21 +190,22 @@ class IngestWorker:
                 self._newest_s = frame.stream_s
                 self._first_frame_at = self._first_frame_at or time.monotonic()
                 self._sampled.append(SeenFrame(frame.stream_s, frame.captured_at))
-                if self._sampler.keep(frame) and self._is_new(frame):
+                is_new = self._encoded_to_s is None or frame.stream_s > self._encoded_to_s
+                if self._sampler.keep(frame) and is_new:
                     self._batch.append(frame)
-                if not self._source.has_waiting or len(self._batch) >= self._batch_frames:
+                if not self.source.has_waiting or len(self._batch) >= self._batch_frames:
                     self._go_on()
-                if not self._source.has_waiting:
+                if not self.source.has_waiting:
                     self.flush()
             self.flush()
 
     def _frames(self) -> Iterator[Frame]:
         """Of the source; the time until the next one is there is counted."""
-        frames = iter(self._source)
+        frames = iter(self.source)
         while True:
             began = time.perf_counter()
             frame = next(frames, None)
-            self._waited_s += time.perf_counter() - began
+            self.waited_s += time.perf_counter() - began
             if frame is None:
                 return
             yield frame
@@ -261,11 +242,6 @@ class IngestWorker:
         return self._thread is not None and self._thread.is_alive()
 
     @property
-    def waited_s(self) -> float:
-        """Seconds that it waited for the source, which had no frame ready."""
-        return self._waited_s
-
-    @property
     def watched_s(self) -> float | None:
         """Wall-clock seconds since the first frame of this run; None before it."""
         return None if self._first_frame_at is None else time.monotonic() - self._first_frame_at
@@ -291,7 +267,7 @@ class IngestWorker:
     def stop(self) -> None:
         """Ask `run` to return; safe from any thread."""
         self._stop.set()
-        self._source.close()
+        self.source.close()
 
     def keep_next(self) -> None:
         """Encode the next frame also if it is like the last one, which was forgotten; safe from any
@@ -309,9 +285,6 @@ class IngestWorker:
                     memory.set_note({**memory.note, "ended_at_block": memory.num_blocks})
                 return
             self._stop.wait(_RETRY_S)
-
-    def _is_new(self, frame: Frame) -> bool:
-        return self._encoded_to_s is None or frame.stream_s > self._encoded_to_s
 
 
 def _now_s(memory: KVMemory) -> float:

@@ -73,7 +73,11 @@ class OpenReaders:
             shared.users += 1
         try:
             if known is None:  # without the lock: who reads other streams does not wait for it
-                self._open_into(shared.opened, config, stream_id)
+                try:
+                    shared.opened.set_result(open_reader(config, self._model, stream_id))
+                except BaseException as error:
+                    shared.opened.set_exception(error)
+                    raise
             yield shared.opened.result()
         except (QuestionError, BusyError, CancelledError):  # they say nothing of the stream
             raise
@@ -84,13 +88,6 @@ class OpenReaders:
             raise
         finally:
             self._let_go(stream_id, shared)
-
-    def _open_into(self, opened: Future[StreamReader], config: VStreamConfig, name: str) -> None:
-        try:
-            opened.set_result(open_reader(config, self._model, name))
-        except BaseException as error:
-            opened.set_exception(error)
-            raise
 
     def drop(self, stream_id: str) -> None:
         """Keep nothing of a stream that is deleted; who reads it now may end."""

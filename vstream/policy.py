@@ -9,7 +9,6 @@ import torch
 from encoders import Frame
 from encoders.sentence_encoder import SentenceEncoder
 from memory import (
-    FoundStream,
     KVMemoryError,
     MemoryPolicy,
     ModelShape,
@@ -21,8 +20,6 @@ from memory import (
 from memory.policies import DEFAULT
 from vstream.config import VStreamConfig
 from vstream.models.video_llm import VideoLLM
-
-_NO_POLICY: dict[str, object] = {"policy": None, "policy_set": {}}
 
 
 def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
@@ -62,8 +59,8 @@ def policy_of_reader(config: VStreamConfig, model: VideoLLM, provenance: str) ->
     """
     policy = policy_for(config, model, provenance)
     if config.named_policy is not None:
-        own = policy_for(config.model_copy(update=_NO_POLICY), model, provenance)
-        policy.require_readable(own)
+        name, settings = written_under(provenance)
+        policy.require_readable(policy_named(name, policy.shape, settings))
     return policy
 
 
@@ -73,10 +70,10 @@ def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> 
     Raises UnknownNameError, and PolicyError if the stream was written under another one, or if the
     policy can do with no budget and one is given.
     """
-    found: FoundStream | None = None
+    provenance = None
     with suppress(KVMemoryError):  # opening the stream says what is wrong
-        found = find_stream(config.memory.store, stream_id)
-    provenance = None if found is None else found.provenance.fingerprint
+        if found := find_stream(config.memory.store, stream_id):
+            provenance = found.provenance.fingerprint
     policy = policy_for(config, model, provenance)
     if provenance is not None:
         written, _ = written_under(provenance)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -25,11 +25,11 @@ from memory.policy_hooks import NewBlock, Tokens, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.device.free_memory import return_free_memory
-from vstream.device.work import FairLock, Job, Kind, StageClock
+from vstream.device.work import FairLock, Job, StageClock, WorkKind
 from vstream.engine.config import EngineConfig
 from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LayerKV, LocalWindow, Mass, Prefill
-from vstream.engine.question_step import BlocksByLayer
+from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.errors import BusyError, QuestionError
 from vstream.models.video_llm import VideoLLM
@@ -42,17 +42,9 @@ _RETRY_S = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class ChunkToKeep:
-    """One chunk of one stream: a newest frame, tokens, keys and values for each block.
+class _Chunk:
+    """One chunk of one stream: a newest frame, tokens, keys and values for each block."""
 
-    It becomes blocks in two steps: `make` encodes, on the device and then for the host, and changes
-    nothing; the work `keep` gives the encoded blocks to the memory, in a round of the device.
-    """
-
-    memory: KVMemory
-    noting: MemoryPolicy | None
-    """The policy, if it notes anything."""
-    clock: StageClock
     newest: Sequence[Frame]
     tokens: Sequence[Tokens]
     layers: Sequence[LayerKV]
@@ -60,36 +52,6 @@ class ChunkToKeep:
     """Of each block, where it is wanted."""
     made: torch.cuda.Event | None
     """What a card passes once the keys and values are there."""
-    _records: list[BlockRecord] = field(default_factory=list)
-
-    def make(self) -> None:
-        """Encode all blocks, and let the policy note what it wants. Raises BlockRejectedError.
-
-        All blocks before these are in the memory.
-        """
-        for frame, tokens, layers in zip(self.newest, self.tokens, self.layers, strict=True):
-            with self.clock.stage("thumbnail"):
-                picture = thumbnail(frame)
-            with self.clock.stage("encode"):
-                self._records.append(self.memory.encoded(_block(frame, tokens, layers, picture)))
-        if self.noting is not None:
-            self._note(self.noting)
-
-    def keep(self) -> Work[None]:
-        """Put the blocks into the memory, in order. Raises what `KVMemory.take` raises."""
-        with self.clock.stage("store"):
-            for record in self._records:
-                self.memory.take(record)
-        return
-        yield  # it wants nothing of the model
-
-    def _note(self, policy: MemoryPolicy) -> None:
-        state, first = self.memory.state, self.memory.num_blocks
-        for at, (record, tokens) in enumerate(zip(self._records, self.tokens, strict=True)):
-            mass = self.mass[at] if self.mass else {}
-            noted = policy.note(NewBlock(first + at, tokens, mass), state)
-            state = changed(state, noted)
-            self._records[at] = replace(record, noted=noted)
 
 
 def _block(newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes) -> KVBlock:
@@ -129,15 +91,12 @@ class Session(Closing):
         """Most blocks in one call of the decoder."""
         self.clock = StageClock()
         self.token_dropper = policy.reducer()
-        self._noting = policy if policy.has("note") else None
-        self._has_wishes = policy.has("wishes")
-        self._expires = policy.has("expired") and memory.retain_s is not None
         self._pending: list[Frame] = []
         self._pushing = FairLock(Rank.PUSHING)
         self._storing: Future[Job[None]] | None = None
         self._wall = StageClock()
         self._trimmed_at = memory.num_blocks
-        self.prefill = self._open_prefill()
+        self._open_prefill()
         self._queries = QueryHandler(model, memory, self.prefill.prefix, policy, config)
         self.questions = self._queries.prefill
 
@@ -165,15 +124,17 @@ class Session(Closing):
         """
         with self._pushing:
             self._pending.extend(frames)
-        has_begun, is_left = False, True
-        while is_left:
+        has_begun = False
+        while True:
             with self._writing():  # who forgets comes in between
                 groups = self._next_groups()
-                is_left = bool(groups)
-                if groups:
-                    self._push_chunk(groups, stop)
-                    has_begun = True
-        self._trim()
+                if not groups:
+                    break
+                self._push_chunk(groups, stop)
+                has_begun = True
+        if self.memory.num_blocks - self._trimmed_at >= _TRIM_BLOCKS:
+            return_free_memory()
+            self._trimmed_at = self.memory.num_blocks
         return has_begun
 
     def catch_up(self) -> None:
@@ -208,15 +169,12 @@ class Session(Closing):
                         self.memory.note_state(self.policy.forgotten(state, from_s, to_s))
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
-                    self.prefill = self._open_prefill()
-                    self._compare_with_nothing()
+                    self._open_prefill()
         finally:
             self._pushing.give()
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Start answering; see `QueryHandler.ask`."""
-        if isinstance(question, str):
-            question = Question(question)
         return self._queries.ask(question, retrieved)
 
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
@@ -254,15 +212,39 @@ class Session(Closing):
 
     def _push_chunk(self, groups: list[list[Frame]], stop: threading.Event | None) -> None:
         scheduler = self.model.scheduler
-        chunk = scheduler.run(self._encode(groups), Kind.INGEST, len(groups))
+        chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
         self._await_stored()
         if stop is not None:
             self._await_room(stop)
         self._storing = scheduler.side.run(partial(self._store, chunk), chunk.made)
 
-    def _store(self, chunk: ChunkToKeep) -> Job[None]:
-        chunk.make()
-        return self.model.scheduler.submit(chunk.keep(), Kind.KEEP)
+    def _store(self, chunk: _Chunk) -> Job[None]:
+        """Encode the blocks, on the device and then for the host, let the policy note what it
+        wants, and hand them on to `_keep`; all blocks before are in the memory. Raises
+        BlockRejectedError.
+        """
+        memory, records = self.memory, []
+        for frame, tokens, layers in zip(chunk.newest, chunk.tokens, chunk.layers, strict=True):
+            with self.clock.stage("thumbnail"):
+                picture = thumbnail(frame)
+            with self.clock.stage("encode"):
+                records.append(memory.encoded(_block(frame, tokens, layers, picture)))
+        if self.policy.has("note"):
+            state, first = memory.state, memory.num_blocks
+            for at, tokens in enumerate(chunk.tokens):
+                mass = chunk.mass[at] if chunk.mass else {}
+                noted = self.policy.note(NewBlock(first + at, tokens, mass), state)
+                state = changed(state, noted)
+                records[at] = replace(records[at], noted=noted)
+        return self.model.scheduler.submit(self._keep(records), WorkKind.KEEP)
+
+    def _keep(self, records: Sequence[BlockRecord]) -> Work[None]:
+        """Put encoded blocks into the memory, in order, in a round of the device."""
+        with self.clock.stage("store"):
+            for record in records:
+                self.memory.take(record)
+        return
+        yield  # it wants nothing of the model
 
     def _await_room(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -275,7 +257,7 @@ class Session(Closing):
                 self.memory.wait_for_room(self.chunk_blocks, stop)
                 return
 
-    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[ChunkToKeep]:
+    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[_Chunk]:
         with self.clock.stage("vision"):
             tokens: list[Tokens] = yield Vision(self.model.family, groups)
         if self.token_dropper is not None:
@@ -283,12 +265,9 @@ class Session(Closing):
                 tokens = self.token_dropper.drop(tokens)
         with self.clock.stage("prefill"):
             layers, _ = yield from self.prefill.work(tokens)
-        mass = self.prefill.mass
-        made = self.model.scheduler.side.mark()
+        mass, made = self.prefill.mass, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return ChunkToKeep(
-            self.memory, self._noting, self.clock, newest, tokens, layers, mass, made
-        )
+        return _Chunk(newest, tokens, layers, mass, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -296,9 +275,9 @@ class Session(Closing):
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result().result()
-            if self._has_wishes:
+            if self.policy.has("wishes"):
                 self._fulfil()
-            if self._expires:
+            if self.policy.has("expired"):
                 self._let_notes_go()
 
     def _fulfil(self) -> None:
@@ -318,7 +297,8 @@ class Session(Closing):
     def _let_notes_go(self) -> None:
         """Notes do not outlive `retain_s`, as blocks do not."""
         retain_s = self.memory.retain_s
-        assert retain_s is not None
+        if retain_s is None:
+            return
         with self.model.turn:
             before_s = self.memory.newest_s - retain_s
             if gone := self.policy.expired(self.memory.state, before_s):
@@ -329,7 +309,7 @@ class Session(Closing):
         if self._storing is not None:
             wait([self._storing])
             if self._storing.exception() is None:
-                self._storing.result().wait()
+                wait([self._storing.result()])
 
     def _start_over(self) -> None:
         """After a failure: the write path goes on from what the memory holds."""
@@ -337,48 +317,33 @@ class Session(Closing):
         self._storing = None
         self.discard_pending()
         with self.model.turn:
-            self.prefill = self._open_prefill()
-        self._compare_with_nothing()
+            self._open_prefill()
 
-    def _compare_with_nothing(self) -> None:
-        """What the next block is like may not be in the memory."""
+    def _open_prefill(self) -> None:
+        """Go on after what the memory holds; damaged blocks are left out of the window."""
+        self.prefill = read_while_written(self._restored_prefill)
         if self.token_dropper is not None:
             self.token_dropper.forget()
 
-    def _trim(self) -> None:
-        if self.memory.num_blocks - self._trimmed_at >= _TRIM_BLOCKS:
-            return_free_memory()
-            self._trimmed_at = self.memory.num_blocks
-
-    def _open_prefill(self) -> Prefill | RekvPrefill:
-        """Damaged blocks are left out of its window."""
-        return read_while_written(self._restored_prefill)
-
     def _restored_prefill(self) -> Prefill | RekvPrefill:
-        decoder, encoding = self.model.decoder, self.encoding
-        prefix = self.model.family.prefix()
-        num_blocks = self.memory.num_blocks
-        if encoding.rekv_window_tokens is not None:
-            if self.policy.wants_mass:
+        decoder, memory, encoding = self.model.decoder, self.memory, self.encoding
+        prefix, kept = self.model.family.prefix(), self.memory.visible(None)
+        wants_mass, rekv_tokens = self.policy.wants_mass, encoding.rekv_window_tokens
+        if rekv_tokens is not None:
+            if wants_mass:
                 raise PolicyError(f"policy {self.policy.name}: no attention mass by ReKV's rules")
-            rekv = RekvPrefill(decoder, prefix, encoding.rekv_window_tokens)
-            kept = self.memory.visible(None)
+            rekv = RekvPrefill(decoder, prefix, rekv_tokens)
             if kept:
-                counts = [self.memory.info(block_id).num_tokens for block_id in kept]
-                needed = -(-encoding.rekv_window_tokens // min(counts))
+                counts = [memory.info(block_id).num_tokens for block_id in kept]
+                needed = -(-rekv_tokens // min(counts))
                 rekv.restore(sum(counts), self._read(kept[-needed:]))
             return rekv
-        prefill = Prefill(
-            decoder,
-            prefix,
-            LocalWindow(encoding.window_blocks, encoding.stride_blocks),
-            wants_mass=self.policy.wants_mass,
-        )
-        if num_blocks:
-            first = prefill.first_needed(num_blocks)
-            window = [block_id for block_id in self.memory.visible(None) if block_id >= first]
-            infos = [self.memory.info(block_id) for block_id in window]
-            prefill.restore(num_blocks, window, infos, self._read(window))
+        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks)
+        prefill = Prefill(decoder, prefix, window, wants_mass=wants_mass)
+        if memory.num_blocks:
+            seen = [one for one in kept if one >= prefill.first_needed(memory.num_blocks)]
+            infos = [memory.info(block_id) for block_id in seen]
+            prefill.restore(memory.num_blocks, seen, infos, self._read(seen))
         return prefill
 
     def _read(self, ids: Sequence[int]) -> LayerKV:

@@ -30,8 +30,7 @@ class StreamReader(Closing):
 
     def ask(self, question: Question | str) -> AnswerStream:
         """Answer from what has been ingested by now; see `QueryHandler.ask`."""
-        asked = Question(question) if isinstance(question, str) else question
-        return self._queries.ask(asked)
+        return self._queries.ask(question)
 
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
         """See `QueryHandler.judge`."""

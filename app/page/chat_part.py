@@ -1,6 +1,6 @@
 """ChatPart: a question in, the chat out, again and again while the answer comes; who answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from html import escape
 from typing import Any
@@ -8,12 +8,11 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.chat_messages import chat_messages, note_of
-from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page
+from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, text_field
 from app.page.pictures import moment
 from app.page.visitors import Exchange, Visitor
-from app.page.words import clock
-from app.server.documents import ModelDocument
+from app.page.words import drawn, length, moments
+from app.stream_time import clock
 
 _PICTURES = 6
 _OF_EMBEDDED = (
@@ -28,11 +27,7 @@ _OF_ANY = (
     "What did you see first?",
     "How many people are there?",
 )
-_ABOUT_EMBEDDED = (
-    "It is the small model that comes with vstream, trained on simple drawings of a made-up world. "
-    "<b>It knows nothing of a real scene</b>: for those start the service with another --model. "
-)
-_NO_DIALOGUE = "It reads no earlier turns: each question is asked alone."
+_MARKS = str.maketrans({mark: f"&#{ord(mark)};" for mark in "\\`*_{}[]#|~$"} | {"\n": "<br>"})
 _PLACEHOLDER = (
     "**Ask at any moment.** The answer comes with the moments that it was computed from: "
     "click one to see it larger."
@@ -63,39 +58,19 @@ class ChatPart:
                 ]
             self._picked_part(from_s, to_s)
             with gr.Row(elem_id="asking"):
-                question = gr.Textbox(
-                    placeholder="Ask about the stream",
-                    show_label=False,
-                    container=False,
-                    elem_id="question",
-                    autofocus=True,
-                    max_lines=1,
-                    scale=6,
-                    min_width=160,
-                )
+                question = text_field("question", "Ask about the stream", autofocus=True, scale=6)
                 ask = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64)
             model = gr.HTML(elem_id="about")
-        asking: dict[str, Any] = {
-            "fn": self.ask,
-            "outputs": chat,
-            "trigger_mode": "multiple",
-            **QUIET,
-        }
+        always: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
+        asking = {"fn": self.ask, "outputs": chat, **always}
         about = [stream, from_s, to_s]
         # What is listed for one event happens in order, each once the one before has ended: the
         # field is emptied first, and the answer, which may take long, works from a copy.
         asked = gr.Textbox(visible=False)
-        taking: dict[str, Any] = {
-            "fn": None,
-            "js": "(text) => [text, '']",
-            "inputs": question,
-            "outputs": [asked, question],
-            "trigger_mode": "multiple",
-            **QUIET,
-        }
         for event in (question.submit, ask.click):
-            event(**taking).then(inputs=[asked, *about], **asking)
+            taken = event(None, question, [asked, question], js="(text) => [text, '']", **always)
+            taken.then(inputs=[asked, *about], **asking)
         for example in examples:
             example.click(inputs=[example, *about], **asking)
         stop.click(self.stop, None, chat, **QUIET)
@@ -139,21 +114,18 @@ class ChatPart:
             yield chat_messages(visitor.exchanges)
 
     def look(self) -> tuple[Any, ...]:
-        """Which model answers, and questions that it understands."""
         try:
             model = self._page.client.model()
         except ServiceError:
             return (gr.skip(),) * (1 + len(_OF_EMBEDDED))
-        return _about(model), *(_OF_EMBEDDED if model.id == "embedded" else _OF_ANY)
+        return drawn("about_model", model), *(_OF_EMBEDDED if model.id == "embedded" else _OF_ANY)
 
     def stop(self, request: gr.Request) -> Any:
-        """End what is being answered to this visitor."""
         visitor = self._page.visitor(request)
         visitor.stop()
         return chat_messages(visitor.exchanges)
 
     def forget(self, request: gr.Request) -> None:
-        """The dialogue so far is over."""
         visitor = self._page.visitor(request)
         visitor.stop()
         visitor.exchanges.clear()
@@ -190,13 +162,33 @@ class ChatPart:
         return shown
 
 
-def _about(model: ModelDocument) -> str:
-    fps = model.sample_fps
-    often = "one frame" if fps == 1 else f"{fps:g} frames"
-    more = _ABOUT_EMBEDDED * (model.knows is not None) + _NO_DIALOGUE * (not model.reads_dialogue)
-    return f'<p class="note"><b>{escape(model.id)}</b> answers, from {often} a second. {more}</p>'
-
-
 def _picked(from_s: float, to_s: float) -> tuple[Any, str]:
     words = f"Asking about <b>{clock(from_s)}</b> to <b>{clock(to_s)}</b> only."
     return gr.update(visible=to_s > from_s), words
+
+
+def chat_messages(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
+    """All that is said is text: nothing in it becomes markup."""
+    messages: list[dict[str, Any]] = []
+    for one in exchanges:
+        messages.append({"role": "user", "content": f"<p>{_text(one.question)}</p>"})
+        messages.append({"role": "assistant", "content": drawn("answer", one, _text(one.answer))})
+    return messages
+
+
+def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, float | None]:
+    """What an answer is founded on, in words; and the confidence of one that is unsure."""
+    if not evidence:
+        return "", None
+    (one, *_) = evidence
+    parts = [f"first token after {one['ttft_ms']:.0f} ms", f"{moments(one['moments'])} read"]
+    if one["newest_frame_age_s"] is not None:
+        age_s = one["newest_frame_age_s"]
+        age = f"{age_s:.1f} s" if age_s < 10 else length(age_s)
+        parts.append(f"the newest frame was {age} old")
+    return " · ".join(parts), one["confidence"] if one["unsure"] else None
+
+
+def _text(said: str) -> str:
+    """Escaped, also from Markdown."""
+    return escape(said, quote=False).translate(_MARKS)

@@ -3,37 +3,25 @@
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page
-from app.page.paragraph import note, trouble
+from app.page.page import QUIET, Page, text_field
 from app.page.pictures import moment
-from app.page.words import moments
+from app.page.words import moments, note, trouble
 
 _MOMENTS = 12
 
 
 class HistoryPart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page, stream: gr.Dropdown) -> None:
         self._page = page
         gr.Markdown("### Search the history")
         with gr.Row():
-            words = gr.Textbox(
-                placeholder="a red car",
-                show_label=False,
-                container=False,
-                scale=5,
-                min_width=160,
-                max_lines=1,
-                elem_id="words",
-            )
+            words = text_field("words", "a red car")
             search = gr.Button("Search", scale=1, min_width=110, elem_id="search")
         found = gr.HTML(elem_id="found")
         for event in (words.submit, search.click):
             event(self.search, [words, stream], found, **QUIET)
 
     def search(self, words: str, name: str | None, request: gr.Request) -> str:
-        """The moments, the most alike first."""
         stream_id = self._page.stream_id(name, request)
         if not words.strip():
             return note("Write what you look for.")

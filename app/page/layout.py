@@ -1,7 +1,6 @@
 """build_page: the Page of a service in, what Gradio shows of it out: what stands where."""
 
 import os
-from importlib.resources import files
 from typing import Any
 
 import gradio as gr
@@ -9,7 +8,7 @@ import gradio as gr
 from app.page.chat_part import ChatPart
 from app.page.history_part import HistoryPart
 from app.page.live_part import LivePart
-from app.page.page import QUIET, Page
+from app.page.page import QUIET, Page, asset
 from app.page.replaced_parts import keep_ids
 from app.page.source_part import SourcePart
 from app.page.timeline_part import TimelinePart
@@ -60,13 +59,12 @@ def looks() -> dict[str, Any]:
     """What Gradio is told of style and keys, wherever the page is shown. Nothing of it comes from
     another host: the page works without a network.
     """
-    here = files("app.page")
     theme = gr.themes.Default(
         primary_hue="teal", neutral_hue="slate", radius_size="lg", font=_FONT, font_mono=_MONO
     )
     return {
-        "css": (here / "page.css").read_text("utf-8"),
-        "js": (here / "page.js").read_text("utf-8"),
+        "css": asset("page.css"),
+        "js": asset("page.js"),
         "head": _HEAD,
         "theme": theme,
         "footer_links": [],

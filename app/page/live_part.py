@@ -6,38 +6,17 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOK_S, LOOKING, QUIET, Page, told_of_errors
+from app.page.page import LOOK_S, LOOKING, QUIET, Page, asset, told_of_errors
 from app.page.pictures import live_picture
 from app.page.status_line import no_stream, problem_line, status_line
 from app.page.visitors import CAMERA_ID, OWN, Visitor
+from app.page.words import drawn
 
-_EMPTY = (
-    '<div class="live empty"><p><b>Nothing is watched yet.</b></p><p>Start your camera, give an '
-    "address or a video: under <i>Sources</i>.</p></div>"
-)
-_WAITING = '<div class="live empty"><p>Waiting for the first frame …</p></div>'
-_LOADING = '<div class="live empty"><p>The model is being loaded …</p></div>'
-_AWAY = '<div class="live empty"><p>No picture: the service does not answer.</p></div>'
-_COUNT_UP = """
-let since = performance.now();
-watch('value', () => { since = performance.now(); });
-setInterval(() => {
-  const passed_s = (performance.now() - since) / 1000;
-  element.classList.toggle('stale', passed_s > 8);
-  const age = element.querySelector('.age');
-  if (age) age.textContent = words(Number(age.dataset.age) + passed_s);
-}, 200);
-function words(s) {
-  return s < 10 ? s.toFixed(1) + ' s' : s < 120 ? s.toFixed(0) + ' s' :
-    s < 7200 ? (s / 60).toFixed(0) + ' min' : (s / 3600).toFixed(1) + ' h';
-}
-"""
-"""The age goes on between two looks, and also where no more come."""
+_WAITING = drawn("no_picture", "Waiting for the first frame …")
+_CONFIRM = "(name) => [confirm(`Watch ${name} no more, and forget all of it?`) ? name : null]"
 
 
 class LivePart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page) -> None:
         self._page = page
         with gr.Column(elem_id="live-part"):
@@ -49,26 +28,17 @@ class LivePart:
                 interactive=True,
                 filterable=False,
             )
-            self._running = gr.HTML(_WAITING, elem_id="live")
-            self._status = gr.HTML(elem_id="status", js_on_load=_COUNT_UP)
+            running = gr.HTML(_WAITING, elem_id="live")
+            status = gr.HTML(elem_id="status", js_on_load=asset("status.js"))
             with gr.Row(elem_id="controls"):
-                self._pause = gr.Button("Pause", size="sm", elem_id="pause", min_width=60)
+                pause = gr.Button("Pause", size="sm", elem_id="pause", min_width=60)
                 restart = gr.Button("Restart", size="sm", elem_id="restart", min_width=60)
                 remove = gr.Button("Remove", size="sm", elem_id="remove", min_width=60)
-        gr.Timer(LOOK_S).tick(
-            self.look,
-            self.stream,
-            [self.stream, self._running, self._status, self._pause],
-            **LOOKING,
-        )
-        self._pause.click(self.pause_or_resume, self.stream, **QUIET)
+        shown = [self.stream, running, status, pause]
+        gr.Timer(LOOK_S).tick(self.look, self.stream, shown, **LOOKING)
+        pause.click(self.pause_or_resume, self.stream, **QUIET)
         restart.click(self.restart, self.stream, **QUIET)
-        remove.click(
-            self.remove,
-            self.stream,
-            **QUIET,
-            js="(name) => [confirm(`Watch ${name} no more, and forget all of it?`) ? name : null]",
-        )
+        remove.click(self.remove, self.stream, js=_CONFIRM, **QUIET)
 
     def look(self, name: str | None, request: gr.Request) -> tuple[Any, Any, str, Any]:
         """What there is to choose from, the newest picture, the state, and what pause would do."""
@@ -91,16 +61,18 @@ class LivePart:
             stream = told.get(visitor.id_of(chosen) or "")
             if stream is None:
                 visitor.shown = None
-                return choices, _EMPTY, no_stream(visitor.looks), gr.skip()
+                return choices, drawn("no_picture", "empty"), no_stream(visitor.looks), gr.skip()
             picture = self._picture(stream.id, stream.last_frame_at, visitor)
         except ServiceError as error:
             if error.code == "service_loading":
                 visitor.shown = None
-                return gr.skip(), _LOADING, problem_line(str(error), visitor.looks), gr.skip()
+                loading = drawn("no_picture", "The model is being loaded …")
+                return gr.skip(), loading, problem_line(str(error), visitor.looks), gr.skip()
             newest_at = visitor.newest_at
             age_s = None if newest_at is None else time.monotonic() - newest_at
             line = problem_line(str(error), visitor.looks, age_s)
-            return gr.skip(), gr.skip() if visitor.shown else _AWAY, line, gr.skip()
+            away = drawn("no_picture", "No picture: the service does not answer.")
+            return gr.skip(), gr.skip() if visitor.shown else away, line, gr.skip()
         age_s = stream.last_frame_age_s
         visitor.newest_at = None if age_s is None else time.monotonic() - age_s
         rates = visitor.rates.of(stream.id, stream.frames)
@@ -123,7 +95,6 @@ class LivePart:
                 self._page.client.restart(stream_id)
 
     def remove(self, name: str | None, request: gr.Request) -> None:
-        """Watch it no more and forget it."""
         visitor = self._page.visitor(request)
         stream_id = visitor.id_of(name)
         if stream_id is not None:
@@ -138,15 +109,12 @@ class LivePart:
         if shown == visitor.shown:
             return gr.skip()
         visitor.shown = None
-        if taken_at is None:
-            try:
-                kept = self._page.client.frame(stream_id)  # of a memory that was there before
-            except ServiceError as error:
-                if error.code != "frame_not_found":
-                    raise
+        try:
+            kept = self._page.client.frame(stream_id)  # without a frame, of a memory from before
+        except ServiceError as error:
+            if taken_at is None and error.code == "frame_not_found":
                 return _WAITING
-        else:
-            kept = self._page.client.frame(stream_id)
+            raise
         visitor.shown = shown
         return live_picture(kept)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import Any
 
 import gradio as gr
@@ -26,6 +27,21 @@ LOOKING: dict[str, Any] = {**QUIET, "trigger_mode": "once"}
 _LEFT_BEHIND_S = 3600.0
 
 
+def asset(name: str) -> str:
+    """A file beside this one."""
+    return files("app.page").joinpath(name).read_text("utf-8")
+
+
+def text_field(elem_id: str, placeholder: str, **more: Any) -> gr.Textbox:
+    """A line to write in, wide beside its button."""
+    return gr.Textbox(
+        placeholder=placeholder,
+        elem_id=elem_id,
+        max_lines=1,
+        **{"show_label": False, "container": False, "scale": 5, "min_width": 160, **more},
+    )
+
+
 @dataclass(frozen=True)
 class Page:
     """The page of one service. Gradio calls its parts from many threads."""
@@ -39,7 +55,6 @@ class Page:
         return self.visitors.of(request.session_hash)
 
     def stream_id(self, name: str | None, request: gr.Request) -> str | None:
-        """The stream that a visitor has chosen."""
         return self.visitor(request).id_of(name)
 
     def leave(self, request: gr.Request) -> None:
@@ -49,7 +64,6 @@ class Page:
             self._forget_camera(visitor)
 
     def close(self) -> None:
-        """No page is open any more."""
         for visitor in self.visitors:
             self._forget_camera(visitor)
 

@@ -2,12 +2,12 @@
 
 import base64
 import io
-from html import escape
 
 from PIL import Image
 
 from app.client import Picture
-from app.page.words import clock, wall
+from app.page.words import drawn, wall
+from app.stream_time import clock
 
 _LIVE_SIDE_PX = 800
 """Nothing larger is sent to a browser twice a second."""
@@ -20,31 +20,22 @@ def source_of(jpeg: bytes) -> str:
 
 
 def live_picture(picture: Picture) -> str:
-    """The newest frame with the time that it shows."""
     jpeg = picture.jpeg
     image = Image.open(io.BytesIO(jpeg))
     if max(image.size) > _LIVE_SIDE_PX:
         image.thumbnail((_LIVE_SIDE_PX, _LIVE_SIDE_PX))
         jpeg = _encoded(image.convert("RGB"))
-    return (
-        f'<figure class="live"><img src="{source_of(jpeg)}" alt="the newest frame that the model '
-        f'has seen"><figcaption>{_when(picture)}</figcaption></figure>'
-    )
+    return drawn("live_picture", source_of(jpeg), _when(picture))
 
 
 def moment(picture: Picture, stream_s: float, told: str = "") -> str:
     """A thumbnail that a click shows larger, with its time under it; `told` is said beside that.
 
-    The times are those that the picture has, which may be of a moment before `stream_s`. What a
-    click shows is in `value`, which the chat leaves in place as it does no data-* attribute.
+    The times are those that the picture has, which may be of a moment before `stream_s`.
     """
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
     caption = " · ".join(part for part in (_when(picture), told) if part)
-    return (
-        f'<button type="button" class="moment" title="{escape(caption)}" value="{escape(caption)}">'
-        f'<img src="{source_of(picture.jpeg)}" alt="{escape(caption)}">'
-        f"<span>{clock(shown_s)}</span></button>"
-    )
+    return drawn("moment", source_of(picture.jpeg), caption, clock(shown_s))
 
 
 def _when(picture: Picture) -> str:

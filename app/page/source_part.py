@@ -10,6 +10,7 @@ import gradio as gr
 from app.client import ServiceError
 from app.page.page import QUIET, Page
 from app.page.visitors import Visitor
+from app.page.words import drawn
 from app.sample import SAMPLE_VIDEO
 from vstream.sources.jpeg_picture import MAX_BYTES
 
@@ -25,12 +26,6 @@ _SPEEDS: list[tuple[str, float | str]] = [
     ("four times as fast", 4.0),
     ("as fast as it goes", "max"),
 ]
-_ABOUT_CAMERA = (
-    '<div class="about-camera"><p>Allow the camera, then press <i>Record</i>. It is watched as '
-    "long as this page is open, shown to nobody else, and forgotten when you leave.</p>"
-    '<p class="no-camera">This browser gives a page its camera only over https or on localhost: '
-    "open the page so, or give the address of a camera.</p></div>"
-)
 _NO_UPLOADS = (
     "This page shows a service on another machine, which could not read a file that is uploaded "
     "here. Give the service the address of the video instead, or open the page of the service "
@@ -53,7 +48,7 @@ class SourcePart:
                 self._video_tab(stream)
 
     def _camera_tab(self) -> None:
-        gr.HTML(_ABOUT_CAMERA)
+        gr.HTML(drawn("about_camera"))
         camera = gr.Image(
             sources=["webcam"],
             streaming=True,
@@ -134,7 +129,6 @@ class SourcePart:
         visitor.has_camera = True
 
     def add_address(self, url: str, name: str, request: gr.Request) -> tuple[Any, str]:
-        """Have the service watch an address."""
         if not url.strip():
             return gr.skip(), "Give an address."
         return self._add(name.strip() or _name_of(url), {"url": url.strip()}, request)
@@ -142,13 +136,11 @@ class SourcePart:
     def add_video(
         self, file: str | None, speed: float | str, loop: bool, request: gr.Request
     ) -> tuple[Any, str]:
-        """Have the service watch an uploaded file."""
         if file is None:
             return gr.skip(), "Choose a video file first."
         return self._add(_name_of(file), {"url": file, "speed": speed, "loop": loop}, request)
 
     def add_sample(self, request: gr.Request) -> tuple[Any, str]:
-        """Have the service watch the video that comes along."""
         return self._add("sample", {"url": str(SAMPLE_VIDEO), "loop": True}, request)
 
     def _add(self, name: str, source: dict[str, Any], request: gr.Request) -> tuple[Any, str]:

@@ -2,14 +2,13 @@
 
 import json
 import math
-from importlib.resources import files
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page
+from app.page.page import QUIET, Page, asset
 from app.page.pictures import source_of
 from app.page.timeline_view import PARTS, Stretch, TimelineView
 from app.page.visitors import Visitor
@@ -33,13 +32,11 @@ class TimelinePart:
         """A range that is picked goes into `from_s` and `to_s`; both 0: none is."""
         self._page = page
         self._views: WeakKeyDictionary[Visitor, TimelineView] = WeakKeyDictionary()
-        here = files("app.page")
         strip: Any = gr.HTML(
             elem_id="timeline",
-            html_template=(here / "timeline.html").read_text("utf-8"),
-            css_template=(here / "timeline.css").read_text("utf-8"),
-            js_on_load=(here / "moment.js").read_text("utf-8")
-            + (here / "timeline.js").read_text("utf-8"),
+            html_template=asset("timeline.html"),
+            css_template=asset("timeline.css"),
+            js_on_load=asset("moment.js") + asset("timeline.js"),
             apply_default_css=False,
             marks=_NOTHING,
             picked="[0, 0]",
@@ -52,7 +49,6 @@ class TimelinePart:
             bound.change(_picked, [from_s, to_s], strip, **QUIET)
 
     def look(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
-        """What has changed of the history and of the marks in it."""
         visitor = self._page.visitor(request)
         stream_id = visitor.id_of(name)
         view = self._views.setdefault(visitor, TimelineView(self._page.client))
@@ -70,7 +66,6 @@ class TimelinePart:
         return gr.update(**changed) if changed else gr.skip()
 
     def peek(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
-        """The picture of a moment, and when it was taken."""
         at_s = _number(event, "at_s")
         told: dict[str, Any] = {"at_s": at_s, "src": None, "text": "no picture is kept of this"}
         stream_id = self._page.visitor(request).id_of(name)
@@ -86,7 +81,6 @@ class TimelinePart:
         return gr.update(moment=json.dumps(told))
 
     def pick(self, event: gr.EventData) -> tuple[float, float]:
-        """The range to ask about, from the strip or its fields."""
         begin_s, end_s = _number(event, "from_s"), _number(event, "to_s")
         if begin_s is None or end_s is None or end_s <= begin_s:
             return 0.0, 0.0

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.client import ServiceClient
-from app.page.timeline_strip import history_document, marks_document
 from app.page.visitors import Exchange
+from app.server.documents import Timeline, WatchDocument
 from memory.locks import Rank, ranked_lock
 
 PARTS = 240
@@ -34,8 +34,6 @@ class Stretch:
 
 
 class TimelineView:
-    """What one visitor's strip shows now."""
-
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
         self._lock = ranked_lock(Rank.PAGE_TIMELINE)
@@ -45,9 +43,8 @@ class TimelineView:
         self._marks: dict[str, Any] | None = None
 
     def history(self, name: str, stream_id: str, stretch: Stretch) -> dict[str, Any] | None:
-        """What is to be drawn; None while what is drawn is as good. Raises ServiceError.
-
-        A history is asked for again when it may have changed by the width of a part.
+        """What is to be drawn; None while what is drawn is as good. Raises ServiceError. A history
+        is asked for again when it may have changed by the width of a part.
         """
         wanted = (name, stream_id, *stretch.key)
         with self._lock:
@@ -76,3 +73,45 @@ class TimelineView:
             was_shown = self._shown is not None or self._marks is not None
             self._shown = self._marks = None
         return was_shown
+
+
+def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, Any]:
+    """What is kept and where the picture changes, and where the present is. A part is [from_s,
+    to_s, change, change_s].
+    """
+    parts = [
+        [round(at, 3) for at in (part.from_s, part.to_s, part.change, part.change_s)]
+        for part in told.parts
+    ]
+    return {
+        "stream": name,
+        "kept_from_s": told.kept_from_s,
+        "kept_to_s": told.kept_to_s,
+        "now_s": max(told.kept_to_s, stream_s),
+        "part_s": told.part_s,
+        "parts": parts,
+    }
+
+
+def marks_document(
+    exchanges: Sequence[Exchange], watches: Sequence[WatchDocument], stream_id: str
+) -> dict[str, Any]:
+    """What each answer about the stream retrieved, newest first, and where watches fired on it. A
+    moment is [end_s, score]; the number of an answer stays, so that its colour does.
+    """
+    answers = [
+        {
+            "number": number,
+            "question": one.question,
+            "moments": [[cited.end_s, round(cited.score, 3)] for cited in one.citations],
+        }
+        for number, one in enumerate(exchanges)
+        if one.stream_id == stream_id and one.citations
+    ]
+    firings = [
+        {"at_s": one.at_s, "condition": watch.condition, "probability": one.probability}
+        for watch in watches
+        for one in watch.firings
+        if one.stream_id == stream_id
+    ]
+    return {"answers": answers[::-1], "firings": firings}

@@ -4,10 +4,10 @@ import re
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from app.page.rates import Rates
 from app.server.documents import Citation
 from memory.locks import Rank, ranked_lock
 
@@ -20,8 +20,35 @@ _MOST_TURNS = 24
 _MOST_GONE = 1000
 _UNSEEN_S = 3600.0
 """A page looks twice a second, and once a minute where its browser puts it to sleep."""
+_RATES_OVER_S = 6.0
 _LATE_S = 5.0
 """So long after a page was closed what it had sent may still come."""
+
+
+class Rates:
+    """Measured where they are shown, over the looks at one stream."""
+
+    def __init__(self) -> None:
+        self._stream: str | None = None
+        self._looks: deque[tuple[float, dict[str, int]]] = deque()
+
+    def of(
+        self, stream_id: str, frames: dict[str, int], now_s: float | None = None
+    ) -> dict[str, float]:
+        """By the names of the counts; empty until there are looks a second apart."""
+        now_s = time.monotonic() if now_s is None else now_s
+        newest = self._looks[-1][1] if self._looks else {}
+        went_back = any(frames.get(name, 0) < count for name, count in newest.items())
+        if stream_id != self._stream or went_back:  # the service was started again
+            self._stream = stream_id
+            self._looks.clear()
+        self._looks.append((now_s, frames))
+        while self._looks[0][0] < now_s - _RATES_OVER_S:
+            self._looks.popleft()
+        began_s, before = self._looks[0]
+        if now_s - began_s < 1:
+            return {}
+        return {name: (frames[name] - before.get(name, 0)) / (now_s - began_s) for name in frames}
 
 
 @dataclass(eq=False)
@@ -77,20 +104,17 @@ class Visitor:
         return name if name in self.offered else None
 
     def ask(self, question: str, stream_id: str) -> Exchange:
-        """A new exchange, the newest."""
         made = Exchange(question, stream_id)
         self.exchanges.append(made)
         del self.exchanges[:-_MOST_TURNS]
         return made
 
     def stop(self) -> None:
-        """End all answers that are being given."""
         for exchange in self.exchanges:
             if exchange.is_running:
                 exchange.is_stopped, exchange.is_running = True, False
 
     def dialogue(self, stream_id: str) -> list[dict[str, str]]:
-        """The finished exchanges about a stream, as messages."""
         messages = []
         for one in self.exchanges:
             is_whole = bool(one.answer) and not (one.is_running or one.is_stopped or one.problem)
@@ -105,24 +129,24 @@ class Visitors:
 
     def __init__(self) -> None:
         self._lock = ranked_lock(Rank.VISITORS)
-        self._known: dict[str, Visitor] = {}
-        self._gone: dict[str, float] = {}
+        self._known: dict[str | None, Visitor] = {}
+        self._gone: dict[str | None, float] = {}
         """When they left, those who did so last."""
 
     def of(self, session: str | None) -> Visitor:
         """The visitor of a session, new if need be."""
         now = time.monotonic()
         with self._lock:
-            visitor = self._known.setdefault(session or "", Visitor())
+            visitor = self._known.setdefault(session, Visitor())
             visitor.seen_at = now
-            if now > self._gone.get(session or "", now) + _LATE_S:
-                del self._gone[session or ""]  # its connection was lost, and is there again
+            if now > self._gone.get(session, now) + _LATE_S:
+                del self._gone[session]  # its connection was lost, and is there again
             return visitor
 
     def leave(self, session: str | None) -> Visitor | None:
         """The visitor who was there, whom nothing is remembered of now but that they are gone."""
         with self._lock:
-            return self._leave(session or "")
+            return self._leave(session)
 
     def leave_unseen(self) -> list[Visitor]:
         """Those of whom nothing was heard for an hour; they are taken for gone."""
@@ -140,7 +164,7 @@ class Visitors:
         with self._lock:
             return iter(list(self._known.values()))
 
-    def _leave(self, session: str) -> Visitor | None:
+    def _leave(self, session: str | None) -> Visitor | None:
         self._gone.pop(session, None)
         self._gone[session] = time.monotonic()
         if len(self._gone) > _MOST_GONE:

@@ -6,12 +6,12 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, told_of_errors
-from app.page.paragraph import trouble
+from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, asset, text_field, told_of_errors
 from app.page.pictures import moment
 from app.page.visitors import Visitor
-from app.page.words import clock, wall
+from app.page.words import drawn, wall
 from app.server.documents import FiringDocument, WatchDocument
+from app.stream_time import clock
 
 _SHOWN = 6
 """So many firings of a watch are shown, the newest ones."""
@@ -20,32 +20,16 @@ _NONE = (
     '<p class="empty">Nothing is waited for. You are told here, with the picture, whenever it is '
     "the case.</p>"
 )
-_ON_CLICK = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('.remove');
-  if (button) trigger('delete', { watch: button.value });
-});
-"""
 
 
 class WatchPart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page, stream: gr.Dropdown) -> None:
         self._page = page
         gr.Markdown("### Tell me when …")
         with gr.Row():
-            condition = gr.Textbox(
-                placeholder="there is a burger",
-                show_label=False,
-                container=False,
-                scale=5,
-                min_width=160,
-                max_lines=1,
-                elem_id="condition",
-            )
+            condition = text_field("condition", "there is a burger")
             add = gr.Button("Watch for it", scale=1, min_width=110, elem_id="add-watch")
-        watches = gr.HTML(_NONE, elem_id="watches", js_on_load=_ON_CLICK)
+        watches = gr.HTML(_NONE, elem_id="watches", js_on_load=asset("watches.js"))
         for event in (condition.submit, add.click):
             event(self.add, [condition, stream], [condition, watches], **QUIET)
         watches.delete(self.remove, stream, watches, **QUIET)
@@ -53,12 +37,14 @@ class WatchPart:
         stream.change(self.look, stream, watches, **LOOKING)
 
     def add(self, condition: str, name: str | None, request: gr.Request) -> tuple[Any, Any]:
-        """Watch for something on a stream; an empty field, and the list."""
         stream_id = self._page.stream_id(name, request)
         if stream_id is None or not condition.strip():
             return gr.skip(), gr.skip()
         with told_of_errors():
-            self._page.client.add_watch(stream_id, _as_asked(condition.strip()))
+            asked = condition.strip()
+            if not asked.lower().startswith("tell me"):  # as models are used to be asked
+                asked = f"tell me when {asked}"
+            self._page.client.add_watch(stream_id, asked)
             return "", self.look(name, request)
         return gr.skip(), gr.skip()
 
@@ -98,20 +84,8 @@ class WatchPart:
         self, watch: WatchDocument, stream_id: str | None, visitor: Visitor, kept: dict[str, str]
     ) -> str:
         firings = [one for one in watch.firings if one.stream_id == stream_id][:_SHOWN]
-        pictures = "".join(self._picture(one, visitor, kept) for one in firings)
-        probability = watch.last_probability.get(stream_id or "")
-        now = "not looked yet" if probability is None else f"now {probability:.0%} probable"
-        last = "" if watch.last_fired_at is None else f", last at {wall(watch.last_fired_at)}"
-        problem = trouble(watch.error) if watch.error else ""
-        return (
-            f'<li class="watch {"fired" if watch.fired else ""}" id="{escape(watch.id)}">'
-            f'<div class="head"><b>{escape(watch.condition)}</b>'
-            f'<button type="button" class="remove" value="{escape(watch.id)}" '
-            f'aria-label="watch for it no more">✕</button></div>'
-            f'<p class="note"><meter min="0" max="1" value="{probability or 0:.3f}"></meter> {now} '
-            f'· <span class="times">fired {_times(watch.fired)}</span>{last}</p>{problem}'
-            f'<div class="moments">{pictures}</div></li>'
-        )
+        pictures = [self._picture(one, visitor, kept) for one in firings]
+        return drawn("watch", watch, watch.last_probability.get(stream_id or ""), pictures)
 
     def _picture(self, firing: FiringDocument, visitor: Visitor, kept: dict[str, str]) -> str:
         if firing.frame_url not in kept:
@@ -124,12 +98,3 @@ class WatchPart:
             )
         visitor.firings[firing.frame_url] = kept[firing.frame_url]
         return kept[firing.frame_url]
-
-
-def _as_asked(condition: str) -> str:
-    """As models are used to be asked: `tell me when ...`."""
-    return condition if condition.lower().startswith("tell me") else f"tell me when {condition}"
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once"}.get(count, f"{count} times")

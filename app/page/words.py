@@ -1,13 +1,10 @@
-"""Words: numbers as the API gives them in, short texts for people out."""
+"""Words: numbers and documents as the API gives them in, what people read of them out."""
 
 from datetime import datetime
+from html import escape
+from importlib.resources import files
 
-
-def clock(stream_s: float) -> str:
-    """Stream time: 1:23, or 1:01:23 from an hour on."""
-    minutes, seconds = divmod(int(stream_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+from jinja2 import Environment
 
 
 def wall(epoch_s: float) -> str:
@@ -36,3 +33,21 @@ def length(seconds: float) -> str:
 def moments(count: int) -> str:
     """As 1 moment or 6 moments."""
     return "1 moment" if count == 1 else f"{count} moments"
+
+
+def note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def trouble(problem: object) -> str:
+    return f'<p class="trouble">{escape(str(problem))}</p>'
+
+
+_drawing = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_drawing.filters.update(size=size, length_of=length, wall=wall)
+_parts = _drawing.from_string((files("app.page") / "parts.html").read_text("utf-8")).module
+
+
+def drawn(part: str, *told: object) -> str:
+    """One of the parts in parts.html."""
+    return str(getattr(_parts, part)(*told))

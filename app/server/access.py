@@ -3,7 +3,7 @@
 import secrets
 from typing import Annotated
 
-from fastapi import Depends, Request, Security, WebSocket
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
@@ -14,53 +14,43 @@ from app.server.service import Service
 _bearer = HTTPBearer(auto_error=False, description="VSTREAM_API_KEY, or a key of limited use.")
 
 
-def service_of(connection: HTTPConnection) -> Service:
+# What follows takes no time, and would take a thread from others if it were not async.
+
+
+async def service_of(connection: HTTPConnection) -> Service:
     """The one service of this process."""
     service: Service = connection.app.state.service
     return service
 
 
-# What follows takes no time, and would take a thread from others if it were not async.
+ServiceHere = Annotated[Service, Depends(service_of)]
 
 
-async def _service(request: Request) -> Service:
-    return service_of(request)
-
-
-async def _caller(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
-    return caller_of(request)
-
-
-def caller_of(connection: Request | WebSocket) -> Caller:
-    """Who this is. Raises ApiError: 401 without a good key, 429 for too many requests."""
-    service = service_of(connection)
+async def caller_of(
+    connection: HTTPConnection,
+    service: ServiceHere,
+    _: Annotated[object, Security(_bearer)] = None,
+) -> Caller:
+    """Who this is. Raises ApiError without a good key."""
     caller = service.keys.check(connection.headers.get("authorization"))
     if caller is None:
         raise no_key()
     return caller
 
 
-ServiceHere = Annotated[Service, Depends(_service)]
-CallerHere = Annotated[Caller, Depends(_caller)]
+CallerHere = Annotated[Caller, Depends(caller_of)]
 
 
-async def limited(request: Request, caller: CallerHere) -> Caller:
-    """The caller, whose request counts. Raises ApiError for one too many.
-
-    The page's own do not: all its visitors are one caller, and they wait for each other there.
+async def limited(request: Request, service: ServiceHere, caller: CallerHere) -> None:
+    """Count a request. Raises ApiError for one too many. The page's own do not: all its visitors
+    are one caller, and they wait for each other there.
     """
     token = request.headers.get(PAGE_TOKEN, "")
-    if secrets.compare_digest(token.encode(), service_of(request).page_token.encode()):
-        return caller
-    wait_s = service_of(request).rate_limit.wait_s(caller.name)
-    if wait_s > 0:
-        raise ApiError(
-            429,
-            "too many requests: wait a little",
-            "rate_limited",
-            headers={"Retry-After": str(max(1, round(wait_s)))},
-        )
-    return caller
+    if secrets.compare_digest(token.encode(), service.page_token.encode()):
+        return
+    if wait_s := service.rate_limit.wait_s(caller.name):
+        headers = {"Retry-After": str(max(1, round(wait_s)))}
+        raise ApiError(429, "too many requests: wait a little", "rate_limited", headers=headers)
 
 
 def require(caller: Caller, action: Action, stream_id: str | None) -> None:

@@ -6,9 +6,8 @@ from vstream.device.shares import Holder, require_room
 
 
 class Answering:
-    """The places of all requests and responses that are being answered.
-
-    May be used from any thread.
+    """The places of all requests and responses that are being answered. May be used from any
+    thread.
     """
 
     def __init__(self, most: int) -> None:
@@ -19,7 +18,6 @@ class Answering:
 
     @property
     def num(self) -> int:
-        """How many are being answered."""
         return len(self._askers)
 
     def take(self, holder: Holder | None) -> Asker:

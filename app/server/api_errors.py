@@ -13,13 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from app.server.unsupported import UNSUPPORTED
 from memory import FingerprintMismatchError, KVMemoryError, PolicyError, StoreAwayError
 from vstream.errors import BusyError, QuestionError, SettingsError, SourceError, VStreamError
 from vstream.service.errors import StreamExistsError, UnknownStreamError, UnknownWatchError
 
 _log = structlog.get_logger()
-RETRY_AFTER_S = 1
+UNSUPPORTED = "unsupported_parameter"
+"""The code of a parameter that is not understood here, as OpenAI has it."""
 
 
 class ErrorDetail(BaseModel):
@@ -51,8 +51,10 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.detail = ErrorDetail(message=message, type=_type_of(status), param=param, code=code)
-        self.headers = dict(headers or {})
+        kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        self.detail = ErrorDetail(message=message, type=kind, param=param, code=code)
+        again = {"Retry-After": "1"} if status in (429, 503) else {}
+        self.headers = {**again, **(headers or {})}
 
     @property
     def body(self) -> dict[str, Any]:
@@ -79,7 +81,6 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 
 
 def no_key() -> ApiError:
-    """The answer to a request without a key, or with a wrong one."""
     return ApiError(
         401,
         "a key is needed: send Authorization: Bearer KEY",
@@ -108,9 +109,8 @@ def api_error(error: BaseException) -> ApiError:
         return error
     for kind, status, code in _ANSWERS:
         if isinstance(error, kind):
-            headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
             own = error.code if isinstance(error, SourceError) else code
-            return ApiError(status, str(error) or code, own, headers=headers)
+            return ApiError(status, str(error) or code, own)
     _log.error("request failed", exc_info=error)
     return ApiError(500, "something went wrong here; the log has more", "internal_error")
 
@@ -143,8 +143,6 @@ async def refuse(refusal: ApiError, scope: Scope, receive: Receive, send: Send) 
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Have every error of `app` answered in this shape."""
-
     async def answer(request: Request, error: Exception) -> JSONResponse:
         told = api_error(error)
         return JSONResponse(told.body, told.status, told.headers)
@@ -155,12 +153,11 @@ def answer_errors(app: FastAPI) -> None:
 
     async def answer_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        told = ApiError(
-            error.status_code, str(error.detail), _HTTP_CODES.get(error.status_code, "http_error")
-        )
+        status = error.status_code
+        told = ApiError(status, str(error.detail), _HTTP_CODES.get(status, "http_error"))
         headers = dict(error.headers or {})
         path = getattr(request.scope.get("route"), "path_format", None)
-        if error.status_code == 405 and (methods := app.openapi()["paths"].get(path)):
+        if status == 405 and (methods := app.openapi()["paths"].get(path)):
             # What raised this knows one route only: a path has one for each method.
             headers["Allow"] = ", ".join(sorted(methods)).upper()
         return JSONResponse(told.body, told.status, headers)
@@ -179,6 +176,13 @@ def answer_errors(app: FastAPI) -> None:
 
 
 _PLACES = frozenset({"body", "query", "path", "header"})
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+"""OpenAI's names, by status."""
 _HTTP_CODES = {
     400: "invalid_request",
     403: "host_refused",
@@ -186,16 +190,3 @@ _HTTP_CODES = {
     405: "method_not_allowed",
     413: "body_too_large",
 }
-
-
-def _type_of(status: int) -> str:
-    """OpenAI's names."""
-    if status == 401:
-        return "authentication_error"
-    if status == 403:
-        return "permission_error"
-    if status == 404:
-        return "not_found_error"
-    if status == 429:
-        return "rate_limit_error"
-    return "server_error" if status >= 500 else "invalid_request_error"

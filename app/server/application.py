@@ -12,7 +12,6 @@ from app.server import (
     chat_routes,
     event_routes,
     frame_routes,
-    model_routes,
     response_routes,
     search_routes,
     stream_routes,
@@ -22,10 +21,8 @@ from app.server import (
 )
 from app.server.access import limited
 from app.server.api_errors import DOCUMENTED, answer_errors
-from app.server.key_guard import KeyGuard
-from app.server.origin import Origin
-from app.server.origin_guard import OriginGuard, own_hosts
-from app.server.request_guard import RequestGuard
+from app.server.origin_guard import Origin, OriginGuard, own_hosts
+from app.server.request_guard import KeyGuard, RequestGuard
 from app.server.service import Service
 from app.server.threads import open_threads
 
@@ -61,7 +58,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(system_routes.router)
     app.include_router(frame_routes.pushing)
     for routes in (
-        model_routes.router,
+        system_routes.models,
         stream_routes.router,
         timeline_routes.router,
         frame_routes.router,

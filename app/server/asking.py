@@ -2,20 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, TypeVar
 
 from anyio import to_thread
 from fastapi import Depends, Request
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.api_errors import ApiError
-from app.server.ask_request import AskRequest
+from app.server.api_errors import UNSUPPORTED, ApiError
+from app.server.ask_request import AskRequest, NamedStream, TimeRange
 from app.server.keys import Action, Caller
 from app.server.service import Service
-from app.server.stream_url import NamedStream, TimeRange
-from app.server.time_range import stream_range_of
-from app.server.unsupported import UNSUPPORTED
 from vstream.device.asker import Asker
 from vstream.errors import BusyError
 from vstream.question import Question
@@ -28,14 +25,13 @@ Reply = TypeVar("Reply")
 
 @asynccontextmanager
 async def asking(request: Request, service: Service, caller: Caller) -> AsyncIterator[Asker]:
-    """An asker with a place, who leaves with the client and at the end of the request.
-
-    One who is not awaited any more stays instead. Raises BusyError.
+    """An asker with a place, who leaves with the client and at the end of the request. One who is
+    not awaited any more stays instead. Raises BusyError.
     """
     try:
         asker = service.answering.take(caller.holder)
     except BusyError:
-        service.metrics.refused("busy")
+        service.metrics.refused.labels("busy").inc()
         raise
     listening = asyncio.create_task(_leave_with_client(request, asker))
     try:
@@ -65,33 +61,24 @@ async def _leave_with_client(request: Request, asker: Asker) -> None:
 
 
 def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskRequest) -> Inquiry:
-    """Put the question to every stream. Blocks until it has been read.
-
-    Raises ApiError, QuestionError, BusyError, StoreError; CancelledError if the asker leaves.
+    """Put the question to every stream. Blocks until it has been read. Raises ApiError,
+    QuestionError, BusyError, StoreError; CancelledError if the asker leaves.
     """
     streams = service.loaded.streams
-    if len(ask_request.streams) > 1 and (
-        ask_request.decoding.schema or ask_request.decoding.json_object
-    ):
-        raise ApiError(
-            400,
-            "several streams are answered in a line each, which is no JSON: ask them one by one",
-            UNSUPPORTED,
-            param="response_format",
-        )
+    decoding = ask_request.decoding
+    if len(ask_request.streams) > 1 and (decoding.schema or decoding.json_object):
+        why = "several streams are answered in a line each, which is no JSON: ask them one by one"
+        raise ApiError(400, why, UNSUPPORTED, param="response_format")
     questions = []
     for named in ask_request.streams or _only_stream(service, caller):
         require(caller, Action.ASK, named.stream_id)
-        from_s, to_s = stream_range_of(service, named.stream_id, named.span)
+        from_s, to_s = service.loaded.stream_range(named.stream_id, named.span)
         context, zone = "", None
-        try:
+        with suppress(UnknownStreamError):
             spec = streams.get(named.stream_id).spec
-            context = spec.context
-            zone = spec.timezone
+            context, zone = spec.context, spec.timezone
             if not spec.is_recording:
                 zone = zone or service.settings.service.timezone
-        except UnknownStreamError:
-            pass
         question = Question(
             ask_request.text,
             at_s=to_s,
@@ -99,7 +86,7 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
             dialogue=ask_request.dialogue,
             zone=zone,
             context="\n".join(part for part in (context, ask_request.system) if part),
-            decoding=ask_request.decoding,
+            decoding=decoding,
             policy=ask_request.policy,
             asker=asker,
         )
@@ -107,7 +94,7 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
     try:
         return Inquiry(streams, questions)
     except BusyError:
-        service.metrics.refused("busy")
+        service.metrics.refused.labels("busy").inc()
         raise
 
 
@@ -116,12 +103,7 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
     found = inquiry.answers
     for one in found:
         answer = one.answer
-        service.metrics.answered(
-            answer.timings_ms.ttft / 1000,
-            answer.timings_ms.total / 1000,
-            len(answer.token_ids),
-            "length" if answer.truncated else "stop",
-        )
+        service.metrics.answered(answer)
         # Without its words: what one user asks is none of another's business.
         times = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
         service.events.publish(EventKind.ANSWER_DONE, one.stream_id, {**times, **answer.basis()})
@@ -130,34 +112,26 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
 
 async def next_piece(request: Request, inquiry: Inquiry) -> AnswerPiece | None:
     """The next piece of text, None at the end. If the client goes away, decoding ends."""
-    limiter = request.app.state.answering
     try:
-        return await to_thread.run_sync(_next, inquiry, limiter=limiter, abandon_on_cancel=True)
+        return await in_thread(request, lambda: next(inquiry.pieces, None), abandon=True)
     except BaseException:
         inquiry.cancel()
         raise
 
 
-async def in_thread(request: Request, call: Callable[[], Reply]) -> Reply:
+async def in_thread(request: Request, call: Callable[[], Reply], *, abandon: bool = False) -> Reply:
     """What may wait for the device, without holding up anybody else's requests."""
-    return await to_thread.run_sync(call, limiter=request.app.state.answering)
+    limiter = request.app.state.answering
+    return await to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=abandon)
 
 
 def require_model(service: Service, name: str) -> str:
     """The model's own name. Raises ApiError for any other but `default`."""
     own = service.loaded.model.name
     if name not in ("default", own):
-        raise ApiError(
-            404,
-            f"there is no model {name!r} here: ask `default`, or {own!r}",
-            "model_not_found",
-            param="model",
-        )
+        why = f"there is no model {name!r} here: ask `default`, or {own!r}"
+        raise ApiError(404, why, "model_not_found", param="model")
     return own
-
-
-def _next(inquiry: Inquiry) -> AnswerPiece | None:
-    return next(inquiry.pieces, None)
 
 
 def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
@@ -172,4 +146,4 @@ def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
             "no_stream",
             param="messages",
         )
-    return (NamedStream(stream_id=allowed[0], span=TimeRange()),)
+    return (NamedStream(allowed[0], TimeRange()),)

@@ -16,8 +16,8 @@ from typing import Any
 from app.server.answering import Answering
 from app.server.api_errors import ApiError, api_error
 from app.server.ask_request import AskRequest
+from app.server.chat_documents import Usage, evidence_of, usage_of
 from app.server.documents import link_citations
-from app.server.evidence import evidence_of, usage_of
 from encoders import Turn
 from memory.locks import Rank, ranked_condition, ranked_lock
 from vstream.device.asker import Asker
@@ -29,6 +29,8 @@ _MOST_KEPT = 1000
 _MOST_KEPT_BYTES = 256 << 20
 _EVENT_BYTES = 1 << 10
 """About what an event of a few letters takes."""
+Ask = Callable[[], Inquiry]
+Finish = Callable[[Inquiry], list[StreamAnswer]]
 ENDED = frozenset({"completed", "failed", "cancelled", "incomplete"})
 
 
@@ -36,17 +38,17 @@ ENDED = frozenset({"completed", "failed", "cancelled", "incomplete"})
 class ResponseRecord:
     """One response; guarded by its condition."""
 
-    id: str
     owner: str
     model: str
     request: AskRequest
     asker: Asker
     background: bool
     metadata: dict[str, str]
-    instructions: str | None
-    previous: str | None
+    instructions: str | None = None
+    previous: str | None = None
     is_kept: bool = True
     """Whether it can be looked up once it has ended."""
+    id: str = field(default_factory=lambda: f"resp_{secrets.token_hex(16)}")
     created_at: int = field(default_factory=lambda: int(time.time()))
     status: str = "queued"
     text: str = ""
@@ -60,7 +62,6 @@ class ResponseRecord:
 
     @property
     def item_id(self) -> str:
-        """Of its one message."""
         return f"msg_{self.id.removeprefix('resp_')}"
 
     @property
@@ -75,6 +76,11 @@ class ResponseRecord:
     def turns(self) -> tuple[Turn, ...]:
         """The dialogue up to and with this response."""
         return (*self.request.dialogue, Turn(self.request.text, self.text))
+
+    def say(self, kind: str, **content: Any) -> None:
+        """To all who follow; under its condition."""
+        self.events.append({"type": kind, "sequence_number": len(self.events), **content})
+        self.changed.notify_all()
 
     def follow(
         self, after: int = -1, stop: threading.Event | None = None
@@ -104,36 +110,10 @@ class BackgroundResponses:
         self._lock = ranked_lock(Rank.RESPONSES)
         self._threads: set[threading.Thread] = set()
 
-    def create(
-        self,
-        request: AskRequest,
-        asker: Asker,
-        ask: Callable[[], Inquiry],
-        finish: Callable[[Inquiry], list[StreamAnswer]],
-        *,
-        owner: str,
-        model: str,
-        background: bool,
-        metadata: dict[str, str],
-        instructions: str | None = None,
-        previous: str | None = None,
-        keep: bool = True,
-    ) -> ResponseRecord:
+    def begin(self, made: ResponseRecord, ask: Ask, finish: Finish) -> None:
         """Begin to answer in a thread of its own: `ask` puts the question, `finish` takes what came
         of it. In the background that goes on if nobody waits any more.
         """
-        made = ResponseRecord(
-            id=f"resp_{secrets.token_hex(16)}",
-            owner=owner,
-            model=model,
-            request=request,
-            asker=asker,
-            background=background,
-            metadata=metadata,
-            instructions=instructions,
-            previous=previous,
-            is_kept=keep,
-        )
         thread = threading.Thread(target=self._answer, args=(made, ask, finish), daemon=True)
         with self._lock:
             self._forget_old()
@@ -141,9 +121,8 @@ class BackgroundResponses:
             self._kept[made.id] = made
             self._threads.add(thread)
         _say(made, "response.created", response=response_document(made))
-        asker.is_awaited = not background
+        made.asker.is_awaited = not made.background
         thread.start()
-        return made
 
     def get(self, response_id: str, owner: str) -> ResponseRecord:
         """Raises ApiError if there is none, or it is somebody else's."""
@@ -155,16 +134,14 @@ class BackgroundResponses:
         return found
 
     def cancel(self, response_id: str, owner: str) -> ResponseRecord:
-        """Do no more for it, so that it ends shortly; one that has ended stays as it is.
-
-        Raises ApiError.
+        """Do no more for it, so that it ends shortly; one that has ended stays as it is. Raises
+        ApiError.
         """
         found = self.get(response_id, owner)
         found.asker.leave()
         return found
 
     def forget(self, response_id: str) -> None:
-        """It cannot be looked up any more."""
         with self._lock:
             self._kept.pop(response_id, None)
 
@@ -179,21 +156,15 @@ class BackgroundResponses:
         for thread in threads:
             thread.join(timeout=5)
 
-    def _answer(
-        self,
-        made: ResponseRecord,
-        ask: Callable[[], Inquiry],
-        finish: Callable[[Inquiry], list[StreamAnswer]],
-    ) -> None:
+    def _answer(self, made: ResponseRecord, ask: Ask, finish: Finish) -> None:
         try:
-            self._say_all(made, ask, finish)
+            _say_all(made, ask, finish)
         except CancelledError:
-            _end(made, "cancelled", "response.cancelled")
+            _end(made, "cancelled")
         except Exception as error:  # noqa: BLE001  told to those who ask after it
-            told = api_error(error)
-            code = told.detail.code or "server_error"
-            made.error = {"code": code, "message": told.detail.message}
-            _end(made, "failed", "response.failed")
+            told = api_error(error).detail
+            made.error = {"code": told.code or "server_error", "message": told.message}
+            _end(made, "failed")
         finally:
             if made.background:
                 self._answering.end(made.asker)
@@ -204,75 +175,64 @@ class BackgroundResponses:
             ended = {"response_id": made.id, "status": made.status}
             self._events.publish(EventKind.RESPONSE_DONE, None, ended, owner=made.owner)
 
-    def _say_all(
-        self,
-        made: ResponseRecord,
-        ask: Callable[[], Inquiry],
-        finish: Callable[[Inquiry], list[StreamAnswer]],
-    ) -> None:
-        inquiry = ask()
-        with made.changed:
-            made.status = "in_progress"
-        _say(made, "response.in_progress", response=response_document(made))
-        place = {"item_id": made.item_id, "output_index": 0, "content_index": 0}
-        item = {**_message(made, "in_progress"), "content": []}
-        _say(made, "response.output_item.added", output_index=0, item=item)
-        part = {"type": "output_text", "text": "", "annotations": []}
-        _say(made, "response.content_part.added", **place, part=part)
-        spans: dict[str, tuple[int, int]] = {}
-        for piece in inquiry.pieces:
-            start, _ = spans.get(piece.stream_id, (len(made.text), 0))
-            made.text += piece.text
-            spans[piece.stream_id] = (start, len(made.text))
-            _say(made, "response.output_text.delta", **place, delta=piece.text, logprobs=[])
-        found = finish(inquiry)
-        made.annotations = [
-            cited.model_dump()
-            for one in found
-            for cited in link_citations(one, spans.get(one.stream_id, (0, 0)))
-        ]
-        made.usage = _usage(usage_of(found).model_dump())
-        made.evidence = [one.document() for one in evidence_of(found)]
-        for number, annotation in enumerate(made.annotations):
-            _say(
-                made,
-                "response.output_text.annotation.added",
-                **place,
-                annotation_index=number,
-                annotation=annotation,
-            )
-        _say(made, "response.output_text.done", **place, text=made.text, logprobs=[])
-        message = _message(made, "completed")
-        _say(made, "response.content_part.done", **place, part=message["content"][0])
-        _say(made, "response.output_item.done", output_index=0, item=message)
-        truncated = any(one.answer.truncated for one in found)
-        status = "incomplete" if truncated else "completed"
-        _end(made, status, f"response.{status}")
-
     def _forget_old(self) -> None:
         """Those that ended long ago."""
         now = time.time()
-        for one in [one for one in self._kept.values() if one.ended_at]:
+        for one in list(self._kept.values()):
             if one.ended_at and now - one.ended_at > _KEPT_S:
                 del self._kept[one.id]
 
     def _make_room(self) -> None:
         """For one more: the oldest that have ended go."""
-        ended = [one.id for one in self._kept.values() if one.ended_at]
-        for response_id in ended[: max(0, len(self._kept) - _MOST_KEPT + 1)]:
-            del self._kept[response_id]
         kept_bytes = sum(one.num_bytes for one in self._kept.values())
         for one in [one for one in self._kept.values() if one.ended_at]:
-            if kept_bytes <= _MOST_KEPT_BYTES:
+            if len(self._kept) < _MOST_KEPT and kept_bytes <= _MOST_KEPT_BYTES:
                 break
             kept_bytes -= one.num_bytes
             del self._kept[one.id]
+
+
+def _say_all(made: ResponseRecord, ask: Ask, finish: Finish) -> None:
+    inquiry = ask()
+    with made.changed:
+        made.status = "in_progress"
+    _say(made, "response.in_progress", response=response_document(made))
+    place = {"item_id": made.item_id, "output_index": 0, "content_index": 0}
+    item = {**_message(made, "in_progress"), "content": []}
+    _say(made, "response.output_item.added", output_index=0, item=item)
+    part = {"type": "output_text", "text": "", "annotations": []}
+    _say(made, "response.content_part.added", **place, part=part)
+    spans: dict[str, tuple[int, int]] = {}
+    for piece in inquiry.pieces:
+        start, _ = spans.get(piece.stream_id, (len(made.text), 0))
+        made.text += piece.text
+        spans[piece.stream_id] = (start, len(made.text))
+        _say(made, "response.output_text.delta", **place, delta=piece.text, logprobs=[])
+    found = finish(inquiry)
+    made.annotations = [
+        cited.model_dump()
+        for one in found
+        for cited in link_citations(one, spans.get(one.stream_id, (0, 0)))
+    ]
+    made.usage = _usage(usage_of(found))
+    made.evidence = [one.document() for one in evidence_of(found)]
+    for number, one in enumerate(made.annotations):
+        kind = "response.output_text.annotation.added"
+        _say(made, kind, **place, annotation_index=number, annotation=one)
+    _say(made, "response.output_text.done", **place, text=made.text, logprobs=[])
+    message = _message(made, "completed")
+    _say(made, "response.content_part.done", **place, part=message["content"][0])
+    _say(made, "response.output_item.done", output_index=0, item=message)
+    truncated = any(one.answer.truncated for one in found)
+    _end(made, "incomplete" if truncated else "completed")
 
 
 def response_document(made: ResponseRecord) -> dict[str, Any]:
     """As OpenAI's Responses API has it, and `vstream` with what the answer rests on."""
     decoding = made.request.decoding
     has_text = made.text or made.status in ("completed", "incomplete")
+    item_status = "completed" if made.status == "completed" else "incomplete"
+    details = {"reason": "max_output_tokens"} if made.status == "incomplete" else None
     return {
         "id": made.id,
         "object": "response",
@@ -280,14 +240,12 @@ def response_document(made: ResponseRecord) -> dict[str, Any]:
         "status": made.status,
         "background": made.background,
         "error": made.error,
-        "incomplete_details": {"reason": "max_output_tokens"}
-        if made.status == "incomplete"
-        else None,
+        "incomplete_details": details,
         "instructions": made.instructions,
         "max_output_tokens": decoding.max_tokens,
         "metadata": made.metadata,
         "model": made.model,
-        "output": [_message(made, _item_status(made))] if has_text else [],
+        "output": [_message(made, item_status)] if has_text else [],
         "parallel_tool_calls": False,
         "previous_response_id": made.previous,
         "store": made.is_kept,
@@ -300,52 +258,33 @@ def response_document(made: ResponseRecord) -> dict[str, Any]:
     }
 
 
-def _item_status(made: ResponseRecord) -> str:
-    return "completed" if made.status == "completed" else "incomplete"
-
-
 def _message(made: ResponseRecord, status: str) -> dict[str, Any]:
+    said = {"type": "output_text", "text": made.text, "annotations": made.annotations}
     return {
         "id": made.item_id,
         "type": "message",
         "role": "assistant",
         "status": status,
-        "content": [
-            {
-                "type": "output_text",
-                "text": made.text,
-                "annotations": made.annotations,
-                "logprobs": [],
-            }
-        ],
+        "content": [{**said, "logprobs": []}],
     }
 
 
-def _usage(counts: dict[str, int]) -> dict[str, Any]:
+def _usage(counts: Usage) -> dict[str, Any]:
     return {
-        "input_tokens": counts["prompt_tokens"],
+        "input_tokens": counts.prompt_tokens,
         "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": counts["completion_tokens"],
+        "output_tokens": counts.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": counts["total_tokens"],
+        "total_tokens": counts.total_tokens,
     }
 
 
 def _say(made: ResponseRecord, kind: str, **content: Any) -> None:
     with made.changed:
-        made.events.append({"type": kind, "sequence_number": len(made.events), **content})
-        made.changed.notify_all()
+        made.say(kind, **content)
 
 
-def _end(made: ResponseRecord, status: str, kind: str) -> None:
+def _end(made: ResponseRecord, status: str) -> None:
     with made.changed:
-        made.status = status
-        made.ended_at = time.time()
-        made.events.append(
-            {
-                "type": kind,
-                "sequence_number": len(made.events),
-                "response": response_document(made),
-            }
-        )
-        made.changed.notify_all()
+        made.status, made.ended_at = status, time.time()
+        made.say(f"response.{status}", response=response_document(made))

@@ -1,14 +1,35 @@
-"""Chat documents: the bodies of /v1/chat/completions, as OpenAI's clients send and expect them."""
+"""Chat documents: the bodies of /v1/chat/completions, as OpenAI's clients send and expect them.
 
+What would change an answer is refused rather than ignored; what says the default is let through.
+"""
+
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
+from app.server.api_errors import UNSUPPORTED
 from app.server.documents import Citation
-from app.server.unsupported import only
 from vstream.question import Basis
+from vstream.service.inquiry import StreamAnswer
+
+
+def only(*understood: Any) -> BeforeValidator:
+    """For the annotation of a field of OpenAI's: these values are understood here, or none."""
+
+    def check(value: Any) -> Any:
+        if value is None or any(value == one and type(value) is type(one) for one in understood):
+            return value
+        told = " or ".join(json.dumps(one) for one in understood if one or one == 0)
+        problem = f"only {told} is supported here" if told else "not supported here: leave it out"
+        raise PydanticCustomError(UNSUPPORTED, "{problem}", {"problem": problem})
+
+    return BeforeValidator(check)
+
 
 Words = Annotated[str, Field(max_length=100_000)]
 """As all texts it has a bound; with one pydantic also refuses half a surrogate pair, no Unicode."""
@@ -42,6 +63,20 @@ class Message(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Words | list[Part] | None = None
+
+
+class InputText(BaseModel):
+    type: Literal["input_text", "output_text"]
+    text: Words
+
+
+InputPart = Annotated[InputText | TextPart | VideoPart, Field(discriminator="type")]
+
+
+class InputMessage(BaseModel):
+    type: Literal["message"] = "message"
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Words | list[InputPart]
 
 
 class JsonSchema(BaseModel):
@@ -95,33 +130,40 @@ PolicyName = Annotated[
 ]
 
 
-class ChatRequest(BaseModel):
+class Wishes(BaseModel):
+    """What a chat and a response ask for in the same words."""
+
+    model_config = ConfigDict(strict=True)
+
+    stream: bool = Field(False, description="Server-sent events instead of one document.")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="0, the same answer each time, unless given."
+    )
+    top_p: float | None = Field(None, gt=0, le=1)
+    policy: PolicyName | None = None
+    tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
+    tool_choice: Annotated[str | None, only("none", "auto")] = None
+    top_logprobs: Annotated[Literal[0] | None, only(0)] = None
+
+
+class ChatRequest(Wishes):
     """What is not named here is ignored, but for what would change the answer."""
 
-    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field("default", max_length=200, description="`default`, or the model's name.")
     messages: list[Message] = Field(
         min_length=1, max_length=200, description="The dialogue so far; the last asks."
     )
-    stream: bool = Field(False, description="Server-sent events instead of one document.")
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1, le=4096)
     max_completion_tokens: int | None = Field(None, ge=1, le=4096)
-    temperature: float | None = Field(
-        None, ge=0, le=2, description="0, the same answer each time, unless given."
-    )
-    top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: Stop | list[Stop] | None = None
     response_format: ResponseFormat | None = None
-    policy: PolicyName | None = None
     n: Annotated[Literal[1] | None, only(1)] = 1
-    tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
-    tool_choice: Annotated[str | None, only("none", "auto")] = None
     functions: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
     logprobs: Annotated[Literal[False] | None, only(False)] = None
-    top_logprobs: Annotated[Literal[0] | None, only(0)] = None
     logit_bias: Annotated[dict[str, Any] | None, only({})] = Field(None, max_length=0)
     frequency_penalty: Annotated[float | None, only(0, 0.0)] = Field(None, ge=0, le=0)
     presence_penalty: Annotated[float | None, only(0, 0.0)] = Field(None, ge=0, le=0)
@@ -178,3 +220,32 @@ class ChatAnswer(BaseModel):
     choices: list[Choice]
     usage: Usage
     vstream: list[StreamEvidence]
+
+
+def usage_of(found: Sequence[StreamAnswer]) -> Usage:
+    prompt = sum(one.answer.context_tokens for one in found)
+    completion = sum(len(one.answer.token_ids) for one in found)
+    return Usage(
+        prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
+    )
+
+
+def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
+    return [
+        StreamEvidence(
+            **answer.basis(),
+            stream_id=one.stream_id,
+            as_of=one.as_of,
+            newest_frame_at=one.newest_frame_at,
+            newest_frame_age_s=one.newest_frame_age_s,
+            looked_from_s=answer.looked.from_s if answer.looked else None,
+            looked_to_s=answer.looked.to_s if answer.looked else None,
+            confidence=answer.confidence,
+            unsure=answer.is_unsure,
+            moments=len(answer.evidence),
+            ttft_ms=answer.timings_ms.ttft,
+            total_ms=answer.timings_ms.total,
+        )
+        for one in found
+        for answer in [one.answer]
+    ]

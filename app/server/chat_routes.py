@@ -13,9 +13,16 @@ from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import api_error
 from app.server.ask_request import ask_request_of
 from app.server.asking import AskerHere, begin, finished, in_thread, next_piece, require_model
-from app.server.chat_documents import AnswerMessage, ChatAnswer, ChatRequest, Choice
+from app.server.chat_documents import (
+    AnswerMessage,
+    ChatAnswer,
+    ChatRequest,
+    Choice,
+    ResponseFormat,
+    evidence_of,
+    usage_of,
+)
 from app.server.documents import citations
-from app.server.evidence import evidence_of, usage_of
 from app.server.service import Service
 from app.server.sse import DONE, EVENT_STREAM, event_of
 from vstream.service.inquiry import Inquiry, StreamAnswer
@@ -43,47 +50,38 @@ async def complete(
 ) -> Any:
     """Ask about one or several streams. Every moment used is a `video_citation` annotation."""
     model = require_model(service, wanted.model)
-    ask_request = ask_request_of(wanted)
+    told, stop = wanted.response_format or ResponseFormat(), wanted.stop or ()
+    ask_request = ask_request_of(
+        wanted.messages,
+        wanted,
+        told.type,
+        told.json_schema.schema_ if told.json_schema else None,
+        max_tokens=wanted.max_completion_tokens or wanted.max_tokens,
+        seed=wanted.seed,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+    )
     inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request))
-    about = _About(model)
+    head = {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+    }
     if wanted.stream:
         with_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
-        chunks = _chunks(service, request, inquiry, about, with_usage)
+        chunks = _chunks(service, request, inquiry, head, with_usage)
         return StreamingResponse(chunks, media_type="text/event-stream")
-    return await in_thread(request, lambda: _whole(service, inquiry, about))
+    return await in_thread(request, lambda: _whole(service, inquiry, head))
 
 
-class _About:
-    """What all chunks of one answer begin with."""
-
-    def __init__(self, model: str) -> None:
-        self.id = f"chatcmpl-{secrets.token_hex(12)}"
-        self.created = int(time.time())
-        self.model = model
-
-    def chunk(self, choices: list[dict[str, Any]], **more: Any) -> str:
-        return event_of(
-            {
-                "id": self.id,
-                "object": "chat.completion.chunk",
-                "created": self.created,
-                "model": self.model,
-                "choices": choices,
-                **more,
-            }
-        )
-
-
-def _whole(service: Service, inquiry: Inquiry, about: _About) -> ChatAnswer:
+def _whole(service: Service, inquiry: Inquiry, head: dict[str, Any]) -> ChatAnswer:
     text = "".join(piece.text for piece in inquiry.pieces)
     found = finished(service, inquiry)
     message = AnswerMessage(
         content=text.strip(), annotations=[cited for one in found for cited in citations(one)]
     )
     return ChatAnswer(
-        id=about.id,
-        created=about.created,
-        model=about.model,
+        **head,
         choices=[Choice(message=message, finish_reason=_finish_reason(found))],
         usage=usage_of(found),
         vstream=evidence_of(found),
@@ -91,29 +89,31 @@ def _whole(service: Service, inquiry: Inquiry, about: _About) -> ChatAnswer:
 
 
 async def _chunks(
-    service: Service, request: Request, inquiry: Inquiry, about: _About, with_usage: bool
+    service: Service, request: Request, inquiry: Inquiry, head: dict[str, Any], with_usage: bool
 ) -> AsyncIterator[str]:
-    def choice(delta: dict[str, Any], finish: str | None = None) -> list[dict[str, Any]]:
-        return [{"index": 0, "delta": delta, "finish_reason": finish}]
+    def chunk(delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        told = {"object": "chat.completion.chunk", "choices": [] if delta is None else [choice]}
+        return event_of({**head, **told, **more})
 
     try:
-        yield about.chunk(choice({"role": "assistant", "content": ""}))
+        yield chunk({"role": "assistant", "content": ""})
         while (piece := await next_piece(request, inquiry)) is not None:
-            yield about.chunk(choice({"content": piece.text}))
+            yield chunk({"content": piece.text})
         found = finished(service, inquiry)
         annotations = [cited.model_dump() for one in found for cited in citations(one)]
-        yield about.chunk(choice({"annotations": annotations}))
+        yield chunk({"annotations": annotations})
         evidence = [one.document() for one in evidence_of(found)]
-        yield about.chunk(choice({}, _finish_reason(found)), vstream=evidence)
+        yield chunk({}, _finish_reason(found), vstream=evidence)
         if with_usage:
-            yield about.chunk([], usage=usage_of(found).model_dump())
+            yield chunk(None, usage=usage_of(found).model_dump())
     except Exception as error:  # noqa: BLE001  the headers are gone: it is told in the stream
         if isinstance(error, CancelledError):
-            service.metrics.cancelled()
+            service.metrics.finished.labels("cancelled").inc()
         yield event_of(api_error(error).body)
     finally:
         if inquiry.cancel():
-            service.metrics.cancelled()
+            service.metrics.finished.labels("cancelled").inc()
     yield DONE
 
 

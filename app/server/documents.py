@@ -7,10 +7,9 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
-from memory import MemoryStats
-from vstream.question import Evidence
 from vstream.service.inquiry import StreamAnswer
 from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.stream_status import StreamStatus
 from vstream.service.watches import WatchRecord
 from vstream.service.webhook_delivery import shown_receiver
 from vstream.sources.address import redacted
@@ -25,6 +24,16 @@ class Deleted(BaseModel):
     id: str
     object: str
     deleted: Literal[True] = True
+
+
+class Pushed(BaseModel):
+    """What became of a frame. Dropped for the `rate`: it is not needed; `busy`: an older one was
+    dropped in its favour.
+    """
+
+    accepted: bool
+    dropped: str | None
+    stream_s: float
 
 
 class Problem(BaseModel):
@@ -206,124 +215,96 @@ class WatchDocument(BaseModel):
 
 def stream_document(keeper: StreamKeeper) -> StreamDocument:
     """Without its secrets."""
-    spec, status = keeper.spec, keeper.status
+    spec, status, source = keeper.spec, keeper.status, keeper.spec.source
     with keeper.model.turn:
         stats = keeper.session.memory.stats()
-    counts, problem = status.counts, status.problem
-    source = spec.source
-    return StreamDocument(
-        id=spec.id,
-        state=status.state.value,
-        error=Problem(**vars(problem)) if problem else None,
-        source={
+    told = {
+        "source": {
             "type": source.kind,
             "url": None if source.url is None else redacted(source.url),
             "transport": source.transport,
             "speed": source.speed,
             "loop": source.loop,
         },
-        context=spec.context,
-        timezone=spec.timezone,
-        policy=keeper.session.policy.name,
-        stream_s=status.stream_s,
-        last_frame_at=status.last_frame_at,
-        last_frame_age_s=status.last_frame_age_s,
-        sampled_fps=keeper.model.sample_fps,
-        frames={
-            "received": counts.frames_received,
-            "sampled": status.frames_sampled,
-            "encoded": status.frames_encoded,
+        "error": status.problem and vars(status.problem),
+        "policy": keeper.session.policy.name,
+        "sampled_fps": keeper.model.sample_fps,
+        "frames": frames_of(status),
+        "dropped": dropped_of(status),
+        "reconnects": status.counts.reconnects,
+        "memory": {
+            **vars(stats),
+            "waiting_blocks": stats.waiting,
+            "bytes": stats.bytes_by_tier,
+            "seconds": stats.seconds_by_tier,
         },
-        dropped={
-            "stale": counts.frames_stale,
-            "corrupt": counts.frames_corrupt,
-            "duplicate": status.frames_duplicate,
-            "rate": counts.frames_not_wanted,
-        },
-        reconnects=counts.reconnects,
-        restarts=status.restarts,
-        memory=memory_document(stats),
-    )
+    }
+    return StreamDocument.model_validate({**vars(spec), **vars(status), **told})
 
 
-def memory_document(stats: MemoryStats) -> MemoryDocument:
-    return MemoryDocument(
-        from_s=stats.from_s,
-        to_s=stats.to_s,
-        blocks=stats.blocks,
-        waiting_blocks=stats.waiting,
-        damaged=stats.damaged,
-        bytes=stats.bytes_by_tier,
-        seconds=stats.seconds_by_tier,
-        blocks_by_codec=stats.blocks_by_codec,
-    )
+def frames_of(status: StreamStatus) -> dict[str, int]:
+    return {
+        "received": status.counts.frames_received,
+        "sampled": status.frames_sampled,
+        "encoded": status.frames_encoded,
+    }
+
+
+def dropped_of(status: StreamStatus) -> dict[str, int]:
+    return {
+        "stale": status.counts.frames_stale,
+        "corrupt": status.counts.frames_corrupt,
+        "duplicate": status.frames_duplicate,
+        "rate": status.counts.frames_not_wanted,
+    }
 
 
 def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocument:
     """Without the secrets of its webhooks, but for one that was made up just now."""
-    spec = record.spec
-    return WatchDocument(
-        id=record.id,
-        stream_ids=list(spec.stream_ids),
-        condition=spec.condition,
-        rule=spec.rule,
-        every_s=spec.every_s,
-        cooldown_s=spec.cooldown_s,
-        until=spec.until,
-        created_at=record.created_at,
-        fired=record.fired,
-        judged=record.judged,
-        skipped=record.skipped,
-        last_fired_at=record.last_fired_at,
-        last_probability=dict(record.last_probability),
-        firings=[
-            FiringDocument(
-                stream_id=one.stream_id,
-                at=one.at,
-                at_s=one.at_s,
-                probability=one.probability,
-                frame_url=frame_url(one.stream_id, one.at_s),
-            )
+    told = {
+        "judged": record.judged,
+        "skipped": record.skipped,
+        "firings": [
+            {**vars(one), "frame_url": frame_url(one.stream_id, one.at_s)}
             for one in record.firings.copy()
         ],
-        error=record.problem,
-        actions=[{"type": one.type, "url": shown_receiver(one.url)} for one in spec.actions],
-        secret=secret,
-    )
+        "error": record.problem,
+        "actions": [
+            {"type": one.type, "url": shown_receiver(one.url)} for one in record.spec.actions
+        ],
+        "secret": secret,
+    }
+    return WatchDocument.model_validate({**vars(record.spec), **vars(record), **told})
 
 
 def citations(found: StreamAnswer) -> list[Citation]:
-    """Every moment of the answer's context."""
-    return [citation(found.stream_id, one) for one in found.answer.evidence]
+    return [
+        Citation(
+            stream_id=found.stream_id,
+            start=rfc3339(one.captured_at - (one.end_s - one.start_s)),
+            end=rfc3339(one.captured_at),
+            start_s=one.start_s,
+            end_s=one.end_s,
+            captured_at=one.captured_at,
+            score=one.score,
+            frame_url=frame_url(found.stream_id, one.end_s),
+        )
+        for one in found.answer.evidence
+    ]
 
 
 def link_citations(found: StreamAnswer, span: tuple[int, int]) -> list[LinkCitation]:
     """The same, about the letters in `span` of the whole answer."""
-    start, end = span
     return [
         LinkCitation(
             **cited.model_dump(exclude={"type"}),
             url=cited.frame_url,
             title=f"{cited.stream_id} {cited.end}",
-            start_index=start,
-            end_index=end,
+            start_index=span[0],
+            end_index=span[1],
         )
         for cited in citations(found)
     ]
-
-
-def citation(stream_id: str, one: Evidence) -> Citation:
-    """One moment as it is cited."""
-    return Citation(
-        stream_id=stream_id,
-        start=rfc3339(one.captured_at - (one.end_s - one.start_s)),
-        end=rfc3339(one.captured_at),
-        start_s=one.start_s,
-        end_s=one.end_s,
-        captured_at=one.captured_at,
-        score=one.score,
-        frame_url=frame_url(stream_id, one.end_s),
-    )
 
 
 def frame_url(stream_id: str, at_s: float) -> str:

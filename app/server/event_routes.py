@@ -52,28 +52,26 @@ async def events(
             if event is None:
                 yield ": still here\n\n"  # idle connections are cut on their way
                 continue
-            if not _may_see(caller, event):
-                continue
-            if event.kind is not EventKind.GAP and (
-                stream_id not in (None, event.stream_id) or kind not in (None, event.kind)
-            ):
-                continue
-            document = {
-                "id": event.id,
-                "type": event.kind,
-                "stream_id": event.stream_id,
-                "at": event.at,
-                "data": event.data,
-            }
-            yield event_of(document, kind=event.kind, event_id=event.id)
+            is_wanted = stream_id in (None, event.stream_id) and kind in (None, event.kind)
+            if event.kind is EventKind.GAP or (is_wanted and _may_see(caller, event)):
+                yield _document(event)
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(told(), media_type="text/event-stream", headers=headers)
 
 
+def _document(event: Event) -> str:
+    told = {
+        "id": event.id,
+        "type": event.kind,
+        "stream_id": event.stream_id,
+        "at": event.at,
+        "data": event.data,
+    }
+    return event_of(told, kind=event.kind, event_id=event.id)
+
+
 def _may_see(caller: Caller, event: Event) -> bool:
-    if event.kind is EventKind.GAP:
-        return True
     if event.owner is not None:
         return caller.name == event.owner
     return caller.may(Action.READ, event.stream_id)

@@ -8,15 +8,14 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response, WebSocket, WebSocketDisconnect
 from PIL import Image
-from pydantic import BaseModel
 
-from app.server.access import CallerHere, ServiceHere, caller_of, require, service_of
+from app.server.access import CallerHere, ServiceHere, caller_of, require
 from app.server.api_errors import ApiError, api_error
+from app.server.ask_request import TimeRange
+from app.server.documents import Pushed
 from app.server.keys import Action
 from app.server.service import Service
-from app.server.stream_url import TimeRange
 from app.server.threads import Work, in_threads
-from app.server.time_range import stream_range_of
 from encoders import Frame
 from memory import KVMemoryError
 from vstream.errors import VStreamError
@@ -26,27 +25,16 @@ router = APIRouter(prefix="/v1/streams", tags=["frames"])
 pushing = APIRouter(prefix="/v1/streams", tags=["frames"])
 """Frames that are pushed are many: they do not count as requests, but as frames."""
 
-_JPEG: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
-        "description": "A JPEG; X-Stream-Time and X-Capture-Time say of when it is.",
-    }
-}
+_JPEG: dict[str, Any] = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+_ABOUT = "A JPEG; X-Stream-Time and X-Capture-Time say of when it is."
 _JPEG_QUALITY = 85
 
 
-class Pushed(BaseModel):
-    """What became of a frame. Dropped for the `rate`: it is not needed; `busy`: an older one was
-    dropped in its favour.
-    """
-
-    accepted: bool
-    dropped: str | None
-    stream_s: float
-
-
 @router.get(
-    "/{stream_id}/frame.jpg", summary="Get a frame", response_class=Response, responses=_JPEG
+    "/{stream_id}/frame.jpg",
+    summary="Get a frame",
+    response_class=Response,
+    responses={200: {"content": _JPEG, "description": _ABOUT}},
 )
 async def frame(
     service: ServiceHere,
@@ -69,10 +57,11 @@ async def frame(
 
 def _frame(service: Service, stream_id: str, span: TimeRange) -> Response:
     if span.is_open:
-        newest = service.loaded.streams.newest_frame(stream_id)
+        keeper = service.loaded.streams.find(stream_id)
+        newest = None if keeper is None else keeper.newest_frame
         if newest is not None:
             return _response(_jpeg(newest), newest.stream_s, newest.captured_at)
-    _, to_s = stream_range_of(service, stream_id, span)
+    _, to_s = service.loaded.stream_range(stream_id, span)
     with service.loaded.streams.askable(stream_id) as stream, service.loaded.model.turn:
         kept = stream.memory.visible(to_s)
         if not kept:
@@ -87,12 +76,7 @@ def _frame(service: Service, stream_id: str, span: TimeRange) -> Response:
 @pushing.post(
     "/{stream_id}/frames",
     summary="Push a frame",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
-        }
-    },
+    openapi_extra={"requestBody": {"required": True, "content": _JPEG}},
 )
 async def push(
     service: ServiceHere,
@@ -113,14 +97,13 @@ async def push(
 
 
 @pushing.websocket("/{stream_id}/frames")
-async def push_many(socket: WebSocket, stream_id: str) -> None:
+async def push_many(socket: WebSocket, service: ServiceHere, stream_id: str) -> None:
     """Binary messages are JPEG frames; a text message {"captured_at": ...} dates the next.
 
     Each frame is answered by one message: {"accepted": ..., "dropped": ...} or {"error": ...}.
     """
-    service = service_of(socket)
     try:
-        require(caller_of(socket), Action.PUSH, stream_id)
+        require(await caller_of(socket, service), Action.PUSH, stream_id)
         service.loaded.streams.get(stream_id)
     except (ApiError, VStreamError) as error:
         await socket.close(code=1008, reason=api_error(error).detail.message[:120])
@@ -132,44 +115,35 @@ async def push_many(socket: WebSocket, stream_id: str) -> None:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if message.get("bytes") is None:
-                captured_at, problem = _dated(message.get("text") or "")
-                if problem is not None:
-                    await socket.send_json(problem)
-                continue
-            answer = await to_thread.run_sync(
-                _pushed_or_told, service, stream_id, message["bytes"], captured_at
-            )
+            try:
+                if message.get("bytes") is None:
+                    captured_at = _dated(message.get("text") or "")
+                    continue
+                told = await to_thread.run_sync(
+                    _push, service, stream_id, message["bytes"], captured_at
+                )
+                answer = told.model_dump()
+            except (ApiError, VStreamError, KVMemoryError) as error:
+                answer = api_error(error).body
             captured_at = None
             await socket.send_json(answer)
     except (WebSocketDisconnect, RuntimeError):
         return
 
 
-def _pushed_or_told(
-    service: Service, stream_id: str, body: bytes, captured_at: str | None
-) -> dict[str, Any]:
-    try:
-        return _push(service, stream_id, body, captured_at).model_dump()
-    except (ApiError, VStreamError, KVMemoryError) as error:
-        return api_error(error).body
-
-
 def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None) -> Pushed:
     moment = parse_when(captured_at, datetime.now(UTC))
-    outcome = service.loaded.streams.get(stream_id).push(
-        body, None if moment is None else moment.timestamp()
-    )
-    return Pushed(accepted=outcome.accepted, dropped=outcome.dropped, stream_s=outcome.stream_s)
+    taken_at = None if moment is None else moment.timestamp()
+    return Pushed(**vars(service.loaded.streams.get(stream_id).push(body, taken_at)))
 
 
-def _dated(text: str) -> tuple[str | None, dict[str, Any] | None]:
-    """The time in a text message, or what is wrong with it."""
+def _dated(text: str) -> str:
+    """The time in a text message. Raises ApiError."""
     try:
-        return str(json.loads(text)["captured_at"]), None
+        return str(json.loads(text)["captured_at"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        error = ApiError(422, 'a text message is {"captured_at": ...}', "invalid_value")
-        return None, error.body
+        told = 'a text message is {"captured_at": ...}'
+        raise ApiError(422, told, "invalid_value") from None
 
 
 def _jpeg(newest: Frame) -> bytes:

@@ -67,8 +67,6 @@ class ScopedKey(BaseModel):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a request."""
-
     name: str
     streams: tuple[str, ...] = ("*",)
     can: frozenset[Action] = frozenset({Action.MANAGE})
@@ -115,7 +113,6 @@ class ApiKeys:
 
     @property
     def is_open(self) -> bool:
-        """Whether no key is needed."""
         return not self._keys
 
     def check(self, authorization_header: str | None) -> Caller | None:

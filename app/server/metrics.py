@@ -6,9 +6,10 @@ streams are read when they are asked for; what passes by is counted as it passes
 
 import time
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -22,13 +23,16 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.server.documents import dropped_of, frames_of
+from memory import KVMemory
 from vstream.device.scheduler import Round
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
+from vstream.question import Answer
 from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper
-from vstream.service.stream_status import STORE_AWAY, StreamState
-from vstream.service.watches import Watches, WatchRecord
+from vstream.service.stream_status import STORE_AWAY, StreamState, StreamStatus
+from vstream.service.watches import Watches
 from vstream.service.webhook import WebhookSender
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
@@ -47,14 +51,10 @@ class Metrics:
         counter = partial(Counter, registry=registry)
         histogram = partial(Histogram, registry=registry)
         self._requests = counter(
-            "vstream_http_requests",
-            "HTTP requests answered.",
-            ["method", "route", "status"],
+            "vstream_http_requests", "HTTP requests answered.", ["method", "route", "status"]
         )
-        self._refused = counter(
-            "vstream_requests_refused",
-            "Questions that were not taken on.",
-            ["reason"],
+        self.refused = counter(
+            "vstream_requests_refused", "Questions that were not taken on.", ["reason"]
         )
         self._first_token = histogram(
             "vstream_time_to_first_token_seconds",
@@ -72,7 +72,7 @@ class Metrics:
             buckets=_FAST,
         )
         self._tokens = counter("vstream_generation_tokens", "Tokens of answers.")
-        self._finished = counter(
+        self.finished = counter(
             "vstream_request_success",
             "Answers that came to their end, by how.",
             ["finished_reason"],
@@ -84,9 +84,7 @@ class Metrics:
             buckets=_SECONDS,
         )
         self._round = histogram(
-            "vstream_scheduler_round_seconds",
-            "One round of the device.",
-            buckets=_FAST,
+            "vstream_scheduler_round_seconds", "One round of the device.", buckets=_FAST
         )
         self._batch = histogram(
             "vstream_scheduler_batch_size",
@@ -94,47 +92,37 @@ class Metrics:
             ["kind"],
             buckets=_COUNTS,
         )
-        self._fired = counter(
-            "vstream_watch_fired", "Firings of watches.", ["stream_id"], registry=registry
-        )
+        self.fired = counter("vstream_watch_fired", "Firings of watches.", ["stream_id"])
         self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
 
     def text(self) -> tuple[bytes, str]:
-        """What /metrics answers, and its media type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
     def tell_of_streams(self, model: VideoLLM, keepers: Keepers) -> None:
         """Read the figures of these streams and their model from now on."""
         self._up.set(1)
         model.scheduler.on_round = self._saw_round
-        self.registry.register(_Streams(model, keepers))
+        self.registry.register(_Read(lambda: _of_all(model, keepers())))
 
     def tell_of_service(self, watches: Watches, webhooks: WebhookSender, events: EventLog) -> None:
         """Read the figures of these watches, webhooks and events from now on."""
-        self.registry.register(_Service(watches, webhooks, events))
+        self.registry.register(_Read(lambda: _of_service(watches, webhooks, events)))
 
     def saw_request(self, method: str, route: str, status: int) -> None:
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
 
-    def refused(self, reason: str) -> None:
-        self._refused.labels(reason).inc()
-
-    def answered(self, ttft_s: float, total_s: float, tokens: int, reason: str) -> None:
-        """An answer has come to its end, by `reason`: stop or length."""
-        self._finished.labels(reason).inc()
-        self._tokens.inc(tokens)
+    def answered(self, answer: Answer) -> None:
+        ttft_s, total_s = answer.timings_ms.ttft / 1000, answer.timings_ms.total / 1000
+        num_tokens = len(answer.token_ids)
+        self.finished.labels("length" if answer.truncated else "stop").inc()
+        self._tokens.inc(num_tokens)
         self._first_token.observe(ttft_s)
         self._whole.observe(total_s)
-        if tokens > 1:
-            self._between.observe((total_s - ttft_s) / (tokens - 1))
-
-    def cancelled(self) -> None:
-        """An answer was cut off: its client went away, or the service."""
-        self._finished.labels("cancelled").inc()
+        if num_tokens > 1:
+            self._between.observe((total_s - ttft_s) / (num_tokens - 1))
 
     def saw_frame(self, stream_id: str, frame: SeenFrame) -> None:
-        """It can be asked about now."""
         age_s = max(0.0, time.time() - frame.captured_at)
         self._capture_to_memory.labels(stream_id).observe(age_s)
 
@@ -147,171 +135,112 @@ class Metrics:
 
     def forget(self, stream_id: str) -> None:
         """It is deleted: what was counted of it would stay, and ids are made up freely."""
-        for metric in (self._capture_to_memory, self._fired):
+        for metric in (self._capture_to_memory, self.fired):
             with suppress(KeyError):
                 metric.remove(stream_id)
-
-    def watch_fired(self, stream_id: str) -> None:
-        self._fired.labels(stream_id).inc()
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
-class _Streams(Collector):
-    """Looks at streams and the scheduler when it is asked."""
+class _Read(Collector):
+    """Figures that are read when they are asked for."""
 
-    def __init__(self, model: VideoLLM, keepers: Keepers) -> None:
-        self._model = model
-        self._keepers = keepers
+    def __init__(self, read: Callable[[], Iterator[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        return self._read()
 
     def describe(self) -> list[Metric]:
         """Nothing: the figures depend on what there is."""
         return []
 
-    def collect(self) -> Iterator[Metric]:
-        keepers, model = self._keepers(), self._model
-        yield from _of_streams(keepers)
-        yield from _of_memories(keepers)
-        about = GaugeMetricFamily(
-            "vstream_model", "1 for the model that answers.", labels=["model", "fingerprint"]
-        )
-        about.add_metric([model.name, model.fingerprint], 1)
-        yield about
-        scheduler = model.scheduler
-        yield _gauge(
-            "vstream_num_requests_running", "Answers being decoded.", scheduler.num_running
-        )
-        yield _gauge("vstream_num_requests_waiting", "Questions waiting.", scheduler.num_waiting)
-        problems = [keeper.status.problem for keeper in keepers]
-        away = any(problem is not None and problem.code == STORE_AWAY for problem in problems)
-        yield _gauge("vstream_store_up", "0 while the store takes no blocks.", float(not away))
+
+Figures = Mapping[Any, float]
+"""By tuples of the values of a metric's labels."""
 
 
-class _Service(Collector):
-    """Looks at watches, webhooks and events when it is asked."""
-
-    def __init__(self, watches: Watches, webhooks: WebhookSender, events: EventLog) -> None:
-        self._watches = watches
-        self._webhooks = webhooks
-        self._events = events
-
-    def describe(self) -> list[Metric]:
-        """As of _Streams."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        yield from _of_watches(self._watches.all())
-        sent = self._webhooks.counts
-        delivered = CounterMetricFamily(
-            "vstream_webhook_deliveries", "Webhooks, by outcome.", labels=["outcome"]
-        )
-        delivered.add_metric(["delivered"], sent.delivered)
-        delivered.add_metric(["failed"], sent.failed)
-        delivered.add_metric(["dropped"], sent.dropped)
-        yield delivered
-        missed = CounterMetricFamily(
-            "vstream_events_missed", "Events that slow listeners did not get."
-        )
-        missed.add_metric([], self._events.num_missed)
-        yield missed
+def _gauge(name: str, about: str, figures: Figures, *labels: str) -> Metric:
+    return _filled(GaugeMetricFamily(name, about, labels=labels), figures)
 
 
-def _of_streams(keepers: Sequence[StreamKeeper]) -> Iterator[Metric]:
-    by_stream = ["stream_id"]
-    up = GaugeMetricFamily("vstream_stream_up", "1 while frames come.", labels=by_stream)
-    state = GaugeMetricFamily(
-        "vstream_stream_state", "1 for the state it is in.", labels=["stream_id", "state"]
-    )
-    age = GaugeMetricFamily(
-        "vstream_stream_last_frame_age_seconds", "Age of the newest frame.", labels=by_stream
-    )
-    frames = CounterMetricFamily(
-        "vstream_stream_frames", "Frames, by how far they came.", labels=["stream_id", "stage"]
-    )
-    dropped = CounterMetricFamily(
-        "vstream_stream_frames_dropped", "Frames left out, and why.", labels=["stream_id", "reason"]
-    )
-    reconnects = CounterMetricFamily(
-        "vstream_stream_reconnects", "Connections made again.", labels=by_stream
-    )
-    errors = GaugeMetricFamily(
-        "vstream_stream_error", "1 for what is wrong now.", labels=["stream_id", "code"]
-    )
-    for keeper in keepers:
-        name, status = keeper.spec.id, keeper.status
-        up.add_metric([name], float(status.state is StreamState.RUNNING))
-        for one in StreamState:
-            state.add_metric([name, one.value], float(status.state is one))
-        if status.last_frame_age_s is not None:
-            age.add_metric([name], status.last_frame_age_s)
-        counts = status.counts
-        for stage, count in (
-            ("received", counts.frames_received),
-            ("sampled", status.frames_sampled),
-            ("encoded", status.frames_encoded),
-        ):
-            frames.add_metric([name, stage], count)
-        for reason, count in (
-            ("stale", counts.frames_stale),
-            ("corrupt", counts.frames_corrupt),
-            ("duplicate", status.frames_duplicate),
-            ("rate", counts.frames_not_wanted),
-        ):
-            dropped.add_metric([name, reason], count)
-        reconnects.add_metric([name], counts.reconnects)
-        if status.problem is not None:
-            errors.add_metric([name, status.problem.code], 1)
-    yield from (up, state, age, frames, dropped, reconnects, errors)
+def _counter(name: str, about: str, figures: Figures, *labels: str) -> Metric:
+    return _filled(CounterMetricFamily(name, about, labels=labels), figures)
 
 
-def _of_memories(keepers: Sequence[StreamKeeper]) -> Iterator[Metric]:
-    num_bytes = GaugeMetricFamily(
-        "vstream_memory_bytes", "Encoded blocks, by tier.", labels=["stream_id", "tier"]
-    )
-    seconds = GaugeMetricFamily(
-        "vstream_memory_seconds",
-        "Stream time that they stand for, by tier.",
-        labels=["stream_id", "tier"],
-    )
-    blocks = GaugeMetricFamily(
-        "vstream_memory_blocks", "Blocks that can be asked about.", labels=["stream_id"]
-    )
-    waiting = GaugeMetricFamily(
-        "vstream_memory_waiting_blocks",
-        "Blocks that the store has not acknowledged.",
-        labels=["stream_id"],
-    )
-    for keeper in keepers:
-        memory, name = keeper.session.memory, keeper.spec.id
-        for tier, count in memory.bytes_by_tier().items():
-            num_bytes.add_metric([name, tier], count)
-        for tier, covered_s in memory.seconds_by_tier().items():
-            seconds.add_metric([name, tier], covered_s)
-        blocks.add_metric([name], memory.num_readable)
-        waiting.add_metric([name], memory.num_blocks - memory.num_acknowledged)
-    yield from (num_bytes, seconds, blocks, waiting)
+def _filled(metric: GaugeMetricFamily | CounterMetricFamily, figures: Figures) -> Metric:
+    for values, figure in figures.items():
+        metric.add_metric(values, figure)
+    return metric
 
 
-def _of_watches(records: list[WatchRecord]) -> Iterator[Metric]:
-    by_stream = ["stream_id"]
-    judged = CounterMetricFamily(
-        "vstream_watch_judgements", "Judgements of watches that are set.", labels=by_stream
-    )
-    skipped = CounterMetricFamily(
-        "vstream_watch_skipped", "Ticks of such watches that went by unjudged.", labels=by_stream
-    )
-    counts: Counts[str] = Counts()
-    ticks: Counts[str] = Counts()
-    for record in records:
+def _of_all(model: VideoLLM, keepers: Sequence[StreamKeeper]) -> Iterator[Metric]:
+    statuses = {one.spec.id: one.status for one in keepers}
+    yield from _of_streams(statuses)
+    yield from _of_memories({one.spec.id: one.session.memory for one in keepers})
+    told = {(model.name, model.fingerprint): 1}
+    yield _gauge("vstream_model", "1 for the model that answers.", told, "model", "fingerprint")
+    running, waiting = model.scheduler.num_running, model.scheduler.num_waiting
+    yield _gauge("vstream_num_requests_running", "Answers being decoded.", {(): running})
+    yield _gauge("vstream_num_requests_waiting", "Questions waiting.", {(): waiting})
+    away = any(one.problem and one.problem.code == STORE_AWAY for one in statuses.values())
+    yield _gauge("vstream_store_up", "0 while the store takes no blocks.", {(): not away})
+
+
+def _of_service(watches: Watches, webhooks: WebhookSender, events: EventLog) -> Iterator[Metric]:
+    judged: Counts[tuple[str, ...]] = Counts()
+    skipped: Counts[tuple[str, ...]] = Counts()
+    for record in watches.all():
         for keeper, watch in record.on_streams.items():
-            counts[keeper.spec.id] += watch.num_judged
-            ticks[keeper.spec.id] += watch.num_skipped
-    for stream_id in counts:
-        judged.add_metric([stream_id], counts[stream_id])
-        skipped.add_metric([stream_id], ticks[stream_id])
-    yield from (judged, skipped)
+            judged[keeper.spec.id,] += watch.num_judged
+            skipped[keeper.spec.id,] += watch.num_skipped
+    about = "Judgements of watches that are set."
+    yield _counter("vstream_watch_judgements", about, judged, "stream_id")
+    about = "Ticks of such watches that went by unjudged."
+    yield _counter("vstream_watch_skipped", about, skipped, "stream_id")
+    counts = webhooks.counts
+    sent = {(name,): getattr(counts, name) for name in ("delivered", "failed", "dropped")}
+    yield _counter("vstream_webhook_deliveries", "Webhooks, by outcome.", sent, "outcome")
+    about = "Events that slow listeners did not get."
+    yield _counter("vstream_events_missed", about, {(): events.num_missed})
 
 
-def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, about, value=value)
+def _of_streams(statuses: Mapping[str, StreamStatus]) -> Iterator[Metric]:
+    told = statuses.items()
+    up = {(name,): one.state is StreamState.RUNNING for name, one in told}
+    yield _gauge("vstream_stream_up", "1 while frames come.", up, "stream_id")
+    states = {
+        (name, state.value): one.state is state for name, one in told for state in StreamState
+    }
+    about = "1 for the state it is in."
+    yield _gauge("vstream_stream_state", about, states, "stream_id", "state")
+    ages = {(name,): one.last_frame_age_s for name, one in told if one.last_frame_age_s is not None}
+    about = "Age of the newest frame."
+    yield _gauge("vstream_stream_last_frame_age_seconds", about, ages, "stream_id")
+    frames = {(name, stage): n for name, one in told for stage, n in frames_of(one).items()}
+    about = "Frames, by how far they came."
+    yield _counter("vstream_stream_frames", about, frames, "stream_id", "stage")
+    dropped = {(name, reason): n for name, one in told for reason, n in dropped_of(one).items()}
+    about = "Frames left out, and why."
+    yield _counter("vstream_stream_frames_dropped", about, dropped, "stream_id", "reason")
+    reconnects = {(name,): one.counts.reconnects for name, one in told}
+    about = "Connections made again."
+    yield _counter("vstream_stream_reconnects", about, reconnects, "stream_id")
+    errors = {(name, one.problem.code): 1 for name, one in told if one.problem is not None}
+    yield _gauge("vstream_stream_error", "1 for what is wrong now.", errors, "stream_id", "code")
+
+
+def _of_memories(memories: Mapping[str, KVMemory]) -> Iterator[Metric]:
+    kept = memories.items()
+    sizes = {(name, tier): n for name, one in kept for tier, n in one.bytes_by_tier().items()}
+    yield _gauge("vstream_memory_bytes", "Encoded blocks, by tier.", sizes, "stream_id", "tier")
+    spans = {(name, tier): s for name, one in kept for tier, s in one.seconds_by_tier().items()}
+    about = "Stream time that they stand for, by tier."
+    yield _gauge("vstream_memory_seconds", about, spans, "stream_id", "tier")
+    readable = {(name,): one.num_readable for name, one in kept}
+    about = "Blocks that can be asked about."
+    yield _gauge("vstream_memory_blocks", about, readable, "stream_id")
+    waiting = {(name,): one.num_blocks - one.num_acknowledged for name, one in kept}
+    about = "Blocks that the store has not acknowledged."
+    yield _gauge("vstream_memory_waiting_blocks", about, waiting, "stream_id")

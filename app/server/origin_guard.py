@@ -10,15 +10,49 @@ it point to this machine: so there the Host must be one of this machine's own, t
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.server.api_errors import ApiError, refuse
 from app.server.keys import ApiKeys
-from app.server.origin import Origin
 
 _SAME_SITE_NONE = re.compile(rb"samesite=none", re.IGNORECASE)
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a page comes from, with the port that its address may leave out."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """None for what is no page of the web, as `null`, `file://` and those of extensions."""
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            return None
+        is_whole = text.lower() == f"{parts.scheme}://{parts.netloc}".lower()
+        if not is_whole or "@" in text or parts.scheme not in _PORTS or not parts.hostname:
+            return None
+        return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
+
+    def __str__(self) -> str:
+        """As browsers write it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}"
+
+    def is_at(self, host: str) -> bool:
+        """Whether its requests to its own server have `host` as their Host."""
+        return self == Origin.parse(f"{self.scheme}://{host}")
 
 
 class OriginGuard:
@@ -47,9 +81,11 @@ class OriginGuard:
         origin = None if said is None else Origin.parse(said)
         is_allowed = origin in self._allowed
         if self._hosts is not None and host is not None and _name_of(host) not in self._hosts:
-            await refuse(_refusal("host"), scope, receive, send)
+            why = "not for this host: use this machine's own"
+            await refuse(ApiError(403, why, "host_refused"), scope, receive, send)
         elif said is not None and not is_allowed and not _is_own(origin, host, scope["scheme"]):
-            await refuse(_refusal("origin"), scope, receive, send)
+            why = "not for pages of another host or port: service.allow_origins names exceptions"
+            await refuse(ApiError(403, why, "host_refused"), scope, receive, send)
         else:
             if is_allowed:
                 scope["headers"] = [one for one in scope["headers"] if one[0] != b"cookie"]
@@ -86,14 +122,6 @@ def _is_own(origin: Origin | None, host: str | None, scheme: str) -> bool:
     if origin is None or host is None:
         return False
     return origin.is_at(host) and not (scheme in ("https", "wss") and origin.scheme == "http")
-
-
-def _refusal(header: str) -> ApiError:
-    told = {
-        "host": "not for this host: use this machine's own",
-        "origin": "not for pages of another host or port: service.allow_origins names exceptions",
-    }
-    return ApiError(403, told[header], "host_refused")
 
 
 def _name_of(host: str) -> str:

@@ -1,4 +1,4 @@
-"""RequestGuard: requests in, their bodies bounded, and all of them counted."""
+"""Guards: all requests are counted, their bodies bounded, and those without a key refused."""
 
 from math import inf
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.server.api_errors import ApiError, refuse
+from app.server.api_errors import ApiError, no_key, refuse
+from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
 
 UPLOAD_PATH = "/ui/gradio_api/upload"
@@ -61,3 +62,19 @@ def _route(scope: Scope) -> str:
     """The route's own path, with names in place of ids: a label must not take any value."""
     route: Any = scope.get("route")
     return getattr(route, "path", "unknown") if route is not None else "unknown"
+
+
+class KeyGuard:
+    """ASGI middleware: all under /v1/ takes a key, whatever route may come there."""
+
+    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and scope["path"].startswith("/v1/"):
+            key = dict(scope["headers"]).get(b"authorization")
+            if self._keys.check(None if key is None else key.decode("latin-1")) is None:
+                await refuse(no_key(), scope, receive, send)
+                return
+        await self._app(scope, receive, send)

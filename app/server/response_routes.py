@@ -5,9 +5,9 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,41 +15,16 @@ from pydantic.config import JsonDict
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import ApiError
-from app.server.ask_request import ask_request_of
+from app.server.ask_request import AskRequest, ask_request_of
 from app.server.asking import AskerHere, asking, begin, finished, in_thread, require_model
 from app.server.background import ENDED, ResponseRecord, response_document
-from app.server.chat_documents import (
-    ChatRequest,
-    JsonSchema,
-    Message,
-    Part,
-    PolicyName,
-    ResponseFormat,
-    TextPart,
-    VideoPart,
-    Words,
-)
+from app.server.chat_documents import InputMessage, Wishes, Words, only
 from app.server.documents import Deleted
 from app.server.sse import EVENT_STREAM, event_of
-from app.server.unsupported import only
 
 _CANCEL_S = 30.0
 _LOOK_S = 0.02
 router = APIRouter(prefix="/v1/responses", tags=["questions"])
-
-
-class InputText(BaseModel):
-    type: Literal["input_text", "output_text"]
-    text: Words
-
-
-InputPart = Annotated[InputText | TextPart | VideoPart, Field(discriminator="type")]
-
-
-class InputMessage(BaseModel):
-    type: Literal["message"] = "message"
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Words | list[InputPart]
 
 
 class TextFormat(BaseModel):
@@ -86,10 +61,10 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class ResponseRequest(BaseModel):
+class ResponseRequest(Wishes):
     """What is not named here is ignored, but for what would change the answer."""
 
-    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field("default", max_length=200)
     input: Words | list[InputMessage] = Field(
@@ -102,21 +77,12 @@ class ResponseRequest(BaseModel):
         None, max_length=100, description="Go on with its dialogue, and about its streams."
     )
     background: bool = Field(False, description="Answer at once with an id, to be looked up.")
-    stream: bool = Field(False, description="Server-sent events instead of one document.")
     store: bool | None = Field(
         None, description="false: it cannot be looked up once it has ended; else for an hour."
     )
     max_output_tokens: int | None = Field(None, ge=1, le=4096)
-    temperature: float | None = Field(
-        None, ge=0, le=2, description="0, the same answer each time, unless given."
-    )
-    top_p: float | None = Field(None, gt=0, le=1)
     metadata: dict[MetadataKey, MetadataValue] | None = Field(None, max_length=16)
     text: TextOptions | None = None
-    policy: PolicyName | None = None
-    tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
-    tool_choice: Annotated[str | None, only("none", "auto")] = None
-    top_logprobs: Annotated[Literal[0] | None, only(0)] = None
     conversation: Annotated[str | None, only()] = None
     prompt: Annotated[str | None, only()] = None
 
@@ -136,11 +102,9 @@ class ResponseDocument(BaseModel):
     error: dict[str, Any] | None
 
 
+_DESCRIPTION = "The response or, with `stream`, its events."
 _SHAPES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": EVENT_STREAM,
-        "description": "The response or, with `stream`, its events.",
-    }
+    200: {"content": EVENT_STREAM, "description": _DESCRIPTION}
 }
 
 
@@ -154,41 +118,30 @@ async def create(
 ) -> Any:
     """Ask; with `background` the answer is looked up later, with `stream` listened to."""
     model = require_model(service, wanted.model)
-    ask_request = ask_request_of(_as_chat(wanted))
+    ask_request = _asked(wanted)
     if wanted.previous_response_id is not None:
         before = service.responses.get(wanted.previous_response_id, caller.name)
         streams = ask_request.streams or before.request.streams
-        ask_request = replace(
-            ask_request, dialogue=(*before.turns, *ask_request.dialogue), streams=streams
-        )
+        dialogue = (*before.turns, *ask_request.dialogue)
+        ask_request = replace(ask_request, dialogue=dialogue, streams=streams)
     if wanted.background and wanted.store is False:
-        raise ApiError(
-            400, "what is answered in the background must be kept", "invalid_value", param="store"
-        )
-    if wanted.background:
-
-        def ask() -> Any:
-            return begin(service, caller, asker, ask_request)
-
-    else:  # what is wrong with the question is then an error of this request
-        inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request))
-
-        def ask() -> Any:
-            return inquiry
-
-    made = service.responses.create(
-        ask_request,
-        asker,
-        ask,
-        lambda inquiry: finished(service, inquiry),
+        why = "what is answered in the background must be kept"
+        raise ApiError(400, why, "invalid_value", param="store")
+    ask = partial(begin, service, caller, asker, ask_request)
+    # Unless in the background, what is wrong with the question is an error of this request.
+    begun = None if wanted.background else await in_thread(request, ask)
+    made = ResponseRecord(
         owner=caller.name,
         model=model,
+        request=ask_request,
+        asker=asker,
         background=wanted.background,
         metadata=wanted.metadata or {},
         instructions=wanted.instructions,
         previous=wanted.previous_response_id,
-        keep=wanted.store is not False,
+        is_kept=wanted.store is not False,
     )
+    service.responses.begin(made, lambda: begun or ask(), partial(finished, service))
     if wanted.stream:
         return _streamed(request, service, made, -1)
     if not wanted.background:
@@ -245,33 +198,16 @@ async def delete(service: ServiceHere, caller: CallerHere, response_id: str) -> 
     return Deleted(id=response_id, object="response")
 
 
-def _as_chat(wanted: ResponseRequest) -> ChatRequest:
-    """The same question as a chat."""
-    messages = []
+def _asked(wanted: ResponseRequest) -> AskRequest:
+    given = wanted.input
+    if isinstance(given, str):
+        given = [InputMessage(role="user", content=given)]
     if wanted.instructions:
-        messages.append(Message(role="developer", content=wanted.instructions))
-    if isinstance(wanted.input, str):
-        messages.append(Message(role="user", content=wanted.input))
-    else:
-        messages += [Message(role=one.role, content=_parts(one.content)) for one in wanted.input]
-    told = wanted.text.format if wanted.text is not None else TextFormat()
-    schema = None
-    if told.schema_ is not None:
-        schema = JsonSchema(name=told.name, schema_=told.schema_, strict=told.strict)
-    return ChatRequest(
-        messages=messages or [Message(role="user", content="")],
-        max_tokens=wanted.max_output_tokens,
-        temperature=wanted.temperature,
-        top_p=wanted.top_p,
-        response_format=ResponseFormat(type=told.type, json_schema=schema),
-        policy=wanted.policy,
-    )
-
-
-def _parts(content: str | list[InputPart]) -> str | list[Part]:
-    if isinstance(content, str):
-        return content
-    return [TextPart(text=one.text) if isinstance(one, InputText) else one for one in content]
+        given = [InputMessage(role="developer", content=wanted.instructions), *given]
+    told = (wanted.text or TextOptions()).format
+    messages = given or [InputMessage(role="user", content="")]
+    max_tokens = wanted.max_output_tokens
+    return ask_request_of(messages, wanted, told.type, told.schema_, max_tokens=max_tokens)
 
 
 def _wait(made: ResponseRecord) -> None:
@@ -289,18 +225,12 @@ async def _until_ended(made: ResponseRecord) -> None:
 def _streamed(
     request: Request, service: Any, made: ResponseRecord, after: int
 ) -> StreamingResponse:
-    """Its events."""
-
     async def events() -> AsyncIterator[str]:
         gone = threading.Event()
         following = made.follow(after, gone)
         try:
             while True:
-                event = await to_thread.run_sync(
-                    lambda: next(following, None),
-                    limiter=request.app.state.answering,
-                    abandon_on_cancel=True,
-                )
+                event = await in_thread(request, lambda: next(following, None), abandon=True)
                 if event is None:
                     return
                 yield event_of(event, kind=event["type"])

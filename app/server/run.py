@@ -46,10 +46,9 @@ def run(
     app = with_page(create_app(service), f"http://{_reached_at(settings.host)}:{port}")
     allow_descriptors(ConnectionBounds())
     server = _Server(server_config(service, app), service)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         with server.heeding_signals():
-            on_listening(f"http://{host}:{port}")
+            on_listening(f"http://{in_url(settings.host)}:{port}")
             server.run(sockets=[listening])
     finally:
         listening.close()
@@ -141,10 +140,10 @@ class _Server(uvicorn.Server):
 
 def _reached_at(host: str) -> str:
     """How this machine reaches a service that listens on `host`."""
-    if host in ("0.0.0.0", ""):
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, in_url(host))
+
+
+def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 

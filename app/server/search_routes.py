@@ -6,13 +6,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
+from app.server.ask_request import TimeRange
 from app.server.documents import FoundMoment, frame_url, rfc3339
 from app.server.keys import Action, Caller
 from app.server.service import Service
-from app.server.stream_url import TimeRange
 from app.server.threads import Work, in_threads
-from app.server.time_range import stream_range_of
-from vstream.search.moment import Moment
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
@@ -55,18 +53,15 @@ def _search(service: Service, caller: Caller, wanted: SearchRequest) -> Found:
         ids = list(dict.fromkeys(wanted.stream_ids))
         for stream_id in ids:
             require(caller, Action.READ, stream_id)
-    spans = {stream_id: stream_range_of(service, stream_id, wanted) for stream_id in ids}
+    spans = {stream_id: service.loaded.stream_range(stream_id, wanted) for stream_id in ids}
     moments = service.loaded.search.search(wanted.query, wanted.limit, spans)
-    return Found(query=wanted.query, data=[_found(moment) for moment in moments])
-
-
-def _found(moment: Moment) -> FoundMoment:
-    return FoundMoment(
-        stream_id=moment.stream,
-        from_s=moment.from_s,
-        to_s=moment.to_s,
-        captured_at=moment.captured_at,
-        at=rfc3339(moment.captured_at),
-        score=moment.score,
-        frame_url=frame_url(moment.stream, moment.to_s),
-    )
+    data = [
+        FoundMoment(
+            **vars(one),
+            stream_id=one.stream,
+            at=rfc3339(one.captured_at),
+            frame_url=frame_url(one.stream, one.to_s),
+        )
+        for one in moments
+    ]
+    return Found(query=wanted.query, data=data)

@@ -3,17 +3,22 @@
 The model is loaded in a thread, so that the server answers `/health` and `/ready` meanwhile.
 """
 
+import math
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
+from app.server.ask_request import TimeRange
 from app.server.background import BackgroundResponses
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
@@ -26,12 +31,15 @@ from vstream.device.free_memory import leave_out_of_collections
 from vstream.device.scheduler import Limits
 from vstream.device.shares import Shares
 from vstream.models.video_llm import VideoLLM, load_video_llm
+from vstream.service.errors import UnknownStreamError
 from vstream.service.event_log import EventLog
 from vstream.service.streams import Streams
 from vstream.service.watches import FiredWatch, Watches
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
 from vstream.sources.permission import SourcePolicy
+from vstream.times.wall_time import stream_range, stream_time_since
+from vstream.times.when import parse_when
 
 _log = structlog.get_logger()
 
@@ -82,19 +90,15 @@ class Service:
     def loaded(self) -> "_Loaded":
         """Model, streams, watches and search. Raises ApiError unless the service is ready."""
         if self._running is None or self.phase is not Phase.READY:
-            raise ApiError(
-                503,
-                f"the service is {self.phase}",
-                f"service_{self.phase}",
-                headers={"Retry-After": "1"},
-            )
+            raise ApiError(503, f"the service is {self.phase}", f"service_{self.phase}")
         return self._running
 
     def load(self) -> None:
         """Load the model and open the streams; `phase` and `failure` tell what came of it."""
         try:
             self._running = _Loaded(self, self._load_model())
-            self._running.open_known()
+            self._running.streams.open_known(self.settings.streams)
+            self._running.watches.open_known()
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:
@@ -108,7 +112,6 @@ class Service:
             self._opened.set()
 
     def load_in_background(self) -> None:
-        """`load`, in a thread."""
         self._loading = threading.Thread(target=self.load, name="load", daemon=True)
         self._loading.start()
 
@@ -125,7 +128,6 @@ class Service:
         self.events.close()
 
     def cut_off(self) -> None:
-        """Running answers end here, and are marked so."""
         self.answering.cut_off()
 
     def close(self) -> None:
@@ -149,7 +151,6 @@ class _Loaded:
     """What there is once the model is loaded."""
 
     def __init__(self, service: Service, model: VideoLLM) -> None:
-        """`open_known` begins with the streams."""
         settings, limits = service.settings, service.settings.service
         self.model = model
         model.scheduler.limits = Limits(limits.max_running, limits.max_waiting)
@@ -170,10 +171,39 @@ class _Loaded:
         service.metrics.tell_of_streams(model, self.streams.all)
         service.metrics.tell_of_service(self.watches, service.webhooks, service.events)
 
-    def open_known(self) -> None:
-        """Begin with the configured streams, and go on with those that the store knows."""
-        self.streams.open_known(self._service.settings.streams)
-        self.watches.open_known()
+    def stream_range(
+        self, stream_id: str, span: TimeRange, *, with_unencoded: bool = False
+    ) -> tuple[float | None, float | None]:
+        """`span` in stream time; a bound that is None is open.
+
+        Clock times are turned into stream time by when the stream's blocks were captured. With
+        frames that are not encoded (yet), a bound after the newest block is as far behind it.
+        Raises QuestionError for a time that is none, UnknownStreamError.
+        """
+        from_s, to_s = span.from_s, span.to_s
+        if span.from_ is None and span.to is None:
+            return from_s, to_s
+        now = datetime.now(ZoneInfo(self._zone_of(stream_id)))
+        begin, end = parse_when(span.from_, now), parse_when(span.to, now)
+        begin_at, end_at = (None if one is None else one.timestamp() for one in (begin, end))
+        with self.streams.askable(stream_id) as stream, self.model.turn:
+            first_s, last_s = stream_range(stream.memory, begin_at, end_at)
+            if with_unencoded and end_at is not None:
+                last_s = stream_time_since(stream.memory, end_at) or last_s
+            if with_unencoded and begin_at is not None and math.isinf(first_s):
+                first_s = stream_time_since(stream.memory, begin_at) or first_s
+        if begin is not None:
+            from_s = first_s if from_s is None else max(from_s, first_s)
+        if end is not None:
+            to_s = last_s if to_s is None else min(to_s, last_s)
+        return from_s, to_s
+
+    def _zone_of(self, stream_id: str) -> str:
+        """The zone of a stream's times in words: its own, or the service's."""
+        own = None
+        with suppress(UnknownStreamError):
+            own = self.streams.get(stream_id).spec.timezone
+        return own or self._service.settings.service.timezone
 
     def close(self) -> None:
         self.watches.close()
@@ -184,11 +214,9 @@ class _Loaded:
         self.watches.saw(keeper, frame)
 
     def _tell(self, fired: FiredWatch) -> None:
-        self._service.metrics.watch_fired(fired.stream_id)
+        self._service.metrics.fired.labels(fired.stream_id).inc()
         for action in fired.watch.spec.actions:
             assert action.secret is not None, "one is made up when the watch is set"
-            self._service.webhooks.send(
-                WebhookDelivery.of(
-                    action.url, action.secret, "watch.fired", time.time(), fired.document
-                )
-            )
+            to = action.url, action.secret
+            delivery = WebhookDelivery.of(*to, "watch.fired", time.time(), fired.document)
+            self._service.webhooks.send(delivery)

@@ -7,9 +7,9 @@ from typing import Any
 import structlog
 
 
-def log_to_stderr() -> None:
-    """From now on, from INFO up; warnings of libraries as well."""
-    for_people = sys.stderr.isatty()
+def log_to_stderr(level: int = logging.INFO, *, for_people: bool | None = None) -> None:
+    """From now on, from `level` up; for people if they read it, unless it is said."""
+    for_people = sys.stderr.isatty() if for_people is None else for_people
     renderer = (
         # Plain: others show local variables, and with them passwords.
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -23,7 +23,7 @@ def log_to_stderr() -> None:
     if not for_people:
         processors.append(structlog.processors.format_exc_info)
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         processors=[*processors, renderer],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

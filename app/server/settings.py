@@ -12,17 +12,12 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from app.server.keys import ScopedKey
-from app.server.origin import Origin
+from app.server.origin_guard import Origin
 from vstream.config import VStreamConfig, read_settings
 from vstream.errors import SettingsError
 from vstream.service.stream_spec import StreamSpec
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
-
-
-def _own_zone() -> str:
-    """That of this machine."""
-    return tzlocal.get_localzone_name() or "UTC"
 
 
 class ServiceConfig(BaseModel):
@@ -45,7 +40,7 @@ class ServiceConfig(BaseModel):
     )
     allow_webcams: bool = Field(False, description="Whether the API may name this machine's.")
     timezone: str = Field(
-        default_factory=_own_zone,
+        default_factory=lambda: tzlocal.get_localzone_name() or "UTC",
         description="IANA name: the zone of times in words where a stream has none of its own.",
     )
     max_streams: int = Field(
@@ -94,9 +89,8 @@ class ServiceSettings(VStreamConfig):
 
 
 def load_settings(path: Path | None, **values: Any) -> ServiceSettings:
-    """Read the file and the environment, and put `values` (nested dicts) over both.
-
-    `${NAME}` in the file stands for a variable of the environment. Raises SettingsError.
+    """Read the file and the environment, and put `values` (nested dicts) over both. `${NAME}` in
+    the file stands for a variable of the environment. Raises SettingsError.
     """
     found = {} if path is None else _read(path)
 

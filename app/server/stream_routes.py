@@ -2,21 +2,28 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field, ValidationError
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import ApiError, invalid_value
+from app.server.ask_request import TimeRange
 from app.server.documents import Deleted, StreamDocument, stream_document
-from app.server.keys import Action, Caller
-from app.server.service import Service
-from app.server.stream_url import TimeRange
-from app.server.time_range import stream_range_of
+from app.server.keys import Action
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import SourceSpec, StreamSpec
 from vstream.sources.probe import ProbeReport, probe_source
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
+
+
+def _managed(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamKeeper:
+    require(caller, Action.MANAGE, stream_id)
+    return service.loaded.streams.get(stream_id)
+
+
+Managed = Annotated[StreamKeeper, Depends(_managed)]
+"""A stream that is watched here and that the caller may change."""
 
 
 class StreamList(BaseModel):
@@ -63,9 +70,7 @@ def all_streams(service: ServiceHere, caller: CallerHere) -> StreamList:
     streams = service.loaded.streams
     return StreamList(
         data=[
-            stream_document(keeper)
-            for keeper in streams.all()
-            if caller.may(Action.READ, keeper.spec.id)
+            stream_document(one) for one in streams.all() if caller.may(Action.READ, one.spec.id)
         ],
         stored=caller.visible(streams.stored()),
     )
@@ -121,25 +126,22 @@ def delete(
 
 
 @router.post("/{stream_id}/pause", summary="Pause a stream")
-def pause(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
+def pause(keeper: Managed) -> StreamDocument:
     """Let go of the source; what has been seen can be asked about."""
-    keeper = _managed(service, caller, stream_id)
     keeper.pause()
     return stream_document(keeper)
 
 
 @router.post("/{stream_id}/resume", summary="Resume a stream")
-def resume(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
+def resume(keeper: Managed) -> StreamDocument:
     """Go on watching."""
-    keeper = _managed(service, caller, stream_id)
     keeper.resume()
     return stream_document(keeper)
 
 
 @router.post("/{stream_id}/restart", summary="Restart a stream")
-def restart(service: ServiceHere, caller: CallerHere, stream_id: str) -> StreamDocument:
+def restart(keeper: Managed) -> StreamDocument:
     """Open the source again, at once."""
-    keeper = _managed(service, caller, stream_id)
     keeper.restart()
     return stream_document(keeper)
 
@@ -154,22 +156,14 @@ def forget(
     """Delete what was seen in a range of time, in every tier, for good."""
     require(caller, Action.MANAGE, stream_id)
     if span.is_open:
-        raise ApiError(
-            422, "give the range to forget: from and to, or from_s and to_s", "invalid_value"
-        )
-    streams = service.loaded.streams
-    from_s, to_s = stream_range_of(service, stream_id, span, with_unencoded=True)
+        wanted = "give the range to forget: from and to, or from_s and to_s"
+        raise ApiError(422, wanted, "invalid_value")
+    from_s, to_s = service.loaded.stream_range(stream_id, span, with_unencoded=True)
     if from_s is None or to_s is None:
         raise ApiError(422, "give both ends of the range to forget", "invalid_value")
     if from_s > to_s and span.from_ is None and span.to is None:
         raise ApiError(422, "from_s is after to_s", "invalid_value", param="from_s")
     if from_s > to_s:  # nothing is kept of then
         return Forgotten(id=stream_id, blocks=0, from_s=0, to_s=0)
-    blocks = streams.forget(stream_id, from_s, to_s)
+    blocks = service.loaded.streams.forget(stream_id, from_s, to_s)
     return Forgotten(id=stream_id, blocks=blocks, from_s=from_s, to_s=to_s)
-
-
-def _managed(service: Service, caller: Caller, stream_id: str) -> StreamKeeper:
-    """A stream that is watched here and that the caller may change."""
-    require(caller, Action.MANAGE, stream_id)
-    return service.loaded.streams.get(stream_id)

@@ -24,9 +24,8 @@ class StreamSearch:
     def search(
         self, words: str, top: int, spans: Mapping[str, tuple[float | None, float | None]]
     ) -> list[Moment]:
-        """At most `top` moments of the streams in `spans`, each within its stretch, best first.
-
-        One search at a time. Raises UnknownStreamError, QuestionError, KVMemoryError.
+        """At most `top` moments of the streams in `spans`, each within its stretch, best first. One
+        search at a time. Raises UnknownStreamError, QuestionError, KVMemoryError.
         """
         with self._lock, ExitStack() as reading:
             for stream_id in spans:
@@ -38,6 +37,6 @@ class StreamSearch:
                 return self._search.search(words, top=top, spans=spans)
             finally:
                 for stream_id in set(self._added) - set(spans):
-                    if not self._streams.is_watched(stream_id):
+                    if self._streams.find(stream_id) is None:
                         self._search.remove(stream_id)
                         del self._added[stream_id]

@@ -1,4 +1,4 @@
-"""What is told to everybody: whether the service lives and is ready, its version and figures."""
+"""What is told of the service: whether it lives and is ready, its version, figures and model."""
 
 from importlib.metadata import version
 from typing import Any
@@ -8,11 +8,14 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
 from app.server.access import ServiceHere
+from app.server.asking import require_model
+from app.server.documents import ModelDocument
 from app.server.service import Phase, Service
 from app.server.threads import Work, in_threads
 from vstream.service.stream_status import STORE_AWAY
 
 router = APIRouter(tags=["system"])
+models = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 class Health(BaseModel):
@@ -86,3 +89,38 @@ async def metrics(service: ServiceHere, request: Request) -> Response:
     """Figures for Prometheus."""
     content, kind = await in_threads(request, Work.TELLING, service.metrics.text)
     return Response(content, media_type=kind)
+
+
+class ModelList(BaseModel):
+    """As OpenAI's."""
+
+    object: str = "list"
+    data: list[ModelDocument]
+
+
+@models.get("", summary="List models")
+def all_models(service: ServiceHere) -> ModelList:
+    """The one model that answers, under both its names."""
+    own = service.loaded.model.name
+    return ModelList(data=[_told(service, name) for name in ("default", own)])
+
+
+@models.get("/{model:path}", summary="Get a model")
+def one_model(service: ServiceHere, model: str) -> ModelDocument:
+    """By either of its names."""
+    require_model(service, model)
+    return _told(service, model)
+
+
+def _told(service: Service, name: str) -> ModelDocument:
+    model = service.loaded.model
+    recommended = model.family.recommended
+    return ModelDocument(
+        id=name,
+        created=int(service.started_at),
+        fingerprint=model.fingerprint,
+        sample_fps=model.sample_fps,
+        reads_context=recommended.reads_context,
+        reads_dialogue=recommended.reads_dialogue,
+        knows=recommended.knows,
+    )

@@ -1,18 +1,17 @@
 """/v1/streams/ID/timeline: a stream in, its whole history in a few parts out, to be drawn."""
 
 from bisect import bisect_right
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from fastapi import APIRouter, Query, Request
 
 from app.server.access import CallerHere, ServiceHere, require
+from app.server.ask_request import TimeRange
 from app.server.documents import Timeline, TimelinePart
 from app.server.keys import Action
 from app.server.service import Service
-from app.server.stream_url import TimeRange
 from app.server.threads import Work, in_threads
-from app.server.time_range import stream_range_of
 from memory import MemoryReader
 
 MOST_COMPARED = 4096
@@ -38,7 +37,7 @@ async def timeline(
 
 
 def _timeline(service: Service, stream_id: str, span: TimeRange, parts: int) -> Timeline:
-    from_s, to_s = stream_range_of(service, stream_id, span)
+    from_s, to_s = service.loaded.stream_range(stream_id, span)
     with service.loaded.streams.askable(stream_id) as stream, service.loaded.model.turn:
         ids = stream.memory.visible(to_s, from_s)
         return timeline_of(stream_id, stream.memory, ids, parts)
@@ -53,13 +52,9 @@ def timeline_of(
     `most` blocks are compared, equally many of each part.
     """
     kept_from_s = memory.info(memory.first_block).start_s if memory.num_readable else 0.0
-    whole: dict[str, Any] = {
-        "stream_id": stream_id,
-        "kept_from_s": kept_from_s,
-        "kept_to_s": memory.newest_s,
-    }
+    kept = {"kept_from_s": kept_from_s, "kept_to_s": memory.newest_s}
     if not ids:
-        return Timeline(from_s=0, to_s=0, part_s=0, parts=[], **whole)
+        return Timeline(from_s=0, to_s=0, part_s=0, parts=[], stream_id=stream_id, **kept)
     first_s, last_s = memory.info(ids[0]).start_s, memory.info(ids[-1]).end_s
     part_s = max((last_s - first_s) / parts, _SHORTEST_S)
 
@@ -71,9 +66,8 @@ def timeline_of(
     part_of: list[TimelinePart] = []
     begin = 0
     while begin < len(ids):
-        number = number_of(ids[begin])
+        number, info = number_of(ids[begin]), memory.info(ids[begin])
         end = bisect_right(ids, number, lo=begin, key=number_of)
-        info = memory.info(ids[begin])
         begin_s = first_s + number * part_s
         part = TimelinePart(
             from_s=begin_s,
@@ -91,7 +85,8 @@ def timeline_of(
     for part, block_id, change in zip(part_of, compared, _changes(memory, compared), strict=True):
         if change > part.change:
             part.change, part.change_s = change, memory.info(block_id).end_s
-    return Timeline(from_s=first_s, to_s=last_s, part_s=part_s, parts=found, **whole)
+    whole = {"from_s": first_s, "to_s": last_s, "part_s": part_s, **kept}
+    return Timeline(stream_id=stream_id, parts=found, **whole)
 
 
 def _some_of(ids: list[int], most: int, *, is_newest: bool) -> list[int]:

@@ -11,8 +11,7 @@ from app.server.api_errors import ApiError
 from app.server.documents import Deleted, WatchDocument, watch_document
 from app.server.keys import Action, Caller
 from vstream.service.watches import WatchRecord, WatchSpec
-from vstream.service.webhook_delivery import check_receiver
-from vstream.service.webhook_signature import new_secret
+from vstream.service.webhook_delivery import check_receiver, new_secret
 from vstream.times.when import parse_when
 
 router = APIRouter(prefix="/v1/watches", tags=["watches"])
@@ -82,10 +81,8 @@ def _sees(caller: Caller, record: WatchRecord) -> bool:
 
 
 def _until(wanted: str | float | None) -> float | None:
-    if wanted is None:
-        return None
     now = datetime.now(UTC)
-    moment = parse_when(str(wanted), now)
+    moment = parse_when(None if wanted is None else str(wanted), now)
     if moment is None:
         return None
     if moment <= now:

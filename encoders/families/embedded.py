@@ -30,11 +30,10 @@ class Embedded(Family):
         """One pass of the tower; see `Family.encode`."""
         frames = [frame for (frame,) in groups]
         seen = self._vision(frames, [[self._size]] * len(frames))
-        blocks = []
-        for frame, visual in zip(frames, seen, strict=True):
-            woven = weave(self.chat.embed(time_words(frame.stream_s)), visual)
-            blocks.append(one_frame_block(frame, woven.embeddings, woven.is_visual))
-        return blocks
+        return [
+            one_frame_block(frame, *weave(self.chat.embed(time_words(frame.stream_s)), visual))
+            for frame, visual in zip(frames, seen, strict=True)
+        ]
 
     def question(
         self,

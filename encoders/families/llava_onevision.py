@@ -6,10 +6,11 @@ size. `image_newline` ends a video: a stream has no end, so it opens the questio
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from encoders.chat_prompt import Turn, VideoPlace
+from encoders.chat_prompt import VideoPlace
 from encoders.families.family import Family
 from encoders.frame import Frame
 from encoders.tokens import TextTokens, VisualTokens, one_frame_block
@@ -40,15 +41,9 @@ class LlavaOneVision(Family):
             for (frame,), embeddings in zip(groups, per_frame, strict=True)
         ]
 
-    def question(
-        self,
-        question: str,
-        dialogue: Sequence[Turn] = (),
-        context: str = "",
-        answer_start: str = "",
-    ) -> TextTokens:
+    def question(self, *said: Any, **options: Any) -> TextTokens:
         """The question behind `image_newline`; see `Family.question`."""
-        text = super().question(question, dialogue, context, answer_start)
+        text = super().question(*said, **options)
         newline = self.model.model.image_newline.detach()[None]
         return TextTokens(
             torch.cat([newline.to(text.embeddings), text.embeddings]),

@@ -50,14 +50,14 @@ class Qwen3VL(Family):
             groups, output.pooler_output, grids.tokens, deepstack.split(counts, dim=1), strict=True
         ):
             before = self.chat.embed(before_grid(group))
-            woven = weave(before, visual, self._after_grid)
+            embeddings, is_visual = weave(before, visual, self._after_grid)
             positions = woven_grid_positions(len(before), rows, columns)
             blocks.append(
                 VisualTokens(
-                    embeddings=woven.embeddings,
+                    embeddings=embeddings,
                     positions=positions,
                     advance=positions[:, -1] + 1,
-                    is_visual=woven.is_visual,
+                    is_visual=is_visual,
                     start_s=group[0].stream_s,
                     end_s=group[-1].stream_s,
                     deepstack=features,

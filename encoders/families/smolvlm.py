@@ -39,11 +39,9 @@ class SmolVLM(Family):
         """One pass of the tower; see `Family.encode`."""
         frames = [frame for (frame,) in groups]
         sizes = [self._sizes((frame.pixels.shape[0], frame.pixels.shape[1])) for frame in frames]
-        blocks = []
-        for frame, visual in zip(frames, self._vision(frames, sizes), strict=True):
-            woven = weave(self.chat.embed(before_frame(frame)), visual, self._after_frame)
-            blocks.append(one_frame_block(frame, woven.embeddings, woven.is_visual))
-        return blocks
+        before = [self.chat.embed(before_frame(frame)) for frame in frames]
+        seen = zip(frames, before, self._vision(frames, sizes), strict=True)
+        return [one_frame_block(f, *weave(text, v, self._after_frame)) for f, text, v in seen]
 
     def _sizes(self, size: Size) -> list[Size]:
         """Resized twice, as transformers does: to the length for video, then to one square tile."""

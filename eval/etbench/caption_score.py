@@ -70,7 +70,7 @@ def caption_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> F
         **{f"F1@{threshold}": one for threshold, one in zip(THRESHOLDS, f1, strict=True)},
         "F1": float(np.mean(f1)),
         **_word_figures(videos),
-        "SentSim": caption_similarity(videos, likeness),
+        "SentSim": _similarity(videos, likeness),
     }
 
 
@@ -96,7 +96,7 @@ def _f1(videos: Sequence[CaptionedVideo], threshold: float) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def caption_similarity(videos: Sequence[CaptionedVideo], likeness: SentenceLikeness) -> float:
+def _similarity(videos: Sequence[CaptionedVideo], likeness: SentenceLikeness) -> float:
     """The mean over pairs, then over videos, then over thresholds."""
     if not videos:
         return 0.0
@@ -112,26 +112,19 @@ def video_similarities(video: CaptionedVideo, likeness: SentenceLikeness) -> lis
     """
     between = likeness.between(video.found_texts, video.true_texts)
     unmatched = likeness.to_random_string(video.found_texts)
-    return [
-        float(
-            np.mean(
-                [
-                    unmatched[found] if true is None else between[found, true]
-                    for found, true in video.pairs(threshold)
-                ]
-            )
-        )
-        for threshold in THRESHOLDS
-    ]
+
+    def alike(found: int, true: int | None) -> np.float32:
+        similarity: np.float32 = unmatched[found] if true is None else between[found, true]
+        return similarity
+
+    return [float(np.mean([alike(*pair) for pair in video.pairs(at)])) for at in THRESHOLDS]
 
 
 def _word_figures(videos: Sequence[CaptionedVideo]) -> Figures:
     rows = [_video_words(video, threshold) for video in videos for threshold in THRESHOLDS]
     means = np.mean(rows, axis=0).tolist() if rows else [0.0] * 6
-    names = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L", "CIDEr")
-    found = dict(zip(names, means, strict=True))
-    order = (*names[:4], "METEOR", *names[4:])
-    return {name: found.get(name) for name in order}
+    names = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
+    return dict(zip(names, [*means[:4], None, *means[4:]], strict=True))
 
 
 def _video_words(video: CaptionedVideo, threshold: float) -> list[float]:

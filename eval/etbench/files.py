@@ -5,14 +5,14 @@ Nothing is downloaded. What is not there is named, with the place where it is pu
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from eval.etbench.sample import Answered, Sample, SampleKey
+from eval.etbench.sample import Answered, Keyed, Prediction, Sample, SampleKey
 from vstream import SettingsError
 
 PUBLISHED_AT = "https://huggingface.co/datasets/PolyU-ChenLab/ETBench"
@@ -23,22 +23,7 @@ VIDEO_FOLDERS = (Path("videos"), Path("videos_compressed"))
 _MOST_NAMED = 10
 
 Loaded = TypeVar("Loaded")
-
-
-class Prediction(BaseModel):
-    """What is read of an entry of a prediction file: the key and `a`, of whatever type it is."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    task: str
-    source: str
-    idx: int
-    a: Any = None
-
-    @property
-    def key(self) -> SampleKey:
-        """The sample that is answered."""
-        return SampleKey(self.task, self.source, self.idx)
+Entry = TypeVar("Entry", bound=Keyed)
 
 
 _SAMPLES = TypeAdapter(list[Sample])
@@ -48,24 +33,19 @@ _SUBSET = TypeAdapter(dict[str, dict[str, list[int]]])
 
 def read_samples(path: Path) -> list[Sample]:
     """The annotated samples. Raises SettingsError if the file is not of the official layout."""
-    samples = _read(path, _SAMPLES)
-    _refuse_repeated([sample.key for sample in samples], path)
-    return samples
+    return _all_different(_read(path, _SAMPLES), path)
 
 
 def read_predictions(path: Path) -> list[Prediction]:
     """The answers of a model. Raises SettingsError if the file is not of the official layout."""
-    predictions = _read(path, _PREDICTIONS)
-    _refuse_repeated([one.key for one in predictions], path)
-    return predictions
+    return _all_different(_read(path, _PREDICTIONS), path)
 
 
 def read_subset(path: Path) -> frozenset[SampleKey]:
     """The keys of {task: {source: [idx, ...]}}."""
-    subset = _read(path, _SUBSET)
     return frozenset(
         SampleKey(task, source, idx)
-        for task, sources in subset.items()
+        for task, sources in _read(path, _SUBSET).items()
         for source, indices in sources.items()
         for idx in indices
     )
@@ -87,10 +67,11 @@ def _read(path: Path, adapter: TypeAdapter[Loaded]) -> Loaded:
         raise SettingsError(f"{path} is no JSON file: {error}") from error
 
 
-def _refuse_repeated(keys: Sequence[SampleKey], path: Path) -> None:
-    for key, times in Counter(keys).items():
+def _all_different(entries: list[Entry], path: Path) -> list[Entry]:
+    for key, times in Counter(entry.key for entry in entries).items():
         if times > 1:
             raise SettingsError(f"{path} has {key} twice: task, source and idx must be unique")
+    return entries
 
 
 def join(
@@ -99,22 +80,14 @@ def join(
     subset: Collection[SampleKey] | None,
 ) -> tuple[list[Answered], list[Sample]]:
     """What was answered, in the order of the predictions, and the samples that were not."""
-    by_key: Mapping[SampleKey, Sample] = {sample.key: sample for sample in samples}
+    by_key = {sample.key: sample for sample in samples}
     for one in predictions:
         if one.key not in by_key:
             raise SettingsError(f"the predictions answer {one.key}, which is not annotated")
-    answered = [
-        Answered(by_key[one.key], one.a)
-        for one in predictions
-        if subset is None or one.key in subset
-    ]
+    wanted = by_key.keys() if subset is None else subset
+    answered = [Answered(by_key[one.key], one.a) for one in predictions if one.key in wanted]
     known = {sample.key for sample, _ in answered}
-    rest = [
-        sample
-        for sample in samples
-        if sample.key not in known and (subset is None or sample.key in subset)
-    ]
-    return answered, rest
+    return answered, [one for one in samples if one.key in wanted and one.key not in known]
 
 
 @dataclass(frozen=True)
@@ -129,11 +102,8 @@ class PublishedData:
 
     def entries(self) -> list[dict[str, Any]]:
         """What the samples were read from, with all that is published of them."""
-        return [
-            entry
-            for path in self._annotations()
-            for entry in json.loads(path.read_text(encoding="utf-8"))
-        ]
+        paths = self._annotations()
+        return [entry for path in paths for entry in json.loads(path.read_text("utf-8"))]
 
     def _annotations(self) -> list[Path]:
         merged = self.root / ANNOTATIONS

@@ -55,8 +55,6 @@ def pick_option(
     named = [letter for letter in (bracketed and bracketed[1], _front_letter(rest)) if letter]
     if any(_place(letter, letters) == sample.p for letter in named):
         return PickedOption(sample.p, True)
-    if not rest:
-        return PickedOption(None, bool(named))
     return _most_like(sample, rest, bool(named), likeness)
 
 
@@ -71,8 +69,6 @@ def pick_grounded_option(
     place = None if front is None else _place(front, len(sample.o))
     if place is not None:
         return PickedOption(place, True)
-    if not rest:
-        return PickedOption(None, False)
     return _most_like(sample, rest, front is not None, likeness)
 
 
@@ -95,5 +91,7 @@ def _place(letter: str, letters: int) -> int | None:
 def _most_like(
     sample: Sample, text: str, has_letter: bool, likeness: SentenceLikeness
 ) -> PickedOption:
+    if not text:
+        return PickedOption(None, has_letter)
     found = likeness.between([text], sample.option_texts)[0]
     return PickedOption(int(np.argmax(found)), has_letter, tuple(found.tolist()))

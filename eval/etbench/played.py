@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.etbench.files import Prediction, PublishedData, join
-from eval.etbench.sample import Sample, SampleKey
+from eval.etbench.files import PublishedData, join
+from eval.etbench.sample import CHOICE_TASKS, Prediction, Sample, SampleKey
 from eval.etbench.scores import OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.play.asked import Asked, Prompt, TimeSpan
@@ -23,7 +23,6 @@ from vstream import SettingsError
 
 NAME = "etbench"
 CONVENTION = Convention(max_tokens=1024, sample_fps=1.0)
-_PREFILLED = frozenset(("rar", "eca", "rvq"))
 _FIGURES: dict[str, str] = {task: name for task, name in OVERALL.values() if name != "SentSim"}
 
 
@@ -42,7 +41,12 @@ def evaluate_played(
     """By policy; writes the run's records, its report and the files for the official scorer."""
     found, records = {}, []
     for policy, answers in run.answers.items():
-        answered, unanswered = join(samples, predictions_of(samples, answers), None)
+        given = [  # the model's answer, None where it had none, of those that were asked
+            Prediction(task=one.task, source=one.source, idx=one.idx, a=answers[name]["texts"][0])
+            for one in samples
+            if (name := str(one.key)) in answers
+        ]
+        answered, unanswered = join(samples, given, None)
         found[policy] = score(answered, likeness, len(unanswered))
         _write_official(run.directory / f"{policy}.predictions.json", data, answers)
         for one in answered:
@@ -81,7 +85,7 @@ def _write_official(
 
 def _truth(sample: Sample) -> str:
     parts = [sample.option_texts[sample.p]] if sample.p is not None else []
-    if sample.task in ("rar", "eca", "rvq"):
+    if sample.task in CHOICE_TASKS:
         return parts[0]
     spans = [f"{start:g} - {end:g}" for start, end in sample.tgt]
     captions = [f"{span}, {text}" for span, text in zip(spans, sample.g, strict=False)]
@@ -91,20 +95,13 @@ def _truth(sample: Sample) -> str:
 def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[Asked]:
     """In the order of the samples. Raises SettingsError where a video is missing."""
     data.require_videos(samples)
-    return [_asked(sample, data) for sample in samples]
-
-
-def predictions_of(
-    samples: Sequence[Sample], answers: Mapping[str, Mapping[str, Any]]
-) -> list[Prediction]:
-    """Of those that were asked: `a` is the model's answer, None where it had none."""
-    return [
-        Prediction(
-            task=sample.task, source=sample.source, idx=sample.idx, a=answers[name]["texts"][0]
-        )
-        for sample in samples
-        if (name := str(sample.key)) in answers
-    ]
+    asked = []
+    for sample in samples:
+        video = data.video(sample)
+        assert video is not None
+        span = TimeSpan(0.0, sample.duration or math.inf)  # without a duration: the whole file
+        asked.append(Asked(str(sample.key), video, (span,), prompt_of(sample)))
+    return asked
 
 
 def prompt_of(sample: Sample) -> Prompt:
@@ -116,11 +113,4 @@ def prompt_of(sample: Sample) -> Prompt:
             f"{sample.key} has `<vid>` for its times: give the annotations with times as text "
             "(etbench_txt_v1.0.json)"
         )
-    return Prompt(sample.q, answer_start="Best Option: (" if sample.task in _PREFILLED else "")
-
-
-def _asked(sample: Sample, data: PublishedData) -> Asked:
-    video = data.video(sample)
-    assert video is not None
-    span = TimeSpan(0.0, sample.duration or math.inf)  # without a duration: the whole file
-    return Asked(str(sample.key), video, (span,), prompt_of(sample))
+    return Prompt(sample.q, answer_start="Best Option: (" if sample.task in CHOICE_TASKS else "")

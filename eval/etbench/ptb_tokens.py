@@ -65,15 +65,9 @@ _PATTERNS = tuple(
         r"\S",
     )
 )
-_SPLIT = {
-    "cannot": "can not",
-    "gonna": "gon na",
-    "gotta": "got ta",
-    "wanna": "wan na",
-    "lemme": "lem me",
-    "gimme": "gim me",
-}
-_NAMES = {
+_TWO_WORDS = ("can not", "gon na", "got ta", "wan na", "lem me", "gim me")
+_SPELT = {
+    **{words.replace(" ", ""): words for words in _TWO_WORDS},
     "(": "-lrb-",
     ")": "-rrb-",
     "[": "-lsb-",
@@ -84,6 +78,7 @@ _NAMES = {
     "&lt;": "<",
     "&gt;": ">",
     "&quot;": '"',
+    '"': "''",
 }
 
 
@@ -110,9 +105,7 @@ def _written(token: str) -> list[str]:
     if token.startswith("--"):
         return ["--"]
     if token in (":)", ":(", ";)", ";(", ":-)", ":-(", ";-)", ";-("):
-        return [token[:-1] + _NAMES[token[-1]]]
-    if token == '"':
-        return ["''"]
+        return [token[:-1] + _SPELT[token[-1]]]
     if " " in token:  # one and a half: a single token with a blank that does not break
         return [token.replace(" ", "\N{NO-BREAK SPACE}")]
-    return _SPLIT.get(token, _NAMES.get(token, token)).split(" ")
+    return _SPELT.get(token, token).split(" ")

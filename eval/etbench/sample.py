@@ -1,12 +1,15 @@
 """Sample: one annotated item of E.T. Bench in, checked, with its times in one form out."""
 
+from string import ascii_uppercase
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Task = Literal["rar", "eca", "rvq", "tvg", "epm", "tal", "evs", "vhd", "dvc", "slc", "tem", "gvq"]
 TASKS: tuple[Task, ...] = get_args(Task)
-OPTION_TASKS: frozenset[Task] = frozenset(("rar", "eca", "rvq", "gvq"))
+CHOICE_TASKS: tuple[Task, ...] = ("rar", "eca", "rvq")
+"""Those with options and no times."""
+OPTION_TASKS: frozenset[Task] = frozenset((*CHOICE_TASKS, "gvq"))
 CAPTION_TASKS: frozenset[Task] = frozenset(("dvc", "slc"))
 
 Interval = tuple[float, float]
@@ -41,14 +44,30 @@ def _spans(value: Any) -> Any:
     return value
 
 
-class Sample(BaseModel):
-    """The official fields; `version` and `src` are not needed."""
+class Keyed(BaseModel):
+    """What official files have of each entry: what an answer is joined by."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    task: Task
+    task: str
     source: str
     idx: int
+
+    @property
+    def key(self) -> SampleKey:
+        return SampleKey(self.task, self.source, self.idx)
+
+
+class Prediction(Keyed):
+    """What is read of an entry of a prediction file: the key and `a`, of whatever type it is."""
+
+    a: Any = None
+
+
+class Sample(Keyed):
+    """The official fields; `version` and `src` are not needed."""
+
+    task: Task
     video: str = ""
     duration: float = 0.0
     q: str = ""
@@ -61,23 +80,18 @@ class Sample(BaseModel):
     def _has_what_its_task_needs(self) -> Self:
         if self.task in OPTION_TASKS and (self.p is None or self.p >= len(self.o)):
             raise ValueError(f"{self.key}: `p` must be the place of one of the options `o`")
-        if self.task not in ("rar", "eca", "rvq") and not self.tgt:
+        if self.task not in CHOICE_TASKS and not self.tgt:
             raise ValueError(f"{self.key}: `tgt` is missing")
         if self.task in CAPTION_TASKS and len(self.g) != len(self.tgt):
             raise ValueError(f"{self.key}: `g` must have one caption for each time of `tgt`")
         return self
 
     @property
-    def key(self) -> SampleKey:
-        """What an answer is joined by."""
-        return SampleKey(self.task, self.source, self.idx)
-
-    @property
     def option_texts(self) -> tuple[str, ...]:
         """`(A) ...`, `(B) ...`, as the question shows them."""
+        texts = (one if isinstance(one, str) else f"{one[0]} - {one[1]}" for one in self.o)
         return tuple(
-            f"({letter}) {option if isinstance(option, str) else f'{option[0]} - {option[1]}'}"
-            for letter, option in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", self.o, strict=False)
+            f"({letter}) {text}" for letter, text in zip(ascii_uppercase, texts, strict=False)
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eval.etbench.caption_score import caption_score
 from eval.etbench.option_score import option_score
-from eval.etbench.sample import Answered, Figures, Task
+from eval.etbench.sample import CHOICE_TASKS, Answered, Figures, Task
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.etbench.time_scores import (
     action_score,
@@ -26,7 +26,7 @@ _SCORES: Mapping[Task, Callable[[Sequence[Answered]], Figures]] = {
     "tem": similar_moment_score,
 }
 _SCORES_BY_LIKENESS: Mapping[Task, Callable[[Sequence[Answered], SentenceLikeness], Figures]] = {
-    **dict.fromkeys(("rar", "eca", "rvq"), option_score),
+    **dict.fromkeys(CHOICE_TASKS, option_score),
     "gvq": grounded_answer_score,
     **dict.fromkeys(("dvc", "slc"), caption_score),
 }

@@ -22,9 +22,7 @@ class AnswerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = RecordFile(path)
-        self.documents: dict[str, dict[str, Any]] = {
-            document["id"]: document for document in self._file.documents
-        }
+        self.documents: dict[str, dict[str, Any]] = {one["id"]: one for one in self._file.documents}
         """By the id of the question."""
 
     def append(self, answer: PlayedAnswer) -> None:
@@ -44,11 +42,9 @@ def warnings_of(answers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[
     lines = []
     for name, documents in answers.items():
         why = [said["error"] for one in documents.values() for said in one["said"]]
-        errors = Counter(error for error in why if error)
-        if errors:
-            [(most, times)] = errors.most_common(1)
+        errors = [error for error in why if error]
+        for most, times in Counter(errors).most_common(1):
             lines.append(
-                f"warning: {name}: {sum(errors.values())} texts could not be had; "
-                f"{times} times: {most}"
+                f"warning: {name}: {len(errors)} texts could not be had; {times} times: {most}"
             )
     return lines

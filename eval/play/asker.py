@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from eval.play.asked import TimeSpan
 from eval.play.block_choice import BlockTimes, recall_by_layer, spread_to_the_ends
@@ -18,7 +17,7 @@ from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream, Reading
 from vstream.engine import MemoryView, view_at
 from vstream.engine.passes import Work
-from vstream.engine.question_step import BlocksByLayer
+from vstream.engine.question_prefill import BlocksByLayer
 from vstream.policy import shape_of
 from vstream.question import Basis
 from vstream.sources.video_file import SAME_MOMENT_S
@@ -27,7 +26,7 @@ _ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True)
-class Said:
+class GivenAnswer:
     """One answer. `seen_s`: start, end and score of every block that it was computed from.
 
     `recall` is by layer the share of the question's evidence that its context held a block of, and
@@ -45,15 +44,6 @@ class Said:
     error: str | None = None
 
 
-class Asker(Protocol):
-    """Asked in order of time, when all frames up to `question.at_s` and no later have been shown.
-
-    `at_s` None is the end of the video.
-    """
-
-    def ask(self, question: Question, evidence: Sequence[TimeSpan]) -> Said: ...
-
-
 class SessionAsker:
     """Asks the session that watches. Its own policy asks as the service does: `Session.ask`."""
 
@@ -68,27 +58,22 @@ class SessionAsker:
         if self._oracle or (policy.name, policy.settings) != (own.name, own.settings):
             prefix, config = session.prefill.prefix, settings.configured(contender).engine
             handler = QueryHandler(session.model, session.memory, prefix, policy, config)
-            self._ask = handler.ask  # type: ignore[assignment]
+            self._ask = handler.ask
 
-    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> Said:
+    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
         with self._session.model.turn:
             times = BlockTimes.of(self._session.memory) if evidence else None
-        if self._oracle:
-            self._oracle.wanted = self._ends(question, evidence, times) if times else ()
+        if oracle := self._oracle:
+            view = view_at(self._session.memory, question.at_s, oracle.recent_blocks())
+            most = oracle.retrieve_blocks()
+            oracle.wanted = evidence_blocks(times, view, evidence, most) if times else ()
         stream = self._ask(question)
-        said = _said(stream.answer)
+        given = _given(stream.answer)
         if times is None:
-            return said
+            return given
         held = sum(bool(times.holding(span)) for span in evidence) / len(evidence)
         recall = tuple(recall_by_layer(times, evidence, _context(stream)))
-        return replace(said, recall=recall, held=held)
-
-    def _ends(
-        self, question: Question, evidence: Sequence[TimeSpan], times: BlockTimes
-    ) -> Sequence[int]:
-        assert self._oracle is not None
-        view = view_at(self._session.memory, question.at_s, self._oracle.recent_blocks())
-        return evidence_blocks(times, view, evidence, self._oracle.retrieve_blocks())
+        return replace(given, recall=recall, held=held)
 
 
 class FramesAsker:
@@ -111,31 +96,26 @@ class FramesAsker:
         default = Default(shape_of(model, self._config.engine.max_answer_tokens), DefaultSettings())
         self._num_frames = default.context_blocks() * model.family.frames_per_block
 
-    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> Said:
+    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
         """The first token waits for the frames, too: they are encoded for this question alone."""
-        end_s = self._pictures.duration_s if question.at_s is None else question.at_s
-        found = self._pictures.frames_at(self._moments_s(end_s))
-        frames = list(
-            {f.stream_s: f for f in found if self._from_s - _ROUNDING_S <= f.stream_s}.values()
-        )
+        found = self._pictures.frames_at(self._moments_s(question.at_s))
+        seen = {f.stream_s: f for f in found if self._from_s - _ROUNDING_S <= f.stream_s}
         with open_session(self._config, self._model, FRAMES) as session:
             started = time.perf_counter()
-            session.push(frames)
+            session.push(list(seen.values()))
             pushed_ms = (time.perf_counter() - started) * 1000
             asker = SessionAsker(session, self._contender, self._settings)
-            said = replace(asker.ask(question, evidence), held=None)
-        assert said.first_token_ms is not None
-        return replace(said, first_token_ms=pushed_ms + said.first_token_ms)
+            given = replace(asker.ask(question, evidence), held=None)
+        assert given.first_token_ms is not None
+        return replace(given, first_token_ms=pushed_ms + given.first_token_ms)
 
-    def _moments_s(self, end_s: float) -> list[float]:
-        """Ticks of the sampling rate, spread evenly, none after `end_s`."""
-        fps = self._model.sample_fps
-        end_s = min(end_s, self._pictures.duration_s)
-        ticks = range(
-            math.ceil(self._from_s * fps - _ROUNDING_S), int(end_s * fps + _ROUNDING_S) + 1
-        )
+    def _moments_s(self, at_s: float | None) -> list[float]:
+        """Ticks of the sampling rate, spread evenly, none after `at_s` or the end."""
+        fps, end_s = self._model.sample_fps, self._pictures.duration_s
+        end_s = end_s if at_s is None else min(at_s, end_s)
+        first, last = math.ceil(self._from_s * fps - _ROUNDING_S), int(end_s * fps + _ROUNDING_S)
         newest_s = end_s - SAME_MOMENT_S + _ROUNDING_S  # a frame that comes so soon counts as there
-        chosen = spread_to_the_ends(ticks, self._num_frames)
+        chosen = spread_to_the_ends(range(first, last + 1), self._num_frames)
         return [min(tick / fps, newest_s) for tick in chosen] or [newest_s]
 
 
@@ -147,9 +127,9 @@ class BlindAsker:
             session.model, session.memory, session.prefill.prefix, session.policy, session.config
         )
 
-    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> Said:
-        said = _said(self._blind.ask(replace(question, at_s=None)).answer)
-        return replace(said, newest_frame_s=None)
+    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
+        given = _given(self._blind.ask(replace(question, at_s=None)).answer)
+        return replace(given, newest_frame_s=None)
 
 
 class _BlindHandler(QueryHandler):
@@ -178,13 +158,12 @@ def _context(stream: AnswerStream) -> list[list[int]]:
     return [[*blocks, *recent, *again] for blocks in stream.retrieved]
 
 
-def _said(answer: Answer) -> Said:
-    seen = sorted((e.start_s, e.end_s, e.score) for e in answer.evidence)
-    return Said(
+def _given(answer: Answer) -> GivenAnswer:
+    return GivenAnswer(
         answer.text,
         newest_frame_s=answer.newest_frame_s,
         first_token_ms=answer.timings_ms.ttft,
         context_tokens=answer.context_tokens,
         is_cut=answer.truncated,
-        seen_s=tuple(seen),
+        seen_s=tuple(sorted((e.start_s, e.end_s, e.score) for e in answer.evidence)),
     )

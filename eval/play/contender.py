@@ -28,10 +28,8 @@ ALL, DEFAULT_CODEC = "all", "int8"
 DEFAULT, ORACLE, FRAMES, LANGUAGE = "default", "oracle", "frames", "language"
 _OPENED_UNDER = {ORACLE: DEFAULT, FRAMES: "full", LANGUAGE: DEFAULT}
 """The product's policy of a baseline's session."""
-_READ_AS_SHOWN = frozenset(
-    ("captions", "full", "last_frames", "streaming_llm", "uniform", "window", FRAMES)
-)
-"""Their questions read all that the policy shows them, also where the words name a moment."""
+_READ_AS_SHOWN = frozenset(("full", "streaming_llm", "uniform", "window", FRAMES))
+"""Baselines: the words of a question do not help them to a moment, as they do in the product."""
 _YAML = (".yaml", ".yml")
 
 
@@ -67,7 +65,7 @@ class Contender:
 
     @property
     def follows_times(self) -> bool:
-        """Whether a question that names a moment sees that alone, as in the product."""
+        """Whether a question that names a moment may see that alone, if the policy allows it."""
         return self.policy not in _READ_AS_SHOWN
 
     def shares(self, policy: MemoryPolicy) -> object:
@@ -87,11 +85,9 @@ def parse_contenders(texts: Sequence[str], *, knows_evidence: bool = False) -> l
     """
     found: list[Contender] = []
     for text in texts:
-        several = _from_file(Path(text)) if text.endswith(_YAML) else [_told(text)]
-        for settings in several:
+        for settings in _from_file(Path(text)) if text.endswith(_YAML) else [_told(text)]:
             found += _contenders(settings, knows_evidence)
-    names = [contender.name for contender in found]
-    if len(set(names)) < len(names):
+    if len({contender.name for contender in found}) < len(found):
         raise SettingsError(f"contender: {' '.join(texts)} names one contender twice")
     return found
 
@@ -124,28 +120,21 @@ def _contenders(told: dict[str, Any], knows_evidence: bool) -> list[Contender]:
     if policy not in (ALL, *known):
         raise SettingsError(f"contender: policy {policy!r} is none of {', '.join(known)}")
     names = [name for name in known if name != LANGUAGE] if policy == ALL else [policy]
-    found = [Contender(name, settings, codec, budget) for name in names]
+    found = []
     try:
         codec_named(codec)
-        if policy == ALL and budget is not None:
-            found = [one for one in found if _takes_budget(one)]
-        for contender in found:
-            _require_known(contender)
+        for one in (Contender(name, settings, codec, budget) for name in names):
+            if not one.is_watching and settings:
+                raise SettingsError(f"contender: {one.policy} has no settings")
+            own = POLICIES.find(one.opened_under)
+            own.told(settings)
+            if budget is None or (one.is_watching and own.card.takes_budget):
+                found.append(one)
+            elif policy != ALL:
+                raise SettingsError(f"contender: {policy} can keep no budget: give it none")
     except KVMemoryError as error:
         raise SettingsError(f"contender: {error}") from error
     return found
-
-
-def _require_known(contender: Contender) -> None:
-    if contender.policy in (FRAMES, LANGUAGE) and contender.settings:
-        raise SettingsError(f"contender: {contender.policy} has no settings")
-    POLICIES.find(contender.opened_under).told(contender.settings)
-    if contender.budget is not None and not _takes_budget(contender):
-        raise SettingsError(f"contender: {contender.policy} can keep no budget: give it none")
-
-
-def _takes_budget(contender: Contender) -> bool:
-    return contender.is_watching and POLICIES.find(contender.opened_under).card.takes_budget
 
 
 def _share(told: Any) -> Fraction | None:

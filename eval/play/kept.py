@@ -6,8 +6,8 @@ Bytes are the store's own count, the same for every policy and codec.
 from collections import Counter
 from dataclasses import dataclass
 
-from eval.run.evidence_age import AGES_S, age_of
 from eval.run.peak_memory import resident_bytes
+from eval.run.scored import AGES_S, age_of
 from memory import MemoryStats
 from vstream import Session
 

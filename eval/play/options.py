@@ -1,12 +1,17 @@
-"""PlayOptions: what a user may choose of a run, the same for all benchmarks."""
+"""PlayOptions: what a user may choose of a run on the command line, the same for all benchmarks."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from eval.play.contender import FRAMES, LANGUAGE
 from vstream import SettingsError
 
 EMBEDDED = "embedded"
+CONTENDER_FORM = "policy=NAME[,codec=NAME][,budget=SHARE][,SETTING=VALUE]"
+DEFAULT_CONTENDERS = ["policy=default"]
 
 
 @dataclass(frozen=True)
@@ -20,25 +25,62 @@ class Convention:
     sample_fps: float | None = None
 
 
-def out_of(out: Path | None) -> Path:
-    """Raises SettingsError without one: a run takes long, and must be found again."""
-    if out is None:
-        raise SettingsError("out: give --out, the directory where the run is kept and goes on")
-    return out
-
-
 @dataclass(frozen=True)
 class PlayOptions:
     """None is the benchmark's convention, then the model's own recommendation."""
 
-    model: str
-    out: Path
-    contenders: Sequence[str] = ("policy=default",)
-    limit: int | None = None
-    seed: int | None = None
-    fps: float | None = None
-    max_tokens: int | None = None
-    temperature: float = 0.0
-    dedup: float = 0.0
-    workers: int = 1
-    device: str = "auto"
+    model: Annotated[
+        str | None,
+        typer.Option(help="Play the videos: a checkpoint's directory, a hub id, or embedded."),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the run; an interrupted one goes on in its own."),
+    ] = None
+    contenders: Annotated[
+        list[str],
+        typer.Option(
+            "--contender",
+            metavar=CONTENDER_FORM,
+            help="Who answers; may be repeated, or a YAML file with a list of them. NAME is a "
+            f"memory policy of the product (vstream policies), {FRAMES} or {LANGUAGE}; all: every "
+            "one.",
+        ),
+    ] = field(default_factory=DEFAULT_CONTENDERS.copy)
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask so many questions: the first, or drawn by --seed."),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Draws the questions of --limit, and answers if they are."),
+    ] = None
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=60, help="Frames a second; else as published, or the model's own."
+        ),
+    ] = None
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer; else as published, or 128.")
+    ] = None
+    temperature: Annotated[
+        float, typer.Option(min=0, max=2, help="0: the best token each time.")
+    ] = 0.0
+    dedup: Annotated[
+        float,
+        typer.Option(
+            min=0, max=255, help="Skip frames like the last, as a service does at 1.5; 0 keeps all."
+        ),
+    ] = 0.0
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own model.")] = 1
+    device: Annotated[
+        str, typer.Option(help="torch device; several, separated by commas, for workers in turn.")
+    ] = "auto"
+
+    @property
+    def directory(self) -> Path:
+        """Raises SettingsError without one: a run takes long, and must be found again."""
+        if self.out is None:
+            raise SettingsError("out: give --out, the directory where the run is kept and goes on")
+        return self.out

@@ -14,8 +14,8 @@ from eval.play.asked import Asked, Standing
 from eval.play.footage import Footage
 
 
-@dataclass(frozen=True)
-class Moment:
+@dataclass(frozen=True, order=True)
+class AskTime:
     """A question, by its number in the play, is put when the stream is at `at_s`."""
 
     at_s: float
@@ -36,14 +36,10 @@ class Play:
     standing: tuple[Standing, ...] = ()
 
     @cached_property
-    def moments(self) -> tuple[Moment, ...]:
+    def times(self) -> tuple[AskTime, ...]:
         """In order of time; at the same time in the order of the benchmark."""
-        found = [
-            Moment(span.end_s, number)
-            for number, asked in enumerate(self.asked)
-            for span in asked.spans
-        ]
-        return tuple(sorted(found, key=lambda moment: (moment.at_s, moment.number)))
+        numbered = enumerate(self.asked)
+        return tuple(sorted(AskTime(span.end_s, n) for n, one in numbered for span in one.spans))
 
 
 def plan(asked: Iterable[Asked]) -> list[Play]:

@@ -6,18 +6,18 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from eval.command_line import progress_bar
 from eval.play.answer_file import AnswerFile, answer_files
 from eval.play.contender import DEFAULT, Contender
 from eval.play.footage import pictures_of
 from eval.play.interview import PlayedAnswer
 from eval.play.plan import Play
-from eval.play.player import Player, Task, Told
+from eval.play.player import Player, PlayRecord, Task
 from eval.play.settings import PlaySettings
 from eval.play.watching import PlayedHours, PlayedWatch
-from eval.progress import progress_bar
 from eval.run.cost import Cost
 from eval.run.run_directory import RunDirectory
-from eval.run.worker_pool import Tell, Work, devices_of, work_in_processes
+from eval.run.worker_pool import Work, devices_of, work_in_processes
 from vstream import SettingsError, VideoLLM, load_video_llm
 
 ANSWERS = "answers"
@@ -39,17 +39,13 @@ class WorkerSetup:
         config = self.settings.config
         return load_video_llm(config.model, device, config.dtype, self.sample_fps)
 
-    def begin(self, device: str) -> Work[Task, Told]:
+    def begin(self, device: str) -> Work[Task, PlayRecord]:
         """What a worker does, with a model of its own."""
         return self.work(self.load(device))
 
-    def work(self, model: VideoLLM) -> Work[Task, Told]:
+    def work(self, model: VideoLLM) -> Work[Task, PlayRecord]:
         """The same with this model."""
-
-        def play(task: Task, tell: Tell[Told]) -> None:
-            Player(model, self.settings, tell).play(task)
-
-        return play
+        return lambda task, tell: Player(model, self.settings, tell).play(task)
 
 
 class Records:
@@ -77,31 +73,28 @@ class Records:
     @property
     def hours(self) -> list[dict[str, object]]:
         """What was kept of each video under each contender; the last time that it was played."""
-        by_play = {(one["contender"], one["video"]): one for one in self._hours.documents}
-        return list(by_play.values())
+        played = {(one["contender"], one["video"]): one for one in self._hours.documents}
+        return list(played.values())
 
     def known(self, contender: Contender) -> frozenset[str]:
         """Ids of what has been asked."""
         standing = self.fired_s if contender.name == DEFAULT else ()
         return frozenset([*self.answers[contender.name].documents, *standing])
 
-    def take(self, told: Told) -> None:
+    def take(self, told: PlayRecord) -> None:
         """On the disk before the next question counts as asked."""
         if isinstance(told, PlayedAnswer):
             self.answers[told.policy].append(told)
-        elif isinstance(told, PlayedWatch):
-            self._watches.append(asdict(told))
-        elif isinstance(told, PlayedHours):
-            self._hours.append(asdict(told))
-        else:
-            self._costs.append(asdict(told))
+            return
+        files = {PlayedWatch: self._watches, PlayedHours: self._hours, Cost: self._costs}
+        files[type(told)].append(asdict(told))
 
 
 def play_all(
     tasks: Sequence[Task],
     records: Records,
     setup: WorkerSetup,
-    here: Work[Task, Told] | None,
+    here: Work[Task, PlayRecord] | None,
     num_workers: int,
 ) -> None:
     """By `here` in this process, else by processes that load a model each."""
@@ -112,7 +105,7 @@ def play_all(
     with progress_bar() as progress:
         bar = progress.add_task("asking", total=sum(task.num_left for task in tasks))
 
-        def tell(told: Told) -> None:
+        def tell(told: PlayRecord) -> None:
             records.take(told)
             progress.advance(bar, isinstance(told, PlayedAnswer))
 
@@ -131,8 +124,7 @@ def require_fit(
     policy = settings.policy(contender, model)
     if not contender.is_watching or policy.encoding().window_blocks:
         return
-    size = model.family.frames_per_block
-    needed = policy.shape.block_tokens() * num_frames // size
+    needed = policy.shape.block_tokens() * num_frames // model.family.frames_per_block
     if needed > model.decoder.max_positions:
         raise SettingsError(
             f"contender: {contender.name} needs {needed} positions for {num_frames} frames, the "
@@ -156,25 +148,15 @@ def tasks_of(
         key = contender.shares(settings.policy(contender, model))
         together.setdefault(key, []).append(contender)
     found = []
-    for several in together.values():
-        budget_bytes = _budget_bytes(several[0], plays, model, settings)
-        for play in plays:
-            known = {one.name: records.known(one) for one in several}
-            task = Task(play, tuple(several), known, budget_bytes)
-            if task.num_left:
-                found.append(task)
-    return found
-
-
-def _budget_bytes(
-    contender: Contender, plays: Sequence[Play], model: VideoLLM, settings: PlaySettings
-) -> int | None:
-    """One for every stream of the run, by the longest. Raises SettingsError for too small a one."""
-    if contender.budget is None:
-        return None
-    budget_bytes = int(contender.budget * max(raw_bytes(play, model, settings) for play in plays))
-    settings.configured(contender, budget_bytes)
-    return budget_bytes
+    for first, *others in together.values():
+        budget_bytes = None
+        if first.budget is not None:  # one for every stream of the run, by the longest
+            most = max(raw_bytes(play, model, settings) for play in plays)
+            budget_bytes = int(first.budget * most)
+            settings.configured(first, budget_bytes)
+        known = {one.name: records.known(one) for one in (first, *others)}
+        found += [Task(play, (first, *others), known, budget_bytes) for play in plays]
+    return [task for task in found if task.num_left]
 
 
 def raw_bytes(play: Play, model: VideoLLM, settings: PlaySettings) -> int:

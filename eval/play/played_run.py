@@ -64,7 +64,7 @@ def play_run(
     benchmark: str, asked: Sequence[Asked], options: PlayOptions, convention: Convention
 ) -> PlayedRun:
     """Play all that is not on record. Raises SettingsError, ModelError and OSError."""
-    contenders = parse_contenders(options.contenders)
+    path, contenders = options.directory, parse_contenders(options.contenders)
     setup = _setup(options, convention)
     model = setup.load(devices_of(setup.settings.config.device, options.workers)[0])
     plays = plan(asked)
@@ -72,29 +72,27 @@ def play_run(
         require_fit(contender, setup.settings, model, num_frames=0)
     for system in {play.system for play in plays}:
         model.with_system(system)
-    described = _described(benchmark, asked, options, setup, model)
-    with RunDirectory(options.out, described) as directory:
+    with RunDirectory(path, _described(benchmark, asked, options, setup, model)) as directory:
         records = Records(directory, contenders)
         tasks = tasks_of(plays, contenders, records, setup.settings, model)
         here = setup.work(model) if options.workers == 1 else None
         del model  # each worker has its own
         play_all(tasks, records, setup, here, options.workers)
-        write_costs(directory.path, records.costs)
+        write_costs(path, records.costs)
+    files = records.answers
     return PlayedRun(
-        options.out,
-        {name: file.documents for name, file in records.answers.items()},
-        {name: file.path for name, file in records.answers.items()},
+        path,
+        {name: file.documents for name, file in files.items()},
+        {name: file.path for name, file in files.items()},
     )
 
 
 def _setup(options: PlayOptions, convention: Convention) -> WorkerSetup:
     name = None if options.model == EMBEDDED else options.model
     sample_fps = options.fps or convention.sample_fps
-    config = load_config(
-        **({"model": name} if name else {}),
-        device=options.device,
-        source={"sample_fps": sample_fps, "dedup_threshold": options.dedup},
-    )
+    source = {"sample_fps": sample_fps, "dedup_threshold": options.dedup}
+    named = {} if name is None else {"model": name}
+    config = load_config(**named, device=options.device, source=source)
     settings = PlaySettings(
         config.model_copy(update={"model": name}),
         options.max_tokens or convention.max_tokens,

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eval.play.asker import Asker, BlindAsker, FramesAsker
+from eval.play.asker import BlindAsker, FramesAsker
 from eval.play.contender import DEFAULT, LANGUAGE, Contender
 from eval.play.footage import pictures_of
-from eval.play.interview import FAILURES, Interview, PlayedAnswer
+from eval.play.interview import FAILURES, Ask, Interview, PlayedAnswer
 from eval.play.plan import Play
 from eval.play.settings import PlaySettings
 from eval.play.watching import PlayedHours, PlayedWatch, Watching
@@ -24,18 +24,19 @@ from eval.run.cost import Cost
 from eval.run.peak_memory import PeakMemory, resident_bytes
 from vstream import Session, VideoLLM, open_session
 
-Known = Mapping[str, Collection[str]]
-"""By contender, ids of the questions, standing ones too, that are on record."""
-Told = PlayedAnswer | PlayedWatch | PlayedHours | Cost
+PlayRecord = PlayedAnswer | PlayedWatch | PlayedHours | Cost
 
 
 @dataclass(frozen=True)
 class Task:
-    """A play, and contenders that share a session; `budget_bytes` is that of a single one."""
+    """A play, and contenders that share a session; `budget_bytes` is that of a single one.
+
+    `known` are by contender the ids of the questions, standing ones too, that are on record.
+    """
 
     play: Play
     contenders: tuple[Contender, ...]
-    known: Known
+    known: Mapping[str, Collection[str]]
     budget_bytes: int | None = None
 
     @property
@@ -54,7 +55,7 @@ class Player:
     """Plays one stream after the other on one model."""
 
     def __init__(
-        self, model: VideoLLM, settings: PlaySettings, tell: Callable[[Told], None]
+        self, model: VideoLLM, settings: PlaySettings, tell: Callable[[PlayRecord], None]
     ) -> None:
         self._model = model
         self._settings = settings
@@ -72,7 +73,7 @@ class Player:
             one.name: Interview(play, one.name, self._settings, known.get(one.name, ()), self._tell)
             for one in contenders
         }
-        left = deque(play.moments)
+        left = deque(play.times)
         model = self._model.with_system(play.system)
         cost: Cost | None = None
         with PeakMemory(model.decoder.device, self._at_first_bytes) as peak:
@@ -82,9 +83,9 @@ class Player:
                         watching = Watching(session, play, contenders, self._settings, self._tell)
                         cost = watching.run(interviews, left, known.get(DEFAULT, ()))
                 else:
-                    with self._asker_apart(model, play, contenders[0]) as asker:
+                    with self._asking_apart(task, model) as ask:
                         while left:
-                            interviews[contenders[0].name].put(left[0], asker)
+                            interviews[contenders[0].name].put(left[0], ask)
                             left.popleft()
                     cost = Cost("", play.video.name, 0.0)
             except FAILURES as error:
@@ -98,22 +99,22 @@ class Player:
     @contextmanager
     def _session(self, task: Task, model: VideoLLM) -> Iterator[Session]:
         """Over a store of its own, which goes with it."""
-        first, settings = task.contenders[0], self._settings
+        settings = self._settings
         with tempfile.TemporaryDirectory(dir=settings.folder) as place:
             if settings.folder is not None:
                 settings = replace(settings, folder=Path(place))
-            with open_session(
-                settings.configured(first, task.budget_bytes), model, "played"
-            ) as session:
+            config = settings.configured(task.contenders[0], task.budget_bytes)
+            with open_session(config, model, "played") as session:
                 yield session
 
     @contextmanager
-    def _asker_apart(self, model: VideoLLM, play: Play, contender: Contender) -> Iterator[Asker]:
-        """One that needs no session to watch."""
+    def _asking_apart(self, task: Task, model: VideoLLM) -> Iterator[Ask]:
+        """For a contender that needs no session to watch."""
+        play, [contender], settings = task.play, task.contenders, self._settings
         if contender.policy == LANGUAGE:
-            config = replace(self._settings, folder=None).configured(contender)
+            config = replace(settings, folder=None).configured(contender)
             with open_session(config, model, LANGUAGE) as session:
-                yield BlindAsker(session)
+                yield BlindAsker(session).ask
         else:
-            with pictures_of(play.video, self._settings.config.source) as pictures:
-                yield FramesAsker(pictures, play.from_s, model, contender, self._settings)
+            with pictures_of(play.video, settings.config.source) as pictures:
+                yield FramesAsker(pictures, play.from_s, model, contender, settings).ask

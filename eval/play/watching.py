@@ -11,11 +11,15 @@ from eval.play.contender import DEFAULT, Contender
 from eval.play.footage import source_of
 from eval.play.interview import Interview
 from eval.play.kept import Kept, KeptWatch, stored_bytes
-from eval.play.plan import Moment, Play
+from eval.play.plan import AskTime, Play
 from eval.play.settings import PlaySettings
 from eval.run.cost import Cost
+from memory import MemoryPolicy
+from memory.policy_state import state_bytes
 from vstream import IngestWorker, Session, Watch
 from vstream.ingest import SeenFrame
+
+_LONG_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -56,30 +60,30 @@ class Watching:
         self._lookouts: list[_Lookout] = []
 
     def run(
-        self, interviews: Mapping[str, Interview], left: deque[Moment], known: Collection[str]
+        self, interviews: Mapping[str, Interview], left: deque[AskTime], known: Collection[str]
     ) -> Cost | None:
-        """Watch until nothing is left to be asked; `left` loses each moment that was asked at.
+        """Watch until nothing is left to be asked; `left` loses each time at which all have asked.
 
-        The frames that the session takes together end at each moment, also at those that are on
+        The frames that the session takes together end at each of them, also at those that are on
         record, so that an answer is the same to the last bit whether a run was interrupted or not.
         Gives the cost, without a policy's name, if nothing that is asked comes later.
         """
         play, session = self._play, self._session
         standing = play.standing if DEFAULT in interviews else ()
         self._lookouts = [_Lookout(session, one) for one in standing if one.id not in known]
-        until_s = max(
-            *(interview.until_s for interview in interviews.values()),
-            *(one.standing.until_s for one in self._lookouts),
-            -math.inf,
-        )
+        ends_s = [interview.until_s for interview in interviews.values()]
+        until_s = max(ends_s + [one.standing.until_s for one in self._lookouts])
         askers = {one.name: SessionAsker(session, one, self._settings) for one in self._contenders}
 
-        def ask_before(stream_s: float | None) -> None:
-            while left and (stream_s is None or left[0].at_s < stream_s):
-                worker.flush()
-                for name, asker in askers.items():
-                    interviews[name].put(left[0], asker)
-                left.popleft()
+        def ask_before(stream_s: float) -> None:
+            while left and left[0].at_s < stream_s:
+                ask_next()
+
+        def ask_next() -> None:
+            worker.flush()
+            for name, asker in askers.items():
+                interviews[name].put(left[0], asker.ask)
+            left.popleft()
 
         worker = IngestWorker(
             session,
@@ -91,9 +95,10 @@ class Watching:
             on_frame=self._saw,
         )
         worker.run()
-        ask_before(None)
+        while left:
+            ask_next()
         self._tell_ended(math.inf)
-        return self._cost(worker) if until_s >= play.moments[-1].at_s else None
+        return self._cost(worker) if until_s >= play.times[-1].at_s else None
 
     def _saw(self, frame: SeenFrame) -> None:
         self._kept.look(frame.stream_s)
@@ -108,24 +113,32 @@ class Watching:
             self._tell(PlayedWatch(lookout.standing.id, tuple(lookout.fired_s)))
 
     def _cost(self, worker: IngestWorker) -> Cost:
-        progress, session = worker.progress, self._session
+        progress, session, video = worker.progress, self._session, self._play.video.name
         stats = self._kept.note(progress.stream_s)
         for contender in self._contenders:
-            hours = PlayedHours(contender.name, self._play.video.name, tuple(self._kept.noted))
-            self._tell(hours)
-        num_bytes = stored_bytes(stats)
-        is_bound = session.policy.keep_blocks() is not None or self._contenders[0].budget
+            self._tell(PlayedHours(contender.name, video, tuple(self._kept.noted)))
+        grows = num_bytes = stored_bytes(stats)
+        has_budget = self._contenders[0].budget is not None
+        is_bound = has_budget or session.policy.keep_blocks() is not None
+        if is_bound:
+            notes_grow = not has_budget and _notes_grow(session.policy)
+            grows = state_bytes(session.memory.state) if notes_grow else 0
         return Cost(
             policy="",
-            video=self._play.video.name,
+            video=video,
             video_s=progress.stream_s,
             num_frames=progress.frames_encoded + progress.frames_duplicate,
             num_dropped=progress.frames_duplicate,
             ingest_s=round(session.pushed_s, 3),
-            num_bytes=0 if is_bound else num_bytes,
-            fixed_bytes=num_bytes if is_bound else None,
+            num_bytes=grows,
+            fixed_bytes=num_bytes - grows if is_bound else None,
             num_aged=0 if is_bound else sum(astuple(stats.ageing)),
         )
+
+
+def _notes_grow(policy: MemoryPolicy) -> bool:
+    """Captions do, with the stream; what goes with its block does not."""
+    return policy.noted_bytes(2 * _LONG_S, 1) > policy.noted_bytes(_LONG_S, 1)
 
 
 class _Lookout:

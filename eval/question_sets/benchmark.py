@@ -17,14 +17,19 @@ A frame may be shown for a span only if span.start_s <= its stream second <= spa
 question sees another question or answer than those that the benchmark itself puts into its prompt.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from eval.play.asked import Prompt
 from eval.play.options import Convention
+from eval.question_sets.data_files import Reader, of_tasks, read_items, require_tasks
 from eval.question_sets.items import Outcome, Row, SetItem, Texts
-from eval.question_sets.option_letter import only_letter
+
+_ALONE = re.compile(r"[\W_]*([A-Za-z])[\W_]*")
+_STANDING = re.compile(r"(?<![^\W_])([A-Z])(?![^\W_])([.):]?)")
+_ARTICLE = re.compile(r"(?<![^\W_])A(?= (?!and\b|or\b)[a-z])")
 
 
 class Benchmark(ABC):
@@ -36,14 +41,21 @@ class Benchmark(ABC):
 
     name: str
     published: str
+    tasks: Sequence[str] = ()
     convention = Convention(max_tokens=128)
 
-    @abstractmethod
     def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
         """The items of these tasks, else all, in the order of the files.
 
         Raises SettingsError if a file is missing or malformed, or a task is unknown.
         """
+        require_tasks(tasks, self.tasks)
+        files = self.files(data_dir, tasks or self.tasks)
+        return of_tasks(read_items(data_dir, self.published, files), tasks)
+
+    @abstractmethod
+    def files(self, data_dir: Path, tasks: Collection[str]) -> Mapping[str, Reader[SetItem]]:
+        """Those that hold the questions of these tasks, each with what reads its entries."""
 
     @abstractmethod
     def prompt(self, item: SetItem) -> Prompt: ...
@@ -73,3 +85,24 @@ def scored_choice(
     is_right = letter in ([item.answer] if right is None else right)
     oddity = "" if letter else "not one letter" if text else "no answer"
     return Outcome(item, None if published is None else float(published), float(is_right), oddity)
+
+
+def only_letter(text: str, num_options: int) -> str | None:
+    """The one option that an answer names, as a capital, or None: the strict rule of all sets.
+
+    The published rules read a letter out of nearly anything, each in its own way ("ABCD" may be
+    always right, "Because ..." may be B). This one wants exactly one:
+
+    1. A letter by itself in any case, with or without punctuation, is that option.
+    2. Else capitals that stand alone count, but for an A that begins a phrase. One kind: that one.
+    3. Several kinds: the first, if it is the only one that is marked by a . ) or : after it.
+    4. Otherwise, no option.
+    """
+    options = [chr(ord("A") + n) for n in range(num_options)]
+    if alone := _ALONE.fullmatch(text):
+        return alone[1].upper() if alone[1].upper() in options else None
+    found = [each for each in _STANDING.finditer(_ARTICLE.sub("", text)) if each[1] in options]
+    if len({each[1] for each in found}) > 1:
+        marked = {each[1] for each in found if each[2]}
+        return found[0][1] if marked == {found[0][1]} else None
+    return found[0][1] if found else None

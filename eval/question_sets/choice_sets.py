@@ -21,14 +21,14 @@ D, wherever it stands: "Because" is B. An answer without one is left out of the 
 
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eval.play.asked import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
-from eval.question_sets.data_files import of_tasks, read_items, require_tasks, video_in
+from eval.question_sets.data_files import Reader, video_in
 from eval.question_sets.items import Outcome, Row, SetItem, of_group, of_task, score_row
 
 _MLVU_FOLDERS = {
@@ -71,11 +71,10 @@ class Mlvu(Benchmark):
 
     name = "mlvu"
     published = "huggingface.co/datasets/MLVU/MVLU"
+    tasks = tuple(_MLVU_FOLDERS)
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
-        require_tasks(tasks, tuple(_MLVU_FOLDERS))
-        files = {f"json/{_MLVU_FOLDERS[t]}.json": partial(_mlvu, t) for t in tasks or _MLVU_FOLDERS}
-        return read_items(data_dir, self.published, files)
+    def files(self, data_dir: Path, tasks: Collection[str]) -> Mapping[str, Reader[SetItem]]:
+        return {f"json/{_MLVU_FOLDERS[task]}.json": partial(_mlvu, task) for task in tasks}
 
     def prompt(self, item: SetItem) -> Prompt:
         text = f"{_with_options(item).rstrip()}\nOnly give the best option."
@@ -100,10 +99,10 @@ class QaEgo4d(Benchmark):
 
     name = "qaego4d"
     published = "huggingface.co/datasets/Becomebright/QAEgo4D-MC-test"
+    tasks = ("QAEgo4D",)
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
-        require_tasks(tasks, ("QAEgo4D",))
-        return read_items(data_dir, self.published, {"test_mc.json": _qaego4d})
+    def files(self, data_dir: Path, tasks: Collection[str]) -> Mapping[str, Reader[SetItem]]:
+        return {"test_mc.json": _qaego4d}
 
     def prompt(self, item: SetItem) -> Prompt:
         text = f"{_with_options(item)}\nOnly give the best option."
@@ -128,11 +127,10 @@ class VideoMme(Benchmark):
         "which pandas (with pyarrow) turns into JSON lines: "
         'read_parquet(...).to_json(..., orient="records", lines=True)'
     )
+    tasks = _MME_TASKS
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
-        require_tasks(tasks, _MME_TASKS)
-        files = {"videomme/test-00000-of-00001.jsonl": _video_mme}
-        return of_tasks(read_items(data_dir, self.published, files), tasks)
+    def files(self, data_dir: Path, tasks: Collection[str]) -> Mapping[str, Reader[SetItem]]:
+        return {"videomme/test-00000-of-00001.jsonl": _video_mme}
 
     def prompt(self, item: SetItem) -> Prompt:
         lines = (_MME_INSTRUCTION, item.question, *item.options, "The best answer is:")

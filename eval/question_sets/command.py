@@ -1,6 +1,7 @@
 """`python -m eval questions` plays a published question set, or scores a finished run's answers."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,18 +14,19 @@ from eval.play.options import PlayOptions
 from eval.play.played_run import PlayedRun
 from eval.play_command import play_command
 from eval.question_sets.benchmark import Benchmark
-from eval.question_sets.data_files import require_videos
-from eval.question_sets.items import Figure, Outcome, Row, SetItem
-from eval.question_sets.played import play_set, texts_of, write_records
-from eval.question_sets.predictions import read_predictions
+from eval.question_sets.data_files import read_predictions, require_videos
+from eval.question_sets.items import Figure, Outcome, SetItem
+from eval.question_sets.played import play_set, write_records
 from eval.question_sets.registry import NAMES, make_benchmark
 from eval.question_sets.scored_run import Judges, ScoredRun, score_run
 from eval.question_sets.vstream_qa import SUBSETS
 from eval.result_table import NOTHING, ResultTable, percent_cell, show, show_document
 from vstream import SettingsError
 
-_COUNTS = ("questions", "answered", "predictions_without_question", "awkward")
-_JUDGED = ("judge", "second_judge", "agreement")
+_SHOWN = (
+    *("questions", "answered", "predictions_without_question", "awkward"),
+    *("judge", "second_judge", "agreement"),
+)
 
 
 @play_command
@@ -76,7 +78,10 @@ def questions(
     else:
         if items is not None:
             _write_items(items, asked, loaded)
-            _warn_of_missing_videos(data, asked, loaded)
+            try:
+                require_videos(data, loaded, asked.published)
+            except SettingsError as error:
+                sys.stderr.write(f"warning: {error}\n")
         if predictions is None:
             return
         answers = read_predictions(predictions)
@@ -102,7 +107,8 @@ def _play(
         outcomes: dict[str, Sequence[Outcome]] = {}
         documents: dict[str, object] = {}
         for policy, path in run.paths.items():
-            scored = score_run(name, items, texts_of(run, policy), judges, path)
+            texts = {id_: tuple(kept["texts"]) for id_, kept in run.answers[policy].items()}
+            scored = score_run(name, items, texts, judges, path)
             _show(f"{name}, {policy}", scored)
             outcomes[policy], documents[policy] = scored.outcomes, scored.document
         write_records(run, outcomes)
@@ -112,19 +118,15 @@ def _play(
 
 
 def _show(title: str, run: ScoredRun) -> None:
-    table = ResultTable(
-        f"{title}: mean ± standard error, clustered by video",
-        ("", "unit", "published", "strict", "questions"),
-        tuple(_cells(row) for row in run.rows),
-    )
-    named = (*_COUNTS, *(name for name in _JUDGED if name in run.document))
+    rows = []
+    for row in run.rows:
+        counted = row.published or row.strict
+        num_questions = str(counted.num_questions) if counted else NOTHING
+        rows.append((row.name, row.unit, _cell(row.published), _cell(row.strict), num_questions))
+    title = f"{title}: mean ± standard error, clustered by video"
+    table = ResultTable(title, ("", "unit", "published", "strict", "questions"), tuple(rows))
+    named = [name for name in _SHOWN if name in run.document]
     show([table], *(f"{name.replace('_', ' ')}: {run.document[name]}" for name in named))
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    counted = row.published or row.strict
-    num_questions = str(counted.num_questions) if counted else NOTHING
-    return row.name, row.unit, _cell(row.published), _cell(row.strict), num_questions
 
 
 def _cell(found: Figure | None) -> str:
@@ -136,24 +138,13 @@ def _write_items(path: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> 
     with path.open("w", encoding="utf-8") as file:
         for item in items:
             follow_up = benchmark.follow_up(item, "yes")
+            ends = [None if math.isinf(span.end_s) else span.end_s for span in item.spans]
             document = {
                 "id": item.id,
                 "video": item.video,
                 "task": item.task,
-                "spans_s": [[span.start_s, _or_none(span.end_s)] for span in item.spans],
+                "spans_s": [[item.seen_from_s, end_s] for end_s in ends],
                 "prompt": asdict(benchmark.prompt(item)),
                 "prompt_after_yes": None if follow_up is None else asdict(follow_up),
             }
             file.write(json.dumps(document, allow_nan=False) + "\n")
-
-
-def _warn_of_missing_videos(data: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> None:
-    try:
-        require_videos(data, items, benchmark.published)
-    except SettingsError as error:
-        sys.stderr.write(f"warning: {error}\n")
-
-
-def _or_none(end_s: float) -> float | None:
-    """None where the span ends with the video."""
-    return None if end_s == float("inf") else end_s

@@ -1,14 +1,14 @@
-"""read_items reads the published annotations in a data directory, or says what is missing by name.
+"""Read a set's published annotations and a run's answers, or say what is missing or odd by name.
 
 Nothing is downloaded: most sets may be had only on terms that a person has to agree to.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from eval.question_sets.items import SetItem
+from eval.question_sets.items import SetItem, Texts
 from vstream import SettingsError
 
 _NAMED = 10
@@ -19,21 +19,14 @@ Reader = Callable[[int, Any], Iterable[T]]
 """From an entry, with its number in the file."""
 
 
-def read_items(
-    data_dir: Path,
-    published: str,
-    files: Mapping[str, Reader[T]],
-) -> list[T]:
+def read_items(data_dir: Path, published: str, files: Mapping[str, Reader[T]]) -> list[T]:
     """What the readers make of each file's entries. `published` says where the set can be had.
 
     Raises SettingsError that names every file that is not there, or the entry that is malformed.
     """
     require_files(data_dir, files, published)
     return [
-        one
-        for file, read in files.items()
-        for entries in _read_entries(file, _document(data_dir / file), read)
-        for one in entries
+        one for file, read in files.items() for one in _read_entries(data_dir / file, file, read)
     ]
 
 
@@ -88,25 +81,19 @@ def video_in(folder: str, path: str) -> str:
     return str(PurePosixPath(*parts))
 
 
-def _read_entries(file: str, entries: object, read: Reader[T]) -> list[list[T]]:
+def _read_entries(path: Path, file: str, read: Reader[T]) -> Iterator[T]:
     """What an entry lacks becomes a SettingsError that names it."""
+    is_lines = path.suffix == ".jsonl"
+    entries = read_json_lines(path) if is_lines else _parsed(path.read_text("utf-8"), str(path))
     if not isinstance(entries, list):
         raise SettingsError(f"data: {file} is not a list of entries as published")
-    found = []
     for number, entry in enumerate(entries):
         try:
-            found.append(list(read(number, entry)))
+            yield from read(number, entry)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise SettingsError(
                 f"data: {file}, entry {number} is not as published ({error!r})"
             ) from error
-    return found
-
-
-def _document(path: Path) -> Any:
-    if path.suffix == ".jsonl":
-        return read_json_lines(path)
-    return _parsed(path.read_text(encoding="utf-8"), str(path))
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -114,3 +101,45 @@ def _parsed(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise SettingsError(f"data: {where} is not JSON ({error})") from error
+
+
+def read_predictions(path: Path) -> dict[str, Texts]:
+    """The answers of a finished run: JSON lines, with the texts of each item by its id.
+
+    A line is {"id": ..., "texts": [...]}, the texts in the order in which they were said, or
+    {"id": ..., "answer": ...} for one text; other keys do not matter. A text may be null. A list of
+    one text, as some runs keep what they decode, is that text, and a number is its digits.
+
+    Raises SettingsError that names what is not a prediction, or an id that stands twice.
+    """
+    if not path.exists():
+        raise SettingsError(f"predictions: there is no {path}")
+    found: dict[str, Texts] = {}
+    for number, document in enumerate(read_json_lines(path), 1):
+        where = f"predictions: {path}, prediction {number}"
+        if not isinstance(document, dict) or "id" not in document:
+            raise SettingsError(f'{where} has no "id"')
+        name = str(document["id"])
+        if name in found:
+            raise SettingsError(f"{where}: {name} is answered twice")
+        found[name] = _texts(document, where)
+    return found
+
+
+def _texts(document: dict[str, object], where: str) -> Texts:
+    if not {"texts", "answer"} & document.keys():
+        raise SettingsError(f'{where} has neither "texts" nor "answer"')
+    texts = document["texts"] if "texts" in document else [document["answer"]]
+    if not isinstance(texts, list):
+        raise SettingsError(f'{where}: "texts" is not a list')
+    return tuple(_text(text, where) for text in texts)
+
+
+def _text(value: object, where: str) -> str | None:
+    if isinstance(value, list) and len(value) <= 1:
+        return _text(value[0], where) if value else None
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise SettingsError(f"{where}: {value!r} is not a text")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from eval.clustered_error import Mark, Part, clustered_stderr, weighted_mean
 from eval.play.asked import TimeSpan
+from eval.question_sets.judging import Judged
 
 Texts = Sequence[str | None]
 """What a model said to an item's prompts, in order; None where it failed. Empty: never asked."""
@@ -48,12 +49,16 @@ class Outcome:
 
     Both are from 0 to 1; None: the published rule leaves the item out of its mean. The strict rule
     counts every item. `oddity` names what is awkward about the answer; empty for a plain one.
+    `judged` is what a judge said of an open answer. `published_text`: where `published` is whether
+    it spoke in time, whether it also said the true text.
     """
 
     item: SetItem
     published: float | None
     strict: float
     oddity: str = ""
+    judged: Judged | None = None
+    published_text: float | None = None
 
 
 @dataclass(frozen=True)

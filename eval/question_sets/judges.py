@@ -8,9 +8,9 @@ import torch
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eval.question_sets.judge import MAX_REPLY_TOKENS, Judge, JudgePrompt, JudgeReply
+from eval.question_sets.judging import MAX_REPLY_TOKENS, Judge, JudgePrompt, JudgeReply
 from vstream import ModelError, SettingsError
-from vstream.models.fingerprint import checkpoint_fingerprint
+from vstream.models.weight_files import checkpoint_fingerprint
 
 TIMEOUT_S = 120.0
 _BUSY = (408, 429, 500, 502, 503, 504)
@@ -55,10 +55,8 @@ class EndpointJudge:
             ) from error
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             raise ModelError(f"judge: no reply of {self._http.base_url} ({error!r})") from error
-        marks = [
-            str(document[name]) for name in ("model", "system_fingerprint") if document.get(name)
-        ]
-        return JudgeReply(text or "", " ".join(marks))
+        marks = (document.get("model"), document.get("system_fingerprint"))
+        return JudgeReply(text or "", " ".join(str(mark) for mark in marks if mark))
 
     def _post(self, body: dict[str, object]) -> dict[str, Any]:
         response = self._http.post("chat/completions", json=body)

@@ -13,13 +13,13 @@ all questions and wants one letter, number or word.
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from eval.play.asked import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
-from eval.question_sets.data_files import of_tasks, read_items, require_tasks
+from eval.question_sets.data_files import Reader
 from eval.question_sets.items import Outcome, Row, SetItem, of_task, score_row
 
 CATEGORIES = {
@@ -74,10 +74,10 @@ class OvoBench(Benchmark):
 
     name = "ovo-bench"
     published = "huggingface.co/datasets/JoeLeelyf/OVO-Bench and github.com/JoeLeelyf/OVO-Bench"
+    tasks = _TASKS
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
-        require_tasks(tasks, _TASKS)
-        return of_tasks(read_items(data_dir, self.published, {"ovo_bench_new.json": _items}), tasks)
+    def files(self, data_dir: Path, tasks: Collection[str]) -> Mapping[str, Reader[SetItem]]:
+        return {"ovo_bench_new.json": _items}
 
     def prompt(self, item: SetItem) -> Prompt:
         if item.task in _FORWARD:

@@ -6,13 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from eval.progress import progress_bar
-from eval.question_sets.agreement import agreement
+from eval.command_line import progress_bar
 from eval.question_sets.items import Outcome, Row, SetItem, Texts, oddities
 from eval.question_sets.judges import judge_named
-from eval.question_sets.judging import Judging
+from eval.question_sets.judging import Judging, agreement
 from eval.question_sets.registry import make_benchmark
-from eval.question_sets.vstream_qa import JudgedOutcome
 
 
 @dataclass(frozen=True)
@@ -77,17 +75,11 @@ def score_run(
         "awkward": oddities(outcomes),
     }
     if judging is not None:
-        document["judge"] = _document(judging)
+        document["judge"] = judging.document()
     if (second := judges.judging(judges.second, path)) is not None:
         document["agreement"] = _agreement(name, outcomes, predictions, second, judges.sample)
-        document["second_judge"] = _document(second)
+        document["second_judge"] = second.document()
     return ScoredRun(outcomes, rows, document)
-
-
-def _document(judging: Judging) -> dict[str, object]:
-    """Who judged: to stand beside every number that came of it."""
-    judge = judging.judge
-    return {"name": judge.name, "versions": judging.versions, "settings": judge.settings}
 
 
 def _agreement(
@@ -98,16 +90,11 @@ def _agreement(
     num_sampled: int,
 ) -> dict[str, object] | None:
     """How far another judge agrees on a sample, the same each time; None if nothing was judged."""
-    judged = [o for o in outcomes if isinstance(o, JudgedOutcome) and o.judged]
+    judged = [outcome for outcome in outcomes if outcome.judged]
     sample = Random("agreement").sample(judged, min(num_sampled, len(judged)))
     if not sample:
         return None
     benchmark = make_benchmark(name, second)
-    others = [benchmark.score(o.item, predictions[o.item.id]) for o in sample]
-    return asdict(agreement([_label(one) for one in sample], [_label(one) for one in others]))
-
-
-def _label(outcome: Outcome) -> str:
-    assert isinstance(outcome, JudgedOutcome)
-    assert outcome.judged is not None
-    return outcome.judged.label
+    others = [benchmark.score(one.item, predictions[one.item.id]) for one in sample]
+    labels = [[one.judged.label for one in several if one.judged] for several in (sample, others)]
+    return asdict(agreement(*labels))

@@ -3,7 +3,9 @@
 Source: Lin et al., StreamingBench (arXiv 2411.03628); files, prompts, polling and counting of
 github.com/THUNLP-MT/StreamingBench at 8929923. A question at t sees [t - 60 s, t] (the main table)
 or [0, t] ("all context"). Sequential questions are told the earlier questions with their true
-answers. A proactive one stands from t on and is polled for (streaming_proactive.py).
+answers. A proactive one stands from t on: from the second after it is put until 4 s after its true
+moment the model is asked every second whether it is time, and sees what came since it was put. At
+the first "yes", anywhere in what it says, it is asked the question and that is the end of it.
 
 The published rule compares the first character of an answer. Answers that are missing are left out
 of its mean; so are empty ones to sequential questions, while for all other questions the authors'
@@ -16,33 +18,18 @@ all questions, takes "(A)" and " A", and wants time, a plain yes and the whole t
 authors' smaller file.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eval.play.asked import Prompt
 from eval.question_sets.benchmark import Benchmark, scored_choice
-from eval.question_sets.data_files import (
-    Reader,
-    clock_s,
-    of_tasks,
-    read_items,
-    require_files,
-    require_tasks,
-)
+from eval.question_sets.data_files import Reader, clock_s, read_items, require_files
 from eval.question_sets.items import Outcome, Row, SetItem, Texts, of_group, of_task, score_row
-from eval.question_sets.streaming_proactive import (
-    ProactiveOutcome,
-    final_prompt,
-    poll_prompt,
-    proactive_items,
-    proactive_keys,
-    scored_proactive,
-    text_of,
-    video_name,
-)
 
 REAL, OMNI, CONTEXTUAL = (
     "Real-Time Visual Understanding",
@@ -106,6 +93,18 @@ _CONTEXT_TURN = (
     "At timestamp {}, the following question and answer occurred: Question: {}; Options: {}; "
     "Answer: {}; "
 )
+_PROACTIVE = (
+    "You are an advanced image question-answering AI assistant. You have been provided with images "
+    "and a question related to the images. Your task is to carefully analyze the images and "
+    "provide the answer to the question. You need to carefully confirm whether the images content "
+    "meet the conditions of the question, and then output the correct content.\n\n"
+    "Question: {}\n\nThe answer is:\n"
+)
+_IS_IT_TIME = '{} Is it the right time to output "{}"? You can only answer yes or no.'
+_POLLED_AFTER_S = 4
+_IN_TIME_S = 2
+_ALL_250 = "Proactive Output, beyond the table"
+"""The group of the questions that are not in the smaller file, which the table is made of."""
 
 
 class StreamingBench(Benchmark):
@@ -115,39 +114,39 @@ class StreamingBench(Benchmark):
         "github.com/THUNLP-MT/StreamingBench, src/data, and its videos at "
         "huggingface.co/datasets/mjuicem/StreamingBench"
     )
+    tasks = tuple(_TASKS)
 
     def __init__(self, context_s: int | None = 60) -> None:
         """`context_s`: how much before a question may be seen; None for everything."""
         self.name = "streaming-bench" if context_s == 60 else "streaming-bench-all-context"
         self._context_s = context_s
 
-    def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
-        require_tasks(tasks, tuple(_TASKS))
-        files = dict.fromkeys(_TASKS[code].file for code in tasks or _TASKS)
-        has_proactive = _TASKS["PO"].file in files
-        smaller = {_SUBSET: proactive_keys} if has_proactive else {}
+    def files(self, data_dir: Path, tasks: Collection[str]) -> Mapping[str, Reader[SetItem]]:
+        files = dict.fromkeys(_TASKS[code].file for code in tasks)
+        smaller = {_SUBSET: _proactive_keys} if _TASKS["PO"].file in files else {}
         require_files(data_dir, [*files, *smaller], self.published)
         in_table = frozenset(read_items(data_dir, self.published, smaller))
         readers: dict[str, Reader[SetItem]] = {
             _TASKS["SQA"].file: self._sequence,
-            _TASKS["PO"].file: partial(proactive_items, in_table, CONTEXTUAL),
+            _TASKS["PO"].file: partial(_proactive_items, in_table),
         }
-        found = {file: readers.get(file, self._choices) for file in files}
-        return of_tasks(read_items(data_dir, self.published, found), tasks)
+        return {file: readers.get(file, self._choices) for file in files}
 
     def prompt(self, item: SetItem) -> Prompt:
-        if item.task == "PO":
-            return poll_prompt(item)
+        if item.task == "PO":  # it tells the true output, as published
+            return Prompt(_PROACTIVE.format(_IS_IT_TIME.format(item.question, item.answer)))
         options = _lettered(item.options)
         if item.task == "SQA":
             return Prompt(_CHOICE_WITH_CONTEXT.format(item.context, item.question, *options))
         return Prompt(_CHOICE.format(item.question, *options))
 
     def follow_up(self, item: SetItem, text: str | None) -> Prompt | None:
-        return final_prompt(item, text) if item.task == "PO" else None
+        is_time = item.task == "PO" and _says_yes(text)
+        return Prompt(_PROACTIVE.format(item.question)) if is_time else None
 
     def score(self, item: SetItem, texts: Texts) -> Outcome:
-        return scored_proactive(item, texts) if item.task == "PO" else super().score(item, texts)
+        is_proactive = item.task == "PO" and texts
+        return _scored_proactive(item, texts) if is_proactive else super().score(item, texts)
 
     def scored(self, item: SetItem, text: str | None) -> Outcome:
         if not text:
@@ -155,17 +154,17 @@ class StreamingBench(Benchmark):
         return scored_choice(item, text, text[0] == item.answer)
 
     def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
-        proactive = [o for o in outcomes if isinstance(o, ProactiveOutcome)]
-        in_table = [o for o in proactive if o.item.group == CONTEXTUAL]
+        proactive = of_task(outcomes, "PO")
         rows = [score_row(code, of_task(outcomes, code)) for code in _TASKS if code != "PO"]
+        in_table = of_group(proactive, CONTEXTUAL)
         for name, several in (("PO", in_table), ("PO, all 250", proactive)):
             rows.append(score_row(name, several))
-            rows.append(score_row(f"{name}, text right, too", several, published=text_of))
+            right = f"{name}, text right, too"
+            rows.append(score_row(right, several, published=lambda one: one.published_text))
         groups = {group: _whole_group(outcomes, group) for group in (REAL, OMNI, CONTEXTUAL)}
         rows += [score_row(f"{name}, All", group) for name, group in groups.items()]
-        whole = all(groups.values())
-        everything = [one for group in groups.values() for one in group] if whole else []
-        return (*rows, score_row("Overall", everything))
+        everything = chain(*groups.values()) if all(groups.values()) else ()
+        return (*rows, score_row("Overall", list(everything)))
 
     def _choices(self, number: int, entry: dict[str, Any]) -> Iterator[SetItem]:
         first = _TASKS[_CODES[entry["questions"][0]["task_type"]]]
@@ -195,8 +194,8 @@ class StreamingBench(Benchmark):
         task = _CODES[question["task_type"]]
         return SetItem(
             id=name,
-            video_id=video_name(entry),
-            video=f"videos/{video_name(entry)}",
+            video_id=_video_name(entry),
+            video=f"videos/{_video_name(entry)}",
             task=task,
             group=_TASKS[task].group,
             question=question["question"],
@@ -220,3 +219,65 @@ def _whole_group(outcomes: Sequence[Outcome], group: str) -> list[Outcome]:
     found = of_group(outcomes, group)
     tasks = {code for code, task in _TASKS.items() if task.group == group}
     return found if {outcome.item.task for outcome in found} == tasks else []
+
+
+def _proactive_keys(_: int, entry: dict[str, Any]) -> list[str]:
+    """By which the smaller file's questions are found in the larger one."""
+    name = _video_name(entry)
+    return [f"{name} {one['time_stamp']} {one['question']}" for one in entry["questions"]]
+
+
+def _proactive_items(
+    in_table: frozenset[str], number: int, entry: dict[str, Any]
+) -> Iterator[SetItem]:
+    keys = _proactive_keys(number, entry)
+    for n, (key, question) in enumerate(zip(keys, entry["questions"], strict=True)):
+        asked_s = clock_s(question["time_stamp"])
+        last_s = clock_s(question["ground_truth_time_stamp"]) + _POLLED_AFTER_S
+        yield SetItem(
+            id=f"proactive-{number}-{n}",
+            video_id=_video_name(entry),
+            video=f"videos/{_video_name(entry)}",
+            task="PO",
+            group=CONTEXTUAL if key in in_table else _ALL_250,
+            question=question["question"],
+            answer=question["ground_truth_output"],
+            asked_s=float(asked_s),
+            seen_from_s=float(asked_s),
+            polls_s=tuple(float(second) for second in range(asked_s + 1, last_s + 1)),
+        )
+
+
+def _scored_proactive(item: SetItem, texts: Texts) -> Outcome:
+    """The first yes is when it spoke; a run that broke off before is wrong, as silence is.
+
+    `published` is whether it spoke in time.
+    """
+    polls = texts[: len(item.polls_s)]
+    spoke = next((n for n, text in enumerate(polls) if _says_yes(text)), None)
+    if spoke is None:
+        oddity = "" if len(polls) == len(item.polls_s) else "polling broke off"
+        return Outcome(item, 0.0, 0.0, oddity, published_text=0.0)
+    true_s = item.polls_s[-1] - _POLLED_AFTER_S
+    is_in_time = abs(item.polls_s[spoke] - true_s) <= _IN_TIME_S
+    told = texts[spoke + 1] if len(texts) > spoke + 1 else None
+    is_text_in = item.answer in ((polls[spoke] if told is None else told) or "")
+    words = re.escape(item.answer)
+    is_whole_text = re.search(rf"(?<!\w){words}(?!\w)", told or "", re.IGNORECASE) is not None
+    yes_or_no = set(re.findall(r"\w+", (polls[spoke] or "").lower())) & {"yes", "no"}
+    return Outcome(
+        item,
+        float(is_in_time),
+        float(is_in_time and is_whole_text and yes_or_no == {"yes"}),
+        "no text after yes" if told is None else "",
+        published_text=float(is_in_time and is_text_in),
+    )
+
+
+def _says_yes(text: str | None) -> bool:
+    return text is not None and "yes" in text.lower()
+
+
+def _video_name(entry: dict[str, Any]) -> str:
+    """The authors' scripts may have made the path absolute."""
+    return PurePosixPath(entry["video_path"]).name

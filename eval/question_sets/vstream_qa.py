@@ -5,15 +5,16 @@ VS-Movie ask about a whole clip, at its end. RVS-Ego and RVS-Movie ask while a l
 they are read in the files of ReKV (arXiv 2503.00540), where a question sees the video from its
 start to `end_time`, and no earlier question or answer. The prompt is the question.
 
-Answers are judged (judge.py), their line ends taken out as ReKV does. Two accuracies are published:
-Flash-VStream's, yes / all that were judged, and ReKV's, yes / (yes + no). The score is the mean of
-the whole parts of the ratings. What the judge could not say readably is left out of all three, as
-it was there, and is wrong by the strict rule; so is a question without a text to judge, because
-answering failed. A blank text is an answer and is judged, as it is there: silence is not left out.
+Answers are judged (judging.py), their line ends taken out as ReKV does. Two accuracies are
+published: Flash-VStream's, yes / all that were judged, and ReKV's, yes / (yes + no). The score is
+the mean of the whole parts of the ratings. What the judge could not say readably is left out of all
+three, as it was there, and is wrong by the strict rule; so is a question without a text to judge,
+because answering failed. A blank text is an answer and is judged, as it is there: silence is not
+left out.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from typing import Any
 from eval.play.asked import Prompt
 from eval.play.options import Convention
 from eval.question_sets.benchmark import Benchmark
-from eval.question_sets.data_files import of_tasks, read_items, require_tasks, video_in
-from eval.question_sets.items import Outcome, Row, SetItem, of_task, score_row
-from eval.question_sets.judging import Judged, Judging
+from eval.question_sets.data_files import Reader, of_tasks, require_tasks, video_in
+from eval.question_sets.items import Outcome, Row, SetItem, Texts, of_task, score_row
+from eval.question_sets.judging import Judging
 from vstream import SettingsError
 
 OPEN = "open"
@@ -49,13 +50,6 @@ SUBSETS = {
 }
 
 
-@dataclass(frozen=True)
-class JudgedOutcome(Outcome):
-    """`judged` is None if there was no answer to judge."""
-
-    judged: Judged | None = None
-
-
 class VStreamQa(Benchmark):
     """One of the four subsets. The data directory is the data set's, or ReKV's `data/rvs`."""
 
@@ -71,30 +65,32 @@ class VStreamQa(Benchmark):
         self.convention = Convention(1024, 1.0) if is_whole else Convention(256, 0.5)
 
     def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
-        reader = self._turns if self._subset.videos is None else self._clip
-        items = read_items(data_dir, self.published, {self._subset.file: reader})
+        items = list(_numbered(super().load(data_dir)))
         require_tasks(tasks, sorted({item.task for item in items}))
-        return of_tasks(list(_numbered(items)), tasks)
+        return of_tasks(items, tasks)
+
+    def files(self, data_dir: Path, tasks: Collection[str]) -> Mapping[str, Reader[SetItem]]:
+        return {self._subset.file: self._turns if self._subset.videos is None else self._clip}
 
     def prompt(self, item: SetItem) -> Prompt:
         return Prompt(item.question)
 
-    def score(self, item: SetItem, texts: Sequence[str | None]) -> Outcome:
+    def score(self, item: SetItem, texts: Texts) -> Outcome:
         """Raises SettingsError without a judge."""
         if self._judging is None:
             raise SettingsError(f"judge: {self.name} has open answers; name a model with --judge")
-        return self.scored(item, texts[0]) if texts else JudgedOutcome(item, None, 0.0, "not asked")
+        return super().score(item, texts)
 
-    def scored(self, item: SetItem, text: str | None) -> JudgedOutcome:
+    def scored(self, item: SetItem, text: str | None) -> Outcome:
         assert self._judging is not None
         if text is None:
-            return JudgedOutcome(item, None, 0.0, "no answer")
+            return Outcome(item, None, 0.0, "no answer")
         judged = self._judging.judge_answer(item.question, item.answer, text.replace("\n", ""))
         if judged.judgement is None:
-            return JudgedOutcome(item, None, 0.0, "unreadable judgement", judged)
+            return Outcome(item, None, 0.0, "unreadable judgement", judged)
         is_right = float(judged.judgement.is_yes is True)
         oddity = "judged neither yes nor no" if judged.judgement.is_yes is None else ""
-        return JudgedOutcome(item, is_right, is_right, oddity, judged)
+        return Outcome(item, is_right, is_right, oddity, judged)
 
     def aggregate(self, outcomes: Sequence[Outcome]) -> tuple[Row, ...]:
         """Both accuracies and the score over all, then Flash-VStream's accuracy by type."""
@@ -149,5 +145,5 @@ def _numbered(items: Sequence[SetItem]) -> Iterator[SetItem]:
 
 def _rating(outcome: Outcome) -> float | None:
     """By the strict rule, what could not be judged has a rating of 0."""
-    judged = outcome.judged if isinstance(outcome, JudgedOutcome) else None
-    return float(judged.judgement.rating) if judged and judged.judgement else None
+    judgement = outcome.judged and outcome.judged.judgement
+    return float(judgement.rating) if judgement else None

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from eval.command_line import AsJson, refusals
 from eval.result_table import NOTHING, ResultTable, percent_cell, show, show_document
 from eval.run.paired import Paired, paired
 from eval.run.scored import Scored, read_scored
-from vstream import SettingsError, VStreamError
+from vstream import SettingsError
 
 _EXAMPLES = 3
+_ASKED = attrgetter("video", "question", "truth", "asked_s")
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _pairs(
         "asked only in the first": [name for name in mine if name not in other],
         "asked only in the second": [name for name in other if name not in mine],
         "under one id different questions, moments or true answers": [
-            name for name in both if _identity(mine[name]) != _identity(other[name])
+            name for name in both if _ASKED(mine[name]) != _ASKED(other[name])
         ],
     }
     if any(problems.values()):
@@ -103,10 +106,6 @@ def _pairs(
             + named
         )
     return [(mine[name], other[name]) for name in both]
-
-
-def _identity(record: Scored) -> tuple[str, str, str, float | None]:
-    return record.video, record.question, record.truth, record.asked_s
 
 
 def _named(what: str, names: Sequence[str]) -> str:
@@ -121,13 +120,11 @@ def compare_runs(
         int,
         typer.Option("--show", min=0, help="List so many of the questions whose score changed."),
     ] = 40,
-    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """The difference of two runs, question by question, with a paired test."""
-    try:
+    with refusals():
         found = compare(Side.parse(before), Side.parse(after))
-    except VStreamError as error:
-        raise typer.BadParameter(str(error)) from error
     changed = [one for one in found if show_changes and one.paired.changes]
     show([_differences(found), *(_changes(one, show_changes) for one in changed)])
     if as_json:
@@ -135,31 +132,26 @@ def compare_runs(
 
 
 def _differences(found: Iterable[Comparison]) -> ResultTable:
-    rows = [
-        (
-            one.before,
-            one.after,
-            f"{one.paired.before_percent:.1f}",
-            f"{one.paired.after_percent:.1f}",
-            ("+" if one.paired.difference >= 0 else "")
-            + percent_cell(one.paired.difference, one.paired.stderr),
-            str(one.paired.num_better),
-            str(one.paired.num_worse),
-            str(one.paired.num_questions),
-            str(one.paired.num_videos),
-            f"{one.paired.flip_p:.3g}",
-            NOTHING if one.paired.mcnemar_p is None else f"{one.paired.mcnemar_p:.3g}",
-        )
-        for one in found
-    ]
     return ResultTable(
         "percent right; the difference ± its standard error, paired, clustered by video",
         (
             *("first", "second", "first %", "second %", "difference", "better", "worse"),
             *("questions", "videos", "p, videos' signs flipped", "p, McNemar*"),
         ),
-        tuple(rows),
+        tuple((one.before, one.after, *_cells(one.paired)) for one in found),
         ("* takes questions about one video for independent: too small where they are not",),
+    )
+
+
+def _cells(found: Paired) -> tuple[str, ...]:
+    sign = "+" if found.difference >= 0 else ""
+    counts = found.num_better, found.num_worse, found.num_questions, found.num_videos
+    return (
+        *(f"{found.before_percent:.1f}", f"{found.after_percent:.1f}"),
+        sign + percent_cell(found.difference, found.stderr),
+        *map(str, counts),
+        f"{found.flip_p:.3g}",
+        NOTHING if found.mcnemar_p is None else f"{found.mcnemar_p:.3g}",
     )
 
 
@@ -172,16 +164,12 @@ def _changes(one: Comparison, most: int) -> ResultTable:
         ("question", "task", "at, s", "asked", "true", "first", "second", "score"),
         tuple(
             (
-                change.before.question_id,
-                change.before.task,
-                "end" if change.before.asked_s is None else f"{change.before.asked_s:g}",
-                change.before.question,
-                change.before.truth,
-                change.before.given,
-                change.after.given,
-                f"{change.before.score:g} -> {change.after.score:g}",
+                *(was.question_id, was.task),
+                "end" if was.asked_s is None else f"{was.asked_s:g}",
+                *(was.question, was.truth, was.given, now.given),
+                f"{was.score:g} -> {now.score:g}",
             )
-            for change in changes
+            for was, now in ((change.before, change.after) for change in changes)
         ),
         has_words=True,
     )

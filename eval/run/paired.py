@@ -78,7 +78,7 @@ def paired(pairs: Sequence[tuple[Scored, Scored]]) -> Paired:
         by_video[mark.cluster] += mark.value
     stderr = clustered_stderr([Part(1.0, differences)])
     changes = tuple(Change(*pair) for pair in pairs if pair[0].score != pair[1].score)
-    is_binary = all(score in (0.0, 1.0) for a, b in pairs for score in (a.score, b.score))
+    is_binary = all(one.score in (0.0, 1.0) for pair in pairs for one in pair)
     num_better = sum(change.difference > 0 for change in changes)
     return Paired(
         num_questions=len(pairs),

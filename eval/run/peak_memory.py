@@ -35,7 +35,11 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
             return_free_memory()  # what was done before shall not count
-            self._is_reset = _reset_resident_peak()
+            self._is_reset = True
+            try:
+                _CLEAR.write_text("5")
+            except OSError:
+                self._is_reset = False
             self._before_bytes = resident_bytes()
         return self
 
@@ -52,15 +56,6 @@ class PeakMemory:
 def resident_bytes() -> int:
     """What the process holds now."""
     return int(psutil.Process().memory_info().rss)
-
-
-def _reset_resident_peak() -> bool:
-    """Whether that can be done here."""
-    try:
-        _CLEAR.write_text("5")
-    except OSError:
-        return False
-    return True
 
 
 def _resident_peak() -> int:

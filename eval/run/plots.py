@@ -23,24 +23,22 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "vstream",  # the same figures, the same bytes
 }
 _DOT: dict[str, Any] = {"fmt": "o", "markersize": 5, "capsize": 2.5}
-_BOX: dict[str, Any] = {
-    "orientation": "horizontal",
-    "widths": 0.55,
-    "whis": (5, 95),
-    "showfliers": False,
-    "manage_ticks": False,
-}
+_BOX: dict[str, Any] = {"orientation": "horizontal", "widths": 0.55, "whis": (5, 95)}
+_BOX |= {"showfliers": False, "manage_ticks": False}
 
 
 def plots(summaries: Sequence[PolicySummary]) -> dict[str, bytes]:
     """By title, in order; a figure without anything to show is left out."""
+    from matplotlib import rc_context
+
     ages = by_age(summaries)
-    drawn = {
-        "Accuracy by part of the benchmark": _accuracies(summaries, by_part(summaries)),
-        "Accuracy by age of the evidence": _accuracies(summaries, ages) if ages else None,
-        "Memory against accuracy": _memory(summaries),
-        "Time to the first token": _latencies(summaries),
-    }
+    with rc_context(_STYLE):
+        drawn = {
+            "Accuracy by part of the benchmark": _accuracies(summaries, by_part(summaries)),
+            "Accuracy by age of the evidence": _accuracies(summaries, ages) if ages else None,
+            "Memory against accuracy": _memory(summaries),
+            "Time to the first token": _latencies(summaries),
+        }
     return {title: svg for title, svg in drawn.items() if svg is not None}
 
 
@@ -67,31 +65,22 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
     if not kept:
         return None
     figure, (axis,) = _panels(8.4, 4.6)
-    points = [
-        (((one.bytes_per_hour or 0) + (one.fixed_bytes or 0)) / 1e6, one.accuracy.percent, one)
-        for one in kept
-    ]
-    for x, y, summary in points:
-        axis.errorbar(x, y, summary.accuracy.stderr, color=_color(summary.policy), **_DOT)
+    kept_mb = [((one.bytes_per_hour or 0) + (one.fixed_bytes or 0)) / 1e6 for one in kept]
+    percents = [one.accuracy.percent for one in kept]
+    right = 1.35 * max(kept_mb) or 1
     axis.set_ylim(0, 100)
-    axis.set_xlim(left=0, right=1.35 * max(x for x, _, _ in points) or 1)
+    axis.set_xlim(left=0, right=right)
     axis.set_xlabel(
         "MB that have to be kept of one hour of video, a fixed window included\n"
         "(policies that keep nothing of it are not shown)"
     )
     axis.set_ylabel("percent right, all questions")
     axis.grid(color=_GRID)
-    for (x, y, summary), label_y in zip(
-        points, _apart([y for _, y, _ in points], 5.0), strict=True
-    ):
-        axis.annotate(
-            _wrapped(summary.policy),
-            (x, y),
-            (x + 0.035 * axis.get_xlim()[1], label_y),
-            va="center",
-            color=_color(summary.policy),
-            arrowprops={"arrowstyle": "-", "color": _GRID},
-        )
+    line = {"arrowstyle": "-", "color": _GRID}
+    for x, y, label_y, summary in zip(kept_mb, percents, _apart(percents, 5.0), kept, strict=True):
+        name, color, beside = _wrapped(summary.policy), _color(summary.policy), x + 0.035 * right
+        axis.errorbar(x, y, summary.accuracy.stderr, color=color, **_DOT)
+        axis.annotate(name, (x, y), (beside, label_y), va="center", color=color, arrowprops=line)
     return _svg(figure)
 
 
@@ -145,20 +134,15 @@ def _figure(
 
 
 def _panels(width: float, height: float, num_panels: int = 1) -> tuple[Any, Sequence[Any]]:
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(1, num_panels, sharey=True, squeeze=False)[0]
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, num_panels, sharey=True, squeeze=False)[0]
 
 
 def _svg(figure: Any) -> bytes:
-    from matplotlib import rc_context
-
     written = BytesIO()
-    with rc_context(_STYLE):
-        figure.savefig(written, format="svg", metadata={"Date": None})
+    figure.savefig(written, format="svg", metadata={"Date": None})
     return written.getvalue()
 
 
@@ -179,7 +163,5 @@ def _apart(heights: Sequence[float], least: float) -> list[float]:
         while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
             pools[-2:] = [pools[-2] + pools[-1]]
     levels = [fmean(pool) for pool in pools for _ in pool]
-    placed = [0.0] * len(heights)
-    for rank, i in enumerate(order):
-        placed[i] = levels[rank] + rank * least
-    return placed
+    placed = {i: levels[rank] + rank * least for rank, i in enumerate(order)}
+    return [placed[i] for i in range(len(heights))]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from eval.run.description import FILE, RunDescription
+from eval.run.description import FILE, RunDescription, Start
 from eval.run.record_file import RecordFile
 from vstream import SettingsError
 
@@ -38,7 +38,8 @@ class RunDirectory:
             raise SettingsError(
                 f"out: another run is using {self.path}; wait for it or choose another directory"
             ) from None
-        RunDescription.read(self.path).started().write(self.path)
+        found = RunDescription.read(self.path)
+        RunDescription(found.config, (*found.starts, Start())).write(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,6 +4,7 @@ A benchmark keeps its own records, from which a killed run goes on; at its end, 
 something to report, it scores them and writes `scored.jsonl` as a whole.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from eval.run.record_file import read_lines, write_lines
 
 FILE = "scored.jsonl"
+AGES_S = {"<1min": 60.0, "1-10min": 600.0, "10-60min": 3600.0, "1-6h": 21600.0, ">6h": math.inf}
+"""Evidence of that age is younger than so many seconds, and not as young as the one before."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Scored:
     evidence_age_s: float | None = None
     first_token_ms: float | None = None
     group: str = ""
+
+
+def age_of(age_s: float | None) -> str | None:
+    """Which of AGES_S; None without evidence."""
+    return None if age_s is None else next(age for age, end_s in AGES_S.items() if age_s < end_s)
 
 
 def write_scored(directory: Path, records: Iterable[Scored]) -> None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from eval.clustered_error import Mark, Part, clustered_stderr
 from eval.result_table import percent_cell
 from eval.run.cost import Cost, bytes_per_hour, ingest_fps
-from eval.run.evidence_age import AGES_S, age_of
-from eval.run.scored import Scored
+from eval.run.scored import AGES_S, Scored, age_of
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from inspect import Parameter, signature
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
+from eval.command_line import AsJson, refusals, take_options
 from eval.result_table import NOTHING, ResultTable, show, show_document
-from memory import KVMemoryError
-from vstream import VStreamError
 
 Value = float | str | None
 Row = Mapping[str, Value]
 """By name; the name of a figure ends with its unit."""
 Figures = Mapping[str, Sequence[Row]]
 """Rows of like figures by what they are about."""
-_AS_JSON = Annotated[bool, typer.Option("--json", help="End with one JSON document.")]
 
 
 def speed_command(measure: Callable[..., Figures]) -> Callable[..., None]:
@@ -24,42 +19,30 @@ def speed_command(measure: Callable[..., Figures]) -> Callable[..., None]:
 
     @wraps(measure)
     def command(as_json: bool, **given: Any) -> None:
-        try:
+        with refusals():
             figures = measure(**given)
-        except (VStreamError, KVMemoryError) as error:
-            raise typer.BadParameter(str(error)) from error
         show(_table(title, rows) for title, rows in figures.items() if rows)
         if as_json:
-            show_document(
-                {
-                    title: [{name: _rounded(value) for name, value in row.items()} for row in rows]
-                    for title, rows in figures.items()
-                }
-            )
+            rounded = {
+                title: [
+                    {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items()}
+                    for row in rows
+                ]
+                for title, rows in figures.items()
+            }
+            show_document(rounded)
 
-    own = signature(measure)
-    json = Parameter("as_json", Parameter.KEYWORD_ONLY, default=False, annotation=_AS_JSON)
-    command.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[*own.parameters.values(), json], return_annotation=None
-    )
+    take_options(command, measure, {"as_json": (AsJson, False)})
     return command
 
 
 def _table(title: str, rows: Sequence[Row]) -> ResultTable:
     """A single row stands upright."""
+    names = [name.replace("_", " ") for name in rows[0]]
+    cells = [[_cell(value) for value in row.values()] for row in rows]
     if len(rows) == 1:
-        cells = tuple((_words(name), _cell(value)) for name, value in rows[0].items())
-        return ResultTable(title, ("", ""), cells)
-    several = tuple(tuple(map(_cell, row.values())) for row in rows)
-    return ResultTable(title, tuple(map(_words, rows[0])), several)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _rounded(value: Value) -> Value:
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+        return ResultTable(title, ("", ""), tuple(zip(names, cells[0], strict=True)))
+    return ResultTable(title, tuple(names), tuple(map(tuple, cells)))
 
 
 def _cell(value: Value) -> str:

@@ -12,7 +12,6 @@ encodes a frame. Blocks come from host RAM only where there is a card.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from encoders import Family, Frame
-from eval.speed.subject import wait_for
+from eval.speed.subject import device_s
 from vstream.engine import Decoder
 
 _ROUNDS = 7
@@ -37,11 +36,6 @@ class DeviceRates:
     copy_gb_s: float
     read_gb_s: float
     host_gb_s: float | None
-
-    @property
-    def move_gb_s(self) -> float:
-        """The faster of the two: a CPU reads what it is about to overwrite."""
-        return max(self.copy_gb_s, self.read_gb_s)
 
 
 def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
@@ -71,14 +65,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
 
 def timed_s(work: Callable[[], object], device: torch.device, rounds: int = _ROUNDS) -> float:
     """The median time of `work` until the device is done with it; the first time is not counted."""
-    times = []
-    for _ in range(rounds + 1):
-        wait_for(device)
-        started = time.perf_counter()
-        work()
-        wait_for(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+    return statistics.median([device_s(work, device) for _ in range(rounds + 1)][1:])
 
 
 @dataclass(frozen=True)
@@ -123,7 +110,9 @@ class Floors:
     def decode_s(self, context_tokens: int) -> float:
         """One token."""
         numbers = self.weights + self.head_weights + self.kv_numbers * context_tokens
-        return numbers * self.number_bytes / (self.rates.move_gb_s * 1e9)
+        # The faster of the two: a CPU reads what it is about to overwrite.
+        move_gb_s = max(self.rates.copy_gb_s, self.rates.read_gb_s)
+        return numbers * self.number_bytes / (move_gb_s * 1e9)
 
     def _compute_s(self, tokens: float, keys: float, more_flops: float = 0.0) -> float:
         """A pass of `tokens`, each of which sees `keys`."""

@@ -8,7 +8,7 @@ first token while so many streams bring frames at their own pace?
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import count, islice
 from typing import Annotated, NamedTuple
@@ -123,24 +123,14 @@ def _asking(session: Session, num_askers: int) -> Iterator[Sequence[_TimedAnswer
             answers.append(_TimedAnswer(*ends, len(answer.token_ids)))
             answered.add(number)
 
-    with ThreadPoolExecutor(max(1, num_askers)) as askers:
-        asking = [askers.submit(ask, number) for number in range(num_askers)]
-        try:
-            while len(answered) < num_askers and not any(one.done() for one in asking):
-                time.sleep(0.01)
-            yield answers
-        finally:
-            stop.set()
-        for one in asking:
-            one.result()
+    with _in_threads(ask, num_askers, stop) as asking:
+        while len(answered) < num_askers and not any(one.done() for one in asking):
+            time.sleep(0.01)
+        yield answers
 
 
 def _first_tokens_beside(
-    session: Session,
-    config: VStreamConfig,
-    pool: Sequence[Frame],
-    num_streams: int,
-    seconds: float,
+    session: Session, config: VStreamConfig, pool: Sequence[Frame], num_streams: int, seconds: float
 ) -> Row:
     model, questions = session.model, measured_questions(session.model.family)
     found_ms: list[float] = []
@@ -196,10 +186,19 @@ def _flowing(
     for session in streams:
         session.push([frame(number) for number in range(first)])
     began = time.monotonic()
-    with ThreadPoolExecutor(max(1, len(streams))) as pushing:
-        running = [pushing.submit(flow, stream) for stream in range(len(streams))]
+    with _in_threads(flow, len(streams), stop):
+        yield share
+
+
+@contextmanager
+def _in_threads(
+    work: Callable[[int], None], count: int, stop: threading.Event
+) -> Iterator[Sequence[Future[None]]]:
+    """Each number below `count` is worked on in a thread, until `stop`, which is set at the end."""
+    with ThreadPoolExecutor(max(1, count)) as threads:
+        running = [threads.submit(work, number) for number in range(count)]
         try:
-            yield share
+            yield running
         finally:
             stop.set()
         for one in running:

@@ -5,7 +5,7 @@ neither: it searches the index, and reads what it finds. So the index is of full
 the blocks that are there stands for many, with representative keys of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from encoders import Frame
 from eval.speed.subject import passing_session
-from eval.stream_world import WORLD_PX, Renderer, write_script
+from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from memory import BlockRecord, KVMemory
-from vstream import Session, load_config, load_video_llm
+from vstream import Session, VideoLLM, load_config, load_video_llm
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
 
@@ -34,22 +34,27 @@ def short_past() -> Iterator[Session]:
     torch.set_num_threads(1)
     config = load_config()
     model = load_video_llm(config.model, config.device, config.dtype, 1.0)
-    renderer = Renderer(WORLD_PX)
     with passing_session(config, model) as session:
-        for moment in write_script(11, _SHORT_S).moments:
-            session.push([Frame(renderer.frame(moment), float(moment.time_s), 0.0)])
+        show_script(session, write_script(11, _SHORT_S))
         yield session
 
 
+def show_script(session: Session, script: Script) -> None:
+    """A frame a second, none left out: block n shows second n."""
+    renderer = Renderer(WORLD_PX)
+    for moment in script.moments:
+        session.push([Frame(renderer.frame(moment), float(moment.time_s), 0.0)])
+
+
 @torch.inference_mode()
-def queries_of(session: Session, phrase: str) -> Float32[Tensor, "names layers features"]:
-    """What a question looks for by, with each of NAMES in place of `{name}`."""
-    model = session.model
+def queries_of(
+    model: VideoLLM, questions: Iterable[str]
+) -> Float32[Tensor, "questions layers features"]:
+    """What questions look for blocks by."""
     prefix = prefix_kv(model.decoder, model.family.prefix())
-    words = [model.family.question(phrase.format(name=name)) for name in NAMES]
-    return torch.stack(
-        [torch.stack(text_queries(model.decoder, prefix, tokens)) for tokens in words]
-    )
+    words = [model.family.question(question) for question in questions]
+    found = [torch.stack(text_queries(model.decoder, prefix, tokens)) for tokens in words]
+    return torch.stack(found)
 
 
 def keys_of(memory: KVMemory) -> Float32[Tensor, "layers blocks features"]:

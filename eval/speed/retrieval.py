@@ -20,11 +20,13 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from eval.speed.figures import Figures, Row
-from eval.speed.past import NOISE, keys_of, queries_of, short_past, take_at
+from eval.speed.past import NAMES, NOISE, keys_of, queries_of, short_past, take_at
+from eval.speed.subject import spent_s
 from memory import BlockIndex, KVBlock, KVMemory, MemoryConfig, Similarity, open_memory
 from vstream import Session
 
 _DROPPED = 64
+_PART = 1 << 12
 _CPU = torch.device("cpu")
 
 
@@ -36,10 +38,14 @@ def measure_retrieval(
     """What it costs a question to find its blocks in a long past, and to open one from files."""
     with short_past() as session:
         own = keys_of(session.memory)
-        queries = [*queries_of(session, "when was {name} last seen?")]
-        makers = {"stream": _repeated, "random": _random}
+        asked = [f"when was {name} last seen?" for name in NAMES]
+        queries = [*queries_of(session.model, asked)]
+        makers: dict[str, Callable[[int], Tensor]] = {
+            "stream": lambda size: _repeated(own, size),
+            "random": lambda size: torch.randn(size, len(own), own.shape[2]),
+        }
         rows = [
-            {"keys": kind, "blocks": size, **_measured(make(own, size), queries, session)}
+            {"keys": kind, "blocks": size, **_measured(make(size), queries, session)}
             for size in blocks or [3_600, 86_400]
             for kind, make in makers.items()
         ]
@@ -54,10 +60,6 @@ def _repeated(own: Float32[Tensor, "layers some features"], size: int) -> Tensor
     return keys
 
 
-def _random(own: Float32[Tensor, "layers some features"], size: int) -> Tensor:
-    return torch.randn(size, own.shape[0], own.shape[2])
-
-
 def _measured(
     keys: Float32[Tensor, "blocks layers features"],
     queries: list[Float32[Tensor, "layers features"]],
@@ -66,9 +68,8 @@ def _measured(
     size, num_layers, features = keys.shape
     top, similarity = session.policy.retrieve_blocks(), session.policy.shape.similarity
     index = BlockIndex(num_layers, features, _CPU)
-    for first in range(0, size, 1 << 12):
-        part = keys[first : first + (1 << 12)]
-        index.extend(range(first, first + len(part)), part)
+    for number, part in enumerate(keys.split(_PART)):
+        index.extend(range(number * _PART, number * _PART + len(part)), part)
 
     def found(query: Tensor) -> list[list[int]]:
         layers = range(num_layers)
@@ -119,6 +120,4 @@ def _open_s(keys: Float32[Tensor, "blocks layers features"], like: KVMemory) -> 
 
 
 def _cpu_ms(act: Callable[[], object]) -> float:
-    started = time.process_time()
-    act()
-    return 1000 * (time.process_time() - started)
+    return 1000 * spent_s(act, time.process_time)

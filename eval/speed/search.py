@@ -40,9 +40,8 @@ def measure_search(
         layers = MomentSearch(session.model).layers
         vectors = _unit(keys_of(session.memory)[layers])
         started = time.perf_counter()
-        queries = _unit(
-            queries_of(session, PHRASE.replace("{words}", "{name}"))[:, layers].transpose(0, 1)
-        )
+        asked = [PHRASE.replace("{words}", name) for name in NAMES]
+        queries = _unit(queries_of(session.model, asked)[:, layers].transpose(0, 1))
         query_ms = 1000 * (time.perf_counter() - started) / len(NAMES)
         first_token_ms = statistics.median(
             session.ask(f"when was {name} last seen?").answer.timings_ms.ttft

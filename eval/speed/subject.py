@@ -16,13 +16,7 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from encoders import Frame
-from eval.random_model import (
-    SHAPES,
-    random_family,
-    random_model,
-    random_video_llm,
-    require_shape,
-)
+from eval.random_model import SHAPES, random_family, random_model, random_video_llm, require_shape
 from eval.run.description import Hardware
 from eval.speed.figures import Row
 from eval.stream_world import Renderer, write_script
@@ -96,7 +90,7 @@ def endless_frames(fps: float, is_camera: bool = False) -> Iterator[Frame]:
 
 def here(model: VideoLLM) -> Row:
     """What is measured, and on what."""
-    decoder, hardware = model.decoder, Hardware.here()
+    decoder, hardware = model.decoder, Hardware()
     return {
         "model": model.name,
         "device": hardware.device if decoder.device.type == "cuda" else hardware.cpu,
@@ -130,14 +124,10 @@ def ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[
     """
     device, before = session.model.decoder.device, dict(session.clock.seconds)
     later = list(islice(frames, num_frames))
-    wait_for(device)
-    started = time.perf_counter()
-    session.push(later)
-    wait_for(device)
-    passed_s = time.perf_counter() - started
-    spent_s = since(session.clock.seconds, before)
+    passed_s = device_s(lambda: session.push(later), device)
+    stages_s = since(session.clock.seconds, before)
     return passed_s / num_frames, {
-        f"{name}_ms": 1000 * stage_s / num_frames for name, stage_s in spent_s.items()
+        f"{name}_ms": 1000 * stage_s / num_frames for name, stage_s in stages_s.items()
     }
 
 
@@ -146,10 +136,22 @@ def since(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, fl
     return {name: value - before.get(name, 0.0) for name, value in now.items()}
 
 
-def wait_for(device: torch.device) -> None:
-    """Return when the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def spent_s(act: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds on that clock."""
+    started = clock()
+    act()
+    return clock() - started
+
+
+def device_s(act: Callable[[], object], device: torch.device) -> float:
+    """Seconds until the device has done all that `act` gave it."""
+    if device.type != "cuda":
+        return spent_s(act)
+    torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    act()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import typer
 
 from eval.speed.figures import Figures, Row
 from eval.speed.questions import measured_questions, timed, unending
-from eval.speed.subject import endless_frames, ingest, ready_model, session_in
+from eval.speed.subject import endless_frames, ingest, ready_model, session_in, spent_s
 from memory import (
     BlockHead,
     BlockInfo,
@@ -48,16 +48,11 @@ from vstream.engine import EngineConfig
 from vstream.policy import policy_for
 
 LARGE = Provenance("LLaVA-OneVision-7B", layers=28, kv_heads=4, head_dim=128)
-_LARGE_TOKENS = 196
-_LARGE_DTYPE = torch.bfloat16
+_LARGE_TOKENS, _LARGE_DTYPE = 196, torch.bfloat16
 _POLICY = KeepPolicy("int8")
-_DISTINCT = 4
-_THUMBNAIL_BYTES = 4096
-_RETRIEVED = 64
-_ROUNDS = 5
-_SEGMENT_BYTES = 16 << 20
-_BUFFER_BYTES = 256 << 20
-_HOST_BYTES = 1 << 40
+_DISTINCT, _THUMBNAIL_BYTES = 4, 4096
+_RETRIEVED, _ROUNDS = 64, 5
+_SEGMENT_BYTES, _BUFFER_BYTES, _HOST_BYTES = 16 << 20, 256 << 20, 1 << 40
 _CPU = torch.device("cpu")
 
 
@@ -204,9 +199,9 @@ def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
     """Put encoded blocks and flush; GB/s of their rows, pictures and representative keys."""
     seconds, num_bytes = 0.0, 0
     for record in records:
-        seconds += _timed_s(partial(memory.take, record))
+        seconds += spent_s(partial(memory.take, record))
         num_bytes += record.num_bytes
-    return num_bytes / (seconds + _timed_s(memory.flush)) / 1e9
+    return num_bytes / (seconds + spent_s(memory.flush)) / 1e9
 
 
 def read(
@@ -216,8 +211,8 @@ def read(
     rng, layers, ids = Random(0), range(tier.memory.provenance.layers), tier.memory.visible(None)
     gb_s, retrieve_ms, shares = [], [], []
 
-    def chosen() -> list[list[int]]:
-        found = [sorted(rng.sample(ids, min(len(ids), _RETRIEVED))) for _ in layers]
+    def chosen() -> list[tuple[int, list[int]]]:
+        found = [(one, sorted(rng.sample(ids, min(len(ids), _RETRIEVED)))) for one in layers]
         if make_cold is not None:
             make_cold()
         return found
@@ -225,13 +220,13 @@ def read(
     for _ in range(_ROUNDS):
         wanted, fetched = chosen(), _fetched_bytes()
         num_bytes, started = 0, time.perf_counter()
-        for layer, of_layer in enumerate(wanted):
+        for layer, of_layer in wanted:
             num_bytes += len(bytearray().join(tier.store.read_rows(layer, of_layer)))
         gb_s.append(num_bytes / (time.perf_counter() - started) / 1e9)
         if fetched is not None:
             shares.append(((_fetched_bytes() or 0) - fetched) / num_bytes)
         wanted, started = chosen(), time.perf_counter()
-        for layer, of_layer in enumerate(wanted):
+        for layer, of_layer in wanted:
             tier.memory.read(layer, of_layer, dtype, _CPU)
         retrieve_ms.append(1000 * (time.perf_counter() - started))
     return {
@@ -239,12 +234,6 @@ def read(
         "retrieve_ms": statistics.median(retrieve_ms),
         "disk_share": statistics.median(shares) if shares else None,
     }
-
-
-def _timed_s(act: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    act()
-    return time.perf_counter() - started
 
 
 def _fetched_bytes() -> int | None:

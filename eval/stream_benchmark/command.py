@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from eval.play.command_options import CONTENDER_FORM, DEFAULT_CONTENDERS
+from eval.command_line import AsJson, refusals
 from eval.play.contender import FRAMES, LANGUAGE, ORACLE
+from eval.play.options import CONTENDER_FORM, DEFAULT_CONTENDERS
 from eval.result_table import show_document
 from eval.stream_benchmark.exam import MAX_SEED, ExamOptions
-from eval.stream_benchmark.run import Effort, run_exam
-from memory import KVMemoryError
-from vstream import SettingsError, VStreamError, load_config
+from eval.stream_benchmark.run import run_exam
+from vstream import SettingsError, load_config
 
 
 def stream_world(
@@ -57,21 +57,19 @@ def stream_world(
     out: Annotated[
         Path | None, typer.Option(help="Where records are kept, and an interrupted run goes on.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Questions with exact answers about unseen made-up streams, put to one contender or more."""
     values = {"model": model, "threads": threads}
     given = {name: value for name, value in values.items() if value is not None}
-    try:
+    with refusals("choose a directory with --out"):
         if policy is not None:
             raise SettingsError(f"--policy {policy} is now --contender policy={policy}")
         config = load_config(**given, source={"sample_fps": 1.0, "dedup_threshold": 0.0})
         size = partial(ExamOptions, seed, round(hours * 3600), streams, questions, names)
-        documents, report = run_exam(size, contender, config, out, Effort(workers, limit, watches))
-    except (VStreamError, KVMemoryError) as error:
-        raise typer.BadParameter(str(error)) from error
-    except OSError as error:
-        raise typer.BadParameter(f"out: {error}; choose a directory with --out") from error
+        documents, report = run_exam(
+            size, contender, config, out, workers=workers, limit=limit, has_watches=watches
+        )
     sys.stdout.write(report)
     if as_json:
         show_document(documents)

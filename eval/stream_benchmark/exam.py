@@ -101,29 +101,21 @@ def limited(streams: Sequence[ExamStream], num_questions: int | None) -> list[Ex
     """The same streams with only so many of their questions: the first of each, then the second."""
     if num_questions is None:
         return list(streams)
-    turns = sorted(
-        (place, i) for i, stream in enumerate(streams) for place in range(len(stream.questions))
-    )
+    numbered = list(enumerate(streams))
+    turns = sorted((place, i) for i, one in numbered for place in range(len(one.questions)))
     shares = Counter(i for _, i in turns[:num_questions])
-    return [
-        replace(stream, questions=stream.questions[: shares[i]]) for i, stream in enumerate(streams)
-    ]
+    return [replace(one, questions=one.questions[: shares[i]]) for i, one in numbered]
 
 
 def _style_streams(first_seed: int, num_questions: int, options: ExamOptions) -> list[ExamStream]:
     num_streams = max(1, options.num_streams // STREAMS_PER_STYLE_STREAM)
-    counts = parts(num_questions, num_streams)
-    options = replace(
-        options,
-        length_s=min(options.length_s, MAX_STYLE_STREAM_S),
-        num_streams=num_streams,
-    )
+    length_s = min(options.length_s, MAX_STYLE_STREAM_S)
     streams = []
-    for i in range(num_streams):
-        script = write_script(first_seed + i, options.length_s, (HELD_OUT_STYLE,), options.emoji)
+    for i, count in enumerate(parts(num_questions, num_streams)):
+        script = write_script(first_seed + i, length_s, (HELD_OUT_STYLE,), options.emoji)
         drawn = _draw(script, 2 * num_questions, STYLE_KINDS, "train", options.frames_per_block)
         drawn = [one for one in drawn if not _is_about_shapes(one.question)]
-        questions = Random(script.seed).sample(drawn, min(len(drawn), counts[i]))
+        questions = Random(script.seed).sample(drawn, min(len(drawn), count))
         streams.append(ExamStream(f"style{i}", script, "held_out", _in_order(questions)))
     return streams
 
@@ -163,11 +155,7 @@ def exam_digest(streams: Sequence[ExamStream], renderer: Renderer) -> str:
 
 
 def _draw_part(
-    script: Script,
-    number: int,
-    num_questions: int,
-    options: ExamOptions,
-    wording: Split,
+    script: Script, number: int, num_questions: int, options: ExamOptions, wording: Split
 ) -> list[ExamQuestion]:
     """The share of stream `number` in `num_questions`; its kinds go on where the last one ended."""
     counts = parts(num_questions, options.num_streams)
@@ -178,18 +166,12 @@ def _draw_part(
 
 
 def _draw(
-    script: Script,
-    num_questions: int,
-    kinds: Sequence[str],
-    wording: Split,
-    asked_every: int = 1,
+    script: Script, num_questions: int, kinds: Sequence[str], wording: Split, asked_every: int = 1
 ) -> list[ExamQuestion]:
     rng = Random(f"{script.seed} {wording}")  # not the chance that drew the script
     asked_from_s = min(ASKED_FROM_S, len(script.moments) // 2)
-    questions = draw_questions(
-        script, num_questions, rng, kinds, wording, asked_from_s, asked_every
-    )
-    return [ExamQuestion(question, wording) for question in questions]
+    told = script, num_questions, rng, kinds, wording, asked_from_s, asked_every
+    return [ExamQuestion(question, wording) for question in draw_questions(*told)]
 
 
 def _in_order(questions: Sequence[ExamQuestion]) -> tuple[ExamQuestion, ...]:

@@ -8,15 +8,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.run.evidence_age import AGES_S, age_of
+from eval.run.scored import AGES_S, age_of
 from eval.run.summary import Estimate, estimate
-from eval.stream_benchmark.record import (
-    NEW_STYLE,
-    NEW_WORDING,
-    PAST_GROUP,
-    PRESENT_GROUP,
-    Record,
-)
+from eval.stream_benchmark.record import NEW_STYLE, NEW_WORDING, PAST_GROUP, PRESENT_GROUP, Record
 from eval.stream_world import KINDS
 from eval.stream_world.past import PAST
 from eval.stream_world.scoring import NOW
@@ -52,6 +46,7 @@ def figures(records: Sequence[Record]) -> Figures:
     plain = [record for record in records if record.scored.group in (PRESENT_GROUP, PAST_GROUP)]
     past = [record for record in plain if record.scored.group == PAST_GROUP]
     times = [r for r in past if r.scored.task in TIME_KINDS and _is_time(r.scored.truth)]
+    recalls = [r.recall for r in plain if r.recall is not None and r.scored.task in RECALLED_KINDS]
     first_tokens = [ms for record in records if (ms := record.scored.first_token_ms) is not None]
     by_age = {age: [r for r in past if age_of(r.scored.evidence_age_s) == age] for age in AGES_S}
     return Figures(
@@ -72,7 +67,7 @@ def figures(records: Sequence[Record]) -> Figures:
             for age, several in by_age.items()
         },
         times_exact=_mean([100.0 * record.is_exact for record in times]),
-        recall=_mean_recall([r for r in plain if r.scored.task in RECALLED_KINDS]),
+        recall=tuple(map(statistics.fmean, zip(*recalls, strict=True))) if recalls else None,
         ttft_ms=statistics.median(first_tokens) if first_tokens else None,
         num_questions=len(records),
     )
@@ -89,13 +84,9 @@ def negative(records: Sequence[Record]) -> Estimate | None:
     Whoever always says yes, or always no, gets nothing here. None unless both were asked for.
     """
     asked = [record for record in records if record.scored.task in NEGATIVE_KINDS]
-    sides = (
-        accuracy([record for record in asked if record.scored.truth in NEGATIVE_ANSWERS]),
-        accuracy([record for record in asked if record.scored.truth not in NEGATIVE_ANSWERS]),
-    )
-    if None in sides:
-        return None
-    return min((side for side in sides if side), key=lambda side: side.percent)
+    no = accuracy([record for record in asked if record.scored.truth in NEGATIVE_ANSWERS])
+    yes = accuracy([record for record in asked if record.scored.truth not in NEGATIVE_ANSWERS])
+    return min(no, yes, key=lambda side: side.percent) if no and yes else None
 
 
 def _of_group(records: Sequence[Record], group: str) -> list[Record]:
@@ -109,9 +100,3 @@ def _is_time(truth: str) -> bool:
 
 def _mean(numbers: Sequence[float]) -> float | None:
     return statistics.fmean(numbers) if numbers else None
-
-
-def _mean_recall(records: Sequence[Record]) -> tuple[float, ...] | None:
-    """The evidence's recall in each layer, averaged over the records that have it."""
-    recalls = [record.recall for record in records if record.recall is not None]
-    return tuple(map(statistics.fmean, zip(*recalls, strict=True))) if recalls else None

@@ -34,7 +34,7 @@ def question_id(stream: ExamStream, number: int) -> str:
 def record_of(
     contender: str, stream: ExamStream, number: int, text: str | None, said: Mapping[str, Any]
 ) -> Record:
-    """Score what was said (see `Said`) to a question; no text is wrong.
+    """Score what was said (see `GivenAnswer`) to a question; no text is wrong.
 
     A question about the present has no age of evidence.
     """
@@ -56,13 +56,8 @@ def record_of(
         group=_group(stream, drawn),
     )
     recall = said.get("recall")
-    return Record(
-        scored,
-        question.is_needle,
-        found.is_exact,
-        None if recall is None else tuple(recall),
-        said.get("held"),
-    )
+    recalls = None if recall is None else tuple(recall)
+    return Record(scored, question.is_needle, found.is_exact, recalls, said.get("held"))
 
 
 def _group(stream: ExamStream, drawn: ExamQuestion) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from eval.stream_benchmark.exam import (
     limited,
     majority_texts,
 )
-from eval.stream_benchmark.record import Record, question_id, record_of
+from eval.stream_benchmark.record import question_id, record_of
 from eval.stream_benchmark.report import ContenderReport
 from eval.stream_benchmark.watches import (
     WATCHED,
@@ -56,39 +56,36 @@ _WORTH_A_WORKER_S = 300
 Standings = Mapping[str, Sequence[StandingQuestion]]
 
 
-@dataclass(frozen=True)
-class Effort:
-    """What does not change a record: how many processes, how many of the questions, watches?"""
-
-    workers: int | None
-    limit: int | None
-    has_watches: bool
-
-
 def run_exam(
     size: Callable[[int], ExamOptions],
     contenders: Sequence[str],
     config: VStreamConfig,
     out: Path | None,
-    effort: Effort,
+    *,
+    workers: int | None,
+    limit: int | None,
+    has_watches: bool,
 ) -> tuple[dict[str, dict[str, Any]], str]:
     """The figures of each contender, the two baselines last, and the report as Markdown.
 
-    `size` is told how many frames a block has.
+    `size` is told how many frames a block has. How many `workers` there are changes no record.
     """
     model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
     options = size(model.family.frames_per_block)
-    workers = effort.workers or default_workers(model, options)
+    workers = workers or default_workers(model, options)
     exam = draw_exam(options)
     frame_px = WORLD_PX if model.family.name == "embedded" else FRAME_PX
     digest = exam_digest(exam, Renderer(frame_px))
-    path = out or _default_directory(options, digest, model)
+    dtype = str(model.decoder.dtype).removeprefix("torch.")
+    hours = f"{options.length_s / 3600:g}h"
+    name = f"{options.seed}-{hours}-{digest}-{model.fingerprint}-{dtype}"
+    path = out or Path("runs/stream-world") / name
     settings = PlaySettings(config, follows_times=True, folder=path / "blocks")
     setup = WorkerSetup(settings, 1.0, _choose_threads(config.threads, workers))
     who, left_out = fitting(contenders, settings, model, options.length_s)
-    exam = limited(exam, effort.limit)
+    exam = limited(exam, limit)
     _warn_of_few_questions(exam)
-    standing = standing_questions(exam) if effort.has_watches else {}
+    standing = standing_questions(exam) if has_watches else {}
     with RunDirectory(path, _described(options, digest, model)) as directory:
         records = Records(directory, who)
         tasks = tasks_of(plays_of(exam, standing, frame_px), who, records, settings, model)
@@ -125,26 +122,25 @@ def fitting(
 
 def plays_of(exam: Sequence[ExamStream], standing: Standings, frame_px: int) -> list[Play]:
     """Every stream with its questions, and those that are watched."""
-    return [play for stream in exam for play in _plays(stream, standing, frame_px)]
-
-
-def _plays(stream: ExamStream, standing: Standings, frame_px: int) -> list[Play]:
-    video = WorldVideo(stream.name, stream.script, frame_px)
-    asked = [
-        Asked(
-            question_id(stream, number),
-            video,
-            (TimeSpan(0.0, float(question.asked_s)),),
-            Prompt(question.text),
-            evidence=tuple(TimeSpan(span.start_s, span.end_s) for span in question.evidence),
+    plays = []
+    for stream in exam:
+        video = WorldVideo(stream.name, stream.script, frame_px)
+        asked = [
+            Asked(
+                question_id(stream, number),
+                video,
+                (TimeSpan(0.0, float(question.asked_s)),),
+                Prompt(question.text),
+                evidence=tuple(TimeSpan(span.start_s, span.end_s) for span in question.evidence),
+            )
+            for number, question in enumerate(drawn.question for drawn in stream.questions)
+        ]
+        watched = tuple(
+            Standing(_watch_id(stream, number), one.text, one.asked_s, watched_until(stream, one))
+            for number, one in enumerate(standing.get(stream.name, ()))
         )
-        for number, question in enumerate(drawn.question for drawn in stream.questions)
-    ]
-    watched = tuple(
-        Standing(_watch_id(stream, number), one.text, one.asked_s, watched_until(stream, one))
-        for number, one in enumerate(standing.get(stream.name, ()))
-    )
-    return [replace(play, standing=watched) for play in plan(asked)]
+        plays += [replace(play, standing=watched) for play in plan(asked)]
+    return plays
 
 
 def reports_of(
@@ -156,40 +152,29 @@ def reports_of(
 ) -> dict[str, ContenderReport]:
     """Of the contenders, then of the baselines, by what is on record."""
     *who, blind = [contender.name for contender in contenders]
-    reports = {}
+    majority, reports = majority_texts(options), {}
     for name in (*who, MAJORITY, blind):
+        answers = {} if name == MAJORITY else records.answers[name].documents
+        found = []
+        for stream in exam:
+            for number, drawn in enumerate(stream.questions):
+                if name == MAJORITY:
+                    text = majority.get(drawn.question.kind)
+                    found.append(record_of(name, stream, number, text, {}))
+                elif one := answers.get(question_id(stream, number)):
+                    found.append(record_of(name, stream, number, one["texts"][0], one["said"][0]))
         reports[name] = ContenderReport(
-            _majority(exam, options) if name == MAJORITY else _answered(exam, name, records),
+            found,
             list({cost.video: cost for cost in records.costs if cost.policy == name}.values()),
-            _watched(exam, standing, records) if name == WATCHED else None,
+            _watched(exam, standing, records.fired_s) if name == WATCHED else None,
             [hours for hours in records.hours if hours["contender"] == name],
         )
     return reports
 
 
-def _majority(exam: Sequence[ExamStream], options: ExamOptions) -> list[Record]:
-    texts = majority_texts(options)
-    return [
-        record_of(MAJORITY, stream, number, texts.get(drawn.question.kind), {})
-        for stream in exam
-        for number, drawn in enumerate(stream.questions)
-    ]
-
-
-def _answered(exam: Sequence[ExamStream], name: str, records: Records) -> list[Record]:
-    answers = records.answers[name].documents
-    return [
-        record_of(name, stream, number, document["texts"][0], document["said"][0])
-        for stream in exam
-        for number in range(len(stream.questions))
-        if (document := answers.get(question_id(stream, number)))
-    ]
-
-
 def _watched(
-    exam: Sequence[ExamStream], standing: Standings, records: Records
+    exam: Sequence[ExamStream], standing: Standings, fired_s: Mapping[str, Sequence[float]]
 ) -> WatchFigures | None:
-    fired_s = records.fired_s
     found = [
         watch_record(stream, one, fired_s[name])
         for stream in exam
@@ -236,12 +221,6 @@ def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, ob
         "dtype": str(model.decoder.dtype),
         "policy": f"{default.provenance()} reads={reads}",
     }
-
-
-def _default_directory(options: ExamOptions, digest: str, model: VideoLLM) -> Path:
-    dtype = str(model.decoder.dtype).removeprefix("torch.")
-    name = f"{options.seed}-{options.length_s / 3600:g}h-{digest}-{model.fingerprint}-{dtype}"
-    return Path("runs/stream-world") / name
 
 
 def _warn_of_few_questions(exam: Sequence[ExamStream]) -> None:

@@ -8,7 +8,7 @@ wordings, as a request to be told and as a yes/no question.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from random import Random
 
 from eval.play.contender import DEFAULT
@@ -30,8 +30,6 @@ IN_TIME_S = 5
 class WatchOutcome:
     """One standing question, watched for `watched_s`. Onsets that have no time left are not in."""
 
-    stream: str
-    text: str
     watched_s: int
     onsets_s: tuple[int, ...]
     fired_s: tuple[int, ...]
@@ -64,12 +62,7 @@ class WatchFigures:
         )
 
     def document(self) -> dict[str, object]:
-        return {
-            "fired_within_5s": self.fired_within_5s,
-            "false_alarms_per_hour": self.false_alarms_per_hour,
-            "watches": self.num_watches,
-            "onsets": self.num_onsets,
-        }
+        return {name.removeprefix("num_"): figure for name, figure in asdict(self).items()}
 
 
 def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
@@ -101,8 +94,6 @@ def watch_record(
     end_s = watched_until(stream, standing)
     seconds = tuple(map(int, fired_s))
     return WatchOutcome(
-        stream=stream.name,
-        text=standing.text,
         watched_s=end_s - standing.asked_s,
         onsets_s=tuple(s for s in standing.onsets_s if s + IN_TIME_S < end_s),
         fired_s=seconds,

@@ -40,9 +40,7 @@ class _Drawn:
 
     def __init__(self, video: WorldVideo, start_s: float, wants: Callable[[float], bool]) -> None:
         self.name = video.name
-        self._video = video
-        self._start_s = start_s
-        self._wants = wants
+        self._video, self._start_s, self._wants = video, start_s, wants
         self._renderer = Renderer(video.side_px)
         self._counts = SourceCounts()
         self._is_closed = False

@@ -1,7 +1,6 @@
 """A made-up stream with exact ground truth: scripts, frames, questions and their scores."""
 
-from eval.stream_world.fact import Fact
-from eval.stream_world.history import Appearance, History, Period
+from eval.stream_world.history import Fact, History, Period
 from eval.stream_world.moment import Backdrop, Item, Kind, Moment
 from eval.stream_world.questions import KINDS, Question, ask, draw_questions
 from eval.stream_world.renderer import WORLD_PX, Renderer
@@ -16,7 +15,6 @@ __all__ = [
     "KINDS",
     "SEEN_STYLES",
     "WORLD_PX",
-    "Appearance",
     "Backdrop",
     "Fact",
     "History",

@@ -1,5 +1,6 @@
 """`python -m eval.stream_world camera|video|sample`: the made-up world for people to look at."""
 
+import asyncio
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from eval.stream_world.camera import run_camera
+from eval.stream_world.camera import play_live
 from eval.stream_world.sample import write_sample
 from eval.stream_world.script import write_script
 from eval.stream_world.video import write_video
@@ -30,7 +31,7 @@ def camera(seed: Seed, port: int = 8554, fps: Fps = 4, side: Side = 384) -> None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the file is removed
     with suppress(KeyboardInterrupt):
         try:
-            run_camera(seed, port, fps, side, typer.echo)
+            asyncio.run(play_live(seed, port, fps, side, typer.echo))
         except (ModuleNotFoundError, OSError) as error:
             typer.echo(f"no camera on port {port}: {error}", err=True)
             raise typer.Exit(1) from None

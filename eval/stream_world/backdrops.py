@@ -23,9 +23,7 @@ class Easel:
 
     def tint(self, red: float, green: float, blue: float, spread: float) -> Color:
         """A colour near the given one."""
-        noise = self.rng.normal(0, spread, 3)
-        color: Color = np.clip(np.array((red, green, blue)) + noise, 0, 1)
-        return color
+        return np.clip(np.array((red, green, blue)) + self.rng.normal(0, spread, 3), 0, 1)
 
     def wash(self, color: Color) -> Picture:
         return np.broadcast_to(color, (*self.x.shape, 3)).copy()

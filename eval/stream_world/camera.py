@@ -9,7 +9,6 @@ hour and is removed at the end.
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import av
@@ -25,28 +24,25 @@ CONTAINER = {"live": "1", "cluster_time_limit": "1000", "flush_packets": "1"}
 ENCODER = {"crf": "27", "preset": "veryfast", "tune": "zerolatency"}
 
 
-def run_camera(seed: int, port: int, fps: int, side_px: int, tell: Callable[[str], None]) -> None:
+async def play_live(
+    seed: int, port: int, fps: int, side_px: int, tell: Callable[[str], None]
+) -> None:
     """Play until interrupted; `tell` gets the address as soon as the camera answers.
 
     Raises ModuleNotFoundError without the RTSP server's package, OSError if the port is taken.
     """
     with TemporaryDirectory() as folder:
-        asyncio.run(_run(Path(folder) / f"seed-{seed}.mkv", seed, port, fps, side_px, tell))
-
-
-async def _run(
-    path: Path, seed: int, port: int, fps: int, side_px: int, tell: Callable[[str], None]
-) -> None:
-    server = rtsp_server(str(path.parent), port)
-    began_s = 0.0
-    with av.open(str(path), "w", format="matroska", options=CONTAINER) as container:
-        stream = add_h264(container, fps, side_px, ENCODER | {"g": str(KEYFRAME_S * fps)})
-        for number, pixels in enumerate(frames(play(seed), fps, side_px)):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            ahead = number - LEAD_S * fps
-            if ahead == 0:
-                await server.start()
-                tell(f"rtsp://{HOST}:{port}/{path.name}")
-                began_s = time.monotonic()
-            if ahead >= 0:
-                await asyncio.sleep(max(0.0, began_s + ahead / fps - time.monotonic()))
+        server = rtsp_server(folder, port)
+        path = f"{folder}/seed-{seed}.mkv"
+        began_s = 0.0
+        with av.open(path, "w", format="matroska", options=CONTAINER) as container:
+            stream = add_h264(container, fps, side_px, ENCODER | {"g": str(KEYFRAME_S * fps)})
+            for number, pixels in enumerate(frames(play(seed), fps, side_px)):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+                ahead = number - LEAD_S * fps
+                if ahead == 0:
+                    await server.start()
+                    tell(f"rtsp://{HOST}:{port}/seed-{seed}.mkv")
+                    began_s = time.monotonic()
+                if ahead >= 0:
+                    await asyncio.sleep(max(0.0, began_s + ahead / fps - time.monotonic()))

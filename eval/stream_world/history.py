@@ -1,13 +1,14 @@
-"""History: the moments of a stream up to now in, who was in view when out.
+"""History: the moments of a stream up to now in, who was in view when and other facts out.
 
 Whatever is read from it cannot depend on the future: `until` cuts it at an earlier moment.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Self
+from random import Random
+from typing import NamedTuple, Self
 
 from eval.stream_world.moment import Item, Kind, Moment
 from eval.stream_world.script import Script
@@ -22,19 +23,10 @@ class Period:
     end_s: int
 
 
-@dataclass(frozen=True)
-class Appearance:
-    """An unbroken stretch of frames with one object in view: first and last frame, included."""
-
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, order=True)
-class Entry:
+class Entry(NamedTuple):
     """The frame, never the first one, in which an object comes into view."""
 
-    index: int
+    frame: int
     name: str
 
 
@@ -57,12 +49,12 @@ class History:
         self._moments, self._needles = moments, frozenset(needles)
         self._appearances = _appearances(moments)
         self._names = list(self._appearances)
-        self._first_sights = [seen[0].first for seen in self._appearances.values()]
+        self._first_sights = [seen[0].start for seen in self._appearances.values()]
         self._entries = sorted(
-            Entry(stretch.first, name)
+            Entry(stretch.start, name)
             for name, stretches in self._appearances.items()
             for stretch in stretches
-            if stretch.first > 0
+            if stretch.start > 0
         )
 
     @classmethod
@@ -100,29 +92,22 @@ class History:
     @property
     def entries(self) -> list[Entry]:
         """Who came into view so far, in stream order."""
-        return self._entries[: bisect_right(self._entries, self.last, key=lambda e: e.index)]
+        return self._entries[: bisect_right(self._entries, self.last, key=lambda one: one.frame)]
 
     def moment(self, index: int) -> Moment:
         """A frame, not later than now."""
         assert 0 <= index <= self.last, f"no frame {index} in a history up to frame {self.last}"
         return self._moments[index]
 
-    def appearances(self, name: str) -> list[Appearance]:
-        """When that object was in view; a change of visit without a gap is one stretch."""
+    def appearances(self, name: str) -> list[range]:
+        """When it was in view, in frames; a change of visit without a gap is one stretch."""
         stretches = self._appearances.get(name, [])
-        begun = bisect_right(stretches, self.last, key=lambda stretch: stretch.first)
-        so_far = stretches[:begun]
-        if so_far and so_far[-1].last > self.last:
-            so_far[-1] = Appearance(so_far[-1].first, self.last)
-        return so_far
+        begun = bisect_right(stretches, self.last, key=lambda stretch: stretch.start)
+        return [range(one.start, min(one.stop, self.last + 1)) for one in stretches[:begun]]
 
     def sightings(self, name: str) -> list[int]:
         """The frames with that object in view; empty if it was never seen."""
-        return [
-            index
-            for stretch in self.appearances(name)
-            for index in range(stretch.first, stretch.last + 1)
-        ]
+        return [index for stretch in self.appearances(name) for index in stretch]
 
     def item(self, index: int, name: str) -> Item:
         """The object in a frame that is known to show it."""
@@ -134,12 +119,38 @@ class History:
         """The stream time of a run of frames."""
         return Period(self.moment(first).time_s, self.moment(last).time_s)
 
+    def frames(self, *indices: int) -> tuple[Period, ...]:
+        """The stream time of single frames, in stream order."""
+        return tuple(self.span(index, index) for index in sorted(indices))
+
     def events(self, first: int) -> list[str]:
         """What changed from frame `first` (1 or later) on, each as a short sentence."""
         changes: list[str] = []
         for index in range(first, self.last + 1):
             changes += _changes(self.moment(index - 1), self.moment(index))
         return changes
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What a history holds that one can ask about, its answer and the moments that prove it.
+
+    `name`, `other` and `time_s` fill the slots of a phrasing; `evidence` is in stream order.
+    `evidence` is what a memory must still hold to answer. An answer about the past that rests on
+    absence (`no`, `not seen`) has none. `differs_earlier` says that the answer is that of the last
+    sighting and another one's is not the same: a question that does not say `last` is in doubt.
+    """
+
+    answer: str
+    evidence: tuple[Period, ...] = ()
+    name: str = ""
+    other: str = ""
+    time_s: int | None = None
+    differs_earlier: bool = False
+
+
+FactFinder = Callable[[History, Random], Fact | None]
+"""Finds one fact of its kind at random; None where the history has none, or an unclear one."""
 
 
 def describe(item: Item) -> str:
@@ -155,16 +166,14 @@ def list_items(moment: Moment) -> str:
     return ", ".join(describe(item) for item in ordered) or "nothing"
 
 
-def _appearances(moments: Sequence[Moment]) -> dict[str, list[Appearance]]:
+def _appearances(moments: Sequence[Moment]) -> dict[str, list[range]]:
     """The unbroken stretches of each object, names in the order of first sight."""
-    stretches: dict[str, list[Appearance]] = {}
+    stretches: dict[str, list[range]] = {}
     for index, moment in enumerate(moments):
         for item in moment.items:
             seen = stretches.setdefault(item.name, [])
-            if seen and seen[-1].last == index - 1:
-                seen[-1] = Appearance(seen[-1].first, index)
-            else:
-                seen.append(Appearance(index, index))
+            start = seen.pop().start if seen and seen[-1].stop == index else index
+            seen.append(range(start, index + 1))
     return stretches
 
 

@@ -39,6 +39,16 @@ class Item:
     def is_large(self) -> bool:
         return self.size > 0.28
 
+    @property
+    def is_between_cells(self) -> bool:
+        """Whether it stands so near the border of two cells that either could be said.
+
+        Some shapes are drawn a little off their centre.
+        """
+        margin = 0.2 if self.kind is Kind.SHAPE else 0.1
+        borders = (self.x * 3 - 1, self.x * 3 - 2, self.y * 3 - 1, self.y * 3 - 2)
+        return min(abs(distance) for distance in borders) < margin
+
 
 @dataclass(frozen=True)
 class Backdrop:

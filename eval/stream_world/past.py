@@ -5,11 +5,11 @@ not asked about. Where only the last of several sightings is meant, the fact say
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from random import Random
 
-from eval.stream_world.fact import Fact, FactFinder, frame_spans, is_between_cells
-from eval.stream_world.history import Entry, History, describe, list_items
+from eval.stream_world.history import Entry, Fact, FactFinder, History, describe, list_items
 from eval.stream_world.vocabulary import PLAIN, SIGN, UNSEEN, cell, clock, shape_names
 
 MAX_TIMES = 6
@@ -60,7 +60,7 @@ def seen_yet(history: History, rng: Random) -> Fact | None:
         return Fact("no", (), rng.choice(unseen))
     name = _shuffled(history, rng, names)[0]
     latest = history.appearances(name)[-1]
-    return Fact("yes", (history.span(latest.first, latest.last),), name)
+    return Fact("yes", (history.span(latest[0], latest[-1]),), name)
 
 
 def _color_at(history: History, rng: Random, which: int) -> Fact | None:
@@ -69,7 +69,7 @@ def _color_at(history: History, rng: Random, which: int) -> Fact | None:
         color = history.item(sightings[which], name).color
         is_last = sightings[which] == sightings[-1]
         differs = is_last and any(history.item(i, name).color != color for i in sightings)
-        evidence = frame_spans(history, sightings[which])
+        evidence = history.frames(sightings[which])
         return Fact(str(color), evidence, name, differs_earlier=differs)
 
     shapes = frozenset(shape_names())
@@ -77,19 +77,11 @@ def _color_at(history: History, rng: Random, which: int) -> Fact | None:
     return _about_one(history, rng, seen, find, is_askable=shapes.__contains__)
 
 
-def color_first(history: History, rng: Random) -> Fact | None:
-    return _color_at(history, rng, 0)
-
-
-def color_last(history: History, rng: Random) -> Fact | None:
-    return _color_at(history, rng, -1)
-
-
 def when_first(history: History, rng: Random) -> Fact | None:
     def find(name: str) -> Fact:
-        index = history.appearances(name)[0].first
+        index = history.appearances(name)[0].start
         time_s = history.moment(index).time_s
-        return Fact(f"at {clock(time_s)}", frame_spans(history, index), name)
+        return Fact(f"at {clock(time_s)}", history.frames(index), name)
 
     return _about_one(history, rng, history.names, find)
 
@@ -98,11 +90,11 @@ def when_last(history: History, rng: Random) -> Fact | None:
     """An object still in view (`right now`) is asked about less often."""
 
     def find(name: str) -> Fact:
-        index = history.appearances(name)[-1].last
+        index = history.appearances(name)[-1][-1]
         answer = f"at {clock(history.moment(index).time_s)}"
         if index == history.last:
             answer = "right now"
-        return Fact(answer, frame_spans(history, index), name)
+        return Fact(answer, history.frames(index), name)
 
     in_view = {item.name for item in history.now.items}
     is_wanted = rng.random() < IN_VIEW_SHARE
@@ -114,10 +106,10 @@ def count_times(history: History, rng: Random) -> Fact | None:
     """Half the time about an object that came more than once."""
 
     def find(name: str) -> Fact | None:
-        firsts = [stretch.first for stretch in history.appearances(name)]
+        firsts = [stretch.start for stretch in history.appearances(name)]
         if not least <= len(firsts) <= MAX_TIMES:
             return None
-        return Fact(str(len(firsts)), frame_spans(history, *firsts), name)
+        return Fact(str(len(firsts)), history.frames(*firsts), name)
 
     least = rng.choice((1, 2))
     return _about_one(history, rng, history.names, find, unseen_answer="0")
@@ -126,24 +118,24 @@ def count_times(history: History, rng: Random) -> Fact | None:
 def order(history: History, rng: Random) -> Fact | None:
     """Only of two objects that did not come in the same second."""
     names = _shuffled(history, rng, history.names)
-    first_sight = {name: history.appearances(name)[0].first for name in names}
+    first_sight = {name: history.appearances(name)[0].start for name in names}
     others = [name for name in names[1:] if first_sight[name] != first_sight[names[0]]]
     if not others:
         return None
     name, other = rng.sample((names[0], rng.choice(others)), 2)
     earlier = min(name, other, key=lambda n: first_sight[n])
-    evidence = frame_spans(history, first_sight[name], first_sight[other])
+    evidence = history.frames(first_sight[name], first_sight[other])
     return Fact(f"the {earlier}", evidence, name, other)
 
 
 def _neighbours(history: History) -> list[tuple[Entry, Entry]]:
     """Entries that follow each other closely, each the only one of its second."""
     entries = history.entries
-    crowded = {a.index for a, b in pairwise(entries) if a.index == b.index}
+    crowded = {a.frame for a, b in pairwise(entries) if a.frame == b.frame}
     return [
         (a, b)
         for a, b in pairwise(entries)
-        if not crowded & {a.index, b.index} and b.index - a.index <= MAX_GAP_FRAMES
+        if not crowded & {a.frame, b.frame} and b.frame - a.frame <= MAX_GAP_FRAMES
     ]
 
 
@@ -155,33 +147,23 @@ def _next_to(history: History, rng: Random, is_after: bool) -> Fact | None:
     for name in _shuffled(history, rng, sorted(neighbours)):
         if len(history.appearances(name)) == 1:
             first, then = neighbours[name]
-            own, other = (first, then) if is_after else (then, first)
+            other = then if is_after else first
             # The frame before tells the newcomer from those who were there already.
-            spans = {
-                own.index: history.span(own.index, own.index),
-                other.index: history.span(other.index - 1, other.index),
-            }
-            return Fact(f"the {other.name}", (spans[first.index], spans[then.index]), name)
+            starts = [one.frame - 1 if one is other else one.frame for one in neighbours[name]]
+            evidence = history.span(starts[0], first.frame), history.span(starts[1], then.frame)
+            return Fact(f"the {other.name}", evidence, name)
     return None
-
-
-def after(history: History, rng: Random) -> Fact | None:
-    return _next_to(history, rng, is_after=True)
-
-
-def before(history: History, rng: Random) -> Fact | None:
-    return _next_to(history, rng, is_after=False)
 
 
 def sign_past(history: History, rng: Random) -> Fact | None:
     """Only while no sign is in view."""
     stretches = history.appearances(SIGN)
-    if not stretches or stretches[-1].last == history.last:
+    if not stretches or stretches[-1][-1] == history.last:
         return None
     final = stretches[-1]
-    number = history.item(final.first, SIGN).number
+    number = history.item(final.start, SIGN).number
     differs = any(history.item(i, SIGN).number != number for i in history.sightings(SIGN))
-    evidence = (history.span(final.first, final.last),)
+    evidence = (history.span(final[0], final[-1]),)
     return Fact(str(number), evidence, SIGN, differs_earlier=differs)
 
 
@@ -190,7 +172,7 @@ def at_time(history: History, rng: Random) -> Fact | None:
     moment = history.moment(index)
     if not moment.items and rng.random() < 0.5:
         return None
-    return Fact(list_items(moment), frame_spans(history, index), time_s=moment.time_s)
+    return Fact(list_items(moment), history.frames(index), time_s=moment.time_s)
 
 
 def scene_past(history: History, rng: Random) -> Fact | None:
@@ -198,14 +180,13 @@ def scene_past(history: History, rng: Random) -> Fact | None:
 
     def find(name: str) -> Fact | None:
         final = history.appearances(name)[-1]
-        frames = range(final.first, final.last + 1)
-        scenes = {history.moment(index).backdrop.scene for index in frames}
+        scenes = {history.moment(index).backdrop.scene for index in final}
         if len(scenes) > 1 or PLAIN in scenes:
             return None
         scene = scenes.pop()
         earlier = (history.moment(index).backdrop.scene for index in history.sightings(name))
         differs = any(other != scene for other in earlier)
-        evidence = (history.span(final.first, final.last),)
+        evidence = (history.span(final[0], final[-1]),)
         return Fact(scene, evidence, name, differs_earlier=differs)
 
     return _about_one(history, rng, history.names, find)
@@ -215,11 +196,11 @@ def where_past(history: History, rng: Random) -> Fact | None:
     """Where the object stood in the first frame that showed it."""
 
     def find(name: str) -> Fact | None:
-        index = history.appearances(name)[0].first
+        index = history.appearances(name)[0].start
         item = history.item(index, name)
-        if is_between_cells(item):
+        if item.is_between_cells:
             return None
-        return Fact(cell(item.x, item.y), frame_spans(history, index), name)
+        return Fact(cell(item.x, item.y), history.frames(index), name)
 
     return _about_one(history, rng, history.names, find)
 
@@ -232,7 +213,7 @@ def last_minute(history: History, rng: Random) -> Fact | None:
         return None  # who can say when they came
     came: dict[str, Entry] = {}
     for entry in reversed(history.entries):
-        age_s = history.moment(entry.index).time_s - since_s
+        age_s = history.moment(entry.frame).time_s - since_s
         if age_s < -UNCLEAR_S:
             break
         if abs(age_s) <= UNCLEAR_S:
@@ -245,23 +226,23 @@ def last_minute(history: History, rng: Random) -> Fact | None:
         return None
     newcomers = sorted(came.values())
     answer = ", ".join(_guise(history, entry) for entry in newcomers) or "nothing"
-    return Fact(answer, frame_spans(history, *(entry.index for entry in newcomers)))
+    return Fact(answer, history.frames(*(entry.frame for entry in newcomers)))
 
 
 def _guise(history: History, entry: Entry) -> str:
-    return describe(history.item(entry.index, entry.name))
+    return describe(history.item(entry.frame, entry.name))
 
 
 PAST: dict[str, FactFinder] = {
     "seen_yet": seen_yet,
-    "color_first": color_first,
-    "color_last": color_last,
+    "color_first": partial(_color_at, which=0),
+    "color_last": partial(_color_at, which=-1),
     "when_first": when_first,
     "when_last": when_last,
     "count_times": count_times,
     "order": order,
-    "after": after,
-    "before": before,
+    "after": partial(_next_to, is_after=True),
+    "before": partial(_next_to, is_after=False),
     "sign_past": sign_past,
     "at_time": at_time,
     "scene_past": scene_past,

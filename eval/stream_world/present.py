@@ -1,10 +1,10 @@
 """Facts about the present: a history in, what its last seconds show out."""
 
+from functools import partial
 from itertools import pairwise
 from random import Random
 
-from eval.stream_world.fact import Fact, FactFinder, frame_spans, is_between_cells
-from eval.stream_world.history import History, Period, list_items
+from eval.stream_world.history import Fact, FactFinder, History, Period, list_items
 from eval.stream_world.moment import Item, Kind
 from eval.stream_world.vocabulary import PLAIN, SIGN, cell
 
@@ -14,7 +14,7 @@ UNCLEAR_S = 2
 
 
 def _now(history: History) -> tuple[Period, ...]:
-    return frame_spans(history, history.last)
+    return history.frames(history.last)
 
 
 def _present_or_absent(history: History, rng: Random) -> tuple[str, bool] | None:
@@ -29,14 +29,9 @@ def _present_or_absent(history: History, rng: Random) -> tuple[str, bool] | None
     return (rng.choice(absent), False) if absent else None
 
 
-def exist(history: History, rng: Random) -> Fact | None:
+def _in_view(history: History, rng: Random, if_absent: str) -> Fact | None:
     found = _present_or_absent(history, rng)
-    return found and Fact("yes" if found[1] else "no", _now(history), found[0])
-
-
-def watch(history: History, rng: Random) -> Fact | None:
-    found = _present_or_absent(history, rng)
-    return found and Fact("yes" if found[1] else "not yet", _now(history), found[0])
+    return found and Fact("yes" if found[1] else if_absent, _now(history), found[0])
 
 
 def color(history: History, rng: Random) -> Fact | None:
@@ -51,7 +46,7 @@ def where(history: History, rng: Random) -> Fact | None:
     if not history.now.items:
         return None
     item = rng.choice(history.now.items)
-    if is_between_cells(item):
+    if item.is_between_cells:
         return None
     return Fact(cell(item.x, item.y), _now(history), item.name)
 
@@ -136,7 +131,7 @@ def recent(history: History, rng: Random) -> Fact | None:
 
 
 PRESENT: dict[str, FactFinder] = {
-    "exist": exist,
+    "exist": partial(_in_view, if_absent="no"),
     "color": color,
     "where": where,
     "count": count,
@@ -147,5 +142,5 @@ PRESENT: dict[str, FactFinder] = {
     "sign": sign,
     "caption": caption,
     "recent": recent,
-    "watch": watch,
+    "watch": partial(_in_view, if_absent="not yet"),
 }

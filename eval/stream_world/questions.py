@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from eval.stream_world.fact import FactFinder
-from eval.stream_world.history import History, Period
+from eval.stream_world.history import FactFinder, History, Period
 from eval.stream_world.past import PAST
 from eval.stream_world.present import PRESENT
 from eval.stream_world.script import Script

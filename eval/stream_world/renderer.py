@@ -1,7 +1,6 @@
 """Renderer draws one moment of a script as an RGB frame, with drawings from the sprite sheets."""
 
 from functools import cache, lru_cache
-from importlib.resources import files
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -9,7 +8,7 @@ from PIL import Image
 
 from eval.stream_world.backdrops import BACKDROP_PX, paint
 from eval.stream_world.moment import CROP_MARGIN_PX, Backdrop, Item, Kind, Moment
-from eval.stream_world.vocabulary import COLORS, sprite_index
+from eval.stream_world.vocabulary import COLORS, asset, sprite_index
 
 WORLD_PX = BACKDROP_PX - CROP_MARGIN_PX
 """The side of a frame at the scale for which backdrops are painted and the model was trained."""
@@ -17,45 +16,35 @@ SIGN_DESIGNS = ("white", "yellow")
 FIRST_NUMBER, NUM_NUMBERS = 10, 90
 
 
-class Atlas:
-    """Drawings by object, style and number, colours multiplied by alpha."""
-
-    def __init__(self) -> None:
-        index = sprite_index()
-        self.tile_px = index.tile_px
-        self._num_core = index.num_core
-        self._emoji = {name: number for number, name in enumerate(index.emoji)}
-        self._shapes = {name: number for number, name in enumerate(index.shapes)}
-
-    def sprite(self, item: Item) -> Float[np.ndarray, "tile tile 4"]:
-        """The drawing of an object in its colour, 0 to 255, premultiplied alpha."""
-        if item.kind is Kind.SIGN:
-            assert item.number is not None
-            design = SIGN_DESIGNS.index(item.style)
-            tile = _tile("signs", design * NUM_NUMBERS + item.number - FIRST_NUMBER, self.tile_px)
-        elif item.kind is Kind.SHAPE:
-            tile = _tile("shapes", self._shapes[item.name], self.tile_px)
-        elif (number := self._emoji[item.name]) < self._num_core:
-            tile = _tile(item.style, number, self.tile_px)
-        else:
-            tile = _tile(f"{item.style}-more", number - self._num_core, self.tile_px)
-        pixels = tile.astype(np.float32)
-        pixels[..., :3] *= pixels[..., 3:] / 255
-        if item.color is not None:
-            pixels[..., :3] *= np.array(COLORS[item.color], np.float32) / 255
-        return pixels
+def sprite(item: Item) -> Float[np.ndarray, "tile tile 4"]:
+    """The drawing of an object in its colour, 0 to 255, premultiplied alpha."""
+    index = sprite_index()
+    if item.kind is Kind.SIGN:
+        assert item.number is not None
+        design = SIGN_DESIGNS.index(item.style)
+        sheet, number = "signs", design * NUM_NUMBERS + item.number - FIRST_NUMBER
+    elif item.kind is Kind.SHAPE:
+        sheet, number = "shapes", index.shapes.index(item.name)
+    elif (number := index.emoji.index(item.name)) < index.num_core:
+        sheet = item.style
+    else:
+        sheet, number = f"{item.style}-more", number - index.num_core
+    pixels = _tile(sheet, number, index.tile_px).astype(np.float32)
+    pixels[..., :3] *= pixels[..., 3:] / 255
+    if item.color is not None:
+        pixels[..., :3] *= np.array(COLORS[item.color], np.float32) / 255
+    return pixels
 
 
 @cache
 def _sheet(name: str) -> UInt8[np.ndarray, "height width 4"]:
-    path = files("eval.stream_world").joinpath(f"assets/{name}.png")
-    with path.open("rb") as file:
+    with asset(f"{name}.png").open("rb") as file:
         return np.asarray(Image.open(file).convert("RGBA"))
 
 
-def _tile(sheet_name: str, index: int, tile_px: int) -> UInt8[np.ndarray, "tile tile 4"]:
+def _tile(sheet_name: str, number: int, tile_px: int) -> UInt8[np.ndarray, "tile tile 4"]:
     sheet = _sheet(sheet_name)
-    row, column = divmod(index, sheet.shape[1] // tile_px)
+    row, column = divmod(number, sheet.shape[1] // tile_px)
     top, left = row * tile_px, column * tile_px
     return sheet[top : top + tile_px, left : left + tile_px]
 
@@ -65,7 +54,6 @@ class Renderer:
 
     def __init__(self, side_px: int = WORLD_PX) -> None:
         self.side_px = side_px
-        self._atlas = Atlas()
 
     def frame(self, moment: Moment) -> UInt8[np.ndarray, "side side 3"]:
         """The frame of one moment, later objects over earlier ones."""
@@ -84,7 +72,7 @@ class Renderer:
         cos, sin = np.cos(item.rotation), np.sin(item.rotation)
         u = (right * cos + down * sin) / item.size
         v = (down * cos - right * sin) / item.size
-        layer = _sample(self._atlas.sprite(item), -u if item.is_flipped else u, v)
+        layer = _sample(sprite(item), -u if item.is_flipped else u, v)
         under = canvas[rows, columns]
         canvas[rows, columns] = under * (1 - layer[..., 3:] / 255) + layer[..., :3]
 
@@ -97,13 +85,13 @@ def _pixels(center: float, reach: float, side_px: int) -> slice:
 
 
 def _sample(
-    sprite: Float[np.ndarray, "tile tile 4"],
+    drawing: Float[np.ndarray, "tile tile 4"],
     u: Float[np.ndarray, "rows columns"],
     v: Float[np.ndarray, "rows columns"],
 ) -> Float[np.ndarray, "rows columns 4"]:
     """Read a drawing at (u, v), 0 at its centre and 0.5 at its edge, bilinear, clear outside."""
-    tile = sprite.shape[0]
-    padded = np.pad(sprite, ((1, 2), (1, 2), (0, 0)))  # a clear border to read from outside
+    tile = drawing.shape[0]
+    padded = np.pad(drawing, ((1, 2), (1, 2), (0, 0)))  # a clear border to read from outside
     x = np.clip((u + 0.5) * tile + 0.5, 0, tile + 1)
     y = np.clip((v + 0.5) * tile + 0.5, 0, tile + 1)
     left, top = x.astype(np.intp), y.astype(np.intp)
@@ -114,9 +102,7 @@ def _sample(
     return sampled
 
 
-@lru_cache(maxsize=256)
-def _painting(scene: str, variant: int) -> UInt8[np.ndarray, "side side 3"]:
-    return paint(scene, variant)
+_painting = lru_cache(maxsize=256)(paint)
 
 
 def _crop(backdrop: Backdrop, side_px: int) -> UInt8[np.ndarray, "side side 3"]:

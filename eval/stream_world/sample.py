@@ -67,14 +67,11 @@ def sample_questions(script: Script) -> list[Question]:
         for now in range(start, min(start + SEARCH_S, len(script.moments))):
             question = ask(kind, history.until(now), rng)
             if question is not None:
-                questions.append(replace(question, text=_worded(wording, question.names)))
+                name, other = (*question.names, "", "")[:2]
+                text = wording.format(n=name, m=other, a=with_article(name) if name else "")
+                questions.append(replace(question, text=text))
                 break
     return questions
-
-
-def _worded(wording: str, names: tuple[str, ...]) -> str:
-    name, other = (*names, "", "")[:2]
-    return wording.format(n=name, m=other, a=with_article(name) if name else "")
 
 
 def _accepted(question: Question) -> list[str]:

@@ -7,7 +7,7 @@ the shorter one of the same seed. Every `CHAPTER_S` seconds the pace and half of
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from random import Random
 
 from eval.stream_world.cast import Pace, draw_pace, draw_population
@@ -66,8 +66,7 @@ def play(
     needle = next(needles, None)
     chapter_pace = pace or draw_pace(rng, population.emoji, population.shapes)
     stage = Stage(styles, rng)
-    second = 0
-    while True:
+    for second in count():
         if second and second % CHAPTER_S == 0 and pace is None:
             chapter_pace = draw_pace(rng, population.emoji, population.shapes, chapter_pace.cast)
         before = {item.name for item in stage.items}
@@ -80,7 +79,6 @@ def play(
         else:
             _let_enter(stage, second, chapter_pace, before, rng)
         yield stage.moment(second)
-        second += 1
 
 
 def _let_enter(stage: Stage, second: int, pace: Pace, before: set[str], rng: Random) -> None:

@@ -113,12 +113,12 @@ class Stage:
         for _ in range(NUM_PLACES_TRIED):
             x, y = self._rng.uniform(low, 1 - low), self._rng.uniform(low, 1 - low)
             placed = replace(item, x=x, y=y)
-            if is_clear(placed, self.items):
+            if _is_clear(placed, self.items):
                 return placed
         return None
 
 
-def is_clear(item: Item, others: Iterable[Item]) -> bool:
+def _is_clear(item: Item, others: Iterable[Item]) -> bool:
     """Whether the object's square touches none of the others'."""
     return all(
         max(abs(other.x - item.x), abs(other.y - item.y)) >= (other.size + item.size) / 2
@@ -135,7 +135,7 @@ def _moved(visit: _Visit, others: Sequence[Item]) -> _Visit:
         item = replace(visit.item, x=visit.item.x + speed[0], y=visit.item.y + speed[1])
         low = _edge(item)
         is_inside = low <= item.x <= 1 - low and low <= item.y <= 1 - low
-        if is_inside and is_clear(item, others):
+        if is_inside and _is_clear(item, others):
             return replace(visit, item=item, speed=speed)
     return visit
 

@@ -58,7 +58,7 @@ def _onsets(history: History, name: str, asked_s: int, until_s: int) -> tuple[in
     """When the object comes into view from `asked_s` to `until_s`."""
     onsets = []
     for stretch in history.appearances(name):
-        span = history.span(stretch.first, stretch.last)
+        span = history.span(stretch[0], stretch[-1])
         if span.end_s >= asked_s and span.start_s <= until_s:
             onsets.append(max(asked_s, span.start_s))
     return tuple(onsets)

@@ -1,10 +1,11 @@
-"""The words of the stream world: names, colours and places in, the phrases of questions out."""
+"""The words of the stream world: names, colours, places and times, and its files of them."""
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import NamedTuple
 
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (220, 30, 35),
@@ -29,8 +30,12 @@ HELD_OUT_STYLE = "twemoji"
 STYLES = (*SEEN_STYLES, HELD_OUT_STYLE)
 
 
-@dataclass(frozen=True)
-class SpriteIndex:
+def asset(name: str) -> Traversable:
+    """A file of the assets folder."""
+    return files("eval.stream_world").joinpath("assets", name)
+
+
+class SpriteIndex(NamedTuple):
     """What the sprite sheets hold: names in the order of the tiles, the core names first."""
 
     tile_px: int
@@ -42,14 +47,9 @@ class SpriteIndex:
 @cache
 def sprite_index() -> SpriteIndex:
     """The content of `sprites.json`."""
-    text = files("eval.stream_world").joinpath("assets/sprites.json").read_text(encoding="utf-8")
-    index = json.loads(text)
-    return SpriteIndex(
-        tile_px=index["tile_px"],
-        num_core=index["num_core"],
-        emoji=tuple(index["emoji"]),
-        shapes=tuple(index["shapes"]),
-    )
+    index = json.loads(asset("sprites.json").read_text("utf-8"))
+    emoji, shapes = tuple(index["emoji"]), tuple(index["shapes"])
+    return SpriteIndex(index["tile_px"], index["num_core"], emoji, shapes)
 
 
 def emoji_names(full: bool = False) -> tuple[str, ...]:
@@ -86,8 +86,5 @@ def clock(time_s: int) -> str:
 
 def parse_clock(text: str) -> int | None:
     """The first stream time that `text` mentions, in seconds; None if there is none."""
-    match = re.search(r"(\d+)h(\d+)m(\d+)s", text)
-    if match is None:
-        return None
-    hours, minutes, seconds = (int(group) for group in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    found = re.search(r"(\d+)h(\d+)m(\d+)s", text)
+    return int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3]) if found else None

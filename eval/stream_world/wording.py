@@ -15,12 +15,18 @@ from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from random import Random
 from string import ascii_lowercase
-from typing import Any, Literal
+from typing import Literal
 
-from eval.stream_world.vocabulary import COLORS, clock, emoji_names, shape_names, with_article
+from eval.stream_world.vocabulary import (
+    COLORS,
+    asset,
+    clock,
+    emoji_names,
+    shape_names,
+    with_article,
+)
 
 Split = Literal["train", "spoken", "held_out"]
 """Training asks in `spoken` wordings, which `train` ones are part of, and in no `held_out` ones."""
@@ -46,13 +52,10 @@ class _Choice:
 
     options: "tuple[tuple[str | _Choice, ...], ...]"
 
-    def expand(self, rng: Random, words: list[str]) -> None:
-        """Add one way to say it to `words`."""
-        for part in self.options[int(rng.random() * len(self.options))]:
-            if isinstance(part, str):
-                words.append(part)
-            else:
-                part.expand(rng, words)
+    def said(self, rng: Random) -> str:
+        """One way to say it."""
+        parts = self.options[int(rng.random() * len(self.options))]
+        return "".join(part if isinstance(part, str) else part.said(rng) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,8 @@ class _Wordings:
     """Those of `train` included."""
     held_out: tuple[str, ...]
     held_out_last: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Phrasings:
-    kinds: dict[str, _Wordings]
-    held_out_openings: tuple[str, ...]
+    openings: tuple[str, ...]
+    """Of those held out."""
 
 
 def word_question(
@@ -103,17 +102,12 @@ def word_question(
 
 def _pattern(kind: str, rng: Random, split: Split, with_last: bool = False) -> str:
     """A text with its slots; among the held-out ones `with_last` are those of `held_out_last`."""
-    phrasings = _phrasings()
-    wordings = phrasings.kinds[kind]
+    wordings = _wordings()[kind]
     if split == "held_out":
         more = wordings.held_out_last if with_last else ()
-        return rng.choice(phrasings.held_out_openings) + rng.choice((*wordings.held_out, *more))
+        return rng.choice(wordings.openings) + rng.choice((*wordings.held_out, *more))
     form, pattern = rng.choice(wordings.spoken if split == "spoken" else wordings.train)
-    around: list[str] = []
-    form.expand(rng, around)
-    words: list[str] = []
-    pattern.expand(rng, words)
-    return "".join(around).replace("~", "".join(words))
+    return form.said(rng).replace("~", pattern.said(rng))
 
 
 def noisy(text: str, kept_words: Collection[str], rng: Random) -> str:
@@ -170,8 +164,10 @@ def _vocabulary() -> frozenset[str]:
 
 
 @cache
-def _phrasings() -> _Phrasings:
-    data, more = _read("phrasings.json"), _read("spoken.json")
+def _wordings() -> dict[str, _Wordings]:
+    data, more = (
+        json.loads(asset(name).read_text("utf-8")) for name in ("phrasings.json", "spoken.json")
+    )
     rules: dict[str, _Choice] = {}
     for rule, pattern in data["rules"].items():  # a rule may use those above it
         rules[rule] = _parse(pattern, rules)
@@ -185,49 +181,32 @@ def _phrasings() -> _Phrasings:
             for pattern in one.get(form, ())
         )
 
-    kinds = {
+    return {
         kind: _Wordings(
             train=patterns(said["train"]),
             spoken=patterns(said["train"], more[kind]),
             held_out=tuple(said["held_out"]),
             held_out_last=tuple(said.get("held_out_last", ())),
+            openings=tuple(data["held_out_openings"]),
         )
         for kind, said in data["kinds"].items()
     }
-    return _Phrasings(kinds, tuple(data["held_out_openings"]))
-
-
-def _read(name: str) -> Any:
-    return json.loads(files("eval.stream_world").joinpath("assets", name).read_text("utf-8"))
 
 
 def _parse(pattern: str, rules: Mapping[str, _Choice]) -> _Choice:
-    symbols = _SYMBOLS.findall(pattern)
-    choice, end = _parse_options(symbols, 0, rules)
-    assert end == len(symbols), f"unmatched {symbols[end]!r} in the wording {pattern!r}"
-    return choice
-
-
-def _parse_options(
-    symbols: list[str], start: int, rules: Mapping[str, _Choice]
-) -> tuple[_Choice, int]:
-    """Options up to the bracket that closes them (or the end), and where that stands."""
-    options: list[tuple[str | _Choice, ...]] = []
-    parts: list[str | _Choice] = []
-    at = start
-    while at < len(symbols) and symbols[at] not in ")]":
-        symbol = symbols[at]
+    open_: list[tuple[str, list[list[str | _Choice]]]] = [("", [[]])]
+    for symbol in _SYMBOLS.findall(pattern):
+        bracket, options = open_[-1]
         if symbol == "|":
-            options.append(tuple(parts))
-            parts = []
+            options.append([])
         elif symbol in "([":
-            choice, at = _parse_options(symbols, at + 1, rules)
-            closed = symbols[at : at + 1] == [{"(": ")", "[": "]"}[symbol]]
-            assert closed, f"unmatched {symbol!r} in the wording {''.join(symbols)!r}"
-            parts.append(_Choice(((choice,), ())) if symbol == "[" else choice)
-        elif symbol[0] == "<":
-            parts.append(rules[symbol[1:-1]])
+            open_.append((symbol, [[]]))
+        elif symbol in ")]":
+            assert bracket + symbol in ("()", "[]"), f"unmatched {symbol!r} in {pattern!r}"
+            open_.pop()
+            choice = _Choice(tuple(map(tuple, options)))
+            open_[-1][1][-1].append(_Choice(((choice,), ())) if symbol == "]" else choice)
         else:
-            parts.append(symbol)
-        at += 1
-    return _Choice((*options, tuple(parts))), at
+            options[-1].append(rules[symbol[1:-1]] if symbol[0] == "<" else symbol)
+    assert len(open_) == 1, f"unmatched {open_[-1][0]!r} in {pattern!r}"
+    return _Choice(tuple(map(tuple, open_[0][1])))

@@ -16,16 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import SmolVLMForConditionalGeneration
 
-from eval.training.presets import ModelShape, fresh_model
+from eval.training.presets import TrainedShape, fresh_model
 from vstream.models.weights import embedded_weights
 
 SHARD_BYTES = 14_900_000
 PREPROCESSOR = "preprocessor_config.json"
 COPIED = (
-    "chat_template.jinja",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
+    *("chat_template.jinja", "generation_config.json"),
+    *("tokenizer.json", "tokenizer_config.json"),
 )
 _SHARD = re.compile(r"state-(\d+)-(\d+)-of-(\d+)\.safetensors")
 _FEW_BITS = {"exp_avg": torch.float8_e4m3fn, "exp_avg_sq": torch.float8_e5m2}
@@ -46,7 +44,10 @@ def condensed(
             if value is not None:
                 value = value.sqrt() if moment == "exp_avg_sq" else value
                 scale = value.abs().max().clamp(min=1e-30) / 256
-                state[f"{moment}.{number}"] = _rounded(value / scale, dtype)
+                value = value / scale
+                if dtype is torch.float8_e5m2:  # what is positive is divided by: it stays so
+                    value = value.clamp(min=torch.finfo(dtype).tiny)
+                state[f"{moment}.{number}"] = value.to(dtype)
                 state[f"{moment}_scale.{number}"] = scale
     return state
 
@@ -88,7 +89,7 @@ def restore(
 def write_state(folder: Path, state: dict[str, Tensor]) -> None:
     """Write a state beside the last one, then remove the last one."""
     folder.mkdir(parents=True, exist_ok=True)
-    old = _shards(folder)
+    old = [path for paths in _shards(folder).values() for path in paths]
     shards: list[dict[str, Tensor]] = [{}]
     for name, value in state.items():
         if sum(tensor.nbytes for tensor in shards[-1].values()) + value.nbytes > SHARD_BYTES:
@@ -99,10 +100,9 @@ def write_state(folder: Path, state: dict[str, Tensor]) -> None:
         name = f"state-{step:06d}-{number}-of-{len(shards)}.safetensors"
         save_file(shard, folder / f"{name}.partial")
         (folder / f"{name}.partial").replace(folder / name)
-    for path in (
-        path for step_of_path, paths in old.items() if step_of_path != step for path in paths
-    ):
-        path.unlink()
+    for path in old:
+        if not path.name.startswith(f"state-{step:06d}-"):
+            path.unlink()
 
 
 def read_state(folder: Path, device: str) -> dict[str, Tensor] | None:
@@ -114,7 +114,7 @@ def read_state(folder: Path, device: str) -> dict[str, Tensor] | None:
     return None
 
 
-def save_weights(folder: Path, model: SmolVLMForConditionalGeneration, shape: ModelShape) -> None:
+def save_weights(folder: Path, model: SmolVLMForConditionalGeneration, shape: TrainedShape) -> None:
     """Write the model in half precision, as the engine loads it."""
     half = fresh_model(shape, model.lm_head.out_features)
     half.load_state_dict(model.state_dict())
@@ -138,10 +138,3 @@ def _shards(folder: Path) -> dict[int, list[Path]]:
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """In eight bits, but nothing positive becomes zero where that would be divided by."""
-    if dtype is torch.float8_e5m2:
-        value = value.clamp(min=torch.finfo(dtype).tiny)
-    return value.to(dtype)

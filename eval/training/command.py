@@ -16,7 +16,7 @@ from eval.stream_world.seeds import MAX_TRAINING_SEED
 from eval.training.parallel import Share, run_parallel
 from eval.training.presets import PRESETS
 from eval.training.train import StepLog, Trainer
-from vstream.models.fingerprint import checkpoint_fingerprint
+from vstream.models.weight_files import checkpoint_fingerprint
 
 REPORT_EVERY = 20
 CURVES = "curves.jsonl"
@@ -71,12 +71,10 @@ def train(given: argparse.Namespace, share: Share) -> None:
         with (given.out / CURVES).open("a", encoding="utf-8") as curves:
             curves.write(json.dumps(asdict(log)) + "\n")
         if log.step % REPORT_EVERY == 0 or log.step == trainer.num_steps:
-            sys.stdout.write(
-                f"step {log.step}/{trainer.num_steps} auxiliary {log.auxiliary:.3f} "
-                f"answer {log.answer:.3f} retrieval {log.retrieval:.3f} events {log.events:.3f} "
-                f"meaning {log.meaning:.3f} "
-                f"({(time.monotonic() - begun) / 60:.1f} min)\n"
-            )
+            losses = {name: loss for name, loss in asdict(log).items() if name != "step"}
+            told = " ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+            passed = (time.monotonic() - begun) / 60
+            sys.stdout.write(f"step {log.step}/{trainer.num_steps} {told} ({passed:.1f} min)\n")
             sys.stdout.flush()
 
     trainer.run(given.minutes, report)
@@ -84,24 +82,15 @@ def train(given: argparse.Namespace, share: Share) -> None:
 
 def _require_same_run(given: argparse.Namespace) -> None:
     """A folder belongs to one run, which is a function of these."""
-    run = {
-        "preset": given.preset,
-        "seed": given.seed,
-        "processes": given.processes,
-        **_begun_with("start_from", given.start_from),
-        **_begun_with("heads_from", given.heads_from),
-    }
+    run = {name: getattr(given, name) for name in ("preset", "seed", "processes")}
+    for name in ("start_from", "heads_from"):
+        folder: Path | None = getattr(given, name)
+        if folder is not None and not folder.is_dir():
+            sys.exit(f"--{name.replace('_', '-')}: there is no folder {folder}")
+        if folder is not None:  # the same checkpoint, or run's state, wherever it lies
+            run[name] = checkpoint_fingerprint(folder)
     described = given.out / RUN
     if described.exists() and (stored := json.loads(described.read_text("utf-8"))) != run:
         sys.exit(f"{given.out} holds the run {stored}, not {run}: give another --out")
     given.out.mkdir(parents=True, exist_ok=True)
     described.write_text(json.dumps(run) + "\n", encoding="utf-8")
-
-
-def _begun_with(name: str, folder: Path | None) -> dict[str, str]:
-    """The fingerprint of a checkpoint or a run's state, wherever it lies; nothing without one."""
-    if folder is None:
-        return {}
-    if not folder.is_dir():
-        sys.exit(f"--{name.replace('_', '-')}: there is no folder {folder}")
-    return {name: checkpoint_fingerprint(folder)}

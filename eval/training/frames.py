@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from random import Random
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,8 +28,16 @@ UNKNOWN = -100
 MOTIONS = ("still", "left", "right", "up", "down")
 
 
+class OnDevice:
+    """A dataclass of tensors, or of others such."""
+
+    def to(self, device: str) -> Self:
+        parts = (getattr(self, one.name).to(device) for one in fields(self))  # type: ignore[arg-type]
+        return type(self)(*parts)
+
+
 @dataclass(frozen=True, eq=False)
-class FrameBatch:
+class FrameBatch(OnDevice):
     """Frames (uint8) and what the heads should read from them; first axis: frames.
 
     `came` (names by cell) and `went` (names) tell how a frame differs from the one before it,
@@ -44,9 +53,6 @@ class FrameBatch:
     came: Tensor
     went: Tensor
     motion: Tensor
-
-    def to(self, device: str) -> "FrameBatch":
-        return FrameBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 class VisionBatches(Dataset[FrameBatch]):
@@ -64,15 +70,9 @@ class VisionBatches(Dataset[FrameBatch]):
         for seed in range(first, first + preset.vision_frames // CLIP_S):
             rng = Random(seed)
             pace = draw_pace(rng, world_of(preset))
-            cast = dict.fromkeys((*pace.cast, (Kind.SIGN, SIGN)))
-            pace = replace(
-                pace,
-                enter_chance=0.8,
-                scene_chance=0.2,
-                longest_visit_s=8,
-                max_items=4,
-                cast=tuple(cast),
-            )
+            cast = tuple(dict.fromkeys((*pace.cast, (Kind.SIGN, SIGN))))
+            pace = replace(pace, enter_chance=0.8, scene_chance=0.2, longest_visit_s=8)
+            pace = replace(pace, max_items=4, cast=cast)
             moments += islice(play(seed, preset.styles, pace=pace), FILL_S, FILL_S + CLIP_S)
         return frame_batch(moments, self._renderer)
 
@@ -103,18 +103,15 @@ def frame_batch(moments: Sequence[Moment], renderer: Renderer) -> FrameBatch:
             is_first = float(place[index, cell, 3] == 0)  # two in one cell: neither is asked for
             place[index, cell] = torch.tensor((*inside, item.size * 5 - 1.4, is_first))
             if item.kind is Kind.SHAPE:
-                colored[
-                    index, shapes.index(item.name) * len(colors) + colors.index(str(item.color))
-                ] = 1
+                shape, color = shapes.index(item.name), colors.index(str(item.color))
+                colored[index, shape * len(colors) + color] = 1
             if item.number is not None:
                 digits[index] = torch.tensor(divmod(item.number, 10))
             earlier = before.find(item.name) if before else None
             if before and earlier is None:
                 came[index, cell, name] = 1
-            if earlier and is_first:
-                motion[index, cell] = _motion(earlier, item)
-            elif earlier:
-                motion[index, cell] = UNKNOWN
+            if earlier:
+                motion[index, cell] = _motion(earlier, item) if is_first else UNKNOWN
         for item in before.items if before else ():
             if moment.find(item.name) is None:
                 went[index, index_of[item.name]] = 1

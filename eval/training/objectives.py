@@ -6,8 +6,6 @@ mean query of the question must come closer to the mean keys of the frames that 
 than to those of other frames (InfoNCE on the cosine, before RoPE).
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -29,16 +27,6 @@ from vstream.engine.decoder import ATTENTION_NAME, Step, register_attention
 from vstream.engine.positions import Rope, rope_of
 
 LENGTH_GROUPS = 3
-
-
-@dataclass(frozen=True, eq=False)
-class StreamLosses:
-    """`answer` in nats a token, the others as their heads count them."""
-
-    answer: Tensor
-    retrieval: Tensor
-    events: Tensor
-    meaning: Tensor
 
 
 class ReaderExtra(nn.Module):
@@ -75,9 +63,10 @@ class TrainingReader:
         visual: Float[Tensor, "frames cells d_model"],
         recent_frames: int,
         retrieve_frames: int,
-    ) -> StreamLosses:
+    ) -> dict[str, Tensor]:
         """Read the frames, then ask every question with contexts of that size.
 
+        `answer` is in nats a token, `retrieval`, `events` and `meaning` as their heads count them.
         Questions of about one length are asked together, so that little is padded; each group's
         mean losses count by its share of the questions.
         """
@@ -93,7 +82,7 @@ class TrainingReader:
         if len(batch.wordings):
             alone = self._understand(batch.wordings, recent_frames + retrieve_frames)
             meaning = meaning + self.extra.meaning.loss(alone, batch.wordings_meaning)
-        return StreamLosses(answer, retrieval, events, meaning)
+        return {"answer": answer, "retrieval": retrieval, "events": events, "meaning": meaning}
 
     def _ask_together(
         self,
@@ -103,7 +92,7 @@ class TrainingReader:
         retrieve_frames: int,
     ) -> Float[Tensor, "3"]:
         """The mean losses of answer, retrieval and meaning."""
-        asked = PaddedQuestions(batch.text > 0, batch.own, batch.frame, batch.first, batch.wanted)
+        asked = PaddedQuestions(batch.own, batch.frame, batch.first, batch.wanted)
         step = QuestionsStep(self.rope, memory, asked, recent_frames, retrieve_frames)
         is_answer = batch.label != UNKNOWN
         logits = self.ask(batch.text.flatten(), step, is_answer.flatten()).float()

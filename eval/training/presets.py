@@ -17,7 +17,7 @@ GRID = 3
 
 
 @dataclass(frozen=True)
-class ModelShape:
+class TrainedShape:
     """Sizes of the vision tower and the decoder; `scale` patches a side make one visual token."""
 
     image_px: int
@@ -34,7 +34,7 @@ class ModelShape:
 class Preset:
     """One way to train: first the vision tower alone, then the whole model on streams."""
 
-    shape: ModelShape
+    shape: TrainedShape
     num_emoji: int
     styles: tuple[str, ...]
     vision_steps: int
@@ -68,11 +68,11 @@ class Preset:
     workers: int = 0
 
 
-def _read() -> tuple[dict[str, ModelShape], dict[str, Preset]]:
+def _read() -> tuple[dict[str, TrainedShape], dict[str, Preset]]:
     """Those of presets.yaml by name."""
     text = files("eval.training").joinpath("presets.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text)
-    shapes = TypeAdapter(dict[str, ModelShape]).validate_python(document["shapes"])
+    shapes = TypeAdapter(dict[str, TrainedShape]).validate_python(document["shapes"])
     named = {
         name: {**values, "shape": shapes[values["shape"]]}
         for name, values in document["presets"].items()
@@ -94,7 +94,7 @@ def world_of(preset: Preset) -> tuple[str, ...]:
     return emoji_names()[: preset.num_emoji]
 
 
-def fresh_model(shape: ModelShape, vocab_size: int) -> SmolVLMForConditionalGeneration:
+def fresh_model(shape: TrainedShape, vocab_size: int) -> SmolVLMForConditionalGeneration:
     """An untrained model of that shape; its random weights come from torch's global generator."""
     num_heads = shape.width // shape.head_dim
     config = SmolVLMConfig(

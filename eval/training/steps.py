@@ -1,6 +1,6 @@
 """Steps: what attention does in training, the way the engine does it when it answers.
 
-Both drive the stock decoder through the engine's own attention hook (vstream.engine.decoder), so
+All drive the stock decoder through the engine's own attention hook (vstream.engine.decoder), so
 that the model is trained on the contexts that it will see: frames are read through the stepped
 local window of vstream.engine.prefill; a question reads [prefix | retrieved frames | recent frames
 | itself] at contiguous positions, where each layer retrieves for itself (ReKV, arXiv 2503.00540,
@@ -47,7 +47,7 @@ class FramesStep:
         output = F.scaled_dot_product_attention(
             chunked.flatten(2, 3),
             self._rotated_keys(keys),
-            self._in_window(values[:, :1], values[:, 1:]),
+            self._in_window(values),
             attn_mask=self._mask(len(chunked), keys.device).repeat(1, 1, group, 1),
             scale=scale,
         )
@@ -60,22 +60,19 @@ class FramesStep:
         """The keys in each chunk's window, the last one where the chunk's own queries stand."""
         size = self._chunk_tokens
         count = (keys.shape[1] - 1) // size
-        window = self._in_window(keys[:, :1], keys[:, 1:])
+        window = self._in_window(keys)
         tokens = torch.arange(1 + (self._before + 1) * size, device=keys.device)
         positions = tokens.expand(count, -1).clone()
         # Where the window is not full yet, the prefix stands right before what there is.
         in_stream = torch.arange(count, device=keys.device) % self._chunks
         positions[:, 0] = (self._before - in_stream).clamp(min=0) * size
-        flat = window.transpose(0, 1).flatten(1, 2)
-        rotated = self._rope.rotate(flat, positions.flatten()[None])
-        return rotated.view(window.transpose(0, 1).shape).transpose(0, 1)
+        return _rotated(self._rope, window, positions)
 
     def _in_window(
-        self, prefix: Float[Tensor, "kv_heads 1 dim"], frames: Float[Tensor, "kv_heads tokens dim"]
+        self, x: Float[Tensor, "kv_heads tokens dim"]
     ) -> Float[Tensor, "chunks kv_heads window dim"]:
-        chunks: Tensor = frames.unflatten(1, (-1, self._chunk_tokens))
-        count = chunks.shape[1]
-        parts = [prefix[:, None].expand(-1, count, -1, -1)]
+        chunks: Tensor = x[:, 1:].unflatten(1, (-1, self._chunk_tokens))
+        parts = [x[:, None, :1].expand(-1, chunks.shape[1], -1, -1)]
         for back in range(self._before, -1, -1):
             parts.append(torch.roll(chunks, back, dims=1))  # what rolls over is masked
         return torch.cat(parts, dim=2).transpose(0, 1)
@@ -111,15 +108,9 @@ class WordingsStep:
         positions = self._positions.repeat(self._shape[0])[None].to(keys.device)
         turned = self._rope.rotate(queries, positions), self._rope.rotate(keys, positions), values
         queries, keys, values = (x.unflatten(1, self._shape).transpose(0, 1) for x in turned)
-        num_questions, length = self._shape
-        # In plain terms, as in QuestionsStep.
-        packed = queries.unflatten(1, (keys.shape[1], -1)).flatten(2, 3)
-        scores = packed @ keys.transpose(2, 3) * scale
+        length = self._shape[1]
         is_seen = torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
-        is_seen = is_seen.repeat(packed.shape[2] // length, 1)
-        output: Tensor = scores.masked_fill(~is_seen, MINUS_INFINITY).softmax(-1) @ values
-        output = output.view(num_questions, -1, length, output.shape[-1])
-        return output.transpose(0, 1).flatten(1, 2)
+        return _attended(queries, keys, values, is_seen[None], scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +122,6 @@ class PaddedQuestions:
     it does not find them by itself.
     """
 
-    is_text: Bool[Tensor, "questions text"]
     own: Bool[Tensor, "questions text"]
     frame: Int[Tensor, " questions"]
     first: Int[Tensor, " questions"]
@@ -163,9 +153,7 @@ class QuestionsStep:
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        num_questions, length = self._asked.is_text.shape
-        kv_heads, _, head_dim = keys.shape
-        group = len(queries) // kv_heads
+        num_questions, length = self._asked.own.shape
         queries, keys, values = (
             x.unflatten(1, (num_questions, length)).transpose(0, 1) for x in (queries, keys, values)
         )
@@ -173,34 +161,22 @@ class QuestionsStep:
         cosines = self._compare(queries, memory_keys)
         self.cosines.append(cosines)
         slots, is_filled = self._retrieved(cosines.detach())
-        starts = _contiguous(is_filled)
+        # Filled slots stand one behind the other after the prefix.
+        starts = 1 + FRAME_TOKENS * (is_filled.long().cumsum(1) - 1).clamp(min=0)
         context_keys = self._gather(memory_keys, slots)
         context_values = self._gather(memory_values, slots)
         within = torch.arange(FRAME_TOKENS, device=keys.device)
         positions = (starts[..., None] + within).flatten(1)
         text_start = 1 + FRAME_TOKENS * is_filled.sum(1)
         text_positions = text_start[:, None] + torch.arange(length, device=keys.device)
-        text_keys = self._rotate(keys, text_positions)
-        prefix_shape = (num_questions, -1, -1, -1)
-        all_keys = torch.cat(
-            [
-                memory_keys[:, :1].expand(prefix_shape),  # at position 0: as it is
-                self._rotate(context_keys, positions),
-                text_keys,
-            ],
-            dim=2,
-        )
-        all_values = torch.cat(
-            [memory_values[:, :1].expand(prefix_shape), context_values, values], dim=2
-        )
-        turned = self._rotate(queries, text_positions)
-        # In plain terms: with so few queries it is more than twice as fast as the fused kernel.
-        packed: Tensor = turned.unflatten(1, (kv_heads, group)).flatten(2, 3)
-        scores = packed @ all_keys.transpose(2, 3) * scale
-        scores = scores + self._bias(is_filled, length, scores.dtype).repeat(1, 1, group, 1)
-        output = scores.softmax(-1) @ all_values
-        output = output.view(num_questions, kv_heads * group, length, head_dim)
-        return output.transpose(0, 1).flatten(1, 2)
+        rotated = _rotated(self._rope, context_keys, positions)
+        text_keys = _rotated(self._rope, keys, text_positions)
+        prefix = (x[:, :1].expand(num_questions, -1, -1, -1) for x in (memory_keys, memory_values))
+        prefix_keys, prefix_values = prefix  # at position 0: as they are
+        all_keys = torch.cat([prefix_keys, rotated, text_keys], dim=2)
+        all_values = torch.cat([prefix_values, context_values, values], dim=2)
+        turned = _rotated(self._rope, queries, text_positions)
+        return _attended(turned, all_keys, all_values, _is_seen(is_filled, length), scale)
 
     def _compare(self, queries: Tensor, keys: Tensor) -> Float[Tensor, "questions frames"]:
         """Cosine of the mean query of the question's own words and each frame's mean key."""
@@ -238,28 +214,39 @@ class QuestionsStep:
         shape = (len(slots), slots.shape[1], memory.shape[0], FRAME_TOKENS, memory.shape[2])
         return taken.view(shape).transpose(1, 2).flatten(2, 3)
 
-    def _rotate(
-        self,
-        x: Float[Tensor, "questions heads tokens dim"],
-        positions: Int[Tensor, "questions tokens"],
-    ) -> Float[Tensor, "questions heads tokens dim"]:
-        heads_first = x.transpose(0, 1)
-        turned = self._rope.rotate(heads_first.flatten(1, 2), positions.flatten()[None])
-        return turned.view(heads_first.shape).transpose(0, 1)
 
-    def _bias(
-        self, is_filled: Bool[Tensor, "questions slots"], length: int, dtype: torch.dtype
-    ) -> Float[Tensor, "questions 1 text keys"]:
-        """0 where text may look: the prefix, filled slots, itself and the text before it."""
-        num_questions = len(is_filled)
-        prefix = is_filled.new_ones(num_questions, length, 1)
-        frames = is_filled.repeat_interleave(FRAME_TOKENS, dim=1)[:, None].expand(-1, length, -1)
-        causal = is_filled.new_ones(length, length).tril().expand(num_questions, -1, -1)
-        allowed = torch.cat([prefix, frames, causal], dim=2)[:, None]
-        return torch.where(allowed, 0.0, MINUS_INFINITY).to(dtype)
+def _rotated(
+    rope: Rope, x: Float[Tensor, "parts heads tokens dim"], positions: Int[Tensor, "parts tokens"]
+) -> Float[Tensor, "parts heads tokens dim"]:
+    heads_first = x.transpose(0, 1)
+    turned = rope.rotate(heads_first.flatten(1, 2), positions.flatten()[None])
+    return turned.view(heads_first.shape).transpose(0, 1)
 
 
-def _contiguous(is_filled: Bool[Tensor, "questions slots"]) -> Int[Tensor, "questions slots"]:
-    """The first position of each slot, filled ones one behind the other after the prefix."""
-    rank = is_filled.long().cumsum(1) - 1
-    return 1 + FRAME_TOKENS * rank.clamp(min=0)
+def _is_seen(
+    is_filled: Bool[Tensor, "questions slots"], length: int
+) -> Bool[Tensor, "questions text keys"]:
+    """Text sees the prefix, filled slots, itself and the text before it."""
+    num_questions = len(is_filled)
+    prefix = is_filled.new_ones(num_questions, length, 1)
+    frames = is_filled.repeat_interleave(FRAME_TOKENS, dim=1)[:, None].expand(-1, length, -1)
+    causal = is_filled.new_ones(length, length).tril().expand(num_questions, -1, -1)
+    return torch.cat([prefix, frames, causal], dim=2)
+
+
+def _attended(
+    queries: Float[Tensor, "questions heads text dim"],
+    keys: Float[Tensor, "questions kv_heads keys dim"],
+    values: Float[Tensor, "questions kv_heads keys dim"],
+    is_seen: Bool[Tensor, "#questions text keys"],
+    scale: float,
+) -> Float[Tensor, "heads tokens dim"]:
+    """Attention in plain terms: with so few queries it is more than twice as fast as the fused
+    kernel.
+    """
+    group = queries.shape[1] // keys.shape[1]
+    packed = queries.unflatten(1, (-1, group)).flatten(2, 3)
+    scores = packed @ keys.transpose(2, 3) * scale
+    hidden = ~is_seen[:, None].repeat(1, 1, group, 1)
+    output: Tensor = scores.masked_fill(hidden, MINUS_INFINITY).softmax(-1) @ values
+    return output.view(queries.shape).transpose(0, 1).flatten(1, 2)

@@ -5,7 +5,7 @@ have seen.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -26,7 +26,7 @@ from eval.stream_world import (
 from eval.stream_world.seeds import stream_training
 from eval.stream_world.vocabulary import SIGN, clock, emoji_names, shape_names
 from eval.stream_world.wording import noisy
-from eval.training.frames import UNKNOWN, FrameBatch, frame_batch, joined
+from eval.training.frames import UNKNOWN, FrameBatch, OnDevice, frame_batch, joined
 from eval.training.parallel import Share
 from eval.training.presets import Preset, streams_number, world_of
 from eval.training.wordings import (
@@ -54,7 +54,7 @@ AROUND_TIME = 3
 
 
 @dataclass(frozen=True, eq=False)
-class StreamBatch:
+class StreamBatch(OnDevice):
     """Streams one behind the other and the questions about them, padded to one length.
 
     Questions first: `meaning` is what they ask, `text` are their tokens and those of the answers,
@@ -78,24 +78,14 @@ class StreamBatch:
     related: Bool[Tensor, "questions frames"]
     wanted: Bool[Tensor, "questions frames"]
 
-    def to(self, device: str) -> "StreamBatch":
-        return StreamBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
-
     def of(self, rows: Int[Tensor, " rows"]) -> "StreamBatch":
         """The same streams with these questions alone."""
-        text = self.text[rows]
-        length = int((text > 0).sum(1).max())
-        return replace(
-            self,
-            meaning=Meaning(self.meaning.kind[rows], self.meaning.names[rows]),
-            text=text[:, :length],
-            label=self.label[rows, :length],
-            own=self.own[rows, :length],
-            **{
-                name: getattr(self, name)[rows]
-                for name in ("frame", "first", "evidence", "related", "wanted")
-            },
-        )
+        length = int((self.text[rows] > 0).sum(1).max())
+        words = {name: getattr(self, name)[rows, :length] for name in ("text", "label", "own")}
+        marks = ("frame", "first", "evidence", "related", "wanted")
+        by_question = {name: getattr(self, name)[rows] for name in marks}
+        meaning = Meaning(self.meaning.kind[rows], self.meaning.names[rows])
+        return replace(self, meaning=meaning, **words, **by_question)
 
 
 class StreamBatches(Dataset[StreamBatch]):

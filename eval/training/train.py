@@ -5,9 +5,11 @@ answer; without the first phase the second hardly starts. A run is a function of
 one kind of machine: stopped and taken up again it goes the same way as one that was never stopped.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -26,7 +28,6 @@ from eval.training.checkpoint import (
     write_state,
 )
 from eval.training.frames import CLIP_S, FrameBatch, VisionBatches
-from eval.training.half_precision import is_faster_in_half
 from eval.training.heads import FrameHeads
 from eval.training.objectives import TrainingReader
 from eval.training.parallel import Share, agree, average_gradients
@@ -37,10 +38,8 @@ from vstream.models.weights import embedded_weights
 
 HEADS_RATE = 4.0
 """The heads learn so many times faster than the model."""
-AUXILIARY_WEIGHT = 0.3
-EVENTS_WEIGHT = 0.1
-RETRIEVAL_WEIGHT = 0.15
-MEANING_WEIGHT = 0.15
+WEIGHTS = {"answer": 1.0, "retrieval": 0.15, "events": 0.1, "meaning": 0.15, "auxiliary": 0.3}
+"""Of the losses on streams."""
 Batch = TypeVar("Batch", FrameBatch, StreamBatch)
 
 
@@ -54,6 +53,24 @@ class StepLog:
     retrieval: float = 0.0
     events: float = 0.0
     meaning: float = 0.0
+
+
+def is_faster_in_half(device: str) -> bool:
+    """Whether bfloat16 helps: always on a card; on a processor if it takes no longer there.
+
+    It is measured: a processor without instructions for it computes the same products fifty times
+    as slowly as in float32, and no name or flag says so on all of them.
+    """
+    if torch.device(device).type != "cpu":
+        return True
+    spent_s = dict.fromkeys((torch.bfloat16, torch.float32), math.inf)
+    for dtype in spent_s:
+        left, right = torch.ones(512, 256, dtype=dtype), torch.ones(256, 256, dtype=dtype)
+        for _ in range(3):
+            began = time.perf_counter()
+            left @ right
+            spent_s[dtype] = min(spent_s[dtype], time.perf_counter() - began)
+    return spent_s[torch.bfloat16] <= spent_s[torch.float32]
 
 
 class Trainer:
@@ -80,9 +97,8 @@ class Trainer:
         torch.manual_seed(seed)
         self.model = fresh_model(preset.shape, len(self._tokenizer))
         if start_from is not None:
-            trained = SmolVLMForConditionalGeneration.from_pretrained(
-                start_from, dtype=torch.float32
-            )
+            load = SmolVLMForConditionalGeneration.from_pretrained
+            trained = load(start_from, dtype=torch.float32)
             self.model.load_state_dict(trained.state_dict())
         # In plain terms: over so few patches it is faster than the fused kernel.
         self.model.set_attn_implementation({"vision_config": "eager"})
@@ -159,22 +175,10 @@ class Trainer:
             losses = self._reader.losses(
                 batch, visual, rng.choice(preset.recent_frames), rng.choice(preset.retrieve_frames)
             )
-        auxiliary = self._heads.loss(visual, batch.frames)
-        self._advance(
-            losses.answer
-            + RETRIEVAL_WEIGHT * losses.retrieval
-            + EVENTS_WEIGHT * losses.events
-            + MEANING_WEIGHT * losses.meaning
-            + AUXILIARY_WEIGHT * auxiliary
-        )
-        return StepLog(
-            self._step,
-            auxiliary.item(),
-            losses.answer.item(),
-            losses.retrieval.item(),
-            losses.events.item(),
-            losses.meaning.item(),
-        )
+        losses["auxiliary"] = self._heads.loss(visual, batch.frames)
+        weighted = (weight * losses[name] for name, weight in WEIGHTS.items())
+        self._advance(reduce(torch.add, weighted))
+        return StepLog(self._step, **{name: loss.item() for name, loss in losses.items()})
 
     def _batches(self, batches: Dataset[Batch], steps: range) -> Iterator[Batch]:
         loader = DataLoader(batches, None, sampler=steps, num_workers=self._preset.workers)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from eval.stream_world import KINDS, noisy, word_question
 from eval.stream_world.vocabulary import SIGN, shape_names
-from eval.training.frames import known_names
+from eval.training.frames import OnDevice, known_names
 
 UNANSWERABLE = "unanswerable"
 ANSWER = "i cannot tell"
@@ -37,7 +37,7 @@ LATEST_S = 7 * 3600
 
 
 @dataclass(frozen=True, eq=False)
-class Meaning:
+class Meaning(OnDevice):
     """What questions ask: their kind, and which of the known names they are about (1, else 0)."""
 
     kind: Int[Tensor, " questions"]
@@ -53,9 +53,6 @@ class Meaning:
                 if name in index_of:
                     names[row, index_of[name]] = 1
         return cls(torch.tensor([ASKED_KINDS.index(kind) for kind, _ in asked]), names)
-
-    def to(self, device: str) -> "Meaning":
-        return Meaning(self.kind.to(device), self.names.to(device))
 
 
 def draw_wording(rng: Random, names: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:

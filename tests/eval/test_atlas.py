@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from eval.stream_world.moment import Item, Kind
-from eval.stream_world.renderer import Atlas
-from eval.stream_world.sheets import COLUMNS, lay_out, svg
+from eval.stream_world.renderer import sprite
 from eval.stream_world.vocabulary import (
     COLORS,
     HELD_OUT_STYLE,
@@ -36,18 +35,12 @@ CORE_PIXELS = {
 """Of each core sheet the start of the SHA-256 of its pixels: models were trained on these."""
 
 
-@pytest.fixture(scope="module")
-def atlas():
-    return Atlas()
+def drawing(name, style):
+    return sprite(Item(0, name, Kind.EMOJI, style, 0.5, 0.5, 0.3, 0.0, False))
 
 
-def drawing(atlas, name, style):
-    item = Item(0, name, Kind.EMOJI, style, 0.5, 0.5, 0.3, 0.0, False)
-    return atlas.sprite(item)
-
-
-def drawings(atlas, style):
-    return {name: drawing(atlas, name, style) for name in emoji_names(full=True)}
+def drawings(style):
+    return {name: drawing(name, style) for name in emoji_names(full=True)}
 
 
 def difference(first, second):
@@ -56,24 +49,24 @@ def difference(first, second):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_every_name_has_a_drawing_that_fills_its_tile(atlas, style):
-    for name, pixels in drawings(atlas, style).items():
+def test_every_name_has_a_drawing_that_fills_its_tile(style):
+    for name, pixels in drawings(style).items():
         rows, columns = np.nonzero(pixels[..., 3] > EMPTY_BORDER_ALPHA)
         longer_side = max(np.ptp(rows), np.ptp(columns)) + 1
-        assert longer_side >= atlas.tile_px - 4, name
+        assert longer_side >= sprite_index().tile_px - 4, name
         assert (pixels[..., 3] > 128).mean() > 0.08, name
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_no_two_names_share_a_drawing(atlas, style):
-    for (one, first), (other, second) in combinations(drawings(atlas, style).items(), 2):
+def test_no_two_names_share_a_drawing(style):
+    for (one, first), (other, second) in combinations(drawings(style).items(), 2):
         assert difference(first, second) > 6, (one, other)
 
 
-def test_no_two_styles_share_a_drawing(atlas):
+def test_no_two_styles_share_a_drawing():
     for name in emoji_names(full=True):
         for one, other in combinations(STYLES, 2):
-            apart = difference(drawing(atlas, name, one), drawing(atlas, name, other))
+            apart = difference(drawing(name, one), drawing(name, other))
             assert apart > 2, (name, one, other)
 
 
@@ -155,22 +148,3 @@ def test_core_drawings_stay_what_models_were_trained_on(style):
 def test_the_assets_stay_small():
     sizes = [path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()]
     assert sum(sizes) < 2.5 * MEGABYTE
-
-
-def test_a_sheet_is_laid_out_row_by_row():
-    tiles = [Image.new("RGBA", (4, 4), (number, 0, 0, 255)) for number in range(COLUMNS + 2)]
-    pixels = np.asarray(lay_out(tiles))
-    assert pixels.shape == (8, 4 * COLUMNS, 4)
-    assert pixels[::4, ::4, 0].ravel()[: len(tiles)].tolist() == list(range(len(tiles)))
-
-
-def test_an_alias_is_drawn_as_the_icon_it_stands_for():
-    drawings = {
-        "height": 32,
-        "width": 24,
-        "icons": {"dog": {"body": "<path/>", "width": 40}},
-        "aliases": {"puppy": {"parent": "hound"}, "hound": {"parent": "dog"}},
-    }
-    assert svg(drawings, "puppy") == svg(drawings, "dog")
-    assert 'viewBox="0 0 40 32"' in svg(drawings, "dog")
-    assert "<path/>" in svg(drawings, "dog")

@@ -11,7 +11,6 @@ from PIL import Image
 
 from eval.stream_world import WORLD_PX, Backdrop, Item, Kind, Moment, Renderer, write_script
 from eval.stream_world.backdrops import paint
-from eval.stream_world.fact import is_between_cells
 from eval.stream_world.vocabulary import COLORS, SCENES, cell, emoji_names, shape_names
 
 VISIBLE = 12
@@ -116,7 +115,7 @@ def test_the_place_of_an_object_can_be_read_from_its_pixels(seed: int) -> None:
             off_center = 0.15 if item.kind is Kind.SHAPE else 0.08
             assert abs(x - item.x) < off_center * item.size + 0.01, item.name
             assert abs(y - item.y) < off_center * item.size + 0.01, item.name
-            assert is_between_cells(item) or cell(x, y) == cell(item.x, item.y), item.name
+            assert item.is_between_cells or cell(x, y) == cell(item.x, item.y), item.name
 
 
 def test_the_number_of_a_sign_can_be_read_from_its_pixels() -> None:

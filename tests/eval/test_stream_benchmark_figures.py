@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.run.cost import Cost
-from eval.run.evidence_age import AGES_S
 from eval.run.record_file import RecordFile
-from eval.run.scored import Scored
+from eval.run.scored import AGES_S, Scored
 from eval.run.summary import Estimate
 from eval.stream_benchmark.exam import ExamQuestion, ExamStream
 from eval.stream_benchmark.figures import accuracy, figures, negative
@@ -191,8 +190,8 @@ def test_an_answer_is_scored_and_one_that_could_not_be_had_is_wrong():
 
 
 def test_watches_count_what_was_told_in_time_and_what_was_told_for_nothing():
-    told = WatchOutcome("stream0", "tell me", 300, (10, 100), (15, 106, 200), num_false_alarms=1)
-    silent = WatchOutcome("stream0", "tell me", 420, (), (), num_false_alarms=0)
+    told = WatchOutcome(300, (10, 100), (15, 106, 200), num_false_alarms=1)
+    silent = WatchOutcome(420, (), (), num_false_alarms=0)
     assert WatchFigures.of([told, silent]) == WatchFigures(50.0, 5.0, 2, 2)
     assert WatchFigures.of([silent]).fired_within_5s is None
 

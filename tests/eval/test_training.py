@@ -238,7 +238,6 @@ def test_training_reads_and_asks_exactly_as_the_engine_does(
     own = torch.ones(len(asked_frames), len(ids), dtype=torch.bool)
     own[:, [0, -1]] = False
     asked = PaddedQuestions(
-        is_text=torch.ones_like(own),
         own=own,
         frame=torch.tensor(asked_frames),
         first=torch.zeros(len(asked_frames), dtype=torch.long),

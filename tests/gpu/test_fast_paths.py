@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from decode_loop import is_recorded
 from engine import open_session, stream_frames
 from offline import offline_logits
 from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_checkpoint, tiny_model
@@ -16,11 +17,11 @@ from vstream import Question, load_video_llm
 from vstream.device.scheduler import Scheduler
 from vstream.engine import LocalWindow, Prefill
 from vstream.engine.cuda.decode_rows import DecodeRows
-from vstream.engine.cuda.fast_path import CudaPath
 from vstream.engine.cuda.flash_kernels import installed_kernels
 from vstream.engine.cuda.recorded_questions import RecordedQuestions
 from vstream.engine.cuda.recording import record_graphs
 from vstream.engine.decoder import causal_mask, grouped_attention
+from vstream.engine.passes import FastPath
 
 pytestmark = pytest.mark.gpu
 
@@ -119,7 +120,7 @@ def test_what_is_recorded_answers_a_thousand_questions_as_plain_steps_do(dtype):
     rows, recorded = DecodeRows(model.decoder), RecordedQuestions(model.decoder)
     plain, fast = (
         replace(model, scheduler=Scheduler(model.decoder, fast=path))
-        for path in (None, CudaPath(model.decoder, rows, recorded))
+        for path in (None, FastPath(rows.decode, recorded.question))
     )
     renderer, asked, differing = Renderer(), 0, []
     for stream in draw_exam(ExamOptions(5, 600, 3, 1200)):
@@ -137,8 +138,8 @@ def test_what_is_recorded_answers_a_thousand_questions_as_plain_steps_do(dtype):
             if told[0].token_ids != told[1].token_ids:
                 differing.append(min(one.confidence for one in told))
     assert asked >= 1000
-    assert rows.is_recorded
-    assert recorded.is_recorded
+    assert is_recorded(rows)
+    assert is_recorded(recorded)
     if dtype == "float32":
         assert not differing
     else:  # two best logits within NEAR_TIE: the better one has at most this probability

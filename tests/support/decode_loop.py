@@ -6,6 +6,7 @@ import torch
 
 from vstream.decoding.token_choice import TokenChoice
 from vstream.engine import view_at
+from vstream.engine.cuda.recording import run_anew
 
 
 @dataclass
@@ -62,3 +63,8 @@ def decoder_logits(session, text, **options):
         return model.decoder.logits(model.decoder.forward(embedded, prefilled.context))[-1]
 
     return logits_after
+
+
+def is_recorded(path):
+    """Whether passes of a fast path are replayed: on a card, unless it could not record one."""
+    return path._record is not run_anew and bool(path._recorded)

@@ -21,7 +21,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_COMMANDS = ("answer", "ask", "demo", "doctor", "forget", "ingest", "search", "serve")
+_COMMANDS = ("answer", "ask", "demo", "doctor", "ingest", "search", "serve")
 _IMPORTED = (
     "app.commands",
     *(f"app.{name}" for name in (*_COMMANDS, "streams", "watch")),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_checkpoints import VIDEO_FAMILIES, tiny_family, tiny_model
 
-from vstream.decoding.grammar import MAX_SCHEMA_BYTES, grammar_tokenizer, open_grammar
+from vstream.decoding.grammar import MAX_SCHEMA_BYTES, open_grammar, vocabulary_of
 from vstream.decoding.token_choice import Decoding, TokenChoice
 from vstream.errors import QuestionError
 from vstream.models.video_llm import load_video_llm
@@ -99,7 +99,7 @@ def test_what_ends_is_valid_and_what_does_not_is_truncated(family, schema, seed)
 
 def hasty(family, seed):
     """Noise of a model that likes to close what it has opened."""
-    tokenizer = grammar_tokenizer(family)
+    tokenizer = vocabulary_of(family).tokenizer
     closing = [tokenizer.greedy_tokenize(letter)[0] for letter in '"}]:']
     source = noise(family, seed, scale=1.0)
 
@@ -182,7 +182,7 @@ def test_the_embedded_model_answers_with_json():
 
 def test_special_tokens_never_stand_in_json(family):
     grammar = open_grammar('{"type": "string"}', family)
-    tokenizer = grammar_tokenizer(family)
+    tokenizer = vocabulary_of(family).tokenizer
     grammar.advance(tokenizer.greedy_tokenize('"')[0])
     allowed = grammar.allowed()
     special = [i for i in range(family.vocabulary_size) if tokenizer.is_special_token(i)]

@@ -145,7 +145,7 @@ def test_a_good_schema_is_compiled_once_and_its_answers_do_not_meet(family, monk
     one = grammar.open_grammar(schema, family)
     monkeypatch.setattr(grammar, "_trials", None)  # nobody takes a turn any more
     other = grammar.open_grammar(schema, family)
-    start = grammar.grammar_tokenizer(family).greedy_tokenize('"')[0]
+    start = grammar.vocabulary_of(family).tokenizer.greedy_tokenize('"')[0]
     one.advance(start)
     assert other.allowed()[start]
     assert not one.allowed()[start]

@@ -18,7 +18,7 @@ from synthetic_video import picture, write_video
 from encoders import Frame
 from vstream.errors import SourceError
 from vstream.ingest import IngestWorker
-from vstream.session import ChunkToKeep
+from vstream.session import Session
 from vstream.sources import PrivacyMask, PushedFrames, SourceConfig
 
 CONFIG = SourceConfig(dedup_threshold=0, retry_min_s=0.1, retry_max_s=0.2, queue_frames=64)
@@ -271,8 +271,10 @@ def test_frames_are_told_of_in_order_whether_or_not_more_wait(model, monkeypatch
     new_s = [max(j for j in range(i + 1) if is_new[j]) for i in range(len(shown))]
     waits = iter(random.random(1000) < 0.7)
     monkeypatch.setattr(ReadyFrames, "has_waiting", property(lambda self: bool(next(waits))))
-    make = ChunkToKeep.make
-    monkeypatch.setattr(ChunkToKeep, "make", lambda chunk: time.sleep(0.03) or make(chunk))
+    store = Session._store
+    monkeypatch.setattr(
+        Session, "_store", lambda session, chunk: time.sleep(0.03) or store(session, chunk)
+    )
     told = []
     with open_session(model, chunk_frames=2) as session:
         config = CONFIG.model_copy(update={"dedup_threshold": 1.5})

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from decode_loop import is_recorded
 from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
 from recorded_operations import record_operations
 
@@ -14,9 +15,8 @@ from vstream import Question
 from vstream.device.scheduler import Scheduler
 from vstream.engine import view_at
 from vstream.engine.cuda.decode_rows import DecodeRows
-from vstream.engine.cuda.fast_path import CudaPath
 from vstream.engine.cuda.recorded_questions import RecordedQuestions, _LaidBuffer
-from vstream.engine.passes import alone, pass_together
+from vstream.engine.passes import FastPath, alone, pass_together
 
 QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 3}
 TEXTS = ["what is on the table?", "who?", "how many cups are there now?", "is the dog red"]
@@ -58,7 +58,7 @@ def read(model, session, text, recorded=None, retrieved=None):
 
 def replaying(model, questions):
     """Replay questions, and decode every answer plainly."""
-    return CudaPath(model.decoder, DecodeRows(model.decoder, 0), questions)
+    return FastPath(DecodeRows(model.decoder, 0).decode, questions.question)
 
 
 @torch.inference_mode()
@@ -94,7 +94,7 @@ def test_questions_of_all_streams_are_read_as_in_the_plain_pass(model, record, r
     asked = [(sessions[n % 3], TEXTS[n % 4]) for n in (0, 5, 1, 2, 7, 3, 8, 6, 9, 11, 4)]
     for session, text in asked:
         assert_alike(read(model, session, text, recorded), read(model, session, text))
-    assert recorded.is_recorded == (record is not None)
+    assert is_recorded(recorded) == (record is not None)
     assert record is None or 0 < len(recordings) < len(asked)
 
 
@@ -121,7 +121,7 @@ def test_a_scheduler_with_recordings_gives_the_same_answers(model):
         assert [answer.token_ids for answer in together] == told
         answers.append(told)
     assert answers[0] == answers[1]
-    assert recorded.is_recorded
+    assert is_recorded(recorded)
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +136,10 @@ def test_a_longer_question_and_other_rules_go_the_plain_path(llama):
     assert_alike(read(llama, session, long, recorded), read(llama, session, long))
     rekv = opened(llama, 6, seed=1, rekv_window_tokens=40, recent_frames=0)
     assert_alike(read(llama, rekv, "hm", recorded), read(llama, rekv, "hm"))
-    assert not recorded.is_recorded
+    assert not is_recorded(recorded)
     for _ in range(2):  # the first one tells how much it holds
         read(llama, session, "hm", recorded)
-    assert recorded.is_recorded
+    assert is_recorded(recorded)
 
 
 def test_a_card_that_cannot_record_reads_questions_all_the_same(llama):
@@ -178,7 +178,7 @@ def test_without_memory_questions_are_read_all_the_same(llama, monkeypatch, wher
     for session in (long, short, long):
         for text in TEXTS[:2]:
             assert_alike(read(llama, session, text, recorded), read(llama, session, text))
-    assert not recorded.is_recorded
+    assert not is_recorded(recorded)
 
 
 def test_a_recording_that_is_outgrown_is_let_go_at_once(llama):
@@ -186,7 +186,7 @@ def test_a_recording_that_is_outgrown_is_let_go_at_once(llama):
     short, long = opened(llama, 6, seed=1), opened(llama, 20, seed=2, retrieve_blocks=14)
     for _ in range(2):
         read(llama, short, TEXTS[0], recorded)
-    (outgrown,) = (weakref.ref(one.made) for one in recorded._recorded.values())
+    (outgrown,) = (weakref.ref(made) for made, _ in recorded._recorded.values())
     gc.collect()
     gc.disable()
     try:
@@ -240,4 +240,4 @@ def test_judgements_are_read_through_recordings_too():
         told.append([session.ask(Question("who?")).answer.token_ids])
         told[-1].append(round(session.judge("tell me when a cup appears").probability, 4))
     assert told[0] == told[1]
-    assert recorded.is_recorded
+    assert is_recorded(recorded)

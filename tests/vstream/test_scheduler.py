@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 import weakref
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from vstream.decoding.token_choice import TokenChoice
 from vstream.device.asker import Asker
 from vstream.device.scheduler import MAX_PREFILLS, Limits, Scheduler
 from vstream.device.shares import Holder
-from vstream.device.work import Job, Kind
+from vstream.device.work import Job, WorkKind
 from vstream.engine.passes import Pass
 from vstream.errors import BusyError
 
@@ -84,7 +84,7 @@ def _submit(recorder, kind, names, passes=1, blocks=0):
 def test_answers_of_all_askers_are_decoded_in_one_batch(model):
     recorder = _Recorder(model)
     with recorder.held():
-        jobs = _submit(recorder, Kind.ASK, "abc", passes=4)
+        jobs = _submit(recorder, WorkKind.ASK, "abc", passes=4)
     assert [job.result() for job in jobs] == list("abc")
     assert recorder.rounds[:4] == [["a", "b", "c"]] * 4
 
@@ -92,8 +92,8 @@ def test_answers_of_all_askers_are_decoded_in_one_batch(model):
 def test_a_question_waits_behind_one_chunk_at_most_and_chunks_run_in_every_second_round(model):
     recorder = _Recorder(model, ingest_blocks=1)
     with recorder.held():
-        chunks = _submit(recorder, Kind.INGEST, ["chunk"] * 6, blocks=1)
-        asked = _submit(recorder, Kind.ASK, [f"q{n}" for n in range(12)])
+        chunks = _submit(recorder, WorkKind.INGEST, ["chunk"] * 6, blocks=1)
+        asked = _submit(recorder, WorkKind.ASK, [f"q{n}" for n in range(12)])
     for job in chunks + asked:
         job.result()
     rounds = recorder.rounds
@@ -108,7 +108,7 @@ def test_questions_begin_in_the_order_of_arrival_a_few_a_round(model):
     recorder = _Recorder(model)
     names = [f"q{n}" for n in range(10)]
     with recorder.held():
-        jobs = _submit(recorder, Kind.ASK, names)
+        jobs = _submit(recorder, WorkKind.ASK, names)
     for job in jobs:
         job.result()
     assert [name for done in recorder.rounds for name in done] == names
@@ -118,8 +118,8 @@ def test_questions_begin_in_the_order_of_arrival_a_few_a_round(model):
 def test_standing_questions_get_what_is_left_and_are_never_forgotten(model):
     recorder = _Recorder(model)
     with recorder.held():
-        jobs = _submit(recorder, Kind.ASK, ["q"] * 12)
-        jobs += _submit(recorder, Kind.JUDGE, ["j"] * 3)
+        jobs = _submit(recorder, WorkKind.ASK, ["q"] * 12)
+        jobs += _submit(recorder, WorkKind.JUDGE, ["j"] * 3)
     for job in jobs:
         job.result()
     judged = [done.count("j") for done in recorder.rounds]
@@ -132,7 +132,7 @@ def test_chunks_run_in_the_order_of_arrival_and_no_more_of_them_than_fit(model):
     with recorder.held():
         jobs = []
         for name, blocks in (("a", 2), ("b", 2), ("c", 8), ("d", 1), ("e", 3), ("f", 1)):
-            jobs += _submit(recorder, Kind.INGEST, [name], blocks=blocks)
+            jobs += _submit(recorder, WorkKind.INGEST, [name], blocks=blocks)
     for job in jobs:
         job.result()
     assert recorder.rounds == [["a", "b"], ["c"], ["d", "e"], ["f"]]
@@ -142,18 +142,18 @@ def test_who_hands_on_one_chunk_after_the_other_has_one_in_every_round(model, mo
     monkeypatch.setattr("vstream.device.scheduler._MOMENT_S", 0.5)
     recorder = _Recorder(model)
     with recorder.held():
-        (answering,) = _submit(recorder, Kind.ASK, ["answer"], passes=10_000)
+        (answering,) = _submit(recorder, WorkKind.ASK, ["answer"], passes=10_000)
     try:
         for number in range(3):
             names = [f"{number} first", f"{number} second"]
             for name in names:
-                recorder.scheduler.run(recorder.work(name, 1), Kind.INGEST, 1)
+                recorder.scheduler.run(recorder.work(name, 1), WorkKind.INGEST, 1)
             rounds = recorder.rounds
             places = [next(i for i, one in enumerate(rounds) if name in one) for name in names]
             assert places[1] == places[0] + 1
     finally:
         answering.cancel()
-        answering.wait()
+        wait([answering])
 
 
 def test_a_session_that_pushes_ahead_has_a_chunk_in_every_round(model, monkeypatch):
@@ -165,16 +165,16 @@ def test_a_session_that_pushes_ahead_has_a_chunk_in_every_round(model, monkeypat
     own = replace(model, scheduler=recorder.scheduler)
     with open_session(own, **QUICK, chunk_frames=chunk) as session:
         with recorder.held():
-            (answering,) = _submit(recorder, Kind.ASK, ["answer"], passes=10_000)
+            (answering,) = _submit(recorder, WorkKind.ASK, ["answer"], passes=10_000)
         try:
             for number in range(count):
                 session.push_ahead(stream_frames(chunk, start=chunk * number))
-            while sum(done[Kind.INGEST] for done in rounds) < count:
+            while sum(done[WorkKind.INGEST] for done in rounds) < count:
                 time.sleep(0.001)
         finally:
             answering.cancel()
-            answering.wait()
-    having = [number for number, done in enumerate(rounds) if done[Kind.INGEST]]
+            wait([answering])
+    having = [number for number, done in enumerate(rounds) if done[WorkKind.INGEST]]
     assert having == list(range(having[0], having[0] + count))
 
 
@@ -187,9 +187,9 @@ def test_blocks_are_kept_at_once_whatever_else_waits(model):
         yield
 
     with recorder.held():
-        chunks = _submit(recorder, Kind.INGEST, "abcd", blocks=16)
-        asked = _submit(recorder, Kind.ASK, "wxyz", passes=2)
-        keeps = [recorder.scheduler.submit(keep(n), Kind.KEEP) for n in range(3)]
+        chunks = _submit(recorder, WorkKind.INGEST, "abcd", blocks=16)
+        asked = _submit(recorder, WorkKind.ASK, "wxyz", passes=2)
+        keeps = [recorder.scheduler.submit(keep(n), WorkKind.KEEP) for n in range(3)]
     for job in (*keeps, *asked, *chunks):
         job.result()
     assert kept == [(0, 0), (1, 0), (2, 0)]
@@ -198,7 +198,9 @@ def test_blocks_are_kept_at_once_whatever_else_waits(model):
 def test_who_waits_at_the_end_of_the_process_is_told(model):
     recorder = _Recorder(model)
     with recorder.held():
-        jobs = [job for kind in Kind for job in _submit(recorder, kind, "ab", passes=2, blocks=1)]
+        jobs = [
+            job for kind in WorkKind for job in _submit(recorder, kind, "ab", passes=2, blocks=1)
+        ]
         recorder.scheduler._is_over = True
     for job in jobs:
         with pytest.raises(BusyError, match="process is ending"):
@@ -208,13 +210,13 @@ def test_who_waits_at_the_end_of_the_process_is_told(model):
 def test_a_question_too_many_is_refused_and_may_come_again(model):
     recorder = _Recorder(model, max_waiting=2, max_running=1)
     with recorder.held():
-        jobs = _submit(recorder, Kind.ASK, "ab")
+        jobs = _submit(recorder, WorkKind.ASK, "ab")
         with pytest.raises(BusyError, match="2 questions are waiting"):
-            _submit(recorder, Kind.ASK, "c")
-        _submit(recorder, Kind.INGEST, ["chunk"], blocks=1)
+            _submit(recorder, WorkKind.ASK, "c")
+        _submit(recorder, WorkKind.INGEST, ["chunk"], blocks=1)
     for job in jobs:
         job.result()
-    assert _submit(recorder, Kind.ASK, "c")[0].result() == "c"
+    assert _submit(recorder, WorkKind.ASK, "c")[0].result() == "c"
 
 
 def test_each_holder_has_a_share_of_what_waits_and_runs_and_others_pass(model):
@@ -222,7 +224,7 @@ def test_each_holder_has_a_share_of_what_waits_and_runs_and_others_pass(model):
     greedy, other = Asker(Holder("greedy")), Asker(Holder("other"))
 
     def submit(name, asker):
-        return recorder.scheduler.submit(recorder.work(name, 3), Kind.ASK, asker=asker)
+        return recorder.scheduler.submit(recorder.work(name, 3), WorkKind.ASK, asker=asker)
 
     with recorder.held():
         jobs = [submit(name, greedy) for name in "ab"]
@@ -236,7 +238,7 @@ def test_each_holder_has_a_share_of_what_waits_and_runs_and_others_pass(model):
 def test_no_more_answers_run_than_may(model):
     recorder = _Recorder(model, max_running=2)
     with recorder.held():
-        jobs = _submit(recorder, Kind.ASK, "abcde", passes=3)
+        jobs = _submit(recorder, WorkKind.ASK, "abcde", passes=3)
     for job in jobs:
         job.result()
     assert max(len(done) for done in recorder.rounds) == 2
@@ -247,9 +249,10 @@ def test_a_cancelled_work_ends_and_takes_nobody_with_it(model):
     ended = threading.Event()
     with recorder.held():
         work = recorder.work("endless", 1_000_000)
-        endless = recorder.scheduler.submit(work, Kind.ASK, on_end=ended.set)
-        (other,) = _submit(recorder, Kind.ASK, ["other"], passes=50)
-        (never,) = _submit(recorder, Kind.ASK, ["never"])
+        endless = recorder.scheduler.submit(work, WorkKind.ASK)
+        endless.add_done_callback(lambda _: ended.set())
+        (other,) = _submit(recorder, WorkKind.ASK, ["other"], passes=50)
+        (never,) = _submit(recorder, WorkKind.ASK, ["never"])
         never.cancel()
     assert other.result() == "other"
     endless.cancel()
@@ -267,14 +270,14 @@ def test_a_work_that_is_just_beginning_is_cancelled_where_its_asker_leaves(model
         yield from recorder.work("asked", 3)
 
     with pytest.raises(CancelledError):
-        recorder.scheduler.submit(beginning(), Kind.ASK, asker=asker).result()
+        recorder.scheduler.submit(beginning(), WorkKind.ASK, asker=asker).result()
 
 
 def test_who_left_before_asking_is_not_answered(model):
     recorder, asker = _Recorder(model), Asker()
     asker.leave()
     with recorder.held():
-        job = recorder.scheduler.submit(recorder.work("asked", 3), Kind.ASK, asker=asker)
+        job = recorder.scheduler.submit(recorder.work("asked", 3), WorkKind.ASK, asker=asker)
     with pytest.raises(CancelledError):
         job.result()
     assert not any(recorder.rounds)
@@ -286,14 +289,14 @@ def test_what_a_work_raises_is_raised_where_it_is_waited_for(model):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        model.scheduler.run(broken(), Kind.ASK)
+        model.scheduler.run(broken(), WorkKind.ASK)
 
 
 def test_the_thread_of_an_idle_device_ends_and_begins_again(model, monkeypatch):
     monkeypatch.setattr("vstream.device.scheduler._IDLE_S", 0.01)
     recorder = _Recorder(model)
     for _ in range(3):
-        assert _submit(recorder, Kind.ASK, "a")[0].result() == "a"
+        assert _submit(recorder, WorkKind.ASK, "a")[0].result() == "a"
         thread = recorder.scheduler._thread
         if thread is not None:
             thread.join(timeout=5)
@@ -338,14 +341,14 @@ def test_an_answer_that_nobody_listens_to_any_more_is_cancelled(model):
 
 def test_a_cancelled_question_that_waits_makes_room_for_another(model):
     recorder = _Recorder(model, max_running=1, max_waiting=1)
-    endless = recorder.scheduler.submit(recorder.work("endless", 1_000_000), Kind.ASK)
+    endless = recorder.scheduler.submit(recorder.work("endless", 1_000_000), WorkKind.ASK)
     while not recorder.scheduler.num_running:
         time.sleep(0.001)
-    (waiting,) = _submit(recorder, Kind.ASK, ["waiting"])
+    (waiting,) = _submit(recorder, WorkKind.ASK, ["waiting"])
     waiting.cancel()
     with pytest.raises(CancelledError):
         waiting.result()
-    (next_one,) = _submit(recorder, Kind.ASK, ["next"])
+    (next_one,) = _submit(recorder, WorkKind.ASK, ["next"])
     endless.cancel()
     assert next_one.result() == "next"
 
@@ -358,14 +361,16 @@ def test_who_is_told_of_an_end_or_a_round_and_fails_harms_nobody(model):
 
     recorder.scheduler.on_round = fail
     with recorder.held():
-        first = recorder.scheduler.submit(recorder.work("a", 2), Kind.ASK, on_end=fail)
-        broken = recorder.scheduler.submit(iter(()), Kind.ASK, on_end=fail)
-        (other,) = _submit(recorder, Kind.ASK, "b", passes=3)
+        first = recorder.scheduler.submit(recorder.work("a", 2), WorkKind.ASK)
+        broken = recorder.scheduler.submit(iter(()), WorkKind.ASK)
+        first.add_done_callback(fail)
+        broken.add_done_callback(fail)
+        (other,) = _submit(recorder, WorkKind.ASK, "b", passes=3)
     assert first.result() == "a"
     assert other.result() == "b"
     with pytest.raises(AttributeError):
         broken.result()
-    assert _submit(recorder, Kind.ASK, "c")[0].result() == "c"
+    assert _submit(recorder, WorkKind.ASK, "c")[0].result() == "c"
 
 
 def test_a_work_that_is_interrupted_where_it_is_waited_for_has_ended_then(model, monkeypatch):
@@ -385,7 +390,7 @@ def test_a_work_that_is_interrupted_where_it_is_waited_for_has_ended_then(model,
 
     monkeypatch.setattr(Job, "result", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        model.scheduler.run(endless(), Kind.INGEST)
+        model.scheduler.run(endless(), WorkKind.INGEST)
     assert ended.is_set()
 
 
@@ -402,9 +407,9 @@ def test_a_round_that_fails_ends_its_works_which_clean_up_under_the_turn(model, 
     with monkeypatch.context() as broken:
         broken.setattr("vstream.device.scheduler.pass_together", lambda *wanted: [])
         with pytest.raises(ValueError, match="zip"):
-            recorder.scheduler.run(work(), Kind.INGEST)
+            recorder.scheduler.run(work(), WorkKind.INGEST)
     assert cleaned == ["device"]
-    assert recorder.scheduler.run(work(), Kind.INGEST) == "a"
+    assert recorder.scheduler.run(work(), WorkKind.INGEST) == "a"
 
 
 class _Big:
@@ -428,7 +433,8 @@ def test_what_a_work_held_is_free_once_it_has_ended_whoever_keeps_the_job(model,
     done = threading.Event()
     gc.disable()
     try:
-        job = model.scheduler.submit(work(), Kind.ASK, on_end=done.set)
+        job = model.scheduler.submit(work(), WorkKind.ASK)
+        job.add_done_callback(lambda _: done.set())
         while end == "cancellation" and not held:
             time.sleep(0.001)
         if end == "cancellation":
@@ -436,7 +442,7 @@ def test_what_a_work_held_is_free_once_it_has_ended_whoever_keeps_the_job(model,
         assert done.wait(10)
         with suppress(ValueError, CancelledError):
             job.result()
-        model.scheduler.run(_nothing(), Kind.ASK)  # the round that it ended in is over
+        model.scheduler.run(_nothing(), WorkKind.ASK)  # the round that it ended in is over
         assert held[0]() is None
     finally:
         gc.enable()
@@ -467,8 +473,8 @@ def test_the_context_of_an_answer_is_free_once_it_has_ended_though_nobody_read_i
         stream = session.ask("what is on the table?")
         if end == "cancellation":
             stream.cancel()
-        stream._job.wait()
-        model.scheduler.run(_nothing(), Kind.ASK)
+        wait([stream._job])
+        model.scheduler.run(_nothing(), WorkKind.ASK)
         assert [context() for context in contexts] == [None] * len(contexts)
         assert stream.evidence
     finally:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vstream.device.scheduler import MAX_PREFILLS, Limits, Scheduler
-from vstream.device.work import Kind
+from vstream.device.work import WorkKind
 from vstream.engine.passes import Pass
 from vstream.errors import BusyError
 
@@ -25,7 +25,7 @@ def decoder():
 class _Planned:
     """A work, when it comes, and in which rounds it took part."""
 
-    kind: Kind
+    kind: WorkKind
     passes: int
     blocks: int
     arrives: int
@@ -43,7 +43,7 @@ class _Planned:
 
 works = st.builds(
     _Planned,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(WorkKind),
     passes=st.integers(0, 5),
     blocks=st.integers(1, 10),
     arrives=st.integers(0, 12),
@@ -78,7 +78,7 @@ class _Course:
                 if one.submitted is None and one.arrives <= self.number:
                     self._submit(one)
             self._cancel_some()
-            if self._scheduler._has_work():
+            if self._scheduler._jobs():
                 return
             if all(one.submitted is not None for one in self._planned):
                 self._over.set()
@@ -134,22 +134,22 @@ def test_whatever_comes_all_ends_and_nobody_is_kept_waiting(
     taken = [one for one in planned if not one.is_refused]
     for one in taken:
         _check_end(one)
-    assert all(one.kind is Kind.ASK for one in planned if one.is_refused)
+    assert all(one.kind is WorkKind.ASK for one in planned if one.is_refused)
     for number in range(course.number):
         began = {
             kind: [one for one in taken if one.kind is kind and one.begun == number]
-            for kind in Kind
+            for kind in WorkKind
         }
-        running = [one for one in taken if one.kind is Kind.ASK and number in one.rounds]
+        running = [one for one in taken if one.kind is WorkKind.ASK and number in one.rounds]
         assert len(running) <= max_running
-        assert len(began[Kind.ASK]) + len(began[Kind.JUDGE]) <= MAX_PREFILLS
-        blocks = sum(one.blocks for one in began[Kind.INGEST])
-        assert len(began[Kind.INGEST]) <= 1 or blocks <= INGEST_BLOCKS
+        assert len(began[WorkKind.ASK]) + len(began[WorkKind.JUDGE]) <= MAX_PREFILLS
+        blocks = sum(one.blocks for one in began[WorkKind.INGEST])
+        assert len(began[WorkKind.INGEST]) <= 1 or blocks <= INGEST_BLOCKS
     _check_turns(course, taken, max_running)
 
 
 def _check_end(one):
-    assert one.job.is_done
+    assert one.job.done()
     try:
         assert one.job.result() is one
         assert one.ends_by in ("itself", "cancellation") or not one.passes
@@ -166,14 +166,17 @@ def _check_end(one):
 def _check_turns(course, taken, max_running):
     """Nobody waits for two rounds in which somebody else of another kind got everything."""
     begun = [
-        {kind: [one for one in taken if one.kind is kind and one.begun == number] for kind in Kind}
+        {
+            kind: [one for one in taken if one.kind is kind and one.begun == number]
+            for kind in WorkKind
+        }
         for number in range(course.number)
     ]
     for number in range(course.number):
         waited = [
             {
                 kind
-                for kind in Kind
+                for kind in WorkKind
                 if any(
                     one.kind is kind
                     and one.submitted <= place
@@ -186,19 +189,20 @@ def _check_turns(course, taken, max_running):
         ]
         began = begun[number]
         asking = sum(
-            one.kind is Kind.ASK and number in one.rounds and one.begun < number for one in taken
+            one.kind is WorkKind.ASK and number in one.rounds and one.begun < number
+            for one in taken
         )
-        if Kind.ASK in waited[0] and asking < max_running:
-            assert began[Kind.ASK], "there was room for a question"
+        if WorkKind.ASK in waited[0] and asking < max_running:
+            assert began[WorkKind.ASK], "there was room for a question"
         if number + 1 == course.number:
             break
-        for kind in (Kind.JUDGE, Kind.INGEST):
+        for kind in (WorkKind.JUDGE, WorkKind.INGEST):
             if kind in waited[0] & waited[1]:
                 assert began[kind] or begun[number + 1][kind], f"{kind} twice in vain"
-        if begun[number + 1][Kind.ASK]:
-            chunks = began[Kind.INGEST] and begun[number + 1][Kind.INGEST]
+        if begun[number + 1][WorkKind.ASK]:
+            chunks = began[WorkKind.INGEST] and begun[number + 1][WorkKind.INGEST]
             assert not chunks, "a question behind two chunks"
-    for kind in Kind:
+    for kind in WorkKind:
         order = [one for one in taken if one.kind is kind and one.begun is not None]
         order.sort(key=lambda one: one.submitted)
         assert [one.begun for one in order] == sorted(one.begun for one in order)

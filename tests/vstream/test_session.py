@@ -365,4 +365,5 @@ def test_what_was_forgotten_before_it_failed_is_not_seen_by_frames_to_come(llama
     monkeypatch.setattr(session.memory, "forget", fail_midway)
     with pytest.raises(StoreError):
         session.forget(0, 8)
-    assert session.prefill.window_ids == session.memory.visible(None) == [7, 8, 9]
+    window = [block.id for block in session.prefill._blocks]
+    assert window == session.memory.visible(None) == [7, 8, 9]

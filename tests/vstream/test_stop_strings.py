@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vstream.decoding.stop_strings import StopStrings
+from vstream.decoding.token_choice import StopStrings
 
 TEXTS = st.text("ab\n", max_size=30)
 STOPS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3)

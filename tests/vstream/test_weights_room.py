@@ -8,7 +8,7 @@ import torch
 from tiny_checkpoints import VIDEO_FAMILIES, save_tiny_checkpoint, tiny_model
 
 from vstream import ModelError, load_video_llm
-from vstream.models.room import num_weights, require_room
+from vstream.models.weight_files import num_weights, require_room
 from vstream.models.weights import embedded_weights
 
 CPU = torch.device("cpu")

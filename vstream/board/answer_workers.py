@@ -42,7 +42,8 @@ class AnswerWorkers:
         self._on_done = on_done
         self._stopped = threading.Event()
         self._idle = threading.Event()
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
+        """Why the workers have stopped by themselves, if they have."""
         self._taken: dict[str, PostedQuestion] = {}
         self._beating = threading.Thread(target=self._beat, name="answerer", daemon=True)
         self._workers = [
@@ -54,11 +55,6 @@ class AnswerWorkers:
     def name(self) -> str:
         """HOST:PID, as those who ask see it."""
         return self._board.me
-
-    @property
-    def failure(self) -> Exception | None:
-        """Why the workers have stopped by themselves, if they have."""
-        return self._failure
 
     def start(self) -> None:
         for thread in (self._beating, *self._workers):
@@ -77,7 +73,7 @@ class AnswerWorkers:
         self._link.close()
 
     def _beat(self) -> None:
-        while not self._idle.wait(BEAT_S) and self._failure is None:
+        while not self._idle.wait(BEAT_S) and self.failure is None:
             try:
                 self._board.join()
                 for worker, taken in list(self._taken.items()):
@@ -95,7 +91,7 @@ class AnswerWorkers:
             except StoreAwayError:
                 self._stopped.wait(BEAT_S)
             except Exception as error:  # noqa: BLE001  who started the workers is told
-                self._failure = error
+                self.failure = error
                 return
             finally:
                 self._taken.pop(worker, None)
@@ -104,7 +100,11 @@ class AnswerWorkers:
         """Raises StoreError if what came of it cannot be said."""
         began = time.perf_counter()
         try:
-            outcome = self._answered(taken)
+            stream = self._readers.ask(taken.stream_id, lambda reader: reader.ask(taken.question))
+            for piece in stream:
+                self._board.say(taken, piece)
+            self._board.finish(taken, stream.answer.document())
+            outcome = stream.answer.text
         except StoreAwayError:
             raise
         except (VStreamError, KVMemoryError) as error:
@@ -115,11 +115,3 @@ class AnswerWorkers:
             outcome = f"answering failed: {type(error).__name__}: {error}"
             self._board.fail(taken, outcome)
         self._on_done(taken, outcome, (time.perf_counter() - began) * 1000)
-
-    def _answered(self, taken: PostedQuestion) -> str:
-        """Its text."""
-        stream = self._readers.ask(taken.stream_id, lambda reader: reader.ask(taken.question))
-        for piece in stream:
-            self._board.say(taken, piece)
-        self._board.finish(taken, stream.answer.document())
-        return stream.answer.text

@@ -39,6 +39,8 @@ WAITS_S = 600
 """A question that has waited for so long is not answered any more."""
 WAIT_S = 1.0
 _GROUP = "answerers"
+_ASKED = ("text", "at_s", "from_s", "zone", "asked_at")
+"""Of a Question what goes over the board as it is."""
 _SAY = """
 local kind, attempt = ARGV[1], ARGV[2]
 if kind == 'begin' then redis.call('SET', KEYS[2], attempt, 'EX', ARGV[4])
@@ -84,26 +86,20 @@ class PostedQuestion:
     attempt: str = ""
 
     def to_json(self) -> str:
-        return json.dumps(
-            {
-                "id": self.id,
-                "stream": self.stream_id,
-                "text": self.question.text,
-                "at_s": self.question.at_s,
-                "from_s": self.question.from_s,
-                "zone": self.question.zone,
-                "asked_at": self.question.asked_at,
-                "turns": [asdict(turn) for turn in self.question.dialogue],
-                "dialogue": self.dialogue,
-            }
-        )
+        turns = [asdict(turn) for turn in self.question.dialogue]
+        posted = {
+            "id": self.id,
+            "stream": self.stream_id,
+            "turns": turns,
+            "dialogue": self.dialogue,
+        }
+        return json.dumps(posted | {name: getattr(self.question, name) for name in _ASKED})
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
         posted = json.loads(text)
         turns = tuple(Turn(**turn) for turn in posted["turns"])
-        when = (posted["from_s"], posted["zone"], posted["asked_at"])
-        question = Question(posted["text"], posted["at_s"], turns, *when)
+        question = Question(dialogue=turns, **{name: posted[name] for name in _ASKED})
         return cls(posted["id"], posted["stream"], question, posted["dialogue"])
 
 

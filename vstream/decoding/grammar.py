@@ -16,8 +16,7 @@ from torch import Tensor
 
 from encoders import Family
 from memory.locks import Rank, ranked_lock
-from vstream.decoding.grammar_trials import GrammarTrials
-from vstream.decoding.newest import Newest
+from vstream.decoding.grammar_trials import GrammarTrials, Newest
 from vstream.device.asker import Asker
 from vstream.errors import QuestionError
 
@@ -31,14 +30,14 @@ _WRITABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
 @dataclass
-class _Vocabulary:
+class Vocabulary:
     """What a family writes with, and what has been compiled for it by grammar."""
 
     tokenizer: LLTokenizer
     compiled: Newest[str, LLMatcher] = field(default_factory=lambda: Newest(_MOST_COMPILED))
 
 
-_vocabularies: WeakKeyDictionary[Family, _Vocabulary] = WeakKeyDictionary()
+_vocabularies: WeakKeyDictionary[Family, Vocabulary] = WeakKeyDictionary()
 _vocabularies_lock = ranked_lock(Rank.VOCABULARIES)
 _trials = GrammarTrials()
 
@@ -77,7 +76,7 @@ def open_grammar(schema: str | None, family: Family, asker: Asker | None = None)
     whose vocabulary cannot write JSON; BusyError where too many schemas wait to be tried, and
     CancelledError if the asker leaves meanwhile.
     """
-    vocabulary = _vocabulary(family)
+    vocabulary = vocabulary_of(family)
     grammar = _grammar_of(_ANY_OBJECT if schema is None else schema)
     compiled = vocabulary.compiled.get(grammar)
     if compiled is None:
@@ -93,18 +92,13 @@ def open_grammar(schema: str | None, family: Family, asker: Asker | None = None)
     return Grammar(compiled.deep_copy())
 
 
-def grammar_tokenizer(family: Family) -> LLTokenizer:
-    """The family's vocabulary as llguidance wants it; made once a family, which may take a second.
-
-    Raises QuestionError for one that JSON cannot be written with.
+def vocabulary_of(family: Family) -> Vocabulary:
+    """Made once a family, which may take a second. Raises QuestionError for one that JSON cannot be
+    written with.
     """
-    return _vocabulary(family).tokenizer
-
-
-def _vocabulary(family: Family) -> _Vocabulary:
     with _vocabularies_lock:
         if family not in _vocabularies:
-            _vocabularies[family] = _Vocabulary(_make_tokenizer(family))
+            _vocabularies[family] = Vocabulary(_make_tokenizer(family))
         return _vocabularies[family]
 
 

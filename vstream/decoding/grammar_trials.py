@@ -8,15 +8,16 @@ holder fewer, and who has left does not.
 import signal
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from memory.locks import Rank, ranked_condition
-from vstream.decoding.newest import Newest
+from memory.locks import Rank, ranked_condition, ranked_lock
 from vstream.device.asker import Asker
 from vstream.device.shares import Holder, require_room
 from vstream.errors import BusyError
@@ -28,6 +29,32 @@ _PATIENCE_S = 30.0
 """The trial allows itself half a second of CPU time; a busy machine takes longer over it."""
 _ENDED_BY_OTHERS = (-signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
 """Exit codes that say nothing about the grammar."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Newest(Generic[Key, Value]):
+    """Keeps at most so many. May be used from any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = ranked_lock(Rank.KNOWN_SCHEMAS)
+        self._kept: OrderedDict[Key, Value] = OrderedDict()
+
+    def get(self, key: Key) -> Value | None:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: Key, value: Value) -> None:
+        """The one that has not been used for longest goes for it."""
+        with self._lock:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from encoders import Family
 from vstream.decoding.grammar import MAX_SCHEMA_BYTES, Grammar, open_grammar
-from vstream.decoding.stop_strings import StopStrings
 from vstream.device.asker import Asker
 from vstream.errors import QuestionError
 
@@ -77,6 +76,36 @@ GREEDY = Decoding()
 """The best token each time."""
 
 
+class StopStrings:
+    """Strings that end an answer and are no part of it."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        """None of `stops` is empty."""
+        self._stops = tuple(stops)
+
+    def __bool__(self) -> bool:
+        return bool(self._stops)
+
+    def are_in(self, text: str) -> bool:
+        """Whether one of them has been written."""
+        return any(stop in text for stop in self._stops)
+
+    def cut(self, text: str) -> str:
+        """`text` up to where the first of them begins."""
+        found = [text.find(stop) for stop in self._stops]
+        return text[: min((at for at in found if at >= 0), default=len(text))]
+
+    def settled(self, text: str) -> str:
+        """`cut` without an end that may turn out to be the beginning of one."""
+        if self.are_in(text):
+            return self.cut(text)
+        longest = max(map(len, self._stops), default=1)
+        for at in range(max(0, len(text) - longest + 1), len(text)):
+            if any(stop.startswith(text[at:]) for stop in self._stops):
+                return text[:at]
+        return text
+
+
 class TokenChoice:
     """The choices of one answer, in order.
 
@@ -87,8 +116,7 @@ class TokenChoice:
     def __init__(self, decoding: Decoding, family: Family, asker: Asker | None = None) -> None:
         """Raises what `open_grammar` raises for a schema, as where the `asker` leaves."""
         self._family = family
-        self._temperature = decoding.temperature
-        self._top_p = decoding.top_p
+        self._decoding = decoding
         self._stops = StopStrings(decoding.stop)
         self._generator = _generator(decoding)
         self._grammar: Grammar | None = None
@@ -116,7 +144,11 @@ class TokenChoice:
 
     def is_done(self, token: int) -> bool:
         """Whether the answer ends with `token`, the one chosen last; a stop id is no part of it."""
-        return self._has_ended or token in self._family.stop_ids
+        return self._has_ended or self.is_stop(token)
+
+    def is_stop(self, token: int) -> bool:
+        """Whether `token` is a stop id."""
+        return token in self._family.stop_ids
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The answer that these ids are, up to the first stop string."""
@@ -133,14 +165,14 @@ class TokenChoice:
     def _draw(self, known: Float[Tensor, " vocabulary"]) -> int:
         """A token by chance. On the CPU, so that a seed means the same wherever the model runs."""
         scores = known.cpu().double()
-        probabilities = ((scores - scores.max()) / self._temperature).softmax(dim=0)
+        probabilities = ((scores - scores.max()) / self._decoding.temperature).softmax(dim=0)
         # All under this bound are together less than what the nucleus leaves out: no need to sort.
-        bound = (1 - self._top_p) / (2 * len(probabilities))
+        bound = (1 - self._decoding.top_p) / (2 * len(probabilities))
         tokens = (probabilities > bound).nonzero()[:, 0]
         probabilities = probabilities[tokens]
-        if self._top_p < 1:
+        if self._decoding.top_p < 1:
             probabilities, order = probabilities.sort(descending=True, stable=True)
-            inside = probabilities.cumsum(dim=0) - probabilities < self._top_p
+            inside = probabilities.cumsum(dim=0) - probabilities < self._decoding.top_p
             inside[0] = True
             probabilities, tokens = probabilities[inside], tokens[order[inside]]
         cumulative = probabilities.cumsum(dim=0)
@@ -150,8 +182,7 @@ class TokenChoice:
 
     def _follow(self, token: int) -> None:
         """Remember `token`, as far as anything here depends on it."""
-        if token in self._family.stop_ids:
-            self._has_ended = True
+        if self.is_stop(token):
             return
         if self._grammar is not None:
             self._grammar.advance(token)

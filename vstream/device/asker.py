@@ -17,26 +17,22 @@ class Asker:
         self.is_awaited = True
         """Whether the answer is for the request that asked; else it is looked up later."""
         self._lock = ranked_lock(Rank.ASKER)
-        self._has_left = False
-        self._ends: list[Callable[[], None]] = []
-
-    @property
-    def has_left(self) -> bool:
+        self.has_left = False
         """Whether nobody waits any more."""
-        return self._has_left
+        self._ends: list[Callable[[], object]] = []
 
     def leave(self) -> None:
         """Nobody waits any more: what is done for this asker ends. May be called repeatedly."""
         with self._lock:
-            self._has_left = True
+            self.has_left = True
             ends, self._ends = self._ends, []
         for end in ends:
             end()
 
-    def on_leave(self, end: Callable[[], None]) -> None:
+    def on_leave(self, end: Callable[[], object]) -> None:
         """Call `end` when this asker leaves, or now if that was before; it must not block."""
         with self._lock:
-            if not self._has_left:
+            if not self.has_left:
                 self._ends.append(end)
                 return
         end()

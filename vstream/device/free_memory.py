@@ -20,10 +20,7 @@ def bound_arenas() -> None:
     A service has a thread for each camera and each asker. With a heap for each of them, as glibc
     has it, what one thread frees another cannot use.
     """
-    if sys.platform.startswith("linux"):
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_ARENA_MAX, _MOST_ARENAS)
+    _call_glibc("mallopt", _M_ARENA_MAX, _MOST_ARENAS)
 
 
 def leave_out_of_collections() -> None:
@@ -41,7 +38,9 @@ def leave_out_of_collections() -> None:
 
 def return_free_memory() -> None:
     """Give it back at once. Do nothing where the C library has no malloc_trim."""
-    if sys.platform.startswith("linux"):
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    _call_glibc("malloc_trim", 0)
+
+
+def _call_glibc(name: str, *values: int) -> None:
+    if sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), name):
+        getattr(libc, name)(*values)

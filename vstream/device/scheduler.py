@@ -14,10 +14,7 @@ Who may start, in the order of arrival within each kind:
             one of two rounds anyhow
     keep    at once: encoded blocks are put into their memory, which needs no pass
 
-So a question never waits behind more than one chunk, and no stream waits for answers: a chunk runs
-at least in every other round. Every stream has one chunk waiting at most, which makes turns fair.
-After a round with a chunk those who answer wait a few milliseconds for its stream to hand on the
-next, which would otherwise come a moment too late for every round.
+Every stream has one chunk waiting at most, which makes turns fair.
 
 Source: iteration-level scheduling of Orca (https://www.usenix.org/conference/osdi22/presentation/yu,
 section 4.1). Differs: works are of several kinds, and two of them have a right to every second
@@ -29,7 +26,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,7 +36,7 @@ import torch
 from memory.locks import Rank, ranked_condition
 from vstream.device.asker import Asker
 from vstream.device.shares import has_room, require_room
-from vstream.device.work import FairLock, Job, Kind, SideThread
+from vstream.device.work import FairLock, Job, SideThread, WorkKind
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import FastPath, Pass, Vision, Work, pass_together, see_together
 from vstream.errors import BusyError
@@ -73,7 +70,7 @@ class Limits:
 class Round:
     """What one round was: works by kind, tokens in the decoder's pass, seconds."""
 
-    works: dict[Kind, int]
+    works: dict[WorkKind, int]
     tokens: int
     seconds: float
 
@@ -97,7 +94,7 @@ class Scheduler:
         self._decoder = decoder
         self._fast = fast
         self._changed = ranked_condition(Rank.SCHEDULER)
-        self._waiting: dict[Kind, deque[Job[Any]]] = {kind: deque() for kind in Kind}
+        self._waiting: dict[WorkKind, deque[Job[Any]]] = {kind: deque() for kind in WorkKind}
         self._running: list[Job[Any]] = []
         self._thread: threading.Thread | None = None
         self._is_over = False
@@ -105,24 +102,18 @@ class Scheduler:
         self._has_judged = True
 
     def submit(
-        self,
-        work: Work[Result],
-        kind: Kind,
-        blocks: int = 0,
-        on_end: Callable[[], None] = lambda: None,
-        asker: Asker | None = None,
+        self, work: Work[Result], kind: WorkKind, blocks: int = 0, asker: Asker | None = None
     ) -> Job[Result]:
         """Take `work` on; `blocks` is how many KV blocks an ingesting one makes.
 
-        `on_end` is called in the device's thread when it is done, whatever became of it, and must
-        not block. It is cancelled if the `asker` leaves. Raises BusyError for a question too many,
-        and where the process ends.
+        It is cancelled if the `asker` leaves. Raises BusyError for a question too many, and where
+        the process ends. What is called when the job is done must not block.
         """
-        job = Job(work, kind, blocks, on_end, None if asker is None else asker.holder)
+        job = Job(work, kind, blocks, None if asker is None else asker.holder)
         with self._changed:
             if self._is_over:
                 raise BusyError("the process is ending: nothing is taken on any more")
-            if kind is Kind.ASK:
+            if kind is WorkKind.ASK:
                 waiting = [other.holder for other in self._waiting[kind]]
                 require_room(job.holder, waiting, self.limits.max_waiting, "questions are waiting")
             self._waiting[kind].append(job)
@@ -135,24 +126,24 @@ class Scheduler:
             asker.on_leave(job.cancel)
         return job
 
-    def run(self, work: Work[Result], kind: Kind, blocks: int = 0) -> Result:
+    def run(self, work: Work[Result], kind: WorkKind, blocks: int = 0) -> Result:
         """`submit`, and wait for the result. Where that is interrupted (Ctrl-C) it ends first."""
         job = self.submit(work, kind, blocks)
         try:
             return job.result()
         finally:
             job.cancel()
-            job.wait()
+            wait([job])
 
     @property
     def num_waiting(self) -> int:
         """Questions that have not begun."""
-        return len(self._waiting[Kind.ASK])
+        return len(self._waiting[WorkKind.ASK])
 
     @property
     def num_running(self) -> int:
         """Questions that are being read or answered."""
-        return sum(job.kind is Kind.ASK and not job.is_done for job in list(self._running))
+        return sum(job.kind is WorkKind.ASK and not job.done() for job in list(self._running))
 
     def _loop(self) -> None:
         has_encoded = False
@@ -160,10 +151,15 @@ class Scheduler:
             if has_encoded and self._running:
                 self._await_chunk()
             with self._changed:
-                self._changed.wait_for(self._is_wanted, timeout=_IDLE_S)
-                if self._is_over or not self._has_work():
+                self._changed.wait_for(lambda: self._is_over or self._jobs(), timeout=_IDLE_S)
+                if self._is_over or not self._jobs():
                     self._thread = None
-                    self._refuse_all()
+                    self._running = self._jobs()  # nobody may wait for a thread that has ended
+                    for waiting in self._waiting.values():
+                        waiting.clear()
+                    self._fail_running(
+                        BusyError("the process is ending: this was not done any more")
+                    )
                     atexit.unregister(self._end_with_process)  # or the model would stay forever
                     return
             with self.turn:
@@ -172,10 +168,10 @@ class Scheduler:
                     works, tokens = self._round()
                 except Exception as error:  # noqa: BLE001  those who wait must not wait forever
                     _log.exception("a round failed")
-                    self._fail_all(error)
+                    self._fail_running(error)
                     has_encoded = False
                     continue
-                has_encoded = works[Kind.INGEST] > 0
+                has_encoded = works[WorkKind.INGEST] > 0
             try:
                 self.on_round(Round(works, tokens, time.perf_counter() - started))
             except Exception:  # noqa: BLE001  the works go on
@@ -193,7 +189,7 @@ class Scheduler:
     def _await_chunk(self) -> None:
         """Give who pushes a moment; what must be kept before they can go on is kept."""
         until = time.monotonic() + _MOMENT_S
-        chunks, keeps = self._waiting[Kind.INGEST], self._waiting[Kind.KEEP]
+        chunks, keeps = self._waiting[WorkKind.INGEST], self._waiting[WorkKind.KEEP]
         while True:
             with self._changed:
                 self._changed.wait_for(
@@ -204,20 +200,18 @@ class Scheduler:
             with self.turn:
                 self._keep()
 
-    def _is_wanted(self) -> bool:
-        return self._is_over or self._has_work()
-
-    def _has_work(self) -> bool:
-        return bool(self._running) or any(self._waiting.values())
+    def _jobs(self) -> list[Job[Any]]:
+        """All that there are."""
+        return [*self._running, *(job for jobs in self._waiting.values() for job in jobs)]
 
     @torch.inference_mode()
-    def _round(self) -> tuple[dict[Kind, int], int]:
+    def _round(self) -> tuple[dict[WorkKind, int], int]:
         """Returns how many works of each kind took part, and how many tokens were passed."""
         self._end_cancelled()
         for job in self._begin():
             job.advance()
         self._leave_out_ended()
-        works = {kind: sum(job.kind is kind for job in self._running) for kind in Kind}
+        works = {kind: sum(job.kind is kind for job in self._running) for kind in WorkKind}
         seeing = [job for job in self._running if isinstance(job.request, Vision)]
         _answer(seeing, see_together([job.request for job in seeing]))  # type: ignore[misc]
         passing = [job for job in self._running if isinstance(job.request, Pass)]
@@ -225,14 +219,14 @@ class Scheduler:
         if wanted:
             _answer(passing, pass_together(self._decoder, wanted, self._fast))
         self._leave_out_ended()
-        works[Kind.KEEP] += self._keep()
+        works[WorkKind.KEEP] += self._keep()
         return works, sum(len(one.embeddings) for one in wanted)
 
     @torch.inference_mode()
     def _keep(self) -> int:
         """What has come to be kept since the round began: who pushes waits for it. How many."""
         with self._changed:
-            keeps = _take(self._waiting[Kind.KEEP], len(self._waiting[Kind.KEEP]))
+            keeps = _take(self._waiting[WorkKind.KEEP])
             self._running += keeps
         for job in keeps:
             job.advance()
@@ -242,8 +236,7 @@ class Scheduler:
     def _end_cancelled(self) -> None:
         """Those who wait make room as well."""
         with self._changed:
-            jobs = [*self._running, *(job for jobs in self._waiting.values() for job in jobs)]
-            cancelled = [job for job in jobs if job.is_cancelled]
+            cancelled = [job for job in self._jobs() if job.is_cancelled]
             for job in cancelled:
                 if job not in self._running:
                     self._waiting[job.kind].remove(job)
@@ -254,10 +247,9 @@ class Scheduler:
     def _begin(self) -> list[Job[Any]]:
         """Those that may start in this round; they are running from now on."""
         with self._changed:
-            keeps = _take(self._waiting[Kind.KEEP], len(self._waiting[Kind.KEEP]))
-            begun = keeps + self._next_questions()
-            has_questions = any(job.kind is Kind.ASK for job in begun)
-            chunks = self._waiting[Kind.INGEST]
+            begun = _take(self._waiting[WorkKind.KEEP]) + self._next_questions()
+            has_questions = any(job.kind is WorkKind.ASK for job in begun)
+            chunks = self._waiting[WorkKind.INGEST]
             may_ingest = not (chunks and has_questions and self._has_ingested)
             self._has_ingested = may_ingest
             blocks = 0
@@ -271,8 +263,8 @@ class Scheduler:
 
     def _next_questions(self) -> list[Job[Any]]:
         """Of askers and standing ones."""
-        asks, judges = self._waiting[Kind.ASK], self._waiting[Kind.JUDGE]
-        asking = [job.holder for job in self._running if job.kind is Kind.ASK]
+        asks, judges = self._waiting[WorkKind.ASK], self._waiting[WorkKind.JUDGE]
+        asking = [job.holder for job in self._running if job.kind is WorkKind.ASK]
         kept = 0 if self._has_judged or not judges else 1
         begun: list[Job[Any]] = []
         for job in list(asks):
@@ -286,26 +278,19 @@ class Scheduler:
         self._has_judged = bool(judged) or not judges
         return begun + judged
 
-    def _fail_all(self, error: Exception) -> None:
+    def _fail_running(self, error: Exception) -> None:
         for job in self._running:
-            if not job.is_done:
+            if not job.done():
                 job.abort(error)
         self._running = []
 
-    def _refuse_all(self) -> None:
-        """Nobody may wait for a thread that has ended."""
-        for job in [*self._running, *(job for jobs in self._waiting.values() for job in jobs)]:
-            job.abort(BusyError("the process is ending: this was not done any more"))
-        self._running = []
-        for waiting in self._waiting.values():
-            waiting.clear()
-
     def _leave_out_ended(self) -> None:
-        self._running = [job for job in self._running if not job.is_done]
+        self._running = [job for job in self._running if not job.done()]
 
 
-def _take(waiting: deque[Job[Any]], count: int) -> list[Job[Any]]:
-    return [waiting.popleft() for _ in range(min(count, len(waiting)))]
+def _take(waiting: deque[Job[Any]], count: int | None = None) -> list[Job[Any]]:
+    most = len(waiting) if count is None else min(count, len(waiting))
+    return [waiting.popleft() for _ in range(most)]
 
 
 def _answer(jobs: Iterable[Job[Any]], replies: Iterable[Any]) -> None:

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import cached_property
 from traceback import format_tb
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-import structlog
 import torch
 
 from memory.locks import Rank, ranked_lock
@@ -21,11 +20,10 @@ from vstream.device.shares import Holder
 from vstream.engine.passes import Request, Work
 from vstream.errors import BusyError
 
-_log = structlog.get_logger()
 Result = TypeVar("Result")
 
 
-class Kind(StrEnum):
+class WorkKind(StrEnum):
     """What a work is for."""
 
     ASK = "ask"
@@ -34,17 +32,13 @@ class Kind(StrEnum):
     KEEP = "keep"
 
 
-class Job(Generic[Result]):
+class Job(Future[Result]):
     """One work on its way: wait for its result, or cancel it."""
 
     def __init__(
-        self,
-        work: Work[Result],
-        kind: Kind,
-        blocks: int,
-        on_end: Callable[[], None],
-        holder: Holder | None = None,
+        self, work: Work[Result], kind: WorkKind, blocks: int, holder: Holder | None = None
     ) -> None:
+        super().__init__()
         self.kind = kind
         self.blocks = blocks
         self.holder = holder
@@ -52,29 +46,11 @@ class Job(Generic[Result]):
         self.request: Request | None = None
         """What it wants next; None before it has begun and after its end."""
         self._work = work
-        self._on_end = on_end
-        self._finished = threading.Event()
-        self._result: Result | None = None
-        self._error: BaseException | None = None
 
-    def result(self) -> Result:
-        """Wait for it. Raises what the work raised; CancelledError if it was cancelled."""
-        self.wait()
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]
-
-    def wait(self) -> None:
-        """Until it is done, whatever becomes of it."""
-        self._finished.wait()
-
-    def cancel(self) -> None:
-        """End it before its next pass; nothing happens to one that is done."""
+    def cancel(self) -> bool:
+        """End it before its next pass; False, and nothing happens, for one that is done."""
         self.is_cancelled = True
-
-    @property
-    def is_done(self) -> bool:
-        return self._finished.is_set()
+        return not self.done()
 
     def advance(self, reply: Any = None) -> None:
         """Go on to the next request, or to the end. Raises nothing."""
@@ -84,10 +60,10 @@ class Job(Generic[Result]):
             else:
                 self.request = self._work.send(reply)
         except StopIteration as end:
-            self._result = end.value
-            self._end()
+            self.request = None
+            self.set_result(end.value)
         except BaseException as error:  # noqa: BLE001  the waiting thread is told
-            self._end(error)
+            self._fail(error)
 
     def abort(self, error: BaseException) -> None:
         """End it here; it cleans up now, in the device's thread, and not when it is collected."""
@@ -95,18 +71,12 @@ class Job(Generic[Result]):
             self._work.close()
         except BaseException as other:  # noqa: BLE001  as above
             error = other
-        self._end(error)
+        self._fail(error)
 
-    def _end(self, error: BaseException | None = None) -> None:
+    def _fail(self, error: BaseException) -> None:
         self.request = None
-        if error is not None:
-            _let_go(error)
-        self._error = error
-        self._finished.set()
-        try:
-            self._on_end()
-        except Exception:  # noqa: BLE001  the other works go on
-            _log.exception("telling of an end failed")
+        _let_go(error)
+        self.set_exception(error)
 
 
 def _let_go(error: BaseException) -> None:

@@ -2,8 +2,7 @@ from .answer_context import AnswerContext
 from .config import EngineConfig
 from .decoder import Decoder
 from .prefill import LayerKV, LocalWindow, Prefill
-from .question_prefill import PrefilledQuestion, QuestionPrefill
-from .question_step import BlocksByLayer
+from .question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
 from .rekv import RekvContext, RekvPrefill
 from .retrieval import MemoryView, Past, view_at
 

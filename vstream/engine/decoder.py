@@ -3,11 +3,10 @@
 One attention function drives it, which hands q, k, v to a step: every call carries a step object in
 its keyword arguments. The step gets the queries, keys and values of each layer before RoPE
 (positions 0 make the decoder's own RoPE the identity) and answers with the attention output;
-rotation, window, retrieval and decode all happen in steps. No modeling file is forked, no forward
-patched, no Cache subclassed.
+rotation, window, retrieval and decode all happen in steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -174,11 +173,15 @@ class Decoder:
         except (AttributeError, KeyError, ValueError) as error:
             raise ModelError(_refusal(name, f"its RoPE cannot be reproduced: {error}")) from error
         self.num_axes = int(self.rope.axis_of_frequency.max()) + 1
-        check = _SelfCheck(self.num_axes, config.vocab_size, self.device)
-        wanted = check.plain_logits(model, name)
+        random = torch.Generator().manual_seed(0)
+        shape = (self.num_axes, SELF_CHECK_TOKENS)
+        tokens = torch.randint(config.vocab_size, shape[1:], generator=random).to(self.device)
+        positions = torch.randint(3, shape, generator=random).cumsum(dim=1).to(self.device)
+        wanted = self._plain_logits(tokens, positions, name)
         register_attention()
-        model.set_attn_implementation(_text_only(model))
-        check.compare(self, wanted, name)
+        nested = "text_config" in model.config.sub_configs  # a vision tower keeps its own attention
+        model.set_attn_implementation({"text_config": ATTENTION_NAME} if nested else ATTENTION_NAME)
+        self._compare(tokens, positions, wanted, name)
 
     @torch.inference_mode()
     def forward(
@@ -216,76 +219,67 @@ class Decoder:
         embeddings: Tensor = self._embed(token_ids)
         return embeddings
 
-
-class _SelfCheck:
-    """Random tokens at random rising positions: plain attention against the hook."""
-
-    def __init__(self, axes: int, vocabulary: int, device: torch.device) -> None:
-        random = torch.Generator().manual_seed(0)
-        shape = (axes, SELF_CHECK_TOKENS)
-        self.tokens = torch.randint(vocabulary, shape[1:], generator=random).to(device)
-        self.positions = torch.randint(3, shape, generator=random).cumsum(dim=1).to(device)
-
     @torch.inference_mode()
-    def plain_logits(
-        self, model: "PreTrainedModel", name: str
+    def _plain_logits(
+        self, tokens: Int[Tensor, " tokens"], positions: Int[Tensor, "axes tokens"], name: str
     ) -> Float[Tensor, "tokens vocabulary"]:
         """Logits by the model's own attention, before the hook is in place."""
-        everything_before = torch.ones(2 * self.tokens.shape, dtype=torch.bool).tril()
+        everything_before = torch.ones(2 * tokens.shape, dtype=torch.bool).tril()
         try:
-            decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
-            embed: nn.Module = model.get_input_embeddings()
-            head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-            hidden = decoder(
-                inputs_embeds=embed(self.tokens)[None],
-                position_ids=self.positions[:, None] if len(self.positions) > 1 else self.positions,
+            hidden = self._decoder(
+                inputs_embeds=self._embed(tokens)[None],
+                position_ids=positions[:, None] if len(positions) > 1 else positions,
                 # Given whole: a mask derived from positions with gaps would mean packed sequences.
-                attention_mask=everything_before.to(self.tokens.device)[None, None],
+                attention_mask=everything_before.to(tokens.device)[None, None],
                 use_cache=False,
             ).last_hidden_state[0]
-            logits: Tensor = head(hidden)
+            logits: Tensor = self._head(hidden)
         except (ArithmeticError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(_refusal(name, f"it has no ordinary decoder: {error}")) from error
         return logits
 
     @torch.inference_mode()
-    def compare(self, decoder: Decoder, wanted: Tensor, name: str) -> None:
+    def _compare(self, tokens: Tensor, positions: Tensor, wanted: Tensor, name: str) -> None:
+        """The hook with plain attention, on random tokens at random rising positions."""
         try:
-            step = PlainStep(decoder, self.positions)
-            logits = decoder.logits(decoder.forward(decoder.embed(self.tokens), step))
+            logits = self.logits(self.forward(self.embed(tokens), PlainStep(self, positions)))
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(_refusal(name, str(error))) from error
         difference = float((logits - wanted).abs().max() / wanted.abs().max())
         # In half precision both sides round, and only a gross difference can be told.
-        tolerance = SELF_CHECK_TOLERANCE if decoder.dtype == torch.float32 else 0.1
+        tolerance = SELF_CHECK_TOLERANCE if self.dtype == torch.float32 else 0.1
         if not difference <= tolerance:
             raise ModelError(_refusal(name, f"logits differ by {difference:.1e} of the largest"))
 
 
 class PlainStep:
-    """Plain causal attention over the tokens given, at fixed positions; keys and values are kept.
+    """Plain causal attention over the tokens given, behind `past` ones; keys and values are kept.
 
-    Keys as they are before RoPE.
+    Keys, those of `past` too, as they are before RoPE; `positions` are of past and given tokens.
     """
 
-    def __init__(self, decoder: Decoder, positions: Int[Tensor, "axes tokens"]) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        positions: Int[Tensor, "axes tokens"],
+        past: Sequence[tuple[Tensor, Tensor]] = (),
+    ) -> None:
         self._decoder = decoder
         self._positions = positions
+        self._past = past
         self.captured: list[tuple[Tensor, Tensor]] = []
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         self.captured.append((keys, values))
-        rotated = self._decoder.rope.rotate(torch.cat([queries, keys]), self._positions)
-        own, seen = rotated[: len(queries)], rotated[len(queries) :]
-        return self._decoder.attend_causally(own, seen, values, scale)
-
-
-def _text_only(model: "PreTrainedModel") -> str | dict[str, str]:
-    """Where the hook goes: the language model, while a vision tower keeps its own attention."""
-    nested = "text_config" in model.config.sub_configs
-    return {"text_config": ATTENTION_NAME} if nested else ATTENTION_NAME
+        if self._past:
+            past_keys, past_values = self._past[layer]
+            keys = torch.cat([past_keys, keys], dim=1)
+            values = torch.cat([past_values, values], dim=1)
+        rotate, own = self._decoder.rope.rotate, self._positions[:, -queries.shape[1] :]
+        seen = rotate(keys, self._positions)
+        return self._decoder.attend_causally(rotate(queries, own), seen, values, scale)
 
 
 def _refusal(name: str, reason: str) -> str:

@@ -16,7 +16,7 @@ from memory import MemoryPolicy
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Work
 from vstream.engine.prefill import LayerKV
-from vstream.engine.text_query import text_step
+from vstream.engine.text_query import TextStep
 
 _AT_ONCE = 64
 """Logits are wide: so many tokens have theirs at a time."""
@@ -41,7 +41,7 @@ def kept_dialogue(
         start, end = _middle(read(()), read(dialogue[: number + 1]))
         turns[start:end] = number
     said = turns >= 0
-    hidden = yield Pass(tokens.embeddings, text_step(decoder, prefix, tokens))
+    hidden = yield Pass(tokens.embeddings, TextStep(decoder, prefix, tokens))
     stays = ~said
     stays[said] = policy.kept_dialogue(_surprise(decoder, hidden, tokens.ids)[said], turns[said])
     stays = stays.to(tokens.embeddings.device)

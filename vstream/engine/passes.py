@@ -11,10 +11,10 @@ section 4.2), with prefill chunks beside decode steps as in Sarathi-Serve
 (https://arxiv.org/abs/2403.02310, section 4).
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -52,23 +52,17 @@ Work = Generator[Request, Any, Result]
 """Yields requests, is sent `list[VisualTokens]` or a tensor for each, returns its result."""
 
 
-class FastPath(Protocol):
+@dataclass(frozen=True)
+class FastPath:
     """Runs passes of few tokens faster than the plain path; what comes out is the same.
 
     None in place of a reply means that the pass has to go the plain path.
     """
 
-    def decode(
-        self, steps: Sequence[Step], embeddings: Float[Tensor, "answers d_model"]
-    ) -> Sequence[Float[Tensor, "1 vocabulary"] | Exception | None]:
-        """The logits of one token of each answer, or what went wrong."""
-        ...
-
-    def question(
-        self, step: Step, embeddings: Float[Tensor, "tokens d_model"]
-    ) -> Float[Tensor, "1 vocabulary"] | None:
-        """The logits of a question's last token. Raises what the plain pass raises."""
-        ...
+    decode: Callable[[Sequence[Step], Tensor], Sequence[Tensor | Exception | None]]
+    """Steps and a token of each answer in; the logits of each, or what went wrong."""
+    question: Callable[[Step, Tensor], Tensor | None]
+    """A question in; its last token's logits. Raises what the plain pass raises."""
 
 
 @torch.inference_mode()
@@ -78,7 +72,10 @@ def alone(decoder: Decoder, work: Work[Result]) -> Result:
         request = next(work)
         while True:
             try:
-                reply = _reply(decoder, request)
+                if isinstance(request, Vision):
+                    reply: Any = request.family.encode(request.groups)
+                else:
+                    reply = _passed(decoder, request)
             except Exception as error:  # noqa: BLE001  the work may have to clean up
                 request = work.throw(error)
             else:
@@ -174,12 +171,6 @@ class _SharedStep:
             except Exception as error:  # noqa: BLE001  the other works go on
                 self.errors[i] = error
         return output
-
-
-def _reply(decoder: Decoder, request: Request) -> list[VisualTokens] | Tensor:
-    if isinstance(request, Vision):
-        return request.family.encode(request.groups)
-    return _passed(decoder, request)
 
 
 def _passed(decoder: Decoder, one: Pass, fast: FastPath | None = None) -> Tensor:

@@ -11,13 +11,9 @@ Source: RoFormer (https://arxiv.org/abs/2104.09864); M-RoPE: Qwen2-VL
 
     angle[token, f] = position[axis(f), token] * inv_freq[f]
     rotated         = x * cos(angle) + rotate_half(x) * sin(angle)
-
-Keys are stored unrotated and rotated here when a context is laid out, always from whole positions:
-rotating a rotated key by a difference loses precision as positions grow.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -40,14 +36,6 @@ class Placed(Protocol):
     def advance(self) -> Int[Tensor, " axes"]: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Positions of [prefix | blocks] and the position where text would go on."""
-
-    positions: Int[Tensor, "axes tokens"]
-    next_text: int
-
-
 def text_positions(
     start: int, tokens: int, axes: int, device: torch.device | None = None
 ) -> Int[Tensor, "axes tokens"]:
@@ -55,17 +43,19 @@ def text_positions(
     return torch.arange(start, start + tokens, device=device).expand(axes, tokens)
 
 
-def lay_out(prefix_tokens: int, blocks: Sequence[Placed], axes: int) -> Layout:
-    """Lay `blocks` behind a prefix of `prefix_tokens` tokens that starts at position 0."""
+def lay_out(
+    prefix_tokens: int, blocks: Sequence[Placed], axes: int
+) -> tuple[Int[Tensor, "axes tokens"], int]:
+    """Positions of [prefix | blocks], from 0 on, and the position where text would go on."""
     prefix = text_positions(0, prefix_tokens, axes)
     if not blocks:
-        return Layout(prefix, prefix_tokens)
+        return prefix, prefix_tokens
     advances = torch.stack([block.advance for block in blocks], dim=1)
     bases = prefix_tokens + advances.cumsum(dim=1) - advances
     counts = torch.tensor([block.positions.shape[1] for block in blocks])
     relative = torch.cat([block.positions for block in blocks], dim=1)
     placed = relative + bases.repeat_interleave(counts, dim=1)
-    return Layout(torch.cat([prefix, placed], dim=1), int(placed.max()) + 1)
+    return torch.cat([prefix, placed], dim=1), int(placed.max()) + 1
 
 
 class Rope:

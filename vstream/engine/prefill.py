@@ -5,10 +5,6 @@ window's left edge moves in steps of `window_stride` blocks counted from the sta
 never in between, and a chunk never crosses such a step. Block n therefore sees the same blocks at
 the same distances however the stream is cut into chunks, and so has the same keys and values.
 
-Between two steps nothing moves that stands before a new block, so its keys are rotated once and
-written behind the others. Only a step lays the window out again: then what is left of it is
-rotated to its new place, from keys before RoPE as always.
-
 Source: attention sinks and positions inside the cache as in StreamingLLM
 (https://arxiv.org/abs/2309.17453, section 3.2), which rotates the whole cache for every token; the
 block-wise encoding is ReKV's (https://arxiv.org/abs/2503.00540, section 3.1). Differs from both:
@@ -33,6 +29,8 @@ from vstream.engine.positions import Placed, lay_out, text_positions
 
 LayerKV = list[tuple[Tensor, Tensor]]
 """Keys (before RoPE) and values of each layer, both [kv_heads, tokens, head_dim]."""
+Encoded = tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]
+"""Of a chunk: each block's keys and values by layer, and the hidden states of all tokens."""
 Mass = Mapping[int, Float[Tensor, "layers kv_heads tokens"]]
 """By the id of a block: the attention that each of its tokens got, summed over queries and over the
 heads of a group.
@@ -62,14 +60,12 @@ class LocalWindow:
 
 
 class Prefill:
-    """The write path's state of one stream: keys and values of the prefix and the local window."""
+    """The write path's state of one stream: keys and values of the prefix and the local window, and
+    room for a chunk behind them.
+    """
 
     def __init__(
-        self,
-        decoder: Decoder,
-        prefix: TextTokens,
-        window: LocalWindow,
-        wants_mass: bool = False,
+        self, decoder: Decoder, prefix: TextTokens, window: LocalWindow, wants_mass: bool = False
     ) -> None:
         self.mass: Sequence[Mass] = ()
         """For each block of the last chunk, the attention that it paid to the blocks it saw."""
@@ -79,7 +75,10 @@ class Prefill:
         self.num_blocks = 0
         """Blocks encoded since the start of the stream."""
         self.prefix: LayerKV = prefix_kv(decoder, prefix)
-        self._seen = WindowKV(decoder, self.prefix)
+        self._prefix_tokens = self.prefix[0][0].shape[1]
+        self._blocks: list[_Block] = []
+        self._buffers: LayerKV = []
+        self._lay([values for _, values in self.prefix])
 
     def restore(
         self, num_blocks: int, ids: Sequence[int], blocks: Sequence[Placed], kept: LayerKV
@@ -89,39 +88,34 @@ class Prefill:
         They are all from `first_needed(num_blocks)` on, but for those that were forgotten.
         """
         self.num_blocks = num_blocks
-        self._seen.restore(ids, blocks, split_by_block(kept, blocks))
+        self._blocks = _blocks(ids, blocks, split_by_block(kept, blocks))
+        pairs = zip(self.prefix, kept, strict=True)
+        self._lay([torch.cat([first, values], dim=1) for (_, first), (_, values) in pairs])
 
     def first_needed(self, num_blocks: int) -> int:
         """The first block that the block after `num_blocks` blocks will see."""
         return self._window.left_edge(num_blocks)
 
-    @property
-    def window_ids(self) -> list[int]:
-        """Ids of the blocks that are kept for the next one to see."""
-        return self._seen.ids
-
     def longest_chunk(self) -> int:
         """Blocks that `encode` accepts at once from here."""
         return self._window.until_step(self.num_blocks)
 
-    def encode(
-        self, chunk: Sequence[Tokens]
-    ) -> tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]:
+    def encode(self, chunk: Sequence[Tokens]) -> Encoded:
         """`work`, run by itself."""
         return alone(self._decoder, self.work(chunk))
 
-    def work(
-        self, chunk: Sequence[Tokens]
-    ) -> Work[tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]]:
+    def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
         """Run a chunk of blocks through the decoder in one causal pass.
 
-        Returns the keys and values of each block, layer by layer, and the hidden states of all
-        tokens of the chunk. Raises ValueError for a chunk longer than `longest_chunk()`.
+        Raises ValueError for a chunk longer than `longest_chunk()`.
         """
         if len(chunk) > self.longest_chunk():
             raise ValueError(f"a chunk of {len(chunk)} blocks crosses a step of the window")
-        self._seen.drop_before(self._window.left_edge(self.num_blocks))
-        step = self._seen.step(chunk, self._wants_mass)
+        self._drop_before(self._window.left_edge(self.num_blocks))
+        positions = self._positions(chunk)
+        self._make_room(positions.shape[1])
+        counts = [block.positions.shape[1] for block in chunk] if self._wants_mass else []
+        step = WindowStep(self._decoder, self._buffers, positions, counts)
         hidden = yield Pass(
             torch.cat([block.embeddings for block in chunk]),
             step,
@@ -129,10 +123,67 @@ class Prefill:
             joined_deepstack(chunk),
         )
         layers = split_by_block(step.captured, chunk)
-        self._seen.put(self.num_blocks, chunk, layers)
-        self.mass = self._seen.mass_by_block(step.mass, len(chunk))
-        self.num_blocks += len(chunk)
+        first, self.num_blocks = self.num_blocks, self.num_blocks + len(chunk)
+        self._blocks += _blocks(range(first, self.num_blocks), chunk, layers)
+        self.mass = self._mass_by_block(step.mass, len(chunk))
         return layers, hidden
+
+    @torch.inference_mode()
+    def _drop_before(self, left_edge: int) -> None:
+        """Forget blocks with smaller ids; the others move up."""
+        outside = bisect_left(self._blocks, left_edge, key=lambda block: block.id)
+        if not outside:
+            return
+        gone = sum(block.placed.positions.shape[1] for block in self._blocks[:outside])
+        start, end = self._prefix_tokens, self._positions().shape[1]
+        del self._blocks[:outside]
+        self._lay(
+            [
+                torch.cat([values[:, :start], values[:, start + gone : end]], dim=1)
+                for _, values in self._buffers
+            ]
+        )
+
+    def _mass_by_block(self, mass: Sequence[Sequence[Tensor]], chunk: int) -> list[Mass]:
+        """`WindowStep.mass` of a chunk of so many blocks, the newest, cut by block."""
+        counts = [block.placed.positions.shape[1] for block in self._blocks]
+        found: list[Mass] = []
+        for at, paid in enumerate(zip(*mass, strict=True), len(self._blocks) - chunk):
+            parts = torch.stack(paid)[:, :, self._prefix_tokens :].split(counts[: at + 1], dim=2)
+            found.append({block.id: part for block, part in zip(self._blocks, parts, strict=False)})
+        return found
+
+    def _positions(self, more: Sequence[Placed] = ()) -> Tensor:
+        """Of [prefix | window | more]."""
+        blocks = [*(block.placed for block in self._blocks), *more]
+        positions, _ = lay_out(self._prefix_tokens, blocks, self._decoder.num_axes)
+        return positions.to(self._decoder.device)
+
+    @torch.inference_mode()
+    def _lay(self, values: Sequence[Tensor]) -> None:
+        """Write [prefix | window] again; `values` are its values by layer."""
+        positions = self._positions()
+        tokens = positions.shape[1]
+        self._make_room(tokens)
+        for layer, (laid_keys, laid_values) in enumerate(self._buffers):
+            parts = [self.prefix[layer][0], *(block.keys[layer] for block in self._blocks)]
+            keys = torch.cat(parts, dim=1)
+            laid_keys[:, :tokens] = self._decoder.rope.rotate(keys, positions)
+            laid_values[:, :tokens] = values[layer]
+
+    @torch.inference_mode()
+    def _make_room(self, tokens: int) -> None:
+        """For so many tokens; what is laid stays."""
+        if self._buffers and self._buffers[0][0].shape[1] >= tokens:
+            return
+        room = tokens + int(_SPARE * tokens)
+        grown = []
+        for pair in self._buffers or self.prefix:
+            keys, values = (one.new_empty(one.shape[0], room, one.shape[2]) for one in pair)
+            if self._buffers:
+                keys[:, : pair[0].shape[1]], values[:, : pair[1].shape[1]] = pair
+            grown.append((keys, values))
+        self._buffers = grown
 
 
 def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
@@ -162,115 +213,11 @@ class _Block:
     keys: list[Tensor]
 
 
-class WindowKV:
-    """What one stream's next chunk sees; room for the chunk behind it."""
-
-    def __init__(self, decoder: Decoder, prefix: LayerKV) -> None:
-        self._decoder = decoder
-        self._prefix = prefix
-        self._blocks: list[_Block] = []
-        self._buffers: LayerKV = []
-        self._lay([values for _, values in prefix])
-
-    @property
-    def ids(self) -> list[int]:
-        """Of the blocks in it."""
-        return [block.id for block in self._blocks]
-
-    def put(self, first_id: int, chunk: Sequence[Placed], layers: Sequence[LayerKV]) -> None:
-        """Keep what `step` has seen of `chunk`, whose ids begin at `first_id`: it is in place."""
-        self._blocks += [
-            _Block(first_id + i, placed, [keys for keys, _ in kv])
-            for i, (placed, kv) in enumerate(zip(chunk, layers, strict=True))
-        ]
-
-    @torch.inference_mode()
-    def restore(
-        self, ids: Sequence[int], blocks: Sequence[Placed], layers: Sequence[LayerKV]
-    ) -> None:
-        """Begin with these blocks."""
-        self._blocks = []
-        for number, placed, kv in zip(ids, blocks, layers, strict=True):
-            self._blocks.append(_Block(number, placed, [keys for keys, _ in kv]))
-        self._lay(
-            [
-                torch.cat([values, *(kv[layer][1] for kv in layers)], dim=1)
-                for layer, (_, values) in enumerate(self._prefix)
-            ]
-        )
-
-    @torch.inference_mode()
-    def drop_before(self, left_edge: int) -> None:
-        """Forget blocks with smaller ids; the others move up."""
-        outside = bisect_left(self._blocks, left_edge, key=lambda block: block.id)
-        if not outside:
-            return
-        gone, left = (
-            sum(block.placed.positions.shape[1] for block in part)
-            for part in (self._blocks[:outside], self._blocks[outside:])
-        )
-        del self._blocks[:outside]
-        start = self._prefix_tokens
-        self._lay(
-            [
-                torch.cat([values[:, :start], values[:, start + gone : start + gone + left]], dim=1)
-                for _, values in self._buffers
-            ]
-        )
-
-    def step(self, chunk: Sequence[Placed], wants_mass: bool = False) -> "WindowStep":
-        """The step of a pass over `chunk`. What it writes counts once `put` says so."""
-        positions = self._positions(chunk)
-        self._make_room(positions.shape[1])
-        counts = [block.positions.shape[1] for block in chunk] if wants_mass else []
-        return WindowStep(self._decoder, self._buffers, positions, counts)
-
-    def mass_by_block(self, mass: Sequence[Sequence[Tensor]], chunk: int) -> list[Mass]:
-        """`WindowStep.mass` of a chunk of so many blocks, which were `put`, cut by block."""
-        counts = [block.placed.positions.shape[1] for block in self._blocks]
-        found: list[Mass] = []
-        for at, paid in enumerate(zip(*mass, strict=True), len(self._blocks) - chunk):
-            parts = torch.stack(paid)[:, :, self._prefix_tokens :].split(counts[: at + 1], dim=2)
-            found.append({block.id: part for block, part in zip(self._blocks, parts, strict=False)})
-        return found
-
-    @property
-    def _prefix_tokens(self) -> int:
-        return self._prefix[0][0].shape[1]
-
-    def _positions(self, more: Sequence[Placed] = ()) -> Tensor:
-        """Of [prefix | window | more]."""
-        blocks = [*(block.placed for block in self._blocks), *more]
-        layout = lay_out(self._prefix_tokens, blocks, self._decoder.num_axes)
-        return layout.positions.to(self._decoder.device)
-
-    @torch.inference_mode()
-    def _lay(self, values: Sequence[Tensor]) -> None:
-        """Write [prefix | window] again; `values` are its values by layer."""
-        positions = self._positions()
-        tokens = positions.shape[1]
-        self._make_room(tokens)
-        for layer, (laid_keys, laid_values) in enumerate(self._buffers):
-            parts = [self._prefix[layer][0], *(block.keys[layer] for block in self._blocks)]
-            keys = torch.cat(parts, dim=1)
-            laid_keys[:, :tokens] = self._decoder.rope.rotate(keys, positions)
-            laid_values[:, :tokens] = values[layer]
-
-    @torch.inference_mode()
-    def _make_room(self, tokens: int) -> None:
-        """For so many tokens; what is laid stays."""
-        if self._buffers and self._buffers[0][0].shape[1] >= tokens:
-            return
-        room = tokens + int(_SPARE * tokens)
-        grown = []
-        for layer, pair in enumerate(self._prefix):
-            keys, values = (one.new_empty(one.shape[0], room, one.shape[2]) for one in pair)
-            if self._buffers:
-                old_keys, old_values = self._buffers[layer]
-                keys[:, : old_keys.shape[1]] = old_keys
-                values[:, : old_values.shape[1]] = old_values
-            grown.append((keys, values))
-        self._buffers = grown
+def _blocks(
+    ids: Sequence[int], placed: Sequence[Placed], layers: Sequence[LayerKV]
+) -> list[_Block]:
+    found = zip(ids, placed, layers, strict=True)
+    return [_Block(number, one, [keys for keys, _ in kv]) for number, one, kv in found]
 
 
 class WindowStep:
@@ -296,13 +243,13 @@ class WindowStep:
         keys = keys.clone()  # the window holds it for long, and not what shared the pass
         self.captured.append((keys, values))
         laid_keys, laid_values = self._buffers[layer]
-        tokens, end = queries.shape[1], self._positions.shape[1]
-        positions = self._positions[:, end - tokens :]
-        rotated = self._decoder.rope.rotate(torch.cat([queries, keys]), positions)
-        laid_keys[:, end - tokens : end] = rotated[len(queries) :]
-        laid_values[:, end - tokens : end] = values
+        end = self._positions.shape[1]
+        start = end - queries.shape[1]
+        both = torch.cat([queries, keys])
+        rotated = self._decoder.rope.rotate(both, self._positions[:, start:])
+        laid_keys[:, start:end], laid_values[:, start:end] = rotated[len(queries) :], values
         if self._counts:
-            start, paid = end - tokens, []
+            paid = []
             for part in rotated[: len(queries)].split(list(self._counts), dim=1):
                 start += part.shape[1]
                 paid.append(attention_mass(part, laid_keys[:, :start], scale))

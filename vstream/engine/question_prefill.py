@@ -4,21 +4,65 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoders import TextTokens
 from memory import MemoryPolicy, MemoryReader
 from memory.policy_hooks import Tokens
 from vstream.engine.answer_context import AnswerContext
-from vstream.engine.decoder import Decoder
-from vstream.engine.passes import Pass, Work, alone
-from vstream.engine.prefill import LayerKV, WindowKV
-from vstream.engine.question_step import BlocksByLayer, QuestionStep
-from vstream.engine.retrieval import MemoryView, Past
+from vstream.engine.decoder import Decoder, PlainStep
+from vstream.engine.passes import Pass, Work, alone, joined_deepstack
+from vstream.engine.positions import lay_out
+from vstream.engine.prefill import LayerKV
+from vstream.engine.retrieval import MemoryView, Past, mean_query
 
+BlocksByLayer = Sequence[Sequence[int]]
+"""Retrieved block ids of every layer, the recent window left out."""
 _ReadAgain = tuple[Sequence[Tokens], LayerKV]
 """Visual tokens of a question's own, and what they are to the decoder."""
+
+
+class QuestionStep:
+    """A question's pass: each layer retrieves, lays its context, then attends; in order, once."""
+
+    def __init__(
+        self,
+        context: AnswerContext,
+        policy: MemoryPolicy,
+        past: Past,
+        is_question: Bool[Tensor, " tokens"],
+        retrieved: BlocksByLayer | None,
+    ) -> None:
+        """`retrieved`: fixed block ids for every layer; None lets every layer choose."""
+        self.context = context
+        self.is_question = is_question
+        self._policy = policy
+        self._past = past
+        self._fixed = retrieved
+        self.queries: list[Float[Tensor, " key_width"]] = []
+        self.retrieved: list[list[int]] = []
+
+    def lay(self, layer: int, query: Float[Tensor, " key_width"]) -> None:
+        """Put in place what the question's words, `query` in the mean, attend to in `layer`."""
+        if self._fixed is not None:
+            ids = list(self._fixed[layer])
+        else:
+            ids = list(self._policy.select(layer, query, self._past))
+        self.queries.append(query)
+        self.retrieved.append(ids)
+        self.context.lay(layer, ids, self._past.recent_ids)
+
+    def begin_again(self) -> None:
+        """As if no layer had come."""
+        self.queries, self.retrieved = [], []
+        self.context.clear()
+
+    def attend(
+        self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
+    ) -> Tensor:
+        self.lay(layer, mean_query(queries, self.is_question, len(keys)))
+        return self.context.attend(layer, queries, keys, values, scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,27 +117,30 @@ class QuestionPrefill:
         those of the last `num_logits` tokens. Raises QuestionError for a question that the context
         cannot hold.
         """
+        past = Past(self._memory, view)
         read: _ReadAgain = (again, (yield from self._read_again(again))) if again else ((), [])
         if retrieved is None:
-            retrieved = yield from self._first_pass(tokens, view, read)
+            retrieved = yield from self._first_pass(tokens, past, read)
         room = max_answer_tokens or self._max_answer_tokens
-        return (yield from self._pass(tokens, view, read, retrieved, room, num_logits))
+        return (yield from self._pass(tokens, past, read, retrieved, room, num_logits))
 
     def _read_again(self, tokens: Sequence[Tokens]) -> Work[LayerKV]:
         """Their keys and values, each block seeing the prefix and those before it."""
         device = self._decoder.device
-        step = WindowKV(self._decoder, self._open_context(0).prefix).step(tokens)
-        deepstack = [one.deepstack.to(device) for one in tokens if one.deepstack is not None]
+        prefix = self._open_context(0).prefix
+        positions, _ = lay_out(prefix[0][0].shape[1], tokens, self._decoder.num_axes)
+        step = PlainStep(self._decoder, positions.to(device), prefix)
+        deepstack = joined_deepstack(tokens)
         yield Pass(
             torch.cat([one.embeddings.to(device) for one in tokens]),
             step,
             torch.cat([one.is_visual.to(device) for one in tokens]),
-            torch.cat(deepstack, dim=1) if deepstack else None,
+            None if deepstack is None else deepstack.to(device),
         )
         return step.captured
 
     def _first_pass(
-        self, tokens: TextTokens, view: MemoryView, read: _ReadAgain
+        self, tokens: TextTokens, past: Past, read: _ReadAgain
     ) -> Work[BlocksByLayer | None]:
         """The blocks that a first pass chooses; None where each layer chooses in the only pass."""
         layers = self._decoder.num_layers
@@ -101,17 +148,16 @@ class QuestionPrefill:
         if first_pass == "question":
             own = tokens.is_question
             bare = TextTokens(tokens.embeddings[own], own[own])
-            return (yield from self._pass(bare, view, read, None)).retrieved
+            return (yield from self._pass(bare, past, read, None)).retrieved
         if first_pass == "context":
-            queries = (yield from self._pass(tokens, view, read, [[]] * layers)).queries
-            past = Past(self._memory, view)
+            queries = (yield from self._pass(tokens, past, read, [[]] * layers)).queries
             return [self._policy.select_for_all(torch.stack(list(queries)), past)] * layers
         return None
 
     def _pass(
         self,
         tokens: TextTokens,
-        view: MemoryView,
+        past: Past,
         read: _ReadAgain,
         retrieved: BlocksByLayer | None,
         room: int = 0,
@@ -119,7 +165,6 @@ class QuestionPrefill:
     ) -> Work[PrefilledQuestion]:
         context = self._open_context(len(tokens.embeddings) + room)
         context.begin_with(*read)
-        past = Past(self._memory, view)
-        step = QuestionStep(context, self._policy, past, view, tokens.is_question, retrieved)
+        step = QuestionStep(context, self._policy, past, tokens.is_question, retrieved)
         logits = yield Pass(tokens.embeddings, step, num_logits=num_logits)
         return PrefilledQuestion(context, logits, step.retrieved, step.queries)

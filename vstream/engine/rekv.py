@@ -16,7 +16,7 @@ head dimension, and each key is zero in the half that is not meant for it.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from encoders import TextTokens
@@ -26,7 +26,7 @@ from vstream.engine.answer_context import AnswerContext
 from vstream.engine.decoder import Decoder, grouped_attention
 from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.positions import Rope, text_positions
-from vstream.engine.prefill import LayerKV, Mass, split_by_block
+from vstream.engine.prefill import Encoded, LayerKV, Mass, split_by_block
 from vstream.errors import SettingsError
 
 
@@ -37,9 +37,10 @@ class RekvPrefill:
         if decoder.num_axes != 1:
             raise SettingsError("ReKV's rules are for one rotary axis only")
         self._decoder = decoder
-        self._n_local = n_local
+        self.rope = decoder.rope
+        self.n_local = n_local
         self.num_tokens = 0
-        self._local: LayerKV = []
+        self.local: LayerKV = []
         self.prefix: LayerKV = []
         self.mass: Sequence[Mass] = ()
         """None is computed."""
@@ -53,22 +54,21 @@ class RekvPrefill:
         """
         self.num_tokens = self.prefix[0][0].shape[1] + num_tokens
         missing = num_tokens - kept[0][0].shape[1]
-        past = kept if missing else _joined(self.prefix, kept)
-        self._local = [(k[:, -self._n_local :], v[:, -self._n_local :]) for k, v in past]
+        self.local = []
+        for sinks, past in zip(self.prefix, kept, strict=True):
+            parts = [past] if missing else [sinks, past]
+            keys, values = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+            self.local.append((keys[:, -self.n_local :], values[:, -self.n_local :]))
 
     def longest_chunk(self) -> int:
         """Any chunk gives the same keys and values."""
         return 1 << 30
 
-    def encode(
-        self, chunk: Sequence[Tokens]
-    ) -> tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]:
+    def encode(self, chunk: Sequence[Tokens]) -> Encoded:
         """`work`, run by itself."""
         return alone(self._decoder, self.work(chunk))
 
-    def work(
-        self, chunk: Sequence[Tokens]
-    ) -> Work[tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]]:
+    def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
         """As `Prefill.work`. Raises ValueError for blocks of different lengths."""
         if len({len(block.embeddings) for block in chunk}) > 1:
             raise ValueError("ReKV's rules are for blocks of one length")
@@ -77,38 +77,19 @@ class RekvPrefill:
         return split_by_block(captured, chunk), hidden
 
     def _run(self, embeddings: Tensor, block_tokens: int) -> Work[tuple[LayerKV, Tensor]]:
-        step = _RekvPrefillStep(
-            self._decoder.rope,
-            self._n_local,
-            self.num_tokens,
-            block_tokens,
-            self._local,
-            self.prefix,
-        )
+        step = _RekvStep(self, block_tokens)
         hidden = yield Pass(embeddings, step)
         self.num_tokens += len(embeddings)
-        self._local = step.local
+        self.local = step.local
         return step.captured, hidden
 
 
-class _RekvPrefillStep:
+class _RekvStep:
     """One call of the decoder, attending block by block."""
 
-    def __init__(
-        self,
-        rope: Rope,
-        n_local: int,
-        num_tokens: int,
-        block_tokens: int,
-        past: LayerKV,
-        sinks: LayerKV,
-    ) -> None:
-        self._rope = rope
-        self._n_local = n_local
-        self._num_tokens = num_tokens
+    def __init__(self, stream: RekvPrefill, block_tokens: int) -> None:
+        self._stream = stream
         self._block_tokens = block_tokens
-        self._past = past
-        self._sinks = sinks
         self.captured: LayerKV = []
         self.local: LayerKV = []
 
@@ -116,29 +97,26 @@ class _RekvPrefillStep:
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         self.captured.append((keys, values))
-        new = keys.shape[1]
-        if self._past:
-            keys = torch.cat([self._past[layer][0], keys], dim=1)
-            values = torch.cat([self._past[layer][1], values], dim=1)
+        stream, n_local, new = self._stream, self._stream.n_local, keys.shape[1]
+        if stream.local:
+            keys = torch.cat([stream.local[layer][0], keys], dim=1)
+            values = torch.cat([stream.local[layer][1], values], dim=1)
         past = keys.shape[1] - new
         outputs = []
         for start in range(0, new, self._block_tokens):
             end = min(start + self._block_tokens, new)
-            left = max(0, past + start - self._n_local)
-            local = (keys[:, left : past + end], values[:, left : past + end])
-            block = queries[:, start:end]
-            sinks = self._sinks_outside(layer, self._num_tokens + end, keys)
-            outputs.append(window_and_sinks(self._rope, self._n_local, block, local, sinks, scale))
-        self.local.append((keys[:, -self._n_local :], values[:, -self._n_local :]))
+            seen = slice(max(0, past + start - n_local), past + end)
+            positions = text_positions(0, seen.stop - seen.start, 1, keys.device)
+            block, local = queries[:, start:end], stream.rope.rotate(keys[:, seen], positions)
+            rotated = stream.rope.rotate(block, positions[:, start - end :])
+            # The sinks that have left the window of the newest token.
+            outside = max(0, stream.num_tokens + end - n_local)
+            sinks = stream.prefix[layer] if stream.prefix else (keys[:, :0], values[:, :0])
+            sinks = (sinks[0][:, :outside], sinks[1][:, :outside])
+            near = rotated, local, values[:, seen]
+            outputs.append(_window_and_sinks(stream.rope, n_local, block, near, sinks, scale))
+        self.local.append((keys[:, -n_local:], values[:, -n_local:]))
         return torch.cat(outputs, dim=1)
-
-    def _sinks_outside(self, layer: int, total: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The sinks that have left the window of the newest of `total` tokens."""
-        if not self._sinks:
-            return like[:, :0], like[:, :0]
-        keys, values = self._sinks[layer]
-        outside = max(0, total - self._n_local)
-        return keys[:, :outside], values[:, :outside]
 
 
 class RekvContext(AnswerContext):
@@ -151,80 +129,45 @@ class RekvContext(AnswerContext):
         self._n_local = n_local
 
     def look(self, layer: int, queries: Tensor, rotated: Tensor, scale: float) -> Tensor:
-        end = self._filled[layer]
-        if end <= self._n_local:
+        laid = self.laid(layer)
+        if laid.filled <= self._n_local:
             return super().look(layer, queries, rotated, scale)
-        q_tokens, rope = queries.shape[1], self._decoder.rope
-        sink_keys, sink_values = self.prefix[layer]
-        distance = _distance(q_tokens, end, queries.device)
-        in_window = (distance >= 0) & (distance < self._n_local)
-        return _two_rotations(
-            rotated,
-            rope.rotate(queries, _same_position(self._n_local - 1, queries)),
-            (self._keys[layer][:, :end], self._values[layer][:, :end], in_window),
-            (sink_keys, sink_values, distance[:, : sink_keys.shape[1]] >= self._n_local),
-            scale,
-        )
+        rope, n_local, sinks = self._decoder.rope, self._n_local, self.prefix[layer]
+        near = rotated, laid.keys, laid.values
+        return _window_and_sinks(rope, n_local, queries, near, sinks, scale, sees_near_sinks=False)
 
 
-def _joined(first: LayerKV, second: LayerKV) -> LayerKV:
-    return [
-        (torch.cat([k1, k2], dim=1), torch.cat([v1, v2], dim=1))
-        for (k1, v1), (k2, v2) in zip(first, second, strict=True)
-    ]
-
-
-def window_and_sinks(
+def _window_and_sinks(
     rope: Rope,
     n_local: int,
     queries: Float[Tensor, "heads q_tokens head_dim"],
-    local: tuple[Tensor, Tensor],
+    near: tuple[Tensor, Tensor, Tensor],
     sinks: tuple[Tensor, Tensor],
     scale: float,
+    sees_near_sinks: bool = True,
 ) -> Float[Tensor, "heads q_tokens head_dim"]:
-    """Attend to `local` within the window and to all `sinks` at distance n_local - 1.
+    """Attend to `near` within the window and to `sinks` at distance n_local - 1, under one softmax.
 
-    The queries belong to the last tokens of `local`. Keys are not rotated yet.
+    `near`: rotated queries, rotated keys and values; the queries belong to the last of the keys.
+    `queries` and `sinks` are not rotated yet. Sinks still in the window are seen, too, or not.
     """
-    keys, values = local
-    q_tokens, k_tokens = queries.shape[1], keys.shape[1]
-    positions = text_positions(0, k_tokens, 1).to(keys.device)
-    distance = _distance(q_tokens, k_tokens, keys.device)
+    rotated, keys, values = near
+    sink_keys, sink_values = sinks
+    q_tokens, num_sinks = queries.shape[1], sink_keys.shape[1]
+    index = torch.arange(keys.shape[1], device=keys.device)
+    distance = index[len(index) - q_tokens :, None] - index
     in_window = (distance >= 0) & (distance < n_local)
-    always = in_window.new_ones(q_tokens, sinks[0].shape[1])
-    return _two_rotations(
-        rope.rotate(queries, positions[:, -q_tokens:]),
-        rope.rotate(queries, _same_position(n_local - 1, queries)),
-        (rope.rotate(keys, positions), values, in_window),
-        (*sinks, always),
-        scale,
-    )
-
-
-def _two_rotations(
-    near_queries: Tensor,
-    far_queries: Tensor,
-    near: tuple[Tensor, Tensor, Tensor],
-    far: tuple[Tensor, Tensor, Tensor],
-    scale: float,
-) -> Tensor:
-    """One softmax over `near` (seen by near_queries) and `far`: (rotated keys, values, mask)."""
-    near_keys = torch.cat([near[0], torch.zeros_like(near[0])], dim=-1)
-    far_keys = torch.cat([torch.zeros_like(far[0]), far[0]], dim=-1)
+    if sees_near_sinks:
+        sees_sink = in_window.new_ones(q_tokens, num_sinks)
+    else:
+        sees_sink = distance[:, :num_sinks] >= n_local
+    far = rope.rotate(queries, torch.full((1, q_tokens), n_local - 1, device=queries.device))
+    near_keys = torch.cat([keys, torch.zeros_like(keys)], dim=-1)
+    far_keys = torch.cat([torch.zeros_like(sink_keys), sink_keys], dim=-1)
     return grouped_attention(
-        torch.cat([near_queries, far_queries], dim=-1),
+        torch.cat([rotated, far], dim=-1),
         torch.cat([far_keys, near_keys], dim=1),
-        torch.cat([far[1], near[1]], dim=1),
+        torch.cat([sink_values, values], dim=1),
         scale,
-        torch.cat([far[2], near[2]], dim=1),
+        torch.cat([sees_sink, in_window], dim=1),
     )
-
-
-def _distance(q_tokens: int, k_tokens: int, device: torch.device) -> Int[Tensor, "queries keys"]:
-    """How many tokens back each key lies; the queries are the last tokens among the keys."""
-    index = torch.arange(k_tokens, device=device)
-    return index[k_tokens - q_tokens :, None] - index[None]
-
-
-def _same_position(position: int, queries: Tensor) -> Int[Tensor, "1 tokens"]:
-    return torch.full((1, queries.shape[1]), position, device=queries.device)

@@ -36,23 +36,9 @@ class MemoryView:
     def older_ids(self) -> Sequence[int]:
         return self.ids[: len(self.ids) - self.num_recent]
 
-    @property
-    def first(self) -> int:
-        """The oldest id."""
-        return self.ids[0] if self.ids else 0
-
-    @property
-    def older_end(self) -> int:
-        """Larger than every older id and no larger than every recent one."""
-        num_older = len(self.ids) - self.num_recent
-        return self.ids[num_older - 1] + 1 if num_older else 0
-
 
 def view_at(
-    memory: MemoryReader,
-    at_s: float | None,
-    recent_blocks: int | None,
-    from_s: float | None = None,
+    memory: MemoryReader, at_s: float | None, recent_blocks: int | None, from_s: float | None = None
 ) -> MemoryView:
     """What a question at stream time `at_s` sees of `memory` (None: everything there is now).
 
@@ -67,12 +53,9 @@ class Past:
 
     def __init__(self, memory: MemoryReader, view: MemoryView) -> None:
         self._memory = memory
-        self._view = view
-
-    @property
-    def ids(self) -> Sequence[int]:
+        self.ids = view.older_ids
         """In stream order."""
-        return self._view.older_ids
+        self.recent_ids = view.recent_ids
 
     def search(
         self,
@@ -86,8 +69,8 @@ class Past:
         return self._memory.search(
             layers,
             queries,
-            first=self._view.first,
-            below=self._view.older_end,
+            first=self.ids[0] if self.ids else 0,
+            below=self.ids[-1] + 1 if self.ids else 0,
             top_k=top_k,
             similarity=similarity,
             chunk_blocks=chunk_blocks,

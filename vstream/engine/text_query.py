@@ -4,12 +4,11 @@ The queries are those of a question's first pass over [prefix | question] alone 
 `vstream.engine.retrieval`), so they depend on the model and the text and on no stream.
 """
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from encoders import TextTokens
-from vstream.engine.decoder import Decoder
+from vstream.engine.decoder import Decoder, PlainStep
 from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.positions import text_positions
 from vstream.engine.prefill import LayerKV
@@ -28,50 +27,29 @@ def text_query_work(
     decoder: Decoder, prefix: LayerKV, tokens: TextTokens
 ) -> Work[list[Float[Tensor, " key_width"]]]:
     """One query a layer. Raises QuestionError for a text that the decoder cannot hold."""
-    step = text_step(decoder, prefix, tokens)
+    step = TextStep(decoder, prefix, tokens)
     yield Pass(tokens.embeddings, step)
     return step.queries
 
 
-def text_step(decoder: Decoder, prefix: LayerKV, tokens: TextTokens) -> "TextStep":
-    """The step of a pass over text alone. Raises QuestionError if the decoder cannot hold it."""
-    count = prefix[0][0].shape[1] + len(tokens.embeddings)
-    if count > decoder.max_positions:
-        raise QuestionError(
-            f"the text is too long: it needs {count} positions, the model has "
-            f"{decoder.max_positions}"
-        )
-    positions = text_positions(0, count, decoder.num_axes).to(decoder.device)
-    return TextStep(decoder, prefix, positions, tokens.is_question)
+class TextStep(PlainStep):
+    """A pass over text behind the prefix alone; each layer's mean query is kept."""
 
-
-class TextStep:
-    """Attend to the prefix and, causally, to the text; keep each layer's mean query."""
-
-    def __init__(
-        self,
-        decoder: Decoder,
-        prefix: LayerKV,
-        positions: Tensor,
-        is_question: Bool[Tensor, " tokens"],
-    ) -> None:
-        self._decoder = decoder
-        self._prefix = prefix
-        self._positions = positions
-        self._is_question = is_question
+    def __init__(self, decoder: Decoder, prefix: LayerKV, tokens: TextTokens) -> None:
+        """Raises QuestionError if the decoder cannot hold the text."""
+        count = prefix[0][0].shape[1] + len(tokens.embeddings)
+        if count > decoder.max_positions:
+            raise QuestionError(
+                f"the text is too long: it needs {count} positions, the model has "
+                f"{decoder.max_positions}"
+            )
+        positions = text_positions(0, count, decoder.num_axes, decoder.device)
+        super().__init__(decoder, positions, prefix)
+        self._is_question = tokens.is_question
         self.queries: list[Tensor] = []
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        tokens = queries.shape[1]
         self.queries.append(mean_query(queries, self._is_question, len(keys)))
-        prefix_keys, prefix_values = self._prefix[layer]
-        keys = torch.cat([prefix_keys, keys], dim=1)
-        rope = self._decoder.rope
-        return self._decoder.attend_causally(
-            rope.rotate(queries, self._positions[:, -tokens:]),
-            rope.rotate(keys, self._positions),
-            torch.cat([prefix_values, values], dim=1),
-            scale,
-        )
+        return super().attend(layer, queries, keys, values, scale)

@@ -16,10 +16,10 @@ from encoders import Family, UnsupportedModelError
 from vstream.device.scheduler import Scheduler
 from vstream.device.work import FairLock
 from vstream.engine.decoder import Decoder
+from vstream.engine.passes import FastPath
 from vstream.errors import ModelError
 from vstream.models.families import make_family
-from vstream.models.fingerprint import checkpoint_fingerprint
-from vstream.models.room import require_room
+from vstream.models.weight_files import checkpoint_fingerprint, require_room
 from vstream.models.weights import embedded_weights
 
 if TYPE_CHECKING:
@@ -129,17 +129,33 @@ def driven(model: "PreTrainedModel") -> tuple[Decoder, Scheduler]:
     if model.device.type != "cuda":
         decoder = Decoder(model)
         return decoder, Scheduler(decoder)
-    from vstream.engine.cuda.fast_path import CudaPath
+    from vstream.engine.cuda.decode_rows import DecodeRows
     from vstream.engine.cuda.flash_kernels import flash_attention
+    from vstream.engine.cuda.recorded_questions import RecordedQuestions
 
     decoder = Decoder(model, flash_attention)
-    return decoder, Scheduler(decoder, fast=CudaPath(decoder))
+    fast = FastPath(DecodeRows(decoder).decode, RecordedQuestions(decoder).question)
+    return decoder, Scheduler(decoder, fast=fast)
 
 
 def device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     """What these names stand for here, see `load_video_llm`. Raises ModelError."""
-    chosen = _device(device)
-    return chosen, _dtype(dtype, chosen)
+    is_auto = device == "auto"
+    if is_auto:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        if not is_auto:
+            torch.ones(1, device=chosen).item()  # "meta" and the like hold no numbers
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"the device {device!r} cannot be used: {reason}") from error
+    if dtype == "auto":
+        dtype = "bfloat16" if chosen.type == "cuda" else "float32"
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in known:
+        raise ModelError(f"unknown dtype {dtype!r}: use auto, {', '.join(known)}")
+    return chosen, known[dtype]
 
 
 def _directory(name: str | None) -> Path:
@@ -183,24 +199,3 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
         )
     model.requires_grad_(False).train(mode=False)
     return model
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.ones(1, device=device).item()  # "meta" and the like hold no numbers
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"the device {name!r} cannot be used: {reason}") from error
-    return device
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise ModelError(f"unknown dtype {name!r}: use auto, {', '.join(known)}")
-    return known[name]

@@ -8,7 +8,7 @@ look, not what is there. docs/search.md has how often it is right and why these 
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memory import Hit, MemoryReader, MomentIndex
-from vstream.device.work import Kind
+from vstream.device.work import WorkKind
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_query_work
 from vstream.errors import QuestionError, SettingsError
@@ -33,12 +33,6 @@ Bounds = tuple[float | None, float | None]
 """A stretch of stream time; a bound that is None is open."""
 LARGEST_PART = 4
 """No more than one block in so many makes up moments, unless fewer are there than are wanted."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Searched:
-    memory: MemoryReader
-    index: MomentIndex
 
 
 class MomentSearch:
@@ -58,21 +52,17 @@ class MomentSearch:
             )
         self.layers = chosen
         self._model = model
-        self._streams: dict[str, _Searched] = {}
+        self._streams: dict[str, tuple[MemoryReader, MomentIndex]] = {}
         with torch.inference_mode(), model.turn:
             self._prefix = prefix_kv(model.decoder, model.family.prefix())
 
     def add(self, stream: str, memory: MemoryReader) -> None:
-        """Search `memory` from now on, under the name `stream`; the caller closes it.
-
-        Raises FingerprintMismatchError if another model made its blocks.
-        """
+        """Search `memory` from now on; the caller closes it. Raises FingerprintMismatchError."""
         require_made_by(self._model, memory.provenance)
         index = MomentIndex(self.layers, memory.provenance.kv_heads * memory.provenance.head_dim)
-        self._streams[stream] = _Searched(memory, index)
+        self._streams[stream] = memory, index
 
     def remove(self, stream: str) -> None:
-        """Search it no more."""
         del self._streams[stream]
 
     def search(
@@ -94,32 +84,31 @@ class MomentSearch:
             raise QuestionError("the search is empty: write what you look for, as 'a red car'")
         tokens = self._model.family.question(PHRASE.replace("{words}", words.strip()))
         work = text_query_work(self._model.decoder, self._prefix, tokens)
-        queries = self._model.scheduler.run(work, Kind.ASK)
+        queries = self._model.scheduler.run(work, WorkKind.ASK)
         query = torch.stack([queries[layer] for layer in self.layers])
         found: list[Moment] = []
         everywhere = dict.fromkeys(self._streams, (from_s, to_s))
         for stream, span in (everywhere if spans is None else spans).items():
-            one = partial(self._of_stream, stream, self._streams[stream], query, top, *span)
+            one = partial(self._of_stream, stream, query, top, *span)
             found += read_while_written(one)
         return sorted(found, key=lambda moment: (-moment.score, moment.stream))[:top]
 
     def _of_stream(
         self,
         stream: str,
-        searched: _Searched,
         query: Float[Tensor, "layers key_width"],
         top: int,
         from_s: float | None,
         to_s: float | None,
     ) -> list[Moment]:
-        memory = searched.memory
+        memory, index = self._streams[stream]
         with self._model.turn:
             memory.refresh()
-            searched.index.update(memory)
+            index.update(memory)
             kept = memory.visible(None)
             begin, end = _range(memory, kept, from_s, to_s)
             moments: list[Moment] = []
-            for hits in _widening(searched.index, query, kept[begin:end], top):
+            for hits in _widening(index, query, kept[begin:end], top):
                 moments = joined(stream, memory, kept, hits)
                 if len(moments) >= top:
                     break

@@ -76,24 +76,16 @@ class EventLog:
         self._complete_after = self._last_id  # all with a higher id are in the ring
         self._readers: set[_Reader] = set()
         self._is_closed = False
-        self._num_missed = 0
+        self.num_missed = 0
+        """Events that readers were too slow for, all readers taken together."""
 
     @property
     def num_readers(self) -> int:
         """How many follow now."""
         return len(self._readers)
 
-    @property
-    def num_missed(self) -> int:
-        """Events that readers were too slow for, all readers taken together."""
-        return self._num_missed
-
     def publish(
-        self,
-        kind: EventKind,
-        stream_id: str | None,
-        data: dict[str, Any],
-        owner: str | None = None,
+        self, kind: EventKind, stream_id: str | None, data: dict[str, Any], owner: str | None = None
     ) -> Event:
         """Add an event and wake the readers. Never waits for any of them."""
         with self._lock:
@@ -160,7 +152,7 @@ class EventLog:
             events = list(islice(self._ring, place - oldest, place - oldest + _BATCH))
             place += len(events)
             if missed:
-                self._num_missed += missed
+                self.num_missed += missed
                 events.insert(0, self._gap(missed))
             return events, place, self._is_closed and place == self._num_published
 

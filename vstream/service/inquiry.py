@@ -94,11 +94,11 @@ def _newest_at(
     A picture that has not changed is not encoded again: a question about now has seen the newest
     frame of the source then, whatever block shows it. A recording is as old as it is: None.
     """
-    if streams.is_recording(stream_id):
-        return None
+    keeper = streams.find(stream_id)
+    frame = None if keeper is None else keeper.newest_frame
     newest = max(begun.evidence, key=lambda one: one.end_s, default=None)
-    seen_at = None if newest is None else newest.captured_at
-    frame = streams.newest_frame(stream_id)
-    if question.at_s is None and frame is not None and newest is not None:
+    if newest is None or (keeper is not None and keeper.spec.is_recording):
+        return None
+    if question.at_s is None and frame is not None:
         return max(newest.captured_at, frame.captured_at)
-    return seen_at
+    return newest.captured_at

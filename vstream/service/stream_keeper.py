@@ -71,10 +71,12 @@ class StreamKeeper:
         self._policy = policy
         self._on_frame = on_frame
         self.session: Session = open_session(config, self.model, spec.id)
-        self._state = KeeperState.NEW
+        self.state = KeeperState.NEW
+        """What it is about; `status` says how its source is doing, too."""
+        self.newest_frame: Frame | None = None
+        """As the model sees it."""
         self._worker: IngestWorker | None = None
         self._pushed: PushedFrames | None = None
-        self._newest: Frame | None = None
         self._failure: tuple[str, str] | None = None
         """Code and message of what ended the last attempt, if it ended badly."""
         self._told: StreamProblem | None = None
@@ -87,12 +89,6 @@ class StreamKeeper:
         """Guards all of these."""
         self._thread = threading.Thread(target=self._keep, name=f"keep {spec.id}", daemon=True)
 
-    @property
-    def state(self) -> KeeperState:
-        """What it is about; `status` says how its source is doing, too."""
-        with self._changed:
-            return self._state
-
     def start(self, *, paused: bool = False) -> None:
         """Begin to watch, or to wait for `resume`."""
         self._call(KeeperEvent.PAUSE if paused else KeeperEvent.START)
@@ -102,19 +98,16 @@ class StreamKeeper:
         """Let go of the source until `resume`, over a restart of the service as well; what has been
         seen can be asked about.
         """
-        self._call(KeeperEvent.PAUSE)
-        self._remember_pause()
+        self._call_noted(KeeperEvent.PAUSE)
 
     def resume(self) -> None:
-        self._call(KeeperEvent.RESUME)
-        self._remember_pause()
+        self._call_noted(KeeperEvent.RESUME)
 
     def restart(self) -> None:
         """Open the source again, at once; also one that is paused or has ended."""
         with self._changed:
             self._restarts += 1
-        self._call(KeeperEvent.RESTART)
-        self._remember_pause()
+        self._call_noted(KeeperEvent.RESTART)
 
     def push(self, jpeg: bytes, captured_at: float | None) -> PushOutcome:
         """Take a frame from a client. Raises SourceError for one that is none or comes too late."""
@@ -124,14 +117,9 @@ class StreamKeeper:
                 "SOURCE_UNSUPPORTED",
             )
         with self._changed:
-            self._changed.wait_for(
-                lambda: (
-                    self._pushed is not None
-                    or self._state in (KeeperState.PAUSED, KeeperState.CLOSED)
-                ),
-                timeout=_OPENING_S,
-            )
-            state, pushed, failure = self._state, self._pushed, self._failure
+            over = (KeeperState.PAUSED, KeeperState.CLOSED)
+            self._changed.wait_for(lambda: self._pushed or self.state in over, timeout=_OPENING_S)
+            state, pushed, failure = self.state, self._pushed, self._failure
         if state is KeeperState.PAUSED:
             raise SourceError(f"stream {self.spec.id} is paused: resume it first", "STREAM_PAUSED")
         if pushed is None:
@@ -152,8 +140,9 @@ class StreamKeeper:
         with self.model.turn:
             memory.set_note({**memory.note, NOTE: {**self.note, **values}})
 
-    def _remember_pause(self) -> None:
+    def _call_noted(self, event: KeeperEvent) -> None:
         """It is so even where that cannot be kept."""
+        self._call(event)
         try:
             self.remember(paused=self.state is KeeperState.PAUSED)
         except StoreError as error:
@@ -172,18 +161,15 @@ class StreamKeeper:
         """Delete what was seen in [from_s, to_s]; how many blocks. Raises StoreError."""
         gone = self.session.forget(from_s, to_s)
         with self._changed:
-            worker, newest = self._worker, self._newest
+            worker, newest = self._worker, self.newest_frame
             if newest is not None and from_s <= newest.stream_s <= to_s:
-                self._newest = None
+                self.newest_frame = None
         if gone and worker is not None:
             worker.keep_next()
         return gone
 
     def close(self, *, erase: bool = False) -> None:
-        """Stop watching, flush what was seen and let the memory go, or delete it for good.
-
-        Raises StoreError if not all could be flushed, or it could not be deleted.
-        """
+        """Stop watching and flush what was seen, or delete it for good. Raises StoreError."""
         self._call(KeeperEvent.CLOSE)
         if self._thread.is_alive():
             self._thread.join()
@@ -196,15 +182,9 @@ class StreamKeeper:
             self.session.close()
 
     @property
-    def newest_frame(self) -> Frame | None:
-        """The newest frame, as the model sees it."""
-        with self._changed:
-            return self._newest
-
-    @property
     def status(self) -> StreamStatus:
         with self._changed:
-            keeping, worker, newest = self._state, self._worker, self._newest
+            keeping, worker, newest = self.state, self._worker, self.newest_frame
             failure, is_broken, restarts = self._failure, self._is_broken, self._restarts
             counts, encoded, duplicates = self._total, self._encoded, self._duplicates
         source = None if worker is None else worker.status
@@ -249,11 +229,11 @@ class StreamKeeper:
 
     def _go(self, event: KeeperEvent) -> KeeperState:
         """The state after `event`. With the lock held."""
-        self._state = after(self._state, event)
-        if self._state not in ATTEMPT:
+        self.state = after(self.state, event)
+        if self.state not in ATTEMPT:
             self._pushed = None
         self._changed.notify_all()
-        return self._state
+        return self.state
 
     def _keep(self) -> None:
         backoff = Backoff(self._config.source.retry_min_s, self._config.source.retry_max_s)
@@ -266,12 +246,12 @@ class StreamKeeper:
     def _begins(self, backoff: Backoff) -> bool:
         """Wait until there is something to watch; False if there never will be."""
         with self._changed:
-            if self._state is KeeperState.RETRYING:
+            if self.state is KeeperState.RETRYING:
                 self._changed.wait_for(
-                    lambda: self._state is not KeeperState.RETRYING, timeout=backoff.next_s()
+                    lambda: self.state is not KeeperState.RETRYING, timeout=backoff.next_s()
                 )
             self._changed.wait_for(
-                lambda: self._state in (KeeperState.DUE, KeeperState.RETRYING, KeeperState.CLOSED)
+                lambda: self.state in (KeeperState.DUE, KeeperState.RETRYING, KeeperState.CLOSED)
             )
             return self._go(KeeperEvent.BEGIN) is KeeperState.OPENING
 
@@ -329,14 +309,10 @@ class StreamKeeper:
 
     def _open_push(self, start_s: float, wants: Callable[[float], bool]) -> PushedFrames:
         pushed = PushedFrames(
-            self.spec.id,
-            self._config.source,
-            start_s=start_s,
-            wants=wants,
-            mask=self.spec.mask(),
+            self.spec.id, self._config.source, start_s, wants, mask=self.spec.mask()
         )
         with self._changed:
-            if self._state in ATTEMPT:
+            if self.state in ATTEMPT:
                 self._pushed = pushed
                 self._changed.notify_all()
         return pushed
@@ -355,7 +331,7 @@ class StreamKeeper:
 
     def _saw(self, frame: Frame) -> None:
         with self._changed:
-            self._newest = frame
+            self.newest_frame = frame
 
     def _fail(
         self, code: str, error: Exception, *, is_broken: bool = False, for_good: bool = False

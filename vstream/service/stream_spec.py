@@ -21,43 +21,32 @@ from memory import StoreError, require_stream_id, tier_of
 from memory.policies import require_policy
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
-from vstream.sources.address import SourceKind, parse_address, redacted
-from vstream.sources.config import Speed
+from vstream.sources.address import parse_address, redacted
+from vstream.sources.config import Decode, Speed
 
 if TYPE_CHECKING:
     from vstream.sources.privacy_mask import PrivacyMask
 
-SourceType = Literal["rtsp", "http", "file", "webcam", "push"]
-_TYPE_OF_KIND: dict[SourceKind, SourceType] = {
-    SourceKind.RTSP: "rtsp",
-    SourceKind.HTTP: "http",
-    SourceKind.FILE: "file",
-    SourceKind.WEBCAM: "webcam",
-}
-
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SourceSpec(_Part):
     """Where frames come from: an address, or a client that pushes them."""
 
-    type: SourceType | None = Field(None, description="Told by the address unless given.")
-    url: str | None = Field(
-        None,
-        max_length=4096,
-        description="Address of a camera, file or webcam; none for frames that are pushed.",
-    )
+    type: Literal["rtsp", "http", "file", "webcam", "push"] | None = None
+    """Told by the address unless given."""
+    url: str | None = Field(None, max_length=4096)
+    """Address of a camera, file or webcam; none for frames that are pushed."""
     transport: Literal["tcp", "udp", "auto"] | None = None
     speed: Speed = Field(
         1.0,
         description="A file plays so many times as fast as it was taken and, as a camera, waits "
         "for nobody; max: as fast as it can be encoded, without loss.",
     )
-    loop: bool = Field(
-        False, description="A file that has ended begins again, as a camera goes on."
-    )
+    loop: bool = False
+    """A file that has ended begins again, as a camera goes on."""
 
     @field_validator("speed", mode="wrap")
     @classmethod
@@ -80,20 +69,21 @@ class SourceSpec(_Part):
         return self
 
     @property
-    def kind(self) -> SourceType:
+    def kind(self) -> str:
         """The type, given or told by the address."""
-        return "push" if self.url is None else _TYPE_OF_KIND[parse_address(self.url).kind]
+        return "push" if self.url is None else parse_address(self.url).kind.value
 
 
 class SamplingSpec(_Part):
     """Which frames are encoded. What is unset is as configured for the service."""
 
-    fps: float | None = Field(None, gt=0, le=60, description="Frames a second of stream at most.")
-    max_side: int | None = Field(None, ge=16, le=8192, description="Longer side in pixels.")
-    dedup: float | None = Field(
-        None, ge=0, le=255, description="See source.dedup_threshold; 0 keeps every frame."
-    )
-    decode: Literal["auto", "keyframes", "all"] | None = None
+    fps: float | None = Field(None, gt=0, le=60)
+    """Frames a second of stream at most."""
+    max_side: int | None = Field(None, ge=16, le=8192)
+    """Longer side in pixels."""
+    dedup: float | None = Field(None, ge=0, le=255)
+    """See source.dedup_threshold; 0 keeps every frame."""
+    decode: Decode | None = None
 
 
 def _length(value: Any) -> Any:
@@ -105,10 +95,10 @@ def _length(value: Any) -> Any:
 class StreamMemorySpec(_Part):
     """How long and how much one stream remembers."""
 
-    retention: Annotated[str, BeforeValidator(_length)] | None = Field(
-        None, max_length=20, description="As 24h, 90m or 7d; unset: always."
-    )
-    max_bytes: ByteSize | None = Field(None, ge=1 << 20, description="As 4GiB.")
+    retention: Annotated[str, BeforeValidator(_length)] | None = Field(None, max_length=20)
+    """As 24h, 90m or 7d; unset: always."""
+    max_bytes: ByteSize | None = Field(None, ge=1 << 20)
+    """As 4GiB."""
 
 
 _EXAMPLE: JsonDict = {
@@ -124,7 +114,8 @@ class StreamSpec(_Part):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    id: str = Field(max_length=100, description="A slug, as front-door.")
+    id: str = Field(max_length=100)
+    """A slug, as front-door."""
     source: SourceSpec
     sampling: SamplingSpec = SamplingSpec()
     policy: str | None = Field(
@@ -133,24 +124,17 @@ class StreamSpec(_Part):
         description="Memory policy, as `vstream policies` lists them; unset: as configured, or "
         "that under which the stream was written.",
     )
-    policy_set: dict[str, str | float | bool] = Field(
-        {}, description="Settings of the policy, or else of default, as {retrieve_blocks: 16}."
-    )
+    policy_set: dict[str, str | float | bool] = {}
+    """Settings of the policy, or else of default, as {retrieve_blocks: 16}."""
     memory: StreamMemorySpec = StreamMemorySpec()
-    stall_timeout_s: float | None = Field(
-        None, gt=0, le=300, description="Seconds without a frame until it is said to be stalled."
-    )
-    context: str = Field(
-        "",
-        max_length=4000,
-        description="What one should know to read the picture, put before every question.",
-    )
-    timezone: str | None = Field(
-        None, max_length=64, description="IANA name, as Europe/Prague: the zone of times in words."
-    )
-    masks: tuple[tuple[tuple[float, float], ...], ...] = Field(
-        (), description="Polygons in parts of width and height that are blackened at once."
-    )
+    stall_timeout_s: float | None = Field(None, gt=0, le=300)
+    """Seconds without a frame until it is said to be stalled."""
+    context: str = Field("", max_length=4000)
+    """What one should know to read the picture, put before every question."""
+    timezone: str | None = Field(None, max_length=64)
+    """IANA name, as Europe/Prague: the zone of times in words."""
+    masks: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """Polygons in parts of width and height that are blackened at once."""
 
     @model_validator(mode="after")
     def _fits(self) -> "StreamSpec":

@@ -3,12 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import structlog
 
-from encoders import Frame
 from memory import (
     KVMemoryError,
     MemoryReader,
@@ -91,9 +91,8 @@ class Streams:
         self._monitor.start()
 
     def open_known(self, configured: Sequence[StreamSpec]) -> None:
-        """Begin with the `configured` streams, and go on with those that the store knows a service
-        was watching because its API was told to. One that cannot be opened is logged, and told of
-        in the events.
+        """Begin with the `configured` streams, and go on with those that the API of a service was
+        told to watch. One that cannot be opened is logged, and told of in the events.
         """
         notes = self._notes.all()
         ids = {spec.id for spec in configured}
@@ -118,9 +117,10 @@ class Streams:
             policy.check(spec.source.url)
         most = self._max_streams
         with self._lock:
-            if spec.id in self._keepers or spec.id in self._opening:
+            taken = self._opening.union(self._keepers)
+            if spec.id in taken:
                 raise StreamExistsError(f"there is a stream {spec.id} already: choose another id")
-            if len(self._keepers) + len(self._opening) >= most:
+            if len(taken) >= most:
                 raise BusyError(f"{most} streams are watched, as many as may be: delete one")
             self._opening.add(spec.id)
         try:
@@ -143,21 +143,16 @@ class Streams:
         self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
         return keeper
 
+    def find(self, stream_id: str) -> StreamKeeper | None:
+        """A stream that this service watches, if it does."""
+        return self._keepers.get(stream_id)
+
     def get(self, stream_id: str) -> StreamKeeper:
-        """A stream that this service watches. Raises UnknownStreamError."""
-        keeper = self._keepers.get(stream_id)
+        """As `find`. Raises UnknownStreamError."""
+        keeper = self.find(stream_id)
         if keeper is None:
             raise UnknownStreamError(f"no stream {stream_id} is watched here")
         return keeper
-
-    def is_watched(self, stream_id: str) -> bool:
-        """Whether this service watches it."""
-        return stream_id in self._keepers
-
-    def is_recording(self, stream_id: str) -> bool:
-        """Whether what this service watches there is a file that ends."""
-        keeper = self._keepers.get(stream_id)
-        return keeper is not None and keeper.spec.is_recording
 
     def all(self) -> list[StreamKeeper]:
         """Those that this service watches, by id."""
@@ -165,18 +160,12 @@ class Streams:
             return [self._keepers[stream_id] for stream_id in sorted(self._keepers)]
 
     def stored(self) -> list[str]:
-        """Ids of streams that the store holds and this service does not watch.
-
-        Raises StoreError.
-        """
+        """Ids of the streams that are stored and not watched here. Raises StoreError."""
         return sorted(set(stored_ids(self._config.memory.store)) - set(self._keepers))
 
     @contextmanager
     def askable(self, stream_id: str) -> Iterator[Askable]:
-        """What answers questions about a stream, watched here or stored, as it is now.
-
-        Raises UnknownStreamError, and what `open_reader` raises.
-        """
+        """A stream as it is now, watched or stored. Raises UnknownStreamError, as `open_reader`."""
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
             yield keeper.session
@@ -195,16 +184,8 @@ class Streams:
         self._require_stored(stream_id)
         return self._readers.ask(stream_id, ask)
 
-    def newest_frame(self, stream_id: str) -> Frame | None:
-        """The newest frame of a stream that is watched here."""
-        keeper = self._keepers.get(stream_id)
-        return None if keeper is None else keeper.newest_frame
-
     def forget(self, stream_id: str, from_s: float, to_s: float) -> int:
-        """Delete what was seen in [from_s, to_s] in every tier; how many blocks.
-
-        Raises UnknownStreamError, StoreError.
-        """
+        """Delete [from_s, to_s] in every tier; how many blocks. UnknownStreamError, StoreError."""
         keeper = self._keepers.get(stream_id)
         if keeper is not None:
             gone = keeper.forget(from_s, to_s)
@@ -218,10 +199,7 @@ class Streams:
         return gone
 
     def delete(self, stream_id: str, *, purge: bool) -> None:
-        """Watch it no more, and with `purge` delete all that is remembered of it.
-
-        Raises UnknownStreamError, StoreError.
-        """
+        """Watch it no more; `purge` deletes its memory. Raises UnknownStreamError, StoreError."""
         with self._lock:
             keeper = self._keepers.get(stream_id)
             if keeper is not None:
@@ -258,12 +236,8 @@ class Streams:
         """Stop all of them and flush what they have seen."""
         self._stop.set()
         self._monitor.join()
-        keepers = self.all()
-        closing = [threading.Thread(target=_close, args=(keeper,)) for keeper in keepers]
-        for thread in closing:
-            thread.start()
-        for thread in closing:
-            thread.join()
+        with ThreadPoolExecutor(self._max_streams) as threads:
+            threads.map(_close, self.all())
         self._readers.close()
 
     def _require_stored(self, stream_id: str) -> None:

@@ -44,13 +44,12 @@ _FIRINGS = 50
 class WebhookSpec(BaseModel):
     """Where a firing is posted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     type: Literal["webhook"] = "webhook"
     url: str = Field(max_length=2048)
-    secret: str | None = Field(
-        None, max_length=200, description="Signs what is sent; made up and told once if unset."
-    )
+    secret: str | None = Field(None, max_length=200)
+    """Signs what is sent; made up and told once if unset."""
 
 
 def _known(rule: str) -> str:
@@ -64,20 +63,17 @@ def _known(rule: str) -> str:
 class WatchSpec(BaseModel):
     """A standing question."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
         min_length=1, max_length=64
     )
-    condition: str = Field(
-        min_length=1, max_length=1000, description="As `tell me when a parcel is at the door`."
-    )
-    every_s: float = Field(1.0, ge=0.2, le=3600, description="How often it is judged.")
-    rule: Annotated[str, AfterValidator(_known)] | None = Field(
-        None,
-        max_length=64,
-        description="When to tell: `k_of_n`, `silence`; unset: as the model recommends.",
-    )
+    condition: str = Field(min_length=1, max_length=1000)
+    """As `tell me when a parcel is at the door`."""
+    every_s: float = Field(1.0, ge=0.2, le=3600)
+    """How often it is judged."""
+    rule: Annotated[str, AfterValidator(_known)] | None = Field(None, max_length=64)
+    """When to tell: `k_of_n`, `silence`; unset: as the model recommends."""
     threshold: float | None = Field(
         None,
         ge=0,
@@ -86,11 +82,12 @@ class WatchSpec(BaseModel):
         "again only after it has become less probable than this, or than what the model "
         "recommends if that is lower.",
     )
-    confirmations: int | None = Field(
-        None, ge=1, le=20, description="Judgements in a row; unset: as the model recommends."
-    )
-    cooldown_s: float = Field(5.0, ge=0, le=86_400, description="Seconds between two firings.")
-    until: float | None = Field(None, description="It ends then, in seconds since the epoch.")
+    confirmations: int | None = Field(None, ge=1, le=20)
+    """Judgements in a row; unset: as the model recommends."""
+    cooldown_s: float = Field(5.0, ge=0, le=86_400)
+    """Seconds between two firings."""
+    until: float | None = None
+    """It ends then, in seconds since the epoch."""
     actions: tuple[WebhookSpec, ...] = Field((), max_length=4)
 
 
@@ -148,13 +145,6 @@ class FiredWatch:
     stream_id: str
     firing: Firing
     captured_at: float
-
-    @property
-    def kept(self) -> PastFiring:
-        """What is left of it once it has been told."""
-        return PastFiring(
-            self.stream_id, self.captured_at, self.firing.at_s, self.firing.probability
-        )
 
     @property
     def document(self) -> dict[str, Any]:
@@ -337,10 +327,9 @@ class Watches:
                 if frame is None or not watch.is_due(frame.stream_s):
                     continue
                 watch.session = keeper.session
-                begun.append((record, keeper, watch, frame, watch.begin(frame.stream_s)))
+                if (job := watch.begin(frame.stream_s)) is not None:
+                    begun.append((record, keeper, watch, frame, job))
         for record, keeper, watch, frame, job in begun:
-            if job is None:
-                continue
             try:
                 judgement = job.result()
             except (VStreamError, KVMemoryError) as error:
@@ -359,7 +348,11 @@ class Watches:
     def _fire(self, fired: FiredWatch) -> None:
         fired.watch.fired += 1
         fired.watch.last_fired_at = time.time()
-        fired.watch.firings.appendleft(fired.kept)
+        fired.watch.firings.appendleft(
+            PastFiring(
+                fired.stream_id, fired.captured_at, fired.firing.at_s, fired.firing.probability
+            )
+        )
         self._events.publish(EventKind.WATCH_FIRED, fired.stream_id, fired.document)
         self._on_fired(fired)
 

@@ -19,12 +19,7 @@ import structlog
 from memory.closing import Closing
 from memory.locks import Rank, ranked_lock
 from vstream.service.pinned_transport import PinnedTransport
-from vstream.service.webhook_delivery import (
-    RetryRule,
-    WebhookDelivery,
-    WebhookOutcome,
-    deliver,
-)
+from vstream.service.webhook_delivery import RetryRule, WebhookDelivery, WebhookOutcome, deliver
 from vstream.sources.network_address import AllowPrivate, Resolver, resolve
 
 log = structlog.get_logger()
@@ -57,7 +52,7 @@ class WebhookSender(Closing):
         rule: RetryRule | None = None,
         max_pending: int = 256,
         parallel: int = 4,
-        on_outcome: Callable[[WebhookOutcome], None] | None = None,
+        on_outcome: Callable[[WebhookOutcome], None] = lambda outcome: None,
         resolver: Resolver = resolve,
     ) -> None:
         """Start the thread. `max_pending` must be larger than `parallel`."""
@@ -84,11 +79,6 @@ class WebhookSender(Closing):
         """A copy."""
         with self._lock:
             return replace(self._counts)
-
-    @property
-    def num_pending(self) -> int:
-        """Deliveries under way or waiting."""
-        return len(self._pending)
 
     def send(self, delivery: WebhookDelivery) -> None:
         """Take it over. Never waits; after `close` it is dropped."""
@@ -176,8 +166,6 @@ class WebhookSender(Closing):
                 tries=outcome.tries,
                 reason=outcome.error,
             )
-        if self._on_outcome is None:
-            return
         try:
             self._on_outcome(outcome)
         except Exception:

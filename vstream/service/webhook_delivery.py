@@ -1,12 +1,18 @@
 """WebhookDelivery: a receiver and what happened in, one signed message, tried until it is taken.
 
-Standard Webhooks: the same `webhook-id` in every attempt, so that a receiver can tell a repetition;
-a timestamp and a signature of its own for each. Tried again are failed connections, timeouts, 408,
-429 and 5xx; a redirection is not followed and counts as a refusal.
+Standard Webhooks (https://www.standardwebhooks.com), symmetric: receivers check a message with any
+of its libraries, or by HMAC-SHA256 over `id.timestamp.body`. The same `webhook-id` in every
+attempt, so that a receiver can tell a repetition; a timestamp and a signature of its own for each.
+Tried again are failed connections, timeouts, 408, 429 and 5xx; a redirection is not followed and
+counts as a refusal.
 """
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
+import secrets
 import time
 import uuid
 from collections.abc import Callable
@@ -21,7 +27,7 @@ import httpx
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_attempt,
     stop_before_delay,
     wait_exponential,
@@ -29,7 +35,6 @@ from tenacity import (
 )
 
 from vstream.errors import SettingsError
-from vstream.service.webhook_signature import signed_headers, signing_key
 from vstream.sources.network_address import (
     AllowPrivate,
     ForbiddenAddressError,
@@ -39,6 +44,8 @@ from vstream.sources.network_address import (
 )
 
 _MAX_READ_BYTES = 4096  # of a response, out of politeness; what it says is not looked at
+_PREFIX = "whsec_"
+_MIN_BYTES, _MAX_BYTES = 24, 64  # what the specification allows
 
 
 @dataclass(frozen=True)
@@ -132,17 +139,43 @@ def _host_and_port(url: str) -> tuple[str, int]:
     return parts.raw_host.decode("ascii"), parts.port or (443 if parts.scheme == "https" else 80)
 
 
-class _RefusedError(Exception):
-    def __init__(
-        self, reason: str, status: int | None = None, after_s: float | None = None
-    ) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.after_s = after_s
+def new_secret() -> str:
+    """A secret for one receiver."""
+    return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-class _TryAgainError(_RefusedError):
-    pass
+def signing_key(secret: str) -> bytes:
+    """The bytes that `secret` stands for. Raises SettingsError if they are none or too few."""
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not _MIN_BYTES <= len(key) <= _MAX_BYTES:
+        raise SettingsError(
+            f"webhook secret: give {_PREFIX} and {_MIN_BYTES} to {_MAX_BYTES} random bytes in "
+            "base64, or none, and one is made"
+        )
+    return key
+
+
+def signed_headers(message_id: str, at_s: int, body: bytes, secret: str) -> dict[str, str]:
+    """The headers of one attempt at `at_s`, in seconds since the epoch."""
+    signed = f"{message_id}.{at_s}.".encode() + body
+    signature = hmac.new(signing_key(secret), signed, hashlib.sha256).digest()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(at_s),
+        "webhook-signature": "v1," + base64.b64encode(signature).decode(),
+    }
+
+
+@dataclass(eq=False)
+class _FailedError(Exception):
+    reason: str
+    status: int | None = None
+    may_pass: bool = False
+    after_s: float | None = None
+    """How long the receiver wants to be left alone."""
 
 
 async def deliver(
@@ -154,7 +187,7 @@ async def deliver(
     """Try until it is taken or given up. `turn()` is entered for each attempt, not for waits."""
     tries = 0
     retrying = AsyncRetrying(
-        retry=retry_if_exception_type(_TryAgainError),
+        retry=retry_if_exception(lambda error: getattr(error, "may_pass", False)),
         stop=stop_after_attempt(rule.max_tries) | stop_before_delay(rule.total_s),
         wait=lambda state: _wait_s(state, rule),
         sleep=asyncio.sleep,
@@ -166,8 +199,8 @@ async def deliver(
                 async with turn():
                     tries += 1
                     status = await _post(client, delivery, rule)
-    except _RefusedError as error:
-        return WebhookOutcome(delivery, False, tries, error.status, str(error))
+    except _FailedError as error:
+        return WebhookOutcome(delivery, False, tries, error.status, error.reason)
     return WebhookOutcome(delivery, True, tries, status)
 
 
@@ -181,34 +214,29 @@ async def _post(client: httpx.AsyncClient, delivery: WebhookDelivery, rule: Retr
             asyncio.timeout(rule.timeout_s),
             client.stream("POST", delivery.url, content=delivery.body, headers=headers) as response,
         ):
-            await _read_some(response)
+            num_bytes = 0
+            async for piece in response.aiter_raw():
+                num_bytes += len(piece)
+                if num_bytes >= _MAX_READ_BYTES:
+                    break
     except ForbiddenAddressError as error:
-        raise _RefusedError(str(error)) from None
+        raise _FailedError(str(error)) from None
     except (httpx.TransportError, TimeoutError, OSError) as error:
         if response is None:  # else it has answered already, and only the rest is missing
             reason = str(error) or f"no answer within {rule.timeout_s:g} s"
-            raise _TryAgainError(reason) from None
+            raise _FailedError(reason, may_pass=True) from None
     assert response is not None
     status = response.status_code
     if response.is_success:
         return status
-    if status in (408, 429) or status >= 500:
-        after_s = _retry_after_s(response.headers.get("retry-after", ""))
-        raise _TryAgainError(f"the receiver said {status}", status, after_s)
-    raise _RefusedError(f"the receiver said {status}", status)
-
-
-async def _read_some(response: httpx.Response) -> None:
-    num_bytes = 0
-    async for piece in response.aiter_raw():
-        num_bytes += len(piece)
-        if num_bytes >= _MAX_READ_BYTES:
-            return
+    may_pass = status in (408, 429) or status >= 500
+    after_s = _retry_after_s(response.headers.get("retry-after", ""))
+    raise _FailedError(f"the receiver said {status}", status, may_pass, after_s)
 
 
 def _wait_s(state: RetryCallState, rule: RetryRule) -> float:
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, _TryAgainError) and error.after_s is not None:
+    if isinstance(error, _FailedError) and error.after_s is not None:
         return min(max(error.after_s, 0.0), rule.max_wait_s)
     growing = wait_exponential(multiplier=rule.min_wait_s, max=rule.max_wait_s)
     return (growing + wait_random(0, rule.min_wait_s))(state)

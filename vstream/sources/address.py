@@ -1,10 +1,12 @@
 """SourceAddress: what a user names as a source -> its kind, what FFmpeg opens, a name to show."""
 
+import hashlib
+import os
 import re
 import sys
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -77,6 +79,25 @@ def parse_address(url: str) -> SourceAddress:
             "SOURCE_UNSUPPORTED",
         )
     return SourceAddress(SourceKind.FILE, _without_user(url), url)
+
+
+def stream_id_of(url: str) -> str:
+    """A slug of the source's name and a hash of what identifies it.
+
+    A file is identified by path, size and modification time, so that a file that was replaced is a
+    new stream; everything else by its whole address without user name and password.
+    """
+    address = parse_address(url)
+    if address.kind is SourceKind.FILE and Path(address.target).is_file():
+        path = Path(address.target).resolve()
+        status = path.stat()
+        identity, name = f"{path} {status.st_size} {status.st_mtime_ns}", path.stem
+    else:
+        parts = urlsplit(address.target)
+        identity = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        name = address.name
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[-40:] or "stream"
+    return f"{slug}-{hashlib.sha256(os.fsencode(identity)).hexdigest()[:8]}"
 
 
 def _without_user(url: str) -> str:

@@ -54,54 +54,45 @@ PERMANENT_CODES = frozenset(
 
 _REFUSED_LOGIN = (HTTPUnauthorizedError, HTTPForbiddenError)
 _NOT_THERE = (HTTPNotFoundError, FileNotFoundError)
-_TOO_LATE = (TimeoutError, ExitError)
 
 
 def stream_error(error: FFmpegError, name: str, stage: str) -> SourceError:
     """The SourceError for what FFmpeg reported of a live source while in `stage`."""
-    if isinstance(error, _REFUSED_LOGIN):
+    if isinstance(error, (TimeoutError, ExitError)):
+        return no_answer(name, stage)
+    if isinstance(error, DecoderNotFoundError):
+        return unsupported_codec(name)
+    code = "STREAM_CONNECTION_FAILED"
+    advice = (
+        f"{error.strerror}; check that the camera is on, the host and port are right, and "
+        "that it speaks this protocol"
+    )
+    if isinstance(error, PermissionError):
+        advice = "this user may not open the device; add it to the group 'video'"
+    elif isinstance(error, _REFUSED_LOGIN):
         code = "STREAM_AUTH_FAILED"
         advice = "the user name or password was refused; check both in the address"
     elif isinstance(error, _NOT_THERE):
         code = "STREAM_NOT_FOUND"
         advice = "there is no such stream or device; check the path after the host name"
-    elif isinstance(error, _TOO_LATE):
-        return no_answer(name, stage)
-    elif isinstance(error, DecoderNotFoundError):
-        return unsupported_codec(name)
-    elif isinstance(error, PermissionError):
-        code = "STREAM_CONNECTION_FAILED"
-        advice = "this user may not open the device; add it to the group 'video'"
-    else:
-        code = "STREAM_CONNECTION_FAILED"
-        advice = (
-            f"{error.strerror}; check that the camera is on, the host and port are right, and "
-            "that it speaks this protocol"
-        )
     return SourceError(f"{name}: {stage}: {advice}", code)
 
 
 def file_error(error: FFmpegError, name: str) -> SourceError:
     """The SourceError for a file that FFmpeg could not open."""
+    code, advice = "FILE_NOT_READABLE", f"{error.strerror}; check that the file can be read"
     if isinstance(error, _NOT_THERE):
-        return SourceError(f"{name}: opening: no such file; check the path", "FILE_NOT_FOUND")
-    if isinstance(error, (PermissionError, *_REFUSED_LOGIN)):
-        return SourceError(
-            f"{name}: opening: reading is not permitted; check who may read it",
-            "FILE_NOT_READABLE",
-        )
-    if isinstance(error, ValueError):
-        return SourceError(
-            f"{name}: opening: this is not a video file; give an mp4, mkv, mov, webm or avi",
-            "FILE_NOT_VIDEO",
-        )
-    return SourceError(
-        f"{name}: opening: {error.strerror}; check that the file can be read", "FILE_NOT_READABLE"
-    )
+        code, advice = "FILE_NOT_FOUND", "no such file; check the path"
+    elif isinstance(error, (PermissionError, *_REFUSED_LOGIN)):
+        advice = "reading is not permitted; check who may read it"
+    elif isinstance(error, ValueError):
+        code = "FILE_NOT_VIDEO"
+        advice = "this is not a video file; give an mp4, mkv, mov, webm or avi"
+    return SourceError(f"{name}: opening: {advice}", code)
 
 
 def no_answer(name: str, stage: str) -> SourceError:
-    """The SourceError for a live source that sent nothing in time."""
+    """A live source sent nothing in time."""
     return SourceError(
         f"{name}: {stage}: nothing came in time; check that the camera is on and reachable, or "
         "try the other transport (tcp, udp)",
@@ -109,8 +100,16 @@ def no_answer(name: str, stage: str) -> SourceError:
     )
 
 
+def disconnected(name: str) -> SourceError:
+    """A live source came to an end."""
+    return SourceError(
+        f"{name}: reading: the other side ended the stream; check that the camera is on",
+        "STREAM_DISCONNECTED",
+    )
+
+
 def unsupported_codec(name: str) -> SourceError:
-    """The SourceError for video that this build of FFmpeg cannot decode."""
+    """This build of FFmpeg cannot decode it."""
     return SourceError(
         f"{name}: decoding: the video's codec is not supported; set the camera to H.264 or H.265",
         "STREAM_CODEC_UNSUPPORTED",
@@ -118,7 +117,7 @@ def unsupported_codec(name: str) -> SourceError:
 
 
 def too_large(name: str, max_pixels: int) -> SourceError:
-    """The SourceError for pictures that nobody decodes."""
+    """Its pictures are not decoded."""
     return SourceError(
         f"{name}: decoding: its pictures have more than {max_pixels} pixels; send smaller ones, or "
         "raise source.max_pixels",

@@ -1,4 +1,4 @@
-"""FileStream: a video file in, every wanted frame out in order, as fast as it can be decoded."""
+"""FileStream: plays a file in a thread of its own, at a speed or as fast as its reader takes it."""
 
 import os
 import threading
@@ -8,35 +8,39 @@ from dataclasses import replace
 from datetime import datetime
 
 import av
-from av import VideoFrame, VideoStream
+import numpy as np
+from av import VideoFrame
 from av.container import InputContainer
 from av.error import FFmpegError
+from jaxtyping import UInt8
 
 from encoders import Frame
-from memory.closing import Closing
-from memory.locks import Rank, ranked_lock
 from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
-from vstream.sources.config import SourceConfig
+from vstream.sources.config import SourceConfig, Speed
+from vstream.sources.decode_interrupt import interruptible
 from vstream.sources.errors import file_error
+from vstream.sources.frame_queue import FrameQueue, QueuedSource
+from vstream.sources.opening import open_container
 from vstream.sources.privacy_mask import PrivacyMask
-from vstream.sources.reach import reach_options
-from vstream.sources.rgb_scaler import RgbScaler
-from vstream.sources.status import SourceCounts, SourceState, SourceStatus
-from vstream.sources.tls import tls_options
-from vstream.sources.video_track import PixelBound, pictures, pictures_from, video_track
+from vstream.sources.status import SourceState, SourceStatus
+from vstream.sources.video_track import VideoTrack
+
+AHEAD = 16
+"""Frames that are decoded before anybody has asked for them: two chunks of the decoder."""
 
 
-class FileStream(Closing):
-    """The frames of one file from `start_s` on, none lost. Iterate once.
+class FileStream(QueuedSource):
+    """The frames of one file from `start_s` on. Iterate once.
+
+    At a speed it plays as if it were a camera: each frame comes when it is due, and a slow reader
+    gets the newest. At "max" none is lost: the thread waits while `AHEAD` frames do.
 
     `stream_s` is media time from the file's first frame; a file that loops begins again at its end,
     and its stream time goes on. `captured_at` is when a frame was recorded: media time after the
     file's creation_time tag or, without one, after its modification time, but never a time to come.
     A loop stands for a camera: its frames are captured as they are read.
     """
-
-    is_live = False
 
     def __init__(
         self,
@@ -45,77 +49,109 @@ class FileStream(Closing):
         *,
         start_s: float,
         wants: Callable[[float], bool],
+        speed: Speed,
         mask: PrivacyMask | None = None,
         loop: bool = False,
     ) -> None:
-        """Open the file. Raises SourceError (FILE_..., SOURCE_TOO_LARGE) if there is no video to be
-        had from it.
+        """Open the file and start to play, at "max" once somebody reads.
+
+        Raises SourceError (FILE_..., SOURCE_TOO_LARGE) if there is no video to be had from it.
         """
-        self.name = address.name
-        self._start_s = start_s
-        self._wants = wants
-        self._loop = loop
-        self._scaler = RgbScaler(config.max_side, mask)
-        self._counts = SourceCounts()
+        super().__init__(address.name, config, wants, mask)
+        self.is_live = speed != "max"
+        if not self.is_live:
+            self._queue = FrameQueue(AHEAD)
         self._state = SourceState.RUNNING
-        self._last_error: SourceError | None = None
-        self._closing = threading.Event()
-        self._decoding = ranked_lock(Rank.FILE)  # during each step: close() may come between
+        self._start_s = start_s
+        self._speed = speed
+        self._loop = loop
+        self._is_read = False
         self._container = open_video_file(address, config)
-        self._bound = PixelBound(self.name, config.max_pixels)
-        self._track = video_track(self._container, self._bound, "FILE_NOT_VIDEO")
-        self._track.thread_type = "AUTO"
-        self._first_pts_s = _first_pts_s(self._track)
-        self._length_s = _length_s(self._container, self._track)
+        self._track = VideoTrack(
+            self._container, self.name, config.max_pixels, "FILE_NOT_VIDEO", self._counts
+        )
+        stream = self._track.stream
+        stream.thread_type = "AUTO"
+        self._tick_s = stream.time_base or 0
+        self._first_pts_s = float((stream.start_time or 0) * self._tick_s)
+        length_s = (stream.duration or 0) * self._tick_s
+        self._length_s = float(length_s or (self._container.duration or 0) / av.time_base)
         self._recorded_at = recorded_at(self._container, address.target)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._play, name=f"read {self.name}", daemon=True)
+        if self.is_live:
+            self._thread.start()
 
     @property
     def status(self) -> SourceStatus:
-        """How far it is."""
-        return SourceStatus(self._state, replace(self._counts), self._last_error)
-
-    def captured_at(self, stream_s: float) -> float:
-        """When the frame at `stream_s`, which is shown now, was captured."""
-        now = time.time()
-        return now if self._loop else min(now, self._recorded_at + stream_s)
+        """It is running until its reader has had the last frame, wherever the decoder is."""
+        is_over = self._is_read or self._closing.is_set()
+        state = self._state if is_over else SourceState.RUNNING
+        last_error = self._last_error if self._is_read else None
+        return replace(super().status, state=state, last_error=last_error)
 
     @property
     def has_waiting(self) -> bool:
-        return True
+        return not self.is_live or super().has_waiting
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises SourceError (FILE_EMPTY, FILE_CORRUPT) when the file has nothing or no more, and
-        (SOURCE_TOO_LARGE) at a picture that is too large.
+        (SOURCE_TOO_LARGE) at a picture that is too large; after the frames that came before it.
         """
-        frames = self._frames()
-        while True:
-            with self._decoding:
-                if self._closing.is_set():
-                    return
-                frame = next(frames, None)
-            if frame is None:
-                return
-            self._counts.frames_delivered += 1
-            yield frame
+        if not self.is_live:
+            self._thread.start()
+        try:
+            yield from super().__iter__()
+        finally:
+            self._is_read = True
 
     def close(self) -> None:
         """End the iteration and give the file back. May be called from any thread, repeatedly."""
         self._closing.set()
-        with self._decoding:
-            self._container.close()
-            self._state = SourceState.ENDED
+        self._queue.discard()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._container.close()
+        self._state = SourceState.ENDED
 
-    def _frames(self) -> Iterator[Frame]:
+    def _play(self) -> None:
+        begun_at = time.monotonic()
+        try:
+            with interruptible(self._closing.is_set):
+                for pixels, stream_s in self._wanted():
+                    if self._speed == "max":
+                        is_over = not self._queue.await_room()
+                    else:
+                        due_at = begun_at + (stream_s - self._start_s) / self._speed
+                        is_over = self._closing.wait(due_at - time.monotonic())
+                    if is_over:
+                        return
+                    self._queue.put(Frame(pixels, stream_s, self._captured_at(stream_s)))
+                    if self.is_live:
+                        self._last_frame_at = time.monotonic()
+            self._state = SourceState.ENDED
+            self._queue.end()
+        except Exception as error:  # noqa: BLE001  the reader is told
+            self._queue.end(error)
+
+    def _captured_at(self, stream_s: float) -> float:
+        """When the frame at `stream_s`, which is shown now, was captured."""
+        now = time.time()
+        return now if self._loop else min(now, self._recorded_at + stream_s)
+
+    def _wanted(self) -> Iterator[tuple[UInt8[np.ndarray, "height width 3"], float]]:
+        """The pixels of the frames that are wanted, each with its stream time, until `close`."""
+        if self._closing.is_set():  # before it began: the container is closed
+            return
         for picture, stream_s in self._played():
             if self._closing.is_set():
                 return
             if stream_s < self._start_s - 1e-6:
                 continue  # between the key frame before the start and the start
-            if not self._wants(stream_s):
+            if self._wants(stream_s):
+                yield self._scaler.pixels(picture), stream_s
+            else:
                 self._counts.frames_not_wanted += 1
-                continue
-            yield Frame(self._scaler.pixels(picture), stream_s, self.captured_at(stream_s))
-        self._state = SourceState.ENDED
 
     def _played(self) -> Iterator[tuple[VideoFrame, float]]:
         """The pictures from about the start on, each with its stream time; of a loop without end.
@@ -134,41 +170,35 @@ class FileStream(Closing):
                 yield picture, begin_s + media_s
             if not self._loop:
                 return
-            begin_s += max(self._length_s, media_s + 1 / (self._track.average_rate or 1))
+            begin_s += max(self._length_s, media_s + 1 / (self._track.stream.average_rate or 1))
             from_s = 0.0
 
     def _pictures(self, from_s: float | None) -> Iterator[VideoFrame]:
         """From `from_s` on, or from where the container stands."""
-        failure, before = None, self._counts.frames_received
+        fault, before = None, self._counts.frames_received
         try:
-            if from_s is not None and self._track.time_base is not None:
-                pts = int((self._first_pts_s + from_s) / self._track.time_base)
-                yield from pictures_from(
-                    self._container, self._track, pts, self._counts, self._bound
-                )
+            if from_s is not None and self._tick_s:
+                pts = int((self._first_pts_s + from_s) / self._tick_s)
+                yield from self._track.pictures_from(pts)
             else:
-                yield from pictures(self._container, self._track, self._counts, self._bound)
+                yield from self._track.pictures()
         except SourceError as error:
-            raise self._failed(str(error), error.code) from None
+            fault = error
         except FFmpegError as error:
-            failure = error
-        if failure is not None:
-            raise self._failed(
-                f"{self.name}: reading: {failure.strerror}; the file is cut short or damaged, "
-                "copy or record it again",
+            fault = SourceError(
+                f"{self.name}: reading: {error.strerror}; the file is cut short or damaged, copy "
+                "or record it again",
                 "FILE_CORRUPT",
             )
-        if self._counts.frames_received == before:
-            raise self._failed(
+        if fault is None and self._counts.frames_received == before:
+            fault = SourceError(
                 f"{self.name}: decoding: the video track holds no frame, or none of at most "
-                f"{self._bound.max_pixels} pixels (source.max_pixels); record it again",
+                f"{self._track.max_pixels} pixels (source.max_pixels); record it again",
                 "FILE_EMPTY",
             )
-
-    def _failed(self, message: str, code: str) -> SourceError:
-        self._state = SourceState.ERROR
-        self._last_error = SourceError(message, code)
-        return self._last_error
+        if fault is not None:
+            self._state, self._last_error = SourceState.ERROR, fault
+            raise fault
 
 
 def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContainer:
@@ -181,15 +211,7 @@ def open_video_file(address: SourceAddress, config: SourceConfig) -> InputContai
             f"{name}: opening: the file is empty; record or copy it again", "FILE_EMPTY"
         )
     try:
-        return av.open(
-            target,
-            mode="r",
-            options=reach_options(address, config)
-            | tls_options(config)
-            | PixelBound(name, config.max_pixels).options,
-            metadata_errors="replace",
-            timeout=(config.connect_timeout_s, config.read_timeout_s),
-        )
+        return open_container(address, config)
     except FFmpegError as error:
         failure = error
     raise file_error(failure, name)
@@ -205,16 +227,3 @@ def recorded_at(container: InputContainer, target: str) -> float:
     if created_at > 0:  # recorders without a clock write the epoch, or that of 1904
         return created_at
     return os.path.getmtime(target) if os.path.exists(target) else time.time()
-
-
-def _length_s(container: InputContainer, track: VideoStream) -> float:
-    """As the file says; 0 if it does not."""
-    if track.duration and track.time_base is not None:
-        return float(track.duration * track.time_base)
-    return (container.duration or 0) / av.time_base
-
-
-def _first_pts_s(track: VideoStream) -> float:
-    if track.start_time is None or track.time_base is None:
-        return 0.0
-    return float(track.start_time * track.time_base)

@@ -1,10 +1,18 @@
 """FrameQueue: frames from a decoding thread to one reader; when full, the newest frame wins."""
 
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from encoders import Frame
+from memory.closing import Closing
 from memory.locks import Rank, ranked_condition
+from vstream.errors import SourceError
+from vstream.sources.config import SourceConfig
+from vstream.sources.privacy_mask import PrivacyMask
+from vstream.sources.rgb_scaler import RgbScaler
+from vstream.sources.status import SourceCounts, SourceState, SourceStatus
 
 
 class FrameQueue:
@@ -18,16 +26,18 @@ class FrameQueue:
         self._ended = False
         self._error: Exception | None = None
 
-    def put(self, frame: Frame) -> None:
-        """Add the newest frame, in place of the oldest if need be."""
+    def put(self, frame: Frame) -> bool:
+        """Add the newest frame; whether the oldest had to go for it."""
         with self._changed:
             if self._ended:
-                return
-            if len(self._frames) == self._max_frames:
+                return False
+            is_full = len(self._frames) == self._max_frames
+            if is_full:
                 self._frames.popleft()
                 self.num_dropped += 1
             self._frames.append(frame)
             self._changed.notify()
+            return is_full
 
     def __len__(self) -> int:
         """Frames that wait to be read."""
@@ -65,3 +75,44 @@ class FrameQueue:
             if self._error is not None:
                 raise self._error
             return None
+
+
+class QueuedSource(Closing):
+    """Base of the sources whose frames come from another thread through a FrameQueue."""
+
+    is_live = True
+
+    def __init__(
+        self,
+        name: str,
+        config: SourceConfig,
+        wants: Callable[[float], bool],
+        mask: PrivacyMask | None,
+    ) -> None:
+        self.name = name
+        self._config = config
+        self._wants = wants
+        self._scaler = RgbScaler(config.max_side, mask)
+        self._queue = FrameQueue(config.queue_frames)
+        self._counts = SourceCounts()
+        self._state = SourceState.CONNECTING
+        self._last_error: SourceError | None = None
+        self._last_frame_at: float | None = None
+        """By the monotonic clock."""
+
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._queue)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Ends at `close`. Raises SourceError where the source fails for good."""
+        for frame in self._queue:
+            self._counts.frames_delivered += 1
+            yield frame
+
+    @property
+    def status(self) -> SourceStatus:
+        counts = replace(self._counts, frames_stale=self._queue.num_dropped)
+        newest_at = self._last_frame_at
+        age_s = None if newest_at is None else time.monotonic() - newest_at
+        return SourceStatus(self._state, counts, self._last_error, age_s)

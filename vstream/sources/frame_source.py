@@ -9,9 +9,7 @@ from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig, Speed
 from vstream.sources.file_stream import FileStream
 from vstream.sources.live_stream import LiveStream
-from vstream.sources.paced_file import PacedFile
 from vstream.sources.privacy_mask import PrivacyMask
-from vstream.sources.read_ahead import ReadAhead
 from vstream.sources.status import SourceStatus
 
 
@@ -42,21 +40,12 @@ class FrameSource(Protocol):
     def __exit__(self, *raised: object) -> None: ...
 
 
-def every_frame(stream_s: float) -> bool:
-    """Want them all."""
-    return True
-
-
-def any_source(url: str) -> None:
-    """Permit them all."""
-
-
 def open_source(
     url: str,
     config: SourceConfig,
     *,
     start_s: float = 0.0,
-    wants: Callable[[float], bool] = every_frame,
+    wants: Callable[[float], bool] = lambda stream_s: True,
     speed: Speed = "max",
     loop: bool = False,
     keep_trying: bool = False,
@@ -79,7 +68,7 @@ def open_source(
     Raises SourceError (SOURCE_..., FILE_...) at once for an address or file that cannot be read;
     iterating raises it (STREAM_...) for a live source that is given up.
     """
-    permit = permit or any_source
+    permit = permit or (lambda url: None)
     permit(url)
     address = parse_address(url)
     if address.kind is not SourceKind.FILE:
@@ -93,7 +82,6 @@ def open_source(
             sample_fps=sample_fps,
             mask=mask,
         )
-    file = FileStream(address, config, start_s=start_s, wants=wants, mask=mask, loop=loop)
-    if speed == "max":
-        return ReadAhead(file)
-    return PacedFile(file, config, start_s=start_s, speed=speed)
+    return FileStream(
+        address, config, start_s=start_s, wants=wants, speed=speed, mask=mask, loop=loop
+    )

@@ -10,11 +10,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from av import Packet, VideoFrame, VideoStream
+from av import Packet, VideoFrame
 
 from vstream.sources.config import Decode
-from vstream.sources.status import SourceCounts
-from vstream.sources.video_track import PixelBound, decoded, drained
+from vstream.sources.video_track import VideoTrack
 
 EARLY = 0.05
 """Part of a sampling tick by which key frames may jitter and still serve every tick."""
@@ -22,22 +21,13 @@ _MOST_PASSED_OVER = 1024  # packets; key frames further apart than this never su
 
 
 class LiveDecoder:
-    """Decodes one connection's video track. `counts` gets every packet that was passed over."""
+    """Decodes one connection's video. The track's counts get every packet that was passed over."""
 
-    def __init__(
-        self,
-        track: VideoStream,
-        counts: SourceCounts,
-        decode: Decode,
-        sample_fps: float | None,
-        bound: PixelBound,
-    ) -> None:
+    def __init__(self, track: VideoTrack, decode: Decode, sample_fps: float | None) -> None:
         """`sample_fps` is the rate that `decode="auto"` is to serve; None needs every frame."""
         self.is_resting = False
         """Whether the last packet was passed over on purpose, after a key frame that was good."""
         self._track = track
-        self._counts = counts
-        self._bound = bound
         self._trusting = decode == "keyframes"
         self._longest_s = 0.0 if decode == "all" or sample_fps is None else (1 + EARLY) / sample_fps
         self._num_needed = 2  # intervals that must be short enough in a row
@@ -48,10 +38,7 @@ class LiveDecoder:
         self._passed_over: list[Packet[Any]] = []
 
     def pictures(self, packet: "Packet[Any]") -> Iterator[VideoFrame]:
-        """The pictures that come out now, in order; damaged ones are only counted.
-
-        Raises SourceError for pictures that are too large.
-        """
+        """Those that come out now, in order. Raises SourceError for those that are too large."""
         self.is_resting = False
         if packet.is_keyframe and packet.size:
             self._count_passed_over()
@@ -61,7 +48,7 @@ class LiveDecoder:
                 return
             self._keys_only = False
         if not self._keys_only:
-            yield from decoded(packet, self._counts, self._bound)
+            yield from self._track.decoded(packet)
         elif packet.size:
             yield from self._pass_over(packet)
 
@@ -83,7 +70,7 @@ class LiveDecoder:
         if not self._keys_only:
             yield from self._drain(packet)  # pictures from before, which wait to be put in order
             self._keys_only = True
-        pictures = [*decoded(packet, self._counts, self._bound), *self._drain(packet)]
+        pictures = [*self._track.decoded(packet), *self._drain(packet)]
         self._key_frame_good = bool(pictures)
         if not pictures and not self._trusting:  # it does not stand alone, or was damaged
             self._decode_all()
@@ -109,7 +96,7 @@ class LiveDecoder:
         self._decode_all()
         given = self._key_frame.pts
         for packet in packets:
-            for picture in decoded(packet, self._counts, self._bound):
+            for picture in self._track.decoded(packet):
                 if picture.pts is None or given is None or picture.pts > given:
                     yield picture
 
@@ -118,13 +105,13 @@ class LiveDecoder:
         self._intervals_s = []
 
     def _drain(self, packet: "Packet[Any]") -> Iterator[VideoFrame]:
-        for picture in drained(self._track, self._counts, self._bound):
+        for picture in self._track.drained():
             picture.time_base = packet.time_base  # PyAV gives drained pictures none
             yield picture
-        self._track.codec_context.flush_buffers()
+        self._track.stream.codec_context.flush_buffers()
 
     def _count_passed_over(self) -> None:
-        self._counts.frames_skipped += len(self._passed_over)
+        self._track.counts.frames_skipped += len(self._passed_over)
         self._passed_over = []
 
 

@@ -6,7 +6,7 @@ reader gets frames through a short queue in which the newest wins, so it never s
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -15,28 +15,27 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from encoders import Frame
-from memory.closing import Closing
 from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
 from vstream.sources.backoff import Backoff
 from vstream.sources.config import SourceConfig
 from vstream.sources.decode_interrupt import interruptible
-from vstream.sources.errors import PERMANENT_CODES, no_answer, stream_error
-from vstream.sources.frame_queue import FrameQueue
-from vstream.sources.live_connection import connection_error, open_live
+from vstream.sources.errors import PERMANENT_CODES, disconnected, no_answer, stream_error
+from vstream.sources.frame_queue import QueuedSource
 from vstream.sources.live_decoder import LiveDecoder
+from vstream.sources.opening import open_container
 from vstream.sources.privacy_mask import PrivacyMask
-from vstream.sources.rgb_scaler import RgbScaler
-from vstream.sources.status import SourceCounts, SourceState, SourceStatus
+from vstream.sources.status import SourceState, SourceStatus
 from vstream.sources.stream_clock import StreamClock
-from vstream.sources.video_track import PixelBound, video_track
+from vstream.sources.tls import connection_error
+from vstream.sources.video_track import VideoTrack
 
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS
 _CLOCK_TRUST_S = 30.0  # a camera whose clock is further off than this is not believed
 log = structlog.get_logger()
 
 
-class LiveStream(Closing):
+class LiveStream(QueuedSource):
     """The frames of one camera. `stream_s` rises, through all reconnections.
 
     The first frame of a stream has `stream_s` 0; of one that is resumed, `start_s` and as much as
@@ -48,8 +47,6 @@ class LiveStream(Closing):
     `captured_at` is the camera's own time (RTCP) where it is sent and plausible, or else the time
     of arrival.
     """
-
-    is_live = True
 
     def __init__(
         self,
@@ -68,21 +65,13 @@ class LiveStream(Closing):
 
         `sample_fps` is how many frames a second `wants` takes at most, if that is known.
         """
-        self.name = address.name
+        super().__init__(address.name, config, wants, mask)
         self._address = address
-        self._config = config
-        self._wants = wants
         self._permit = permit
         self._sample_fps = sample_fps
         self._give_up_at = None if keep_trying else time.monotonic() + config.connect_timeout_s
         self._clock = StreamClock(start_s, since_s=time.monotonic() if start_s > 0 else None)
-        self._scaler = RgbScaler(config.max_side, mask)
-        self._queue = FrameQueue(config.queue_frames)
-        self._counts = SourceCounts()
         self._num_attempts = 0
-        self._state = SourceState.CONNECTING
-        self._last_error: SourceError | None = None
-        self._last_frame_at: float | None = None
         self._last_sign_at = time.monotonic()  # of life: a picture, or a packet passed over
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"watch {self.name}", daemon=True)
@@ -91,24 +80,11 @@ class LiveStream(Closing):
     @property
     def status(self) -> SourceStatus:
         """How the camera is doing now."""
-        state, age_s = self._state, None
-        if self._last_frame_at is not None:
-            age_s = time.monotonic() - self._last_frame_at
-            silent_s = time.monotonic() - max(self._last_frame_at, self._last_sign_at)
-            if state is SourceState.RUNNING and silent_s > self._config.stall_s:
-                state = SourceState.STALLED
-        counts = replace(self._counts, frames_stale=self._queue.num_dropped)
-        return SourceStatus(state, counts, self._last_error, age_s)
-
-    @property
-    def has_waiting(self) -> bool:
-        return bool(self._queue)
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Ends at `close`. Raises SourceError (STREAM_...) if the camera is given up."""
-        for frame in self._queue:
-            self._counts.frames_delivered += 1
-            yield frame
+        status = super().status
+        silent_s = time.monotonic() - self._last_sign_at
+        if status.state is SourceState.RUNNING and silent_s > self._config.stall_s:
+            return replace(status, state=SourceState.STALLED)
+        return status
 
     def close(self) -> None:
         """Disconnect and end the iteration, at once even if the camera hangs. From any thread."""
@@ -122,12 +98,12 @@ class LiveStream(Closing):
                 self._stay_connected()
             self._state = SourceState.ENDED
             self._queue.end()
-        except SourceError as error:
-            self._state, self._last_error = SourceState.ERROR, error
-            self._queue.end(error)
         except Exception as error:
             self._state = SourceState.ERROR
-            log.exception("watching failed", source=self.name)
+            if isinstance(error, SourceError):
+                self._last_error = error
+            else:
+                log.exception("watching failed", source=self.name)
             self._queue.end(error)
 
     def _stay_connected(self) -> None:
@@ -159,7 +135,7 @@ class LiveStream(Closing):
         self._num_attempts += 1
         try:
             self._permit()
-            with open_live(self._address, self._config, self._num_attempts) as container:
+            with open_container(self._address, self._config, self._num_attempts) as container:
                 stage = "reading"
                 return self._watch(container)
         except SourceError as error:
@@ -176,34 +152,31 @@ class LiveStream(Closing):
             return no_answer(self.name, stage) if is_late and unclear else fault
 
     def _watch(self, container: InputContainer) -> SourceError:
-        bound = PixelBound(self.name, self._config.max_pixels)
-        track = video_track(container, bound, "STREAM_NO_VIDEO")
-        track.codec_context.thread_count = 1  # enough for a camera; more would add delay
+        max_pixels = self._config.max_pixels
+        track = VideoTrack(container, self.name, max_pixels, "STREAM_NO_VIDEO", self._counts)
+        track.stream.codec_context.thread_count = 1  # enough for a camera; more would add delay
         sample_fps = self._sample_fps if _tells_times(container) else None
-        decoder = LiveDecoder(track, self._counts, self._config.decode, sample_fps, bound)
+        decoder = LiveDecoder(track, self._config.decode, sample_fps)
         self._last_sign_at = time.monotonic()
         for packet in container.demux():
             if self._closing.is_set():
                 break
-            if packet.stream is track:
+            if packet.stream is track.stream:
                 for picture in decoder.pictures(packet):
-                    self._last_sign_at = time.monotonic()
                     self._deliver(picture, container)
                 if decoder.is_resting:
                     self._last_sign_at = time.monotonic()
             if time.monotonic() - self._last_sign_at > self._config.read_timeout_s:
                 return no_answer(self.name, "decoding")  # data comes, but no picture
-        return SourceError(
-            f"{self.name}: reading: the other side ended the stream; check that the camera is on",
-            "STREAM_DISCONNECTED",
-        )
+        return disconnected(self.name)
 
     def _deliver(self, picture: VideoFrame, container: InputContainer) -> None:
         arrival_s = time.monotonic()
         if self._state is not SourceState.RUNNING:
             self._state, self._last_error = SourceState.RUNNING, None
             log.info("source running", source=self.name, reconnects=self._counts.reconnects)
-        self._last_frame_at, self._give_up_at = arrival_s, None
+        self._last_frame_at = self._last_sign_at = arrival_s
+        self._give_up_at = None
         told_s = picture.time if _tells_times(container) else None
         stream_s = self._clock.advance(told_s, arrival_s)
         if not self._wants(stream_s):

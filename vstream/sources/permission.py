@@ -5,7 +5,7 @@ Sources on the command line and in the operator's own configuration are trusted 
 Three things together keep a caller from reading what it should not: `check` before a source is
 opened and, as `open_source(permit=...)`, before each new connection; `confined`, which makes FFmpeg
 read only containers that name no other address, and follow no redirection; and the protocols that
-a source behind http may use at all (`vstream/sources/live_connection.py`).
+a source behind http may use at all (`vstream/sources/opening.py`).
 
 What remains: FFmpeg asks the resolver again after `check` has. A name whose owner answers the first
 question with a public and the second, moments later, with a private address gets one connection

@@ -2,25 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 from av import VideoFrame
-from jaxtyping import UInt8
 
 from encoders import Frame
-from memory.closing import Closing
 from memory.locks import Rank, ranked_lock
 from vstream.errors import SourceError
 from vstream.sources.config import SourceConfig
-from vstream.sources.frame_queue import FrameQueue
-from vstream.sources.frame_source import every_frame
+from vstream.sources.frame_queue import QueuedSource
 from vstream.sources.jpeg_picture import JpegPicture
 from vstream.sources.privacy_mask import PrivacyMask
-from vstream.sources.rgb_scaler import RgbScaler
-from vstream.sources.status import SourceCounts, SourceState, SourceStatus
+from vstream.sources.status import SourceState, SourceStatus
 
 MAX_AHEAD_S = 30.0
 """A frame's time of capture may be this far in the future: clocks differ."""
@@ -38,36 +33,27 @@ class PushOutcome:
     in place of which this one was accepted."""
 
 
-class PushedFrames(Closing):
+class PushedFrames(QueuedSource):
     """A live source whose frames come from `push`. Stream time keeps step with `captured_at`.
 
     The first frame of a stream has `stream_s` 0. One that is resumed stands at `start_s` when this
     object is made; frames that were captured shortly before lie before that.
     """
 
-    is_live = True
-
     def __init__(
         self,
         name: str,
         config: SourceConfig,
         start_s: float = 0.0,
-        wants: Callable[[float], bool] = every_frame,
+        wants: Callable[[float], bool] = lambda stream_s: True,
         *,
         mask: PrivacyMask | None = None,
     ) -> None:
         """`wants` is asked in `push`, once for each frame in order; see `open_source`."""
-        self.name = name
-        self._config = config
-        self._wants = wants
-        self._scaler = RgbScaler(config.max_side, mask)
-        self._queue = FrameQueue(config.queue_frames)
-        self._counts = SourceCounts()
-        self._last_error: SourceError | None = None
+        super().__init__(name, config, wants, mask)
         self._start_s = start_s
         self._began_at = time.time() if start_s > 0 else None
         self._newest_at: float | None = None
-        self._last_frame_at: float | None = None
         self._closed = False
         self._pushing = ranked_lock(Rank.PUSHED_FRAMES)  # one frame after the other
 
@@ -93,25 +79,13 @@ class PushedFrames(Closing):
     @property
     def status(self) -> SourceStatus:
         """How the client is doing now; any frame that is not refused is a sign of life."""
-        state, age_s = SourceState.CONNECTING, None
-        if self._last_frame_at is not None:
-            age_s = time.monotonic() - self._last_frame_at
-            stalled = age_s > self._config.stall_s
-            state = SourceState.STALLED if stalled else SourceState.RUNNING
+        status = super().status
         if self._closed:
-            state = SourceState.ENDED
-        counts = replace(self._counts, frames_stale=self._queue.num_dropped)
-        return SourceStatus(state, counts, self._last_error, age_s)
-
-    @property
-    def has_waiting(self) -> bool:
-        return bool(self._queue)
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Ends at `close`."""
-        for frame in self._queue:
-            self._counts.frames_delivered += 1
-            yield frame
+            return replace(status, state=SourceState.ENDED)
+        if status.last_frame_age_s is None:
+            return status
+        is_stalled = status.last_frame_age_s > self._config.stall_s
+        return replace(status, state=SourceState.STALLED if is_stalled else SourceState.RUNNING)
 
     def close(self) -> None:
         """End the iteration and take no more frames. From any thread, repeatedly."""
@@ -127,8 +101,10 @@ class PushedFrames(Closing):
         captured_at = self._time_of_capture(captured_at)
         stream_s = self._stream_s(captured_at)
         picture = JpegPicture(jpeg, self.name, self._config.max_pixels)
-        wanted = self._wants(stream_s)
-        frame = Frame(self._pixels(picture), stream_s, captured_at) if wanted else None
+        frame = None
+        if self._wants(stream_s):
+            upright = VideoFrame.from_ndarray(picture.pixels(self._config.max_side), format="rgb24")
+            frame = Frame(self._scaler.pixels(upright), stream_s, captured_at)
         self._newest_at, self._last_frame_at = captured_at, time.monotonic()
         self._last_error = None
         if self._began_at is None:
@@ -137,10 +113,8 @@ class PushedFrames(Closing):
         if frame is None:
             self._counts.frames_not_wanted += 1
             return PushOutcome(stream_s, accepted=False, dropped="rate")
-        dropped_before = self._queue.num_dropped
-        self._queue.put(frame)
-        busy = self._queue.num_dropped > dropped_before
-        return PushOutcome(stream_s, accepted=True, dropped="busy" if busy else None)
+        is_busy = self._queue.put(frame)
+        return PushOutcome(stream_s, accepted=True, dropped="busy" if is_busy else None)
 
     def _time_of_capture(self, captured_at: float | None) -> float:
         now, newest_at = time.time(), self._newest_at
@@ -161,10 +135,6 @@ class PushedFrames(Closing):
         if stream_s < 0:
             raise self._untimely("it was captured before the stream began")
         return stream_s
-
-    def _pixels(self, picture: JpegPicture) -> UInt8[np.ndarray, "height width 3"]:
-        pixels = picture.pixels(self._config.max_side)
-        return self._scaler.pixels(VideoFrame.from_ndarray(pixels, format="rgb24"))
 
     def _untimely(self, reason: str, code: str = "FRAME_OUT_OF_ORDER") -> SourceError:
         return SourceError(

@@ -25,7 +25,9 @@ class RgbScaler:
         rgb = self._reformatter.reformat(
             picture, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
         )
-        pixels = upright(rgb.to_ndarray(), picture.rotation)
+        pixels: np.ndarray = rgb.to_ndarray()
+        if picture.rotation % 360:  # anticlockwise, a multiple of 90
+            pixels = np.ascontiguousarray(np.rot90(pixels, picture.rotation // 90))
         return pixels if self._mask is None else self._mask.apply(pixels)
 
 
@@ -35,12 +37,3 @@ def scaled_size(width: int, height: int, max_side: int | None) -> tuple[int, int
         return width, height
     scale = max_side / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def upright(
-    pixels: UInt8[np.ndarray, "height width 3"], rotation: int
-) -> UInt8[np.ndarray, "height2 width2 3"]:
-    """`pixels` turned anticlockwise by `rotation` degrees, a multiple of 90."""
-    if rotation % 360 == 0:
-        return pixels
-    return np.ascontiguousarray(np.rot90(pixels, rotation // 90))

@@ -1,4 +1,4 @@
-"""TLS of a source: its address and the trusted certificates in, FFmpeg's options or the fault out.
+"""connection_error: says why FFmpeg could not connect, also where it is the server's TLS.
 
 FFmpeg takes any certificate unless it is told which to trust, and calls whatever goes wrong in a
 handshake an input/output error. So a connection that failed is looked at again, with Python's TLS.
@@ -6,29 +6,40 @@ handshake an input/output error. So a connection that failed is looked at again,
 
 import socket
 import ssl
+from collections.abc import Callable
 from urllib.parse import urlsplit
+
+from av.error import FFmpegError
+from av.error import OSError as InputOutputError
 
 from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
 from vstream.sources.config import SourceConfig
+from vstream.sources.errors import stream_error
 
 _PORTS = {"https": 443, "rtsps": 322}
 _LOOK_S = 1.0
 
 
-def tls_options(config: SourceConfig) -> dict[str, str]:
-    """FFmpeg's options: whom to trust, if that is configured. They mean nothing without TLS."""
-    if config.tls_ca_file is None:
-        return {}
-    return {"tls_verify": "1", "ca_file": config.tls_ca_file}
+def connection_error(
+    error: FFmpegError, address: SourceAddress, config: SourceConfig, permit: Callable[[], None]
+) -> SourceError:
+    """What went wrong in `open_container`.
 
-
-def tls_fault(address: SourceAddress, config: SourceConfig) -> SourceError | None:
-    """What is wrong with the TLS of a server that FFmpeg could not connect to; None if it is fine,
-    or without TLS.
-
-    Connects, for seconds at most.
+    May look at the server once more, for seconds at most, if `permit` does not raise SourceError.
     """
+    fault = None
+    if type(error) is InputOutputError:  # and no subclass: of any cause
+        try:
+            permit()
+            fault = _tls_fault(address, config)
+        except SourceError as refusal:
+            fault = refusal
+    return fault or stream_error(error, address.name, "connecting")
+
+
+def _tls_fault(address: SourceAddress, config: SourceConfig) -> SourceError | None:
+    """None if its TLS is fine, or it has none."""
     parts = urlsplit(address.target)
     if parts.scheme not in _PORTS or parts.hostname is None:
         return None
@@ -60,7 +71,7 @@ def tls_fault(address: SourceAddress, config: SourceConfig) -> SourceError | Non
             "STREAM_TLS_HANDSHAKE",
         )
     except OSError:
-        return None
+        pass
     return None
 
 

@@ -5,13 +5,11 @@ decord does the seeking and decoding; where it is not installed PyAV does the sa
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
-from av import VideoFrame, VideoStream
-from av.container import InputContainer
-from jaxtyping import Float, Int64, UInt8
+from av import VideoFrame
+from jaxtyping import UInt8
 
 from encoders import Frame
 from memory.closing import Closing
@@ -20,14 +18,16 @@ from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig
 from vstream.sources.file_stream import open_video_file, recorded_at
 from vstream.sources.rgb_scaler import RgbScaler
-from vstream.sources.status import SourceCounts
-from vstream.sources.video_track import PixelBound, pictures_from, video_track
+from vstream.sources.video_track import VideoTrack
 
 SAME_MOMENT_S = 1e-3  # containers round times to as much as this
 
 
 class VideoFile(Closing):
     """Random access by time. Use as a context manager, from one thread."""
+
+    duration_s: float
+    """From the first frame's appearance to the last one's disappearance."""
 
     def __init__(
         self,
@@ -47,111 +47,70 @@ class VideoFile(Closing):
             )
         self._container = open_video_file(address, config)
         self._recorded_at = recorded_at(self._container, address.target)
-        bound = PixelBound(self.name, config.max_pixels)
-        track = video_track(self._container, bound, "FILE_NOT_VIDEO")
-        self._timeline = _read_timeline(self._container, track, self.name)
-        self._reader: _PictureReader = _PyavReader(
-            self._container, track, self._timeline, bound=bound, max_side=config.max_side
-        )
+        self._track = VideoTrack(self._container, self.name, config.max_pixels, "FILE_NOT_VIDEO")
+        self._scaler = RgbScaler(config.max_side)
+        self._read_timeline()
+        self._pictures: Iterator[VideoFrame] = iter(())
+        self._position: int | None = None
+        """Presentation time stamp of the picture decoded last."""
+        self._indexed: _DecordReader | None = None
         if decoder == "decord" or (decoder is None and importlib.util.find_spec("decord")):
-            shape = self._reader.pictures([0])[0].shape
-            indexed = _DecordReader(address.target, width=shape[1], height=shape[0])
-            if indexed.num_frames == len(self._timeline.times_s):
-                self._reader = indexed  # else it counts hidden frames, and would be off by some
-
-    @property
-    def duration_s(self) -> float:
-        """From the first frame's appearance to the last one's disappearance."""
-        return self._timeline.end_s
+            height, width, _ = self._pixels(0).shape
+            indexed = _DecordReader(address.target, width=width, height=height)
+            if indexed.num_frames == len(self._times_s):
+                self._indexed = indexed  # else it counts hidden frames, and would be off by some
 
     def frames_at(self, seconds: Sequence[float]) -> list[Frame]:
         """The frames on screen at each of these moments, in the given order."""
-        times_s = self._timeline.times_s
         moments_s = np.asarray(seconds, dtype=float)
-        found = np.searchsorted(times_s, moments_s + SAME_MOMENT_S, side="right") - 1
-        indices = [int(index) for index in found.clip(0, len(times_s) - 1)]
+        found = np.searchsorted(self._times_s, moments_s + SAME_MOMENT_S, side="right") - 1
+        indices = [int(index) for index in found.clip(0, len(self._times_s) - 1)]
+        read = self._pixels if self._indexed is None else self._indexed.pixels
+        pixels = {index: read(index) for index in sorted(set(indices))}
+        times_s = {index: float(self._times_s[index]) for index in pixels}
         return [
-            Frame(pixels, float(times_s[index]), self._recorded_at + float(times_s[index]))
-            for index, pixels in zip(indices, self._reader.pictures(indices), strict=True)
+            Frame(pixels[index], times_s[index], self._recorded_at + times_s[index])
+            for index in indices
         ]
 
     def close(self) -> None:
         """Give the file back."""
         self._container.close()
 
-
-@dataclass(frozen=True, eq=False)
-class _Timeline:
-    pts: Int64[np.ndarray, " frames"]
-    key_pts: Int64[np.ndarray, " keys"]
-    times_s: Float[np.ndarray, " frames"]
-    end_s: float
-
-
-def _read_timeline(container: InputContainer, track: VideoStream, name: str) -> _Timeline:
-    """When each frame appears, from the packets alone, without decoding."""
-    shown = sorted(
-        (packet.pts, packet.duration or 0, packet.is_keyframe)
-        for packet in container.demux(track)
-        if packet.pts is not None
-    )
-    if not shown or track.time_base is None:
-        raise SourceError(
-            f"{name}: decoding: the video track holds no frame; record it again", "FILE_EMPTY"
+    def _read_timeline(self) -> None:
+        """When each frame appears, from the packets alone, without decoding."""
+        shown = sorted(
+            (packet.pts, packet.duration or 0, packet.is_keyframe)
+            for packet in self._container.demux(self._track.stream)
+            if packet.pts is not None
         )
-    pts = np.array([start for start, _, _ in shown], dtype=np.int64)
-    key_pts = np.array([start for start, _, is_key in shown if is_key], dtype=np.int64)
-    shown_for = shown[-1][0] + shown[-1][1] - shown[0][0]
-    tick_s = float(track.time_base)
-    return _Timeline(pts, key_pts, (pts - pts[0]) * tick_s, shown_for * tick_s)
-
-
-class _PictureReader(Protocol):
-    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
-        """The pixels of these frames, counted in the order in which they are shown."""
-
-
-class _PyavReader:
-    """Seeks to the key frame before a picture and decodes from there."""
-
-    def __init__(
-        self,
-        container: InputContainer,
-        track: VideoStream,
-        timeline: _Timeline,
-        *,
-        bound: PixelBound,
-        max_side: int | None,
-    ) -> None:
-        self._name = bound.source
-        self._bound = bound
-        self._container = container
-        self._track = track
-        self._timeline = timeline
-        self._scaler = RgbScaler(max_side)
-        self._pictures: Iterator[VideoFrame] = iter(())
-        self._position: int | None = None
-        """Presentation time stamp of the picture decoded last."""
-
-    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
-        pixels = {index: self._pixels(index) for index in sorted(set(indices))}
-        return [pixels[index] for index in indices]
+        if not shown or self._track.stream.time_base is None:
+            raise SourceError(
+                f"{self.name}: decoding: the video track holds no frame; record it again",
+                "FILE_EMPTY",
+            )
+        tick_s = float(self._track.stream.time_base)
+        self._pts = np.array([start for start, _, _ in shown], dtype=np.int64)
+        self._key_pts = self._pts[[is_key for _, _, is_key in shown]]
+        self._times_s = (self._pts - self._pts[0]) * tick_s
+        self.duration_s = (shown[-1][0] + shown[-1][1] - shown[0][0]) * tick_s
 
     def _pixels(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
-        pts, keys = int(self._timeline.pts[index]), self._timeline.key_pts
-        key_pts = int(keys[max(0, int(np.searchsorted(keys, pts, side="right")) - 1)])
-        if self._position is None or not key_pts <= self._position < pts:
-            self._pictures = pictures_from(
-                self._container, self._track, pts, SourceCounts(), self._bound
-            )
+        """Of a frame, counted in the order in which they are shown.
+
+        Seeks to the key frame before it and decodes from there.
+        """
+        pts = int(self._pts[index])
+        before = max(0, int(np.searchsorted(self._key_pts, pts, side="right")) - 1)
+        if self._position is None or not self._key_pts[before] <= self._position < pts:
+            self._pictures = self._track.pictures_from(pts)
         for picture in self._pictures:
             self._position = picture.pts
             if picture.pts is not None and picture.pts >= pts:
                 return self._scaler.pixels(picture)
-        at_s = self._timeline.times_s[index]
         raise SourceError(
-            f"{self._name}: decoding: no picture at {at_s:.3f} s; the file is cut short or "
-            "damaged, copy or record it again",
+            f"{self.name}: decoding: no picture at {self._times_s[index]:.3f} s; the file is cut "
+            "short or damaged, copy or record it again",
             "FILE_CORRUPT",
         )
 
@@ -166,13 +125,8 @@ class _DecordReader:
         self._video: Any = decord.VideoReader(path, width=width, height=height, num_threads=1)
         self.num_frames = len(self._video)
 
-    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
-        # One at a time, because decord pads the rows of some widths (96, for one) and its batches
-        # then fail.
-        pixels = {index: self._unpadded(self._video[index]) for index in sorted(set(indices))}
-        return [pixels[index] for index in indices]
-
-    def _unpadded(self, picture: Any) -> UInt8[np.ndarray, "height width 3"]:
-        pixels: np.ndarray = picture.asnumpy()
+    def pixels(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        # Not in batches: decord pads the rows of some widths (96, for one), and they then fail.
+        pixels: np.ndarray = self._video[index].asnumpy()
         height, width, _ = pixels.shape
         return pixels.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)

@@ -16,7 +16,7 @@ hour ago`, `on 3 November at 14:00`: see `vstream.times.time_phrase`, `vstream.t
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from vstream.times.day_words import LocalStretch, day_stretch, moment_before, part_begun
+from vstream.times.day_words import day_stretch, moment_before, part_begun
 from vstream.times.time_of_day import clock_of, clock_pair, following, has_seconds, preceding
 from vstream.times.time_phrase import TimePhrase, end_parts, time_phrases
 
@@ -47,10 +47,6 @@ def clock_ranges(text: str, now: datetime) -> list[ClockRange]:
     return [one for one in found if one is not None]
 
 
-class _NoTimeError(Exception):
-    """The words are those of a time, and there is no such time."""
-
-
 class _NamedTimes:
     """The moment in which something is asked, in the zone where it is asked.
 
@@ -63,21 +59,12 @@ class _NamedTimes:
         self._zone = now.tzinfo
         self._now = now.astimezone(UTC)
         self._local = now.replace(tzinfo=None)
-        self._read = {
-            "between": self._between,
-            "clock": self._clock,
-            "iso": self._iso,
-            "ago": self._ago,
-            "last": self._last,
-            "day": self._day,
-            "part": self._part,
-        }
 
     def range(self, phrase: TimePhrase) -> ClockRange | None:
         """What the phrase names; None for what is to come or is in no calendar."""
         try:
-            begin, end = self._read[phrase.form](phrase)
-        except (OverflowError, _NoTimeError):
+            begin, end = getattr(self, f"_{phrase.form}")(phrase)
+        except (OverflowError, ValueError):
             return None
         if (begin or end) > self._now or (begin is not None and begin > end):
             return None
@@ -88,43 +75,39 @@ class _NamedTimes:
         first, last = end_parts(phrase["first"]), end_parts(phrase["last"])
         if "clock" in first:
             first = {"day": phrase["day"], **first}
-        clocks = clock_pair(first.get("clock"), last.get("clock"))
-        if clocks is None:
-            raise _NoTimeError
-        begin, end = self._edges(first, clocks[0]), self._edges(last, clocks[1])
+        from_clock, to_clock = clock_pair(first.get("clock"), last.get("clock"))
+        begin, end = self._edges(first, from_clock), self._edges(last, to_clock)
         if begin is None:  # a time of day without a day: as late as it can be
-            at = datetime.combine(self._local.date(), clocks[0])
+            at = datetime.combine(self._local.date(), from_clock)
             if end is not None:
-                at = preceding(clocks[0], self._wall(end[1]))
+                at = preceding(from_clock, self._wall(end[1]))
             elif self._earlier(at) > self._now:
                 at -= _DAY
             begin = at, at
         if end is None:
-            at = following(clocks[1], self._wall(begin[0]) + timedelta(microseconds=1))
+            at = following(to_clock, self._wall(begin[0]) + timedelta(microseconds=1))
             end = at, at
         return self._earlier(begin[0]), self._later(end[1])
 
     def _edges(self, end: dict[str, str], clock: time) -> tuple[datetime, datetime] | None:
         """An end of a range; None for a time of day without a day."""
         if "iso" in end:
-            at = _moment(end["iso"])
+            at = datetime.fromisoformat(end["iso"].upper())
             return at, at
         if "whole_day" in end:
-            day = self._stretch(end["whole_day"])
+            day = day_stretch(end["whole_day"], self._local)
             return day.begin, day.end
         words = end.get("day") or end.get("its_day")
         if not words:
             return None
-        at = following(clock, self._stretch(words).clocks_from)
+        at = following(clock, day_stretch(words, self._local).clocks_from)
         return at, at
 
     def _clock(self, phrase: TimePhrase) -> _Bounds:
         clock = clock_of(phrase["clock"])
-        if clock is None:
-            raise _NoTimeError
         exact = timedelta(0) if has_seconds(phrase["clock"]) else _MINUTE
         if phrase.day:
-            day = self._stretch(phrase.day)
+            day = day_stretch(phrase.day, self._local)
             at = following(clock, day.clocks_from)
             return self._meant(phrase, at, at, exact=exact, until=day.end)
         at = datetime.combine(self._local.date(), clock)
@@ -135,22 +118,22 @@ class _NamedTimes:
         return bounds
 
     def _iso(self, phrase: TimePhrase) -> _Bounds:
-        at = _moment(phrase["iso"])
+        at = datetime.fromisoformat(phrase["iso"].upper())
         exact = timedelta(0) if phrase["iso"][16:17] == ":" else _MINUTE
         return self._meant(phrase, at, at, exact=exact)
 
     def _ago(self, phrase: TimePhrase) -> _Bounds:
-        at, length = self._before(phrase["length"]), phrase["length"].lower()
+        at, length = moment_before(phrase["length"], self._now), phrase["length"].lower()
         slack = timedelta(0) if "sec" in length else _MINUTE / 2 if "min" in length else _AROUND
         if phrase.is_about:
             return at - slack, at + slack
         return self._meant(phrase, at, at)
 
     def _last(self, phrase: TimePhrase) -> _Bounds:
-        return self._before(phrase["length"]), self._now
+        return moment_before(phrase["length"], self._now), self._now
 
     def _day(self, phrase: TimePhrase) -> _Bounds:
-        day = self._stretch(phrase["day"])
+        day = day_stretch(phrase["day"], self._local)
         return self._meant(phrase, day.begin, day.end)
 
     def _part(self, phrase: TimePhrase) -> _Bounds:
@@ -184,18 +167,6 @@ class _NamedTimes:
             return self._earlier(datetime.combine(eve.date(), time())), stop
         return self._earlier(begin), self._later(end) + exact
 
-    def _stretch(self, words: str) -> LocalStretch:
-        found = day_stretch(words, self._local)
-        if found is None:
-            raise _NoTimeError
-        return found
-
-    def _before(self, length: str) -> datetime:
-        found = moment_before(length, self._now)
-        if found is None:
-            raise _NoTimeError
-        return found
-
     def _earlier(self, at: datetime) -> datetime:
         """A local time in UTC, the earlier of those that it may be."""
         return min(self._instants(at))
@@ -211,11 +182,3 @@ class _NamedTimes:
     def _wall(self, at: datetime) -> datetime:
         """As a clock of the zone shows it."""
         return at if at.tzinfo is None else at.astimezone(self._zone).replace(tzinfo=None)
-
-
-def _moment(iso: str) -> datetime:
-    """Local without a zone if it says none."""
-    try:
-        return datetime.fromisoformat(iso.upper())
-    except ValueError:
-        raise _NoTimeError from None

@@ -83,8 +83,8 @@ def stands_alone(words: str) -> bool:
     return _ALONE.fullmatch(words) is not None
 
 
-def day_stretch(words: str, now: datetime) -> LocalStretch | None:
-    """The stretch that a DAY names, which may be to come; None if it names none, as 31 June."""
+def day_stretch(words: str, now: datetime) -> LocalStretch:
+    """The stretch that a DAY names, which may be to come. Raises ValueError for 31 June."""
     words = " ".join(words.lower().replace(",", " ").split())
     today = now.date()
     if words == "tonight":
@@ -103,8 +103,6 @@ def day_stretch(words: str, now: datetime) -> LocalStretch | None:
     for article in ("the ", "this "):
         day = day if day.startswith("the day") else day.removeprefix(article)
     found = _library(_with_digits(day), now)
-    if found is None:
-        return None
     return _hours(found.date(), *(_PARTS_H[part] if part else (0, 24)))
 
 
@@ -115,28 +113,26 @@ def part_begun(part: str, now: datetime) -> LocalStretch:
     return _hours(day, begin_h, end_h)
 
 
-def moment_before(length: str, now: datetime) -> datetime | None:
-    """The moment so long before `now`, in UTC. `length` as LENGTH; None if there is none."""
+def moment_before(length: str, now: datetime) -> datetime:
+    """The moment so long before `now`, in UTC. `length` as LENGTH. Raises ValueError if none."""
     utc = now.astimezone(UTC).replace(tzinfo=None)
     words = " ".join(length.lower().replace(",", " ").replace(" and ", " ").split())
     if not _COUNTED.match(words):
         words = f"1 {words}"
-    found = _library(f"{_with_digits(words)} ago", utc)
-    return None if found is None else found.replace(tzinfo=UTC)
+    return _library(f"{_with_digits(words)} ago", utc).replace(tzinfo=UTC)
 
 
-def _library(words: str, now: datetime) -> datetime | None:
-    """What dateparser reads; naive like `now`. None for what no calendar or clock has."""
+def _library(words: str, now: datetime) -> datetime:
+    """What dateparser reads; naive like `now`. Raises ValueError or OverflowError for nothing."""
     settings = {
         "RELATIVE_BASE": now.replace(tzinfo=None),
         "PREFER_DATES_FROM": "past",
         "RETURN_AS_TIMEZONE_AWARE": False,
     }
-    try:
-        found = DateDataParser(languages=["en"], settings=settings).get_date_data(words).date_obj
-    except (OverflowError, ValueError):
-        return None
-    return found if isinstance(found, datetime) and found.year >= 1970 else None
+    found = DateDataParser(languages=["en"], settings=settings).get_date_data(words).date_obj
+    if not isinstance(found, datetime) or found.year < 1970:
+        raise ValueError(f"no calendar has {words}")
+    return found
 
 
 def _with_digits(words: str) -> str:

@@ -18,26 +18,9 @@ _BETWEEN = re.compile(
 _ONE = re.compile(
     rf"(?:\b(?P<word>since|after|from|before|until|till|by|up\s+to)\s+)?{_MOMENT}", re.IGNORECASE
 )
-_COUNTS: dict[str, float] = {
-    "one": 1,
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "twelve": 12,
-    "fifteen": 15,
-    "twenty": 20,
-    "thirty": 30,
-    "forty": 40,
-    "fifty": 50,
-    "sixty": 60,
-    "half an": 0.5,
-}
+_COUNTS: dict[str, float] = {"half an": 0.5, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+_COUNTS |= {"six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12, "fifteen": 15}
+_COUNTS |= {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60}
 _LAST = re.compile(
     rf"\b(?:last|past|previous)\s+(?:"
     rf"(?P<count>\d{{1,6}}|{'|'.join(_COUNTS)})\s*(?P<unit>hours?|minutes?|mins?|seconds?|secs?)"

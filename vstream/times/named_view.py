@@ -71,8 +71,8 @@ def _in_stream(
     question: Question, memory: MemoryReader, view: MemoryView
 ) -> tuple[float | None, float | None] | None:
     """The `at_s` and `from_s` that words name in stream time; None if they do not."""
-    newest_s = memory.info(view.ids[-1]).end_s
-    named = named_time(question.text, question.at_s if question.at_s is not None else newest_s)
+    now_s = memory.info(view.ids[-1]).end_s if question.at_s is None else question.at_s
+    named = named_time(question.text, now_s)
     if named is None:
         return None
     from_s, to_s = named.from_s, named.to_s

@@ -19,23 +19,23 @@ _NAMED = {"noon": time(12), "midday": time(12), "midnight": time(0)}
 _DAY = timedelta(days=1)
 
 
-def clock_of(words: str) -> time | None:
-    """The time that a CLOCK or HOUR names; None if there is none, as 25:10."""
-    found = _readings(words, either_half=False)
-    return found[0] if found else None
+def clock_of(words: str) -> time:
+    """The time that a CLOCK or HOUR names. Raises ValueError if there is none, as 25:10."""
+    (found,) = _readings(words, either_half=False)
+    return found
 
 
-def clock_pair(first: str | None, last: str | None) -> tuple[time, time] | None:
+def clock_pair(first: str | None, last: str | None) -> tuple[time, time]:
     """The times of both ends of a range, of all that they may be those that are nearest.
 
-    An end that is no time of day is None, and any time comes back for it. None if there is none.
+    An end that is no time of day is None, and any time comes back for it. Raises ValueError.
     """
     both = [
         (begin, end)
         for begin in _readings(first or "noon", _has_half(last or ""))
         for end in _readings(last or "noon", _has_half(first or ""))
     ]
-    return min(both, key=lambda pair: _gap(*pair), default=None)
+    return min(both, key=lambda pair: _gap(*pair))
 
 
 def following(clock: time, moment: datetime) -> datetime:
@@ -79,7 +79,5 @@ def _has_half(words: str) -> bool:
 
 def _gap(begin: time, end: time) -> timedelta:
     """From `begin` to the next `end`, more than nothing."""
-    day = datetime(2000, 1, 1)
-    return following(end, datetime.combine(day, begin) + timedelta(microseconds=1)) - (
-        datetime.combine(day, begin)
-    )
+    begun_at = datetime.combine(datetime(2000, 1, 1), begin)
+    return following(end, begun_at + timedelta(microseconds=1)) - begun_at

@@ -24,27 +24,22 @@ def parse_when(text: str | None, now: datetime) -> datetime | None:
     words = (text or "").strip()
     if not words:
         return None
-    found = _parsed(words, now)
-    if found is None:
-        raise QuestionError(f"{words[:80]!r} is no moment: {ALLOWED}")
-    return found
+    try:
+        return _parsed(words, now)
+    except (OverflowError, ValueError, OSError):
+        raise QuestionError(f"{words[:80]!r} is no moment: {ALLOWED}") from None
 
 
-def _parsed(words: str, now: datetime) -> datetime | None:
+def _parsed(words: str, now: datetime) -> datetime:
     if words.lower() == "now":
         return now.astimezone(UTC)
     if _MINUS.fullmatch(words.lower()):
         return moment_before(" ".join(re.findall(r"\d+[dhms]", words.lower())), now)
     if ago := _AGO.fullmatch(words):
         return moment_before(ago[1], now)
-    try:
-        if _EPOCH.fullmatch(words):
-            return datetime.fromtimestamp(float(words), UTC)
-        moment = datetime.fromisoformat(words)
-        if len(words) < len("2026-11-03T14:00"):  # a day, or a week of a year
-            return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=now.tzinfo)
-        return moment.astimezone(UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
+    if _EPOCH.fullmatch(words):
+        return datetime.fromtimestamp(float(words), UTC)
+    moment = datetime.fromisoformat(words)
+    if len(words) < len("2026-11-03T14:00"):
+        raise ValueError("a day, or a week of a year")
+    return (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).astimezone(UTC)

@@ -1,13 +1,15 @@
 """What the page draws by itself: the state of a stream, the chat, rates, and words."""
 
+from html import unescape
+
 import pytest
 
-from app.page.chat_messages import chat_messages, note_of
-from app.page.rates import Rates
+from app.page.chat_part import chat_messages, note_of
 from app.page.status_line import problem_line, status_line
-from app.page.visitors import Exchange, Visitors
-from app.page.words import clock, length, size
+from app.page.visitors import Exchange, Rates, Visitors
+from app.page.words import length, size
 from app.server.documents import MemoryDocument, Problem, StreamDocument
+from app.stream_time import clock
 
 
 def document(**more):
@@ -60,6 +62,13 @@ def test_what_the_service_says_is_text_and_never_markup():
         assert "<script>" not in drawn
         assert "&lt;script&gt;" in drawn
     assert "**" not in shown[1]
+
+
+def test_what_was_said_is_shown_as_it_was_said():
+    said = 'it\'s 5 * 3 # \\ [x] & "y" $2'
+    question, answer = chat_messages([Exchange(said, "door", said, is_running=False)])
+    assert unescape(question["content"]) == f"<p>{said}</p>"
+    assert unescape(answer["content"]) == f'<p class="said">{said}</p>'
 
 
 def test_an_answer_says_that_it_is_unsure_and_how_old_the_newest_frame_was():

@@ -8,8 +8,7 @@ from service import running_service
 from synthetic_video import picture
 
 from app.client import ServiceClient, ServiceError
-from app.page.timeline_strip import history_document, marks_document
-from app.page.timeline_view import PARTS, Stretch, TimelineView
+from app.page.timeline_view import PARTS, Stretch, TimelineView, history_document, marks_document
 from app.page.visitors import Visitor
 from app.server.documents import Citation
 

@@ -7,7 +7,7 @@ from processes import until
 from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.ask_request import AskRequest
-from app.server.background import BackgroundResponses
+from app.server.background import BackgroundResponses, ResponseRecord
 from vstream.decoding.token_choice import GREEDY, Decoding
 from vstream.service.event_log import EventLog
 
@@ -21,16 +21,15 @@ class _Silent:
 
 
 def _ask(responses, text, decoding=GREEDY):
-    made = responses.create(
-        AskRequest(text, "", (), (), decoding),
-        ANSWERING.take(None),
-        _Silent,
-        lambda inquiry: [],
+    made = ResponseRecord(
         owner="",
         model="embedded",
+        request=AskRequest(text, "", (), (), decoding),
+        asker=ANSWERING.take(None),
         background=True,
         metadata={},
     )
+    responses.begin(made, _Silent, lambda inquiry: [])
     assert list(made.follow())[-1]["type"] == "response.completed"
     return made.id
 

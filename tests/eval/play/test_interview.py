@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 
 from eval.play.asked import Asked, Prompt, TimeSpan
-from eval.play.asker import Said
+from eval.play.asker import GivenAnswer
 from eval.play.interview import Interview
 from eval.play.options import PlayOptions
-from eval.play.plan import Moment, plan
+from eval.play.plan import AskTime, plan
 from eval.play.played_run import chosen
 from eval.play.settings import PlaySettings
 from vstream import QuestionError, load_config
@@ -28,7 +28,7 @@ class Scripted:
         text = self.texts.pop(0)
         if text is None:
             raise QuestionError("no frame had been seen")
-        return Said(text)
+        return GivenAnswer(text)
 
 
 def after_yes(text):
@@ -46,8 +46,8 @@ def interviewed(asked, asker, known=(), **settings):
     interview = Interview(
         play, "default", PlaySettings(load_config(), 5, **settings), known, told.append
     )
-    for moment in play.moments:
-        interview.put(moment, asker)
+    for time in play.times:
+        interview.put(time, asker.ask)
     return told, interview
 
 
@@ -105,9 +105,9 @@ def test_where_nothing_can_be_asked_any_more_the_rest_says_why():
     [play] = plan([poll("p", 3.0, 4.0), poll("q", 5.0)])
     settings = PlaySettings(load_config(), 5)
     interview = Interview(play, "default", settings, (), told.append)
-    interview.put(play.moments[0], Scripted("no"))
+    interview.put(play.times[0], Scripted("no").ask)
     assert interview.until_s == 5.0
-    interview.fail(play.moments[1:], ValueError("gone"))
+    interview.fail(play.times[1:], ValueError("gone"))
     assert [one.document()["texts"] for one in told] == [["no", None], [None]]
     assert told[1].said[0].error == "ValueError: gone"
 
@@ -135,7 +135,7 @@ def test_questions_share_a_session_only_where_they_may_see_the_video_from_one_mo
     plays = plan(asked)
     assert [[each.id for each in play.asked] for play in plays] == [["a", "c"], ["b"], ["d"], ["e"]]
     assert [play.from_s for play in plays] == [0, 3, 0, 0]
-    assert plays[0].moments == (Moment(4, 1), Moment(9, 0))
+    assert plays[0].times == (AskTime(4, 1), AskTime(9, 0))
 
 
 def test_a_limit_takes_the_first_or_those_that_the_seed_draws():

@@ -217,7 +217,7 @@ def test_blocks_for_which_there_was_no_room_are_told(tmp_path, load_model, host_
     memory = config.memory.model_copy(update={"host_bytes": host_bytes})
     bounded = PlaySettings(config.model_copy(update={"memory": memory}), TOKENS)
     plays = plan(write_set("streaming-bench", tmp_path))
-    longest = max(plays, key=lambda play: play.moments[-1].at_s - play.from_s)
+    longest = max(plays, key=lambda play: play.times[-1].at_s - play.from_s)
     told = []
     Player(model, bounded, told.append).play(Task(longest, tuple(contenders("default")), {}))
     [cost] = [one for one in told if isinstance(one, Cost)]

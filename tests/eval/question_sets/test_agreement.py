@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.question_sets.agreement import Agreement, agreement
+from eval.question_sets.judging import Agreement, agreement
 
 LABELS = st.lists(st.sampled_from(["yes", "no", "neither"]), min_size=1, max_size=30)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.question_sets.option_letter import only_letter
+from eval.question_sets.benchmark import only_letter
 
 READ = {
     "C": "C",

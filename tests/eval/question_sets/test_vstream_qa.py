@@ -4,8 +4,7 @@ import pytest
 from hand_made_sets import hand_made, score_all, vs_entry, write_json, write_vstream
 
 from eval.question_sets.items import oddities
-from eval.question_sets.judge import JudgeReply
-from eval.question_sets.judging import Judging
+from eval.question_sets.judging import JudgeReply, Judging
 from eval.question_sets.registry import make_benchmark
 from vstream import SettingsError
 

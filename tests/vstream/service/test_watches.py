@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 
-from vstream.device.work import Kind
+from vstream.device.work import WorkKind
 from vstream.question import Evidence, Judgement
 from vstream.service.errors import UnknownStreamError
 from vstream.service.event_log import EventLog
@@ -42,9 +42,6 @@ class _Streams:
             raise UnknownStreamError(name)
         return self.keepers[name]
 
-    def is_watched(self, name):
-        return name in self.keepers
-
     def all(self):
         return list(self.keepers.values())
 
@@ -80,7 +77,7 @@ def test_a_watch_that_cannot_be_judged_keeps_no_other_from_it(set_up, model):
     streams, _, watches = set_up
     scheduler = model.scheduler
     streams.keepers["broken"].session.begin_judging = lambda text, at_s: scheduler.submit(
-        _broken(), Kind.JUDGE
+        _broken(), WorkKind.JUDGE
     )
     fired = threading.Event()
     watches._on_fired = lambda told: fired.set()
@@ -155,7 +152,7 @@ def test_the_newest_firings_are_kept_and_no_more(set_up, model):
     streams, _, watches = set_up
     for keeper in streams.all():
         keeper.session.begin_judging = lambda text, at_s: model.scheduler.submit(
-            _judged(at_s, at_s % 2), Kind.JUDGE
+            _judged(at_s, at_s % 2), WorkKind.JUDGE
         )
     told = []
     watches._on_fired = told.append

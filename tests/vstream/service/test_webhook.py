@@ -20,9 +20,11 @@ from vstream.service.webhook_delivery import (
     RetryRule,
     WebhookDelivery,
     check_receiver,
+    new_secret,
     shown_receiver,
+    signed_headers,
+    signing_key,
 )
-from vstream.service.webhook_signature import new_secret, signed_headers, signing_key
 
 SECRET = new_secret()
 FAST = RetryRule(max_tries=3, total_s=10, timeout_s=5, min_wait_s=0.01, max_wait_s=0.05)
@@ -93,7 +95,7 @@ def test_a_receiver_gets_one_signed_message():
         (outcome,) = outcomes.wait_for(1)
         assert (outcome.delivered, outcome.tries, outcome.status) == (True, 1, 204)
         assert webhooks.counts.delivered == 1
-        assert webhooks.num_pending == 0
+        assert len(webhooks._pending) == 0
     (request,) = web.requests
     assert (request.method, request.path) == ("POST", "/hook?x=1")
     assert request.headers["host"] == web.url.removeprefix("http://")
@@ -315,7 +317,7 @@ def test_too_many_drop_the_oldest_that_waits_and_are_counted():
         assert begun.wait(20)
         for number in range(1, 51):
             webhooks.send(message(web.url, number))
-        assert webhooks.num_pending == 8
+        assert len(webhooks._pending) == 8
         assert webhooks.counts.dropped == 43
         release.set()
         outcomes.wait_for(51)

@@ -14,7 +14,7 @@ from synthetic_video import lay_on_its_side, number_in, write_video
 
 from vstream.errors import SourceError
 from vstream.sources import SourceConfig, SourceState, open_source
-from vstream.sources.read_ahead import AHEAD
+from vstream.sources.file_stream import AHEAD
 
 CONFIG = SourceConfig()
 

@@ -12,7 +12,7 @@ from synthetic_video import number_in, write_video
 from encoders import FrameSampler
 from vstream.sources import SourceConfig, SourceCounts, SourceState, open_source
 from vstream.sources.live_decoder import EARLY, LiveDecoder
-from vstream.sources.video_track import PixelBound, video_track
+from vstream.sources.video_track import VideoTrack
 
 FPS = 20
 
@@ -22,14 +22,14 @@ def shown(path, decode, sample_fps, damage=()):
     counts = SourceCounts()
     pictures = []
     with av.open(str(path)) as container:
-        bound = PixelBound(path.name, 40_000_000)
-        track = video_track(container, bound, "STREAM_NO_VIDEO")
-        decoder = LiveDecoder(track, counts, decode, sample_fps, bound)
-        for index, packet in enumerate(container.demux(track)):
+        track = VideoTrack(container, path.name, 40_000_000, "STREAM_NO_VIDEO", counts)
+        decoder = LiveDecoder(track, decode, sample_fps)
+        for index, packet in enumerate(container.demux(track.stream)):
             if index in damage:
                 spoilt = av.Packet(b"\xff" * packet.size)
-                spoilt.stream, spoilt.pts, spoilt.time_base = track, packet.pts, packet.time_base
-                spoilt.dts, spoilt.is_keyframe = packet.dts, packet.is_keyframe
+                spoilt.stream, spoilt.time_base = track.stream, packet.time_base
+                spoilt.pts, spoilt.dts = packet.pts, packet.dts
+                spoilt.is_keyframe = packet.is_keyframe
                 packet = spoilt
             pictures += [
                 (number_in(picture.to_ndarray(format="rgb24")), picture.time)

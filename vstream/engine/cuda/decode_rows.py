@@ -50,21 +50,6 @@ class DecodeRows:
         self._recorded: dict[int, Replay] = {}
         self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
 
-    @property
-    def num_rows(self) -> int:
-        """Answers that have a row now."""
-        return len(self._rows)
-
-    @property
-    def num_windows(self) -> int:
-        """Prefixes with a recent window that rows share now."""
-        return len({one for one in self._window_of_row if one is not None})
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether steps are replayed: on a card, unless it could not record one."""
-        return self._record is not run_anew and bool(self._recorded)
-
     @torch.inference_mode()
     def decode(
         self, steps: Sequence[Step], embeddings: Float[Tensor, "answers d_model"]
@@ -137,24 +122,20 @@ class DecodeRows:
 
     def _take_in(self, context: AnswerContext) -> None:
         row, layers = len(self._rows), [context.laid(i) for i in range(self._decoder.num_layers)]
-        window = self._window(context, layers)
+        try:
+            window = self._windows.join(context.recent_ids, layers)
+        except torch.OutOfMemoryError:  # it is not shared
+            window = None
         try:
             self._write(row, layers, window)
         except BaseException:
             if window is not None:
                 self._windows.leave(window)
             raise
-        context.let_go()
+        context.clear()
         self._rows.append(weakref.ref(context))
         self._window_of_row.append(window)
         self._row_of[context] = row
-
-    def _window(self, context: AnswerContext, layers: Sequence[LaidLayer]) -> int | None:
-        """One that is shared, if there is memory for it."""
-        try:
-            return self._windows.join(context.recent_ids, layers)
-        except torch.OutOfMemoryError:
-            return None
 
     def _write(self, row: int, layers: Sequence[LaidLayer], window: int | None) -> None:
         """What `window` does not hold."""

@@ -16,7 +16,6 @@ from typing import Any
 
 import structlog
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -44,12 +43,7 @@ class FlashKernel:
     attend: CausalAttention
 
 
-def flash_attention(
-    queries: Float[Tensor, "heads q_tokens head_dim"],
-    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
-    values: Float[Tensor, "kv_heads k_tokens v_dim"],
-    scale: float,
-) -> Float[Tensor, "heads q_tokens v_dim"]:
+def flash_attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
     """`causal_attention`, without a mask where the card has a flash kernel."""
     if queries.shape[1] == 1 or not _has_flash(queries):
         return causal_attention(queries, keys, values, scale)
@@ -65,12 +59,7 @@ def _has_flash(queries: Tensor) -> bool:
     return queries.is_cuda and is_half and torch.cuda.get_device_capability(queries.device) >= (8,)
 
 
-def torch_flash(
-    queries: Float[Tensor, "heads q_tokens head_dim"],
-    keys: Float[Tensor, "kv_heads k_tokens head_dim"],
-    values: Float[Tensor, "kv_heads k_tokens v_dim"],
-    scale: float,
-) -> Float[Tensor, "heads q_tokens v_dim"]:
+def torch_flash(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
     """On a card, in half precision, the kernel of torch; elsewhere torch makes a mask by itself.
 
     Without this bias torch aligns causality to the first key.

@@ -11,8 +11,6 @@ may hold different numbers of tokens. The text attends to the buffer and to itse
 joined by their log-sum-exp (`partial_attention`).
 """
 
-from dataclasses import dataclass
-
 import structlog
 import torch
 from jaxtyping import Float
@@ -23,7 +21,7 @@ from vstream.engine.cuda.partial_attention import attend_to_part, joined
 from vstream.engine.cuda.recording import Cut, Record, Replay, record_graphs, run_anew
 from vstream.engine.cuda.row_buffers import roomy
 from vstream.engine.decoder import Decoder, Step
-from vstream.engine.question_step import QuestionStep
+from vstream.engine.question_prefill import QuestionStep
 from vstream.engine.retrieval import summed_by_group
 
 _log = structlog.get_logger()
@@ -42,12 +40,8 @@ class RecordedQuestions:
         self._lengths = sorted(lengths)
         self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
         self._laid = _LaidBuffer(decoder, 0)
-        self._recorded: dict[int, _Recorded] = {}
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether passes are replayed: on a card, unless it could not record one."""
-        return self._record is not run_anew and bool(self._recorded)
+        self._recorded: dict[int, tuple[_QuestionPass, Replay]] = {}
+        """By length. A pass and its recording hold each other nowhere else: both go from here."""
 
     @torch.inference_mode()
     def question(
@@ -65,15 +59,15 @@ class RecordedQuestions:
             return None
         try:
             if self._laid.num_slots:
-                return self._ready(len(embeddings)).run(step, embeddings)
+                return self._replayed(step, embeddings)
         except _ReadPlainlyError:
             step.begin_again()
         logits = self._decoder.logits(self._decoder.forward(embeddings, step)[-1:])
-        self._hold(max(step.context.laid(i).num_laid for i in range(self._decoder.num_layers)))
+        self._hold(max(step.context.laid(i).recent[1] for i in range(self._decoder.num_layers)))
         return logits
 
-    def _ready(self, num_tokens: int) -> "_Recorded":
-        length = next(one for one in self._lengths if one >= num_tokens)
+    def _replayed(self, step: QuestionStep, embeddings: Tensor) -> Tensor:
+        length = next(one for one in self._lengths if one >= len(embeddings))
         if length not in self._recorded:
             made = _QuestionPass(self._decoder, self._laid, length)
             try:
@@ -81,8 +75,9 @@ class RecordedQuestions:
             except RuntimeError as error:  # also if there is no memory for it
                 self._give_up()
                 raise _ReadPlainlyError from error
-            self._recorded[length] = _Recorded(made, replay)
-        return self._recorded[length]
+            self._recorded[length] = made, replay
+        made, replay = self._recorded[length]
+        return made.run(replay, step, embeddings)
 
     def _give_up(self) -> None:
         """The plain path is all there is from now on."""
@@ -148,8 +143,11 @@ class _QuestionPass:
         self._step: QuestionStep | None = None
         self._cut: Cut | None = None
 
-    def put(self, step: QuestionStep, embeddings: Float[Tensor, "tokens d_model"]) -> None:
-        """The question that the next run is of."""
+    def run(self, replay: Replay, step: QuestionStep, embeddings: Tensor) -> Tensor:
+        """`replay`, its recording, of a question, whose text is in the context then.
+
+        Raises _ReadPlainlyError where a layer does not fit.
+        """
         tokens = len(embeddings)
         self._embeddings[:tokens] = embeddings
         self._embeddings[tokens:] = embeddings[-1]
@@ -157,15 +155,13 @@ class _QuestionPass:
         self._weights[tokens:] = 0
         self._last.fill_(tokens - 1)
         self._step = step
-
-    def let_go(self) -> None:
-        """Of the question."""
-        self._step = None
-
-    def take(self, step: QuestionStep, num_tokens: int) -> None:
-        """Put into its context what the run has made of its text."""
+        try:
+            logits = replay().clone()
+        finally:
+            self._step = None
         for layer, (keys, values) in enumerate(self._text):
-            step.context.append(layer, keys[:, :num_tokens], values[:, :num_tokens])
+            step.context.laid(layer).append(keys[:, :tokens], values[:, :tokens])
+        return logits
 
     def compute(self, cut: Cut) -> Float[Tensor, "1 vocabulary"]:
         """What is recorded."""
@@ -210,21 +206,3 @@ class _QuestionPass:
         self._laid.put(found.keys, found.values)
         self._filled[layer].fill_(found.keys.shape[1])
         self._next_text[layer].fill_(found.next_text)
-
-
-@dataclass(frozen=True)
-class _Recorded:
-    """A pass and its recording, which hold each other nowhere else: they go when this goes."""
-
-    made: _QuestionPass
-    replay: Replay
-
-    def run(self, step: QuestionStep, embeddings: Tensor) -> Tensor:
-        """Raises _ReadPlainlyError where a layer does not fit."""
-        self.made.put(step, embeddings)
-        try:
-            logits: Tensor = self.replay().clone()
-        finally:
-            self.made.let_go()
-        self.made.take(step, len(embeddings))
-        return logits

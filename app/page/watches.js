@@ -1,0 +1,4 @@
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('.remove');
+  if (button) trigger('delete', { watch: button.value });
+});

@@ -1,0 +1,55 @@
+"""What the commands of `python -m eval` share: --json, added options, refusals, progress."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from inspect import Parameter, signature
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from memory import KVMemoryError
+from vstream import VStreamError
+
+AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON document.")]
+
+
+@contextmanager
+def refusals(hint: str = "choose another file") -> Iterator[None]:
+    """What the engine refuses, or the file system, becomes an error of the command line."""
+    try:
+        yield
+    except (VStreamError, KVMemoryError) as error:
+        raise typer.BadParameter(str(error)) from error
+    except OSError as error:
+        raise typer.BadParameter(f"{error}; {hint}") from error
+
+
+def take_options(
+    command: Callable[..., None],
+    like: Callable[..., object],
+    added: Mapping[str, tuple[Any, object]],
+    without: Iterable[str] = (),
+) -> None:
+    """Let `command` take what `like` does, but for `without`, and `added`: kinds and defaults."""
+    own = signature(like)
+    options = [one for name, one in own.parameters.items() if name not in without]
+    options += [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in added.items()
+    ]
+    changed = own.replace(parameters=options, return_annotation=None)
+    command.__signature__ = changed  # type: ignore[attr-defined]
+
+
+def progress_bar() -> Progress:
+    """For one task, on stderr if that is a terminal: done, left, and how long that may take."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=not console.is_terminal)
