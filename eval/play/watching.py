@@ -15,7 +15,7 @@ from eval.play.plan import AskTime, Play
 from eval.play.settings import PlaySettings
 from eval.run.cost import Cost
 from memory import MemoryPolicy
-from memory.policy_state import state_bytes
+from memory.policy_hooks import state_bytes
 from vstream import IngestWorker, Session, Watch
 from vstream.ingest import SeenFrame
 
