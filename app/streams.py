@@ -35,8 +35,11 @@ def forget_range(
     if to_s < from_s:
         raise SettingsError(f"--to {clock(to_s)} is before --from {clock(from_s)}")
     with open_stored(config.memory, stream) as memory:
+        has_notes = bool(memory.state)
         gone = memory.forget(from_s, to_s)
     terminal.say(f"{gone} blocks from {clock(from_s)} to {clock(to_s)} are deleted")
+    if has_notes:
+        terminal.say("and all notes of the stream's memory policy, as captions, of any time")
 
 
 def _row(stream: StoredStream) -> tuple[str, ...]:

@@ -46,9 +46,15 @@ def policy_for(
 
     `provenance` is the fingerprint of the stream's blocks. Raises UnknownNameError, PolicyError.
     """
-    name, settings = config.named_policy, config.policy_set
-    if name is None:
-        name, settings = written_under(provenance or "")
+    if config.named_policy is None:
+        return policy_of_blocks(config, model, provenance or "")
+    shape = shape_of(model, config.engine.max_answer_tokens)
+    return policy_named(config.named_policy, shape, config.policy_set)
+
+
+def policy_of_blocks(config: VStreamConfig, model: VideoLLM, provenance: str) -> MemoryPolicy:
+    """The policy under which blocks of this fingerprint were written. Raises as `policy_for`."""
+    name, settings = written_under(provenance)
     return policy_named(name, shape_of(model, config.engine.max_answer_tokens), settings)
 
 
@@ -58,9 +64,7 @@ def policy_of_reader(config: VStreamConfig, model: VideoLLM, provenance: str) ->
     Raises UnknownNameError, and PolicyError if it cannot read what the stream's own has kept.
     """
     policy = policy_for(config, model, provenance)
-    if config.named_policy is not None:
-        name, settings = written_under(provenance)
-        policy.require_readable(policy_named(name, policy.shape, settings))
+    policy.require_readable(policy_of_blocks(config, model, provenance))
     return policy
 
 

@@ -165,9 +165,7 @@ class Session(Closing):
             self.memory.require_there()
             with self.model.turn:
                 try:
-                    if state := self.memory.state:
-                        self.memory.note_state(self.policy.forgotten(state, from_s, to_s))
-                    return self.memory.forget(from_s, to_s)
+                    return self.memory.forget(from_s, to_s, self.policy)
                 finally:  # also if only a part is gone
                     self._open_prefill()
         finally:

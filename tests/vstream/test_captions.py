@@ -7,7 +7,7 @@ import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 
 from encoders import Turn
-from memory import PolicyError, policy_named
+from memory import MemoryConfig, PolicyError, open_stored, policy_named
 from memory.policies.policy import ModelShape
 from vstream.question import Question
 
@@ -122,6 +122,23 @@ def test_what_is_forgotten_is_not_told_of(model):
         assert list(texts(session)) == [
             at_s for at_s in range(9, 90, 10) if not 20 <= at_s <= 30 + seen_s
         ]
+
+
+@pytest.mark.parametrize("knows_policy", [True, False])
+def test_nor_where_nobody_has_the_stream_open(model, tmp_path, knows_policy):
+    store = f"file://{tmp_path}"
+    with opened(model, store=store) as session:
+        session.push(stream_frames(90))
+        policy = session.policy
+        kept = set(texts(session))
+    config = MemoryConfig(store=store)
+    with open_stored(config, "test") as memory:
+        memory.forget(20.0, 30.0, policy if knows_policy else None)
+    with open_stored(config, "test") as memory:
+        left = {int(name) for name in memory.state}
+    seen_s = 10 + policy.shape.recent_frames
+    told = {at_s for at_s in kept if not 20 <= at_s <= 30 + seen_s}
+    assert left == (told if knows_policy else set())
 
 
 def test_it_is_refused_where_sentences_cannot_be_compared():

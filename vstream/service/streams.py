@@ -29,6 +29,7 @@ from vstream.errors import BusyError, VStreamError
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.open_readers import OpenReaders, with_host_bytes
+from vstream.policy import policy_of_blocks
 from vstream.question import Question
 from vstream.service.errors import StreamExistsError, UnknownStreamError
 from vstream.service.event_log import EventKind, EventLog
@@ -192,7 +193,11 @@ class Streams:
         else:
             self._require_stored(stream_id)
             with open_stored(self._config.memory, stream_id) as memory:
-                gone = memory.forget(from_s, to_s)
+                policy = None
+                with suppress(KVMemoryError):  # of a package that is not here: all notes go
+                    written = memory.provenance.fingerprint
+                    policy = policy_of_blocks(self._config, self._model, written)
+                gone = memory.forget(from_s, to_s, policy)
         self._events.publish(
             EventKind.MEMORY_FORGOTTEN, stream_id, {"from_s": from_s, "to_s": to_s, "blocks": gone}
         )
