@@ -45,6 +45,7 @@ class Rank(IntEnum):
     REDIS_WAITING = auto()
     ROW_STAGE = auto()
     # What a source has
+    FILE = auto()
     PUSHED_FRAMES = auto()
     # Held for a few lines, in which no other is taken
     FRAMES = auto()

@@ -15,6 +15,7 @@ from av.error import FFmpegError
 from jaxtyping import UInt8
 
 from encoders import Frame
+from memory.locks import Rank, ranked_lock
 from vstream.errors import SourceError
 from vstream.sources.address import SourceAddress
 from vstream.sources.config import SourceConfig, Speed
@@ -78,6 +79,7 @@ class FileStream(QueuedSource):
         self._length_s = float(length_s or (self._container.duration or 0) / av.time_base)
         self._recorded_at = recorded_at(self._container, address.target)
         self._closing = threading.Event()
+        self._giving_back = ranked_lock(Rank.FILE)  # a container that two close at once is freed twice
         self._thread = threading.Thread(target=self._play, name=f"read {self.name}", daemon=True)
         if self.is_live:
             self._thread.start()
@@ -111,7 +113,8 @@ class FileStream(QueuedSource):
         self._queue.discard()
         if self._thread.is_alive():
             self._thread.join()
-        self._container.close()
+        with self._giving_back:
+            self._container.close()
         self._state = SourceState.ENDED
 
     def _play(self) -> None:

@@ -25,7 +25,7 @@ SCRIPTS = {name: write_script(seed, LENGTH_S) for name, seed in SEEDS.items()}
 def onsets(stream_id, name):
     """When it comes into view, as the script has it."""
     history = History.of(SCRIPTS[stream_id])
-    return [history.span(one.first, one.last).start_s for one in history.appearances(name)]
+    return [history.span(one[0], one[-1]).start_s for one in history.appearances(name)]
 
 
 @pytest.fixture(scope="module")

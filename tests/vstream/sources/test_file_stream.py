@@ -230,6 +230,32 @@ def test_damage_in_the_middle_costs_frames_that_are_counted_and_not_the_rest(tmp
     assert source.status.counts.frames_received + source.status.counts.frames_corrupt >= 49
 
 
+@pytest.mark.parametrize("speed", ["max", 1.0])
+def test_two_that_close_it_at_once_do_not_both_free_the_container(tmp_path, speed):
+    path = write_video(tmp_path / "clip.mp4", num_frames=20)
+    source = open_source(str(path), CONFIG, speed=speed)
+    container, inside, most = source._container, [], []
+
+    class Slow:
+        def __getattr__(self, name):
+            return getattr(container, name)
+
+        def close(self):
+            inside.append(1)
+            time.sleep(0.05)
+            most.append(len(inside))
+            inside.pop()
+            container.close()
+
+    source._container = Slow()
+    closers = [threading.Thread(target=source.close) for _ in range(4)]
+    for closer in closers:
+        closer.start()
+    for closer in closers:
+        closer.join()
+    assert most == [1] * 4
+
+
 def test_closing_from_another_thread_ends_the_iteration_and_frees_the_file(tmp_path):
     path = write_video(tmp_path / "clip.mp4", num_frames=200)
     source = open_source(str(path), CONFIG)
