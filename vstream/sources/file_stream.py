@@ -79,7 +79,7 @@ class FileStream(QueuedSource):
         self._length_s = float(length_s or (self._container.duration or 0) / av.time_base)
         self._recorded_at = recorded_at(self._container, address.target)
         self._closing = threading.Event()
-        self._giving_back = ranked_lock(Rank.FILE)  # a container that two close at once is freed twice
+        self._giving_back = ranked_lock(Rank.FILE)  # two at once would free the container twice
         self._thread = threading.Thread(target=self._play, name=f"read {self.name}", daemon=True)
         if self.is_live:
             self._thread.start()
