@@ -94,10 +94,9 @@ def test_every_policy_has_the_same_questions_and_its_own_reading_of_them(whole):
 
 
 def test_killed_workers_leave_what_one_worker_goes_on_with(whole, options, tmp_path):
-    run, _ = whole
-    arguments = [*options, "--out", str(tmp_path)]
+    arguments = [*of_a_few(options), "--out", str(tmp_path)]
     process = Process(*arguments, "--workers", "2", module="eval")
-    until(lambda: num_lines(tmp_path) >= 5 or not process.is_running, seconds=150)
+    until(lambda: num_lines(tmp_path) >= 2 or not process.is_running, seconds=150)
     assert process.is_running, "it ended before it was killed"
     workers = psutil.Process(process.pid).children(recursive=True)
     process.send(signal.SIGKILL)
@@ -105,13 +104,29 @@ def test_killed_workers_leave_what_one_worker_goes_on_with(whole, options, tmp_p
     assert not alive, "a worker outlived its run"
     process.wait()
     before = records(tmp_path)
-    assert 0 < sum(map(len, before.values())) < sum(map(len, records(run).values()))
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
-    assert records(tmp_path) == records(run)
-    assert answers(tmp_path) == answers(run)
+    require_a_part_of(whole, tmp_path)
+    assert 0 < sum(map(len, before.values())) < sum(map(len, records(tmp_path).values()))
     starts = json.loads((tmp_path / "run.json").read_text())["starts"]
     assert len(starts) == 2
+
+
+def of_a_few(options):
+    """The same exam for two contenders alone."""
+    rest = list(options)
+    rest[rest.index("policy=all")] = "policy=default"
+    return [*rest, "--contender", "policy=frames"]
+
+
+def require_a_part_of(whole, out):
+    """What a few were asked there, and said, is what they said among all."""
+    run, _ = whole
+    found = records(out)
+    assert set(found) == {"default", "frames", "language"}
+    assert found.items() <= records(run).items()
+    policies = {row[1] for row in answers(out)}
+    assert answers(out) == [answer for answer in answers(run) if answer[1] in policies]
 
 
 def num_lines(run):
@@ -120,17 +135,10 @@ def num_lines(run):
 
 
 def test_workers_write_the_records_of_one(whole, options, tmp_path):
-    run, _ = whole
-    arguments = [*options, "--out", str(tmp_path), "--workers", "2"]
-    arguments[arguments.index("policy=all")] = "policy=default"
-    arguments += ["--contender", "policy=frames"]
+    arguments = [*of_a_few(options), "--out", str(tmp_path), "--workers", "2"]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
-    found = records(tmp_path)
-    assert set(found) == {"default", "frames", "language"}
-    assert found.items() <= records(run).items()
-    policies = {row[1] for row in answers(tmp_path)}
-    assert answers(tmp_path) == [answer for answer in answers(run) if answer[1] in policies]
+    require_a_part_of(whole, tmp_path)
     costs = [json.loads(line) for line in (tmp_path / "costs.jsonl").read_text().splitlines()]
     assert all(cost["ingest_s"] > 0 for cost in costs if cost["policy"] == "default")
 
