@@ -38,6 +38,8 @@ class KeepPolicy:
     retain_s: float | None = None
     keep_blocks: int | None = None
     age: Callable[[Sequence[Span], AgingBlocks], AgeingStep | None] = next_step
+    forgotten: Callable[[State, float, float], StateChange] = lambda state, *_: dict.fromkeys(state)
+    """What is noted once a range is forgotten; see `MemoryPolicy.forgotten`."""
     index_vectors: Callable[[Tensor], Tensor] | None = None
     """What a block's keys are found by besides their mean; see `MemoryPolicy.index_vectors`."""
     rewrite: Callable[[KVBlock, int, State], KVBlock] | None = None

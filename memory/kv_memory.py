@@ -17,7 +17,6 @@ from memory.codecs.codec import recoded, record_of
 from memory.errors import KVMemoryError, StoreAwayError, StoreError
 from memory.kv_block import KVBlock, require_fitting, require_in_order
 from memory.memory_reader import MemoryStats
-from memory.policies.policy import MemoryPolicy
 from memory.policy_hooks import State, StateChange, changed
 
 
@@ -144,16 +143,15 @@ class KVMemory(AgingMemory):
         head = replace(record.head, block_id=self.num_blocks)
         return self._keep(BlockRecord(head, record.thumbnail, record.rows, noted))
 
-    def forget(self, from_s: float, to_s: float, policy: MemoryPolicy | None = None) -> int:
+    def forget(self, from_s: float, to_s: float) -> int:
         """Delete the blocks that show any moment of [from_s, to_s]; how many there were.
 
         They are gone from every tier, from the index and from the pictures. Blocks that were
-        encoded after them, and saw them in their local window, stay. Of what was noted `policy`,
-        that of the stream, says what goes; without it all goes.
+        encoded after them, and saw them in their local window, stay. Of what was noted the
+        memory policy says what goes; where none is known, all goes.
         """
         if self._state:
-            all_notes = dict.fromkeys(self._state)
-            self.note_state(policy.forgotten(self._state, from_s, to_s) if policy else all_notes)
+            self.note_state(self._policy.forgotten(self._state, from_s, to_s))
         self.flush()
         gone = {
             block_id

@@ -47,19 +47,27 @@ def open_memory(
             keep_newest=policy.needed_blocks(),
             keep_blocks=policy.keep_blocks(),
             age=policy.age,
+            forgotten=policy.forgotten,
             index_vectors=policy.index_vectors if policy.has("index_vectors") else None,
             rewrite=policy.rewrite if policy.has("rewrite") else None,
         )
     return _opened(config, stream_id, provenance, device, keep)
 
 
-def open_stored(config: MemoryConfig, stream_id: str) -> KVMemory:
+def open_stored(
+    config: MemoryConfig, stream_id: str, policy: MemoryPolicy | None = None
+) -> KVMemory:
     """Open a stream that the store holds already, whatever made it; nothing in it ages.
+
+    `policy`, that of the stream, says which notes go with what is forgotten; without it all go.
 
     Raises what `open_memory` raises, and StoreError if there is no such stream.
     """
     config = config.model_copy(update={"file_bytes": None, "redis_bytes": None})
-    return _opened(config, stream_id, None, torch.device("cpu"), KeepPolicy(config.codec))
+    keep = KeepPolicy(config.codec)
+    if policy is not None:
+        keep = replace(keep, forgotten=policy.forgotten)
+    return _opened(config, stream_id, None, torch.device("cpu"), keep)
 
 
 def _opened(

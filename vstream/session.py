@@ -165,7 +165,7 @@ class Session(Closing):
             self.memory.require_there()
             with self.model.turn:
                 try:
-                    return self.memory.forget(from_s, to_s, self.policy)
+                    return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
                     self._open_prefill()
         finally:

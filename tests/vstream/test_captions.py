@@ -132,8 +132,8 @@ def test_nor_where_nobody_has_the_stream_open(model, tmp_path, knows_policy):
         policy = session.policy
         kept = set(texts(session))
     config = MemoryConfig(store=store)
-    with open_stored(config, "test") as memory:
-        memory.forget(20.0, 30.0, policy if knows_policy else None)
+    with open_stored(config, "test", policy if knows_policy else None) as memory:
+        memory.forget(20.0, 30.0)
     with open_stored(config, "test") as memory:
         left = {int(name) for name in memory.state}
     seen_s = 10 + policy.shape.recent_frames

@@ -12,6 +12,7 @@ import structlog
 from memory import (
     KVMemoryError,
     MemoryReader,
+    Provenance,
     StoreAwayError,
     StoreError,
     erase_stored,
@@ -191,13 +192,11 @@ class Streams:
         if keeper is not None:
             gone = keeper.forget(from_s, to_s)
         else:
-            self._require_stored(stream_id)
-            with open_stored(self._config.memory, stream_id) as memory:
-                policy = None
-                with suppress(KVMemoryError):  # of a package that is not here: all notes go
-                    written = memory.provenance.fingerprint
-                    policy = policy_of_blocks(self._config, self._model, written)
-                gone = memory.forget(from_s, to_s, policy)
+            policy, written = None, self._require_stored(stream_id).fingerprint
+            with suppress(KVMemoryError):  # of a package that is not here: all its notes go
+                policy = policy_of_blocks(self._config, self._model, written)
+            with open_stored(self._config.memory, stream_id, policy) as memory:
+                gone = memory.forget(from_s, to_s)
         self._events.publish(
             EventKind.MEMORY_FORGOTTEN, stream_id, {"from_s": from_s, "to_s": to_s, "blocks": gone}
         )
@@ -245,15 +244,16 @@ class Streams:
             threads.map(_close, self.all())
         self._readers.close()
 
-    def _require_stored(self, stream_id: str) -> None:
+    def _require_stored(self, stream_id: str) -> Provenance:
         """Raises UnknownStreamError."""
         unknown = UnknownStreamError(f"there is no stream {stream_id}")
         try:
             require_stream_id(stream_id)
         except StoreError:
             raise unknown from None
-        if find_stream(self._config.memory.store, stream_id) is None:
+        if (found := find_stream(self._config.memory.store, stream_id)) is None:
             raise unknown
+        return found.provenance
 
     def _watch_states(self) -> None:
         told: dict[StreamKeeper, StreamState] = {}
