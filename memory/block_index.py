@@ -26,6 +26,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
@@ -55,8 +56,6 @@ class _Page:
     exact: Float32[np.ndarray, "rows layers features"]
     codes: Tensor
     """int8 [layers, rows, features] on the device."""
-    scales: Float32[Tensor, "layers rows"]
-    norms: Float32[Tensor, "layers rows"]
     centre: Float32[Tensor, "layers features"] | None = None
     """Where its codes have their zero; None before there are any. Keys often have a large part that
     is the same in many blocks, and another one by night: it must not take the codes.
@@ -69,7 +68,7 @@ class _Page:
 
     @property
     def num_bytes(self) -> int:
-        return sum(part.nbytes for part in (self.exact, self.codes, self.scales, self.norms))
+        return self.exact.nbytes + self.codes.nbytes
 
 
 class BlockIndex:
@@ -82,6 +81,8 @@ class BlockIndex:
         self._free: list[int] = []
         self._next_row = 0
         self._pages: list[_Page] = []
+        self._scales = self._norms = torch.empty(layers, 0, device=device)
+        """Of the codes of each row, and of its keys; pages end to end."""
         self._unsettled: list[int] = []
         """Rows whose codes are still to be made."""
         self._spread: Float32[Tensor, "layers features"] | None = None
@@ -93,7 +94,8 @@ class BlockIndex:
     @property
     def num_bytes(self) -> int:
         """Room of all pages, on the device and in host RAM."""
-        return sum(page.num_bytes for page in self._pages)
+        of_rows = self._scales.nbytes + self._norms.nbytes
+        return of_rows + sum(page.num_bytes for page in self._pages)
 
     def append(self, block_id: int, keys: Float[Tensor, "layers kv_heads*head_dim"]) -> None:
         """Add a block's keys, averaged over its tokens, as they were before the codec."""
@@ -195,13 +197,15 @@ class BlockIndex:
         count, wanted = end - start, top_k // chunk_blocks
         if count <= top_k:
             return self._ids[start:end].tolist()
-        runs = np.arange(-(-count // chunk_blocks))
-        is_long = len(runs) > _CANDIDATES * wanted and count > _FIRST_ROWS and not self._more
+        num_runs, candidates = -(-count // chunk_blocks), _CANDIDATES * wanted
+        is_long = num_runs > candidates and count > _FIRST_ROWS and not self._more
         if is_long and self._spread is not None:
             rough = self._rough_scores(layers, queries, start, end, similarity, self._spread)
-            runs = _best_places(_run_means(rough, chunk_blocks), _CANDIDATES * wanted)
+            runs = _best_places(_run_means(rough, chunk_blocks), candidates)
+        else:
+            runs = np.arange(num_runs)
         places = _places_of_runs(runs, chunk_blocks, count)
-        rows = np.frombuffer(self._rows[start:end], dtype=np.int64)[places]
+        rows = np.fromiter(map(self._rows.__getitem__, (start + places).tolist()), dtype=np.int64)
         keys, on_host = self._exact_keys(layers, rows).transpose(0, 1), queries.float().cpu()
         exact = _similarities(keys, on_host, similarity).mean(dim=0)
         if self._more:
@@ -242,15 +246,22 @@ class BlockIndex:
                     first,
                     np.empty((rows, self._layers, self._features), dtype=np.float32),
                     torch.from_numpy(codes).to(self._device),  # numpy asks for huge pages
-                    torch.zeros(self._layers, rows, device=self._device),
-                    torch.zeros(self._layers, rows, device=self._device),
                 )
+            )
+        self._resize(first + rows)
+
+    def _resize(self, rows: int) -> None:
+        with torch.inference_mode(False):
+            more = rows - self._scales.shape[1]
+            self._scales, self._norms = (
+                F.pad(one, (0, more)) for one in (self._scales, self._norms)
             )
 
     def _release(self) -> None:
         """Give back the last pages while nothing is in them."""
         while self._pages and not self._pages[-1].live:
             self._next_row = self._pages.pop().first
+            self._resize(self._next_row)
             self._free = [row for row in self._free if row < self._next_row]
             heapify(self._free)
             self._unsettled = [row for row in self._unsettled if row < self._next_row]
@@ -292,8 +303,9 @@ class BlockIndex:
             codes = weighed.div_(scales[:, :, None]).round_().to(torch.int8)
             to = torch.from_numpy(place).to(self._device)
             page.codes[:, to] = codes.transpose(0, 1).to(self._device)
-            page.scales[:, to] = scales.T.to(self._device)
-            page.norms[:, to] = exact.norm(dim=2).T.to(self._device)
+            self._scales[:, page.first + to] = scales.T.to(self._device)
+            norms = exact.norm(dim=2).clamp_min_(_MIN_NORM)
+            self._norms[:, page.first + to] = norms.T.to(self._device)
 
     def _rough_scores(
         self,
@@ -307,27 +319,26 @@ class BlockIndex:
         """From the codes, of the blocks from place `start` to `end`, averaged over layers."""
         if self._unsettled:
             self._settle()
-        last = self._pages[-1]
-        in_last = -(-(self._next_row - last.first) // _ROWS_AT_ONCE) * _ROWS_AT_ONCE
-        used = [*(len(page.exact) for page in self._pages[:-1]), in_last]
+        used = -(-self._next_row // _ROWS_AT_ONCE) * _ROWS_AT_ONCE
+        rows = [min(page.end, used) - page.first for page in self._pages]
+        columns = _QUERY_COLUMNS.get(self._device.type, 1)
+        products = torch.empty(used, columns, dtype=torch.int32, device=self._device)
+        centres = torch.stack([page.centre for page in self._pages if page.centre is not None])
         total = torch.zeros((), device=self._device)
         for layer, query in zip(layers, queries.to(self._device, torch.float32), strict=True):
             weighed = query * spread[layer].to(self._device)
             unit = weighed.abs().amax().clamp_min(_MIN_NORM) / _LARGEST_QUERY_CODE
-            column = (weighed / unit).round().to(torch.int8)[:, None]
-            column = column.repeat(1, _QUERY_COLUMNS.get(self._device.type, 1))
-            scores = torch.empty(sum(used), device=self._device)
-            in_units = query / unit
-            for page, of_page in zip(self._pages, scores.split(used), strict=True):
-                if page.centre is not None:
-                    products = torch._int_mm(page.codes[layer, : len(of_page)], column)[:, 0]
-                    scales = page.scales[layer, : len(of_page)]
-                    torch.addcmul(in_units @ page.centre[layer], products, scales, out=of_page)
-            scores *= unit
+            column = (weighed / unit).round().to(torch.int8)[:, None].repeat(1, columns)
+            for page, of_page in zip(self._pages, products.split(rows), strict=True):
+                torch._int_mm(page.codes[layer, : len(of_page)], column, out=of_page)
+            scores = products[:, 0] * self._scales[layer, :used]
+            offsets = centres[:, layer] @ (query / unit)
+            for of_page, offset in zip(scores.split(rows), offsets, strict=True):
+                of_page += offset
             if similarity == "cosine":
-                norms = torch.cat([page.norms[layer] for page in self._pages])[: len(scores)]
-                scores /= (norms * query.norm()).clamp_min(_MIN_NORM)
-            total = scores if len(layers) == 1 else total + scores
+                scores /= self._norms[layer, :used]
+                unit /= query.norm().clamp_min(_MIN_NORM)
+            total = scores if len(layers) == 1 else total + unit * scores
         return total[self._choice(start, end)]
 
     def _choice(self, start: int, end: int) -> slice | Tensor:
