@@ -5,7 +5,9 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 # More than cores: many tests wait for processes that they have started.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
+# Of cases, in tests/memory and tests/vstream: half of the time of the unit tests.
+LONG_TABLES := every_policy recorded_questions decode_rows watch ageing damaged_segments token_drop
 SOAK_MINUTES ?= 60
 CAMERA_MINUTES ?= $(shell echo $$(( $(SOAK_MINUTES) < 30 ? $(SOAK_MINUTES) : 30 )))
 # MODEL=DIR (or a hub id): another checkpoint than the embedded one. One worker loads one model.
@@ -32,9 +34,10 @@ demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-quick: $(VENV)/.dev ## Run the unit tests, over three model families, in three to four minutes
+quick: $(VENV)/.dev ## Run the unit tests over three model families, without the long tables of cases
 	FAMILIES="llama embedded qwen3_vl" $(BIN)/python -m pytest -n 2 --dist loadfile tests/encoders tests/memory tests/vstream \
-		--ignore tests/vstream/service --ignore tests/vstream/sources --ignore-glob '*/test_redis*.py'
+		--ignore tests/vstream/service --ignore tests/vstream/sources --ignore-glob '*/test_redis*.py' \
+		$(patsubst %,--ignore-glob '*/test_%.py',$(LONG_TABLES))
 
 soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), a camera for 30
 	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s

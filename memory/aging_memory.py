@@ -83,14 +83,11 @@ class AgingMemory(MemoryReader):
         self._keep_only((span, ()) for span in gone)
         self._ageing.dropped += sum(len(span.block_ids) for span in gone)
 
-    def _expire(self, newest_s: float) -> None:
-        """Let go of spans that are wholly older than `retain_s`.
+    def _expire(self, bound_s: float) -> None:
+        """Let go of spans that are wholly older than this.
 
         All spans are looked at only once the oldest of them is due or has changed.
         """
-        if self._policy.retain_s is None:
-            return
-        bound_s = newest_s - self._policy.retain_s
         due = self._infos.get(self._due_id)
         if due is not None and due.end_s >= bound_s:
             return

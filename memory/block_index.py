@@ -5,12 +5,10 @@ keys before RoPE over its tokens, all heads concatenated; a question's query is 
 queries before RoPE over its tokens; the blocks of highest similarity are retrieved, for each layer
 by itself, and stay in stream order.
 
-Differs from the paper: ReKV repeats the keys for every query head. With grouped-query attention the
-inner product is the same if instead the mean query is summed over the query heads that share a key
-head; the index is then smaller by the size of the group. So the caller passes the group-summed mean
-query. (Its cosine differs from the one over all query heads by a factor that is equal for all
-blocks.) The paper speaks of cosine similarity, the authors' code computes the inner product: both
-are here, under their own names.
+Differs from the paper: ReKV repeats the keys for every query head. The inner product is the same if
+instead the mean query is summed over the query heads that share a key head, as the caller does, and
+the index is smaller by the size of the group; the cosine differs by a factor that is equal for all
+blocks. The paper speaks of cosine similarity, the authors' code computes the inner product.
 
 A search has two stages once there are more than some hundred blocks. All keys are scored in int8,
 and the best of them exactly, in float32 in host RAM; only the int8 keys lie on the device. What
@@ -66,10 +64,6 @@ class _Page:
     def end(self) -> int:
         return self.first + len(self.exact)
 
-    @property
-    def num_bytes(self) -> int:
-        return self.exact.nbytes + self.codes.nbytes
-
 
 class BlockIndex:
     """Search over representative keys, layer by layer. Ids rise as blocks are added."""
@@ -94,8 +88,8 @@ class BlockIndex:
     @property
     def num_bytes(self) -> int:
         """Room of all pages, on the device and in host RAM."""
-        of_rows = self._scales.nbytes + self._norms.nbytes
-        return of_rows + sum(page.num_bytes for page in self._pages)
+        of_pages = sum(page.exact.nbytes + page.codes.nbytes for page in self._pages)
+        return self._scales.nbytes + self._norms.nbytes + of_pages
 
     def append(self, block_id: int, keys: Float[Tensor, "layers kv_heads*head_dim"]) -> None:
         """Add a block's keys, averaged over its tokens, as they were before the codec."""
@@ -241,13 +235,9 @@ class BlockIndex:
         rows = min(max(first, _FIRST_ROWS), _PAGE_ROWS)
         codes = np.zeros((self._layers, rows, self._features), dtype=np.int8)
         with torch.inference_mode(False):  # or nobody could write into it outside
-            self._pages.append(
-                _Page(
-                    first,
-                    np.empty((rows, self._layers, self._features), dtype=np.float32),
-                    torch.from_numpy(codes).to(self._device),  # numpy asks for huge pages
-                )
-            )
+            on_device = torch.from_numpy(codes).to(self._device)  # numpy asks for huge pages
+        exact = np.empty((rows, self._layers, self._features), dtype=np.float32)
+        self._pages.append(_Page(first, exact, on_device))
         self._resize(first + rows)
 
     def _resize(self, rows: int) -> None:

@@ -101,7 +101,8 @@ class KVMemory(AgingMemory):
         if budget_bytes is None or self._store.num_bytes <= budget_bytes or not self._ids:
             return
         with suppress(KVMemoryError):
-            self._expire(self.newest_s)
+            if self.retain_s is not None:
+                self._expire(self.newest_s - self.retain_s)
             self._make_room(self._store.read_record(self._ids[-1]))
 
     def append(self, block: KVBlock) -> int:
@@ -221,7 +222,8 @@ class KVMemory(AgingMemory):
     def _change_old(self, new: BlockRecord) -> None:
         """What becomes of old blocks before a new one is put."""
         policy = self._policy
-        self._expire(new.head.info.end_s)
+        if policy.retain_s is not None:
+            self._expire(new.head.info.end_s - policy.retain_s)
         if policy.keep_blocks is not None:
             self._let_go_of_the_oldest(policy.keep_blocks)
         if policy.rewrite is not None:

@@ -56,6 +56,13 @@ class IngestWorker:
     while nobody watched.
     """
 
+    waited_s = 0.0
+    """Seconds that it waited for the source, which had no frame ready."""
+    _num_pushed = 0
+    _first_frame_at: float | None = None
+    _thread: threading.Thread | None = None
+    _failure: BaseException | None = None
+
     def __init__(
         self,
         session: Session,
@@ -78,43 +85,27 @@ class IngestWorker:
 
         `from_s` leaves out what a file shows before; `until_s` ends at that stream time; the other
         options are those of `open_source`.
-
         `on_frame` is called in the ingesting thread for each sampled frame, in order, once the
         session has seen it; also for frames like the last, which are not encoded.
         `on_seen` is called there with each frame before the session sees it, and may `flush`. What
         they raise ends the ingestion.
-
         Opens the source: raises SourceError for a file or address that cannot be read.
         """
-        self._session = session
-        self._until_s = until_s
-        self._loop = loop
+        self._session, self._until_s, self._loop = session, until_s, loop
         self._on_frame, self._on_seen = on_frame, on_seen
         self._sampled: list[SeenFrame] = []
-        self._num_pushed = 0
         self._batch: list[Frame] = []
         self._batch_frames = session.chunk_blocks * session.model.family.frames_per_block
         session.discard_pending()
         with session.model.turn:
-            stored = session.memory.stats()
-        self._encoded_to_s = stored.to_s if stored.blocks else None
+            self._newest_s, is_begun = session.memory.newest_s, bool(session.memory.num_readable)
+        self._encoded_to_s = self._newest_s if is_begun else None
         is_file = isinstance(source, str) and parse_address(source).kind is SourceKind.FILE
-        self._sampler = FrameSampler(
-            session.model.sample_fps,
-            config.dedup_threshold,
-            config.max_gap_s,
-            # A file is read again from the last encoded frame, which the next is compared with.
-            after_s=None if is_file and speed == "max" else self._encoded_to_s,
-            early=0.0 if is_file else EARLY,
-        )
+        # A file is read again from the last encoded frame, which the next is compared with.
+        after_s = None if is_file and speed == "max" else self._encoded_to_s
+        self._sampler = _sampler(session.model.sample_fps, config, after_s, is_file)
         self._first_block = session.memory.num_blocks
-        self.waited_s = 0.0
-        """Seconds that it waited for the source, which had no frame ready."""
-        self._newest_s = stored.to_s
-        self._first_frame_at: float | None = None
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
         start_s = max(from_s, self._newest_s) if is_file else _now_s(session.memory)
         if isinstance(source, str):
             self.source = open_source(
@@ -129,10 +120,9 @@ class IngestWorker:
                 mask=mask,
                 permit=permit,
             )
-        elif mask is None and permit is None:
-            self.source = source(start_s, self._sampler.wants)
         else:
-            raise ValueError("ingest: mask and permit go to what opens the source, not here")
+            _refuse(mask, permit)
+            self.source = source(start_s, self._sampler.wants)
 
     @property
     def source_name(self) -> str:
@@ -285,6 +275,20 @@ class IngestWorker:
                     memory.set_note({**memory.note, "ended_at_block": memory.num_blocks})
                 return
             self._stop.wait(_RETRY_S)
+
+
+def _refuse(mask: PrivacyMask | None, permit: Callable[[str], None] | None) -> None:
+    if mask is not None or permit is not None:
+        raise ValueError("ingest: mask and permit go to what opens the source, not here")
+
+
+def _sampler(
+    sample_fps: float, config: SourceConfig, after_s: float | None, is_file: bool
+) -> FrameSampler:
+    early = 0.0 if is_file else EARLY
+    return FrameSampler(
+        sample_fps, config.dedup_threshold, config.max_gap_s, after_s=after_s, early=early
+    )
 
 
 def _now_s(memory: KVMemory) -> float:

@@ -84,6 +84,7 @@ class Session(Closing):
         self.model = model
         self.memory = memory
         self.policy = policy
+        self._hooks = [one for one in ("note", "wishes", "expired") if policy.has(one)]
         self.config = config
         self.encoding = policy.encoding()
         chunk_frames = -(-config.chunk_frames // model.family.frames_per_block)
@@ -227,7 +228,7 @@ class Session(Closing):
                 picture = thumbnail(frame)
             with self.clock.stage("encode"):
                 records.append(memory.encoded(_block(frame, tokens, layers, picture)))
-        if self.policy.has("note"):
+        if "note" in self._hooks:
             state, first = memory.state, memory.num_blocks
             for at, tokens in enumerate(chunk.tokens):
                 mass = chunk.mass[at] if chunk.mass else {}
@@ -273,9 +274,9 @@ class Session(Closing):
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result().result()
-            if self.policy.has("wishes"):
+            if "wishes" in self._hooks:
                 self._fulfil()
-            if self.policy.has("expired"):
+            if "expired" in self._hooks:
                 self._let_notes_go()
 
     def _fulfil(self) -> None:
