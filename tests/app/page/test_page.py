@@ -150,7 +150,7 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
 
         assert page.evaluate("window.shownIn === document.querySelector('#live img')")
         assert visitor.hosts == {page_url.split("/")[2]}, "the page needs a network"
-        page.add_style_tag(content=".toast-wrap { display: none }")  # each goes when it likes
+        page.add_style_tag(content=".toast-body { display: none !important }")
         page.screenshot(path=SHOTS / "page-desktop.png", full_page=True)
         page.set_viewport_size({"width": 390, "height": 844})
         page.wait_for_timeout(1500)
