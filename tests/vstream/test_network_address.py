@@ -1,6 +1,6 @@
 """Network addresses: which are public, whichever way they are written."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -67,12 +67,15 @@ def test_an_ipv4_address_is_judged_alike_in_whatever_carries_it(address):
     plain = is_permitted(str(address), False)
     assert is_permitted(f"::ffff:{address}", False) == plain
     assert is_permitted(f"64:ff9b::{address}", False) == plain
+    assert is_permitted(str(IPv6Address(0x2002 << 112 | int(address) << 80)), False) == plain
 
 
 @given(st.ip_addresses())
 def test_what_is_permitted_is_global(address):
     if is_permitted(str(address), False):
-        inner = address if address.version == 4 else (address.ipv4_mapped or address)
+        inner = address
+        if address.version == 6:  # one that is made from an IPv4 address is where that is
+            inner = address.ipv4_mapped or address.sixtofour or address
         special = ("is_private", "is_loopback", "is_link_local", "is_multicast", "is_unspecified")
         assert not [name for name in special if getattr(inner, name)]
 
