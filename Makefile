@@ -34,7 +34,7 @@ demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-quick: $(VENV)/.dev ## Run the unit tests over three model families, without the long tables of cases
+quick: $(VENV)/.dev ## Run the unit tests over three model families, without the long tables of cases: 2 minutes
 	FAMILIES="llama embedded qwen3_vl" $(BIN)/python -m pytest -n 2 --dist loadfile tests/encoders tests/memory tests/vstream \
 		--ignore tests/vstream/service --ignore tests/vstream/sources --ignore-glob '*/test_redis*.py' \
 		$(patsubst %,--ignore-glob '*/test_%.py',$(LONG_TABLES))
