@@ -219,10 +219,8 @@ class MemoryReader(Closing):
         tiers = {}
         if self._cache is not None:
             whole = self._cache.whole(self.provenance.layers)
-            places = {bisect_right(self._ids, i) - 1 for i in whole if i in self._infos}
-            tiers["host"] = (
-                sum(float(stands_us[at]) for at in places if 0 <= at < len(ends_s)) / 1e6
-            )
+            is_cached = np.isin(np.array(self._ids[: len(ends_s)]), whole)
+            tiers["host"] = float(stands_us[: len(is_cached)][is_cached].sum()) / 1e6
         return {**tiers, self._source.name: float(stands_us.sum()) / 1e6}
 
     def stats(self) -> MemoryStats:
