@@ -23,8 +23,8 @@ from vstream.errors import SettingsError
 from vstream.sources.config import SourceConfig
 
 _PREFIX = "VSTREAM_"
-_OTHERS = {"rekv_fixture", "api_key", "api_key_file", "service"}
-"""Variables with the prefix that are not settings here: where a test finds its data, what only a
+_OTHERS = {"rekv_fixture", "fixtures", "api_key", "api_key_file", "service"}
+"""Variables with the prefix that are not settings here: where tests find their data, what only a
 service reads (`app/server/settings.py`), and its secret, which is no part of a tree that is shown
 (`app/server/keys.py`).
 """
