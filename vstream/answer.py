@@ -199,7 +199,7 @@ class QueryHandler:
             read = _with_passages(read, context.passages, self._family.recommended.reads_dialogue)
         tokens = yield from self._read(policy, read)
         limit = question.decoding.max_tokens
-        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context.tokens)
+        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context)
         return Reading(
             prefilled,
             Basis(
