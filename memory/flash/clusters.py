@@ -8,7 +8,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memory.flash.weighted_kmeans import Choice, Partition, weighted_kmeans
+from memory.flash.weighted_kmeans import (
+    Choice,
+    Distances,
+    Partition,
+    distances,
+    weighted_kmeans,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +72,15 @@ class Clusters:
         """Those that hold nothing from after `at_s`."""
         return self.at(self.last_s <= at_s)
 
-    def parted(self, most: int, choice: Choice) -> Partition:
-        return weighted_kmeans(self.rows.flatten(1), self.weights, most, choice)
+    def parted(self, most: int, choice: Choice, far: Distances = distances) -> Partition:
+        return weighted_kmeans(self.rows.flatten(1), self.weights, most, choice, far)
 
     def regrouped(self, part: Partition) -> "Clusters":
         """One for each cluster of `part`, in its order, empty ones included."""
         belongs = part.share > 0
         heaviest = part.share.argmax(dim=1)
-        is_empty = part.weights == 0
-        rows = (part.share.float() @ self.rows.flatten(1)).view(-1, *self.rows.shape[1:])
+        is_empty, is_mixed = part.weights == 0, belongs.sum(dim=1) > 1
+        rows = part.centroids.view(-1, *self.rows.shape[1:])
         return Clusters(
             rows,
             part.weights,
@@ -83,7 +89,7 @@ class Clusters:
             torch.where(belongs, self.last_s, -torch.inf).amax(dim=1),
             self.frames[heaviest],
             self.slots[heaviest].masked_fill(is_empty, -1),
-            (belongs.sum(dim=1) > 1) | is_empty | self.is_new[heaviest],
+            is_mixed | is_empty | self.is_new[heaviest],
         )
 
     def merged(self, most: int, choice: Choice) -> "Clusters":

@@ -15,6 +15,14 @@ from memory.flash.frame_grid import Grid, cells
 from memory.flash.weighted_kmeans import Choice
 
 
+def published_distances(rows: Tensor, others: Tensor) -> Tensor:
+    """As the official code computes them: of two that are as near, the same one is chosen. The root
+    of what rounds to less than 0 is no number, and taken for the least.
+    """
+    own, other = ((one**2).sum(dim=1) for one in (rows, others))
+    return (own[:, None] + other - 2 * (rows @ others.T)).sqrt()
+
+
 def merged_by_place(clusters: Clusters, most: int, choice: Choice) -> Clusters:
     """The official rule: a cluster's time is the mean of its members' places in the list.
 
@@ -25,10 +33,11 @@ def merged_by_place(clusters: Clusters, most: int, choice: Choice) -> Clusters:
     ones = torch.ones_like(places)
     if len(clusters) <= most:
         return replace(clusters, weights=ones, times=places)
-    part = clusters.parted(most, choice)
+    part = clusters.parted(most, choice, published_distances)
     found = clusters.regrouped(part)
     belongs = (part.labels == torch.arange(len(found))[:, None]).double()
-    found = replace(found, times=belongs @ places / belongs.sum(dim=1)).in_order()
+    found = replace(found, times=belongs @ places / belongs.sum(dim=1))
+    found = found.at(found.times.float().argsort())
     lacking = most - len(found)
     if not lacking:
         return found

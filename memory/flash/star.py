@@ -46,23 +46,23 @@ def absorbed(
     return memory
 
 
+def published_distances(rows: Tensor, others: Tensor) -> Tensor:
+    """As the official code computes them: between equals the same one is nearest."""
+    return ((rows[:, None] - others[None]) ** 2).sum(dim=2).sqrt()
+
+
 def merged_unweighted(clusters: Clusters, most: int, choice: Choice) -> Clusters:
     """The official streaming rule: every frame and every centroid weighs 1 in every call."""
     clusters = replace(clusters, weights=torch.ones_like(clusters.weights))
     if len(clusters) <= most:
         return clusters
-    return clusters.regrouped(clusters.parted(most, choice))
-
-
-def heaviest(clusters: Clusters, count: int) -> Clusters:
-    """The `count` of largest weight, those first."""
-    return clusters.at(clusters.weights.argsort(descending=True, stable=True)[:count])
+    return clusters.regrouped(clusters.parted(most, choice, published_distances))
 
 
 def misread_places(rows: Tensor, weights: Tensor, count: int) -> list[int]:
     """The official retrieval: numbers of clusters are used as places in `rows`, which are what
     went into k-means, and places in `rows` as those of frames since the stream began.
     """
-    places = weights.argsort(descending=True, stable=True)[:count]
+    places = weights.float().argsort(descending=True)[:count]
     flat = rows.flatten(1)
-    return nearest(flat[places], flat)
+    return nearest(flat[places], flat, published_distances)

@@ -6,7 +6,7 @@ its members, and an empty cluster begins again at a row. Differs: rows are compa
 is taken away, because frames of a still scene differ by less than float32 rounds their norms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,18 @@ from torch.nn.functional import one_hot
 
 _ROUNDS = 10
 _STILL = 1e-4
+
+
+Distances = Callable[[Tensor, Tensor], Tensor]
+"""Of rows to others, [rows, others]."""
+
+
+def distances(
+    rows: Float[Tensor, "rows width"], others: Float[Tensor, "others width"]
+) -> Float[Tensor, "rows others"]:
+    """Euclidean, exact also between frames that are nearly alike."""
+    mean = rows.mean(dim=0)
+    return torch.cdist(rows - mean, others - mean)
 
 
 class Choice(Protocol):
@@ -50,8 +62,9 @@ class Seeded:
 class Partition:
     """Which rows make up which centroid."""
 
+    centroids: Float[Tensor, "clusters width"]
     share: Float[Tensor, "clusters rows"]
-    """Of each row in each centroid, float64: a centroid is the sum of its shares of rows."""
+    """Of each row in each centroid, float64."""
     weights: Float[Tensor, " clusters"]
     """Of a cluster's members; 0 for one that was empty in the last round."""
     labels: Int[Tensor, " rows"]
@@ -62,27 +75,33 @@ def weighted_kmeans(
     weights: Float[Tensor, " rows"],
     most: int,
     choice: Choice,
+    far: Distances = distances,
 ) -> Partition:
     """Put rows into at most `most` clusters: as many as `choice` begins from."""
-    rows, weights = rows - rows.mean(dim=0), weights.double()
     start = torch.tensor(choice.start(rows, most))
     share = one_hot(start, len(rows)).double()
-    centroids = rows[start]
+    centroids, weighted = rows[start], rows * weights.float()[:, None]
     for _ in range(_ROUNDS):
-        labels = torch.cdist(rows, centroids).argmin(dim=1)
-        mass = one_hot(labels, len(start)).T * weights
+        labels = far(rows, centroids).argmin(dim=1)
+        mass = one_hot(labels, len(start)).T * weights.double()
         total = mass.sum(dim=1)
-        share = mass / total.clamp_min(1e-9)[:, None]
+        share = mass / total.clamp_min(1)[:, None]
+        sums = torch.stack([weighted[labels == one].sum(dim=0) for one in range(len(start))])
+        means = sums / total.clamp_min(1).float()[:, None]
         for empty in (total == 0).nonzero().flatten().tolist():
-            share[empty, choice.refill(len(rows))] = 1
-        before, centroids = centroids, share.float() @ rows
-        if (centroids - before).norm(dim=1).sum() < _STILL:
+            row = choice.refill(len(rows))
+            share[empty, row], means[empty] = 1, rows[row]
+        if (centroids - means).norm(dim=1).sum() < _STILL:
             break
-    return Partition(share, total, labels)
+        centroids = means
+    return Partition(centroids, share, total, labels)
 
 
-def nearest(wanted: Float[Tensor, "wanted width"], rows: Float[Tensor, "rows width"]) -> list[int]:
+def nearest(
+    wanted: Float[Tensor, "wanted width"],
+    rows: Float[Tensor, "rows width"],
+    far: Distances = distances,
+) -> list[int]:
     """The row that is nearest to each of `wanted`."""
-    mean = rows.mean(dim=0)
-    found: list[int] = torch.cdist(wanted - mean, rows - mean).argmin(dim=1).tolist()
+    found: list[int] = far(wanted, rows).argmin(dim=1).tolist()
     return found

@@ -161,9 +161,9 @@ class FlashMemory(MemoryPolicy):
         """Of the heaviest clusters, those first; the same grid may stand for several."""
         import torch
 
+        from memory.flash.csm import published_distances
         from memory.flash.frame_grid import pooled
-        from memory.flash.star import heaviest
-        from memory.flash.weighted_kmeans import nearest
+        from memory.flash.weighted_kmeans import distances, nearest
 
         count = self.settings.dam_grids
         if len(bank) <= count:
@@ -173,8 +173,11 @@ class FlashMemory(MemoryPolicy):
         rows, columns = notes.facts["grid"].tolist()
         low = [self.low(notes.tokens(one)) for one in bank]
         maps = [pooled(row, grid, (rows, columns)).flatten() for grid, row in low]
-        wanted = heaviest(clusters, count).rows.flatten(1)
-        return [bank[at] for at in nearest(wanted, torch.stack(maps))]
+        is_paper = self.settings.rule == "paper"
+        order = clusters.weights.float().argsort(descending=True, stable=is_paper)
+        wanted = clusters.rows[order[:count]].flatten(1)
+        far = distances if is_paper else published_distances
+        return [bank[at] for at in nearest(wanted, torch.stack(maps), far)]
 
     def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
         from memory.flash.notes import Notes

@@ -172,10 +172,10 @@ class FlashVStream(MemoryPolicy):
             new = self._means(notes, pending)
         ends_s = notes.facts["abstract_times"].tolist() if len(slots) else []
         ends_s += [newest.end_s] * len(new)
-        if len(ends_s) > most:
+        if len(slots) and len(ends_s) > most:
             ends_s = [newest.end_s] * most
             notes.has_merged(newest.end_s)
-        notes.put("abstract", self._absorbed(slots, new))
+        notes.put("abstract", self._absorbed(slots, new) if len(slots) else new)
         notes.facts["abstract_times"] = torch.tensor(ends_s, dtype=torch.double)
         notes.facts["abstract_last"] = torch.tensor(newest.number)
 
@@ -243,7 +243,6 @@ class FlashVStream(MemoryPolicy):
         import torch
 
         from memory.flash.frame_grid import features_of, grid_of, pooled
-        from memory.flash.star import heaviest
         from memory.flash.weighted_kmeans import nearest
 
         count = self.settings.retrieved_frames
@@ -255,7 +254,8 @@ class FlashVStream(MemoryPolicy):
         rows, columns = notes.facts["grid"].tolist()
         kept = [notes.tokens(one) for one in bank]
         maps = [pooled(features_of(one), grid_of(one), (rows, columns)).flatten() for one in kept]
-        wanted = heaviest(clusters, count).rows.flatten(1)
+        order = clusters.weights.argsort(descending=True, stable=True)
+        wanted = clusters.rows[order[:count]].flatten(1)
         return [bank[at] for at in nearest(wanted, torch.stack(maps))]
 
     def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
