@@ -49,8 +49,10 @@ class Seeded:
 
     def start(self, rows: Float[Tensor, "rows width"], most: int) -> list[int]:
         chosen: list[int] = []
+        sums = rows.sum(dim=1).tolist()  # those of equal rows are equal
         for row in torch.randperm(len(rows), generator=self._random).tolist():
-            if len(chosen) < most and not any(torch.equal(rows[row], rows[i]) for i in chosen):
+            alike = (one for one in chosen if sums[one] == sums[row])
+            if len(chosen) < most and not any(torch.equal(rows[row], rows[one]) for one in alike):
                 chosen.append(row)
         return chosen
 
@@ -86,7 +88,7 @@ def weighted_kmeans(
         mass = one_hot(labels, len(start)).T * weights.double()
         total = mass.sum(dim=1)
         share = mass / total.clamp_min(1)[:, None]
-        sums = torch.stack([weighted[labels == one].sum(dim=0) for one in range(len(start))])
+        sums = torch.zeros_like(centroids).index_add_(0, labels, weighted)
         means = sums / total.clamp_min(1).float()[:, None]
         for empty in (total == 0).nonzero().flatten().tolist():
             row = choice.refill(len(rows))

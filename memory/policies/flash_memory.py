@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from memory.flash.weighted_kmeans import Choice
     from memory.kv_block import KVBlock
 
+_CHUNK = 8
+"""Blocks are never read: they see so few that encoding them is cheap, so many at a time."""
+
 
 class FlashMemorySettings(PolicySettings):
     """Sizes are the paper's, but for the bank: there it has no bound."""
@@ -85,7 +88,7 @@ class FlashMemory(MemoryPolicy):
         return to, pooled(features_of(tokens), grid, to)
 
     def encoding(self) -> Encoding:
-        return Encoding(1, 1)
+        return Encoding(_CHUNK, _CHUNK)
 
     def recent_blocks(self) -> int:
         return 0

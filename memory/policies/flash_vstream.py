@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from memory.flash.weighted_kmeans import Choice
     from memory.kv_block import KVBlock
 
+_CHUNK = 8
+"""Blocks are never read: they see so few that encoding them is cheap, so many at a time."""
 _ABSTRACT = "abstract", "abstract_times", "abstract_last"
 
 
@@ -87,7 +89,7 @@ class FlashVStream(MemoryPolicy):
         return Seeded(block)
 
     def encoding(self) -> Encoding:
-        return Encoding(1, 1)
+        return Encoding(_CHUNK, _CHUNK)
 
     def recent_blocks(self) -> int:
         return 0
