@@ -114,6 +114,18 @@ class Passage:
 
 
 @dataclass(frozen=True, eq=False)
+class Dialogue:
+    """The tokens of a question's dialogue, and what the model made of them."""
+
+    turns: "Int[Tensor, ' tokens']"
+    """Which turn each belongs to, in order."""
+    surprise: "Float[Tensor, ' tokens']"
+    """-log p(token | text before it)."""
+    repeat: "Float[Tensor, ' tokens']"
+    """-log p(the same token once more | text up to it)."""
+
+
+@dataclass(frozen=True, eq=False)
 class Context:
     """What a question reads besides blocks.
 

@@ -18,6 +18,7 @@ from memory.policy_hooks import (
     NOTHING,
     UNCHANGED,
     Context,
+    Dialogue,
     KeptBlocks,
     NewBlock,
     Query,
@@ -29,7 +30,7 @@ from memory.policy_hooks import (
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from memory.block_store import Span
@@ -231,13 +232,8 @@ class MemoryPolicy:
         """
         raise NotImplementedError
 
-    def kept_dialogue(
-        self, surprise: "Float[Tensor, ' tokens']", turns: "Int[Tensor, ' tokens']"
-    ) -> "Bool[Tensor, ' tokens']":
-        """Which tokens of the dialogue a question reads.
-
-        `surprise` is -log p(token | text before it), `turns` says which turn a token belongs to.
-        """
+    def kept_dialogue(self, dialogue: Dialogue) -> "Bool[Tensor, ' tokens']":
+        """Which tokens of the dialogue a question reads."""
         raise NotImplementedError
 
     def coarser_since(self, state: State) -> float | None:
