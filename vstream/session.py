@@ -337,7 +337,7 @@ class Session(Closing):
                 needed = -(-rekv_tokens // min(counts))
                 rekv.restore(sum(counts), self._read(kept[-needed:]))
             return rekv
-        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks)
+        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks, encoding.sinks)
         prefill = Prefill(decoder, prefix, window, wants_mass=wants_mass)
         if memory.num_blocks:
             seen = [one for one in kept if one >= prefill.first_needed(memory.num_blocks)]

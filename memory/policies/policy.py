@@ -68,6 +68,8 @@ class ModelShape:
     frames_per_block: int = 1
     block_tokens: Callable[[], int] = lambda: 1
     """Counts the tokens of a block. It may take a moment."""
+    prefix_tokens: Callable[[], int] = lambda: 4
+    """Counts those that stand before the first block."""
     rotary_axes: int = 1
     max_answer_tokens: int = 128
     window_frames: int = 64
@@ -100,6 +102,10 @@ class Encoding:
     rekv_window_tokens: int | None = None
     drop_similarity: float | None = None
     whole_every: int = 0
+    sinks: int | None = None
+    """So many first tokens of the prefix stay once the window is full; None: all. The others leave
+    before the first block does, each as if it were a block.
+    """
 
     def __str__(self) -> str:
         """As it stands in the provenance of a stream."""
