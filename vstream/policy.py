@@ -29,7 +29,6 @@ def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
         frames_per_block=model.family.frames_per_block,
         block_tokens=lambda: _block_tokens(model),
         prefix_tokens=lambda: len(model.family.prefix().embeddings),
-        rotary_axes=model.decoder.num_axes,
         max_answer_tokens=max_answer_tokens,
         window_frames=told.window_frames,
         window_stride=told.window_stride,

@@ -335,7 +335,9 @@ class Session(Closing):
             if kept:
                 counts = [memory.info(block_id).num_tokens for block_id in kept]
                 needed = -(-rekv_tokens // min(counts))
-                rekv.restore(sum(counts), self._read(kept[-needed:]))
+                last = kept[-needed:]
+                infos = [memory.info(block_id) for block_id in last]
+                rekv.restore(sum(counts), infos, self._read(last))
             return rekv
         window = LocalWindow(encoding.window_blocks, encoding.stride_blocks, encoding.sinks)
         prefill = Prefill(decoder, prefix, window, wants_mass=wants_mass)

@@ -70,7 +70,6 @@ class ModelShape:
     """Counts the tokens of a block. It may take a moment."""
     prefix_tokens: Callable[[], int] = lambda: 4
     """Counts those that stand before the first block."""
-    rotary_axes: int = 1
     max_answer_tokens: int = 128
     window_frames: int = 64
     window_stride: int = 16

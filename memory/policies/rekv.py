@@ -41,12 +41,14 @@ class RekvSettings(PolicySettings):
 
 
 class Rekv(MemoryPolicy):
-    """Exact on the official code's outputs. One rotary axis only."""
+    """Exact on the official code's outputs, which have one rotary axis."""
 
     name = "rekv"
     card = Card(
         paper="ReKV (Di et al., ICLR 2025), arXiv 2503.00540",
         keeps="every block; a first pass of the bare question finds each layer's blocks",
+        differs="three rotary axes and blocks of different lengths, which the code does not know, "
+        "follow the same rules",
     )
     Settings = RekvSettings
     settings: RekvSettings
@@ -55,10 +57,6 @@ class Rekv(MemoryPolicy):
 
     def __init__(self, shape: ModelShape, settings: PolicySettings) -> None:
         super().__init__(shape, settings)
-        if shape.rotary_axes != 1:
-            raise PolicyError(
-                f"policy rekv: its rules are for one rotary axis, the model has {shape.rotary_axes}"
-            )
         if self.settings.retrieve_runs_of > self.retrieve_blocks():
             raise PolicyError(
                 f"policy rekv: runs of {self.settings.retrieve_runs_of} do not fit into "

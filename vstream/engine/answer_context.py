@@ -21,6 +21,8 @@ class LaidLayer:
 
     buffers: tuple[Tensor, Tensor]
     """Rotated keys and values, [kv_heads, tokens, head_dim], with room behind those that are in."""
+    positions: Tensor
+    """Of what was laid, [axes, tokens]; text stands behind it."""
     filled: int
     next_text: int
     """Position of the next token."""
@@ -145,13 +147,15 @@ class AnswerContext:
         if block_ids:
             parts.append(self._memory.read(layer, block_ids, decoder.dtype, decoder.device))
         keys, values = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-        rotated = decoder.rope.rotate(keys, positions.to(keys.device))
+        positions = positions.to(keys.device)
+        rotated = decoder.rope.rotate(keys, positions)
         empty = keys.new_empty(keys.shape[0], self._room, keys.shape[2])
         filled = keys.shape[1]
         recent_tokens = sum(info.num_tokens for info in infos[len(retrieved) :])
         self._layers.append(
             LaidLayer(
                 (torch.cat([rotated, empty], dim=1), torch.cat([values, empty], dim=1)),
+                positions,
                 filled,
                 next_text,
                 num_prefix,
