@@ -72,6 +72,10 @@ class NewBlock:
     """For the blocks of the window by id, this one among them: the attention that each token got
     from the queries of this one, summed over them and the heads of a group. Empty unless wanted.
     """
+    picture: "Float[Tensor, ' dim'] | None" = None
+    """The unit vector that the family makes of its picture. None unless wanted."""
+    oldest_id: int = 0
+    """The oldest block that is kept."""
 
 
 class KeptBlocks(Protocol):

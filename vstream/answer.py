@@ -191,10 +191,14 @@ class QueryHandler:
         view = seen.view
         newest_s = self._memory.info(view.ids[-1]).end_s
         context, read = NOTHING, seen.read_as
+        query = Query(question.text, newest_s if question.at_s is None else question.at_s)
         if retrieved is None and policy.has("context"):
-            at_s = newest_s if question.at_s is None else question.at_s
-            context = policy.context(Query(question.text, at_s), self._memory.state)
+            context = policy.context(query, self._memory.state)
             read = _with_passages(read, context.passages, self._family.recommended.reads_dialogue)
+        if retrieved is None and policy.has("select_by_words"):
+            found = policy.select_by_words(query, view.older_ids, self._memory.state)
+            if found is not None:
+                retrieved = [found] * self._decoder.num_layers
         tokens = yield from self._read(policy, read)
         limit = question.decoding.max_tokens
         prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context.tokens)

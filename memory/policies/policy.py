@@ -78,6 +78,8 @@ class ModelShape:
     similarity: Similarity = "inner_product"
     sentence_vectors: "Callable[[Sequence[str]], np.ndarray] | None" = None
     """Unit vectors, [sentences, features], by which texts are compared; None: not installed."""
+    text_vector: "Callable[[str], Tensor] | None" = None
+    """A unit vector, [features], to compare with those of pictures; None: the family has none."""
 
     def blocks(self, frames: int) -> int:
         """How many blocks hold so many frames."""
@@ -211,6 +213,17 @@ class MemoryPolicy:
     def context(self, query: Query, state: State) -> Context:
         """What a question reads besides blocks."""
         return NOTHING
+
+    def wants_pictures(self) -> bool:
+        """Whether `note` is given the vectors that the family makes of pictures."""
+        return False
+
+    def select_by_words(self, query: Query, ids: Sequence[int], state: State) -> "list[int] | None":
+        """Which of the blocks `ids` all layers read, in stream order, before any pass.
+
+        None: `first_pass` tells.
+        """
+        return None
 
     def note(self, block: NewBlock, state: State) -> StateChange:
         """What is noted with a block, given all that was noted before it.

@@ -4,7 +4,9 @@ Source: ReKV (Di et al., ICLR 2025, https://arxiv.org/abs/2503.00540) and its re
 engine has the attention rules in `vstream.engine.rekv`; here is what is chosen under them.
 """
 
-from typing import TYPE_CHECKING
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -20,9 +22,15 @@ from memory.policies.policy import (
     PolicySettings,
     Similarity,
 )
+from memory.policy_hooks import UNCHANGED, NewBlock, Query, State, StateChange
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_TIMES = struct.Struct("<dd")
+"""The stretch of stream time that a block shows, before the vector of its picture."""
+_PICTURE_BYTES = _TIMES.size + 2 * 1152
+"""With a vector as long as SigLIP's."""
 
 
 class RekvSettings(PolicySettings):
@@ -37,6 +45,11 @@ class RekvSettings(PolicySettings):
     )
     similarity: Similarity | None = Field(
         None, description="Score of a block: mean query times representative key."
+    )
+    retrieval: Literal["internal", "external"] = Field(
+        "internal",
+        description="By the model's own queries and keys; or external: by vectors of pictures and "
+        "of the question's text, where the model's family makes them.",
     )
 
 
@@ -62,6 +75,11 @@ class Rekv(MemoryPolicy):
                 f"policy rekv: runs of {self.settings.retrieve_runs_of} do not fit into "
                 f"retrieve_blocks = {self.retrieve_blocks()}"
             )
+        if self.wants_pictures() and shape.text_vector is None:
+            raise PolicyError(
+                "policy rekv: retrieval = external: the family of this model makes no vectors of "
+                "pictures and text (embed_picture and embed_text)"
+            )
         self._block_tokens = 0 if self.settings.window_tokens else shape.block_tokens()
 
     def encoding(self) -> Encoding:
@@ -84,9 +102,54 @@ class Rekv(MemoryPolicy):
         runs_of = self.settings.retrieve_runs_of
         return past.search([layer], query[None], self.retrieve_blocks(), similarity, runs_of)
 
+    def wants_pictures(self) -> bool:
+        return bool(self.settings.retrieval == "external")
+
+    def note(self, block: NewBlock, state: State) -> StateChange:
+        """The vector of its picture; those of blocks that are no longer kept go."""
+        if block.picture is None:
+            return UNCHANGED
+        times = _TIMES.pack(block.tokens.start_s, block.tokens.end_s)
+        vector = block.picture.float().cpu().numpy().astype("<f2")
+        gone = [name for name in state if int(name) < block.oldest_id]
+        return {**dict.fromkeys(gone), str(block.block_id): times + vector.tobytes()}
+
+    def select_by_words(self, query: Query, ids: Sequence[int], state: State) -> list[int] | None:
+        """By the cosine of picture and text: section 3.2, external retrieval."""
+        if self.shape.text_vector is None or not self.wants_pictures():
+            return None
+        import numpy as np
+        import torch
+
+        from memory.best_blocks import places_of_best
+
+        seen = [one for one in ids if str(one) in state]
+        if len(seen) < len(ids):
+            raise PolicyError(
+                "policy rekv: retrieval = external: the stream was written without the vectors of "
+                "its pictures: ask with retrieval=internal"
+            )
+        kept = [np.frombuffer(state[str(one)], "<f2", offset=_TIMES.size) for one in seen]
+        pictures = torch.from_numpy(np.stack(kept)).float()
+        scores = pictures @ self.shape.text_vector(query.text).float().cpu()
+        runs_of = self.settings.retrieve_runs_of
+        return [seen[at] for at in places_of_best(scores, self.retrieve_blocks(), runs_of)]
+
+    def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
+        times = {name: _TIMES.unpack_from(value) for name, value in state.items()}
+        return {name: None for name, (a, b) in times.items() if a <= to_s and b >= from_s}
+
+    def expired(self, state: State, before_s: float) -> StateChange:
+        ends = {name: _TIMES.unpack_from(value)[1] for name, value in state.items()}
+        return {name: None for name, end_s in ends.items() if end_s < before_s}
+
+    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+        blocks = seconds // self.shape.frames_per_block
+        return blocks * _PICTURE_BYTES if self.wants_pictures() else 0
+
     def provenance(self) -> str:
-        """The window alone, in tokens: no other policy counts it so."""
-        return str(self.encoding())
+        """The window alone, in tokens, as no other policy counts it so; and what is noted."""
+        return super().provenance() if self.wants_pictures() else str(self.encoding())
 
     def _context_blocks(self) -> int:
         return Default(self.shape, DefaultSettings()).context_blocks()
