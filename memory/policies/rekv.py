@@ -4,7 +4,6 @@ Source: ReKV (Di et al., ICLR 2025, https://arxiv.org/abs/2503.00540) and its re
 engine has the attention rules in `vstream.engine.rekv`; here is what is chosen under them.
 """
 
-import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -22,14 +21,12 @@ from memory.policies.policy import (
     PolicySettings,
     Similarity,
 )
-from memory.policy_hooks import UNCHANGED, NewBlock, Query, State, StateChange
+from memory.policy_hooks import NewBlock, Query, State, StateChange
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_TIMES = struct.Struct("<dd")
-"""The stretch of stream time that a block shows, before the vector of its picture."""
-_PICTURE_BYTES = _TIMES.size + 2 * 1152
+_PICTURE_BYTES = 24 + 2 * 1152
 """With a vector as long as SigLIP's."""
 
 
@@ -106,42 +103,33 @@ class Rekv(MemoryPolicy):
         return bool(self.settings.retrieval == "external")
 
     def note(self, block: NewBlock, state: State) -> StateChange:
-        """The vector of its picture; those of blocks that are no longer kept go."""
-        if block.picture is None:
-            return UNCHANGED
-        times = _TIMES.pack(block.tokens.start_s, block.tokens.end_s)
-        vector = block.picture.float().cpu().numpy().astype("<f2")
-        gone = [name for name in state if int(name) < block.oldest_id]
-        return {**dict.fromkeys(gone), str(block.block_id): times + vector.tobytes()}
+        from memory.picture_notes import note_picture
+
+        return note_picture(block, state)
 
     def select_by_words(self, query: Query, ids: Sequence[int], state: State) -> list[int] | None:
         """By the cosine of picture and text: section 3.2, external retrieval."""
         if self.shape.text_vector is None or not self.wants_pictures():
             return None
-        import numpy as np
         import torch
 
         from memory.best_blocks import places_of_best
+        from memory.picture_notes import picture_scores
 
-        seen = [one for one in ids if str(one) in state]
-        if len(seen) < len(ids):
+        text = self.shape.text_vector(query.text).float().cpu().numpy()
+        scores = picture_scores(ids, text, state)
+        if scores is None:
             raise PolicyError(
                 "policy rekv: retrieval = external: the stream was written without the vectors of "
                 "its pictures: ask with retrieval=internal"
             )
-        kept = [np.frombuffer(state[str(one)], "<f2", offset=_TIMES.size) for one in seen]
-        pictures = torch.from_numpy(np.stack(kept)).float()
-        scores = pictures @ self.shape.text_vector(query.text).float().cpu()
-        runs_of = self.settings.retrieve_runs_of
-        return [seen[at] for at in places_of_best(scores, self.retrieve_blocks(), runs_of)]
+        most, runs_of = self.retrieve_blocks(), self.settings.retrieve_runs_of
+        return [ids[at] for at in places_of_best(torch.from_numpy(scores), most, runs_of)]
 
     def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
-        times = {name: _TIMES.unpack_from(value) for name, value in state.items()}
-        return {name: None for name, (a, b) in times.items() if a <= to_s and b >= from_s}
+        from memory.picture_notes import without_pictures
 
-    def expired(self, state: State, before_s: float) -> StateChange:
-        ends = {name: _TIMES.unpack_from(value)[1] for name, value in state.items()}
-        return {name: None for name, end_s in ends.items() if end_s < before_s}
+        return without_pictures(state, from_s, to_s)
 
     def noted_bytes(self, seconds: int, token_bytes: int) -> int:
         blocks = seconds // self.shape.frames_per_block

@@ -1,6 +1,8 @@
 """rekv finds blocks by vectors of pictures and words, where the family makes them."""
 
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from token_family import TokenFamily
 from encoders import Frame
 from memory import PolicyError
 from memory.best_blocks import places_of_best
-from memory.policy_hooks import NewBlock
+from memory.picture_notes import RUN_BLOCKS, note_picture, picture_scores, without_pictures
+from memory.policy_hooks import changed
 from vstream import VStreamConfig
 from vstream import open_session as open_stream
 from vstream.question import Question
@@ -100,29 +103,57 @@ def test_a_stream_that_was_closed_and_one_that_is_only_read_find_the_same(model,
             assert stream.answer.token_ids == expected.answer.token_ids
 
 
-def test_what_is_forgotten_or_too_old_leaves_no_vector(model):
+def scored(block_id, state):
+    return picture_scores([block_id], np.ones(3, np.float32), state) is not None
+
+
+def test_what_is_forgotten_leaves_no_vector_and_the_others_are_found(model):
     with open_session(model, **EXTERNAL) as session:
         session.push(frames(SHOWN))
         session.forget(2.0, 6.0)
-        assert sorted(map(int, session.memory.state)) == [0, 1, 7, 8, 9, 10]
+        kept = [one for one in range(len(SHOWN)) if scored(one, session.memory.state)]
+        assert kept == session.memory.visible(None) == [0, 1, 7, 8, 9, 10]
         assert session.ask("the red one?").retrieved[0][-1] == 9
-    with open_session(model, retain_s=4.0, **EXTERNAL) as session:
-        for number, colour in enumerate(SHOWN * 20):
-            session.push(frames([colour], start=number))
-        assert len(session.memory.state) <= 6
+        session.forget(0.0, 20.0)
+        assert not session.memory.state
 
 
-def test_the_vectors_of_blocks_that_went_over_the_budget_go(model):
-    with open_session(model, **EXTERNAL) as session:
-        session.push(frames(SHOWN))
-        [tokens] = model.family.encode([frames(["red"])])
-        new = NewBlock(len(SHOWN), tokens, {}, torch.tensor(COLOURS["red"]), oldest_id=4)
-        gone = [
-            name
-            for name, value in session.policy.note(new, session.memory.state).items()
-            if value is None
-        ]
-        assert sorted(map(int, gone)) == [0, 1, 2, 3]
+def test_vectors_go_with_the_last_block_of_their_run(model):
+    with open_session(model, retain_s=70.0, **EXTERNAL) as session:
+        for start in range(0, 40 * len(SHOWN), len(SHOWN)):
+            session.push(frames(SHOWN, start=start))
+            oldest = session.memory.first_block
+            runs = range(oldest // RUN_BLOCKS, (session.memory.num_blocks - 1) // RUN_BLOCKS + 1)
+            assert {*map(str, runs)} <= set(session.memory.state)
+            late = (oldest - len(SHOWN)) // RUN_BLOCKS
+            assert all(int(run) >= late for run in session.memory.state)
+        assert oldest > 2 * RUN_BLOCKS
+        assert session.ask("the red one?").retrieved[0]
+
+
+@given(st.integers(1, 300), st.integers(0, 300), st.integers(0, 300), st.data())
+def test_a_vector_is_compared_as_it_was_noted(count, one, other, data):
+    random = np.random.default_rng(count)
+    vectors = random.normal(size=(count, 3)).astype(np.float16)
+    text = random.normal(size=3).astype(np.float32)
+    state = {}
+    for number, vector in enumerate(vectors):
+        block = SimpleNamespace(
+            block_id=number,
+            picture=torch.from_numpy(vector),
+            tokens=SimpleNamespace(start_s=float(number), end_s=number + 0.5),
+            oldest_id=0,
+        )
+        state = changed(state, note_picture(block, state))
+    ids = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
+    alike = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    alike(picture_scores(ids, text, state), vectors[ids] @ text)
+    assert not scored(count, state)
+    from_s, to_s = sorted((one, other))
+    left = changed(state, without_pictures(state, from_s, to_s))
+    stays = [number for number in ids if not from_s <= number + 0.5 or not number <= to_s]
+    alike(picture_scores(stays, text, left), vectors[stays] @ text)
+    assert not any(scored(gone, left) for gone in set(ids) - set(stays))
 
 
 def test_a_family_without_such_vectors_is_refused(model):
