@@ -44,6 +44,8 @@ class KeepPolicy:
     """What a block's keys are found by besides their mean; see `MemoryPolicy.index_vectors`."""
     rewrite: Callable[[KVBlock, int, State], KVBlock] | None = None
     """See `MemoryPolicy.rewrite`."""
+    rewritten_codec: str | None = None
+    """The codec of rewritten blocks; None: the one that they are in."""
 
 
 class AgingMemory(MemoryReader):
@@ -122,12 +124,22 @@ class AgingMemory(MemoryReader):
     def _written_anew(
         self, record: BlockRecord, rewrite: Callable[[KVBlock, int, State], KVBlock]
     ) -> BlockRecord:
-        block_id, old = record.head.block_id, record.head.info
-        new = rewrite(block_of(record), block_id, self.state)
-        info = replace(old, positions=new.info.positions, advance=new.info.advance)
-        new = replace(new, info=info, thumbnail=record.thumbnail)
-        require_fitting(new, self.provenance, block_id)
-        return record_of(new, block_id, self.provenance, record.head.form.codec, is_rewritten=True)
+        block_id, old, codec = record.head.block_id, block_of(record), record.head.form.codec
+        new = rewrite(old, block_id, self.state)
+        info = replace(old.info, positions=new.info.positions, advance=new.info.advance)
+        require_fitting(replace(new, info=info), self.provenance, block_id)
+
+        def anew(codec: str) -> BlockRecord:
+            if new is old:
+                return recoded(record, codec)
+            kept = replace(new, info=info, thumbnail=record.thumbnail)
+            return record_of(kept, block_id, self.provenance, codec)
+
+        try:
+            made = anew(self._policy.rewritten_codec or codec)
+        except BlockRejectedError:  # numbers that this one cannot hold
+            made = anew(codec)
+        return replace(made, head=replace(made.head, is_rewritten=True))
 
     def _make_room(self, record: BlockRecord) -> None:
         while not self._store.has_room(record):

@@ -231,6 +231,14 @@ class MemoryPolicy:
         """
         raise NotImplementedError
 
+    def rewritten_codec(self) -> str | None:
+        """The codec of blocks that were rewritten; None: that of the stream's new ones."""
+        return None
+
+    def num_kept(self, num_tokens: int) -> int:
+        """So many of the tokens of a block stay once it has been rewritten."""
+        return num_tokens
+
     def kept_dialogue(
         self, surprise: "Float[Tensor, ' tokens']", turns: "Int[Tensor, ' tokens']"
     ) -> "Bool[Tensor, ' tokens']":
