@@ -1,14 +1,18 @@
 """moments: default, but of an old block only the few tokens stay that say most of it.
 
 Source: tokens are ranked by the norm of their values, as VaN of InfiniPot-V (Kim et al., NeurIPS
-2025, https://arxiv.org/abs/2506.15745, section 4) does:
+2025, https://arxiv.org/abs/2506.15745, section 4) does; here in every key head by itself:
 
-    score[i] = sum over layers of the mean over heads of |v[i]|
+    score[layer, head, i] = |v[layer, head, i]|
 
 Differs from the paper: there the tokens of a full cache compete, and what goes cannot be found any
-more. Here each block keeps its own best tokens, as they are and where they stood, and is found by
-the mean key of the whole block: which blocks a question reads does not change, what it reads of
-them shrinks. All layers keep the same tokens, for a block has one list of positions.
+more. Here each block keeps its own best tokens, and is found by the mean key of the whole block:
+which blocks a question reads does not change, what it reads of them shrinks.
+
+A block has one list of positions, `p`, but heads keep different tokens. A key that stood at `q` is
+therefore kept as R(q - p) k, with the model's own rotation R: put at base b its key is then
+R(b + p) R(q - p) k = R(b + q) k, what it was. The difference is smaller than the block, so nothing
+is lost by it. Values stay as they are.
 
 A block is cut once it has left the windows, by its own numbers alone, so every process and every
 restart makes the same bytes of it.
@@ -20,9 +24,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from memory.ageing import AgeingStep, AgingBlocks, next_step, run_ends
+from memory.ageing import ALIKE, AgeingStep, AgingBlocks, next_step, run_ends
+from memory.moment_choice import choose_moments
 from memory.policies.default import Default, DefaultSettings
-from memory.policies.policy import Card
+from memory.policies.policy import Card, Past, Similarity
 from memory.policy_hooks import State
 
 if TYPE_CHECKING:
@@ -31,6 +36,11 @@ if TYPE_CHECKING:
 
     from memory.block_store import Span
     from memory.kv_block import KVBlock
+
+
+_CANDIDATES = 8
+"""Times as many blocks as are read make the moments."""
+_LEAST = 1e-12
 
 
 class MomentsSettings(DefaultSettings):
@@ -45,6 +55,12 @@ class MomentsSettings(DefaultSettings):
     old_codec: str | None = Field(
         "int4", description="Codec of those blocks; unset: that of the stream's new ones."
     )
+    retrieve_moments: bool = Field(
+        False,
+        description="A question reads the best, the first and the last block of the moments most "
+        "like it, and of the first and the last moment that are nearly as like; off: the blocks "
+        "most like it, as default.",
+    )
 
 
 class Moments(Default):
@@ -56,9 +72,8 @@ class Moments(Default):
     card = Card(
         paper="value norms of InfiniPot-V (Kim et al., NeurIPS 2025), arXiv 2506.15745; ReKV",
         keeps="every block, found by all of it; of those that left the windows only the tokens of "
-        "largest value norm",
-        differs="kept and retrieved block by block; every layer keeps the same tokens; no zoom: "
-        "the store holds a block once",
+        "largest value norm in each head",
+        differs="kept and retrieved block by block; no zoom: the store holds a block once",
         is_exact=False,
     )
     Settings = MomentsSettings
@@ -78,17 +93,39 @@ class Moments(Default):
         return max(1, round(told * num_tokens if told < 1 else told))
 
     def cut(self, block: "KVBlock", num_kept: int) -> "KVBlock":
-        """The block with so many of its tokens; it is still found as before."""
-        at = self.chosen(block, num_kept)
-        info = replace(block.info, positions=block.info.positions[:, at])
-        keys, values = block.keys[:, :, at], block.values[:, :, at]
-        return replace(block, info=info, keys=keys, values=values)
+        """The block with so many tokens in every head; it is still found as before."""
+        import torch
 
-    def chosen(self, block: "KVBlock", num_kept: int) -> "Int[Tensor, ' kept']":
-        """Which tokens stay, in their order; of equals the first."""
-        norms = block.values.double().norm(dim=-1).mean(dim=1).sum(dim=0)
-        best: Tensor = norms.sort(descending=True, stable=True).indices[:num_kept]
-        return best.sort().values
+        assert self.shape.rotate is not None, "blocks are cut where there is a model"
+        at = self.chosen(block, num_kept)
+        keys, values = (
+            torch.take_along_dim(all_of, at[..., None], dim=2)
+            for all_of in (block.keys, block.values)
+        )
+        stood = block.info.positions[:, at]
+        placed = stood.double().mean(dim=(1, 2)).round().long()
+        offsets = (stood - placed[:, None, None]).flatten(1)
+        turned = self.shape.rotate(keys.reshape(1, -1, keys.shape[-1]), offsets).view_as(keys)
+        info = replace(block.info, positions=placed)
+        return replace(block, info=info, keys=turned, values=values)
+
+    def chosen(self, block: "KVBlock", num_kept: int) -> "Int[Tensor, 'layers kv_heads kept']":
+        """Which tokens stay in each head, in their order; of equals the first."""
+        norms = block.values.double().norm(dim=-1)
+        best: Tensor = norms.sort(dim=-1, descending=True, stable=True).indices[..., :num_kept]
+        return best.sort(dim=-1).values
+
+    def select(self, layer: int, query: "Tensor", past: Past) -> list[int]:
+        num_blocks = self.retrieve_blocks()
+        if not self.settings.retrieve_moments or not num_blocks:
+            return super().select(layer, query, past)
+        similarity: Similarity = self.settings.similarity or self.shape.similarity
+        ids = past.search([layer], query[None], _CANDIDATES * num_blocks, similarity)
+        keys = past.keys(ids)[layer].float()
+        keys = keys / keys.norm(dim=-1, keepdim=True).clamp_min(_LEAST)
+        scores = keys @ (query / query.norm().clamp_min(_LEAST)).to(keys)
+        like_next = (keys[1:] * keys[:-1]).sum(dim=-1)
+        return choose_moments(ids, scores.tolist(), like_next.tolist(), ALIKE, num_blocks)
 
     def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
         return next_step(spans, blocks, run_ends)

@@ -74,6 +74,10 @@ class ModelShape:
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: Similarity = "inner_product"
+    rotate: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    """Turns keys, [heads, tokens, head_dim] on the host, by positions, [axes, tokens], as the model
+    does; None: there is no model.
+    """
     sentence_vectors: "Callable[[Sequence[str]], np.ndarray] | None" = None
     """Unit vectors, [sentences, features], by which texts are compared; None: not installed."""
 

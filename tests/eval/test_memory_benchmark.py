@@ -11,7 +11,7 @@ from kv_blocks import kv_block
 from tiny_benchmark import TINY, terse_model
 
 from eval.clustered_error import Mark
-from eval.memory_benchmark.ablations import EvenMoments, MeanMoments
+from eval.memory_benchmark.ablations import EvenMoments, MeanMoments, SharedMoments
 from eval.memory_benchmark.kept_tokens import KeptTokens
 from eval.memory_benchmark.run import run_memory
 from eval.memory_benchmark.stored_bytes import stored_bytes
@@ -21,7 +21,7 @@ from eval.stream_benchmark.exam import draw_exam
 from eval.stream_benchmark.world_video import WorldVideo
 from eval.stream_world import WORLD_PX
 from memory import ModelShape
-from memory.policies.moments import Moments, MomentsSettings
+from memory.policies.moments import MomentsSettings
 from vstream import SettingsError, load_config
 
 SMALL = "window_frames=6,window_stride=2,recent_frames=3,retrieve_blocks=4"
@@ -62,10 +62,8 @@ def moments(kind, num_kept):
 @given(tokens=st.integers(1, 16), num_kept=st.integers(1, 16), seed=st.integers(0, 99))
 def test_ablations_differ_in_which_tokens_stay_alone(tokens, num_kept, seed):
     block = kv_block(tokens=tokens, seed=seed)
-    even, mean, own = (
-        moments(kind, num_kept).rewrite(block, 0, {})
-        for kind in (EvenMoments, MeanMoments, Moments)
-    )
+    kinds = EvenMoments, MeanMoments, SharedMoments
+    even, mean, own = (moments(kind, num_kept).rewrite(block, 0, {}) for kind in kinds)
     kept = min(num_kept, tokens)
     assert {one.info.num_tokens for one in (even, mean, own)} == {kept}
     assert torch.equal(even.info.positions, mean.info.positions)
@@ -77,6 +75,10 @@ def test_ablations_differ_in_which_tokens_stay_alone(tokens, num_kept, seed):
         inside = (parts == at).nonzero()[:, 0]
         expected = block.values[:, :, inside].mean(dim=2)
         torch.testing.assert_close(mean.values[:, :, at], expected, rtol=0, atol=1e-6)
+    norms = block.values.norm(dim=-1).mean(dim=1).sum(dim=0)
+    best = norms.topk(kept).indices.sort().values
+    assert torch.equal(own.keys, block.keys[:, :, best])
+    assert torch.equal(own.info.positions, block.info.positions[:, best])
 
 
 def test_tokens_are_made_once_and_read_as_they_were(model, tmp_path):
