@@ -215,3 +215,17 @@ def test_a_run_s_inside_would_not_go_first_by_likeness_alone():
     assert run_ends(keys) == {0, 3, 4, 5}
     assert 4 in redundant(keys, 5)
     assert redundant(keys, 5, run_ends(keys)) in ([1], [2])
+
+
+def test_moments_are_retrieved_instead_of_blocks_if_one_wants_that(model):
+    with opened(model, tokens=1) as plain, opened(model, tokens=1, retrieve_moments=True) as told:
+        for one in (plain, told):
+            one.push(frames(model, 40))
+        blocks, moments_ = (one.ask(ASKED).retrieved for one in (plain, told))
+        for found in moments_:
+            assert found == sorted(set(found))
+            assert len(found) == SMALL["retrieve_blocks"]
+        assert blocks != moments_
+        assert told.ask(ASKED).retrieved == moments_
+        early = told.ask(Question(ASKED, told.memory.info(4).end_s)).retrieved
+        assert all(set(found) <= set(range(4)) for found in early)
