@@ -66,6 +66,8 @@ class AgingMemory(MemoryReader):
         self._ageing = AgeingCounts()
         self._stuck: set[int] = set()
         """Blocks whose numbers the coarsest codec cannot hold."""
+        self._rewritten_below = 0
+        """What has been looked at: blocks before this one are not rewritten again."""
         self._due_id = -1
         """The last block of the oldest span, with which it goes after `retain_s`."""
         super().__init__(provenance, device, store, cache)
@@ -112,14 +114,16 @@ class AgingMemory(MemoryReader):
         self._store.close_span()
         below = (self.num_blocks - self._policy.keep_newest) // REWRITE_BLOCKS * REWRITE_BLOCKS
         for span in self._store.spans():
-            due = {i for i in span.block_ids if i < below} - self._rewritten
-            if due and span.block_ids[-1] < below:
+            if span.block_ids[-1] < self._rewritten_below or span.block_ids[-1] >= below:
+                continue
+            if due := set(span.block_ids) - self._rewritten:
                 records = self._sound_records(span.block_ids)
                 rewritten = {
                     i: self._written_anew(record, rewrite) if i in due else record
                     for i, record in records.items()
                 }
                 self._replace(self._known_of(span), rewritten)
+        self._rewritten_below = max(below, 0)
 
     def _written_anew(
         self, record: BlockRecord, rewrite: Callable[[KVBlock, int, State], KVBlock]

@@ -1,7 +1,7 @@
 """moments: default, but of an old block only the few tokens stay that say most of it.
 
-Source: tokens are ranked by the norm of their values, as VaN of InfiniPot-V (Kim et al., NeurIPS
-2025, https://arxiv.org/abs/2506.15745, section 4) does; here in every key head by itself:
+Source: tokens are ranked by the norm of their values, as InfiniPot-V does (Kim et al., NeurIPS
+2025, https://arxiv.org/abs/2506.15745: value norm, VaN); here in every key head by itself:
 
     score[layer, head, i] = |v[layer, head, i]|
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from memory.block_store import Span
     from memory.kv_block import KVBlock
-
 
 _CANDIDATES = 8
 """Times as many blocks as are read make the moments."""
