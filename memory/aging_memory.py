@@ -66,8 +66,6 @@ class AgingMemory(MemoryReader):
         self._ageing = AgeingCounts()
         self._stuck: set[int] = set()
         """Blocks whose numbers the coarsest codec cannot hold."""
-        self._rewritten_below = 0
-        """What has been looked at: blocks before this one are not rewritten again."""
         self._due_id = -1
         """The last block of the oldest span, with which it goes after `retain_s`."""
         super().__init__(provenance, device, store, cache)
@@ -75,6 +73,8 @@ class AgingMemory(MemoryReader):
         self._state = store.state()
         self._unnoted: StateChange = {}
         """What the store could not note yet; it rides on the next block."""
+        self._rewritten_below = 0
+        """What has been looked at: blocks before this one are not rewritten again."""
 
     def _let_go_of_the_oldest(self, kept: int) -> None:
         """Let spans go that lie wholly behind the newest `kept` blocks."""
