@@ -141,6 +141,10 @@ class Context:
     block_ids: Sequence[int] = ()
     """The blocks that they show, for the answer's evidence."""
     passages: Sequence[Passage] = ()
+    text_from: int | None = None
+    """Where no blocks are read: so many positions behind the prefix text goes on, wherever the
+    visual tokens stand; None: behind the last position.
+    """
 
 
 NOTHING = Context()

@@ -201,7 +201,7 @@ class QueryHandler:
                 retrieved = [found] * self._decoder.num_layers
         tokens = yield from self._read(policy, read)
         limit = question.decoding.max_tokens
-        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context.tokens)
+        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context)
         return Reading(
             prefilled,
             Basis(

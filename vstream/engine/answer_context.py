@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from memory import MemoryReader
+from memory.policy_hooks import NOTHING, Context
 from vstream.engine.decoder import Decoder
-from vstream.engine.positions import Placed, lay_out, text_positions
+from vstream.engine.positions import lay_out, text_positions
 from vstream.engine.prefill import LayerKV, standing_prefix
 from vstream.errors import QuestionError
 
@@ -101,7 +102,7 @@ class AnswerContext:
         self._room = room
         self._sinks, self._window_blocks = sinks, window_blocks
         self._layers: list[LaidLayer] = []
-        self._again: Sequence[Placed] = ()
+        self._again = NOTHING
         self._again_kv: LayerKV = []
         self.recent_ids: tuple[int, ...] = ()
         """Blocks of the recent window, the same in every layer."""
@@ -115,9 +116,9 @@ class AnswerContext:
         """What `layer` holds."""
         return self._layers[layer]
 
-    def begin_with(self, tokens: Sequence[Placed], kv: LayerKV) -> None:
-        """Let visual tokens stand right behind the prefix, keys before RoPE."""
-        self._again, self._again_kv = tokens, kv
+    def begin_with(self, again: Context, kv: LayerKV) -> None:
+        """Let its visual tokens stand right behind the prefix, keys before RoPE."""
+        self._again, self._again_kv = again, kv
 
     def clear(self) -> None:
         """Let all go that was laid: it is laid again, or kept elsewhere from now on."""
@@ -128,13 +129,15 @@ class AnswerContext:
 
         Raises QuestionError where `room` more tokens would leave the decoder's positions.
         """
-        decoder = self._decoder
+        decoder, again = self._decoder, self._again
         block_ids = [*retrieved, *recent]
         free = max(0, self._window_blocks - len(block_ids))
         [prefix] = standing_prefix([self.prefix[layer]], self._sinks, free)
         num_prefix = prefix[0].shape[1]
         infos = [self._memory.info(block_id) for block_id in block_ids]
-        positions, next_text = lay_out(num_prefix, [*self._again, *infos], decoder.num_axes)
+        positions, next_text = lay_out(num_prefix, [*again.tokens, *infos], decoder.num_axes)
+        if again.text_from is not None:
+            next_text = num_prefix + again.text_from
         if next_text + self._room > decoder.max_positions:
             raise QuestionError(
                 f"the question is too long: with the memory's {next_text} positions and the answer "
@@ -142,7 +145,7 @@ class AnswerContext:
                 "shorter or retrieve fewer blocks."
             )
         parts = [prefix]
-        if self._again:
+        if again.tokens:
             parts.append(self._again_kv[layer])
         if block_ids:
             parts.append(self._memory.read(layer, block_ids, decoder.dtype, decoder.device))
