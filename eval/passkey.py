@@ -125,7 +125,8 @@ def measure_passkeys(
             raise SettingsError(f"contender: {one.name}: wanted a memory policy without a budget")
         policy = settings.policy(one, model)
         notes = policy.has("note") or policy.has("wishes")
-        passes.setdefault((policy.encoding(), one.name if notes else ""), []).append(one)
+        made_by = replace(one, codec="").name if notes else ""
+        passes.setdefault((policy.encoding(), made_by), []).append(one)
     text = _Text(model, tokens, seed)
     found = [one for group in passes.values() for one in _passed(model, settings, group, text)]
     return [one for name in named for one in found if one.contender == name.name]
@@ -189,7 +190,7 @@ def _passed(
             known = source.memory.num_blocks
             source.push_text(part)
             for block_id in range(known, source.memory.num_blocks):
-                block = _block(source, block_id)
+                block = exact_block(source, block_id)
                 for one in asked:
                     one.memory.append(block)
         for one in asked:
@@ -197,8 +198,8 @@ def _passed(
         return [_found(one, session, text) for one, session in zip(group, asked, strict=True)]
 
 
-def _block(source: Session, block_id: int) -> KVBlock:
-    """As it was made: the memory is exact."""
+def exact_block(source: Session, block_id: int) -> KVBlock:
+    """As it was made, out of a memory whose codec is exact; without its picture."""
     memory, decoder = source.memory, source.model.decoder
     read = [
         memory.read(layer, [block_id], decoder.dtype, decoder.device)
