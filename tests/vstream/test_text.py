@@ -7,7 +7,7 @@ import torch
 from engine import all_logits, open_session, tiny_video_llm
 from tiny_models import tiny_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from video_frames import frames_of
 
 from encoders import EncoderError, UnsupportedModelError
@@ -54,11 +54,14 @@ def test_a_stream_of_text_says_what_transformers_says_of_the_whole(model, direct
         for start in range(0, len(text), 50):
             session.push_text(text[start : start + 50])
         streamed = all_logits(session, "who sat?")
+    said = [{"role": "user", "content": f"{text}\n\nwho sat?"}]
+    ids = AutoTokenizer.from_pretrained(directory).apply_chat_template(
+        said, add_generation_prompt=True, return_dict=False
+    )
     asked = family.question("who sat?").ids.tolist()
-    ids = [*family.prefix().ids.tolist(), *family.token_ids(text), *asked]
+    assert [*family.prefix().ids.tolist(), *family.token_ids(text), *asked] == ids
     with torch.inference_mode():
         offline = plain(torch.tensor([ids])).logits[0, -len(asked) :]
-    # The last layer's norms are large: 1e-5 of the largest logit.
     torch.testing.assert_close(streamed, offline, rtol=0, atol=1e-5 * float(offline.abs().max()))
 
 
