@@ -2,7 +2,7 @@
 
 Source: passkey retrieval (Mohtashami and Jaggi 2023, https://arxiv.org/abs/2305.16300), with the
 filler that others took over. Differs: ten keys lie in one text, in its first four fifths, so that
-one pass tells of all of them. Each is another kind of fact: a small model confuses ten numbers.
+one pass tells of all of them. Each is another kind of fact, for a small model to tell them apart.
 
 Contenders that make the same blocks share the pass, whatever they keep of them: each has a memory
 of its own, into which the exact blocks are encoded as they come.
