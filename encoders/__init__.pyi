@@ -1,6 +1,6 @@
 from .chat_prompt import Turn
 from .errors import EncoderError, UnsupportedModelError
-from .families.family import Family
+from .families.family import EmbedsPictures, Family
 from .frame import NO_PICTURE, Frame, TextToken
 from .frame_sampler import FrameSampler
 from .images import thumbnail
@@ -10,6 +10,7 @@ from .tokens import TextTokens, VisualTokens
 
 __all__ = [
     "NO_PICTURE",
+    "EmbedsPictures",
     "EncoderError",
     "Family",
     "Frame",

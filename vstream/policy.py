@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import torch
 
+from encoders import EmbedsPictures
 from encoders.sentence_encoder import SentenceEncoder
 from memory import (
     KVMemoryError,
@@ -22,11 +23,12 @@ from vstream.models.video_llm import VideoLLM
 
 def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
     """What a policy may know of a model."""
-    told = model.family.recommended
+    family = model.family
+    told = family.recommended
     return ModelShape(
-        frames_per_block=model.family.frames_per_block,
+        frames_per_block=family.frames_per_block,
         block_tokens=lambda: _block_tokens(model),
-        rotary_axes=model.decoder.num_axes,
+        prefix_tokens=lambda: len(family.prefix().embeddings),
         max_answer_tokens=max_answer_tokens,
         window_frames=told.window_frames,
         window_stride=told.window_stride,
@@ -34,6 +36,7 @@ def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
         retrieve_blocks=told.retrieve_blocks,
         similarity=told.similarity,  # type: ignore[arg-type]
         sentence_vectors=SentenceEncoder().encode if SentenceEncoder.is_installed() else None,
+        text_vector=family.embed_text if isinstance(family, EmbedsPictures) else None,
     )
 
 
