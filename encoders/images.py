@@ -122,7 +122,7 @@ def _to_bytes(values: Tensor) -> Tensor:
 def thumbnail(frame: Frame) -> bytes:
     """A JPEG whose longest side has at most `LONGEST_SIDE_PX` pixels; smaller ones keep theirs.
 
-    Empty for a frame without a picture.
+    Of a frame without pixels there is none: no bytes.
     """
     if not frame.pixels.size:
         return b""

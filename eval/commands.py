@@ -3,6 +3,7 @@
 import typer
 
 from eval.etbench import etbench
+from eval.memory_benchmark.command import memory
 from eval.passkey import passkey
 from eval.question_sets import questions
 from eval.run.compare import compare_runs
@@ -20,6 +21,7 @@ def benchmarks() -> None:
 
 
 cli.command("stream-world")(stream_world)
+cli.command("memory")(memory)
 cli.command("search")(search)
 cli.add_typer(speed, name="speed")
 cli.command("etbench")(etbench)

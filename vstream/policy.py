@@ -35,6 +35,7 @@ def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
         recent_frames=told.recent_frames,
         retrieve_blocks=told.retrieve_blocks,
         similarity=told.similarity,  # type: ignore[arg-type]
+        rotate=model.decoder.rope.on_host().rotate,
         sentence_vectors=SentenceEncoder().encode if SentenceEncoder.is_installed() else None,
         text_vector=family.embed_text if isinstance(family, EmbedsPictures) else None,
     )

@@ -76,6 +76,10 @@ class ModelShape:
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: Similarity = "inner_product"
+    rotate: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    """Turns keys, [heads, tokens, head_dim] on the host, by positions, [axes, tokens], as the model
+    does; None: there is no model.
+    """
     sentence_vectors: "Callable[[Sequence[str]], np.ndarray] | None" = None
     """Unit vectors, [sentences, features], by which texts are compared; None: not installed."""
     text_vector: "Callable[[str], Tensor] | None" = None
@@ -249,6 +253,14 @@ class MemoryPolicy:
         vectors. Once for each, in runs of REWRITE_BLOCKS. Its times and picture must stay.
         """
         raise NotImplementedError
+
+    def rewritten_codec(self) -> str | None:
+        """The codec of blocks that were rewritten; None: that of the stream's new ones."""
+        return None
+
+    def num_kept(self, num_tokens: int) -> int:
+        """So many of the tokens of a block stay once it has been rewritten."""
+        return num_tokens
 
     def kept_dialogue(self, dialogue: Dialogue) -> "Bool[Tensor, ' tokens']":
         """Which tokens of the dialogue a question reads."""
