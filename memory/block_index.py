@@ -91,10 +91,6 @@ class BlockIndex:
         of_pages = sum(page.exact.nbytes + page.codes.nbytes for page in self._pages)
         return self._scales.nbytes + self._norms.nbytes + of_pages
 
-    def append(self, block_id: int, keys: Float[Tensor, "layers kv_heads*head_dim"]) -> None:
-        """Add a block's keys, averaged over its tokens, as they were before the codec."""
-        self.extend((block_id,), keys[None])
-
     def extend(
         self,
         block_ids: Sequence[int],
@@ -154,12 +150,14 @@ class BlockIndex:
             self._more = {i: more for i, more in self._more.items() if i not in gone}
         self._release()
 
-    def keys(self, block_ids: Sequence[int]) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
+    def keys(
+        self, block_ids: Sequence[int], layers: Sequence[int] | None = None
+    ) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
         """The representative keys of some blocks, none of them dropped, in the order given."""
         places = [bisect_left(self._ids, block_id) for block_id in block_ids]
         assert all(self._ids[at] == i for at, i in zip(places, block_ids, strict=True))
         rows = np.asarray([self._rows[at] for at in places], dtype=np.int64)
-        return self._exact_keys(range(self._layers), rows).transpose(0, 1)
+        return self._exact_keys(layers or range(self._layers), rows).transpose(0, 1)
 
     def cosines(
         self, queries: Float[Tensor, "layers kv_heads*head_dim"], block_ids: Sequence[int]

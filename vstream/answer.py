@@ -20,6 +20,7 @@ from vstream.decoding.token_choice import TokenChoice
 from vstream.device.work import Job, WorkKind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
+from vstream.engine.infllm import InfllmContext
 from vstream.engine.kept_dialogue import kept_dialogue
 from vstream.engine.passes import Pass, Work
 from vstream.engine.prefill import LayerKV
@@ -52,10 +53,13 @@ class QueryHandler:
         self._policy = policy
         self._prefix = prefix
         self._config = config
-        context, rekv = (model.decoder, prefix, memory), policy.encoding().rekv_window_tokens
+        context, encoding = (model.decoder, prefix, memory), policy.encoding()
+        rekv, infllm = encoding.rekv_window_tokens, encoding.infllm
         self._open_context: Callable[[int], AnswerContext] = partial(AnswerContext, *context)
         if rekv is not None:
             self._open_context = partial(RekvContext, *context, n_local=rekv)
+        if infllm is not None:
+            self._open_context = partial(InfllmContext, *context, n_local=infllm.window_tokens)
         self.prefill = self._prefill_under(policy)
         self._known = {policy.name: (policy, self.prefill)}
         """The stream's own policy and those that questions named."""

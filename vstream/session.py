@@ -1,13 +1,14 @@
 """Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from encoders import Frame, thumbnail
 from memory import (
@@ -21,12 +22,13 @@ from memory import (
 )
 from memory.closing import Closing
 from memory.locks import Rank
-from memory.policy_hooks import NewBlock, Tokens, changed
+from memory.policy_hooks import NewBlock, StateChange, Tokens, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.device.free_memory import return_free_memory
 from vstream.device.work import FairLock, Job, StageClock, WorkKind
 from vstream.engine.config import EngineConfig
+from vstream.engine.infllm import InfllmPrefill
 from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LayerKV, LocalWindow, Mass, Prefill
 from vstream.engine.question_prefill import BlocksByLayer
@@ -50,11 +52,17 @@ class _Chunk:
     layers: Sequence[LayerKV]
     mass: Sequence[Mass]
     """Of each block, where it is wanted."""
+    left: Sequence[Mapping[int, Tensor]]
+    """With each block, the head vectors of those that left the window."""
+    noted: StateChange
+    """What the write path notes with the last block."""
     made: torch.cuda.Event | None
     """What a card passes once the keys and values are there."""
 
 
-def _block(newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes) -> KVBlock:
+def _block(
+    newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes, left: Mapping[int, Tensor]
+) -> KVBlock:
     info = BlockInfo(
         start_s=tokens.start_s,
         end_s=tokens.end_s,
@@ -67,6 +75,7 @@ def _block(newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes) -> KVBloc
         keys=torch.stack([keys for keys, _ in kv]),
         values=torch.stack([values for _, values in kv]),
         thumbnail=picture,
+        left=left,
     )
 
 
@@ -88,7 +97,7 @@ class Session(Closing):
         self.config = config
         self.encoding = policy.encoding()
         chunk_frames = -(-config.chunk_frames // model.family.frames_per_block)
-        self.chunk_blocks = self.encoding.chunk_blocks or chunk_frames
+        self.chunk_blocks = min(chunk_frames, self.encoding.chunk_blocks or chunk_frames)
         """Most blocks in one call of the decoder."""
         self.clock = StageClock()
         self.token_dropper = policy.reducer()
@@ -165,10 +174,12 @@ class Session(Closing):
             self._pending = [one for one in self._pending if not from_s <= one.stream_s <= to_s]
             self.memory.require_there()
             with self.model.turn:
+                self._note_window()
                 try:
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
                     self._open_prefill()
+                    self._note_window()
         finally:
             self._pushing.give()
 
@@ -187,6 +198,8 @@ class Session(Closing):
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""
         self._end_storing()
+        with self.model.turn:
+            self._note_window()
         self.memory.close()
 
     @contextmanager
@@ -211,6 +224,8 @@ class Session(Closing):
 
     def _push_chunk(self, groups: list[list[Frame]], stop: threading.Event | None) -> None:
         scheduler = self.model.scheduler
+        if self.prefill.reads_memory:
+            self._await_stored()
         chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
         self._await_stored()
         if stop is not None:
@@ -223,18 +238,22 @@ class Session(Closing):
         BlockRejectedError.
         """
         memory, records = self.memory, []
-        for frame, tokens, layers in zip(chunk.newest, chunk.tokens, chunk.layers, strict=True):
+        for at, frame in enumerate(chunk.newest):
+            tokens, layers = chunk.tokens[at], chunk.layers[at]
             with self.clock.stage("thumbnail"):
                 picture = thumbnail(frame)
             with self.clock.stage("encode"):
-                records.append(memory.encoded(_block(frame, tokens, layers, picture)))
+                left = chunk.left[at] if chunk.left else {}
+                records.append(memory.encoded(_block(frame, tokens, layers, picture, left)))
+        if chunk.noted:
+            records[-1] = replace(records[-1], noted=chunk.noted)
         if "note" in self._hooks:
             state, first = memory.state, memory.num_blocks
             for at, tokens in enumerate(chunk.tokens):
                 mass = chunk.mass[at] if chunk.mass else {}
                 noted = self.policy.note(NewBlock(first + at, tokens, mass), state)
                 state = changed(state, noted)
-                records[at] = replace(records[at], noted=noted)
+                records[at] = replace(records[at], noted={**records[at].noted, **noted})
         return self.model.scheduler.submit(self._keep(records), WorkKind.KEEP)
 
     def _keep(self, records: Sequence[BlockRecord]) -> Work[None]:
@@ -264,9 +283,10 @@ class Session(Closing):
                 tokens = self.token_dropper.drop(tokens)
         with self.clock.stage("prefill"):
             layers, _ = yield from self.prefill.work(tokens)
-        mass, made = self.prefill.mass, self.model.scheduler.side.mark()
+        prefill, made = self.prefill, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return _Chunk(newest, tokens, layers, mass, made)
+        noted = prefill.note() if prefill.is_note_due else {}
+        return _Chunk(newest, tokens, layers, prefill.mass, prefill.left, noted, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -324,13 +344,24 @@ class Session(Closing):
         if self.token_dropper is not None:
             self.token_dropper.forget()
 
-    def _restored_prefill(self) -> Prefill | RekvPrefill:
+    def _note_window(self) -> None:
+        """Note what the write path needs to go on, unless it is ahead of the memory."""
+        prefill, memory = self.prefill, self.memory
+        if prefill.reads_memory and prefill.num_blocks == memory.num_blocks and not memory.failure:
+            memory.note_state(prefill.note())
+
+    def _restored_prefill(self) -> Prefill | RekvPrefill | InfllmPrefill:
         decoder, memory, encoding = self.model.decoder, self.memory, self.encoding
         prefix, kept = self.model.family.prefix(), self.memory.visible(None)
         wants_mass, rekv_tokens = self.policy.wants_mass, encoding.rekv_window_tokens
+        if wants_mass and (rekv_tokens is not None or encoding.infllm is not None):
+            raise PolicyError(f"policy {self.policy.name}: no attention mass by rules of its own")
+        if encoding.infllm is not None:
+            infllm = InfllmPrefill(decoder, prefix, memory, encoding.infllm)
+            near = [one for one in kept if one > memory.head_vectors.newest]
+            infllm.restore(near, self._read(near) if near else [], memory.state)
+            return infllm
         if rekv_tokens is not None:
-            if wants_mass:
-                raise PolicyError(f"policy {self.policy.name}: no attention mass by ReKV's rules")
             rekv = RekvPrefill(decoder, prefix, rekv_tokens)
             if kept:
                 counts = [memory.info(block_id).num_tokens for block_id in kept]

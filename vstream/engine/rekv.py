@@ -26,11 +26,11 @@ from vstream.engine.answer_context import AnswerContext
 from vstream.engine.decoder import Decoder, grouped_attention
 from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.positions import Rope, text_positions
-from vstream.engine.prefill import Encoded, LayerKV, Mass, split_by_block
+from vstream.engine.prefill import Encoded, LayerKV, WritePath, split_by_block
 from vstream.errors import SettingsError
 
 
-class RekvPrefill:
+class RekvPrefill(WritePath):
     """The write path of one stream by ReKV's window; stands in for `Prefill`."""
 
     def __init__(self, decoder: Decoder, prefix: TextTokens, n_local: int) -> None:
@@ -42,8 +42,6 @@ class RekvPrefill:
         self.num_tokens = 0
         self.local: LayerKV = []
         self.prefix: LayerKV = []
-        self.mass: Sequence[Mass] = ()
-        """None is computed."""
         whole = self._run(prefix.embeddings, len(prefix.embeddings))
         self.prefix = alone(decoder, whole)[0]
 

@@ -76,6 +76,15 @@ class Past:
             chunk_blocks=chunk_blocks,
         )
 
+    def search_by_head(
+        self, layer: int, query: Float[Tensor, " heads*head_dim"], top_k: int
+    ) -> list[int]:
+        """Ids of the best by the vectors of their heads; see `memory.head_vectors`."""
+        if not self.ids:
+            return []
+        first, below = self.ids[0], self.ids[-1] + 1
+        return self._memory.head_vectors.best(layer, query, first, below, top_k)[0]
+
     def keys(self, block_ids: Sequence[int]) -> Float[Tensor, "layers blocks key_width"]:
         """Representative keys, in the order given."""
         return self._memory.representative_keys(block_ids)
