@@ -232,8 +232,6 @@ class KVMemory(AgingMemory):
             self._make_room(new)
 
     def _keep(self, record: BlockRecord) -> int:
-        if orphans := self.head_vectors.orphans:
-            record = replace(record, head=record.head.with_head_vectors(orphans))
         with suppress(StoreAwayError):  # what is away ages when it is back
             self.settle()
             self._change_old(record)

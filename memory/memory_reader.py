@@ -88,7 +88,7 @@ class MemoryReader(Closing):
         self._index = BlockIndex(provenance.layers, features, device)
         self.search = self._index.search
         """Ids of the best blocks for a query."""
-        self.head_vectors = HeadVectors(device)
+        self.head_vectors = HeadVectors(self._index, provenance.kv_heads, device)
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
         self._ids: list[int] = []
@@ -265,7 +265,7 @@ class MemoryReader(Closing):
             keys = torch.from_numpy(np.stack([head.own_keys for head in some]))
             self._index.extend([head.block_id for head in some], keys)
             for head in some:
-                self.head_vectors.take(head, self._infos)
+                self.head_vectors.take(head, self._ids)
 
     def _see_what_changed(self, head: BlockHead) -> None:
         """Of the blocks before this newest one."""
@@ -290,7 +290,7 @@ class MemoryReader(Closing):
         for block_id in gone:
             del self._infos[block_id], self._forms[block_id]
         self._index.drop(gone)
-        self.head_vectors.drop(gone)
+        self.head_vectors.drop(gone, self._infos)
 
     def _apply(self, changes: Changes) -> None:
         """Blocks are new, were encoded again, or are gone. Raises FingerprintMismatchError."""

@@ -187,7 +187,14 @@ class QueryHandler:
         self._memory.refresh()
         policy, prefill = self._chosen(question.policy)
         recent_blocks = policy.recent_blocks()
-        view = view_at(self._memory, question.at_s, recent_blocks, question.from_s)
+        rule = policy.encoding().infllm
+        view = view_at(
+            self._memory,
+            question.at_s,
+            recent_blocks,
+            question.from_s,
+            recent_tokens=None if rule is None else rule.window_tokens,
+        )
         if not view.ids:
             raise QuestionError(_nothing_seen(question, self._memory))
         seen = NamedView(view, question)

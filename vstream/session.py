@@ -22,7 +22,7 @@ from memory import (
 )
 from memory.closing import Closing
 from memory.locks import Rank
-from memory.policy_hooks import NewBlock, StateChange, Tokens, changed
+from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.device.free_memory import return_free_memory
@@ -174,11 +174,11 @@ class Session(Closing):
             self._pending = [one for one in self._pending if not from_s <= one.stream_s <= to_s]
             self.memory.require_there()
             with self.model.turn:
-                self._note_window()
+                noted = self.prefill.note()
                 try:
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
-                    self._open_prefill()
+                    self._open_prefill(noted)
                     self._note_window()
         finally:
             self._pushing.give()
@@ -226,7 +226,13 @@ class Session(Closing):
         scheduler = self.model.scheduler
         if self.prefill.reads_memory:
             self._await_stored()
-        chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
+        while True:
+            try:
+                chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
+                break
+            except StoreAwayError:  # of which it wanted to read blocks
+                if stop is None or stop.wait(_RETRY_S):
+                    raise
         self._await_stored()
         if stop is not None:
             self._await_room(stop)
@@ -285,7 +291,7 @@ class Session(Closing):
             layers, _ = yield from self.prefill.work(tokens)
         prefill, made = self.prefill, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        noted = prefill.note() if prefill.is_note_due else {}
+        noted = prefill.note() if prefill.is_note_due else UNCHANGED
         return _Chunk(newest, tokens, layers, prefill.mass, prefill.left, noted, made)
 
     def _await_stored(self) -> None:
@@ -338,9 +344,11 @@ class Session(Closing):
         with self.model.turn:
             self._open_prefill()
 
-    def _open_prefill(self) -> None:
-        """Go on after what the memory holds; damaged blocks are left out of the window."""
-        self.prefill = read_while_written(self._restored_prefill)
+    def _open_prefill(self, noted: StateChange = UNCHANGED) -> None:
+        """Go on after what the memory holds, and what was noted; damaged blocks are left out of the
+        window.
+        """
+        self.prefill = read_while_written(partial(self._restored_prefill, noted))
         if self.token_dropper is not None:
             self.token_dropper.forget()
 
@@ -350,7 +358,7 @@ class Session(Closing):
         if prefill.reads_memory and prefill.num_blocks == memory.num_blocks and not memory.failure:
             memory.note_state(prefill.note())
 
-    def _restored_prefill(self) -> Prefill | RekvPrefill | InfllmPrefill:
+    def _restored_prefill(self, noted: StateChange) -> Prefill | RekvPrefill | InfllmPrefill:
         decoder, memory, encoding = self.model.decoder, self.memory, self.encoding
         prefix, kept = self.model.family.prefix(), self.memory.visible(None)
         wants_mass, rekv_tokens = self.policy.wants_mass, encoding.rekv_window_tokens
@@ -359,7 +367,8 @@ class Session(Closing):
         if encoding.infllm is not None:
             infllm = InfllmPrefill(decoder, prefix, memory, encoding.infllm)
             near = [one for one in kept if one > memory.head_vectors.newest]
-            infllm.restore(near, self._read(near) if near else [], memory.state)
+            state = changed(memory.state, noted)
+            infllm.restore(near, self._read(near) if near else [], state)
             return infllm
         if rekv_tokens is not None:
             rekv = RekvPrefill(decoder, prefix, rekv_tokens)

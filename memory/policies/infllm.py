@@ -18,7 +18,6 @@ from memory.policies.policy import (
     Past,
     PolicySettings,
 )
-from memory.policy_hooks import UNCHANGED, State, StateChange
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,6 +77,6 @@ class Infllm(MemoryPolicy):
     def select(self, layer: int, query: "Tensor", past: Past) -> list[int]:
         return past.search_by_head(layer, query, self.retrieve_blocks())
 
-    def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
-        """The session notes anew what the window's remaining blocks have collected."""
-        return UNCHANGED
+    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+        """What blocks are found by, which other blocks carry."""
+        return seconds // self.shape.frames_per_block * self.shape.head_vector_bytes

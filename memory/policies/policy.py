@@ -67,6 +67,8 @@ class ModelShape:
     frames_per_block: int = 1
     block_tokens: Callable[[], int] = lambda: 1
     """Counts the tokens of a block. It may take a moment."""
+    head_vector_bytes: int = 0
+    """Of a float32 vector for each query head and layer; 0 where nobody asks for bytes."""
     rotary_axes: int = 1
     max_answer_tokens: int = 128
     window_frames: int = 64

@@ -26,6 +26,7 @@ from vstream.engine.infllm_layer import (
     Passing,
     Rule,
     Window,
+    mean_query,
     near_and_far,
     rotated_to,
 )
@@ -63,6 +64,16 @@ class InfllmStream:
         """Before a pass: what the memory has learned it is asked for."""
         known = self.memory.head_vectors.newest
         self.waiting = {i: left for i, left in self.waiting.items() if i > known}
+
+    def leaving(self, num_new: int) -> list[int]:
+        """The blocks that will have left once so many tokens have come."""
+        found, held = [], self.windows[0].keys.shape[1] if self.windows else 0
+        held += num_new - self.rule.n_init
+        for block_id, count in self.counts.items():
+            if (held := held - count) < self.rule.n_local:
+                break
+            found.append(block_id)
+        return found
 
     def end(self, step: "InfllmStep") -> list[Mapping[int, Float[Tensor, "layers heads*head_dim"]]]:
         """After a pass: the head vectors of the blocks that left, exec block by exec block."""
@@ -104,36 +115,70 @@ class InfllmStep:
         self.passings.append(passing)
         self.retrieved.append([])
         new, counts = (queries, keys, values), list(stream.counts.values())
-        return passing.attend(new, scale, self._exec_counts, counts, self._retrieve)
 
-    def _retrieve(self, query: Float[Tensor, " heads*head_dim"]) -> KeysValues | None:
-        """What the newest layer reads of the blocks that have left."""
-        stream, layer, own = self._stream, len(self.passings) - 1, self.passings[-1]
-        waiting = {block_id: left[layer] for block_id, left in stream.waiting.items()}
-        just_left = (left for one in own.left for left in one)
-        waiting.update(zip(stream.counts, just_left, strict=False))
+        def open_past(by: Tensor) -> _Past:
+            return _Past(stream, layer, passing, by, keys.shape[1], self.retrieved[layer])
 
-        def read() -> KeysValues | None:
-            memory, count = stream.memory, stream.retrieve_blocks
-            ids, scores = memory.head_vectors.best(layer, query, 0, stream.newest + 1, count)
-            if waiting:
-                vectors = torch.stack([left.vector for left in waiting.values()])
-                ids, scores = [*ids, *waiting], torch.cat([scores, (vectors @ query).cpu()])
-                ids = sorted(ids[at] for at in scores.topk(min(count, len(ids))).indices)
-            if not ids:
-                return None
-            stored = [i for i in ids if i < memory.num_blocks]
-            parts = [(waiting[i].keys, waiting[i].values) for i in ids if i >= memory.num_blocks]
-            if stored:
-                parts.insert(0, memory.read(layer, stored, own.window.keys.dtype, query.device))
-            found.extend(ids)
-            keys, values = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-            return keys, values
+        return passing.attend(new, scale, self._exec_counts, counts, open_past)
 
-        found: list[int] = []
-        read_blocks = read_while_written(read)
-        self.retrieved[-1].append(found)
-        return read_blocks
+
+class _Past:
+    """What one layer of a pass may read of the blocks that have left, and left in the pass."""
+
+    def __init__(
+        self,
+        stream: InfllmStream,
+        layer: int,
+        passing: Passing,
+        queries: Float[Tensor, "exec_blocks heads*head_dim"],
+        num_new: int,
+        retrieved: list[list[int]],
+    ) -> None:
+        """`num_new` tokens come in the pass; what is read is told to `retrieved`."""
+        self._stream, self._layer, self._passing, self._num_new = stream, layer, passing, num_new
+        self._queries, self._retrieved = queries.cpu(), retrieved
+        self._dtype, self._device = passing.window.keys.dtype, queries.device
+        self._ids: list[int] = []
+        self._stored: dict[int, KeysValues] = {}
+        read_while_written(self._read)
+
+    def __call__(self, number: int) -> list[KeysValues]:
+        """The blocks that an exec block reads."""
+        left = self._left()
+        vectors = [one.vector for one in left.values()]
+        ids, scores = [*self._ids, *left], self._scores[number]
+        if vectors:
+            scores = torch.cat([scores, torch.stack(vectors).cpu() @ self._queries[number]])
+        best = scores.topk(min(self._stream.retrieve_blocks, len(ids))).indices.tolist()
+        chosen = sorted(ids[at] for at in best)
+        self._retrieved.append(chosen)
+        return [
+            self._stored[i] if i in self._stored else (left[i].keys, left[i].values) for i in chosen
+        ]
+
+    def _read(self) -> None:
+        """From the memory all that an exec block may read, once for all of them."""
+        memory, count = self._stream.memory, self._stream.retrieve_blocks
+        below = self._stream.newest + 1
+        self._ids, self._scores = memory.head_vectors.candidates(
+            self._layer, self._queries, below, count
+        )
+        best = self._scores.topk(min(count, len(self._ids))).indices.unique().tolist()
+        wanted = [self._ids[at] for at in best]
+        leaving = self._stream.leaving(self._num_new)
+        wanted += [i for i in (*self._left(), *leaving) if i < memory.num_blocks]
+        if wanted:
+            keys, values = memory.read(self._layer, wanted, self._dtype, self._device)
+            counts = [memory.info(block_id).num_tokens for block_id in wanted]
+            parts = zip(keys.split(counts, dim=1), values.split(counts, dim=1), strict=True)
+            self._stored = dict(zip(wanted, parts, strict=True))
+
+    def _left(self) -> dict[int, Left]:
+        """Those of which the memory does not know yet that they have left."""
+        found = {block_id: left[self._layer] for block_id, left in self._stream.waiting.items()}
+        in_pass = (left for one in self._passing.left for left in one)
+        found.update(zip(self._stream.counts, in_pass, strict=False))
+        return found
 
 
 class InfllmPrefill(WritePath):
@@ -241,8 +286,7 @@ class InfllmContext(AnswerContext):
         self._retrieved = []
 
     def sought(self, queries: Float[Tensor, "heads tokens head_dim"]) -> Tensor:
-        far = rotated_to(self._decoder.rope, queries, self._n_local - 1)
-        return far.float().mean(dim=1).flatten()
+        return mean_query(rotated_to(self._decoder.rope, queries, self._n_local - 1))
 
     def lay(self, layer: int, retrieved: Sequence[int], recent: Sequence[int] = ()) -> None:
         super().lay(layer, (), recent)

@@ -32,8 +32,10 @@ from vstream.engine.positions import Rope, text_positions
 KeysValues = tuple[
     Float[Tensor, "kv_heads tokens head_dim"], Float[Tensor, "kv_heads tokens head_dim"]
 ]
-Retrieve = Callable[[Float[Tensor, " heads*head_dim"]], KeysValues | None]
-"""The mean query of an exec block in; what it reads of the past, before RoPE, out."""
+Retrieve = Callable[[int], Sequence[KeysValues]]
+"""The number of an exec block in; the past blocks that it reads, keys before RoPE, out."""
+OpenPast = Callable[[Float[Tensor, "exec_blocks heads*head_dim"]], Retrieve]
+"""Takes what each exec block retrieves by: its mean query, see `mean_query`."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Passing:
         scale: float,
         exec_counts: Sequence[int],
         block_counts: Sequence[int],
-        retrieve: Retrieve,
+        open_past: OpenPast,
     ) -> Float[Tensor, "heads tokens head_dim"]:
         """Let `new`, queries, keys and values before RoPE, attend.
 
@@ -100,20 +102,20 @@ class Passing:
         rotated = self.rope.rotate(keys, positions)
         near_queries = self.rope.rotate(queries, positions[:, past:])
         far_queries = rotated_to(self.rope, queries, n_local - 1)
+        by_exec = far_queries.split(list(exec_counts), dim=1)
+        retrieve = open_past(torch.stack([mean_query(one) for one in by_exec]))
         first, outputs, end = n_init, [], past  # blocks up to `first` have left
-        for count in exec_counts:
+        for number, count in enumerate(exec_counts):
             start, end = end, end + count
             own = slice(start - past, end - past)
-            far_query = far_queries[:, own]
             out = max(0, n_init + end - first - n_local)
             far = [slice(0, min(out, n_init)), slice(first, first + max(0, out - n_init))]
             parts = [(keys[:, one], values[:, one]) for one in far if one.stop > one.start]
-            if found := retrieve(far_query.float().mean(dim=1).flatten()):
-                parts.append(found)
+            parts += retrieve(number)
             near = slice(max(0, start - n_local + 1), end)
             seen = rotated[:, near], values[:, near]
             output, paid = near_and_far(
-                near_queries[:, own], seen, n_local, far_query, parts, scale
+                near_queries[:, own], seen, n_local, by_exec[number], parts, scale
             )
             looks[:, near] += paid
             outputs.append(output)
@@ -132,6 +134,11 @@ def rotated_to(rope: Rope, queries: Tensor, distance: int) -> Tensor:
     """All queries rotated to one angle, for keys that are not rotated."""
     one = torch.full((1, queries.shape[1]), distance, device=queries.device)
     return rope.rotate(queries, one)
+
+
+def mean_query(far: Float[Tensor, "heads tokens head_dim"]) -> Float[Tensor, " heads*head_dim"]:
+    """What blocks are retrieved by, of queries that are rotated to n_local - 1."""
+    return far.float().mean(dim=1).flatten()
 
 
 def representative(
@@ -166,18 +173,17 @@ def near_and_far(
         packed = queries.reshape(kv_heads, -1, head_dim)
         return (packed @ keys.transpose(1, 2)).float() * scale
 
-    index = torch.arange(k_tokens, device=near_queries.device)
-    distance = index[k_tokens - q_tokens :, None] - index
-    unseen = ((distance < 0) | (distance >= n_local)).repeat(heads // kv_heads, 1)
-    parts = [scores(near_queries, near[0]).masked_fill_(unseen, float("-inf"))]
-    parts += [scores(far_queries, keys) for keys, _ in far]
-    weights = torch.cat(parts, dim=2).softmax(dim=2).split([part.shape[2] for part in parts], dim=2)
-    output = sum(
-        (
-            weight.to(values.dtype) @ values
-            for weight, (_, values) in zip(weights, (near, *far), strict=True)
-        ),
-        start=near[1].new_zeros(()),
+    own = torch.ones(q_tokens, k_tokens, dtype=torch.bool, device=near_queries.device)
+    before = k_tokens - q_tokens
+    unseen = own.triu(before + 1) | own.tril(before - n_local)
+    far_keys, far_values = (
+        torch.cat(part, dim=1) for part in zip((near[0][:, :0], near[1][:, :0]), *far, strict=True)
     )
-    paid = weights[0].unflatten(1, (-1, q_tokens)).sum(dim=2).flatten(0, 1)
+    parts = [scores(near_queries, near[0]), scores(far_queries, far_keys)]
+    parts[0].masked_fill_(unseen.repeat(heads // kv_heads, 1), float("-inf"))
+    weights = torch.cat(parts, dim=2).softmax(dim=2)
+    dtype = near_queries.dtype
+    near_weights, far_weights = weights[:, :, :k_tokens], weights[:, :, k_tokens:]
+    output = near_weights.to(dtype) @ near[1] + far_weights.to(dtype) @ far_values
+    paid = near_weights.unflatten(1, (-1, q_tokens)).sum(dim=2).flatten(0, 1)
     return output.reshape(heads, q_tokens, -1), paid
