@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +16,7 @@ from memory import (
     BlockRecord,
     KVBlock,
     KVMemory,
+    KVMemoryError,
     MemoryPolicy,
     PolicyError,
     StoreAwayError,
@@ -198,8 +199,9 @@ class Session(Closing):
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""
         self._end_storing()
-        with self.model.turn:
-            self._note_window()
+        if self.prefill.reads_memory:
+            with suppress(KVMemoryError), self.model.turn:  # closed, away or another's: then not
+                self._note_window()
         self.memory.close()
 
     @contextmanager
@@ -355,7 +357,7 @@ class Session(Closing):
     def _note_window(self) -> None:
         """Note what the write path needs to go on, unless it is ahead of the memory."""
         prefill, memory = self.prefill, self.memory
-        if prefill.reads_memory and prefill.num_blocks == memory.num_blocks and not memory.failure:
+        if prefill.reads_memory and prefill.num_blocks == memory.num_blocks:
             memory.note_state(prefill.note())
 
     def _restored_prefill(self, noted: StateChange) -> Prefill | RekvPrefill | InfllmPrefill:

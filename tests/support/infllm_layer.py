@@ -42,7 +42,6 @@ class OneLayer:
     @torch.inference_mode()
     def push(self, queries, keys, values, exec_counts):
         """The next tokens, in one pass."""
-        self.stream.begin()
         step = InfllmStep(self.stream, exec_counts)
         output = step.attend(0, queries, keys, values, keys.shape[2] ** -0.5)
         self.retrieved += step.retrieved[0]

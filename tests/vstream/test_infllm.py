@@ -12,6 +12,7 @@ from infllm_layer import OneLayer, rope_of
 from encoders import VisualTokens
 from memory import MemoryConfig, PolicyError, StoreAwayError, follow_memory
 from vstream.engine.decoder import causal_attention
+from vstream.engine.retrieval import view_at
 
 HEADS, KV_HEADS, HEAD_DIM = 4, 2, 8
 ROPE = rope_of(HEAD_DIM)
@@ -188,6 +189,12 @@ def test_a_question_reads_what_the_next_block_would(llama):
         )
         _, hidden = session.prefill.encode([as_block])
     torch.testing.assert_close(asked, llama.decoder.logits(hidden), rtol=0, atol=1e-5)
+
+
+def test_a_question_s_window_holds_as_many_tokens_as_a_block_s(llama, whole):
+    tokens = whole.memory.info(0).num_tokens
+    for held, blocks in ((1, 1), (2 * tokens, 2), (2 * tokens + 1, 3), (10**6, BLOCKS)):
+        assert view_at(whole.memory, None, 9, None, held).num_recent == blocks
 
 
 def test_another_process_answers_the_same(llama, whole, tmp_path):

@@ -56,14 +56,7 @@ class InfllmStream:
         self.counts: dict[int, int] = {}
         """Tokens of the blocks that are to leave next, by their ids."""
         self.newest = -1
-        """The newest block that has left."""
-        self.waiting: dict[int, list[Left]] = {}
-        """Blocks by layer that have left, and of which the memory does not know that yet."""
-
-    def begin(self) -> None:
-        """Before a pass: what the memory has learned it is asked for."""
-        known = self.memory.head_vectors.newest
-        self.waiting = {i: left for i, left in self.waiting.items() if i > known}
+        """The newest block that has left. Up to it the memory must know them before a pass."""
 
     def leaving(self, num_new: int) -> list[int]:
         """The blocks that will have left once so many tokens have come."""
@@ -84,7 +77,6 @@ class InfllmStream:
             for left in zip(*by_layer, strict=True):
                 block_id = next(iter(self.counts))
                 del self.counts[block_id]
-                self.waiting[block_id] = list(left)
                 self.newest = block_id
                 gone[block_id] = torch.stack([one.vector for one in left])
             found.append(gone)
@@ -123,7 +115,10 @@ class InfllmStep:
 
 
 class _Past:
-    """What one layer of a pass may read of the blocks that have left, and left in the pass."""
+    """What one layer of a pass may read: the blocks that have left before, and those that leave in
+    the pass. All that the memory has of them is read from there, so that it makes no difference how
+    a stream is cut into passes.
+    """
 
     def __init__(
         self,
@@ -144,11 +139,12 @@ class _Past:
 
     def __call__(self, number: int) -> list[KeysValues]:
         """The blocks that an exec block reads."""
-        left = self._left()
-        vectors = [one.vector for one in left.values()]
+        in_pass = (left for one in self._passing.left for left in one)
+        left: dict[int, Left] = dict(zip(self._stream.counts, in_pass, strict=False))
         ids, scores = [*self._ids, *left], self._scores[number]
-        if vectors:
-            scores = torch.cat([scores, torch.stack(vectors).cpu() @ self._queries[number]])
+        if left:
+            vectors = torch.stack([one.vector for one in left.values()]).cpu()
+            scores = torch.cat([scores, vectors @ self._queries[number]])
         best = scores.topk(min(self._stream.retrieve_blocks, len(ids))).indices.tolist()
         chosen = sorted(ids[at] for at in best)
         self._retrieved.append(chosen)
@@ -165,20 +161,12 @@ class _Past:
         )
         best = self._scores.topk(min(count, len(self._ids))).indices.unique().tolist()
         wanted = [self._ids[at] for at in best]
-        leaving = self._stream.leaving(self._num_new)
-        wanted += [i for i in (*self._left(), *leaving) if i < memory.num_blocks]
+        wanted += [i for i in self._stream.leaving(self._num_new) if i < memory.num_blocks]
         if wanted:
             keys, values = memory.read(self._layer, wanted, self._dtype, self._device)
             counts = [memory.info(block_id).num_tokens for block_id in wanted]
             parts = zip(keys.split(counts, dim=1), values.split(counts, dim=1), strict=True)
             self._stored = dict(zip(wanted, parts, strict=True))
-
-    def _left(self) -> dict[int, Left]:
-        """Those of which the memory does not know yet that they have left."""
-        found = {block_id: left[self._layer] for block_id, left in self._stream.waiting.items()}
-        in_pass = (left for one in self._passing.left for left in one)
-        found.update(zip(self._stream.counts, in_pass, strict=False))
-        return found
 
 
 class InfllmPrefill(WritePath):
@@ -260,7 +248,6 @@ class InfllmPrefill(WritePath):
         return split_by_block(captured, chunk), hidden
 
     def _run(self, embeddings: Tensor, counts: Sequence[int]) -> Work[tuple[LayerKV, Tensor]]:
-        self._stream.begin()
         step = InfllmStep(self._stream, counts)
         hidden = yield Pass(embeddings, step)
         self.left = self._stream.end(step)
