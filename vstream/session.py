@@ -1,20 +1,17 @@
 """Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from encoders import Frame, thumbnail
+from encoders import EmbedsPictures, Frame, thumbnail
 from memory import (
-    BlockInfo,
     BlockRecord,
-    KVBlock,
     KVMemory,
     KVMemoryError,
     MemoryPolicy,
@@ -26,12 +23,13 @@ from memory.locks import Rank
 from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
+from vstream.chunk import Chunk, block_of
 from vstream.device.free_memory import return_free_memory
 from vstream.device.work import FairLock, Job, StageClock, WorkKind
 from vstream.engine.config import EngineConfig
 from vstream.engine.infllm import InfllmPrefill
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import LayerKV, LocalWindow, Mass, Prefill
+from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.errors import BusyError, QuestionError
@@ -42,42 +40,6 @@ from vstream.read_while_written import read_while_written
 _TRIM_BLOCKS = 256
 """Freed memory goes back to the system after so many blocks."""
 _RETRY_S = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    """One chunk of one stream: a newest frame, tokens, keys and values for each block."""
-
-    newest: Sequence[Frame]
-    tokens: Sequence[Tokens]
-    layers: Sequence[LayerKV]
-    mass: Sequence[Mass]
-    """Of each block, where it is wanted."""
-    left: Sequence[Mapping[int, Tensor]]
-    """With each block, the head vectors of those that left the window."""
-    noted: StateChange
-    """What the write path notes with the last block."""
-    made: torch.cuda.Event | None
-    """What a card passes once the keys and values are there."""
-
-
-def _block(
-    newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes, left: Mapping[int, Tensor]
-) -> KVBlock:
-    info = BlockInfo(
-        start_s=tokens.start_s,
-        end_s=tokens.end_s,
-        captured_at=newest.captured_at,
-        positions=tokens.positions,
-        advance=tokens.advance,
-    )
-    return KVBlock(
-        info,
-        keys=torch.stack([keys for keys, _ in kv]),
-        values=torch.stack([values for _, values in kv]),
-        thumbnail=picture,
-        left=left,
-    )
 
 
 class Session(Closing):
@@ -240,7 +202,7 @@ class Session(Closing):
             self._await_room(stop)
         self._storing = scheduler.side.run(partial(self._store, chunk), chunk.made)
 
-    def _store(self, chunk: _Chunk) -> Job[None]:
+    def _store(self, chunk: Chunk) -> Job[None]:
         """Encode the blocks, on the device and then for the host, let the policy note what it
         wants, and hand them on to `_keep`; all blocks before are in the memory. Raises
         BlockRejectedError.
@@ -252,14 +214,16 @@ class Session(Closing):
                 picture = thumbnail(frame)
             with self.clock.stage("encode"):
                 left = chunk.left[at] if chunk.left else {}
-                records.append(memory.encoded(_block(frame, tokens, layers, picture, left)))
+                records.append(memory.encoded(block_of(frame, tokens, layers, picture, left)))
         if chunk.noted:
             records[-1] = replace(records[-1], noted=chunk.noted)
         if "note" in self._hooks:
-            state, first = memory.state, memory.num_blocks
+            state, first, oldest = memory.state, memory.num_blocks, memory.first_block
             for at, tokens in enumerate(chunk.tokens):
                 mass = chunk.mass[at] if chunk.mass else {}
-                noted = self.policy.note(NewBlock(first + at, tokens, mass), state)
+                seen = chunk.pictures[at] if chunk.pictures else None
+                new = NewBlock(first + at, tokens, mass, seen, oldest)
+                noted = self.policy.note(new, state)
                 state = changed(state, noted)
                 records[at] = replace(records[at], noted={**records[at].noted, **noted})
         return self.model.scheduler.submit(self._keep(records), WorkKind.KEEP)
@@ -283,9 +247,13 @@ class Session(Closing):
                 self.memory.wait_for_room(self.chunk_blocks, stop)
                 return
 
-    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[_Chunk]:
+    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[Chunk]:
         with self.clock.stage("vision"):
             tokens: list[Tokens] = yield Vision(self.model.family, groups)
+        family, pictures = self.model.family, tuple[Tensor, ...]()
+        if self.policy.wants_pictures() and isinstance(family, EmbedsPictures):
+            with self.clock.stage("pictures"):
+                pictures = tuple(family.embed_picture(groups))
         if self.token_dropper is not None:
             with self.clock.stage("drop"):
                 tokens = self.token_dropper.drop(tokens)
@@ -294,7 +262,8 @@ class Session(Closing):
         prefill, made = self.prefill, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
         noted = prefill.note() if prefill.is_note_due else UNCHANGED
-        return _Chunk(newest, tokens, layers, prefill.mass, prefill.left, noted, made)
+        told = prefill.mass, prefill.left, noted
+        return Chunk(newest, tokens, layers, *told, pictures, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -377,9 +346,11 @@ class Session(Closing):
             if kept:
                 counts = [memory.info(block_id).num_tokens for block_id in kept]
                 needed = -(-rekv_tokens // min(counts))
-                rekv.restore(sum(counts), self._read(kept[-needed:]))
+                last = kept[-needed:]
+                infos = [memory.info(block_id) for block_id in last]
+                rekv.restore(sum(counts), infos, self._read(last))
             return rekv
-        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks)
+        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks, encoding.sinks)
         prefill = Prefill(decoder, prefix, window, wants_mass=wants_mass)
         if memory.num_blocks:
             seen = [one for one in kept if one >= prefill.first_needed(memory.num_blocks)]
