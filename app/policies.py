@@ -65,6 +65,7 @@ def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> KeptBytes | None:
     model = ModelShape(
         frames_per_block=shape.frames,
         block_tokens=lambda: shape.tokens,
+        head_vector_bytes=shape.head_vector_bytes,
         window_frames=told.window_frames,
         window_stride=told.window_stride,
         recent_frames=told.recent_frames,

@@ -71,7 +71,7 @@ class BlockIndex:
 
     def __init__(self, layers: int, features: int, device: torch.device) -> None:
         """`features` is kv_heads * head_dim; `device` is where queries come from."""
-        self._layers, self._features, self._device = layers, features, device
+        self._layers, self.features, self._device = layers, features, device
         self._ids, self._rows = array("q"), array("q")
         self._free: list[int] = []
         self._next_row = 0
@@ -87,30 +87,28 @@ class BlockIndex:
         """Further vectors of the blocks that have more than one."""
 
     @property
+    def num_blocks(self) -> int:
+        return len(self._ids)
+
+    @property
     def num_bytes(self) -> int:
         """Room of all pages, on the device and in host RAM."""
         of_pages = sum(page.exact.nbytes + page.codes.nbytes for page in self._pages)
         return self._scales.nbytes + self._norms.nbytes + of_pages
-
-    def append(self, block_id: int, keys: Float[Tensor, "layers kv_heads*head_dim"]) -> None:
-        """Add a block's keys, averaged over its tokens, as they were before the codec."""
-        self.extend((block_id,), keys[None])
 
     def extend(
         self,
         block_ids: Sequence[int],
         keys: Float[Tensor, "blocks layers vectors*kv_heads*head_dim"],
     ) -> None:
-        """Add blocks, whose ids rise. Several vectors of one stand side by side; the first of them
-        is what `keys` and `cosines` know.
-        """
+        """Add blocks, whose ids rise. Of several vectors, side by side, `keys` knows the first."""
         assert not self._ids or not block_ids or block_ids[0] > self._ids[-1]
         rows = [self._take_row() for _ in block_ids]
         exact = keys.detach().float().cpu().numpy()
-        if exact.shape[2] > self._features:
-            more = exact[:, :, self._features :].reshape(*exact.shape[:2], -1, self._features)
+        if exact.shape[2] > self.features:
+            more = exact[:, :, self.features :].reshape(*exact.shape[:2], -1, self.features)
             self._more.update(zip(block_ids, more, strict=True))
-            exact = exact[:, :, : self._features]
+            exact = exact[:, :, : self.features]
         for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
             page.exact[place] = exact[at]
             page.live += len(at)
@@ -128,8 +126,8 @@ class BlockIndex:
         exact = keys.detach().float().cpu().numpy()
         [row] = self._rows[(at := bisect_left(self._ids, block_id)) : at + 1]
         page = self._page_of(row)
-        page.exact[row - page.first] = exact[:, : self._features]
-        more = exact[:, self._features :].reshape(len(exact), -1, self._features)
+        page.exact[row - page.first] = exact[:, : self.features]
+        more = exact[:, self.features :].reshape(len(exact), -1, self.features)
         self._more.pop(block_id, None)
         if more.shape[1]:
             self._more[block_id] = more
@@ -155,12 +153,14 @@ class BlockIndex:
             self._more = {i: more for i, more in self._more.items() if i not in gone}
         self._release()
 
-    def keys(self, block_ids: Sequence[int]) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
+    def keys(
+        self, block_ids: Sequence[int], layers: Sequence[int] | None = None
+    ) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
         """The representative keys of some blocks, none of them dropped, in the order given."""
         places = [bisect_left(self._ids, block_id) for block_id in block_ids]
         assert all(self._ids[at] == i for at, i in zip(places, block_ids, strict=True))
         rows = np.asarray([self._rows[at] for at in places], dtype=np.int64)
-        return self._exact_keys(range(self._layers), rows).transpose(0, 1)
+        return self._exact_keys(layers or range(self._layers), rows).transpose(0, 1)
 
     def cosines(
         self, queries: Float[Tensor, "layers kv_heads*head_dim"], block_ids: Sequence[int]
@@ -234,10 +234,10 @@ class BlockIndex:
 
     def _add_page(self, first: int) -> None:
         rows = min(max(first, _FIRST_ROWS), _PAGE_ROWS)
-        codes = np.zeros((self._layers, rows, self._features), dtype=np.int8)
+        codes = np.zeros((self._layers, rows, self.features), dtype=np.int8)
         with torch.inference_mode(False):  # or nobody could write into it outside
             on_device = torch.from_numpy(codes).to(self._device)  # numpy asks for huge pages
-        exact = np.empty((rows, self._layers, self._features), dtype=np.float32)
+        exact = np.empty((rows, self._layers, self.features), dtype=np.float32)
         self._pages.append(_Page(first, exact, on_device))
         self._resize(first + rows)
 
@@ -272,7 +272,7 @@ class BlockIndex:
     def _exact_keys(
         self, layers: Sequence[int], rows: Int64[np.ndarray, " rows"]
     ) -> Float32[Tensor, "rows layers features"]:
-        keys = np.empty((len(rows), len(layers), self._features), dtype=np.float32)
+        keys = np.empty((len(rows), len(layers), self.features), dtype=np.float32)
         for page, at, place in self._by_page(rows):
             for to, layer in enumerate(layers):
                 keys[at, to] = page.exact[place, layer]

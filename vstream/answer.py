@@ -21,6 +21,7 @@ from vstream.device.work import Job, WorkKind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
 from vstream.engine.decoder import Decoder
+from vstream.engine.infllm import InfllmContext
 from vstream.engine.kept_dialogue import kept_dialogue
 from vstream.engine.passes import Pass, Work
 from vstream.engine.prefill import LayerKV
@@ -181,7 +182,14 @@ class QueryHandler:
         self._memory.refresh()
         policy, prefill = self._chosen(question.policy)
         recent_blocks = policy.recent_blocks()
-        view = view_at(self._memory, question.at_s, recent_blocks, question.from_s)
+        rule = policy.encoding().infllm
+        view = view_at(
+            self._memory,
+            question.at_s,
+            recent_blocks,
+            question.from_s,
+            recent_tokens=None if rule is None else rule.window_tokens,
+        )
         if not view.ids:
             raise QuestionError(_nothing_seen(question, self._memory))
         seen = NamedView(view, question)
@@ -222,6 +230,8 @@ def _contexts(
     """What opens a context with room for so many tokens of text."""
     if encoding.rekv_window_tokens is not None:
         return partial(RekvContext, decoder, prefix, memory, n_local=encoding.rekv_window_tokens)
+    if (rule := encoding.infllm) is not None:
+        return partial(InfllmContext, decoder, prefix, memory, n_local=rule.window_tokens)
     sinks, window_blocks = encoding.sinks, encoding.window_blocks
     return partial(AnswerContext, decoder, prefix, memory, sinks=sinks, window_blocks=window_blocks)
 

@@ -28,6 +28,7 @@ def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
     return ModelShape(
         frames_per_block=family.frames_per_block,
         block_tokens=lambda: _block_tokens(model),
+        rotary_axes=model.decoder.num_axes,
         prefix_tokens=lambda: len(family.prefix().embeddings),
         max_answer_tokens=max_answer_tokens,
         window_frames=told.window_frames,

@@ -4,34 +4,34 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import repeat
 
-import torch
 from torch import Tensor
 
 from encoders import NO_PICTURE, EmbedsPictures, Frame, TextToken, thumbnail
 from memory import (
-    BlockInfo,
     BlockRecord,
-    KVBlock,
     KVMemory,
+    KVMemoryError,
     MemoryPolicy,
     PolicyError,
     StoreAwayError,
 )
 from memory.closing import Closing
 from memory.locks import Rank
-from memory.policy_hooks import NewBlock, Tokens, changed
+from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
+from vstream.chunk import Chunk, block_of
 from vstream.device.free_memory import return_free_memory
 from vstream.device.work import FairLock, Job, StageClock, WorkKind
 from vstream.engine.config import EngineConfig
+from vstream.engine.infllm import InfllmPrefill
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import LayerKV, LocalWindow, Mass, Prefill
+from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.errors import BusyError, QuestionError
@@ -42,37 +42,6 @@ from vstream.read_while_written import read_while_written
 _TRIM_BLOCKS = 256
 """Freed memory goes back to the system after so many blocks."""
 _RETRY_S = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    """One chunk of one stream: a newest frame, tokens, keys and values for each block."""
-
-    newest: Sequence[Frame]
-    tokens: Sequence[Tokens]
-    layers: Sequence[LayerKV]
-    mass: Sequence[Mass]
-    """Of each block, where it is wanted."""
-    pictures: Sequence[Tensor]
-    """What the family makes of each block's picture, where it is wanted."""
-    made: torch.cuda.Event | None
-    """What a card passes once the keys and values are there."""
-
-
-def _block(newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes) -> KVBlock:
-    info = BlockInfo(
-        start_s=tokens.start_s,
-        end_s=tokens.end_s,
-        captured_at=newest.captured_at,
-        positions=tokens.positions,
-        advance=tokens.advance,
-    )
-    return KVBlock(
-        info,
-        keys=torch.stack([keys for keys, _ in kv]),
-        values=torch.stack([values for _, values in kv]),
-        thumbnail=picture,
-    )
 
 
 class Session(Closing):
@@ -93,7 +62,7 @@ class Session(Closing):
         self.config = config
         self.encoding = policy.encoding()
         chunk_frames = -(-config.chunk_frames // model.family.frames_per_block)
-        self.chunk_blocks = self.encoding.chunk_blocks or chunk_frames
+        self.chunk_blocks = min(chunk_frames, self.encoding.chunk_blocks or chunk_frames)
         """Most blocks in one call of the decoder."""
         self.clock = StageClock()
         self.token_dropper = policy.reducer()
@@ -184,10 +153,12 @@ class Session(Closing):
             self._pending = [one for one in self._pending if not from_s <= one.stream_s <= to_s]
             self.memory.require_there()
             with self.model.turn:
+                noted = self.prefill.note()
                 try:
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
-                    self._open_prefill()
+                    self._open_prefill(noted)
+                    self._note_window()
         finally:
             self._pushing.give()
 
@@ -206,6 +177,9 @@ class Session(Closing):
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""
         self._end_storing()
+        if self.prefill.reads_memory:
+            with suppress(KVMemoryError), self.model.turn:  # closed, away or another's: then not
+                self._note_window()
         self.memory.close()
 
     @contextmanager
@@ -230,23 +204,35 @@ class Session(Closing):
 
     def _push_chunk(self, groups: list[list[Frame]], stop: threading.Event | None) -> None:
         scheduler = self.model.scheduler
-        chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
+        if self.prefill.reads_memory:
+            self._await_stored()
+        while True:
+            try:
+                chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
+                break
+            except StoreAwayError:  # of which it wanted to read blocks
+                if stop is None or stop.wait(_RETRY_S):
+                    raise
         self._await_stored()
         if stop is not None:
             self._await_room(stop)
         self._storing = scheduler.side.run(partial(self._store, chunk), chunk.made)
 
-    def _store(self, chunk: _Chunk) -> Job[None]:
+    def _store(self, chunk: Chunk) -> Job[None]:
         """Encode the blocks, on the device and then for the host, let the policy note what it
         wants, and hand them on to `_keep`; all blocks before are in the memory. Raises
         BlockRejectedError.
         """
         memory, records = self.memory, []
-        for frame, tokens, layers in zip(chunk.newest, chunk.tokens, chunk.layers, strict=True):
+        for at, frame in enumerate(chunk.newest):
+            tokens, layers = chunk.tokens[at], chunk.layers[at]
             with self.clock.stage("thumbnail"):
                 picture = thumbnail(frame)
             with self.clock.stage("encode"):
-                records.append(memory.encoded(_block(frame, tokens, layers, picture)))
+                left = chunk.left[at] if chunk.left else {}
+                records.append(memory.encoded(block_of(frame, tokens, layers, picture, left)))
+        if chunk.noted:
+            records[-1] = replace(records[-1], noted=chunk.noted)
         if "note" in self._hooks:
             state, first, oldest = memory.state, memory.num_blocks, memory.first_block
             for at, tokens in enumerate(chunk.tokens):
@@ -255,7 +241,7 @@ class Session(Closing):
                 new = NewBlock(first + at, tokens, mass, seen, oldest)
                 noted = self.policy.note(new, state)
                 state = changed(state, noted)
-                records[at] = replace(records[at], noted=noted)
+                records[at] = replace(records[at], noted={**records[at].noted, **noted})
         return self.model.scheduler.submit(self._keep(records), WorkKind.KEEP)
 
     def _keep(self, records: Sequence[BlockRecord]) -> Work[None]:
@@ -277,7 +263,7 @@ class Session(Closing):
                 self.memory.wait_for_room(self.chunk_blocks, stop)
                 return
 
-    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[_Chunk]:
+    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[Chunk]:
         with self.clock.stage("vision"):
             tokens: list[Tokens] = yield Vision(self.model.family, groups)
         family, pictures = self.model.family, tuple[Tensor, ...]()
@@ -289,9 +275,11 @@ class Session(Closing):
                 tokens = self.token_dropper.drop(tokens)
         with self.clock.stage("prefill"):
             layers, _ = yield from self.prefill.work(tokens)
-        mass, made = self.prefill.mass, self.model.scheduler.side.mark()
+        prefill, made = self.prefill, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return _Chunk(newest, tokens, layers, mass, pictures, made)
+        noted = prefill.note() if prefill.is_note_due else UNCHANGED
+        told = prefill.mass, prefill.left, noted
+        return Chunk(newest, tokens, layers, *told, pictures, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -343,19 +331,33 @@ class Session(Closing):
         with self.model.turn:
             self._open_prefill()
 
-    def _open_prefill(self) -> None:
-        """Go on after what the memory holds; damaged blocks are left out of the window."""
-        self.prefill = read_while_written(self._restored_prefill)
+    def _open_prefill(self, noted: StateChange = UNCHANGED) -> None:
+        """Go on after what the memory holds, and what was noted; damaged blocks are left out of the
+        window.
+        """
+        self.prefill = read_while_written(partial(self._restored_prefill, noted))
         if self.token_dropper is not None:
             self.token_dropper.forget()
 
-    def _restored_prefill(self) -> Prefill | RekvPrefill:
+    def _note_window(self) -> None:
+        """Note what the write path needs to go on, unless it is ahead of the memory."""
+        prefill, memory = self.prefill, self.memory
+        if prefill.reads_memory and prefill.num_blocks == memory.num_blocks:
+            memory.note_state(prefill.note())
+
+    def _restored_prefill(self, noted: StateChange) -> Prefill | RekvPrefill | InfllmPrefill:
         decoder, memory, encoding = self.model.decoder, self.memory, self.encoding
         prefix, kept = self.model.family.prefix(), self.memory.visible(None)
         wants_mass, rekv_tokens = self.policy.wants_mass, encoding.rekv_window_tokens
+        if wants_mass and (rekv_tokens is not None or encoding.infllm is not None):
+            raise PolicyError(f"policy {self.policy.name}: no attention mass by rules of its own")
+        if encoding.infllm is not None:
+            infllm = InfllmPrefill(decoder, prefix, memory, encoding.infllm)
+            near = [one for one in kept if one > memory.head_vectors.newest]
+            state = changed(memory.state, noted)
+            infllm.restore(near, self._read(near) if near else [], state)
+            return infllm
         if rekv_tokens is not None:
-            if wants_mass:
-                raise PolicyError(f"policy {self.policy.name}: no attention mass by ReKV's rules")
             rekv = RekvPrefill(decoder, prefix, rekv_tokens)
             if kept:
                 counts = [memory.info(block_id).num_tokens for block_id in kept]

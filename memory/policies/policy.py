@@ -68,6 +68,9 @@ class ModelShape:
     frames_per_block: int = 1
     block_tokens: Callable[[], int] = lambda: 1
     """Counts the tokens of a block. It may take a moment."""
+    head_vector_bytes: int = 0
+    """Of a float32 vector for each query head and layer; 0 where nobody asks for bytes."""
+    rotary_axes: int = 1
     prefix_tokens: Callable[[], int] = lambda: 4
     """Counts those that stand before the first block."""
     max_answer_tokens: int = 128
@@ -91,13 +94,27 @@ class ModelShape:
 
 
 @dataclass(frozen=True)
+class InfllmRule:
+    """InfLLM's attention rules in numbers; see `vstream.engine.infllm`."""
+
+    window_tokens: int
+    retrieve_blocks: int
+    """Past blocks that a new block and a question read in each layer."""
+    representatives: int
+    """Tokens that stand for a block."""
+
+    def __str__(self) -> str:
+        return f"infllm/{self.window_tokens}/{self.retrieve_blocks}/{self.representatives}"
+
+
+@dataclass(frozen=True)
 class Encoding:
     """How blocks come to be. Streams that differ in it hold different blocks.
 
     A block sees the prefix and at most `window_blocks` blocks with itself (0: all before it); the
     left edge of that window moves in steps of `stride_blocks`. With `rekv_window_tokens` ReKV's own
-    attention rules hold instead. `drop_similarity` leaves visual tokens out that stood still, but
-    for one whole block in `whole_every`.
+    attention rules hold instead, with `infllm` InfLLM's. `drop_similarity` leaves visual tokens out
+    that stood still, but for one whole block in `whole_every`.
     """
 
     window_blocks: int
@@ -105,6 +122,7 @@ class Encoding:
     chunk_blocks: int | None = None
     """Most blocks in one call of the decoder; None: as configured. Changes no number."""
     rekv_window_tokens: int | None = None
+    infllm: InfllmRule | None = None
     drop_similarity: float | None = None
     whole_every: int = 0
     sinks: int | None = None
@@ -114,7 +132,8 @@ class Encoding:
 
     def __str__(self) -> str:
         """As it stands in the provenance of a stream."""
-        window = self.rekv_window_tokens or f"{self.window_blocks}/{self.stride_blocks}"
+        window: object = f"{self.window_blocks}/{self.stride_blocks}"
+        window = self.infllm or self.rekv_window_tokens or window
         if self.drop_similarity is None:
             return f"window={window}"
         return f"window={window} drop={self.drop_similarity:g}/{self.whole_every}"
@@ -138,6 +157,11 @@ class Past(Protocol):
         """Ids of the best, in stream order; see `memory.BlockIndex.search`.
 
         `queries` is [layers, kv_heads*head_dim].
+        """
+
+    def search_by_head(self, layer: int, query: "Tensor", top_k: int) -> list[int]:
+        """As `search`, of the blocks that have a vector for each query head, all of them if there
+        are no more; `query` is [heads*head_dim].
         """
 
     def keys(self, block_ids: Sequence[int]) -> "Tensor":
@@ -206,7 +230,8 @@ class MemoryPolicy:
     def select(self, layer: int, query: "Tensor", past: Past) -> list[int]:
         """Which of `past` a layer reads, in stream order.
 
-        `query` is [kv_heads*head_dim]: the mean query of the question's own words, before RoPE.
+        `query` is [kv_heads*head_dim]: the mean query of the question's own words, before RoPE. By
+        InfLLM's rules it is [heads*head_dim]: that of the whole text, rotated to the window's edge.
         """
         return []
 

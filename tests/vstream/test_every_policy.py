@@ -1,8 +1,6 @@
-"""What every memory policy promises that is found by name, a sketch of a paper among them."""
+"""What every memory policy promises that is found by name."""
 
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,14 +17,14 @@ from memory import (
     StoreError,
     follow_memory,
 )
+from memory.policies.default import Default
 from memory.policy_hooks import state_bytes
 from vstream import VStreamConfig
 from vstream import open_session as open_stream
 from vstream.errors import QuestionError
+from vstream.policy import shape_of
 from vstream.question import Question
 
-SKETCHES = str(Path(__file__).parents[1] / "policies")
-"""They lie there as another package would, with entry points."""
 ASKED = "what did you see?"
 BLOCKS = 12
 SMALL = {
@@ -36,30 +34,12 @@ SMALL = {
     "window": {"frames": 8},
     "streaming_llm": {"frames": 8, "sinks": 2},
     "rekv": {"window_tokens": 200, "retrieve_blocks": 4},
-    "infllm": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
+    "infllm": {"window_frames": 4, "retrieve_blocks": 4},
     "sirllm": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
     "flash_vstream": {"temporal_frames": 6, "abstract_frames": 6, "bank_frames": 8},
     "flash_memory": {"csm_grids": 6, "dam_grids": 3, "bank_grids": 8},
 }
 """Settings under which so short a stream is longer than what is read."""
-
-
-@contextmanager
-def sketches_on_the_path():
-    """Only here: other tests ask for all policies that are found."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SKETCHES)
-        yield
-
-
-with sketches_on_the_path():
-    NAMES = POLICIES.names()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _found():
-    with sketches_on_the_path():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +54,7 @@ def filling(model):
     return replace(model, family=family)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=POLICIES.names())
 def name(request):
     return request.param
 
@@ -287,11 +267,41 @@ def test_the_last_frames_are_read_as_if_nothing_had_come_before(checkpoint):
         assert session.memory.num_readable <= 3
 
 
+class LookedAt(Default):
+    """A block left behind is found by those of its tokens that got most attention."""
+
+    name = "looked_at"
+    changes_store = True
+    wants_mass = True
+
+    def note(self, block, state):
+        noted = {}
+        for block_id, paid in block.mass.items():
+            mass = paid.clone()
+            if str(block_id) in state:
+                mass += mass_of(state, block_id).view(mass.shape)
+            noted[str(block_id)] = mass.numpy().tobytes()
+        return noted
+
+    def rewrite(self, old, block_id, state):
+        best = mass_of(state, block_id).view(old.keys.shape[:3]).topk(2).indices
+        keys = torch.take_along_dim(old.keys.float(), best[..., None], dim=2)
+        return replace(old, index=keys.mean(dim=2).flatten(1)[:, None])
+
+
+def mass_of(state, block_id):
+    return torch.frombuffer(bytearray(state[str(block_id)]), dtype=torch.float32)
+
+
+def looked_at(model):
+    return LookedAt(shape_of(model, 6), LookedAt.told(SMALL["default"]))
+
+
 def test_a_block_is_found_by_the_tokens_that_were_looked_at_most(model, tmp_path):
     with (
-        opened(model, "infllm") as session,
+        opened(model, looked_at(model)) as session,
         opened(model, "default") as plain,
-        opened(model, "infllm", store=f"file://{tmp_path}") as stored,
+        opened(model, looked_at(model), store=f"file://{tmp_path}") as stored,
     ):
         for one in (session, plain, stored):
             one.push(stream_frames(48))
@@ -309,7 +319,7 @@ def test_a_block_is_found_by_the_tokens_that_were_looked_at_most(model, tmp_path
 def test_mass_is_what_each_token_got_however_the_stream_is_cut(model):
     noted = []
     for chunk_frames in (1, 5):
-        with opened(model, "infllm", chunk_frames=chunk_frames) as session:
+        with opened(model, looked_at(model), chunk_frames=chunk_frames) as session:
             session.push(stream_frames(20))
             noted.append(session.memory.state)
     one, other = noted

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from memory import MemoryReader
@@ -166,6 +167,10 @@ class AnswerContext:
             )
         )
         self.recent_ids = tuple(recent)
+
+    def sought(self, queries: Float[Tensor, "heads tokens head_dim"]) -> Tensor | None:
+        """What blocks are retrieved by if not by the mean query of the question's own words."""
+        return None
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float

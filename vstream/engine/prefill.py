@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import TextTokens
-from memory.policy_hooks import Tokens
+from memory.policy_hooks import UNCHANGED, StateChange, Tokens
 from vstream.engine.decoder import Decoder, PlainStep, attention_mass
 from vstream.engine.passes import Pass, Work, alone, joined_deepstack
 from vstream.engine.positions import Placed, lay_out, text_positions
@@ -66,7 +66,26 @@ class LocalWindow:
         return standing_prefix(prefix, self.sinks, self.size - seen)
 
 
-class Prefill:
+class WritePath:
+    """What a stream's write path tells besides keys and values."""
+
+    mass: Sequence[Mass] = ()
+    """For each block of the last chunk, the attention that it paid to the blocks it saw."""
+    left: Sequence[Mapping[int, Tensor]] = ()
+    """For each block of the last chunk, the head vectors of those that left the window."""
+    reads_memory = False
+    """It reads past blocks: all that were encoded must be in the memory."""
+
+    num_blocks = 0
+    """Blocks encoded since the start of the stream."""
+    is_note_due = False
+
+    def note(self) -> StateChange:
+        """What it needs to go on after a restart and is in no block."""
+        return UNCHANGED
+
+
+class Prefill(WritePath):
     """The write path's state of one stream: keys and values of the prefix and the local window, and
     room for a chunk behind them.
     """
@@ -74,13 +93,9 @@ class Prefill:
     def __init__(
         self, decoder: Decoder, prefix: TextTokens, window: LocalWindow, wants_mass: bool = False
     ) -> None:
-        self.mass: Sequence[Mass] = ()
-        """For each block of the last chunk, the attention that it paid to the blocks it saw."""
         self._wants_mass = wants_mass
         self._decoder = decoder
         self._window = window
-        self.num_blocks = 0
-        """Blocks encoded since the start of the stream."""
         self.prefix: LayerKV = prefix_kv(decoder, prefix)
         self._standing = self.prefix
         """What of it stands before the window."""

@@ -43,12 +43,18 @@ class QuestionStep:
         self.queries: list[Float[Tensor, " key_width"]] = []
         self.retrieved: list[list[int]] = []
 
-    def lay(self, layer: int, query: Float[Tensor, " key_width"]) -> None:
-        """Put in place what the question's words, `query` in the mean, attend to in `layer`."""
+    def lay(
+        self, layer: int, query: Float[Tensor, " key_width"], sought: Tensor | None = None
+    ) -> None:
+        """Put in place what the question's words, `query` in the mean, attend to in `layer`.
+
+        With `sought` the policy selects by that.
+        """
         if self._fixed is not None:
             ids = list(self._fixed[layer])
         else:
-            ids = list(self._policy.select(layer, query, self._past))
+            by = query if sought is None else sought
+            ids = list(self._policy.select(layer, by, self._past))
         self.queries.append(query)
         self.retrieved.append(ids)
         self.context.lay(layer, ids, self._past.recent_ids)
@@ -61,7 +67,8 @@ class QuestionStep:
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        self.lay(layer, mean_query(queries, self.is_question, len(keys)))
+        query = mean_query(queries, self.is_question, len(keys))
+        self.lay(layer, query, self.context.sought(queries))
         return self.context.attend(layer, queries, keys, values, scale)
 
 

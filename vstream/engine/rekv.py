@@ -31,7 +31,7 @@ from vstream.engine.answer_context import AnswerContext
 from vstream.engine.decoder import Decoder, grouped_attention
 from vstream.engine.passes import Pass, Work, alone, joined_deepstack
 from vstream.engine.positions import Placed, Rope, lay_out, text_positions
-from vstream.engine.prefill import Encoded, LayerKV, Mass, split_by_block
+from vstream.engine.prefill import Encoded, LayerKV, WritePath, split_by_block
 
 _Laid = tuple[Int[Tensor, "axes tokens"], Int[Tensor, " axes"]]
 """Positions of local tokens, and where the next block lies."""
@@ -46,7 +46,7 @@ class _Near(NamedTuple):
     positions: Int[Tensor, "axes k_tokens"]
 
 
-class RekvPrefill:
+class RekvPrefill(WritePath):
     """The write path of one stream by ReKV's window; stands in for `Prefill`."""
 
     def __init__(self, decoder: Decoder, prefix: TextTokens, n_local: int) -> None:
@@ -56,8 +56,6 @@ class RekvPrefill:
         self.num_tokens = 0
         self.local: LayerKV = []
         self.prefix: LayerKV = []
-        self.mass: Sequence[Mass] = ()
-        """None is computed."""
         whole = text_positions(0, len(prefix.embeddings), decoder.num_axes, decoder.device)
         step = _RekvStep(self, [whole.shape[1]], whole)
         decoder.forward(prefix.embeddings, step)
