@@ -10,6 +10,7 @@ class Recommended:
     They are used where the user's configuration leaves a value open. Counts are in frames, but
     `retrieve_blocks`, which is in blocks.
 
+    `describe_prompt` asks for a description of a clip, for memories of text.
     `watch_prompt` makes a question of a standing one, which takes the place of `{watch}`; an answer
     that opens with one of `yes_words` says that it is the case now, with one of `no_words` that it
     is not. It is told when the probability of yes has been over `watch_threshold` in the last
@@ -27,6 +28,10 @@ class Recommended:
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: str = "inner_product"
+    describe_prompt: str = (
+        "Describe what happens in this part of the video: who and what is there, what they do, "
+        "how things look, and any text that can be read."
+    )
     watch_prompt: str = "{watch}\nIs this the case right now? Answer only yes or no."
     yes_words: tuple[str, ...] = ("yes",)
     no_words: tuple[str, ...] = ("no",)
@@ -47,6 +52,7 @@ EMBEDDED = Recommended(
     recent_frames=8,
     retrieve_blocks=32,
     similarity="cosine",
+    describe_prompt="what do you see now?",
     watch_prompt="{watch}",  # trained on the bare wording: "now" or "not yet", "yes" or "no"
     yes_words=("yes", "now"),
     no_words=("no", "not"),

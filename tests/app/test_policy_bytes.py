@@ -52,4 +52,4 @@ def test_a_bound_holds(model, shape, name):
 
 def test_what_grows_has_no_bound(shape):
     assert kept_by(POLICIES.find("default"), shape).an_hour == 3600 * shape.int8_bytes
-    assert kept_by(POLICIES.find("captions"), shape).at_most is None
+    assert kept_by(POLICIES.find("goldfish"), shape).at_most is None
