@@ -102,12 +102,12 @@ class Wishes:
         noted: StateChange | None = None
         try:
             noted = self._policy.answered(wish, job.result(), self._memory.state)
-        except BusyError:  # as above
-            self.drop()
-            return
         except Exception as error:  # noqa: BLE001  the stream goes on without
             _log.warning("a clip was not described", until_s=wish.at_s, reason=str(error))
-        self._scheduler.submit(self._note(job, wish, noted), WorkKind.KEEP)
+        try:
+            self._scheduler.submit(self._note(job, wish, noted), WorkKind.KEEP)
+        except BusyError:  # as above
+            self.drop()
 
     def _note(self, job: Future[str], wish: Wish, noted: StateChange | None) -> Work[None]:
         """Unless it was given up meanwhile, or what it tells of was forgotten."""
