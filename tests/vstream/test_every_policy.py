@@ -37,6 +37,7 @@ SMALL = {
     "infllm": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
     "sirllm": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
     "flash_vstream": {"centroids": 6, "frames": 8},
+    "goldfish": {"clip_s": 5, "frames": 3, "waiting": 1},
 }
 """Settings under which so short a stream is longer than what is read."""
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine import open_session, stream_frames, tiny_video_llm
+from synthetic_video import write_video
 
 from encoders import Turn
 from memory import MemoryConfig, PolicyError, open_memory, open_stored, policy_named
@@ -16,7 +17,9 @@ from vstream import open_session as open_stream
 from vstream.device.work import WorkKind
 from vstream.engine.passes import Pass
 from vstream.errors import QuestionError
+from vstream.ingest import IngestWorker
 from vstream.question import Question
+from vstream.sources.config import SourceConfig
 from vstream.stream_reader import open_reader
 
 ASKED = "when was there a red car?"
@@ -250,6 +253,31 @@ def test_a_clip_waits_until_nobody_asks_and_holds_up_neither_frames_nor_question
             assert clips(session) == {}
         session.fulfil()
         assert list(clips(session)) == [0, 10]
+
+
+def played(model, video, chunk_frames, moments_s=()):
+    """The clips that were known at these moments and in the end, as a benchmark plays a file."""
+    known = []
+    with opened(model, chunk_frames=chunk_frames, clip_s=5, waiting=1) as session:
+
+        def look(frame):
+            if frame.stream_s in moments_s:
+                worker.flush()
+                known.append(list(clips(session)))
+
+        worker = IngestWorker(session, video, SourceConfig(dedup_threshold=0), on_seen=look)
+        worker.run()
+        return known, clips(session)
+
+
+def test_a_file_is_described_without_loss_however_it_is_cut(model, tmp_path):
+    video = str(write_video(tmp_path / "clip.mp4", num_frames=42, fps=1))
+    _, told = played(model, video, 16)
+    assert list(told) == list(range(0, 40, 5))
+    for chunk_frames in (1, 16):
+        known, again = played(model, video, chunk_frames, (23.0, 36.0))
+        assert known == [[0, 5, 10, 15], [0, 5, 10, 15, 20, 25, 30]]
+        assert again == told
 
 
 def test_one_that_waits_too_long_is_given_up_and_counted(model, no_patience):

@@ -28,6 +28,7 @@ from memory import (
     policy_named,
     written_under,
 )
+from memory.policy_hooks import FoundText
 from vstream.device.work import WorkKind
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_query_work
@@ -112,24 +113,26 @@ class MomentSearch:
         for stream, span in (everywhere if spans is None else spans).items():
             one = partial(self._of_stream, stream, query, top, *span)
             seen += read_while_written(one)
-            told += self._told_of(stream, words, *span)[:top]
+            told += read_while_written(partial(self._told_of, stream, words, top, *span))
         by_score = partial(sorted, key=lambda moment: (-moment.score, moment.stream))
         return merged(by_score(seen)[:top], by_score(told)[:top])[:top]
 
     def _told_of(
-        self, stream: str, words: str, from_s: float | None, to_s: float | None
+        self, stream: str, words: str, top: int, from_s: float | None, to_s: float | None
     ) -> list[Moment]:
-        """The texts of one stream about the stretch, best first."""
+        """The texts of one stream about the stretch, best first, each with its newest picture."""
         policy, (memory, _) = self._policies.get(stream), self._streams[stream]
         if policy is None:
             return []
         with self._model.turn:
             state = memory.state
-        return [
-            Moment(stream, one.from_s, one.to_s, one.score, None, one.captured_at, text=one.text)
+        within = [
+            one
             for one in policy.found(words, state)
             if (from_s is None or one.to_s > from_s) and (to_s is None or one.from_s <= to_s)
         ]
+        with self._model.turn:
+            return [_moment_of(stream, memory, one) for one in within[:top]]
 
     def _of_stream(
         self,
@@ -156,6 +159,24 @@ class MomentSearch:
                 replace(moment, thumbnail=picture)
                 for moment, picture in zip(moments, pictures, strict=False)
             ]
+
+
+def _moment_of(stream: str, memory: MemoryReader, found: FoundText) -> Moment:
+    shown = [
+        block_id
+        for block_id in memory.visible(found.to_s, found.from_s)
+        if memory.info(block_id).end_s < found.to_s
+    ]
+    return Moment(
+        stream,
+        found.from_s,
+        found.to_s,
+        found.score,
+        shown[-1] if shown else None,
+        found.captured_at,
+        memory.thumbnail(shown[-1]) if shown else b"",
+        found.text,
+    )
 
 
 def _policy_with_texts(model: VideoLLM, provenance: Provenance) -> MemoryPolicy | None:
