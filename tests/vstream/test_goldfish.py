@@ -295,7 +295,8 @@ def test_one_that_waits_too_long_is_given_up_and_counted(model, no_patience):
         assert count == 29 - len(kept)
 
 
-def test_what_was_forgotten_while_it_was_described_is_not_noted(model, monkeypatch):
+@pytest.mark.parametrize(("from_s", "left"), [(3.0, (0.0, 10.0)), (0.0, (10.0,))])
+def test_what_was_forgotten_while_it_was_described_is_not_noted(model, monkeypatch, from_s, left):
     telling, is_forgotten = threading.Event(), threading.Event()
     wide = {"recent_frames": CLIP_S, "retrieve_blocks": 0}
     with opened(model) as session, opened(model, "default", **wide) as plain:
@@ -309,13 +310,13 @@ def test_what_was_forgotten_while_it_was_described_is_not_noted(model, monkeypat
         monkeypatch.setattr(session.policy, "answered", slowly)
         push_live(session, stream_frames(25))
         telling.wait()
-        session.forget(3.0, 14.0)
+        session.forget(from_s, 14.0)
         is_forgotten.set()
         session.fulfil()
         plain.push(stream_frames(25))
-        assert clips(session)[0] != described(model, plain, 0.0)
-        plain.forget(3.0, 14.0)
-        assert clips(session) == {s: described(model, plain, s) for s in (0.0, 10.0)}
+        assert clips(session).get(0.0) != described(model, plain, 0.0)
+        plain.forget(from_s, 14.0)
+        assert clips(session) == {s: described(model, plain, s) for s in left}
 
 
 def test_a_description_that_fails_is_given_up_and_the_stream_goes_on(model, monkeypatch):
