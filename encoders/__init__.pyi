@@ -1,6 +1,6 @@
 from .chat_prompt import Turn
 from .errors import EncoderError, UnsupportedModelError
-from .families.family import Family
+from .families.family import EmbedsPictures, Family
 from .frame import Frame
 from .frame_sampler import FrameSampler
 from .images import thumbnail
@@ -9,6 +9,7 @@ from .spoken_time import with_time_words
 from .tokens import TextTokens, VisualTokens
 
 __all__ = [
+    "EmbedsPictures",
     "EncoderError",
     "Family",
     "Frame",

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from encoders import Frame
+from encoders import EmbedsPictures, Frame
 from encoders.sentence_encoder import SentenceEncoder
 from memory import (
     KVMemoryError,
@@ -25,11 +25,12 @@ from vstream.sentences import sentence_vectors
 
 def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
     """What a policy may know of a model."""
-    told = model.family.recommended
+    family = model.family
+    told = family.recommended
     return ModelShape(
-        frames_per_block=model.family.frames_per_block,
+        frames_per_block=family.frames_per_block,
         block_tokens=lambda: _block_tokens(model),
-        rotary_axes=model.decoder.num_axes,
+        prefix_tokens=lambda: len(family.prefix().embeddings),
         max_answer_tokens=max_answer_tokens,
         window_frames=told.window_frames,
         window_stride=told.window_stride,
@@ -39,6 +40,7 @@ def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
         sample_fps=model.sample_fps,
         describe_prompt=told.describe_prompt,
         sentence_vectors=sentence_vectors if SentenceEncoder.is_installed() else None,
+        text_vector=family.embed_text if isinstance(family, EmbedsPictures) else None,
     )
 
 

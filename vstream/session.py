@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
-from encoders import Frame, thumbnail
+from encoders import EmbedsPictures, Frame, thumbnail
 from memory import (
     BlockInfo,
     BlockRecord,
@@ -51,6 +52,8 @@ class _Chunk:
     layers: Sequence[LayerKV]
     mass: Sequence[Mass]
     """Of each block, where it is wanted."""
+    pictures: Sequence[Tensor]
+    """What the family makes of each block's picture, where it is wanted."""
     made: torch.cuda.Event | None
     """What a card passes once the keys and values are there."""
 
@@ -257,10 +260,12 @@ class Session(Closing):
             with self.clock.stage("encode"):
                 records.append(memory.encoded(_block(frame, tokens, layers, picture)))
         if "note" in self._hooks:
-            state, first = memory.state, memory.num_blocks
+            state, first, oldest = memory.state, memory.num_blocks, memory.first_block
             for at, tokens in enumerate(chunk.tokens):
                 mass = chunk.mass[at] if chunk.mass else {}
-                noted = self.policy.note(NewBlock(first + at, tokens, mass), state)
+                seen = chunk.pictures[at] if chunk.pictures else None
+                new = NewBlock(first + at, tokens, mass, seen, oldest)
+                noted = self.policy.note(new, state)
                 state = changed(state, noted)
                 records[at] = replace(records[at], noted=noted)
         return self.model.scheduler.submit(self._keep(records), WorkKind.KEEP)
@@ -289,6 +294,10 @@ class Session(Closing):
     def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[_Chunk]:
         with self.clock.stage("vision"):
             tokens: list[Tokens] = yield Vision(self.model.family, groups)
+        family, pictures = self.model.family, tuple[Tensor, ...]()
+        if self.policy.wants_pictures() and isinstance(family, EmbedsPictures):
+            with self.clock.stage("pictures"):
+                pictures = tuple(family.embed_picture(groups))
         if self.token_dropper is not None:
             with self.clock.stage("drop"):
                 tokens = self.token_dropper.drop(tokens)
@@ -296,7 +305,7 @@ class Session(Closing):
             layers, _ = yield from self.prefill.work(tokens)
         mass, made = self.prefill.mass, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return _Chunk(newest, tokens, layers, mass, made)
+        return _Chunk(newest, tokens, layers, mass, pictures, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -349,9 +358,11 @@ class Session(Closing):
             if kept:
                 counts = [memory.info(block_id).num_tokens for block_id in kept]
                 needed = -(-rekv_tokens // min(counts))
-                rekv.restore(sum(counts), self._read(kept[-needed:]))
+                last = kept[-needed:]
+                infos = [memory.info(block_id) for block_id in last]
+                rekv.restore(sum(counts), infos, self._read(last))
             return rekv
-        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks)
+        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks, encoding.sinks)
         prefill = Prefill(decoder, prefix, window, wants_mass=wants_mass)
         if memory.num_blocks:
             seen = [one for one in kept if one >= prefill.first_needed(memory.num_blocks)]

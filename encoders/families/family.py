@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from encoders.chat_prompt import ChatPrompt, Turn, VideoPlace
 from encoders.frame import Frame
@@ -12,7 +12,20 @@ from encoders.recommended import Recommended
 from encoders.tokens import TextTokens, VisualTokens
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
     from transformers import PreTrainedModel
+
+
+@runtime_checkable
+class EmbedsPictures(Protocol):
+    """What a family has that can compare pictures with words, as SigLIP does."""
+
+    def embed_picture(self, groups: Sequence[Sequence[Frame]]) -> "Float[Tensor, 'blocks dim']":
+        """A unit vector of each block, given by its frames, whichever others come with it."""
+
+    def embed_text(self, text: str) -> "Float[Tensor, ' dim']":
+        """A unit vector; the better a picture fits the words, the larger the product."""
 
 
 class Family:
