@@ -16,6 +16,12 @@ BENCH_HOURS ?= 0.25
 BENCH_STREAMS ?= 2
 BENCH_QUESTIONS ?= 120
 BENCH_WORKERS ?= 1
+# Of bench-memory, whose contenders are its command's (python -m eval memory --help).
+MEMORY_HOURS ?= 0.25
+MEMORY_STREAMS ?= 2
+MEMORY_QUESTIONS ?= 120
+MEMORY_SEED ?= 1
+MEMORY_OUT ?= runs/memory/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(MEMORY_SEED)-$(MEMORY_STREAMS)x$(MEMORY_HOURS)h-$(MEMORY_QUESTIONS)
 BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREAMS)x$(BENCH_HOURS)h
 INPUTS := pyproject.toml constraints.txt
 
@@ -23,10 +29,10 @@ INPUTS := pyproject.toml constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick soak house picture check format speed bench train clean
+.PHONY: help demo test quick soak house picture check format speed bench bench-memory train clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play it and answer there
 	@$(BIN)/vstream demo
@@ -69,6 +75,10 @@ bench: $(VENV)/.bench ## All baselines on the stream world (BENCH_HOURS, ...; MO
 	$(BIN)/python -m eval stream-world --seed 1 --hours $(BENCH_HOURS) --streams $(BENCH_STREAMS) \
 		--questions $(BENCH_QUESTIONS) --contender policy=all --no-watches --workers $(BENCH_WORKERS) \
 		--out $(BENCH_OUT) $(if $(MODEL),--model $(MODEL))
+
+bench-memory: $(VENV)/.bench ## What memories cost in bytes and what answers lose by it (MEMORY_HOURS, _STREAMS, _QUESTIONS, _SEED)
+	$(BIN)/python -m eval memory --seed $(MEMORY_SEED) --hours $(MEMORY_HOURS) --streams $(MEMORY_STREAMS) \
+		--questions $(MEMORY_QUESTIONS) --out $(MEMORY_OUT) $(if $(MODEL),--model $(MODEL))
 
 train: $(VENV)/.dev ## Train the embedded model from scratch: the large preset on a card, the small one on a CPU
 	$(BIN)/python -m eval.training --out runs/train

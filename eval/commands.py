@@ -3,6 +3,7 @@
 import typer
 
 from eval.etbench import etbench
+from eval.memory_benchmark.command import memory
 from eval.question_sets import questions
 from eval.run.compare import compare_runs
 from eval.search import search
@@ -18,6 +19,7 @@ def benchmarks() -> None:
 
 
 cli.command("stream-world")(stream_world)
+cli.command("memory")(memory)
 cli.command("search")(search)
 cli.add_typer(speed, name="speed")
 cli.command("etbench")(etbench)

@@ -37,6 +37,7 @@ def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
         recent_frames=told.recent_frames,
         retrieve_blocks=told.retrieve_blocks,
         similarity=told.similarity,  # type: ignore[arg-type]
+        rotate=model.decoder.rope.on_host().rotate,
         sample_fps=model.sample_fps,
         describe_prompt=told.describe_prompt,
         sentence_vectors=sentence_vectors if SentenceEncoder.is_installed() else None,

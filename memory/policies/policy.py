@@ -81,6 +81,10 @@ class ModelShape:
     """Frames that are taken of a second."""
     describe_prompt: str = ""
     """What the model is asked for a description of what it sees."""
+    rotate: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    """Turns keys, [heads, tokens, head_dim] on the host, by positions, [axes, tokens], as the model
+    does; None: there is no model.
+    """
     sentence_vectors: "Callable[[Sequence[str]], np.ndarray] | None" = None
     """Unit vectors, [sentences, features], by which texts are compared; None: not installed."""
     text_vector: "Callable[[str], Tensor] | None" = None
@@ -267,6 +271,14 @@ class MemoryPolicy:
         vectors. Once for each, in runs of REWRITE_BLOCKS. Its times and picture must stay.
         """
         raise NotImplementedError
+
+    def rewritten_codec(self) -> str | None:
+        """The codec of blocks that were rewritten; None: that of the stream's new ones."""
+        return None
+
+    def num_kept(self, num_tokens: int) -> int:
+        """So many of the tokens of a block stay once it has been rewritten."""
+        return num_tokens
 
     def kept_dialogue(self, dialogue: Dialogue) -> "Bool[Tensor, ' tokens']":
         """Which tokens of the dialogue a question reads."""

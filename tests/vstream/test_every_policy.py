@@ -33,6 +33,7 @@ BLOCKS = 12
 SMALL = {
     "default": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
     "uniform": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
+    "moments": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
     "window": {"frames": 8},
     "streaming_llm": {"frames": 8, "sinks": 2},
     "rekv": {"window_tokens": 200, "retrieve_blocks": 4},
