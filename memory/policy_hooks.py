@@ -93,10 +93,14 @@ class KeptBlocks(Protocol):
 
 @dataclass(frozen=True)
 class Wish:
-    """A question of the policy's own, about what was to be seen at `at_s`."""
+    """A question of the policy's own, about what was to be seen at `at_s`.
+
+    With `from_s` it reads all blocks from then on, and else the recent window.
+    """
 
     text: str
     at_s: float
+    from_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class Query:
     text: str
     at_s: float
     """Stream time: it sees what ended by then."""
+    from_s: float | None = None
+    """And nothing from before that."""
 
 
 @dataclass(frozen=True)
@@ -148,3 +154,18 @@ class Context:
 
 
 NOTHING = Context()
+
+
+@dataclass(frozen=True)
+class FoundText:
+    """A text that a search found among the notes, about `from_s` to `to_s`, in stream time.
+
+    `captured_at` is the wall-clock time of its newest frame, in seconds since 1970; `score` is the
+    cosine with the words.
+    """
+
+    from_s: float
+    to_s: float
+    captured_at: float
+    text: str
+    score: float

@@ -19,6 +19,7 @@ from memory import (
 from memory.policies import DEFAULT
 from vstream.config import VStreamConfig
 from vstream.models.video_llm import VideoLLM
+from vstream.sentences import sentence_vectors
 
 
 def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
@@ -37,7 +38,9 @@ def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
         retrieve_blocks=told.retrieve_blocks,
         similarity=told.similarity,  # type: ignore[arg-type]
         rotate=model.decoder.rope.on_host().rotate,
-        sentence_vectors=SentenceEncoder().encode if SentenceEncoder.is_installed() else None,
+        sample_fps=model.sample_fps,
+        describe_prompt=told.describe_prompt,
+        sentence_vectors=sentence_vectors if SentenceEncoder.is_installed() else None,
         text_vector=family.embed_text if isinstance(family, EmbedsPictures) else None,
     )
 

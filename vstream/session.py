@@ -34,10 +34,11 @@ from vstream.engine.passes import Vision, Work
 from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
-from vstream.errors import BusyError, QuestionError
+from vstream.errors import BusyError
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
 from vstream.read_while_written import read_while_written
+from vstream.wishes import Wishes
 
 _TRIM_BLOCKS = 256
 """Freed memory goes back to the system after so many blocks."""
@@ -74,18 +75,30 @@ class Session(Closing):
         self._open_prefill()
         self._queries = QueryHandler(model, memory, self.prefill.prefix, policy, config)
         self.questions = self._queries.prefill
+        self._wishes: Wishes | None = None
+        if "wishes" in self._hooks:
+            begin = self._queries.begin_describing
+            self._wishes = Wishes(policy, memory, model.scheduler, begin)
+            with model.turn:
+                self._wishes.renew()
 
     def push(self, frames: Sequence[Frame]) -> int:
         """Encode `frames`, the next of the stream, into blocks; returns how many blocks were added.
 
-        Frames that do not fill a block wait for the next call and are not visible to questions. If
-        it fails, the frames from the failing chunk on are lost and the session goes on after the
-        blocks that its memory holds.
+        What the memory policy wishes to know of them is known then, too. Frames that do not fill a
+        block wait for the next call and are not visible to questions. If it fails, the frames from
+        the failing chunk on are lost and the session goes on after the blocks that its memory
+        holds.
         """
         self.catch_up()
         before = self.memory.num_blocks
-        self.push_ahead(frames)
-        self.catch_up()
+        together = max(1, len(frames))
+        if self._wishes is not None:  # no clip is given up for want of time
+            together = self.chunk_blocks * self.model.family.frames_per_block
+        for first in range(0, len(frames), together):
+            self.push_ahead(frames[first : first + together])
+            self.catch_up()
+            self.fulfil()
         return self.memory.num_blocks - before
 
     def push_text(self, text: str, at_s: float | None = None) -> int:
@@ -131,6 +144,14 @@ class Session(Closing):
         with self._writing():
             self._await_stored()
 
+    def fulfil(self, stop: threading.Event | None = None) -> None:
+        """Return once the model has told what the memory policy wishes to know of the blocks that
+        are there, or `stop` is set. Who does not wait goes on meanwhile, and some is given up.
+        """
+        if self._wishes is not None:
+            with self._wall.stage("push"):
+                self._wishes.wait(stop)
+
     @property
     def pushed_s(self) -> float:
         """Seconds that pushing took so far, by the wall. Stages of `clock` may lie side by side."""
@@ -154,11 +175,15 @@ class Session(Closing):
             self.memory.require_there()
             with self.model.turn:
                 noted = self.prefill.note()
+                if self._wishes is not None:
+                    self._wishes.drop()
                 try:
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
                     self._open_prefill(noted)
                     self._note_window()
+                    if self._wishes is not None:
+                        self._wishes.renew()
         finally:
             self._pushing.give()
 
@@ -177,6 +202,9 @@ class Session(Closing):
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""
         self._end_storing()
+        if self._wishes is not None:
+            with self.model.turn:
+                self._wishes.drop()
         if self.prefill.reads_memory:
             with suppress(KVMemoryError), self.model.turn:  # closed, away or another's: then not
                 self._note_window()
@@ -249,6 +277,8 @@ class Session(Closing):
         with self.clock.stage("store"):
             for record in records:
                 self.memory.take(record)
+        if self._wishes is not None:
+            self._wishes.renew()
         return
         yield  # it wants nothing of the model
 
@@ -287,24 +317,8 @@ class Session(Closing):
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result().result()
-            if "wishes" in self._hooks:
-                self._fulfil()
             if "expired" in self._hooks:
                 self._let_notes_go()
-
-    def _fulfil(self) -> None:
-        """Ask the model what the policy wants to know of the blocks, and note it."""
-        for wish in self.policy.wishes(self.memory, self.memory.state):
-            nothing: BlocksByLayer = [[]] * self.model.decoder.num_layers
-            try:
-                text = self.ask(Question(wish.text, wish.at_s), nothing).answer.text
-            except QuestionError:  # nothing was seen yet
-                continue
-            except BusyError:  # it wishes again
-                return
-            noted = self.policy.answered(wish, text)
-            with self.model.turn:
-                self.memory.note_state(noted)
 
     def _let_notes_go(self) -> None:
         """Notes do not outlive `retain_s`, as blocks do not."""

@@ -19,6 +19,7 @@ from memory.policy_hooks import (
     UNCHANGED,
     Context,
     Dialogue,
+    FoundText,
     KeptBlocks,
     NewBlock,
     Query,
@@ -79,6 +80,10 @@ class ModelShape:
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: Similarity = "inner_product"
+    sample_fps: float = 1.0
+    """Frames that are taken of a second."""
+    describe_prompt: str = ""
+    """What the model is asked for a description of what it sees."""
     rotate: "Callable[[Tensor, Tensor], Tensor] | None" = None
     """Turns keys, [heads, tokens, head_dim] on the host, by positions, [axes, tokens], as the model
     does; None: there is no model.
@@ -239,9 +244,18 @@ class MemoryPolicy:
         """Which of `past` all layers read; `queries` is [layers, kv_heads*head_dim]."""
         raise NotImplementedError
 
+    def prepare(self, text: str) -> None:
+        """Compute now what `context` needs of a question's words alone, if it takes long: in the
+        thread of who asks. Once with no words, before any question.
+        """
+
     def context(self, query: Query, state: State) -> Context:
         """What a question reads besides blocks."""
         return NOTHING
+
+    def found(self, words: str, state: State) -> Sequence[FoundText]:
+        """The texts among its notes, those most like the words of a search first."""
+        return ()
 
     def wants_pictures(self) -> bool:
         """Whether `note` is given the vectors that the family makes of pictures."""
@@ -262,7 +276,11 @@ class MemoryPolicy:
         return UNCHANGED
 
     def wishes(self, blocks: KeptBlocks, state: State) -> Sequence[Wish]:
-        """What the model is to be asked, oldest first, about blocks that have just been kept."""
+        """What the model is to be asked, oldest first, about the blocks that are there.
+
+        A wish waits until the device has nothing else to do; one that is no longer wished for
+        before it was granted is given up.
+        """
         return ()
 
     def index_vectors(
@@ -298,8 +316,11 @@ class MemoryPolicy:
         """
         return None
 
-    def answered(self, wish: Wish, text: str) -> StateChange:
-        """What is noted of the model's answer."""
+    def answered(self, wish: Wish, text: str | None, state: State) -> StateChange:
+        """What is noted of the model's answer; None: the wish was given up.
+
+        It may take its time, and must not be repeated: what is noted ends the wish.
+        """
         return UNCHANGED
 
     def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:

@@ -63,4 +63,4 @@ def test_infllm_keeps_a_vector_for_each_query_head(model, shape):
 
 def test_what_grows_has_no_bound(shape):
     assert kept_by(POLICIES.find("default"), shape).an_hour == 3600 * shape.int8_bytes
-    assert kept_by(POLICIES.find("captions"), shape).at_most is None
+    assert kept_by(POLICIES.find("goldfish"), shape).at_most is None

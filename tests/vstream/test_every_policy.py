@@ -38,6 +38,7 @@ SMALL = {
     "sirllm": {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4},
     "flash_vstream": {"temporal_frames": 6, "abstract_frames": 6, "bank_frames": 8},
     "flash_memory": {"csm_grids": 6, "dam_grids": 3, "bank_grids": 8},
+    "goldfish": {"clip_s": 5, "frames": 3, "waiting": 1},
 }
 """Settings under which so short a stream is longer than what is read."""
 
