@@ -23,6 +23,7 @@ from memory.block_index import BlockIndex
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
 from memory.closing import Closing
+from memory.codecs.codec import codec_named
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.kv_block import BlockInfo, KeysAndValues, RowForm
 from memory.policy_hooks import State
@@ -190,7 +191,16 @@ class MemoryReader(Closing):
         self._require_open()
         self._require_known(block_ids)
         forms = [self._forms[block_id] for block_id in block_ids]
-        return decoded(self._rows(layer, block_ids), forms, self.provenance, dtype, device)
+        rows = self._rows(layer, block_ids)
+        keys, values = decoded(rows, forms, self.provenance, dtype, device)
+        some = [at for at, form in enumerate(forms) if codec_named(form.codec).is_small]
+        if some:
+            sizes = torch.tensor([form.layout.tokens for form in forms])
+            centres = torch.zeros(len(forms), self.provenance.kv_heads, self.provenance.head_dim)
+            vectors = self._index.keys([block_ids[at] for at in some], (layer,))
+            centres[some] = vectors[0].view(len(some), *centres.shape[1:])
+            keys += centres.repeat_interleave(sizes, dim=0).transpose(0, 1).to(keys)
+        return keys, values
 
     @property
     def state(self) -> State:

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt32
+from jaxtyping import UInt32
 
 from memory.block_record import BlockHead
+from memory.index_vectors import IndexVectors
 from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
 from memory.stream_entry import Provenance
 
@@ -64,10 +65,11 @@ class IndexedBlocks(NamedTuple):
 
     def heads(self, keys: Sequence[bytes]) -> Iterator[BlockHead]:
         """Their heads, given the representative keys of each."""
+        make = self.provenance
+        features = make.kv_heads * make.head_dim
         for block_id, of_block, (form, info) in zip(self.extents, keys, self.infos, strict=True):
-            numbers: Float32[np.ndarray, "layers features"] = np.frombuffer(of_block, "<f4")
-            numbers = numbers.reshape(self.provenance.layers, -1)
-            yield BlockHead(block_id, self.provenance, form, info, numbers)
+            index = IndexVectors.from_bytes(of_block, make.layers, features, is_small=False)
+            yield BlockHead(block_id, make, form, info, index)
 
 
 def index_path(segment: Path) -> Path:

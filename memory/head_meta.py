@@ -1,0 +1,107 @@
+"""HeadMeta: what a record's meta part tells of its block, to bytes and back.
+
+    fixed       little-endian: id, times, CRC32s of vectors and picture, layout, flags
+    CRC32s      of the rows
+    codec       its name
+    positions   [axes, tokens + 1] in the fewest bytes that hold all; the last column is `advance`
+    make        the fingerprint; in a small record only its digest
+
+Format versions 1 and 2 had JSON.
+"""
+
+import json
+import struct
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+
+from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
+from memory.stream_entry import Provenance
+
+_FIXED = struct.Struct("<qdddIIIHHBBBBB")
+_DTYPES = tuple(DTYPES)
+_WIDTHS = ("<i1", "<i2", "<i4", "<i8")
+_REWRITTEN, _SMALL = 1, 2
+
+
+class HeadMeta(NamedTuple):
+    """All that is known of a block but its index vectors."""
+
+    block_id: int
+    provenance: Provenance
+    form: RowForm
+    info: BlockInfo
+    is_rewritten: bool
+    is_small: bool
+    """Its index vectors are in int8, and its provenance is short."""
+    crc32s: tuple[int, ...]
+    """Of index vectors, picture and each row."""
+
+    def to_bytes(self) -> bytes:
+        layout, info = self.form.layout, self.info
+        codec = self.form.codec.encode()
+        numbers = torch.cat((info.positions, info.advance[:, None]), dim=1).numpy()
+        width = next(
+            at
+            for at, name in enumerate(_WIDTHS)
+            if np.iinfo(name).min <= numbers.min() and numbers.max() <= np.iinfo(name).max
+        )
+        fixed = _FIXED.pack(
+            *(self.block_id, info.start_s, info.end_s, info.captured_at, *self.crc32s[:2]),
+            *(layout.tokens, layout.kv_heads, layout.head_dim),
+            _REWRITTEN * self.is_rewritten + _SMALL * self.is_small,
+            *(_DTYPES.index(layout.dtype_name), len(numbers), width, len(codec)),
+        )
+        crc32s = np.array(self.crc32s[2:], dtype="<u4").tobytes()
+        positions = numbers.astype(_WIDTHS[width]).tobytes()
+        make = self.provenance
+        fingerprint = make.digest if self.is_small else make.fingerprint.encode()
+        return b"".join((fixed, crc32s, codec, positions, fingerprint))
+
+    @classmethod
+    def from_bytes(cls, meta: bytes, layers: int) -> Self:
+        """What `to_bytes` gave."""
+        block_id, start_s, end_s, captured_at, *some = _FIXED.unpack_from(meta)
+        vectors, picture, tokens, kv_heads, head_dim, flags, *some = some
+        dtype, axes, width, codec_bytes = some
+        crc32s = struct.unpack_from(f"<{layers}I", meta, _FIXED.size)
+        codec_at = _FIXED.size + 4 * layers
+        at = codec_at + codec_bytes
+        numbers = np.frombuffer(meta, _WIDTHS[width], axes * (tokens + 1), at)
+        positions = torch.from_numpy(numbers.astype(np.int64)).view(axes, tokens + 1)
+        make, is_small = meta[at + numbers.nbytes :], bool(flags & _SMALL)
+        sizes = layers, kv_heads, head_dim
+        return cls(
+            block_id,
+            Provenance.of_digest(make, *sizes) if is_small else Provenance(make.decode(), *sizes),
+            RowForm(
+                meta[codec_at:at].decode(),
+                RowLayout(kv_heads, tokens, head_dim, DTYPES[_DTYPES[dtype]]),
+            ),
+            BlockInfo(start_s, end_s, captured_at, positions[:, :-1], positions[:, -1]),
+            bool(flags & _REWRITTEN),
+            is_small,
+            (vectors, picture, *crc32s),
+        )
+
+    @classmethod
+    def from_json(cls, meta: bytes, layers: int, number: int) -> Self:
+        """What format versions 1 and 2 wrote; `number` is for records that have none."""
+        told = json.loads(meta)
+        kv_heads, head_dim = told["kv_heads"], told["head_dim"]
+        positions, advance = (
+            torch.tensor(told[name], dtype=torch.int64) for name in ("positions", "advance")
+        )
+        return cls(
+            told.get("block_id", number),
+            Provenance(told["fingerprint"], layers, kv_heads, head_dim),
+            RowForm(
+                told["codec"],
+                RowLayout(kv_heads, told["tokens"], head_dim, DTYPES[told["dtype"]]),
+            ),
+            BlockInfo(told["start_s"], told["end_s"], told["captured_at"], positions, advance),
+            told.get("rewritten", False),
+            False,
+            (told["representative_crc32"], told["thumbnail_crc32"], *told["row_crc32s"]),
+        )
