@@ -10,6 +10,8 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float16, Float32, Int8
 
+from memory.errors import BlockRejectedError
+
 _LARGEST_CODE = 127
 _LEAST_SCALE = np.finfo(np.float16).tiny
 """Below it a scale in float16 would be too coarse."""
@@ -27,8 +29,13 @@ class IndexVectors:
 
     @classmethod
     def small(cls, vectors: Float32[np.ndarray, "layers vectors features"]) -> Self:
-        """In int8."""
+        """In int8. Raises BlockRejectedError for numbers that are not finite or far too large."""
         wanted = np.abs(vectors).max(axis=2, keepdims=True) / np.float32(_LARGEST_CODE)
+        if not (wanted <= np.finfo(np.float16).max).all():
+            raise BlockRejectedError(
+                "memory: index vectors hold inf, nan or numbers beyond float16; look for the cause "
+                "in the model's dtype or weights"
+            )
         scales = np.maximum(wanted, _LEAST_SCALE).astype(np.float16)
         is_short = scales.astype(np.float32) < wanted
         scales = np.where(is_short, np.nextafter(scales, np.float16(np.inf)), scales)

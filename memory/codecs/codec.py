@@ -4,11 +4,10 @@ from dataclasses import replace
 from functools import cache
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from memory.block_record import BlockHead, BlockRecord
-from memory.errors import BlockRejectedError, StoreError, UnknownNameError
+from memory.errors import StoreError, UnknownNameError
 from memory.index_vectors import IndexVectors
 from memory.kv_block import (
     EncodedRows,
@@ -91,11 +90,6 @@ def record_of(
     layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
     mean = keys.float().mean(dim=2).flatten(1)[:, None]
     vectors = (mean if block.index is None else block.index.float()).cpu().numpy()
-    if not np.isfinite(vectors).all():
-        raise BlockRejectedError(
-            f"memory: block {block_id}: its index vectors hold inf or nan; look for the cause in "
-            "the model's dtype or weights"
-        )
     is_small = codec_named(codec).is_small
     index = IndexVectors.small(vectors) if is_small else IndexVectors(vectors)
     head = BlockHead(

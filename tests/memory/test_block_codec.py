@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import kv_block
 
-from memory import BlockRejectedError, RowLayout, StoreError, codec_named
+from memory import BlockRejectedError, Provenance, RowForm, RowLayout, StoreError, codec_named
 from memory.codecs.codec import CODECS
+from memory.rows.row_stage import decoded
 
 NAMES = CODECS.names()
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -149,23 +150,22 @@ def test_the_searched_scale_of_fp4_is_no_worse_than_that_of_the_largest_number()
 
 @pytest.mark.parametrize("name", ["int4", "int2"])
 def test_rows_whose_values_share_scales_by_the_token_are_read_as_well(name):
-    """So were those of large blocks before format version 3."""
+    """So were those of large blocks before format version 3; both are read together."""
     block = kv_block(tokens=49, kv_heads=2, head_dim=64)
-    codec = codec_named(name)
+    codec, layout = codec_named(name), layout_of(block.keys)
     before = type("Before", (type(codec),), {"values_by_channel": False})()
-    layout = layout_of(block.keys)
-    rows = before.encode(block.keys, block.values)
-    assert codec.row_bytes(layout) < rows.shape[1] == before.row_bytes(layout)
-    for got, wanted in zip(
-        codec.decode(rows, layout, torch.float32),
-        before.decode(rows, layout, torch.float32),
-        strict=True,
-    ):
-        assert torch.equal(got, wanted)
-    assert not torch.equal(
-        codec.decode(codec.encode(block.keys, block.values), layout, torch.float32)[1],
-        before.decode(rows, layout, torch.float32)[1],
-    )
+    old, new = (one.encode(block.keys, block.values)[:1] for one in (before, codec))
+    assert new.shape[1] == codec.row_bytes(layout) < old.shape[1] == before.row_bytes(layout)
+    wanted = [
+        one.decode(row, layout, torch.float32)
+        for one, row in ((before, old), (codec, new), (before, old))
+    ]
+    assert not torch.equal(wanted[0][1], wanted[1][1])
+    rows, form = [row.numpy().tobytes() for row in (old, new, old)], RowForm(name, layout)
+    make = Provenance("model-a", 1, 2, 64)
+    got = decoded(rows, [form] * 3, make, torch.float32, torch.device("cpu"))
+    for part, of_rows in zip(got, zip(*wanted, strict=True), strict=True):
+        assert torch.equal(part, torch.cat(of_rows, dim=1))
 
 
 @given(

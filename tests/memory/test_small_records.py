@@ -14,6 +14,7 @@ from memory import (
     BlockCorruptError,
     BlockInfo,
     BlockRecord,
+    BlockRejectedError,
     FingerprintMismatchError,
     HostTier,
     KVBlock,
@@ -218,3 +219,9 @@ def test_without_a_description_small_blocks_do_not_tell_what_made_them(tmp_path)
         path.write_text("")
     with pytest.raises(StoreError, match="restore it from a copy"):
         find_stream(store, "camera")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e7])
+def test_vectors_that_int8_cannot_hold_are_refused(wrong):
+    with pytest.raises(BlockRejectedError, match="index vectors hold"):
+        IndexVectors.small(np.full((2, 1, 4), wrong, dtype=np.float32))

@@ -22,7 +22,8 @@ from memory.index_vectors import IndexVectors
 from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
 from memory.stream_entry import Provenance
 
-_VERSION = 1
+_VERSION = 2
+"""Raised with the format of records: who cannot read these reads the segment, and says so."""
 _CRC32_BYTES = 4
 
 
@@ -128,7 +129,7 @@ def read_index(segment: Path) -> IndexedBlocks | None:
         crc32s = stored["crc32s"]
         part = {name: stored[name].tolist() for name in stored.files if name != "crc32s"}
     about = json.loads(bytes(part["about"]))
-    if about["version"] != _VERSION:
+    if about["version"] > _VERSION:
         return None
     provenance = Provenance(*about["make"])
     forms = [
