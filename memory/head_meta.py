@@ -11,10 +11,12 @@ Format versions 1 and 2 had JSON.
 
 import json
 import struct
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
 from memory.stream_entry import Provenance
@@ -23,6 +25,8 @@ _FIXED = struct.Struct("<qdddIIIHHBBBBB")
 _DTYPES = tuple(DTYPES)
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
 _REWRITTEN, _SMALL = 1, 2
+_ALIKE = 256
+"""So many different ends of meta parts are remembered."""
 
 
 class HeadMeta(NamedTuple):
@@ -63,26 +67,17 @@ class HeadMeta(NamedTuple):
     def from_bytes(cls, meta: bytes, layers: int) -> Self:
         """What `to_bytes` gave."""
         block_id, start_s, end_s, captured_at, *some = _FIXED.unpack_from(meta)
-        vectors, picture, tokens, kv_heads, head_dim, flags, *some = some
-        dtype, axes, width, codec_bytes = some
+        vectors, picture, tokens, kv_heads, head_dim, flags, *sizes = some
         crc32s = struct.unpack_from(f"<{layers}I", meta, _FIXED.size)
-        codec_at = _FIXED.size + 4 * layers
-        at = codec_at + codec_bytes
-        numbers = np.frombuffer(meta, _WIDTHS[width], axes * (tokens + 1), at)
-        positions = torch.from_numpy(numbers.astype(np.int64)).view(axes, tokens + 1)
-        make, is_small = meta[at + numbers.nbytes :], bool(flags & _SMALL)
-        sizes = layers, kv_heads, head_dim
+        is_small = bool(flags & _SMALL)
+        make, form, positions, advance = _read_rest(
+            meta[_FIXED.size + 4 * layers :],
+            *(is_small, layers, kv_heads, head_dim, tokens, *sizes),
+        )
         return cls(
-            block_id,
-            Provenance.of_digest(make, *sizes) if is_small else Provenance(make.decode(), *sizes),
-            RowForm(
-                meta[codec_at:at].decode(),
-                RowLayout(kv_heads, tokens, head_dim, DTYPES[_DTYPES[dtype]]),
-            ),
-            BlockInfo(start_s, end_s, captured_at, positions[:, :-1], positions[:, -1]),
-            bool(flags & _REWRITTEN),
-            is_small,
-            (vectors, picture, *crc32s),
+            *(block_id, make, form),
+            BlockInfo(start_s, end_s, captured_at, positions, advance),
+            *(bool(flags & _REWRITTEN), is_small, (vectors, picture, *crc32s)),
         )
 
     @classmethod
@@ -105,3 +100,29 @@ class HeadMeta(NamedTuple):
             False,
             (told["representative_crc32"], told["thumbnail_crc32"], *told["row_crc32s"]),
         )
+
+
+@lru_cache(_ALIKE)
+def _read_rest(
+    data: bytes,
+    is_small: bool,
+    layers: int,
+    kv_heads: int,
+    head_dim: int,
+    tokens: int,
+    dtype: int,
+    axes: int,
+    width: int,
+    codec_bytes: int,
+) -> tuple[Provenance, RowForm, Tensor, Tensor]:
+    """What stands behind the CRC32s of the rows: many blocks of a stream share it."""
+    layout = RowLayout(kv_heads, tokens, head_dim, DTYPES[_DTYPES[dtype]])
+    numbers = np.frombuffer(data, _WIDTHS[width], axes * (tokens + 1), codec_bytes)
+    positions = torch.from_numpy(numbers.astype(np.int64)).view(axes, tokens + 1)
+    make, sizes = data[codec_bytes + numbers.nbytes :], (layers, kv_heads, head_dim)
+    return (
+        Provenance.of_digest(make, *sizes) if is_small else Provenance(make.decode(), *sizes),
+        RowForm(data[:codec_bytes].decode(), layout),
+        positions[:, :-1],
+        positions[:, -1],
+    )

@@ -1,6 +1,7 @@
 """StreamEntry: a stream's place in a store: its Provenance, its note, and the right to write."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Self
 
@@ -28,7 +29,7 @@ class Provenance:
         """Whether the fingerprint is more than a digest."""
         return not self.fingerprint.startswith(_DIGEST)
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """8 bytes for the fingerprint."""
         if not self.is_whole:
