@@ -71,15 +71,18 @@ def codec_named(name: str) -> BlockCodec:
 def recoded(record: BlockRecord, codec: str) -> BlockRecord:
     """The record itself if it is in that codec already.
 
-    Otherwise its numbers are read as they are kept and encoded again; its representative keys stay
-    those of the block that was first encoded. Raises StoreError for an unknown codec.
+    Otherwise its numbers are read as they are kept and encoded again; its index vectors stay those
+    of the block that was first encoded. Raises StoreError for an unknown codec.
     """
     form = record.head.form
     if form.codec == codec:
         return record
     keys, values = _kept(record, form.layout.dtype if codec == "exact" else torch.float32)
-    head = replace(record.head, form=RowForm(codec, form.layout))
-    return BlockRecord(head, record.thumbnail, _rows(codec, keys, values, head.index))
+    index = record.head.index
+    if codec_named(codec).is_small and not index.is_small:
+        index = IndexVectors.small(index.exact())
+    head = replace(record.head, form=RowForm(codec, form.layout), index=index)
+    return BlockRecord(head, record.thumbnail, _rows(codec, keys, values, index))
 
 
 def record_of(

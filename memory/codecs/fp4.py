@@ -38,7 +38,7 @@ class Fp4(IntegerCodec):
         least, best, codes = torch.full_like(reach, torch.inf), zero, sign
         for share in _SHARES:
             scale = (reach * (share / _LARGEST)).half().clamp_min(2**-24)
-            found = torch.bucketize((wanted / scale.float()).abs(), between)
+            found = torch.bucketize((wanted / scale.float()).abs().contiguous(), between)
             cost = (numbers[found] * scale - wanted.abs()).square().sum(axis, keepdim=True)
             is_better = cost < least
             least, best = torch.where(is_better, cost, least), torch.where(is_better, scale, best)
