@@ -4,9 +4,11 @@ All plug-in points have this shape: a base class, a folder with one file a name,
 entry points under which other packages register theirs.
 """
 
+import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from inspect import isclass
 from pkgutil import iter_modules
 from typing import Generic, TypeVar
@@ -31,14 +33,14 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All that can be found, ours and others', in alphabetical order. Loads none."""
-        return sorted({*self._ours(), *(point.name for point in entry_points(group=self._group))})
+        return sorted({*self._ours(), *(point.name for point in self._points())})
 
     def find(self, name: str) -> type[T]:
         """Load the class called `name`.
 
         Raises UnknownNameError if there is none or more than one, or if it cannot be loaded.
         """
-        points = list(entry_points(group=self._group, name=name))
+        points = [point for point in self._points() if point.name == name]
         origins = [*(["vstream"] if name in self._ours() else []), *map(_package, points)]
         if not origins:
             raise UnknownNameError(
@@ -53,6 +55,9 @@ class Registry(Generic[T]):
         module = import_module(f"{self._folder}.{name}")
         [found] = [one for one in vars(module).values() if self._is_one(one) and one.name == name]
         return found  # type: ignore[no-any-return]
+
+    def _points(self) -> EntryPoints:
+        return _installed(self._group, tuple(sys.path))
 
     def _ours(self) -> Iterator[str]:
         own = self._base.__module__.rpartition(".")[2]
@@ -73,6 +78,12 @@ class Registry(Generic[T]):
 
     def _is_one(self, found: object) -> bool:
         return isclass(found) and issubclass(found, self._base) and found is not self._base
+
+
+@lru_cache(maxsize=16)
+def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
+    """Of all packages on the path. It reads a file of each of them, and every stream asks."""
+    return entry_points(group=group)
 
 
 def _package(point: EntryPoint) -> str:

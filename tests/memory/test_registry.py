@@ -25,9 +25,7 @@ def shapes(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     points = []
-    monkeypatch.setattr(
-        registry, "entry_points", lambda **which: EntryPoints(points).select(**which)
-    )
+    monkeypatch.setattr(registry, "_installed", lambda *_: EntryPoints(points))
     from shapes_of_a_test.shape import Shape
 
     yield (

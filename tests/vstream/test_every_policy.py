@@ -1,12 +1,14 @@
 """What every memory policy promises that is found by name, three sketches of papers among them."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
 from safetensors.torch import load
+from token_family import TokenFamily
 
 from encoders import Turn
 from memory import (
@@ -62,6 +64,13 @@ def _found():
 @pytest.fixture(scope="module")
 def model():
     return tiny_video_llm("llama")[0]
+
+
+@pytest.fixture(scope="module")
+def filling(model):
+    """The same with larger blocks: a budget is soon full of them."""
+    family = TokenFamily(model.decoder.embed, model.family.vocabulary_size, tokens_per_frame=30)
+    return replace(model, family=family)
 
 
 @pytest.fixture(params=NAMES)
@@ -135,14 +144,14 @@ def test_an_earlier_answer_changes_only_once_it_says_since_when_things_are_coars
 
 
 @pytest.mark.parametrize("store", ["memory", "file"])
-def test_a_store_that_had_to_shrink_says_since_when(model, store, tmp_path):
+def test_a_store_that_had_to_shrink_says_since_when(filling, store, tmp_path):
     where = {"store": "memory://", "host_bytes": 1 << 20}
     if store == "file":
         where = {"store": f"file://{tmp_path}", "file_bytes": 1 << 20}
-    with opened(model, "default", **where) as session:
+    with opened(filling, "default", **where) as session:
         session.push(stream_frames(8))
         assert session.ask(ASKED).answer.coarser_since is None
-        session.push(stream_frames(600, start=8))
+        session.push(stream_frames(140, start=8))
         since = session.ask(ASKED).answer.coarser_since
         memory = session.memory
         whole = [i for i in memory.visible(None) if memory.info(i).start_s >= since]
@@ -151,7 +160,7 @@ def test_a_store_that_had_to_shrink_says_since_when(model, store, tmp_path):
         older = [i for i in range(whole[0]) if i not in memory.visible(None)]
         assert older or memory._forms[whole[0] - 1].codec == "int4"
     if store == "file":
-        with opened(model, "default", **where) as again:
+        with opened(filling, "default", **where) as again:
             assert again.ask(ASKED).answer.coarser_since == since
 
 
@@ -169,10 +178,10 @@ def test_a_stream_that_was_closed_goes_on_as_if_it_had_not_been(model, name, tmp
         assert sorted(found) == [pytest.approx(one, abs=1e-6) for one in sorted(expected)]
 
 
-def test_a_budget_is_never_exceeded(model, name):
+def test_a_budget_is_never_exceeded(filling, name):
     budget = 1 << 20
-    with opened(model, name, host_bytes=budget) as session:
-        frames = iter(stream_frames(320))
+    with opened(filling, name, host_bytes=budget) as session:
+        frames = iter(stream_frames(80))
         try:
             while some := [frame for frame, _ in zip(frames, range(8), strict=False)]:
                 session.push(some)
@@ -189,13 +198,13 @@ def test_one_that_keeps_the_newest_lets_all_others_go(model, name, store, tmp_pa
     where = "memory://" if store == "memory" else f"file://{tmp_path}"
     with opened(model, name, store=where) as session:
         kept = session.policy.keep_blocks()
-        session.push(stream_frames(100))
+        session.push(stream_frames(40))
         if kept is None:
-            assert session.memory.num_readable == 100
+            assert session.memory.num_readable == 40
             return
         assert kept <= session.memory.num_readable <= kept + 2 * max(1, kept // 8)
         per_block = block_bytes(session) / session.memory.num_readable
-        session.push(stream_frames(100, start=100))
+        session.push(stream_frames(40, start=40))
         assert block_bytes(session) == pytest.approx(
             per_block * session.memory.num_readable, rel=0.1
         )
