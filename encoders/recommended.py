@@ -59,3 +59,6 @@ EMBEDDED = Recommended(
     knows="drawings only",
 )
 """What the embedded model was trained for."""
+
+TEXT = Recommended(window_frames=1024, window_stride=256, recent_frames=512, retrieve_blocks=16)
+"""Of a stream of text, in tokens."""

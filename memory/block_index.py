@@ -28,6 +28,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from memory.best_blocks import best_places, places_of_runs, run_means
+
 Similarity = Literal["inner_product", "cosine"]
 
 _FIRST_ROWS, _PAGE_ROWS = 512, 8192
@@ -42,7 +44,6 @@ _QUERY_COLUMNS = {"cuda": 8}
 _ROWS_AT_ONCE = 32
 """Tensor cores want rows in whole multiples of so many."""
 _SETTLE_BLOCKS = 64
-_TABLE_ROWS = 16
 _NARROWEST = 0.25
 """Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
 _MIN_NORM = 1e-12
@@ -196,17 +197,17 @@ class BlockIndex:
         is_long = num_runs > candidates and count > _FIRST_ROWS and not self._more
         if is_long and self._spread is not None:
             rough = self._rough_scores(layers, queries, start, end, similarity, self._spread)
-            runs = _best_places(_run_means(rough, chunk_blocks), candidates)
+            runs = best_places(run_means(rough, chunk_blocks), candidates)
         else:
             runs = np.arange(num_runs)
-        places = _places_of_runs(runs, chunk_blocks, count)
+        places = places_of_runs(runs, chunk_blocks, count)
         rows = np.fromiter(map(self._rows.__getitem__, (start + places).tolist()), dtype=np.int64)
         keys, on_host = self._exact_keys(layers, rows).transpose(0, 1), queries.float().cpu()
         exact = _similarities(keys, on_host, similarity).mean(dim=0)
         if self._more:
             exact = self._best_of_several(layers, on_host, start, exact, similarity)
-        best = runs[_best_places(_run_means(exact, chunk_blocks), wanted)]
-        return [self._ids[start + at] for at in _places_of_runs(best, chunk_blocks, count).tolist()]
+        best = runs[best_places(run_means(exact, chunk_blocks), wanted)]
+        return [self._ids[start + at] for at in places_of_runs(best, chunk_blocks, count).tolist()]
 
     def _best_of_several(
         self,
@@ -360,41 +361,3 @@ def _similarities(
         lengths = keys.norm(dim=2) * queries.norm(dim=1, keepdim=True)
         products /= lengths.clamp_min(_MIN_NORM)
     return products
-
-
-def _run_means(scores: Float32[Tensor, " blocks"], chunk_blocks: int) -> Float32[Tensor, " runs"]:
-    """The mean score of each run of neighbours; the last one may be shorter."""
-    if chunk_blocks == 1:
-        return scores
-    whole = len(scores) // chunk_blocks * chunk_blocks
-    means = scores[:whole].view(-1, chunk_blocks).mean(dim=1)
-    rest = scores[whole:]
-    return torch.cat((means, rest.mean(dim=0, keepdim=True))) if len(rest) else means
-
-
-def _places_of_runs(
-    runs: Int64[np.ndarray, " runs"], chunk_blocks: int, count: int
-) -> Int64[np.ndarray, " blocks"]:
-    """The places below `count` of the blocks of some runs; only the last run may be shorter."""
-    places = (runs[:, None] * chunk_blocks + np.arange(chunk_blocks)).ravel()
-    return places[places < count]
-
-
-def _best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " best"]:
-    """Where the highest `count` scores stand, in rising order.
-
-    Of many scores the highest lie in those columns of a table whose highest score is best: to find
-    these first takes a fifth of the time of a `topk` over all.
-    """
-    columns = len(scores) // _TABLE_ROWS
-    if columns > 2 * count:
-        in_table = columns * _TABLE_ROWS
-        table = scores[:in_table].view(_TABLE_ROWS, columns)
-        some = table.amax(dim=0).topk(count, sorted=False).indices
-        places = torch.arange(0, in_table, columns, device=scores.device)[:, None] + some
-        rest = torch.arange(in_table, len(scores), device=scores.device)
-        places = torch.cat((places.flatten(), rest))
-        best = places[scores[places].topk(count, sorted=False).indices]
-    else:
-        best = scores.topk(count).indices
-    return np.sort(best.cpu().numpy())

@@ -72,6 +72,10 @@ class NewBlock:
     """For the blocks of the window by id, this one among them: the attention that each token got
     from the queries of this one, summed over them and the heads of a group. Empty unless wanted.
     """
+    picture: "Float[Tensor, ' dim'] | None" = None
+    """The unit vector that the family makes of its picture. None unless wanted."""
+    oldest_id: int = 0
+    """The oldest block that is kept."""
 
 
 class KeptBlocks(Protocol):
@@ -114,6 +118,18 @@ class Passage:
 
 
 @dataclass(frozen=True, eq=False)
+class Dialogue:
+    """The tokens of a question's dialogue, and what the model made of them."""
+
+    turns: "Int[Tensor, ' tokens']"
+    """Which turn each belongs to, in order."""
+    surprise: "Float[Tensor, ' tokens']"
+    """-log p(token | text before it)."""
+    repeat: "Float[Tensor, ' tokens']"
+    """-log p(the same token once more | text up to it)."""
+
+
+@dataclass(frozen=True, eq=False)
 class Context:
     """What a question reads besides blocks.
 
@@ -125,6 +141,10 @@ class Context:
     block_ids: Sequence[int] = ()
     """The blocks that they show, for the answer's evidence."""
     passages: Sequence[Passage] = ()
+    text_from: int | None = None
+    """Where no blocks are read: so many positions behind the prefix text goes on, wherever the
+    visual tokens stand; None: behind the last position.
+    """
 
 
 NOTHING = Context()

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import Family, TextTokens, Turn
-from memory import KVMemoryError, MemoryPolicy, MemoryReader
+from memory import Encoding, KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
 from memory.policy_hooks import NOTHING, Passage, Query
 from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
@@ -20,6 +20,7 @@ from vstream.decoding.token_choice import TokenChoice
 from vstream.device.work import Job, WorkKind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
+from vstream.engine.decoder import Decoder
 from vstream.engine.kept_dialogue import kept_dialogue
 from vstream.engine.passes import Pass, Work
 from vstream.engine.prefill import LayerKV
@@ -52,10 +53,7 @@ class QueryHandler:
         self._policy = policy
         self._prefix = prefix
         self._config = config
-        context, rekv = (model.decoder, prefix, memory), policy.encoding().rekv_window_tokens
-        self._open_context: Callable[[int], AnswerContext] = partial(AnswerContext, *context)
-        if rekv is not None:
-            self._open_context = partial(RekvContext, *context, n_local=rekv)
+        self._open_context = _contexts(policy.encoding(), model.decoder, prefix, memory)
         self.prefill = self._prefill_under(policy)
         self._known = {policy.name: (policy, self.prefill)}
         """The stream's own policy and those that questions named."""
@@ -193,13 +191,17 @@ class QueryHandler:
         view = seen.view
         newest_s = self._memory.info(view.ids[-1]).end_s
         context, read = NOTHING, seen.read_as
+        query = Query(question.text, newest_s if question.at_s is None else question.at_s)
         if retrieved is None and policy.has("context"):
-            at_s = newest_s if question.at_s is None else question.at_s
-            context = policy.context(Query(question.text, at_s), self._memory.state)
+            context = policy.context(query, self._memory.state)
             read = _with_passages(read, context.passages, self._family.recommended.reads_dialogue)
+        if retrieved is None and policy.has("select_by_words"):
+            found = policy.select_by_words(query, view.older_ids, self._memory.state)
+            if found is not None:
+                retrieved = [found] * self._decoder.num_layers
         tokens = yield from self._read(policy, read)
         limit = question.decoding.max_tokens
-        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context.tokens)
+        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context)
         return Reading(
             prefilled,
             Basis(
@@ -212,6 +214,16 @@ class QueryHandler:
             looked=seen.looked,
             context_tokens=prefilled.context.num_tokens,
         )
+
+
+def _contexts(
+    encoding: Encoding, decoder: Decoder, prefix: LayerKV, memory: MemoryReader
+) -> Callable[[int], AnswerContext]:
+    """What opens a context with room for so many tokens of text."""
+    if encoding.rekv_window_tokens is not None:
+        return partial(RekvContext, decoder, prefix, memory, n_local=encoding.rekv_window_tokens)
+    sinks, window_blocks = encoding.sinks, encoding.window_blocks
+    return partial(AnswerContext, decoder, prefix, memory, sinks=sinks, window_blocks=window_blocks)
 
 
 def _evidence(

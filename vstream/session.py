@@ -1,15 +1,18 @@
 """Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import repeat
 
 import torch
+from torch import Tensor
 
-from encoders import Frame, thumbnail
+from encoders import NO_PICTURE, EmbedsPictures, Frame, TextToken, thumbnail
 from memory import (
     BlockInfo,
     BlockRecord,
@@ -50,6 +53,8 @@ class _Chunk:
     layers: Sequence[LayerKV]
     mass: Sequence[Mass]
     """Of each block, where it is wanted."""
+    pictures: Sequence[Tensor]
+    """What the family makes of each block's picture, where it is wanted."""
     made: torch.cuda.Event | None
     """What a card passes once the keys and values are there."""
 
@@ -113,6 +118,20 @@ class Session(Closing):
         self.push_ahead(frames)
         self.catch_up()
         return self.memory.num_blocks - before
+
+    def push_text(self, text: str, at_s: float | None = None) -> int:
+        """As `push`, for a stream of text: its frames are the tokens of `text`.
+
+        They are all of the stream's second `at_s`; None: a block comes a second after the one
+        before it. Raises UnsupportedModelError for a model that watches pictures.
+        """
+        ids = self.model.family.token_ids(text)
+        self.catch_up()
+        size, begun = self.model.family.frames_per_block, len(self._pending)
+        first_s = self.memory.newest_s + 1 if self.memory.num_blocks else 0.0
+        times = (first_s + (begun + i) // size if at_s is None else at_s for i in range(len(ids)))
+        now = time.time()
+        return self.push([TextToken(NO_PICTURE, *one) for one in zip(times, repeat(now), ids)])
 
     def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> bool:
         """As `push`, but the last chunk may still be on its way into the memory on return, so that
@@ -229,10 +248,12 @@ class Session(Closing):
             with self.clock.stage("encode"):
                 records.append(memory.encoded(_block(frame, tokens, layers, picture)))
         if "note" in self._hooks:
-            state, first = memory.state, memory.num_blocks
+            state, first, oldest = memory.state, memory.num_blocks, memory.first_block
             for at, tokens in enumerate(chunk.tokens):
                 mass = chunk.mass[at] if chunk.mass else {}
-                noted = self.policy.note(NewBlock(first + at, tokens, mass), state)
+                seen = chunk.pictures[at] if chunk.pictures else None
+                new = NewBlock(first + at, tokens, mass, seen, oldest)
+                noted = self.policy.note(new, state)
                 state = changed(state, noted)
                 records[at] = replace(records[at], noted=noted)
         return self.model.scheduler.submit(self._keep(records), WorkKind.KEEP)
@@ -259,6 +280,10 @@ class Session(Closing):
     def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[_Chunk]:
         with self.clock.stage("vision"):
             tokens: list[Tokens] = yield Vision(self.model.family, groups)
+        family, pictures = self.model.family, tuple[Tensor, ...]()
+        if self.policy.wants_pictures() and isinstance(family, EmbedsPictures):
+            with self.clock.stage("pictures"):
+                pictures = tuple(family.embed_picture(groups))
         if self.token_dropper is not None:
             with self.clock.stage("drop"):
                 tokens = self.token_dropper.drop(tokens)
@@ -266,7 +291,7 @@ class Session(Closing):
             layers, _ = yield from self.prefill.work(tokens)
         mass, made = self.prefill.mass, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return _Chunk(newest, tokens, layers, mass, made)
+        return _Chunk(newest, tokens, layers, mass, pictures, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -335,9 +360,11 @@ class Session(Closing):
             if kept:
                 counts = [memory.info(block_id).num_tokens for block_id in kept]
                 needed = -(-rekv_tokens // min(counts))
-                rekv.restore(sum(counts), self._read(kept[-needed:]))
+                last = kept[-needed:]
+                infos = [memory.info(block_id) for block_id in last]
+                rekv.restore(sum(counts), infos, self._read(last))
             return rekv
-        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks)
+        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks, encoding.sinks)
         prefill = Prefill(decoder, prefix, window, wants_mass=wants_mass)
         if memory.num_blocks:
             seen = [one for one in kept if one >= prefill.first_needed(memory.num_blocks)]

@@ -18,6 +18,7 @@ from memory.policy_hooks import (
     NOTHING,
     UNCHANGED,
     Context,
+    Dialogue,
     KeptBlocks,
     NewBlock,
     Query,
@@ -29,7 +30,7 @@ from memory.policy_hooks import (
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from memory.block_store import Span
@@ -67,15 +68,22 @@ class ModelShape:
     frames_per_block: int = 1
     block_tokens: Callable[[], int] = lambda: 1
     """Counts the tokens of a block. It may take a moment."""
-    rotary_axes: int = 1
+    prefix_tokens: Callable[[], int] = lambda: 4
+    """Counts those that stand before the first block."""
     max_answer_tokens: int = 128
     window_frames: int = 64
     window_stride: int = 16
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: Similarity = "inner_product"
+    rotate: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    """Turns keys, [heads, tokens, head_dim] on the host, by positions, [axes, tokens], as the model
+    does; None: there is no model.
+    """
     sentence_vectors: "Callable[[Sequence[str]], np.ndarray] | None" = None
     """Unit vectors, [sentences, features], by which texts are compared; None: not installed."""
+    text_vector: "Callable[[str], Tensor] | None" = None
+    """A unit vector, [features], to compare with those of pictures; None: the family has none."""
 
     def blocks(self, frames: int) -> int:
         """How many blocks hold so many frames."""
@@ -99,6 +107,10 @@ class Encoding:
     rekv_window_tokens: int | None = None
     drop_similarity: float | None = None
     whole_every: int = 0
+    sinks: int | None = None
+    """So many first tokens of the prefix stay once the window is full; None: all. The others leave
+    before the first block does, each as if it were a block.
+    """
 
     def __str__(self) -> str:
         """As it stands in the provenance of a stream."""
@@ -206,6 +218,17 @@ class MemoryPolicy:
         """What a question reads besides blocks."""
         return NOTHING
 
+    def wants_pictures(self) -> bool:
+        """Whether `note` is given the vectors that the family makes of pictures."""
+        return False
+
+    def select_by_words(self, query: Query, ids: Sequence[int], state: State) -> "list[int] | None":
+        """Which of the blocks `ids` all layers read, in stream order, before any pass.
+
+        None: `first_pass` tells.
+        """
+        return None
+
     def note(self, block: NewBlock, state: State) -> StateChange:
         """What is noted with a block, given all that was noted before it.
 
@@ -231,13 +254,16 @@ class MemoryPolicy:
         """
         raise NotImplementedError
 
-    def kept_dialogue(
-        self, surprise: "Float[Tensor, ' tokens']", turns: "Int[Tensor, ' tokens']"
-    ) -> "Bool[Tensor, ' tokens']":
-        """Which tokens of the dialogue a question reads.
+    def rewritten_codec(self) -> str | None:
+        """The codec of blocks that were rewritten; None: that of the stream's new ones."""
+        return None
 
-        `surprise` is -log p(token | text before it), `turns` says which turn a token belongs to.
-        """
+    def num_kept(self, num_tokens: int) -> int:
+        """So many of the tokens of a block stay once it has been rewritten."""
+        return num_tokens
+
+    def kept_dialogue(self, dialogue: Dialogue) -> "Bool[Tensor, ' tokens']":
+        """Which tokens of the dialogue a question reads."""
         raise NotImplementedError
 
     def coarser_since(self, state: State) -> float | None:
