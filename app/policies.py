@@ -1,7 +1,7 @@
 """`vstream policies`: the memory policies that can be chosen, with paper, settings and bytes."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> KeptBytes | None:
     model = ModelShape(
         frames_per_block=shape.frames,
         block_tokens=lambda: shape.tokens,
+        head_vector_bytes=shape.head_vector_bytes,
         window_frames=told.window_frames,
         window_stride=told.window_stride,
         recent_frames=told.recent_frames,
@@ -76,12 +77,13 @@ def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> KeptBytes | None:
     except PolicyError:
         return None
     most, token_bytes = chosen.keep_blocks(), shape.tokens * shape.d_model * 4
+    old = replace(shape, tokens=chosen.num_kept(shape.tokens))
 
     def so_far(seconds: int) -> int:
         blocks = seconds // shape.frames
         if most is not None:
             blocks = min(blocks, most + most // _MOST_MORE)
-        return blocks * shape.int8_bytes + chosen.noted_bytes(seconds, token_bytes)
+        return blocks * old.int8_bytes + chosen.noted_bytes(seconds, token_bytes)
 
     an_hour = so_far(2 * _HOUR_S) - so_far(_HOUR_S)
     return KeptBytes(an_hour, None if an_hour else so_far(_HOUR_S))

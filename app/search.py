@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from rich.table import Table
+
 from app.model import load_model
 from app.stream_time import clock
 from app.terminal import Terminal, table_of
@@ -19,6 +21,7 @@ from memory import (
 )
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
+from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
 
 
@@ -72,12 +75,19 @@ def search_streams(
         told = {"query": wanted.words, "moments": moments, "skipped": skipped}
         terminal.document(json.dumps(told, allow_nan=False))
     elif found:
-        rows = [
-            (one.stream, clock(one.from_s), clock(one.to_s), f"{one.score:.3f}") for one in found
-        ]
-        terminal.out.print(table_of(("stream", "from", "to", "score"), rows))
+        terminal.out.print(_table(found))
     else:
         terminal.say("nothing was seen then")
+
+
+def _table(found: Sequence[Moment]) -> Table:
+    """What texts say has a column where some were found."""
+    headings = ["stream", "from", "to", "score"]
+    rows = [[one.stream, clock(one.from_s), clock(one.to_s), f"{one.score:.3f}"] for one in found]
+    if any(one.text for one in found):
+        headings.append("text")
+        rows = [[*row, one.text] for row, one in zip(rows, found, strict=True)]
+    return table_of(headings, rows)
 
 
 def _streams(store: str, named: Sequence[str]) -> list[str]:

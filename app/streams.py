@@ -39,7 +39,7 @@ def forget_range(
         gone = memory.forget(from_s, to_s)
     terminal.say(f"{gone} blocks from {clock(from_s)} to {clock(to_s)} are deleted")
     if has_notes:
-        terminal.say("and all notes of the stream's memory policy, as captions, of any time")
+        terminal.say("and all notes of the stream's memory policy, as descriptions, of any time")
 
 
 def _row(stream: StoredStream) -> tuple[str, ...]:

@@ -21,12 +21,18 @@ class BlockShape:
     """Sizes of one block: the tokens that pictures give, text between them left out."""
 
     layers: int
+    heads: int
     kv_heads: int
     head_dim: int
     d_model: int
     tokens: int
     frames: int
     recommended: Recommended
+
+    @property
+    def head_vector_bytes(self) -> int:
+        """Of a vector for each query head and layer, as an index keeps it."""
+        return self.layers * self.heads * self.head_dim * _VALUE_BYTES
 
     @property
     def int8_bytes(self) -> int:
@@ -48,6 +54,7 @@ def block_shape(config: Mapping[str, Any]) -> BlockShape | None:
     heads = text["num_attention_heads"]
     return BlockShape(
         layers=text["num_hidden_layers"],
+        heads=heads,
         kv_heads=text.get("num_key_value_heads", heads),
         head_dim=text.get("head_dim") or text["hidden_size"] // heads,
         d_model=text["hidden_size"],

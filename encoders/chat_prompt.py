@@ -49,10 +49,13 @@ class Turn:
 
 @dataclass(frozen=True)
 class VideoPlace:
-    """How a family's template shows the video, and what a family writes around its frames."""
+    """How a family's template shows the video, and what a family writes around its frames.
+
+    `item` None: the template takes text alone, and `marker` stands in it for the stream.
+    """
 
     marker: str
-    item: dict[str, str] = field(default_factory=lambda: {"type": "video"})
+    item: dict[str, str] | None = field(default_factory=lambda: {"type": "video"})
     before: str = ""
     after: str = ""
 
@@ -181,6 +184,10 @@ class ChatPrompt:
         """Text that a family weaves between frames, special tokens counting."""
         return self._text_tokens(self._prompt_tokenizer.encode([Piece(markup)])).embeddings
 
+    def token_ids(self, text: str) -> list[int]:
+        """Of text that somebody wrote: none of them is special."""
+        return self._prompt_tokenizer.encode([Piece(text, is_markup=False)]).ids
+
     def text(self, token_ids: Sequence[int]) -> str:
         """Detokenize, without special tokens and without the space that an answer starts with."""
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
@@ -234,12 +241,10 @@ class ChatPrompt:
         """The template around `num_questions` slots, cut where the video stands."""
         messages = []
         for number in range(2 * num_questions - 1):
-            content = [{"type": "text", "text": _SLOT.format(number)}]
+            content = self._content(_SLOT.format(number), shows_video=not number)
             messages.append({"role": ("user", "assistant")[number % 2], "content": content})
-        messages[0]["content"] = [self._place.item, *messages[0]["content"]]
         if self._system:
-            content = [{"type": "text", "text": _SYSTEM_SLOT}]
-            messages.insert(0, {"role": "system", "content": content})
+            messages.insert(0, {"role": "system", "content": self._content(_SYSTEM_SLOT)})
         rendered: str = self._tokenizer.apply_chat_template(
             messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
         )
@@ -250,6 +255,12 @@ class ChatPrompt:
                 f"{len(cut) - 1} times: wanted once"
             )
         return cut[0], cut[1]
+
+    def _content(self, text: str, shows_video: bool = False) -> Any:
+        """Of a message, as the template takes it."""
+        if self._place.item is None:
+            return self._place.marker * shows_video + text
+        return [self._place.item] * shows_video + [{"type": "text", "text": text}]
 
     def _text_tokens(self, tokens: PromptTokens) -> TextTokens:
         device = self._word_embeddings.weight.device

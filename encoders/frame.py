@@ -18,3 +18,13 @@ class Frame:
     pixels: UInt8[np.ndarray, "height width 3"]
     stream_s: float
     captured_at: float
+
+
+NO_PICTURE = np.empty((0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class TextToken(Frame):
+    """What a frame is in a stream of text: one token, without a picture."""
+
+    token_id: int

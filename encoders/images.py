@@ -120,7 +120,12 @@ def _to_bytes(values: Tensor) -> Tensor:
 
 
 def thumbnail(frame: Frame) -> bytes:
-    """A JPEG whose longest side has at most `LONGEST_SIDE_PX` pixels; smaller ones keep theirs."""
+    """A JPEG whose longest side has at most `LONGEST_SIDE_PX` pixels; smaller ones keep theirs.
+
+    Of a frame without pixels there is none: no bytes.
+    """
+    if not frame.pixels.size:
+        return b""
     image = Image.fromarray(frame.pixels)
     # A box filter is the cheapest that does not alias; this runs for every block.
     image.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.BOX)

@@ -10,15 +10,16 @@ class Recommended:
     They are used where the user's configuration leaves a value open. Counts are in frames, but
     `retrieve_blocks`, which is in blocks.
 
-    `watch_prompt` makes a question of a standing one, which takes the place of `{watch}`; an answer
-    that opens with one of `yes_words` says that it is the case now, with one of `no_words` that it
-    is not. It is told when the probability of yes has been over `watch_threshold` in the last
-    `watch_confirmations` judgements, and again only after it has fallen to `watch_release` (None:
-    to the threshold). A model that was trained to be silent until there is something to say opens
-    with one of `silence_words` then; with others there are none. One that `reads_context` or
-    `reads_dialogue` can be given what stands before a question. One that `reads_stream_time` was
-    trained to find moments by that, and knows of no other clock. `knows` says what it was trained
-    to see where that is not the world: readers of its answers are told.
+    `describe_prompt` asks for a description of a clip, for memories of text. `watch_prompt` makes a
+    question of a standing one, which takes the place of `{watch}`; an answer that opens with one of
+    `yes_words` says that it is the case now, with one of `no_words` that it is not. It is told when
+    the probability of yes has been over `watch_threshold` in the last `watch_confirmations`
+    judgements, and again only after it has fallen to `watch_release` (None: to the threshold). A
+    model that was trained to be silent until there is something to say opens with one of
+    `silence_words` then; with others there are none. One that `reads_context` or `reads_dialogue`
+    can be given what stands before a question. One that `reads_stream_time` was trained to find
+    moments by that, and knows of no other clock. `knows` says what it was trained to see where that
+    is not the world: readers of its answers are told.
     """
 
     sample_fps: float = 1.0
@@ -27,6 +28,10 @@ class Recommended:
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: str = "inner_product"
+    describe_prompt: str = (
+        "Describe what happens in this part of the video: who and what is there, what they do, "
+        "how things look, and any text that can be read."
+    )
     watch_prompt: str = "{watch}\nIs this the case right now? Answer only yes or no."
     yes_words: tuple[str, ...] = ("yes",)
     no_words: tuple[str, ...] = ("no",)
@@ -47,6 +52,7 @@ EMBEDDED = Recommended(
     recent_frames=8,
     retrieve_blocks=32,
     similarity="cosine",
+    describe_prompt="what appeared in the last minute?",  # of what is trained, most of a clip
     watch_prompt="{watch}",  # trained on the bare wording: "now" or "not yet", "yes" or "no"
     yes_words=("yes", "now"),
     no_words=("no", "not"),
@@ -59,3 +65,6 @@ EMBEDDED = Recommended(
     knows="drawings only",
 )
 """What the embedded model was trained for."""
+
+TEXT = Recommended(window_frames=1024, window_stride=256, recent_frames=512, retrieve_blocks=16)
+"""Of a stream of text, in tokens."""

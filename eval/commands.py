@@ -3,11 +3,14 @@
 import typer
 
 from eval.etbench import etbench
+from eval.memory_benchmark.command import memory
+from eval.passkey import passkey
 from eval.question_sets import questions
 from eval.run.compare import compare_runs
 from eval.search import search
 from eval.speed.command import speed
 from eval.stream_benchmark.command import stream_world
+from eval.text_checkpoint import text_checkpoint
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -18,8 +21,11 @@ def benchmarks() -> None:
 
 
 cli.command("stream-world")(stream_world)
+cli.command("memory")(memory)
 cli.command("search")(search)
 cli.add_typer(speed, name="speed")
 cli.command("etbench")(etbench)
 cli.command("questions")(questions)
+cli.command("passkey")(passkey)
+cli.command("text-checkpoint")(text_checkpoint)
 cli.command("compare")(compare_runs)

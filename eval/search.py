@@ -121,7 +121,7 @@ def _tried(
                 found.setdefault((label, form), []).append(scored)
             if words.startswith(_BEFORE):
                 moments = search.search(words.removeprefix(_BEFORE), top=TOP)
-                best_blocks = [moment.block_id for moment in moments]
+                best_blocks = [one.block_id for one in moments if one.block_id is not None]
                 found.setdefault((MOMENTS, form), []).append(_score(best_blocks, _stretches(shown)))
     return found
 

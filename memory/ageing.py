@@ -5,6 +5,8 @@
 2. When all are, the span that has kept the largest share of its blocks is thinned to half, the
    oldest of equals first: each part of the past keeps about the same share. Those blocks go that
    add least: whose representative keys are most like those of the next kept block before or after.
+   Under some policies the first and the last block of every run of alike blocks (`run_ends`, within
+   the span) go only once no block inside a run is left.
 3. A span of one block cannot be thinned. Of two neighbours of which together more than `SPARSEST`
    is kept, the densest first, the later one goes.
 4. When every part of the past is down to `SPARSEST`, the oldest span goes.
@@ -14,7 +16,7 @@ that look alike (arXiv 2508.15717, 2511.07278); different from both it works on 
 stored already, long after they were encoded, and never merges two blocks into one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from memory.block_store import Span
 
 COARSEST = "int4"
+ALIKE = 0.9
+"""Neighbours whose representative keys have at least this cosine belong to one run."""
 SPARSEST = 1 / 16
 
 
@@ -59,14 +63,23 @@ class AgeingStep:
     is_coarser: bool = False
 
 
-def next_step(spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep:
-    """What ages next; `spans` are those that may, oldest first."""
+Ends = Callable[["Float[Tensor, 'layers blocks features']"], Collection[int]]
+"""Of the keys of some blocks in stream order, the places of those that go last."""
+
+
+def next_step(
+    spans: "Sequence[Span]", blocks: AgingBlocks, ends: Ends = lambda keys: ()
+) -> AgeingStep:
+    """What ages next; `spans` are those that may, oldest first. In a span that is thinned its
+    `ends` go last.
+    """
     for span in spans:
         if any(map(blocks.may_get_coarser, span.block_ids)):
             return AgeingStep(span, span.block_ids, is_coarser=True)
     if (dense := thinnest(spans)) is not None:
         ids = dense.block_ids
-        gone = {ids[at] for at in redundant(blocks.representative_keys(ids), len(ids) // 2)}
+        keys = blocks.representative_keys(ids)
+        gone = {ids[at] for at in redundant(keys, len(ids) // 2, ends(keys))}
         return AgeingStep(dense, [block_id for block_id in ids if block_id not in gone])
     return AgeingStep(second_of_densest(spans) or spans[0], ())
 
@@ -88,27 +101,46 @@ def _density(one: "Span", following: "Span") -> float:
     return (len(one.block_ids) + len(following.block_ids)) / (following.end - one.first)
 
 
-def redundant(keys: "Float[Tensor, 'layers blocks features']", num_kept: int) -> list[int]:
+def redundant(
+    keys: "Float[Tensor, 'layers blocks features']", num_kept: int, last: Collection[int] = ()
+) -> list[int]:
     """Which of some blocks in stream order to leave out so that `num_kept` stay.
 
     One by one that block goes which is most like its next kept neighbour (cosine of the
-    representative keys, averaged over layers); the first and the last stay longest.
+    representative keys, averaged over layers), those in `last` after all others; the first and the
+    last stay longest.
     """
-    unit = keys.float()
-    unit = unit / unit.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-    kept = list(range(keys.shape[1]))
-    gone = []
-
-    def likeness(one: int, other: int) -> float:
-        return float((unit[:, one] * unit[:, other]).sum(-1).mean())
-
-    beside = [likeness(a, b) for a, b in pairwise(kept)]
+    unit, kept, gone = _unit(keys), list(range(keys.shape[1])), []
+    beside = _beside(unit)
     while len(kept) > num_kept:
         inner = range(1, len(kept) - 1)
-        at = max(inner, key=lambda i: max(beside[i - 1], beside[i]), default=len(kept) - 1)
+        going = [i for i in inner if kept[i] not in last] or inner
+        at = max(going, key=lambda i: max(beside[i - 1], beside[i]), default=len(kept) - 1)
         gone.append(kept.pop(at))
         if at < len(kept):
-            beside[at - 1 : at + 1] = [likeness(kept[at - 1], kept[at])]
+            beside[at - 1 : at + 1] = [_likeness(unit, kept[at - 1], kept[at])]
         else:
             beside.pop()
     return sorted(gone)
+
+
+def run_ends(keys: "Float[Tensor, 'layers blocks features']") -> Collection[int]:
+    """The first and the last block of every run of blocks of which each is like the next."""
+    is_like = [like >= ALIKE for like in _beside(_unit(keys))]
+    pairs = zip([False, *is_like], [*is_like, False], strict=True)
+    return {at for at, (before, after) in enumerate(pairs) if not (before and after)}
+
+
+def _unit(keys: "Float[Tensor, 'layers blocks features']") -> "Tensor":
+    exact = keys.float()
+    unit: Tensor = exact / exact.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return unit
+
+
+def _likeness(unit: "Tensor", one: int, other: int) -> float:
+    return float((unit[:, one] * unit[:, other]).sum(-1).mean())
+
+
+def _beside(unit: "Tensor") -> list[float]:
+    """How much each block is like the next."""
+    return [_likeness(unit, a, b) for a, b in pairwise(range(unit.shape[1]))]

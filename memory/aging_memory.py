@@ -44,6 +44,8 @@ class KeepPolicy:
     """What a block's keys are found by besides their mean; see `MemoryPolicy.index_vectors`."""
     rewrite: Callable[[KVBlock, int, State], KVBlock] | None = None
     """See `MemoryPolicy.rewrite`."""
+    rewritten_codec: str | None = None
+    """The codec of rewritten blocks; None: the one that they are in."""
 
 
 class AgingMemory(MemoryReader):
@@ -71,6 +73,8 @@ class AgingMemory(MemoryReader):
         self._state = store.state()
         self._unnoted: StateChange = {}
         """What the store could not note yet; it rides on the next block."""
+        self._rewritten_below = 0
+        """What has been looked at: blocks before this one are not rewritten again."""
 
     def _let_go_of_the_oldest(self, kept: int) -> None:
         """Let spans go that lie wholly behind the newest `kept` blocks."""
@@ -110,24 +114,36 @@ class AgingMemory(MemoryReader):
         self._store.close_span()
         below = (self.num_blocks - self._policy.keep_newest) // REWRITE_BLOCKS * REWRITE_BLOCKS
         for span in self._store.spans():
-            due = {i for i in span.block_ids if i < below} - self._rewritten
-            if due and span.block_ids[-1] < below:
+            if span.block_ids[-1] < self._rewritten_below or span.block_ids[-1] >= below:
+                continue
+            if due := set(span.block_ids) - self._rewritten:
                 records = self._sound_records(span.block_ids)
                 rewritten = {
                     i: self._written_anew(record, rewrite) if i in due else record
                     for i, record in records.items()
                 }
                 self._replace(self._known_of(span), rewritten)
+        self._rewritten_below = max(below, 0)
 
     def _written_anew(
         self, record: BlockRecord, rewrite: Callable[[KVBlock, int, State], KVBlock]
     ) -> BlockRecord:
-        block_id, old = record.head.block_id, record.head.info
-        new = rewrite(block_of(record), block_id, self.state)
-        info = replace(old, positions=new.info.positions, advance=new.info.advance)
-        new = replace(new, info=info, thumbnail=record.thumbnail)
-        require_fitting(new, self.provenance, block_id)
-        return record_of(new, block_id, self.provenance, record.head.form.codec, is_rewritten=True)
+        block_id, old, codec = record.head.block_id, block_of(record), record.head.form.codec
+        new = rewrite(old, block_id, self.state)
+        info = replace(old.info, positions=new.info.positions, advance=new.info.advance)
+        require_fitting(replace(new, info=info), self.provenance, block_id)
+
+        def anew(codec: str) -> BlockRecord:
+            if new is old:
+                return recoded(record, codec)
+            kept = replace(new, info=info, thumbnail=record.thumbnail)
+            return record_of(kept, block_id, self.provenance, codec)
+
+        try:
+            made = anew(self._policy.rewritten_codec or codec)
+        except BlockRejectedError:  # numbers that this one cannot hold
+            made = anew(codec)
+        return replace(made, head=replace(made.head, is_rewritten=True))
 
     def _make_room(self, record: BlockRecord) -> None:
         while not self._store.has_room(record):

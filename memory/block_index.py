@@ -28,6 +28,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from memory.best_blocks import best_places, places_of_runs, run_means
+
 Similarity = Literal["inner_product", "cosine"]
 
 _FIRST_ROWS, _PAGE_ROWS = 512, 8192
@@ -42,7 +44,6 @@ _QUERY_COLUMNS = {"cuda": 8}
 _ROWS_AT_ONCE = 32
 """Tensor cores want rows in whole multiples of so many."""
 _SETTLE_BLOCKS = 64
-_TABLE_ROWS = 16
 _NARROWEST = 0.25
 """Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
 _MIN_NORM = 1e-12
@@ -70,7 +71,7 @@ class BlockIndex:
 
     def __init__(self, layers: int, features: int, device: torch.device) -> None:
         """`features` is kv_heads * head_dim; `device` is where queries come from."""
-        self._layers, self._features, self._device = layers, features, device
+        self._layers, self.features, self._device = layers, features, device
         self._ids, self._rows = array("q"), array("q")
         self._free: list[int] = []
         self._next_row = 0
@@ -86,30 +87,28 @@ class BlockIndex:
         """Further vectors of the blocks that have more than one."""
 
     @property
+    def num_blocks(self) -> int:
+        return len(self._ids)
+
+    @property
     def num_bytes(self) -> int:
         """Room of all pages, on the device and in host RAM."""
         of_pages = sum(page.exact.nbytes + page.codes.nbytes for page in self._pages)
         return self._scales.nbytes + self._norms.nbytes + of_pages
-
-    def append(self, block_id: int, keys: Float[Tensor, "layers kv_heads*head_dim"]) -> None:
-        """Add a block's keys, averaged over its tokens, as they were before the codec."""
-        self.extend((block_id,), keys[None])
 
     def extend(
         self,
         block_ids: Sequence[int],
         keys: Float[Tensor, "blocks layers vectors*kv_heads*head_dim"],
     ) -> None:
-        """Add blocks, whose ids rise. Several vectors of one stand side by side; the first of them
-        is what `keys` and `cosines` know.
-        """
+        """Add blocks, whose ids rise. Of several vectors, side by side, `keys` knows the first."""
         assert not self._ids or not block_ids or block_ids[0] > self._ids[-1]
         rows = [self._take_row() for _ in block_ids]
         exact = keys.detach().float().cpu().numpy()
-        if exact.shape[2] > self._features:
-            more = exact[:, :, self._features :].reshape(*exact.shape[:2], -1, self._features)
+        if exact.shape[2] > self.features:
+            more = exact[:, :, self.features :].reshape(*exact.shape[:2], -1, self.features)
             self._more.update(zip(block_ids, more, strict=True))
-            exact = exact[:, :, : self._features]
+            exact = exact[:, :, : self.features]
         for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
             page.exact[place] = exact[at]
             page.live += len(at)
@@ -127,8 +126,8 @@ class BlockIndex:
         exact = keys.detach().float().cpu().numpy()
         [row] = self._rows[(at := bisect_left(self._ids, block_id)) : at + 1]
         page = self._page_of(row)
-        page.exact[row - page.first] = exact[:, : self._features]
-        more = exact[:, self._features :].reshape(len(exact), -1, self._features)
+        page.exact[row - page.first] = exact[:, : self.features]
+        more = exact[:, self.features :].reshape(len(exact), -1, self.features)
         self._more.pop(block_id, None)
         if more.shape[1]:
             self._more[block_id] = more
@@ -154,12 +153,14 @@ class BlockIndex:
             self._more = {i: more for i, more in self._more.items() if i not in gone}
         self._release()
 
-    def keys(self, block_ids: Sequence[int]) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
+    def keys(
+        self, block_ids: Sequence[int], layers: Sequence[int] | None = None
+    ) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
         """The representative keys of some blocks, none of them dropped, in the order given."""
         places = [bisect_left(self._ids, block_id) for block_id in block_ids]
         assert all(self._ids[at] == i for at, i in zip(places, block_ids, strict=True))
         rows = np.asarray([self._rows[at] for at in places], dtype=np.int64)
-        return self._exact_keys(range(self._layers), rows).transpose(0, 1)
+        return self._exact_keys(layers or range(self._layers), rows).transpose(0, 1)
 
     def cosines(
         self, queries: Float[Tensor, "layers kv_heads*head_dim"], block_ids: Sequence[int]
@@ -195,17 +196,17 @@ class BlockIndex:
         is_long = num_runs > candidates and count > _FIRST_ROWS and not self._more
         if is_long and self._spread is not None:
             rough = self._rough_scores(layers, queries, start, end, similarity, self._spread)
-            runs = _best_places(_run_means(rough, chunk_blocks), candidates)
+            runs = best_places(run_means(rough, chunk_blocks), candidates)
         else:
             runs = np.arange(num_runs)
-        places = _places_of_runs(runs, chunk_blocks, count)
+        places = places_of_runs(runs, chunk_blocks, count)
         rows = np.fromiter(map(self._rows.__getitem__, (start + places).tolist()), dtype=np.int64)
         keys, on_host = self._exact_keys(layers, rows).transpose(0, 1), queries.float().cpu()
         exact = _similarities(keys, on_host, similarity).mean(dim=0)
         if self._more:
             exact = self._best_of_several(layers, on_host, start, exact, similarity)
-        best = runs[_best_places(_run_means(exact, chunk_blocks), wanted)]
-        return [self._ids[start + at] for at in _places_of_runs(best, chunk_blocks, count).tolist()]
+        best = runs[best_places(run_means(exact, chunk_blocks), wanted)]
+        return [self._ids[start + at] for at in places_of_runs(best, chunk_blocks, count).tolist()]
 
     def _best_of_several(
         self,
@@ -233,10 +234,10 @@ class BlockIndex:
 
     def _add_page(self, first: int) -> None:
         rows = min(max(first, _FIRST_ROWS), _PAGE_ROWS)
-        codes = np.zeros((self._layers, rows, self._features), dtype=np.int8)
+        codes = np.zeros((self._layers, rows, self.features), dtype=np.int8)
         with torch.inference_mode(False):  # or nobody could write into it outside
             on_device = torch.from_numpy(codes).to(self._device)  # numpy asks for huge pages
-        exact = np.empty((rows, self._layers, self._features), dtype=np.float32)
+        exact = np.empty((rows, self._layers, self.features), dtype=np.float32)
         self._pages.append(_Page(first, exact, on_device))
         self._resize(first + rows)
 
@@ -271,7 +272,7 @@ class BlockIndex:
     def _exact_keys(
         self, layers: Sequence[int], rows: Int64[np.ndarray, " rows"]
     ) -> Float32[Tensor, "rows layers features"]:
-        keys = np.empty((len(rows), len(layers), self._features), dtype=np.float32)
+        keys = np.empty((len(rows), len(layers), self.features), dtype=np.float32)
         for page, at, place in self._by_page(rows):
             for to, layer in enumerate(layers):
                 keys[at, to] = page.exact[place, layer]
@@ -359,41 +360,3 @@ def _similarities(
         lengths = keys.norm(dim=2) * queries.norm(dim=1, keepdim=True)
         products /= lengths.clamp_min(_MIN_NORM)
     return products
-
-
-def _run_means(scores: Float32[Tensor, " blocks"], chunk_blocks: int) -> Float32[Tensor, " runs"]:
-    """The mean score of each run of neighbours; the last one may be shorter."""
-    if chunk_blocks == 1:
-        return scores
-    whole = len(scores) // chunk_blocks * chunk_blocks
-    means = scores[:whole].view(-1, chunk_blocks).mean(dim=1)
-    rest = scores[whole:]
-    return torch.cat((means, rest.mean(dim=0, keepdim=True))) if len(rest) else means
-
-
-def _places_of_runs(
-    runs: Int64[np.ndarray, " runs"], chunk_blocks: int, count: int
-) -> Int64[np.ndarray, " blocks"]:
-    """The places below `count` of the blocks of some runs; only the last run may be shorter."""
-    places = (runs[:, None] * chunk_blocks + np.arange(chunk_blocks)).ravel()
-    return places[places < count]
-
-
-def _best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " best"]:
-    """Where the highest `count` scores stand, in rising order.
-
-    Of many scores the highest lie in those columns of a table whose highest score is best: to find
-    these first takes a fifth of the time of a `topk` over all.
-    """
-    columns = len(scores) // _TABLE_ROWS
-    if columns > 2 * count:
-        in_table = columns * _TABLE_ROWS
-        table = scores[:in_table].view(_TABLE_ROWS, columns)
-        some = table.amax(dim=0).topk(count, sorted=False).indices
-        places = torch.arange(0, in_table, columns, device=scores.device)[:, None] + some
-        rest = torch.arange(in_table, len(scores), device=scores.device)
-        places = torch.cat((places.flatten(), rest))
-        best = places[scores[places].topk(count, sorted=False).indices]
-    else:
-        best = scores.topk(count).indices
-    return np.sort(best.cpu().numpy())

@@ -4,7 +4,8 @@ A record is the same in a file and anywhere else that keeps bytes:
 
     header               fixed size, little-endian: magic, format version, sizes, CRC32s
     meta                 JSON: fingerprint, codec, layout, times, positions, CRC32s of what follows
-    representative keys  float32 [layers, kv_heads*head_dim], or several side by side
+    representative keys  float32 [layers, kv_heads*head_dim], or several side by side; behind them
+                         head vectors of other blocks, whose ids are in meta
     thumbnail            JPEG
     rows                 `layers` rows of `row_bytes` each, as the codec made them
 
@@ -14,7 +15,8 @@ Every row has a CRC32 of its own, so that one layer can be read alone and still 
 import json
 import struct
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple, Self
 
@@ -46,10 +48,36 @@ class BlockHead:
     provenance: Provenance
     form: RowForm
     info: BlockInfo
-    representative_keys: Float32[np.ndarray, "layers vectors*kv_heads*head_dim"]
-    """The block's index vectors side by side, mostly one: the mean of its keys."""
+    representative_keys: Float32[np.ndarray, "layers features"]
+    """The block's index vectors side by side, mostly one: the mean of its keys. Behind it stand the
+    head vectors of the blocks in `left`; see `memory.head_vectors`.
+    """
     is_rewritten: bool = False
     """Whether the memory policy has rewritten it."""
+    left: tuple[int, ...] = ()
+
+    @property
+    def own_keys(self) -> Float32[np.ndarray, "layers vectors*kv_heads*head_dim"]:
+        """The block's index vectors alone."""
+        if not self.left:
+            return self.representative_keys
+        return self.representative_keys[:, : self.provenance.kv_heads * self.provenance.head_dim]
+
+    @property
+    def head_vectors(self) -> dict[int, Float32[np.ndarray, "layers heads*head_dim"]]:
+        """Those of the blocks in `left`."""
+        if not self.left:
+            return {}
+        width = self.own_keys.shape[1]
+        behind = np.split(self.representative_keys[:, width:], len(self.left), axis=1)
+        return dict(zip(self.left, behind, strict=True))
+
+    def with_head_vectors(
+        self, more: Mapping[int, Float32[np.ndarray, "layers heads*head_dim"]]
+    ) -> Self:
+        """The same head with head vectors of further blocks."""
+        keys = np.concatenate([self.representative_keys, *more.values()], axis=1)
+        return replace(self, representative_keys=keys, left=(*self.left, *more))
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +233,7 @@ class StoredHead:
             BlockInfo(*times, positions, advance),
             keys.reshape(header.layers, -1),
             meta.get("rewritten", False),
+            tuple(meta.get("left", ())),
         )
         return cls(head, meta["thumbnail_crc32"], tuple(meta["row_crc32s"]))
 
@@ -232,6 +261,8 @@ def _to_meta(
     }
     if head.is_rewritten:
         meta["rewritten"] = True
+    if head.left:
+        meta["left"] = head.left
     return json.dumps(meta, separators=(",", ":"), allow_nan=False).encode()
 
 

@@ -1,10 +1,10 @@
 """BlockStore: where encoded blocks are kept; records in by block id, one layer's rows out."""
 
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 from math import inf
 from typing import Protocol
 
@@ -190,12 +190,10 @@ class RunningSpans:
 
     def closed(self, block_ids: Iterable[int]) -> list[Span]:
         """The closed spans with those of the kept `block_ids`, in order, that lie in each."""
-        groups = groupby(block_ids, key=lambda block_id: bisect_right(self._firsts, block_id))
-        ids_of = {number: tuple(ids) for number, ids in groups}
-        bounds = enumerate(pairwise(self._firsts), start=1)
-        return [
-            Span(first, end, ids_of[number]) for number, (first, end) in bounds if number in ids_of
-        ]
+        ids = list(block_ids)
+        places = pairwise([bisect_left(ids, first) for first in self._firsts])
+        bounds = zip(pairwise(self._firsts), places, strict=True)
+        return [Span(*ends, tuple(ids[at:to])) for ends, (at, to) in bounds if at < to]
 
     def _is_full(self) -> bool:
         return self._end - self._firsts[-1] >= SPAN_BLOCKS or self._newest_bytes > self._span_bytes

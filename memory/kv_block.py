@@ -3,8 +3,8 @@
 Beside it stands what its encoded rows are like, one a layer, and whether it fits a stream.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 
 import torch
@@ -52,6 +52,8 @@ class KVBlock:
     thumbnail: bytes = b""
     index: Float[Tensor, "layers vectors kv_heads*head_dim"] | None = None
     """What a search compares; the first stands for the block. None: the mean of its keys."""
+    left: "Mapping[int, Float[Tensor, 'layers heads*head_dim']]" = field(default_factory=dict)
+    """Head vectors of the blocks that left the window as it came; see `memory.head_vectors`."""
 
 
 def require_fitting(block: KVBlock, provenance: Provenance, block_id: int) -> None:

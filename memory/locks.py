@@ -40,6 +40,7 @@ class Rank(IntEnum):
     RECORDING = auto()
     SCHEMAS = auto()
     VOCABULARIES = auto()
+    SENTENCES = auto()
     # A stream's memory: nobody waits for a store with the device in hand
     REDIS_WRITING = auto()
     REDIS_WAITING = auto()

@@ -24,6 +24,7 @@ from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
 from memory.closing import Closing
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
+from memory.head_vectors import HeadVectors
 from memory.kv_block import BlockInfo, KeysAndValues, RowForm
 from memory.policy_hooks import State
 from memory.row_cache import RowCache
@@ -87,6 +88,7 @@ class MemoryReader(Closing):
         self._index = BlockIndex(provenance.layers, features, device)
         self.search = self._index.search
         """Ids of the best blocks for a query."""
+        self.head_vectors = HeadVectors(self._index, provenance.kv_heads, device)
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
         self._ids: list[int] = []
@@ -260,8 +262,10 @@ class MemoryReader(Closing):
                 self._forms[head.block_id] = head.form
                 self._ids.append(head.block_id)
                 self._ends_s.append(head.info.end_s)
-            keys = torch.from_numpy(np.stack([head.representative_keys for head in some]))
+            keys = torch.from_numpy(np.stack([head.own_keys for head in some]))
             self._index.extend([head.block_id for head in some], keys)
+            for head in some:
+                self.head_vectors.take(head, self._ids)
 
     def _see_what_changed(self, head: BlockHead) -> None:
         """Of the blocks before this newest one."""
@@ -286,6 +290,7 @@ class MemoryReader(Closing):
         for block_id in gone:
             del self._infos[block_id], self._forms[block_id]
         self._index.drop(gone)
+        self.head_vectors.drop(gone, self._infos)
 
     def _apply(self, changes: Changes) -> None:
         """Blocks are new, were encoded again, or are gone. Raises FingerprintMismatchError."""
@@ -311,7 +316,7 @@ class MemoryReader(Closing):
             if is_new:
                 self._infos[block_id] = head.info
                 self._rewritten.add(block_id)
-                self._index.replace(block_id, torch.from_numpy(head.representative_keys))
+                self._index.replace(block_id, torch.from_numpy(head.own_keys))
 
     def _forget_rows(self, block_ids: Collection[int]) -> None:
         """What lies below the cache has changed."""

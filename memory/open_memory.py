@@ -50,6 +50,7 @@ def open_memory(
             forgotten=policy.forgotten,
             index_vectors=policy.index_vectors if policy.has("index_vectors") else None,
             rewrite=policy.rewrite if policy.has("rewrite") else None,
+            rewritten_codec=policy.rewritten_codec(),
         )
     return _opened(config, stream_id, provenance, device, keep)
 
@@ -77,7 +78,8 @@ def _opened(
     device: torch.device,
     policy: KeepPolicy,
 ) -> KVMemory:
-    codec_named(config.codec)  # told before anything is begun
+    for codec in filter(None, (config.codec, policy.rewritten_codec)):
+        codec_named(codec)  # told before anything is begun
     tier = tier_of(config.store)
     entry = tier.enter(require_stream_id(stream_id), provenance)
     with ExitStack() as opened:

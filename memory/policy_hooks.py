@@ -72,6 +72,10 @@ class NewBlock:
     """For the blocks of the window by id, this one among them: the attention that each token got
     from the queries of this one, summed over them and the heads of a group. Empty unless wanted.
     """
+    picture: "Float[Tensor, ' dim'] | None" = None
+    """The unit vector that the family makes of its picture. None unless wanted."""
+    oldest_id: int = 0
+    """The oldest block that is kept."""
 
 
 class KeptBlocks(Protocol):
@@ -89,10 +93,14 @@ class KeptBlocks(Protocol):
 
 @dataclass(frozen=True)
 class Wish:
-    """A question of the policy's own, about what was to be seen at `at_s`."""
+    """A question of the policy's own, about what was to be seen at `at_s`.
+
+    With `from_s` it reads all blocks from then on, and else the recent window.
+    """
 
     text: str
     at_s: float
+    from_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,8 @@ class Query:
     text: str
     at_s: float
     """Stream time: it sees what ended by then."""
+    from_s: float | None = None
+    """And nothing from before that."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,18 @@ class Passage:
     question: str
     answer: str
     sentence: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dialogue:
+    """The tokens of a question's dialogue, and what the model made of them."""
+
+    turns: "Int[Tensor, ' tokens']"
+    """Which turn each belongs to, in order."""
+    surprise: "Float[Tensor, ' tokens']"
+    """-log p(token | text before it)."""
+    repeat: "Float[Tensor, ' tokens']"
+    """-log p(the same token once more | text up to it)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +147,25 @@ class Context:
     block_ids: Sequence[int] = ()
     """The blocks that they show, for the answer's evidence."""
     passages: Sequence[Passage] = ()
+    text_from: int | None = None
+    """Where no blocks are read: so many positions behind the prefix text goes on, wherever the
+    visual tokens stand; None: behind the last position.
+    """
 
 
 NOTHING = Context()
+
+
+@dataclass(frozen=True)
+class FoundText:
+    """A text that a search found among the notes, about `from_s` to `to_s`, in stream time.
+
+    `captured_at` is the wall-clock time of its newest frame, in seconds since 1970; `score` is the
+    cosine with the words.
+    """
+
+    from_s: float
+    to_s: float
+    captured_at: float
+    text: str
+    score: float

@@ -1,5 +1,6 @@
 """For all tests: no network, no skips where CI=true, and real Redis and Valkey servers."""
 
+import gc
 import os
 
 import hypothesis  # noqa: F401  its plugin loads it at the end, when Python 3.11 fails after Gradio
@@ -49,6 +50,13 @@ def pytest_sessionfinish(session):
         return
     if os.environ.get("CI") == "true" and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """A collection looks through what tests make, not through all that they have imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Figures of docs/performance.md say how they were taken, so that anybody can take them again."""
+"""Measured figures say how they were taken, so that anybody can take them again."""
 
 import re
 import subprocess
@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SECTIONS = (ROOT / "docs" / "performance.md").read_text("utf-8").split("\n## ")[1:]
+PAGES = ("performance.md", "memory.md")
+SECTIONS = [
+    section
+    for page in PAGES
+    for section in (ROOT / "docs" / page).read_text("utf-8").split("\n## ")[1:]
+]
 NAMED = {
     "a command": r"`(?:make|python -m) [^`]+`",
     "a commit": r"\b(?:commit|at) [0-9a-f]{7}\b",

@@ -12,14 +12,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import Family, TextTokens, Turn
-from memory import KVMemoryError, MemoryPolicy, MemoryReader
+from memory import Encoding, KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
-from memory.policy_hooks import NOTHING, Passage, Query
+from memory.policy_hooks import NOTHING, Passage, Query, Wish
 from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.work import Job, WorkKind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
+from vstream.engine.decoder import Decoder
+from vstream.engine.infllm import InfllmContext
 from vstream.engine.kept_dialogue import kept_dialogue
 from vstream.engine.passes import Pass, Work
 from vstream.engine.prefill import LayerKV
@@ -52,13 +54,11 @@ class QueryHandler:
         self._policy = policy
         self._prefix = prefix
         self._config = config
-        context, rekv = (model.decoder, prefix, memory), policy.encoding().rekv_window_tokens
-        self._open_context: Callable[[int], AnswerContext] = partial(AnswerContext, *context)
-        if rekv is not None:
-            self._open_context = partial(RekvContext, *context, n_local=rekv)
+        self._open_context = _contexts(policy.encoding(), model.decoder, prefix, memory)
         self.prefill = self._prefill_under(policy)
         self._known = {policy.name: (policy, self.prefill)}
         """The stream's own policy and those that questions named."""
+        policy.prepare("")
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
         """Prefill `question`; the answer is decoded from then on, and read by iterating the result.
@@ -72,7 +72,8 @@ class QueryHandler:
         question = Question(question) if isinstance(question, str) else question
         _refuse_empty(question.text)
         asked = time.perf_counter()
-        self._chosen(question.policy)  # here, as to look for one takes the device too long
+        policy, _ = self._chosen(question.policy)  # here: looking for one takes too long there
+        policy.prepare(question.text)
         choice = TokenChoice(question.decoding, self._family, question.asker)
 
         def begin() -> AnswerStream:
@@ -106,7 +107,13 @@ class QueryHandler:
 
     def begin_judging(self, watch: str, at_s: float | None = None) -> Job[Judgement]:
         """As `judge`, without waiting, so that many can be judged in one pass."""
-        return self._scheduler.submit(self._judging(watch, at_s), WorkKind.JUDGE)
+        prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)
+        self._policy.prepare(prompt)
+        return self._scheduler.submit(self._judging(prompt, at_s), WorkKind.JUDGE)
+
+    def begin_describing(self, wish: Wish) -> Job[str]:
+        """Have the model asked what a policy wishes to know, when nobody else wants anything."""
+        return self._scheduler.submit(self._describing(wish), WorkKind.DESCRIBE)
 
     def _answering(
         self,
@@ -130,8 +137,21 @@ class QueryHandler:
             embedded = decoder.embed(torch.tensor([token], device=decoder.device))
             logits = yield Pass(embedded, reading.prefilled.context, num_logits=1)
 
-    def _judging(self, watch: str, at_s: float | None) -> Work[Judgement]:
-        prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)
+    def _describing(self, wish: Wish) -> Work[str]:
+        """What it says of the recent window, or of all blocks of a stretch."""
+        recent, older = self._policy.recent_blocks(), []
+        if wish.from_s is not None and recent is not None:
+            seen = self._memory.visible(wish.at_s, wish.from_s)
+            older = seen[: max(0, len(seen) - recent)]
+        question = Question(wish.text, wish.at_s, from_s=wish.from_s)
+        choice, events = TokenChoice(question.decoding, self._family), TokenEvents()
+        retrieved = [older] * self._decoder.num_layers
+        yield from self._answering(question, retrieved, choice, events)
+        told = [events.get() for _ in range(events.qsize())]
+        tokens = [one.token for one in told if isinstance(one, TokenEvent)]
+        return choice.text([one for one in tokens if not choice.is_stop(one)])
+
+    def _judging(self, prompt: str, at_s: float | None) -> Work[Judgement]:
         reading = yield from self._reading(Question(prompt, at_s))
         return Judgement(
             **vars(reading.basis),
@@ -183,23 +203,36 @@ class QueryHandler:
         self._memory.refresh()
         policy, prefill = self._chosen(question.policy)
         recent_blocks = policy.recent_blocks()
-        view = view_at(self._memory, question.at_s, recent_blocks, question.from_s)
-        if not view.ids:
+        rule = policy.encoding().infllm
+        view = view_at(
+            self._memory,
+            question.at_s,
+            recent_blocks,
+            question.from_s,
+            recent_tokens=None if rule is None else rule.window_tokens,
+        )
+        newest_s = self._memory.newest_s if question.at_s is None else question.at_s
+        query, context = Query(question.text, newest_s, question.from_s), NOTHING
+        if retrieved is None and policy.has("context"):
+            context = policy.context(query, self._memory.state)
+        if not view.ids and not context.passages:
             raise QuestionError(_nothing_seen(question, self._memory))
         seen = NamedView(view, question)
-        if follows_times and policy.follows_times:
+        if follows_times and policy.follows_times and view.ids:
             reads_stream_time = self._family.recommended.reads_stream_time
             seen = named_view(question, self._memory, view, recent_blocks, reads_stream_time)
         view = seen.view
-        newest_s = self._memory.info(view.ids[-1]).end_s
-        context, read = NOTHING, seen.read_as
-        if retrieved is None and policy.has("context"):
-            at_s = newest_s if question.at_s is None else question.at_s
-            context = policy.context(Query(question.text, at_s), self._memory.state)
-            read = _with_passages(read, context.passages, self._family.recommended.reads_dialogue)
+        if view.ids:
+            newest_s = self._memory.info(view.ids[-1]).end_s
+        reads_dialogue = self._family.recommended.reads_dialogue
+        read = _with_passages(seen.read_as, context.passages, reads_dialogue)
+        if retrieved is None and policy.has("select_by_words"):
+            found = policy.select_by_words(query, view.older_ids, self._memory.state)
+            if found is not None:
+                retrieved = [found] * self._decoder.num_layers
         tokens = yield from self._read(policy, read)
         limit = question.decoding.max_tokens
-        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context.tokens)
+        prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context)
         return Reading(
             prefilled,
             Basis(
@@ -212,6 +245,18 @@ class QueryHandler:
             looked=seen.looked,
             context_tokens=prefilled.context.num_tokens,
         )
+
+
+def _contexts(
+    encoding: Encoding, decoder: Decoder, prefix: LayerKV, memory: MemoryReader
+) -> Callable[[int], AnswerContext]:
+    """What opens a context with room for so many tokens of text."""
+    if encoding.rekv_window_tokens is not None:
+        return partial(RekvContext, decoder, prefix, memory, n_local=encoding.rekv_window_tokens)
+    if (rule := encoding.infllm) is not None:
+        return partial(InfllmContext, decoder, prefix, memory, n_local=rule.window_tokens)
+    sinks, window_blocks = encoding.sinks, encoding.window_blocks
+    return partial(AnswerContext, decoder, prefix, memory, sinks=sinks, window_blocks=window_blocks)
 
 
 def _evidence(
@@ -245,6 +290,8 @@ def _with_passages(
     question: Question, passages: Sequence[Passage], reads_dialogue: bool
 ) -> Question:
     """Before its dialogue, or as sentences before its words for a model that reads none."""
+    if not passages:
+        return question
     if reads_dialogue:
         turns = tuple(Turn(one.question, one.answer) for one in passages)
         return replace(question, dialogue=turns + question.dialogue)

@@ -204,6 +204,7 @@ class IngestWorker:
         """Have the session see all frames that were read so far. From the ingesting thread."""
         self._session.push_ahead(self._batch, self._stop)
         self._session.catch_up()
+        self._fulfil()
         self._batch.clear()
         self._tell(len(self._sampled))
 
@@ -211,9 +212,17 @@ class IngestWorker:
         """As `flush`, but only the chunk before is waited for: more frames may wait by now."""
         has_begun = self._session.push_ahead(self._batch, self._stop)
         self._batch.clear()
+        self._fulfil()
         if has_begun:
             num_before, self._num_pushed = self._num_pushed, len(self._sampled)
             self._tell(num_before)
+
+    def _fulfil(self) -> None:
+        """What is read without loss is described without loss; of a live source, what there is time
+        for.
+        """
+        if not self.source.is_live:
+            self._session.fulfil(self._stop)
 
     def _tell(self, num_frames: int) -> None:
         """The session has seen so many of the sampled frames."""

@@ -3,10 +3,9 @@
 from contextlib import suppress
 from functools import lru_cache
 
-import numpy as np
 import torch
 
-from encoders import Frame
+from encoders import EmbedsPictures
 from encoders.sentence_encoder import SentenceEncoder
 from memory import (
     KVMemoryError,
@@ -20,22 +19,29 @@ from memory import (
 from memory.policies import DEFAULT
 from vstream.config import VStreamConfig
 from vstream.models.video_llm import VideoLLM
+from vstream.sentences import sentence_vectors
 
 
 def shape_of(model: VideoLLM, max_answer_tokens: int) -> ModelShape:
     """What a policy may know of a model."""
-    told = model.family.recommended
+    family = model.family
+    told = family.recommended
     return ModelShape(
-        frames_per_block=model.family.frames_per_block,
+        frames_per_block=family.frames_per_block,
         block_tokens=lambda: _block_tokens(model),
         rotary_axes=model.decoder.num_axes,
+        prefix_tokens=lambda: len(family.prefix().embeddings),
         max_answer_tokens=max_answer_tokens,
         window_frames=told.window_frames,
         window_stride=told.window_stride,
         recent_frames=told.recent_frames,
         retrieve_blocks=told.retrieve_blocks,
         similarity=told.similarity,  # type: ignore[arg-type]
-        sentence_vectors=SentenceEncoder().encode if SentenceEncoder.is_installed() else None,
+        rotate=model.decoder.rope.on_host().rotate,
+        sample_fps=model.sample_fps,
+        describe_prompt=told.describe_prompt,
+        sentence_vectors=sentence_vectors if SentenceEncoder.is_installed() else None,
+        text_vector=family.embed_text if isinstance(family, EmbedsPictures) else None,
     )
 
 
@@ -99,8 +105,8 @@ def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> 
 @lru_cache(maxsize=16)
 @torch.inference_mode()
 def _block_tokens(model: VideoLLM) -> int:
-    """Of a block of small grey frames."""
-    grey = np.full((96, 96, 3), 127, np.uint8)
-    frames = [Frame(grey, float(i), 0.0) for i in range(model.family.frames_per_block)]
+    """Of a block of frames that show nothing."""
+    family = model.family
+    frames = [family.blank(float(i)) for i in range(family.frames_per_block)]
     with model.turn:
-        return len(model.family.encode([frames])[0].embeddings)
+        return len(family.encode([frames])[0].embeddings)

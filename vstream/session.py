@@ -1,73 +1,48 @@
 """Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
+from itertools import repeat
 
-import torch
+from torch import Tensor
 
-from encoders import Frame, thumbnail
+from encoders import NO_PICTURE, EmbedsPictures, Frame, TextToken, thumbnail
 from memory import (
-    BlockInfo,
     BlockRecord,
-    KVBlock,
     KVMemory,
+    KVMemoryError,
     MemoryPolicy,
     PolicyError,
     StoreAwayError,
 )
 from memory.closing import Closing
 from memory.locks import Rank
-from memory.policy_hooks import NewBlock, Tokens, changed
+from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
+from vstream.chunk import Chunk, block_of
 from vstream.device.free_memory import return_free_memory
 from vstream.device.work import FairLock, Job, StageClock, WorkKind
 from vstream.engine.config import EngineConfig
+from vstream.engine.infllm import InfllmPrefill
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import LayerKV, LocalWindow, Mass, Prefill
+from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
 from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
-from vstream.errors import BusyError, QuestionError
+from vstream.errors import BusyError
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
 from vstream.read_while_written import read_while_written
+from vstream.wishes import Wishes
 
 _TRIM_BLOCKS = 256
 """Freed memory goes back to the system after so many blocks."""
 _RETRY_S = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    """One chunk of one stream: a newest frame, tokens, keys and values for each block."""
-
-    newest: Sequence[Frame]
-    tokens: Sequence[Tokens]
-    layers: Sequence[LayerKV]
-    mass: Sequence[Mass]
-    """Of each block, where it is wanted."""
-    made: torch.cuda.Event | None
-    """What a card passes once the keys and values are there."""
-
-
-def _block(newest: Frame, tokens: Tokens, kv: LayerKV, picture: bytes) -> KVBlock:
-    info = BlockInfo(
-        start_s=tokens.start_s,
-        end_s=tokens.end_s,
-        captured_at=newest.captured_at,
-        positions=tokens.positions,
-        advance=tokens.advance,
-    )
-    return KVBlock(
-        info,
-        keys=torch.stack([keys for keys, _ in kv]),
-        values=torch.stack([values for _, values in kv]),
-        thumbnail=picture,
-    )
 
 
 class Session(Closing):
@@ -88,7 +63,7 @@ class Session(Closing):
         self.config = config
         self.encoding = policy.encoding()
         chunk_frames = -(-config.chunk_frames // model.family.frames_per_block)
-        self.chunk_blocks = self.encoding.chunk_blocks or chunk_frames
+        self.chunk_blocks = min(chunk_frames, self.encoding.chunk_blocks or chunk_frames)
         """Most blocks in one call of the decoder."""
         self.clock = StageClock()
         self.token_dropper = policy.reducer()
@@ -100,19 +75,45 @@ class Session(Closing):
         self._open_prefill()
         self._queries = QueryHandler(model, memory, self.prefill.prefix, policy, config)
         self.questions = self._queries.prefill
+        self._wishes: Wishes | None = None
+        if "wishes" in self._hooks:
+            begin = self._queries.begin_describing
+            self._wishes = Wishes(policy, memory, model.scheduler, begin)
+            with model.turn:
+                self._wishes.renew()
 
     def push(self, frames: Sequence[Frame]) -> int:
         """Encode `frames`, the next of the stream, into blocks; returns how many blocks were added.
 
-        Frames that do not fill a block wait for the next call and are not visible to questions. If
-        it fails, the frames from the failing chunk on are lost and the session goes on after the
-        blocks that its memory holds.
+        What the memory policy wishes to know of them is known then, too. Frames that do not fill a
+        block wait for the next call and are not visible to questions. If it fails, the frames from
+        the failing chunk on are lost and the session goes on after the blocks that its memory
+        holds.
         """
         self.catch_up()
         before = self.memory.num_blocks
-        self.push_ahead(frames)
-        self.catch_up()
+        together = max(1, len(frames))
+        if self._wishes is not None:  # no clip is given up for want of time
+            together = self.chunk_blocks * self.model.family.frames_per_block
+        for first in range(0, len(frames), together):
+            self.push_ahead(frames[first : first + together])
+            self.catch_up()
+            self.fulfil()
         return self.memory.num_blocks - before
+
+    def push_text(self, text: str, at_s: float | None = None) -> int:
+        """As `push`, for a stream of text: its frames are the tokens of `text`.
+
+        They are all of the stream's second `at_s`; None: a block comes a second after the one
+        before it. Raises UnsupportedModelError for a model that watches pictures.
+        """
+        ids = self.model.family.token_ids(text)
+        self.catch_up()
+        size, begun = self.model.family.frames_per_block, len(self._pending)
+        first_s = self.memory.newest_s + 1 if self.memory.num_blocks else 0.0
+        times = (first_s + (begun + i) // size if at_s is None else at_s for i in range(len(ids)))
+        now = time.time()
+        return self.push([TextToken(NO_PICTURE, *one) for one in zip(times, repeat(now), ids)])
 
     def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> bool:
         """As `push`, but the last chunk may still be on its way into the memory on return, so that
@@ -143,6 +144,14 @@ class Session(Closing):
         with self._writing():
             self._await_stored()
 
+    def fulfil(self, stop: threading.Event | None = None) -> None:
+        """Return once the model has told what the memory policy wishes to know of the blocks that
+        are there, or `stop` is set. Who does not wait goes on meanwhile, and some is given up.
+        """
+        if self._wishes is not None:
+            with self._wall.stage("push"):
+                self._wishes.wait(stop)
+
     @property
     def pushed_s(self) -> float:
         """Seconds that pushing took so far, by the wall. Stages of `clock` may lie side by side."""
@@ -165,10 +174,16 @@ class Session(Closing):
             self._pending = [one for one in self._pending if not from_s <= one.stream_s <= to_s]
             self.memory.require_there()
             with self.model.turn:
+                noted = self.prefill.note()
+                if self._wishes is not None:
+                    self._wishes.drop()
                 try:
                     return self.memory.forget(from_s, to_s)
                 finally:  # also if only a part is gone
-                    self._open_prefill()
+                    self._open_prefill(noted)
+                    self._note_window()
+                    if self._wishes is not None:
+                        self._wishes.renew()
         finally:
             self._pushing.give()
 
@@ -187,6 +202,12 @@ class Session(Closing):
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""
         self._end_storing()
+        if self._wishes is not None:
+            with self.model.turn:
+                self._wishes.drop()
+        if self.prefill.reads_memory:
+            with suppress(KVMemoryError), self.model.turn:  # closed, away or another's: then not
+                self._note_window()
         self.memory.close()
 
     @contextmanager
@@ -211,30 +232,44 @@ class Session(Closing):
 
     def _push_chunk(self, groups: list[list[Frame]], stop: threading.Event | None) -> None:
         scheduler = self.model.scheduler
-        chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
+        if self.prefill.reads_memory:
+            self._await_stored()
+        while True:
+            try:
+                chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
+                break
+            except StoreAwayError:  # of which it wanted to read blocks
+                if stop is None or stop.wait(_RETRY_S):
+                    raise
         self._await_stored()
         if stop is not None:
             self._await_room(stop)
         self._storing = scheduler.side.run(partial(self._store, chunk), chunk.made)
 
-    def _store(self, chunk: _Chunk) -> Job[None]:
+    def _store(self, chunk: Chunk) -> Job[None]:
         """Encode the blocks, on the device and then for the host, let the policy note what it
         wants, and hand them on to `_keep`; all blocks before are in the memory. Raises
         BlockRejectedError.
         """
         memory, records = self.memory, []
-        for frame, tokens, layers in zip(chunk.newest, chunk.tokens, chunk.layers, strict=True):
+        for at, frame in enumerate(chunk.newest):
+            tokens, layers = chunk.tokens[at], chunk.layers[at]
             with self.clock.stage("thumbnail"):
                 picture = thumbnail(frame)
             with self.clock.stage("encode"):
-                records.append(memory.encoded(_block(frame, tokens, layers, picture)))
+                left = chunk.left[at] if chunk.left else {}
+                records.append(memory.encoded(block_of(frame, tokens, layers, picture, left)))
+        if chunk.noted:
+            records[-1] = replace(records[-1], noted=chunk.noted)
         if "note" in self._hooks:
-            state, first = memory.state, memory.num_blocks
+            state, first, oldest = memory.state, memory.num_blocks, memory.first_block
             for at, tokens in enumerate(chunk.tokens):
                 mass = chunk.mass[at] if chunk.mass else {}
-                noted = self.policy.note(NewBlock(first + at, tokens, mass), state)
+                seen = chunk.pictures[at] if chunk.pictures else None
+                new = NewBlock(first + at, tokens, mass, seen, oldest)
+                noted = self.policy.note(new, state)
                 state = changed(state, noted)
-                records[at] = replace(records[at], noted=noted)
+                records[at] = replace(records[at], noted={**records[at].noted, **noted})
         return self.model.scheduler.submit(self._keep(records), WorkKind.KEEP)
 
     def _keep(self, records: Sequence[BlockRecord]) -> Work[None]:
@@ -242,6 +277,8 @@ class Session(Closing):
         with self.clock.stage("store"):
             for record in records:
                 self.memory.take(record)
+        if self._wishes is not None:
+            self._wishes.renew()
         return
         yield  # it wants nothing of the model
 
@@ -256,17 +293,23 @@ class Session(Closing):
                 self.memory.wait_for_room(self.chunk_blocks, stop)
                 return
 
-    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[_Chunk]:
+    def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[Chunk]:
         with self.clock.stage("vision"):
             tokens: list[Tokens] = yield Vision(self.model.family, groups)
+        family, pictures = self.model.family, tuple[Tensor, ...]()
+        if self.policy.wants_pictures() and isinstance(family, EmbedsPictures):
+            with self.clock.stage("pictures"):
+                pictures = tuple(family.embed_picture(groups))
         if self.token_dropper is not None:
             with self.clock.stage("drop"):
                 tokens = self.token_dropper.drop(tokens)
         with self.clock.stage("prefill"):
             layers, _ = yield from self.prefill.work(tokens)
-        mass, made = self.prefill.mass, self.model.scheduler.side.mark()
+        prefill, made = self.prefill, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
-        return _Chunk(newest, tokens, layers, mass, made)
+        noted = prefill.note() if prefill.is_note_due else UNCHANGED
+        told = prefill.mass, prefill.left, noted
+        return Chunk(newest, tokens, layers, *told, pictures, made)
 
     def _await_stored(self) -> None:
         """Raises what became of the chunk on its way."""
@@ -274,24 +317,8 @@ class Session(Closing):
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result().result()
-            if "wishes" in self._hooks:
-                self._fulfil()
             if "expired" in self._hooks:
                 self._let_notes_go()
-
-    def _fulfil(self) -> None:
-        """Ask the model what the policy wants to know of the blocks, and note it."""
-        for wish in self.policy.wishes(self.memory, self.memory.state):
-            nothing: BlocksByLayer = [[]] * self.model.decoder.num_layers
-            try:
-                text = self.ask(Question(wish.text, wish.at_s), nothing).answer.text
-            except QuestionError:  # nothing was seen yet
-                continue
-            except BusyError:  # it wishes again
-                return
-            noted = self.policy.answered(wish, text)
-            with self.model.turn:
-                self.memory.note_state(noted)
 
     def _let_notes_go(self) -> None:
         """Notes do not outlive `retain_s`, as blocks do not."""
@@ -318,26 +345,42 @@ class Session(Closing):
         with self.model.turn:
             self._open_prefill()
 
-    def _open_prefill(self) -> None:
-        """Go on after what the memory holds; damaged blocks are left out of the window."""
-        self.prefill = read_while_written(self._restored_prefill)
+    def _open_prefill(self, noted: StateChange = UNCHANGED) -> None:
+        """Go on after what the memory holds, and what was noted; damaged blocks are left out of the
+        window.
+        """
+        self.prefill = read_while_written(partial(self._restored_prefill, noted))
         if self.token_dropper is not None:
             self.token_dropper.forget()
 
-    def _restored_prefill(self) -> Prefill | RekvPrefill:
+    def _note_window(self) -> None:
+        """Note what the write path needs to go on, unless it is ahead of the memory."""
+        prefill, memory = self.prefill, self.memory
+        if prefill.reads_memory and prefill.num_blocks == memory.num_blocks:
+            memory.note_state(prefill.note())
+
+    def _restored_prefill(self, noted: StateChange) -> Prefill | RekvPrefill | InfllmPrefill:
         decoder, memory, encoding = self.model.decoder, self.memory, self.encoding
         prefix, kept = self.model.family.prefix(), self.memory.visible(None)
         wants_mass, rekv_tokens = self.policy.wants_mass, encoding.rekv_window_tokens
+        if wants_mass and (rekv_tokens is not None or encoding.infllm is not None):
+            raise PolicyError(f"policy {self.policy.name}: no attention mass by rules of its own")
+        if encoding.infllm is not None:
+            infllm = InfllmPrefill(decoder, prefix, memory, encoding.infllm)
+            near = [one for one in kept if one > memory.head_vectors.newest]
+            state = changed(memory.state, noted)
+            infllm.restore(near, self._read(near) if near else [], state)
+            return infllm
         if rekv_tokens is not None:
-            if wants_mass:
-                raise PolicyError(f"policy {self.policy.name}: no attention mass by ReKV's rules")
             rekv = RekvPrefill(decoder, prefix, rekv_tokens)
             if kept:
                 counts = [memory.info(block_id).num_tokens for block_id in kept]
                 needed = -(-rekv_tokens // min(counts))
-                rekv.restore(sum(counts), self._read(kept[-needed:]))
+                last = kept[-needed:]
+                infos = [memory.info(block_id) for block_id in last]
+                rekv.restore(sum(counts), infos, self._read(last))
             return rekv
-        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks)
+        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks, encoding.sinks)
         prefill = Prefill(decoder, prefix, window, wants_mass=wants_mass)
         if memory.num_blocks:
             seen = [one for one in kept if one >= prefill.first_needed(memory.num_blocks)]

@@ -6,6 +6,8 @@ from app.client import ServiceError
 from app.page.page import QUIET, Page, text_field
 from app.page.pictures import moment
 from app.page.words import moments, note, trouble
+from app.server.documents import FoundMoment
+from app.stream_time import clock
 
 _MOMENTS = 12
 
@@ -30,13 +32,17 @@ class HistoryPart:
         client = self._page.client
         try:
             found = client.search(words.strip(), [stream_id], limit=_MOMENTS)
-            shown = [
-                moment(client.picture(one.frame_url), one.to_s, f"score {one.score:.2f}")
-                for one in found
-            ]
+            shown = [self._shown(one) for one in found]
         except ServiceError as error:
             return trouble(error)
         if not shown:
             return note("Nothing is remembered yet.")
         told = f"{moments(len(shown))}, the most alike first. They need not show it."
         return f'{note(told)}<div class="moments">{"".join(shown)}</div>'
+
+    def _shown(self, found: FoundMoment) -> str:
+        """The picture; of a moment that is kept as text alone, its time."""
+        told = f"score {found.score:.2f}" + (f": {found.text}" if found.text else "")
+        if found.frame_url is None:
+            return note(f"{clock(found.from_s)} to {clock(found.to_s)}, {told}")
+        return moment(self._page.client.picture(found.frame_url), found.to_s, told)

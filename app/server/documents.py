@@ -164,7 +164,11 @@ class LinkCitation(CitedMoment):
 
 
 class FoundMoment(BaseModel):
-    """A stretch of a stream. `score` ranks; it is no measure of certainty."""
+    """A stretch of a stream. `score` ranks; it is no measure of certainty.
+
+    `text` is what its memory policy noted of it, if that was found; of one that is kept as text
+    alone there is no picture.
+    """
 
     stream_id: str
     from_s: float
@@ -172,7 +176,8 @@ class FoundMoment(BaseModel):
     captured_at: float
     at: str
     score: float
-    frame_url: str
+    text: str
+    frame_url: str | None
 
 
 class FiringDocument(BaseModel):

@@ -60,7 +60,7 @@ def _search(service: Service, caller: Caller, wanted: SearchRequest) -> Found:
             **vars(one),
             stream_id=one.stream,
             at=rfc3339(one.captured_at),
-            frame_url=frame_url(one.stream, one.to_s),
+            frame_url=None if one.block_id is None else frame_url(one.stream, one.to_s),
         )
         for one in moments
     ]

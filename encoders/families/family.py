@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from encoders.chat_prompt import ChatPrompt, Turn, VideoPlace
+from encoders.errors import UnsupportedModelError
 from encoders.frame import Frame
 from encoders.images import ImageTransform
 from encoders.preprocessor_config import PreprocessorConfig
@@ -12,7 +15,20 @@ from encoders.recommended import Recommended
 from encoders.tokens import TextTokens, VisualTokens
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
     from transformers import PreTrainedModel
+
+
+@runtime_checkable
+class EmbedsPictures(Protocol):
+    """What a family has that can compare pictures with words, as SigLIP does."""
+
+    def embed_picture(self, groups: Sequence[Sequence[Frame]]) -> "Float[Tensor, 'blocks dim']":
+        """A unit vector of each block, given by its frames, whichever others come with it."""
+
+    def embed_text(self, text: str) -> "Float[Tensor, ' dim']":
+        """A unit vector; the better a picture fits the words, the larger the product."""
 
 
 class Family:
@@ -39,14 +55,18 @@ class Family:
         """
         self.model: Any = model
         self.sample_fps = sample_fps
-        self.preprocessor = PreprocessorConfig.read(directory)
-        self.transform = ImageTransform(self.preprocessor, model.device)
+        self.read_preprocessing(directory)
         self.chat = ChatPrompt(model, directory, self.place, system)
         self.stop_ids = self.chat.stop_ids
         """Token ids that end an answer."""
         self.vocabulary_size = self.chat.vocabulary_size
         """Token ids from here on stand for nothing: a decoder may have more rows than there are."""
         self.prepare()
+
+    def read_preprocessing(self, directory: Path) -> None:
+        """Read how the checkpoint wants its frames."""
+        self.preprocessor = PreprocessorConfig.read(directory)
+        self.transform = ImageTransform(self.preprocessor, self.model.device)
 
     def prepare(self) -> None:
         """Read what else `encode` needs, once, as the last thing when a family is made."""
@@ -57,6 +77,19 @@ class Family:
         The result for one block does not depend on which others are encoded with it.
         """
         raise NotImplementedError
+
+    def blank(self, stream_s: float) -> Frame:
+        """A frame that shows nothing."""
+        return Frame(np.full((96, 96, 3), 127, np.uint8), stream_s, 0.0)
+
+    def token_ids(self, text: str) -> list[int]:
+        """The tokens of a stream of text, each of which is a frame of it.
+
+        Raises UnsupportedModelError for a family that watches pictures.
+        """
+        raise UnsupportedModelError(
+            f"{self.name} watches pictures: push frames to it, or load a model of the family text"
+        )
 
     def prefix(self) -> TextTokens:
         """All that stands before the first block: the attention sinks of the stream."""

@@ -47,18 +47,29 @@ class GivenAnswer:
 class SessionAsker:
     """Asks the session that watches. Its own policy asks as the service does: `Session.ask`."""
 
-    def __init__(self, session: Session, contender: Contender, settings: PlaySettings) -> None:
-        """Under the contender's policy, which may be another that reads the same blocks."""
+    def __init__(
+        self,
+        session: Session,
+        contender: Contender,
+        settings: PlaySettings,
+        handler: type[QueryHandler] | None = None,
+    ) -> None:
+        """Under the contender's policy, which may be another that reads the same blocks; with a
+        `handler` of one's own, under the session's.
+        """
         self._session = session
         self._ask = session.ask
         self._oracle: Oracle | None = None
-        policy, own = settings.policy(contender, session.model), session.policy
+        own = session.policy
+        policy = own if handler else settings.policy(contender, session.model)
         if contender.policy == ORACLE:
             policy = self._oracle = Oracle(policy.shape, policy.settings)
-        if self._oracle or (policy.name, policy.settings) != (own.name, own.settings):
+        self.handler: QueryHandler | None = None
+        if handler or self._oracle or (policy.name, policy.settings) != (own.name, own.settings):
             prefix, config = session.prefill.prefix, settings.configured(contender).engine
-            handler = QueryHandler(session.model, session.memory, prefix, policy, config)
-            self._ask = handler.ask
+            answers = handler or QueryHandler
+            self.handler = answers(session.model, session.memory, prefix, policy, config)
+            self._ask = self.handler.ask
 
     def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
         with self._session.model.turn:

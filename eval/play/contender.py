@@ -78,15 +78,21 @@ class Contender:
         return policy.encoding(), self.codec
 
 
-def parse_contenders(texts: Sequence[str], *, knows_evidence: bool = False) -> list[Contender]:
+def parse_contenders(
+    texts: Sequence[str],
+    *,
+    knows_evidence: bool = False,
+    own: Mapping[str, type[MemoryPolicy]] | None = None,
+) -> list[Contender]:
     """Those named, each as `policy=...` or in a YAML file: a list of mappings with the same keys.
 
-    `policy=all` is every policy that is found, and every baseline. Raises SettingsError.
+    `policy=all` is every policy that is found, and every baseline; `own` are policies of a
+    benchmark by name. Raises SettingsError.
     """
     found: list[Contender] = []
     for text in texts:
         for settings in _from_file(Path(text)) if text.endswith(_YAML) else [_told(text)]:
-            found += _contenders(settings, knows_evidence)
+            found += _contenders(settings, knows_evidence, own or {})
     if len({contender.name for contender in found}) < len(found):
         raise SettingsError(f"contender: {' '.join(texts)} names one contender twice")
     return found
@@ -112,12 +118,14 @@ def _from_file(path: Path) -> list[dict[str, Any]]:
     return document
 
 
-def _contenders(told: dict[str, Any], knows_evidence: bool) -> list[Contender]:
+def _contenders(
+    told: dict[str, Any], knows_evidence: bool, more: Mapping[str, type[MemoryPolicy]]
+) -> list[Contender]:
     settings = dict(told)
     policy, codec = settings.pop("policy", None), settings.pop("codec", DEFAULT_CODEC)
     budget = _share(settings.pop("budget", None))
     known = [*POLICIES.names(), *([ORACLE] if knows_evidence else []), FRAMES, LANGUAGE]
-    if policy not in (ALL, *known):
+    if policy not in (ALL, *known, *more):
         raise SettingsError(f"contender: policy {policy!r} is none of {', '.join(known)}")
     names = [name for name in known if name != LANGUAGE] if policy == ALL else [policy]
     found = []
@@ -126,7 +134,7 @@ def _contenders(told: dict[str, Any], knows_evidence: bool) -> list[Contender]:
         for one in (Contender(name, settings, codec, budget) for name in names):
             if not one.is_watching and settings:
                 raise SettingsError(f"contender: {one.policy} has no settings")
-            own = POLICIES.find(one.opened_under)
+            own = more.get(one.policy) or POLICIES.find(one.opened_under)
             own.told(settings)
             if budget is None or (one.is_watching and own.card.takes_budget):
                 found.append(one)

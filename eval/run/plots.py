@@ -12,9 +12,9 @@ from typing import Any
 from eval.run.summary import ByPolicy, PolicySummary, by_age, by_part
 
 MARKED = "default"
-_MARKED_COLOR, _COLOR, _GRID = "#0b5cad", "#59636e", "#d9dee3"
+_MARKED_COLOR, _COLOR, GRID = "#0b5cad", "#59636e", "#d9dee3"
 _ROW_INCH, _PANEL_INCH = 0.3, 2.3
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.edgecolor": "#8c959f",
     "axes.spines.top": False,
@@ -32,7 +32,7 @@ def plots(summaries: Sequence[PolicySummary]) -> dict[str, bytes]:
     from matplotlib import rc_context
 
     ages = by_age(summaries)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         drawn = {
             "Accuracy by part of the benchmark": _accuracies(summaries, by_part(summaries)),
             "Accuracy by age of the evidence": _accuracies(summaries, ages) if ages else None,
@@ -56,7 +56,7 @@ def _accuracies(summaries: Sequence[PolicySummary], panels: Mapping[str, ByPolic
         axis.set_xlim(-3, 103)
         axis.set_xticks([0, 25, 50, 75, 100])
     figure.supxlabel("percent right (bars: ± one standard error, clustered by video)", size=10)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
@@ -64,7 +64,7 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
     kept = [summary for summary in summaries if summary.bytes_per_hour is not None]
     if not kept:
         return None
-    figure, (axis,) = _panels(8.4, 4.6)
+    figure, (axis,) = panels(8.4, 4.6)
     kept_mb = [((one.bytes_per_hour or 0) + (one.fixed_bytes or 0)) / 1e6 for one in kept]
     percents = [one.accuracy.percent for one in kept]
     right = 1.35 * max(kept_mb) or 1
@@ -75,13 +75,13 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
         "(policies that keep nothing of it are not shown)"
     )
     axis.set_ylabel("percent right, all questions")
-    axis.grid(color=_GRID)
-    line = {"arrowstyle": "-", "color": _GRID}
+    axis.grid(color=GRID)
+    line = {"arrowstyle": "-", "color": GRID}
     for x, y, label_y, summary in zip(kept_mb, percents, _apart(percents, 5.0), kept, strict=True):
         name, color, beside = _wrapped(summary.policy), _color(summary.policy), x + 0.035 * right
         axis.errorbar(x, y, summary.accuracy.stderr, color=color, **_DOT)
         axis.annotate(name, (x, y), (beside, label_y), va="center", color=color, arrowprops=line)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _wrapped(name: str) -> str:
@@ -111,7 +111,7 @@ def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
         "milliseconds from the question to the first token, logarithmic\n"
         "(line: median, box: quartiles, whiskers: 5th and 95th percentile)"
     )
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _figure(
@@ -121,26 +121,30 @@ def _figure(
     names = [_wrapped(one.policy) for one in summaries]
     lines = max(name.count("\n") + 1 for name in names)
     width, height = 1.2 + panel_inch * num_panels, 1.3 + _ROW_INCH * lines * len(summaries)
-    figure, axes = _panels(width, height, num_panels)
+    figure, axes = panels(width, height, num_panels)
     axes[0].set_ylim(len(summaries) - 0.5, -0.5)
     axes[0].set_yticks(range(len(summaries)), names)
     for label, summary in zip(axes[0].get_yticklabels(), summaries, strict=True):
         label.set_color(_color(summary.policy))
     for axis in axes:
-        axis.grid(axis="x", color=_GRID)
+        axis.grid(axis="x", color=GRID)
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)
     return figure, axes
 
 
-def _panels(width: float, height: float, num_panels: int = 1) -> tuple[Any, Sequence[Any]]:
+def panels(
+    width: float, height: float, num_panels: int = 1, *, is_shared: bool = True
+) -> tuple[Any, Sequence[Any]]:
+    """A figure of that size in inches and its axes side by side; they may share the upright one."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, num_panels, sharey=True, squeeze=False)[0]
+    return figure, figure.subplots(1, num_panels, sharey=is_shared, squeeze=False)[0]
 
 
-def _svg(figure: Any) -> bytes:
+def svg_of(figure: Any) -> bytes:
+    """The same figure is the same bytes."""
     written = BytesIO()
     figure.savefig(written, format="svg", metadata={"Date": None})
     return written.getvalue()

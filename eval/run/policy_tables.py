@@ -12,7 +12,7 @@ _LEGEND = {
     "first token": "first token: milliseconds from the question to the first token, the median and "
     "the 95th percentile; for a policy that encodes frames for every question that is included",
     "ingest": "ingest: frames encoded and kept in a second, all streams together, reading or "
-    "drawing frames left out; making captions is included",
+    "drawing frames left out; describing clips is included",
     "dropped": "dropped: frames that were given to the policy and are in no block",
     "aged": "aged: blocks that became coarser or went for want of room: such a policy is not what "
     "its name says; more room: VSTREAM_MEMORY__HOST_BYTES",

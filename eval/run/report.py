@@ -3,12 +3,13 @@
 import importlib.util
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment
 
+from eval.result_table import ResultTable
 from eval.run.cost import read_costs
 from eval.run.description import RunDescription
 from eval.run.plots import MARKED, plots
@@ -20,8 +21,15 @@ from eval.run.summary import summaries
 NO_PLOTS = "there are no plots: pip install 'vstream[bench]', then start the same command again"
 
 
-def write_report(directory: Path, left_out: Mapping[str, str] | None = None) -> None:
-    """From what is on record; `left_out` says why policies that one expects are missing."""
+def write_report(
+    directory: Path,
+    left_out: Mapping[str, str] | None = None,
+    more: Sequence[ResultTable] = (),
+    curves: Mapping[str, bytes] | None = None,
+) -> None:
+    """From what is on record; `left_out` says why policies that one expects are missing. A
+    benchmark may have tables and curves (SVG by title) of its own, which come first.
+    """
     records = read_scored(directory)
     found = summaries(records, read_costs(directory))
     if not found:
@@ -30,10 +38,10 @@ def write_report(directory: Path, left_out: Mapping[str, str] | None = None) -> 
     videos = len({record.video for record in records})
     benchmark = description.config.get("benchmark", "benchmark")
     title = f"{benchmark}: {found[0].accuracy.num_questions} questions about {videos} videos"
-    tables = [policy_table(found), task_table(found)]
+    tables = [*more, policy_table(found), task_table(found)]
     facts = _facts(description) | {f"left out: {k}": why for k, why in (left_out or {}).items()}
     has_plots = importlib.util.find_spec("matplotlib") is not None
-    figures = plots(found) if has_plots else {}
+    figures = {**(curves or {}), **plots(found)} if has_plots else {}
     if not has_plots:
         facts["plots"] = NO_PLOTS
     lines = [f"# {title}", "", *(line for table in tables for line in table.markdown())]

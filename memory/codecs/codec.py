@@ -94,6 +94,9 @@ def record_of(
         representative_keys=index.flatten(1).cpu().numpy(),
         is_rewritten=is_rewritten,
     )
+    if block.left:
+        left = {i: one.detach().float().cpu().numpy() for i, one in block.left.items()}
+        head = head.with_head_vectors(left)
     return BlockRecord(head, block.thumbnail, codec_named(codec).rows(keys, values))
 
 
@@ -102,8 +105,9 @@ def block_of(record: BlockRecord) -> KVBlock:
     head = record.head
     keys, values = _kept(record, head.form.layout.dtype)
     width = head.provenance.kv_heads * head.provenance.head_dim
-    index = torch.from_numpy(head.representative_keys.copy()).unflatten(1, (-1, width))
-    return KVBlock(head.info, keys, values, record.thumbnail, index)
+    index = torch.from_numpy(head.own_keys.copy()).unflatten(1, (-1, width))
+    left = {i: torch.from_numpy(one.copy()) for i, one in head.head_vectors.items()}
+    return KVBlock(head.info, keys, values, record.thumbnail, index, left)
 
 
 def _kept(record: BlockRecord, dtype: torch.dtype) -> tuple[OfBlock, OfBlock]:

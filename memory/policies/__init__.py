@@ -11,6 +11,7 @@ from memory.registry import Registry
 
 POLICIES = Registry(MemoryPolicy, "vstream.policies", "memory policy")
 DEFAULT = "default"
+_REPLACED = {"captions": "goldfish"}
 
 
 def require_policy(name: str | None, settings: Mapping[str, Any]) -> None:
@@ -42,9 +43,15 @@ def instead_of(policy: MemoryPolicy, name: str) -> MemoryPolicy:
 def written_under(provenance: str) -> tuple[str, dict[str, Any]]:
     """The policy that a stream was written under, and its settings, by what the stream says.
 
-    A stream that names none was written under `default`, or under one that only selects.
+    A stream that names none was written under `default`, or under one that only selects. Raises
+    PolicyError for one that is no more.
     """
     if named := re.search(r" policy=([^\s{]+)(\{.*\})", provenance):
+        if (successor := _REPLACED.get(named[1])) is not None:
+            raise PolicyError(
+                f"the stream was written under policy {named[1]}, which {successor} has replaced: "
+                f"its notes cannot be read any more; ingest it again under {successor}"
+            )
         return named[1], json.loads(named[2])
     if tokens := re.search(r" window=(\d+)(?: |$)", provenance):
         return "rekv", {"window_tokens": int(tokens[1])}

@@ -18,6 +18,8 @@ from memory.policy_hooks import (
     NOTHING,
     UNCHANGED,
     Context,
+    Dialogue,
+    FoundText,
     KeptBlocks,
     NewBlock,
     Query,
@@ -29,7 +31,7 @@ from memory.policy_hooks import (
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from memory.block_store import Span
@@ -67,19 +69,47 @@ class ModelShape:
     frames_per_block: int = 1
     block_tokens: Callable[[], int] = lambda: 1
     """Counts the tokens of a block. It may take a moment."""
+    head_vector_bytes: int = 0
+    """Of a float32 vector for each query head and layer; 0 where nobody asks for bytes."""
     rotary_axes: int = 1
+    prefix_tokens: Callable[[], int] = lambda: 4
+    """Counts those that stand before the first block."""
     max_answer_tokens: int = 128
     window_frames: int = 64
     window_stride: int = 16
     recent_frames: int = 16
     retrieve_blocks: int = 64
     similarity: Similarity = "inner_product"
+    sample_fps: float = 1.0
+    """Frames that are taken of a second."""
+    describe_prompt: str = ""
+    """What the model is asked for a description of what it sees."""
+    rotate: "Callable[[Tensor, Tensor], Tensor] | None" = None
+    """Turns keys, [heads, tokens, head_dim] on the host, by positions, [axes, tokens], as the model
+    does; None: there is no model.
+    """
     sentence_vectors: "Callable[[Sequence[str]], np.ndarray] | None" = None
     """Unit vectors, [sentences, features], by which texts are compared; None: not installed."""
+    text_vector: "Callable[[str], Tensor] | None" = None
+    """A unit vector, [features], to compare with those of pictures; None: the family has none."""
 
     def blocks(self, frames: int) -> int:
         """How many blocks hold so many frames."""
         return -(-frames // self.frames_per_block)
+
+
+@dataclass(frozen=True)
+class InfllmRule:
+    """InfLLM's attention rules in numbers; see `vstream.engine.infllm`."""
+
+    window_tokens: int
+    retrieve_blocks: int
+    """Past blocks that a new block and a question read in each layer."""
+    representatives: int
+    """Tokens that stand for a block."""
+
+    def __str__(self) -> str:
+        return f"infllm/{self.window_tokens}/{self.retrieve_blocks}/{self.representatives}"
 
 
 @dataclass(frozen=True)
@@ -88,8 +118,8 @@ class Encoding:
 
     A block sees the prefix and at most `window_blocks` blocks with itself (0: all before it); the
     left edge of that window moves in steps of `stride_blocks`. With `rekv_window_tokens` ReKV's own
-    attention rules hold instead. `drop_similarity` leaves visual tokens out that stood still, but
-    for one whole block in `whole_every`.
+    attention rules hold instead, with `infllm` InfLLM's. `drop_similarity` leaves visual tokens out
+    that stood still, but for one whole block in `whole_every`.
     """
 
     window_blocks: int
@@ -97,12 +127,18 @@ class Encoding:
     chunk_blocks: int | None = None
     """Most blocks in one call of the decoder; None: as configured. Changes no number."""
     rekv_window_tokens: int | None = None
+    infllm: InfllmRule | None = None
     drop_similarity: float | None = None
     whole_every: int = 0
+    sinks: int | None = None
+    """So many first tokens of the prefix stay once the window is full; None: all. The others leave
+    before the first block does, each as if it were a block.
+    """
 
     def __str__(self) -> str:
         """As it stands in the provenance of a stream."""
-        window = self.rekv_window_tokens or f"{self.window_blocks}/{self.stride_blocks}"
+        window: object = f"{self.window_blocks}/{self.stride_blocks}"
+        window = self.infllm or self.rekv_window_tokens or window
         if self.drop_similarity is None:
             return f"window={window}"
         return f"window={window} drop={self.drop_similarity:g}/{self.whole_every}"
@@ -126,6 +162,11 @@ class Past(Protocol):
         """Ids of the best, in stream order; see `memory.BlockIndex.search`.
 
         `queries` is [layers, kv_heads*head_dim].
+        """
+
+    def search_by_head(self, layer: int, query: "Tensor", top_k: int) -> list[int]:
+        """As `search`, of the blocks that have a vector for each query head, all of them if there
+        are no more; `query` is [heads*head_dim].
         """
 
     def keys(self, block_ids: Sequence[int]) -> "Tensor":
@@ -194,7 +235,8 @@ class MemoryPolicy:
     def select(self, layer: int, query: "Tensor", past: Past) -> list[int]:
         """Which of `past` a layer reads, in stream order.
 
-        `query` is [kv_heads*head_dim]: the mean query of the question's own words, before RoPE.
+        `query` is [kv_heads*head_dim]: the mean query of the question's own words, before RoPE. By
+        InfLLM's rules it is [heads*head_dim]: that of the whole text, rotated to the window's edge.
         """
         return []
 
@@ -202,9 +244,29 @@ class MemoryPolicy:
         """Which of `past` all layers read; `queries` is [layers, kv_heads*head_dim]."""
         raise NotImplementedError
 
+    def prepare(self, text: str) -> None:
+        """Compute now what `context` needs of a question's words alone, if it takes long: in the
+        thread of who asks. Once with no words, before any question.
+        """
+
     def context(self, query: Query, state: State) -> Context:
         """What a question reads besides blocks."""
         return NOTHING
+
+    def found(self, words: str, state: State) -> Sequence[FoundText]:
+        """The texts among its notes, those most like the words of a search first."""
+        return ()
+
+    def wants_pictures(self) -> bool:
+        """Whether `note` is given the vectors that the family makes of pictures."""
+        return False
+
+    def select_by_words(self, query: Query, ids: Sequence[int], state: State) -> "list[int] | None":
+        """Which of the blocks `ids` all layers read, in stream order, before any pass.
+
+        None: `first_pass` tells.
+        """
+        return None
 
     def note(self, block: NewBlock, state: State) -> StateChange:
         """What is noted with a block, given all that was noted before it.
@@ -214,7 +276,11 @@ class MemoryPolicy:
         return UNCHANGED
 
     def wishes(self, blocks: KeptBlocks, state: State) -> Sequence[Wish]:
-        """What the model is to be asked, oldest first, about blocks that have just been kept."""
+        """What the model is to be asked, oldest first, about the blocks that are there.
+
+        A wish waits until the device has nothing else to do; one that is no longer wished for
+        before it was granted is given up.
+        """
         return ()
 
     def index_vectors(
@@ -231,13 +297,16 @@ class MemoryPolicy:
         """
         raise NotImplementedError
 
-    def kept_dialogue(
-        self, surprise: "Float[Tensor, ' tokens']", turns: "Int[Tensor, ' tokens']"
-    ) -> "Bool[Tensor, ' tokens']":
-        """Which tokens of the dialogue a question reads.
+    def rewritten_codec(self) -> str | None:
+        """The codec of blocks that were rewritten; None: that of the stream's new ones."""
+        return None
 
-        `surprise` is -log p(token | text before it), `turns` says which turn a token belongs to.
-        """
+    def num_kept(self, num_tokens: int) -> int:
+        """So many of the tokens of a block stay once it has been rewritten."""
+        return num_tokens
+
+    def kept_dialogue(self, dialogue: Dialogue) -> "Bool[Tensor, ' tokens']":
+        """Which tokens of the dialogue a question reads."""
         raise NotImplementedError
 
     def coarser_since(self, state: State) -> float | None:
@@ -247,8 +316,11 @@ class MemoryPolicy:
         """
         return None
 
-    def answered(self, wish: Wish, text: str) -> StateChange:
-        """What is noted of the model's answer."""
+    def answered(self, wish: Wish, text: str | None, state: State) -> StateChange:
+        """What is noted of the model's answer; None: the wish was given up.
+
+        It may take its time, and must not be repeated: what is noted ends the wish.
+        """
         return UNCHANGED
 
     def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:

@@ -4,7 +4,8 @@ Source: ReKV (Di et al., ICLR 2025, https://arxiv.org/abs/2503.00540) and its re
 engine has the attention rules in `vstream.engine.rekv`; here is what is chosen under them.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -20,9 +21,13 @@ from memory.policies.policy import (
     PolicySettings,
     Similarity,
 )
+from memory.policy_hooks import NewBlock, Query, State, StateChange
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_PICTURE_BYTES = 24 + 2 * 1152
+"""With a vector as long as SigLIP's."""
 
 
 class RekvSettings(PolicySettings):
@@ -38,15 +43,22 @@ class RekvSettings(PolicySettings):
     similarity: Similarity | None = Field(
         None, description="Score of a block: mean query times representative key."
     )
+    retrieval: Literal["internal", "external"] = Field(
+        "internal",
+        description="By the model's own queries and keys; or external: by vectors of pictures and "
+        "of the question's text, where the model's family makes them.",
+    )
 
 
 class Rekv(MemoryPolicy):
-    """Exact on the official code's outputs. One rotary axis only."""
+    """Exact on the official code's outputs, which have one rotary axis."""
 
     name = "rekv"
     card = Card(
         paper="ReKV (Di et al., ICLR 2025), arXiv 2503.00540",
         keeps="every block; a first pass of the bare question finds each layer's blocks",
+        differs="three rotary axes and blocks of different lengths, which the code does not know, "
+        "follow the same rules",
     )
     Settings = RekvSettings
     settings: RekvSettings
@@ -55,14 +67,15 @@ class Rekv(MemoryPolicy):
 
     def __init__(self, shape: ModelShape, settings: PolicySettings) -> None:
         super().__init__(shape, settings)
-        if shape.rotary_axes != 1:
-            raise PolicyError(
-                f"policy rekv: its rules are for one rotary axis, the model has {shape.rotary_axes}"
-            )
         if self.settings.retrieve_runs_of > self.retrieve_blocks():
             raise PolicyError(
                 f"policy rekv: runs of {self.settings.retrieve_runs_of} do not fit into "
                 f"retrieve_blocks = {self.retrieve_blocks()}"
+            )
+        if self.wants_pictures() and shape.text_vector is None:
+            raise PolicyError(
+                "policy rekv: retrieval = external: the family of this model makes no vectors of "
+                "pictures and text (embed_picture and embed_text)"
             )
         self._block_tokens = 0 if self.settings.window_tokens else shape.block_tokens()
 
@@ -86,9 +99,45 @@ class Rekv(MemoryPolicy):
         runs_of = self.settings.retrieve_runs_of
         return past.search([layer], query[None], self.retrieve_blocks(), similarity, runs_of)
 
+    def wants_pictures(self) -> bool:
+        return bool(self.settings.retrieval == "external")
+
+    def note(self, block: NewBlock, state: State) -> StateChange:
+        from memory.picture_notes import note_picture
+
+        return note_picture(block, state)
+
+    def select_by_words(self, query: Query, ids: Sequence[int], state: State) -> list[int] | None:
+        """By the cosine of picture and text: section 3.2, external retrieval."""
+        if self.shape.text_vector is None or not self.wants_pictures():
+            return None
+        import torch
+
+        from memory.best_blocks import places_of_best
+        from memory.picture_notes import picture_scores
+
+        text = self.shape.text_vector(query.text).float().cpu().numpy()
+        scores = picture_scores(ids, text, state)
+        if scores is None:
+            raise PolicyError(
+                "policy rekv: retrieval = external: the stream was written without the vectors of "
+                "its pictures: ask with retrieval=internal"
+            )
+        most, runs_of = self.retrieve_blocks(), self.settings.retrieve_runs_of
+        return [ids[at] for at in places_of_best(torch.from_numpy(scores), most, runs_of)]
+
+    def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
+        from memory.picture_notes import without_pictures
+
+        return without_pictures(state, from_s, to_s)
+
+    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+        blocks = seconds // self.shape.frames_per_block
+        return blocks * _PICTURE_BYTES if self.wants_pictures() else 0
+
     def provenance(self) -> str:
-        """The window alone, in tokens: no other policy counts it so."""
-        return str(self.encoding())
+        """The window alone, in tokens, as no other policy counts it so; and what is noted."""
+        return super().provenance() if self.wants_pictures() else str(self.encoding())
 
     def _context_blocks(self) -> int:
         return Default(self.shape, DefaultSettings()).context_blocks()

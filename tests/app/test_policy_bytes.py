@@ -50,6 +50,17 @@ def test_a_bound_holds(model, shape, name):
     assert 0.5 < kept / kept_by(POLICIES.find(name), shape).at_most <= 1.01
 
 
+def test_infllm_keeps_a_vector_for_each_query_head(model, shape):
+    config = VStreamConfig(policy="infllm", policy_set={"window_frames": 4})
+    with open_session(config, model, "door") as session:
+        session.push(moving(36))
+        pictures = sum(map(len, session.memory.thumbnails(session.memory.visible(None))))
+        noted = sum(map(len, session.memory.state.values()))
+        kept = session.memory.bytes_by_tier()["host"] - pictures - noted
+    an_hour = kept_by(POLICIES.find("infllm"), shape).an_hour
+    assert 0.97 < kept / (36 / 3600 * an_hour) <= 1.01
+
+
 def test_what_grows_has_no_bound(shape):
     assert kept_by(POLICIES.find("default"), shape).an_hour == 3600 * shape.int8_bytes
-    assert kept_by(POLICIES.find("captions"), shape).at_most is None
+    assert kept_by(POLICIES.find("goldfish"), shape).at_most is None

@@ -105,7 +105,7 @@ def test_a_saved_checkpoint_loads_and_encodes_the_same(pair, tmp_path):
 
 def test_every_family_has_a_test_file():
     ours = {found.name for found in iter_modules(encoders.families.__path__)}
-    assert {*VIDEO_FAMILIES, "family"} == ours
+    assert {*VIDEO_FAMILIES, "family", "text"} == ours  # tests/vstream/test_text.py
 
 
 def test_a_text_only_model_is_refused(tmp_path):

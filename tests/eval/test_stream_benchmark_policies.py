@@ -110,10 +110,10 @@ def test_a_window_evicts_and_what_is_told_of_bytes_is_what_the_store_held(played
     assert 0 < dropped.num_bytes < costs["default"].num_bytes
 
 
-def test_captions_grow_with_the_stream_and_what_goes_with_its_blocks_does_not(tmp_path):
-    run = TinyBenchmark(tmp_path, "captions last_frames").run()
+def test_descriptions_grow_with_the_stream_and_what_goes_with_its_blocks_does_not(tmp_path):
+    run = TinyBenchmark(tmp_path, "goldfish last_frames").run()
     costs = {one.policy: one for one in run.records.costs if one.video == "stream0"}
-    assert 0 < costs["captions"].num_bytes < costs["captions"].fixed_bytes
+    assert 0 < costs["goldfish"].num_bytes < costs["goldfish"].fixed_bytes
     assert costs["last_frames"].num_bytes == 0 < costs["last_frames"].fixed_bytes
 
 

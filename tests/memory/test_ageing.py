@@ -69,8 +69,8 @@ def test_over_a_budget_the_past_gets_coarser_then_sparser_and_never_ends_earlier
 
 def test_what_cannot_get_sparser_goes_from_the_old_end(store):
     with memory_of(store, codec="int4") as memory:
-        blocks = [kv_block(tokens=400, seed=i) for i in range(7)]
-        for i in range(1200):
+        blocks = [kv_block(tokens=800, seed=i) for i in range(7)]
+        for i in range(600):
             one = blocks[i % 7]
             info = replace(one.info, start_s=float(i), end_s=float(i))
             memory.append(replace(one, info=info))
@@ -304,12 +304,12 @@ def test_forgetting_at_once_is_forgetting_span_by_span_also_if_it_fails_midway(
         whole = memory._keep_only
         return lambda kept_of: [whole([one]) for one in kept_of]
 
-    outcomes = []
+    outcomes, blocks = [], [block(i) for i in range(200)]
     for name in ("once", "each"):
         url = store if store == "memory://" else f"{store}/{name}"
         with memory_of(url, 1 << 22, segment_bytes=1 << 16) as memory:
-            for i in range(200):
-                memory.append(block(i))
+            for one in blocks:
+                memory.append(one)
             memory.read(0, range(100), torch.float32, CPU)
             if name == "each":
                 monkeypatch.setattr(memory, "_keep_only", one_by_one(memory))

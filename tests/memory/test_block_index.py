@@ -97,7 +97,7 @@ def test_two_stages_find_what_all_keys_in_float32_find(similarity, chunk_blocks,
         ids = [i for i in ids if i not in gone]
     if history == "recycled":
         for block_id in range(num, num + extra):
-            index.append(block_id, keys[block_id])
+            index.extend([block_id], keys[block_id][None])
         ids += range(num, num + extra)
     for layer in range(LAYERS):
         for seed in range(5):
@@ -132,7 +132,7 @@ def test_a_snapshot_does_not_see_later_blocks(similarity, num_blocks):
     earlier, _ = index_of(num_blocks)
     query = query_of()[:1]
     for block_id in range(num_blocks, num_blocks + 100):
-        index.append(block_id, query_of() * 100)  # the best possible
+        index.extend([block_id], query_of()[None] * 100)  # the best possible
     for chunk_blocks in (1, 3):
         assert index.search([0], query, num_blocks, 12, similarity, chunk_blocks) == (
             earlier.search([0], query, num_blocks, 12, similarity, chunk_blocks)
@@ -203,10 +203,10 @@ def test_an_index_that_drops_as_it_appends_stays_small_and_right():
     index = BlockIndex(LAYERS, FEATURES, CPU)
     keys = keys_of(2000)
     for block_id in range(50):
-        index.append(block_id, keys[block_id])
+        index.extend([block_id], keys[block_id][None])
     num_bytes = index.num_bytes
     for block_id in range(50, 2000):
-        index.append(block_id, keys[block_id])
+        index.extend([block_id], keys[block_id][None])
         index.drop([block_id - 50])
     assert index.num_bytes == num_bytes
     wanted = (keys[1950:, 2] @ query_of()[2]).topk(5).indices.sort().values + 1950
@@ -227,7 +227,7 @@ def test_an_index_of_which_much_goes_gives_room_back():
 
 def test_zero_keys_and_zero_queries_have_cosine_zero():
     index = BlockIndex(1, FEATURES, CPU)
-    index.append(0, torch.zeros(1, FEATURES))
+    index.extend([0], torch.zeros(1, FEATURES)[None])
     assert index.cosines(query_of()[:1], [0]).item() == 0
     assert index.cosines(torch.zeros(1, FEATURES), [0]).item() == 0
     same = BlockIndex(1, FEATURES, CPU)
@@ -241,7 +241,7 @@ def test_blocks_appended_in_inference_mode_and_outside_go_together():
     index = BlockIndex(1, FEATURES, CPU)
     for block_id in range(1300):
         with torch.inference_mode(block_id % 3 == 0):
-            index.append(block_id, torch.full((1, FEATURES), float(block_id)))
+            index.extend([block_id], torch.full((1, FEATURES), float(block_id))[None])
             if block_id % 7 == 0:
                 found = index.search([0], torch.ones(1, FEATURES), 1300, 1, "inner_product")
                 assert found == [block_id]
@@ -254,9 +254,9 @@ def test_a_search_of_a_run_is_that_of_an_index_of_this_run(similarity, chunk_blo
     keys, query = keys_of(40), query_of()[:1]
     whole, part = (BlockIndex(LAYERS, FEATURES, CPU) for _ in range(2))
     for block_id in range(40):
-        whole.append(block_id, keys[block_id])
+        whole.extend([block_id], keys[block_id][None])
         if 10 <= block_id < 31:
-            part.append(block_id, keys[block_id])
+            part.extend([block_id], keys[block_id][None])
     found = whole.search([0], query, 31, 6, similarity, chunk_blocks, first=10)
     assert found == part.search([0], query, 31, 6, similarity, chunk_blocks)
     assert len(found) == 6

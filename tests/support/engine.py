@@ -9,7 +9,7 @@ from tiny_checkpoints import TEXT_MODELS, VIDEO_FAMILIES, tiny_family, tiny_mode
 from token_family import TokenFamily
 
 from encoders import Frame
-from memory import MemoryConfig, open_memory, policy_named
+from memory import MemoryConfig, MemoryPolicy, open_memory, policy_named
 from memory.policies.rekv import RekvSettings
 from vstream.device.scheduler import Scheduler
 from vstream.engine import Decoder, EngineConfig, view_at
@@ -97,6 +97,8 @@ def policy_and_config(model, **engine):
     general = {name: engine.pop(name) for name in EngineConfig.model_fields if name in engine}
     config = EngineConfig(**general)
     name = engine.pop("policy", None) or "default"
+    if isinstance(name, MemoryPolicy):
+        return name, config
     if "rekv_window_tokens" in engine:
         name, engine["window_tokens"] = "rekv", engine.pop("rekv_window_tokens")
         engine = {key: engine[key] for key in RekvSettings.model_fields if key in engine}

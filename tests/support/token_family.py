@@ -3,7 +3,7 @@
 import torch
 from tokenizers import Tokenizer, decoders, models
 
-from encoders import Recommended, TextTokens, VisualTokens
+from encoders import Family, Recommended, TextTokens, VisualTokens
 
 
 class TokenFamily:
@@ -13,6 +13,7 @@ class TokenFamily:
     frames_per_block = 1
     recommended = Recommended(window_frames=8, window_stride=4, recent_frames=3, retrieve_blocks=4)
     stop_ids = frozenset({2})
+    blank = Family.blank
 
     def __init__(self, embed, vocabulary, tokens_per_frame=5):
         self._embed = embed

@@ -1,15 +1,19 @@
 """A search finds the blocks that a look at every block would, as moments, over several streams."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
 
 from memory import FingerprintMismatchError, Hit, MemoryConfig, follow_memory
+from vstream import VStreamConfig
+from vstream import open_session as open_stream
 from vstream.engine import MemoryView
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
 from vstream.errors import QuestionError, SettingsError
-from vstream.search.moment import joined
+from vstream.search.moment import Moment, joined, merged
 from vstream.search.moment_search import PHRASE, MomentSearch
 
 WORDS = "a red cup"
@@ -167,3 +171,46 @@ def test_blocks_on_both_sides_of_a_long_gap_are_two_moments(model):
     with open_session(model) as session:
         session.push([*stream_frames(4), *stream_frames(4, start=60)])
         assert moments_of(session.memory, {3: 0.1, 4: 0.2}) == [(60, 60, 4), (3, 3, 3)]
+
+
+def moment(from_s, to_s, *, score=0.5, text="", stream="one", block_id=None):
+    return Moment(stream, from_s, to_s, score, block_id, 0.0, text=text)
+
+
+def test_moments_found_by_blocks_and_by_texts_take_turns_and_those_of_both_come_first():
+    seen = [moment(s, s + 2, score=0.1, block_id=s) for s in (50, 5, 70)]
+    told = [moment(s, s + 10, score=0.9, text=f"{s}") for s in (20, 0, 80)]
+    apart = [replace(one, stream="other") for one in told]
+    places = [(one.from_s, one.text) for one in merged(seen, told)]
+    assert places == [(0, "0"), (50, ""), (20, "20"), (70, ""), (80, "80")]
+    assert merged(seen, told)[0].block_id == 5
+    assert [one.from_s for one in merged(seen, apart)] == [50, 20, 5, 0, 70, 80]
+    assert merged(seen, []) == seen
+
+
+def test_clips_are_found_by_their_texts_with_their_spans(model, tmp_path):
+    config = VStreamConfig(
+        policy="goldfish",
+        policy_set={"clip_s": 10},
+        memory=MemoryConfig(store=f"file://{tmp_path}"),
+        engine={"max_answer_tokens": 5},
+    )
+    with open_stream(config, model, "door") as session, session_of(model, 20, seed=1) as other:
+        session.push(stream_frames(95))
+        search = MomentSearch(model)
+        search.add("door", session.memory)
+        search.add("other", other.memory)
+        found = session.policy.found(WORDS, session.memory.state)
+        assert len(found) == 9
+        told = [one for one in search.search(WORDS, top=50) if one.text]
+        assert {(one.stream, one.from_s, one.to_s, one.text, one.score) for one in told} == {
+            ("door", one.from_s, one.to_s, one.text, one.score) for one in found
+        }
+        within = search.search(WORDS, top=50, from_s=25.0, to_s=45.0)
+        assert {one.from_s for one in within if one.text} == {20, 30, 40}
+        with follow_memory(config.memory, "door", model.decoder.device) as followed:
+            outside = MomentSearch(model)
+            outside.add("door", followed)
+            inside = MomentSearch(model)
+            inside.add("door", session.memory)
+            assert outside.search(WORDS, top=50) == inside.search(WORDS, top=50)

@@ -1,7 +1,6 @@
 import pytest
 import torch
-from engine import FAMILIES, TEXT_MODELS, open_session, stream_frames, tiny_video_llm
-from tiny_models import family_case
+from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
 
 from vstream.engine import view_at
 from vstream.engine.passes import Pass, Vision, alone, pass_together, see_together
@@ -16,7 +15,7 @@ def model(request):
 
 def _works(model, **engine):
     """A chunk of one stream, a shorter one of another, two questions: made anew at each call."""
-    engine = {**QUICK, **engine}
+    engine = engine if "policy" in engine else {**QUICK, **engine}
     size = model.family.frames_per_block
     chunks = []
     for seed, blocks in ((1, 3), (2, 1)):
@@ -126,19 +125,20 @@ def test_frames_that_cannot_be_seen_fail_alone(model):
 
 
 REKV = {"rekv_window_tokens": 20, "recent_frames": 0}
+INFLLM = {"policy": "infllm", "window_frames": 2, "retrieve_blocks": 2}
 BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 """How far logits may be from those decoded alone, as a part of the largest."""
-
-
-ONE_AXIS = [n for n in FAMILIES if n in TEXT_MODELS or family_case(n).axes == 1]
-"""ReKV's rules are for these."""
 
 
 @pytest.mark.parametrize("dtype", BOUNDS, ids=str)
 @pytest.mark.parametrize(
     ("name", "engine"),
-    [*((name, {}) for name in FAMILIES), *((name, REKV) for name in ONE_AXIS)],
-    ids=[*FAMILIES, *(f"{name}-rekv" for name in ONE_AXIS)],
+    [
+        *((name, {}) for name in FAMILIES),
+        *((name, REKV) for name in FAMILIES),
+        ("llama", INFLLM),
+    ],
+    ids=[*FAMILIES, *(f"{name}-rekv" for name in FAMILIES), "llama-infllm"],
 )
 def test_decoding_gives_the_same_beside_a_chunk_and_answers_that_come_and_go(name, dtype, engine):
     """In float32 the same tokens; half precision rounds a batch otherwise than a row by itself."""

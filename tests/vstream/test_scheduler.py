@@ -127,6 +127,31 @@ def test_standing_questions_get_what_is_left_and_are_never_forgotten(model):
     assert any(judged[:2])
 
 
+def test_descriptions_run_when_nobody_else_wants_anything_and_rest_meanwhile(model):
+    recorder = _Recorder(model)
+    with recorder.held():
+        jobs = _submit(recorder, WorkKind.DESCRIBE, ["d"] * 6, passes=3)
+        jobs += _submit(recorder, WorkKind.ASK, "ab", passes=4)
+        jobs += _submit(recorder, WorkKind.INGEST, ["chunk"], blocks=1)
+    for job in jobs:
+        job.result()
+    described = [done for done in recorder.rounds if "d" in done]
+    assert all(set(done) == {"d"} for done in described)
+    assert max(map(len, described)) == MAX_PREFILLS
+    assert recorder.rounds[-len(described) :] == described, "the others came first"
+
+
+def test_a_description_is_not_kept_waiting_forever(model, monkeypatch):
+    monkeypatch.setattr("vstream.device.scheduler.PATIENCE_ROUNDS", 5)
+    recorder = _Recorder(model)
+    with recorder.held():
+        jobs = _submit(recorder, WorkKind.DESCRIBE, ["d"], passes=2)
+        jobs += _submit(recorder, WorkKind.ASK, ["asked"], passes=30)
+    for job in jobs:
+        job.result()
+    assert [place for place, done in enumerate(recorder.rounds) if "d" in done] == [5, 11]
+
+
 def test_chunks_run_in_the_order_of_arrival_and_no_more_of_them_than_fit(model):
     recorder = _Recorder(model, ingest_blocks=4)
     with recorder.held():

@@ -8,7 +8,7 @@ from engine import tiny_video_llm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vstream.device.scheduler import MAX_PREFILLS, Limits, Scheduler
+from vstream.device.scheduler import MAX_PREFILLS, PATIENCE_ROUNDS, Limits, Scheduler
 from vstream.device.work import WorkKind
 from vstream.engine.passes import Pass
 from vstream.errors import BusyError
@@ -146,6 +146,18 @@ def test_whatever_comes_all_ends_and_nobody_is_kept_waiting(
         blocks = sum(one.blocks for one in began[WorkKind.INGEST])
         assert len(began[WorkKind.INGEST]) <= 1 or blocks <= INGEST_BLOCKS
     _check_turns(course, taken, max_running)
+    _check_descriptions(course, taken)
+
+
+def _check_descriptions(course, taken):
+    """One takes part beside others only after they have kept all of them waiting for long."""
+    others = {WorkKind.ASK, WorkKind.JUDGE, WorkKind.INGEST}
+    described = [-1]
+    for number in range(course.number):
+        passing = {one.kind for one in taken if number in one.rounds}
+        if WorkKind.DESCRIBE in passing:
+            assert number - described[-1] > PATIENCE_ROUNDS or not passing & others
+            described.append(number)
 
 
 def _check_end(one):

@@ -30,7 +30,6 @@ def leave_out_of_collections() -> None:
     a page, hundreds of thousands of others, which refer to one another and are of no use any more,
     wait for that: a page leaves some for every picture.
     """
-    gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.collect()  # counts what is left, of which a quarter is not much

@@ -13,19 +13,21 @@ Who may start, in the order of arrival within each kind:
     ingest  chunks of at most `ingest_blocks` together, in rounds without a new question; but in
             one of two rounds anyhow
     keep    at once: encoded blocks are put into their memory, which needs no pass
+    describe  what a memory policy wants to know: in rounds in which nobody else takes part, and
+            in one of `PATIENCE_ROUNDS` anyhow; one that runs rests in all others
 
 Every stream has one chunk waiting at most, which makes turns fair.
 
 Source: iteration-level scheduling of Orca (https://www.usenix.org/conference/osdi22/presentation/yu,
-section 4.1). Differs: works are of several kinds, and two of them have a right to every second
-round.
+section 4.1). Differs: works are of several kinds, two of them have a right to every second round,
+and one to what the others leave.
 """
 
 import atexit
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -44,6 +46,8 @@ from vstream.errors import BusyError
 _log = structlog.get_logger()
 MAX_PREFILLS = 4
 """New questions that begin in one round: those after them wait for a round, not for an answer."""
+PATIENCE_ROUNDS = 32
+"""A description that others have kept waiting for so many rounds takes part in the next one."""
 _MOMENT_S = 0.003
 """Who has had a chunk encoded may hand on the next one before the next round of others begins."""
 _IDLE_S = 5.0
@@ -100,6 +104,10 @@ class Scheduler:
         self._is_over = False
         self._has_ingested = True
         self._has_judged = True
+        self._rounds_rested = 0
+        """Of descriptions."""
+        self._may_describe = False
+        """In this round."""
 
     def submit(
         self, work: Work[Result], kind: WorkKind, blocks: int = 0, asker: Asker | None = None
@@ -148,7 +156,7 @@ class Scheduler:
     def _loop(self) -> None:
         has_encoded = False
         while True:
-            if has_encoded and self._running:
+            if has_encoded and (self._running or self._waiting[WorkKind.DESCRIBE]):
                 self._await_chunk()
             with self._changed:
                 self._changed.wait_for(lambda: self._is_over or self._jobs(), timeout=_IDLE_S)
@@ -211,10 +219,13 @@ class Scheduler:
         for job in self._begin():
             job.advance()
         self._leave_out_ended()
-        works = {kind: sum(job.kind is kind for job in self._running) for kind in WorkKind}
-        seeing = [job for job in self._running if isinstance(job.request, Vision)]
+        taking_part = [
+            job for job in self._running if self._may_describe or job.kind is not WorkKind.DESCRIBE
+        ]
+        works = {kind: sum(job.kind is kind for job in taking_part) for kind in WorkKind}
+        seeing = [job for job in taking_part if isinstance(job.request, Vision)]
         _answer(seeing, see_together([job.request for job in seeing]))  # type: ignore[misc]
-        passing = [job for job in self._running if isinstance(job.request, Pass)]
+        passing = [job for job in taking_part if isinstance(job.request, Pass)]
         wanted: list[Pass] = [job.request for job in passing]  # type: ignore[misc]
         if wanted:
             _answer(passing, pass_together(self._decoder, wanted, self._fast))
@@ -258,8 +269,21 @@ class Scheduler:
                     break
                 blocks += chunks[0].blocks
                 begun.append(chunks.popleft())
+            begun += self._next_descriptions(self._running + begun)
             self._running += begun
             return begun
+
+    def _next_descriptions(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """Those that begin, if any may take part in a round of these."""
+        running = sum(job.kind is WorkKind.DESCRIBE for job in jobs)
+        waiting = self._waiting[WorkKind.DESCRIBE]
+        is_quiet = all(job.kind in (WorkKind.DESCRIBE, WorkKind.KEEP) for job in jobs)
+        self._may_describe = is_quiet or self._rounds_rested >= PATIENCE_ROUNDS
+        if not self._may_describe:
+            self._rounds_rested = self._rounds_rested + 1 if running or waiting else 0
+            return []
+        self._rounds_rested = 0
+        return _take(waiting, MAX_PREFILLS - running)
 
     def _next_questions(self) -> list[Job[Any]]:
         """Of askers and standing ones."""

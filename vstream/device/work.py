@@ -30,6 +30,7 @@ class WorkKind(StrEnum):
     JUDGE = "judge"
     INGEST = "ingest"
     KEEP = "keep"
+    DESCRIBE = "describe"
 
 
 class Job(Future[Result]):

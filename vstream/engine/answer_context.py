@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from memory import MemoryReader
+from memory.policy_hooks import NOTHING, Context
 from vstream.engine.decoder import Decoder
-from vstream.engine.positions import Placed, lay_out, text_positions
-from vstream.engine.prefill import LayerKV
+from vstream.engine.positions import lay_out, text_positions
+from vstream.engine.prefill import LayerKV, standing_prefix
 from vstream.errors import QuestionError
 
 
@@ -21,6 +23,8 @@ class LaidLayer:
 
     buffers: tuple[Tensor, Tensor]
     """Rotated keys and values, [kv_heads, tokens, head_dim], with room behind those that are in."""
+    positions: Tensor
+    """Of what was laid, [axes, tokens]; text stands behind it."""
     filled: int
     next_text: int
     """Position of the next token."""
@@ -80,14 +84,26 @@ class AnswerContext:
     may hold blocks of different lengths. Keys are rotated once, when a layer is laid out.
     """
 
-    def __init__(self, decoder: Decoder, prefix: LayerKV, memory: MemoryReader, room: int) -> None:
-        """`room`: tokens of question and answer that must fit behind the blocks."""
+    def __init__(
+        self,
+        decoder: Decoder,
+        prefix: LayerKV,
+        memory: MemoryReader,
+        room: int,
+        sinks: int | None = None,
+        window_blocks: int = 0,
+    ) -> None:
+        """`room`: tokens of question and answer that must fit behind the blocks.
+
+        With `sinks`, of the prefix only these stay once there are `window_blocks` blocks.
+        """
         self._decoder = decoder
         self.prefix = prefix
         self._memory = memory
         self._room = room
+        self._sinks, self._window_blocks = sinks, window_blocks
         self._layers: list[LaidLayer] = []
-        self._again: Sequence[Placed] = ()
+        self._again = NOTHING
         self._again_kv: LayerKV = []
         self.recent_ids: tuple[int, ...] = ()
         """Blocks of the recent window, the same in every layer."""
@@ -101,9 +117,9 @@ class AnswerContext:
         """What `layer` holds."""
         return self._layers[layer]
 
-    def begin_with(self, tokens: Sequence[Placed], kv: LayerKV) -> None:
-        """Let visual tokens stand right behind the prefix, keys before RoPE."""
-        self._again, self._again_kv = tokens, kv
+    def begin_with(self, again: Context, kv: LayerKV) -> None:
+        """Let its visual tokens stand right behind the prefix, keys before RoPE."""
+        self._again, self._again_kv = again, kv
 
     def clear(self) -> None:
         """Let all go that was laid: it is laid again, or kept elsewhere from now on."""
@@ -114,30 +130,36 @@ class AnswerContext:
 
         Raises QuestionError where `room` more tokens would leave the decoder's positions.
         """
-        decoder = self._decoder
-        num_prefix = self.prefix[layer][0].shape[1]
+        decoder, again = self._decoder, self._again
         block_ids = [*retrieved, *recent]
+        free = max(0, self._window_blocks - len(block_ids))
+        [prefix] = standing_prefix([self.prefix[layer]], self._sinks, free)
+        num_prefix = prefix[0].shape[1]
         infos = [self._memory.info(block_id) for block_id in block_ids]
-        positions, next_text = lay_out(num_prefix, [*self._again, *infos], decoder.num_axes)
+        positions, next_text = lay_out(num_prefix, [*again.tokens, *infos], decoder.num_axes)
+        if again.text_from is not None:
+            next_text = num_prefix + again.text_from
         if next_text + self._room > decoder.max_positions:
             raise QuestionError(
                 f"the question is too long: with the memory's {next_text} positions and the answer "
                 f"it needs {next_text + self._room}, the model has {decoder.max_positions}. Ask "
                 "shorter or retrieve fewer blocks."
             )
-        parts = [self.prefix[layer]]
-        if self._again:
+        parts = [prefix]
+        if again.tokens:
             parts.append(self._again_kv[layer])
         if block_ids:
             parts.append(self._memory.read(layer, block_ids, decoder.dtype, decoder.device))
         keys, values = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-        rotated = decoder.rope.rotate(keys, positions.to(keys.device))
+        positions = positions.to(keys.device)
+        rotated = decoder.rope.rotate(keys, positions)
         empty = keys.new_empty(keys.shape[0], self._room, keys.shape[2])
         filled = keys.shape[1]
         recent_tokens = sum(info.num_tokens for info in infos[len(retrieved) :])
         self._layers.append(
             LaidLayer(
                 (torch.cat([rotated, empty], dim=1), torch.cat([values, empty], dim=1)),
+                positions,
                 filled,
                 next_text,
                 num_prefix,
@@ -145,6 +167,10 @@ class AnswerContext:
             )
         )
         self.recent_ids = tuple(recent)
+
+    def sought(self, queries: Float[Tensor, "heads tokens head_dim"]) -> Tensor | None:
+        """What blocks are retrieved by if not by the mean query of the question's own words."""
+        return None
 
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float

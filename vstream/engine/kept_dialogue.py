@@ -13,6 +13,7 @@ from torch import Tensor
 
 from encoders import TextTokens, Turn
 from memory import MemoryPolicy
+from memory.policy_hooks import Dialogue
 from vstream.engine.decoder import Decoder
 from vstream.engine.passes import Pass, Work
 from vstream.engine.prefill import LayerKV
@@ -43,7 +44,8 @@ def kept_dialogue(
     said = turns >= 0
     hidden = yield Pass(tokens.embeddings, TextStep(decoder, prefix, tokens))
     stays = ~said
-    stays[said] = policy.kept_dialogue(_surprise(decoder, hidden, tokens.ids)[said], turns[said])
+    surprise, repeat = surprises(decoder.logits, hidden, tokens.ids)
+    stays[said] = policy.kept_dialogue(Dialogue(turns[said], surprise[said], repeat[said]))
     stays = stays.to(tokens.embeddings.device)
     return TextTokens(tokens.embeddings[stays], tokens.is_question[stays], tokens.ids[stays])
 
@@ -64,13 +66,21 @@ def _alike(one: Sequence[int], other: Sequence[int]) -> int:
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def _surprise(
-    decoder: Decoder, hidden: Tensor, ids: Int[Tensor, " tokens"]
-) -> Float[Tensor, " tokens"]:
-    """Of each token; the first, which nothing foretells, has as much as the one after it."""
-    found = [
-        -decoder.logits(some).float().log_softmax(dim=1).gather(1, wanted[:, None].clamp_min(0))
-        for some, wanted in zip(hidden[:-1].split(_AT_ONCE), ids[1:].split(_AT_ONCE), strict=True)
-    ]
-    surprise = torch.cat(found)[:, 0].cpu()
-    return torch.cat([surprise[:1], surprise])
+def surprises(
+    logits_of: Callable[[Tensor], Tensor],
+    hidden: Float[Tensor, "tokens features"],
+    ids: Int[Tensor, " tokens"],
+) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
+    """Of each token -log p(it | what is before) and -log p(it once more | up to it).
+
+    The first, which nothing foretells, has the surprise of the one after it.
+    """
+    following = torch.cat([ids[1:], ids[-1:]])
+    found = []
+    for some, *wanted in zip(
+        *(one.split(_AT_ONCE) for one in (hidden, following, ids)), strict=True
+    ):
+        unlikely = -logits_of(some).float().log_softmax(dim=1)
+        found.append(unlikely.gather(1, torch.stack(wanted, dim=1).clamp_min(0)))
+    foretold, repeat = torch.cat(found).cpu().unbind(dim=1)
+    return torch.cat([foretold[:1], foretold[:-1]]), repeat

@@ -65,6 +65,10 @@ class Rope:
         self.inv_freq = inv_freq.float()
         self.axis_of_frequency = axis_of_frequency.to(inv_freq.device)
 
+    def on_host(self) -> "Rope":
+        """The same for tensors in host memory."""
+        return Rope(self.inv_freq.cpu(), self.axis_of_frequency.cpu())
+
     def rotate(
         self, x: Float[Tensor, "heads tokens head_dim"], positions: Int[Tensor, "axes tokens"]
     ) -> Float[Tensor, "heads tokens head_dim"]:

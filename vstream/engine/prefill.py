@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encoders import TextTokens
-from memory.policy_hooks import Tokens
+from memory.policy_hooks import UNCHANGED, StateChange, Tokens
 from vstream.engine.decoder import Decoder, PlainStep, attention_mass
 from vstream.engine.passes import Pass, Work, alone, joined_deepstack
 from vstream.engine.positions import Placed, lay_out, text_positions
@@ -42,11 +42,13 @@ _SPARE = 0.25
 class LocalWindow:
     """Which blocks a block sees. Counts are in blocks; `size` 0 means all that came before."""
 
-    def __init__(self, size: int, stride: int) -> None:
+    def __init__(self, size: int, stride: int, sinks: int | None = None) -> None:
+        """`sinks`: so many first tokens of the prefix stay once the window is full; None: all."""
         if size and not 0 < stride <= size:
             raise ValueError(f"window_stride must be between 1 and the window of {size}: {stride}")
         self.size = size
         self.stride = stride
+        self.sinks = sinks
 
     def left_edge(self, block: int) -> int:
         """The first block that block number `block` sees: at most `size` blocks with itself."""
@@ -58,8 +60,32 @@ class LocalWindow:
         """How many blocks, from `block` on, share its left edge: the longest chunk from there."""
         return self.stride - block % self.stride if self.size else 1 << 30
 
+    def prefix_of(self, block: int, prefix: LayerKV) -> LayerKV:
+        """What block number `block` sees of the prefix."""
+        seen = block - block % self.stride + self.stride - self.left_edge(block)
+        return standing_prefix(prefix, self.sinks, self.size - seen)
 
-class Prefill:
+
+class WritePath:
+    """What a stream's write path tells besides keys and values."""
+
+    mass: Sequence[Mass] = ()
+    """For each block of the last chunk, the attention that it paid to the blocks it saw."""
+    left: Sequence[Mapping[int, Tensor]] = ()
+    """For each block of the last chunk, the head vectors of those that left the window."""
+    reads_memory = False
+    """It reads past blocks: all that were encoded must be in the memory."""
+
+    num_blocks = 0
+    """Blocks encoded since the start of the stream."""
+    is_note_due = False
+
+    def note(self) -> StateChange:
+        """What it needs to go on after a restart and is in no block."""
+        return UNCHANGED
+
+
+class Prefill(WritePath):
     """The write path's state of one stream: keys and values of the prefix and the local window, and
     room for a chunk behind them.
     """
@@ -67,15 +93,12 @@ class Prefill:
     def __init__(
         self, decoder: Decoder, prefix: TextTokens, window: LocalWindow, wants_mass: bool = False
     ) -> None:
-        self.mass: Sequence[Mass] = ()
-        """For each block of the last chunk, the attention that it paid to the blocks it saw."""
         self._wants_mass = wants_mass
         self._decoder = decoder
         self._window = window
-        self.num_blocks = 0
-        """Blocks encoded since the start of the stream."""
         self.prefix: LayerKV = prefix_kv(decoder, prefix)
-        self._prefix_tokens = self.prefix[0][0].shape[1]
+        self._standing = self.prefix
+        """What of it stands before the window."""
         self._blocks: list[_Block] = []
         self._buffers: LayerKV = []
         self._lay([values for _, values in self.prefix])
@@ -111,7 +134,7 @@ class Prefill:
         """
         if len(chunk) > self.longest_chunk():
             raise ValueError(f"a chunk of {len(chunk)} blocks crosses a step of the window")
-        self._drop_before(self._window.left_edge(self.num_blocks))
+        self._slide()
         positions = self._positions(chunk)
         self._make_room(positions.shape[1])
         counts = [block.positions.shape[1] for block in chunk] if self._wants_mass else []
@@ -129,20 +152,28 @@ class Prefill:
         return layers, hidden
 
     @torch.inference_mode()
-    def _drop_before(self, left_edge: int) -> None:
-        """Forget blocks with smaller ids; the others move up."""
+    def _slide(self) -> None:
+        """Forget what the next block does not see; the others move up."""
+        left_edge = self._window.left_edge(self.num_blocks)
+        standing = self._window.prefix_of(self.num_blocks, self.prefix)
         outside = bisect_left(self._blocks, left_edge, key=lambda block: block.id)
-        if not outside:
+        if not outside and _tokens(standing) == self._prefix_tokens:
             return
         gone = sum(block.placed.positions.shape[1] for block in self._blocks[:outside])
         start, end = self._prefix_tokens, self._positions().shape[1]
         del self._blocks[:outside]
+        self._standing = standing
+        pairs = zip(standing, self._buffers, strict=True)
         self._lay(
             [
-                torch.cat([values[:, :start], values[:, start + gone : end]], dim=1)
-                for _, values in self._buffers
+                torch.cat([first, values[:, start + gone : end]], dim=1)
+                for (_, first), (_, values) in pairs
             ]
         )
+
+    @property
+    def _prefix_tokens(self) -> int:
+        return _tokens(self._standing)
 
     def _mass_by_block(self, mass: Sequence[Sequence[Tensor]], chunk: int) -> list[Mass]:
         """`WindowStep.mass` of a chunk of so many blocks, the newest, cut by block."""
@@ -166,7 +197,7 @@ class Prefill:
         tokens = positions.shape[1]
         self._make_room(tokens)
         for layer, (laid_keys, laid_values) in enumerate(self._buffers):
-            parts = [self.prefix[layer][0], *(block.keys[layer] for block in self._blocks)]
+            parts = [self._standing[layer][0], *(block.keys[layer] for block in self._blocks)]
             keys = torch.cat(parts, dim=1)
             laid_keys[:, :tokens] = self._decoder.rope.rotate(keys, positions)
             laid_values[:, :tokens] = values[layer]
@@ -192,6 +223,18 @@ def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:
     step = PlainStep(decoder, text_positions(0, tokens, decoder.num_axes, decoder.device))
     decoder.forward(prefix.embeddings, step)
     return step.captured
+
+
+def standing_prefix(prefix: LayerKV, sinks: int | None, others: int) -> LayerKV:
+    """Its first `sinks` tokens, None: all, and of the others as many, the newest ones."""
+    if sinks is None or _tokens(prefix) - sinks <= others:
+        return prefix
+    stay = [*range(sinks), *range(_tokens(prefix) - others, _tokens(prefix))]
+    return [(keys[:, stay], values[:, stay]) for keys, values in prefix]
+
+
+def _tokens(kv: LayerKV) -> int:
+    return kv[0][0].shape[1]
 
 
 def split_by_block(captured: LayerKV, chunk: Sequence[Placed]) -> list[LayerKV]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from encoders import TextTokens
 from memory import MemoryPolicy, MemoryReader
-from memory.policy_hooks import Tokens
+from memory.policy_hooks import NOTHING, Context
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.decoder import Decoder, PlainStep
 from vstream.engine.passes import Pass, Work, alone, joined_deepstack
@@ -19,7 +19,7 @@ from vstream.engine.retrieval import MemoryView, Past, mean_query
 
 BlocksByLayer = Sequence[Sequence[int]]
 """Retrieved block ids of every layer, the recent window left out."""
-_ReadAgain = tuple[Sequence[Tokens], LayerKV]
+_ReadAgain = tuple[Context, LayerKV]
 """Visual tokens of a question's own, and what they are to the decoder."""
 
 
@@ -43,12 +43,18 @@ class QuestionStep:
         self.queries: list[Float[Tensor, " key_width"]] = []
         self.retrieved: list[list[int]] = []
 
-    def lay(self, layer: int, query: Float[Tensor, " key_width"]) -> None:
-        """Put in place what the question's words, `query` in the mean, attend to in `layer`."""
+    def lay(
+        self, layer: int, query: Float[Tensor, " key_width"], sought: Tensor | None = None
+    ) -> None:
+        """Put in place what the question's words, `query` in the mean, attend to in `layer`.
+
+        With `sought` the policy selects by that.
+        """
         if self._fixed is not None:
             ids = list(self._fixed[layer])
         else:
-            ids = list(self._policy.select(layer, query, self._past))
+            by = query if sought is None else sought
+            ids = list(self._policy.select(layer, by, self._past))
         self.queries.append(query)
         self.retrieved.append(ids)
         self.context.lay(layer, ids, self._past.recent_ids)
@@ -61,7 +67,8 @@ class QuestionStep:
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        self.lay(layer, mean_query(queries, self.is_question, len(keys)))
+        query = mean_query(queries, self.is_question, len(keys))
+        self.lay(layer, query, self.context.sought(queries))
         return self.context.attend(layer, queries, keys, values, scale)
 
 
@@ -108,25 +115,26 @@ class QuestionPrefill:
         retrieved: BlocksByLayer | None = None,
         max_answer_tokens: int | None = None,
         num_logits: int = 1,
-        again: Sequence[Tokens] = (),
+        again: Context = NOTHING,
     ) -> Work[PrefilledQuestion]:
         """Prefill `tokens`; `retrieved` fixes the blocks instead of letting the question choose.
-        Visual tokens in `again` are read before all blocks, of their own.
+        The visual tokens of `again` are read before all blocks, of their own.
 
         The context has room for `max_answer_tokens`, or as many as the settings say; logits are
         those of the last `num_logits` tokens. Raises QuestionError for a question that the context
         cannot hold.
         """
         past = Past(self._memory, view)
-        read: _ReadAgain = (again, (yield from self._read_again(again))) if again else ((), [])
+        kv = (yield from self._read_again(again)) if again.tokens else []
+        read: _ReadAgain = again, kv
         if retrieved is None:
             retrieved = yield from self._first_pass(tokens, past, read)
         room = max_answer_tokens or self._max_answer_tokens
         return (yield from self._pass(tokens, past, read, retrieved, room, num_logits))
 
-    def _read_again(self, tokens: Sequence[Tokens]) -> Work[LayerKV]:
+    def _read_again(self, again: Context) -> Work[LayerKV]:
         """Their keys and values, each block seeing the prefix and those before it."""
-        device = self._decoder.device
+        device, tokens = self._decoder.device, again.tokens
         prefix = self._open_context(0).prefix
         positions, _ = lay_out(prefix[0][0].shape[1], tokens, self._decoder.num_axes)
         step = PlainStep(self._decoder, positions.to(device), prefix)

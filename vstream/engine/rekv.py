@@ -7,16 +7,21 @@ Source: ReKV (https://arxiv.org/abs/2503.00540), as its released code computes i
   block's first queries as well and count twice there;
 - answer: [sinks | retrieved blocks | prompt] at contiguous positions, recent blocks being
   candidates like all others; past `n_local` tokens the same window and one distance apply.
-The memory policy `rekv` uses it. One rotary axis only.
+The memory policy `rekv` uses it.
+
+Differs: the code knows one rotary axis and blocks of one length. With three axes (M-RoPE) the
+window is still counted in tokens, its blocks stand where the family lays them, and the sinks stand
+on each axis as far away as the farthest token of the window: n_local - 1 where there is one axis.
 
 Both rules need two rotations of a query under one softmax: the rotations lie side by side in the
 head dimension, and each key is zero in the half that is not meant for it.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from encoders import TextTokens
@@ -24,41 +29,52 @@ from memory import MemoryReader
 from memory.policy_hooks import Tokens
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.decoder import Decoder, grouped_attention
-from vstream.engine.passes import Pass, Work, alone
-from vstream.engine.positions import Rope, text_positions
-from vstream.engine.prefill import Encoded, LayerKV, Mass, split_by_block
-from vstream.errors import SettingsError
+from vstream.engine.passes import Pass, Work, alone, joined_deepstack
+from vstream.engine.positions import Placed, Rope, lay_out, text_positions
+from vstream.engine.prefill import Encoded, LayerKV, WritePath, split_by_block
+
+_Laid = tuple[Int[Tensor, "axes tokens"], Int[Tensor, " axes"]]
+"""Positions of local tokens, and where the next block lies."""
 
 
-class RekvPrefill:
+class _Near(NamedTuple):
+    """What is seen at true distances; queries and keys are rotated."""
+
+    queries: Float[Tensor, "heads q_tokens head_dim"]
+    keys: Float[Tensor, "kv_heads k_tokens head_dim"]
+    values: Float[Tensor, "kv_heads k_tokens head_dim"]
+    positions: Int[Tensor, "axes k_tokens"]
+
+
+class RekvPrefill(WritePath):
     """The write path of one stream by ReKV's window; stands in for `Prefill`."""
 
     def __init__(self, decoder: Decoder, prefix: TextTokens, n_local: int) -> None:
-        if decoder.num_axes != 1:
-            raise SettingsError("ReKV's rules are for one rotary axis only")
         self._decoder = decoder
         self.rope = decoder.rope
         self.n_local = n_local
         self.num_tokens = 0
         self.local: LayerKV = []
         self.prefix: LayerKV = []
-        self.mass: Sequence[Mass] = ()
-        """None is computed."""
-        whole = self._run(prefix.embeddings, len(prefix.embeddings))
-        self.prefix = alone(decoder, whole)[0]
+        whole = text_positions(0, len(prefix.embeddings), decoder.num_axes, decoder.device)
+        step = _RekvStep(self, [whole.shape[1]], whole)
+        decoder.forward(prefix.embeddings, step)
+        self.prefix, self.num_tokens = step.captured, whole.shape[1]
+        self._slide(step.local, (whole, whole[:, -1] + 1))
 
-    def restore(self, num_tokens: int, kept: LayerKV) -> None:
-        """Go on after `num_tokens` tokens of blocks, of which `kept` are the last.
+    def restore(self, num_tokens: int, blocks: Sequence[Placed], kept: LayerKV) -> None:
+        """Go on after `num_tokens` tokens of blocks; `kept` are those of the last `blocks`.
 
-        `kept` must reach back `n_local` tokens, or to the first block.
+        They must reach back `n_local` tokens, or to the first block.
         """
         self.num_tokens = self.prefix[0][0].shape[1] + num_tokens
         missing = num_tokens - kept[0][0].shape[1]
-        self.local = []
+        local = []
         for sinks, past in zip(self.prefix, kept, strict=True):
             parts = [past] if missing else [sinks, past]
             keys, values = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-            self.local.append((keys[:, -self.n_local :], values[:, -self.n_local :]))
+            local.append((keys[:, -self.n_local :], values[:, -self.n_local :]))
+        self._slide(local, self._laid(blocks))
 
     def longest_chunk(self) -> int:
         """Any chunk gives the same keys and values."""
@@ -69,27 +85,45 @@ class RekvPrefill:
         return alone(self._decoder, self.work(chunk))
 
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
-        """As `Prefill.work`. Raises ValueError for blocks of different lengths."""
-        if len({len(block.embeddings) for block in chunk}) > 1:
-            raise ValueError("ReKV's rules are for blocks of one length")
-        embeddings = torch.cat([block.embeddings for block in chunk])
-        captured, hidden = yield from self._run(embeddings, len(chunk[0].embeddings))
-        return split_by_block(captured, chunk), hidden
+        """As `Prefill.work`."""
+        counts = [len(block.embeddings) for block in chunk]
+        laid = self._laid(chunk)
+        step = _RekvStep(self, counts, laid[0])
+        whole = Pass(
+            torch.cat([block.embeddings for block in chunk]),
+            step,
+            torch.cat([block.is_visual for block in chunk]),
+            joined_deepstack(chunk),
+        )
+        hidden = yield whole
+        self.num_tokens += len(hidden)
+        self._slide(step.local, laid)
+        return split_by_block(step.captured, chunk), hidden
 
-    def _run(self, embeddings: Tensor, block_tokens: int) -> Work[tuple[LayerKV, Tensor]]:
-        step = _RekvStep(self, block_tokens)
-        hidden = yield Pass(embeddings, step)
-        self.num_tokens += len(embeddings)
-        self.local = step.local
-        return step.captured, hidden
+    def _laid(self, blocks: Sequence[Placed]) -> _Laid:
+        """Positions of [local tokens | blocks], and where the block after them lies."""
+        axes, device = self._decoder.num_axes, self._decoder.device
+        positions, _ = lay_out(0, blocks, axes)
+        advance = torch.stack([block.advance for block in blocks]).sum(dim=0)
+        behind = self._base[:, None] + positions.to(device)
+        return torch.cat([self._positions, behind], dim=1), self._base + advance.to(device)
+
+    def _slide(self, local: LayerKV, laid: _Laid) -> None:
+        """Keep what the next block sees; its positions begin at 0 on each axis."""
+        positions, base = laid
+        self.local, positions = local, positions[:, -self.n_local :]
+        first = positions.amin(dim=1)
+        self._positions, self._base = positions - first[:, None], base - first
 
 
 class _RekvStep:
     """One call of the decoder, attending block by block."""
 
-    def __init__(self, stream: RekvPrefill, block_tokens: int) -> None:
+    def __init__(self, stream: RekvPrefill, counts: Sequence[int], positions: Tensor) -> None:
+        """`counts`: the tokens of each block; `positions`: of the local tokens and theirs."""
         self._stream = stream
-        self._block_tokens = block_tokens
+        self._counts = counts
+        self._positions = positions
         self.captured: LayerKV = []
         self.local: LayerKV = []
 
@@ -97,24 +131,27 @@ class _RekvStep:
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         self.captured.append((keys, values))
-        stream, n_local, new = self._stream, self._stream.n_local, keys.shape[1]
+        stream, n_local = self._stream, self._stream.n_local
+        past = 0
         if stream.local:
+            past = stream.local[layer][0].shape[1]
             keys = torch.cat([stream.local[layer][0], keys], dim=1)
             values = torch.cat([stream.local[layer][1], values], dim=1)
-        past = keys.shape[1] - new
-        outputs = []
-        for start in range(0, new, self._block_tokens):
-            end = min(start + self._block_tokens, new)
+        outputs, start = [], 0
+        for count in self._counts:
+            end = start + count
             seen = slice(max(0, past + start - n_local), past + end)
-            positions = text_positions(0, seen.stop - seen.start, 1, keys.device)
+            positions = self._positions[:, seen]
+            positions = positions - positions.amin(dim=1, keepdim=True)
             block, local = queries[:, start:end], stream.rope.rotate(keys[:, seen], positions)
-            rotated = stream.rope.rotate(block, positions[:, start - end :])
+            rotated = stream.rope.rotate(block, positions[:, -count:])
             # The sinks that have left the window of the newest token.
             outside = max(0, stream.num_tokens + end - n_local)
             sinks = stream.prefix[layer] if stream.prefix else (keys[:, :0], values[:, :0])
             sinks = (sinks[0][:, :outside], sinks[1][:, :outside])
-            near = rotated, local, values[:, seen]
+            near = _Near(rotated, local, values[:, seen], positions)
             outputs.append(_window_and_sinks(stream.rope, n_local, block, near, sinks, scale))
+            start = end
         self.local.append((keys[:, -n_local:], values[:, -n_local:]))
         return torch.cat(outputs, dim=1)
 
@@ -133,7 +170,10 @@ class RekvContext(AnswerContext):
         if laid.filled <= self._n_local:
             return super().look(layer, queries, rotated, scale)
         rope, n_local, sinks = self._decoder.rope, self._n_local, self.prefix[layer]
-        near = rotated, laid.keys, laid.values
+        num_text, axes = laid.filled - laid.positions.shape[1], self._decoder.num_axes
+        text = text_positions(laid.next_text - num_text, num_text, axes, queries.device)
+        positions = torch.cat([laid.positions, text], dim=1)
+        near = _Near(rotated, laid.keys, laid.values, positions)
         return _window_and_sinks(rope, n_local, queries, near, sinks, scale, sees_near_sinks=False)
 
 
@@ -141,17 +181,17 @@ def _window_and_sinks(
     rope: Rope,
     n_local: int,
     queries: Float[Tensor, "heads q_tokens head_dim"],
-    near: tuple[Tensor, Tensor, Tensor],
+    near: _Near,
     sinks: tuple[Tensor, Tensor],
     scale: float,
     sees_near_sinks: bool = True,
 ) -> Float[Tensor, "heads q_tokens head_dim"]:
-    """Attend to `near` within the window and to `sinks` at distance n_local - 1, under one softmax.
+    """Attend to `near` within the window and to `sinks` at one distance, under one softmax.
 
-    `near`: rotated queries, rotated keys and values; the queries belong to the last of the keys.
-    `queries` and `sinks` are not rotated yet. Sinks still in the window are seen, too, or not.
+    The queries belong to the last of the keys of `near`. `queries` and `sinks` are not rotated yet.
+    Sinks still in the window are seen, too, or not.
     """
-    rotated, keys, values = near
+    rotated, keys, values, positions = near
     sink_keys, sink_values = sinks
     q_tokens, num_sinks = queries.shape[1], sink_keys.shape[1]
     index = torch.arange(keys.shape[1], device=keys.device)
@@ -161,7 +201,7 @@ def _window_and_sinks(
         sees_sink = in_window.new_ones(q_tokens, num_sinks)
     else:
         sees_sink = distance[:, :num_sinks] >= n_local
-    far = rope.rotate(queries, torch.full((1, q_tokens), n_local - 1, device=queries.device))
+    far = rope.rotate(queries, _farthest(positions, q_tokens, n_local))
     near_keys = torch.cat([keys, torch.zeros_like(keys)], dim=-1)
     far_keys = torch.cat([torch.zeros_like(sink_keys), sink_keys], dim=-1)
     return grouped_attention(
@@ -171,3 +211,16 @@ def _window_and_sinks(
         scale,
         torch.cat([sees_sink, in_window], dim=1),
     )
+
+
+def _farthest(
+    positions: Int[Tensor, "axes tokens"], q_tokens: int, n_local: int
+) -> Int[Tensor, "axes q_tokens"]:
+    """How far each of the last tokens is from the farthest of its window, on each axis.
+
+    As if text went before the first token, where the window reaches further back.
+    """
+    tokens = positions.shape[1]
+    oldest = torch.arange(tokens - q_tokens, tokens, device=positions.device) - (n_local - 1)
+    lowest = positions.flip(1).cummin(dim=1).values.flip(1)
+    return positions[:, -q_tokens:] - lowest[:, oldest.clamp(min=0)] + (-oldest).clamp(min=0)

@@ -13,6 +13,7 @@ as a policy may ask for); the mean leaves template and dialogue out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -38,13 +39,21 @@ class MemoryView:
 
 
 def view_at(
-    memory: MemoryReader, at_s: float | None, recent_blocks: int | None, from_s: float | None = None
+    memory: MemoryReader,
+    at_s: float | None,
+    recent_blocks: int | None,
+    from_s: float | None = None,
+    recent_tokens: int | None = None,
 ) -> MemoryView:
     """What a question at stream time `at_s` sees of `memory` (None: everything there is now).
 
-    With `from_s` it sees nothing from before that. `recent_blocks` None: all are recent.
+    With `from_s` it sees nothing from before that. `recent_blocks` None: all are recent. With
+    `recent_tokens` as few are as hold so many tokens.
     """
     ids = memory.visible(at_s, from_s)
+    if recent_tokens is not None:
+        counts = accumulate(memory.info(block_id).num_tokens for block_id in reversed(ids))
+        recent_blocks = sum(1 for _ in takewhile(lambda held: held < recent_tokens, counts)) + 1
     return MemoryView(ids, len(ids) if recent_blocks is None else min(recent_blocks, len(ids)))
 
 
@@ -75,6 +84,15 @@ class Past:
             similarity=similarity,
             chunk_blocks=chunk_blocks,
         )
+
+    def search_by_head(
+        self, layer: int, query: Float[Tensor, " heads*head_dim"], top_k: int
+    ) -> list[int]:
+        """Ids of the best by the vectors of their heads; see `memory.head_vectors`."""
+        if not self.ids:
+            return []
+        first, below = self.ids[0], self.ids[-1] + 1
+        return self._memory.head_vectors.best(layer, query, first, below, top_k)
 
     def keys(self, block_ids: Sequence[int]) -> Float[Tensor, "layers blocks key_width"]:
         """Representative keys, in the order given."""

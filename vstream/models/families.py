@@ -27,7 +27,10 @@ def make_family(
     if name not in known:
         reason = f"no family is known for {name}"
         if not hasattr(model.config, "vision_config"):
-            reason = f"{name} has no vision tower, so it cannot watch video"
+            reason = (
+                f"{name} has no vision tower, so it cannot watch video; with "
+                '"vstream_family": "text" in its config.json it reads a stream of text'
+            )
         raise UnsupportedModelError(f"{reason}. Known families: {', '.join(known)}")
     try:
         family = FAMILIES.find(name)

@@ -175,7 +175,11 @@ def _directory(name: str | None) -> Path:
 
 
 def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrainedModel":
-    from transformers import AutoModelForImageTextToText  # seconds: only where one is loaded
+    from transformers import (  # seconds: only where one is loaded
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+    )
     from transformers.utils import logging as transformers_logging
 
     if not (directory / "config.json").is_file():
@@ -185,7 +189,10 @@ def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrai
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         require_room(directory, device, dtype)
-        model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        watches = hasattr(config, "vision_config")
+        auto = AutoModelForImageTextToText if watches else AutoModelForCausalLM
+        model: PreTrainedModel = auto.from_pretrained(
             directory, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
         model.to(device)  # type: ignore[arg-type]

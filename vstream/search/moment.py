@@ -1,33 +1,38 @@
-"""Moment: a stretch of a stream that a search found; blocks found in a memory in, moments out."""
+"""Moment: a stretch of a stream that a search found; blocks or texts found in, moments out."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memory import Hit, MemoryReader
 
 NEIGHBOURS = 2
 """Found blocks belong to one moment if at most one kept block that was not found is between."""
+RANKS_ALIKE = 60
+"""The larger, the less it counts to be first of a list."""
 APART_S = 30.0
 """And if no more than this lies between them: over a gap in the stream nothing is known."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """`from_s` to `to_s` of stream time; all else is of its best block.
+    """`from_s` to `to_s` of stream time; all else is of its best block, or of the `text` found.
 
-    `score` is the cosine of the search's words and the block, averaged over the searched layers: in
-    [-1, 1], and of use to rank moments, not as a measure of certainty. `captured_at` is wall-clock
-    time in seconds since 1970.
+    `score` is the cosine of the search's words and the block, averaged over the searched layers, or
+    that of the words and the text: in [-1, 1], and of use to rank moments of one kind, not as a
+    measure of certainty. `captured_at` is wall-clock time in seconds since 1970.
     """
 
     stream: str
     from_s: float
     to_s: float
     score: float
-    block_id: int
+    block_id: int | None
+    """None of a text of which no block is kept."""
     captured_at: float
     thumbnail: bytes = b""
+    text: str = ""
+    """What the memory policy noted of it, where that is what was found."""
 
 
 def joined(
@@ -43,7 +48,35 @@ def joined(
         run.append(hit)
     if run:
         moments.append(_moment(stream, memory, run))
-    return sorted(moments, key=lambda moment: (-moment.score, moment.block_id))
+    return sorted(moments, key=lambda moment: -moment.score)
+
+
+def merged(seen: Sequence[Moment], told: Sequence[Moment]) -> list[Moment]:
+    """Moments found by their blocks and by their texts, each best first, as one list.
+
+    Their scores do not compare, so what counts is the place in either list: reciprocal rank fusion
+    (Cormack et al., SIGIR 2009). A moment of both lists is the text's, with the block's picture.
+    """
+    found = [(_weight(place), one) for place, one in enumerate(seen)]
+    for place, one in enumerate(told):
+        weight = _weight(place)
+        for other in found:
+            if not other[1].text and _overlap(one, other[1]):
+                found.remove(other)
+                best = other[1]
+                one = replace(one, block_id=best.block_id, thumbnail=best.thumbnail)
+                weight += other[0]
+                break
+        found.append((weight, one))
+    return [one for _, one in sorted(found, key=lambda both: -both[0])]
+
+
+def _weight(place: int) -> float:
+    return 1 / (RANKS_ALIKE + place)
+
+
+def _overlap(one: Moment, other: Moment) -> bool:
+    return one.stream == other.stream and one.from_s <= other.to_s and other.from_s < one.to_s
 
 
 def _is_near(memory: MemoryReader, kept: Sequence[int], earlier: int, later: int) -> bool:

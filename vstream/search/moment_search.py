@@ -3,11 +3,13 @@
 The words are put to the model as a question is, over the prefix alone, and their queries are
 compared with the representative keys of all blocks (see `vstream.engine.retrieval`), by FAISS and
 averaged over a few layers. Nothing is decoded and no keys and values are read: it tells where to
-look, not what is there. docs/search.md has how often it is right and why these layers.
+look, not what is there. docs/search.md has how often it is right and why these layers. Of a stream
+whose memory policy notes texts, those that are most like the words are found beside them.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -15,14 +17,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memory import Hit, MemoryReader, MomentIndex
+from memory import (
+    POLICIES,
+    Hit,
+    MemoryPolicy,
+    MemoryReader,
+    MomentIndex,
+    Provenance,
+    UnknownNameError,
+    policy_named,
+    written_under,
+)
+from memory.policy_hooks import FoundText
 from vstream.device.work import WorkKind
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_query_work
 from vstream.errors import QuestionError, SettingsError
 from vstream.models.video_llm import VideoLLM
+from vstream.policy import shape_of
 from vstream.read_while_written import read_while_written
-from vstream.search.moment import Moment, joined
+from vstream.search.moment import Moment, joined, merged
 from vstream.stream_reader import require_made_by
 
 PHRASE = "find {words}"
@@ -53,17 +67,24 @@ class MomentSearch:
         self.layers = chosen
         self._model = model
         self._streams: dict[str, tuple[MemoryReader, MomentIndex]] = {}
+        self._policies: dict[str, MemoryPolicy] = {}
+        """Of streams with texts."""
         with torch.inference_mode(), model.turn:
             self._prefix = prefix_kv(model.decoder, model.family.prefix())
 
     def add(self, stream: str, memory: MemoryReader) -> None:
-        """Search `memory` from now on; the caller closes it. Raises FingerprintMismatchError."""
+        """Search `memory` from now on; the caller closes it. Raises FingerprintMismatchError,
+        PolicyError where what its memory policy needs to find texts is not installed.
+        """
         require_made_by(self._model, memory.provenance)
+        if (policy := _policy_with_texts(self._model, memory.provenance)) is not None:
+            self._policies[stream] = policy
         index = MomentIndex(self.layers, memory.provenance.kv_heads * memory.provenance.head_dim)
         self._streams[stream] = memory, index
 
     def remove(self, stream: str) -> None:
         del self._streams[stream]
+        self._policies.pop(stream, None)
 
     def search(
         self,
@@ -86,12 +107,32 @@ class MomentSearch:
         work = text_query_work(self._model.decoder, self._prefix, tokens)
         queries = self._model.scheduler.run(work, WorkKind.ASK)
         query = torch.stack([queries[layer] for layer in self.layers])
-        found: list[Moment] = []
+        seen: list[Moment] = []
+        told: list[Moment] = []
         everywhere = dict.fromkeys(self._streams, (from_s, to_s))
         for stream, span in (everywhere if spans is None else spans).items():
             one = partial(self._of_stream, stream, query, top, *span)
-            found += read_while_written(one)
-        return sorted(found, key=lambda moment: (-moment.score, moment.stream))[:top]
+            seen += read_while_written(one)
+            told += read_while_written(partial(self._told_of, stream, words, top, *span))
+        by_score = partial(sorted, key=lambda moment: (-moment.score, moment.stream))
+        return merged(by_score(seen)[:top], by_score(told)[:top])[:top]
+
+    def _told_of(
+        self, stream: str, words: str, top: int, from_s: float | None, to_s: float | None
+    ) -> list[Moment]:
+        """The texts of one stream about the stretch, best first, each with its newest picture."""
+        policy, (memory, _) = self._policies.get(stream), self._streams[stream]
+        if policy is None:
+            return []
+        with self._model.turn:
+            state = memory.state
+        within = [
+            one
+            for one in policy.found(words, state)
+            if (from_s is None or one.to_s > from_s) and (to_s is None or one.from_s <= to_s)
+        ]
+        with self._model.turn:
+            return [_moment_of(stream, memory, one) for one in within[:top]]
 
     def _of_stream(
         self,
@@ -112,11 +153,39 @@ class MomentSearch:
                 moments = joined(stream, memory, kept, hits)
                 if len(moments) >= top:
                     break
-            pictures = memory.thumbnails([moment.block_id for moment in moments[:top]])
+            shown = [one.block_id for one in moments[:top] if one.block_id is not None]
+            pictures = memory.thumbnails(shown)
             return [
                 replace(moment, thumbnail=picture)
                 for moment, picture in zip(moments, pictures, strict=False)
             ]
+
+
+def _moment_of(stream: str, memory: MemoryReader, found: FoundText) -> Moment:
+    shown = [
+        block_id
+        for block_id in memory.visible(found.to_s, found.from_s)
+        if memory.info(block_id).end_s < found.to_s
+    ]
+    return Moment(
+        stream,
+        found.from_s,
+        found.to_s,
+        found.score,
+        shown[-1] if shown else None,
+        found.captured_at,
+        memory.thumbnail(shown[-1]) if shown else b"",
+        found.text,
+    )
+
+
+def _policy_with_texts(model: VideoLLM, provenance: Provenance) -> MemoryPolicy | None:
+    """The memory policy of a stream, if it finds texts. Raises PolicyError."""
+    name, settings = written_under(provenance.fingerprint)
+    with suppress(UnknownNameError):  # of a package that is not here: its blocks can be searched
+        if POLICIES.find(name).has("found"):
+            return policy_named(name, shape_of(model, 1), settings)
+    return None
 
 
 def _range(

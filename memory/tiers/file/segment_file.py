@@ -117,11 +117,12 @@ class SegmentFile:
         """Write the index of a complete segment; `heads` are all that a scan has found.
 
         A damaged segment gets none, so that it is looked at again, nor does one with rewritten
-        blocks, of which an index does not tell; one of few blocks is read as quickly without.
+        blocks or head vectors, of which an index does not tell; one of few blocks is read as
+        quickly without.
         Failing costs time alone.
         """
         is_sound = len({head.provenance for head in heads}) == 1 and not self.damage(False)
-        is_sound = is_sound and not any(head.is_rewritten for head in heads)
+        is_sound = is_sound and not any(head.is_rewritten or head.left for head in heads)
         if is_sound and len(heads) > _FEW_BLOCKS and not self.index_bytes:
             with suppress(OSError):
                 self.index_bytes = write_index(self.path, heads, list(self._extents.values()))

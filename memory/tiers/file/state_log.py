@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from memory.policy_hooks import State, StateChange, changed, state_bytes
+from memory.policy_hooks import State, StateChange, state_bytes
 from memory.tiers.file.whole_files import flush_folder, told
 
 _SIZES = struct.Struct("<qIi")
@@ -49,10 +49,12 @@ class StateLog:
                 return {}
         of = (found.st_ino, found.st_size, below)
         if of != self._read_of:
-            state: State = {}
-            for block_id, change in self._entries():
-                if block_id < below:
-                    state = changed(state, change)
+            state: dict[str, bytes] = {}
+            for block_id, name, value in self._entries():
+                if value is None and block_id < below:
+                    state.pop(name, None)
+                elif value is not None and block_id < below:
+                    state[name] = value
             self._state, self._read_of = state, of
         return self._state
 
@@ -92,7 +94,7 @@ class StateLog:
             partial.replace(self._path)
             flush_folder(self._path.parent)
 
-    def _entries(self) -> Iterator[tuple[int, StateChange]]:
+    def _entries(self) -> Iterator[tuple[int, str, bytes | None]]:
         """Up to the first that is damaged or not whole."""
         with self._told():
             data = self._path.read_bytes()
@@ -105,7 +107,7 @@ class StateLog:
             if _CRC32.unpack_from(data, at) != (zlib.crc32(data[at + _CRC32.size : end]),):
                 return
             value = data[middle:end] if value_bytes >= 0 else None
-            yield block_id, {data[begin:middle].decode(): value}
+            yield block_id, data[begin:middle].decode(), value
             at = end
 
     def _told(self) -> AbstractContextManager[None]:

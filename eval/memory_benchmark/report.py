@@ -1,0 +1,189 @@
+"""write_memory_report: what is on record in, one page with tables and curves out."""
+
+import importlib.util
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.memory_benchmark.curves import curves
+from eval.memory_benchmark.figures import (
+    ONE_MOMENT,
+    MemoryFigures,
+    is_past,
+    mean_of,
+    of_age,
+    of_kind,
+)
+from eval.memory_benchmark.play import Kept, Said
+from eval.memory_benchmark.stored_bytes import PARTS
+from eval.result_table import NOTHING, ResultTable
+from eval.run.paired import Paired
+from eval.run.report import write_report
+from eval.run.scored import AGES_S, write_scored
+from eval.stream_benchmark.exam import ExamStream
+from eval.stream_benchmark.figures import RECALLED_KINDS
+from eval.stream_benchmark.record import Record, record_of
+
+_MB = 1e6
+_Answers = Mapping[tuple[str, str], Sequence[Said]]
+
+
+def write_memory_report(
+    path: Path,
+    exam: Sequence[ExamStream],
+    kept: Sequence[Kept],
+    said: _Answers,
+    tower_ms: Sequence[float],
+) -> dict[str, Any]:
+    """The figures of each contender; `kept` has the reference first, `tower_ms` is a frame's."""
+    found = figures_of(exam, kept, said)
+    write_scored(path, [one.scored for each in found for one in each.records])
+    has_plots = importlib.util.find_spec("matplotlib") is not None
+    tables = [_costs(found, tower_ms), _by_age(found), _recall(found), _layers(found)]
+    tables += [_recall(found, ONE_MOMENT), _kinds(found)]
+    write_report(path, more=tables, curves=curves(found) if has_plots else {})
+    return {one.name: one.document() for one in found}
+
+
+def figures_of(
+    exam: Sequence[ExamStream], kept: Sequence[Kept], said: _Answers
+) -> list[MemoryFigures]:
+    """Of every contender over the streams that it has watched, the reference first."""
+    records: dict[str, list[Record]] = {}
+    answers: dict[str, list[Said]] = {}
+    names = list(dict.fromkeys(one.contender for one in kept))
+    for name in names:
+        for stream in exam:
+            for one in said.get((stream.name, name), ()):
+                told = {
+                    "recall": one.recall,
+                    "held": one.held,
+                    "first_token_ms": one.first_token_ms,
+                }
+                record = record_of(name, stream, one.number, one.text, told)
+                records.setdefault(name, []).append(record)
+                answers.setdefault(name, []).append(one)
+    before = {one.scored.question_id: one for one in records.get(names[0], [])}
+    seen = {stream.name for stream in exam}
+    return [
+        MemoryFigures(
+            name,
+            [one for one in kept if one.contender == name and one.stream in seen],
+            answers[name],
+            records[name],
+            before,
+        )
+        for name in names
+        if name in records
+    ]
+
+
+def _costs(found: Sequence[MemoryFigures], tower_ms: Sequence[float]) -> ResultTable:
+    columns: dict[str, Callable[[MemoryFigures], str]] = {
+        "MB an hour": lambda one: f"{one.grows / _MB:.2f}",
+        "of bf16": lambda one: _share(one.grows, one.raw),
+        "in all, MB": lambda one: f"{one.in_all / _MB:.2f}",
+        "of bf16 in all": lambda one: _share(one.in_all, one.raw),
+        **{part: _part(part) for part in PARTS},
+        "KL": lambda one: f"{one.kl[0]:.3f} / {one.kl[1]:.4f}",
+        "same first token": lambda one: f"{100 * one.kl[2]:.1f}",
+        "past": lambda one: _percent(one.compared(is_past)),
+        "past, difference": lambda one: _difference(one.compared(is_past)),
+        "McNemar": lambda one: _p(one.compared(is_past)),
+        "all": lambda one: _percent(one.compared(lambda record: True)),
+        "all, difference": lambda one: _difference(one.compared(lambda record: True)),
+        "CPU, ms a frame": lambda one: f"{one.ingest_cpu_ms:.2f}",
+        "CPU, ms a question": lambda one: f"{one.question_cpu_ms:.0f}",
+        "tokens read": lambda one: f"{one.context_tokens:.0f}",
+    }
+    tower = f", which took {statistics.fmean(tower_ms):.1f} ms a frame" if tower_ms else ""
+    return ResultTable(
+        "What is kept, and what answers lose by it",
+        ("contender", *columns),
+        tuple((one.name, *(cell(one) for cell in columns.values())) for one in found),
+        (
+            "the first row is everything kept as it was made; the others are paired with it",
+            "MB an hour: what the second half of the streams has added, by the store's own count, "
+            "pictures left out, and its parts; of bf16: of all keys and values as bf16. In all: "
+            "with what is kept whatever the length, such as whole blocks of the windows",
+            "KL: of the first answer token to that of the first row, in nats, mean / median; same "
+            "first token, past and all: percent of the questions",
+            "differences: in points, with 95 of 100 draws of whole streams (bootstrap); McNemar: "
+            "p of its exact test on questions about the past",
+            f"CPU: processor time, contenders in turn; the vision tower{tower} and pictures are "
+            "left out; of a question the median",
+        ),
+    )
+
+
+def _by_age(found: Sequence[MemoryFigures]) -> ResultTable:
+    ages = [age for age in AGES_S if any(one.compared(of_age(age)) for one in found)]
+    rows = []
+    for one in found:
+        cells = [one.compared(of_age(age)) for age in ages]
+        rows.append((one.name, *(f"{_percent(cell)} ({_difference(cell)})" for cell in cells)))
+    counts = [found[0].compared(of_age(age)) for age in ages]
+    titles = [f"{age}: {c.num_questions if c else 0}" for age, c in zip(ages, counts, strict=True)]
+    return ResultTable(
+        "Percent right by age of the evidence (difference)", ("contender", *titles), tuple(rows)
+    )
+
+
+def _recall(found: Sequence[MemoryFigures], kinds: Sequence[str] = RECALLED_KINDS) -> ResultTable:
+    rows = [
+        (one.name, *(_number(mean_of(one.recall(of_age(age, kinds)))) for age in AGES_S))
+        for one in found
+    ]
+    which = "" if kinds is RECALLED_KINDS else f", {', '.join(kinds)}"
+    return ResultTable(
+        f"Recall of the evidence by its age{which}",
+        ("contender", *AGES_S),
+        tuple(rows),
+        ("the share of the stretches that show the answer of which a block was read, mean over "
+         "layers",),
+    )  # fmt: skip
+
+
+def _layers(found: Sequence[MemoryFigures]) -> ResultTable:
+    by_layer = [(one.name, one.recall(lambda record: True) or ()) for one in found]
+    num_layers = max(len(layers) for _, layers in by_layer)
+    rows = tuple((name, *(f"{share:.2f}" for share in layers)) for name, layers in by_layer)
+    titles = (f"layer {number}" for number in range(num_layers))
+    return ResultTable("Recall of the evidence by layer", ("contender", *titles), rows)
+
+
+def _kinds(found: Sequence[MemoryFigures]) -> ResultTable:
+    rows = []
+    for kind in RECALLED_KINDS:
+        cells = [mean_of(one.recall(of_kind(kind))) for one in found]
+        rows.append((kind, *map(_number, cells)))
+    names = (one.name for one in found)
+    return ResultTable("Recall of the evidence by kind of question", ("kind", *names), tuple(rows))
+
+
+def _part(part: str) -> Callable[[MemoryFigures], str]:
+    return lambda one: f"{one.bytes_per_hour[part] / _MB:.2f}"
+
+
+def _share(num_bytes: float, raw: float) -> str:
+    return f"1/{raw / num_bytes:.1f}" if num_bytes > 0 else NOTHING
+
+
+def _percent(found: Paired | None) -> str:
+    return NOTHING if found is None else f"{found.after_percent:.1f}"
+
+
+def _difference(found: Paired | None) -> str:
+    if found is None:
+        return NOTHING
+    within = "" if found.interval is None else " [{:+.1f}, {:+.1f}]".format(*found.interval)
+    return f"{found.difference:+.1f}{within}"
+
+
+def _p(found: Paired | None) -> str:
+    return NOTHING if found is None or found.mcnemar_p is None else f"{found.mcnemar_p:.2f}"
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"

@@ -1,0 +1,221 @@
+"""`python -m eval passkey` hides keys in a long text and asks for each of them.
+
+Source: passkey retrieval (Mohtashami and Jaggi 2023, https://arxiv.org/abs/2305.16300), with the
+filler that others took over. Differs: ten keys lie in one text, in its first four fifths, so that
+one pass tells of all of them. Each is another kind of fact, for a small model to tell them apart.
+
+Contenders that make the same blocks share the pass, whatever they keep of them: each has a memory
+of its own, into which the exact blocks are encoded as they come.
+"""
+
+import random
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
+from typing import Annotated
+
+import torch
+import typer
+
+from eval.command_line import AsJson, refusals
+from eval.play.contender import Contender, parse_contenders
+from eval.play.kept import stored_bytes
+from eval.play.options import CONTENDER_FORM
+from eval.play.settings import PlaySettings
+from eval.result_table import ResultTable, show, show_document
+from eval.speed.subject import passing_session, ready_model
+from memory import KVBlock
+from memory.policies import POLICIES
+from vstream import Session, SettingsError, VideoLLM, load_config
+
+FILLER = (
+    " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
+)
+SECRET = " {fact} {word}. Remember it: {fact} {word}."
+FACTS = (
+    ("the number of the safe is", "What is the number of the safe?", ""),
+    ("the name of the captain is", "What is the name of the captain?", "Oliver Emma Henry Sophia"),
+    ("the secret ingredient is", "What is the secret ingredient?", "cinnamon ginger vanilla honey"),
+    ("the stolen painting shows a", "What does the stolen painting show?", "tiger horse swan lion"),
+    (
+        "the meeting takes place in",
+        "Where does the meeting take place?",
+        "Lisbon Vienna Cairo Rome",
+    ),
+    ("the colour of the boat is", "What is the colour of the boat?", "purple orange pink brown"),
+    ("the spy works as a", "What does the spy work as?", "dentist farmer lawyer plumber"),
+    ("the birthday present is a", "What is the birthday present?", "violin camera bicycle lamp"),
+    ("the king likes to eat", "What does the king like to eat?", "pancakes soup cheese apples"),
+    ("the prize of the race is a", "What is the prize of the race?", "goat watch medal carpet"),
+)
+"""How each is told, how it is asked for, and words of which one is drawn; a number, if none."""
+_HIDDEN_IN = 0.8
+"""Of the text: what comes after it holds no key."""
+_PART_FILLERS, _CHUNK_TOKENS, _ANSWER_TOKENS = 10, 256, 12
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is asked for, the word that tells it, and the blocks that hold its sentences."""
+
+    question: str
+    word: str
+    blocks: range
+
+
+@dataclass(frozen=True)
+class Found:
+    """How one contender did.
+
+    `recall` is the mean share of a key's blocks that a question read, over all layers; `kept_bytes`
+    what the store held in the end.
+    """
+
+    contender: str
+    right: int
+    asked: int
+    recall: float
+    kept_bytes: int
+    said: tuple[str, ...]
+
+
+def passkey(
+    contenders: Annotated[
+        list[str],
+        typer.Option("--contender", metavar=CONTENDER_FORM, help="Who is asked; may be repeated."),
+    ],
+    tokens: Annotated[int, typer.Option(min=1000, help="Length of the text, in tokens.")] = 8000,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the keys and their order.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """How many of the keys that lie hidden in a long text are found (VSTREAM_MODEL: of text)."""
+    with refusals():
+        found = measure_passkeys(ready_model(), contenders, tokens, seed)
+    table = ResultTable(
+        f"Keys found in {tokens} tokens",
+        ("contender", "right", "recall", "MB kept"),
+        tuple(
+            (
+                one.contender,
+                f"{one.right} of {one.asked}",
+                f"{one.recall:.2f}",
+                f"{one.kept_bytes / 1e6:.1f}",
+            )
+            for one in found
+        ),
+        ("recall: the share of a key's blocks that a question read, over all layers",),
+    )
+    show([table])
+    if as_json:
+        show_document([asdict(one) for one in found])
+
+
+def measure_passkeys(
+    model: VideoLLM, contenders: Sequence[str], tokens: int, seed: int = 0
+) -> list[Found]:
+    """Of each contender, in the order given. Raises SettingsError, ModelError, PolicyError."""
+    config = load_config()
+    engine = config.engine.model_copy(update={"chunk_frames": _CHUNK_TOKENS})
+    settings = PlaySettings(config.model_copy(update={"engine": engine}), _ANSWER_TOKENS)
+    named = parse_contenders(contenders)
+    passes: dict[Hashable, list[Contender]] = {}
+    for one in named:
+        if one.policy not in POLICIES.names() or one.budget is not None:
+            raise SettingsError(f"contender: {one.name}: wanted a memory policy without a budget")
+        policy = settings.policy(one, model)
+        notes = policy.has("note") or policy.has("wishes")
+        made_by = replace(one, codec="").name if notes else ""
+        passes.setdefault((policy.encoding(), made_by), []).append(one)
+    text = _Text(model, tokens, seed)
+    found = [one for group in passes.values() for one in _passed(model, settings, group, text)]
+    return [one for name in named for one in found if one.contender == name.name]
+
+
+class _Text:
+    """Filler with keys in it. A sentence begins with its space, so parts are tokenized alike alone
+    and together.
+    """
+
+    def __init__(self, model: VideoLLM, tokens: int, seed: int) -> None:
+        self._family = model.family
+        self._fillers = tokens // self._length(FILLER)
+        drawn = random.Random(seed)
+        facts = drawn.sample(FACTS, len(FACTS))
+        step = _HIDDEN_IN * self._fillers / len(facts)
+        self._hidden = {
+            int(step * (i + 0.5)): (
+                fact,
+                question,
+                drawn.choice(words.split()) if words else digits,
+            )
+            for i, (fact, question, words) in enumerate(facts)
+            for digits in [str(drawn.randrange(10_000, 100_000))]
+        }
+        self.keys: list[Key] = []
+        """Those of the parts that have been read."""
+
+    def parts(self) -> Iterator[str]:
+        """Of a few hundred tokens each."""
+        self.keys, part, before = [], "", 0
+        for number in range(self._fillers):
+            if number in self._hidden:
+                fact, question, word = self._hidden[number]
+                secret = SECRET.format(fact=fact, word=word).replace(" the", " The", 1)
+                size = self._family.frames_per_block
+                last = before + self._length(secret) - 1
+                self.keys.append(Key(question, word, range(before // size, last // size + 1)))
+                part, before = part + secret, last + 1
+            part, before = part + FILLER, before + self._length(FILLER)
+            if number % _PART_FILLERS == _PART_FILLERS - 1:
+                yield part
+                part = ""
+        yield part
+
+    def _length(self, text: str) -> int:
+        return len(self._family.token_ids(text))
+
+
+def _passed(
+    model: VideoLLM, settings: PlaySettings, group: Sequence[Contender], text: _Text
+) -> list[Found]:
+    """One pass over the text, for contenders that make the same blocks."""
+    with ExitStack() as stack:
+        exact = settings.configured(replace(group[0], codec="exact"))
+        source = stack.enter_context(passing_session(exact, model))
+        asked = [
+            stack.enter_context(passing_session(settings.configured(one), model)) for one in group
+        ]
+        for part in text.parts():
+            known = source.memory.num_blocks
+            source.push_text(part)
+            for block_id in range(known, source.memory.num_blocks):
+                block = exact_block(source, block_id)
+                for one in asked:
+                    one.memory.append(block)
+        for one in asked:
+            one.memory.note_state(source.memory.state)
+        return [_found(one, session, text) for one, session in zip(group, asked, strict=True)]
+
+
+def exact_block(source: Session, block_id: int) -> KVBlock:
+    """As it was made, out of a memory whose codec is exact; without its picture."""
+    memory, decoder = source.memory, source.model.decoder
+    read = [
+        memory.read(layer, [block_id], decoder.dtype, decoder.device)
+        for layer in range(decoder.num_layers)
+    ]
+    keys, values = (torch.stack(parts) for parts in zip(*read, strict=True))
+    return KVBlock(memory.info(block_id), keys, values, b"")
+
+
+def _found(contender: Contender, session: Session, text: _Text) -> Found:
+    said, recalls, right = [], [], 0
+    for key in text.keys:
+        answer = session.ask(key.question).answer
+        said.append(answer.text)
+        right += key.word in answer.text
+        read = sum(one.num_layers for one in answer.evidence if one.block_id in key.blocks)
+        recalls.append(read / len(key.blocks) / session.model.decoder.num_layers)
+    kept = stored_bytes(session.memory.stats())
+    return Found(contender.name, right, len(said), fmean(recalls), kept, tuple(said))

@@ -1,0 +1,58 @@
+"""Scores of blocks in, where the best of them stand out, one by one or in runs of neighbours."""
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+_TABLE_ROWS = 16
+
+
+def places_of_best(
+    scores: Float32[Tensor, " blocks"], top_k: int, chunk_blocks: int = 1
+) -> list[int]:
+    """Where the best blocks stand, in rising order; in runs as `BlockIndex.search` has them."""
+    count = len(scores)
+    if count <= top_k:
+        return list(range(count))
+    best = best_places(run_means(scores, chunk_blocks), top_k // chunk_blocks)
+    places: list[int] = places_of_runs(best, chunk_blocks, count).tolist()
+    return places
+
+
+def run_means(scores: Float32[Tensor, " blocks"], chunk_blocks: int) -> Float32[Tensor, " runs"]:
+    """The mean score of each run of neighbours; the last one may be shorter."""
+    if chunk_blocks == 1:
+        return scores
+    whole = len(scores) // chunk_blocks * chunk_blocks
+    means = scores[:whole].view(-1, chunk_blocks).mean(dim=1)
+    rest = scores[whole:]
+    return torch.cat((means, rest.mean(dim=0, keepdim=True))) if len(rest) else means
+
+
+def places_of_runs(
+    runs: Int64[np.ndarray, " runs"], chunk_blocks: int, count: int
+) -> Int64[np.ndarray, " blocks"]:
+    """The places below `count` of the blocks of some runs; only the last run may be shorter."""
+    places = (runs[:, None] * chunk_blocks + np.arange(chunk_blocks)).ravel()
+    return places[places < count]
+
+
+def best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray, " best"]:
+    """Where the highest `count` scores stand, in rising order.
+
+    Of many scores the highest lie in those columns of a table whose highest score is best: to find
+    these first takes a fifth of the time of a `topk` over all.
+    """
+    columns = len(scores) // _TABLE_ROWS
+    if columns > 2 * count:
+        in_table = columns * _TABLE_ROWS
+        table = scores[:in_table].view(_TABLE_ROWS, columns)
+        some = table.amax(dim=0).topk(count, sorted=False).indices
+        places = torch.arange(0, in_table, columns, device=scores.device)[:, None] + some
+        rest = torch.arange(in_table, len(scores), device=scores.device)
+        places = torch.cat((places.flatten(), rest))
+        best = places[scores[places].topk(count, sorted=False).indices]
+    else:
+        best = scores.topk(count).indices
+    return np.sort(best.cpu().numpy())

@@ -1,0 +1,1 @@
+"""What Flash-VStream's two memories are made of: tensors in, tensors out."""

@@ -1,0 +1,110 @@
+"""HeadVectors: what blocks are found by once they have left the local window, query head by head.
+
+What stands for a block may be known long after it was kept, as in InfLLM (Xiao et al., NeurIPS
+2024, https://arxiv.org/abs/2402.04617), section 3.2: there it takes the attention that the block
+got until it left. So its vector rides in the head of the block that came as it left: both are kept
+together, whenever the process dies, and nothing is written twice. Where that block goes and this
+one stays, it is found by its mean key.
+"""
+
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from memory.block_index import BlockIndex
+from memory.block_record import BlockHead
+
+_FEW_BLOCKS = 1024
+"""Of so many all are compared with several queries at once."""
+
+
+class HeadVectors:
+    """Of the blocks of one stream up to `newest`, which have left the window."""
+
+    def __init__(self, means: BlockIndex, kv_heads: int, device: torch.device) -> None:
+        """`means` has the mean keys of all blocks."""
+        self._means, self._kv_heads, self._device = means, kv_heads, device
+        self._index: BlockIndex | None = None
+        self._carrier: dict[int, int] = {}
+        """By block, gone or not, the one in whose head its vector lies."""
+        self.newest = -1
+
+    def take(self, head: BlockHead, known: Sequence[int]) -> None:
+        """Learn what a new block's head tells of those before it; `known` are there, in order."""
+        if not head.left:
+            return
+        vectors = head.head_vectors
+        if self._index is None:
+            layers, features = next(iter(vectors.values())).shape
+            self._index = BlockIndex(layers, features, self._device)
+        newest = max(head.left)
+        for block_id in known[bisect_right(known, self.newest) : bisect_right(known, newest)]:
+            vector = vectors.get(block_id)
+            found = self._mean(block_id) if vector is None else torch.from_numpy(vector)
+            self._index.extend([block_id], found[None])
+        self._carrier.update(dict.fromkeys(head.left, head.block_id))
+        self.newest = newest
+
+    def drop(self, gone: Collection[int], known: Collection[int]) -> None:
+        """Blocks are gone, and `known` are there. Where the newest go, others come back into the
+        window.
+        """
+        if self._index is None:
+            return
+        lost = [block_id for block_id, carrier in self._carrier.items() if carrier in gone]
+        for block_id in lost:
+            del self._carrier[block_id]
+        before, self.newest = self.newest, max(self._carrier, default=-1)
+        self._index.drop({*gone, *range(self.newest + 1, before + 1)})
+        for block_id in lost:
+            if block_id in known and block_id <= self.newest:
+                self._index.replace(block_id, self._mean(block_id))
+
+    def best(
+        self,
+        layer: int,
+        query: Float[Tensor, " heads*head_dim"],
+        first: int,
+        below: int,
+        count: int,
+    ) -> list[int]:
+        """Of the blocks from `first` to `below` the `count` best, in stream order: those of the
+        largest inner product with `query`, summed over the heads.
+        """
+        if self._index is None:
+            return []
+        return self._index.search([layer], query[None], below, count, "inner_product", first=first)
+
+    def candidates(
+        self,
+        layer: int,
+        queries: Float[Tensor, "queries heads*head_dim"],
+        below: int,
+        count: int,
+    ) -> tuple[list[int], Float32[Tensor, "queries blocks"]]:
+        """Ids of blocks below `below`, the `count` best for each query among them, and the inner
+        products of all of them with all queries.
+        """
+        if self._index is None:
+            return [], torch.empty(len(queries), 0)
+        few = self._index.num_blocks <= _FEW_BLOCKS
+        count, by = (_FEW_BLOCKS, queries[:1]) if few else (count, queries)
+        found = {i for query in by for i in self.best(layer, query, 0, below, count)}
+        ids = sorted(found)
+        return ids, queries.float().cpu() @ self._index.keys(ids, [layer])[0].T
+
+    def vectors(self, block_ids: Sequence[int]) -> Float32[Tensor, "layers blocks heads*head_dim"]:
+        """In the order given; blocks that have left the window and are there."""
+        assert self._index is not None
+        return self._index.keys(block_ids)
+
+    def _mean(self, block_id: int) -> Float32[Tensor, "layers heads*head_dim"]:
+        """A block's mean key, for each of the heads that share it."""
+        assert self._index is not None
+        mean = self._means.keys([block_id])[:, 0].unflatten(1, (self._kv_heads, -1))
+        group = self._index.features // mean[0].numel()
+        by_head: Tensor = mean.repeat_interleave(group, dim=1)
+        return by_head.flatten(1)

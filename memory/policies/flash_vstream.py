@@ -1,0 +1,283 @@
+"""flash_vstream: STAR memory, a fixed number of visual tokens that every question reads again.
+
+Source: Flash-VStream (Zhang et al., 2024, https://arxiv.org/abs/2406.08085), section 3.2:
+
+    spatial    the newest frame
+    temporal   clusters of all frames, weighted k-means with weights that are carried on
+    abstract   one token a slot, into which all frames go by semantic attention
+    retrieved  of the heaviest clusters, the frame in a bank of the newest that is nearest
+
+A question reads [abstract | temporal | retrieved | spatial].
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from memory.policies.policy import Card, Encoding, MemoryPolicy, PolicySettings
+from memory.policy_hooks import NOTHING, Context, NewBlock, Query, State, StateChange, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memory.flash.clusters import Clusters
+    from memory.flash.notes import Banked, Notes
+    from memory.flash.weighted_kmeans import Choice
+    from memory.kv_block import KVBlock
+
+_CHUNK = 8
+"""Blocks are never read: they see so few that encoding them is cheap, so many at a time."""
+_ABSTRACT = "abstract", "abstract_times", "abstract_last"
+
+
+class FlashVStreamSettings(PolicySettings):
+    """Sizes are the paper's."""
+
+    rule: Literal["paper", "official"] = Field(
+        "paper",
+        description="official: as the published code does when it streams, errors included: "
+        "weights begin again at every frame, cluster numbers are taken for frame numbers.",
+    )
+    temporal_frames: int = Field(25, ge=1, description="Clusters of the temporal memory.")
+    abstract_frames: int = Field(25, ge=1, description="Tokens of the abstract memory.")
+    retrieved_frames: int = Field(3, ge=0, description="Frames that are retrieved.")
+    spatial_side: int = Field(8, ge=1, description="Rows and columns of a frame that is read.")
+    temporal_side: int = Field(4, ge=1, description="Rows and columns of a cluster.")
+    update_ratio: float = Field(
+        0.2, ge=0, le=1, description="What the abstract memory takes over from new frames at most."
+    )
+    bank_frames: int = Field(300, ge=2, description="Newest frames that can be retrieved.")
+
+    @model_validator(mode="after")
+    def _bank_holds_what_is_pending(self) -> Self:
+        if self.bank_frames < self.abstract_frames:
+            raise ValueError("bank_frames must be at least abstract_frames")
+        return self
+
+
+class FlashVStream(MemoryPolicy):
+    """A block stays for its picture alone; what is read is noted."""
+
+    name = "flash_vstream"
+    card = Card(
+        paper="Flash-VStream (Zhang et al., 2024), arXiv 2406.08085",
+        keeps="the newest frames at 8 x 8 tokens, and of all frames 25 clusters at 4 x 4 and 25 "
+        "tokens; every question reads the newest frame, the clusters, the tokens and 3 frames",
+        differs="runs on checkpoints that were not trained for it: semantic attention has no "
+        "learned projections; tokens are pooled behind the projector; clusters stand in stream "
+        "order; the abstract memory takes 25 frames at a time, as one alone makes all slots alike. "
+        "A budget has to hold what is noted, which does not age",
+        is_exact=False,
+    )
+    Settings = FlashVStreamSettings
+    settings: FlashVStreamSettings
+    changes_store = True
+    follows_times = False
+
+    @staticmethod
+    def query(tokens: "Tensor") -> "Tensor":
+        """Of slots of the abstract memory: untrained, they are compared as they are."""
+        return tokens
+
+    key = query
+
+    def choice(self, block: int) -> "Choice":
+        """What k-means leaves to chance when that block comes: the same in every process."""
+        from memory.flash.weighted_kmeans import Seeded
+
+        return Seeded(block)
+
+    def encoding(self) -> Encoding:
+        return Encoding(_CHUNK, _CHUNK)
+
+    def recent_blocks(self) -> int:
+        return 0
+
+    def keep_blocks(self) -> int:
+        return self.settings.bank_frames
+
+    def rewrite(self, old: "KVBlock", block_id: int, state: State) -> "KVBlock":
+        from memory.flash.notes import for_its_picture
+
+        return for_its_picture(old)
+
+    def note(self, block: NewBlock, state: State) -> StateChange:
+        return self.noted([block], state)
+
+    def noted(self, blocks: Sequence[NewBlock], state: State) -> StateChange:
+        """What is noted with several blocks that come in one call; by the paper's rule with one."""
+        import torch
+
+        from memory.flash.clusters import Clusters
+        from memory.flash.frame_grid import features_of, grid_of, pooled, reduced, within
+        from memory.flash.notes import Notes
+
+        notes, new, means = Notes(state), [], []
+        for block in blocks:
+            to = within(grid_of(block.tokens), self.settings.spatial_side)
+            frame = reduced(block.tokens, to)
+            features = features_of(frame)
+            coarse = torch.tensor(within(to, self.settings.temporal_side))
+            grid = tuple(notes.facts.setdefault("grid", coarse).tolist())
+            row = pooled(features, to, grid)
+            new.append(Clusters.of_frame(row, block.block_id, frame.start_s, frame.end_s))
+            means.append(features.mean(dim=0))
+            self._keep_frame(notes, block.block_id, frame)
+        self._cluster(notes, Clusters.joined(new))
+        self._absorb(notes, torch.stack(means))
+        return notes.change()
+
+    def _keep_frame(self, notes: "Notes", number: int, frame: Tokens) -> None:
+        """By the official rule only the first frames are ever retrieved: they stay."""
+        most = self.settings.bank_frames
+        is_paper = self.settings.rule == "paper"
+        first = () if is_paper else [one.number for one in notes.bank[: most - 1]]
+        notes.take(number, frame, most, first)
+
+    def _cluster(self, notes: "Notes", new: "Clusters") -> None:
+        """Put all frames into as many clusters as there may be."""
+        import torch
+
+        from memory.flash.clusters import Clusters
+        from memory.flash.star import merged_unweighted, misread_places
+
+        if notes.clusters is None:
+            notes.clusters = new
+            return
+        most, newest = self.settings.temporal_frames, notes.bank[-1]
+        joined = Clusters.joined([notes.clusters, new])
+        if len(joined) > most:
+            notes.has_merged(newest.end_s)
+        choice = self.choice(newest.number)
+        if self.settings.rule == "paper":
+            notes.clusters = joined.merged(most, choice)
+            return
+        notes.clusters = merged_unweighted(joined, most, choice)
+        count = self.settings.retrieved_frames
+        places = misread_places(joined.rows, notes.clusters.weights, count)
+        numbers = [notes.bank[place].number for place in places if place < len(notes.bank)]
+        notes.facts["retrieved"] = torch.tensor(numbers, dtype=torch.long)
+
+    def _absorb(self, notes: "Notes", new: "Tensor") -> None:
+        """Let the abstract memory take new frames in, [frames, width], once there are as many as it
+        has slots; by the official rule at once.
+        """
+        import torch
+
+        most, newest = self.settings.abstract_frames, notes.bank[-1]
+        slots = notes.numbers("abstract").view(-1, new.shape[1])
+        if self.settings.rule == "paper" and len(slots) == most:
+            pending = self._pending(notes, notes.bank)
+            if len(pending) < most:
+                return
+            new = self._means(notes, pending)
+        ends_s = notes.facts["abstract_times"].tolist() if len(slots) else []
+        ends_s += [newest.end_s] * len(new)
+        if len(slots) and len(ends_s) > most:
+            ends_s = [newest.end_s] * most
+            notes.has_merged(newest.end_s)
+        notes.put("abstract", self._absorbed(slots, new) if len(slots) else new)
+        notes.facts["abstract_times"] = torch.tensor(ends_s, dtype=torch.double)
+        notes.facts["abstract_last"] = torch.tensor(newest.number)
+
+    def _absorbed(self, slots: "Tensor", new: "Tensor") -> "Tensor":
+        import torch
+
+        from memory.flash.star import absorbed, attended
+
+        told = self.settings
+
+        def attend(memory: "Tensor", new: "Tensor") -> "Tensor":
+            return attended(memory, new, told.update_ratio, self.query, self.key)
+
+        return absorbed(torch.cat([slots, new]), told.abstract_frames, attend)
+
+    def _pending(self, notes: "Notes", bank: "list[Banked]") -> "list[Banked]":
+        """Frames that the abstract memory has still to take in."""
+        return [one for one in bank if one.number > int(notes.facts["abstract_last"])]
+
+    def _means(self, notes: "Notes", frames: "list[Banked]") -> "Tensor":
+        import torch
+
+        from memory.flash.frame_grid import features_of
+
+        return torch.stack([features_of(notes.tokens(one)).mean(dim=0) for one in frames])
+
+    def context(self, query: Query, state: State) -> Context:
+        from memory.flash.frame_grid import tokens_on
+        from memory.flash.notes import Notes
+
+        notes = Notes(state)
+        bank = [one for one in notes.bank if one.end_s <= query.at_s]
+        if notes.clusters is None or not bank:
+            return NOTHING
+        newest = notes.tokens(bank[-1])
+        clusters = notes.clusters.seen(query.at_s)
+        retrieved = self._retrieved(notes, clusters, bank)
+        rows, columns = notes.facts["grid"].tolist()
+        is_paper = self.settings.rule == "paper"
+        alone = clusters.frames[clusters.weights == 1].tolist() if is_paper else []
+        return Context(
+            [
+                *(tokens_on((1, 1), one[None], newest) for one in self._abstract(notes, bank)),
+                *(tokens_on((rows, columns), one, newest) for one in clusters.rows),
+                *(notes.tokens(one) for one in retrieved),
+                newest,
+            ],
+            [bank[-1].number, *(one.number for one in retrieved), *alone],
+        )
+
+    def _abstract(self, notes: "Notes", bank: "list[Banked]") -> "Tensor":
+        """As if no later frame than those of `bank` had come; without slots that know of one."""
+        slots = notes.numbers("abstract")
+        if len(slots):
+            slots = slots.view(len(notes.facts["abstract_times"]), -1)
+            slots = slots[notes.facts["abstract_times"] <= bank[-1].end_s]
+        if len(slots) < self.settings.abstract_frames:
+            return slots
+        pending = self._pending(notes, bank)
+        return self._absorbed(slots, self._means(notes, pending)) if pending else slots
+
+    def _retrieved(
+        self, notes: "Notes", clusters: "Clusters", bank: "list[Banked]"
+    ) -> "list[Banked]":
+        import torch
+
+        from memory.flash.frame_grid import features_of, grid_of, pooled
+        from memory.flash.weighted_kmeans import nearest
+
+        count = self.settings.retrieved_frames
+        if self.settings.rule == "official":
+            numbers = notes.facts["retrieved"].tolist() if "retrieved" in notes.facts else []
+            return [one for number in numbers for one in bank if one.number == number]
+        if not count or not len(clusters):
+            return []
+        rows, columns = notes.facts["grid"].tolist()
+        kept = [notes.tokens(one) for one in bank]
+        maps = [pooled(features_of(one), grid_of(one), (rows, columns)).flatten() for one in kept]
+        order = clusters.weights.argsort(descending=True, stable=True)
+        wanted = clusters.rows[order[:count]].flatten(1)
+        return [bank[at] for at in nearest(wanted, torch.stack(maps))]
+
+    def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
+        from memory.flash.notes import Notes
+
+        return Notes(state).without(from_s, to_s, _ABSTRACT)
+
+    def expired(self, state: State, before_s: float) -> StateChange:
+        from memory.flash.notes import Notes
+
+        return Notes(state).expired(before_s, _ABSTRACT)
+
+    def coarser_since(self, state: State) -> float | None:
+        from memory.flash.notes import merged_until_s
+
+        return merged_until_s(state)
+
+    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+        told, tokens = self.settings, self.shape.block_tokens()
+        frames = seconds // self.shape.frames_per_block
+        cells = min(frames, told.bank_frames) * min(tokens, told.spatial_side**2)
+        cells += min(frames, told.temporal_frames) * min(tokens, told.temporal_side**2)
+        return (cells + min(frames, told.abstract_frames)) * token_bytes // tokens

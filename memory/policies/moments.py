@@ -1,0 +1,130 @@
+"""moments: default, but of an old block only the few tokens stay that say most of it.
+
+Source: tokens are ranked by the norm of their values, as InfiniPot-V does (Kim et al., NeurIPS
+2025, https://arxiv.org/abs/2506.15745: value norm, VaN); here in every key head by itself:
+
+    score[layer, head, i] = |v[layer, head, i]|
+
+Differs from the paper: there the tokens of a full cache compete, and what goes cannot be found any
+more. Here each block keeps its own best tokens, and is found by the mean key of the whole block:
+which blocks a question reads does not change, what it reads of them shrinks.
+
+A block has one list of positions, `p`, but heads keep different tokens. A key that stood at `q` is
+therefore kept as R(q - p) k, with the model's own rotation R: put at base b its key is then
+R(b + p) R(q - p) k = R(b + q) k, what it was. The difference is smaller than the block, so nothing
+is lost by it. Values stay as they are.
+
+A block is cut once it has left the windows, by its own numbers alone, so every process and every
+restart makes the same bytes of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from memory.ageing import ALIKE, AgeingStep, AgingBlocks, next_step, run_ends
+from memory.moment_choice import choose_moments
+from memory.policies.default import Default, DefaultSettings
+from memory.policies.policy import Card, Past, Similarity
+from memory.policy_hooks import State
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
+
+    from memory.block_store import Span
+    from memory.kv_block import KVBlock
+
+_CANDIDATES = 8
+"""Times as many blocks as are read make the moments."""
+_LEAST = 1e-12
+
+
+class MomentsSettings(DefaultSettings):
+    """Those of default, and what stays of an old block."""
+
+    tokens: float = Field(
+        1 / 12,
+        gt=0,
+        description="Tokens that stay of a block once it has left the windows; below 1: the share "
+        "of its tokens, at least one.",
+    )
+    old_codec: str | None = Field(
+        "int4", description="Codec of those blocks; unset: that of the stream's new ones."
+    )
+    retrieve_moments: bool = Field(
+        False,
+        description="A question reads the best, the first and the last block of the moments most "
+        "like it, and of the first and the last moment that are nearly as like; off: the blocks "
+        "most like it, as default.",
+    )
+
+
+class Moments(Default):
+    """Differs from default in what `rewrite` makes of old blocks, and in which of them age first:
+    in a run of alike blocks those inside go before its first and its last.
+    """
+
+    name = "moments"
+    card = Card(
+        paper="value norms of InfiniPot-V (Kim et al., NeurIPS 2025), arXiv 2506.15745; ReKV",
+        keeps="every block, found by all of it; of those that left the windows only the tokens of "
+        "largest value norm in each head",
+        differs="kept and retrieved block by block; no zoom: the store holds a block once",
+        is_exact=False,
+    )
+    Settings = MomentsSettings
+    settings: MomentsSettings
+    changes_store = True
+
+    def rewrite(self, old: "KVBlock", block_id: int, state: State) -> "KVBlock":
+        """The block itself where all of its tokens stay."""
+        num_kept = self.num_kept(old.info.num_tokens)
+        return old if num_kept >= old.info.num_tokens else self.cut(old, num_kept)
+
+    def rewritten_codec(self) -> str | None:
+        return self.settings.old_codec
+
+    def num_kept(self, num_tokens: int) -> int:
+        told = self.settings.tokens
+        return max(1, round(told * num_tokens if told < 1 else told))
+
+    def cut(self, block: "KVBlock", num_kept: int) -> "KVBlock":
+        """The block with so many tokens in every head; it is still found as before."""
+        import torch
+
+        assert self.shape.rotate is not None, "blocks are cut where there is a model"
+        at = self.chosen(block, num_kept)
+        keys, values = (
+            torch.take_along_dim(all_of, at[..., None], dim=2)
+            for all_of in (block.keys, block.values)
+        )
+        stood = block.info.positions[:, at]
+        placed = stood.double().mean(dim=(1, 2)).round().long()
+        offsets = (stood - placed[:, None, None]).flatten(1)
+        turned = self.shape.rotate(keys.reshape(1, -1, keys.shape[-1]), offsets).view_as(keys)
+        info = replace(block.info, positions=placed)
+        return replace(block, info=info, keys=turned, values=values)
+
+    def chosen(self, block: "KVBlock", num_kept: int) -> "Int[Tensor, 'layers kv_heads kept']":
+        """Which tokens stay in each head, in their order; of equals the first."""
+        norms = block.values.double().norm(dim=-1)
+        best: Tensor = norms.sort(dim=-1, descending=True, stable=True).indices[..., :num_kept]
+        return best.sort(dim=-1).values
+
+    def select(self, layer: int, query: "Tensor", past: Past) -> list[int]:
+        num_blocks = self.retrieve_blocks()
+        if not self.settings.retrieve_moments or not num_blocks:
+            return super().select(layer, query, past)
+        similarity: Similarity = self.settings.similarity or self.shape.similarity
+        ids = past.search([layer], query[None], _CANDIDATES * num_blocks, similarity)
+        keys = past.keys(ids)[layer].float()
+        keys = keys / keys.norm(dim=-1, keepdim=True).clamp_min(_LEAST)
+        scores = keys @ (query / query.norm().clamp_min(_LEAST)).to(keys)
+        like_next = (keys[1:] * keys[:-1]).sum(dim=-1)
+        return choose_moments(ids, scores.tolist(), like_next.tolist(), ALIKE, num_blocks)
+
+    def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
+        return next_step(spans, blocks, run_ends)
