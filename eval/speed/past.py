@@ -27,6 +27,7 @@ NOISE = 0.3
 """Of a key's size, by which the keys of blocks that stand for the same one differ."""
 NAMES = ("a dog", "a red star", "a cat", "an apple", "a car", "a blue circle", "a tree", "a cup")
 _SHORT_S = 300
+_AT_ONCE = 64
 
 
 @contextmanager
@@ -43,8 +44,9 @@ def short_past() -> Iterator[Session]:
 def show_script(session: Session, script: Script) -> None:
     """A frame a second, none left out: block n shows second n."""
     renderer = Renderer(WORLD_PX)
-    for moment in script.moments:
-        session.push([Frame(renderer.frame(moment), float(moment.time_s), 0.0)])
+    for first in range(0, len(script.moments), _AT_ONCE):
+        moments = script.moments[first : first + _AT_ONCE]
+        session.push([Frame(renderer.frame(one), float(one.time_s), 0.0) for one in moments])
 
 
 @torch.inference_mode()

@@ -107,7 +107,7 @@ def large_records(num_blocks: int) -> Iterator[BlockRecord]:
     size = (2, LARGE.layers, LARGE.kv_heads, _LARGE_TOKENS, LARGE.head_dim)
     positions = torch.arange(_LARGE_TOKENS)[None], torch.tensor([_LARGE_TOKENS])
     distinct = []
-    for number in range(_DISTINCT):
+    for number in range(min(_DISTINCT, num_blocks)):
         keys, values = torch.randn(size, generator=generator).to(_LARGE_DTYPE)
         rows = codec_named(form.codec).encode(keys, values).numpy()
         means = IndexVectors(keys.float().mean(dim=2).flatten(1)[:, None].numpy())

@@ -8,6 +8,7 @@ of processes, not on chance.
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,13 +35,17 @@ def run_parallel(num_processes: int, work: Callable[[Share], None]) -> None:
     if num_processes == 1:
         work(Share())
         return
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    os.environ["OMP_NUM_THREADS"] = "1"
+    # What takes long to import is imported once; torch's threads do not survive a fork, so they are
+    # forked off a process that has none.
+    get_context("forkserver").set_forkserver_preload(["eval.training.train"])
     with TemporaryDirectory() as folder:
-        start_processes(_join, (num_processes, Path(folder) / "meeting", work), num_processes)
+        told = num_processes, Path(folder) / "meeting", work
+        start_processes(_join, told, num_processes, start_method="forkserver")
 
 
 def _join(rank: int, count: int, meeting: Path, work: Callable[[Share], None]) -> None:
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=count)
     try:

@@ -36,9 +36,10 @@ def _decoded(path):
         return sum(1 for _ in container.decode(video=0))
 
 
-def test_ingest_and_answers_are_measured_beside_each_other():
+def test_ingest_and_answers_are_measured_beside_each_other(monkeypatch):
+    monkeypatch.setattr("eval.speed.subject._POOL", 8)
     numbers = ("--askers", "0", "--askers", "2", "--streams", "0", "--streams", "2")
-    found = _run("load", "--frames", "40", "--seconds", "2", *numbers)
+    found = _run("load", "--frames", "40", "--seconds", "1", *numbers)
     alone, beside = found["one stream as fast as it can"]
     assert (alone["askers"], beside["askers"]) == (0, 2)
     assert alone["answer_tokens_per_s"] == 0 < beside["answer_tokens_per_s"]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Bool, UInt8
+from once_renderer import OnceRenderer
 from PIL import Image
 
 from eval.stream_world import WORLD_PX, Backdrop, Item, Kind, Moment, Renderer, write_script
@@ -43,7 +44,7 @@ def footprint(item: Item, backdrop: Backdrop, renderer: Renderer, step: int = VI
 @given(st.integers(0, 10_000))
 @settings(max_examples=20)
 def test_every_object_in_view_can_be_seen(seed: int) -> None:
-    renderer = Renderer()
+    renderer = OnceRenderer()
     for moment in crowded_moments(seed):
         for item in moment.items:
             own = footprint(item, GREY, renderer)
@@ -55,7 +56,7 @@ def test_every_object_in_view_can_be_seen(seed: int) -> None:
 @given(st.integers(0, 10_000))
 @settings(max_examples=20)
 def test_no_object_covers_much_of_another_and_none_a_sign(seed: int) -> None:
-    renderer = Renderer()
+    renderer = OnceRenderer()
     for moment in crowded_moments(seed):
         for item in moment.items:
             own = footprint(item, moment.backdrop, renderer)
@@ -67,7 +68,7 @@ def test_no_object_covers_much_of_another_and_none_a_sign(seed: int) -> None:
 @given(st.integers(0, 10_000))
 @settings(max_examples=20)
 def test_every_object_lies_within_the_frame(seed: int) -> None:
-    renderer = Renderer()
+    renderer = OnceRenderer()
     for moment in crowded_moments(seed):
         for item in moment.items:
             here = footprint(item, GREY, renderer, 0).sum()
@@ -78,7 +79,7 @@ def test_every_object_lies_within_the_frame(seed: int) -> None:
 @given(st.integers(0, 10_000))
 @settings(max_examples=15)
 def test_as_many_objects_are_in_the_picture_as_in_the_script(seed: int) -> None:
-    renderer = Renderer()
+    renderer = OnceRenderer()
     for moment in crowded_moments(seed):
         changes = [difference(moment, without(moment, i), renderer).max() for i in moment.items]
         assert sum(change > VISIBLE for change in changes) == len(moment.items)
@@ -93,7 +94,7 @@ def test_as_many_objects_are_in_the_picture_as_in_the_script(seed: int) -> None:
 @given(st.integers(0, 10_000))
 @settings(max_examples=20)
 def test_the_colour_of_a_shape_can_be_read_from_its_pixels(seed: int) -> None:
-    renderer = Renderer()
+    renderer = OnceRenderer()
     for moment in crowded_moments(seed):
         for item in moment.items:
             if item.color is None:
@@ -107,7 +108,7 @@ def test_the_colour_of_a_shape_can_be_read_from_its_pixels(seed: int) -> None:
 @given(st.integers(0, 10_000))
 @settings(max_examples=20)
 def test_the_place_of_an_object_can_be_read_from_its_pixels(seed: int) -> None:
-    renderer = Renderer()
+    renderer = OnceRenderer()
     for moment in crowded_moments(seed):
         for item in moment.items:
             down, right = np.nonzero(footprint(item, GREY, renderer))
@@ -162,7 +163,7 @@ def test_the_name_of_an_object_can_be_read_from_its_pixels(seed: int) -> None:
 @given(st.integers(0, 10_000))
 @settings(max_examples=15)
 def test_what_comes_leaves_moves_and_turns_can_be_read_from_two_frames(seed: int) -> None:
-    renderer = Renderer()
+    renderer = OnceRenderer()
     for before, now in pairwise(write_script(seed, 40).moments):
         if before.backdrop != now.backdrop:
             continue

@@ -29,7 +29,7 @@ def test_the_embedded_model_finds_what_it_is_asked_for_more_often_than_chance():
 def test_every_kind_of_index_is_measured_at_every_size(monkeypatch):
     monkeypatch.setattr("eval.speed.past._SHORT_S", 60)
     monkeypatch.setattr("eval.speed.search._ROUNDS", 1)
-    document = document_of("speed", "search", "--blocks", "4096", "--hnsw-up-to", "4096")
+    document = document_of("speed", "search", "--blocks", "2048", "--hnsw-up-to", "2048")
     kinds = {one["kind"]: one for one in document["indexes"]}
     assert set(kinds) == {"flat", "IVF1024", "HNSW32"}
     assert kinds["flat"]["recall"] == 1
@@ -39,8 +39,8 @@ def test_every_kind_of_index_is_measured_at_every_size(monkeypatch):
 
 def test_retrieval_from_a_long_past_finds_what_scoring_every_key_finds(monkeypatch):
     monkeypatch.setattr("eval.speed.past._SHORT_S", 60)
-    figures = document_of("speed", "retrieval", "--blocks", "4096")["retrieval"]
-    assert [(one["keys"], one["blocks"]) for one in figures] == [("stream", 4096), ("random", 4096)]
+    figures = document_of("speed", "retrieval", "--blocks", "2048")["retrieval"]
+    assert [(one["keys"], one["blocks"]) for one in figures] == [("stream", 2048), ("random", 2048)]
     for one in figures:
         assert one["recall"] >= 0.99
         assert one["question_ms"] > 0

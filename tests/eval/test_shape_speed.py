@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -51,16 +52,15 @@ TINY = {
 }
 
 
-SHAPE = ("shape", "tiny", "--frames", "96", "--askers", "1", "--askers", "4", "--hours", "0.5")
-LOAD = ("load", "--shape", "tiny", "--frames", "64", "--seconds", "1")
+SHAPE = ("shape", "tiny", "--frames", "96", "--askers", "1", "--askers", "2", "--hours", "0.1")
+LOAD = ("load", "--shape", "tiny", "--frames", "16", "--seconds", "1")
 BESIDE = ("--askers", "2", "--streams", "1")
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(SHAPES, "tiny", TINY)
-    monkeypatch.setattr("eval.speed.subject._POOL", 32)
-    monkeypatch.setattr("eval.speed.questions.ASKED", 6)
+    monkeypatch.setattr("eval.speed.subject._POOL", 1)
     return "tiny"
 
 
@@ -72,18 +72,87 @@ def test_a_shape_has_as_many_weights_as_the_published_model(name):
     assert round(weights / 1e6) == pytest.approx(PUBLISHED_MILLIONS[name], abs=1)
 
 
+class Asked(NamedTuple):
+    """What is known of a question that was put."""
+
+    temperature: float
+    question_tokens: int
+    answer_tokens: int
+    vocabulary_size: int
+
+
+class Run(NamedTuple):
+    """The document of a command about the tiny shape; what was asked and pushed meanwhile."""
+
+    document: dict
+    asked: list[Asked]
+    sizes: set[tuple[int, ...]]
+
+
 def run(*arguments):
-    """The document of a command about the tiny shape."""
+    """Half of all tokens would end an answer."""
     words = ["speed", *arguments, "--random-weights", "--json"]
-    done = CliRunner().invoke(cli, words, env={"VSTREAM_DEVICE": "cpu", "VSTREAM_THREADS": "1"})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(SHAPES, "tiny", TINY)
+        patched.setattr("eval.speed.subject._CAMERA_POOL", 4)
+        patched.setattr("eval.speed.questions.ASKED", 4)
+        patched.setattr("eval.speed.floors._CPU_SIDE", 512)
+        patched.setattr("eval.speed.floors._CPU_BYTES", 1 << 26)
+        read = ChatPrompt._read_stop_ids
+        stops = set(range(250))
+        patched.setattr(ChatPrompt, "_read_stop_ids", lambda self: read(self) | stops)
+        streams, sizes = listen_to_questions(patched), listen_to_frames(patched)
+        done = CliRunner().invoke(cli, words, env={"VSTREAM_DEVICE": "cpu", "VSTREAM_THREADS": "1"})
     assert done.exit_code == 0, done.output
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    asked = [
+        Asked(
+            question.decoding.temperature,
+            len(family.question(question.text).embeddings),
+            len(stream.answer.token_ids),
+            family.vocabulary_size,
+        )
+        for question, family, stream in streams
+    ]
+    return Run(json.loads(done.stdout.strip().splitlines()[-1]), asked, sizes)
 
 
-def test_the_command_ends_with_all_figures_of_a_shape(tiny):
-    found = run(*SHAPE)
+def listen_to_questions(patched):
+    """Those that are put from now on, with the family and the answer of each."""
+    streams = []
+    ask = QueryHandler.ask
+
+    def listen(self, question, retrieved=None):
+        stream = ask(self, question, retrieved)
+        streams.append((question, self._family, stream))
+        return stream
+
+    patched.setattr(QueryHandler, "ask", listen)
+    return streams
+
+
+def listen_to_frames(patched):
+    """The sizes of those that are pushed from now on."""
+    seen = set()
+    for name in ("push", "push_ahead"):
+        push = getattr(Session, name)
+
+        def listen(self, frames, push=push):
+            seen.update(frame.pixels.shape for frame in frames)
+            return push(self, frames)
+
+        patched.setattr(Session, name, listen)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return run(*SHAPE)
+
+
+def test_the_command_ends_with_all_figures_of_a_shape(measured):
+    found = measured.document
     (here,) = found["here"]
-    assert here["model"] == f"{tiny}, random weights"
+    assert here["model"] == "tiny, random weights"
     assert here["history_frames"] == 96
     assert here["context_tokens"] > here["window_tokens"] > 0
     assert here["store_bytes_per_frame"] > 0
@@ -95,76 +164,31 @@ def test_the_command_ends_with_all_figures_of_a_shape(tiny):
     assert drawn["ours_ms"] >= drawn["floor_ms"] > 0
     (stages,) = found["stages of an ingested frame"]
     assert {"vision_ms", "prefill_ms", "store_ms"} <= set(stages)
-    assert [row["askers"] for row in found["askers at once"]] == [1, 4]
+    assert [row["askers"] for row in found["askers at once"]] == [1, 2]
     for row in found["askers at once"]:
         assert row["tokens_per_s"] > 0 < row["drawn_tokens_per_s"]
     (long_past,) = found["long past"]
-    assert long_past["history_h"] == 0.5
+    assert long_past["history_h"] == 0.1
     assert long_past["first_token_ms"] > 0
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """Of everything that is asked: temperature, question tokens, answer tokens, vocabulary."""
-    streams = []
-    ask = QueryHandler.ask
-
-    def listen(self, question, retrieved=None):
-        stream = ask(self, question, retrieved)
-        streams.append((question, self._family, stream))
-        return stream
-
-    monkeypatch.setattr(QueryHandler, "ask", listen)
-    return lambda: [
-        (
-            question.decoding.temperature,
-            len(family.question(question.text).embeddings),
-            len(stream.answer.token_ids),
-            family.vocabulary_size,
-        )
-        for question, family, stream in streams
-    ]
-
-
-@pytest.fixture
-def stops_soon(monkeypatch):
-    """Half of all tokens end an answer."""
-    read = ChatPrompt._read_stop_ids
-    monkeypatch.setattr(ChatPrompt, "_read_stop_ids", lambda self: read(self) | set(range(250)))
-
-
-@pytest.fixture
-def sizes(monkeypatch):
-    """Of the frames that are pushed."""
-    seen = set()
-    for name in ("push", "push_ahead"):
-        push = getattr(Session, name)
-
-        def listen(self, frames, push=push):
-            seen.update(frame.pixels.shape for frame in frames)
-            return push(self, frames)
-
-        monkeypatch.setattr(Session, name, listen)
-    return seen
-
-
-def test_questions_answers_and_frames_are_of_the_stated_sizes(tiny, stops_soon, told, sizes):
-    (here,) = run(*SHAPE)["here"]
-    asked = told()
-    assert {tokens for _, tokens, _, _ in asked} == {32} == {here["question_tokens"]}
-    assert {tokens for _, _, tokens, _ in asked} == {32} == {here["answer_tokens"]}
-    assert {tokens for _, _, _, tokens in asked} == {500}, "as many as the shape has"
-    assert sizes == {(1080, 1920, 3)}
+def test_questions_answers_and_frames_are_of_the_stated_sizes(measured):
+    (here,) = measured.document["here"]
+    asked = measured.asked
+    assert {one.question_tokens for one in asked} == {32} == {here["question_tokens"]}
+    assert {one.answer_tokens for one in asked} == {32} == {here["answer_tokens"]}
+    assert {one.vocabulary_size for one in asked} == {500}, "as many as the shape has"
+    assert measured.sizes == {(1080, 1920, 3)}
     assert here["frame_px"] == "1920 x 1080"
-    drawn = [temperature for temperature, _, _, _ in asked if temperature]
+    drawn = [one.temperature for one in asked if one.temperature]
     assert set(drawn) == {1.0}
     assert len(drawn) < len(asked) / 2
 
 
-def test_load_is_measured_with_the_same_questions_and_frames(tiny, stops_soon, told, sizes):
-    run(*LOAD, *BESIDE)
-    assert set(told()) == {(0.0, 32, 32, 500)}
-    assert sizes == {(1080, 1920, 3)}
+def test_load_is_measured_with_the_same_questions_and_frames():
+    found = run(*LOAD, *BESIDE)
+    assert set(found.asked) == {Asked(0.0, 32, 32, 500)}
+    assert found.sizes == {(1080, 1920, 3)}
 
 
 @pytest.mark.parametrize(

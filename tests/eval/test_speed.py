@@ -1,7 +1,6 @@
 """`python -m eval speed engine` and `tiers` measure what they name and end with one document."""
 
 import json
-from itertools import islice
 
 import pytest
 import torch
@@ -22,8 +21,8 @@ KEYS = {
 
 def document_of(*words):
     with pytest.MonkeyPatch.context() as patched:  # figures are there to be looked at, not true
-        patched.setattr("eval.speed.subject._POOL", 32)
-        patched.setattr("eval.speed.questions.ASKED", 6)
+        patched.setattr("eval.speed.subject._POOL", 8)
+        patched.setattr("eval.speed.questions.ASKED", 3)
         patched.setenv("VSTREAM_THREADS", "1")
         result = CliRunner().invoke(cli, ["speed", *map(str, words), "--json"])
     assert result.exit_code == 0, result.output
@@ -77,9 +76,13 @@ def test_every_tier_is_measured_with_blocks_of_both_shapes(running_redis, tmp_pa
     assert 0 <= row_bytes - (2 * heads * dim * tokens + scales) < 16
 
 
+@pytest.fixture(scope="module")
+def records():
+    return list(large_records(2))
+
+
 @pytest.mark.parametrize("kind", ["host", "file", "redis"])
-def test_what_is_timed_is_read_from_the_store_and_gone_afterwards(kind, tmp_path, request):
-    records = list(islice(large_records(2), 2))
+def test_what_is_timed_is_read_from_the_store_and_gone_afterwards(kind, records, tmp_path, request):
     if kind == "redis":
         server = request.getfixturevalue("redis_server")
         opened = redis_tier(LARGE, server.url)

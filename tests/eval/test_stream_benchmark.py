@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import json
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +13,7 @@ import pytest
 from engine import tiny_video_llm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from once_renderer import streams_drawn_once
 from tiny_benchmark import TINY, TinyBenchmark, terse_model
 from typer.testing import CliRunner
 
@@ -21,12 +24,12 @@ from eval.run.scored import read_scored
 from eval.run.summary import summaries
 from eval.stream_benchmark.exam import ExamOptions
 from eval.stream_benchmark.run import default_workers
-from eval.stream_benchmark.watches import NUM_WATCHES
 from eval.stream_world import KINDS
 from vstream import load_video_llm
 
 CONTENDERS = "default frames uniform,codec=int4"
 NAMES = ("default", "frames", "uniform+int4", "language")
+SHORT = replace(TINY, length_s=20)
 KEYS = {
     *("present", "past", "times", "heldout_phrasing", "heldout_style", "negative", "all"),
     *("by_kind", "by_age", "stderr", "recall", "bytes_per_hour", "ingest_fps", "ttft_ms"),
@@ -34,8 +37,17 @@ KEYS = {
 }
 
 
+Benchmark = partial(TinyBenchmark, options=SHORT)
+
+
 class Killed(BaseException):
     pass
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _streams_drawn_once():
+    with streams_drawn_once():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +57,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def whole(model, tmp_path_factory):
-    return TinyBenchmark(tmp_path_factory.mktemp("whole"), CONTENDERS, model).run()
+    return Benchmark(tmp_path_factory.mktemp("whole"), CONTENDERS, model).run()
 
 
 def test_every_question_is_put_to_every_contender_in_the_same_words(whole):
@@ -56,7 +68,7 @@ def test_every_question_is_put_to_every_contender_in_the_same_words(whole):
         for name, report in reports.items()
     }
     num_questions = sum(len(stream.questions) for stream in whole.exam)
-    assert num_questions >= TINY.num_questions
+    assert num_questions >= SHORT.num_questions
     assert {len(questions) for questions in asked.values()} == {num_questions}
     assert len(set(asked.values())) == 1
 
@@ -68,11 +80,11 @@ def test_a_run_that_was_killed_goes_on_to_the_same_answers(whole, model, data):
     torn_bytes = data.draw(st.integers(0, 60))
     with TemporaryDirectory() as folder:
         for num_records in kills:
-            run = TinyBenchmark(Path(folder), CONTENDERS, model)
+            run = Benchmark(Path(folder), CONTENDERS, model)
             with contextlib.suppress(Killed):
                 run.run(kill_after(num_records))
             tear(run, torn_bytes)
-        again = TinyBenchmark(Path(folder), CONTENDERS, model).run()
+        again = Benchmark(Path(folder), CONTENDERS, model).run()
         for name in NAMES:
             assert again.answers(name) == whole.answers(name), name
 
@@ -97,7 +109,7 @@ def tear(run, num_bytes):
 
 
 def test_what_is_finished_is_not_done_again(whole, model):
-    again = TinyBenchmark(whole.path, CONTENDERS, model)
+    again = Benchmark(whole.path, CONTENDERS, model)
     assert again.tasks == []
     before = model.family.num_encoded
     again.run(lambda told: pytest.fail(f"{told} was done again"))
@@ -105,7 +117,7 @@ def test_what_is_finished_is_not_done_again(whole, model):
 
 
 def test_contenders_that_read_the_same_blocks_share_a_session_and_others_play_alone(tmp_path):
-    run = TinyBenchmark(
+    run = Benchmark(
         tmp_path / "together", "default uniform oracle default,codec=bf16 rekv full window"
     )
     names = [
@@ -118,14 +130,16 @@ def test_contenders_that_read_the_same_blocks_share_a_session_and_others_play_al
     together = run.run()
     assert list(run.settings.folder.iterdir()) == [], "blocks stay behind"
     for name in ("uniform", "full"):
-        alone = TinyBenchmark(tmp_path / name, name, run.model).run()
+        alone = Benchmark(tmp_path / name, name, run.model).run()
         assert alone.answers(name) == together.answers(name)
     costs = {name: report.costs for name, report in together.reports().items()}
     assert [one.num_bytes for one in costs["oracle"]] == [one.num_bytes for one in costs["default"]]
 
 
-def test_a_standing_question_that_was_watched_is_not_watched_again(tmp_path, model):
-    run = TinyBenchmark(tmp_path, "default window", model, has_watches=True)
+def test_a_standing_question_that_was_watched_is_not_watched_again(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("eval.stream_benchmark.watches.NUM_WATCHED", 4)
+    num_watches = 8
+    run = Benchmark(tmp_path, "default window", model, has_watches=True)
     watched = itertools.count(1)
 
     def take(told):
@@ -136,11 +150,11 @@ def test_a_standing_question_that_was_watched_is_not_watched_again(tmp_path, mod
         run.run(take)
     before = run.records.fired_s
     assert len(before) == 4
-    again = TinyBenchmark(tmp_path, "default window", model, has_watches=True).run()
-    assert len((tmp_path / "answers/default.watches.jsonl").read_text().splitlines()) == NUM_WATCHES
+    again = Benchmark(tmp_path, "default window", model, has_watches=True).run()
+    assert len((tmp_path / "answers/default.watches.jsonl").read_text().splitlines()) == num_watches
     assert before.items() <= again.records.fired_s.items()
     reports = again.reports()
-    assert reports["default"].watches.num_watches == NUM_WATCHES
+    assert reports["default"].watches.num_watches == num_watches
     assert reports["window"].watches is None
     assert again.tasks == []
 
@@ -148,7 +162,7 @@ def test_a_standing_question_that_was_watched_is_not_watched_again(tmp_path, mod
 def test_a_family_with_blocks_of_two_frames_can_be_examined(tmp_path):
     model, _ = tiny_video_llm("qwen2_5_vl")
     model.family.stop_ids = frozenset(range(0, 1000, 2))  # a random model would talk on
-    run = TinyBenchmark(tmp_path, "default oracle frames", model).run()
+    run = Benchmark(tmp_path, "default oracle frames", model).run()
     found = {name: report.document() for name, report in run.reports().items()}
     assert found["oracle"]["questions"] == len(run.answers("oracle")) > 0
     assert found["default"]["bytes_per_hour"] == found["oracle"]["bytes_per_hour"] > 0
@@ -169,7 +183,7 @@ def invoke(*options):
 
 
 def test_the_command_ends_with_one_document(tmp_path):
-    size = ["--seed", 1, "--hours", 0.01, "--streams", 1, "--questions", 24, "--threads", 1]
+    size = ["--seed", 1, "--hours", 0.01, "--streams", 1, "--questions", 16, "--threads", 1]
     result = invoke(
         *(*size, "--contender", "policy=default", "--contender", "policy=streaming_llm,frames=8"),
         *("--out", tmp_path, "--json", "--no-watches"),
@@ -182,7 +196,7 @@ def test_the_command_ends_with_one_document(tmp_path):
         assert set(policy) == KEYS
         assert set(policy["by_kind"]) == set(KINDS)
         assert list(policy["by_age"]) == ["<1min", "1-10min", "10-60min", "1-6h", ">6h"]
-        assert policy["questions"] >= 24
+        assert policy["questions"] >= 16
         is_baseline = name in ("majority", "language")
         for figure in ("recall", "bytes_per_hour", "ingest_fps"):
             assert (policy[figure] is None) == is_baseline

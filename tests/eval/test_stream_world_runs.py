@@ -5,6 +5,7 @@ import signal
 
 import psutil
 import pytest
+from once_renderer import streams_drawn_once
 from processes import Process, until
 from tiny_checkpoints import save_tiny_checkpoint
 from typer.testing import CliRunner
@@ -17,6 +18,12 @@ from memory.policies import POLICIES
 CONTENDERS = [*POLICIES.names(), "oracle", "frames", "majority", "language"]
 pytestmark = pytest.mark.timeout(600)
 SIZE = ["--seed", "1", "--hours", "0.01", "--streams", "1", "--questions", "6", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _streams_drawn_once():
+    with streams_drawn_once():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from plain_model import PlainModel
 from torch import Tensor, nn
+from train_together import TrainTogether
 from transformers import TokenizersBackend
 
 from encoders import Frame
@@ -81,9 +82,9 @@ def test_a_finished_run_is_an_ordinary_checkpoint(finished: tuple[Path, list[Ste
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     tmp_path: Path, changes: dict[str, float]
 ) -> None:
-    short = replace(TINY, vision_steps=4, stream_steps=4, save_every=2, **changes)
+    short = replace(TINY, vision_steps=3, stream_steps=3, save_every=2, **changes)
     straight, _ = train(short, tmp_path / "straight")
-    for _ in range(4):  # out of time each time it saves
+    for _ in range(3):  # out of time each time it saves
         stopped, logs = train(short, tmp_path / "stopped", minutes=0.0)
         assert len(logs) == 2
     for name, weight in straight.model.state_dict().items():
@@ -135,21 +136,6 @@ def test_a_folder_goes_on_only_from_what_its_run_began_with(tmp_path: Path, opti
     assert set(json.loads(fresh)) == {"preset", "seed", "processes"}
     with pytest.raises(SystemExit, match="holds the run"):
         described(**{option: other})
-
-
-def train_together(out: Path, share: Share) -> None:
-    preset = replace(TINY, vision_steps=1, stream_steps=1, save_every=1)
-    trainer = Trainer(preset, seed=0, out=out / str(share.rank), share=share)
-    trainer.run(5.0, lambda log: None)
-    torch.save(trainer.model.state_dict(), out / f"{share.rank}.pt")
-
-
-class TrainTogether:
-    def __init__(self, out: Path) -> None:
-        self.out = out
-
-    def __call__(self, share: Share) -> None:
-        train_together(self.out, share)
 
 
 def test_an_interrupted_write_leaves_the_last_state(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _write_streaming_bench(path):
         return f"00:{second // 60:02d}:{second % 60:02d}"
 
     turns = [
-        sb_choice("Sequential Question Answering", time_stamp=clock(second)) for second in (8, 68)
+        sb_choice("Sequential Question Answering", time_stamp=clock(second)) for second in (8, 70)
     ]
     proactive = sb_entry(sb_proactive(clock(3), clock(5)), video="a")
     files = {
@@ -161,10 +161,10 @@ def write_set(name, path, other_after_s=None):
     """The set and its videos; what a run asks of it."""
     _WRITERS[name](path)
     length_s = LONG_S if name.startswith("streaming") else LENGTH_S
-    return asked_in(name, path, lambda video: write_pictures(video, length_s, other_after_s))
+    return _asked_in(name, path, lambda video: write_pictures(video, length_s, other_after_s))
 
 
-def asked_in(name, path, make=lambda video: None):
+def _asked_in(name, path, make):
     """What a run asks; `make` is called with the path of each video first."""
     if name == "etbench":
         data = PublishedData(path)

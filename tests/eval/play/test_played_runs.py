@@ -1,7 +1,10 @@
 """`python -m eval questions` and `etbench` with a model: played, killed, gone on with, scored."""
 
 import json
+import shutil
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from played_sets import write_set
@@ -22,7 +25,7 @@ def model(tmp_path_factory):
 
 
 def arguments(*more, data, out, model):
-    return [*more, "--data", data, "--model", model, "--out", out, "--max-tokens", 8]
+    return [*more, "--data", data, "--model", model, "--out", out, "--max-tokens", 4]
 
 
 def run(*words):
@@ -47,23 +50,52 @@ def answers_in(path):
     return found
 
 
+def under(*names):
+    return [word for name in names for word in ("--contender", f"policy={name}")]
+
+
+class Whole(NamedTuple):
+    """A run that nothing came between: of what, what was asked, and the document it ended with."""
+
+    data: Path
+    out: Path
+    asked: list
+    document: dict
+
+
+def whole_run(path, name, *words, model):
+    data, out = path / "data", path / "run"
+    asked = write_set(name, data)
+    done = run(*arguments(*words, "--json", data=data, out=out, model=model))
+    return Whole(data, out, asked, document_of(done))
+
+
+OVO = ("questions", "ovo-bench")
+OF_ETBENCH = ("default", "window", "language")
+
+
+@pytest.fixture(scope="module")
+def of_ovo(tmp_path_factory, model):
+    words = (*OVO, *under("default", "frames"))
+    return whole_run(tmp_path_factory.mktemp("ovo"), "ovo-bench", *words, model=model)
+
+
+@pytest.fixture(scope="module")
+def of_etbench(tmp_path_factory, model):
+    words = ("etbench", *under(*OF_ETBENCH))
+    return whole_run(tmp_path_factory.mktemp("etbench"), "etbench", *words, model=model)
+
+
 @pytest.mark.timeout(400)
-def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tmp_path, model):
-    asked = write_set("ovo-bench", tmp_path)
-    words = [
-        "questions",
-        "ovo-bench",
-        "--contender",
-        "policy=default",
-        "--contender",
-        "policy=frames",
-    ]
-    whole = tmp_path / "whole"
-    run(*arguments(*words, data=tmp_path, out=whole, model=model))
+def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(
+    tmp_path, model, of_ovo
+):
+    data, whole, asked, _ = of_ovo
+    words = [*OVO, *under("default", "frames")]
     out = tmp_path / "killed"
     path = out / "answers/default.jsonl"
     for num_lines in (1, 4):
-        process = Process(*arguments(*words, data=tmp_path, out=out, model=model), module="eval")
+        process = Process(*arguments(*words, data=data, out=out, model=model), module="eval")
         deadline = time.monotonic() + 120
         while not (path.exists() and path.read_bytes().count(b"\n") >= num_lines):
             assert process.is_running, "".join(process.err)
@@ -73,7 +105,7 @@ def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tm
         kept = path.read_bytes()
         with path.open("ab") as file:
             file.write(b'{"id": "half a li')
-    run(*arguments(*words, data=tmp_path, out=out, model=model))
+    run(*arguments(*words, data=data, out=out, model=model))
     assert path.read_bytes().startswith(kept), "what was on record has been asked again"
     for name in ("answers/default.jsonl", "answers/frames.jsonl"):
         assert answers_in(out / name) == answers_in(whole / name)
@@ -87,39 +119,32 @@ def test_a_run_that_is_killed_goes_on_and_says_what_an_uninterrupted_one_says(tm
 
 
 @pytest.mark.timeout(400)
-def test_two_workers_say_what_one_says(tmp_path, model):
-    asked = write_set("etbench", tmp_path)
-    names = ("default", "window", "language")
-    words = ["etbench", *(word for name in names for word in ("--contender", f"policy={name}"))]
-    one, two = tmp_path / "one", tmp_path / "two"
-    first = run(*arguments(*words, "--json", data=tmp_path, out=one, model=model))
-    more = ["--workers", 2, "--json"]
-    second = run(*arguments(*words, *more, data=tmp_path, out=two, model=model))
-    for policy in names:
+def test_two_workers_say_what_one_says(tmp_path, model, of_etbench):
+    data, one, asked, document = of_etbench
+    words = ["etbench", *under(*OF_ETBENCH), "--workers", 2, "--json"]
+    second = run(*arguments(*words, data=data, out=tmp_path, model=model))
+    for policy in OF_ETBENCH:
         name = f"answers/{policy}.jsonl"
-        assert answers_in(two / name) == answers_in(one / name)
+        assert answers_in(tmp_path / name) == answers_in(one / name)
         assert len(answers_in(one / name)) == len(asked)
-    documents = [document_of(done) for done in (first, second)]
-    assert documents[0]["policies"] == documents[1]["policies"]
+    assert document["policies"] == document_of(second)["policies"]
 
 
-def test_a_run_of_etbench_is_scored_as_its_own_prediction_file_is(tmp_path, model):
-    write_set("etbench", tmp_path)
-    out = tmp_path / "run"
-    done = run(*arguments("etbench", "--json", data=tmp_path, out=out, model=model))
-    annotations = tmp_path / "annotations/etbench_txt_v1.0.json"
+def test_a_run_of_etbench_is_scored_as_its_own_prediction_file_is(of_etbench):
+    data, out, _, document = of_etbench
+    annotations = data / "annotations/etbench_txt_v1.0.json"
     predictions = out / "default.predictions.json"
     files = ("--annotations", annotations, "--predictions", predictions)
     scored = document_of(run("etbench", "--score-only", *files, "--json"))
-    assert document_of(done)["policies"]["default"] == scored
+    assert document["policies"]["default"] == scored
     entries = json.loads(predictions.read_text())
     published = json.loads(annotations.read_text())
     assert [{k: v for k, v in entry.items() if k != "a"} for entry in entries] == published
     assert all(isinstance(entry["a"], str) for entry in entries)
-    records = read_scored(out)
+    records = [record for record in read_scored(out) if record.policy == "default"]
     assert {record.task for record in records} == {entry["task"] for entry in published}
     assert all(record.first_token_ms > 0 and 0 <= record.score <= 1 for record in records)
-    assert {cost.num_frames for cost in read_costs(out)} == {10}
+    assert {one.num_frames for one in read_costs(out) if one.policy == "default"} == {10}
     assert "etbench" in (out / "report.md").read_text()
     assert (out / "report.html").exists()
 
@@ -127,8 +152,7 @@ def test_a_run_of_etbench_is_scored_as_its_own_prediction_file_is(tmp_path, mode
 def test_a_run_of_a_question_set_is_scored_as_its_own_prediction_file_is(tmp_path, model):
     write_set("streaming-bench", tmp_path)
     out = tmp_path / "run"
-    words = ["questions", "streaming-bench", "--contender", "policy=frames", "--json"]
-    words += ["--contender", "policy=language"]
+    words = ["questions", "streaming-bench", "--json", *under("frames", "language")]
     found = document_of(run(*arguments(*words, data=tmp_path, out=out, model=model)))
     assert found["failed"] == {"frames": 0, "language": 0}
     for policy in ("frames", "language"):
@@ -138,14 +162,12 @@ def test_a_run_of_a_question_set_is_scored_as_its_own_prediction_file_is(tmp_pat
         assert found["policies"][policy]["answered"] == 6
 
 
-def test_a_policy_may_be_added_to_a_run_and_two_runs_compared(tmp_path, model):
-    write_set("ovo-bench", tmp_path)
+def test_a_policy_may_be_added_to_a_run_and_two_runs_compared(tmp_path, model, of_ovo):
     one, two = tmp_path / "one", tmp_path / "two"
-    words = ["questions", "ovo-bench", "--contender"]
-    run(*arguments(*words, "policy=frames", data=tmp_path, out=one, model=model))
-    run(*arguments(*words, "policy=language", data=tmp_path, out=one, model=model))
-    assert {record.policy for record in read_scored(one)} == {"frames", "language"}
-    run(*arguments(*words, "policy=frames", data=tmp_path, out=two, model=model))
+    shutil.copytree(of_ovo.out, one)
+    run(*arguments(*OVO, *under("language"), data=of_ovo.data, out=one, model=model))
+    assert {record.policy for record in read_scored(one)} == {"default", "frames", "language"}
+    run(*arguments(*OVO, *under("frames"), data=of_ovo.data, out=two, model=model))
     ids = [{record.question_id for record in read_scored(directory)} for directory in (one, two)]
     assert ids[0] == ids[1]
     (compared,) = document_of(run("compare", f"{one}:frames", two, "--json"))
