@@ -33,19 +33,17 @@ LAYOUTS = {
         "config_groups": {"group_0": {"targets": ["Linear"], "weights": INT4}},
     },
     "torchao": {"quant_type": {"default": TORCHAO}, "modules_to_not_convert": None},
-    "fp8": {"activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": [128, 128]},
     "fbgemm_fp8": {"activation_scale_ub": 1200.0, "modules_to_not_convert": ["lm_head"]},
 }
 NEEDS = {
     "awq": "gptqmodel",
     "gptq": "optimum",
-    "bitsandbytes": "accelerate",
+    "bitsandbytes": "bitsandbytes",
     "compressed-tensors": "compressed-tensors",
     "torchao": "torchao",
-    "fp8": "accelerate",
     "fbgemm_fp8": "GPU",
 }
-"""What a machine without a card and without any of their packages lacks first."""
+"""What a machine without a card, which has the extra `text`, lacks first."""
 
 
 def save_quantised(folder, quantization):
