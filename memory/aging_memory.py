@@ -65,7 +65,7 @@ class AgingMemory(MemoryReader):
         self._store = store
         self._ageing = AgeingCounts()
         self._stuck: set[int] = set()
-        """Blocks whose numbers the coarsest codec cannot hold."""
+        """Blocks that the coarsest codec cannot hold, or not in fewer bytes."""
         self._due_id = -1
         """The last block of the oldest span, with which it goes after `retain_s`."""
         super().__init__(provenance, device, store, cache)
@@ -234,8 +234,11 @@ class AgingMemory(MemoryReader):
 
 
 def coarser(record: BlockRecord) -> BlockRecord:
-    """The same block in the coarsest codec; the record itself if that cannot hold its numbers."""
+    """The same block in the coarsest codec; the record itself if that cannot hold its numbers, or
+    takes no fewer bytes.
+    """
     try:
-        return recoded(record, COARSEST)
+        new = recoded(record, COARSEST)
     except BlockRejectedError:
         return record
+    return new if new.num_bytes < record.num_bytes else record

@@ -36,7 +36,7 @@ class HeadVectors:
         """Learn what a new block's head tells of those before it; `known` are there, in order."""
         if not head.left:
             return
-        vectors = head.head_vectors
+        vectors = head.left
         if self._index is None:
             layers, features = next(iter(vectors.values())).shape
             self._index = BlockIndex(layers, features, self._device)

@@ -23,6 +23,7 @@ from memory.block_index import BlockIndex
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
 from memory.closing import Closing
+from memory.codecs.codec import codec_named
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.head_vectors import HeadVectors
 from memory.kv_block import BlockInfo, KeysAndValues, RowForm
@@ -192,7 +193,16 @@ class MemoryReader(Closing):
         self._require_open()
         self._require_known(block_ids)
         forms = [self._forms[block_id] for block_id in block_ids]
-        return decoded(self._rows(layer, block_ids), forms, self.provenance, dtype, device)
+        rows = self._rows(layer, block_ids)
+        keys, values = decoded(rows, forms, self.provenance, dtype, device)
+        some = [at for at, form in enumerate(forms) if codec_named(form.codec).is_small]
+        if some:
+            sizes = torch.tensor([form.layout.tokens for form in forms])
+            centres = torch.zeros(len(forms), self.provenance.kv_heads, self.provenance.head_dim)
+            vectors = self._index.keys([block_ids[at] for at in some], (layer,))
+            centres[some] = vectors[0].view(len(some), *centres.shape[1:])
+            keys += centres.repeat_interleave(sizes, dim=0).transpose(0, 1).to(keys)
+        return keys, values
 
     @property
     def state(self) -> State:
@@ -262,7 +272,7 @@ class MemoryReader(Closing):
                 self._forms[head.block_id] = head.form
                 self._ids.append(head.block_id)
                 self._ends_s.append(head.info.end_s)
-            keys = torch.from_numpy(np.stack([head.own_keys for head in some]))
+            keys = torch.from_numpy(np.stack([head.representative_keys for head in some]))
             self._index.extend([head.block_id for head in some], keys)
             for head in some:
                 self.head_vectors.take(head, self._ids)
@@ -316,7 +326,7 @@ class MemoryReader(Closing):
             if is_new:
                 self._infos[block_id] = head.info
                 self._rewritten.add(block_id)
-                self._index.replace(block_id, torch.from_numpy(head.own_keys))
+                self._index.replace(block_id, torch.from_numpy(head.representative_keys))
 
     def _forget_rows(self, block_ids: Collection[int]) -> None:
         """What lies below the cache has changed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("performance.md", "memory.md")
+PAGES = ("performance.md", "memory.md", "experiments.md")
 SECTIONS = [
     section
     for page in PAGES

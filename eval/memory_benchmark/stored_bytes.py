@@ -29,4 +29,4 @@ def _of_record(record: BlockRecord) -> dict[str, int]:
     bits = getattr(codec, "bits", None)
     codes = rows if bits is None else len(record.rows) * 2 * layout.numel * bits // _BITS
     header = RecordHeader.from_bytes(record.head_bytes()[:HEADER_BYTES], "a block")
-    return {"codes": codes, "scales": rows - codes, "index": header.representative_bytes}
+    return {"codes": codes, "scales": rows - codes, "index": header.vectors_bytes}

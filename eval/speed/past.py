@@ -18,6 +18,7 @@ from encoders import Frame
 from eval.speed.subject import passing_session
 from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from memory import BlockRecord, KVMemory
+from memory.index_vectors import IndexVectors
 from vstream import Session, VideoLLM, load_config, load_video_llm
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries
@@ -83,6 +84,6 @@ def take_at(
     keys: Float32[np.ndarray, "layers features"],
 ) -> None:
     """Keep the block once more, so much later and with these representative keys."""
-    info = record.head.info
+    info, index = record.head.info, IndexVectors(keys[:, None])
     info = replace(info, start_s=info.start_s + after_s, end_s=info.end_s + after_s)
-    memory.take(replace(record, head=replace(record.head, info=info, representative_keys=keys)))
+    memory.take(replace(record, head=replace(record.head, info=info, index=index)))

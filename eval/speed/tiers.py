@@ -41,6 +41,7 @@ from memory import (
     RowLayout,
     codec_named,
 )
+from memory.index_vectors import IndexVectors
 from memory.tiers.redis.redis_stream import RedisStream
 from memory.tiers.redis.redis_tier import RedisTier
 from vstream import AnswerStream, Question, Session, VideoLLM, load_config
@@ -109,7 +110,7 @@ def large_records(num_blocks: int) -> Iterator[BlockRecord]:
     for number in range(min(_DISTINCT, num_blocks)):
         keys, values = torch.randn(size, generator=generator).to(_LARGE_DTYPE)
         rows = codec_named(form.codec).encode(keys, values).numpy()
-        means = keys.float().mean(dim=2).flatten(1).numpy()
+        means = IndexVectors(keys.float().mean(dim=2).flatten(1)[:, None].numpy())
         head = BlockHead(0, LARGE, form, BlockInfo(0.0, 0.0, 0.0, *positions), means)
         picture = Random(number).randbytes(_THUMBNAIL_BYTES)
         distinct.append(BlockRecord(head, picture, tuple(row.tobytes() for row in rows)))

@@ -8,6 +8,7 @@ import torch
 
 from memory.block_record import BlockHead, BlockRecord
 from memory.errors import StoreError, UnknownNameError
+from memory.index_vectors import IndexVectors
 from memory.kv_block import (
     EncodedRows,
     KeysAndValues,
@@ -24,6 +25,10 @@ class BlockCodec:
     """Stateless: what decoding needs is in the row and its layout."""
 
     name: ClassVar[str] = ""
+    is_small: ClassVar[bool] = False
+    """Keys are encoded less the block's first index vector, whose own offsets the codec need not
+    keep then; and the index vectors of a new block are kept in int8.
+    """
 
     def row_bytes(self, layout: RowLayout) -> int:
         """Length of one encoded row."""
@@ -66,15 +71,18 @@ def codec_named(name: str) -> BlockCodec:
 def recoded(record: BlockRecord, codec: str) -> BlockRecord:
     """The record itself if it is in that codec already.
 
-    Otherwise its numbers are read as they are kept and encoded again; its representative keys stay
-    those of the block that was first encoded. Raises StoreError for an unknown codec.
+    Otherwise its numbers are read as they are kept and encoded again; its index vectors stay those
+    of the block that was first encoded. Raises StoreError for an unknown codec.
     """
     form = record.head.form
     if form.codec == codec:
         return record
     keys, values = _kept(record, form.layout.dtype if codec == "exact" else torch.float32)
-    head = replace(record.head, form=RowForm(codec, form.layout))
-    return BlockRecord(head, record.thumbnail, codec_named(codec).rows(keys, values))
+    index = record.head.index
+    if codec_named(codec).is_small and not index.is_small:
+        index = IndexVectors.small(index.exact())
+    head = replace(record.head, form=RowForm(codec, form.layout), index=index)
+    return BlockRecord(head, record.thumbnail, _rows(codec, keys, values, index))
 
 
 def record_of(
@@ -83,7 +91,10 @@ def record_of(
     """A block as stores keep it. Raises BlockRejectedError for numbers the codec cannot hold."""
     keys, values, info = block.keys.detach(), block.values.detach(), block.info
     layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
-    index = keys.float().mean(dim=2) if block.index is None else block.index.float()
+    mean = keys.float().mean(dim=2).flatten(1)[:, None]
+    vectors = (mean if block.index is None else block.index.float()).cpu().numpy()
+    is_small = codec_named(codec).is_small
+    index = IndexVectors.small(vectors) if is_small else IndexVectors(vectors)
     head = BlockHead(
         block_id=block_id,
         provenance=provenance,
@@ -91,31 +102,44 @@ def record_of(
         info=replace(
             info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()
         ),
-        representative_keys=index.flatten(1).cpu().numpy(),
+        index=index,
         is_rewritten=is_rewritten,
+        left={i: one.detach().float().cpu().numpy() for i, one in block.left.items()},
     )
-    if block.left:
-        left = {i: one.detach().float().cpu().numpy() for i, one in block.left.items()}
-        head = head.with_head_vectors(left)
-    return BlockRecord(head, block.thumbnail, codec_named(codec).rows(keys, values))
+    return BlockRecord(head, block.thumbnail, _rows(codec, keys, values, index))
 
 
 def block_of(record: BlockRecord) -> KVBlock:
     """The block as it is kept, on the host, with the index vectors that it has."""
     head = record.head
     keys, values = _kept(record, head.form.layout.dtype)
-    width = head.provenance.kv_heads * head.provenance.head_dim
-    index = torch.from_numpy(head.own_keys.copy()).unflatten(1, (-1, width))
-    left = {i: torch.from_numpy(one.copy()) for i, one in head.head_vectors.items()}
+    left = {i: torch.from_numpy(one.copy()) for i, one in head.left.items()}
+    index = torch.from_numpy(head.index.exact().copy())
     return KVBlock(head.info, keys, values, record.thumbnail, index, left)
+
+
+def _rows(codec: str, keys: OfBlock, values: OfBlock, index: IndexVectors) -> tuple[bytes, ...]:
+    used = codec_named(codec)
+    if used.is_small:
+        keys = keys.float() - _centre(index, keys)
+    return used.rows(keys, values)
 
 
 def _kept(record: BlockRecord, dtype: torch.dtype) -> tuple[OfBlock, OfBlock]:
     """Keys and values of all layers as they are kept, on the host."""
     form, layers = record.head.form, len(record.rows)
+    codec = codec_named(form.codec)
     rows = torch.frombuffer(bytearray().join(record.rows), dtype=torch.uint8).view(layers, -1)
     keys, values = (
         part.unflatten(1, (layers, form.layout.tokens)).transpose(0, 1)
-        for part in codec_named(form.codec).decode(rows, form.layout, dtype)
+        for part in codec.decode(rows, form.layout, dtype)
     )
+    if codec.is_small:
+        keys = keys + _centre(record.head.index, keys).to(dtype)
     return keys, values
+
+
+def _centre(index: IndexVectors, like: OfBlock) -> OfBlock:
+    """What is taken from the keys of a block, [layers, kv_heads, 1, head_dim]."""
+    first = torch.from_numpy(index.exact()[:, 0]).to(like.device)
+    return first.view(len(first), like.shape[1], 1, like.shape[3])

@@ -10,3 +10,4 @@ class Int4(IntegerCodec):
     bits = 4
     max_group_tokens = 64
     max_group_dims = 32
+    values_by_channel = True

@@ -52,7 +52,7 @@ class MomentsSettings(DefaultSettings):
         "of its tokens, at least one.",
     )
     old_codec: str | None = Field(
-        "int4", description="Codec of those blocks; unset: that of the stream's new ones."
+        "int4_token", description="Codec of those blocks; unset: that of the stream's new ones."
     )
     retrieve_moments: bool = Field(
         False,

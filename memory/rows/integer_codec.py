@@ -10,6 +10,10 @@ Differs from the paper: keys are taken before RoPE, where a channel's large bias
 all tokens and so vanishes in `zero`. `zero` is the middle of the group's range, not its low end, so
 its own rounding to float16 costs no more than a slightly larger scale. A group is all tokens of the
 block (all dims of the head) unless a largest size is given; then the groups are of equal size.
+
+Values of video vary less along the tokens than along the channels (VidKV, Tao et al. 2025,
+arXiv 2503.16257): with `values_by_channel` they are quantised as keys are where that takes fewer
+bytes. Rows of before, which are longer then, are read as well.
 """
 
 from math import ceil, prod
@@ -28,7 +32,7 @@ _CPU_SLAB_NUMEL = 1 << 19
 
 
 class IntegerCodec(BlockCodec):
-    """A row is the scales and zeros of keys and values (float16), then their codes (1 or 1/2 byte).
+    """A row is the scales and zeros of keys and values (float16), then their codes.
 
     Scales in float16 halve what a row spends on them against float32; the error of the attention
     output grows by less than a fiftieth. A block with numbers beyond float16 is refused.
@@ -37,19 +41,20 @@ class IntegerCodec(BlockCodec):
     bits: ClassVar[int]
     max_group_tokens: ClassVar[int | None] = None
     max_group_dims: ClassVar[int | None] = None
+    has_zero: ClassVar[bool] = True
+    """Else `zero` is 0 and is not kept."""
+    keys_by_token: ClassVar[bool] = False
+    """Keys are quantised as values are."""
+    values_by_channel: ClassVar[bool] = False
 
     def row_bytes(self, layout: RowLayout) -> int:
-        keys, values = self._groups(layout)
-        scale_bytes = 4 * (keys.num_scales + values.num_scales)
-        unaligned = scale_bytes + self._code_bytes(keys) + self._code_bytes(values)
-        return ceil(unaligned / _ROW_ALIGN_BYTES) * _ROW_ALIGN_BYTES
+        return self._row_bytes(self._groups(layout))
 
     def encode(self, keys: OfBlock, values: OfBlock) -> EncodedRows:
         layers, kv_heads, tokens, head_dim = keys.shape
-        layout = RowLayout(kv_heads, tokens, head_dim, keys.dtype)
-        key_groups, value_groups = self._groups(layout)
-        key_scales, key_codes = self._quantised(keys, key_groups)
-        value_scales, value_codes = self._quantised(values, value_groups)
+        groups = self._groups(RowLayout(kv_heads, tokens, head_dim, keys.dtype))
+        key_scales, key_codes = self._quantised(keys, groups[0])
+        value_scales, value_codes = self._quantised(values, groups[1])
         scales = torch.cat((key_scales, value_scales), dim=1)
         if not torch.isfinite(scales).all():
             raise BlockRejectedError(
@@ -58,11 +63,13 @@ class IntegerCodec(BlockCodec):
                 "model's dtype or weights"
             )
         parts = [scales.view(torch.uint8), key_codes, value_codes]
-        padding = self.row_bytes(layout) - sum(part.shape[1] for part in parts)
+        padding = self._row_bytes(groups) - sum(part.shape[1] for part in parts)
         return torch.cat((*parts, key_codes.new_zeros(layers, padding)), dim=1)
 
     def decode(self, rows: EncodedRows, layout: RowLayout, dtype: torch.dtype) -> KeysAndValues:
-        blocks = rows.shape[0]
+        blocks, groups = rows.shape[0], self._groups(layout)
+        if rows.shape[1] != self._row_bytes(groups):
+            groups = self._groups_by_token(layout)
         shape = (layout.kv_heads, blocks, layout.tokens, layout.head_dim)
         keys = torch.empty(shape, dtype=dtype, device=rows.device)
         values = torch.empty_like(keys)
@@ -70,47 +77,73 @@ class IntegerCodec(BlockCodec):
         slab = max(1, _CPU_SLAB_NUMEL // layout.numel) if on_cpu else max(1, blocks)
         for first in range(0, blocks, slab):
             part = slice(first, first + slab)
-            self._dequantise(rows[part], layout, keys[:, part], values[:, part])
+            self._dequantise(rows[part], groups, keys[:, part], values[:, part])
         return keys.flatten(1, 2), values.flatten(1, 2)
 
-    def _groups(self, layout: RowLayout) -> "tuple[_Groups, _Groups]":
-        shape = (layout.kv_heads, layout.tokens, layout.head_dim)
-        return (
-            _Groups(shape, axis=-2, largest=self.max_group_tokens),
-            _Groups(shape, axis=-1, largest=self.max_group_dims),
-        )
-
-    def _code_bytes(self, groups: "_Groups") -> int:
-        return groups.num_codes if self.bits == 8 else ceil(groups.num_codes / 2)
-
-    def _quantised(self, numbers: Tensor, groups: "_Groups") -> tuple[Tensor, Tensor]:
-        """Float16 [layers, scales then zeros] and uint8 [layers, code_bytes]."""
+    def fitted(self, grouped: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Scales and zeros (float16) and codes (uint8) of numbers that share them along `axis`."""
         levels = 2**self.bits - 1
-        grouped = groups.grouped(numbers.float())
-        low = grouped.amin(groups.axis, keepdim=True)
-        high = grouped.amax(groups.axis, keepdim=True)
-        zero = ((low + high) / 2).half()
-        reach = torch.maximum(high - zero, zero - low)
+        zero, reach = self._middle(grouped, axis)
         # Rounded up, so that no code leaves [0, levels]; the least float16 serves constant groups.
         scale = (reach * (2 / levels * (1 + 2**-10)) + 2**-24).half()
         codes = ((grouped - zero) / scale.float()).add_(levels / 2).round_().to(torch.uint8)
-        scales = torch.cat((scale.flatten(1), zero.flatten(1)), dim=1)
-        codes = codes.flatten(1)
-        return scales, codes if self.bits == 8 else _packed(codes)
+        return scale, zero, codes
 
-    def _dequantise(self, rows: Tensor, layout: RowLayout, *into: Tensor) -> None:
+    def numbers(self, codes: Tensor, scale: Tensor, zero: Tensor) -> tuple[Tensor, Tensor]:
+        """What codes stand for, as a factor of `scale` and what is added to the product."""
+        return codes, zero - scale * ((2**self.bits - 1) / 2)
+
+    def _middle(self, grouped: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """Where groups have their zero, in float16, and how far numbers lie from it at most."""
+        low = grouped.amin(axis, keepdim=True)
+        high = grouped.amax(axis, keepdim=True)
+        zero = ((low + high) / 2).half() if self.has_zero else torch.zeros_like(low).half()
+        return zero, torch.maximum(high - zero, zero - low)
+
+    def _groups(self, layout: RowLayout) -> "_BothGroups":
+        by_token = self._groups_by_token(layout)
+        if not self.values_by_channel:
+            return by_token
+        by_channel = by_token[0], by_token[0]
+        return min(by_token, by_channel, key=self._row_bytes)  # of equals the one of before
+
+    def _groups_by_token(self, layout: RowLayout) -> "_BothGroups":
+        shape = (layout.kv_heads, layout.tokens, layout.head_dim)
+        by_token = _Groups(shape, axis=-1, largest=self.max_group_dims)
+        if self.keys_by_token:
+            return by_token, by_token
+        return _Groups(shape, axis=-2, largest=self.max_group_tokens), by_token
+
+    def _row_bytes(self, groups: "_BothGroups") -> int:
+        unaligned = sum(
+            2 * one.num_scales * (1 + self.has_zero) + self._code_bytes(one) for one in groups
+        )
+        return ceil(unaligned / _ROW_ALIGN_BYTES) * _ROW_ALIGN_BYTES
+
+    def _code_bytes(self, groups: "_Groups") -> int:
+        return ceil(groups.num_codes * self.bits / 8)
+
+    def _quantised(self, numbers: Tensor, groups: "_Groups") -> tuple[Tensor, Tensor]:
+        """Float16 [layers, scales then zeros] and uint8 [layers, code_bytes]."""
+        scale, zero, codes = self.fitted(groups.grouped(numbers.float()), groups.axis)
+        kept = (scale, zero) if self.has_zero else (scale,)
+        scales = torch.cat([one.flatten(1) for one in kept], dim=1)
+        return scales, _packed(codes.flatten(1), self.bits)
+
+    def _dequantise(self, rows: Tensor, both: "_BothGroups", *into: Tensor) -> None:
         """Into keys and values, each [kv_heads, blocks, tokens, head_dim]."""
-        keys, values = groups_of_both = self._groups(layout)
-        num_scales = [keys.num_scales, keys.num_scales, values.num_scales, values.num_scales]
+        each = 1 + self.has_zero
+        num_scales = [groups.num_scales for groups in both for _ in range(each)]
         scale_bytes = 2 * sum(num_scales)
         scales = torch.split(rows[:, :scale_bytes].view(torch.float16).float(), num_scales, dim=1)
         codes = rows[:, scale_bytes:]
-        for groups, scale, zero, out in zip(
-            groups_of_both, scales[::2], scales[1::2], into, strict=True
-        ):
+        for at, (groups, out) in enumerate(zip(both, into, strict=True)):
+            scale, *zeros = scales[each * at : each * (at + 1)]
+            zero = zeros[0] if zeros else torch.zeros_like(scale)
             packed, codes = codes.tensor_split([self._code_bytes(groups)], dim=1)
-            unpacked = packed if self.bits == 8 else _unpacked(packed, groups.num_codes)
-            groups.expand(unpacked, scale, zero - scale * ((2**self.bits - 1) / 2), out)
+            unpacked = _unpacked(packed, self.bits, groups.num_codes)
+            numbers, low = self.numbers(unpacked, scale, zero)
+            groups.expand(numbers, scale, low, out)
 
 
 class _Groups:
@@ -152,13 +185,23 @@ class _Groups:
             )
 
 
-def _packed(codes: Tensor) -> Tensor:
-    """[layers, codes] of 4 bits -> [layers, ceil(codes / 2)]: first half low, second half high."""
-    half = ceil(codes.shape[1] / 2)
-    packed = codes[:, :half].clone()
-    packed[:, : codes.shape[1] - half] |= codes[:, half:] << 4
+_BothGroups = tuple[_Groups, _Groups]
+"""Of keys and of values."""
+
+
+def _packed(codes: Tensor, bits: int) -> Tensor:
+    """[layers, codes] -> [layers, bytes]: the first ones in the lowest bits of all bytes."""
+    if bits == 8:
+        return codes
+    first, *others = codes.split(ceil(codes.shape[1] * bits / 8), dim=1)
+    packed: Tensor = first.clone()
+    for place, part in enumerate(others, start=1):
+        packed[:, : part.shape[1]] |= part << bits * place
     return packed
 
 
-def _unpacked(packed: Tensor, num_codes: int) -> Tensor:
-    return torch.cat((packed & 15, packed >> 4), dim=1)[:, :num_codes]
+def _unpacked(packed: Tensor, bits: int, num_codes: int) -> Tensor:
+    if bits == 8:
+        return packed
+    parts = [(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+    return torch.cat(parts, dim=1)[:, :num_codes]

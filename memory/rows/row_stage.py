@@ -81,10 +81,10 @@ def decoded(
     dtype: torch.dtype,
     device: torch.device,
 ) -> KeysAndValues:
-    """Row after row, in the order given; rows of equal form are decoded together, on `device`."""
-    alike: dict[RowForm, list[int]] = defaultdict(list)
-    for place, form in enumerate(forms):
-        alike[form].append(place)
+    """Row after row, in the order given, on `device`; those that are alike are decoded together."""
+    alike: dict[tuple[RowForm, int], list[int]] = defaultdict(list)
+    for place, (row, form) in enumerate(zip(rows, forms, strict=True)):
+        alike[form, len(row)].append(place)
     if len(alike) == 1:
         return _decoded_alike(rows, forms[0], dtype, device)
 
@@ -92,7 +92,7 @@ def decoded(
     total = int(ends[-1]) if len(forms) else 0
     keys = torch.empty(provenance.kv_heads, total, provenance.head_dim, dtype=dtype, device=device)
     values = torch.empty_like(keys)
-    for form, places in alike.items():
+    for (form, _), places in alike.items():
         of_group = _decoded_alike([rows[at] for at in places], form, dtype, device)
         starts = ends[places] - form.layout.tokens
         tokens = (starts[:, None] + torch.arange(form.layout.tokens)).flatten().to(device)

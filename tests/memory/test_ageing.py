@@ -133,18 +133,18 @@ def test_a_memory_that_is_opened_within_a_smaller_budget_ages_then_and_not_in_an
         )
 
     with opened(1 << 23) as memory:
-        for i in range(300):
+        for i in range(320):
             memory.append(block(i))
-        newest = read(memory, range(300 - NEWEST, 300))
+        newest = read(memory, range(320 - NEWEST, 320))
         assert memory._store.num_bytes > 2 << 20
     with opened(1 << 20) as memory:
         assert memory._store.num_bytes <= 1 << 20
         ageing = memory.stats().ageing
         assert ageing.coarsened
-        assert all(map(torch.equal, read(memory, range(300 - NEWEST, 300)), newest))
+        assert all(map(torch.equal, read(memory, range(320 - NEWEST, 320)), newest))
         age, times = memory._age, []
         monkeypatch.setattr(memory, "_age", lambda: times.append(0) or age())
-        memory.append(block(300))
+        memory.append(block(320))
         assert len(times) <= 1
         kept = memory.visible(None)
         codecs = memory.stats().blocks_by_codec

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import kv_block
 
-from memory import BlockRejectedError, RowLayout, StoreError, codec_named
+from memory import BlockRejectedError, Provenance, RowForm, RowLayout, StoreError, codec_named
 from memory.codecs.codec import CODECS
+from memory.rows.row_stage import decoded
 
 NAMES = CODECS.names()
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -55,7 +56,8 @@ def attention_error(name, with_outliers):
 
 @pytest.mark.parametrize("with_outliers", [False, True])
 @pytest.mark.parametrize(
-    ("name", "bound"), [("int8", 0.012), ("int4", 0.15), ("bf16", 0.012), ("exact", 0.0)]
+    ("name", "bound"),
+    [("int8", 0.012), ("int4", 0.15), ("fp4", 0.2), ("int2", 0.7), ("bf16", 0.012), ("exact", 0.0)],
 )
 def test_attention_output_keeps_the_accuracy_of_its_codec(name, bound, with_outliers):
     assert attention_error(name, with_outliers) <= bound
@@ -76,7 +78,7 @@ def test_keys_with_large_biases_are_more_accurate_in_int8_than_in_bf16():
     magnitude=st.sampled_from([0.0, 1e-6, 1.0, 1e4]),
     offset=st.sampled_from([0.0, -3.0, 79.3, 2e4]),
     seed=st.integers(0, 99),
-    bits=st.sampled_from([8, 4]),
+    bits=st.sampled_from([8, 4, 2]),
 )
 def test_integer_codes_are_within_a_step_of_the_group_they_share(
     shape, magnitude, offset, seed, bits
@@ -84,12 +86,86 @@ def test_integer_codes_are_within_a_step_of_the_group_they_share(
     generator = torch.Generator().manual_seed(seed)
     keys, values = torch.randn(2, *shape, generator=generator) * magnitude + offset
     got_keys, got_values = there_and_back(f"int{bits}", keys, values)
-    for got, wanted, dim in ((got_keys, keys, 2), (got_values, values, 3)):
+    of_values = 4 + codec_named(f"int{bits}")._groups(layout_of(keys))[1].axis
+    for got, wanted, dim in ((got_keys, keys, 2), (got_values, values, of_values)):
         spread = wanted.amax(dim, keepdim=True) - wanted.amin(dim, keepdim=True)
         float16_rounding = wanted.abs().amax() * 2**-11 + 2**-24
         half_step = (spread / 2 + float16_rounding) / (2**bits - 1) * 1.01
         float32_rounding = wanted.abs().amax() * 2**-21 + 2**-24
         assert ((got - wanted).abs() <= half_step + float32_rounding).all()
+
+
+GRID = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.5, -1, -1.5, -2, -3, -4, -6])
+
+
+@given(
+    exponent=st.integers(-12, 8), zero=st.sampled_from([0.0, -3.0, 24.0]), seed=st.integers(0, 99)
+)
+def test_fp4_gives_back_what_e2m1_can_hold(exponent, zero, seed):
+    """Each group has both ends, so that its zero lies where it was put."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = GRID[torch.randint(0, len(GRID), (2, 2, 2, 15, 32), generator=generator)]
+    keys, values = drawn
+    keys[:, :, 3], keys[:, :, 7] = 6, -6
+    values[..., 5], values[..., 20] = -6, 6
+    keys, values = (part * 2.0**exponent + zero * (exponent > -4) for part in (keys, values))
+    got_keys, got_values = there_and_back("fp4", keys, values)
+    assert torch.equal(got_keys, keys)
+    assert torch.equal(got_values, values)
+
+
+@given(
+    tokens=st.integers(1, 40),
+    magnitude=st.sampled_from([1e-3, 1.0, 1e3]),
+    offset=st.sampled_from([0.0, -3.0, 500.0]),
+    seed=st.integers(0, 99),
+)
+def test_fp4_is_within_half_of_its_largest_step_and_finer_near_zero(
+    tokens, magnitude, offset, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    keys, values = torch.randn(2, 2, 2, tokens, 32, generator=generator) * magnitude + offset
+    got_keys, got_values = there_and_back("fp4", keys, values)
+    for got, wanted, dim in ((got_keys, keys, 2), (got_values, values, 3)):
+        low, high = wanted.amin(dim, keepdim=True), wanted.amax(dim, keepdim=True)
+        rounding = wanted.abs().amax() * 2**-10 + 2**-22
+        reach = (high - low) / 2 + rounding
+        from_zero, error = (wanted - (low + high) / 2).abs(), (got - wanted).abs()
+        assert (error <= reach * 1.15 / 6 + rounding).all()  # between 4 and 6, or cut off there
+        small = from_zero <= reach * 0.88 / 6 * 2
+        assert (error <= reach * 1.15 / 6 / 4 + rounding)[small].all()
+
+
+def test_the_searched_scale_of_fp4_is_no_worse_than_that_of_the_largest_number():
+    keys, values = torch.randn(2, 3, 4, 12, 32, generator=torch.Generator().manual_seed(1))
+    errors = []
+    for shares in ((1.0,), None):
+        with pytest.MonkeyPatch.context() as patch:
+            if shares:
+                patch.setattr("memory.codecs.fp4._SHARES", shares)
+            got = there_and_back("fp4", keys, values)
+        errors.append([((a - b) ** 2).sum() for a, b in zip(got, (keys, values), strict=True)])
+    assert all(searched < plain for plain, searched in zip(*errors, strict=True))
+
+
+@pytest.mark.parametrize("name", ["int4", "int2"])
+def test_rows_whose_values_share_scales_by_the_token_are_read_as_well(name):
+    """So were those of large blocks before format version 3; both are read together."""
+    block = kv_block(tokens=49, kv_heads=2, head_dim=64)
+    codec, layout = codec_named(name), layout_of(block.keys)
+    before = type("Before", (type(codec),), {"values_by_channel": False})()
+    old, new = (one.encode(block.keys, block.values)[:1] for one in (before, codec))
+    assert new.shape[1] == codec.row_bytes(layout) < old.shape[1] == before.row_bytes(layout)
+    wanted = [
+        one.decode(row, layout, torch.float32)
+        for one, row in ((before, old), (codec, new), (before, old))
+    ]
+    assert not torch.equal(wanted[0][1], wanted[1][1])
+    rows, form = [row.numpy().tobytes() for row in (old, new, old)], RowForm(name, layout)
+    make = Provenance("model-a", 1, 2, 64)
+    got = decoded(rows, [form] * 3, make, torch.float32, torch.device("cpu"))
+    for part, of_rows in zip(got, zip(*wanted, strict=True), strict=True):
+        assert torch.equal(part, torch.cat(of_rows, dim=1))
 
 
 @given(
@@ -136,7 +212,7 @@ def test_decoding_a_batch_equals_decoding_one_by_one(codec, blocks, tokens, head
         assert torch.equal(got, torch.cat(alone, dim=1))
 
 
-@pytest.mark.parametrize("codec", ["int8", "int4"])
+@pytest.mark.parametrize("codec", ["int8", "int4", "int4_token"])
 def test_a_batch_larger_than_the_processor_cache_decodes_like_its_parts(codec):
     kept = [kv_block(tokens=64, seed=i, kv_heads=4, head_dim=128) for i in range(40)]
     codec, layout = codec_named(codec), layout_of(kept[0].keys)
@@ -179,5 +255,7 @@ def test_int8_takes_half_and_int4_under_a_third_of_bf16():
 
 
 def test_an_unknown_codec_lists_the_known_ones():
-    with pytest.raises(StoreError, match="'zip'; known: bf16, exact, int4, int8"):
+    with pytest.raises(
+        StoreError, match="'zip'; known: bf16, exact, fp4, int2, int4, int4_token, int8"
+    ):
         codec_named("zip")

@@ -50,7 +50,7 @@ PAGE_BYTES = 4096
 
 
 def block(number):
-    return kv_block(tokens=40, end_s=float(number), seed=number)
+    return kv_block(tokens=44, end_s=float(number), seed=number)
 
 
 def config_of(folder, **more):

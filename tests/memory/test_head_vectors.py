@@ -107,7 +107,7 @@ def test_one_whose_carrier_went_is_found_by_its_mean_key(
 def test_a_restart_changes_nothing_after_ageing(tmp_path):
     config = {"store": f"file://{tmp_path}", "file_bytes": 1 << 20}
     with opened(**config) as memory:
-        append(memory, 250, tokens=60)
+        append(memory, 250, tokens=100)
         assert memory.stats().ageing.thinned
         newest = memory.head_vectors.newest
         kept = [i for i in memory.visible(None) if i <= newest]

@@ -107,7 +107,11 @@ def rows(memory):
 
 
 def test_what_is_found_does_not_change_while_what_is_read_shrinks(model):
-    with opened(model, tokens=2) as cut, opened(model, "default") as plain:
+    """With an index in float32; `int4_token` rounds what blocks are found by to int8."""
+    with (
+        opened(model, tokens=2, old_codec="int4") as cut,
+        opened(model, "default") as plain,
+    ):
         for one in (cut, plain):
             one.push(frames(model, 49))
         old, num = range(32), 49
@@ -167,7 +171,7 @@ def test_numbers_that_the_old_codec_cannot_hold_stay_in_their_own():
             made = block(i)
             memory.append(replace(made, values=1e6 * made.values) if i == 3 else made)
         forms = {i: memory._forms[i].codec for i in range(8)}
-        assert forms == {i: "exact" if i == 3 else "int4" for i in range(8)}
+        assert forms == {i: "exact" if i == 3 else "int4_token" for i in range(8)}
         assert memory.info(3).num_tokens == 1
 
 

@@ -21,6 +21,7 @@ from memory import (
     policy_named,
 )
 from memory.block_record import FORMAT_VERSION, HEADER_BYTES
+from memory.index_vectors import IndexVectors
 
 LAYERS, KV_HEADS, HEAD_DIM = 2, 2, 8
 CPU = torch.device("cpu")
@@ -92,7 +93,7 @@ def kv_record(seed: int = 0, tokens: int = 3, layers: int = LAYERS) -> BlockReco
         Provenance("model-a", layers, KV_HEADS, HEAD_DIM),
         RowForm("int8", RowLayout(KV_HEADS, tokens, HEAD_DIM, torch.float16)),
         block.info,
-        block.keys.mean(dim=2).flatten(1).numpy(),
+        IndexVectors(block.keys.mean(dim=2).flatten(1)[:, None].numpy()),
     )
     rows = torch.arange(layers)[:, None] * 31 + torch.arange(20 * tokens) + seed
     return BlockRecord(head, block.thumbnail, tuple(bytes(row) for row in (rows % 256).tolist()))

@@ -137,7 +137,7 @@ class FileTier(SegmentFolder, BlockStore):
             heads = list(self._used(segment).scan(below))
             if heads:
                 self.next_id = heads[-1].block_id + 1
-                self._smallest_bytes = HEADER_BYTES + heads[-1].own_keys.nbytes
+                self._smallest_bytes = HEADER_BYTES + heads[-1].index.nbytes
             if segment is not self._segments[-1]:
                 segment.write_index(heads)
             yield from heads

@@ -29,7 +29,7 @@ from memory.errors import BlockCorruptError, BlockNotFoundError, StoreError
 from memory.tiers.file.segment_index import Extent, read_index, write_index
 from memory.tiers.file.whole_files import told
 
-_PIECE_BYTES = 4096, 1 << 20
+_PIECE_BYTES = 2048, 1 << 20
 """So much is searched for a record at first and at most at a time: it is mostly near."""
 _FEW_BLOCKS = 16
 
@@ -87,9 +87,7 @@ class SegmentFile:
             start, missed = at - header.record_bytes, 0
             if start > self.num_bytes:
                 self._left_out.append((self.num_bytes, start))
-            self._extents[stored.head.block_id] = _extent(
-                start, header, stored.head, stored.thumbnail_crc32, stored.row_crc32s
-            )
+            self._extents[stored.head.block_id] = _extent(start, header, stored.crc32s)
             self.num_bytes = at
             yield stored.head
         self.rest_bytes = file_bytes - self.num_bytes
@@ -166,9 +164,7 @@ class SegmentFile:
                 f"{where}: cannot be written: {error.strerror}; make room or choose another store"
             ) from error
         header = RecordHeader.from_bytes(data, where)
-        self._extents[block_id] = _extent(
-            self.num_bytes, header, record.head, record.thumbnail_crc32, record.row_crc32s
-        )
+        self._extents[block_id] = _extent(self.num_bytes, header, record.crc32s)
         self.num_bytes += len(data)
 
     def read_row(self, layer: int, block_id: int) -> bytes:
@@ -269,16 +265,7 @@ class SegmentFile:
         return f"{self.path}: block {block_id} at byte {offset}"
 
 
-def _extent(
-    start: int,
-    header: RecordHeader,
-    head: BlockHead,
-    thumbnail_crc32: int,
-    row_crc32s: tuple[int, ...],
-) -> Extent:
+def _extent(start: int, header: RecordHeader, crc32s: tuple[int, ...]) -> Extent:
     picture = header.thumbnail_offset
-    places = picture - header.representative_bytes, picture, header.rows_offset, header.record_bytes
-    keys_crc32 = zlib.crc32(head.representative_keys.astype("<f4").tobytes())
-    return Extent(
-        (start, *(start + place for place in places)), (keys_crc32, thumbnail_crc32, *row_crc32s)
-    )
+    places = picture - header.vectors_bytes, picture, header.rows_offset, header.record_bytes
+    return Extent((start, *(start + place for place in places)), crc32s)

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt32
+from jaxtyping import UInt32
 
 from memory.block_record import BlockHead
+from memory.index_vectors import IndexVectors
 from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
 from memory.stream_entry import Provenance
 
-_VERSION = 1
+_VERSION = 2
+"""Raised with the format of records: who cannot read these reads the segment, and says so."""
 _CRC32_BYTES = 4
 
 
@@ -64,10 +66,11 @@ class IndexedBlocks(NamedTuple):
 
     def heads(self, keys: Sequence[bytes]) -> Iterator[BlockHead]:
         """Their heads, given the representative keys of each."""
+        make = self.provenance
+        features = make.kv_heads * make.head_dim
         for block_id, of_block, (form, info) in zip(self.extents, keys, self.infos, strict=True):
-            numbers: Float32[np.ndarray, "layers features"] = np.frombuffer(of_block, "<f4")
-            numbers = numbers.reshape(self.provenance.layers, -1)
-            yield BlockHead(block_id, self.provenance, form, info, numbers)
+            index = IndexVectors.from_bytes(of_block, make.layers, features, is_small=False)
+            yield BlockHead(block_id, make, form, info, index)
 
 
 def index_path(segment: Path) -> Path:
@@ -126,7 +129,7 @@ def read_index(segment: Path) -> IndexedBlocks | None:
         crc32s = stored["crc32s"]
         part = {name: stored[name].tolist() for name in stored.files if name != "crc32s"}
     about = json.loads(bytes(part["about"]))
-    if about["version"] != _VERSION:
+    if about["version"] > _VERSION:
         return None
     provenance = Provenance(*about["make"])
     forms = [

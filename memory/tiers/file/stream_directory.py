@@ -201,7 +201,8 @@ def _provenance_of_blocks(path: Path) -> Provenance | None:
     for file in [path / _BLOCKS_V1, *files]:
         with closing(SegmentFile(file, 0, read_only=True)) as segment:
             try:
-                return next(head.provenance for head in segment.scan())
+                makes = (head.provenance for head in segment.scan())
+                return next(make for make in makes if make.is_whole)
             except (StopIteration, BlockNotFoundError):
                 continue
     return None

@@ -44,14 +44,14 @@ class RedisBlocks:
     def read_rows(self, layer: int, block_ids: Sequence[int]) -> list[bytes]:
         fields = self._fields([(block_id, str(layer)) for block_id in block_ids])
         for block_id, row in zip(block_ids, fields, strict=True):
-            expected = self._placed[block_id].stored.row_crc32s[layer]
+            expected = self._placed[block_id].stored.crc32s[2 + layer]
             verify_crc32(row, expected, f"{self._where(block_id)}, layer {layer}")
         return fields
 
     def read_thumbnails(self, block_ids: Sequence[int]) -> list[bytes]:
         thumbnails = self._fields([(block_id, THUMBNAIL) for block_id in block_ids])
         for block_id, thumbnail in zip(block_ids, thumbnails, strict=True):
-            expected = self._placed[block_id].stored.thumbnail_crc32
+            expected = self._placed[block_id].stored.crc32s[1]
             verify_crc32(thumbnail, expected, f"{self._where(block_id)}, thumbnail")
         return thumbnails
 

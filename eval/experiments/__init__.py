@@ -1,0 +1,1 @@
+"""Experiments: what was tried, each with a verdict in docs/experiments.md."""
