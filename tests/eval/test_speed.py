@@ -23,6 +23,7 @@ def document_of(*words):
     with pytest.MonkeyPatch.context() as patched:  # figures are there to be looked at, not true
         patched.setattr("eval.speed.subject._POOL", 8)
         patched.setattr("eval.speed.questions.ASKED", 3)
+        patched.setattr("eval.speed.tiers._ROUNDS", 2)
         patched.setenv("VSTREAM_THREADS", "1")
         result = CliRunner().invoke(cli, ["speed", *map(str, words), "--json"])
     assert result.exit_code == 0, result.output
@@ -58,7 +59,7 @@ def test_bytes_follow_from_the_history(engine):
 
 def test_every_tier_is_measured_with_blocks_of_both_shapes(running_redis, tmp_path):
     places = ("--redis", running_redis.url, "--folder", tmp_path)
-    tiers = document_of("tiers", "--minutes", 0.5, "--mb", 12, *places)["tiers"]
+    tiers = document_of("tiers", "--minutes", 0.2, "--mb", 12, *places)["tiers"]
     assert not [*tmp_path.iterdir()], "nothing is left behind"
     kinds = ("host", "file", "file, cold", "redis")
     shapes = ("embedded", "LLaVA-OneVision-7B")
