@@ -33,9 +33,7 @@ class HeadVectors:
         self.newest = -1
 
     def take(self, head: BlockHead, known: Sequence[int]) -> None:
-        """Learn what a new block's head tells of those before it; `known` are there, in order."""
-        if not head.left:
-            return
+        """Learn what a new block's head tells of some before it; `known` are there, in order."""
         vectors = head.left
         if self._index is None:
             layers, features = next(iter(vectors.values())).shape

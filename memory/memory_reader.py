@@ -274,7 +274,7 @@ class MemoryReader(Closing):
                 self._ends_s.append(head.info.end_s)
             keys = torch.from_numpy(np.stack([head.representative_keys for head in some]))
             self._index.extend([head.block_id for head in some], keys)
-            for head in some:
+            for head in filter(lambda head: head.left, some):
                 self.head_vectors.take(head, self._ids)
 
     def _see_what_changed(self, head: BlockHead) -> None:

@@ -67,6 +67,9 @@ class Session(Closing):
         """Most blocks in one call of the decoder."""
         self.clock = StageClock()
         self.token_dropper = policy.reducer()
+        self._embed_picture = None
+        if policy.wants_pictures() and isinstance(model.family, EmbedsPictures):
+            self._embed_picture = model.family.embed_picture
         self._pending: list[Frame] = []
         self._pushing = FairLock(Rank.PUSHING)
         self._storing: Future[Job[None]] | None = None
@@ -296,10 +299,10 @@ class Session(Closing):
     def _encode(self, groups: Sequence[Sequence[Frame]]) -> Work[Chunk]:
         with self.clock.stage("vision"):
             tokens: list[Tokens] = yield Vision(self.model.family, groups)
-        family, pictures = self.model.family, tuple[Tensor, ...]()
-        if self.policy.wants_pictures() and isinstance(family, EmbedsPictures):
+        pictures = tuple[Tensor, ...]()
+        if self._embed_picture is not None:
             with self.clock.stage("pictures"):
-                pictures = tuple(family.embed_picture(groups))
+                pictures = tuple(self._embed_picture(groups))
         if self.token_dropper is not None:
             with self.clock.stage("drop"):
                 tokens = self.token_dropper.drop(tokens)
