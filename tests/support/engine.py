@@ -107,7 +107,10 @@ def policy_and_config(model, **engine):
 
 def answer_of(session, question, **options):
     """What an answer consists of, without its timings."""
-    answer = session.ask(question, **options).answer
+    return parts_of(session.ask(question, **options).answer)
+
+
+def parts_of(answer):
     return answer.token_ids, [
         (e.block_id, e.start_s, e.end_s, e.score, e.num_layers) for e in answer.evidence
     ]

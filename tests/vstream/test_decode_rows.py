@@ -22,6 +22,9 @@ from vstream.engine.passes import FastPath, Pass, alone, pass_together
 
 QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 2}
 TEXTS = ["what is on the table?", "who?", "how many cups are there now?", "is the dog red"]
+ASKED = [*((n, n) for n in range(4)), (0, 1), (1, 0), (2, 0), (3, 0), (3, 1), (3, 2)]
+"""Which session is asked which text."""
+LONGEST = 5
 
 
 @pytest.fixture(params=FAMILIES, scope="module")
@@ -35,7 +38,7 @@ def sessions(model):
     size, opened = model.family.frames_per_block, []
     for number in range(4):
         session = open_session(model, **QUICK)
-        session.push(stream_frames((6 + 3 * number) * size, seed=number))
+        session.push(stream_frames((5 + 2 * number) * size, seed=number))
         opened.append(session)
     return opened
 
@@ -51,16 +54,15 @@ def read(model, session, text, room=12):
 def told_alone(model, sessions):
     """By session and text the tokens of an answer, and their logits, decoded alone."""
     return {
-        (session, text): plain_tokens(model, read(model, session, text), 8)
-        for session in sessions
-        for text in TEXTS
+        (sessions[n], TEXTS[text]): plain_tokens(model, read(model, sessions[n], TEXTS[text]))
+        for n, text in ASKED
     }
 
 
-def plain_tokens(model, prefilled, count):
+def plain_tokens(model, prefilled):
     """Greedy tokens and their logits, decoded alone."""
     tokens, logits = [], [prefilled.logits[-1]]
-    for _ in range(count):
+    for _ in range(LONGEST):
         tokens.append(int(logits[-1].argmax()))
         (step,) = pass_together(model.decoder, [decode(model, prefilled.context, tokens[-1])])
         logits.append(step[0])
@@ -86,9 +88,8 @@ def test_rows_say_what_each_answer_says_alone(model, sessions, told_alone, recor
     wanted = {}
     running = {}
     for number in range(6):
-        session, text = random.choice(sessions), random.choice(TEXTS)
-        count = random.randint(1, 8)
-        tokens, logits = told_alone[session, text]
+        (session, text), (tokens, logits) = random.choice(list(told_alone.items()))
+        count = random.randint(1, LONGEST)
         wanted[number] = (read(model, session, text), tokens[:count], logits[: count + 1])
     while wanted or running:
         if wanted and (not running or random.random() < 0.4):
@@ -111,9 +112,9 @@ def test_rows_say_what_each_answer_says_alone(model, sessions, told_alone, recor
     assert len(rows._rows) == 0
 
 
-def test_more_answers_than_rows_are_decoded_all_the_same(model, sessions):
+def test_more_answers_than_rows_are_decoded_all_the_same(model, sessions, told_alone):
     rows = DecodeRows(model.decoder, most_rows=2)
-    told = [plain_tokens(model, read(model, sessions[n], TEXTS[n]), 3) for n in range(4)]
+    told = [told_alone[sessions[n], TEXTS[n]] for n in range(4)]
     asked = [read(model, sessions[n], TEXTS[n]) for n in range(4)]
     for step in range(3):
         passes = [
@@ -126,10 +127,10 @@ def test_more_answers_than_rows_are_decoded_all_the_same(model, sessions):
             torch.testing.assert_close(reply[0], logits[step + 1], rtol=1e-4, atol=1e-4)
 
 
-def test_a_longer_answer_makes_all_rows_longer(model, sessions):
+def test_a_longer_answer_makes_all_rows_longer(model, sessions, told_alone):
     rows = DecodeRows(model.decoder)
     short, long = ((sessions[0], TEXTS[1], 4), (sessions[3], TEXTS[2], 600))
-    told = [plain_tokens(model, read(model, *one), 3) for one in (short, long)]
+    told = [told_alone[one[:2]] for one in (short, long)]
     asked = [read(model, *one) for one in (short, long)]
     for step, number in [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1)]:
         tokens, logits = told[number]
@@ -138,10 +139,10 @@ def test_a_longer_answer_makes_all_rows_longer(model, sessions):
         torch.testing.assert_close(reply[0], logits[step + 1], rtol=1e-4, atol=1e-4)
 
 
-def test_who_asks_at_the_same_time_shares_a_window(model, sessions):
+def test_who_asks_at_the_same_time_shares_a_window(model, sessions, told_alone):
     rows = DecodeRows(model.decoder)
     asked = [(sessions[n], text) for n, text in [(3, TEXTS[0]), (3, TEXTS[1]), (2, TEXTS[0])]]
-    told = [plain_tokens(model, read(model, *one), 3) for one in asked]
+    told = [told_alone[one] for one in asked]
     reading = [read(model, *one) for one in asked]
     alike = [reading[0].context, reading[1].context]
     stand_alike = all(
@@ -180,11 +181,11 @@ def test_a_window_whose_blocks_were_encoded_anew_is_another_one(model, sessions)
     assert elsewhere == first  # nobody needed it any more
 
 
-def test_windows_beyond_the_most_are_kept_by_each_row(model, sessions, monkeypatch):
+def test_windows_beyond_the_most_are_kept_by_each_row(model, sessions, told_alone, monkeypatch):
     monkeypatch.setattr("vstream.engine.cuda.shared_windows.MOST_WINDOWS", 1)
     rows = DecodeRows(model.decoder)
     asked = [(sessions[n], TEXTS[0]) for n in (1, 3, 2)]
-    told = [plain_tokens(model, read(model, *one), 1) for one in asked]
+    told = [told_alone[one] for one in asked]
     reading = [read(model, *one) for one in asked]
     passes = [
         decode(model, one.context, tokens[0])
@@ -198,11 +199,13 @@ def test_windows_beyond_the_most_are_kept_by_each_row(model, sessions, monkeypat
 
 
 @pytest.mark.parametrize("full", ["row_buffers.RowBuffers", "shared_windows.SharedWindows._grow"])
-def test_without_memory_for_more_answers_are_as_right(model, sessions, monkeypatch, full):
+def test_without_memory_for_more_answers_are_as_right(
+    model, sessions, told_alone, monkeypatch, full
+):
     """The third and all later ones find a full device, unless they need no more than there is."""
     rows = DecodeRows(model.decoder)
     asked = [(sessions[n % 4], TEXTS[n % 4], 12 if n < 4 else 700) for n in range(6)]
-    told = [plain_tokens(model, read(model, *one), 2) for one in asked]
+    told = [told_alone[one[:2]] for one in asked]
     reading = [read(model, *one) for one in asked]
 
     def step(numbers, at):

@@ -13,31 +13,39 @@ def model(request):
     return tiny_video_llm(request.param)[0]
 
 
-def _works(model, **engine):
-    """A chunk of one stream, a shorter one of another, two questions: made anew at each call."""
-    engine = engine if "policy" in engine else {**QUICK, **engine}
+def _begun(model, seed, blocks, engine):
+    session = open_session(model, **engine)
+    session.push(stream_frames(blocks * model.family.frames_per_block, seed=seed))
+    return session
+
+
+def _chunk(model, seed, blocks, engine=QUICK):
+    """The next chunk of a stream of its own: it can be encoded once."""
     size = model.family.frames_per_block
-    chunks = []
-    for seed, blocks in ((1, 3), (2, 1)):
-        session = open_session(model, **engine)
-        session.push(stream_frames(4 * size, seed=seed))
-        frames = stream_frames(blocks * size, start=4 * size, seed=seed)
-        groups = [frames[i * size : (i + 1) * size] for i in range(blocks)]
-        chunks.append(session.prefill.work(model.family.encode(groups)))
-    questions = []
-    for seed, text in ((3, "what is on the table?"), (4, "who?")):
-        session = open_session(model, **engine)
-        session.push(stream_frames(12 * size, seed=seed))
+    session = _begun(model, seed, 4, engine)
+    frames = stream_frames(blocks * size, start=4 * size, seed=seed)
+    groups = [frames[i * size : (i + 1) * size] for i in range(blocks)]
+    return session.prefill.work(model.family.encode(groups))
+
+
+def _streams(model, engine=QUICK):
+    """Two that are asked about, which changes neither."""
+    return [_begun(model, seed, 12, engine) for seed in (3, 4)]
+
+
+@pytest.fixture(scope="module")
+def streams(model):
+    return _streams(model)
+
+
+def _questions(streams):
+    """One for each stream: made anew at each call."""
+    works = []
+    for session, text in zip(streams, ("what is on the table?", "who?"), strict=True):
         view = view_at(session.memory, None, session.policy.recent_blocks())
-        questions.append(session.questions.work(model.family.question(text), view, num_logits=2))
-    return chunks, questions
-
-
-@torch.inference_mode()
-def _together(decoder, works):
-    """All first passes in one; then each work's result."""
-    replies = pass_together(decoder, [next(work) for work in works])
-    return [_end(work, reply) for work, reply in zip(works, replies, strict=True)]
+        question = session.model.family.question(text)
+        works.append(session.questions.work(question, view, num_logits=2))
+    return works
 
 
 def _end(work, reply):
@@ -46,17 +54,17 @@ def _end(work, reply):
     return end.value.value
 
 
-def test_streams_questions_and_decode_steps_share_a_pass_without_noticing(model):
+def test_streams_questions_and_decode_steps_share_a_pass_without_noticing(model, streams):
     decoder = model.decoder
-    (first, second), (asked, other) = _works(model)
-    kv, hidden = alone(decoder, first)
-    alone(decoder, second)
+    kv, hidden = alone(decoder, _chunk(model, seed=1, blocks=3))
+    asked, other = _questions(streams)
     question, answered = alone(decoder, asked), alone(decoder, other)
     token = question.logits[-1:].argmax(dim=-1)
     decode = Pass(decoder.embed(token), question.context, num_logits=1)
     (decoded,) = pass_together(decoder, [decode])
 
-    (first, second), (asked, other) = _works(model)
+    first, second = _chunk(model, seed=1, blocks=3), _chunk(model, seed=2, blocks=1)
+    asked, other = _questions(streams)
     again = alone(decoder, asked)
     again_decode = Pass(decoder.embed(token), again.context, num_logits=1)
     with torch.inference_mode():
@@ -100,13 +108,11 @@ class _Failing:
         return torch.zeros_like(queries)
 
 
-def test_a_step_that_fails_fails_alone(model):
+def test_a_step_that_fails_fails_alone(model, streams):
     decoder = model.decoder
-    _, (asked, _) = _works(model)
-    wanted = alone(decoder, asked).logits
-    _, (asked, _) = _works(model)
+    wanted = alone(decoder, _questions(streams)[0]).logits
     with torch.inference_mode():
-        whole = next(asked)
+        whole = next(_questions(streams)[0])
     broken = Pass(whole.embeddings, _Failing())
     replies = pass_together(decoder, [broken, whole, broken])
     assert isinstance(replies[0], OSError)
@@ -124,7 +130,7 @@ def test_frames_that_cannot_be_seen_fail_alone(model):
     torch.testing.assert_close(seen[0].embeddings, wanted)
 
 
-REKV = {"rekv_window_tokens": 20, "recent_frames": 0}
+REKV = QUICK | {"rekv_window_tokens": 20, "recent_frames": 0}
 INFLLM = {"policy": "infllm", "window_frames": 2, "retrieve_blocks": 2}
 BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 """How far logits may be from those decoded alone, as a part of the largest."""
@@ -134,7 +140,7 @@ BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 @pytest.mark.parametrize(
     ("name", "engine"),
     [
-        *((name, {}) for name in FAMILIES),
+        *((name, QUICK) for name in FAMILIES),
         *((name, REKV) for name in FAMILIES),
         ("llama", INFLLM),
     ],
@@ -144,17 +150,19 @@ def test_decoding_gives_the_same_beside_a_chunk_and_answers_that_come_and_go(nam
     """In float32 the same tokens; half precision rounds a batch otherwise than a row by itself."""
     model, _ = tiny_video_llm(name, dtype)
     decoder = model.decoder
-    (chunk, _), asked = _works(model, **engine)
-    alone(decoder, chunk)
-    answers = [_decoded_alone(decoder, alone(decoder, work)) for work in asked]
+    streams = _streams(model, engine)
+    answers = [
+        _decoded_alone(decoder, alone(decoder, work), STEPS // (1 + i))
+        for i, work in enumerate(_questions(streams))
+    ]
 
-    (chunk, _), asked = _works(model, **engine)
+    chunk = _chunk(model, seed=1, blocks=3, engine=engine)
     with torch.inference_mode():
         beside = [next(chunk)]
-    contexts = [alone(decoder, work).context for work in asked]
+    contexts = [alone(decoder, work).context for work in _questions(streams)]
     worst = 0.0
     for step in range(STEPS):
-        running = range(len(asked)) if step % 2 else [0]
+        running = range(len(contexts)) if step % 2 else [0]
         wanted = [
             Pass(decoder.embed(answers[i][step // (1 + i)][0]), contexts[i], num_logits=1)
             for i in running
@@ -168,13 +176,13 @@ def test_decoding_gives_the_same_beside_a_chunk_and_answers_that_come_and_go(nam
     assert worst <= BOUNDS[dtype]
 
 
-STEPS = 8
+STEPS = 6
 
 
-def _decoded_alone(decoder, question):
+def _decoded_alone(decoder, question, count):
     """For each step the token that was put in, and the logits after it."""
     steps, logits = [], question.logits[-1:]
-    for _ in range(STEPS):
+    for _ in range(count):
         token = logits.argmax(dim=-1)
         wanted = Pass(decoder.embed(token), question.context, num_logits=1)
         (logits,) = pass_together(decoder, [wanted])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from decode_loop import is_recorded
-from engine import FAMILIES, open_session, stream_frames, tiny_video_llm
+from engine import FAMILIES, open_session, policy_and_config, stream_frames, tiny_video_llm
 from recorded_operations import record_operations
 
 from vstream import Question
@@ -17,6 +17,7 @@ from vstream.engine import view_at
 from vstream.engine.cuda.decode_rows import DecodeRows
 from vstream.engine.cuda.recorded_questions import RecordedQuestions, _LaidBuffer
 from vstream.engine.passes import FastPath, alone, pass_together
+from vstream.session import Session
 
 QUICK = {"window_frames": 16, "window_stride": 8, "recent_frames": 4, "retrieve_blocks": 3}
 TEXTS = ["what is on the table?", "who?", "how many cups are there now?", "is the dog red"]
@@ -39,6 +40,12 @@ def opened(model, frames, seed, **options):
     session = open_session(model, **{**QUICK, **options})
     session.push(stream_frames(frames * model.family.frames_per_block, seed=seed))
     return session
+
+
+@pytest.fixture(scope="module")
+def streams(model):
+    """Of different lengths: asking, under whatever settings, does not change them."""
+    return [opened(model, 5 + 4 * n, seed=n) for n in range(3)]
 
 
 def read(model, session, text, recorded=None, retrieved=None):
@@ -81,7 +88,7 @@ def assert_alike(found, wanted):
 
 
 @pytest.mark.parametrize("retrieval", ["per_layer", "two_pass", "global"])
-def test_questions_of_all_streams_are_read_as_in_the_plain_pass(model, retrieval):
+def test_questions_of_all_streams_are_read_as_in_the_plain_pass(model, streams, retrieval):
     recordings = []
 
     def counted(compute, device):
@@ -90,8 +97,9 @@ def test_questions_of_all_streams_are_read_as_in_the_plain_pass(model, retrieval
 
     run = RecordedQuestions(model.decoder, LENGTHS, None)
     replayed = RecordedQuestions(model.decoder, LENGTHS, counted)
-    sessions = [opened(model, 5 + 4 * n, seed=n, retrieval=retrieval) for n in range(3)]
-    asked = [(sessions[n % 3], TEXTS[n % 4]) for n in (0, 5, 1, 2, 7, 3, 8, 6, 9, 11, 4)]
+    settings = policy_and_config(model, **QUICK, retrieval=retrieval)
+    sessions = [Session(model, stream.memory, *settings) for stream in streams]
+    asked = [(sessions[n % 3], TEXTS[n % 4]) for n in (0, 5, 1, 2, 7, 3, 8, 6)]
     for session, text in asked:
         plain = read(model, session, text)
         for recorded in (run, replayed):
@@ -101,9 +109,9 @@ def test_questions_of_all_streams_are_read_as_in_the_plain_pass(model, retrieval
     assert 0 < len(recordings) < len(asked)
 
 
-def test_blocks_that_are_given_are_read_in_every_layer(model):
+def test_blocks_that_are_given_are_read_in_every_layer(model, streams):
     recorded = RecordedQuestions(model.decoder, LENGTHS, record_operations)
-    session = opened(model, 12, seed=3)
+    session = streams[2]
     for number in (1, 5, 2):
         given = [list(range((layer + number) % 6)) for layer in range(model.decoder.num_layers)]
         found = read(model, session, TEXTS[0], recorded, given)
@@ -116,7 +124,7 @@ def test_a_scheduler_with_recordings_gives_the_same_answers(model):
     fast = replace(model, scheduler=Scheduler(model.decoder, fast=replaying(model, recorded)))
     answers = []
     for one in (model, fast):
-        session = open_session(one, **QUICK, max_answer_tokens=6)
+        session = open_session(one, **QUICK, max_answer_tokens=3)
         session.push(stream_frames(8 * one.family.frames_per_block, seed=5))
         told = [session.ask(text).answer.token_ids for text in TEXTS]
         with ThreadPoolExecutor(len(TEXTS)) as askers:

@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine import FAMILIES, all_logits, answer_of, open_session, stream_frames, tiny_video_llm
+from engine import (
+    FAMILIES,
+    all_logits,
+    answer_of,
+    open_session,
+    policy_and_config,
+    stream_frames,
+    tiny_video_llm,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +22,10 @@ from encoders import Turn
 from memory import PolicyError, StoreError
 from vstream.errors import QuestionError
 from vstream.question import UNSURE, Question
+from vstream.session import Session
 
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
+RETRIEVALS = ("per_layer", "global", "two_pass")
 BLOCKS = 13
 OVER_BUDGET = 400
 """More than a mebibyte holds: from 155 on blocks become coarser, from 245 on some go."""
@@ -31,21 +41,36 @@ def llama():
     return tiny_video_llm("llama")[0]
 
 
+@pytest.fixture(scope="module")
+def watched(model):
+    """A session that saw BLOCKS: asking, of it or of one beside it, does not change it."""
+    session = open_session(model, max_answer_tokens=6, **QUICK)
+    session.push(frames_of(model, BLOCKS))
+    return session
+
+
 def frames_of(model, blocks):
     return stream_frames(blocks * model.family.frames_per_block)
 
 
-@pytest.mark.parametrize("retrieval", ["per_layer", "global", "two_pass"])
-def test_later_frames_never_change_an_earlier_answer(model, retrieval):
-    session = open_session(model, retrieval=retrieval, max_answer_tokens=8, **QUICK)
+def beside(session, **engine):
+    """Another session over the same memory, to ask under other settings."""
+    return Session(session.model, session.memory, *policy_and_config(session.model, **engine))
+
+
+def test_later_frames_never_change_an_earlier_answer(model):
+    session = open_session(model, **QUICK)
     frames = frames_of(model, BLOCKS)
     half = (BLOCKS - 4) * model.family.frames_per_block
     session.push(frames[:half])
     at_s = frames[half - 1].stream_s
-    before = answer_of(session, Question("what is on the table?", at_s))
+    earlier = Question("what is on the table?", at_s)
+    asked = [beside(session, retrieval=one, max_answer_tokens=4, **QUICK) for one in RETRIEVALS]
+    before = [answer_of(one, earlier) for one in asked]
     session.push(frames[half:])
-    assert answer_of(session, Question("what is on the table?", at_s)) == before
-    assert answer_of(session, "what is on the table?") != before
+    assert [answer_of(one, earlier) for one in asked] == before
+    for one, was in zip(asked, before, strict=True):
+        assert answer_of(one, "what is on the table?") != was
 
 
 @settings(max_examples=25)
@@ -55,7 +80,7 @@ def test_later_frames_never_change_an_earlier_answer(model, retrieval):
     retrieve=st.integers(0, 6),
 )
 def test_an_answer_depends_on_its_time_alone(llama, cuts, asked, retrieve):
-    options = {**QUICK, "retrieve_blocks": retrieve, "max_answer_tokens": 4}
+    options = {**QUICK, "retrieve_blocks": retrieve, "max_answer_tokens": 2}
     whole = open_session(llama, **options)
     whole.push(stream_frames(asked + 1))
     expected = answer_of(whole, "where is it?")
@@ -72,9 +97,8 @@ def test_an_answer_depends_on_its_time_alone(llama, cuts, asked, retrieve):
             assert np.allclose(np.array(evidence), np.array(expected[1]), atol=1e-5)
 
 
-def test_evidence_is_every_block_of_the_context_best_first(model):
-    session = open_session(model, max_answer_tokens=4, **QUICK)
-    session.push(frames_of(model, BLOCKS))
+def test_evidence_is_every_block_of_the_context_best_first(model, watched):
+    session = watched
     answer = session.ask("what is on the table?").answer
     scores = [e.score for e in answer.evidence]
     assert scores == sorted(scores, reverse=True)
@@ -90,9 +114,8 @@ def test_evidence_is_every_block_of_the_context_best_first(model):
     assert retrieved == layers * session.policy.retrieve_blocks()
 
 
-def test_global_retrieval_gives_every_layer_the_same_blocks(model):
-    session = open_session(model, retrieval="global", max_answer_tokens=2, **QUICK)
-    session.push(frames_of(model, BLOCKS))
+def test_global_retrieval_gives_every_layer_the_same_blocks(model, watched):
+    session = beside(watched, retrieval="global", max_answer_tokens=2, **QUICK)
     answer = session.ask("what is on the table?").answer
     assert {e.num_layers for e in answer.evidence} == {model.decoder.num_layers}
     assert len(answer.evidence) == session.policy.retrieve_blocks() + session.policy.recent_blocks()
@@ -107,7 +130,8 @@ def digest(directory: Path) -> dict[str, str]:
 
 
 def test_asking_leaves_the_store_byte_identical(llama, tmp_path):
-    with open_session(llama, store=f"file://{tmp_path}", **QUICK) as session:
+    options = {"store": f"file://{tmp_path}", "max_answer_tokens": 4, **QUICK}
+    with open_session(llama, **options) as session:
         session.push(stream_frames(BLOCKS))
         session.memory.flush()
         before = digest(tmp_path)
@@ -118,26 +142,34 @@ def test_asking_leaves_the_store_byte_identical(llama, tmp_path):
         assert digest(tmp_path) == before
 
 
+@pytest.fixture(scope="module")
+def in_ram(model, watched):
+    """By codec a session that saw BLOCKS."""
+    sessions = {"int8": watched}
+    for codec in ("exact", "int4", "bf16"):
+        sessions[codec] = open_session(model, codec=codec, **QUICK)
+        sessions[codec].push(frames_of(model, BLOCKS))
+    return sessions
+
+
 @pytest.mark.parametrize("codec", ["exact", "int8", "int4", "bf16"])
-def test_a_reloaded_memory_answers_like_the_kept_one(model, tmp_path, codec):
-    store = f"file://{tmp_path}"
-    with open_session(model, store=store, codec=codec, max_answer_tokens=6, **QUICK) as kept:
+def test_a_reloaded_memory_answers_like_the_kept_one(model, in_ram, tmp_path, codec):
+    options = {"store": f"file://{tmp_path}", "codec": codec, "max_answer_tokens": 4, **QUICK}
+    with open_session(model, **options) as kept:
         kept.push(frames_of(model, BLOCKS))
         expected = answer_of(kept, "what is on the table?")
         logits = all_logits(kept, "what is on the table?")
-    with open_session(model, store=store, codec=codec, max_answer_tokens=6, **QUICK) as reloaded:
+    with open_session(model, **options) as reloaded:
         assert answer_of(reloaded, "what is on the table?") == expected
         assert torch.equal(all_logits(reloaded, "what is on the table?"), logits)
-    in_ram = open_session(model, codec=codec, max_answer_tokens=6, **QUICK)
-    in_ram.push(frames_of(model, BLOCKS))
-    assert answer_of(in_ram, "what is on the table?") == expected
+    other = beside(in_ram[codec], max_answer_tokens=4, **QUICK)
+    assert answer_of(other, "what is on the table?") == expected
 
 
-def test_a_stream_that_was_reloaded_goes_on_as_if_never_stopped(model, tmp_path):
+def test_a_stream_that_was_reloaded_goes_on_as_if_never_stopped(model, in_ram, tmp_path):
     frames = frames_of(model, BLOCKS)
     half = 7 * model.family.frames_per_block
-    whole = open_session(model, codec="exact", **QUICK)
-    whole.push(frames)
+    whole = in_ram["exact"]
     store = f"file://{tmp_path}"
     with open_session(model, store=store, codec="exact", **QUICK) as first:
         first.push(frames[:half])
@@ -147,11 +179,10 @@ def test_a_stream_that_was_reloaded_goes_on_as_if_never_stopped(model, tmp_path)
         assert float(difference.abs().max()) <= 1e-5
 
 
-def test_int8_stays_close_to_exact(model):
+def test_int8_stays_close_to_exact(in_ram):
     results = {}
     for codec in ("exact", "int8", "int4"):
-        session = open_session(model, codec=codec, **{**QUICK, "retrieve_blocks": 100})
-        session.push(frames_of(model, BLOCKS))
+        session = beside(in_ram[codec], **{**QUICK, "retrieve_blocks": 100})
         results[codec] = all_logits(session, "what is on the table?").log_softmax(dim=-1)
 
     def divergence(codec):
@@ -183,11 +214,16 @@ def test_a_dialogue_goes_with_the_question_and_not_into_the_memory(model):
     assert answer_of(session, "and where?") == alone
 
 
-@pytest.mark.parametrize("retrieval", ["per_layer", "global", "two_pass"])
-def test_after_thinning_blocks_only_kept_ones_are_retrieved(llama, retrieval):
-    options = {**QUICK, "retrieval": retrieval, "max_answer_tokens": 2}
-    session = open_session(llama, host_bytes=1 << 20, codec="exact", **options)
+@pytest.fixture(scope="module")
+def over_budget(llama):
+    session = open_session(llama, host_bytes=1 << 20, codec="exact", **QUICK)
     session.push(stream_frames(OVER_BUDGET))
+    return session
+
+
+@pytest.mark.parametrize("retrieval", RETRIEVALS)
+def test_after_thinning_blocks_only_kept_ones_are_retrieved(over_budget, retrieval):
+    session = beside(over_budget, **QUICK, retrieval=retrieval, max_answer_tokens=2)
     kept = session.memory.visible(None)
     assert len(kept) < OVER_BUDGET
     evidence = session.ask("what is on the table?").answer.evidence
@@ -226,6 +262,7 @@ def test_rekv_mode_resumes_where_it_stopped(family, window_tokens, tmp_path):
     model = tiny_video_llm(family)[0]
     frames = BLOCKS * model.family.frames_per_block
     options = {"rekv_window_tokens": window_tokens, "retrieve_blocks": 4, "codec": "exact"}
+    options["max_answer_tokens"] = 4
     whole = open_session(model, **options)
     whole.push(stream_frames(frames))
     with open_session(model, store=f"file://{tmp_path}", **options) as first:
@@ -252,10 +289,9 @@ def test_settings_under_which_nothing_could_be_seen_are_refused(llama, settings)
         open_session(llama, **settings)
 
 
-def test_a_memory_over_its_budget_is_coarser_and_sparser_and_still_answers(llama):
+def test_a_memory_over_its_budget_is_coarser_and_sparser_and_still_answers(over_budget):
     options = {**QUICK, "retrieve_blocks": 1000, "max_answer_tokens": 4}
-    session = open_session(llama, host_bytes=1 << 20, codec="exact", **options)
-    session.push(stream_frames(OVER_BUDGET))
+    session = beside(over_budget, **options)
     stats = session.memory.stats()
     assert stats.ageing.coarsened > 0
     assert stats.dropped == stats.ageing.thinned > 0
@@ -301,17 +337,14 @@ def test_questions_that_cannot_be_answered_say_why(llama):
         session.ask("w" * llama.decoder.max_positions)
 
 
-def test_the_confidence_is_the_probability_of_the_least_probable_token(model):
-    session = open_session(model, max_answer_tokens=1, **QUICK)
-    session.push(frames_of(model, BLOCKS))
+def test_the_confidence_is_the_probability_of_the_least_probable_token(watched):
+    session = beside(watched, max_answer_tokens=1, **QUICK)
     for question in ("what?", "and where is it?"):
         answer = session.ask(question).answer
         probable = all_logits(session, question)[-1].float().softmax(dim=-1).max()
         assert answer.confidence == pytest.approx(float(probable), abs=1e-6)
         assert answer.is_unsure == (answer.confidence < UNSURE)
-    session = open_session(model, max_answer_tokens=6, **QUICK)
-    session.push(frames_of(model, BLOCKS))
-    assert session.ask(question).answer.confidence <= answer.confidence + 1e-6
+    assert watched.ask(question).answer.confidence <= answer.confidence + 1e-6
 
 
 def test_an_answer_at_its_limit_says_so(llama):
@@ -322,7 +355,7 @@ def test_an_answer_at_its_limit_says_so(llama):
     assert stream.answer.truncated == (len(stream.answer.token_ids) == 3)
 
 
-@pytest.mark.parametrize("retrieval", ["per_layer", "global", "two_pass"])
+@pytest.mark.parametrize("retrieval", RETRIEVALS)
 def test_a_question_about_a_stretch_is_asked_of_that_stretch_alone(llama, retrieval):
     options = {**QUICK, "retrieval": retrieval, "retrieve_blocks": 4, "max_answer_tokens": 6}
     session = open_session(llama, **options)
