@@ -12,6 +12,7 @@ from encoders.recommended import EMBEDDED, Recommended
 
 _GRID_TOKENS, _GRID_FRAMES = 256, 2
 """Of a temporal grid at most, see `encoders.temporal_grid`."""
+_HALF_BYTES = 2
 _VALUE_BYTES = 4
 """Of a scale and a zero in half precision, and of a number in the index."""
 
@@ -34,11 +35,16 @@ class BlockShape:
         """Of a vector for each query head and layer, as an index keeps it."""
         return self.layers * self.heads * self.head_dim * _VALUE_BYTES
 
-    @property
-    def int8_bytes(self) -> int:
-        """Keys and values in int8 with their scales, and the index; without picture and head."""
+    def kept_bytes(self, codec: str | None) -> int:
+        """Keys and values with their scales, and the index; without picture and head.
+
+        In int8, the default of streams, or in `int4_token`, the default of cut blocks.
+        """
         width = self.kv_heads * self.head_dim
         codes = 2 * width * self.tokens
+        if codec == "int4_token":
+            scales = 2 * self.kv_heads * self.tokens * _HALF_BYTES
+            return self.layers * (codes // 2 + scales + width + _HALF_BYTES)
         scales = (width + self.kv_heads * self.tokens) * _VALUE_BYTES
         return self.layers * (codes + scales + width * _VALUE_BYTES)
 

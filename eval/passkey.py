@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Annotated
 
-import torch
 import typer
 
 from eval.command_line import AsJson, refusals
@@ -26,6 +25,7 @@ from eval.play.settings import PlaySettings
 from eval.result_table import ResultTable, show, show_document
 from eval.speed.subject import passing_session, ready_model
 from memory import KVBlock
+from memory.codecs.codec import block_of
 from memory.policies import POLICIES
 from vstream import Session, SettingsError, VideoLLM, load_config
 
@@ -200,13 +200,8 @@ def _passed(
 
 def exact_block(source: Session, block_id: int) -> KVBlock:
     """As it was made, out of a memory whose codec is exact; without its picture."""
-    memory, decoder = source.memory, source.model.decoder
-    read = [
-        memory.read(layer, [block_id], decoder.dtype, decoder.device)
-        for layer in range(decoder.num_layers)
-    ]
-    keys, values = (torch.stack(parts) for parts in zip(*read, strict=True))
-    return KVBlock(memory.info(block_id), keys, values, b"")
+    record = source.memory._store.read_record(block_id)
+    return replace(block_of(record), thumbnail=b"", index=None)
 
 
 def _found(contender: Contender, session: Session, text: _Text) -> Found:

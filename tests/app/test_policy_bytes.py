@@ -36,7 +36,7 @@ def test_a_block_is_as_large_as_it_is_said_to_be(model, shape):
     with open_session(config, model, "door") as session:
         session.push(moving(2))
         record = session.memory._store.read_record(1)
-    assert shape.int8_bytes == record.num_bytes - len(record.thumbnail)
+    assert shape.kept_bytes(None) == record.num_bytes - len(record.thumbnail)
     assert shape.d_model == model.decoder.d_model
     assert shape.recommended is model.family.recommended
 
@@ -62,5 +62,5 @@ def test_infllm_keeps_a_vector_for_each_query_head(model, shape):
 
 
 def test_what_grows_has_no_bound(shape):
-    assert kept_by(POLICIES.find("default"), shape).an_hour == 3600 * shape.int8_bytes
+    assert kept_by(POLICIES.find("default"), shape).an_hour == 3600 * shape.kept_bytes(None)
     assert kept_by(POLICIES.find("goldfish"), shape).at_most is None

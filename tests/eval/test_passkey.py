@@ -29,9 +29,9 @@ TOKENS = 8000
 FEWER_TOKENS = 5600
 """After the last key there is still more than a window, 1024 tokens and a step of 256."""
 ONE_PASS = {"default": (3, 10), "window": (0, 1)}
-MORE_PASSES = {"streaming_llm": (0, 1), "rekv": (5, 10)}
+MORE_PASSES = {"streaming_llm": (0, 1), "rekv": (5, 10), "infllm": (3, 10), "moments": (0, 4)}
 """The least and the most keys that each may find, all of them beyond the window. docs/memory.md has
-what was found: 5, 0, 0 and 7.
+what was found: 5, 0, 0, 7, 5 and 1.
 """
 
 

@@ -1,6 +1,7 @@
 """What InfLLM's rules promise: of one layer, and of a stream and its questions."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -171,6 +172,14 @@ def test_what_the_window_has_collected_is_needed_to_go_on(llama, whole, tmp_path
     with open_session(llama, store=where, **SMALL) as second:
         second.push(stream_frames(BLOCKS - 13, start=13))
         assert float((vectors(second) - vectors(whole)).abs().max()) > 0.1
+
+
+def test_a_still_camera_whose_blocks_are_all_alike_is_encoded(llama):
+    frames = [replace(one, pixels=stream_frames(1)[0].pixels) for one in stream_frames(BLOCKS)]
+    with open_session(llama, chunk_frames=5, **SMALL) as session:
+        session.push(frames)
+        assert session.memory.num_blocks == BLOCKS
+        assert session.ask(WHAT).answer.token_ids
 
 
 def test_a_question_reads_what_the_next_block_would(llama):

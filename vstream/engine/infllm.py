@@ -141,7 +141,7 @@ class _Past:
         """The blocks that an exec block reads."""
         in_pass = (left for one in self._passing.left for left in one)
         left: dict[int, Left] = dict(zip(self._stream.counts, in_pass, strict=False))
-        ids, scores = [*self._ids, *left], self._scores[number]
+        ids, scores = [*(self._ids[at] for at in self._best[number]), *left], self._scores[number]
         if left:
             vectors = torch.stack([one.vector for one in left.values()]).cpu()
             scores = torch.cat([scores, vectors @ self._queries[number]])
@@ -153,14 +153,15 @@ class _Past:
         ]
 
     def _read(self) -> None:
-        """From the memory all that an exec block may read, once for all of them."""
+        """From the memory all that an exec block may read, once for all of them. Of blocks that are
+        equally like it those that are read here are the ones to be chosen.
+        """
         memory, count = self._stream.memory, self._stream.retrieve_blocks
         below = self._stream.newest + 1
-        self._ids, self._scores = memory.head_vectors.candidates(
-            self._layer, self._queries, below, count
-        )
-        best = self._scores.topk(min(count, len(self._ids))).indices.unique().tolist()
-        wanted = [self._ids[at] for at in best]
+        self._ids, scores = memory.head_vectors.candidates(self._layer, self._queries, below, count)
+        self._scores, best = scores.topk(min(count, len(self._ids)))
+        self._best: list[list[int]] = best.tolist()
+        wanted = [self._ids[at] for at in best.unique().tolist()]
         wanted += [i for i in self._stream.leaving(self._num_new) if i < memory.num_blocks]
         if wanted:
             keys, values = memory.read(self._layer, wanted, self._dtype, self._device)
