@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import torch
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval.question_sets.judging import MAX_REPLY_TOKENS, Judge, JudgePrompt, JudgeReply
 from vstream import ModelError, SettingsError
@@ -82,6 +81,8 @@ class LocalJudge:
         self, directory: Path, device: str = "cpu", max_reply_tokens: int = MAX_REPLY_TOKENS
     ) -> None:
         """Raises ModelError if it cannot be loaded. Nothing is downloaded."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer  # seconds
+
         try:
             tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
             model: Any = AutoModelForCausalLM.from_pretrained(

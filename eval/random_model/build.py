@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 
 from encoders import Family
 from eval.random_model.checkpoint_files import CheckpointFiles
@@ -20,6 +19,9 @@ from eval.random_model.qwen_vl import qwen2_5_vl_files, qwen3_vl_files
 from vstream import SettingsError, VideoLLM
 from vstream.models.families import make_family
 from vstream.models.video_llm import driven
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 SHAPES: dict[str, dict[str, Any]] = json.loads(
     files("eval.random_model").joinpath("shapes.json").read_text(encoding="utf-8")
@@ -41,8 +43,10 @@ def require_shape(name: str, has_random_weights: bool) -> None:
         raise SettingsError("a shape has --random-weights; to say so keeps figures honest")
 
 
-def config_of(name: str) -> PretrainedConfig:
+def config_of(name: str) -> "PretrainedConfig":
     """The whole config of a shape, with the special tokens of its files."""
+    from transformers import AutoConfig  # seconds, as below
+
     shape = dict(SHAPES[name])
     family = shape.pop("family")
     files = _FILES[family]()
@@ -56,8 +60,10 @@ def config_of(name: str) -> PretrainedConfig:
     )
 
 
-def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> "PreTrainedModel":
     """As transformers has it, made on `device`: no checkpoint is read, no weight travels."""
+    from transformers import AutoModelForImageTextToText
+
     with device:
         model: PreTrainedModel = AutoModelForImageTextToText.from_config(  # type: ignore[no-untyped-call]
             config_of(shape), dtype=dtype
@@ -72,7 +78,7 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> PreTra
     return model
 
 
-def random_family(shape: str, model: PreTrainedModel) -> Family:
+def random_family(shape: str, model: "PreTrainedModel") -> Family:
     """What stands in front of its decoder, with a tokenizer of a few hundred entries.
 
     Tokens are chosen among as many as the shape has.
@@ -86,7 +92,7 @@ def random_family(shape: str, model: PreTrainedModel) -> Family:
     return family
 
 
-def random_video_llm(shape: str, model: PreTrainedModel, family: Family) -> VideoLLM:
+def random_video_llm(shape: str, model: "PreTrainedModel", family: Family) -> VideoLLM:
     """Made ready to stream. The attention of `model` is changed, see `vstream.engine.Decoder`."""
     decoder, scheduler = driven(model)
     return VideoLLM(

@@ -5,15 +5,17 @@ encodes all of its frames. To be measured before anything of the model is change
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
 
 from encoders import Family, Frame
 from eval.speed.floors import timed_s
 from eval.speed.questions import QUESTION_TOKENS
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel
 
 _ROUNDS = 3
 _TOKENS = 8
@@ -29,16 +31,18 @@ class PlainSpeed(NamedTuple):
 
 @torch.inference_mode()
 def measure_plain(
-    model: PreTrainedModel, family: Family, frames: Sequence[Frame], window_tokens: int
+    model: "PreTrainedModel", family: Family, frames: Sequence[Frame], window_tokens: int
 ) -> PlainSpeed:
     """`frames` are all that the question and its answer see; one that is ingested sees
     `window_tokens`.
     """
+    from transformers import DynamicCache  # seconds
+
     size, device = family.frames_per_block, model.device
     groups = [frames[i : i + size] for i in range(0, len(frames) - size + 1, size)]
     decoder, head = model.get_decoder(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
 
-    def forward(embeddings: Tensor, cache: DynamicCache) -> Tensor:
+    def forward(embeddings: Tensor, cache: "DynamicCache") -> Tensor:
         output = decoder(inputs_embeds=embeddings[None], past_key_values=cache, use_cache=True)
         hidden: Tensor = output.last_hidden_state[0]
         return hidden
@@ -74,8 +78,10 @@ def measure_plain(
     )
 
 
-def _filled(model: PreTrainedModel, tokens: int) -> DynamicCache:
+def _filled(model: "PreTrainedModel", tokens: int) -> "DynamicCache":
     """A cache of random numbers."""
+    from transformers import DynamicCache
+
     config = model.config.get_text_config()
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     shape = (1, config.num_key_value_heads, tokens, head_dim)

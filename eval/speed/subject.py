@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count, islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import numpy as np
@@ -13,7 +13,6 @@ import psutil
 import torch
 import typer
 from PIL import Image
-from transformers import PreTrainedModel
 
 from encoders import Frame
 from eval.random_model import SHAPES, random_family, random_model, random_video_llm, require_shape
@@ -27,6 +26,9 @@ from vstream.device.scheduler import Scheduler
 from vstream.models.video_llm import device_and_dtype
 from vstream.open_readers import with_host_bytes
 from vstream.policy import policy_for
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _NAMES = ", ".join(SHAPES)
 ShapeName = Annotated[
@@ -59,7 +61,7 @@ def ready_model(shape: str | None = None, has_random_weights: bool = False) -> V
     return load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
 
 
-def weights_of(shape: str, is_said: bool) -> PreTrainedModel:
+def weights_of(shape: str, is_said: bool) -> "PreTrainedModel":
     """On the configured device. Raises SettingsError where weights were not said to be random."""
     require_shape(shape, is_said)
     config = load_config()

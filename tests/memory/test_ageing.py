@@ -14,7 +14,7 @@ from memory.ageing import SPARSEST, redundant, thinnest
 from memory.aging_memory import coarser
 from memory.block_store import SPAN_BLOCKS
 
-NEWEST, NUM = 8, 600
+NEWEST, NUM = 8, 320
 QUERY = torch.randn(1, KV_HEADS * HEAD_DIM, generator=torch.Generator().manual_seed(0))
 
 
@@ -35,6 +35,11 @@ def block(i):
     return kv_block(tokens=64, end_s=float(i), seed=i)
 
 
+def large(i):
+    """Of which a budget holds half as many."""
+    return kv_block(tokens=128, end_s=float(i), seed=i)
+
+
 def read(memory, ids):
     return [torch.stack(memory.read(layer, ids, torch.float32, CPU)) for layer in range(LAYERS)]
 
@@ -43,7 +48,7 @@ def test_over_a_budget_the_past_gets_coarser_then_sparser_and_never_ends_earlier
     seen = {"coarsened": False, "thinned": False}
     with memory_of(store, codec="bf16") as memory:
         for i in range(NUM):
-            memory.append(block(i))
+            memory.append(large(i))
             assert memory._store.num_bytes <= 1 << 20
             if i % 10:
                 continue
@@ -69,8 +74,8 @@ def test_over_a_budget_the_past_gets_coarser_then_sparser_and_never_ends_earlier
 
 def test_what_cannot_get_sparser_goes_from_the_old_end(store):
     with memory_of(store, codec="int4") as memory:
-        blocks = [kv_block(tokens=800, seed=i) for i in range(7)]
-        for i in range(600):
+        blocks = [kv_block(tokens=1600, seed=i) for i in range(7)]
+        for i in range(300):
             one = blocks[i % 7]
             info = replace(one.info, start_s=float(i), end_s=float(i))
             memory.append(replace(one, info=info))
@@ -83,20 +88,20 @@ def test_what_cannot_get_sparser_goes_from_the_old_end(store):
 
 def test_what_must_stay_stays_as_it_was(store):
     with memory_of(store, codec="exact") as memory:
-        for i in range(300):
-            memory.append(block(i))
-        newest = range(300 - NEWEST, 300)
+        for i in range(150):
+            memory.append(large(i))
+        newest = range(150 - NEWEST, 150)
         for layer, (keys, values) in enumerate(read(memory, newest)):
-            assert torch.equal(keys, torch.cat([block(i).keys[layer] for i in newest], dim=1))
-            assert torch.equal(values, torch.cat([block(i).values[layer] for i in newest], dim=1))
+            assert torch.equal(keys, torch.cat([large(i).keys[layer] for i in newest], dim=1))
+            assert torch.equal(values, torch.cat([large(i).values[layer] for i in newest], dim=1))
 
 
 @pytest.mark.parametrize("codec", ["bf16", "exact"])
 def test_numbers_that_the_coarsest_codec_cannot_hold_keep_no_block_from_ageing(store, codec):
-    huge = {3, *range(90, 260)}  # one among others, and whole spans
+    huge = {3, *range(70, 200)}  # one among others, and whole spans
     with memory_of(store, codec=codec) as memory:
         for i in range(NUM):
-            one = block(i)
+            one = large(i)
             memory.append(replace(one, keys=1e6 * one.keys) if i in huge else one)
             assert memory._store.num_bytes <= 1 << 20
         stats = memory.stats()
@@ -106,7 +111,7 @@ def test_numbers_that_the_coarsest_codec_cannot_hold_keep_no_block_from_ageing(s
         stayed = huge & {i for i in memory.visible(None) if memory._forms[i].codec == codec}
         assert stayed == huge & set(memory.visible(None)) != set()
         for i in stayed:
-            made = block(i).keys * 1e6
+            made = large(i).keys * 1e6
             kept = torch.stack([memory.read(layer, [i], torch.float32, CPU)[0] for layer in (0, 1)])
             torch.testing.assert_close(kept, made, rtol=0 if codec == "exact" else 1e-2, atol=0)
 
@@ -167,7 +172,7 @@ def test_an_aged_memory_is_the_same_when_it_is_opened_again(tmp_path):
     store = f"file://{tmp_path}"
     with memory_of(store) as memory:
         for i in range(NUM):
-            memory.append(block(i))
+            memory.append(large(i))
         kept, stats = memory.visible(None), memory.stats()
         before, keys = read(memory, kept), memory.representative_keys(kept)
     assert stats.ageing.thinned > 0
@@ -177,7 +182,7 @@ def test_an_aged_memory_is_the_same_when_it_is_opened_again(tmp_path):
         assert all(map(torch.equal, read(again, kept), before))
         assert torch.equal(again.representative_keys(kept), keys)
         assert again.stats().blocks_by_codec == stats.blocks_by_codec
-        again.append(block(NUM))
+        again.append(large(NUM))
         assert again.visible(None)[-1] == NUM
 
 
@@ -224,10 +229,10 @@ def test_the_densest_span_is_thinned_next_and_the_oldest_of_equals():
 
 def test_after_keep_s_blocks_go(store):
     with memory_of(store, retain_s=100, segment_bytes=1 << 16) as memory:
-        for i in range(600):
+        for i in range(300):
             memory.append(block(i))
         oldest_s = memory.stats().from_s
-        assert 599 - 100 - 80 < oldest_s <= 599 - 100
+        assert 299 - 100 - 80 < oldest_s <= 299 - 100
         assert memory.stats().ageing.dropped == memory.first_block
 
 
@@ -235,7 +240,7 @@ def test_keep_looks_at_all_spans_only_when_one_may_go_and_misses_none(store, mon
     with memory_of(store, retain_s=100, segment_bytes=1 << 16) as memory:
         spans, looks = memory._store.spans, []
         monkeypatch.setattr(memory._store, "spans", lambda: looks.append(0) or spans())
-        for i in range(600):
+        for i in range(400):
             memory.append(block(i))
             old = [span for span in spans() if span.block_ids[-1] < i - NEWEST]
             assert not old or memory.info(old[0].block_ids[-1]).end_s >= i - 100
