@@ -83,7 +83,9 @@ def kept_by(policy: type[MemoryPolicy], shape: BlockShape) -> KeptBytes | None:
         blocks = seconds // shape.frames
         if most is not None:
             blocks = min(blocks, most + most // _MOST_MORE)
-        return blocks * old.kept_bytes(chosen.rewritten_codec()) + chosen.noted_bytes(seconds, token_bytes)
+        return blocks * old.kept_bytes(chosen.rewritten_codec()) + chosen.noted_bytes(
+            seconds, token_bytes
+        )
 
     an_hour = so_far(2 * _HOUR_S) - so_far(_HOUR_S)
     return KeptBytes(an_hour, None if an_hour else so_far(_HOUR_S))
