@@ -16,9 +16,9 @@ from service import running_service
 from eval.stream_world import History, Renderer, write_script
 from vstream import load_video_llm
 
-SEEDS = {"lobby": 445, "yard": 301}
-LENGTH_S = 22
-COMES_TWICE, COMES_ONCE, NEVER_COMES = "circle", "fish", "bee"
+SEEDS = {"lobby": 300, "yard": 301}
+LENGTH_S = 56
+COMES_TWICE, COMES_ONCE, NEVER_COMES = "crab", "square", "bee"
 SCRIPTS = {name: write_script(seed, LENGTH_S) for name, seed in SEEDS.items()}
 
 
@@ -196,7 +196,7 @@ def test_no_stream_waits_for_its_watches(service):
     create(service, "lobby", fps=5)
     for number in range(50):
         watch_for(service, f"crab number {number}", "lobby", every_s=0.2)
-    renderer, count = Renderer(), 20
+    renderer, count = Renderer(), 30
     pictures = [jpeg(renderer.frame(moment)) for moment in SCRIPTS["lobby"].moments[:count]]
     began_at = time.time()
     for number, picture in enumerate(pictures):
