@@ -119,13 +119,13 @@ class AgingMemory(MemoryReader):
             if due := set(span.block_ids) - self._rewritten:
                 records = self._sound_records(span.block_ids)
                 rewritten = {
-                    i: self._written_anew(record, rewrite) if i in due else record
+                    i: self._rewritten_record(record, rewrite) if i in due else record
                     for i, record in records.items()
                 }
                 self._replace(self._known_of(span), rewritten)
         self._rewritten_below = max(below, 0)
 
-    def _written_anew(
+    def _rewritten_record(
         self, record: BlockRecord, rewrite: Callable[[KVBlock, int, State], KVBlock]
     ) -> BlockRecord:
         block_id, old, codec = record.head.block_id, block_of(record), record.head.form.codec
@@ -133,16 +133,16 @@ class AgingMemory(MemoryReader):
         info = replace(old.info, positions=new.info.positions, advance=new.info.advance)
         require_fitting(replace(new, info=info), self.provenance, block_id)
 
-        def anew(codec: str) -> BlockRecord:
+        def recorded(codec: str) -> BlockRecord:
             if new is old:
                 return recoded(record, codec)
             kept = replace(new, info=info, thumbnail=record.thumbnail)
             return record_of(kept, block_id, self.provenance, codec)
 
         try:
-            made = anew(self._policy.rewritten_codec or codec)
+            made = recorded(self._policy.rewritten_codec or codec)
         except BlockRejectedError:  # numbers that this one cannot hold
-            made = anew(codec)
+            made = recorded(codec)
         return replace(made, head=replace(made.head, is_rewritten=True))
 
     def _make_room(self, record: BlockRecord) -> None:

@@ -1,6 +1,6 @@
 """picture_notes: the vector of each block's picture, as a policy notes and compares it.
 
-A note holds those of up to RUN_BLOCKS neighbours and is written anew for each of them, so that a
+A note holds those of up to RUN_BLOCKS neighbours and is rewritten for each of them, so that a
 long stream has few notes.
 
     note     length of a vector, then for each block: id, stream time from and to, vector in float16

@@ -96,7 +96,7 @@ class Session(Closing):
         self.catch_up()
         before = self.memory.num_blocks
         together = max(1, len(frames))
-        if self._wishes is not None:  # no clip is given up for want of time
+        if self._wishes is not None:  # so that every clip has time to be described
             together = self.chunk_blocks * self.model.family.frames_per_block
         for first in range(0, len(frames), together):
             self.push_ahead(frames[first : first + together])

@@ -113,7 +113,7 @@ class Notes:
         self.bank = [one for one in self.bank if one.end_s < from_s or one.start_s > to_s]
         for name in others:
             self.facts.pop(name, None)
-        # A name that goes lets a file be written anew, without what was written over in it.
+        # A name that goes lets a file be rewritten without what was replaced in it.
         return {**self.change(), **dict.fromkeys(("forgotten", *others))}
 
     def expired(self, before_s: float, others: Sequence[str] = ()) -> StateChange:
