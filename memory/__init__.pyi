@@ -20,7 +20,8 @@ from .errors import (
 )
 from .kv_block import BlockInfo, KVBlock, RowForm, RowLayout
 from .kv_memory import KVMemory
-from .memory_reader import MemoryReader, MemoryStats
+from .memory_reader import MemoryReader
+from .memory_stats import MemoryStats
 from .moment_index import Hit, MomentIndex
 from .open_memory import FollowedMemory, follow_memory, open_memory, open_stored
 from .policies import POLICIES, policy_named, written_under

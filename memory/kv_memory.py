@@ -16,7 +16,7 @@ from memory.block_record import BlockRecord
 from memory.codecs.codec import recoded, record_of
 from memory.errors import KVMemoryError, StoreAwayError, StoreError
 from memory.kv_block import KVBlock, require_fitting, require_in_order
-from memory.memory_reader import MemoryStats
+from memory.memory_stats import MemoryStats
 from memory.policy_hooks import State, StateChange, changed
 
 

@@ -9,7 +9,6 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -18,7 +17,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from memory.ageing import COARSEST, AgeingCounts
+from memory.ageing import COARSEST
+from memory.block_facts import BlockFacts
 from memory.block_index import BlockIndex
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
@@ -27,6 +27,7 @@ from memory.codecs.codec import codec_named
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.head_vectors import HeadVectors
 from memory.kv_block import BlockInfo, KeysAndValues, RowForm
+from memory.memory_stats import MemoryStats
 from memory.policy_hooks import State
 from memory.row_cache import RowCache
 from memory.rows.row_stage import decoded
@@ -37,31 +38,6 @@ REACH_S = 60.0
 _BATCH_BLOCKS = 512
 """So many enter the index together when a memory is opened."""
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class MemoryStats:
-    """`from_s` to `to_s` is the span of the blocks that can be read; both are 0 without blocks.
-    `seconds_by_tier` is the stream time that they stand for: see MemoryReader.
-
-    `dropped` are all blocks that can no longer be read; `ageing` says what became of blocks since
-    the memory was opened. `cut_bytes` is what a writer that died had left behind the last block,
-    and `waiting` counts the newest blocks, which the store has not acknowledged yet. `damaged`
-    counts places where blocks were found damaged or missing, when the memory was opened and since.
-    """
-
-    blocks: int
-    dropped: int
-    blocks_by_codec: dict[str, int]
-    bytes_by_tier: dict[str, int]
-    seconds_by_tier: dict[str, float]
-    index_bytes: int
-    from_s: float
-    to_s: float
-    cut_bytes: int = 0
-    waiting: int = 0
-    damaged: int = 0
-    ageing: AgeingCounts = field(default_factory=AgeingCounts)
 
 
 class MemoryReader(Closing):
@@ -89,6 +65,8 @@ class MemoryReader(Closing):
         self._index = BlockIndex(provenance.layers, features, device)
         self.search = self._index.search
         """Ids of the best blocks for a query."""
+        self.facts = BlockFacts()
+        """What was found out about blocks; goes with them."""
         self.head_vectors = HeadVectors(self._index, provenance.kv_heads, device)
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
@@ -166,11 +144,11 @@ class MemoryReader(Closing):
             return [self._picture(block_id) for block_id in block_ids]
 
     def representative_keys(
-        self, block_ids: Sequence[int]
+        self, block_ids: Sequence[int], layers: Sequence[int] | None = None
     ) -> Float32[Tensor, "layers blocks kv_heads*head_dim"]:
-        """Their mean keys in every layer, in the order given. Raises BlockNotFoundError."""
+        """Their mean keys, in the order given; None: in every layer. Raises BlockNotFoundError."""
         self._require_known(block_ids)
-        return self._index.keys(block_ids)
+        return self._index.keys(block_ids, layers)
 
     def cosines(
         self, queries: Float[Tensor, "layers kv_heads*head_dim"], block_ids: Sequence[int]
@@ -330,6 +308,7 @@ class MemoryReader(Closing):
 
     def _forget_rows(self, block_ids: Collection[int]) -> None:
         """What lies below the cache has changed."""
+        self.facts.drop(block_ids)
         if self._cache is not None:
             self._cache.forget(block_ids, self.provenance.layers)
 

@@ -5,6 +5,7 @@ from .ingest import IngestProgress, IngestWorker
 from .models.video_llm import VideoLLM, load_video_llm
 from .open_session import open_session
 from .question import Answer, Evidence, Judgement, Question, Stretch
+from .search.finding import EFFORTS, Effort, Finding, FoundSpan
 from .search.moment import Moment
 from .search.moment_search import MomentSearch
 from .session import Session
@@ -15,10 +16,14 @@ from .speaking.silence import Silence
 from .watch import Firing, Watch
 
 __all__ = [
+    "EFFORTS",
     "Answer",
     "AnswerStream",
+    "Effort",
     "Evidence",
+    "Finding",
     "Firing",
+    "FoundSpan",
     "IngestProgress",
     "IngestWorker",
     "Judgement",

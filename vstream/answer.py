@@ -156,7 +156,7 @@ class QueryHandler:
         return Judgement(
             **vars(reading.basis),
             at_s=reading.basis.newest_frame_s if at_s is None else at_s,
-            probability=_speaking_probability(reading.prefilled.logits[-1], self._family),
+            probability=speaking_probability(reading.prefilled.logits[-1], self._family),
             evidence=reading.evidence,
         )
 
@@ -299,7 +299,7 @@ def _with_passages(
     return replace(question, text=f"{sentences} {question.text}".strip())
 
 
-def _speaking_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:
+def speaking_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:
     """How probable it is that there is something to tell."""
     silence = family.first_tokens(family.recommended.silence_words)
     if not silence:

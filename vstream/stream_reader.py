@@ -27,6 +27,7 @@ class StreamReader(Closing):
         with torch.inference_mode(), model.turn:
             prefix = prefix_kv(model.decoder, model.family.prefix())
         self._queries = QueryHandler(model, memory, prefix, policy, config.engine)
+        self.questions = self._queries.prefill
 
     def ask(self, question: Question | str) -> AnswerStream:
         """Answer from what has been ingested by now; see `QueryHandler.ask`."""

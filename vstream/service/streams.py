@@ -26,6 +26,7 @@ from memory.locks import Rank, ranked_lock
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.device.free_memory import return_free_memory
+from vstream.engine.question_prefill import QuestionPrefill
 from vstream.errors import BusyError, VStreamError
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
@@ -51,7 +52,13 @@ class Askable(Protocol):
     """What can be asked about a stream: its Session, or a StreamReader of it."""
 
     @property
+    def model(self) -> VideoLLM: ...
+
+    @property
     def memory(self) -> MemoryReader: ...
+
+    @property
+    def questions(self) -> QuestionPrefill: ...
 
     def ask(self, question: Question) -> AnswerStream: ...
 

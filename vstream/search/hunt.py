@@ -1,0 +1,216 @@
+"""Hunt: what index and model say of the blocks of a stretch in, the runs where it is so out.
+
+Blocks are *places*, 0 to n - 1 in stream order. The index proposes places; each is judged. Where
+it is so, the hunt steps outwards, twice as far each time, until it no longer is, and then halves
+what lies between, until the last place where it is so and the first where it is not are neighbours.
+Two places where it is so belong to one run if what lies between them is known, looks alike, or is
+too little to ask for. It knows of no model: who hunts asks `wanted` for places and tells by `take`
+what they are.
+
+Source: search, then ground (ExtremeWhenBench, arXiv 2606.12300). Differs: the grounding is the
+model's own yes or no about single blocks, and no model says a time.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, inf
+
+import numpy as np
+from jaxtyping import Bool, Float, Int64
+
+NEAR = 2
+"""Places that are no farther apart are not worth a question about what lies between."""
+NEARLY = 0.25
+"""The index excludes what is less like the words than this, between the median and the best."""
+_NO = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Places `first` to `last`, in which it is so; most probably at `best`."""
+
+    first: int
+    last: int
+    best: int
+    probability: float
+    is_whole: bool
+    """It is known not to be so right before and right after."""
+
+
+def excluded(scores: Float[np.ndarray, " places"]) -> Bool[np.ndarray, " places"]:
+    """Which places the index rules out."""
+    if not len(scores):
+        return np.zeros(0, dtype=bool)
+    usual = np.median(scores)
+    below: Bool[np.ndarray, " places"] = scores < usual + NEARLY * (scores.max() - usual)
+    return below
+
+
+def proposals(
+    scores: Float[np.ndarray, " places"], runs: Int64[np.ndarray, " places"]
+) -> list[int]:
+    """All places, the best of each run of alike ones before all others, best first."""
+    order = np.argsort(-scores, kind="stable")
+    _, first = np.unique(runs[order], return_index=True)
+    leads = np.zeros(len(order), dtype=bool)
+    leads[first] = True
+    return [*order[leads].tolist(), *order[~leads].tolist()]
+
+
+class Hunt:
+    """One statement, one stretch of one stream.
+
+    It is so where it is at least as probable as `high`, and beside such a place also where it is at
+    least as probable as `low`: so a run does not flicker.
+    """
+
+    def __init__(
+        self,
+        looks: Sequence[int],
+        proposed: Sequence[int],
+        *,
+        high: float,
+        low: float,
+        breaks: Sequence[int] = (),
+        is_exact: bool = False,
+        most: int | None = None,
+    ) -> None:
+        """`looks` has a number for each place, the same for neighbours that look alike; `proposed`
+        are those worth a judgement, best first; at most `most` are judged.
+
+        No run crosses a break, which lies right before its place. If it `is_exact`, a run is only
+        what has been judged place by place.
+        """
+        self._high, self._low = high, low
+        self._looks = None if is_exact else looks
+        self._proposed = iter(proposed)
+        self._left = inf if most is None else most
+        walls = [-0.5, *(one - 0.5 for one in breaks), len(looks) - 0.5]
+        self.judged: dict[float, float] = dict.fromkeys(walls, _NO)
+        """By place; walls, where it is never so, stand between places."""
+        self._at = sorted(self.judged)
+        self._open: list[float] = []
+        """The left ends of what lies between two judged places and is to be asked about; those of
+        the run that was found first come first.
+        """
+        self._known: list[tuple[int, int]] = []
+        """The whole runs, in stream order."""
+
+    @property
+    def num_judged(self) -> int:
+        """Places that were judged so far."""
+        return sum(isinstance(place, int) for place in self.judged)
+
+    def wanted(self, count: int) -> list[int]:
+        """The next places to judge, at most `count`; none: it is over. All must be taken."""
+        count = int(min(count, self._left))
+        places: dict[int, None] = {}
+        for left in self._open[:count]:
+            places[self._probe(left)] = None
+        while len(places) < count and (place := next(self._proposed, None)) is not None:
+            if place not in self.judged and not self._is_known(place):
+                places[place] = None
+        self._left -= len(places)
+        return list(places)
+
+    def take(self, judged: Mapping[int, float]) -> list[Run]:
+        """Learn how probable it is at some places; the runs that are whole now and stay so."""
+        for place, probability in judged.items():
+            insort(self._at, place)
+            self.judged[place] = probability
+            at = bisect_left(self._at, place)
+            left, right = self._at[at - 1], self._at[at + 1]
+            to = self._open.index(left) if left in self._open else len(self._open)
+            halves = [
+                one for one, other in ((left, place), (place, right)) if self._is_asked(one, other)
+            ]
+            self._open[to : to + 1] = halves
+        whole: set[Run] = set()
+        for place in judged:
+            at = bisect_left(self._at, place)
+            for one in range(at - 1, at + 2) if judged[place] < self._low else (at,):
+                if self._is_so(self._at[one]) and (run := self._whole_run(one)) is not None:
+                    whole.add(run)
+        for run in whole:
+            insort(self._known, (run.first, run.last))
+        return sorted((run for run in whole if run.probability >= self._high), key=_first_of)
+
+    def runs(self) -> list[Run]:
+        """All that were found, in stream order, those that are not whole as far as is known."""
+        found, at = [], 0
+        while at < len(self._at):
+            if not self._is_so(self._at[at]):
+                at += 1
+                continue
+            last = self._end(at, 1)
+            if (run := self._run(at, last)).probability >= self._high:
+                found.append(run)
+            at = last + 1
+        return found
+
+    def _whole_run(self, at: int) -> Run | None:
+        last = self._end(at, 1)
+        if self._between(last, last + 1):  # first, so that most looks end here
+            return None
+        first = self._end(at, -1)
+        return None if self._between(first - 1, first) else self._run(first, last)
+
+    def _run(self, first: int, last: int) -> Run:
+        places = self._at[first : last + 1]
+        best = max(places, key=self.judged.__getitem__)
+        is_whole = not (self._between(first - 1, first) or self._between(last, last + 1))
+        return Run(int(places[0]), int(places[-1]), int(best), self.judged[best], is_whole)
+
+    def _end(self, at: int, step: int) -> int:
+        """How far a run goes in one direction, as an index of `_at`."""
+        while True:
+            left, right = sorted((self._at[at], self._at[at + step]))
+            if not self._is_so(self._at[at + step]) or self._is_asked(left, right):
+                return at
+            at += step
+
+    def _between(self, left: int, right: int) -> int:
+        """How many places lie between two of `_at`."""
+        return len(_inside(self._at[left], self._at[right]))
+
+    def _is_asked(self, left: float, right: float) -> bool:
+        """Whether one is to look between two judged places that are neighbours in that."""
+        are_so = self._is_so(left), self._is_so(right)
+        if not (any(are_so) and _inside(left, right)):
+            return False
+        if self._looks is None or not all(are_so):
+            return True
+        return right - left > NEAR and self._looks[int(left)] != self._looks[int(right)]
+
+    def _is_so(self, place: float) -> bool:
+        return self.judged[place] >= self._low
+
+    def _is_known(self, place: int) -> bool:
+        """Whether it lies in a whole run."""
+        at = bisect_left(self._known, (place + 1,)) - 1
+        return at >= 0 and place <= self._known[at][1]
+
+    def _probe(self, left: float) -> int:
+        """Where to ask between two places: the middle, or fewer steps outwards from a run."""
+        at = bisect_left(self._at, left)
+        inside = _inside(left, self._at[at + 1])
+        middle = (len(inside) - 1) // 2
+        if self._is_so(left) and self._is_so(self._at[at + 1]):
+            return inside[middle]
+        if self._is_so(left):
+            return inside[min(middle, self._step(at, -1))]
+        return inside[-1 - min(middle, self._step(at + 1, 1))]
+
+    def _step(self, at: int, inwards: int) -> int:
+        """Twice the last step, less one; 0, for the next place, where there was none."""
+        before = self._at[at + inwards]
+        return round(2 * abs(self._at[at] - before)) - 1 if self._is_so(before) else 0
+
+
+def _first_of(run: Run) -> int:
+    return run.first
+
+
+def _inside(left: float, right: float) -> range:
+    return range(floor(left) + 1, ceil(right))

@@ -1,0 +1,153 @@
+"""StretchBlocks: a stream and a stretch of it in, its blocks out: when they are, what the index
+says of each, and how much of the stretch is known once some of them have been judged.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from math import inf, isinf
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from memory import MemoryReader
+from memory.ageing import ALIKE
+from memory.memory_reader import REACH_S
+from vstream.device.work import FairLock
+
+Bounds = tuple[float | None, float | None]
+"""A stretch of stream time; a bound that is None is open."""
+_AT_ONCE = 4096
+"""Blocks whose keys are read in one turn of the device."""
+
+
+Kind = Literal["judged", "excluded", "open", "gone"]
+
+
+@dataclass(frozen=True)
+class Covered:
+    """A part of a stretch of stream time. The model `judged` it, the index `excluded` it as unlike
+    the words, neither was done and it is `open`, or it is `gone`: nothing is kept of it.
+    """
+
+    kind: Kind
+    from_s: float
+    to_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class StretchBlocks:
+    """Block i is `ids[i]`. It stands for the stream from `starts` to `reaches`: until the next one,
+    as what a sampler passed over looked the same, but for no more than `REACH_S`.
+    """
+
+    ids: Sequence[int]
+    starts: Float[np.ndarray, " blocks"]
+    ends: Float[np.ndarray, " blocks"]
+    reaches: Float[np.ndarray, " blocks"]
+    captured_at: Float[np.ndarray, " blocks"]
+    within: tuple[float, float]
+    scores: Float[np.ndarray, " blocks"]
+    """Cosine of the words' query and the representative key, the mean over the layers compared."""
+    looks: Int64[np.ndarray, " blocks"]
+    """Neighbours of one number look alike."""
+
+    @property
+    def breaks(self) -> list[int]:
+        """The blocks before which nothing is known."""
+        return (np.flatnonzero(self.starts[1:] > self.reaches[:-1]) + 1).tolist()
+
+    def clock(self, place: int, at_s: float) -> float:
+        """Seconds since the epoch of a moment near block `place`."""
+        return float(self.captured_at[place] + at_s - self.ends[place])
+
+    def covered(
+        self,
+        judged: Collection[float],
+        runs: Sequence[tuple[int, int]],
+        is_excluded: Bool[np.ndarray, " blocks"],
+    ) -> list[Covered]:
+        """The parts of the stretch, in order and without gaps; what lies in `runs` is judged."""
+        kinds: list[Kind] = [
+            "judged" if place in judged else "excluded" if is_excluded[place] else "open"
+            for place in range(len(self.ids))
+        ]
+        for first, last in runs:
+            kinds[first : last + 1] = ["judged"] * (last + 1 - first)
+        at_s, end_s = self.within
+        until: list[tuple[Kind, float]] = []
+        for kind, start_s, reach_s in zip(
+            kinds, self.starts.tolist(), self.reaches.tolist(), strict=True
+        ):
+            until += [("gone", start_s), (kind, reach_s)]
+        until.append(("gone", end_s))
+        parts: list[Covered] = []
+        for kind, until_s in until:
+            if until_s > at_s:
+                if parts and parts[-1].kind == kind:
+                    at_s = parts.pop().from_s
+                parts.append(Covered(kind, at_s, until_s))
+                at_s = until_s
+        return parts
+
+
+def blocks_of(
+    memory: MemoryReader,
+    turn: FairLock,
+    queries: Float[Tensor, "layers key_width"],
+    layers: Sequence[int],
+    within: Bounds,
+) -> StretchBlocks:
+    """The blocks of `memory` that stand for any of a stretch. Raises BlockNotFoundError where some
+    go meanwhile.
+    """
+    with turn:
+        memory.refresh()
+        ids = memory.visible(None)
+    infos = [memory.info(block_id) for block_id in ids]
+    times = np.array([(info.start_s, info.end_s, info.captured_at) for info in infos])
+    starts, ends, captured_at = times.reshape(-1, 3).T
+    reaches = np.minimum(np.append(starts[1:], ends[-1:]), ends + REACH_S)
+    from_s, to_s = (-inf if (one := within[0]) is None else one), within[1]
+    to_s = inf if to_s is None else to_s
+    inside = np.flatnonzero((np.maximum(reaches, ends) >= from_s) & (starts <= to_s))
+    part = slice(inside[0], inside[-1] + 1) if len(inside) else slice(0)
+    if len(inside):
+        from_s = float(starts[part][0]) if isinf(from_s) else from_s
+        to_s = float(reaches[part][-1]) if isinf(to_s) else to_s
+    if isinf(from_s) or isinf(to_s):
+        from_s = to_s = 0.0
+    scores, looks = _compared(memory, turn, ids[part], queries, layers)
+    return StretchBlocks(
+        ids[part],
+        starts[part].clip(from_s, None),
+        ends[part],
+        reaches[part].clip(None, to_s),
+        captured_at[part],
+        (from_s, to_s),
+        scores,
+        looks,
+    )
+
+
+def _compared(
+    memory: MemoryReader,
+    turn: FairLock,
+    ids: Sequence[int],
+    queries: Float[Tensor, "layers key_width"],
+    layers: Sequence[int],
+) -> tuple[Float[np.ndarray, " blocks"], Int64[np.ndarray, " blocks"]]:
+    """How like the words each block is, and which run of alike neighbours it belongs to."""
+    wanted = F.normalize(queries[list(layers)].float().cpu(), dim=1)
+    scores, alike = [torch.zeros(0)], [torch.zeros(0)]
+    for start in range(0, len(ids), _AT_ONCE):
+        with turn:  # the last one again: it has a neighbour here
+            keys = memory.representative_keys(ids[max(0, start - 1) : start + _AT_ONCE], layers)
+        keys = F.normalize(keys, dim=2)
+        scores.append((keys * wanted[:, None]).sum(2).mean(0)[min(start, 1) :])
+        alike.append((keys[:, 1:] * keys[:, :-1]).sum(2).mean(0))
+    looks = np.cumsum(np.append(0, torch.cat(alike).numpy() < ALIKE))[: len(ids)]
+    return torch.cat(scores).double().numpy(), looks
