@@ -273,6 +273,41 @@ def search(
 
 
 @cli.command()
+@with_settings
+def find(
+    config: "VStreamConfig",
+    streams: Annotated[list[str], typer.Argument(help="Ids of streams in the store.")],
+    statement: Annotated[str, typer.Argument(help="What is so, as 'a dog is on the sofa'.")],
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Look from this moment on: 1:23 of the stream, yesterday, -2h."
+        ),
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Look up to this moment, as --from.")] = None,
+    zone: Annotated[str, typer.Option(help="Of clock times, as Europe/Prague.")] = "UTC",
+    effort: Annotated[str, typer.Option(help="quick, default or thorough.")] = "default",
+    proposals: Annotated[
+        int | None, typer.Option(min=0, help="Blocks of a stream that the index may propose.")
+    ] = None,
+    judgements: Annotated[
+        int | None, typer.Option(min=0, help="Blocks of a stream that the model may judge.")
+    ] = None,
+    milliseconds: Annotated[
+        int | None, typer.Option(min=0, help="So long for all streams together.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find when something was so in stored streams."""
+    from app.find import Sought, find_spans
+    from vstream.search.finding import effort_of
+
+    bounds = effort_of(effort, proposals, judgements, milliseconds)
+    sought = Sought(streams, statement, from_, to, zone, bounds)
+    find_spans(_terminal(), config, sought, as_json=as_json)
+
+
+@cli.command()
 @with_service_settings
 def serve(
     config: "ServiceSettings",

@@ -220,8 +220,10 @@ class _Hunter:
         ids, facts = self._blocks.ids, self._found.memory.facts
         found = {place: facts.get(ids[place], self._asked) for place in places}
         told = {place: known for place, known in found.items() if known is not None}
-        with self._found.model.turn:  # so that one round takes all
-            jobs = {p: self._submit(self._judging(ids[p])) for p in places if p not in told}
+        jobs = {}
+        if len(told) < len(places):
+            with self._found.model.turn:  # so that one round takes all
+                jobs = {p: self._submit(self._judging(ids[p])) for p in places if p not in told}
         self.asked, self.read = len(jobs), len(told)
         try:
             told |= {place: _judged(job) for place, job in jobs.items()}

@@ -1,7 +1,7 @@
 """parse_when: a moment as programs write it in, as `2026-11-03T14:00:00Z` or `-10m`, in UTC out."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 
 from vstream.errors import QuestionError
 from vstream.times.day_words import SHORT_LENGTH, moment_before, spaced
@@ -9,9 +9,11 @@ from vstream.times.day_words import SHORT_LENGTH, moment_before, spaced
 _EPOCH = re.compile(r"[0-9]{1,11}(?:\.[0-9]+)?")
 _MINUS = re.compile(r"-(?:[0-9]{1,6}[dhms])+")
 _AGO = re.compile(spaced(rf"({SHORT_LENGTH}|\d{{1,6}} (?:days?|weeks?)) ago"), re.IGNORECASE)
+_DAYS_AGO = {"today": 0, "yesterday": 1}
 ALLOWED = (
     "write RFC 3339 with an offset, as 2026-11-03T14:00:00+01:00, seconds since the epoch, as "
-    "1762174800, or a time before now, as -10m, -1h30m, `10 minutes ago` or now"
+    "1762174800, or a time before now, as -10m, -1h30m, `10 minutes ago`, today, yesterday (which "
+    "mean when that day begins) or now"
 )
 
 
@@ -33,6 +35,9 @@ def parse_when(text: str | None, now: datetime) -> datetime | None:
 def _parsed(words: str, now: datetime) -> datetime:
     if words.lower() == "now":
         return now.astimezone(UTC)
+    if words.lower() in _DAYS_AGO:
+        day = now.date() - timedelta(days=_DAYS_AGO[words.lower()])
+        return datetime.combine(day, time(), now.tzinfo).astimezone(UTC)
     if _MINUS.fullmatch(words.lower()):
         return moment_before(" ".join(re.findall(r"\d+[dhms]", words.lower())), now)
     if ago := _AGO.fullmatch(words):

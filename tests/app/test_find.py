@@ -1,0 +1,59 @@
+"""`vstream find` on a store that `vstream ingest` has filled."""
+
+import pytest
+from command_line import vstream
+from owl_stream import LENGTH_S, VISITS, write_owl_video
+
+OWL = "an owl is there now"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("find")
+    video = write_owl_video(folder / "owl.mp4")
+    run = vstream("ingest", str(video), "--id", "door", "--store", f"file://{folder}/store")
+    assert run.code == 0, run.err
+    return f"file://{folder}/store"
+
+
+def test_each_span_has_its_times_and_what_was_not_looked_at_is_said(store):
+    run = vstream("find", "door", OWL, "--store", store, "--json", "--milliseconds", "60000")
+    assert run.code == 0, run.err
+    spans = run.document["spans"]
+    found = [(span["from_s"], span["to_s"]) for span in spans]
+    assert found == [(visit.start, visit.stop) for visit in VISITS]
+    for span in spans:
+        assert span["stream"] == "door"
+        assert span["probability"] > 0.9
+        assert span["to_at"] - span["from_at"] == pytest.approx(
+            span["to_s"] - span["from_s"], abs=1
+        )
+    parts = run.document["coverage"]["door"]
+    assert (parts[0]["from_s"], parts[-1]["to_s"]) == pytest.approx((0, LENGTH_S), abs=1)
+
+
+def test_a_stretch_and_an_effort_can_be_chosen(store):
+    choice = ("--store", store, "--from", "0:20", "--to", "now", "--effort", "quick")
+    run = vstream("find", "door", OWL, *choice, "--milliseconds", "60000")
+    assert run.code == 0, run.err
+    [line] = run.out.splitlines()
+    assert "(0:28 to 0:36)" in line
+    assert "blocks were judged" in run.err
+    none = vstream("find", "door", OWL, *choice, "--judgements", "0")
+    assert not none.out
+    assert "was not looked at, as from 0:28 to 0:36" in none.err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (("door", OWL, "--effort", "all"), "quick, default, thorough"),
+        (("door", OWL, "--from", "sometime"), "no moment"),
+        (("gate", OWL), "gate"),
+        (("door", " "), "empty"),
+    ],
+)
+def test_what_cannot_be_looked_for_is_refused(store, wrong, why):
+    run = vstream("find", *wrong, "--store", store)
+    assert run.code == 1
+    assert why in run.err
