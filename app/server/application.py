@@ -12,6 +12,7 @@ from app.server import (
     chat_routes,
     event_routes,
     frame_routes,
+    moment_routes,
     response_routes,
     search_routes,
     stream_routes,
@@ -65,6 +66,7 @@ def create_app(service: Service) -> FastAPI:
         chat_routes.router,
         response_routes.router,
         search_routes.router,
+        moment_routes.router,
         watch_routes.router,
         event_routes.router,
     ):

@@ -58,6 +58,7 @@ NEEDED = {
     ("POST", "/v1/responses/{response_id}/cancel"): ("its maker", None),
     ("DELETE", "/v1/responses/{response_id}"): ("its maker", None),
     ("POST", "/v1/search"): ("read", {"query": "owl", "stream_ids": ["kitchen"]}),
+    ("POST", "/v1/moments"): ("ask", {"statement": "an owl", "stream_ids": ["kitchen"]}),
     ("POST", "/v1/watches"): ("manage", WATCH),
     ("GET", "/v1/watches"): (None, None),
     ("GET", "/v1/watches/{watch_id}"): ("read", None),

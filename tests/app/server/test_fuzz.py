@@ -201,6 +201,12 @@ PLACES = {
         '{"query": "x", "from": %s}',
         '{"query": "x", "stream_ids": [%s]}',
     ),
+    "/v1/moments": (
+        '{"statement": "x", "to_s": %s}',
+        '{"statement": %s}',
+        '{"statement": "x", "judgements": %s}',
+        '{"statement": "x", "effort": %s}',
+    ),
     "/v1/chat/completions": (
         '{"messages": [{"role": "user", "content": "x"}], "temperature": %s}',
         '{"messages": [{"role": "user", "content": %s}]}',

@@ -1,0 +1,97 @@
+"""POST /v1/moments: spans as they are found, and nothing for who may not ask or has gone."""
+
+import io
+import json
+import time
+
+import pytest
+from owl_stream import VISITS, owl_frames
+from PIL import Image
+from service import running_service
+
+OWL = {"statement": "an owl is there now", "stream_ids": ["door"], "milliseconds": 60_000}
+BEGAN = 1_700_000_000.0
+
+
+@pytest.fixture(scope="module")
+def service():
+    with running_service() as running:
+        wanted = {"source": {"type": "push"}, "sampling": {"fps": 1, "dedup": 0}}
+        running.post("/v1/streams", {"id": "door", **wanted})
+        frames = owl_frames()
+        for second, frame in enumerate(frames):
+            buffer = io.BytesIO()
+            Image.fromarray(frame.pixels).save(buffer, "JPEG", quality=95)
+            headers = {"X-Capture-Time": str(BEGAN + second)}
+            path = "/v1/streams/door/frames"
+            pushed = running.http.post(path, content=buffer.getvalue(), headers=headers)
+            assert pushed.json()["accepted"]
+            running.await_stream("door", lambda told: told["memory"]["blocks"] > second)  # noqa: B023
+        yield running
+
+
+def events_of(service, document):
+    with service.http.stream("POST", "/v1/moments", json={**document, "stream": True}) as response:
+        lines = [line for line in response.iter_lines() if line]
+    kinds = [line[7:] for line in lines if line.startswith("event: ")]
+    data = [line[6:] for line in lines if line.startswith("data: ")]
+    assert data.pop() == "[DONE]"
+    return list(zip(kinds, map(json.loads, data), strict=True))
+
+
+def test_spans_come_one_by_one_and_then_the_whole(service):
+    *spans, (kind, whole) = events_of(service, OWL)
+    assert kind == "done"
+    assert [one for one, _ in spans] == ["span"] * len(VISITS)
+    assert sorted((span["from_s"], span["to_s"]) for _, span in spans) == [
+        (visit.start, visit.stop) for visit in VISITS
+    ]
+    assert whole["data"] == sorted((span for _, span in spans), key=lambda one: one["from_s"])
+    for span in whole["data"]:
+        assert service.http.get(span["frame_url"]).content.startswith(b"\xff\xd8")
+        assert span["from"] == "2023-11-14T22:13:28.000Z" or span["from_s"] != VISITS[0].start
+    again = service.post("/v1/moments", OWL)
+    assert again["data"] == whole["data"]
+    assert (again["judged"], again["coverage"]) == (0, whole["coverage"])
+
+
+def test_a_stretch_by_the_clock_and_bounds_of_the_effort_count(service):
+    span = {"from": "2023-11-14T22:13:40Z", "to": "2023-11-14T22:14:10Z"}
+    [found] = service.post("/v1/moments", {**OWL, **span})["data"]
+    assert (found["from_s"], found["to_s"]) == (VISITS[1].start, VISITS[1].stop)
+    other = {**OWL, "statement": "a cup is there now", "judgements": 3}
+    told = service.post("/v1/moments", other)
+    assert told["judged"] == 3
+    assert any(part["kind"] == "open" for part in told["coverage"]["door"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"stream_ids": ["gate"]}, 404),
+        ({"statement": " "}, 400),
+        ({"effort": "all"}, 422),
+        ({"from": "sometime"}, 400),
+    ],
+)
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_what_is_wrong_is_said_before_anything_is_streamed(service, wrong, status, is_streamed):
+    asked = {**OWL, **wrong, "stream": is_streamed}
+    assert service.http.post("/v1/moments", json=asked).status_code == status
+
+
+def test_who_goes_away_has_it_stopped(service):
+    loaded, answering = service.service.loaded, service.service.answering
+    facts = loaded.streams.get("door").session.memory.facts
+    known = len(facts)
+    asked = {**OWL, "statement": "a cup is in view", "stream": True}
+    with loaded.model.turn:  # nothing is judged meanwhile
+        with service.http.stream("POST", "/v1/moments", json=asked) as response:
+            assert response.is_success
+            assert answering.num == 1
+        give_up_at = time.monotonic() + 30
+        while answering.num:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
+    service.ask("what do you see now?", "stream://door")  # comes after what had begun
+    assert len(facts) == known
