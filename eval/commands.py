@@ -3,6 +3,7 @@
 import typer
 
 from eval.etbench import etbench
+from eval.find import find
 from eval.memory_benchmark.command import memory
 from eval.passkey import passkey
 from eval.question_sets import questions
@@ -23,6 +24,7 @@ def benchmarks() -> None:
 cli.command("stream-world")(stream_world)
 cli.command("memory")(memory)
 cli.command("search")(search)
+cli.command("find")(find)
 cli.add_typer(speed, name="speed")
 cli.command("etbench")(etbench)
 cli.command("questions")(questions)

@@ -25,6 +25,17 @@ def test_the_embedded_model_finds_what_it_is_asked_for_more_often_than_chance():
     assert figures["0 and 4", "find {n}"]["found"] > document["chance"]
 
 
+def test_when_things_were_in_view_is_found_better_the_more_is_judged():
+    options = ("--minutes", "1", "--most", "3", "--every", "2", "--curve", "3")
+    document = document_of("find", *options)
+    assert list(document) == ["quick", "default", "3 judgements", "every block"]
+    assert document["default"]["statements"] == 6
+    assert document["every block"]["statements"] == 2
+    assert document["3 judgements"]["judged"] <= 3
+    assert document["3 judgements"]["recall"] <= document["default"]["recall"]
+    assert document["default"]["recall"] > 0.5
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_every_kind_of_index_is_measured_at_every_size(monkeypatch):
     monkeypatch.setattr("eval.speed.past._SHORT_S", 60)

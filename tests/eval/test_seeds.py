@@ -7,7 +7,7 @@ import pytest
 from eval import search
 from eval.stream_benchmark import exam
 from eval.stream_world import seeds
-from eval.stream_world.seeds import EXAMS, MAJORITY, MAX_TRAINING_SEED, SEARCH
+from eval.stream_world.seeds import EXAMS, FIND, MAJORITY, MAX_TRAINING_SEED, SEARCH
 from eval.training import frames, streams
 from eval.training.parallel import Share
 from eval.training.presets import PRESETS
@@ -42,7 +42,7 @@ def first_seed(monkeypatch):
 
 def test_no_two_ranges_have_a_seed_in_common():
     training = [own(run) for own in (seeds.vision_training, seeds.stream_training) for run in RUNS]
-    ranges = sorted([*training, MAJORITY, SEARCH, EXAMS], key=lambda one: one.start)
+    ranges = sorted([*training, MAJORITY, SEARCH, FIND, EXAMS], key=lambda one: one.start)
     assert all(one.start < one.stop <= after.start for one, after in pairwise(ranges))
 
 

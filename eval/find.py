@@ -1,0 +1,138 @@
+"""`python -m eval find` has made-up streams looked through for when things were in view.
+
+Asked are all objects that came into view at most `RARE` times, and as many that never did. A span
+is right if it and an unbroken stretch in view have at least half of their union in common (IoU
+0.5): recall counts stretches, precision spans. A row is an effort without a bound of time, or some
+judgements of a stream with the proposals of `default`: the curve. `every block` shows where the
+judgement itself is the limit.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from eval.command_line import AsJson
+from eval.result_table import ResultTable, show, show_document
+from eval.speed.past import show_script
+from eval.stream_world import write_script
+from eval.stream_world.history import History
+from eval.stream_world.seeds import FIND
+from eval.stream_world.vocabulary import with_article
+from memory.block_facts import BlockFacts
+from vstream import EFFORTS, Effort, Finding, Session, load_config, load_video_llm, open_session
+
+RARE = 10
+STATEMENT = "{a} is there now"
+EVERY_BLOCK = Effort(None, None, None)
+_IOU = 0.5
+Span = tuple[float, float]
+
+
+@dataclass
+class Figures:
+    """What came of one effort, over all statements."""
+
+    statements: int = 0
+    stretches: int = 0
+    found: int = 0
+    spans: int = 0
+    right: int = 0
+    never: int = 0
+    rejected: int = 0
+    judged: int = 0
+    cpu_s: float = 0.0
+
+    def add(self, truth: Sequence[Span], spans: Sequence[Span], judged: int, cpu_s: float) -> None:
+        self.statements += 1
+        self.stretches += len(truth)
+        self.found += sum(_is_met(one, spans) for one in truth)
+        self.spans += len(spans)
+        self.right += sum(_is_met(one, truth) for one in spans)
+        self.never += not truth
+        self.rejected += not truth and not spans
+        self.judged += judged
+        self.cpu_s += cpu_s
+
+    def document(self) -> dict[str, Any]:
+        """Of a span or stretch, or of a statement."""
+        return {
+            "statements": self.statements,
+            "stretches": self.stretches,
+            "recall": round(self.found / max(1, self.stretches), 4),
+            "precision": round(self.right / max(1, self.spans), 4),
+            "never rejected": round(self.rejected / max(1, self.never), 4),
+            "judged": round(self.judged / max(1, self.statements), 1),
+            "cpu seconds": round(self.cpu_s / max(1, self.statements), 2),
+        }
+
+
+def find(
+    seed: Annotated[int, typer.Option(min=0, max=1 << 20, help="Which streams.")] = 0,
+    streams: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 1,
+    minutes: Annotated[float, typer.Option(min=1, help="Length of each.")] = 60,
+    most: Annotated[int, typer.Option(min=1, help="Statements of a stream, and never so.")] = 40,
+    every: Annotated[int, typer.Option(min=0, help="Of so many every block is judged.")] = 0,
+    curve: Annotated[str, typer.Option(help="Judgements of the curve's points.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """How well `find` tells when a thing was in view in a made-up stream."""
+    torch.set_num_threads(1)
+    efforts = {name: replace(EFFORTS[name], milliseconds=None) for name in ("quick", "default")}
+    for judgements in map(int, filter(None, curve.split(","))):
+        efforts[f"{judgements} judgements"] = replace(efforts["default"], judgements=judgements)
+    figures = {name: Figures() for name in (*efforts, *(("every block",) if every else ()))}
+    config = load_config()
+    model = load_video_llm(config.model, config.device, config.dtype, 1.0)
+    for number in range(streams):
+        script = write_script(FIND.start + 1000 * seed + number, round(60 * minutes))
+        with open_session(config, model, f"find-{number}") as session:
+            show_script(session, script)
+            asked = _asked(History.of(script), most)
+            for name, effort in efforts.items():
+                _measure(session, asked, effort, figures[name])
+            _measure(session, asked[:every], EVERY_BLOCK, figures.get("every block", Figures()))
+    rows = {name: one.document() for name, one in figures.items()}
+    columns = ("", *next(iter(rows.values())))
+    told = tuple((name, *map(str, row.values())) for name, row in rows.items())
+    show([ResultTable("When things were in view", columns, told)])
+    if as_json:
+        show_document(rows)
+
+
+def _asked(history: History, most: int) -> list[tuple[str, list[Span]]]:
+    """Objects that were seen rarely, each with when; then as many that never were."""
+    seen = ((name, history.appearances(name)) for name in history.names)
+    rare = [(name, stretches) for name, stretches in seen if len(stretches) <= RARE][:most]
+    so = [(name, [(float(one.start), float(one.stop)) for one in of]) for name, of in rare]
+    never: Iterable[str] = islice(history.unseen, len(so))
+    return [*so, *((name, []) for name in never)]
+
+
+def _measure(
+    session: Session,
+    asked: Sequence[tuple[str, list[Span]]],
+    effort: Effort,
+    figures: Figures,
+) -> None:
+    for name, truth in asked:
+        session.memory.facts = BlockFacts()  # or it would know already
+        statement, began = STATEMENT.replace("{a}", with_article(name)), time.process_time()
+        finding = Finding({"stream": session}, statement, effort=effort)
+        for _ in finding:
+            pass
+        spans = [(one.from_s, one.to_s) for one in finding.spans]
+        figures.add(truth, spans, finding.judged, time.process_time() - began)
+
+
+def _is_met(one: Span, others: Sequence[Span]) -> bool:
+    return any(_iou(one, other) >= _IOU for other in others)
+
+
+def _iou(one: Span, other: Span) -> float:
+    both = min(one[1], other[1]) - max(one[0], other[0])
+    return max(0.0, both) / (max(one[1], other[1]) - min(one[0], other[0]))
