@@ -12,8 +12,7 @@ from eval.etbench.files import PublishedData, join, read_predictions, read_sampl
 from eval.etbench.played import evaluate_played, play_samples
 from eval.etbench.scores import MERGED, OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
-from eval.play.options import PlayOptions
-from eval.play_command import play_command
+from eval.play.options import PlayOptions, play_command
 from eval.result_table import NOTHING, ResultTable, show, show_document
 from vstream import SettingsError
 

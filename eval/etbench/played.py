@@ -15,7 +15,8 @@ from eval.etbench.scores import OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
 from eval.play.asked import Asked, Prompt, TimeSpan
 from eval.play.options import Convention, PlayOptions
-from eval.play.played_run import PlayedRun, chosen, play_run
+from eval.play.played_run import chosen, play_run
+from eval.play.records import Records
 from eval.run.record_file import write_whole
 from eval.run.report import write_report
 from eval.run.scored import Scored, write_scored
@@ -28,7 +29,7 @@ _FIGURES: dict[str, str] = {task: name for task, name in OVERALL.values() if nam
 
 def play_samples(
     data: PublishedData, subset: Collection[SampleKey] | None, options: PlayOptions
-) -> tuple[PlayedRun, list[Sample]]:
+) -> tuple[Records, list[Sample]]:
     """The run, and the samples that it was to ask. Raises SettingsError for what is missing."""
     samples = [one for one in data.samples() if subset is None or one.key in subset]
     wanted = chosen(samples, options)
@@ -36,7 +37,7 @@ def play_samples(
 
 
 def evaluate_played(
-    data: PublishedData, run: PlayedRun, samples: Sequence[Sample], likeness: SentenceLikeness
+    data: PublishedData, run: Records, samples: Sequence[Sample], likeness: SentenceLikeness
 ) -> dict[str, Scores]:
     """By policy; writes the run's records, its report and the files for the official scorer."""
     found, records = {}, []

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from encoders import Family
-from eval.random_model.checkpoint_files import CheckpointFiles
-from eval.random_model.llava_onevision import llava_onevision_files
-from eval.random_model.qwen_vl import qwen2_5_vl_files, qwen3_vl_files
+from eval.random_model.checkpoint_files import (
+    CheckpointFiles,
+    llava_onevision_files,
+    qwen2_5_vl_files,
+    qwen3_vl_files,
+)
 from vstream import SettingsError, VideoLLM
 from vstream.models.families import make_family
 from vstream.models.video_llm import driven

@@ -9,11 +9,10 @@ from typing import Any
 import psutil
 import torch
 
-from eval.play.answer_file import warnings_of
-from eval.play.asked import Asked, Prompt, Standing, TimeSpan
+from eval.play.asked import Asked, Play, Prompt, Standing, TimeSpan, plan
 from eval.play.contender import ALL, LANGUAGE, Contender, parse_contenders
-from eval.play.plan import Play, plan
-from eval.play.play_all import Records, WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.play_all import WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.records import Records
 from eval.play.settings import PlaySettings
 from eval.run.cost import write_costs
 from eval.run.report import write_report
@@ -94,8 +93,7 @@ def run_exam(
         write_scored(path, [one.scored for report in reports.values() for one in report.records])
         write_costs(path, [cost for report in reports.values() for cost in report.costs])
         write_report(path, left_out)
-    answers = {name: file.documents for name, file in records.answers.items()}
-    for line in (*warnings_of(answers), f"report: {path / 'report.html'}"):
+    for line in (*records.warnings, f"report: {path / 'report.html'}"):
         sys.stderr.write(f"{line}\n")
     documents = {name: report.document() for name, report in reports.items()}
     return documents, (path / "report.md").read_text(encoding="utf-8")
@@ -153,8 +151,9 @@ def reports_of(
     """Of the contenders, then of the baselines, by what is on record."""
     *who, blind = [contender.name for contender in contenders]
     majority, reports = majority_texts(options), {}
+    on_record = records.answers
     for name in (*who, MAJORITY, blind):
-        answers = {} if name == MAJORITY else records.answers[name].documents
+        answers = on_record.get(name, {})
         found = []
         for stream in exam:
             for number, drawn in enumerate(stream.questions):
