@@ -14,8 +14,7 @@ from eval.play.interview import PlayedAnswer
 from eval.play.player import PlayRecord
 from eval.play.watching import PlayedHours, PlayedWatch
 from eval.run.cost import Cost
-from eval.run.record_file import RecordFile
-from eval.run.run_directory import RunDirectory
+from eval.run.run_directory import RecordFile, RunDirectory
 
 _ANSWERS = "answers"
 _WATCHES = f"{DEFAULT}.watches"

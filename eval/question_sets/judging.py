@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from eval.run.record_file import RecordFile
+from eval.run.run_directory import RecordFile
 
 MAX_REPLY_TOKENS = 300
 

@@ -11,9 +11,8 @@ from jinja2 import Environment
 
 from eval.result_table import NOTHING, ResultTable
 from eval.run.cost import read_costs
-from eval.run.description import RunDescription
 from eval.run.plots import MARKED, plots
-from eval.run.record_file import write_whole
+from eval.run.run_directory import RunDescription, write_whole
 from eval.run.scored import read_scored
 from eval.run.summary import PolicySummary, by_age, by_part, summaries
 

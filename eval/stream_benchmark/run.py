@@ -27,8 +27,8 @@ from eval.stream_benchmark.exam import (
     limited,
     majority_texts,
 )
+from eval.stream_benchmark.figures import ContenderReport
 from eval.stream_benchmark.record import question_id, record_of
-from eval.stream_benchmark.report import ContenderReport
 from eval.stream_benchmark.watches import (
     WATCHED,
     WatchFigures,

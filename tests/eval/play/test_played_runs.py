@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 
 from eval.commands import cli
 from eval.run.cost import read_costs
-from eval.run.description import RunDescription
-from eval.run.record_file import RecordFile
+from eval.run.run_directory import RecordFile, RunDescription
 from eval.run.scored import read_scored
 
 

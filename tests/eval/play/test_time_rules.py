@@ -12,7 +12,7 @@ import pytest
 from played_sets import LENGTH_S, LONG_S, SETS, frames, write_pictures, write_set
 from tiny_checkpoints import save_tiny_checkpoint
 
-from eval.etbench.played import CONVENTION
+from eval.etbench.command import CONVENTION
 from eval.play.asked import plan
 from eval.play.contender import parse_contenders
 from eval.play.interview import PlayedAnswer
