@@ -10,10 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -101,10 +100,6 @@ class Kept:
     raw_bytes: int
     """Of all keys and values as bf16."""
     ingest_cpu_s: float
-
-    @property
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class _Listener(QueryHandler):

@@ -22,7 +22,7 @@ from eval.run.report import write_report
 from eval.run.scored import AGES_S, write_scored
 from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.figures import RECALLED_KINDS
-from eval.stream_benchmark.record import Record, record_of
+from eval.stream_benchmark.record import record_of
 
 _MB = 1e6
 _Answers = Mapping[tuple[str, str], Sequence[Said]]
@@ -49,33 +49,17 @@ def figures_of(
     exam: Sequence[ExamStream], kept: Sequence[Kept], said: _Answers
 ) -> list[MemoryFigures]:
     """Of every contender over the streams that it has watched, the reference first."""
-    records: dict[str, list[Record]] = {}
-    answers: dict[str, list[Said]] = {}
-    names = list(dict.fromkeys(one.contender for one in kept))
-    for name in names:
-        for stream in exam:
-            for one in said.get((stream.name, name), ()):
-                told = {
-                    "recall": one.recall,
-                    "held": one.held,
-                    "first_token_ms": one.first_token_ms,
-                }
-                record = record_of(name, stream, one.number, one.text, told)
-                records.setdefault(name, []).append(record)
-                answers.setdefault(name, []).append(one)
-    before = {one.scored.question_id: one for one in records.get(names[0], [])}
-    seen = {stream.name for stream in exam}
-    return [
-        MemoryFigures(
-            name,
-            [one for one in kept if one.contender == name and one.stream in seen],
-            answers[name],
-            records[name],
-            before,
-        )
-        for name in names
-        if name in records
-    ]
+    streams, found = {stream.name: stream for stream in exam}, list[MemoryFigures]()
+    for name in dict.fromkeys(one.contender for one in kept):
+        answers = [one for stream in streams for one in said.get((stream, name), ())]
+        records = [
+            record_of(name, streams[one.stream], one.number, one.text, vars(one)) for one in answers
+        ]
+        before = found[0].before if found else {one.scored.question_id: one for one in records}
+        own = [one for one in kept if one.contender == name and one.stream in streams]
+        if records:
+            found.append(MemoryFigures(name, own, answers, records, before))
+    return found
 
 
 def _costs(found: Sequence[MemoryFigures], tower_ms: Sequence[float]) -> ResultTable:

@@ -9,12 +9,48 @@ memory is kept from one to the next. A session never holds a frame from before t
 blocks of what may be seen would know of it, because they were encoded with it in view.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
-from eval.play.footage import Footage
+from encoders import Frame
+from vstream.ingest import OpenSource
+from vstream.sources import VideoFile
+from vstream.sources.config import SourceConfig
+
+
+class Pictures(Protocol):
+    """Frames of any moments."""
+
+    @property
+    def duration_s(self) -> float: ...
+
+    def frames_at(self, seconds: Sequence[float]) -> list[Frame]:
+        """Those on screen at these moments; one that comes within a millisecond counts as there."""
+        ...
+
+
+class Footage(Pictures, Protocol):
+    """Plain data, which can be sent to another process; `open` is as IngestWorker takes it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def open(self) -> OpenSource: ...
+
+
+def source_of(video: Path | Footage) -> str | OpenSource:
+    """What an ingest worker reads."""
+    return str(video) if isinstance(video, Path) else video.open
+
+
+def pictures_of(video: Path | Footage, config: SourceConfig) -> AbstractContextManager[Pictures]:
+    """Random access to it, for as long as the context lasts. Raises SourceError (FILE_...)."""
+    return VideoFile(str(video), config) if isinstance(video, Path) else nullcontext(video)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from eval.command_line import progress_bar
-from eval.play.asked import Play
+from eval.play.asked import Play, pictures_of
 from eval.play.contender import Contender
-from eval.play.footage import pictures_of
 from eval.play.interview import PlayedAnswer
 from eval.play.player import Player, PlayRecord, Task
 from eval.play.records import Records

@@ -10,8 +10,7 @@ from eval.command_line import progress_bar
 from eval.question_sets.benchmark import Benchmark
 from eval.question_sets.choice_sets import Mlvu, QaEgo4d, VideoMme
 from eval.question_sets.items import Outcome, Row, SetItem, Texts, oddities
-from eval.question_sets.judges import judge_named
-from eval.question_sets.judging import Judging, agreement
+from eval.question_sets.judging import Judging, agreement, judge_named
 from eval.question_sets.ovo_bench import OvoBench
 from eval.question_sets.streaming_bench import StreamingBench
 from eval.question_sets.vstream_qa import SUBSETS, VStreamQa

@@ -30,8 +30,7 @@ from eval.training.checkpoint import (
     write_state,
 )
 from eval.training.frames import CLIP_S, FrameBatch, VisionBatches
-from eval.training.heads import FrameHeads
-from eval.training.objectives import TrainingReader
+from eval.training.objectives import FrameHeads, TrainingReader
 from eval.training.parallel import Share, agree, average_gradients
 from eval.training.presets import Preset, fresh_model, streams_number
 from eval.training.streams import StreamBatch, StreamBatches

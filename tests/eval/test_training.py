@@ -19,8 +19,7 @@ from eval.stream_world.vocabulary import clock
 from eval.training.checkpoint import condensed, read_state, restore, write_state
 from eval.training.command import RUN, _require_same_run
 from eval.training.frames import MOTIONS, UNKNOWN, frame_batch, known_names
-from eval.training.heads import FrameHeads
-from eval.training.objectives import ReaderExtra, TrainingReader
+from eval.training.objectives import FrameHeads, ReaderExtra, TrainingReader
 from eval.training.parallel import Share, run_parallel
 from eval.training.presets import PRESETS, SHAPES, Preset, fresh_model, streams_number
 from eval.training.steps import PaddedQuestions, QuestionsStep, WordingsStep
