@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, product
+from random import Random
 
 from eval.stream_world.history import Period
 from eval.stream_world.moment import Item, Moment
 from eval.stream_world.script import Script
-from eval.stream_world.vocabulary import PLAIN, SCENES, cell, with_article
+from eval.stream_world.vocabulary import COLORS, PLAIN, SCENES, cell, with_article
 
 FORMS = ("object", "color", "place", "scene")
 PLACES = tuple(cell(x / 3, y / 3) for y in (0, 1, 2) for x in (0, 1, 2))
@@ -98,6 +99,32 @@ class SpanIndex:
                 for place in _border_cells(item):
                     self._doubtful[_statement(item.name, place=place)].append(frame)
         self.by_form = {form: [one for one in self._spans if one.form == form] for form in FORMS}
+
+    def any(self, form: str, rng: Random) -> Statement | None:
+        """One that holds at some time."""
+        return rng.choice(self.by_form[form]) if self.by_form[form] else None
+
+    def never(self, form: str, frames: range, rng: Random) -> Statement | None:
+        """One that holds in none of `frames`, and cannot be taken to; its object is in view in some
+        of them, unless it is about no more than that. None if this try was in vain.
+        """
+        held = self.any("color" if form == "color" else "object", rng)
+        if held is None:
+            return None
+        one = {
+            "object": Statement(rng.choice(self.script.names)),
+            "color": Statement(held.name, color=rng.choice(list(COLORS))),
+            "place": Statement(held.name, place=rng.choice(PLACES)),
+            "scene": Statement(held.name, scene=rng.choice(NAMED_SCENES)),
+        }[form]
+        is_seen = form == "object" or self._holds(Statement(one.name), frames)
+        is_clear = self.is_clear(one, frames)
+        return one if is_seen and is_clear and not self._holds(one, frames) else None
+
+    def _holds(self, statement: Statement, frames: range) -> bool:
+        return any(
+            one.start < frames.stop and frames.start < one.stop for one in self.whole(statement)
+        )
 
     def whole(self, statement: Statement) -> list[range]:
         """All of its spans."""
