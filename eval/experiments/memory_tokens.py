@@ -47,7 +47,7 @@ PRESET = replace(PRESETS["tune"], questions=256)
 """What streams and questions of training are like."""
 _TRAINING_SEED = 190
 """No training run of the model's own had it."""
-_TOGETHER = 16
+_TOGETHER = 32
 _RATE, _WARMUP = 3e-3, 20
 Slots = tuple[Int[Tensor, "questions slots"], Bool[Tensor, "questions slots"]]
 
@@ -191,8 +191,8 @@ def train(gist: Gist, school: School, lessons: Sequence[Lesson], steps: int) -> 
 def measure(
     seed: Annotated[int, typer.Option(min=0, help="Of the exam.")],
     tokens: Annotated[int, typer.Option(min=1, help="Memory tokens of a block.")] = 1,
-    taught: Annotated[int, typer.Option(min=2, max=16, help="Streams; the last is a test.")] = 6,
-    steps: Annotated[int, typer.Option(min=1, help="Of training.")] = 300,
+    taught: Annotated[int, typer.Option(min=2, max=16, help="Streams; the last is a test.")] = 12,
+    steps: Annotated[int, typer.Option(min=1, help="Of training.")] = 160,
     minutes: Annotated[float, typer.Option(min=1, help="Length of the exam's streams.")] = 10,
     streams: Annotated[int, typer.Option(min=1)] = 2,
     questions: Annotated[int, typer.Option(min=2, help="Of all streams together.")] = 120,
