@@ -1,5 +1,6 @@
 """For all tests: no network, no skips where CI=true, and real Redis and Valkey servers."""
 
+import functools
 import gc
 import os
 
@@ -8,6 +9,7 @@ import pytest
 import structlog
 import warm_start
 import warm_worker
+from httpx._transports import default as transports
 from hypothesis import HealthCheck, settings
 from redis_servers import RedisServer, redis_binary, valkey_binary
 
@@ -17,6 +19,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 # Tests run side by side already, and a sum's last digit depends on the number of threads: what is
 # computed in this process and in those that a test starts is to be the same.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Clients read the certificates once: it takes each of them 40 ms, and most speak HTTP.
+transports.create_ssl_context = functools.cache(transports.create_ssl_context)
 
 locks.check_order()  # before any module of ours makes a lock
 
