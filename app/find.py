@@ -15,8 +15,7 @@ from vstream.errors import SettingsError
 from vstream.search.finding import Effort, Finding, FoundSpan
 from vstream.search.stretch_blocks import Bounds
 from vstream.stream_reader import open_reader
-from vstream.times.wall_time import stream_range
-from vstream.times.when import parse_when
+from vstream.times.when import parse_when, stream_range
 from vstream.times.zone import zone_of
 
 
