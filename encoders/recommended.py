@@ -14,7 +14,8 @@ class Recommended:
     question of a standing one, which takes the place of `{watch}`; an answer that opens with one of
     `yes_words` says that it is the case now, with one of `no_words` that it is not. It is told when
     the probability of yes has been over `watch_threshold` in the last `watch_confirmations`
-    judgements, and again only after it has fallen to `watch_release` (None: to the threshold). A
+    judgements, and again only after it has fallen to `watch_release` (None: to the threshold). Of a
+    single block of the past it is so from `find_threshold` on, see `vstream.search.finding`. A
     model that was trained to be silent until there is something to say opens with one of
     `silence_words` then; with others there are none. One that `reads_context` or `reads_dialogue`
     can be given what stands before a question. One that `reads_stream_time` was trained to find
@@ -38,6 +39,7 @@ class Recommended:
     watch_threshold: float = 0.5
     watch_confirmations: int = 2
     watch_release: float | None = None
+    find_threshold: float = 0.5
     silence_words: tuple[str, ...] = ()
     reads_context: bool = True
     reads_dialogue: bool = True
@@ -59,6 +61,7 @@ EMBEDDED = Recommended(
     watch_threshold=0.96,  # measured: 124 of 136 arrivals told, 4 alarms for nothing in 6 h
     watch_confirmations=2,
     watch_release=0.9,
+    find_threshold=0.98,  # measured: docs/find.md
     reads_context=False,
     reads_dialogue=False,
     reads_stream_time=True,

@@ -27,7 +27,7 @@ from vstream.stream_reader import StreamReader
 
 SO = "a dog is on the sofa"
 ALL = Effort(None, None, None)
-SOME = Effort(6, 12, None)
+DEFAULT = replace(EFFORTS["default"], milliseconds=None)
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
 BLOCKS = 14
 
@@ -35,7 +35,7 @@ BLOCKS = 14
 def session_of(model, blocks=BLOCKS, seed=0, **options):
     """Of a random model that says yes about as often as no, and is believed."""
     family = model.family
-    family.recommended = replace(family.recommended, watch_threshold=0.5)
+    family.recommended = replace(family.recommended, find_threshold=0.5)
     session = open_session(model, max_answer_tokens=1, **{**QUICK, **options})
     session.push(stream_frames(blocks * family.frames_per_block, seed=seed))
     return session
@@ -104,15 +104,15 @@ def test_of_every_policy_the_blocks_that_it_keeps_are_judged(llama, name):
 
 def test_what_comes_and_goes_is_found_with_its_times(owls):
     for statement in ("tell me when you see an owl", "an owl is there now"):
-        finding = found({"owls": owls}, statement)
+        finding = found({"owls": owls}, statement, effort=DEFAULT)
         spans = [(span.from_s, span.to_s) for span in finding.spans]
         assert spans == [(visit.start, visit.stop) for visit in VISITS]
         assert all(span.thumbnail and span.probability > 0.9 for span in finding.spans)
         assert all(span.from_s <= span.at_s < span.to_s for span in finding.spans)
-    assert not found({"owls": owls}, "a bear is there now").spans
-    within = {"owls": (10.0, 20.0)}
-    [inside] = found({"owls": owls}, "an owl is there now", within=within).spans
-    assert (inside.from_s, inside.to_s) == (10.0, 16.0)
+    assert not found({"owls": owls}, "a bear is there now", effort=DEFAULT).spans
+    within = {"owls": (4.0, 12.0)}
+    [inside] = found({"owls": owls}, "an owl is there now", within=within, effort=DEFAULT).spans
+    assert (inside.from_s, inside.to_s) == (8.0, 12.0)
 
 
 @settings(max_examples=10)
@@ -186,7 +186,7 @@ def test_an_asker_who_leaves_ends_it_within_a_round(llama, monkeypatch):
 
 def test_nothing_is_found_of_an_empty_stream_and_nothing_said_is_refused(llama):
     with open_session(llama, **QUICK) as session:
-        finding = found({"one": session})
+        finding = found({"one": session}, effort=DEFAULT)
         assert (finding.spans, finding.coverage) == ([], {"one": []})
         with pytest.raises(QuestionError, match="empty"):
             Finding({"one": session}, "  ")

@@ -3,9 +3,8 @@
 Blocks are *places*, 0 to n - 1 in stream order. The index proposes places; each is judged. Where
 it is so, the hunt steps outwards, twice as far each time, until it no longer is, and then halves
 what lies between, until the last place where it is so and the first where it is not are neighbours.
-Two places where it is so belong to one run if what lies between them is known, looks alike, or is
-too little to ask for. It knows of no model: who hunts asks `wanted` for places and tells by `take`
-what they are.
+Two places where it is so belong to one run if what lies between them is known or looks the same. It
+knows of no model: who hunts asks `wanted` for places and tells by `take` what they are.
 
 Source: search, then ground (ExtremeWhenBench, arXiv 2606.12300). Differs: the grounding is the
 model's own yes or no about single blocks, and no model says a time.
@@ -19,10 +18,10 @@ from math import ceil, floor, inf
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-NEAR = 2
-"""Places that are no farther apart are not worth a question about what lies between."""
-NEARLY = 0.25
-"""The index excludes what is less like the words than this, between the median and the best."""
+NEARLY = 0.4
+"""The index excludes what is less like the words than this, between the usual and the best."""
+_USUAL = 0.1
+"""Of all places, the share that is less like the words than what is usual."""
 _NO = 0.0
 
 
@@ -42,7 +41,7 @@ def excluded(scores: Float[np.ndarray, " places"]) -> Bool[np.ndarray, " places"
     """Which places the index rules out."""
     if not len(scores):
         return np.zeros(0, dtype=bool)
-    usual = np.median(scores)
+    usual = np.quantile(scores, _USUAL)  # low: it may be so most of the time
     below: Bool[np.ndarray, " places"] = scores < usual + NEARLY * (scores.max() - usual)
     return below
 
@@ -76,7 +75,7 @@ class Hunt:
         is_exact: bool = False,
         most: int | None = None,
     ) -> None:
-        """`looks` has a number for each place, the same for neighbours that look alike; `proposed`
+        """`looks` has a number for each place, the same where neighbours look the same; `proposed`
         are those worth a judgement, best first; at most `most` are judged.
 
         No run crosses a break, which lies right before its place. If it `is_exact`, a run is only
@@ -181,7 +180,7 @@ class Hunt:
             return False
         if self._looks is None or not all(are_so):
             return True
-        return right - left > NEAR and self._looks[int(left)] != self._looks[int(right)]
+        return self._looks[int(left)] != self._looks[int(right)]
 
     def _is_so(self, place: float) -> bool:
         return self.judged[place] >= self._low

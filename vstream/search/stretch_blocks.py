@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from memory import MemoryReader
-from memory.ageing import ALIKE
 from memory.memory_reader import REACH_S
 from vstream.device.work import FairLock
 
@@ -52,8 +51,12 @@ class StretchBlocks:
     within: tuple[float, float]
     scores: Float[np.ndarray, " blocks"]
     """Cosine of the words' query and the representative key, the mean over the layers compared."""
-    looks: Int64[np.ndarray, " blocks"]
-    """Neighbours of one number look alike."""
+    likeness: Float[np.ndarray, " blocks"]
+    """The same of a block's key and that of the block before it; 0 of the first."""
+
+    def looks(self, alike: float) -> Int64[np.ndarray, " blocks"]:
+        """A number for each block, the same for neighbours that are at least so like each other."""
+        return np.cumsum(self.likeness < alike)
 
     @property
     def breaks(self) -> list[int]:
@@ -120,7 +123,7 @@ def blocks_of(
         to_s = float(reaches[part][-1]) if isinf(to_s) else to_s
     if isinf(from_s) or isinf(to_s):
         from_s = to_s = 0.0
-    scores, looks = _compared(memory, turn, ids[part], queries, layers)
+    scores, likeness = _compared(memory, turn, ids[part], queries, layers)
     return StretchBlocks(
         ids[part],
         starts[part].clip(from_s, None),
@@ -129,7 +132,7 @@ def blocks_of(
         captured_at[part],
         (from_s, to_s),
         scores,
-        looks,
+        likeness,
     )
 
 
@@ -139,15 +142,14 @@ def _compared(
     ids: Sequence[int],
     queries: Float[Tensor, "layers key_width"],
     layers: Sequence[int],
-) -> tuple[Float[np.ndarray, " blocks"], Int64[np.ndarray, " blocks"]]:
-    """How like the words each block is, and which run of alike neighbours it belongs to."""
+) -> tuple[Float[np.ndarray, " blocks"], Float[np.ndarray, " blocks"]]:
+    """How like the words each block is, and how like the block before it."""
     wanted = F.normalize(queries[list(layers)].float().cpu(), dim=1)
-    scores, alike = [torch.zeros(0)], [torch.zeros(0)]
+    scores, likeness = [torch.zeros(0)], [torch.zeros(1)]
     for start in range(0, len(ids), _AT_ONCE):
         with turn:  # the last one again: it has a neighbour here
             keys = memory.representative_keys(ids[max(0, start - 1) : start + _AT_ONCE], layers)
         keys = F.normalize(keys, dim=2)
         scores.append((keys * wanted[:, None]).sum(2).mean(0)[min(start, 1) :])
-        alike.append((keys[:, 1:] * keys[:, :-1]).sum(2).mean(0))
-    looks = np.cumsum(np.append(0, torch.cat(alike).numpy() < ALIKE))[: len(ids)]
-    return torch.cat(scores).double().numpy(), looks
+        likeness.append((keys[:, 1:] * keys[:, :-1]).sum(2).mean(0))
+    return torch.cat(scores).double().numpy(), torch.cat(likeness)[: len(ids)].double().numpy()
