@@ -5,6 +5,8 @@ from .renderer import WORLD_PX, Renderer
 from .scoring import Score, normalised, score
 from .script import Script, write_script
 from .standing import StandingQuestion, draw_standing
+from .statement import Statement, truth_spans
+from .timed_scoring import score_question
 from .video import write_video
 from .vocabulary import SEEN_STYLES
 from .wording import Split, noisy, word_question
@@ -26,12 +28,15 @@ __all__ = [
     "Script",
     "Split",
     "StandingQuestion",
+    "Statement",
     "ask",
     "draw_questions",
     "draw_standing",
     "noisy",
     "normalised",
     "score",
+    "score_question",
+    "truth_spans",
     "word_question",
     "write_script",
     "write_video",
