@@ -110,7 +110,7 @@ class BlockIndex:
             self._more.update(zip(block_ids, more, strict=True))
             exact = exact[:, :, : self.features]
         for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
-            page.exact[place] = exact[at]
+            page.exact[_as_slice(place)] = exact[_as_slice(at)]
             page.live += len(at)
         self._ids.extend(block_ids)
         self._rows.extend(rows)
@@ -199,7 +199,7 @@ class BlockIndex:
         else:
             runs = np.arange(num_runs)
         places = places_of_runs(runs, chunk_blocks, count)
-        rows = np.fromiter(map(self._rows.__getitem__, (start + places).tolist()), dtype=np.int64)
+        rows = np.frombuffer(self._rows, dtype=np.int64)[start + places]
         keys, on_host = self._exact_keys(layers, rows).transpose(0, 1), queries.float().cpu()
         exact = _similarities(keys, on_host, similarity).mean(dim=0)
         if self._more:
@@ -236,8 +236,8 @@ class BlockIndex:
         codes = np.zeros((self._layers, rows, self.features), dtype=np.int8)
         with torch.inference_mode(False):  # or nobody could write into it outside
             on_device = torch.from_numpy(codes).to(self._device)  # numpy asks for huge pages
-        exact = np.empty((rows, self._layers, self.features), dtype=np.float32)
-        self._pages.append(_Page(first, exact, on_device))
+        exact = torch.empty(rows, self._layers, self.features)  # few of its rows are read: asks not
+        self._pages.append(_Page(first, exact.numpy(), on_device))
         self._resize(first + rows)
 
     def _resize(self, rows: int) -> None:
@@ -263,10 +263,12 @@ class BlockIndex:
         self, rows: Int64[np.ndarray, " rows"]
     ) -> Iterator[tuple[_Page, Int64[np.ndarray, " some"], Int64[np.ndarray, " some"]]]:
         """The pages that hold some rows, which of those each holds, and where within it."""
-        number = np.searchsorted([page.end for page in self._pages], rows, side="right")
-        for page in np.unique(number).tolist():
-            at = np.flatnonzero(number == page)
-            yield self._pages[page], at, rows[at] - self._pages[page].first
+        order = np.argsort(rows, kind="stable")
+        ends = np.searchsorted(rows[order], [page.end for page in self._pages]).tolist()
+        for page, begin, end in zip(self._pages, [0, *ends], ends, strict=False):
+            if begin < end:
+                at = order[begin:end]
+                yield page, at, rows[at] - page.first
 
     def _exact_keys(
         self, layers: Sequence[int], rows: Int64[np.ndarray, " rows"]
@@ -279,23 +281,24 @@ class BlockIndex:
 
     def _settle(self) -> None:
         """Make the int8 codes that are missing, a row's largest number being the largest code."""
-        rows = np.asarray(self._unsettled, dtype=np.int64)
+        rows = np.array(sorted(set(self._unsettled)))
         self._unsettled = []
         if self._spread is None:
             self._spread = _spread_of(self._exact_keys(range(self._layers), rows))
         for page, _, place in self._by_page(rows):
-            exact = torch.from_numpy(page.exact[place])
+            to = _as_slice(place)
+            exact = torch.from_numpy(page.exact[to])
             if page.centre is None:
                 page.centre = exact.mean(dim=0).to(self._device)
             weighed = (exact - page.centre.cpu()).div_(self._spread)
             largest = torch.maximum(weighed.amax(dim=2), -weighed.amin(dim=2))
             scales = largest.clamp_min(_MIN_NORM) / _LARGEST_CODE
             codes = weighed.div_(scales[:, :, None]).round_().to(torch.int8)
-            to = torch.from_numpy(place).to(self._device)
             page.codes[:, to] = codes.transpose(0, 1).to(self._device)
-            self._scales[:, page.first + to] = scales.T.to(self._device)
+            of_page = slice(page.first, page.end)
+            self._scales[:, of_page][:, to] = scales.T.to(self._device)
             norms = exact.norm(dim=2).clamp_min_(_MIN_NORM)
-            self._norms[:, page.first + to] = norms.T.to(self._device)
+            self._norms[:, of_page][:, to] = norms.T.to(self._device)
 
     def _rough_scores(
         self,
@@ -339,6 +342,12 @@ class BlockIndex:
             run = slice(int(rows[0]), int(rows[-1]) + 1)
             self._chosen = (start, end), run if is_run else torch.tensor(rows, device=self._device)
         return self._chosen[1]
+
+
+def _as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
+    """The same rows, which rise, as numpy copies them fastest."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first == len(places) - 1 else places
 
 
 def _spread_of(
