@@ -301,7 +301,7 @@ def test_there_are_many_wordings_of_new_kinds_and_those_held_out_are_others() ->
 
 
 def test_the_majority_answer_is_given_by_kind() -> None:
-    texts = majority_texts(ExamOptions(1, 300, 1, 10, topic="time"))
+    texts = majority_texts(ExamOptions(1, 150, 1, 10, topic="time"))
     assert set(texts) == set(TIMED)
     assert texts["while"] in ("yes", "no")
     assert texts["count_times"].isdigit()
