@@ -10,11 +10,10 @@ from typing import Any
 import psutil
 import torch
 
-from eval.play.answer_file import warnings_of
-from eval.play.asked import Asked, Prompt, Standing, TimeSpan
+from eval.play.asked import Asked, Play, Prompt, Standing, TimeSpan, plan
 from eval.play.contender import ALL, LANGUAGE, Contender, parse_contenders
-from eval.play.plan import Play, plan
-from eval.play.play_all import Records, WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.play_all import WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.records import Records
 from eval.play.settings import PlaySettings
 from eval.run.cost import write_costs
 from eval.run.report import write_report
@@ -29,8 +28,8 @@ from eval.stream_benchmark.exam import (
     limited,
     majority_texts,
 )
+from eval.stream_benchmark.figures import ContenderReport
 from eval.stream_benchmark.record import question_id, record_of
-from eval.stream_benchmark.report import ContenderReport
 from eval.stream_benchmark.time_figures import time_document, time_table
 from eval.stream_benchmark.watches import (
     WATCHED,
@@ -101,8 +100,7 @@ def run_exam(
         write_scored(path, [one for several in scored.values() for one in several])
         write_costs(path, [cost for report in reports.values() for cost in report.costs])
         write_report(path, left_out, [time_table(scored)] if is_about_time else ())
-    answers = {name: file.documents for name, file in records.answers.items()}
-    for line in (*warnings_of(answers), f"report: {path / 'report.html'}"):
+    for line in (*records.warnings, f"report: {path / 'report.html'}"):
         sys.stderr.write(f"{line}\n")
     documents = {name: report.document() for name, report in reports.items()}
     for name, several in scored.items() if is_about_time else ():
@@ -162,8 +160,9 @@ def reports_of(
     """Of the contenders, then of the baselines, by what is on record."""
     *who, blind = [contender.name for contender in contenders]
     majority, reports = majority_texts(options), {}
+    on_record = records.answers
     for name in (*who, MAJORITY, blind):
-        answers = {} if name == MAJORITY else records.answers[name].documents
+        answers = on_record.get(name, {})
         found = []
         for stream in exam:
             for number, drawn in enumerate(stream.questions):

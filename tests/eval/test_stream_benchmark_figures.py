@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.run.cost import Cost
-from eval.run.record_file import RecordFile
+from eval.run.run_directory import RecordFile
 from eval.run.scored import AGES_S, Scored
 from eval.run.summary import Estimate
 from eval.stream_benchmark.exam import ExamQuestion, ExamStream
-from eval.stream_benchmark.figures import accuracy, figures, negative
+from eval.stream_benchmark.figures import ContenderReport, accuracy, figures, negative
 from eval.stream_benchmark.record import NEW_STYLE, NEW_WORDING, Record, record_of
-from eval.stream_benchmark.report import ContenderReport
 from eval.stream_benchmark.watches import WatchFigures, WatchOutcome
 from eval.stream_world import Question, Script
 from eval.stream_world.past import PAST
