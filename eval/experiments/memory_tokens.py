@@ -35,7 +35,7 @@ from eval.training.parallel import Share
 from eval.training.presets import FRAME_TOKENS, PRESETS, Preset
 from eval.training.steps import PaddedQuestions, QuestionsStep, attended, rotated
 from eval.training.streams import StreamBatch, StreamBatches
-from eval.training.visual import visual_tokens
+from eval.training.train import visual_tokens
 from vstream import load_config
 from vstream.engine.positions import Rope
 from vstream.engine.prefill import LayerKV
