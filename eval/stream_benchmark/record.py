@@ -6,10 +6,9 @@ from typing import Any
 
 from eval.run.scored import Scored
 from eval.stream_benchmark.exam import ExamQuestion, ExamStream
-from eval.stream_world import score
-from eval.stream_world.past import PAST
+from eval.stream_world import score_question
 
-PRESENT_GROUP, PAST_GROUP = "present", "past"
+PRESENT_GROUP, PAST_GROUP, NEVER_GROUP = "present", "past", "never so"
 NEW_WORDING, NEW_STYLE = "held-out wording", "held-out style"
 
 
@@ -40,7 +39,7 @@ def record_of(
     """
     drawn = stream.questions[number]
     question, given = drawn.question, text or ""
-    found = score(question.answer, given, question.asked_s)
+    found = score_question(question, given)
     scored = Scored(
         question_id=question_id(stream, number),
         video=stream.name,
@@ -51,7 +50,7 @@ def record_of(
         truth=question.answer,
         score=float(found.is_right),
         asked_s=question.asked_s,
-        evidence_age_s=question.evidence_age_s if question.kind in PAST else None,
+        evidence_age_s=question.evidence_age_s if question.is_about_past else None,
         first_token_ms=said.get("first_token_ms"),
         group=_group(stream, drawn),
     )
@@ -66,4 +65,6 @@ def _group(stream: ExamStream, drawn: ExamQuestion) -> str:
         return NEW_STYLE
     if drawn.wording == "held_out":
         return NEW_WORDING
-    return PAST_GROUP if drawn.question.kind in PAST else PRESENT_GROUP
+    if drawn.question.is_never_so:
+        return NEVER_GROUP
+    return PAST_GROUP if drawn.question.is_about_past else PRESENT_GROUP

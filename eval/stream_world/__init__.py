@@ -7,6 +7,8 @@ from eval.stream_world.renderer import WORLD_PX, Renderer
 from eval.stream_world.scoring import Score, normalised, score
 from eval.stream_world.script import Script, write_script
 from eval.stream_world.standing import StandingQuestion, draw_standing
+from eval.stream_world.statement import Statement, truth_spans
+from eval.stream_world.timed_scoring import score_question
 from eval.stream_world.video import write_video
 from eval.stream_world.vocabulary import SEEN_STYLES
 from eval.stream_world.wording import Split, noisy, word_question
@@ -28,12 +30,15 @@ __all__ = [
     "Script",
     "Split",
     "StandingQuestion",
+    "Statement",
     "ask",
     "draw_questions",
     "draw_standing",
     "noisy",
     "normalised",
     "score",
+    "score_question",
+    "truth_spans",
     "word_question",
     "write_script",
     "write_video",
