@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memory.aging_memory import REWRITE_BLOCKS
-from memory.kv_block import BlockInfo
+from memory.codecs.codec import block_of, record_of
+from memory.kv_block import BlockInfo, KVBlock
 from vstream import Session
 
 _RIDGE = 1e-2
@@ -53,6 +54,8 @@ class Cut:
     info: BlockInfo
     found_by: Float[Tensor, "layers features"]
     bias: Float[Tensor, "layers heads 1 kept"] | None = None
+    num_bytes: int = 0
+    """Where it went through a codec."""
 
 
 Rule = Callable[[Played], dict[int, Cut]]
@@ -163,13 +166,13 @@ def fitted(num_kept: int, has_bias: bool, has_values: bool) -> Rule:
         for at in range(len(played.infos)):
             one, best = cut(played, at, norm(played, at), num_kept)
             logits = played.attention(at)
-            kept = torch.take_along_dim(logits, best[:, :, None], dim=-1)
-            mass = logits.logsumexp(dim=-1) - kept.logsumexp(dim=-1)
-            bias = mass.mean(dim=-1)[..., None, None].expand(*kept.shape[:2], 1, num_kept)
+            staying = torch.take_along_dim(logits, best[:, :, None], dim=-1)
+            mass = logits.logsumexp(dim=-1) - staying.logsumexp(dim=-1)
+            bias = mass.mean(dim=-1)[..., None, None].expand(*staying.shape[:2], 1, num_kept)
             values = one.values
             if has_values:
                 wanted = logits.softmax(dim=-1) @ played.values[at]
-                paid = kept.softmax(dim=-1)
+                paid = staying.softmax(dim=-1)
                 square = paid.mT @ paid + _RIDGE * paid.shape[2] * torch.eye(num_kept)
                 off = paid.mT @ (wanted - paid @ values)
                 values = values + torch.linalg.solve(square, off)
@@ -177,6 +180,22 @@ def fitted(num_kept: int, has_bias: bool, has_values: bool) -> Rule:
         return made
 
     return rule
+
+
+def kept(rule: Rule, codec: str) -> Rule:
+    """The same as a store keeps it in that codec."""
+
+    def rounded(played: Played) -> dict[int, Cut]:
+        make, made = played.session.memory.provenance, {}
+        for at, one in rule(played).items():
+            block = KVBlock(one.info, one.keys, one.values, b"", one.found_by[:, None])
+            record = record_of(block, at, make, codec, is_rewritten=True)
+            back, size = block_of(record), len(record.to_bytes())
+            assert back.index is not None
+            made[at] = Cut(back.keys, back.values, back.info, back.index[:, 0], num_bytes=size)
+        return made
+
+    return rounded
 
 
 RULES: dict[str, Rule] = {
@@ -193,4 +212,11 @@ RULES: dict[str, Rule] = {
     "runs as one block, 5": merged(5),
     "value norm, 1": every(norm, 1),
     "value norm, 4": every(norm, 4),
+    "1, int4_token": kept(every(norm, 1), "int4_token"),
+    "2, int4_token": kept(every(norm, 2), "int4_token"),
+    "2, int2_token": kept(every(norm, 2), "int2_token"),
+    "4 of ends of runs (0.9), int2_token": kept(uneven(4, 0, 0.9), "int2_token"),
+    "4 of ends of runs (0.93), int2_token": kept(uneven(4, 0, 0.93), "int2_token"),
+    "4 of ends of runs (0.95), int2_token": kept(uneven(4, 0, 0.95), "int2_token"),
+    "2 of ends of runs (0.93), int4_token": kept(uneven(2, 0, 0.93), "int4_token"),
 }

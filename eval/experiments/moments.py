@@ -1,10 +1,11 @@
 """`python -m eval.experiments.moments` answers from old blocks that one rule or another has cut.
 
 Streams are watched once and kept whole and exact. What a question about the past then reads of a
-block that had left the windows by its moment is what a rule makes of it, rounded by nothing, so
-that rules alone differ. Rules that know what is asked know it from the words of other questions
-about other streams (`_bank`), at one middle distance. `truth` is by how much less probable the true
-answer is than with whole blocks, in nats; `KL` that of the first token.
+block that had left the windows by its moment is what a rule makes of it, rounded by nothing but for
+the codec that a rule names, so that rules alone differ. Rules that know what is asked know it from
+the words of other questions about other streams (`_bank`), at one middle distance. `truth` is by
+how much less probable the true answer is than with whole blocks, in nats; `KL` that of the first
+token.
 """
 
 from bisect import bisect_left, bisect_right
@@ -44,6 +45,7 @@ class Found:
     """What came of one rule, over all streams."""
 
     tokens: list[float] = field(default_factory=list)
+    num_bytes: list[float] = field(default_factory=list)
     divergences: list[float] = field(default_factory=list)
     lost: list[float] = field(default_factory=list)
     are_right: list[bool] = field(default_factory=list)
@@ -52,6 +54,7 @@ class Found:
         error = torch.tensor(self.lost).std() / len(self.lost) ** 0.5
         return (
             f"{fmean(self.tokens):.2f}",
+            f"{fmean(self.num_bytes):,.0f}",
             f"{fmean(self.divergences):.3f}",
             f"{fmean(self.lost):+.2f} ± {error:.2f}",
             f"{sum(self.are_right)} of {len(self.are_right)}",
@@ -82,6 +85,7 @@ class Trial:
         """Add what comes of a rule to what was found."""
         made, count = rule(self._played), len(self._played.infos)
         found.tokens.append(sum(one.info.num_tokens for one in made.values()) / count)
+        found.num_bytes.append(sum(one.num_bytes for one in made.values()) / count)
         for question, (wanted, _) in zip(self._questions, self._whole, strict=True):
             with ExitStack() as patched:
                 _Cuts(self._played, made, question.asked_s).enter(patched)
@@ -245,7 +249,7 @@ def measure(
             trial = Trial(session, stream, _bank(session))
             for name, so_far in found.items():
                 trial.take(RULES[name], so_far)
-    columns = ("what stays", "tokens a block", "KL", "truth", "right")
+    columns = ("what stays", "tokens a block", "bytes a block", "KL", "truth", "right")
     rows = tuple((name, *one.cells()) for name, one in found.items())
     show(
         [
