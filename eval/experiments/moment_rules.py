@@ -80,7 +80,8 @@ def cut(played: Played, at: int, scores: Tensor, num_kept: int) -> tuple[Cut, Te
 
 def norm(played: Played, at: int) -> Tensor:
     """Of the value."""
-    return played.values[at].norm(dim=-1)
+    norms: Tensor = played.values[at].norm(dim=-1)
+    return norms
 
 
 def asked(played: Played, at: int) -> Tensor:
