@@ -3,13 +3,16 @@
 Fifteen blocks lie in three segments. Whatever is read of them afterwards is what was put.
 """
 
+import io
 import json
 import os
 import shutil
 import tempfile
+import zlib
 from contextlib import closing, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -622,13 +625,17 @@ def spoil_index(path, how):
         cut(path, 100)
     elif how == "empty":
         path.write_bytes(b"")
+    elif how == "of version 2":
+        buffer = io.BytesIO()
+        np.savez(buffer, about=np.zeros(3))
+        path.write_bytes(zlib.crc32(buffer.getvalue()).to_bytes(4, "little") + buffer.getvalue())
     elif how == "another's":
         path.write_bytes(indexes_of(path.parents[2])[1].read_bytes())
     else:
         path.unlink()
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "empty", "another's", "missing"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "empty", "of version 2", "another's", "missing"])
 def test_a_spoilt_index_costs_nothing_and_is_written_again(indexed, how):
     before = [path.read_bytes() for path in indexes_of(indexed)]
     spoil_index(indexes_of(indexed)[0], how)
