@@ -2,16 +2,15 @@
 
 import sys
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from eval.command_line import AsJson, refusals
+from eval.command_line import AsJson, Checkpoint, Names, Out, Threads, refusals
 from eval.play.contender import FRAMES, LANGUAGE, ORACLE
 from eval.play.options import CONTENDER_FORM, DEFAULT_CONTENDERS
 from eval.result_table import show_document
-from eval.stream_benchmark.exam import MAX_SEED, ExamOptions
+from eval.stream_benchmark.exam import MAX_SEED, ExamOptions, Topic
 from eval.stream_benchmark.run import run_exam
 from vstream import SettingsError, load_config
 
@@ -32,13 +31,15 @@ def stream_world(
         ),
     ] = DEFAULT_CONTENDERS,
     policy: Annotated[str | None, typer.Option(hidden=True)] = None,
-    questions: Annotated[int, typer.Option(min=1, help="About the ordinary streams.")] = 400,
-    model: Annotated[
-        str | None, typer.Option(help="Another checkpoint than the embedded one.")
-    ] = None,
-    names: Annotated[
-        Literal["core", "full"], typer.Option(help="The objects that may appear.")
-    ] = "core",
+    exam: Annotated[
+        Topic,
+        typer.Option(help="all kinds of questions, or when, how often, how long, what first."),
+    ] = "all",
+    questions: Annotated[
+        int, typer.Option(min=1, help="About the ordinary streams; of each kind about time.")
+    ] = 400,
+    model: Checkpoint = None,
+    names: Names = "core",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Put only so many of the questions, for a try.")
     ] = None,
@@ -53,10 +54,8 @@ def stream_world(
     watches: Annotated[
         bool, typer.Option(help="Put standing questions, too (contender default).")
     ] = True,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; else measured.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where records are kept, and an interrupted run goes on.")
-    ] = None,
+    threads: Threads = None,
+    out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Questions with exact answers about unseen made-up streams, put to one contender or more."""
@@ -66,7 +65,9 @@ def stream_world(
         if policy is not None:
             raise SettingsError(f"--policy {policy} is now --contender policy={policy}")
         config = load_config(**given, source={"sample_fps": 1.0, "dedup_threshold": 0.0})
-        size = partial(ExamOptions, seed, round(hours * 3600), streams, questions, names)
+        size = partial(
+            ExamOptions, seed, round(hours * 3600), streams, questions, names, topic=exam
+        )
         documents, report = run_exam(
             size, contender, config, out, workers=workers, limit=limit, has_watches=watches
         )

@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from jaxtyping import UInt32
 
+from memory.block_head import HeadMeta
 from memory.block_record import BlockHead
-from memory.head_meta import HeadMeta
-from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
-from memory.stream_entry import Provenance
+from memory.kv_block import DTYPES, BlockInfo, Provenance, RowForm, RowLayout
 
 _VERSION = 3
 """Its CRC32 begins with it: an index of another one is as none. Raised with the format of records.
