@@ -9,29 +9,26 @@ by the one formula of `Share`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, median
+from statistics import fmean
 from typing import Annotated, Protocol
 from unittest.mock import patch
 
 import torch
 import typer
-from jaxtyping import Float
 from torch import Tensor
 
+from eval.experiments.answers import Blocks, Compared, Seen, Told, answers_of
 from eval.result_table import ResultTable, show
 from eval.speed.past import show_script
 from eval.stream_benchmark.exam import ExamOptions, ExamStream, draw_exam
-from eval.stream_world import score
+from memory.block_head import IndexVectors
 from memory.codecs.codec import CODECS, codec_named
-from memory.index_vectors import IndexVectors
 from memory.kv_block import RowLayout
-from vstream import Question, Session, load_config, load_video_llm, open_session
-from vstream.decoding.token_choice import TokenChoice
+from vstream import Session, load_config, load_video_llm, open_session
 from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import TextStep
 
-Blocks = Float[Tensor, "layers heads blocks tokens dims"]
 _SHOWN, _ASKING = 40, 8
 _BIASED = 6
 """Channels of a head that a bias touches."""
@@ -182,19 +179,10 @@ class Found:
 
     num_bytes: float = 0
     errors: list[float] = field(default_factory=list)
-    divergences: list[float] = field(default_factory=list)
-    are_right: list[bool] = field(default_factory=list)
-    are_same: list[bool] = field(default_factory=list)
+    compared: Compared = field(default_factory=Compared)
 
     def cells(self) -> tuple[str, ...]:
-        return (
-            f"{self.num_bytes:,.0f}",
-            f"{fmean(self.errors):.4f}",
-            f"{fmean(self.divergences):.5f}",
-            f"{median(self.divergences):.6f}",
-            f"{sum(self.are_same)} of {len(self.are_same)}",
-            f"{sum(self.are_right)} of {len(self.are_right)}",
-        )
+        return f"{self.num_bytes:,.0f}", f"{fmean(self.errors):.4f}", *self.compared.cells()
 
 
 class Trial:
@@ -203,14 +191,8 @@ class Trial:
     def __init__(self, session: Session, stream: ExamStream) -> None:
         self._session, self._stream = session, stream
         show_script(session, stream.script)
-        memory = session.memory
-        ids, cpu = memory.visible(None), torch.device("cpu")
-        layers = range(memory.provenance.layers)
-        both = [memory.read(layer, ids, torch.float32, cpu) for layer in layers]
-        shape = (len(ids), memory.info(0).num_tokens)
-        self.keys, self.values = (
-            torch.stack(part).unflatten(2, shape) for part in zip(*both, strict=True)
-        )
+        seen = Seen.of(session)
+        self.keys, self.values = seen.keys, seen.values
         few = stream.questions[:: max(1, len(stream.questions) // _ASKING)]
         self._queries = [question_queries(session, one.question.text) for one in few]
         self._exact = self._answers(self.keys, self.values)
@@ -221,11 +203,7 @@ class Trial:
         keys, values, found.num_bytes = rounding(self.keys + offsets, self.values)
         keys = keys - offsets
         found.errors.append(self._error(keys, values))
-        answers = self._answers(keys, values)
-        for (_, wanted), (is_right, got) in zip(self._exact, answers, strict=True):
-            found.divergences.append(float((wanted.exp() * (wanted - got)).sum()))
-            found.are_right.append(is_right)
-            found.are_same.append(bool(wanted.argmax() == got.argmax()))
+        found.compared.take(self._exact, self._answers(keys, values))
 
     def _error(self, keys: Blocks, values: Blocks) -> float:
         some = torch.linspace(0, keys.shape[2] - 1, _SHOWN).long()
@@ -238,14 +216,8 @@ class Trial:
                 errors.append(float(off.norm() / wanted.norm()))
         return fmean(errors)
 
-    def _answers(self, keys: Blocks, values: Blocks) -> list[tuple[bool, Tensor]]:
-        """Whether each answer is right, and the log-probabilities of its first token."""
-        said: list[Tensor] = []
-        choose, memory = TokenChoice.choose, self._session.memory
-
-        def noted(choice: TokenChoice, logits: Tensor) -> tuple[int, float]:
-            said.append(logits.float().log_softmax(dim=0))
-            return choose(choice, logits)
+    def _answers(self, keys: Blocks, values: Blocks) -> list[Told]:
+        memory = self._session.memory
 
         def read(
             layer: int, block_ids: Sequence[int], dtype: torch.dtype, device: torch.device
@@ -255,15 +227,8 @@ class Trial:
             first, second = (part.to(device, dtype) for part in some)
             return first, second
 
-        told = []
-        with patch.object(memory, "read", read), patch.object(TokenChoice, "choose", noted):
-            for one in self._stream.questions:
-                said.clear()
-                asked = one.question
-                answer = self._session.ask(Question(asked.text, asked.asked_s)).answer
-                is_right = score(asked.answer, answer.text, asked.asked_s).is_right
-                told.append((is_right, said[0]))
-        return told
+        with patch.object(memory, "read", read):
+            return answers_of(self._session, self._stream.questions)
 
 
 def _offsets(keys: Blocks, size: float) -> Tensor:
@@ -294,7 +259,7 @@ def measure(
             trial = Trial(session, stream)
             for name, so_far in found.items():
                 trial.take(ROUNDINGS[name], bias, so_far)
-    columns = ("codec", "bytes", "error", "KL, mean", "median", "same first token", "right")
+    columns = ("codec", "bytes", "error", *Compared.COLUMNS)
     rows = tuple((name, *one.cells()) for name, one in found.items())
     show([ResultTable("Blocks of the configured model in one codec after another", columns, rows)])
 

@@ -42,8 +42,8 @@ class FramesStep:
         kv_heads, num_tokens, head_dim = keys.shape
         group, size = len(queries) // kv_heads, self._chunk_tokens
         own = torch.arange(size, device=keys.device) + 1 + self._before * size
-        rotated = self._rope.rotate(queries[:, 1:], own.repeat((num_tokens - 1) // size)[None])
-        chunked = rotated.view(kv_heads, group, -1, size, head_dim).permute(2, 0, 1, 3, 4)
+        turned = self._rope.rotate(queries[:, 1:], own.repeat((num_tokens - 1) // size)[None])
+        chunked = turned.view(kv_heads, group, -1, size, head_dim).permute(2, 0, 1, 3, 4)
         output = F.scaled_dot_product_attention(
             chunked.flatten(2, 3),
             self._rotated_keys(keys),
@@ -66,7 +66,7 @@ class FramesStep:
         # Where the window is not full yet, the prefix stands right before what there is.
         in_stream = torch.arange(count, device=keys.device) % self._chunks
         positions[:, 0] = (self._before - in_stream).clamp(min=0) * size
-        return _rotated(self._rope, window, positions)
+        return rotated(self._rope, window, positions)
 
     def _in_window(
         self, x: Float[Tensor, "kv_heads tokens dim"]
@@ -110,7 +110,7 @@ class WordingsStep:
         queries, keys, values = (x.unflatten(1, self._shape).transpose(0, 1) for x in turned)
         length = self._shape[1]
         is_seen = torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
-        return _attended(queries, keys, values, is_seen[None], scale)
+        return attended(queries, keys, values, is_seen[None], scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,14 +169,14 @@ class QuestionsStep:
         positions = (starts[..., None] + within).flatten(1)
         text_start = 1 + FRAME_TOKENS * is_filled.sum(1)
         text_positions = text_start[:, None] + torch.arange(length, device=keys.device)
-        rotated = _rotated(self._rope, context_keys, positions)
-        text_keys = _rotated(self._rope, keys, text_positions)
+        context_keys = rotated(self._rope, context_keys, positions)
+        text_keys = rotated(self._rope, keys, text_positions)
         prefix = (x[:, :1].expand(num_questions, -1, -1, -1) for x in (memory_keys, memory_values))
         prefix_keys, prefix_values = prefix  # at position 0: as they are
-        all_keys = torch.cat([prefix_keys, rotated, text_keys], dim=2)
+        all_keys = torch.cat([prefix_keys, context_keys, text_keys], dim=2)
         all_values = torch.cat([prefix_values, context_values, values], dim=2)
-        turned = _rotated(self._rope, queries, text_positions)
-        return _attended(turned, all_keys, all_values, _is_seen(is_filled, length), scale)
+        turned = rotated(self._rope, queries, text_positions)
+        return attended(turned, all_keys, all_values, _is_seen(is_filled, length), scale)
 
     def _compare(self, queries: Tensor, keys: Tensor) -> Float[Tensor, "questions frames"]:
         """Cosine of the mean query of the question's own words and each frame's mean key."""
@@ -215,7 +215,7 @@ class QuestionsStep:
         return taken.view(shape).transpose(1, 2).flatten(2, 3)
 
 
-def _rotated(
+def rotated(
     rope: Rope, x: Float[Tensor, "parts heads tokens dim"], positions: Int[Tensor, "parts tokens"]
 ) -> Float[Tensor, "parts heads tokens dim"]:
     heads_first = x.transpose(0, 1)
@@ -234,7 +234,7 @@ def _is_seen(
     return torch.cat([prefix, frames, causal], dim=2)
 
 
-def _attended(
+def attended(
     queries: Float[Tensor, "questions heads text dim"],
     keys: Float[Tensor, "questions kv_heads keys dim"],
     values: Float[Tensor, "questions kv_heads keys dim"],
