@@ -1,12 +1,25 @@
 """`vstream streams` and `vstream forget`: what a store remembers, and some of it deleted."""
 
 import json
+from contextlib import suppress
 
 from app.stream_time import clock
 from app.terminal import Terminal, table_of
-from memory import StoredStream, open_stored, store_name, stored_streams
+from memory import (
+    KVMemoryError,
+    MemoryPolicy,
+    ModelShape,
+    StoredStream,
+    find_stream,
+    open_stored,
+    policy_named,
+    store_name,
+    stored_streams,
+    written_under,
+)
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
+from vstream.sentences import sentence_vectors
 
 
 def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) -> None:
@@ -34,12 +47,27 @@ def forget_range(
     """Delete and say how much. Raises SettingsError, KVMemoryError."""
     if to_s < from_s:
         raise SettingsError(f"--to {clock(to_s)} is before --from {clock(from_s)}")
-    with open_stored(config.memory, stream) as memory:
-        has_notes = bool(memory.state)
+    policy = _written_under(config.memory.store, stream)
+    with open_stored(config.memory, stream, policy) as memory:
+        noted = memory.state
         gone = memory.forget(from_s, to_s)
+        left = memory.state
     terminal.say(f"{gone} blocks from {clock(from_s)} to {clock(to_s)} are deleted")
-    if has_notes:
+    if noted and not left:
         terminal.say("and all notes of the stream's memory policy, as descriptions, of any time")
+    elif noted != left:
+        terminal.say("and what the stream's memory policy noted of that time, as descriptions")
+
+
+def _written_under(store: str, stream: str) -> MemoryPolicy | None:
+    """The policy of a stream, only to say which notes go: it knows no model. None: it is not here,
+    or there is no such stream.
+    """
+    if (found := find_stream(store, stream)) is not None:
+        with suppress(KVMemoryError):
+            name, settings = written_under(found.provenance.fingerprint)
+            return policy_named(name, ModelShape(sentence_vectors=sentence_vectors), settings)
+    return None
 
 
 def _row(stream: StoredStream) -> tuple[str, ...]:

@@ -4,11 +4,11 @@ import logging
 import threading
 from contextlib import closing, suppress
 
-import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
 from app.client import ServiceClient, ServiceError
+from app.page import gr
 from app.page.layout import build_page, looks
 from app.page.page import Page
 from app.server.connections import ConnectionBounds, bounded_config

@@ -13,6 +13,8 @@ from encoders.recommended import EMBEDDED, Recommended
 _GRID_TOKENS, _GRID_FRAMES = 256, 2
 """Of a temporal grid at most, see `encoders.temporal_grid`."""
 _HALF_BYTES = 2
+_OF_A_BYTE = {"int4_token": 2, "int2_token": 4}
+"""Numbers that share one."""
 _VALUE_BYTES = 4
 """Of a scale and a zero in half precision, and of a number in the index."""
 
@@ -38,13 +40,13 @@ class BlockShape:
     def kept_bytes(self, codec: str | None) -> int:
         """Keys and values with their scales, and the index; without picture and head.
 
-        In int8, the default of streams, or in `int4_token`, the default of cut blocks.
+        In int8, the default of streams, or in a codec of blocks that were cut.
         """
         width = self.kv_heads * self.head_dim
         codes = 2 * width * self.tokens
-        if codec == "int4_token":
+        if codec in _OF_A_BYTE:
             scales = 2 * self.kv_heads * self.tokens * _HALF_BYTES
-            return self.layers * (codes // 2 + scales + width + _HALF_BYTES)
+            return self.layers * (codes // _OF_A_BYTE[codec] + scales + width + _HALF_BYTES)
         scales = (width + self.kv_heads * self.tokens) * _VALUE_BYTES
         return self.layers * (codes + scales + width * _VALUE_BYTES)
 

@@ -124,9 +124,11 @@ def redundant(
     return sorted(gone)
 
 
-def run_ends(keys: "Float[Tensor, 'layers blocks features']") -> Collection[int]:
+def run_ends(
+    keys: "Float[Tensor, 'layers blocks features']", alike: float = ALIKE
+) -> Collection[int]:
     """The first and the last block of every run of blocks of which each is like the next."""
-    is_like = [like >= ALIKE for like in _beside(_unit(keys))]
+    is_like = [like >= alike for like in _beside(_unit(keys))]
     pairs = zip([False, *is_like], [*is_like, False], strict=True)
     return {at for at, (before, after) in enumerate(pairs) if not (before and after)}
 

@@ -1,10 +1,12 @@
 """AgingMemory: a MemoryReader whose old blocks get coarser, fewer, or go; so its store has room."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from math import inf
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from memory.ageing import COARSEST, AgeingCounts, AgeingStep, AgingBlocks, next_step
@@ -44,6 +46,8 @@ class KeepPolicy:
     """What a block's keys are found by besides their mean; see `MemoryPolicy.index_vectors`."""
     rewrite: Callable[[KVBlock, int, State], KVBlock] | None = None
     """See `MemoryPolicy.rewrite`."""
+    outlasting: Callable[[Float[Tensor, "layers blocks features"]], Collection[int]] | None = None
+    """See `MemoryPolicy.outlasting`."""
     rewritten_codec: str | None = None
     """The codec of rewritten blocks; None: the one that they are in."""
 
@@ -113,17 +117,30 @@ class AgingMemory(MemoryReader):
             return
         self._store.close_span()
         below = (self.num_blocks - self._policy.keep_newest) // REWRITE_BLOCKS * REWRITE_BLOCKS
-        for span in self._store.spans():
-            if span.block_ids[-1] < self._rewritten_below or span.block_ids[-1] >= below:
+        spans = [s for s in self._store.spans() if self._rewritten_below <= s.block_ids[-1] < below]
+        due = {i for span in spans for i in span.block_ids} - self._rewritten
+        gone = due - self._outlasting(due)
+        for span in spans:
+            if due.isdisjoint(span.block_ids):
                 continue
-            if due := set(span.block_ids) - self._rewritten:
-                records = self._sound_records(span.block_ids)
-                rewritten = {
-                    i: self._rewritten_record(record, rewrite) if i in due else record
-                    for i, record in records.items()
-                }
-                self._replace(self._known_of(span), rewritten)
+            records = self._sound_records([i for i in span.block_ids if i not in gone])
+            rewritten = {
+                i: self._rewritten_record(record, rewrite) if i in due else record
+                for i, record in records.items()
+            }
+            self._ageing.thinned += len(gone.intersection(span.block_ids))
+            self._replace(self._known_of(span), rewritten)
         self._rewritten_below = max(below, 0)
+
+    def _outlasting(self, due: Collection[int]) -> set[int]:
+        """Those of blocks that are rewritten that stay at all."""
+        if self._policy.outlasting is None:
+            return set(due)
+        staying = set()
+        for _, run in groupby(sorted(due), key=lambda block_id: block_id // REWRITE_BLOCKS):
+            ids = list(run)
+            staying |= {ids[at] for at in self._policy.outlasting(self._index.keys(ids))}
+        return staying
 
     def _rewritten_record(
         self, record: BlockRecord, rewrite: Callable[[KVBlock, int, State], KVBlock]

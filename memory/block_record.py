@@ -63,6 +63,19 @@ class BlockHead:
         exact = self.index.exact()
         return exact.reshape(len(exact), -1)
 
+    @classmethod
+    def told(cls, told: HeadMeta, vectors: bytes) -> Self:
+        """`vectors` is what `vectors()` gave."""
+        make, left, size = told.provenance, {}, len(vectors)
+        if told.left:
+            size = told.index_bytes
+            behind = np.frombuffer(vectors, "<f4", offset=size).astype(np.float32)
+            behind = behind.reshape(len(told.left), make.layers, -1)
+            left = dict(zip(told.left, behind, strict=True))
+        features = make.kv_heads * make.head_dim
+        index = IndexVectors.from_bytes(vectors[:size], make.layers, features, told.is_small)
+        return cls(told.block_id, make, told.form, told.info, index, told.is_rewritten, left)
+
     def vectors(self) -> bytes:
         """Index vectors, and head vectors behind them."""
         behind = (one.astype("<f4").tobytes() for one in self.left.values())
@@ -215,18 +228,7 @@ class StoredHead:
         else:
             told = HeadMeta.from_bytes(meta, header.layers)
         verify_crc32(vectors, told.crc32s[0], f"{where}, representative keys")
-        features = told.provenance.kv_heads * told.provenance.head_dim
-        size, layers = told.index_bytes if told.left else len(vectors), header.layers
-        behind = np.frombuffer(vectors, "<f4", offset=size).astype(np.float32)
-        head = BlockHead(
-            *(told.block_id, told.provenance, told.form, told.info),
-            IndexVectors.from_bytes(vectors[:size], layers, features, told.is_small),
-            told.is_rewritten,
-            dict(zip(told.left, behind.reshape(len(told.left), layers, -1), strict=True))
-            if told.left
-            else {},
-        )
-        return cls(head, told.crc32s)
+        return cls(BlockHead.told(told, vectors), told.crc32s)
 
 
 def verify_crc32(part: bytes, expected: int, where: str) -> None:

@@ -30,8 +30,9 @@ class MemoryConfig(BaseModel):
     )
     codec: str = Field(
         "int8",
-        description="How keys and values are kept: int8, int4, int2, fp4, int4_token (blocks of "
-        "few tokens), bf16, exact (the model's own dtype), or as another package does.",
+        description="How keys and values are kept: int8, int4, int2, fp4, int4_token and "
+        "int2_token (blocks of few tokens), bf16, exact (the model's own dtype), or as another "
+        "package does.",
     )
     host_bytes: ByteSize = Field(
         ByteSize(4 << 30),

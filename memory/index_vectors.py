@@ -46,7 +46,8 @@ class IndexVectors:
     def from_bytes(cls, data: bytes, layers: int, features: int, is_small: bool) -> Self:
         """What `to_bytes` gave."""
         if not is_small:
-            return cls(np.frombuffer(data, "<f4").astype(np.float32).reshape(layers, -1, features))
+            numbers = np.frombuffer(data, "<f4").astype(np.float32, copy=False)
+            return cls(numbers.reshape(layers, -1, features))
         vectors = len(data) // (layers * (features + 2))
         scales = np.frombuffer(data, "<f2", layers * vectors).astype(np.float16)
         codes = np.frombuffer(data, np.int8, offset=scales.nbytes)

@@ -50,6 +50,7 @@ def open_memory(
             forgotten=policy.forgotten,
             index_vectors=policy.index_vectors if policy.has("index_vectors") else None,
             rewrite=policy.rewrite if policy.has("rewrite") else None,
+            outlasting=policy.outlasting if policy.has("outlasting") else None,
             rewritten_codec=policy.rewritten_codec(),
         )
     return _opened(config, stream_id, provenance, device, keep)

@@ -1,11 +1,15 @@
 """For all tests: no network, no skips where CI=true, and real Redis and Valkey servers."""
 
+import functools
 import gc
 import os
 
 import hypothesis  # noqa: F401  its plugin loads it at the end, when Python 3.11 fails after Gradio
 import pytest
 import structlog
+import warm_start
+import warm_worker
+from httpx._transports import default as transports
 from hypothesis import HealthCheck, settings
 from redis_servers import RedisServer, redis_binary, valkey_binary
 
@@ -15,8 +19,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 # Tests run side by side already, and a sum's last digit depends on the number of threads: what is
 # computed in this process and in those that a test starts is to be the same.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Loaded first by the main thread: a service under test loads its model in another.
-import torch  # noqa: F401
+
+# Clients read the certificates once: it takes each of them 40 ms, and most speak HTTP.
+transports.create_ssl_context = functools.cache(transports.create_ssl_context)
 
 locks.check_order()  # before any module of ours makes a lock
 
@@ -35,6 +40,14 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs):
+    """Processes side by side, and those that tests start, are forked off one that has imported."""
+    warm_start.serve()
+    for spec in specs:
+        spec.python = warm_worker.as_python()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_terminal_summary(terminalreporter):
     """Where CI=true, a skipped test is a failure: everything it needs must be installed there."""
@@ -50,6 +63,12 @@ def pytest_sessionfinish(session):
         return
     if os.environ.get("CI") == "true" and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_collectstart():
+    """PyTorch is loaded first by the main thread: a service under test loads its model in another.
+    Who only leads processes side by side collects nothing, and does without."""
+    import torch  # noqa: F401
 
 
 @pytest.hookimpl(trylast=True)

@@ -31,3 +31,15 @@ class BusyError(VStreamError):
 
 class SettingsError(VStreamError):
     """A setting is unknown or out of bounds."""
+
+
+class UnknownStreamError(VStreamError):
+    """There is no stream of that id, or this service does not watch it."""
+
+
+class StreamExistsError(VStreamError):
+    """The id of a new stream is in use."""
+
+
+class UnknownWatchError(VStreamError):
+    """There is no watch of that id."""

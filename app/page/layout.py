@@ -4,18 +4,20 @@ import os
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.state_holder import SessionState
 
 from app.page.chat_part import ChatPart
 from app.page.history_part import HistoryPart
 from app.page.live_part import LivePart
 from app.page.page import QUIET, Page, asset
-from app.page.replaced_parts import keep_ids
 from app.page.source_part import SourcePart
 from app.page.timeline_part import TimelinePart
 from app.page.watch_part import WatchPart
 
 _FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 _MONO = ("ui-monospace", "Menlo", "Consolas", "monospace")
+_KEEPS_IDS = "_keeps_ids"
 _HEAD = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 
@@ -69,3 +71,25 @@ def looks() -> dict[str, Any]:
         "theme": theme,
         "footer_links": [],
     }
+
+
+def keep_ids() -> None:
+    """What an update puts in the place of a component keeps that component's id, in all sessions of
+    this process. Repeating is harmless.
+
+    Gradio (6.31) makes a new component of every update, `gr.skip()` included, and files it under
+    the old one's id; but it has a new id of its own, and the next event that has it as an input
+    files it under that as well. The page looks every second: a session kept some thousand
+    components an hour, each with what it showed.
+    """
+    if getattr(SessionState, _KEEPS_IDS, False):
+        return
+    set_item = SessionState.__setitem__
+
+    def file_under(state: SessionState, key: int, value: Any) -> None:
+        if isinstance(value, Block):
+            value._id = key
+        set_item(state, key, value)
+
+    SessionState.__setitem__ = file_under  # type: ignore[method-assign]
+    setattr(SessionState, _KEEPS_IDS, True)

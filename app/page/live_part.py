@@ -8,9 +8,8 @@ import gradio as gr
 from app.client import ServiceError
 from app.page.page import LOOK_S, LOOKING, QUIET, Page, asset, told_of_errors
 from app.page.pictures import live_picture
-from app.page.status_line import no_stream, problem_line, status_line
 from app.page.visitors import CAMERA_ID, OWN, Visitor
-from app.page.words import drawn
+from app.page.words import drawn, no_stream, problem_line, status_line
 
 _WAITING = drawn("no_picture", "Waiting for the first frame …")
 _CONFIRM = "(name) => [confirm(`Watch ${name} no more, and forget all of it?`) ? name : null]"

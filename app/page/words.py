@@ -1,10 +1,13 @@
 """Words: numbers and documents as the API gives them in, what people read of them out."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from html import escape
 from importlib.resources import files
 
 from jinja2 import Environment
+
+from app.server.documents import StreamDocument
 
 
 def wall(epoch_s: float) -> str:
@@ -51,3 +54,21 @@ _parts = _drawing.from_string((files("app.page") / "parts.html").read_text("utf-
 def drawn(part: str, *told: object) -> str:
     """One of the parts in parts.html."""
     return str(getattr(_parts, part)(*told))
+
+
+def status_line(told: StreamDocument, rates: Mapping[str, float], look: int = 0) -> str:
+    """State, age of the newest frame, rates, drops, and what the memory holds. `rates` are frames
+    per second, as far as they are known. `look` numbers the looks: the page counts an age up from
+    the last one.
+    """
+    return drawn("status", told, rates, look)
+
+
+def no_stream(look: int = 0) -> str:
+    """Nothing is watched. By another `look` than before the page knows that it is still told."""
+    return drawn("nothing", look)
+
+
+def problem_line(problem: str, look: int = 0, age_s: float | None = None) -> str:
+    """The service says no, or nothing; `age_s` is that of the newest frame it told of before."""
+    return drawn("lost", problem, look, age_s)

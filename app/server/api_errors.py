@@ -14,8 +14,16 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from memory import FingerprintMismatchError, KVMemoryError, PolicyError, StoreAwayError
-from vstream.errors import BusyError, QuestionError, SettingsError, SourceError, VStreamError
-from vstream.service.errors import StreamExistsError, UnknownStreamError, UnknownWatchError
+from vstream.errors import (
+    BusyError,
+    QuestionError,
+    SettingsError,
+    SourceError,
+    StreamExistsError,
+    UnknownStreamError,
+    UnknownWatchError,
+    VStreamError,
+)
 
 _log = structlog.get_logger()
 UNSUPPORTED = "unsupported_parameter"

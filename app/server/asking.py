@@ -14,9 +14,8 @@ from app.server.ask_request import AskRequest, NamedStream, TimeRange
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from vstream.device.asker import Asker
-from vstream.errors import BusyError
+from vstream.errors import BusyError, UnknownStreamError
 from vstream.question import Question
-from vstream.service.errors import UnknownStreamError
 from vstream.service.event_log import EventKind
 from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
 

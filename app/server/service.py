@@ -7,8 +7,8 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -22,24 +22,24 @@ from app.server.ask_request import TimeRange
 from app.server.background import BackgroundResponses
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
-from app.server.rate_limit import RateLimit
 from app.server.settings import ServiceSettings
-from app.server.stream_search import StreamSearch
+from memory import MemoryReader
 from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING
 from vstream.device.free_memory import leave_out_of_collections
 from vstream.device.scheduler import Limits
-from vstream.device.shares import Shares
+from vstream.device.shares import RateLimit, Shares
+from vstream.errors import UnknownStreamError
 from vstream.models.video_llm import VideoLLM, load_video_llm
-from vstream.service.errors import UnknownStreamError
+from vstream.search.moment import Moment
+from vstream.search.moment_search import MomentSearch
 from vstream.service.event_log import EventLog
 from vstream.service.streams import Streams
 from vstream.service.watches import FiredWatch, Watches
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
 from vstream.sources.permission import SourcePolicy
-from vstream.times.wall_time import stream_range, stream_time_since
-from vstream.times.when import parse_when
+from vstream.times.when import parse_when, stream_range, stream_time_since
 
 _log = structlog.get_logger()
 
@@ -220,3 +220,34 @@ class _Loaded:
             to = action.url, action.secret
             delivery = WebhookDelivery.of(*to, "watch.fired", time.time(), fired.document)
             self._service.webhooks.send(delivery)
+
+
+class StreamSearch:
+    """Keeps the search's index of each stream while the stream's memory stays the same."""
+
+    def __init__(self, streams: Streams, model: VideoLLM, layers: Sequence[int] | None) -> None:
+        """Raises SettingsError for layers that the decoder does not have."""
+        self._streams = streams
+        self._search = MomentSearch(model, layers)
+        self._added: dict[str, MemoryReader] = {}
+        self._lock = ranked_lock(Rank.SEARCH)
+
+    def search(
+        self, words: str, top: int, spans: Mapping[str, tuple[float | None, float | None]]
+    ) -> list[Moment]:
+        """At most `top` moments of the streams in `spans`, each within its stretch, best first. One
+        search at a time. Raises UnknownStreamError, QuestionError, KVMemoryError.
+        """
+        with self._lock, ExitStack() as reading:
+            for stream_id in spans:
+                stream = reading.enter_context(self._streams.askable(stream_id))
+                if self._added.get(stream_id) is not stream.memory:
+                    self._search.add(stream_id, stream.memory)
+                    self._added[stream_id] = stream.memory
+            try:
+                return self._search.search(words, top=top, spans=spans)
+            finally:
+                for stream_id in set(self._added) - set(spans):
+                    if self._streams.find(stream_id) is None:
+                        self._search.remove(stream_id)
+                        del self._added[stream_id]

@@ -1,20 +1,30 @@
-"""`python -m eval etbench` scores answers to E.T. Bench, or a model that sees its videos."""
+"""`python -m eval etbench` scores answers to E.T. Bench, or a model that sees its videos.
 
+E.T. Bench asks about a whole video: nothing comes after the question, and all frames may be seen.
+"""
+
+import json
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from encoders.sentence_encoder import SentenceEncoder
 from eval.etbench.files import PublishedData, join, read_predictions, read_samples, read_subset
-from eval.etbench.played import evaluate_played, play_samples
+from eval.etbench.sample import CHOICE_TASKS, Prediction, Sample, SampleKey
 from eval.etbench.scores import MERGED, OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
-from eval.play.options import PlayOptions
-from eval.play_command import play_command
+from eval.play.asked import Asked, Prompt, TimeSpan
+from eval.play.options import Convention, PlayOptions, play_command
+from eval.play.played_run import chosen, play_run
+from eval.play.records import Records
 from eval.result_table import NOTHING, ResultTable, show, show_document
+from eval.run.report import write_report
+from eval.run.run_directory import write_whole
+from eval.run.scored import Scored, write_scored
 from vstream import SettingsError
 
 
@@ -98,3 +108,98 @@ def _sources(scores: Scores) -> Iterator[tuple[str, ...]]:
 
 def _percent(number: float | None, scale: float = 1.0) -> str:
     return NOTHING if number is None else f"{scale * number:.1f}"
+
+
+NAME = "etbench"
+CONVENTION = Convention(max_tokens=1024, sample_fps=1.0)
+_FIGURES: dict[str, str] = {task: name for task, name in OVERALL.values() if name != "SentSim"}
+
+
+def play_samples(
+    data: PublishedData, subset: Collection[SampleKey] | None, options: PlayOptions
+) -> tuple[Records, list[Sample]]:
+    """The run, and the samples that it was to ask. Raises SettingsError for what is missing."""
+    samples = [one for one in data.samples() if subset is None or one.key in subset]
+    wanted = chosen(samples, options)
+    return play_run(NAME, asked_of(wanted, data), options, CONVENTION), wanted
+
+
+def evaluate_played(
+    data: PublishedData, run: Records, samples: Sequence[Sample], likeness: SentenceLikeness
+) -> dict[str, Scores]:
+    """By policy; writes the run's records, its report and the files for the official scorer."""
+    found, records = {}, []
+    for policy, answers in run.answers.items():
+        given = [  # the model's answer, None where it had none, of those that were asked
+            Prediction(task=one.task, source=one.source, idx=one.idx, a=answers[name]["texts"][0])
+            for one in samples
+            if (name := str(one.key)) in answers
+        ]
+        answered, unanswered = join(samples, given, None)
+        found[policy] = score(answered, likeness, len(unanswered))
+        _write_official(run.directory / f"{policy}.predictions.json", data, answers)
+        for one in answered:
+            sample, answer = one
+            figures = score([one], likeness).by_task_source
+            records.append(
+                Scored(
+                    question_id=str(sample.key),
+                    video=sample.video,
+                    policy=policy,
+                    task=sample.task,
+                    question=sample.q,
+                    given=answer or "",
+                    truth=_truth(sample),
+                    score=float(figures[sample.task][sample.source][_FIGURES[sample.task]] or 0.0),
+                    asked_s=sample.duration,
+                    first_token_ms=answers[str(sample.key)]["said"][0]["first_token_ms"],
+                )
+            )
+    write_scored(run.directory, records)
+    write_report(run.directory)
+    return found
+
+
+def _write_official(
+    path: Path, data: PublishedData, answers: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """The annotated entries with the answer `a` in each, as `--score-only` reads them, too."""
+    entries = []
+    for entry in data.entries():
+        key = str(SampleKey(entry["task"], entry["source"], entry["idx"]))
+        if key in answers:
+            entries.append({**entry, "a": answers[key]["texts"][0]})
+    write_whole(path, json.dumps(entries, indent=1) + "\n")
+
+
+def _truth(sample: Sample) -> str:
+    parts = [sample.option_texts[sample.p]] if sample.p is not None else []
+    if sample.task in CHOICE_TASKS:
+        return parts[0]
+    spans = [f"{start:g} - {end:g}" for start, end in sample.tgt]
+    captions = [f"{span}, {text}" for span, text in zip(spans, sample.g, strict=False)]
+    return "; ".join([*parts, *(captions or spans)])
+
+
+def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[Asked]:
+    """In the order of the samples. Raises SettingsError where a video is missing."""
+    data.require_videos(samples)
+    asked = []
+    for sample in samples:
+        video = data.video(sample)
+        assert video is not None
+        span = TimeSpan(0.0, sample.duration or math.inf)  # without a duration: the whole file
+        asked.append(Asked(str(sample.key), video, (span,), prompt_of(sample)))
+    return asked
+
+
+def prompt_of(sample: Sample) -> Prompt:
+    """The text as published, with options and the format of the answer in it, and what the official
+    inference puts in the model's mouth; that is no part of the answer `a`.
+    """
+    if "<vid>" in sample.q:
+        raise SettingsError(
+            f"{sample.key} has `<vid>` for its times: give the annotations with times as text "
+            "(etbench_txt_v1.0.json)"
+        )
+    return Prompt(sample.q, answer_start="Best Option: (" if sample.task in CHOICE_TASKS else "")

@@ -36,7 +36,7 @@ from eval.training.parallel import Share
 from eval.training.presets import FRAME_TOKENS, PRESETS, Preset
 from eval.training.steps import PaddedQuestions, QuestionsStep, attended, rotated
 from eval.training.streams import StreamBatch, StreamBatches
-from eval.training.visual import visual_tokens
+from eval.training.train import visual_tokens
 from memory import ModelShape
 from memory.kv_block import BlockInfo, KVBlock
 from memory.policies.moments import Moments, MomentsSettings

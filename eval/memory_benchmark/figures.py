@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from eval.memory_benchmark.play import Kept, Said
-from eval.memory_benchmark.stored_bytes import PARTS
+from eval.memory_benchmark.play import PARTS, Kept, Said
 from eval.run.paired import Paired, paired
 from eval.run.scored import AGES_S, age_of
 from eval.stream_benchmark.figures import RECALLED_KINDS

@@ -7,32 +7,59 @@ the tokens are those of `KeptTokens`.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from eval.memory_benchmark.ablations import ABLATIONS
 from eval.memory_benchmark.kept_tokens import KeptTokens
-from eval.memory_benchmark.stored_bytes import stored_bytes
 from eval.play.asked import TimeSpan
 from eval.play.asker import GivenAnswer, SessionAsker
 from eval.play.contender import Contender
 from eval.play.settings import PlaySettings
 from eval.stream_benchmark.exam import ExamStream
-from memory import MemoryPolicy
+from memory import KVMemory, MemoryPolicy, codec_named
 from memory.aging_memory import REWRITE_BLOCKS
+from memory.block_record import HEADER_BYTES, BlockRecord, RecordHeader
 from vstream import Question, Session, VideoLLM, VStreamConfig, open_session
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream, Reading
 from vstream.engine.passes import Work
 from vstream.engine.question_prefill import BlocksByLayer
 from vstream.policy import shape_of
+
+PARTS = ("codes", "scales", "index", "heads and rest")
+_BITS = 8
+
+
+def stored_bytes(memory: KVMemory) -> dict[str, int]:
+    """By PARTS, of all blocks; pictures are no part of them. What no block has is in the rest."""
+    found: Counter[str] = Counter()
+    pictures = 0
+    for block_id in memory.visible(None):
+        record = memory._store.read_record(block_id)
+        found.update(_of_record(record))
+        pictures += len(record.thumbnail)
+    by_tier = memory.bytes_by_tier()
+    whole = by_tier[list(by_tier)[-1]]
+    found[PARTS[-1]] = whole - pictures - sum(found.values())
+    return {part: found[part] for part in PARTS}
+
+
+def _of_record(record: BlockRecord) -> dict[str, int]:
+    codec, layout = codec_named(record.head.form.codec), record.head.form.layout
+    rows = sum(map(len, record.rows))
+    bits = getattr(codec, "bits", None)
+    codes = rows if bits is None else len(record.rows) * 2 * layout.numel * bits // _BITS
+    header = RecordHeader.from_bytes(record.head_bytes()[:HEADER_BYTES], "a block")
+    return {"codes": codes, "scales": rows - codes, "index": header.vectors_bytes}
+
 
 _CHUNK_FRAMES = 64
 _HOST_BYTES = 1 << 26
@@ -73,10 +100,6 @@ class Kept:
     raw_bytes: int
     """Of all keys and values as bf16."""
     ingest_cpu_s: float
-
-    @property
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class _Listener(QueryHandler):

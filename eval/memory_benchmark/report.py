@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.memory_benchmark.curves import curves
 from eval.memory_benchmark.figures import (
     ONE_MOMENT,
     MemoryFigures,
@@ -15,15 +14,15 @@ from eval.memory_benchmark.figures import (
     of_age,
     of_kind,
 )
-from eval.memory_benchmark.play import Kept, Said
-from eval.memory_benchmark.stored_bytes import PARTS
+from eval.memory_benchmark.play import PARTS, Kept, Said
 from eval.result_table import NOTHING, ResultTable
 from eval.run.paired import Paired
+from eval.run.plots import GRID, STYLE, panels, svg_of
 from eval.run.report import write_report
 from eval.run.scored import AGES_S, write_scored
 from eval.stream_benchmark.exam import ExamStream
 from eval.stream_benchmark.figures import RECALLED_KINDS
-from eval.stream_benchmark.record import Record, record_of
+from eval.stream_benchmark.record import record_of
 
 _MB = 1e6
 _Answers = Mapping[tuple[str, str], Sequence[Said]]
@@ -50,33 +49,17 @@ def figures_of(
     exam: Sequence[ExamStream], kept: Sequence[Kept], said: _Answers
 ) -> list[MemoryFigures]:
     """Of every contender over the streams that it has watched, the reference first."""
-    records: dict[str, list[Record]] = {}
-    answers: dict[str, list[Said]] = {}
-    names = list(dict.fromkeys(one.contender for one in kept))
-    for name in names:
-        for stream in exam:
-            for one in said.get((stream.name, name), ()):
-                told = {
-                    "recall": one.recall,
-                    "held": one.held,
-                    "first_token_ms": one.first_token_ms,
-                }
-                record = record_of(name, stream, one.number, one.text, told)
-                records.setdefault(name, []).append(record)
-                answers.setdefault(name, []).append(one)
-    before = {one.scored.question_id: one for one in records.get(names[0], [])}
-    seen = {stream.name for stream in exam}
-    return [
-        MemoryFigures(
-            name,
-            [one for one in kept if one.contender == name and one.stream in seen],
-            answers[name],
-            records[name],
-            before,
-        )
-        for name in names
-        if name in records
-    ]
+    streams, found = {stream.name: stream for stream in exam}, list[MemoryFigures]()
+    for name in dict.fromkeys(one.contender for one in kept):
+        answers = [one for stream in streams for one in said.get((stream, name), ())]
+        records = [
+            record_of(name, streams[one.stream], one.number, one.text, vars(one)) for one in answers
+        ]
+        before = found[0].before if found else {one.scored.question_id: one for one in records}
+        own = [one for one in kept if one.contender == name and one.stream in streams]
+        if records:
+            found.append(MemoryFigures(name, own, answers, records, before))
+    return found
 
 
 def _costs(found: Sequence[MemoryFigures], tower_ms: Sequence[float]) -> ResultTable:
@@ -187,3 +170,60 @@ def _p(found: Paired | None) -> str:
 
 def _number(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"
+
+
+def curves(found: Sequence[MemoryFigures]) -> dict[str, bytes]:
+    """By title."""
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        return {
+            "Bytes against what answers lose": _bytes(found),
+            "Recall and accuracy by age of the evidence": _ages(found),
+        }
+
+
+def _bytes(found: Sequence[MemoryFigures]) -> bytes:
+    figure, axes = panels(11, 4.4, 2, is_shared=False)
+    for number, one in enumerate(found):
+        past, at = one.compared(is_past), one.grows / _MB
+        if past is None or at <= 0:
+            continue
+        color = f"C{number % 10}"
+        low, high = past.interval or (past.difference, past.difference)
+        reach = [[past.difference - low], [high - past.difference]]
+        dot = {"fmt": "o", "capsize": 2.5, "color": color, "label": one.name}
+        axes[0].errorbar(at, past.difference, yerr=reach, **dot)
+        axes[1].plot(at, max(one.kl[0], 1e-6), "o", color=color)
+    axes[0].set_ylabel("questions about the past: points more right than\neverything kept")
+    axes[1].set_ylabel("KL of the first token, mean, nats")
+    axes[1].set_yscale("log")
+    for axis in axes:
+        axis.set_xscale("log")
+        axis.set_xlabel("MB an hour, pictures left out")
+        axis.grid(color=GRID)
+    axes[0].axhline(0, color=GRID)
+    figure.legend(loc="outside right upper", fontsize=8)
+    return svg_of(figure)
+
+
+def _ages(found: Sequence[MemoryFigures]) -> bytes:
+    figure, axes = panels(11, 4.0, 2, is_shared=False)
+
+    def accuracy(one: MemoryFigures, age: str) -> float | None:
+        past = one.compared(of_age(age))
+        return None if past is None else past.after_percent
+
+    drawn: dict[str, Callable[[MemoryFigures, str], float | None]] = {
+        "recall, mean over layers": lambda one, age: mean_of(one.recall(of_age(age))),
+        "percent right": accuracy,
+    }
+    for axis, (title, value) in zip(axes, drawn.items(), strict=True):
+        for one in found:
+            points = [(age, y) for age in AGES_S if (y := value(one, age)) is not None]
+            axis.plot(*zip(*points, strict=True), "o-", markersize=4)
+        axis.set_ylabel(title)
+        axis.set_ylim(bottom=0)
+        axis.grid(color=GRID)
+    figure.legend([one.name for one in found], loc="outside right upper", fontsize=8)
+    return svg_of(figure)

@@ -78,7 +78,7 @@ class _Run:
                 records = self.directory.records("said")
                 for one in said:
                     records.append(asdict(one))
-                self.directory.records("kept").append(kept.document, to_disk=True)
+                self.directory.records("kept").append(asdict(kept), to_disk=True)
         shutil.rmtree(blocks, ignore_errors=True)
 
 

@@ -3,13 +3,54 @@
 A benchmark makes these of its items; the player gives back what a model said, the texts in the
 order in which they were said. True answers are not in here; where the evidence lies is, for what
 is measured of memories.
+
+Questions that may see a video from the same moment on are asked in one play of one session, whose
+memory is kept from one to the next. A session never holds a frame from before that moment: even the
+blocks of what may be seen would know of it, because they were encoded with it in view.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
-from eval.play.footage import Footage
+from encoders import Frame
+from vstream.ingest import OpenSource
+from vstream.sources import VideoFile
+from vstream.sources.config import SourceConfig
+
+
+class Pictures(Protocol):
+    """Frames of any moments."""
+
+    @property
+    def duration_s(self) -> float: ...
+
+    def frames_at(self, seconds: Sequence[float]) -> list[Frame]:
+        """Those on screen at these moments; one that comes within a millisecond counts as there."""
+        ...
+
+
+class Footage(Pictures, Protocol):
+    """Plain data, which can be sent to another process; `open` is as IngestWorker takes it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def open(self) -> OpenSource: ...
+
+
+def source_of(video: Path | Footage) -> str | OpenSource:
+    """What an ingest worker reads."""
+    return str(video) if isinstance(video, Path) else video.open
+
+
+def pictures_of(video: Path | Footage, config: SourceConfig) -> AbstractContextManager[Pictures]:
+    """Random access to it, for as long as the context lasts. Raises SourceError (FILE_...)."""
+    return VideoFile(str(video), config) if isinstance(video, Path) else nullcontext(video)
 
 
 @dataclass(frozen=True)
@@ -59,3 +100,40 @@ class Standing:
     text: str
     from_s: float
     until_s: float
+
+
+@dataclass(frozen=True, order=True)
+class AskTime:
+    """A question, by its number in the play, is put when the stream is at `at_s`."""
+
+    at_s: float
+    number: int
+
+
+@dataclass(frozen=True)
+class Play:
+    """A video from `from_s` on and all that is asked about it, under one system prompt.
+
+    `standing` questions are watched under the contender that is called `default`.
+    """
+
+    video: Path | Footage
+    from_s: float
+    system: str
+    asked: tuple[Asked, ...]
+    standing: tuple[Standing, ...] = ()
+
+    @cached_property
+    def times(self) -> tuple[AskTime, ...]:
+        """In order of time; at the same time in the order of the benchmark."""
+        numbered = enumerate(self.asked)
+        return tuple(sorted(AskTime(span.end_s, n) for n, one in numbered for span in one.spans))
+
+
+def plan(asked: Iterable[Asked]) -> list[Play]:
+    """In the order in which the benchmark comes upon them."""
+    found: dict[tuple[Path | Footage, float, str], list[Asked]] = {}
+    for one in asked:
+        key = (one.video, one.spans[0].start_s, one.prompt.system)
+        found.setdefault(key, []).append(one)
+    return [Play(*key, tuple(several)) for key, several in found.items()]

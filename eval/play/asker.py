@@ -5,11 +5,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from eval.play.asked import TimeSpan
-from eval.play.block_choice import BlockTimes, recall_by_layer, spread_to_the_ends
+from eval.play.asked import Pictures, TimeSpan
+from eval.play.block_choice import (
+    BlockTimes,
+    Oracle,
+    evidence_blocks,
+    recall_by_layer,
+    spread_to_the_ends,
+)
 from eval.play.contender import FRAMES, ORACLE, Contender
-from eval.play.footage import Pictures
-from eval.play.oracle import Oracle, evidence_blocks
 from eval.play.settings import PlaySettings
 from memory.policies.default import Default, DefaultSettings
 from vstream import Answer, Question, Session, VideoLLM, open_session

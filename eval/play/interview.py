@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from eval.play.asked import Asked, Prompt, TimeSpan
+from eval.play.asked import Asked, AskTime, Play, Prompt, TimeSpan
 from eval.play.asker import GivenAnswer
-from eval.play.plan import AskTime, Play
 from eval.play.settings import PlaySettings
 from memory import KVMemoryError
 from vstream import Question, VStreamError

@@ -1,11 +1,14 @@
 """PlayOptions: what a user may choose of a run on the command line, the same for all benchmarks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from eval.command_line import refusals, take_options
 from eval.play.contender import FRAMES, LANGUAGE
 from vstream import SettingsError
 
@@ -84,3 +87,23 @@ class PlayOptions:
         if self.out is None:
             raise SettingsError("out: give --out, the directory where the run is kept and goes on")
         return self.out
+
+
+def play_command(run: Callable[..., None]) -> Callable[..., None]:
+    """`run` is called with its own options and with `play`: PlayOptions, or None without a model.
+
+    For published videos. The stream world has an exam to size and a rate of its own.
+    """
+    kinds = get_type_hints(PlayOptions, include_extras=True)
+    options = {name: (kinds[name], default) for name, default in vars(PlayOptions()).items()}
+
+    @wraps(run)
+    def command(**given: Any) -> None:
+        play = PlayOptions(**{name: given.pop(name) for name in options})
+        with refusals():
+            if play.model is not None:
+                given["play"] = play
+            run(**given)
+
+    take_options(command, run, options, without=["play"])
+    return command

@@ -2,26 +2,20 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
 from eval.command_line import progress_bar
-from eval.play.answer_file import AnswerFile, answer_files
-from eval.play.contender import DEFAULT, Contender
-from eval.play.footage import pictures_of
+from eval.play.asked import Play, pictures_of
+from eval.play.contender import Contender
 from eval.play.interview import PlayedAnswer
-from eval.play.plan import Play
 from eval.play.player import Player, PlayRecord, Task
+from eval.play.records import Records
 from eval.play.settings import PlaySettings
-from eval.play.watching import PlayedHours, PlayedWatch
-from eval.run.cost import Cost
-from eval.run.run_directory import RunDirectory
 from eval.run.worker_pool import Work, devices_of, work_in_processes
 from vstream import SettingsError, VideoLLM, load_video_llm
 
-ANSWERS = "answers"
-WATCHES = f"{DEFAULT}.watches"
 _BF16_BYTES = 2
 
 
@@ -46,48 +40,6 @@ class WorkerSetup:
     def work(self, model: VideoLLM) -> Work[Task, PlayRecord]:
         """The same with this model."""
         return lambda task, tell: Player(model, self.settings, tell).play(task)
-
-
-class Records:
-    """All that is on record of a run: answers by contender, and what was told beside them."""
-
-    def __init__(self, directory: RunDirectory, contenders: Sequence[Contender]) -> None:
-        folder = directory.path / ANSWERS
-        folder.mkdir(exist_ok=True)
-        files = {one.name: AnswerFile(folder / f"{one.name}.jsonl") for one in contenders}
-        self.answers = {**files, **answer_files(folder)}
-        """Of every contender that has answered, also in an earlier start."""
-        self._watches = directory.records(f"{ANSWERS}/{WATCHES}")
-        self._costs = directory.records("watched")
-        self._hours = directory.records("hours")
-
-    @property
-    def costs(self) -> list[Cost]:
-        return [Cost(**document) for document in self._costs.documents]
-
-    @property
-    def fired_s(self) -> dict[str, list[float]]:
-        """By standing question."""
-        return {one["id"]: one["fired_s"] for one in self._watches.documents}
-
-    @property
-    def hours(self) -> list[dict[str, object]]:
-        """What was kept of each video under each contender; the last time that it was played."""
-        played = {(one["contender"], one["video"]): one for one in self._hours.documents}
-        return list(played.values())
-
-    def known(self, contender: Contender) -> frozenset[str]:
-        """Ids of what has been asked."""
-        standing = self.fired_s if contender.name == DEFAULT else ()
-        return frozenset([*self.answers[contender.name].documents, *standing])
-
-    def take(self, told: PlayRecord) -> None:
-        """On the disk before the next question counts as asked."""
-        if isinstance(told, PlayedAnswer):
-            self.answers[told.policy].append(told)
-            return
-        files = {PlayedWatch: self._watches, PlayedHours: self._hours, Cost: self._costs}
-        files[type(told)].append(asdict(told))
 
 
 def play_all(

@@ -2,19 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
 import torch
 
-from eval.play.answer_file import warnings_of
-from eval.play.asked import Asked
+from eval.play.asked import Asked, plan
 from eval.play.contender import parse_contenders
 from eval.play.options import EMBEDDED, Convention, PlayOptions
-from eval.play.plan import plan
-from eval.play.play_all import Records, WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.play_all import WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.records import Records
 from eval.play.settings import PlaySettings
 from eval.run.cost import write_costs
 from eval.run.run_directory import RunDirectory
@@ -22,32 +20,6 @@ from eval.run.worker_pool import devices_of
 from vstream import VideoLLM, load_config
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class PlayedRun:
-    """`answers` of each contender that is on record, also of an earlier start, by question.
-
-    `paths` are prediction files.
-    """
-
-    directory: Path
-    answers: dict[str, dict[str, dict[str, Any]]]
-    paths: dict[str, Path]
-
-    @property
-    def summary(self) -> str:
-        """Where it lies, and, a line for each contender, what could not be had and why."""
-        where = f"answers, records and what was run: {self.directory}"
-        return "\n".join([where, *warnings_of(self.answers)])
-
-    @property
-    def failures(self) -> dict[str, int]:
-        """By contender, how many questions have a text that could not be had."""
-        return {
-            name: sum(None in document["texts"] for document in documents.values())
-            for name, documents in self.answers.items()
-        }
 
 
 def chosen(items: Sequence[Item], options: PlayOptions) -> list[Item]:
@@ -62,7 +34,7 @@ def chosen(items: Sequence[Item], options: PlayOptions) -> list[Item]:
 
 def play_run(
     benchmark: str, asked: Sequence[Asked], options: PlayOptions, convention: Convention
-) -> PlayedRun:
+) -> Records:
     """Play all that is not on record. Raises SettingsError, ModelError and OSError."""
     path, contenders = options.directory, parse_contenders(options.contenders)
     setup = _setup(options, convention)
@@ -79,12 +51,7 @@ def play_run(
         del model  # each worker has its own
         play_all(tasks, records, setup, here, options.workers)
         write_costs(path, records.costs)
-    files = records.answers
-    return PlayedRun(
-        path,
-        {name: file.documents for name, file in files.items()},
-        {name: file.path for name, file in files.items()},
-    )
+    return records
 
 
 def _setup(options: PlayOptions, convention: Convention) -> WorkerSetup:

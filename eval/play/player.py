@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eval.play.asked import Play, pictures_of
 from eval.play.asker import BlindAsker, FramesAsker
 from eval.play.contender import DEFAULT, LANGUAGE, Contender
-from eval.play.footage import pictures_of
 from eval.play.interview import FAILURES, Ask, Interview, PlayedAnswer
-from eval.play.plan import Play
 from eval.play.settings import PlaySettings
 from eval.play.watching import PlayedHours, PlayedWatch, Watching
 from eval.run.cost import Cost

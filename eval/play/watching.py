@@ -5,13 +5,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
-from eval.play.asked import Standing
+from eval.play.asked import AskTime, Play, Standing, source_of
 from eval.play.asker import SessionAsker
 from eval.play.contender import DEFAULT, Contender
-from eval.play.footage import source_of
 from eval.play.interview import Interview
 from eval.play.kept import Kept, KeptWatch, stored_bytes
-from eval.play.plan import AskTime, Play
 from eval.play.settings import PlaySettings
 from eval.run.cost import Cost
 from memory import MemoryPolicy

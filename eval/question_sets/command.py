@@ -3,24 +3,26 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from eval.play.options import PlayOptions
-from eval.play.played_run import PlayedRun
-from eval.play_command import play_command
+from eval.play.asked import Asked
+from eval.play.options import PlayOptions, play_command
+from eval.play.played_run import chosen, play_run
+from eval.play.records import Records
 from eval.question_sets.benchmark import Benchmark
 from eval.question_sets.data_files import read_predictions, require_videos
 from eval.question_sets.items import Figure, Outcome, SetItem
-from eval.question_sets.played import play_set, write_records
-from eval.question_sets.registry import NAMES, make_benchmark
-from eval.question_sets.scored_run import Judges, ScoredRun, score_run
+from eval.question_sets.scored_run import NAMES, Judges, ScoredRun, make_benchmark, score_run
 from eval.question_sets.vstream_qa import SUBSETS
 from eval.result_table import NOTHING, ResultTable, percent_cell, show, show_document
+from eval.run.report import write_report
+from eval.run.scored import Scored, write_scored
 from vstream import SettingsError
 
 _SHOWN = (
@@ -93,7 +95,7 @@ def questions(
 
 
 def _play(
-    name: str, played: tuple[PlayedRun, Sequence[SetItem]], judges: Judges
+    name: str, played: tuple[Records, Sequence[SetItem]], judges: Judges
 ) -> dict[str, object]:
     """Score each policy of a run that has been played, if there is who can."""
     run, items = played
@@ -106,9 +108,9 @@ def _play(
     else:
         outcomes: dict[str, Sequence[Outcome]] = {}
         documents: dict[str, object] = {}
-        for policy, path in run.paths.items():
-            texts = {id_: tuple(kept["texts"]) for id_, kept in run.answers[policy].items()}
-            scored = score_run(name, items, texts, judges, path)
+        for policy, answers in run.answers.items():
+            texts = {id_: tuple(kept["texts"]) for id_, kept in answers.items()}
+            scored = score_run(name, items, texts, judges, run.paths[policy])
             _show(f"{name}, {policy}", scored)
             outcomes[policy], documents[policy] = scored.outcomes, scored.document
         write_records(run, outcomes)
@@ -148,3 +150,54 @@ def _write_items(path: Path, benchmark: Benchmark, items: Sequence[SetItem]) -> 
                 "prompt_after_yes": None if follow_up is None else asdict(follow_up),
             }
             file.write(json.dumps(document, allow_nan=False) + "\n")
+
+
+def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> list[Asked]:
+    """What a run asks of which video, and when; in the order of the items."""
+    asked = []
+    for item in items:
+        prompt, follow_up = benchmark.prompt(item), partial(benchmark.follow_up, item)
+        asked.append(Asked(item.id, data_dir / item.video, item.spans, prompt, follow_up))
+    return asked
+
+
+def play_set(
+    name: str, benchmark: Benchmark, items: Sequence[SetItem], data: Path, options: PlayOptions
+) -> tuple[Records, list[SetItem]]:
+    """The run, and those of the items that it was to ask.
+
+    Raises SettingsError that names the videos that are missing for them.
+    """
+    wanted = chosen(items, options)
+    require_videos(data, wanted, benchmark.published)
+    questions = asked_of(benchmark, wanted, data)
+    return play_run(name, questions, options, benchmark.convention), wanted
+
+
+def write_records(run: Records, outcomes: Mapping[str, Sequence[Outcome]]) -> None:
+    """And the report. `outcomes` by policy; the strict score is kept: every question has one."""
+    scored = [
+        _scored(policy, outcome, answers[outcome.item.id])
+        for policy, answers in run.answers.items()
+        for outcome in outcomes[policy]
+        if outcome.item.id in answers
+    ]
+    write_scored(run.directory, scored)
+    write_report(run.directory)
+
+
+def _scored(policy: str, outcome: Outcome, document: Mapping[str, Any]) -> Scored:
+    item = outcome.item
+    return Scored(
+        question_id=item.id,
+        video=item.video_id,
+        policy=policy,
+        task=item.task,
+        question=item.question,
+        given=" | ".join(text or "" for text in document["texts"]),
+        truth=item.answer,
+        score=outcome.strict,
+        asked_s=None if math.isinf(item.asked_s) else item.asked_s,
+        first_token_ms=document["said"][0]["first_token_ms"],
+        group=item.group,
+    )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eval.run.record_file import read_lines, write_lines
+from eval.run.run_directory import read_lines, write_lines
 
 FILE = "costs.jsonl"
 _HOUR_S = 3600

@@ -3,20 +3,18 @@
 import importlib.util
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment
 
-from eval.result_table import ResultTable
+from eval.result_table import NOTHING, ResultTable
 from eval.run.cost import read_costs
-from eval.run.description import RunDescription
 from eval.run.plots import MARKED, plots
-from eval.run.policy_tables import policy_table, task_table
-from eval.run.record_file import write_whole
+from eval.run.run_directory import RunDescription, write_whole
 from eval.run.scored import read_scored
-from eval.run.summary import summaries
+from eval.run.summary import PolicySummary, by_age, by_part, summaries
 
 NO_PLOTS = "there are no plots: pip install 'vstream[bench]', then start the same command again"
 
@@ -80,3 +78,83 @@ def _facts(description: RunDescription) -> dict[str, str]:
         starts = "; ".join(f"{s.date}: {s.commit}, {s.hardware}" for s in description.starts)
         facts["started again, not always alike"] = starts
     return facts
+
+
+_MB = 1e6
+_LEGEND = {
+    "held-out": "all, evidence: every question counts, held-out wordings and styles included; "
+    "`all` and `by_age` of the JSON document are without those",
+    "first token": "first token: milliseconds from the question to the first token, the median and "
+    "the 95th percentile; for a policy that encodes frames for every question that is included",
+    "ingest": "ingest: frames encoded and kept in a second, all streams together, reading or "
+    "drawing frames left out; describing clips is included",
+    "dropped": "dropped: frames that were given to the policy and are in no block",
+    "aged": "aged: blocks that became coarser or went for want of room: such a policy is not what "
+    "its name says; more room: VSTREAM_MEMORY__HOST_BYTES",
+    "MB an hour": "MB an hour: what has to be kept of an hour of video; 'fixed' is what is kept "
+    "whatever the length",
+    "peak": "peak: the most memory in use while the policy answered, weights included: of the "
+    "device, or of the process (RSS) with its model loaded and what the policy added",
+}
+
+
+def policy_table(summaries: Sequence[PolicySummary]) -> ResultTable:
+    """A row for each policy: how often it is right, on what, and what it costs."""
+    columns = {
+        title: [str(estimates.get(s.policy, NOTHING)) for s in summaries]
+        for title, estimates in {**by_part(summaries), **by_age(summaries)}.items()
+    }
+    peaks = dict.fromkeys(summary.peak_of for summary in summaries if summary.peak_of)
+    costs: dict[str, Callable[[PolicySummary], str]] = {
+        "first token, ms: median / 95 %": _latency,
+        "ingest, frames/s": lambda s: _number(s.ingest_fps),
+        "dropped": lambda s: _number(s.num_dropped),
+        "aged": lambda s: _number(s.num_aged or None),
+        "MB an hour": _memory,
+        f"peak {' or '.join(peaks) or 'memory'}, MB": lambda s: _number(s.peak_bytes, _MB),
+    }
+    filled = {title: [*map(cell, summaries)] for title, cell in costs.items()}
+    columns |= {title: cells for title, cells in filled.items() if set(cells) != {NOTHING}}
+    legend = [text for word, text in _LEGEND.items() if any(word in title for title in columns)]
+    counts = sorted({summary.accuracy.num_questions for summary in summaries})
+    return ResultTable(
+        "Percent right ± standard error, and what it costs",
+        ("policy", *columns),
+        tuple(zip([s.policy for s in summaries], *columns.values(), strict=True)),
+        (
+            f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} questions under each "
+            "policy. Standard errors are clustered by video (Miller, arXiv 2411.00640)",
+            *legend,
+        ),
+    )
+
+
+def task_table(summaries: Sequence[PolicySummary]) -> ResultTable:
+    """A row for each task."""
+    rows = []
+    for task in sorted({name for summary in summaries for name in summary.by_task}):
+        found = [summary.by_task.get(task) for summary in summaries]
+        count = max(one.num_questions for one in found if one)
+        rows.append(
+            (task, str(count), *(f"{one.percent:.0f}" if one else NOTHING for one in found))
+        )
+    columns = ("task", "questions", *(summary.policy for summary in summaries))
+    return ResultTable("Percent right by task", columns, tuple(rows))
+
+
+def _latency(summary: PolicySummary) -> str:
+    latency = summary.latency
+    return f"{latency.median_ms:.0f} / {latency.p95_ms:.0f}" if latency else NOTHING
+
+
+def _memory(summary: PolicySummary) -> str:
+    if summary.bytes_per_hour is None:
+        return NOTHING
+    grows = f"{summary.bytes_per_hour / _MB:.1f}"
+    if summary.fixed_bytes is None:
+        return grows
+    return f"{grows} + {summary.fixed_bytes / _MB:.1f} fixed"
+
+
+def _number(value: float | None, unit: float = 1.0) -> str:
+    return NOTHING if value is None else f"{value / unit:.0f}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eval.run.record_file import read_lines, write_lines
+from eval.run.run_directory import read_lines, write_lines
 
 FILE = "scored.jsonl"
 AGES_S = {"<1min": 60.0, "1-10min": 600.0, "10-60min": 3600.0, "1-6h": 21600.0, ">6h": math.inf}

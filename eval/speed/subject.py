@@ -16,7 +16,7 @@ from PIL import Image
 
 from encoders import Frame
 from eval.random_model import SHAPES, random_family, random_model, random_video_llm, require_shape
-from eval.run.description import Hardware
+from eval.run.run_directory import Hardware
 from eval.speed.figures import Row
 from eval.stream_world import Renderer, write_script
 from memory import BlockStore, KeepPolicy, KVMemory, Provenance

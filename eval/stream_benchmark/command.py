@@ -11,7 +11,7 @@ from eval.command_line import AsJson, refusals
 from eval.play.contender import FRAMES, LANGUAGE, ORACLE
 from eval.play.options import CONTENDER_FORM, DEFAULT_CONTENDERS
 from eval.result_table import show_document
-from eval.stream_benchmark.exam import MAX_SEED, ExamOptions
+from eval.stream_benchmark.exam import MAX_SEED, ExamOptions, Topic
 from eval.stream_benchmark.run import run_exam
 from vstream import SettingsError, load_config
 
@@ -32,7 +32,13 @@ def stream_world(
         ),
     ] = DEFAULT_CONTENDERS,
     policy: Annotated[str | None, typer.Option(hidden=True)] = None,
-    questions: Annotated[int, typer.Option(min=1, help="About the ordinary streams.")] = 400,
+    exam: Annotated[
+        Topic,
+        typer.Option(help="all kinds of questions, or when, how often, how long, what first."),
+    ] = "all",
+    questions: Annotated[
+        int, typer.Option(min=1, help="About the ordinary streams; of each kind about time.")
+    ] = 400,
     model: Annotated[
         str | None, typer.Option(help="Another checkpoint than the embedded one.")
     ] = None,
@@ -66,7 +72,9 @@ def stream_world(
         if policy is not None:
             raise SettingsError(f"--policy {policy} is now --contender policy={policy}")
         config = load_config(**given, source={"sample_fps": 1.0, "dedup_threshold": 0.0})
-        size = partial(ExamOptions, seed, round(hours * 3600), streams, questions, names)
+        size = partial(
+            ExamOptions, seed, round(hours * 3600), streams, questions, names, topic=exam
+        )
         documents, report = run_exam(
             size, contender, config, out, workers=workers, limit=limit, has_watches=watches
         )

@@ -1,7 +1,8 @@
 """Exam: a seed and a size in, unseen streams with their questions and true answers out.
 
 Seed N has streams of its own, which no training run and no other seed has. Questions of all kinds
-are put in turn, at moments spread uniformly over each stream.
+are put in turn, at moments spread uniformly over each stream. An exam about time asks so many
+of each kind of `eval.stream_world.timed`, spread over the ages of what proves the answers.
 """
 
 from collections import Counter
@@ -9,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
+from itertools import pairwise
 from random import Random
 from typing import Literal
 
+from eval.run.scored import AGES_S
 from eval.stream_world import (
     KINDS,
     Question,
@@ -19,11 +22,12 @@ from eval.stream_world import (
     Script,
     Split,
     draw_questions,
-    score,
+    score_question,
     write_script,
 )
 from eval.stream_world.present import PRESENT
 from eval.stream_world.seeds import EXAMS, MAJORITY
+from eval.stream_world.timed import NEVER_SO, TIMED, draw_timed
 from eval.stream_world.vocabulary import HELD_OUT_STYLE, SEEN_STYLES, emoji_names
 
 MIN_QUESTIONS = 300
@@ -39,11 +43,15 @@ _SEEDS_PER_EXAM = 1 << 12
 _MAJORITY_STREAMS, _MAJORITY_QUESTIONS = 8, 120
 
 Style = Literal["seen", "held_out"]
+Topic = Literal["all", "time"]
 
 
 @dataclass(frozen=True)
 class ExamOptions:
-    """What makes an exam: the same options are the same questions about the same streams."""
+    """What makes an exam: the same options are the same questions about the same streams.
+
+    `num_questions` are in all, or about `time` of each kind in ordinary wordings.
+    """
 
     seed: int
     length_s: int
@@ -52,6 +60,7 @@ class ExamOptions:
     names: Literal["core", "full"] = "core"
     frames_per_block: int = 1
     """Questions are asked when a block has just ended, so that all policies have seen it all."""
+    topic: Topic = "all"
 
     @property
     def emoji(self) -> tuple[str, ...]:
@@ -82,8 +91,13 @@ class ExamStream:
 
 
 def draw_exam(options: ExamOptions) -> list[ExamStream]:
-    """The ordinary streams, then those in the held-out style, with present questions only."""
+    """The ordinary streams, then those in the held-out style, with present questions only.
+
+    An exam about time has ordinary streams only.
+    """
     first_seed = EXAMS.start + options.seed * _SEEDS_PER_EXAM
+    if options.topic == "time":
+        return [_time_stream(first_seed + i, i, options) for i in range(options.num_streams)]
     held_out = round(options.num_questions * HELD_OUT_SHARE)
     plain = options.num_questions - held_out
     streams = []
@@ -107,6 +121,32 @@ def limited(streams: Sequence[ExamStream], num_questions: int | None) -> list[Ex
     return [replace(one, questions=one.questions[: shares[i]]) for i, one in numbered]
 
 
+def _time_stream(seed: int, number: int, options: ExamOptions) -> ExamStream:
+    script = write_script(seed, options.length_s, SEEN_STYLES, options.emoji)
+    of_each = options.num_questions, round(options.num_questions * HELD_OUT_SHARE)
+    ordinary, held_out = (parts(num, options.num_streams)[number] for num in of_each)
+    every = options.frames_per_block
+    questions = [
+        *_draw_time(script, ordinary, "train", every),
+        *_draw_time(script, held_out, "held_out", every),
+    ]
+    return ExamStream(f"stream{number}", script, "seen", _in_order(questions))
+
+
+def _draw_time(
+    script: Script, num_of_each: int, wording: Split, asked_every: int = 1
+) -> list[ExamQuestion]:
+    length_s = len(script.moments)
+    edges_s = [0, *(int(min(end_s, length_s)) for end_s in AGES_S.values())]
+    ages_s = [range(youngest, end) for youngest, end in pairwise(edges_s) if youngest < end]
+    first_block = min(ASKED_FROM_S, length_s // 2) // asked_every
+    asked = range((first_block + 1) * asked_every - 1, length_s, asked_every)
+    num_by_kind = dict.fromkeys((*TIMED, NEVER_SO), num_of_each)
+    rng = Random(f"{script.seed} time {wording}")
+    drawn = draw_timed(script, num_by_kind, ages_s, rng, wording, asked)
+    return [ExamQuestion(question, wording) for question in drawn]
+
+
 def _style_streams(first_seed: int, num_questions: int, options: ExamOptions) -> list[ExamStream]:
     num_streams = max(1, options.num_streams // STREAMS_PER_STYLE_STREAM)
     length_s = min(options.length_s, MAX_STYLE_STREAM_S)
@@ -127,17 +167,23 @@ def _is_about_shapes(question: Question) -> bool:
 @cache
 def majority_texts(options: ExamOptions) -> dict[str, str]:
     """For each kind the answer that is right most often in other streams of the same length."""
-    asked: dict[str, list[Question]] = {kind: [] for kind in KINDS}
+    is_about_time = options.topic == "time"
+    asked: dict[str, list[Question]] = {kind: [] for kind in (TIMED if is_about_time else KINDS)}
     for seed in MAJORITY[:_MAJORITY_STREAMS]:
         script = write_script(seed, options.length_s, SEEN_STYLES, options.emoji)
-        for drawn in _draw(script, _MAJORITY_QUESTIONS, tuple(KINDS), "train"):
+        found = (
+            _draw_time(script, _MAJORITY_QUESTIONS // len(TIMED), "train")
+            if is_about_time
+            else _draw(script, _MAJORITY_QUESTIONS, tuple(KINDS), "train")
+        )
+        for drawn in found:
             asked[drawn.question.kind].append(drawn.question)
     return {kind: _most_often_right(questions) for kind, questions in asked.items()}
 
 
 def _most_often_right(questions: Sequence[Question]) -> str:
     def times_right(answer: str) -> int:
-        return sum(score(q.answer, answer, q.asked_s).is_right for q in questions)
+        return sum(score_question(question, answer).is_right for question in questions)
 
     answers = dict.fromkeys(question.answer for question in questions)
     return max(answers, key=times_right, default="")

@@ -6,17 +6,16 @@ from typing import Any
 
 from eval.run.scored import Scored
 from eval.stream_benchmark.exam import ExamQuestion, ExamStream
-from eval.stream_world import score
-from eval.stream_world.past import PAST
+from eval.stream_world import score_question
 
-PRESENT_GROUP, PAST_GROUP = "present", "past"
+PRESENT_GROUP, PAST_GROUP, NEVER_GROUP = "present", "past", "never so"
 NEW_WORDING, NEW_STYLE = "held-out wording", "held-out style"
 
 
 @dataclass(frozen=True)
 class Record:
-    """`recall` is by layer and `held` what the memory still had of the evidence, in shares of 1;
-    None without evidence or without blocks.
+    """`form` is that of what a timed question is about. `recall` is by layer and `held` what the
+    memory still had of the evidence, in shares of 1; None without evidence or without blocks.
     """
 
     scored: Scored
@@ -24,6 +23,7 @@ class Record:
     is_exact: bool = False
     recall: tuple[float, ...] | None = None
     held: float | None = None
+    form: str = ""
 
 
 def question_id(stream: ExamStream, number: int) -> str:
@@ -40,7 +40,7 @@ def record_of(
     """
     drawn = stream.questions[number]
     question, given = drawn.question, text or ""
-    found = score(question.answer, given, question.asked_s)
+    found = score_question(question, given)
     scored = Scored(
         question_id=question_id(stream, number),
         video=stream.name,
@@ -51,13 +51,14 @@ def record_of(
         truth=question.answer,
         score=float(found.is_right),
         asked_s=question.asked_s,
-        evidence_age_s=question.evidence_age_s if question.kind in PAST else None,
+        evidence_age_s=question.evidence_age_s if question.is_about_past else None,
         first_token_ms=said.get("first_token_ms"),
         group=_group(stream, drawn),
     )
     recall = said.get("recall")
     recalls = None if recall is None else tuple(recall)
-    return Record(scored, question.is_needle, found.is_exact, recalls, said.get("held"))
+    held = said.get("held")
+    return Record(scored, question.is_needle, found.is_exact, recalls, held, question.form)
 
 
 def _group(stream: ExamStream, drawn: ExamQuestion) -> str:
@@ -66,4 +67,6 @@ def _group(stream: ExamStream, drawn: ExamQuestion) -> str:
         return NEW_STYLE
     if drawn.wording == "held_out":
         return NEW_WORDING
-    return PAST_GROUP if drawn.question.kind in PAST else PRESENT_GROUP
+    if drawn.question.is_never_so:
+        return NEVER_GROUP
+    return PAST_GROUP if drawn.question.is_about_past else PRESENT_GROUP

@@ -1,6 +1,7 @@
 """run_exam: an exam is drawn, played to its contenders and scored; what came of it is reported."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,11 +10,10 @@ from typing import Any
 import psutil
 import torch
 
-from eval.play.answer_file import warnings_of
-from eval.play.asked import Asked, Prompt, Standing, TimeSpan
+from eval.play.asked import Asked, Play, Prompt, Standing, TimeSpan, plan
 from eval.play.contender import ALL, LANGUAGE, Contender, parse_contenders
-from eval.play.plan import Play, plan
-from eval.play.play_all import Records, WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.play_all import WorkerSetup, play_all, require_fit, tasks_of
+from eval.play.records import Records
 from eval.play.settings import PlaySettings
 from eval.run.cost import write_costs
 from eval.run.report import write_report
@@ -28,11 +28,13 @@ from eval.stream_benchmark.exam import (
     limited,
     majority_texts,
 )
+from eval.stream_benchmark.figures import ContenderReport
 from eval.stream_benchmark.record import question_id, record_of
-from eval.stream_benchmark.report import ContenderReport
+from eval.stream_benchmark.time_figures import time_document, time_table
 from eval.stream_benchmark.watches import (
     WATCHED,
     WatchFigures,
+    rare_questions,
     standing_questions,
     watch_record,
     watched_until,
@@ -40,6 +42,7 @@ from eval.stream_benchmark.watches import (
 from eval.stream_benchmark.world_video import WorldVideo
 from eval.stream_world import WORLD_PX, Renderer
 from eval.stream_world.standing import StandingQuestion
+from eval.stream_world.timed import NEVER_SO, TIMED
 from memory import KVMemoryError
 from memory.policies.default import Default, DefaultSettings
 from vstream import SettingsError, VideoLLM, VStreamConfig, VStreamError, load_video_llm
@@ -84,8 +87,10 @@ def run_exam(
     setup = WorkerSetup(settings, 1.0, _choose_threads(config.threads, workers))
     who, left_out = fitting(contenders, settings, model, options.length_s)
     exam = limited(exam, limit)
-    _warn_of_few_questions(exam)
-    standing = standing_questions(exam) if has_watches else {}
+    is_about_time = options.topic == "time"
+    _warn_of_few_questions(exam, options)
+    draw_standing = rare_questions if is_about_time else standing_questions
+    standing = draw_standing(exam) if has_watches else {}
     with RunDirectory(path, _described(options, digest, model)) as directory:
         records = Records(directory, who)
         tasks = tasks_of(plays_of(exam, standing, frame_px), who, records, settings, model)
@@ -93,11 +98,13 @@ def run_exam(
         reports = reports_of(exam, standing, options, who, records)
         write_scored(path, [one.scored for report in reports.values() for one in report.records])
         write_costs(path, [cost for report in reports.values() for cost in report.costs])
-        write_report(path, left_out)
-    answers = {name: file.documents for name, file in records.answers.items()}
-    for line in (*warnings_of(answers), f"report: {path / 'report.html'}"):
+        records_of = {name: report.records for name, report in reports.items()}
+        write_report(path, left_out, [time_table(records_of)] if is_about_time else ())
+    for line in (*records.warnings, f"report: {path / 'report.html'}"):
         sys.stderr.write(f"{line}\n")
     documents = {name: report.document() for name, report in reports.items()}
+    for name, report in reports.items() if is_about_time else ():
+        documents[name]["time"] = time_document(report.records)
     return documents, (path / "report.md").read_text(encoding="utf-8")
 
 
@@ -153,8 +160,9 @@ def reports_of(
     """Of the contenders, then of the baselines, by what is on record."""
     *who, blind = [contender.name for contender in contenders]
     majority, reports = majority_texts(options), {}
+    on_record = records.answers
     for name in (*who, MAJORITY, blind):
-        answers = {} if name == MAJORITY else records.answers[name].documents
+        answers = on_record.get(name, {})
         found = []
         for stream in exam:
             for number, drawn in enumerate(stream.questions):
@@ -223,7 +231,10 @@ def _described(options: ExamOptions, exam: str, model: VideoLLM) -> dict[str, ob
     }
 
 
-def _warn_of_few_questions(exam: Sequence[ExamStream]) -> None:
+def _warn_of_few_questions(exam: Sequence[ExamStream], options: ExamOptions) -> None:
+    if options.topic == "time":
+        _warn_of_few_of_a_kind(exam, options.num_questions)
+        return
     asked = [drawn for stream in exam if stream.style == "seen" for drawn in stream.questions]
     num_questions = sum(drawn.wording == "train" for drawn in asked)
     if num_questions < MIN_QUESTIONS:
@@ -231,3 +242,11 @@ def _warn_of_few_questions(exam: Sequence[ExamStream]) -> None:
             f"warning: {num_questions} questions in ordinary wordings; fewer than {MIN_QUESTIONS} "
             "say little\n"
         )
+
+
+def _warn_of_few_of_a_kind(exam: Sequence[ExamStream], num_wanted: int) -> None:
+    asked = [drawn for stream in exam for drawn in stream.questions if drawn.wording == "train"]
+    found = Counter(NEVER_SO if one.question.is_never_so else one.question.kind for one in asked)
+    few = [f"{found[kind]} {kind}" for kind in (*TIMED, NEVER_SO) if found[kind] < num_wanted]
+    if few:
+        sys.stderr.write(f"warning: wanted {num_wanted} questions of each kind: {', '.join(few)}\n")

@@ -3,18 +3,23 @@
 Each second of a part of the stream is judged on memory and newest frames, as the product does it
 while the stream plays. An onset is told if the watch fires at it or within `IN_TIME_S`. A firing
 is a false alarm if the object is not in view and did not come into view within `IN_TIME_S` before;
-one that comes late, with the object still in view, is neither. Every object is watched for in two
-wordings, as a request to be told and as a yes/no question.
+one that comes late, with the object still in view, is not false. Every object is watched for in two
+wordings, as a request to be told and as a yes/no question. An exam about time has rare statements
+watched for in the whole first hour of a stream and in the whole last one.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from eval.play.contender import DEFAULT
+from eval.play.kept import HOUR_S
 from eval.stream_benchmark.exam import ExamStream, parts
 from eval.stream_world import Script
-from eval.stream_world.standing import StandingQuestion, draw_standing
+from eval.stream_world.standing import StandingQuestion, draw_rare, draw_standing
+from eval.stream_world.statement import SpanIndex
 from eval.stream_world.wording import word_question
 
 WATCHED = DEFAULT
@@ -28,41 +33,80 @@ IN_TIME_S = 5
 
 @dataclass(frozen=True)
 class WatchOutcome:
-    """One standing question, watched for `watched_s`. Onsets that have no time left are not in."""
+    """One standing question, watched for `watched_s`. Onsets that have no time left are not in.
+
+    `hour` is that of the stream, from 1, if it is watched for in a whole one.
+    """
 
     watched_s: int
     onsets_s: tuple[int, ...]
     fired_s: tuple[int, ...]
     num_false_alarms: int
+    hour: int | None = None
+
+    @property
+    def delays_s(self) -> list[int]:
+        """From each onset that was told in time to its first firing."""
+        delays = ([f - s for f in self.fired_s if 0 <= f - s <= IN_TIME_S] for s in self.onsets_s)
+        return [min(several) for several in delays if several]
 
     @property
     def num_told(self) -> int:
         """Onsets that were told in time."""
-        return sum(any(0 <= f - s <= IN_TIME_S for f in self.fired_s) for s in self.onsets_s)
+        return len(self.delays_s)
 
 
 @dataclass(frozen=True)
 class WatchFigures:
-    """Over all watches of a policy; `fired_within_5s` in percent, None without onsets."""
+    """Over all watches of a policy, in percent; None without onsets, or without firings.
+
+    `fired_within_5s` is the recall, `precision` the share of firings that are no false alarms, `f1`
+    their harmonic mean, `delay_s` the median of those told in time.
+    """
 
     fired_within_5s: float | None
     false_alarms_per_hour: float | None
     num_watches: int
     num_onsets: int
+    precision: float | None = None
+    f1: float | None = None
+    delay_s: float | None = None
+    by_hour: Mapping[int, "WatchFigures"] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[WatchOutcome]) -> "WatchFigures":
         onsets = sum(len(record.onsets_s) for record in records)
-        hours = sum(record.watched_s for record in records) / 3600
+        seconds = sum(record.watched_s for record in records)
+        fired = sum(len(record.fired_s) for record in records)
+        false = sum(record.num_false_alarms for record in records)
+        delays_s = [delay_s for record in records for delay_s in record.delays_s]
+        told = sum(record.num_told for record in records)
+        recall = 100 * told / onsets if onsets else None
+        precision = 100 * (fired - false) / fired if fired else None
+        by_hour: defaultdict[int, list[WatchOutcome]] = defaultdict(list)
+        for record in records:
+            if record.hour is not None:
+                by_hour[record.hour].append(replace(record, hour=None))
         return cls(
-            100 * sum(record.num_told for record in records) / onsets if onsets else None,
-            sum(record.num_false_alarms for record in records) / hours if hours else None,
-            len(records),
-            onsets,
+            fired_within_5s=recall,
+            false_alarms_per_hour=3600 * false / seconds if seconds else None,
+            num_watches=len(records),
+            num_onsets=onsets,
+            precision=precision,
+            f1=_f1(precision, recall),
+            delay_s=statistics.median(delays_s) if delays_s else None,
+            by_hour={hour: cls.of(several) for hour, several in sorted(by_hour.items())},
         )
 
     def document(self) -> dict[str, object]:
-        return {name.removeprefix("num_"): figure for name, figure in asdict(self).items()}
+        own = {name.removeprefix("num_"): figure for name, figure in vars(self).items()}
+        return own | {"by_hour": {str(h): of.document() for h, of in self.by_hour.items()}}
+
+
+def _f1(precision: float | None, recall: float | None) -> float | None:
+    if precision is None or recall is None:
+        return None
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
@@ -77,14 +121,36 @@ def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[Standing
         requests = draw_standing(stream.script, num, rng, watched_s=WATCHED_S)
         standing[stream.name] = [
             *requests,
-            *(replace(one, text=word_question("exist", rng, name=one.name)) for one in requests),
+            *_as_questions(requests, rng),
         ]
     return standing
 
 
+def rare_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
+    """By stream; over all of them `NUM_WATCHES` in the first hour, and as many in the last."""
+    standing: dict[str, list[StandingQuestion]] = {}
+    for stream, num in zip(streams, parts(NUM_WATCHED, len(streams)), strict=True):
+        rng, index = Random(f"{stream.script.seed} rare"), SpanIndex(stream.script)
+        starts = sorted({0, max(0, stream.length_s // HOUR_S - 1) * HOUR_S})
+        requests = [
+            one
+            for start in starts
+            for one in draw_rare(
+                index, num, rng, range(start, min(start + HOUR_S, stream.length_s))
+            )
+        ]
+        standing[stream.name] = [*requests, *_as_questions(requests, rng)]
+    return standing
+
+
+def _as_questions(requests: Sequence[StandingQuestion], rng: Random) -> Iterator[StandingQuestion]:
+    for one in requests:
+        yield replace(one, text=word_question("exist", rng, name=one.awaited.words))
+
+
 def watched_until(stream: ExamStream, standing: StandingQuestion) -> int:
     """The second before which it is judged for the last time."""
-    return min(standing.asked_s + WATCHED_S, stream.length_s)
+    return min(standing.until_s or standing.asked_s + WATCHED_S, stream.length_s)
 
 
 def watch_record(
@@ -98,10 +164,11 @@ def watch_record(
         onsets_s=tuple(s for s in standing.onsets_s if s + IN_TIME_S < end_s),
         fired_s=seconds,
         num_false_alarms=sum(is_false_alarm(stream.script, standing, s) for s in seconds),
+        hour=standing.asked_s // HOUR_S + 1 if standing.until_s else None,
     )
 
 
 def is_false_alarm(script: Script, standing: StandingQuestion, fired_s: int) -> bool:
     """Whether a firing has nothing to tell of."""
-    is_in_view = script.moments[fired_s].find(standing.name) is not None
-    return not is_in_view and not any(0 <= fired_s - s <= IN_TIME_S for s in standing.onsets_s)
+    is_so = standing.awaited.holds(script.moments[fired_s])
+    return not is_so and not any(0 <= fired_s - s <= IN_TIME_S for s in standing.onsets_s)

@@ -1,19 +1,26 @@
 """Camera: a seed in, an RTSP camera on loopback out that plays the stream of that seed live.
 
-The server (eval/rtsp_server.py) plays files, so the endless stream is written into a growing one, a
-minute ahead of the clock. Whoever connects sees the stream from its first second on, in real
+The server plays files, so the endless stream is written into a growing one, a minute ahead of the
+clock. Whoever connects sees the stream from its first second on, in real
 time: the seconds of the script are those since the connection. The file grows by some 20 MB an
 hour and is removed at the end.
+
+Version 0.1.4 of aio-rtsp-toolkit now and then hands a packet to its sender twice: its reading
+thread waits for room in a queue, and when the wait runs out in the moment in which room was found,
+it puts the packet again. A client then sees one frame two times. Here every packet is put once.
 """
 
 import asyncio
+import logging
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import av
 
-from eval.rtsp_server import HOST, rtsp_server
 from eval.stream_world.script import play
 from eval.stream_world.video import add_h264, frames
 
@@ -46,3 +53,39 @@ async def play_live(
                     began_s = time.monotonic()
                 if ahead >= 0:
                     await asyncio.sleep(max(0.0, began_s + ahead / fps - time.monotonic()))
+
+
+HOST = "127.0.0.1"
+_POLL_S = 0.05
+
+
+def rtsp_server(folder: str, port: int) -> Any:
+    """An `RtspServer` of `folder`, not yet started. ModuleNotFoundError without the package."""
+    try:
+        from aio_rtsp_toolkit import server_streaming
+        from aio_rtsp_toolkit.server import RtspServer
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"the camera needs {missing.name}; install it with: "
+            "pip install 'aio-rtsp-toolkit[server]'"
+        ) from missing
+    server_streaming.RtspStreamingMixin._threadsafe_queue_put = staticmethod(put_once)
+    server = RtspServer(folder, host=HOST, port=port)
+    server.logger = logging.getLogger(__name__)  # its own one writes to stdout
+    return server
+
+
+def put_once(
+    loop: asyncio.AbstractEventLoop,
+    queue: "asyncio.Queue[Any]",
+    item: object,
+    stop: threading.Event,
+) -> bool:
+    """Waits in a thread until `item` is in the queue of `loop`. False once `stop` is set."""
+    waiting = asyncio.run_coroutine_threadsafe(queue.put(item), loop)
+    while not stop.is_set():
+        with suppress(TimeoutError):
+            waiting.result(timeout=_POLL_S)
+            return True
+    waiting.cancel()
+    return False

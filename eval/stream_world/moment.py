@@ -41,13 +41,14 @@ class Item:
 
     @property
     def is_between_cells(self) -> bool:
-        """Whether it stands so near the border of two cells that either could be said.
-
-        Some shapes are drawn a little off their centre.
-        """
-        margin = 0.2 if self.kind is Kind.SHAPE else 0.1
+        """Whether it stands so near the border of two cells that either could be said."""
         borders = (self.x * 3 - 1, self.x * 3 - 2, self.y * 3 - 1, self.y * 3 - 2)
-        return min(abs(distance) for distance in borders) < margin
+        return min(abs(distance) for distance in borders) < self.cell_margin
+
+    @property
+    def cell_margin(self) -> float:
+        """How near that is, in cells: some shapes are drawn a little off their centre."""
+        return 0.2 if self.kind is Kind.SHAPE else 0.1
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from eval.stream_world.history import FactFinder, History, Period
 from eval.stream_world.past import PAST
 from eval.stream_world.present import PRESENT
 from eval.stream_world.script import Script
+from eval.stream_world.statement import Statement
 from eval.stream_world.wording import Split, word_question
 
 KINDS: dict[str, FactFinder] = {**PRESENT, **PAST}
@@ -22,7 +23,7 @@ class Question:
 
     `evidence` are the spans of stream time that a memory must hold to answer, none later than
     `asked_s`; `names` are the objects that the question is about, `is_needle` says that one of
-    them appears only once in the whole stream.
+    them appears only once in the whole stream. `statements` are what a timed question is about.
     """
 
     kind: str
@@ -32,10 +33,22 @@ class Question:
     evidence: tuple[Period, ...]
     names: tuple[str, ...]
     is_needle: bool = False
+    statements: tuple[Statement, ...] = field(default=(), repr=False)
 
     @property
     def is_about_past(self) -> bool:
-        return self.kind in PAST
+        return self.kind in PAST or bool(self.statements)
+
+    @property
+    def is_never_so(self) -> bool:
+        """Whether it is a timed question about what never was so."""
+        return bool(self.statements) and not self.evidence
+
+    @property
+    def form(self) -> str:
+        """Of a timed question's statements: `object` if both are; "" for other questions."""
+        forms = sorted((one.form for one in self.statements), key=("object",).count)
+        return forms[0] if forms else ""
 
     @property
     def evidence_age_s(self) -> float | None:

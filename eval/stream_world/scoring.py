@@ -18,9 +18,27 @@ TIME_TOLERANCE_SHARE = 0.05
 
 _TIME = re.compile(r"(at )?\d+h\d+m\d+s")
 _ARTICLES = frozenset(("a", "an", "the"))
-_NUMBERS = {
+NUMBERS = {
     word: str(number)
-    for number, word in enumerate(("zero", "one", "two", "three", "four", "five", "six", "seven"))
+    for number, word in enumerate(
+        (
+            *(
+                "zero",
+                "one",
+                "two",
+                "three",
+                "four",
+                "five",
+                "six",
+                "seven",
+                "eight",
+                "nine",
+                "ten",
+            ),
+            *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+            *("eighteen", "nineteen", "twenty"),
+        )
+    )
 }
 
 
@@ -38,9 +56,14 @@ def score(truth: str, given: str, asked_s: int) -> Score:
     true_s = _stated_time(truth, asked_s)
     if true_s is not None:
         given_s = _stated_time(given, asked_s)
-        tolerance_s = max(TIME_TOLERANCE_S, TIME_TOLERANCE_SHARE * (asked_s - true_s))
-        return Score(given_s is not None and abs(given_s - true_s) <= tolerance_s, is_exact)
+        return Score(given_s is not None and is_about(true_s, given_s, asked_s), is_exact)
     return Score(normalised(given) == normalised(truth), is_exact)
+
+
+def is_about(true_s: float, given_s: float, asked_s: float) -> bool:
+    """Whether a time is near enough to the true one."""
+    tolerance_s = max(TIME_TOLERANCE_S, TIME_TOLERANCE_SHARE * (asked_s - true_s))
+    return abs(given_s - true_s) <= tolerance_s
 
 
 def _stated_time(answer: str, asked_s: int) -> int | None:
@@ -59,4 +82,4 @@ def normalised(answer: str) -> str:
 
 def _plain(part: str) -> str:
     words = part.strip(" .!?").split()
-    return " ".join(_NUMBERS.get(word, word) for word in words if word not in _ARTICLES)
+    return " ".join(NUMBERS.get(word, word) for word in words if word not in _ARTICLES)

@@ -1,29 +1,68 @@
-"""Standing questions: a stream in, what to look out for and when it comes into view out."""
+"""Standing questions: a stream in, what to look out for and when it comes into view out.
+
+A rare one is about a statement that comes true a few times in an hour or never.
+"""
 
 from dataclasses import dataclass
 from random import Random
 
 from eval.stream_world.history import History
 from eval.stream_world.script import Script
+from eval.stream_world.statement import FORMS, SpanIndex, Statement
 from eval.stream_world.wording import Split, word_question
 
 NEVER_SHARE = 1 / 3
 """In so many draws the object does not come while it is watched for."""
 MAX_ONSETS = 6
+MAX_RARE_ONSETS = 3
+_TRIES = 10_000
 
 
 @dataclass(frozen=True)
 class StandingQuestion:
-    """From `asked_s` on: tell me when the object appears.
+    """From `asked_s` on: tell me when the object appears, or when the `statement` comes true.
 
     `onsets_s` are the times at which it comes into view, and `asked_s` itself if it is in view
-    by then.
+    by then. `until_s`: the second before which it ends; None if the question leaves that open.
     """
 
     text: str
     name: str
     asked_s: int
     onsets_s: tuple[int, ...]
+    statement: Statement | None = None
+    until_s: int | None = None
+
+    @property
+    def awaited(self) -> Statement:
+        """What is to be told of."""
+        return self.statement or Statement(self.name)
+
+
+def draw_rare(
+    index: SpanIndex, num_questions: int, rng: Random, watched: range
+) -> list[StandingQuestion]:
+    """Statements of all forms that are rare in those seconds: about a third never come true.
+
+    None is so when the watch begins, and none is doubtful meanwhile.
+    """
+    drawn: dict[Statement, StandingQuestion] = {}
+    num_never = sum(rng.random() < NEVER_SHARE for _ in range(num_questions))
+    for _ in range(_TRIES):
+        if len(drawn) == num_questions:
+            break
+        form = rng.choice(FORMS)
+        is_never = len(drawn) < num_never
+        one = index.never(form, watched, rng) if is_never else index.any(form, rng)
+        spans = index.whole(one) if one else []
+        is_begun = any(span.start <= watched[0] <= span.stop for span in spans)
+        onsets_s = tuple(span.start for span in spans if span.start in watched)
+        is_rare = is_never or 0 < len(onsets_s) <= MAX_RARE_ONSETS
+        if one and is_rare and not is_begun and index.is_clear(one, watched):
+            text = word_question("watch", rng, name=one.words)
+            until_s = watched[-1] + 1
+            drawn[one] = StandingQuestion(text, one.name, watched[0], onsets_s, one, until_s)
+    return list(drawn.values())
 
 
 def draw_standing(

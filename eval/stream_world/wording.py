@@ -7,6 +7,7 @@ what may stand around a pattern (at `~`). Spoken wordings are drawn from that gr
 patterns of `assets/spoken.json`, as people chat; only training asks in them. Held-out wordings are
 whole sentences with patterns and `held_out_words` that no other wording has; those of
 `held_out_last` are only for what has to be asked about with a word such as `last`.
+`assets/timed.json` has the kinds that only an exam asks about.
 """
 
 import json
@@ -165,8 +166,9 @@ def _vocabulary() -> frozenset[str]:
 
 @cache
 def _wordings() -> dict[str, _Wordings]:
-    data, more = (
-        json.loads(asset(name).read_text("utf-8")) for name in ("phrasings.json", "spoken.json")
+    data, more, timed = (
+        json.loads(asset(name).read_text("utf-8"))
+        for name in ("phrasings.json", "spoken.json", "timed.json")
     )
     rules: dict[str, _Choice] = {}
     for rule, pattern in data["rules"].items():  # a rule may use those above it
@@ -184,12 +186,12 @@ def _wordings() -> dict[str, _Wordings]:
     return {
         kind: _Wordings(
             train=patterns(said["train"]),
-            spoken=patterns(said["train"], more[kind]),
+            spoken=patterns(said["train"], more.get(kind, {})),
             held_out=tuple(said["held_out"]),
             held_out_last=tuple(said.get("held_out_last", ())),
             openings=tuple(data["held_out_openings"]),
         )
-        for kind, said in data["kinds"].items()
+        for kind, said in (data["kinds"] | timed["kinds"]).items()
     }
 
 

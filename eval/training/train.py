@@ -15,6 +15,8 @@ from random import Random
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import SmolVLMForConditionalGeneration, TokenizersBackend
@@ -28,14 +30,13 @@ from eval.training.checkpoint import (
     write_state,
 )
 from eval.training.frames import CLIP_S, FrameBatch, VisionBatches
-from eval.training.heads import FrameHeads
-from eval.training.objectives import TrainingReader
+from eval.training.objectives import FrameHeads, TrainingReader
 from eval.training.parallel import Share, agree, average_gradients
 from eval.training.presets import Preset, fresh_model, streams_number
 from eval.training.streams import StreamBatch, StreamBatches
-from eval.training.visual import augmented, visual_tokens
 from vstream.models.weights import embedded_weights
 
+BLURRED_SHARE = 0.35
 HEADS_RATE = 4.0
 """The heads learn so many times faster than the model."""
 WEIGHTS = {"answer": 1.0, "retrieval": 0.15, "events": 0.1, "meaning": 0.15, "auxiliary": 0.3}
@@ -249,3 +250,40 @@ class Trainer:
             if in_streams and group.get("is_vision"):
                 share = preset.vision_rate
             group["lr"] = preset.learning_rate * factor * share
+
+
+def augmented(
+    pixels: Float[Tensor, "frames 3 height width"], clip_frames: int, generator: torch.Generator
+) -> Float[Tensor, "frames 3 height width"]:
+    """Each clip of `clip_frames` frames is changed in one way, and some of them blurred."""
+    clips = pixels.view(-1, clip_frames, *pixels.shape[1:])
+    num_clips = len(clips)
+
+    def drawn(low: float, high: float, channels: int = 1) -> Tensor:
+        shape = (num_clips, 1, channels, 1, 1)
+        return (torch.rand(shape, generator=generator) * (high - low) + low).to(pixels.device)
+
+    clips = clips * drawn(0.8, 1.2) * drawn(0.92, 1.08, channels=3) + drawn(-0.08, 0.08)
+    noise = torch.randn(clips.shape, generator=generator).to(pixels.device)
+    changed = (clips + drawn(0, 0.05) * noise).clamp(0, 1)
+    is_blurred = torch.rand(num_clips, generator=generator) < BLURRED_SHARE
+    if is_blurred.any():
+        scale = float(torch.empty(1).uniform_(0.55, 0.9, generator=generator))
+        sharp = changed[is_blurred.to(pixels.device)].flatten(0, 1)
+        small = F.interpolate(sharp, scale_factor=scale, mode="bilinear")
+        blurred = F.interpolate(small, size=sharp.shape[-2:], mode="bilinear")
+        changed[is_blurred.to(pixels.device)] = blurred.view(-1, *clips.shape[1:])
+    return changed.flatten(0, 1)
+
+
+def visual_tokens(
+    model: SmolVLMForConditionalGeneration, pixels: Float[Tensor, "frames 3 height width"]
+) -> Float[Tensor, "frames tokens d_model"]:
+    """The visual tokens of normalised frames.
+
+    The tower is called directly: `get_image_features` drops frames whose pixels are all zero,
+    which are plain grey ones.
+    """
+    core = model.model
+    visual: Tensor = core.connector(core.vision_model(pixel_values=pixels).last_hidden_state)
+    return visual

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from memory.policies.policy import Card, Encoding, MemoryPolicy, PolicySettings
+from memory.flash.noting_policy import NotingPolicy
+from memory.policies.policy import Card, PolicySettings
 from memory.policy_hooks import NOTHING, Context, NewBlock, Query, State, StateChange, Tokens
 
 if TYPE_CHECKING:
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from memory.flash.clusters import Clusters
     from memory.flash.frame_grid import Grid
     from memory.flash.notes import Banked, Notes
-    from memory.flash.weighted_kmeans import Choice
-    from memory.kv_block import KVBlock
-
-_CHUNK = 8
-"""Blocks are never read: they see so few that encoding them is cheap, so many at a time."""
 
 
 class FlashMemorySettings(PolicySettings):
@@ -53,8 +49,8 @@ class FlashMemorySettings(PolicySettings):
         return self
 
 
-class FlashMemory(MemoryPolicy):
-    """A block stays for its picture alone; what is read is noted."""
+class FlashMemory(NotingPolicy):
+    """Notes what the paper calls CSM, and the bank of which DAM is chosen."""
 
     name = "flash_memory"
     card = Card(
@@ -70,14 +66,6 @@ class FlashMemory(MemoryPolicy):
     )
     Settings = FlashMemorySettings
     settings: FlashMemorySettings
-    changes_store = True
-    follows_times = False
-
-    def choice(self, block: int) -> "Choice":
-        """What k-means leaves to chance when that block comes: the same in every process."""
-        from memory.flash.weighted_kmeans import Seeded
-
-        return Seeded(block)
 
     def low(self, tokens: Tokens) -> "tuple[Grid, Tensor]":
         """The grid of a block at low resolution, and its features, [cells, width]."""
@@ -87,22 +75,8 @@ class FlashMemory(MemoryPolicy):
         to = halved(grid)
         return to, pooled(features_of(tokens), grid, to)
 
-    def encoding(self) -> Encoding:
-        return Encoding(_CHUNK, _CHUNK)
-
-    def recent_blocks(self) -> int:
-        return 0
-
     def keep_blocks(self) -> int:
         return self.settings.bank_grids
-
-    def rewrite(self, old: "KVBlock", block_id: int, state: State) -> "KVBlock":
-        from memory.flash.notes import for_its_picture
-
-        return for_its_picture(old)
-
-    def note(self, block: NewBlock, state: State) -> StateChange:
-        return self.noted([block], state)
 
     def noted(self, blocks: Sequence[NewBlock], state: State) -> StateChange:
         """What is noted with several blocks that come in one call."""
@@ -181,21 +155,6 @@ class FlashMemory(MemoryPolicy):
         wanted = clusters.rows[order[:count]].flatten(1)
         far = distances if is_paper else published_distances
         return [bank[at] for at in nearest(wanted, torch.stack(maps), far)]
-
-    def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
-        from memory.flash.notes import Notes
-
-        return Notes(state).without(from_s, to_s)
-
-    def expired(self, state: State, before_s: float) -> StateChange:
-        from memory.flash.notes import Notes
-
-        return Notes(state).expired(before_s)
-
-    def coarser_since(self, state: State) -> float | None:
-        from memory.flash.notes import merged_until_s
-
-        return merged_until_s(state)
 
     def noted_bytes(self, seconds: int, token_bytes: int) -> int:
         told, frames = self.settings, seconds // self.shape.frames_per_block

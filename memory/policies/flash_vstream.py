@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from memory.policies.policy import Card, Encoding, MemoryPolicy, PolicySettings
+from memory.flash.noting_policy import NotingPolicy
+from memory.policies.policy import Card, PolicySettings
 from memory.policy_hooks import NOTHING, Context, NewBlock, Query, State, StateChange, Tokens
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 
     from memory.flash.clusters import Clusters
     from memory.flash.notes import Banked, Notes
-    from memory.flash.weighted_kmeans import Choice
-    from memory.kv_block import KVBlock
-
-_CHUNK = 8
-"""Blocks are never read: they see so few that encoding them is cheap, so many at a time."""
-_ABSTRACT = "abstract", "abstract_times", "abstract_last"
 
 
 class FlashVStreamSettings(PolicySettings):
@@ -56,8 +51,8 @@ class FlashVStreamSettings(PolicySettings):
         return self
 
 
-class FlashVStream(MemoryPolicy):
-    """A block stays for its picture alone; what is read is noted."""
+class FlashVStream(NotingPolicy):
+    """Notes what the paper calls STAR."""
 
     name = "flash_vstream"
     card = Card(
@@ -72,8 +67,7 @@ class FlashVStream(MemoryPolicy):
     )
     Settings = FlashVStreamSettings
     settings: FlashVStreamSettings
-    changes_store = True
-    follows_times = False
+    own_notes = "abstract", "abstract_times", "abstract_last"
 
     @staticmethod
     def query(tokens: "Tensor") -> "Tensor":
@@ -82,28 +76,8 @@ class FlashVStream(MemoryPolicy):
 
     key = query
 
-    def choice(self, block: int) -> "Choice":
-        """What k-means leaves to chance when that block comes: the same in every process."""
-        from memory.flash.weighted_kmeans import Seeded
-
-        return Seeded(block)
-
-    def encoding(self) -> Encoding:
-        return Encoding(_CHUNK, _CHUNK)
-
-    def recent_blocks(self) -> int:
-        return 0
-
     def keep_blocks(self) -> int:
         return self.settings.bank_frames
-
-    def rewrite(self, old: "KVBlock", block_id: int, state: State) -> "KVBlock":
-        from memory.flash.notes import for_its_picture
-
-        return for_its_picture(old)
-
-    def note(self, block: NewBlock, state: State) -> StateChange:
-        return self.noted([block], state)
 
     def noted(self, blocks: Sequence[NewBlock], state: State) -> StateChange:
         """What is noted with several blocks that come in one call; by the paper's rule with one."""
@@ -259,21 +233,6 @@ class FlashVStream(MemoryPolicy):
         order = clusters.weights.argsort(descending=True, stable=True)
         wanted = clusters.rows[order[:count]].flatten(1)
         return [bank[at] for at in nearest(wanted, torch.stack(maps))]
-
-    def forgotten(self, state: State, from_s: float, to_s: float) -> StateChange:
-        from memory.flash.notes import Notes
-
-        return Notes(state).without(from_s, to_s, _ABSTRACT)
-
-    def expired(self, state: State, before_s: float) -> StateChange:
-        from memory.flash.notes import Notes
-
-        return Notes(state).expired(before_s, _ABSTRACT)
-
-    def coarser_since(self, state: State) -> float | None:
-        from memory.flash.notes import merged_until_s
-
-        return merged_until_s(state)
 
     def noted_bytes(self, seconds: int, token_bytes: int) -> int:
         told, tokens = self.settings, self.shape.block_tokens()

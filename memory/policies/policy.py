@@ -6,7 +6,7 @@ neither needs torch. The engine asks it; it never calls the engine.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -294,6 +294,12 @@ class MemoryPolicy:
     def rewrite(self, old: "KVBlock", block_id: int, state: State) -> "KVBlock":
         """A block that has left the windows, as it is kept from now on: fewer tokens, other
         vectors. Once for each, in runs of REWRITE_BLOCKS. Its times and picture must stay.
+        """
+        raise NotImplementedError
+
+    def outlasting(self, keys: "Float[Tensor, 'layers blocks features']") -> Collection[int]:
+        """Which of REWRITE_BLOCKS neighbours, by their places, stay where they are rewritten; the
+        others go. `keys` are their representative keys, as the blocks came.
         """
         raise NotImplementedError
 

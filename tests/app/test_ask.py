@@ -1,8 +1,6 @@
 """`vstream ask` end to end: real video files, every family from a checkpoint in its own layout."""
 
 import os
-import subprocess
-import sys
 import time
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -150,7 +148,7 @@ def test_without_json_the_answer_is_on_stdout_and_the_evidence_beside_it(video):
 BAD_INPUT = {
     "missing file": (["ask", "nowhere.mp4", "what?"], ["nowhere.mp4", "no such file"]),
     "empty question": (["ask", "{video}", "  "], ["question is empty"]),
-    "too long a question": (["ask", "{video}", "why? " * 40000], ["too long"]),
+    "too long a question": (["ask", "{video}", "why? " * 17000], ["too long"]),
     "a time before the start": (["ask", "{video}", "what?", "--at", "-1"], ["-1", "time"]),
     "not a time": (["ask", "{video}", "what?", "--at", "noon"], ["noon", "m:ss"]),
     "unknown model": (["ask", "{video}", "what?", "--model", "no/such"], ["no/such", "directory"]),
@@ -264,15 +262,12 @@ def test_a_truncated_memory_file_is_recovered_and_a_damaged_one_read_without_wha
 
 
 def test_the_console_script_exits_with_one_line_for_an_error():
-    run = subprocess.run(
-        [sys.executable, "-c", "from app.cli import main; main()", "ask", "nowhere.mp4", "what?"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 1
-    assert run.stdout == ""
-    assert run.stderr.startswith("error: nowhere.mp4")
+    script = "from app.cli import main; main()"
+    run = Process(script, "ask", "nowhere.mp4", "what?", module="-c")
+    assert run.wait() == 1
+    assert run.out == []
+    assert run.err[0].startswith("error: nowhere.mp4")
+    assert len(run.err) == 1
 
 
 def test_doctor_reports_what_this_machine_has():

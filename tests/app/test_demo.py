@@ -6,13 +6,12 @@ import pty
 import re
 import signal
 import socket
-import subprocess
-import sys
 from contextlib import suppress
 
 import httpx
 import pytest
 from command_line import vstream
+from warm_start import WarmProcess
 
 from app.sample import SAMPLE_SCRIPT, SAMPLE_VIDEO
 from eval.stream_world import write_script
@@ -71,13 +70,15 @@ def test_with_a_terminal_and_no_browser_the_page_is_served_where_there_is_room()
         with suppress(OSError):  # somebody else is there
             taken.bind(("127.0.0.1", 8900))
             taken.listen()
-        command = [sys.executable, "-c", "from app.cli import main; main()", "demo"]
-        options = {"stdin": theirs, "stdout": theirs, "stderr": subprocess.PIPE, "text": True}
-        demo = subprocess.Popen([*command, "--threads", "1"], env=environment, **options)
+        err, its_err = os.pipe()
+        command = ["-c", "from app.cli import main; main()", "demo", "--threads", "1"]
+        demo = WarmProcess("page", command, environment, [theirs, theirs, its_err])
+        os.close(its_err)
         try:
             told = ""
+            said = open(err)  # noqa: SIM115
             while "no browser here" not in told:
-                line = demo.stderr.readline()
+                line = said.readline()
                 assert line, told
                 told += line
             url = re.search(r"open (http://127.0.0.1:\d+)/ui", told)[1]
@@ -88,6 +89,6 @@ def test_with_a_terminal_and_no_browser_the_page_is_served_where_there_is_room()
         finally:
             demo.kill()
             demo.wait()
-            demo.stderr.close()
+            said.close()
             os.close(ours)
             os.close(theirs)

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from eval.stream_world import Renderer, write_script
 from eval.stream_world.vocabulary import clock
-from eval.training.visual import visual_tokens
+from eval.training.train import visual_tokens
 from vstream.models.weights import embedded_weights
 
 

@@ -13,8 +13,8 @@ from tiny_benchmark import TINY, terse_model
 from eval.clustered_error import Mark
 from eval.memory_benchmark.ablations import EvenMoments, MeanMoments, SharedMoments
 from eval.memory_benchmark.kept_tokens import KeptTokens
+from eval.memory_benchmark.play import stored_bytes
 from eval.memory_benchmark.run import run_memory
-from eval.memory_benchmark.stored_bytes import stored_bytes
 from eval.run.paired import bootstrap_interval
 from eval.run.scored import read_scored
 from eval.stream_benchmark.exam import draw_exam

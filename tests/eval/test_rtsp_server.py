@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from eval.rtsp_server import put_once
+from eval.stream_world.camera import put_once
 
 
 def test_each_packet_is_put_once_and_in_order_beside_a_loop_that_is_late():

@@ -12,8 +12,13 @@ from typer.testing import CliRunner
 from encoders import Frame
 from encoders.chat_prompt import ChatPrompt
 from eval.commands import cli
-from eval.random_model import SHAPES, random_family, random_model, random_video_llm
-from eval.random_model.build import config_of
+from eval.random_model import (
+    SHAPES,
+    config_of,
+    random_family,
+    random_model,
+    random_video_llm,
+)
 from eval.speed.floors import DeviceRates, Floors, tower_flops
 from eval.speed.subject import endless_frames
 from vstream import Session

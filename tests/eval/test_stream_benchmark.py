@@ -213,6 +213,22 @@ def test_the_command_ends_with_one_document(tmp_path):
     assert "holds another run" in unboxed(other.stderr)
 
 
+def test_an_exam_about_time_has_its_own_kinds_table_and_watches(tmp_path, monkeypatch):
+    monkeypatch.setattr("eval.stream_benchmark.watches.NUM_WATCHED", 1)
+    size = ["--seed", 1, "--hours", 0.01, "--streams", 1, "--questions", 2]
+    result = invoke("--exam", "time", *size, "--out", tmp_path, "--threads", 1, "--json")
+    assert result.exit_code == 0, result.output
+    assert "## About time: percent right" in result.stdout
+    found = json.loads(result.stdout.strip().splitlines()[-1])
+    rows = found["default"]["time"]
+    assert {"times", "times within 2 s", "how_long", "order", "while", "never so"} <= set(rows)
+    asked = [one for row in list(rows)[2:] if (one := rows[row]["all"])]
+    assert sum(one["questions"] for one in asked) == found["default"]["questions"] > 6
+    assert {*asked[0]} == {"percent", "interval", "questions"}
+    assert list(found["default"]["watches"]["by_hour"]) == ["1"]
+    assert "wanted 2 questions of each kind" in result.stderr
+
+
 def test_an_unknown_policy_is_a_usage_error_and_the_old_option_names_the_new_one():
     result = invoke("--seed", 1, "--hours", 0.01, "--contender", "policy=best")
     assert result.exit_code == 2

@@ -2,19 +2,19 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.run.cost import Cost
-from eval.run.record_file import RecordFile
+from eval.run.run_directory import RecordFile
 from eval.run.scored import AGES_S, Scored
 from eval.run.summary import Estimate
 from eval.stream_benchmark.exam import ExamQuestion, ExamStream
-from eval.stream_benchmark.figures import accuracy, figures, negative
+from eval.stream_benchmark.figures import ContenderReport, accuracy, figures, negative
 from eval.stream_benchmark.record import NEW_STYLE, NEW_WORDING, Record, record_of
-from eval.stream_benchmark.report import ContenderReport
 from eval.stream_benchmark.watches import WatchFigures, WatchOutcome
 from eval.stream_world import Question, Script
 from eval.stream_world.past import PAST
@@ -192,8 +192,27 @@ def test_an_answer_is_scored_and_one_that_could_not_be_had_is_wrong():
 def test_watches_count_what_was_told_in_time_and_what_was_told_for_nothing():
     told = WatchOutcome(300, (10, 100), (15, 106, 200), num_false_alarms=1)
     silent = WatchOutcome(420, (), (), num_false_alarms=0)
-    assert WatchFigures.of([told, silent]) == WatchFigures(50.0, 5.0, 2, 2)
-    assert WatchFigures.of([silent]).fired_within_5s is None
+    found = WatchFigures.of([told, silent])
+    # Two of three firings tell of something, one of two onsets is told: 2 / (3/2 + 2).
+    expected = WatchFigures(50.0, 5.0, 2, 2, pytest.approx(200 / 3), pytest.approx(400 / 7), 5)
+    assert found == expected
+    none = WatchFigures.of([silent])
+    assert none.fired_within_5s is none.precision is none.f1 is none.delay_s is None
+    deaf = WatchFigures.of([replace(told, fired_s=(200,), num_false_alarms=1)])
+    assert (deaf.precision, deaf.fired_within_5s, deaf.f1, deaf.delay_s) == (0, 0, 0, None)
+
+
+def test_watches_of_whole_hours_are_counted_by_hour():
+    first = WatchOutcome(3600, (10, 100), (10, 104), 0, hour=1)
+    last = WatchOutcome(3600, (90_000,), (90_003, 90_100), 1, hour=25)
+    found = WatchFigures.of([last, first])
+    assert list(found.by_hour) == [1, 25]
+    assert found.by_hour[1] == WatchFigures(100.0, 0.0, 1, 2, 100.0, 100.0, 2)
+    assert found.by_hour[25].precision == 50
+    assert found.num_watches == 2
+    document = json.loads(json.dumps(found.document()))
+    assert document["by_hour"]["25"]["delay_s"] == 3
+    assert document["precision"] == 75
 
 
 def test_the_document_has_every_figure_and_null_for_what_was_not_asked():

@@ -16,11 +16,12 @@ from eval.play.asked import TimeSpan
 from eval.play.asker import BlindAsker, FramesAsker, SessionAsker
 from eval.play.block_choice import (
     BlockTimes,
+    Oracle,
+    evidence_blocks,
     recall_by_layer,
     spread_to_the_ends,
 )
 from eval.play.contender import Contender
-from eval.play.oracle import Oracle, evidence_blocks
 from eval.play.play_all import raw_bytes
 from eval.play.settings import PlaySettings
 from eval.stream_benchmark.exam import (

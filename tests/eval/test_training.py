@@ -19,14 +19,12 @@ from eval.stream_world.vocabulary import clock
 from eval.training.checkpoint import condensed, read_state, restore, write_state
 from eval.training.command import RUN, _require_same_run
 from eval.training.frames import MOTIONS, UNKNOWN, frame_batch, known_names
-from eval.training.heads import FrameHeads
-from eval.training.objectives import ReaderExtra, TrainingReader
+from eval.training.objectives import FrameHeads, ReaderExtra, TrainingReader
 from eval.training.parallel import Share, run_parallel
 from eval.training.presets import PRESETS, SHAPES, Preset, fresh_model, streams_number
 from eval.training.steps import PaddedQuestions, QuestionsStep, WordingsStep
 from eval.training.streams import StreamBatch, StreamBatches
-from eval.training.train import StepLog, Trainer
-from eval.training.visual import visual_tokens
+from eval.training.train import StepLog, Trainer, visual_tokens
 from eval.training.wordings import ASKED_KINDS, Meaning, draw_wording
 from vstream import load_config, load_video_llm, open_session
 from vstream.engine.retrieval import view_at

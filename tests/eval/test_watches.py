@@ -8,12 +8,14 @@ from eval.stream_benchmark.exam import ExamOptions, ExamStream, draw_exam
 from eval.stream_benchmark.watches import (
     IN_TIME_S,
     NUM_WATCHES,
+    WatchFigures,
     is_false_alarm,
+    rare_questions,
     standing_questions,
     watch_record,
 )
-from eval.stream_world import Script, write_script
-from eval.stream_world.standing import StandingQuestion
+from eval.stream_world import Script, truth_spans, write_script
+from eval.stream_world.standing import MAX_RARE_ONSETS, StandingQuestion
 
 BARE = write_script(3, 60).moments[0]
 OWL = next(
@@ -66,3 +68,34 @@ def test_every_object_is_watched_for_as_a_request_and_as_a_question() -> None:
             assert replace(question, text=request.text) == request
             assert question.text != request.text
             assert question.name in question.text
+
+
+def test_rare_statements_are_watched_for_in_the_first_hour_and_in_the_last() -> None:
+    exam = draw_exam(
+        ExamOptions(seed=3, length_s=7500, num_streams=2, num_questions=4, topic="time")
+    )
+    drawn = rare_questions(exam)
+    assert sum(map(len, drawn.values())) == 2 * NUM_WATCHES
+    truthful, deaf = [], []
+    for made in exam:
+        for one in drawn[made.name]:
+            assert (one.asked_s, one.until_s) in ((0, 3600), (3600, 7200))
+            assert one.awaited.words in one.text
+            begins = [span.start_s for span in truth_spans(made.script, one.awaited)]
+            assert list(one.onsets_s) == [s for s in begins if one.asked_s <= s < one.until_s]
+            assert len(one.onsets_s) <= MAX_RARE_ONSETS
+            moments = made.script.moments[one.asked_s : one.until_s]
+            assert not any(one.awaited.is_doubtful(moment) for moment in moments)
+            assert not one.awaited.holds(moments[0])
+            told = [float(s) for s in one.onsets_s if s + IN_TIME_S < one.until_s]
+            truthful.append(watch_record(made, one, told))
+            deaf.append(watch_record(made, one, [one.asked_s]))
+    never = sum(not record.onsets_s for record in truthful)
+    assert 0.1 < never / len(truthful) < 0.6
+    found = WatchFigures.of(truthful)
+    assert list(found.by_hour) == [1, 2]
+    for figures in (found, *found.by_hour.values()):
+        assert (figures.precision, figures.fired_within_5s, figures.f1) == (100, 100, 100)
+        assert (figures.delay_s, figures.false_alarms_per_hour) == (0, 0)
+    assert WatchFigures.of(deaf).f1 == 0
+    assert WatchFigures.of(deaf).false_alarms_per_hour == 1

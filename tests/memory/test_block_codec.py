@@ -212,7 +212,7 @@ def test_decoding_a_batch_equals_decoding_one_by_one(codec, blocks, tokens, head
         assert torch.equal(got, torch.cat(alone, dim=1))
 
 
-@pytest.mark.parametrize("codec", ["int8", "int4", "int4_token"])
+@pytest.mark.parametrize("codec", ["int8", "int4", "int4_token", "int2_token"])
 def test_a_batch_larger_than_the_processor_cache_decodes_like_its_parts(codec):
     kept = [kv_block(tokens=64, seed=i, kv_heads=4, head_dim=128) for i in range(40)]
     codec, layout = codec_named(codec), layout_of(kept[0].keys)
@@ -256,6 +256,6 @@ def test_int8_takes_half_and_int4_under_a_third_of_bf16():
 
 def test_an_unknown_codec_lists_the_known_ones():
     with pytest.raises(
-        StoreError, match="'zip'; known: bf16, exact, fp4, int2, int4, int4_token, int8"
+        StoreError, match="'zip'; known: bf16, exact, fp4, int2, int2_token, int4, int4_token, int8"
     ):
         codec_named("zip")

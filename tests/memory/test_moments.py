@@ -87,7 +87,7 @@ def test_so_many_tokens_stay_or_such_a_share(told, tokens):
 def test_with_all_tokens_it_is_default_bit_by_bit(model):
     """The oracle M >= P: nothing is cut, nothing is encoded again."""
     with (
-        opened(model, tokens=10_000, old_codec=None, codec="int8") as all_kept,
+        opened(model, tokens=10_000, alike=None, old_codec=None, codec="int8") as all_kept,
         opened(model, "default", codec="int8") as plain,
     ):
         for one in (all_kept, plain):
@@ -107,7 +107,7 @@ def rows(memory):
 
 
 def test_what_is_found_does_not_change_while_what_is_read_shrinks(model):
-    """With an index in float32; `int4_token` rounds what blocks are found by to int8."""
+    """With an index in float32; `int2_token` rounds what blocks are found by to int8."""
     with (
         opened(model, tokens=2, old_codec="int4") as cut,
         opened(model, "default") as plain,
@@ -143,12 +143,19 @@ def block(number):
     return kv_block(tokens=12, end_s=float(number), seed=number)
 
 
-def test_every_store_every_restart_and_every_process_makes_the_same_bytes(tmp_path):
+def in_run(number):
+    """Seven neighbours look the same."""
+    return replace(kv_block(tokens=12, seed=number // 7), info=block(number).info)
+
+
+@pytest.mark.parametrize("block", [block, in_run], ids=["each unlike", "in runs"])
+def test_every_store_every_restart_and_every_process_makes_the_same_bytes(tmp_path, block):
     with memory_of() as whole:
         for i in range(50):
             whole.append(block(i))
         expected = [record.to_bytes() for record in records(whole)]
-        assert {whole.info(i).num_tokens for i in range(32)} == {1}
+        old = [i for i in whole.visible(None) if i < 32]
+        assert {whole.info(i).num_tokens for i in old} == {4}
     store, start = f"file://{tmp_path}", 0
     for end in (7, 20, 33, 50):
         with memory_of(store) as memory:
@@ -157,8 +164,19 @@ def test_every_store_every_restart_and_every_process_makes_the_same_bytes(tmp_pa
             made, start = [record.to_bytes() for record in records(memory)], end
     assert made == expected
     with follow_memory(MemoryConfig(store=store), "test", CPU) as reader:
-        assert {reader.info(i).num_tokens for i in range(32)} == {1}
+        assert reader.visible(None) == whole.visible(None)
         assert reader.coarser_since == whole.coarser_since == 31.5
+
+
+def test_of_an_old_run_of_alike_blocks_the_first_and_the_last_stay():
+    with memory_of() as memory, memory_of(alike=None) as all_stay:
+        for i in range(50):
+            memory.append(in_run(i))
+            all_stay.append(in_run(i))
+        # Runs are looked for in blocks that are rewritten together, 16 at a time.
+        assert memory.visible(None) == [0, 6, 7, 13, 14, 15, 16, 20, 21, 27, 28, 31, *range(32, 50)]
+        assert memory.stats().ageing.thinned == 20
+        assert all_stay.visible(None) == list(range(50))
 
 
 def records(memory):
@@ -171,8 +189,8 @@ def test_numbers_that_the_old_codec_cannot_hold_stay_in_their_own():
             made = block(i)
             memory.append(replace(made, values=1e6 * made.values) if i == 3 else made)
         forms = {i: memory._forms[i].codec for i in range(8)}
-        assert forms == {i: "exact" if i == 3 else "int4_token" for i in range(8)}
-        assert memory.info(3).num_tokens == 1
+        assert forms == {i: "exact" if i == 3 else "int2_token" for i in range(8)}
+        assert memory.info(3).num_tokens == 4
 
 
 def test_a_codec_that_is_none_is_refused_before_anything_is_begun():

@@ -1,11 +1,11 @@
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 import torch
 from kv_blocks import CPU, as_of_a_newer_version, kv_block, kv_stream, memory_of, same_info
+from processes import Process
 
 from memory import FingerprintMismatchError, StoreError
 from memory.block_record import FORMAT_VERSION
@@ -85,6 +85,7 @@ def test_a_half_written_last_block_is_cut_and_counted(store, folder):
 def test_a_writer_that_is_killed_leaves_all_blocks_it_had_appended(tmp_path):
     script = """
 import os, sys
+sys.path.append(sys.argv[2])
 from kv_blocks import kv_stream, memory_of
 memory = memory_of(sys.argv[1])
 for block in kv_stream(7):
@@ -92,10 +93,8 @@ for block in kv_stream(7):
 os._exit(9)
 """
     support = os.path.dirname(sys.modules["kv_blocks"].__file__)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([support, *sys.path])}
     store = f"file://{tmp_path}"
-    ended = subprocess.run([sys.executable, "-c", script, store], env=environment, check=False)
-    assert ended.returncode == 9
+    assert Process(script, store, support, module="-c").wait() == 9
     with memory_of(store) as memory, memory_of() as never_killed:
         for block in kv_stream(7):
             never_killed.append(block)

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.timeout(400)
 
 KEYS = RedisKeys("camera")
 NEVER = threading.Event()
+NUM, BUDGET = 120, 1 << 20
 
 
 class LostReplies:
@@ -100,25 +101,27 @@ def test_whatever_replies_get_lost_the_store_holds_what_the_writer_has(
 ):
     with running_valkey.client() as client:
         client.flushall()
-    config = MemoryConfig(store=running_valkey.url, redis_bytes=1 << 20, host_bytes=1 << 20)
+    config = MemoryConfig(store=running_valkey.url, redis_bytes=BUDGET, host_bytes=BUDGET)
     make = ("camera", "model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU)
     with open_memory(config, *make, policy=keeping_newest(4)) as memory:
         lost = LostReplies(memory)
-        for number in range(400):
-            if number % 10 == 0 and fates:  # often enough that ageing is hit, too
-                lost.plan = fates[number // 10 :][:3]
-            append(memory)
-            if number == 200 + forget:
+        for number in range(NUM):
+            if number % 4 == 0 and fates:  # often enough that ageing is hit, too
+                lost.plan = fates[number // 4 :][:3]
+            append(memory, tokens=100)
+            if number == NUM // 2 + forget:
                 drained(memory)
                 lost.plan = fates[:2]
                 try:
-                    memory.forget(190.0, 195.0)
+                    memory.forget(NUM / 2 - 10, NUM / 2 - 5)
                 except StoreAwayError:
                     memory.settle()
         lost.plan = []
         drained(memory)
-        assert memory.num_acknowledged == memory.num_blocks == 400
-        assert memory.stats().bytes_by_tier["redis"] <= 1 << 20
+        assert memory.num_acknowledged == memory.num_blocks == NUM
+        told = memory.stats()
+        assert told.bytes_by_tier["redis"] <= BUDGET
+        assert told.ageing.coarsened
         own = contents(memory)
         with followed(running_valkey) as reader:
             assert same(contents(reader), own)

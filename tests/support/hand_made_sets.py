@@ -2,7 +2,7 @@
 
 import json
 
-from eval.question_sets.registry import make_benchmark
+from eval.question_sets.scored_run import make_benchmark
 
 OPTIONS = ["Red.", "Green.", "Blue.", "White."]
 LETTERED = [f"{letter}. {option}" for letter, option in zip("ABCD", OPTIONS, strict=True)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache, SmolVLMForConditionalGeneration, TokenizersBackend
 
 from eval.stream_world.vocabulary import clock
-from eval.training.visual import visual_tokens
+from eval.training.train import visual_tokens
 
 MAX_ANSWER_TOKENS = 40
 FRAMES_PER_PASS = 32

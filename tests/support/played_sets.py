@@ -29,11 +29,11 @@ from hand_made_sets import (
 )
 
 from encoders import Frame
+from eval.etbench.command import asked_of as asked_of_samples
 from eval.etbench.files import PublishedData
-from eval.etbench.played import asked_of as asked_of_samples
 from eval.etbench.sample import TASKS
-from eval.question_sets.played import asked_of
-from eval.question_sets.registry import NAMES, make_benchmark
+from eval.question_sets.command import asked_of
+from eval.question_sets.scored_run import NAMES, make_benchmark
 
 LENGTH_S = 20
 LONG_S = 76

@@ -181,7 +181,7 @@ def _read_request(readline) -> str:
 
 
 def _serve(directory: str, port: int, clock_ahead_s: float) -> None:
-    from eval.rtsp_server import rtsp_server  # only in the camera's own process
+    from eval.stream_world.camera import rtsp_server  # only in the camera's own process
 
     true_time = time.time
     time.time = lambda: true_time() + clock_ahead_s

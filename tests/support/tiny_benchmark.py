@@ -6,7 +6,8 @@ from engine import tiny_video_llm
 from token_family import TokenFamily
 
 from eval.play.contender import LANGUAGE, Contender, parse_contenders
-from eval.play.play_all import Records, WorkerSetup, play_all, tasks_of
+from eval.play.play_all import WorkerSetup, play_all, tasks_of
+from eval.play.records import Records
 from eval.play.settings import PlaySettings
 from eval.run.run_directory import RunDirectory
 from eval.stream_benchmark.exam import ExamOptions, draw_exam
@@ -79,7 +80,7 @@ class TinyBenchmark:
         """What a contender said, by question, but for the time it took."""
         return {
             one: {**document["said"][0], "first_token_ms": None, "text": document["texts"][0]}
-            for one, document in self.records.answers[name].documents.items()
+            for one, document in self.records.answers[name].items()
         }
 
     def reports(self):

@@ -3,7 +3,7 @@
 from tiny_models import tiny_model
 from transformers import PreTrainedTokenizerFast
 
-from eval.random_model.llava_onevision import llava_onevision_files
+from eval.random_model.checkpoint_files import llava_onevision_files
 
 _TEMPLATE = """
 {%- for message in messages -%}

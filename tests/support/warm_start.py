@@ -1,16 +1,19 @@
 """Warm starts: Python programs that begin with what takes seconds to import imported already.
 
-`start` forks them off a process that has imported it and has done nothing else, one for each
-process of tests. What begins is a process like any other from there on: it has its own arguments,
-environment, working directory, output, exit code and end. Variables that are read while something
-is imported cannot be told to it any more; who sets one is started anew.
+They are forked off a process that has imported it and has done nothing else: one of all processes
+of tests that run side by side, which are begun so themselves (`warm_worker.py`). What begins is a
+process like any other from there on: it has its own arguments, environment, working directory,
+output, exit code and end. Variables that are read while something is imported cannot be told to it
+any more; who sets one is started anew.
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -18,19 +21,29 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from contextlib import suppress
 from pathlib import Path
 
 _COMMANDS = ("answer", "ask", "demo", "doctor", "ingest", "search", "serve")
-_IMPORTED = (
-    "app.commands",
-    *(f"app.{name}" for name in (*_COMMANDS, "streams", "watch")),
-    "eval.commands",
-    "transformers.models.smolvlm.modeling_smolvlm",
-    "transformers.models.llava_onevision.modeling_llava_onevision",
-)
-_PAGE = "app.ui"
-"""Gradio reads where temporary files belong while it is imported."""
+_IMPORTED = {
+    "commands": (
+        "app.commands",
+        *(f"app.{name}" for name in (*_COMMANDS, "streams", "watch")),
+        "eval.commands",
+        "transformers.models.smolvlm.modeling_smolvlm",
+        "transformers.models.llava_onevision.modeling_llava_onevision",
+    ),
+    "page": ("app.ui",),  # Gradio reads where temporary files belong while it is imported
+    "tests": (
+        *("hypothesis", "matplotlib.figure", "openai", "playwright.sync_api", "pytest"),
+        *("schemathesis", "sentence_transformers", "valkey"),
+    ),
+}
+"""In stages, each of which has what those before it have."""
+_OF_TESTS = ("schemathesis.cli",)
+ADDRESS = "WARM_STARTS_AT"
+"""What tells processes of tests where theirs are forked off."""
 _ROOT = Path(__file__).parents[2]
 _READ_BY_IMPORTS = (
     *("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
@@ -41,14 +54,14 @@ _ENVIRONMENT = {
     "GOMP_SPINCOUNT": "10000",
     "GRADIO_ANALYTICS_ENABLED": "False",
 }
+_one_at_a_time = threading.Lock()
 _FIRST_ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", **_ENVIRONMENT}
 """Before a test has changed anything, but for what all tests have."""
-_one_at_a_time = threading.Lock()
-_starters = {}
 
 
 def start(module, *arguments, environment, warm=True):
-    """`python -m MODULE ARGUMENTS`, without input; what it says is text in pipes.
+    """`python -m MODULE ARGUMENTS`, without input; what it says is text in pipes. With "-c" for a
+    module the first of the arguments is the program itself.
 
     `environment` is added to that of the tests. What is returned is as Popen. Who looks at the
     memory that a process takes has it start anew: not `warm`. It is "always" where only a process
@@ -59,9 +72,10 @@ def start(module, *arguments, environment, warm=True):
     same = _read_by_imports(environment) == _read_by_imports(_FIRST_ENVIRONMENT)
     if warm == "always" or (warm and same):
         has_page = environment.get("TMPDIR") == _FIRST_ENVIRONMENT.get("TMPDIR")
-        return _WarmProcess(_starter(has_page), words, environment)
+        stage = "tests" if module in _OF_TESTS else "page" if has_page else "commands"
+        return _with_pipes(stage, words, environment)
     return subprocess.Popen(
-        [sys.executable, "-m", *words],
+        [sys.executable, *([] if module == "-c" else ["-m"]), *words],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -74,53 +88,56 @@ def _read_by_imports(environment):
     return [environment.get(name) for name in _READ_BY_IMPORTS]
 
 
-def _starter(has_page):
-    with _one_at_a_time:
-        if has_page not in _starters:
-            _starters[has_page] = _Starter([*_IMPORTED, *([_PAGE] if has_page else [])])
-        return _starters[has_page]
+def _with_pipes(stage, words, environment):
+    out, its_out = os.pipe()
+    err, its_err = os.pipe()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    try:
+        process = WarmProcess(stage, words, environment, [nothing, its_out, its_err])
+    finally:
+        _close([nothing, its_out, its_err])
+    process.stdout, process.stderr = open(out), open(err)  # noqa: SIM115  its user's to close
+    return process
 
 
-class _Starter:
-    """The process that the others are forked off."""
+def serve():
+    """Begin what others are forked off, for this process and all that it starts. It imports
+    nothing before it is asked for the first time, and ends with this process."""
+    folder = tempfile.TemporaryDirectory()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(f"{folder.name}/starts")
+        listening.listen()
+        starter = subprocess.Popen(
+            [sys.executable, __file__, str(listening.fileno())],
+            env={**_FIRST_ENVIRONMENT, "PYTHONPATH": str(_ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[listening.fileno()],
+        )
+    os.environ[ADDRESS] = f"{folder.name}/starts"
 
-    def __init__(self, imported):
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno()), *imported],
-                env={**_FIRST_ENVIRONMENT, "PYTHONPATH": str(_ROOT)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
-        atexit.register(self._end)
+    def end():
+        starter.stdin.close()
+        starter.wait()
+        folder.cleanup()
 
-    def send(self, options, descriptors):
-        socket.send_fds(self._socket, [json.dumps(options).encode()], descriptors)
-
-    def _end(self):
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._process.wait()
+    atexit.register(end)
 
 
-class _WarmProcess:
-    """The part of Popen that tests use."""
+class WarmProcess:
+    """The part of Popen that tests use. `descriptors` are what it reads and where it writes."""
 
-    def __init__(self, starter, words, environment):
+    def __init__(self, stage, words, environment, descriptors):
         self.returncode = None
-        out, its_out = os.pipe()
-        err, its_err = os.pipe()
-        self.stdout, self.stderr = open(out), open(err)  # noqa: SIM115  its user's to close
-        self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        options = {"arguments": words, "environment": environment, "directory": os.getcwd()}
-        try:
-            starter.send(options, [its_out, its_err, status.fileno()])
-        finally:
-            os.close(its_out)
-            os.close(its_err)
-            status.close()
+        with _one_at_a_time:
+            if ADDRESS not in os.environ:
+                serve()
+        self._status, status = _pair()
+        asked = {"arguments": words, "environment": environment, "directory": os.getcwd()}
+        message = json.dumps({"stage": stage, **asked}).encode()
+        with status, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as starter:
+            starter.connect(os.environ[ADDRESS])
+            socket.send_fds(starter, [message], [*descriptors, status.fileno()])
         self.pid = self._told()
 
     def poll(self):
@@ -155,24 +172,70 @@ class _WarmProcess:
         return int(told)
 
 
-def _main(control, imported):
+def _main(listening):
     """In the process that others are forked off. Returns in those, as what they are."""
     sys.path.append(str(_ROOT))
     importlib.import_module("memory.locks").check_order()
-    for name in imported:
-        importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    return _fork_off(list(_IMPORTED), _asked(listening), [listening])
+
+
+def _asked(listening):
+    """What is asked of the first of those processes, until the one that began it ends."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 3)
+        ready, _, _ = select.select([listening, sys.stdin], [], [])
+        if sys.stdin in ready:
+            os._exit(0)
+        with listening.accept()[0] as asking:
+            yield socket.recv_fds(asking, 1 << 20, 4)[:2]
+
+
+def _passed_on(source):
+    """And of the later ones, each of which is forked off the one before it."""
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(source, 1 << 20, 4)
         if not message:
             os._exit(0)
+        yield message, descriptors
+
+
+def _fork_off(stages, requests, held):
+    """Import what the first stage has, then fork for each request. `held` is not for others."""
+    next_stage = None
+    has_imported = False
+    for message, descriptors in requests:
+        if not has_imported:
+            for name in _IMPORTED[stages[0]]:
+                importlib.import_module(name)
+            gc.freeze()
+            has_imported = True
         assert threading.active_count() == 1, "a fork would leave the other threads out"
-        if os.fork() == 0:
-            control.close()
-            _watch_over(descriptors[2])
-            return _become(json.loads(message), *descriptors)
-        for one in descriptors:
-            os.close(one)
+        options = json.loads(message)
+        if options["stage"] == stages[0]:
+            if os.fork() == 0:
+                _close(held)
+                _watch_over(descriptors[-1])
+                return _become(options, descriptors)
+        else:
+            if next_stage is None:
+                next_stage, theirs = _pair()
+                held.append(next_stage)
+                if os.fork() == 0:
+                    _close([*held, *descriptors])
+                    return _fork_off(stages[1:], _passed_on(theirs), [theirs])
+                theirs.close()
+            socket.send_fds(next_stage, [message], descriptors)
+        _close(descriptors)
+    return None
+
+
+def _pair():
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def _close(things):
+    for one in things:
+        os.close(one if isinstance(one, int) else one.detach())
 
 
 def _watch_over(status):
@@ -189,12 +252,11 @@ def _watch_over(status):
     os._exit(0)
 
 
-def _become(options, out, err, status):
+def _become(options, descriptors):
     """Another program; what is returned runs it."""
-    os.dup2(out, 1)
-    os.dup2(err, 2)
-    for one in (out, err, status):
-        os.close(one)
+    for standard, one in enumerate(descriptors[:3]):
+        os.dup2(one, standard)
+    _close(descriptors)
     os.chdir(options["directory"])
     os.environ.clear()
     os.environ.update(options["environment"])
@@ -207,5 +269,9 @@ def _become(options, out, err, status):
 
 
 if __name__ == "__main__":
-    program = _main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
-    runpy.run_module(program, run_name="__main__", alter_sys=True)
+    program = _main(socket.socket(fileno=int(sys.argv[1])))
+    if program == "-c":
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(sys.argv.pop(1), main.__dict__)
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)

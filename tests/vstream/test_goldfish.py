@@ -8,6 +8,8 @@ import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 from synthetic_video import write_video
 
+from app.streams import forget_range
+from app.terminal import Terminal
 from encoders import Turn
 from memory import MemoryConfig, PolicyError, open_memory, open_stored, policy_named
 from memory.policies.policy import ModelShape
@@ -168,18 +170,22 @@ def test_what_is_forgotten_is_not_told_of(model):
         assert list(clips(session)) == [s for s in begins(90) if s not in (20, 30)]
 
 
-@pytest.mark.parametrize("knows_policy", [True, False])
-def test_nor_where_nobody_has_the_stream_open(model, tmp_path, knows_policy):
-    store = f"file://{tmp_path}"
-    with opened(model, store=store) as session:
+@pytest.mark.parametrize("way", ["policy", "command", "no policy"])
+def test_nor_where_nobody_has_the_stream_open(model, tmp_path, way):
+    told = {"clip_s": CLIP_S, "frames": 4}
+    memory = MemoryConfig(store=f"file://{tmp_path}", codec="exact")
+    config = VStreamConfig(policy="goldfish", policy_set=told, memory=memory)
+    with open_stream(config, model, "test") as session:
         session.push(stream_frames(95))
         policy = session.policy
-    config = MemoryConfig(store=store)
-    with open_stored(config, "test", policy if knows_policy else None) as memory:
-        memory.forget(25.0, 39.0)
-    with open_stored(config, "test") as memory:
-        left = [one.from_s for one in policy.found("all", memory.state)]
-    wanted = [s for s in begins(90) if s not in (20, 30)] if knows_policy else []
+    if way == "command":
+        forget_range(Terminal(), config, "test", 25.0, 39.0)
+    else:
+        with open_stored(memory, "test", policy if way == "policy" else None) as stored:
+            stored.forget(25.0, 39.0)
+    with open_stored(memory, "test") as stored:
+        left = [one.from_s for one in policy.found("all", stored.state)]
+    wanted = [s for s in begins(90) if s not in (20, 30)] if way != "no policy" else []
     assert sorted(left) == wanted
 
 

@@ -1,7 +1,4 @@
 import gc
-import os
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -13,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
+from processes import Process
 
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.asker import Asker
@@ -507,6 +505,8 @@ def test_the_context_of_an_answer_is_free_once_it_has_ended_though_nobody_read_i
 
 
 _ENDS_AMID_AN_ANSWER = """
+import sys
+sys.path.append(sys.argv[1])
 from engine import open_session, stream_frames, tiny_video_llm
 session = open_session(tiny_video_llm("llama")[0], max_answer_tokens=3000)
 session.push(stream_frames(8))
@@ -516,15 +516,9 @@ print(next(iter(session.ask("what?"))))
 
 def test_a_process_may_end_amid_an_answer():
     support = Path(__file__).parents[1] / "support"
-    ended = subprocess.run(
-        [sys.executable, "-c", _ENDS_AMID_AN_ANSWER],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(support), *sys.path])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout
+    ended = Process(_ENDS_AMID_AN_ANSWER, support, module="-c")
+    assert (ended.wait(), ended.err) == (0, [])
+    assert ended.out
 
 
 @pytest.mark.parametrize("retrieval", ["two_pass", "global"])

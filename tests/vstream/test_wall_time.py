@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import kv_block, memory_of
 
-from vstream.times.wall_time import stream_range
+from vstream.times.when import stream_range
 
 BASE = 1.7e9
 GAPS = st.lists(st.integers(1, 50), min_size=1, max_size=25)

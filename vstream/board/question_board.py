@@ -41,37 +41,6 @@ WAIT_S = 1.0
 _GROUP = "answerers"
 _ASKED = ("text", "at_s", "from_s", "zone", "asked_at")
 """Of a Question what goes over the board as it is."""
-_SAY = """
-local kind, attempt = ARGV[1], ARGV[2]
-if kind == 'begin' then redis.call('SET', KEYS[2], attempt, 'EX', ARGV[4])
-elseif redis.call('GET', KEYS[2]) ~= attempt then return 0 end
-redis.call('XADD', KEYS[1], '*', 'kind', kind, 'text', ARGV[3], 'attempt', attempt)
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-if kind == 'answer' or kind == 'error' then
-    redis.call('XACK', KEYS[3], ARGV[5], ARGV[6])
-    redis.call('XDEL', KEYS[3], ARGV[6])
-end
-if ARGV[7] ~= '' then
-    redis.call('RPUSH', KEYS[4], ARGV[7])
-    redis.call('LTRIM', KEYS[4], -ARGV[8], -1)
-    redis.call('EXPIRE', KEYS[4], ARGV[9])
-end
-return 1
-"""
-_HOLD = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('XCLAIM', KEYS[2], ARGV[2], ARGV[3], 0, ARGV[4], 'JUSTID')
-return 1
-"""
-_BEAT = """
-local now = redis.call('TIME')
-redis.call('ZADD', KEYS[1], now[1] + now[2] / 1e6, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now[1] - ARGV[2])
-"""
-_HERE = """
-local now = redis.call('TIME')
-return redis.call('ZRANGEBYSCORE', KEYS[1], now[1] - ARGV[1], '+inf')
-"""
 
 
 @dataclass(frozen=True)
@@ -126,10 +95,9 @@ class QuestionBoard:
         self._link = link
         self._questions = f"vstream:questions:{fingerprint}"
         self._answerers = f"vstream:answerers:{fingerprint}"
-        self._beat = link.client.register_script(_BEAT)
-        self._say_script = link.client.register_script(_SAY)
-        self._hold_script = link.client.register_script(_HOLD)
-        self._here = link.client.register_script(_HERE)
+        self._beat, self._say_script, self._hold_script, self._here = (
+            link.script(name, package=__package__) for name in ("beat", "say", "hold", "here")
+        )
         self.me = f"{socket.gethostname()}:{os.getpid()}"
 
     def answerers(self) -> list[str]:

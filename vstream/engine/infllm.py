@@ -223,14 +223,6 @@ class InfllmPrefill(WritePath):
             _LOOKS: save({str(i): one.contiguous() for i, one in zip(counts, parts, strict=True)})
         }
 
-    def longest_chunk(self) -> int:
-        """Any chunk gives the same keys and values."""
-        return 1 << 30
-
-    def encode(self, chunk: Sequence[Tokens]) -> Encoded:
-        """`work`, run by itself."""
-        return alone(self._decoder, self.work(chunk))
-
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
         """As `Prefill.work`; all blocks before must be in the memory."""
         counts = [len(block.embeddings) for block in chunk]

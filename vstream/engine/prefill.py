@@ -23,7 +23,7 @@ from torch import Tensor
 
 from encoders import TextTokens
 from memory.policy_hooks import UNCHANGED, StateChange, Tokens
-from vstream.engine.decoder import Decoder, PlainStep, attention_mass
+from vstream.engine.decoder import Decoder, PlainStep, Step, attention_mass
 from vstream.engine.passes import Pass, Work, alone, joined_deepstack
 from vstream.engine.positions import Placed, lay_out, text_positions
 
@@ -80,9 +80,23 @@ class WritePath:
     """Blocks encoded since the start of the stream."""
     is_note_due = False
 
+    _decoder: Decoder
+
     def note(self) -> StateChange:
         """What it needs to go on after a restart and is in no block."""
         return UNCHANGED
+
+    def longest_chunk(self) -> int:
+        """Blocks that `encode` accepts at once; any chunk gives the same keys and values."""
+        return 1 << 30
+
+    def encode(self, chunk: Sequence[Tokens]) -> Encoded:
+        """`work`, run by itself."""
+        return alone(self._decoder, self.work(chunk))
+
+    def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
+        """Run a chunk of blocks through the decoder in one causal pass."""
+        raise NotImplementedError
 
 
 class Prefill(WritePath):
@@ -123,15 +137,8 @@ class Prefill(WritePath):
         """Blocks that `encode` accepts at once from here."""
         return self._window.until_step(self.num_blocks)
 
-    def encode(self, chunk: Sequence[Tokens]) -> Encoded:
-        """`work`, run by itself."""
-        return alone(self._decoder, self.work(chunk))
-
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
-        """Run a chunk of blocks through the decoder in one causal pass.
-
-        Raises ValueError for a chunk longer than `longest_chunk()`.
-        """
+        """Raises ValueError for a chunk longer than `longest_chunk()`."""
         if len(chunk) > self.longest_chunk():
             raise ValueError(f"a chunk of {len(chunk)} blocks crosses a step of the window")
         self._slide()
@@ -139,12 +146,7 @@ class Prefill(WritePath):
         self._make_room(positions.shape[1])
         counts = [block.positions.shape[1] for block in chunk] if self._wants_mass else []
         step = WindowStep(self._decoder, self._buffers, positions, counts)
-        hidden = yield Pass(
-            torch.cat([block.embeddings for block in chunk]),
-            step,
-            torch.cat([block.is_visual for block in chunk]),
-            joined_deepstack(chunk),
-        )
+        hidden = yield pass_of(chunk, step, self._decoder.device)
         layers = split_by_block(step.captured, chunk)
         first, self.num_blocks = self.num_blocks, self.num_blocks + len(chunk)
         self._blocks += _blocks(range(first, self.num_blocks), chunk, layers)
@@ -215,6 +217,17 @@ class Prefill(WritePath):
                 keys[:, : pair[0].shape[1]], values[:, : pair[1].shape[1]] = pair
             grown.append((keys, values))
         self._buffers = grown
+
+
+def pass_of(chunk: Sequence[Tokens], step: Step, device: torch.device) -> Pass:
+    """One of the decoder, which is there, over the tokens of a chunk."""
+    deepstack = joined_deepstack(chunk)
+    return Pass(
+        torch.cat([block.embeddings for block in chunk]).to(device),
+        step,
+        torch.cat([block.is_visual for block in chunk]).to(device),
+        None if deepstack is None else deepstack.to(device),
+    )
 
 
 def prefix_kv(decoder: Decoder, prefix: TextTokens) -> LayerKV:

@@ -12,9 +12,9 @@ from memory import MemoryPolicy, MemoryReader
 from memory.policy_hooks import NOTHING, Context
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.decoder import Decoder, PlainStep
-from vstream.engine.passes import Pass, Work, alone, joined_deepstack
+from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.positions import lay_out
-from vstream.engine.prefill import LayerKV
+from vstream.engine.prefill import LayerKV, pass_of
 from vstream.engine.retrieval import MemoryView, Past, mean_query
 
 BlocksByLayer = Sequence[Sequence[int]]
@@ -138,13 +138,7 @@ class QuestionPrefill:
         prefix = self._open_context(0).prefix
         positions, _ = lay_out(prefix[0][0].shape[1], tokens, self._decoder.num_axes)
         step = PlainStep(self._decoder, positions.to(device), prefix)
-        deepstack = joined_deepstack(tokens)
-        yield Pass(
-            torch.cat([one.embeddings.to(device) for one in tokens]),
-            step,
-            torch.cat([one.is_visual.to(device) for one in tokens]),
-            None if deepstack is None else deepstack.to(device),
-        )
+        yield pass_of(tokens, step, device)
         return step.captured
 
     def _first_pass(

@@ -29,9 +29,9 @@ from memory import MemoryReader
 from memory.policy_hooks import Tokens
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.decoder import Decoder, grouped_attention
-from vstream.engine.passes import Pass, Work, alone, joined_deepstack
+from vstream.engine.passes import Work
 from vstream.engine.positions import Placed, Rope, lay_out, text_positions
-from vstream.engine.prefill import Encoded, LayerKV, WritePath, split_by_block
+from vstream.engine.prefill import Encoded, LayerKV, WritePath, pass_of, split_by_block
 
 _Laid = tuple[Int[Tensor, "axes tokens"], Int[Tensor, " axes"]]
 """Positions of local tokens, and where the next block lies."""
@@ -76,26 +76,12 @@ class RekvPrefill(WritePath):
             local.append((keys[:, -self.n_local :], values[:, -self.n_local :]))
         self._slide(local, self._laid(blocks))
 
-    def longest_chunk(self) -> int:
-        """Any chunk gives the same keys and values."""
-        return 1 << 30
-
-    def encode(self, chunk: Sequence[Tokens]) -> Encoded:
-        """`work`, run by itself."""
-        return alone(self._decoder, self.work(chunk))
-
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
         """As `Prefill.work`."""
         counts = [len(block.embeddings) for block in chunk]
         laid = self._laid(chunk)
         step = _RekvStep(self, counts, laid[0])
-        whole = Pass(
-            torch.cat([block.embeddings for block in chunk]),
-            step,
-            torch.cat([block.is_visual for block in chunk]),
-            joined_deepstack(chunk),
-        )
-        hidden = yield whole
+        hidden = yield pass_of(chunk, step, self._decoder.device)
         self.num_tokens += len(hidden)
         self._slide(step.local, laid)
         return split_by_block(step.captured, chunk), hidden

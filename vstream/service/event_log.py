@@ -99,12 +99,6 @@ class EventLog:
             self._wake_readers()
         return event
 
-    def since(self, last_id: int) -> tuple[list[Event], bool]:
-        """All events after `last_id`, and whether some that came right after it are missing."""
-        with self._lock:
-            place, is_gap = self._place_after(last_id)
-            return list(islice(self._ring, place - self._oldest_place(), None)), is_gap
-
     def follow(self, last_id: int | None) -> AsyncIterator[Event]:
         """Every event after `last_id`, or from now on, without end until `close`.
 

@@ -21,9 +21,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from memory import KVMemoryError, UnknownNameError
 from memory.locks import Rank, ranked_lock
-from vstream.errors import BusyError, VStreamError
+from vstream.errors import BusyError, UnknownStreamError, UnknownWatchError, VStreamError
 from vstream.ingest import SeenFrame
-from vstream.service.errors import UnknownStreamError, UnknownWatchError
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams

@@ -2,7 +2,7 @@
 
 The one rule for every address that comes from a caller of the API instead of the operator: where a
 stream is read from (`vstream/sources/permission.py`) and where a webhook is sent
-(`vstream/service/pinned_transport.py`). Public is what IANA lists as globally reachable unicast;
+(`vstream/service/webhook.py`). Public is what IANA lists as globally reachable unicast;
 an IPv6 address that carries an IPv4 one (mapped, 6to4, NAT64) is judged by what it carries.
 """
 

@@ -18,7 +18,7 @@ from vstream.errors import QuestionError
 from vstream.question import Question, Stretch
 from vstream.times.clock_words import ClockRange, clock_ranges
 from vstream.times.named_time import named_time
-from vstream.times.wall_time import stream_range
+from vstream.times.when import stream_range
 from vstream.times.zone import local_range, zone_of
 
 MOMENT_S = 1.0

@@ -8,6 +8,7 @@ persistence on (append-only file) and no eviction.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,6 +76,11 @@ class RedisLink:
             ) from None
         self.name = f"redis {place}"
         """The server without its secrets."""
+
+    def script(self, *names: str, package: str = __package__) -> Any:
+        """Of Lua files, one behind the other: to be called with `keys` and `args`."""
+        parts = [files(package).joinpath(f"{name}.lua").read_text("utf-8") for name in names]
+        return self.client.register_script("".join(parts))
 
     def require_lasting(self) -> None:
         """Raises StoreError if the server may throw away what it was given."""

@@ -26,74 +26,6 @@ from memory.tiers.redis.redis_link import RedisLink
 FORMAT_VERSION = 1
 LEASE_S = 3.0
 BEAT_S = 0.5
-_TAKE = """
-local holder = redis.call('GET', KEYS[1])
-if holder then return {0, holder} end
-local fence = redis.call('HINCRBY', KEYS[2], 'fences', 1) .. '.' .. ARGV[3]
-redis.call('HSET', KEYS[2], 'fence', fence)
-redis.call('SET', KEYS[1], fence .. ' ' .. ARGV[1], 'PX', ARGV[2])
-return {fence, ARGV[1]}
-"""
-_IS_OURS = """
-local fence = redis.call('HGET', KEYS[2], 'fence')
-if not fence then return redis.error_reply('EMPTIED') end
-if fence ~= ARGV[1] then
-    return redis.error_reply('FENCED ' .. (redis.call('GET', KEYS[1]) or 'it has ended'))
-end
-"""
-_RENEW = f"""{_IS_OURS}
-redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2], 'PX', ARGV[3])
-return 1
-"""
-_GIVE_BACK = """
-if redis.call('GET', KEYS[1]) == ARGV[1] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[1]) end
-"""
-_SET_NOTE = f"""{_IS_OURS}
-redis.call('HSET', KEYS[2], 'note', ARGV[2])
-return 1
-"""
-LOG_LENGTH = 4096
-ENTER = f"""{_IS_OURS}
-if tonumber(redis.call('HGET', KEYS[2], 'version') or 0) ~= tonumber(ARGV[3]) then
-    return redis.error_reply('SETBACK')
-end
-local entries = {{}}
-local first = 9 + 2 * tonumber(ARGV[8])
-for i = first, #ARGV, 2 do
-    local id, entry = ARGV[i], ARGV[i + 1]
-    if entry ~= '' then
-        local key = ARGV[2] .. id .. ':' .. string.match(entry, '^[^\\n]*')
-        if redis.call('EXISTS', key) == 0 then return redis.error_reply('UNWRITTEN ' .. key) end
-        redis.call('PERSIST', key)
-    end
-end
-for i = 9, first - 1, 2 do
-    if ARGV[i + 1] ~= '' then redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 1])
-    else redis.call('HDEL', KEYS[4], ARGV[i]) end
-end
-for i = first, #ARGV, 2 do
-    local id, entry = ARGV[i], ARGV[i + 1]
-    local old = redis.call('HGET', KEYS[3], id)
-    if entry ~= '' then redis.call('HSET', KEYS[3], id, entry)
-    else redis.call('HDEL', KEYS[3], id) end
-    if old and old ~= entry then
-        redis.call('UNLINK', ARGV[2] .. id .. ':' .. string.match(old, '^[^\\n]*'))
-    end
-    entries[#entries + 1] = id
-end
-redis.call('HSET', KEYS[2], 'next_id', ARGV[4], 'bytes', ARGV[5], 'from_s', ARGV[6],
-           'to_s', ARGV[7], 'blocks', redis.call('HLEN', KEYS[3]))
-local version = redis.call('HINCRBY', KEYS[2], 'version', 1)
-redis.call('XADD', KEYS[5], 'MAXLEN', '~', {LOG_LENGTH}, '*',
-           'version', version, 'ids', table.concat(entries, ' '))
-return version
-"""
-"""Enters blocks and notes into a stream, all or nothing.
-
-KEYS: lease, meta, table, state, log. ARGV: fence, what the keys of blocks begin with, version, then
-next_id, bytes, from_s and to_s as they will be, how many notes follow, notes as pairs of name and
-value, blocks as pairs of id and entry of the table. An empty value or entry goes.
-"""
 
 
 class RedisStream(StreamEntry):
@@ -112,9 +44,9 @@ class RedisStream(StreamEntry):
         """Why the lease could not be renewed the last time, if the server may come back."""
         self.link = link
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        script = link.client.register_script
-        self._take, self._renew = script(_TAKE), script(_RENEW)
-        self._give_back, self._set_note = script(_GIVE_BACK), script(_SET_NOTE)
+        self._take, self._give_back = link.script("take"), link.script("give_back")
+        self._renew = link.script("is_ours", "renew")
+        self._set_note = link.script("is_ours", "set_note")
         self.on_beat: Callable[[], None] = lambda: None
         """Is called twice a second in the lease's thread."""
         self._ended = threading.Event()

@@ -25,7 +25,7 @@ from memory.policy_hooks import UNCHANGED, State, StateChange, changed, state_by
 from memory.tiers.redis.redis_blocks import CRC32_BYTES, RedisBlocks
 from memory.tiers.redis.redis_keys import THUMBNAIL
 from memory.tiers.redis.redis_link import TIMEOUT_S, RedisLink
-from memory.tiers.redis.redis_stream import ENTER, RedisStream
+from memory.tiers.redis.redis_stream import RedisStream
 
 UNENTERED_S = 600
 """How long rows live that no table names."""
@@ -47,7 +47,7 @@ class RedisTier(RedisBlocks, BlockStore):
         self._stream = stream
         self._buffer_bytes = buffer_bytes
         self._spans = RunningSpans(budget_bytes)
-        self._enter = link.client.register_script(ENTER)
+        self._enter = link.script("is_ours", "enter")
         self._generations = 0
         self._version = 0
         self._unsure: tuple[dict[int, bytes], StateChange] | None = None

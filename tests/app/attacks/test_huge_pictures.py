@@ -3,15 +3,14 @@
 import io
 import json
 
-import gradio as gr
 import pytest
 from gif_bomb import gif_bomb
-from gradio.data_classes import FileData
 from PIL import Image
 from service import running_service
 from websockets.sync.client import connect
 
 from app.client import ServiceClient
+from app.page import gr
 from app.page.page import Page
 from app.page.source_part import SourcePart
 
@@ -78,7 +77,7 @@ def test_a_frame_of_the_page_s_camera_is_refused(service, huge_jpeg, never_decod
     with gr.Blocks(analytics_enabled=False) as layout:
         part = SourcePart(Page(ServiceClient(service.url), reads_uploads=False), gr.Dropdown())
     (camera,) = [one for one in layout.blocks.values() if getattr(one, "elem_id", "") == "camera"]
-    sent = FileData(path=str(tmp_path / "frame.jpeg"), orig_name="frame.jpeg")
+    sent = gr.FileData(path=str(tmp_path / "frame.jpeg"), orig_name="frame.jpeg")
     frame = camera.preprocess(camera.data_model(**sent.model_dump()))
     said = part.camera(frame, gr.Request(session_hash="a"))
     assert "source.max_pixels" in said

@@ -5,9 +5,8 @@ from html import unescape
 import pytest
 
 from app.page.chat_part import chat_messages, note_of
-from app.page.status_line import problem_line, status_line
 from app.page.visitors import Exchange, Rates, Visitors
-from app.page.words import length, size
+from app.page.words import length, problem_line, size, status_line
 from app.server.documents import MemoryDocument, Problem, StreamDocument
 from app.stream_time import clock
 

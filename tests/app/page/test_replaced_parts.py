@@ -7,7 +7,7 @@ import pytest
 from gradio.context import LocalContext
 from gradio.state_holder import SessionState
 
-from app.page.replaced_parts import keep_ids
+from app.page.layout import keep_ids
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import schemathesis
 from one_thing import thing_jpeg
+from processes import Process
 from prometheus_client.parser import text_string_to_metric_families
 from service import running_service
 
@@ -38,7 +37,7 @@ def _push(service):
     service.http.post("/v1/streams/door/frames", content=thing_jpeg("owl"), headers=headers)
 
 
-def test_all_that_the_reference_says_is_so(service, reference, tmp_path):
+def test_all_that_the_reference_says_is_so(service, reference, tmp_path, monkeypatch):
     asked = service.post("/v1/responses", {"input": "what is there?"})
     watch = {"stream_ids": ["door"], "condition": "tell me when an owl is there"}
     there = {
@@ -49,8 +48,8 @@ def test_all_that_the_reference_says_is_so(service, reference, tmp_path):
     }
     config = tmp_path / "schemathesis.toml"
     config.write_text(_config(there))
-    command = [
-        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"),
+    words = [
+        *("--config-file", config, "run"),
         *(f"{service.url}/openapi.json", "--header", f"Authorization: Bearer {KEY}"),
         *("--exclude-path", "/v1/events"),  # endless: tests/app/server/test_event_stream.py
         # What fits the schema may still make no sense, as a stream that is not there.
@@ -58,8 +57,9 @@ def test_all_that_the_reference_says_is_so(service, reference, tmp_path):
         *("--phases", "coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES)),
         *("--seed", "1", "--generation-database", "none", "--no-color"),
     ]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=550)
-    assert ran.returncode == 0, ran.stdout[-12_000:] + ran.stderr[-2000:]
+    monkeypatch.chdir(tmp_path)
+    ran = Process(*words, module="schemathesis.cli")
+    assert ran.wait(550) == 0, "".join(ran.out)[-12_000:] + "".join(ran.err)[-2000:]
 
     described = schemathesis.openapi.from_dict(reference)
     for path, query in (

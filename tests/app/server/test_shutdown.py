@@ -2,11 +2,8 @@
 
 import io
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -99,18 +96,13 @@ main()
 
 
 def test_a_service_that_ends_amid_a_load_that_takes_longer_than_its_grace_ends_well(tmp_path):
-    command = [sys.executable, "-c", _LOADS_FOR_LONG, "serve", "--port", "0", "--no-page"]
     settings = {"VSTREAM_SERVICE__GRACE_S": "0.2", "VSTREAM_MEMORY__STORE": f"file://{tmp_path}"}
-    process = subprocess.Popen(
-        command, env={**os.environ, **settings}, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        while ": loading" not in process.stderr.readline():
-            assert process.poll() is None
-        time.sleep(1)
-        process.send_signal(signal.SIGTERM)
-        *_, last = process.stderr.read().splitlines()
-        assert (process.wait(20), last) == (0, "stopped")
+    serve = (_LOADS_FOR_LONG, "serve", "--port", "0", "--no-page")
+    process = Process(*serve, module="-c", **settings)
+    process.await_line(": loading")
+    time.sleep(1)
+    process.send(signal.SIGTERM)
+    assert (process.wait(20), process.err[-1]) == (0, "stopped\n")
 
 
 def test_a_running_answer_gets_its_grace_and_everything_else_ends(tmp_path):

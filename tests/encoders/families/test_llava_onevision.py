@@ -8,7 +8,7 @@ from tiny_checkpoints import family_with, made, tiny_model
 from transformers import AutoConfig, AutoModelForImageTextToText
 from video_frames import frames_of
 
-from eval.random_model.llava_onevision import llava_onevision_files
+from eval.random_model.checkpoint_files import llava_onevision_files
 
 SIDE = 56
 FILES = llava_onevision_files(SIDE)

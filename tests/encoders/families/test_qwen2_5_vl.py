@@ -8,7 +8,7 @@ from tiny_checkpoints import made
 from transformers import AutoConfig
 from video_frames import frames_of, groups_of
 
-from eval.random_model.qwen_vl import qwen2_5_vl_files
+from eval.random_model.checkpoint_files import qwen2_5_vl_files
 
 FILES = qwen2_5_vl_files()
 

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from video_frames import frames_of, groups_of
 from whole_video import features_of_whole_video
 
-from eval.random_model.qwen_vl import qwen3_vl_files
+from eval.random_model.checkpoint_files import qwen3_vl_files
 
 FILES = qwen3_vl_files()
 

@@ -7,6 +7,7 @@ from etbench_fixture import FOLDER, answered, load
 from typer.testing import CliRunner
 
 from eval.commands import cli
+from eval.etbench.command import asked_of, prompt_of
 from eval.etbench.files import (
     PUBLISHED_AT,
     PublishedData,
@@ -15,7 +16,6 @@ from eval.etbench.files import (
     read_samples,
     read_subset,
 )
-from eval.etbench.played import asked_of, prompt_of
 from eval.etbench.sample import TASKS, Sample
 from eval.play.asked import TimeSpan
 from vstream import SettingsError

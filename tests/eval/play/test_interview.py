@@ -3,11 +3,10 @@
 import math
 from pathlib import Path
 
-from eval.play.asked import Asked, Prompt, TimeSpan
+from eval.play.asked import Asked, AskTime, Prompt, TimeSpan, plan
 from eval.play.asker import GivenAnswer
 from eval.play.interview import Interview
 from eval.play.options import PlayOptions
-from eval.play.plan import AskTime, plan
 from eval.play.played_run import chosen
 from eval.play.settings import PlaySettings
 from vstream import QuestionError, load_config

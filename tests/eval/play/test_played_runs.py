@@ -13,9 +13,8 @@ from tiny_checkpoints import save_tiny_checkpoint
 from typer.testing import CliRunner
 
 from eval.commands import cli
-from eval.play.answer_file import AnswerFile
 from eval.run.cost import read_costs
-from eval.run.description import RunDescription
+from eval.run.run_directory import RecordFile, RunDescription
 from eval.run.scored import read_scored
 
 
@@ -215,5 +214,5 @@ def test_what_cannot_be_played_is_named_before_anything_is(tmp_path, model):
 def test_half_a_line_is_dropped_and_a_whole_one_kept(tmp_path):
     path = tmp_path / "default.jsonl"
     path.write_bytes(b'{"id": "a", "texts": ["x"]}\n{"id": "b", "te')
-    assert list(AnswerFile(path).documents) == ["a"]
+    assert [one["id"] for one in RecordFile(path).documents] == ["a"]
     assert path.read_bytes() == b'{"id": "a", "texts": ["x"]}\n'

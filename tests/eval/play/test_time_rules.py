@@ -12,13 +12,13 @@ import pytest
 from played_sets import LENGTH_S, LONG_S, SETS, frames, write_pictures, write_set
 from tiny_checkpoints import save_tiny_checkpoint
 
-from eval.etbench.played import CONVENTION
+from eval.etbench.command import CONVENTION
+from eval.play.asked import plan
 from eval.play.contender import parse_contenders
 from eval.play.interview import PlayedAnswer
-from eval.play.plan import plan
 from eval.play.player import Player, Task
 from eval.play.settings import PlaySettings
-from eval.question_sets.registry import make_benchmark
+from eval.question_sets.scored_run import make_benchmark
 from eval.run.cost import Cost
 from vstream import Question, load_config, load_video_llm, open_session
 

@@ -11,8 +11,15 @@ from loopback_http import loopback_http
 from tiny_judge import save_tiny_judge
 from tiny_models import tiny_model
 
-from eval.question_sets.judges import EndpointJudge, LocalJudge
-from eval.question_sets.judging import Judgement, JudgeReply, Judging, judge_prompt, read_judgement
+from eval.question_sets.judging import (
+    EndpointJudge,
+    Judgement,
+    JudgeReply,
+    Judging,
+    LocalJudge,
+    judge_prompt,
+    read_judgement,
+)
 from vstream import ModelError
 
 GOLDEN = Path(__file__).parents[2] / "data/question_prompts/judge.json"

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from eval.play.asked import TimeSpan
 from eval.question_sets.data_files import require_videos
-from eval.question_sets.registry import NAMES, make_benchmark
+from eval.question_sets.scored_run import NAMES, make_benchmark
 from eval.question_sets.vstream_qa import SUBSETS
 from vstream import SettingsError
 

@@ -9,7 +9,7 @@ from tiny_judge import save_tiny_judge
 from typer.testing import CliRunner
 
 from eval.commands import cli
-from eval.question_sets.registry import NAMES, make_benchmark
+from eval.question_sets.scored_run import NAMES, make_benchmark
 
 VERDICTS = {
     # the predicted answer: how each of two judges sees it

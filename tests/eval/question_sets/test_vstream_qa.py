@@ -5,7 +5,7 @@ from hand_made_sets import hand_made, score_all, vs_entry, write_json, write_vst
 
 from eval.question_sets.items import oddities
 from eval.question_sets.judging import JudgeReply, Judging
-from eval.question_sets.registry import make_benchmark
+from eval.question_sets.scored_run import make_benchmark
 from vstream import SettingsError
 
 VERDICTS = {

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from eval.run.cost import Cost, write_costs
 from eval.run.plots import _apart, plots
-from eval.run.policy_tables import policy_table
-from eval.run.report import write_report
+from eval.run.report import policy_table, write_report
 from eval.run.run_directory import RunDirectory
 from eval.run.scored import Scored, write_scored
 from eval.run.summary import Latency, summaries

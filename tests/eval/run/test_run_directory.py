@@ -6,10 +6,8 @@ import shlex
 import pytest
 import torch
 
-from eval.run.description import RunDescription
 from eval.run.peak_memory import OF_PROCESS, PeakMemory
-from eval.run.record_file import RecordFile
-from eval.run.run_directory import RunDirectory
+from eval.run.run_directory import RecordFile, RunDescription, RunDirectory
 from eval.run.scored import Scored, read_scored, write_scored
 from vstream import SettingsError
 

@@ -6,8 +6,8 @@ import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 
 from vstream.device.work import WorkKind
+from vstream.errors import UnknownStreamError
 from vstream.question import Evidence, Judgement
-from vstream.service.errors import UnknownStreamError
 from vstream.service.event_log import EventLog
 from vstream.service.watches import Watches, WatchSpec
 
