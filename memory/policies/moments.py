@@ -22,6 +22,7 @@ A block is cut once it has left the windows, by its own numbers alone, and its 1
 whether it stays, so every process and every restart makes the same bytes.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ class MomentsSettings(DefaultSettings):
         "of its tokens, at least one.",
     )
     alike: float | None = Field(
-        ALIKE,
+        0.93,
         gt=0,
         le=1,
         description="Old neighbours whose mean keys have at least this cosine, in the mean over "
@@ -139,7 +140,10 @@ class Moments(Default):
         keys = keys / keys.norm(dim=-1, keepdim=True).clamp_min(_LEAST)
         scores = keys @ (query / query.norm().clamp_min(_LEAST)).to(keys)
         like_next = (keys[1:] * keys[:-1]).sum(dim=-1)
-        return choose_moments(ids, scores.tolist(), like_next.tolist(), ALIKE, num_blocks)
+        places = [bisect_left(past.ids, block_id) for block_id in ids]
+        told = scores.tolist(), like_next.tolist()
+        chosen = choose_moments(places, *told, ALIKE, num_blocks)
+        return [past.ids[place] for place in chosen]
 
     def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
         return next_step(spans, blocks, run_ends)

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from encoders import Frame
-from eval.experiments import codecs, kv_prediction, memory_tokens
+from eval.experiments import kv_prediction, memory_tokens
 from eval.experiments.answers import Compared
 from eval.experiments.gist import Gists
 from eval.experiments.ingest_cost import Flops, first_layers
@@ -174,9 +174,9 @@ def test_training_changes_the_memory_tokens_alone_and_for_the_better(school, les
 
 def test_each_runs_on_a_tiny_setting(capsys, monkeypatch):
     monkeypatch.setattr(memory_tokens, "PRESET", SMALL)
+    for drawn in ("eval.memory_benchmark.report.curves", "eval.run.report.plots"):
+        monkeypatch.setattr(drawn, lambda found: {})
     kv_prediction.measure(3, minutes=0.4, streams=1, questions=4, fitted=1)
     assert "every 4. frame" in capsys.readouterr().out
-    codecs.measure(3, minutes=0.4, streams=1, questions=4, only=["int4"])
-    assert "4 of 4" in capsys.readouterr().out
     memory_tokens.measure(3, taught=2, steps=1, minutes=0.7, streams=1, questions=4)
     assert "gists" in capsys.readouterr().out

@@ -35,7 +35,10 @@ _IMPORTED = {
         "transformers.models.llava_onevision.modeling_llava_onevision",
     ),
     "page": ("app.ui",),  # Gradio reads where temporary files belong while it is imported
-    "tests": ("hypothesis", "openai", "playwright.sync_api", "pytest", "schemathesis", "valkey"),
+    "tests": (
+        *("hypothesis", "matplotlib.figure", "openai", "playwright.sync_api", "pytest"),
+        *("schemathesis", "sentence_transformers", "valkey"),
+    ),
 }
 """In stages, each of which has what those before it have."""
 _OF_TESTS = ("schemathesis.cli",)
