@@ -22,12 +22,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Float32
 
+from memory.block_head import HeadMeta, IndexVectors
 from memory.errors import BlockCorruptError, StoreError
-from memory.head_meta import HeadMeta
-from memory.index_vectors import IndexVectors
-from memory.kv_block import BlockInfo, RowForm
+from memory.kv_block import BlockInfo, Provenance, RowForm
 from memory.policy_hooks import StateChange
-from memory.stream_entry import Provenance
 
 FORMAT_VERSION = 3
 """To be raised whenever the bytes of a record change, a codec's row layout included. Older ones are

@@ -26,11 +26,10 @@ from memory.closing import Closing
 from memory.codecs.codec import codec_named
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.head_vectors import HeadVectors
-from memory.kv_block import BlockInfo, KeysAndValues, RowForm
+from memory.kv_block import BlockInfo, KeysAndValues, Provenance, RowForm
 from memory.policy_hooks import State
 from memory.row_cache import RowCache
 from memory.rows.row_stage import decoded
-from memory.stream_entry import Provenance
 
 REACH_S = 60.0
 """While nothing changes, a sampler keeps a frame so often."""

@@ -27,9 +27,9 @@ from memory import (
     open_memory,
 )
 from memory.aging_memory import coarser
+from memory.block_head import IndexVectors
 from memory.block_record import HEADER_BYTES
 from memory.codecs.codec import block_of, codec_named, record_of
-from memory.index_vectors import IndexVectors
 from memory.kv_block import RowLayout
 from memory.tiers.file.segment_file import SegmentFile
 
