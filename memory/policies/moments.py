@@ -15,8 +15,8 @@ therefore kept as R(q - p) k, with the model's own rotation R: put at base b its
 R(b + p) R(q - p) k = R(b + q) k, what it was. The difference is smaller than the block, so nothing
 is lost by it. Values stay as they are.
 
-For the same bytes, twice the tokens in two bits say more than half of them in four, and more tokens
-of the ends of runs more than a few of all blocks (docs/experiments.md).
+In two bits there are twice the tokens for the same bytes, and what goes of a run pays for more
+tokens of its ends (docs/experiments.md).
 
 A block is cut once it has left the windows, by its own numbers alone, and its 15 neighbours tell
 whether it stays, so every process and every restart makes the same bytes.
@@ -57,7 +57,7 @@ class MomentsSettings(DefaultSettings):
         "of its tokens, at least one.",
     )
     alike: float | None = Field(
-        0.93,
+        ALIKE,
         gt=0,
         le=1,
         description="Old neighbours whose mean keys have at least this cosine, in the mean over "
