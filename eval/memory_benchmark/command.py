@@ -36,8 +36,8 @@ def memory(
         typer.Option(
             metavar=CONTENDER_FORM,
             help="What is compared with everything kept as it was made; may be repeated, or a YAML "
-            f"file with a list of them. NAME is a memory policy (vstream policies) or one of "
-            f"{', '.join(ABLATIONS)}. Those of earlier starts stay in the report.",
+            f"file with a list of them. NAME is a memory policy (vstream policies), `all`, or "
+            f"one of {', '.join(ABLATIONS)}. Those of earlier starts stay in the report.",
         ),
     ] = DEFAULT_CONTENDERS,
     model: Checkpoint = None,
