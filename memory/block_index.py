@@ -194,7 +194,7 @@ class BlockIndex:
             return self._ids[start:end].tolist()
         num_runs, candidates = -(-count // chunk_blocks), _CANDIDATES * wanted
         is_long = num_runs > candidates and count > _FIRST_ROWS and not self._more
-        on_host = queries.float().cpu()
+        on_host = queries.detach().float().cpu()
         if is_long and self._spread is not None:
             rough = self._rough_scores(layers, on_host, start, end, similarity, self._spread)
             runs = best_places(run_means(rough, chunk_blocks), candidates)

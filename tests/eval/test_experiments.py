@@ -14,14 +14,15 @@ from eval.experiments.answers import Compared
 from eval.experiments.gist import Gists
 from eval.experiments.ingest_cost import Flops, first_layers
 from eval.experiments.kv_prediction import Maps, Trial, errors
-from eval.experiments.memory_tokens import School, train
+from eval.experiments.memory_tokens import School, cut_by, train
+from eval.memory_benchmark.ablations import MeanMoments
 from eval.speed.floors import tower_flops
 from eval.stream_benchmark.exam import ExamOptions, draw_exam
 from eval.stream_world import WORLD_PX, Renderer
 from eval.training.presets import FRAME_TOKENS, PRESETS
 from memory import ModelShape
 from memory.kv_block import BlockInfo, KVBlock
-from memory.policies.moments import MomentsSettings
+from memory.policies.moments import Moments, MomentsSettings
 from vstream import load_config, load_video_llm
 from vstream.engine.prefill import LocalWindow, Prefill
 from vstream.models.weights import embedded_weights
@@ -128,12 +129,11 @@ def test_counted_flops_are_those_that_torch_counts(model, stream):
 
 
 def test_gists_of_full_length_are_no_compaction(school, lessons):
-    class Whole(torch.nn.Module):
-        def forward(self, keys, values):
-            return keys, values
-
     for lesson in lessons:
-        assert abs(float(school.loss(Whole(), lesson))) < 1e-6
+        assert abs(float(school.loss(lambda *block: block, lesson))) < 1e-6
+    for kind in (Moments, MeanMoments):
+        whole, one = (cut_by(kind, count, school.reader.rope) for count in (FRAME_TOKENS, 1))
+        assert abs(school.test(whole, lessons)) < 1e-6 < 1e-3 < school.test(one, lessons)
     gist = school.gist(1, lessons[0].memory)
     assert school.test(gist, lessons) > 1e-3
 

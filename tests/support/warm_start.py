@@ -177,6 +177,7 @@ def _main(listening):
     sys.path.append(str(_ROOT))
     importlib.import_module("memory.locks").check_order()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: it ends with who began it
     return _fork_off(list(_IMPORTED), _asked(listening), [listening])
 
 
@@ -243,6 +244,7 @@ def _watch_over(status):
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return
     os.write(status, str(child).encode())
     os.closerange(0, status)

@@ -21,7 +21,8 @@ from memory.block_record import BlockHead
 from memory.kv_block import DTYPES, BlockInfo, Provenance, RowForm, RowLayout
 
 _VERSION = 3
-"""An index of another one is as none; raised with the format of records, too."""
+"""Its CRC32 begins with it: an index of another one is as none. Raised with the format of records.
+"""
 _CRC32_BYTES = 4
 _COLUMNS = [
     ("id", "<i8"),
@@ -88,7 +89,6 @@ def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Ext
         written = json.dumps([info.positions.tolist(), info.advance.tolist()])
         positions_of.append(positions.setdefault(written, len(positions)))
     about = {
-        "version": _VERSION,
         "segment_bytes": extents[-1].end,
         "kinds": list(kinds),
         "positions": list(positions),
@@ -106,7 +106,7 @@ def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Ext
     np.save(buffer, rows)
     arrays = buffer.getvalue()
     partial = segment.with_suffix(".index.partial")
-    crc32 = zlib.crc32(arrays).to_bytes(_CRC32_BYTES, "little")
+    crc32 = zlib.crc32(arrays, _VERSION).to_bytes(_CRC32_BYTES, "little")
     try:
         num_bytes = partial.write_bytes(crc32 + arrays)
         partial.rename(index_path(segment))
@@ -122,14 +122,10 @@ def read_index(segment: Path) -> IndexedBlocks | None:
     except OSError:
         return None
     crc32, arrays = data[:_CRC32_BYTES], data[_CRC32_BYTES:]
-    if zlib.crc32(arrays).to_bytes(_CRC32_BYTES, "little") != crc32:
+    if zlib.crc32(arrays, _VERSION).to_bytes(_CRC32_BYTES, "little") != crc32:
         return None
-    if not arrays.startswith(np.lib.format.MAGIC_PREFIX):
-        return None  # of version 2
     buffer = io.BytesIO(arrays)
     about = json.loads(np.load(buffer, allow_pickle=False).tobytes())
-    if about["version"] != _VERSION:
-        return None
     rows = np.load(buffer, allow_pickle=False)
     kinds = [_kind(*kind) for kind in about["kinds"]]
     positions = [
