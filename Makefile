@@ -16,6 +16,8 @@ BENCH_HOURS ?= 0.25
 BENCH_STREAMS ?= 2
 BENCH_QUESTIONS ?= 120
 BENCH_WORKERS ?= 1
+# Of bench-memory, which also hides passkeys from a model of text where there is one (docs/memory.md).
+TEXT_MODEL ?= runs/smollm2
 # Of bench-memory, whose contenders are its command's (python -m eval memory --help).
 MEMORY_HOURS ?= 0.25
 MEMORY_STREAMS ?= 2
@@ -80,6 +82,8 @@ bench: $(VENV)/.bench ## All baselines on the stream world (BENCH_HOURS, ...; MO
 bench-memory: $(VENV)/.bench ## What memories cost in bytes and what answers lose by it (MEMORY_HOURS, _STREAMS, _QUESTIONS, _SEED)
 	$(BIN)/python -m eval memory --seed $(MEMORY_SEED) --hours $(MEMORY_HOURS) --streams $(MEMORY_STREAMS) \
 		--questions $(MEMORY_QUESTIONS) --out $(MEMORY_OUT) $(if $(MODEL),--model $(MODEL))
+	$(if $(wildcard $(TEXT_MODEL)),VSTREAM_MODEL=$(TEXT_MODEL) $(BIN)/python -m eval passkey --tokens 100000 \
+		$(addprefix --contender policy=,default moments window streaming_llm rekv infllm))
 
 train: $(VENV)/.dev ## Train the embedded model from scratch: the large preset on a card, the small one on a CPU
 	$(BIN)/python -m eval.training --out runs/train

@@ -20,8 +20,9 @@ _MOST_MORE = 4
 
 @dataclass(frozen=True)
 class KeptBytes:
-    """Bytes of a stream at a frame a second in int8, pictures apart: what it grows by in an hour
-    once it is long, and how large it gets where it does not grow forever.
+    """Bytes of a stream at a frame a second in int8, pictures apart, no frame of which is like the
+    one before: what it grows by in an hour once it is long, and how large it gets where it does
+    not grow forever.
     """
 
     an_hour: int

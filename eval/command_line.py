@@ -1,9 +1,10 @@
-"""What the commands of `python -m eval` share: --json, added options, refusals, progress."""
+"""What the commands of `python -m eval` share: options, refusals, progress."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import Parameter, signature
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -13,6 +14,12 @@ from memory import KVMemoryError
 from vstream import VStreamError
 
 AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON document.")]
+Checkpoint = Annotated[str | None, typer.Option(help="Another checkpoint than the embedded one.")]
+Names = Annotated[Literal["core", "full"], typer.Option(help="The objects that may appear.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Where records are kept, and an interrupted run goes on.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; else measured.")]
 
 
 @contextmanager

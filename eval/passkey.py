@@ -2,7 +2,9 @@
 
 Source: passkey retrieval (Mohtashami and Jaggi 2023, https://arxiv.org/abs/2305.16300), with the
 filler that others took over. Differs: ten keys lie in one text, in its first four fifths, so that
-one pass tells of all of them. Each is another kind of fact, for a small model to tell them apart.
+one pass tells of all of them. Each is another kind of fact: ten keys alike a small model cannot
+tell apart, even where it reads all of them. As there, the answer is begun for the model ("The pass
+key is"), so that it is asked for the key and not for a way to speak of it.
 
 Contenders that make the same blocks share the pass, whatever they keep of them: each has a memory
 of its own, into which the exact blocks are encoded as they come.
@@ -23,16 +25,16 @@ from eval.play.kept import stored_bytes
 from eval.play.options import CONTENDER_FORM
 from eval.play.settings import PlaySettings
 from eval.result_table import ResultTable, show, show_document
-from eval.speed.subject import passing_session, ready_model
+from eval.speed.subject import passing_session, ready_model, roomy_config
 from memory import KVBlock
 from memory.codecs.codec import block_of
 from memory.policies import POLICIES
-from vstream import Session, SettingsError, VideoLLM, load_config
+from vstream import Question, Session, SettingsError, VideoLLM
 
 FILLER = (
     " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 )
-SECRET = " {fact} {word}. Remember it: {fact} {word}."
+SECRET = " {begun} {word}. Remember it: {fact} {word}."
 FACTS = (
     ("the number of the safe is", "What is the number of the safe?", ""),
     ("the name of the captain is", "What is the name of the captain?", "Oliver Emma Henry Sophia"),
@@ -52,14 +54,18 @@ FACTS = (
 """How each is told, how it is asked for, and words of which one is drawn; a number, if none."""
 _HIDDEN_IN = 0.8
 """Of the text: what comes after it holds no key."""
-_PART_FILLERS, _CHUNK_TOKENS, _ANSWER_TOKENS = 10, 256, 12
+_PART_FILLERS, _CHUNK_TOKENS, _ANSWER_TOKENS = 10, 256, 8
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is asked for, the word that tells it, and the blocks that hold its sentences."""
+    """What is asked for, the word that tells it, and the blocks that hold its sentences.
+
+    `begun` is the answer up to that word.
+    """
 
     question: str
+    begun: str
     word: str
     blocks: range
 
@@ -115,7 +121,7 @@ def measure_passkeys(
     model: VideoLLM, contenders: Sequence[str], tokens: int, seed: int = 0
 ) -> list[Found]:
     """Of each contender, in the order given. Raises SettingsError, ModelError, PolicyError."""
-    config = load_config()
+    config = roomy_config()
     engine = config.engine.model_copy(update={"chunk_frames": _CHUNK_TOKENS})
     settings = PlaySettings(config.model_copy(update={"engine": engine}), _ANSWER_TOKENS)
     named = parse_contenders(contenders)
@@ -161,10 +167,13 @@ class _Text:
         for number in range(self._fillers):
             if number in self._hidden:
                 fact, question, word = self._hidden[number]
-                secret = SECRET.format(fact=fact, word=word).replace(" the", " The", 1)
+                begun = fact.capitalize()
+                secret = SECRET.format(begun=begun, fact=fact, word=word)
                 size = self._family.frames_per_block
                 last = before + self._length(secret) - 1
-                self.keys.append(Key(question, word, range(before // size, last // size + 1)))
+                self.keys.append(
+                    Key(question, begun, word, range(before // size, last // size + 1))
+                )
                 part, before = part + secret, last + 1
             part, before = part + FILLER, before + self._length(FILLER)
             if number % _PART_FILLERS == _PART_FILLERS - 1:
@@ -207,7 +216,7 @@ def exact_block(source: Session, block_id: int) -> KVBlock:
 def _found(contender: Contender, session: Session, text: _Text) -> Found:
     said, recalls, right = [], [], 0
     for key in text.keys:
-        answer = session.ask(key.question).answer
+        answer = session.ask(Question(key.question, answer_start=key.begun)).answer
         said.append(answer.text)
         right += key.word in answer.text
         read = sum(one.num_layers for one in answer.evidence if one.block_id in key.blocks)

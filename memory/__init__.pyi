@@ -18,7 +18,7 @@ from .errors import (
     StreamReplacedError,
     UnknownNameError,
 )
-from .kv_block import BlockInfo, KVBlock, RowForm, RowLayout
+from .kv_block import BlockInfo, KVBlock, Provenance, RowForm, RowLayout
 from .kv_memory import KVMemory
 from .memory_reader import MemoryReader
 from .memory_stats import MemoryStats
@@ -27,7 +27,6 @@ from .open_memory import FollowedMemory, follow_memory, open_memory, open_stored
 from .policies import POLICIES, policy_named, written_under
 from .policies.policy import Encoding, MemoryPolicy, ModelShape
 from .row_cache import RowCache
-from .stream_entry import Provenance
 from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records
 from .tiers.memory import HostTier

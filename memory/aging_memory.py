@@ -14,11 +14,11 @@ from memory.block_record import BlockRecord
 from memory.block_store import BlockStore, Span
 from memory.codecs.codec import block_of, recoded, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
-from memory.kv_block import KVBlock, require_fitting
+from memory.kv_block import KVBlock, Provenance, require_fitting
 from memory.memory_reader import MemoryReader
 from memory.policy_hooks import State, StateChange
 from memory.row_cache import RowCache
-from memory.stream_entry import Provenance, StreamEntry
+from memory.stream_entry import StreamEntry
 
 REWRITE_BLOCKS = 16
 _SPANS_KEPT = 8

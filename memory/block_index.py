@@ -55,9 +55,10 @@ class _Page:
     exact: Float32[np.ndarray, "rows layers features"]
     codes: Tensor
     """int8 [layers, rows, features] on the device."""
-    centre: Float32[Tensor, "layers features"] | None = None
-    """Where its codes have their zero; None before there are any. Keys often have a large part that
-    is the same in many blocks, and another one by night: it must not take the codes.
+    centre: Float32[np.ndarray, "layers features"] | None = None
+    """Where its codes have their zero, on the host; None before there are any. Keys often have a
+    large part that is the same in many blocks, and another one by night: it must not take the
+    codes.
     """
     live: int = 0
 
@@ -110,7 +111,7 @@ class BlockIndex:
             self._more.update(zip(block_ids, more, strict=True))
             exact = exact[:, :, : self.features]
         for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
-            page.exact[place] = exact[at]
+            page.exact[_as_slice(place)] = exact[_as_slice(at)]
             page.live += len(at)
         self._ids.extend(block_ids)
         self._rows.extend(rows)
@@ -193,14 +194,15 @@ class BlockIndex:
             return self._ids[start:end].tolist()
         num_runs, candidates = -(-count // chunk_blocks), _CANDIDATES * wanted
         is_long = num_runs > candidates and count > _FIRST_ROWS and not self._more
+        on_host = queries.detach().float().cpu()
         if is_long and self._spread is not None:
-            rough = self._rough_scores(layers, queries, start, end, similarity, self._spread)
+            rough = self._rough_scores(layers, on_host, start, end, similarity, self._spread)
             runs = best_places(run_means(rough, chunk_blocks), candidates)
         else:
             runs = np.arange(num_runs)
         places = places_of_runs(runs, chunk_blocks, count)
-        rows = np.fromiter(map(self._rows.__getitem__, (start + places).tolist()), dtype=np.int64)
-        keys, on_host = self._exact_keys(layers, rows).transpose(0, 1), queries.float().cpu()
+        rows = np.frombuffer(self._rows, dtype=np.int64)[start + places]
+        keys = self._exact_keys(layers, rows).transpose(0, 1)
         exact = _similarities(keys, on_host, similarity).mean(dim=0)
         if self._more:
             exact = self._best_of_several(layers, on_host, start, exact, similarity)
@@ -236,8 +238,8 @@ class BlockIndex:
         codes = np.zeros((self._layers, rows, self.features), dtype=np.int8)
         with torch.inference_mode(False):  # or nobody could write into it outside
             on_device = torch.from_numpy(codes).to(self._device)  # numpy asks for huge pages
-        exact = np.empty((rows, self._layers, self.features), dtype=np.float32)
-        self._pages.append(_Page(first, exact, on_device))
+        exact = torch.empty(rows, self._layers, self.features)  # few of its rows are read: asks not
+        self._pages.append(_Page(first, exact.numpy(), on_device))
         self._resize(first + rows)
 
     def _resize(self, rows: int) -> None:
@@ -263,10 +265,12 @@ class BlockIndex:
         self, rows: Int64[np.ndarray, " rows"]
     ) -> Iterator[tuple[_Page, Int64[np.ndarray, " some"], Int64[np.ndarray, " some"]]]:
         """The pages that hold some rows, which of those each holds, and where within it."""
-        number = np.searchsorted([page.end for page in self._pages], rows, side="right")
-        for page in np.unique(number).tolist():
-            at = np.flatnonzero(number == page)
-            yield self._pages[page], at, rows[at] - self._pages[page].first
+        order = np.argsort(rows, kind="stable")
+        ends = np.searchsorted(rows[order], [page.end for page in self._pages]).tolist()
+        for page, begin, end in zip(self._pages, [0, *ends], ends, strict=False):
+            if begin < end:
+                at = order[begin:end]
+                yield page, at, rows[at] - page.first
 
     def _exact_keys(
         self, layers: Sequence[int], rows: Int64[np.ndarray, " rows"]
@@ -279,57 +283,65 @@ class BlockIndex:
 
     def _settle(self) -> None:
         """Make the int8 codes that are missing, a row's largest number being the largest code."""
-        rows = np.asarray(self._unsettled, dtype=np.int64)
+        rows = np.array(sorted(set(self._unsettled)))
         self._unsettled = []
         if self._spread is None:
             self._spread = _spread_of(self._exact_keys(range(self._layers), rows))
         for page, _, place in self._by_page(rows):
-            exact = torch.from_numpy(page.exact[place])
+            to = _as_slice(place)
+            exact = torch.from_numpy(page.exact[to])
             if page.centre is None:
-                page.centre = exact.mean(dim=0).to(self._device)
-            weighed = (exact - page.centre.cpu()).div_(self._spread)
+                page.centre = exact.mean(dim=0).numpy()
+            weighed = (exact - torch.from_numpy(page.centre)).div_(self._spread)
             largest = torch.maximum(weighed.amax(dim=2), -weighed.amin(dim=2))
             scales = largest.clamp_min(_MIN_NORM) / _LARGEST_CODE
             codes = weighed.div_(scales[:, :, None]).round_().to(torch.int8)
-            to = torch.from_numpy(place).to(self._device)
             page.codes[:, to] = codes.transpose(0, 1).to(self._device)
-            self._scales[:, page.first + to] = scales.T.to(self._device)
+            of_page = slice(page.first, page.end)
+            self._scales[:, of_page][:, to] = scales.T.to(self._device)
             norms = exact.norm(dim=2).clamp_min_(_MIN_NORM)
-            self._norms[:, page.first + to] = norms.T.to(self._device)
+            self._norms[:, of_page][:, to] = norms.T.to(self._device)
 
     def _rough_scores(
         self,
         layers: Sequence[int],
-        queries: Tensor,
+        queries: Float32[Tensor, "layers features"],
         start: int,
         end: int,
         similarity: Similarity,
         spread: Float32[Tensor, "layers features"],
     ) -> Float32[Tensor, " blocks"]:
-        """From the codes, of the blocks from place `start` to `end`, averaged over layers."""
+        """From the codes, of the blocks from place `start` to `end`, averaged over layers.
+
+        `queries` are on the host: what is small is done there.
+        """
         if self._unsettled:
             self._settle()
         used = -(-self._next_row // _ROWS_AT_ONCE) * _ROWS_AT_ONCE
         rows = [min(page.end, used) - page.first for page in self._pages]
         columns = _QUERY_COLUMNS.get(self._device.type, 1)
         products = torch.empty(used, columns, dtype=torch.int32, device=self._device)
-        centres = torch.stack([page.centre for page in self._pages if page.centre is not None])
+        scores = torch.empty(used, device=self._device)
+        places = list(zip(self._pages, products.split(rows), scores.split(rows), strict=True))
         total = torch.zeros((), device=self._device)
-        for layer, query in zip(layers, queries.to(self._device, torch.float32), strict=True):
-            weighed = query * spread[layer].to(self._device)
-            unit = weighed.abs().amax().clamp_min(_MIN_NORM) / _LARGEST_QUERY_CODE
-            column = (weighed / unit).round().to(torch.int8)[:, None].repeat(1, columns)
-            for page, of_page in zip(self._pages, products.split(rows), strict=True):
-                torch._int_mm(page.codes[layer, : len(of_page)], column, out=of_page)
-            scores = products[:, 0] * self._scales[layer, :used]
-            offsets = centres[:, layer] @ (query / unit)
-            for of_page, offset in zip(scores.split(rows), offsets, strict=True):
+        for layer, query in zip(layers, queries.numpy(), strict=True):
+            weighed = query * spread[layer].numpy()
+            unit = max(float(np.abs(weighed).max()), _MIN_NORM) / _LARGEST_QUERY_CODE
+            column = np.rint(weighed / unit).astype(np.int8).repeat(columns).reshape(-1, columns)
+            on_device = torch.from_numpy(column).to(self._device)
+            for page, product, _ in places:
+                torch._int_mm(page.codes[layer, : len(product)], on_device, out=product)
+            scores.copy_(products[:, 0]).mul_(self._scales[layer, :used])
+            centres = [page.centre[layer] for page in self._pages if page.centre is not None]
+            offsets = (np.stack(centres) @ query / unit).tolist()
+            for (_, _, of_page), offset in zip(places, offsets, strict=True):
                 of_page += offset
             if similarity == "cosine":
                 scores /= self._norms[layer, :used]
-                unit /= query.norm().clamp_min(_MIN_NORM)
-            total = scores if len(layers) == 1 else total + unit * scores
-        return total[self._choice(start, end)]
+                unit /= max(float(np.linalg.norm(query)), _MIN_NORM)
+            if len(layers) > 1:
+                total = total + unit * scores
+        return (total if len(layers) > 1 else scores)[self._choice(start, end)]
 
     def _choice(self, start: int, end: int) -> slice | Tensor:
         """The rows of the blocks from place `start` to `end`, the same for every layer."""
@@ -339,6 +351,12 @@ class BlockIndex:
             run = slice(int(rows[0]), int(rows[-1]) + 1)
             self._chosen = (start, end), run if is_run else torch.tensor(rows, device=self._device)
         return self._chosen[1]
+
+
+def _as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
+    """The same rows, which rise, as numpy copies them fastest."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first == len(places) - 1 else places
 
 
 def _spread_of(

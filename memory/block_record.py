@@ -22,12 +22,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Float32
 
+from memory.block_head import HeadMeta, IndexVectors
 from memory.errors import BlockCorruptError, StoreError
-from memory.head_meta import HeadMeta
-from memory.index_vectors import IndexVectors
-from memory.kv_block import BlockInfo, RowForm
+from memory.kv_block import BlockInfo, Provenance, RowForm
 from memory.policy_hooks import StateChange
-from memory.stream_entry import Provenance
 
 FORMAT_VERSION = 3
 """To be raised whenever the bytes of a record change, a codec's row layout included. Older ones are
@@ -62,6 +60,19 @@ class BlockHead:
         """The index vectors side by side."""
         exact = self.index.exact()
         return exact.reshape(len(exact), -1)
+
+    @classmethod
+    def told(cls, told: HeadMeta, vectors: bytes) -> Self:
+        """`vectors` is what `vectors()` gave."""
+        make, left, size = told.provenance, {}, len(vectors)
+        if told.left:
+            size = told.index_bytes
+            behind = np.frombuffer(vectors, "<f4", offset=size).astype(np.float32)
+            behind = behind.reshape(len(told.left), make.layers, -1)
+            left = dict(zip(told.left, behind, strict=True))
+        features = make.kv_heads * make.head_dim
+        index = IndexVectors.from_bytes(vectors[:size], make.layers, features, told.is_small)
+        return cls(told.block_id, make, told.form, told.info, index, told.is_rewritten, left)
 
     def vectors(self) -> bytes:
         """Index vectors, and head vectors behind them."""
@@ -215,18 +226,7 @@ class StoredHead:
         else:
             told = HeadMeta.from_bytes(meta, header.layers)
         verify_crc32(vectors, told.crc32s[0], f"{where}, representative keys")
-        features = told.provenance.kv_heads * told.provenance.head_dim
-        size, layers = told.index_bytes if told.left else len(vectors), header.layers
-        behind = np.frombuffer(vectors, "<f4", offset=size).astype(np.float32)
-        head = BlockHead(
-            *(told.block_id, told.provenance, told.form, told.info),
-            IndexVectors.from_bytes(vectors[:size], layers, features, told.is_small),
-            told.is_rewritten,
-            dict(zip(told.left, behind.reshape(len(told.left), layers, -1), strict=True))
-            if told.left
-            else {},
-        )
-        return cls(head, told.crc32s)
+        return cls(BlockHead.told(told, vectors), told.crc32s)
 
 
 def verify_crc32(part: bytes, expected: int, where: str) -> None:

@@ -1,18 +1,21 @@
 """KVBlock: the keys and values of one frame or temporal grid in all layers, immutable.
 
-Beside it stands what its encoded rows are like, one a layer, and whether it fits a stream.
+Beside it stand its Provenance, what its encoded rows are like, one a layer, and whether it fits a
+stream.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b
 from math import isfinite
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from memory.errors import BlockRejectedError
-from memory.stream_entry import Provenance
+from memory.errors import BlockRejectedError, FingerprintMismatchError
 
 EncodedRows = UInt8[Tensor, "rows row_bytes"]
 OfBlock = Float[Tensor, "layers kv_heads tokens head_dim"]
@@ -21,6 +24,54 @@ KeysAndValues = tuple[OfLayer, OfLayer]
 """Of one layer of one block, or of several blocks one after the other."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """The dtypes that a block may come in, by the name under which a record stores them."""
+_DIGEST = "digest:"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Blocks that differ in it cannot be mixed. `fingerprint` stands for model and settings."""
+
+    fingerprint: str
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+    @classmethod
+    def of_digest(cls, digest: bytes, layers: int, kv_heads: int, head_dim: int) -> Self:
+        """Of a fingerprint that is known by its digest alone; see `is_whole`."""
+        return cls(_DIGEST + digest.hex(), layers, kv_heads, head_dim)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the fingerprint is more than a digest."""
+        return not self.fingerprint.startswith(_DIGEST)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """8 bytes for the fingerprint."""
+        if not self.is_whole:
+            return bytes.fromhex(self.fingerprint.removeprefix(_DIGEST))
+        return blake2b(self.fingerprint.encode(), digest_size=8).digest()
+
+    def require_same(self, stored: "Provenance", where: str) -> None:
+        """Raises FingerprintMismatchError naming what was stored, what is wanted, and the fix.
+
+        A fingerprint is the same as its digest.
+        """
+        is_short = not (self.is_whole and stored.is_whole)
+        if is_short and self.digest == stored.digest:
+            stored = replace(stored, fingerprint=self.fingerprint)
+        if self != stored:
+            made, wanted = asdict(stored), asdict(self)
+            differing = [
+                f"{name} {made[name]!r} is stored, {wanted[name]!r} is wanted"
+                for name in made
+                if made[name] != wanted[name]
+            ]
+            raise FingerprintMismatchError(
+                f"{where}: the blocks were made otherwise: {'; '.join(differing)}. Open them with "
+                "the model and settings that made them, or choose another stream id or store"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,17 +26,16 @@ from memory.closing import Closing
 from memory.codecs.codec import codec_named
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
 from memory.head_vectors import HeadVectors
-from memory.kv_block import BlockInfo, KeysAndValues, RowForm
+from memory.kv_block import BlockInfo, KeysAndValues, Provenance, RowForm
 from memory.memory_stats import MemoryStats
 from memory.policy_hooks import State
 from memory.row_cache import RowCache
 from memory.rows.row_stage import decoded
-from memory.stream_entry import Provenance
 
 REACH_S = 60.0
 """While nothing changes, a sampler keeps a frame so often."""
-_BATCH_BLOCKS = 512
-"""So many enter the index together when a memory is opened."""
+_BATCH_BLOCKS = 128
+"""So many enter the index together when a memory is opened: their keys fit a processor's cache."""
 _log = structlog.get_logger()
 
 
@@ -241,7 +240,7 @@ class MemoryReader(Closing):
         """Blocks in stream order, newer than all others. Raises FingerprintMismatchError."""
         heads = iter(heads)
         while some := list(islice(heads, _BATCH_BLOCKS)):
-            for head in some:
+            for head in {id(head.provenance): head for head in reversed(some)}.values():
                 self.provenance.require_same(head.provenance, f"block {head.block_id}")
             for head in some:
                 assert not self._ids or head.block_id > self._ids[-1], "blocks come in order"
@@ -250,8 +249,9 @@ class MemoryReader(Closing):
                 self._forms[head.block_id] = head.form
                 self._ids.append(head.block_id)
                 self._ends_s.append(head.info.end_s)
-            keys = torch.from_numpy(np.stack([head.representative_keys for head in some]))
-            self._index.extend([head.block_id for head in some], keys)
+            keys = np.concatenate([head.representative_keys for head in some])
+            by_block = torch.from_numpy(keys).unflatten(0, (len(some), -1))
+            self._index.extend([head.block_id for head in some], by_block)
             for head in filter(lambda head: head.left, some):
                 self.head_vectors.take(head, self._ids)
 
@@ -304,7 +304,7 @@ class MemoryReader(Closing):
             if is_new:
                 self._infos[block_id] = head.info
                 self._rewritten.add(block_id)
-                self._index.replace(block_id, torch.from_numpy(head.representative_keys))
+                self._index.replace(block_id, torch.tensor(head.representative_keys))
 
     def _forget_rows(self, block_ids: Collection[int]) -> None:
         """What lies below the cache has changed."""

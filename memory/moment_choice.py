@@ -22,7 +22,7 @@ def choose_moments(
     alike: float,
     num_blocks: int,
 ) -> list[int]:
-    """At most `num_blocks` of `ids`, all in stream order.
+    """At most `num_blocks` of `ids`, places among the blocks that are kept, all in stream order.
 
     `scores` say how like the question each is, `like_next` how like the next of them.
     """

@@ -25,13 +25,12 @@ from memory.locks import Rank
 from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
-from vstream.chunk import Chunk, block_of
 from vstream.device.free_memory import return_free_memory
 from vstream.device.work import FairLock, Job, StageClock, WorkKind
 from vstream.engine.config import EngineConfig
 from vstream.engine.infllm import InfllmPrefill
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import LayerKV, LocalWindow, Prefill
+from vstream.engine.prefill import Chunk, LayerKV, LocalWindow, Prefill, block_of
 from vstream.engine.question_prefill import BlocksByLayer
 from vstream.engine.rekv import RekvPrefill
 from vstream.errors import BusyError

@@ -21,8 +21,8 @@ from eval.experiments.answers import Blocks, Compared, Seen, Told, answers_of
 from eval.result_table import ResultTable, show
 from eval.speed.past import show_script
 from eval.stream_benchmark.exam import ExamOptions, ExamStream, draw_exam
+from memory.block_head import IndexVectors
 from memory.codecs.codec import CODECS, codec_named
-from memory.index_vectors import IndexVectors
 from memory.kv_block import RowLayout
 from vstream import Session, load_config, load_video_llm, open_session
 from vstream.engine.passes import Pass, Work, alone

@@ -19,12 +19,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eval.experiments.answers import Blocks
 from memory.kv_block import KVBlock
 from memory.policies.moments import Moments
 from vstream.engine.positions import Rope
 from vstream.engine.prefill import LayerKV
 
-Blocks = Float[Tensor, "layers kv_heads blocks tokens head_dim"]
 _RANK = 16
 
 

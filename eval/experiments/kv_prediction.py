@@ -14,7 +14,7 @@ Differs from the paper: the maps are fitted by ridge regression, not by gradient
 model's answers, and the auxiliary model is not trained.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -49,12 +49,12 @@ class Maps:
 
     @classmethod
     def fit(cls, seen: Sequence[Seen], aux: int, kind: Kind) -> "Maps":
+        solve = [_solver(seen, aux, kind, is_keys) for is_keys in (True, False)]
         found = []
-        of_keys, of_values = (_inverse(seen, aux, kind, is_keys) for is_keys in (True, False))
         for layer in range(aux, len(seen[0].keys)):
-            keys = torch.cat([_rows(one.keys[layer]) for one in seen]).double()
-            values = torch.cat([_rows(one.values[layer]) for one in seen]).double()
-            found.append(((of_keys @ keys).float(), (of_values @ values).float()))
+            keys = torch.cat([_rows(one.keys[layer]) for one in seen])
+            values = torch.cat([_rows(one.values[layer]) for one in seen])
+            found.append((solve[0](keys), solve[1](values)))
         return cls(aux, kind, found)
 
     def predict(self, seen: Seen) -> Seen:
@@ -81,13 +81,15 @@ def _features(seen: Seen, aux: int, kind: Kind, is_keys: bool) -> Float[Tensor, 
     return torch.cat([*rows, torch.ones(len(rows[0]), 1)], dim=1)
 
 
-def _inverse(seen: Sequence[Seen], aux: int, kind: Kind, is_keys: bool) -> Tensor:
-    """What times a target is its map: the regularised pseudo-inverse of the features."""
+def _solver(
+    seen: Sequence[Seen], aux: int, kind: Kind, is_keys: bool
+) -> Callable[[Tensor], Tensor]:
+    """What finds the map from the features to a target, both by token."""
     features = torch.cat([_features(one, aux, kind, is_keys) for one in seen]).double()
     gram = features.mT @ features
     gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    inverse: Tensor = torch.linalg.solve(gram, features.mT)
-    return inverse
+    factor = torch.linalg.cholesky(gram)
+    return lambda target: torch.cholesky_solve(features.mT @ target.double(), factor).float()
 
 
 def _rows(one: Float[Tensor, "heads blocks tokens dims"]) -> Float[Tensor, "all features"]:

@@ -9,7 +9,7 @@ questions are those of training, which no exam has.
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -24,8 +24,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import SmolVLMForConditionalGeneration, TokenizersBackend
 
+from eval.experiments.answers import Blocks
 from eval.experiments.gist import Gist, Gists
-from eval.memory_benchmark.ablations import ABLATIONS
+from eval.memory_benchmark.ablations import ABLATIONS, MeanMoments
 from eval.memory_benchmark.run import run_memory
 from eval.result_table import ResultTable, show
 from eval.stream_benchmark.exam import ExamOptions
@@ -36,6 +37,9 @@ from eval.training.presets import FRAME_TOKENS, PRESETS, Preset
 from eval.training.steps import PaddedQuestions, QuestionsStep, attended, rotated
 from eval.training.streams import StreamBatch, StreamBatches
 from eval.training.train import visual_tokens
+from memory import ModelShape
+from memory.kv_block import BlockInfo, KVBlock
+from memory.policies.moments import Moments, MomentsSettings
 from vstream import load_config
 from vstream.engine.positions import Rope
 from vstream.engine.prefill import LayerKV
@@ -49,6 +53,8 @@ _TRAINING_SEED = 190
 """No training run of the model's own had it."""
 _TOGETHER = 32
 _RATE, _WARMUP = 3e-3, 20
+Compressor = Callable[[Blocks, Blocks], tuple[Blocks, Blocks]]
+"""Keys before RoPE and values of blocks in, those of fewer tokens of each out."""
 Slots = tuple[Int[Tensor, "questions slots"], Bool[Tensor, "questions slots"]]
 
 
@@ -152,7 +158,7 @@ class School:
             step = TeacherStep(self.reader.rope, memory, asked)
             yield Lesson(memory, part, step.slots, self._said(part, step))
 
-    def loss(self, gist: Gist, lesson: Lesson) -> Tensor:
+    def loss(self, gist: Compressor, lesson: Lesson) -> Tensor:
         """KL of what is said over gists to what the teacher said, in nats a token."""
         keys, values = (
             torch.stack(part)[:, :, 1:].unflatten(2, (-1, FRAME_TOKENS))
@@ -166,7 +172,7 @@ class School:
         return (lesson.said.exp() * (lesson.said - got)).sum(dim=1).mean()
 
     @torch.no_grad()
-    def test(self, gist: Gist, lessons: Sequence[Lesson]) -> float:
+    def test(self, gist: Compressor, lessons: Sequence[Lesson]) -> float:
         return fmean(float(self.loss(gist, one)) for one in lessons)
 
     def _said(self, batch: StreamBatch, step: QuestionsStep | GistStep) -> Tensor:
@@ -174,6 +180,25 @@ class School:
         wanted = (batch.label != UNKNOWN).flatten()
         self.reader._halfway.clear()  # what training looks at, and nobody here
         return self.reader.ask(batch.text.flatten(), step, wanted).log_softmax(dim=1)
+
+
+def cut_by(kind: type[Moments], num_tokens: int, rope: Rope) -> Compressor:
+    """What a policy keeps of blocks, put where memory tokens stand."""
+    policy = kind(ModelShape(rotate=rope.rotate), MomentsSettings(tokens=num_tokens))
+
+    def compress(keys: Blocks, values: Blocks) -> tuple[Blocks, Blocks]:
+        places = torch.arange(keys.shape[3])[None]
+        info = BlockInfo(0, 0, 0, places, torch.tensor([keys.shape[3]]))
+        made = []
+        for at in range(keys.shape[2]):
+            cut = policy.rewrite(KVBlock(info, keys[:, :, at], values[:, :, at]), at, {})
+            moved = cut.info.positions - places[:, -cut.info.num_tokens :]
+            turned = rope.rotate(cut.keys.flatten(0, 1), moved).view_as(cut.keys)
+            made.append((turned, cut.values))
+        first, second = (torch.stack(part, dim=2) for part in zip(*made, strict=True))
+        return first, second
+
+    return compress
 
 
 def train(gist: Gist, school: School, lessons: Sequence[Lesson], steps: int) -> None:
@@ -203,13 +228,16 @@ def measure(
     school = School(PRESET, _TRAINING_SEED)
     *lessons, last = [list(school.lessons(stream)) for stream in range(taught)]
     gist = school.gist(tokens, last[0].memory)
-    before = school.test(gist, last)
+    cuts = {kind.name: cut_by(kind, tokens, school.reader.rope) for kind in (Moments, MeanMoments)}
+    tested = {name: school.test(cut, last) for name, cut in cuts.items()}
+    tested["gists, untrained"] = school.test(gist, last)
     began = time.process_time()
     train(gist, school, [one for stream in lessons for one in stream], steps)
     spent_s = time.process_time() - began
-    columns = ("steps", "CPU, s", "KL before, nats an answer's token", "after")
-    row = f"{steps}", f"{spent_s:.0f}", f"{before:.3f}", f"{school.test(gist, last):.3f}"
-    show([ResultTable("Training, tested on another stream", columns, (row,))])
+    tested[f"gists, {steps} steps, {spent_s:.0f} s of CPU"] = school.test(gist, last)
+    rows = tuple((name, f"{value:.3f}") for name, value in tested.items())
+    columns = ("", "KL, nats an answer's token")
+    show([ResultTable("The loss of training, on a stream kept back from it", columns, rows)])
     kinds = ("moments", "mean_moments", Gists.name)
     contenders = [f"policy={kind},tokens={tokens}" for kind in kinds]
     config = load_config(threads=1, source={"sample_fps": 1.0, "dedup_threshold": 0.0})

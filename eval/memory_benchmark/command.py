@@ -1,12 +1,11 @@
 """`python -m eval memory`: options in, the report and a JSON document on stdout out."""
 
 import sys
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from eval.command_line import AsJson, refusals
+from eval.command_line import AsJson, Checkpoint, Names, Out, Threads, refusals
 from eval.memory_benchmark.ablations import ABLATIONS
 from eval.memory_benchmark.run import run_memory
 from eval.play.options import CONTENDER_FORM
@@ -37,20 +36,14 @@ def memory(
         typer.Option(
             metavar=CONTENDER_FORM,
             help="What is compared with everything kept as it was made; may be repeated, or a YAML "
-            f"file with a list of them. NAME is a memory policy (vstream policies) or one of "
-            f"{', '.join(ABLATIONS)}. Those of earlier starts stay in the report.",
+            f"file with a list of them. NAME is a memory policy (vstream policies), `all`, or "
+            f"one of {', '.join(ABLATIONS)}. Those of earlier starts stay in the report.",
         ),
     ] = DEFAULT_CONTENDERS,
-    model: Annotated[
-        str | None, typer.Option(help="Another checkpoint than the embedded one.")
-    ] = None,
-    names: Annotated[
-        Literal["core", "full"], typer.Option(help="The objects that may appear.")
-    ] = "core",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; else measured.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where records are kept, and an interrupted run goes on.")
-    ] = None,
+    model: Checkpoint = None,
+    names: Names = "core",
+    threads: Threads = None,
+    out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """What memories cost in bytes, and what answers lose by it, on unseen made-up streams."""

@@ -18,13 +18,14 @@ from eval.memory_benchmark.ablations import ABLATIONS
 from eval.memory_benchmark.kept_tokens import KeptTokens
 from eval.memory_benchmark.play import Kept, Said, play_stream, policy_of
 from eval.memory_benchmark.report import write_memory_report
-from eval.play.contender import Contender, parse_contenders
+from eval.play.contender import ALL, Contender, parse_contenders
 from eval.play.settings import PlaySettings
 from eval.run.run_directory import RunDirectory
 from eval.stream_benchmark.exam import ExamOptions, ExamStream, draw_exam, exam_digest
 from eval.stream_benchmark.run import FRAME_PX
 from eval.stream_benchmark.world_video import WorldVideo
 from eval.stream_world import WORLD_PX, Renderer
+from memory.policies import POLICIES
 from vstream import SettingsError, VideoLLM, VStreamConfig, load_video_llm
 from vstream.device.cpu_threads import choose_cpu_threads
 
@@ -121,8 +122,10 @@ def run_memory(
 
 
 def chosen(texts: Sequence[str]) -> list[Contender]:
-    """The reference, then those named. Raises SettingsError."""
-    reference, *others = parse_contenders([REFERENCE, *texts], own=ABLATIONS)
+    """The reference, then those named; `policy=all` is every policy. Raises SettingsError."""
+    every = [f"policy={name}" for name in POLICIES.names()]
+    told = [one for text in texts for one in (every if text == f"policy={ALL}" else [text])]
+    reference, *others = parse_contenders([REFERENCE, *told], own=ABLATIONS)
     for one in others:
         if not one.is_watching:
             raise SettingsError(f"contender: {one.name} keeps no memory")

@@ -1,4 +1,8 @@
-"""RunDirectory: what a run is in, the one directory out that holds all there is of it."""
+"""RunDirectory: what a run is in, the one directory out that holds all there is of it.
+
+RunDescription is its `run.json`: what the run is, and when, how and on what it was started. Records
+are files that a killed run goes on with; all else is written whole.
+"""
 
 import fcntl
 import json

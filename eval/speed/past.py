@@ -18,7 +18,7 @@ from encoders import Frame
 from eval.speed.subject import passing_session
 from eval.stream_world import WORLD_PX, Renderer, Script, write_script
 from memory import BlockRecord, KVMemory
-from memory.index_vectors import IndexVectors
+from memory.block_head import IndexVectors
 from vstream import Session, VideoLLM, load_config, load_video_llm
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_queries

@@ -41,7 +41,7 @@ from memory import (
     RowLayout,
     codec_named,
 )
-from memory.index_vectors import IndexVectors
+from memory.block_head import IndexVectors
 from memory.tiers.redis.redis_stream import RedisStream
 from memory.tiers.redis.redis_tier import RedisTier
 from vstream import AnswerStream, Question, Session, VideoLLM, load_config

@@ -2,12 +2,11 @@
 
 import sys
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from eval.command_line import AsJson, refusals
+from eval.command_line import AsJson, Checkpoint, Names, Out, Threads, refusals
 from eval.play.contender import FRAMES, LANGUAGE, ORACLE
 from eval.play.options import CONTENDER_FORM, DEFAULT_CONTENDERS
 from eval.result_table import show_document
@@ -39,12 +38,8 @@ def stream_world(
     questions: Annotated[
         int, typer.Option(min=1, help="About the ordinary streams; of each kind about time.")
     ] = 400,
-    model: Annotated[
-        str | None, typer.Option(help="Another checkpoint than the embedded one.")
-    ] = None,
-    names: Annotated[
-        Literal["core", "full"], typer.Option(help="The objects that may appear.")
-    ] = "core",
+    model: Checkpoint = None,
+    names: Names = "core",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Put only so many of the questions, for a try.")
     ] = None,
@@ -59,10 +54,8 @@ def stream_world(
     watches: Annotated[
         bool, typer.Option(help="Put standing questions, too (contender default).")
     ] = True,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; else measured.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where records are kept, and an interrupted run goes on.")
-    ] = None,
+    threads: Threads = None,
+    out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Questions with exact answers about unseen made-up streams, put to one contender or more."""

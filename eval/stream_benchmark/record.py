@@ -14,8 +14,8 @@ NEW_WORDING, NEW_STYLE = "held-out wording", "held-out style"
 
 @dataclass(frozen=True)
 class Record:
-    """`recall` is by layer and `held` what the memory still had of the evidence, in shares of 1;
-    None without evidence or without blocks.
+    """`form` is that of what a timed question is about. `recall` is by layer and `held` what the
+    memory still had of the evidence, in shares of 1; None without evidence or without blocks.
     """
 
     scored: Scored
@@ -23,6 +23,7 @@ class Record:
     is_exact: bool = False
     recall: tuple[float, ...] | None = None
     held: float | None = None
+    form: str = ""
 
 
 def question_id(stream: ExamStream, number: int) -> str:
@@ -56,7 +57,8 @@ def record_of(
     )
     recall = said.get("recall")
     recalls = None if recall is None else tuple(recall)
-    return Record(scored, question.is_needle, found.is_exact, recalls, said.get("held"))
+    held = said.get("held")
+    return Record(scored, question.is_needle, found.is_exact, recalls, held, question.form)
 
 
 def _group(stream: ExamStream, drawn: ExamQuestion) -> str:

@@ -96,15 +96,15 @@ def run_exam(
         tasks = tasks_of(plays_of(exam, standing, frame_px), who, records, settings, model)
         play_all(tasks, records, setup, setup.work(model) if workers == 1 else None, workers)
         reports = reports_of(exam, standing, options, who, records)
-        scored = {name: [one.scored for one in report.records] for name, report in reports.items()}
-        write_scored(path, [one for several in scored.values() for one in several])
+        write_scored(path, [one.scored for report in reports.values() for one in report.records])
         write_costs(path, [cost for report in reports.values() for cost in report.costs])
-        write_report(path, left_out, [time_table(scored)] if is_about_time else ())
+        records_of = {name: report.records for name, report in reports.items()}
+        write_report(path, left_out, [time_table(records_of)] if is_about_time else ())
     for line in (*records.warnings, f"report: {path / 'report.html'}"):
         sys.stderr.write(f"{line}\n")
     documents = {name: report.document() for name, report in reports.items()}
-    for name, several in scored.items() if is_about_time else ():
-        documents[name]["time"] = time_document(several)
+    for name, report in reports.items() if is_about_time else ():
+        documents[name]["time"] = time_document(report.records)
     return documents, (path / "report.md").read_text(encoding="utf-8")
 
 

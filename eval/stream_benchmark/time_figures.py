@@ -1,4 +1,4 @@
-"""Time figures: the records of an exam about time in, what is right by kind and by age out.
+"""Time figures: the records of an exam about time in, what is right by kind, age and form out.
 
 Percent, each with the interval in which 95 of 100 bootstrap samples of the streams lie. Rows are
 over ordinary wordings but for the one that is named after what it holds out.
@@ -13,12 +13,14 @@ from eval.result_table import NOTHING, ResultTable
 from eval.run.paired import bootstrap_interval
 from eval.run.scored import AGES_S, Scored, age_of
 from eval.stream_benchmark.figures import TIME_KINDS
-from eval.stream_benchmark.record import NEVER_GROUP, NEW_WORDING, PAST_GROUP
+from eval.stream_benchmark.record import NEVER_GROUP, NEW_WORDING, PAST_GROUP, Record
+from eval.stream_world.statement import FORMS
 from eval.stream_world.timed import TIMED
 from eval.stream_world.timed_scoring import said_time
 
 WITHIN_S = 2
 ALL = "all"
+PARTS = (ALL, *AGES_S, *FORMS)
 
 
 @dataclass(frozen=True)
@@ -47,47 +49,49 @@ class TimeFigure:
 
 
 TimeFigures = Mapping[str, Mapping[str, TimeFigure | None]]
-"""By row, then over ALL and by age."""
+"""By row, then by each of PARTS."""
 
 
-def time_figures(records: Sequence[Scored]) -> TimeFigures:
+def time_figures(records: Sequence[Record]) -> TimeFigures:
     """Of one contender."""
-    past = [one for one in records if one.group == PAST_GROUP]
-    times = [one for one in past if one.task in TIME_KINDS]
+
+    def asked(group: str, *kinds: str) -> list[Record]:
+        mine = [one for one in records if one.scored.group == group]
+        return [one for one in mine if not kinds or one.scored.task in kinds]
+
+    times = asked(PAST_GROUP, *TIME_KINDS)
     rows = {
         "times": times,
-        f"times within {WITHIN_S} s": [replace(one, score=_is_within(one)) for one in times],
-        **{kind: [one for one in past if one.task == kind] for kind in TIMED},
-        **{
-            name: [one for one in records if one.group == name]
-            for name in (NEVER_GROUP, NEW_WORDING)
-        },
+        f"times within {WITHIN_S} s": [
+            replace(one, scored=replace(one.scored, score=_is_within(one.scored))) for one in times
+        ],
+        **{kind: asked(PAST_GROUP, kind) for kind in TIMED},
+        **{group: asked(group) for group in (NEVER_GROUP, NEW_WORDING)},
     }
-    return {row: _by_age(several) for row, several in rows.items()}
+    return {row: _by_part(several) for row, several in rows.items()}
 
 
-def time_document(records: Sequence[Scored]) -> dict[str, dict[str, object]]:
+def time_document(records: Sequence[Record]) -> dict[str, dict[str, object]]:
     """The same for JSON."""
-    found = time_figures(records)
-    return {row: {age: one and asdict(one) for age, one in of.items()} for row, of in found.items()}
+    return {
+        row: {part: found and asdict(found) for part, found in of.items()}
+        for row, of in time_figures(records).items()
+    }
 
 
-def time_table(by_contender: Mapping[str, Sequence[Scored]]) -> ResultTable:
-    """A row for each contender and figure, a column for each age that was asked about."""
-    found = {name: time_figures(records) for name, records in by_contender.items()}
-    ages = [
-        age
-        for age in (ALL, *AGES_S)
-        if any(of[age] for figures in found.values() for of in figures.values())
-    ]
+def time_table(by_contender: Mapping[str, Sequence[Record]]) -> ResultTable:
+    """A row for each contender and figure, a column for each part that was asked about."""
+    rows = {
+        f"{name}: {row}": of
+        for name, records in by_contender.items()
+        for row, of in time_figures(records).items()
+    }
+    parts = [part for part in PARTS if any(of[part] for of in rows.values())]
     return ResultTable(
-        "About time: percent right [95 % interval] of questions, by age of the oldest evidence",
-        ("contender: kind", *ages),
-        tuple(
-            (f"{name}: {row}", *(str(of[age] or NOTHING) for age in ages))
-            for name, figures in found.items()
-            for row, of in figures.items()
-        ),
+        "About time: percent right [95 % interval] of questions, by age of the oldest evidence "
+        "and by form of statement",
+        ("contender: kind", *parts),
+        tuple((row, *(str(of[part] or NOTHING) for part in parts)) for row, of in rows.items()),
         ("intervals: streams are drawn with replacement (bootstrap)",),
     )
 
@@ -98,8 +102,8 @@ def _is_within(one: Scored) -> float:
     return float(true_s is not None and given_s is not None and abs(true_s - given_s) <= WITHIN_S)
 
 
-def _by_age(records: Sequence[Scored]) -> dict[str, TimeFigure | None]:
-    marks = [(age_of(one.evidence_age_s), Mark(one.video, one.score)) for one in records]
-    of_age = {age: [mark for its, mark in marks if its == age] for age in AGES_S}
-    by_age = {ALL: [mark for _, mark in marks], **of_age}
-    return {age: TimeFigure.of(several) for age, several in by_age.items()}
+def _by_part(records: Sequence[Record]) -> dict[str, TimeFigure | None]:
+    parts = [{ALL, one.form, age_of(one.scored.evidence_age_s)} for one in records]
+    marks = [Mark(one.scored.video, one.scored.score) for one in records]
+    both = list(zip(parts, marks, strict=True))
+    return {part: TimeFigure.of([mark for of, mark in both if part in of]) for part in PARTS}

@@ -45,6 +45,12 @@ class Question:
         return bool(self.statements) and not self.evidence
 
     @property
+    def form(self) -> str:
+        """Of a timed question's statements: `object` if both are; "" for other questions."""
+        forms = sorted((one.form for one in self.statements), key=("object",).count)
+        return forms[0] if forms else ""
+
+    @property
     def evidence_age_s(self) -> float | None:
         """How long before the question its oldest evidence began; None without evidence."""
         return self.asked_s - self.evidence[0].start_s if self.evidence else None

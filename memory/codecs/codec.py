@@ -6,19 +6,19 @@ from typing import ClassVar
 
 import torch
 
+from memory.block_head import IndexVectors
 from memory.block_record import BlockHead, BlockRecord
 from memory.errors import StoreError, UnknownNameError
-from memory.index_vectors import IndexVectors
 from memory.kv_block import (
     EncodedRows,
     KeysAndValues,
     KVBlock,
     OfBlock,
+    Provenance,
     RowForm,
     RowLayout,
 )
 from memory.registry import Registry
-from memory.stream_entry import Provenance
 
 
 class BlockCodec:

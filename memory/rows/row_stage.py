@@ -17,9 +17,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from memory.codecs.codec import codec_named
-from memory.kv_block import KeysAndValues, RowForm
+from memory.kv_block import KeysAndValues, Provenance, RowForm
 from memory.locks import Rank, ranked_lock
-from memory.stream_entry import Provenance
 
 _COPIERS = 8
 _SHARE_BYTES = 1 << 20

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memory.config import MemoryConfig
 from memory.errors import StoreError, UnknownNameError
+from memory.kv_block import Provenance
 from memory.registry import Registry
-from memory.stream_entry import Provenance, StreamEntry
+from memory.stream_entry import StreamEntry
 
 if TYPE_CHECKING:
     from memory.block_store import BlockStore, FollowedSource

@@ -9,19 +9,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from encoders import Frame
-from eval.experiments import codecs, kv_prediction, memory_tokens
+from eval.experiments import kv_prediction, memory_tokens
 from eval.experiments.answers import Compared
 from eval.experiments.gist import Gists
 from eval.experiments.ingest_cost import Flops, first_layers
 from eval.experiments.kv_prediction import Maps, Trial, errors
-from eval.experiments.memory_tokens import School, train
+from eval.experiments.memory_tokens import School, cut_by, train
+from eval.memory_benchmark.ablations import MeanMoments
 from eval.speed.floors import tower_flops
 from eval.stream_benchmark.exam import ExamOptions, draw_exam
 from eval.stream_world import WORLD_PX, Renderer
 from eval.training.presets import FRAME_TOKENS, PRESETS
 from memory import ModelShape
 from memory.kv_block import BlockInfo, KVBlock
-from memory.policies.moments import MomentsSettings
+from memory.policies.moments import Moments, MomentsSettings
 from vstream import load_config, load_video_llm
 from vstream.engine.prefill import LocalWindow, Prefill
 from vstream.models.weights import embedded_weights
@@ -128,12 +129,11 @@ def test_counted_flops_are_those_that_torch_counts(model, stream):
 
 
 def test_gists_of_full_length_are_no_compaction(school, lessons):
-    class Whole(torch.nn.Module):
-        def forward(self, keys, values):
-            return keys, values
-
     for lesson in lessons:
-        assert abs(float(school.loss(Whole(), lesson))) < 1e-6
+        assert abs(float(school.loss(lambda *block: block, lesson))) < 1e-6
+    for kind in (Moments, MeanMoments):
+        whole, one = (cut_by(kind, count, school.reader.rope) for count in (FRAME_TOKENS, 1))
+        assert abs(school.test(whole, lessons)) < 1e-6 < 1e-3 < school.test(one, lessons)
     gist = school.gist(1, lessons[0].memory)
     assert school.test(gist, lessons) > 1e-3
 
@@ -174,9 +174,9 @@ def test_training_changes_the_memory_tokens_alone_and_for_the_better(school, les
 
 def test_each_runs_on_a_tiny_setting(capsys, monkeypatch):
     monkeypatch.setattr(memory_tokens, "PRESET", SMALL)
+    for drawn in ("eval.memory_benchmark.report.curves", "eval.run.report.plots"):
+        monkeypatch.setattr(drawn, lambda found: {})
     kv_prediction.measure(3, minutes=0.4, streams=1, questions=4, fitted=1)
     assert "every 4. frame" in capsys.readouterr().out
-    codecs.measure(3, minutes=0.4, streams=1, questions=4, only=["int4"])
-    assert "4 of 4" in capsys.readouterr().out
     memory_tokens.measure(3, taught=2, steps=1, minutes=0.7, streams=1, questions=4)
     assert "gists" in capsys.readouterr().out

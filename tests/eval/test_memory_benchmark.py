@@ -14,13 +14,14 @@ from eval.clustered_error import Mark
 from eval.memory_benchmark.ablations import EvenMoments, MeanMoments, SharedMoments
 from eval.memory_benchmark.kept_tokens import KeptTokens
 from eval.memory_benchmark.play import stored_bytes
-from eval.memory_benchmark.run import run_memory
+from eval.memory_benchmark.run import chosen, run_memory
 from eval.run.paired import bootstrap_interval
 from eval.run.scored import read_scored
 from eval.stream_benchmark.exam import draw_exam
 from eval.stream_benchmark.world_video import WorldVideo
 from eval.stream_world import WORLD_PX
 from memory import ModelShape
+from memory.policies import POLICIES
 from memory.policies.moments import MomentsSettings
 from vstream import SettingsError, load_config
 
@@ -165,6 +166,12 @@ def test_the_parts_are_all_that_the_store_counts_but_pictures(run, undrawn, monk
 def test_a_contender_without_a_memory_is_refused(run, tmp_path):
     with pytest.raises(SettingsError, match="language keeps no memory"):
         run(tmp_path, "policy=language")
+
+
+def test_every_policy_can_be_named_at_once():
+    reference, *others = chosen(["policy=all"])
+    assert reference.name == "default+exact"
+    assert [one.name for one in others] == POLICIES.names()
 
 
 @settings(max_examples=20, deadline=None)

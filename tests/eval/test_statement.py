@@ -58,10 +58,10 @@ def test_spans_are_the_frames_that_show_it_in_whole_stretches(seed: int, data: s
         assert all(a.end_s + 1 < b.start_s for a, b in pairwise(spans))
         whole = [Period(span[0], span[-1]) for span in index.whole(one)]
         assert whole == list(spans)
-        until = data.draw(st.integers(0, 149))
-        cut = truth_spans(script, one, until)
-        assert covered(cut) == {second for second in frames if second <= until}
-        assert [Period(span[0], span[-1]) for span in index.until(one, until)] == list(cut)
+        for until in {0, 149, *sorted(frames)[:5], data.draw(st.integers(0, 149))}:
+            cut = truth_spans(script, one, until)
+            assert covered(cut) == {second for second in frames if second <= until}
+            assert [Period(span[0], span[-1]) for span in index.until(one, until)] == list(cut)
         doubtful = [moment.time_s for moment in script.moments if one.is_doubtful(moment)]
         assert index.is_clear(one, range(150)) == (not doubtful)
         if doubtful:

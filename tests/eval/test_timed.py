@@ -150,6 +150,13 @@ def test_what_never_was_so_is_asked_in_four_kinds_and_all_forms(asked: list[Ques
     assert {question.evidence_age_s for question in never} == {None}
 
 
+def test_a_question_has_the_form_of_what_it_names_beyond_an_object() -> None:
+    owl, red = Statement("owl"), Statement("star", color="red")
+    forms = {(owl,): "object", (owl, red): "color", (red, owl): "color", (): ""}
+    for statements, form in forms.items():
+        assert Question("order", "", "", 1, (), (), statements=statements).form == form
+
+
 def test_yes_and_no_are_as_many(asked: list[Question]) -> None:
     answers = Counter(question.answer for question in asked if question.kind == "while")
     assert set(answers) == {"yes", "no"}
@@ -191,7 +198,7 @@ def test_who_says_the_truth_has_all_right_and_who_says_the_opposite_nothing(
 ) -> None:
     says = {"true": lambda q: q.answer, "opposite": opposite, "none": lambda q: None}[answers]
     records = [
-        record_of("default", stream, number, says(drawn.question), {}).scored
+        record_of("default", stream, number, says(drawn.question), {})
         for stream in exam
         for number, drawn in enumerate(stream.questions)
     ]
@@ -202,14 +209,15 @@ def test_who_says_the_truth_has_all_right_and_who_says_the_opposite_nothing(
     for row, by_age in found.items():
         assert by_age["all"]["percent"] == percent, row
         assert by_age["all"]["interval"] == [percent, percent]
-        assert list(by_age) == ["all", *AGES_S]
-        num = sum(one["questions"] for age, one in by_age.items() if one and age != "all")
+        assert list(by_age) == ["all", *AGES_S, *FORMS]
+        num = {part: one["questions"] for part, one in by_age.items() if one}
         never = {"never so": 160, "held-out wording": 32}.get(row, 0)
-        assert by_age["all"]["questions"] == num + never
+        assert num["all"] == sum(num.get(age, 0) for age in AGES_S) + never
+        assert num["all"] == sum(num[form] for form in FORMS)
     assert found["times"]["all"]["questions"] == 320
     assert found["how_long"]["all"]["questions"] == 160
     table = time_table({"default": records})
-    assert table.columns == ("contender: kind", "all", "<1min", "1-10min", "10-60min")
+    assert table.columns == ("contender: kind", "all", "<1min", "1-10min", "10-60min", *FORMS)
     assert f"{percent}.0 [{percent}.0, {percent}.0] of 320" in table.rows[0]
 
 
@@ -301,7 +309,7 @@ def test_there_are_many_wordings_of_new_kinds_and_those_held_out_are_others() ->
 
 
 def test_the_majority_answer_is_given_by_kind() -> None:
-    texts = majority_texts(ExamOptions(1, 300, 1, 10, topic="time"))
+    texts = majority_texts(ExamOptions(1, 150, 1, 10, topic="time"))
     assert set(texts) == set(TIMED)
     assert texts["while"] in ("yes", "no")
     assert texts["count_times"].isdigit()

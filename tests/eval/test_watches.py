@@ -1,6 +1,7 @@
 """How the benchmark counts what came of standing questions."""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -15,7 +16,8 @@ from eval.stream_benchmark.watches import (
     watch_record,
 )
 from eval.stream_world import Script, truth_spans, write_script
-from eval.stream_world.standing import MAX_RARE_ONSETS, StandingQuestion
+from eval.stream_world.standing import MAX_RARE_ONSETS, StandingQuestion, draw_rare
+from eval.stream_world.statement import SpanIndex
 
 BARE = write_script(3, 60).moments[0]
 OWL = next(
@@ -99,3 +101,13 @@ def test_rare_statements_are_watched_for_in_the_first_hour_and_in_the_last() -> 
         assert (figures.delay_s, figures.false_alarms_per_hour) == (0, 0)
     assert WatchFigures.of(deaf).f1 == 0
     assert WatchFigures.of(deaf).false_alarms_per_hour == 1
+
+
+def test_a_rare_statement_is_not_watched_for_while_it_is_so() -> None:
+    index = SpanIndex(stream(range(10), range(20, 25)).script)
+    onsets = {
+        start: {one.onsets_s for one in draw_rare(index, 3, Random(0), range(start, 60))}
+        for start in (5, 10, 11)
+    }
+    assert onsets[5] | onsets[10] <= {()}
+    assert (20,) in onsets[11]

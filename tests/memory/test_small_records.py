@@ -27,9 +27,10 @@ from memory import (
     open_memory,
 )
 from memory.aging_memory import coarser
+from memory.block_head import IndexVectors
 from memory.block_record import HEADER_BYTES
-from memory.codecs.codec import block_of, record_of
-from memory.index_vectors import IndexVectors
+from memory.codecs.codec import block_of, codec_named, record_of
+from memory.kv_block import RowLayout
 from memory.tiers.file.segment_file import SegmentFile
 
 MAKE = Provenance("model-a fps=1 window=8/4", LAYERS, KV_HEADS, HEAD_DIM)
@@ -41,7 +42,7 @@ def small(number=0, tokens=2, make=MAKE):
     return record_of(block, number, make, "int4_token", is_rewritten=True)
 
 
-def moment(layers, kv_heads, head_dim, whole, kept, seed=0):
+def moment(layers, kv_heads, head_dim, whole, kept, seed=0, codec="int4_token"):
     """A block of which some tokens are kept, found by the mean key of all; without a picture."""
     generator = torch.Generator().manual_seed(seed)
     keys, values = torch.randn(2, layers, kv_heads, whole, head_dim, generator=generator)
@@ -51,7 +52,7 @@ def moment(layers, kv_heads, head_dim, whole, kept, seed=0):
     )
     block = KVBlock(info, keys[:, :, :kept], values[:, :, :kept], b"", index)
     make = Provenance(FINGERPRINT, layers, kv_heads, head_dim)
-    return record_of(block, 86_399, make, "int4_token", is_rewritten=True)
+    return record_of(block, 86_399, make, codec, is_rewritten=True)
 
 
 def test_one_token_of_the_embedded_model_is_under_a_twentieth_of_its_block_in_bf16():
@@ -66,6 +67,25 @@ def test_an_hour_of_23_tokens_in_the_shape_of_llava_onevision_7b_is_under_six_te
     assert 1800 * num_bytes < 0.6 * 2**30
     codes_and_index = 28 * (2 * 4 * 23 * 128 // 2 + 512)
     assert 1800 * codes_and_index > 0.6e9, "no scales could be small enough for 0.6 GB"
+
+
+def test_in_two_bits_an_hour_of_41_tokens_of_that_shape_is_under_0_6_gb():
+    num_bytes = len(moment(28, 4, 128, whole=196, kept=41, codec="int2_token").to_bytes())
+    assert num_bytes == 326_947
+    assert 1800 * num_bytes < 0.6e9
+
+
+@given(seed=st.integers(0, 99), tokens=st.integers(1, 6))
+def test_of_two_bits_the_scale_leaves_no_more_error_than_one_that_reaches_all(seed, tokens):
+    block = kv_block(tokens=tokens, seed=seed, head_dim=32)
+    codec, layout = codec_named("int2_token"), RowLayout(KV_HEADS, tokens, 32, torch.float32)
+    keys, _ = codec.decode(codec.encode(block.keys, block.values)[:1], layout, torch.float32)
+    wanted = block.keys[0].float()
+    scale = wanted.abs().amax(dim=-1, keepdim=True) * (2 / 3)
+    reaching = ((wanted / scale + 1.5).round().clamp(0, 3) - 1.5) * scale
+    errors = [(one - wanted).square().sum(dim=-1) for one in (keys, reaching)]
+    assert (errors[0] <= errors[1] * 1.01 + 1e-6).all()
+    assert errors[0].sum() < 0.9 * errors[1].sum()
 
 
 vectors = st.integers(1, 3).flatmap(

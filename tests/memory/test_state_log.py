@@ -1,7 +1,11 @@
 """What is noted in files counts with blocks that are there; what is damaged does not."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from kv_blocks import CPU, kv_stream, memory_of
+
+from memory import MemoryConfig, follow_memory
 from memory.tiers.file.state_log import StateLog
 
 
@@ -62,3 +66,39 @@ def test_written_anew_it_holds_what_counts(log, path):
     log.rewrite(1, log.state(2))
     assert log.num_bytes < before
     assert StateLog(path).state(2) == {"a": b"new"}
+
+
+@pytest.mark.parametrize("note_bytes", [10, 20_000])
+def test_notes_that_go_with_new_blocks_are_written_over_now_and_then(
+    tmp_path, monkeypatch, note_bytes
+):
+    rewritten = []
+    rewrite = StateLog.rewrite
+    monkeypatch.setattr(StateLog, "rewrite", lambda *given: rewritten.append(rewrite(*given)))
+    store = f"file://{tmp_path}"
+    with memory_of(store) as memory:
+        for number, block in enumerate(kv_stream(40)):
+            noted = {
+                str(number): f"secret {number}".encode().ljust(note_bytes),
+                str(number - 1): None,
+            }
+            memory.take(replace(memory.encoded(block), noted=noted))
+            assert list(memory.state) == [str(number)]
+        [file] = tmp_path.rglob("policy.state")
+        assert len(rewritten) <= 40 * note_bytes / (64 << 10)
+        assert file.stat().st_size <= 3 * (note_bytes + 30) + (64 << 10)
+        with follow_memory(MemoryConfig(store=store), "camera", CPU) as reader:
+            assert reader.state == memory.state
+
+
+@pytest.mark.parametrize("last_goes", [False, True])
+def test_of_what_is_forgotten_no_note_is_left_in_the_file(tmp_path, last_goes):
+    """Not even one that had gone before: here the policy forgets nothing of what is there."""
+    with memory_of(f"file://{tmp_path}") as memory:
+        memory._policy = replace(memory._policy, forgotten=lambda *_: {})
+        changes = {"a": b"secret"}, {"a": None, "b": b"other"}, {"b": None} if last_goes else {}
+        for block, noted in zip(kv_stream(3), changes, strict=True):
+            memory.take(replace(memory.encoded(block), noted=noted))
+        memory.forget(0.0, 0.5)
+        [file] = tmp_path.rglob("policy.state")
+        assert b"secret" not in file.read_bytes()

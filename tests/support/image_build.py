@@ -1,10 +1,10 @@
 """A Dockerfile without an engine: its stages in, each of them carried out in a folder out.
 
-COPY and RUN are done as they stand, with absolute paths moved into the folder, but for the line
-that adds a user. The base image is this machine's Python and pip; a virtual environment finds what
-is installed for these tests, so that pip has nothing to download and only checks that this is what
-was asked for. What one stage takes from another is linked, because a virtual environment cannot be
-moved.
+COPY and RUN are done as they stand, with absolute paths moved into the folder, but for the lines
+that add a user and install pip. The base image is this machine's Python and pip; a virtual
+environment finds what is installed for these tests, so that pip has nothing to download and only
+checks that this is what was asked for. What one stage takes from another is linked, because a
+virtual environment cannot be moved.
 """
 
 import json
@@ -126,8 +126,7 @@ class StageFolder:
         programs = root / "usr" / "bin"
         programs.mkdir(parents=True)
         (programs / "python").symlink_to(sys.executable)
-        (programs / "pip").write_text(f'#!/bin/sh\nexec {sys.executable} -m pip "$@"\n')
-        (programs / "pip").chmod(0o755)
+        _write_program(programs / "pip", f'exec {sys.executable} -m pip "$@"')
         self._environment = {
             name: value
             for name, value in os.environ.items()
@@ -148,9 +147,11 @@ class StageFolder:
                 self._copy(step)
             case "RUN" if not step.value.startswith("useradd"):
                 self._mount(step.flags.get("mount", ""))
-                self.run(step.value)
                 if step.value.startswith("python -m venv "):
+                    self.run(f"{step.value} --without-pip")
                     self._lend_installed_packages(step.words[-1])
+                else:
+                    self.run(step.value)
 
     def run(self, command: str) -> str:
         """What it writes to stdout; a command that fails is an AssertionError with its output."""
@@ -169,8 +170,11 @@ class StageFolder:
         return _MOVED.sub(f"{self.root}/", text)
 
     def _lend_installed_packages(self, venv: str) -> None:
-        packages = next(Path(self.inside(venv)).glob("lib/python*/site-packages"))
+        """And pip, which takes longer to be installed than all else here."""
+        folder = Path(self.inside(venv))
+        packages = next(folder.glob("lib/python*/site-packages"))
         (packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        _write_program(folder / "bin" / "pip", f'exec {folder}/bin/python -m pip "$@"')
 
     def _copy(self, step: Step) -> None:
         *sources, target = step.words
@@ -191,3 +195,8 @@ class StageFolder:
         if mount.get("type") == "bind":
             source = self._stage(mount["from"]).inside(mount["source"])
             Path(self.inside(mount["target"])).symlink_to(source)
+
+
+def _write_program(path: Path, line: str) -> None:
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)

@@ -20,8 +20,8 @@ from memory import (
     open_memory,
     policy_named,
 )
+from memory.block_head import IndexVectors
 from memory.block_record import FORMAT_VERSION, HEADER_BYTES
-from memory.index_vectors import IndexVectors
 
 LAYERS, KV_HEADS, HEAD_DIM = 2, 2, 8
 CPU = torch.device("cpu")

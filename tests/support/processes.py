@@ -84,6 +84,8 @@ class Process:
 def until(condition, seconds=180):
     """Return once it holds; a machine with other work may take long over it."""
     give_up_at = time.monotonic() + seconds
+    pause_s = 0.01
     while not condition():
         assert time.monotonic() < give_up_at, "waited in vain"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, 0.05)  # to look may be a request

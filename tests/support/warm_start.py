@@ -35,7 +35,10 @@ _IMPORTED = {
         "transformers.models.llava_onevision.modeling_llava_onevision",
     ),
     "page": ("app.ui",),  # Gradio reads where temporary files belong while it is imported
-    "tests": ("hypothesis", "openai", "playwright.sync_api", "pytest", "schemathesis", "valkey"),
+    "tests": (
+        *("hypothesis", "matplotlib.figure", "openai", "playwright.sync_api", "pytest"),
+        *("schemathesis", "sentence_transformers", "valkey"),
+    ),
 }
 """In stages, each of which has what those before it have."""
 _OF_TESTS = ("schemathesis.cli",)
@@ -174,6 +177,7 @@ def _main(listening):
     sys.path.append(str(_ROOT))
     importlib.import_module("memory.locks").check_order()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: it ends with who began it
     return _fork_off(list(_IMPORTED), _asked(listening), [listening])
 
 
@@ -240,6 +244,7 @@ def _watch_over(status):
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return
     os.write(status, str(child).encode())
     os.closerange(0, status)

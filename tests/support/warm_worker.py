@@ -5,6 +5,7 @@ Importing what the tests import takes ten seconds of a core, once for all of the
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -18,5 +19,6 @@ def as_python():
 
 if __name__ == "__main__":
     program = sys.argv[sys.argv.index("-c") :]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: what it waits for heeds it
     process = warm_start.WarmProcess("tests", program, dict(os.environ), [0, 1, 2])
     sys.exit(process.wait())

@@ -2,7 +2,8 @@
 
 So that nobody keeps all others out: a holder of limited use has at most a quarter of the places, at
 least one, and a key that has one already leaves the last that is free to others. Nothing is kept
-from one who is alone.
+from one who is alone. RateLimit counts what comes one after the other: callers' requests in, how
+long each has to wait out.
 """
 
 import time

@@ -194,12 +194,12 @@ class FileTier(SegmentFolder, BlockStore):
 
     def note(self, noted: StateChange) -> None:
         self._noted.append(self.next_id - 1, noted)
-        self._take_state(noted)
+        self._take_state(noted, is_thorough=None in noted.values() or not noted)
 
-    def _take_state(self, noted: StateChange) -> None:
-        """What goes is not left lying in the file."""
+    def _take_state(self, noted: StateChange, is_thorough: bool = False) -> None:
+        """Thorough: of what goes or has gone nothing is left lying in the file."""
         self._state = changed(self._state, noted)
-        if None in noted.values() or self._noted.is_stale(self._state):
+        if is_thorough or not self._state or self._noted.is_stale(self._state):
             self.flush()
             self._noted.rewrite(self.next_id - 1, self._state)
 

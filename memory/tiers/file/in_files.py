@@ -14,7 +14,8 @@ from memory.block_record import BlockRecord
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import BlockCorruptError, KVMemoryError, StoreError
-from memory.stream_entry import Provenance, StreamEntry
+from memory.kv_block import Provenance
+from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_follower import FileFollower
 from memory.tiers.file.file_tier import FileTier, newest_segments
 from memory.tiers.file.segment_file import SegmentFile

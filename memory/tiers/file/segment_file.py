@@ -109,20 +109,16 @@ class SegmentFile:
             return
         self._extents = indexed.extents
         self.num_bytes, self.index_bytes = file_bytes, indexed.num_bytes
-        yield from indexed.heads(keys)
+        yield from map(BlockHead.told, indexed.told, keys)
 
     def write_index(self, heads: Sequence[BlockHead]) -> None:
         """Write the index of a complete segment; `heads` are all that a scan has found.
 
-        A damaged segment gets none, so that it is looked at again, nor does one with rewritten
-        blocks or head vectors, of which an index does not tell; one of few blocks is read as
-        quickly without.
-        Failing costs time alone.
+        A damaged segment gets none, so that it is looked at again; one of few blocks is read as
+        quickly without. Failing costs time alone.
         """
-        is_sound = len({head.provenance for head in heads}) == 1 and not self.damage(False)
-        is_sound = is_sound and not any(head.is_rewritten or head.left for head in heads)
-        if is_sound and len(heads) > _FEW_BLOCKS and not self.index_bytes:
-            with suppress(OSError):
+        if len(heads) > _FEW_BLOCKS and not self.index_bytes and not self.damage(False):
+            with suppress(OSError, ValueError):  # also for blocks that do not go together
                 self.index_bytes = write_index(self.path, heads, list(self._extents.values()))
 
     def damage(self, is_newest: bool) -> list[str]:

@@ -1,15 +1,14 @@
 """Segment index: what is known of a complete segment's blocks but their keys, in a file beside it.
 
 Opening a stream reads it, and the keys from where it says they lie, and parses no record. It is a
-CRC32 and what numpy.savez writes. Without one that is whole and fits the segment, opening takes
-longer: the segment itself is read.
+CRC32, and JSON and a table as numpy.save writes them. Without one that is whole and fits the
+segment, opening takes longer: the segment itself is read.
 """
 
 import io
 import json
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +16,22 @@ import numpy as np
 import torch
 from jaxtyping import UInt32
 
+from memory.block_head import HeadMeta
 from memory.block_record import BlockHead
-from memory.index_vectors import IndexVectors
-from memory.kv_block import DTYPES, BlockInfo, RowForm, RowLayout
-from memory.stream_entry import Provenance
+from memory.kv_block import DTYPES, BlockInfo, Provenance, RowForm, RowLayout
 
-_VERSION = 2
-"""Raised with the format of records: who cannot read these reads the segment, and says so."""
+_VERSION = 3
+"""Its CRC32 begins with it: an index of another one is as none. Raised with the format of records.
+"""
 _CRC32_BYTES = 4
+_COLUMNS = [
+    ("id", "<i8"),
+    ("times_s", "<f8", 3),
+    ("kind", "<i4"),
+    ("positions", "<i4"),
+    ("places", "<i8", 5),
+    ("index_bytes", "<i8"),
+]
 
 
 class Extent(NamedTuple):
@@ -61,16 +68,7 @@ class IndexedBlocks(NamedTuple):
     """Of the index itself."""
     segment_bytes: int
     extents: dict[int, Extent]
-    infos: list[tuple[RowForm, BlockInfo]]
-    provenance: Provenance
-
-    def heads(self, keys: Sequence[bytes]) -> Iterator[BlockHead]:
-        """Their heads, given the representative keys of each."""
-        make = self.provenance
-        features = make.kv_heads * make.head_dim
-        for block_id, of_block, (form, info) in zip(self.extents, keys, self.infos, strict=True):
-            index = IndexVectors.from_bytes(of_block, make.layers, features, is_small=False)
-            yield BlockHead(block_id, make, form, info, index)
+    told: list[HeadMeta]
 
 
 def index_path(segment: Path) -> Path:
@@ -78,36 +76,37 @@ def index_path(segment: Path) -> Path:
 
 
 def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Extent]) -> int:
-    """Of all blocks of a segment, which have one provenance; its bytes. Raises OSError."""
-    forms: dict[tuple[Any, ...], int] = {}
+    """Of all blocks of a segment; its bytes. Raises OSError."""
+    kinds: dict[tuple[Any, ...], int] = {}
     positions: dict[str, int] = {}
-    form_of, positions_of = [], []
+    kind_of, positions_of = [], []
     for head in heads:
-        layout, info = head.form.layout, head.info
-        form = (head.form.codec, layout.tokens, layout.dtype_name)
-        form_of.append(forms.setdefault(form, len(forms)))
+        layout, info, make = head.form.layout, head.info, head.provenance
+        form = head.form.codec, layout.tokens, layout.dtype_name
+        sizes = make.layers, make.kv_heads, make.head_dim
+        kind = (*form, head.is_rewritten, head.index.is_small, make.fingerprint, *sizes)
+        kind_of.append(kinds.setdefault(kind, len(kinds)))
         written = json.dumps([info.positions.tolist(), info.advance.tolist()])
         positions_of.append(positions.setdefault(written, len(positions)))
     about = {
-        "version": _VERSION,
         "segment_bytes": extents[-1].end,
-        "make": astuple(heads[0].provenance),
-        "forms": list(forms),
+        "kinds": list(kinds),
         "positions": list(positions),
+        "left": [tuple(head.left) for head in heads],
     }
+    rows = np.empty(len(heads), dtype=[*_COLUMNS, ("crc32s", "<u4", len(extents[0].crc32s))])
+    rows["id"] = [head.block_id for head in heads]
+    rows["times_s"] = [(h.info.start_s, h.info.end_s, h.info.captured_at) for h in heads]
+    rows["kind"], rows["positions"] = kind_of, positions_of
+    rows["index_bytes"] = [head.index.nbytes for head in heads]
+    rows["places"] = [extent.places for extent in extents]
+    rows["crc32s"] = [extent.crc32s for extent in extents]
     buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-        ids=np.array([head.block_id for head in heads]),
-        times_s=np.array([(h.info.start_s, h.info.end_s, h.info.captured_at) for h in heads]),
-        kinds=np.array([form_of, positions_of]),
-        places=np.array([extent.places for extent in extents]),
-        crc32s=np.array([extent.crc32s for extent in extents], dtype=np.uint32),
-    )
+    np.save(buffer, np.frombuffer(json.dumps(about).encode(), dtype=np.uint8))
+    np.save(buffer, rows)
     arrays = buffer.getvalue()
     partial = segment.with_suffix(".index.partial")
-    crc32 = zlib.crc32(arrays).to_bytes(_CRC32_BYTES, "little")
+    crc32 = zlib.crc32(arrays, _VERSION).to_bytes(_CRC32_BYTES, "little")
     try:
         num_bytes = partial.write_bytes(crc32 + arrays)
         partial.rename(index_path(segment))
@@ -123,26 +122,30 @@ def read_index(segment: Path) -> IndexedBlocks | None:
     except OSError:
         return None
     crc32, arrays = data[:_CRC32_BYTES], data[_CRC32_BYTES:]
-    if zlib.crc32(arrays).to_bytes(_CRC32_BYTES, "little") != crc32:
+    if zlib.crc32(arrays, _VERSION).to_bytes(_CRC32_BYTES, "little") != crc32:
         return None
-    with np.load(io.BytesIO(arrays), allow_pickle=False) as stored:
-        crc32s = stored["crc32s"]
-        part = {name: stored[name].tolist() for name in stored.files if name != "crc32s"}
-    about = json.loads(bytes(part["about"]))
-    if about["version"] > _VERSION:
-        return None
-    provenance = Provenance(*about["make"])
-    forms = [
-        RowForm(codec, RowLayout(provenance.kv_heads, tokens, provenance.head_dim, DTYPES[dtype]))
-        for codec, tokens, dtype in about["forms"]
-    ]
+    buffer = io.BytesIO(arrays)
+    about = json.loads(np.load(buffer, allow_pickle=False).tobytes())
+    rows = np.load(buffer, allow_pickle=False)
+    kinds = [_kind(*kind) for kind in about["kinds"]]
     positions = [
         [torch.tensor(numbers, dtype=torch.int64) for numbers in json.loads(written)]
         for written in about["positions"]
     ]
-    infos = [
-        (forms[form], BlockInfo(*times_s, *positions[at]))
-        for times_s, form, at in zip(part["times_s"], *part["kinds"], strict=True)
-    ]
-    extents = dict(zip(part["ids"], map(Extent, part["places"], crc32s), strict=True))
-    return IndexedBlocks(len(data), about["segment_bytes"], extents, infos, provenance)
+    ids, crc32s = rows["id"].tolist(), rows["crc32s"]
+    times_s, kind_of, at = (rows[name].tolist() for name in ("times_s", "kind", "positions"))
+    makes, forms, *are = zip(*(kinds[kind] for kind in kind_of), strict=True)
+    infos = [BlockInfo(*times, *positions[i]) for times, i in zip(times_s, at, strict=True)]
+    left, index_bytes = map(tuple, about["left"]), rows["index_bytes"].tolist()
+    columns = ids, makes, forms, infos, *are, crc32s, left, index_bytes
+    told = list(map(HeadMeta._make, zip(*columns, strict=True)))
+    extents = dict(zip(ids, map(Extent, rows["places"].tolist(), crc32s), strict=True))
+    return IndexedBlocks(len(data), about["segment_bytes"], extents, told)
+
+
+def _kind(
+    codec: str, tokens: int, dtype: str, is_rewritten: bool, is_small: bool, *make: Any
+) -> tuple[Provenance, RowForm, bool, bool]:
+    provenance = Provenance(*make)
+    layout = RowLayout(provenance.kv_heads, tokens, provenance.head_dim, DTYPES[dtype])
+    return provenance, RowForm(codec, layout), is_rewritten, is_small

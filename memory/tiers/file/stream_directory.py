@@ -20,7 +20,8 @@ from typing import Any
 import structlog
 
 from memory.errors import BlockNotFoundError, StoreError
-from memory.stream_entry import Provenance, StreamEntry
+from memory.kv_block import Provenance
+from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_tier import newest_segments, segment_path
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.whole_files import read_checked, set_aside, told, write_checked

@@ -19,7 +19,8 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import StoreAwayError, StoreError
-from memory.stream_entry import Provenance, StreamEntry
+from memory.kv_block import Provenance
+from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
 

@@ -87,15 +87,25 @@ def chromium():
         yield chromium
 
 
-@pytest.fixture
-def shown(chromium, served):
+@pytest.fixture(scope="module")
+def context(chromium):
+    """Keeps what a page is made of for the next, as a browser does: to serve and read all of
+    Gradio takes two seconds of a core."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    yield _open(context, served[1])
+    yield context
     context.close()
 
 
-def _open(context, url):
+@pytest.fixture
+def shown(context, served):
+    page = _open(context, served[1])
+    yield page
+    page.close()
+
+
+def _open(context, url, **media):
     page = context.new_page()
+    page.emulate_media(**media)
     page.goto(url, wait_until="load")
     page.wait_for_selector("#timeline svg .kept", timeout=60_000)
     page.wait_for_selector("#timeline svg .fired", timeout=60_000)
@@ -328,9 +338,8 @@ class _Fingers:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_can_be_read_in_the_light_and_in_the_dark(chromium, served, scheme):
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
-    page = _open(context, f"{served[1]}?__theme={scheme}")
+def test_it_can_be_read_in_the_light_and_in_the_dark(context, served, scheme):
+    page = _open(context, f"{served[1]}?__theme={scheme}", color_scheme=scheme)
     colours = page.evaluate(
         """() => {
           const strip = document.querySelector('#timeline svg');
@@ -347,7 +356,7 @@ def test_it_can_be_read_in_the_light_and_in_the_dark(chromium, served, scheme):
         assert ratio >= (4.5 if name == "words" else 2.5), (name, ratio)
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"timeline-{scheme}.png")
-    context.close()
+    page.close()
 
 
 def _luminance(colour):

@@ -384,9 +384,11 @@ def require_figures(service, row):
         return service.figure(name, stream_id="broken", **labels)
 
     def are_told():
+        if not figure("vstream_stream_state", state=row.state):
+            return False
         told = [figure("vstream_stream_error", code=code) for code in row.codes - {None}]
         is_up = figure("vstream_stream_up") == (row.state == "running")
-        return figure("vstream_stream_state", state=row.state) and is_up and (not told or 1 in told)
+        return is_up and (not told or 1 in told)
 
     until(are_told)  # a stream that is tried again is in many states
     if row.state in ("stalled", "reconnecting"):

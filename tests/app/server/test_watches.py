@@ -11,6 +11,7 @@ import pytest
 from followed import Followed
 from loopback_http import loopback_http
 from PIL import Image
+from processes import until
 from service import running_service
 
 from eval.stream_world import History, Renderer, write_script
@@ -77,13 +78,6 @@ def all_judged(service, second):
         watch for one in service.service.loaded.watches.all() for watch in one.on_streams.values()
     ]
     return all(watch.num_judged + watch.num_skipped > second for watch in watches)
-
-
-def until(is_so, seconds=120):
-    give_up_at = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.002)
 
 
 def watch_for(service, name, *stream_ids, **more):
