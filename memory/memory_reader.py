@@ -18,7 +18,6 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from memory.ageing import COARSEST
-from memory.block_facts import BlockFacts
 from memory.block_index import BlockIndex
 from memory.block_record import BlockHead
 from memory.block_store import BlockSource, Changes
@@ -29,7 +28,7 @@ from memory.head_vectors import HeadVectors
 from memory.kv_block import BlockInfo, KeysAndValues, Provenance, RowForm
 from memory.memory_stats import MemoryStats
 from memory.policy_hooks import State
-from memory.row_cache import RowCache
+from memory.row_cache import BlockFacts, RowCache
 from memory.rows.row_stage import decoded
 
 REACH_S = 60.0
