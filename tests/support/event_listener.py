@@ -69,3 +69,8 @@ class EventListener:
             elif line.startswith("data: "):
                 self.events.append(json.loads(line.removeprefix("data: ")))
             self._changed.notify_all()
+
+
+def published(log):
+    """All events that an EventLog still has."""
+    return list(log._ring)

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from event_listener import published
 from PIL import Image
 from synthetic_video import picture
 
@@ -144,7 +145,7 @@ class Service:
         self.watches = Watches(self.streams, self.events, 64)
 
     def kinds(self, kind):
-        return [event for event in self.events.since(0)[0] if event.kind is kind]
+        return [event for event in published(self.events) if event.kind is kind]
 
     def close(self):
         self.watches.close()

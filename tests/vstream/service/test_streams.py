@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from engine import stream_frames
+from event_listener import published
 from kv_blocks import as_of_a_newer_version
 from PIL import Image
 from processes import until
@@ -61,7 +62,7 @@ class Started:
         return [keeper.spec.id for keeper in self.streams.all()]
 
     def not_opened(self):
-        told = [event for event in self.events.since(0)[0] if event.kind is EventKind.STREAM_STATE]
+        told = [event for event in published(self.events) if event.kind is EventKind.STREAM_STATE]
         return {event.stream_id for event in told if event.data["state"] == "error"}
 
 
