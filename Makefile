@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 # More than cores: many tests wait for processes that they have started.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 6
 # Of cases, in tests/memory and tests/vstream: half of the time of the unit tests.
 LONG_TABLES := every_policy recorded_questions decode_rows watch ageing damaged_segments token_drop
 SOAK_MINUTES ?= 60
