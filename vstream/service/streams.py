@@ -147,8 +147,8 @@ class Streams:
         finally:
             with self._lock:
                 self._opening.discard(spec.id)
-        keeper.start(paused=paused)
         self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
+        keeper.start(paused=paused)
         return keeper
 
     def find(self, stream_id: str) -> StreamKeeper | None:

@@ -110,7 +110,20 @@ def _open(context, url, **media):
     page.wait_for_selector("#timeline svg .kept", timeout=60_000)
     page.wait_for_selector("#timeline svg .fired", timeout=60_000)
     page.locator("#timeline svg").scroll_into_view_if_needed()
+    _await_rest(page)
     return page
+
+
+def _await_rest(page):
+    """Until what is above the strip moves it no more."""
+    places = [_strip(page)]
+
+    def rests():
+        page.wait_for_timeout(250)
+        places.append(_strip(page))
+        return places[-1] == places[-2]
+
+    until(rests)
 
 
 def _strip(page):
