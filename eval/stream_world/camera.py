@@ -1,7 +1,7 @@
 """Camera: a seed in, an RTSP camera on loopback out that plays the stream of that seed live.
 
 The server plays files, so the endless stream is written into a growing one, a minute ahead of the
-clock. Whoever connects sees the stream from its first second on, in real
+clock. A client sees the stream from its first second on, in real
 time: the seconds of the script are those since the connection. The file grows by some 20 MB an
 hour and is removed at the end.
 

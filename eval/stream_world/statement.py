@@ -106,7 +106,7 @@ class SpanIndex:
 
     def never(self, form: str, frames: range, rng: Random) -> Statement | None:
         """One that holds in none of `frames`, and cannot be taken to; its object is in view in some
-        of them, unless it is about no more than that. None if this try was in vain.
+        of them, unless it is about no more than that. None if nothing fits this time.
         """
         held = self.any("color" if form == "color" else "object", rng)
         if held is None:

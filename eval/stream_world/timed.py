@@ -156,7 +156,7 @@ class _Turn:
     age_s: range = range(0)
 
     def draw(self, index: SpanIndex, at: range, rng: Random) -> tuple[int, _Fact] | None:
-        """A frame to ask at and a fact; None if this try was in vain."""
+        """A frame to ask at and a fact; None if nothing fits this time."""
         if self.find is None:
             last = rng.choice(at)
             never = index.never(self.form, range(last + 1), rng)

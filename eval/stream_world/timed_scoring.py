@@ -1,6 +1,6 @@
 """Scoring of timed questions: a question and what was said in, right or wrong out.
 
-Whoever answers may do it in a sentence of their own, but must commit to one answer: one time, one
+An answer may be a sentence, but must commit to one thing: one time, one
 number, one duration, one of the two names, yes or no. A time is right as in `scoring`, a number if
 it is the true one, a duration within `HOW_LONG_S` or `HOW_LONG_SHARE` of the true one, whichever is
 more. What never was so must be denied.

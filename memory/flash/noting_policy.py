@@ -1,4 +1,4 @@
-"""NotingPolicy: what Flash-VStream's two memories have in common, whatever it is that they note."""
+"""NotingPolicy: what Flash-VStream's two memories have in common, but for what they note."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar

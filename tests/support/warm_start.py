@@ -4,7 +4,7 @@ They are forked off a process that has imported it and has done nothing else: on
 of tests that run side by side, which are begun so themselves (`warm_worker.py`). What begins is a
 process like any other from there on: it has its own arguments, environment, working directory,
 output, exit code and end. Variables that are read while something is imported cannot be told to it
-any more; who sets one is started anew.
+any more; a process that sets one is started afresh.
 """
 
 import atexit

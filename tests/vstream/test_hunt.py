@@ -1,4 +1,4 @@
-"""What a hunt finds, whatever it is that is so: compared with a look at every block."""
+"""A hunt finds what a look at every block finds, for statements of any pattern."""
 
 from collections.abc import Sequence
 from itertools import pairwise

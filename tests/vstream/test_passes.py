@@ -39,7 +39,7 @@ def streams(model):
 
 
 def _questions(streams):
-    """One for each stream: made anew at each call."""
+    """One for each stream: made at each call."""
     works = []
     for session, text in zip(streams, ("what is on the table?", "who?"), strict=True):
         view = view_at(session.memory, None, session.policy.recent_blocks())

@@ -11,7 +11,6 @@ import structlog
 
 from memory import (
     KVMemoryError,
-    MemoryReader,
     Provenance,
     StoreAwayError,
     StoreError,
@@ -26,13 +25,13 @@ from memory.locks import Rank, ranked_lock
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.device.free_memory import return_free_memory
-from vstream.engine.question_prefill import QuestionPrefill
 from vstream.errors import BusyError, StreamExistsError, UnknownStreamError, VStreamError
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.policy import policy_of_blocks
 from vstream.question import Question
+from vstream.search.finding import Findable
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_notes import UNWATCHED, StreamNotes
@@ -47,17 +46,8 @@ _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 
 
-class Askable(Protocol):
-    """What can be asked about a stream: its Session, or a StreamReader of it."""
-
-    @property
-    def model(self) -> VideoLLM: ...
-
-    @property
-    def memory(self) -> MemoryReader: ...
-
-    @property
-    def questions(self) -> QuestionPrefill: ...
+class Askable(Findable, Protocol):
+    """What can be asked about a stream as well."""
 
     def ask(self, question: Question) -> AnswerStream: ...
 

@@ -85,7 +85,7 @@ def test_rates_are_measured_and_begin_anew_with_another_stream():
     assert rates.of("door", {"sampled": 10}, 100.0) == {}
     assert rates.of("door", {"sampled": 13}, 102.0) == {"sampled": 1.5}
     assert rates.of("yard", {"sampled": 90}, 103.0) == {}
-    assert rates.of("yard", {"sampled": 3}, 105.0) == {}  # the service was started anew
+    assert rates.of("yard", {"sampled": 3}, 105.0) == {}  # the service was restarted
     assert rates.of("yard", {"sampled": 5}, 106.0) == {"sampled": 2.0}
 
 
