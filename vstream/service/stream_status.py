@@ -54,9 +54,12 @@ class StreamStatus:
 def state_of(
     keeping: KeeperState, source: SourceStatus | None, failure: tuple[str, str] | None
 ) -> StreamState:
-    """What is told of a keeper, its source (None if none is open), and how the last one ended."""
+    """What is told of a keeper, its source (None if none is open), and how the last one ended.
+
+    A source that has ended still has frames on their way to the memory: the keeper says the end.
+    """
     if keeping is KeeperState.WATCHING and source is not None:
-        return StreamState(source.state.value)
+        return StreamState.RUNNING if source.state == "ended" else StreamState(source.state.value)
     if keeping in (KeeperState.PAUSED, KeeperState.ENDED):
         return StreamState(keeping.value)
     return StreamState.ERROR if failure is not None else StreamState.CONNECTING

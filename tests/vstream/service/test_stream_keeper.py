@@ -8,7 +8,7 @@ import time
 import pytest
 from event_listener import published
 from PIL import Image
-from synthetic_video import picture
+from synthetic_video import picture, write_video
 
 from vstream import VStreamConfig, load_video_llm
 from vstream.errors import SourceError
@@ -19,6 +19,7 @@ from vstream.service.stream_status import StreamState
 from vstream.service.streams import Streams
 from vstream.service.watches import Watches, WatchSpec
 from vstream.sources.permission import SourcePolicy
+from vstream.sources.status import SourceState
 
 CONFIG = VStreamConfig()
 
@@ -96,6 +97,27 @@ def test_a_frame_may_be_pushed_as_soon_as_there_is_a_stream(model):
         keeper.start()
         assert keeper.push(jpeg(), None).accepted
         keeper.close()
+
+
+def test_a_recording_has_ended_once_its_last_frame_can_be_asked_about(model, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", num_frames=60, fps=10)
+    ended, may_go_on = threading.Event(), threading.Event()
+
+    def hold(keeper, frame):
+        """The source has given all its frames while the first is still on its way."""
+        until(lambda: keeper._worker.status.state is SourceState.ENDED)
+        ended.set()
+        assert may_go_on.wait(20)
+
+    spec = StreamSpec.model_validate({"id": "clip", "source": {"url": str(clip), "speed": "max"}})
+    keeper = StreamKeeper(spec, CONFIG, model, on_frame=hold)
+    keeper.start()
+    assert ended.wait(20)
+    assert keeper.status.state is StreamState.RUNNING
+    may_go_on.set()
+    until(lambda: keeper.status.state is StreamState.ENDED)
+    assert keeper.session.memory.newest_s == keeper.status.stream_s == 5.0
+    keeper.close()
 
 
 def test_a_problem_that_comes_again_is_a_new_one(model):
