@@ -67,6 +67,7 @@ def test_with_a_terminal_and_no_browser_the_page_is_served_where_there_is_room()
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     ours, theirs = pty.openpty()
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as ours: a demo just ended
         with suppress(OSError):  # somebody else is there
             taken.bind(("127.0.0.1", 8900))
             taken.listen()
