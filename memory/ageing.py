@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COARSEST = "int4"
 ALIKE = 0.9
-"""Neighbours whose representative keys have at least this cosine belong to one run."""
+"""Blocks whose representative keys have at least this cosine, in the mean of layers, are alike."""
 SPARSEST = 1 / 16
 
 
@@ -127,10 +127,13 @@ def redundant(
 def run_ends(
     keys: "Float[Tensor, 'layers blocks features']", alike: float = ALIKE
 ) -> Collection[int]:
-    """The first and the last block of every run of blocks of which each is like the next."""
-    is_like = [like >= alike for like in _beside(_unit(keys))]
-    pairs = zip([False, *is_like], [*is_like, False], strict=True)
-    return {at for at, (before, after) in enumerate(pairs) if not (before and after)}
+    """The first and the last block of every run of blocks that are all like its first."""
+    unit, first, ends = _unit(keys), 0, {0}
+    for at in range(1, keys.shape[1]):
+        if _likeness(unit, first, at) < alike:
+            ends |= {at - 1, at}
+            first = at
+    return ends | {keys.shape[1] - 1}
 
 
 def _unit(keys: "Float[Tensor, 'layers blocks features']") -> "Tensor":

@@ -57,11 +57,12 @@ class MomentsSettings(DefaultSettings):
         "of its tokens, at least one.",
     )
     alike: float | None = Field(
-        ALIKE,
+        0.88,
         gt=0,
         le=1,
-        description="Old neighbours whose mean keys have at least this cosine, in the mean over "
-        "layers, are a run, of which the first and the last block stay; unset: all blocks.",
+        description="Old blocks whose mean keys have at least this cosine with those of the run's "
+        "first, in the mean over layers, are a run, of which the first and the last block stay; "
+        "unset: all blocks.",
     )
     old_codec: str | None = Field(
         "int2_token", description="Codec of those blocks; unset: that of the stream's new ones."

@@ -239,6 +239,13 @@ def test_a_run_s_inside_would_not_go_first_by_likeness_alone():
     assert redundant(keys, 5, run_ends(keys)) in ([1], [2])
 
 
+def test_a_run_ends_where_it_has_drifted_away_from_its_first():
+    turns = torch.arange(9) * 0.2
+    keys = torch.stack((turns.cos(), turns.sin()), dim=1)[None]
+    assert min(torch.cosine_similarity(keys[:, 1:], keys[:, :-1], dim=2)[0]) > 0.97
+    assert run_ends(keys) == {0, 2, 3, 5, 6, 8}
+
+
 def test_moments_are_retrieved_instead_of_blocks_if_one_wants_that(model):
     with opened(model, tokens=1) as plain, opened(model, tokens=1, retrieve_moments=True) as told:
         for one in (plain, told):
