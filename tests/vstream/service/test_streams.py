@@ -19,7 +19,8 @@ from vstream.service.event_log import EventKind, EventLog
 from vstream.service.inquiry import Inquiry
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.streams import Streams
-from vstream.service.watches import Watches, WatchSpec
+from vstream.service.watch_spec import WatchSpec
+from vstream.service.watches import Watches
 from vstream.sources.permission import SourcePolicy
 
 
@@ -155,6 +156,19 @@ def test_a_watch_that_was_noted_elsewhere_meanwhile_is_deleted_everywhere(tmp_pa
         again.watches.remove(made.id)
     with Started(tmp_path, model) as at_last:
         assert not at_last.watches.all()
+
+
+def test_a_watch_that_was_changed_is_so_after_a_restart(tmp_path, model):
+    with Started(tmp_path, model) as service:
+        for name in ("door", "yard"):
+            service.streams.create(spec(name))
+        made = service.watches.add(watch_on("door"))
+        changed = watch_on("yard").model_copy(update={"condition": "a dog", "cooldown_s": 60})
+        service.watches.change(made.id, changed)
+    with Started(tmp_path, model) as again:
+        (found,) = again.watches.all()
+        assert (found.id, found.spec) == (made.id, changed)
+        assert [keeper.spec.id for keeper in found.on_streams] == ["yard"]
 
 
 def test_a_stream_that_cannot_be_opened_takes_no_watch_with_it(tmp_path, model):
