@@ -31,7 +31,7 @@ EVIDENCE_ROWS = 5
 PICTURES = 3
 PICTURE_COLUMNS = 24
 _POLL_S = 0.05
-_DIGITS = {"confidence": 4, "score": 6, "ttft": 3, "total": 3}
+_DIGITS = {"confidence": 4, "probability": 4, "score": 6, "ttft": 3, "total": 3}
 
 
 class Terminal:
