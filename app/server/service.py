@@ -100,7 +100,7 @@ class Service:
         try:
             self._running = _Loaded(self, self._load_model())
             self._running.streams.open_known(self.settings.streams)
-            self._running.watches.open_known()
+            self._running.watches.open_known(self.settings.watches)
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:

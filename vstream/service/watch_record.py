@@ -45,6 +45,8 @@ class WatchRecord:
     spec: WatchSpec
     owner: str
     created_at: float
+    is_declared: bool = False
+    """By a configuration file, which alone remembers it."""
     fired: int = 0
     last_fired_at: float | None = None
     last_probability: dict[str, float] = field(default_factory=dict)

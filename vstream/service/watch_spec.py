@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from memory import UnknownNameError
 from vstream.speaking import SPEAKING
@@ -61,3 +61,22 @@ class WatchSpec(BaseModel):
     def speaking(self) -> tuple[Any, ...]:
         """When to tell: equal if that is the same."""
         return self.rule, self.threshold, self.confirmations, self.cooldown_s
+
+
+class DeclaredWatch(WatchSpec):
+    """One that a configuration file declares."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    """A slug, as parcel. Whatever else the file says of it changes: it stays this watch."""
+
+    @field_validator("actions")
+    @classmethod
+    def _signed(cls, actions: tuple[WebhookSpec, ...]) -> tuple[WebhookSpec, ...]:
+        if any(action.secret is None for action in actions):
+            raise ValueError("give each webhook a secret: there is nobody to tell one that is made")
+        return actions
+
+    @property
+    def spec(self) -> WatchSpec:
+        """Without the id."""
+        return WatchSpec.model_validate(self.model_dump(exclude={"id"}))

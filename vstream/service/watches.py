@@ -9,8 +9,8 @@ but the delay.
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from math import inf
 
 import structlog
@@ -25,7 +25,7 @@ from vstream.service.firing_sentences import FiringSentences
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
 from vstream.service.watch_record import FiredWatch, PastFiring, WatchRecord
-from vstream.service.watch_spec import WatchSpec
+from vstream.service.watch_spec import DeclaredWatch, WatchSpec
 from vstream.speaking import speaking_policy
 from vstream.speaking.policy import SpeakingPolicy
 from vstream.watch import Watch
@@ -80,17 +80,18 @@ class Watches:
         self._remember(made.noted_beside)
         return made
 
-    def open_known(self) -> None:
-        """Go on with the watches that the streams' notes hold, on those of their streams that could
-        be opened.
+    def open_known(self, declared: Sequence[DeclaredWatch] = ()) -> None:
+        """Go on with the watches that the streams' notes hold, and with those that are `declared`,
+        on those of their streams that could be opened.
         """
         for keeper in self._streams.all():
             for kept in keeper.note.get("watches", []):
-                try:
+                with _told_of_errors(keeper.spec.id):
                     spec = WatchSpec.model_validate(kept["spec"])
                     self._set(spec, kept["owner"], kept["id"], self._watched(spec))
-                except (KeyError, ValueError, VStreamError) as error:
-                    _log.error("watch not set", stream=keeper.spec.id, reason=str(error))
+        for one in declared:
+            with _told_of_errors(", ".join(one.stream_ids)):
+                self._set(one.spec, "", one.id, self._watched(one.spec), is_declared=True)
 
     def get(self, watch_id: str) -> WatchRecord:
         """Raises UnknownWatchError."""
@@ -156,13 +157,20 @@ class Watches:
         return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
 
     def _set(
-        self, spec: WatchSpec, owner: str, watch_id: str, keepers: Sequence[StreamKeeper]
+        self,
+        spec: WatchSpec,
+        owner: str,
+        watch_id: str,
+        keepers: Sequence[StreamKeeper],
+        *,
+        is_declared: bool = False,
     ) -> WatchRecord:
         made = WatchRecord(
             id=watch_id,
             spec=spec,
             owner=owner,
             created_at=time.time(),
+            is_declared=is_declared,
             on_streams={
                 keeper: Watch(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
                 for keeper in keepers
@@ -180,7 +188,7 @@ class Watches:
         kept = [
             {"id": one.id, "owner": one.owner, "spec": one.spec.model_dump(mode="json")}
             for one in self.all()
-            if one.noted_beside == stream_id
+            if one.noted_beside == stream_id and not one.is_declared
         ]
         try:
             self._streams.get(stream_id).remember(watches=kept)
@@ -293,6 +301,15 @@ class Watches:
         self._events.publish(EventKind.WATCH_FIRED, past.stream_id, fired.document)
         self._on_fired(fired)
         self._sentences.begin(fired, keeper.session)
+
+
+@contextmanager
+def _told_of_errors(stream_id: str) -> Iterator[None]:
+    """A watch that cannot be set keeps no other from it."""
+    try:
+        yield
+    except (KeyError, ValueError, VStreamError) as error:
+        _log.error("watch not set", stream=stream_id, reason=str(error))
 
 
 def _rule(spec: WatchSpec, keeper: StreamKeeper) -> SpeakingPolicy:
