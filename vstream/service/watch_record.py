@@ -82,8 +82,8 @@ class WatchRecord:
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
         """What was said of any moment of [from_s, to_s]."""
         for past in self.firings.copy():
-            is_of = past.stream_id == stream_id and past.said is not None
-            if is_of and past.said.from_s <= to_s and past.at_s >= from_s:
+            said = past.said if past.stream_id == stream_id else None
+            if said is not None and said.from_s <= to_s and past.at_s >= from_s:
                 past.said = None
 
     @property
