@@ -94,6 +94,7 @@ class FiringSentences:
 
     def close(self) -> None:
         """Wait no longer: who is to be told of a firing is told now."""
+        self.go_on()
         for one in self._waiting:
             one.job.cancel()
             if not one.is_told:
