@@ -116,6 +116,11 @@ class ServiceClient(Closing):
             told.content, _time_in(told, "X-Stream-Time"), _time_in(told, "X-Capture-Time")
         )
 
+    def clip(self, stream_id: str, t_s: float) -> bytes:
+        """The seconds around a moment, as a short animated WebP."""
+        path = f"/v1/streams/{_part(stream_id)}/clip.webp"
+        return self._answer("GET", path, params={"t_s": t_s}).content
+
     def timeline(
         self,
         stream_id: str,
@@ -142,6 +147,10 @@ class ServiceClient(Closing):
     def add_watch(self, stream_id: str, condition: str, **more: Any) -> WatchDocument:
         document = {"stream_ids": [stream_id], "condition": condition, **more}
         return self._one(WatchDocument, "POST", "/v1/watches", json=document)
+
+    def change_watch(self, watch_id: str, **wanted: Any) -> WatchDocument:
+        """As condition="a dog", cooldown_s=60: what is not given stays."""
+        return self._one(WatchDocument, "PATCH", f"/v1/watches/{_part(watch_id)}", json=wanted)
 
     def delete_watch(self, watch_id: str) -> None:
         self._answer("DELETE", f"/v1/watches/{_part(watch_id)}")

@@ -60,6 +60,10 @@ Source = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
 ]
+AsJsonLines = Annotated[
+    bool,
+    typer.Option("--json", help="A JSON document a line for each answer and alert."),
+]
 AsJsonList = Annotated[
     bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
 ]
@@ -173,12 +177,14 @@ def watch(
         float | None,
         typer.Option(min=0, max=1, help="How probable it must be; else as the model recommends."),
     ] = None,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Play a stream while you type questions and wait for alerts."""
     from app.watch import watch_source
 
     speed: Speed = "max" if fast else 1.0
-    watch_source(_terminal(), config, source, speed, tell or (), rule, threshold)
+    told = tell or ()
+    watch_source(_terminal(), config, source, speed, told, rule, threshold, as_json=as_json)
 
 
 @cli.command()

@@ -24,14 +24,14 @@ from vstream.times.zone import local_range, zone_of
 if TYPE_CHECKING:
     from vstream.answer_stream import AnswerStream
     from vstream.ingest import IngestProgress, IngestWorker
-    from vstream.question import Answer, Evidence, Stretch
+    from vstream.question import Answer, Evidence, Saying, Stretch
     from vstream.watch import Firing
 
 EVIDENCE_ROWS = 5
 PICTURES = 3
 PICTURE_COLUMNS = 24
 _POLL_S = 0.05
-_DIGITS = {"confidence": 4, "score": 6, "ttft": 3, "total": 3}
+_DIGITS = {"confidence": 4, "probability": 4, "score": 6, "ttft": 3, "total": 3}
 
 
 class Terminal:
@@ -44,8 +44,9 @@ class Terminal:
 
     def document(self, text: str) -> None:
         """One line of JSON on stdout, as it is."""
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        with self._speaking:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
 
     def say(self, text: str) -> None:
         self.err.print(text, markup=False, style="dim", soft_wrap=True)
@@ -123,11 +124,14 @@ class Terminal:
 
     def firing(self, firing: Firing) -> None:
         """One line for a standing question that has come true, never in the midst of an answer."""
-        line = f"{clock(firing.at_s)}  {firing.watch}  ({firing.probability:.2f})"
+        self.line(f"{clock(firing.at_s)}  {firing.watch}  ({firing.probability:.2f})")
+
+    def line(self, text: str) -> None:
+        """A line of its own, as `firing`."""
         with self._speaking:
             if self.out.is_terminal:
                 self.out.print()  # a prompt may stand there
-            self.out.print(line, markup=False)
+            self.out.print(text, markup=False)
             sys.stdout.flush()
 
     def evidence(self, answer: Answer) -> None:
@@ -209,6 +213,13 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
             "encoded": progress.frames_encoded,
             "dropped": progress.frames_duplicate + progress.frames_lost,
         }
+    return json.dumps(document, allow_nan=False)
+
+
+def firing_document(firing: Firing, said: Saying | None) -> str:
+    """The one-line JSON document of a firing, with what the model says of it, if that is known."""
+    sentence = None if said is None else said.text
+    document = {"watch": firing.watch, "sentence": sentence, **_rounded(firing.document())}
     return json.dumps(document, allow_nan=False)
 
 

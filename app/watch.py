@@ -3,20 +3,25 @@
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from math import inf
 
 from app.model import load_model
 from app.stream_time import clock
-from app.terminal import Terminal
+from app.terminal import Terminal, answer_document, firing_document
+from memory import KVMemoryError
 from vstream.config import VStreamConfig
-from vstream.errors import QuestionError
+from vstream.device.work import Job
+from vstream.errors import QuestionError, VStreamError
 from vstream.ingest import IngestWorker, SeenFrame
 from vstream.open_session import open_session
+from vstream.question import Saying
 from vstream.session import Session
 from vstream.sources.address import stream_id_of
 from vstream.sources.config import Speed
 from vstream.speaking import speaking_policy
-from vstream.watch import Watch
+from vstream.watch import Firing, Watch
 
 _POLL_S = 0.05
 
@@ -29,18 +34,24 @@ def watch_source(
     tell: Sequence[str],
     rule: str | None,
     threshold: float | None,
+    *,
+    as_json: bool = False,
 ) -> None:
     """Ingest `source` in the background and answer each line of stdin until it ends.
 
-    What the standing questions `tell` wait for is told when it happens; with any, the stream is
-    watched to its end even if stdin ends before. A live source that is lost is looked for until the
-    user leaves. `rule` names the speaking policy, `threshold` is how probable it must be. Raises
-    SourceError for a file that cannot be read.
+    What the standing questions `tell` wait for is told when it happens, and then what the model
+    says of it; with any, the stream is watched to its end even if stdin ends before. With `as_json`
+    an answer is one document, and so is a firing, with what is said of it. A live source that is
+    lost is looked for until the user leaves. `rule` names the speaking policy, `threshold` is how
+    probable it must be. Raises SourceError for a file that cannot be read.
     """
     if not all(text.strip() for text in tell):
         raise QuestionError("--tell is empty: write what to wait for, as 'tell me when ...'")
     model = load_model(terminal, config)
-    with open_session(config, model, stream_id_of(source)) as session:
+    with (
+        open_session(config, model, stream_id_of(source)) as session,
+        ThreadPoolExecutor(1, thread_name_prefix="sentences") as later,
+    ):
         recommended = model.family.recommended
         watches = [
             Watch(session, text, speaking_policy(rule, recommended, threshold)) for text in tell
@@ -49,7 +60,10 @@ def watch_source(
         def look(frame: SeenFrame) -> None:
             for watch in watches:
                 if firing := watch.look(frame.stream_s):
-                    terminal.firing(firing)
+                    if not as_json:
+                        terminal.firing(firing)
+                    saying = session.begin_saying(firing.at_s)
+                    later.submit(_tell, terminal, firing, saying, as_json)
 
         worker = IngestWorker(
             session, source, config.source, speed=speed, keep_trying=True, on_frame=look
@@ -61,12 +75,23 @@ def watch_source(
             terminal.say(
                 f"watching {worker.source_name}; type a question, an empty line for the state"
             )
-            answer_lines(terminal, session, worker)
+            answer_lines(terminal, session, worker, as_json=as_json)
             while watches and worker.is_running:
                 time.sleep(_POLL_S)
         finally:
             worker.stop()
             worker.join()
+
+
+def _tell(terminal: Terminal, firing: Firing, saying: Job[Saying], as_json: bool) -> None:
+    """What the model says of a firing, once it has been asked."""
+    said = None
+    with suppress(VStreamError, KVMemoryError):  # as where that moment is no longer kept
+        said = saying.result()
+    if as_json:
+        terminal.document(firing_document(firing, said))
+    elif said is not None and said.text:
+        terminal.line(f'{clock(firing.at_s)}  "{said.text}"')
 
 
 def await_first_block(
@@ -82,7 +107,9 @@ def await_first_block(
         time.sleep(_POLL_S)
 
 
-def answer_lines(terminal: Terminal, session: Session, worker: IngestWorker) -> None:
+def answer_lines(
+    terminal: Terminal, session: Session, worker: IngestWorker, *, as_json: bool = False
+) -> None:
     """Answer stdin line by line; an empty line shows how the stream is doing."""
     while True:
         terminal.prompt(clock(worker.progress.stream_s))
@@ -93,7 +120,11 @@ def answer_lines(terminal: Terminal, session: Session, worker: IngestWorker) -> 
             terminal.say(describe(worker))
             continue
         try:
-            terminal.stream_answer(session.ask(line.strip()))
+            stream = session.ask(line.strip())
+            if as_json:
+                terminal.document(answer_document(stream.answer))
+            else:
+                terminal.stream_answer(stream)
         except QuestionError as error:
             terminal.fail(str(error))
 

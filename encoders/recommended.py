@@ -10,7 +10,8 @@ class Recommended:
     They are used where the user's configuration leaves a value open. Counts are in frames, but
     `retrieve_blocks`, which is in blocks.
 
-    `describe_prompt` asks for a description of a clip, for memories of text. `watch_prompt` makes a
+    `describe_prompt` asks for a description of a clip, for memories of text, `say_prompt` for a
+    sentence about a moment of which a standing question has told. `watch_prompt` makes a
     question of a standing one, which takes the place of `{watch}`; an answer that opens with one of
     `yes_words` says that it is the case now, with one of `no_words` that it is not. It is told when
     the probability of yes has been over `watch_threshold` in the last `watch_confirmations`
@@ -33,6 +34,7 @@ class Recommended:
         "Describe what happens in this part of the video: who and what is there, what they do, "
         "how things look, and any text that can be read."
     )
+    say_prompt: str = "Say in one short sentence what is happening right now."
     watch_prompt: str = "{watch}\nIs this the case right now? Answer only yes or no."
     yes_words: tuple[str, ...] = ("yes",)
     no_words: tuple[str, ...] = ("no",)
@@ -55,6 +57,7 @@ EMBEDDED = Recommended(
     retrieve_blocks=32,
     similarity="cosine",
     describe_prompt="what appeared in the last minute?",  # of what is trained, most of a clip
+    say_prompt="what is happening now?",
     watch_prompt="{watch}",  # trained on the bare wording: "now" or "not yet", "yes" or "no"
     yes_words=("yes", "now"),
     no_words=("no", "not"),

@@ -30,6 +30,7 @@ class Rank(IntEnum):
     READERS = auto()
     KEEPER = auto()
     WATCHES = auto()
+    FIRINGS = auto()
     RESPONSES = auto()
     RESPONSE = auto()
     WEBHOOKS = auto()

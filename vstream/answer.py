@@ -16,7 +16,7 @@ from memory import Encoding, KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
 from memory.policy_hooks import NOTHING, Passage, Query, Wish
 from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
-from vstream.decoding.token_choice import TokenChoice
+from vstream.decoding.token_choice import Decoding, TokenChoice
 from vstream.device.work import Job, WorkKind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
@@ -30,9 +30,13 @@ from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, view_at
 from vstream.errors import ModelError, QuestionError
 from vstream.models.video_llm import VideoLLM
-from vstream.question import Basis, Evidence, Judgement, Question
+from vstream.question import Basis, Evidence, Judgement, Question, Saying
 from vstream.read_while_written import read_while_written
 from vstream.times.named_view import NamedView, named_view
+
+SAID_S = 6.0
+"""A sentence about a moment is about so many seconds up to it."""
+_SAID_TOKENS = 48
 
 
 class QueryHandler:
@@ -115,6 +119,13 @@ class QueryHandler:
         """Have the model asked what a policy wishes to know, when nobody else wants anything."""
         return self._scheduler.submit(self._describing(wish), WorkKind.DESCRIBE)
 
+    def begin_saying(self, at_s: float) -> Job[Saying]:
+        """Have the model say in a sentence what happens at `at_s`, when nobody else wants anything.
+
+        It sees the blocks of the last `SAID_S` seconds, or the newest one.
+        """
+        return self._scheduler.submit(self._saying(at_s), WorkKind.DESCRIBE)
+
     def _answering(
         self,
         question: Question,
@@ -137,13 +148,24 @@ class QueryHandler:
             embedded = decoder.embed(torch.tensor([token], device=decoder.device))
             logits = yield Pass(embedded, reading.prefilled.context, num_logits=1)
 
-    def _describing(self, wish: Wish) -> Work[str]:
+    def _saying(self, at_s: float) -> Work[Saying]:
+        memory = self._memory
+        seen = memory.visible(at_s, at_s - SAID_S) or memory.visible(at_s)[-1:]
+        if not seen:
+            raise QuestionError(f"nothing is kept of {at_s:g} s and before")
+        first = memory.info(seen[0])
+        wish = Wish(self._family.recommended.say_prompt, at_s, first.end_s)
+        said = yield from self._describing(wish, _SAID_TOKENS)
+        return Saying(" ".join(said.split()), first.start_s)
+
+    def _describing(self, wish: Wish, max_tokens: int | None = None) -> Work[str]:
         """What it says of the recent window, or of all blocks of a stretch."""
         recent, older = self._policy.recent_blocks(), []
         if wish.from_s is not None and recent is not None:
             seen = self._memory.visible(wish.at_s, wish.from_s)
             older = seen[: max(0, len(seen) - recent)]
-        question = Question(wish.text, wish.at_s, from_s=wish.from_s)
+        decoding = Decoding(max_tokens=max_tokens)
+        question = Question(wish.text, wish.at_s, from_s=wish.from_s, decoding=decoding)
         choice, events = TokenChoice(question.decoding, self._family), TokenEvents()
         retrieved = [older] * self._decoder.num_layers
         yield from self._answering(question, retrieved, choice, events)

@@ -106,6 +106,16 @@ class Judgement(Basis):
 
 
 @dataclass(frozen=True)
+class Saying:
+    """What the model says of a moment; `text` is empty if it says nothing. It saw what the stream
+    showed from `from_s` on, in seconds of stream time.
+    """
+
+    text: str
+    from_s: float
+
+
+@dataclass(frozen=True)
 class Stretch:
     """The stretch to which the words of a question restricted its answer.
 

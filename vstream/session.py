@@ -77,6 +77,7 @@ class Session(Closing):
         self._open_prefill()
         self._queries = QueryHandler(model, memory, self.prefill.prefix, policy, config)
         self.questions = self._queries.prefill
+        self.begin_saying = self._queries.begin_saying
         self._wishes: Wishes | None = None
         if "wishes" in self._hooks:
             begin = self._queries.begin_describing

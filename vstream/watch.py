@@ -41,7 +41,7 @@ class Watch:
         """Of the stream; another one if the stream's memory had to be opened again."""
         self._rule = rule or speaking_policy(None, session.model.family.recommended)
         self._every_s = every_s
-        self._last_tick: int | None = None
+        self._judged_s: float | None = None
         self.num_judged = 0
         self.num_skipped = 0
         """Ticks that went by unjudged."""
@@ -59,16 +59,23 @@ class Watch:
 
     def is_due(self, at_s: float) -> bool:
         """Whether `at_s` is in another tick than the last one judged."""
-        return self._last_tick is None or self._tick(at_s) > self._last_tick
+        return self._judged_s is None or self._tick(at_s) > self._tick(self._judged_s)
 
     def has_passed(self, at_s: float) -> bool:
         """Whether a later moment has been judged: then the stream has begun again."""
-        return self._last_tick is not None and self._tick(at_s) < self._last_tick
+        return self._judged_s is not None and self._tick(at_s) < self._tick(self._judged_s)
 
     def begin_anew(self, rule: SpeakingPolicy) -> None:
         """Of the moments so far only how many they were is known, and `rule` has heard of none."""
         self._rule = rule
-        self._last_tick = None
+        self._judged_s = None
+
+    def change(self, every_s: float, rule: SpeakingPolicy | None = None) -> None:
+        """Go on so, with another rule if one is given: it takes over what the last one has told."""
+        self._every_s = every_s
+        if rule is not None:
+            rule.go_on_from(self._rule)
+            self._rule = rule
 
     def begin(self, at_s: float) -> Job[Judgement] | None:
         """Have the moment `at_s` judged, without waiting; None before the first block has ended.
@@ -81,10 +88,10 @@ class Watch:
 
     def feed(self, judgement: Judgement) -> Firing | None:
         """What it says to a moment that has been judged."""
-        tick = self._tick(judgement.at_s)
-        if self._last_tick is not None:
-            self.num_skipped += max(0, tick - self._last_tick - 1)
-        self._last_tick = tick
+        if self._judged_s is not None:
+            passed = self._tick(judgement.at_s) - self._tick(self._judged_s)
+            self.num_skipped += max(0, passed - 1)
+        self._judged_s = judgement.at_s
         self.num_judged += 1
         if not self._rule.feed(judgement.probability, judgement.at_s):
             return None

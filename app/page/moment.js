@@ -1,5 +1,5 @@
 // window.vstreamMoment.show({src, title, text}): a moment's picture, large, over the page. Escape,
-// a click or Enter closes it. Any button.moment with an <img> in it is shown so when it is clicked.
+// a click or Enter closes it; move(src, moving) puts a moving one in its place meanwhile. Any button.moment with an <img> in it is shown so when it is clicked.
 window.vstreamMoment ??= (() => {
   const dialog = document.createElement('dialog');
   dialog.id = 'moment';
@@ -34,10 +34,13 @@ window.vstreamMoment ??= (() => {
     text.textContent = moment.text || '';
     if (!dialog.open) dialog.showModal();
   }
+  function move(still, moving) {
+    if (dialog.open && picture.src === still) picture.src = moving;
+  }
   document.addEventListener('click', (event) => {
     const shown = event.target.closest?.('button.moment');
     const small = shown?.querySelector('img');
     if (small) show({ src: small.src, text: shown.value || small.alt });
   });
-  return { show };
+  return { show, move };
 })();

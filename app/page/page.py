@@ -1,5 +1,6 @@
 """Page: what the parts of the page share: the service's client, who is there, and common words."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ QUIET: dict[str, Any] = {
 LOOKING: dict[str, Any] = {**QUIET, "trigger_mode": "once"}
 """An event that comes again by itself: a look that takes long is not followed by a queue."""
 _LEFT_BEHIND_S = 3600.0
+_LATEST_S = 1e9
 
 
 def asset(name: str) -> str:
@@ -106,3 +108,16 @@ def told_of_errors() -> Iterator[None]:
         yield
     except ServiceError as error:
         gr.Warning(str(error))
+
+
+def told_in(event: gr.EventData) -> dict[str, Any]:
+    """What a browser told with an event of its own."""
+    return event._data if isinstance(event._data, dict) else {}
+
+
+def number_in(event: gr.EventData, name: str) -> float | None:
+    """A time among it; None for anything else."""
+    told = told_in(event).get(name)
+    if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told):
+        return None
+    return min(_LATEST_S, max(0.0, float(told)))

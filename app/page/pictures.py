@@ -14,9 +14,9 @@ _LIVE_SIDE_PX = 800
 _JPEG_QUALITY = 85
 
 
-def source_of(jpeg: bytes) -> str:
-    """What an <img> takes: the JPEG itself, so that a picture needs no second request."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+def source_of(picture: bytes, kind: str = "jpeg") -> str:
+    """What an <img> takes: the picture itself, so that it needs no second request."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def live_picture(picture: Picture) -> str:
@@ -28,14 +28,16 @@ def live_picture(picture: Picture) -> str:
     return drawn("live_picture", source_of(jpeg), _when(picture))
 
 
-def moment(picture: Picture, stream_s: float, told: str = "") -> str:
+def moment(picture: Picture, stream_s: float, told: str = "", *, moves: bool = False) -> str:
     """A thumbnail that a click shows larger, with its time under it; `told` is said beside that.
+    One that `moves` is shown so then (watches.js).
 
     The times are those that the picture has, which may be of a moment before `stream_s`.
     """
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
     caption = " · ".join(part for part in (_when(picture), told) if part)
-    return drawn("moment", source_of(picture.jpeg), caption, clock(shown_s))
+    at_s = stream_s if moves else None
+    return drawn("moment", source_of(picture.jpeg), caption, clock(shown_s), at_s)
 
 
 def _when(picture: Picture) -> str:

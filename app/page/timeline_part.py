@@ -1,21 +1,19 @@
 """TimelinePart: a stream and a visitor in, the strip of its history out, and the range picked."""
 
 import json
-import math
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page, asset
+from app.page.page import QUIET, Page, asset, number_in, told_in
 from app.page.pictures import source_of
 from app.page.timeline_view import PARTS, Stretch, TimelineView
 from app.page.visitors import Visitor
 from app.page.words import wall
 
 _NOTHING = json.dumps({"answers": [], "firings": []})
-_LATEST_S = 1e9
 _AFTER_S = 0.001
 """Times come and go as text: a block that ended at that very time has to be among those before."""
 
@@ -66,7 +64,7 @@ class TimelinePart:
         return gr.update(**changed) if changed else gr.skip()
 
     def peek(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
-        at_s = _number(event, "at_s")
+        at_s = number_in(event, "at_s")
         told: dict[str, Any] = {"at_s": at_s, "src": None, "text": "no picture is kept of this"}
         stream_id = self._page.visitor(request).id_of(name)
         if stream_id is not None and at_s is not None:
@@ -81,7 +79,7 @@ class TimelinePart:
         return gr.update(moment=json.dumps(told))
 
     def pick(self, event: gr.EventData) -> tuple[float, float]:
-        begin_s, end_s = _number(event, "from_s"), _number(event, "to_s")
+        begin_s, end_s = number_in(event, "from_s"), number_in(event, "to_s")
         if begin_s is None or end_s is None or end_s <= begin_s:
             return 0.0, 0.0
         return begin_s, end_s
@@ -92,23 +90,11 @@ def _picked(from_s: float, to_s: float) -> Any:
 
 
 def _stretch(event: gr.EventData) -> Stretch:
-    parts = int(_number(event, "parts") or PARTS)
-    begin_s, end_s = _number(event, "from_s"), _number(event, "to_s")
+    parts = int(number_in(event, "parts") or PARTS)
+    begin_s, end_s = number_in(event, "from_s"), number_in(event, "to_s")
     parts = min(PARTS, max(1, parts))
     if begin_s is None or end_s is None or end_s <= begin_s:
         return Stretch(parts)
     span_s = round(end_s - begin_s, 1)
-    follows = bool(_told(event).get("follows"))
+    follows = bool(told_in(event).get("follows"))
     return Stretch(parts, begin_s, None if follows else end_s, span_s)
-
-
-def _number(event: gr.EventData, name: str) -> float | None:
-    """A time that the browser told; None for anything else."""
-    told = _told(event).get(name)
-    if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told):
-        return None
-    return min(_LATEST_S, max(0.0, float(told)))
-
-
-def _told(event: gr.EventData) -> dict[str, Any]:
-    return event._data if isinstance(event._data, dict) else {}

@@ -91,7 +91,7 @@ class Visitor:
     """When the newest frame came that the page was told of, in `time.monotonic` seconds."""
     rates: Rates = field(default_factory=Rates)
     firings: dict[str, str] = field(default_factory=dict)
-    """Pictures of firings that are listed, as HTML, by the address of the picture."""
+    """Pictures of firings that are listed, as HTML, by the picture's address and the sentence."""
     told_of: set[tuple[str, float]] = field(default_factory=set)
     """Firings that were said once: watch and time."""
     watched: str | None = None

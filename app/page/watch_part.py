@@ -1,13 +1,23 @@
 """WatchPart: a condition in, a standing question out; how those of a stream stand, what fired."""
 
+import json
 from html import escape
 from typing import Any
 
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, asset, text_field, told_of_errors
-from app.page.pictures import moment
+from app.page.page import (
+    LOOKING,
+    QUIET,
+    SLOW_LOOK_S,
+    Page,
+    asset,
+    number_in,
+    text_field,
+    told_of_errors,
+)
+from app.page.pictures import moment, source_of
 from app.page.visitors import Visitor
 from app.page.words import drawn, wall
 from app.server.documents import FiringDocument, WatchDocument
@@ -29,10 +39,13 @@ class WatchPart:
         with gr.Row():
             condition = text_field("condition", "there is a burger")
             add = gr.Button("Watch for it", scale=1, min_width=110, elem_id="add-watch")
-        watches = gr.HTML(_NONE, elem_id="watches", js_on_load=asset("watches.js"))
+        watches: Any = gr.HTML(
+            _NONE, elem_id="watches", js_on_load=asset("watches.js"), clip="null"
+        )
         for event in (condition.submit, add.click):
             event(self.add, [condition, stream], [condition, watches], **QUIET)
         watches.delete(self.remove, stream, watches, **QUIET)
+        watches.play(self.play, stream, watches, **QUIET)
         gr.Timer(SLOW_LOOK_S).tick(self.look, stream, watches, **LOOKING)
         stream.change(self.look, stream, watches, **LOOKING)
 
@@ -52,6 +65,17 @@ class WatchPart:
         with told_of_errors():
             self._page.client.delete_watch(event.watch)
         return self.look(name, request)
+
+    def play(self, name: str | None, event: gr.EventData, request: gr.Request) -> Any:
+        """What happened around a firing, as a moving picture."""
+        stream_id, at_s = self._page.visitor(request).id_of(name), number_in(event, "at_s")
+        if stream_id is None or at_s is None:
+            return gr.skip()
+        try:
+            clip = self._page.client.clip(stream_id, at_s)
+        except ServiceError:
+            return gr.skip()  # the still stays
+        return gr.update(clip=json.dumps({"at_s": at_s, "src": source_of(clip, "webp")}))
 
     def look(self, name: str | None, request: gr.Request) -> Any:
         """The watches on the stream; a notice for each firing since the last look."""
@@ -85,16 +109,18 @@ class WatchPart:
     ) -> str:
         firings = [one for one in watch.firings if one.stream_id == stream_id][:_SHOWN]
         pictures = [self._picture(one, visitor, kept) for one in firings]
-        return drawn("watch", watch, watch.last_probability.get(stream_id or ""), pictures)
+        probability = watch.last_probability.get(stream_id or "")
+        return drawn("watch", watch, probability, pictures, next(iter(firings), None))
 
     def _picture(self, firing: FiringDocument, visitor: Visitor, kept: dict[str, str]) -> str:
-        if firing.frame_url not in kept:
+        key = f"{firing.frame_url} {firing.sentence}"
+        if key not in kept:
             try:
                 picture = self._page.client.picture(firing.frame_url)
             except ServiceError:
                 return f'<span class="gone">{clock(firing.at_s)}</span>'
-            kept[firing.frame_url] = moment(
-                picture, firing.at_s, f"{firing.probability:.0%} probable"
-            )
-        visitor.firings[firing.frame_url] = kept[firing.frame_url]
-        return kept[firing.frame_url]
+            told = f"{firing.probability:.0%} probable"
+            told += f" · “{firing.sentence}”" if firing.sentence else ""
+            kept[key] = moment(picture, firing.at_s, told, moves=True)
+        visitor.firings[key] = kept[key]
+        return kept[key]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from vstream.service.inquiry import StreamAnswer
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_status import StreamStatus
-from vstream.service.watches import WatchRecord
+from vstream.service.watch_record import WatchRecord
 from vstream.service.webhook_delivery import shown_receiver
 from vstream.sources.address import redacted
 
@@ -183,14 +183,19 @@ class FoundMoment(BaseModel):
 class FiringDocument(BaseModel):
     """What a watch waited for was the case. Times are seconds since the epoch, `at_s` stream time.
 
-    `frame_url` is the picture of the frame that decided it, which was captured at `at`.
+    `frame_url` is the picture of the frame that decided it, which was captured at `at`, `clip_url`
+    an animated one of the seconds around it.
     """
 
     stream_id: str
     at: float
     at_s: float
     probability: float
+    sentence: str | None = Field(
+        description="What the model says of it, empty if nothing; null: not yet, or forgotten."
+    )
     frame_url: str
+    clip_url: str
 
 
 class WatchDocument(BaseModel):
@@ -270,8 +275,7 @@ def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocum
         "judged": record.judged,
         "skipped": record.skipped,
         "firings": [
-            {**vars(one), "frame_url": frame_url(one.stream_id, one.at_s)}
-            for one in record.firings.copy()
+            pictured({**vars(one), "sentence": one.sentence}) for one in record.firings.copy()
         ],
         "error": record.problem,
         "actions": [
@@ -316,8 +320,19 @@ def frame_url(stream_id: str, at_s: float) -> str:
     """Of the newest picture at `at_s`. The time is rounded up: a picture that was taken at that
     very time is not newer than it.
     """
+    return _picture_url(stream_id, "frame.jpg", at_s)
+
+
+def pictured(firing: dict[str, Any]) -> dict[str, Any]:
+    """With the addresses of its pictures."""
+    of = firing["stream_id"], firing["at_s"]
+    clip_url = _picture_url(of[0], "clip.webp", of[1])
+    return {**firing, "frame_url": frame_url(*of), "clip_url": clip_url}
+
+
+def _picture_url(stream_id: str, name: str, at_s: float) -> str:
     t_s = math.ceil(at_s * _URL_PARTS) / _URL_PARTS
-    return f"/v1/streams/{quote(stream_id)}/frame.jpg?t_s={t_s:.6f}"
+    return f"/v1/streams/{quote(stream_id)}/{name}?t_s={t_s:.6f}"
 
 
 def rfc3339(epoch_s: float) -> str:

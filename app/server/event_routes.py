@@ -8,11 +8,13 @@ from fastapi.responses import StreamingResponse
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.api_errors import ApiError
+from app.server.documents import pictured
 from app.server.keys import Action, Caller
 from app.server.sse import EVENT_STREAM, event_of, with_pauses
 from vstream.service.event_log import Event, EventKind
 
 _PING_S = 15.0
+_OF_FIRINGS = (EventKind.WATCH_FIRED, EventKind.WATCH_DESCRIBED)
 router = APIRouter(prefix="/v1", tags=["events"])
 
 
@@ -66,7 +68,7 @@ def _document(event: Event) -> str:
         "type": event.kind,
         "stream_id": event.stream_id,
         "at": event.at,
-        "data": event.data,
+        "data": pictured(event.data) if event.kind in _OF_FIRINGS else event.data,
     }
     return event_of(told, kind=event.kind, event_id=event.id)
 

@@ -19,6 +19,7 @@ from app.server.threads import Work, in_threads
 from encoders import Frame
 from memory import KVMemoryError
 from vstream.errors import VStreamError
+from vstream.service.clip import animated, pictures_around
 from vstream.times.when import parse_when
 
 router = APIRouter(prefix="/v1/streams", tags=["frames"])
@@ -26,8 +27,13 @@ pushing = APIRouter(prefix="/v1/streams", tags=["frames"])
 """Frames that are pushed are many: they do not count as requests, but as frames."""
 
 _JPEG: dict[str, Any] = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+_WEBP: dict[str, Any] = {"image/webp": {"schema": {"type": "string", "format": "binary"}}}
 _ABOUT = "A JPEG; X-Stream-Time and X-Capture-Time say of when it is."
 _JPEG_QUALITY = 85
+Moment = Annotated[
+    str | None, Query(max_length=64, description="RFC 3339, seconds since the epoch, or as `-10m`.")
+]
+StreamMoment = Annotated[float | None, Query(ge=0, le=1e10, description="Stream time.")]
 
 
 @router.get(
@@ -41,11 +47,8 @@ async def frame(
     caller: CallerHere,
     request: Request,
     stream_id: str,
-    t: Annotated[
-        str | None,
-        Query(max_length=64, description="RFC 3339, seconds since the epoch, or as `-10m`."),
-    ] = None,
-    t_s: Annotated[float | None, Query(ge=0, le=1e10, description="Stream time.")] = None,
+    t: Moment = None,
+    t_s: StreamMoment = None,
 ) -> Response:
     """The newest frame; or of a moment the small picture that the memory keeps of it."""
     require(caller, Action.READ, stream_id)
@@ -71,6 +74,39 @@ def _frame(service: Service, stream_id: str, span: TimeRange) -> Response:
     if not picture:
         raise ApiError(404, "the picture of that frame is damaged", "frame_not_found", param="t")
     return _response(picture, info.end_s, info.captured_at)
+
+
+@router.get(
+    "/{stream_id}/clip.webp",
+    summary="Get a clip",
+    response_class=Response,
+    responses={200: {"content": _WEBP, "description": "Of a few pictures, over and over."}},
+)
+async def clip(
+    service: ServiceHere,
+    caller: CallerHere,
+    request: Request,
+    stream_id: str,
+    t: Moment = None,
+    t_s: StreamMoment = None,
+) -> Response:
+    """A short animated picture of the seconds around a moment, of what the memory keeps of it."""
+    require(caller, Action.READ, stream_id)
+    span = TimeRange(to=t, to_s=t_s)
+    return await in_threads(
+        request, Work.LOOKING, lambda: _clip(service, stream_id, span), caller.holder
+    )
+
+
+def _clip(service: Service, stream_id: str, span: TimeRange) -> Response:
+    _, to_s = service.loaded.stream_range(stream_id, span)
+    with service.loaded.streams.askable(stream_id) as stream, service.loaded.model.turn:
+        at_s = stream.memory.newest_s if to_s is None else to_s
+        pictures = pictures_around(stream.memory, at_s)
+    if not pictures:
+        raise ApiError(404, "no frame of that time is kept", "frame_not_found", param="t")
+    headers = {"Cache-Control": "no-store"}
+    return Response(animated(pictures), media_type="image/webp", headers=headers)
 
 
 @pushing.post(

@@ -29,6 +29,7 @@ from vstream.device.scheduler import Round
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Answer
+from vstream.search.finding import Finding
 from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_status import STORE_AWAY, StreamState, StreamStatus
@@ -92,6 +93,13 @@ class Metrics:
             ["kind"],
             buckets=_COUNTS,
         )
+        self._find = histogram("vstream_find_seconds", "One find, to its end.", buckets=_SECONDS)
+        self._find_spans = counter("vstream_find_spans", "Spans that were found.")
+        self._find_blocks = counter(
+            "vstream_find_blocks",
+            "Blocks whose judgement was wanted: made by the model, or known.",
+            ["judgement"],
+        )
         self.fired = counter("vstream_watch_fired", "Firings of watches.", ["stream_id"])
         self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
 
@@ -121,6 +129,14 @@ class Metrics:
         self._whole.observe(total_s)
         if num_tokens > 1:
             self._between.observe((total_s - ttft_s) / (num_tokens - 1))
+
+    def found(self, finding: Finding) -> None:
+        """Also one that was not waited for: it has no seconds and no spans."""
+        self._find_blocks.labels("made").inc(finding.judged)
+        self._find_blocks.labels("known").inc(finding.known)
+        if finding.seconds:
+            self._find.observe(finding.seconds)
+            self._find_spans.inc(len(finding.spans))
 
     def saw_frame(self, stream_id: str, frame: SeenFrame) -> None:
         age_s = max(0.0, time.time() - frame.captured_at)

@@ -127,6 +127,7 @@ def _found(
             layers=service.settings.engine.search_layers,
             asker=asker,
         )
+        reading.callback(service.metrics.found, finding)
         yield None
         yield from map(_document, finding)
         told = finding.document()

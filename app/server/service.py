@@ -20,6 +20,7 @@ from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.ask_request import TimeRange
 from app.server.background import BackgroundResponses
+from app.server.documents import pictured
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
 from app.server.settings import ServiceSettings
@@ -35,7 +36,8 @@ from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
 from vstream.service.event_log import EventLog
 from vstream.service.streams import Streams
-from vstream.service.watches import FiredWatch, Watches
+from vstream.service.watch_record import FiredWatch
+from vstream.service.watches import Watches
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
 from vstream.sources.permission import SourcePolicy
@@ -98,7 +100,7 @@ class Service:
         try:
             self._running = _Loaded(self, self._load_model())
             self._running.streams.open_known(self.settings.streams)
-            self._running.watches.open_known()
+            self._running.watches.open_known(self.settings.watches)
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:
@@ -163,9 +165,14 @@ class _Loaded:
             max_streams=limits.max_streams,
             max_readers=limits.max_running,
             on_frame=self._saw,
+            on_forgotten=lambda *stretch: self.watches.forget(*stretch),
         )
         self.watches = Watches(
-            self.streams, service.events, limits.max_watches, on_fired=self._tell
+            self.streams,
+            service.events,
+            limits.max_watches,
+            on_fired=lambda fired: service.metrics.fired.labels(fired.past.stream_id).inc(),
+            on_told=self._tell,
         )
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
         service.metrics.tell_of_streams(model, self.streams.all)
@@ -214,11 +221,11 @@ class _Loaded:
         self.watches.saw(keeper, frame)
 
     def _tell(self, fired: FiredWatch) -> None:
-        self._service.metrics.fired.labels(fired.stream_id).inc()
+        told = pictured(fired.document)
         for action in fired.watch.spec.actions:
             assert action.secret is not None, "one is made up when the watch is set"
             to = action.url, action.secret
-            delivery = WebhookDelivery.of(*to, "watch.fired", time.time(), fired.document)
+            delivery = WebhookDelivery.of(*to, "watch.fired", time.time(), told)
             self._service.webhooks.send(delivery)
 
 

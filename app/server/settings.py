@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tzlocal
 import yaml
@@ -16,7 +16,9 @@ from app.server.origin_guard import Origin
 from vstream.config import VStreamConfig, read_settings
 from vstream.errors import SettingsError
 from vstream.service.stream_spec import StreamSpec
+from vstream.service.watch_spec import DeclaredWatch
 
+Named = TypeVar("Named", StreamSpec, DeclaredWatch)
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -78,14 +80,15 @@ class ServiceSettings(VStreamConfig):
 
     service: ServiceConfig = ServiceConfig()
     streams: tuple[StreamSpec, ...] = ()
+    watches: tuple[DeclaredWatch, ...] = ()
 
-    @field_validator("streams")
+    @field_validator("streams", "watches")
     @classmethod
-    def _named_once(cls, streams: tuple[StreamSpec, ...]) -> tuple[StreamSpec, ...]:
-        counts = Counter(spec.id for spec in streams)
+    def _named_once(cls, specs: tuple[Named, ...]) -> tuple[Named, ...]:
+        counts = Counter(spec.id for spec in specs)
         if twice := [name for name, count in counts.items() if count > 1]:
             raise ValueError(f"{', '.join(twice)} is there twice")
-        return streams
+        return specs
 
 
 def load_settings(path: Path | None, **values: Any) -> ServiceSettings:

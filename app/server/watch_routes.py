@@ -1,16 +1,18 @@
-"""Watches over HTTP: standing questions set, listed, looked at and deleted."""
+"""Watches over HTTP: standing questions set, listed, looked at, changed and deleted."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.api_errors import ApiError
+from app.server.api_errors import ApiError, invalid_value
 from app.server.documents import Deleted, WatchDocument, watch_document
 from app.server.keys import Action, Caller
-from vstream.service.watches import WatchRecord, WatchSpec
+from vstream.service.watch_record import WatchRecord
+from vstream.service.watch_spec import WatchSpec
 from vstream.service.webhook_delivery import check_receiver, new_secret
 from vstream.times.when import parse_when
 
@@ -25,6 +27,20 @@ class WatchRequest(WatchSpec):
     )
 
 
+class WatchChange(WatchRequest):
+    """What is not given stays as it is."""
+
+    stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] | None = Field(  # type: ignore[assignment]
+        None, min_length=1, max_length=64
+    )
+    condition: str | None = Field(  # type: ignore[assignment]
+        None,
+        min_length=1,
+        max_length=1000,
+        description="With another one the watch begins again, and its firings so far are gone.",
+    )
+
+
 class WatchList(BaseModel):
     object: str = "list"
     data: list[WatchDocument]
@@ -35,14 +51,8 @@ def create(service: ServiceHere, caller: CallerHere, wanted: WatchRequest) -> Wa
     """Be told when something is the case: by /v1/events, and by a webhook if one is given."""
     for stream_id in wanted.stream_ids:
         require(caller, Action.MANAGE, stream_id)
-    given: dict[str, Any] = wanted.model_dump()
-    given["until"] = _until(wanted.until)
-    made_up = None
-    for action in given["actions"]:
-        if action["secret"] is None:
-            action["secret"] = made_up = made_up or new_secret()
-        check_receiver(action["url"], action["secret"], service.policy.allow_private)
-    record = service.loaded.watches.add(WatchSpec.model_validate(given), caller.name)
+    spec, made_up = _spec(service, wanted.model_dump() | {"until": _until(wanted.until)})
+    record = service.loaded.watches.add(spec, caller.name)
     return watch_document(record, secret=made_up)
 
 
@@ -59,6 +69,22 @@ def one(service: ServiceHere, caller: CallerHere, watch_id: str) -> WatchDocumen
     return watch_document(_seen(service, caller, watch_id))
 
 
+@router.patch("/{watch_id}", summary="Change a watch")
+def change(
+    service: ServiceHere, caller: CallerHere, watch_id: str, wanted: WatchChange
+) -> WatchDocument:
+    """Watch for something else, or otherwise. Of the same condition it knows what it has told."""
+    record = _seen(service, caller, watch_id)
+    was = record.spec
+    given = was.model_dump() | wanted.model_dump(include=wanted.model_fields_set)
+    if "until" in wanted.model_fields_set:
+        given["until"] = _until(wanted.until)
+    for stream_id in {*was.stream_ids, *(given["stream_ids"] or ())}:
+        require(caller, Action.MANAGE, stream_id)
+    spec, made_up = _spec(service, given, {one.url: one.secret for one in was.actions})
+    return watch_document(service.loaded.watches.change(watch_id, spec), secret=made_up)
+
+
 @router.delete("/{watch_id}", summary="Delete a watch")
 def delete(service: ServiceHere, caller: CallerHere, watch_id: str) -> Deleted:
     """Watch for it no more."""
@@ -67,6 +93,24 @@ def delete(service: ServiceHere, caller: CallerHere, watch_id: str) -> Deleted:
         require(caller, Action.MANAGE, stream_id)
     service.loaded.watches.remove(watch_id)
     return Deleted(id=watch_id, object="watch")
+
+
+def _spec(
+    service: ServiceHere, given: dict[str, Any], known: Mapping[str, str | None] | None = None
+) -> tuple[WatchSpec, str | None]:
+    """With a secret for each webhook: its own, the one `known` of its URL, or one made up, which is
+    returned as well. Raises ApiError, SettingsError for a webhook to where none may go.
+    """
+    made_up = None
+    for action in given["actions"]:
+        action["secret"] = action["secret"] or (known or {}).get(action["url"])
+        if action["secret"] is None:
+            action["secret"] = made_up = made_up or new_secret()
+        check_receiver(action["url"], action["secret"], service.policy.allow_private)
+    try:
+        return WatchSpec.model_validate(given), made_up
+    except ValidationError as error:
+        raise invalid_value(error.errors()) from None
 
 
 def _seen(service: ServiceHere, caller: Caller, watch_id: str) -> WatchRecord:

@@ -1,5 +1,6 @@
 """`vstream watch` and `ask` on a live camera that dies and comes back."""
 
+import json
 import re
 import threading
 import time
@@ -85,10 +86,22 @@ def test_watch_tells_when_what_one_waits_for_is_so_also_after_stdin_has_ended(
     rule = ("--rule", "k_of_n")
     run = vstream("watch", video, "--fast", "--tell", owl, "--tell", dog, *rule)
     assert run.code == 0, run.err
-    told = [re.split(r"  +", line) for line in run.out.strip().splitlines()]
+    lines = [re.split(r"  +", line) for line in run.out.strip().splitlines()]
+    told = [line for line in lines if len(line) == 3]
     times = [f"0:{visit.start + 1:02d}" for visit in VISITS]  # the second judgement confirms it
     assert [(time_, text) for time_, text, _ in told] == [(time_, owl) for time_ in times]
     assert all(re.fullmatch(r"\([01]\.\d\d\)", probability) for *_, probability in told)
+    said = [line for line in lines if len(line) == 2]
+    assert [time_ for time_, _ in said] == times
+    assert all(re.fullmatch('".*owl.*"', sentence) for _, sentence in said)
+    as_json = vstream("watch", video, "--fast", "--tell", owl, *rule, "--json", stdin="what is it?")
+    documents = list(map(json.loads, as_json.out.strip().splitlines()))
+    assert sum("answer" in one for one in documents) == 1
+    alerts = [one for one in documents if "watch" in one]
+    assert [(one["watch"], one["at_s"]) for one in alerts] == [
+        (owl, visit.start + 1) for visit in VISITS
+    ]
+    assert [f'"{one["sentence"]}"' for one in alerts] == [sentence for _, sentence in said]
 
 
 def test_an_empty_standing_question_is_refused_before_anything_is_opened():

@@ -83,6 +83,16 @@ def test_feeding_the_same_gives_the_same(probabilities, rule):
     assert firings(make(), probabilities) == firings(make(), probabilities)
 
 
+@given(PROBABILITIES, PROBABILITIES, any_rule())
+def test_a_rule_that_takes_the_place_of_an_equal_one_goes_on_as_that_would(before, after, rule):
+    make, _ = rule
+    replaced, later = make(), make()
+    told = firings(replaced, before)
+    later.go_on_from(replaced)
+    told += [i for i, p in enumerate(after, len(before)) if later.feed(p, float(i))]
+    assert told == firings(make(), before + after)
+
+
 @given(PROBABILITIES, k_of_n())
 def test_it_never_fires_at_a_judgement_that_is_not_over_the_threshold(probabilities, settings):
     fired = firings(KOfN(**settings), probabilities)

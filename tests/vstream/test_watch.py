@@ -19,6 +19,9 @@ from vstream import (
     Silence,
     Watch,
 )
+from vstream.answer import SAID_S
+from vstream.decoding.token_choice import Decoding
+from vstream.question import Saying
 
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
 WAIT = "tell me when the dog is on the table"
@@ -163,6 +166,31 @@ def test_a_watch_tells_what_its_rule_fires_on_with_the_evidence_of_the_moment(mo
     assert firing.probability == judgement.probability
     assert firing.evidence == judgement.evidence
     assert all(e.end_s <= at_s for e in firing.evidence)
+
+
+@pytest.mark.parametrize("since_s", [0.0, 100.0])
+def test_what_is_said_of_a_moment_is_the_answer_over_the_seconds_before_it(model, since_s):
+    """Of one in which the picture has stood still for long, over its newest block."""
+    session = open_session(model, **QUICK)
+    frames = frames_of(model, BLOCKS)
+    session.push(frames)
+    at_s = frames[-1].stream_s + since_s
+    ids = session.memory.visible(at_s, at_s - SAID_S) or [BLOCKS - 1]
+    first = session.memory.info(ids[0])
+    said = session.begin_saying(at_s).result()
+    prompt, decoding = model.family.recommended.say_prompt, Decoding(max_tokens=48)
+    question = Question(prompt, at_s, from_s=first.end_s, decoding=decoding)
+    older = ids[: max(0, len(ids) - session.policy.recent_blocks())]
+    read = [older] * model.decoder.num_layers
+    answer = session.ask(question, read).answer
+    assert said == Saying(" ".join(answer.text.split()), first.start_s)
+    assert {one.block_id for one in answer.evidence} == set(ids)
+
+
+def test_nothing_is_said_of_a_moment_of_which_nothing_is_kept(llama):
+    session = open_session(llama, **QUICK)
+    with pytest.raises(QuestionError):
+        session.begin_saying(5.0).result()
 
 
 def test_a_moment_is_judged_once_and_time_does_not_go_back(llama):

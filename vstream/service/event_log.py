@@ -13,7 +13,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -32,6 +32,8 @@ class EventKind(StrEnum):
     STREAM_STATE = "stream.state"
     STREAM_DELETED = "stream.deleted"
     WATCH_FIRED = "watch.fired"
+    WATCH_DESCRIBED = "watch.described"
+    """What the model says of a firing; the same fields once more."""
     WATCH_ENDED = "watch.ended"
     ANSWER_DONE = "answer.done"
     RESPONSE_DONE = "response.done"
@@ -98,6 +100,18 @@ class EventLog:
             self._num_published += 1
             self._wake_readers()
         return event
+
+    def blank(
+        self, stream_id: str, name: str, is_gone: Callable[[Mapping[str, Any]], bool]
+    ) -> None:
+        """Make the field `name` of that stream's events None where `is_gone` says so of its data:
+        whoever reads them from now on does not see it.
+        """
+        with self._lock:
+            for event in self._ring:
+                has_it = event.stream_id == stream_id and event.data.get(name) is not None
+                if has_it and is_gone(event.data):
+                    event.data[name] = None
 
     def follow(self, last_id: int | None) -> AsyncIterator[Event]:
         """Every event after `last_id`, or from now on, without end until `close`.

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from math import inf
 from typing import Protocol
 
 import structlog
@@ -65,12 +66,14 @@ class Streams:
         max_streams: int,
         max_readers: int,
         on_frame: Callable[[StreamKeeper, SeenFrame], None] = lambda keeper, frame: None,
+        on_forgotten: Callable[[str, float, float], None] = lambda stream_id, from_s, to_s: None,
     ) -> None:
         """`policy` is for sources that are not the operator's own. At most `max_streams` are
         watched, and share the host RAM that is configured; where others are stored, half of it is
         for those, of which about `max_readers` are read at a time.
 
-        `on_frame` is called in a stream's thread for each of its sampled frames.
+        `on_frame` is called in a stream's thread for each of its sampled frames, `on_forgotten`
+        once a stretch of a stream is deleted, which ends at inf if it is all of it.
         """
         self._config = config
         self._policy = policy
@@ -78,6 +81,7 @@ class Streams:
         self._model = model
         self._events = events
         self._on_frame = on_frame
+        self._on_forgotten = on_forgotten
         self._keepers: dict[str, StreamKeeper] = {}
         self._lock = ranked_lock(Rank.STREAMS)
         self._opening: set[str] = set()
@@ -193,6 +197,7 @@ class Streams:
                 policy = policy_of_blocks(self._config, self._model, written)
             with open_stored(self._config.memory, stream_id, policy) as memory:
                 gone = memory.forget(from_s, to_s)
+        self._on_forgotten(stream_id, from_s, to_s)
         self._events.publish(
             EventKind.MEMORY_FORGOTTEN, stream_id, {"from_s": from_s, "to_s": to_s, "blocks": gone}
         )
@@ -230,6 +235,8 @@ class Streams:
 
     def _say_deleted(self, stream_id: str, purged: bool) -> None:
         self._readers.drop(stream_id)
+        if purged:
+            self._on_forgotten(stream_id, -inf, inf)
         self._events.publish(EventKind.STREAM_DELETED, stream_id, {"purged": purged})
 
     def close(self) -> None:

@@ -9,152 +9,33 @@ but the delay.
 import secrets
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from math import inf
 
 import structlog
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from memory import KVMemoryError, UnknownNameError
+from memory import KVMemoryError
 from memory.locks import Rank, ranked_lock
 from vstream.errors import BusyError, UnknownStreamError, UnknownWatchError, VStreamError
 from vstream.ingest import SeenFrame
+from vstream.question import Judgement
 from vstream.service.event_log import EventKind, EventLog
+from vstream.service.firing_sentences import FiringSentences
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
-from vstream.speaking import SPEAKING, speaking_policy
+from vstream.service.watch_record import FiredWatch, PastFiring, WatchRecord
+from vstream.service.watch_spec import DeclaredWatch, WatchSpec
+from vstream.speaking import speaking_policy
 from vstream.speaking.policy import SpeakingPolicy
-from vstream.watch import Firing, Watch
+from vstream.watch import Watch
 
 _log = structlog.get_logger()
 _REST_S = 0.05
 _RETRY_S = 5.0
 _FALLS_BACK_S = 60.0
-_EVIDENCE = 8
-"""So many moments go with a firing, the best ones."""
-_FIRINGS = 50
-"""So many of the newest firings are kept with a watch."""
-
-
-class WebhookSpec(BaseModel):
-    """Where a firing is posted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    type: Literal["webhook"] = "webhook"
-    url: str = Field(max_length=2048)
-    secret: str | None = Field(None, max_length=200)
-    """Signs what is sent; made up and told once if unset."""
-
-
-def _known(rule: str) -> str:
-    try:
-        SPEAKING.find(rule)
-    except UnknownNameError as error:
-        raise ValueError(str(error)) from None
-    return rule
-
-
-class WatchSpec(BaseModel):
-    """A standing question."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
-        min_length=1, max_length=64
-    )
-    condition: str = Field(min_length=1, max_length=1000)
-    """As `tell me when a parcel is at the door`."""
-    every_s: float = Field(1.0, ge=0.2, le=3600)
-    """How often it is judged."""
-    rule: Annotated[str, AfterValidator(_known)] | None = Field(None, max_length=64)
-    """When to tell: `k_of_n`, `silence`; unset: as the model recommends."""
-    threshold: float | None = Field(
-        None,
-        ge=0,
-        lt=1,
-        description="How probable it must be; unset: as the model recommends. It is told once, and "
-        "again only after it has become less probable than this, or than what the model "
-        "recommends if that is lower.",
-    )
-    confirmations: int | None = Field(None, ge=1, le=20)
-    """Judgements in a row; unset: as the model recommends."""
-    cooldown_s: float = Field(5.0, ge=0, le=86_400)
-    """Seconds between two firings."""
-    until: float | None = None
-    """It ends then, in seconds since the epoch."""
-    actions: tuple[WebhookSpec, ...] = Field((), max_length=4)
-
-
-@dataclass(frozen=True)
-class PastFiring:
-    """What is kept of a firing. The frame that decided it was captured at `at`, in seconds since
-    the epoch, and is at `at_s` of the stream: it shows what was the case, which the moments that
-    were read beside it need not.
-    """
-
-    stream_id: str
-    at: float
-    at_s: float
-    probability: float
-
-
-@dataclass(eq=False)
-class WatchRecord:
-    """One watch, and what has come of it so far."""
-
-    id: str
-    spec: WatchSpec
-    owner: str
-    created_at: float
-    fired: int = 0
-    last_fired_at: float | None = None
-    last_probability: dict[str, float] = field(default_factory=dict)
-    problem: str | None = None
-    firings: deque[PastFiring] = field(default_factory=partial(deque, maxlen=_FIRINGS))
-    """The newest ones, newest first."""
-    on_streams: dict[StreamKeeper, Watch] = field(default_factory=dict, repr=False)
-    """Of those that are still watched; replaced as a whole when one is not."""
-
-    @property
-    def noted_beside(self) -> str:
-        """The id of the stream whose note holds it: the first that is still watched."""
-        return next((one.spec.id for one in self.on_streams), self.spec.stream_ids[0])
-
-    @property
-    def judged(self) -> int:
-        """Moments that were judged."""
-        return sum(watch.num_judged for watch in self.on_streams.values())
-
-    @property
-    def skipped(self) -> int:
-        """Ticks that went by unjudged."""
-        return sum(watch.num_skipped for watch in self.on_streams.values())
-
-
-@dataclass(frozen=True)
-class FiredWatch:
-    """A watch whose time has come. `captured_at` is seconds since the epoch."""
-
-    watch: WatchRecord
-    stream_id: str
-    firing: Firing
-    captured_at: float
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """JSON-able, as events and webhooks carry it; `evidence` best first."""
-        return {
-            "watch_id": self.watch.id,
-            "stream_id": self.stream_id,
-            "condition": self.watch.spec.condition,
-            "at": self.captured_at,
-            **replace(self.firing, evidence=self.firing.evidence[:_EVIDENCE]).document(),
-        }
+_RETAIN_S = 5.0
+"""So often what streams retain no more is forgotten here as well."""
 
 
 class Watches:
@@ -166,8 +47,11 @@ class Watches:
         events: EventLog,
         most: int,
         on_fired: Callable[[FiredWatch], None] = lambda fired: None,
+        on_told: Callable[[FiredWatch], None] = lambda fired: None,
     ) -> None:
-        """`on_fired` is called in the judging thread and must not block."""
+        """`on_fired` is called at once, `on_told` with what the model says of it, see
+        FiringSentences: in the judging thread, so they must not block.
+        """
         self._streams = streams
         self._events = events
         self._most = most
@@ -177,6 +61,8 @@ class Watches:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._newest: dict[StreamKeeper, SeenFrame] = {}
+        self._sentences = FiringSentences(events, on_told, self._wake.set)
+        self._retained_at = 0.0
         self._unkept: dict[str, float] = {}
         """Streams beside which the watches could not be written, and when to try again."""
         self._thread = threading.Thread(target=self._judge_on, name="watches", daemon=True)
@@ -194,17 +80,18 @@ class Watches:
         self._remember(made.noted_beside)
         return made
 
-    def open_known(self) -> None:
-        """Go on with the watches that the streams' notes hold, on those of their streams that could
-        be opened.
+    def open_known(self, declared: Sequence[DeclaredWatch] = ()) -> None:
+        """Go on with the watches that the streams' notes hold, and with those that are `declared`,
+        on those of their streams that could be opened.
         """
         for keeper in self._streams.all():
             for kept in keeper.note.get("watches", []):
-                try:
+                with _told_of_errors(keeper.spec.id):
                     spec = WatchSpec.model_validate(kept["spec"])
                     self._set(spec, kept["owner"], kept["id"], self._watched(spec))
-                except (KeyError, ValueError, VStreamError) as error:
-                    _log.error("watch not set", stream=keeper.spec.id, reason=str(error))
+        for one in declared:
+            with _told_of_errors(", ".join(one.stream_ids)):
+                self._set(one.spec, "", one.id, self._watched(one.spec), is_declared=True)
 
     def get(self, watch_id: str) -> WatchRecord:
         """Raises UnknownWatchError."""
@@ -218,14 +105,39 @@ class Watches:
         with self._lock:
             return list(self._watches.values())
 
+    def change(self, watch_id: str, spec: WatchSpec) -> WatchRecord:
+        """Want something else of a watch. What has come of it stays, unless its condition is
+        another: then it begins again. A firing of before that is still told as what it was.
+
+        Raises UnknownWatchError, UnknownStreamError for a stream that it was not on and that is not
+        watched here, SettingsError; nothing has changed then.
+        """
+        record = self.get(watch_id)
+        for stream_id in set(spec.stream_ids) - set(record.spec.stream_ids):
+            self._streams.get(stream_id)
+        keepers = self._watched(spec)
+        rules = {keeper: _rule(spec, keeper) for keeper in keepers}
+        was_on = record.noted_on
+        with self._lock:
+            record.take(spec, rules)
+        for stream_id in was_on | record.noted_on:
+            self._remember(stream_id)
+        self._wake.set()
+        return record
+
+    def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
+        """What was said of any moment of [from_s, to_s] is forgotten, in the events as well."""
+        self._sentences.forget(stream_id, from_s)
+        self._forget_said(stream_id, from_s, to_s)
+
     def remove(self, watch_id: str, reason: str = "deleted") -> WatchRecord:
         """Raises UnknownWatchError."""
         with self._lock:
             found = self._watches.pop(watch_id, None)
         if found is None:
             raise UnknownWatchError(f"there is no watch {watch_id}")
-        for stream_id in {found.noted_beside, *(one.spec.id for one in found.on_streams)}:
-            self._remember(stream_id)  # one that was away for a while may hold it as well
+        for stream_id in found.noted_on:
+            self._remember(stream_id)
         self._events.publish(
             EventKind.WATCH_ENDED,
             found.spec.stream_ids[0] if len(found.spec.stream_ids) == 1 else None,
@@ -237,6 +149,7 @@ class Watches:
         self._stop.set()
         self._wake.set()
         self._thread.join()
+        self._sentences.close()
 
     def _watched(self, spec: WatchSpec) -> list[StreamKeeper]:
         """Those of the streams that it names that are watched here, in its order."""
@@ -244,13 +157,20 @@ class Watches:
         return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
 
     def _set(
-        self, spec: WatchSpec, owner: str, watch_id: str, keepers: Sequence[StreamKeeper]
+        self,
+        spec: WatchSpec,
+        owner: str,
+        watch_id: str,
+        keepers: Sequence[StreamKeeper],
+        *,
+        is_declared: bool = False,
     ) -> WatchRecord:
         made = WatchRecord(
             id=watch_id,
             spec=spec,
             owner=owner,
             created_at=time.time(),
+            is_declared=is_declared,
             on_streams={
                 keeper: Watch(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
                 for keeper in keepers
@@ -268,7 +188,7 @@ class Watches:
         kept = [
             {"id": one.id, "owner": one.owner, "spec": one.spec.model_dump(mode="json")}
             for one in self.all()
-            if one.noted_beside == stream_id
+            if one.noted_beside == stream_id and not one.is_declared
         ]
         try:
             self._streams.get(stream_id).remember(watches=kept)
@@ -285,6 +205,8 @@ class Watches:
             try:
                 self._end_those_over()
                 self._judge_due()
+                self._sentences.go_on()
+                self._forget_not_retained()
                 self._keep_those_unkept()
             except Exception:  # noqa: BLE001  the next tick is another try
                 _log.exception("judging failed")
@@ -296,9 +218,11 @@ class Watches:
             del self._newest[keeper]
         for record in records:
             over = None
-            if not watched.issuperset(record.on_streams):
+            with self._lock:
+                has_all = watched.issuperset(record.on_streams)
                 kept = {one: watch for one, watch in record.on_streams.items() if one in watched}
                 record.on_streams = kept
+            if not has_all:
                 over = None if kept else "stream deleted"
                 if kept:
                     self._remember(record.noted_beside)
@@ -314,6 +238,24 @@ class Watches:
         for stream_id in [name for name, at in self._unkept.items() if at <= now]:
             del self._unkept[stream_id]
             self._remember(stream_id)
+
+    def _forget_not_retained(self) -> None:
+        if time.monotonic() < self._retained_at + _RETAIN_S:
+            return
+        self._retained_at = time.monotonic()
+        for keeper in self._streams.all():
+            memory = keeper.session.memory
+            if memory.retain_s is not None:
+                self._forget_said(keeper.spec.id, -inf, memory.newest_s - memory.retain_s)
+
+    def _forget_said(self, stream_id: str, from_s: float, to_s: float) -> None:
+        for record in self.all():
+            record.forget(stream_id, from_s, to_s)
+        self._events.blank(
+            stream_id,
+            "sentence",
+            lambda told: told["from_s"] <= to_s and told["at_s"] >= from_s,
+        )
 
     def _judge_due(self) -> None:
         """Everything that is due, put to the model at once."""
@@ -338,22 +280,36 @@ class Watches:
                 _log.exception("judging failed", watch=record.id, stream=keeper.spec.id)
                 record.problem = f"judging failed: {type(error).__name__}"
                 continue
-            record.problem = None
-            record.last_probability[keeper.spec.id] = judgement.probability
-            firing = watch.feed(judgement)
-            if firing is not None:
-                self._fire(FiredWatch(record, keeper.spec.id, firing, frame.captured_at))
+            with self._lock:
+                if record.on_streams.get(keeper) is watch:  # else it was changed meanwhile
+                    self._take(record, keeper, judgement, frame.captured_at)
 
-    def _fire(self, fired: FiredWatch) -> None:
-        fired.watch.fired += 1
-        fired.watch.last_fired_at = time.time()
-        fired.watch.firings.appendleft(
-            PastFiring(
-                fired.stream_id, fired.captured_at, fired.firing.at_s, fired.firing.probability
-            )
-        )
-        self._events.publish(EventKind.WATCH_FIRED, fired.stream_id, fired.document)
+    def _take(
+        self, record: WatchRecord, keeper: StreamKeeper, judgement: Judgement, at: float
+    ) -> None:
+        """A judgement of what was captured `at`. With the lock held."""
+        record.problem = None
+        record.last_probability[keeper.spec.id] = judgement.probability
+        firing = record.on_streams[keeper].feed(judgement)
+        if firing is None:
+            return
+        past = PastFiring(keeper.spec.id, at, firing.at_s, firing.probability)
+        fired = FiredWatch(record, firing, past)
+        record.fired += 1
+        record.last_fired_at = time.time()
+        record.firings.appendleft(past)
+        self._events.publish(EventKind.WATCH_FIRED, past.stream_id, fired.document)
         self._on_fired(fired)
+        self._sentences.begin(fired, keeper.session)
+
+
+@contextmanager
+def _told_of_errors(stream_id: str) -> Iterator[None]:
+    """A watch that cannot be set keeps no other from it."""
+    try:
+        yield
+    except (KeyError, ValueError, VStreamError) as error:
+        _log.error("watch not set", stream=stream_id, reason=str(error))
 
 
 def _rule(spec: WatchSpec, keeper: StreamKeeper) -> SpeakingPolicy:

@@ -45,10 +45,9 @@ class KOfN(SpeakingPolicy):
         self._release = threshold if release is None else min(release, threshold)
         self._k = k
         self._cooldown_s = cooldown_s
-        self._are_over: deque[bool] = deque(maxlen=n)
-        self._are_held: deque[bool] = deque(maxlen=n)
+        self._last: deque[float] = deque(maxlen=n)
         self._is_told = False
-        self._quiet_until_s = -inf
+        self._told_s = -inf
 
     @classmethod
     def wished(cls, model: Recommended, wish: RuleSettings) -> Self:
@@ -62,14 +61,18 @@ class KOfN(SpeakingPolicy):
         )
 
     def feed(self, probability: float, at_s: float) -> bool:
-        is_over = probability > self._threshold
-        self._are_over.append(is_over)
-        self._are_held.append(probability > self._release)
-        if sum(self._are_held) < self._k:
+        self._last.append(probability)
+        if sum(one > self._release for one in self._last) < self._k:
             self._is_told = False
-        is_so = is_over and sum(self._are_over) >= self._k
-        if not is_so or self._is_told or at_s < self._quiet_until_s:
+        is_over = sum(one > self._threshold for one in self._last) >= self._k
+        is_so = is_over and probability > self._threshold
+        if not is_so or self._is_told or at_s < self._told_s + self._cooldown_s:
             return False
         self._is_told = True
-        self._quiet_until_s = at_s + self._cooldown_s
+        self._told_s = at_s
         return True
+
+    def go_on_from(self, before: SpeakingPolicy) -> None:
+        if isinstance(before, KOfN):
+            self._last.extend(before._last)
+            self._is_told, self._told_s = before._is_told, before._told_s

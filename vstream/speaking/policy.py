@@ -36,3 +36,8 @@ class SpeakingPolicy:
         `probability` is that of having something to say: of yes, or of all but silence.
         """
         raise NotImplementedError
+
+    def go_on_from(self, before: "SpeakingPolicy") -> None:
+        """Take over what `before`, which this one takes the place of, has heard and told. Does
+        nothing unless overridden.
+        """

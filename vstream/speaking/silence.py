@@ -36,7 +36,7 @@ class Silence(SpeakingPolicy):
             )
         self._threshold = threshold
         self._cooldown_s = cooldown_s
-        self._quiet_until_s = -inf
+        self._told_s = -inf
 
     @classmethod
     def wished(cls, model: Recommended, wish: RuleSettings) -> Self:
@@ -48,7 +48,11 @@ class Silence(SpeakingPolicy):
     def feed(self, probability: float, at_s: float) -> bool:
         silence = 1 - probability
         is_likely = silence < self._threshold or silence < probability
-        if not is_likely or at_s < self._quiet_until_s:
+        if not is_likely or at_s < self._told_s + self._cooldown_s:
             return False
-        self._quiet_until_s = at_s + self._cooldown_s
+        self._told_s = at_s
         return True
+
+    def go_on_from(self, before: SpeakingPolicy) -> None:
+        if isinstance(before, Silence):
+            self._told_s = before._told_s

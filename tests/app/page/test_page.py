@@ -144,6 +144,7 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
         (fired, *_) = [things.name_of(one) for one in visitor.moments("#watches")]
         assert fired[0] == "burger", fired
         assert fired[1] < ALIKE, fired
+        assert_told_in_words_and_moving(page, "burger")
         until(lambda: first_found(visitor, things, "a burger") == "burger")
         visitor.ask("have you seen a burger?")
         visitor.await_chat("yes")
@@ -162,6 +163,14 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
         assert taken[0] == taken[1] + taken[2] + told.dropped["stale"]
         page.locator("#watches .remove").click()
         page.wait_for_selector("#watches >> text=Nothing is waited for", timeout=60_000)
+
+
+def assert_told_in_words_and_moving(page, name):
+    page.wait_for_selector(f"#watches .sentence >> text={name}", timeout=60_000)
+    page.locator("#watches button.moment").first.click()
+    page.wait_for_selector("dialog[open] img[src^='data:image/webp']", timeout=60_000)
+    assert name in page.locator("dialog[open]").inner_text()
+    page.keyboard.press("Escape")
 
 
 def first_found(visitor, things, words):

@@ -115,6 +115,8 @@ def test_firings_are_those_on_the_stream(client):
         "at": 0.0,
         "probability": 0.9,
         "frame_url": "",
+        "clip_url": "",
+        "sentence": None,
         "captured_at": 0.0,
     }
     fired = [

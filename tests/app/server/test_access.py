@@ -49,6 +49,7 @@ NEEDED = {
     ("POST", f"{STREAM}/restart"): ("manage", None),
     ("DELETE", f"{STREAM}/memory"): ("manage", None),
     ("GET", f"{STREAM}/frame.jpg"): ("read", None),
+    ("GET", f"{STREAM}/clip.webp"): ("read", None),
     ("GET", f"{STREAM}/timeline"): ("read", None),
     ("POST", f"{STREAM}/frames"): ("push", None),
     ("WEBSOCKET", f"{STREAM}/frames"): ("push", None),
@@ -62,6 +63,7 @@ NEEDED = {
     ("POST", "/v1/watches"): ("manage", WATCH),
     ("GET", "/v1/watches"): (None, None),
     ("GET", "/v1/watches/{watch_id}"): ("read", None),
+    ("PATCH", "/v1/watches/{watch_id}"): ("manage", {"cooldown_s": 1}),
     ("DELETE", "/v1/watches/{watch_id}"): ("manage", None),
     ("GET", "/v1/events"): (None, None),
 }

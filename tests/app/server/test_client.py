@@ -98,6 +98,18 @@ def test_by_the_clock_it_is_the_same(service, door):
     assert (seen["parts"], seen["kept_to_s"]) == ([], LENGTH_S - 1)
 
 
+def test_a_clip_is_of_the_seconds_around_a_moment(client, door):
+    with Image.open(io.BytesIO(client.clip(door, 9.0))) as shown:
+        assert (shown.format, shown.n_frames) == ("WEBP", 9)
+
+
+def test_a_watch_is_changed(client, door):
+    made = client.add_watch(door, "tell me when an owl is there", cooldown_s=7)
+    changed = client.change_watch(made.id, every_s=2)
+    assert (changed.id, changed.every_s, changed.cooldown_s) == (made.id, 2, 7)
+    client.delete_watch(made.id)
+
+
 def test_a_stream_that_has_seen_nothing_has_no_history(client):
     client.create_stream("new", {"type": "push"})
     seen = client.timeline("new", from_s=3)

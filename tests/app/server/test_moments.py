@@ -50,8 +50,13 @@ def test_spans_come_one_by_one_and_then_the_whole(service):
     for span in whole["data"]:
         assert service.http.get(span["frame_url"]).content.startswith(b"\xff\xd8")
         assert span["from"] == "2023-11-14T22:13:28.000Z" or span["from_s"] != VISITS[0].start
+    known = service.figure("vstream_find_blocks_total", judgement="known")
     again = service.post("/v1/moments", OWL)
     assert again["data"] == whole["data"]
+    assert service.figure("vstream_find_blocks_total", judgement="made") >= whole["judged"]
+    assert service.figure("vstream_find_blocks_total", judgement="known") == known + again["known"]
+    assert service.figure("vstream_find_spans_total") >= 2 * len(VISITS)
+    assert service.figure("vstream_find_seconds_count") >= 2
     assert (again["judged"], again["coverage"]) == (0, whole["coverage"])
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import time
 
+import numpy as np
 import pytest
 from followed import Followed
 from loopback_http import loopback_http
@@ -129,6 +130,9 @@ def test_every_arrival_is_told_once_in_time_and_with_its_moment(streams):
         "never": [],
     }
     fired = listener.events("watch.fired")
+    until(lambda: len(listener.events("watch.described")) == len(fired))
+    described = [event["data"] for event in listener.events("watch.described")]
+    said = {(one["watch_id"], one["stream_id"], one["at_s"]): one["sentence"] for one in described}
     for name, watch in watches.items():
         told = [event["data"] for event in fired if event["data"]["watch_id"] == watch["id"]]
         came = sorted((one["stream_id"], one["at_s"]) for one in told)
@@ -143,11 +147,13 @@ def test_every_arrival_is_told_once_in_time_and_with_its_moment(streams):
         record = service.get(f"/v1/watches/{watch['id']}")
         assert record["fired"] == len(told)
         for kept, one in zip(record["firings"], reversed(told), strict=True):
-            same = ("stream_id", "at", "at_s", "probability")
+            same = ("stream_id", "at", "at_s", "probability", "frame_url", "clip_url")
             assert [kept[name] for name in same] == [one[name] for name in same]
             shown = service.http.get(kept["frame_url"])
             assert float(shown.headers["x-stream-time"]) == pytest.approx(one["at_s"])
             assert shown.headers["content-type"] == "image/jpeg"
+            assert said[watch["id"], kept["stream_id"], kept["at_s"]] == kept["sentence"]
+    assert all(COMES_TWICE in said[key] for key in said if key[0] == watches["both"]["id"])
     assert all(is_signed(request, watches["twice"]["secret"]) for request in receiver.requests)
     posted = [json.loads(request.body) for request in receiver.requests]
     assert [one["type"] for one in posted] == ["watch.fired"] * 2
@@ -156,9 +162,105 @@ def test_every_arrival_is_told_once_in_time_and_with_its_moment(streams):
         for event in fired
         if event["data"]["watch_id"] == watches["twice"]["id"]
     ]
+    assert [one["data"] for one in posted] == [
+        one for one in described if one["watch_id"] == watches["twice"]["id"]
+    ]
     assert service.figure("vstream_watch_fired_total", stream_id="lobby") == len(
         [event for event in fired if event["stream_id"] == "lobby"]
     )
+
+
+def test_a_clip_shows_the_seconds_around_a_moment(streams):
+    service = streams
+    watch_for(service, NEVER_COMES, "lobby", "yard")  # no frame is dropped: they are waited for
+    play(service)
+    told = service.http.get("/v1/streams/lobby/clip.webp?t_s=20")
+    assert told.headers["content-type"] == "image/webp"
+    shown = Image.open(io.BytesIO(told.content))
+    renderer, length_ms = Renderer(), 0
+    for number in range(shown.n_frames):  # those that are alike are one
+        shown.seek(number)
+        seen = np.asarray(shown.convert("RGB"), dtype=float)
+        second = 14 + shown.info["timestamp"] // 1000
+        wanted = Image.fromarray(renderer.frame(SCRIPTS["lobby"].moments[second]))
+        assert np.abs(seen - np.asarray(wanted.resize(shown.size), dtype=float)).mean() < 8
+        length_ms += shown.info["duration"]
+    assert length_ms == 9000
+    service.http.delete("/v1/streams/lobby/memory?from_s=0&to_s=18")
+    told = service.http.get("/v1/streams/lobby/clip.webp?t_s=20")
+    assert 1 < Image.open(io.BytesIO(told.content)).n_frames <= 4
+    service.http.delete("/v1/streams/lobby/memory?from_s=0&to_s=100")
+    assert service.http.get("/v1/streams/lobby/clip.webp?t_s=20").status_code == 404
+
+
+def test_what_was_said_is_forgotten_with_what_was_seen(streams):
+    service = streams
+    listener = Followed("GET", f"{service.url}/v1/events")
+    watch = watch_for(service, COMES_TWICE, "lobby", "yard")
+    play(service)
+    until(lambda: len(listener.events("watch.described")) == len(listener.events("watch.fired")))
+    first = onsets("lobby", COMES_TWICE)[0]
+
+    def told():
+        again = Followed("GET", f"{service.url}/v1/events", headers={"Last-Event-ID": "0"})
+        until(lambda: len(again.events("watch.described")) == len(fired))
+        events = {
+            (one["data"]["stream_id"], one["data"]["at_s"]): one["data"]["sentence"]
+            for one in again.events("watch.described")
+        }
+        kept = service.get(f"/v1/watches/{watch['id']}")["firings"]
+        assert events == {(one["stream_id"], one["at_s"]): one["sentence"] for one in kept}
+        return events
+
+    fired = listener.events("watch.fired")
+    assert all(told().values())
+    service.http.delete(f"/v1/streams/lobby/memory?from_s=0&to_s={first + 3}")
+    gone = {of for of, sentence in told().items() if sentence is None}
+    assert gone == {(name, at_s) for name, at_s in told() if name == "lobby" and at_s <= first + 9}
+    service.http.delete("/v1/streams/lobby?purge=true")
+    assert not any(told().values())
+
+
+def test_a_watch_is_changed_where_it_is(streams):
+    service = streams
+    with loopback_http(lambda request: (204, {}, b"")) as receiver:
+        hook = {"type": "webhook", "url": f"{receiver.url}/hook"}
+        made = watch_for(service, COMES_TWICE, "lobby", actions=[hook])
+        path = f"/v1/watches/{made['id']}"
+
+        def change(**wanted):
+            answer = service.http.patch(path, json=wanted)
+            return answer.status_code, answer.json()
+
+        until_s = time.time() + 3600
+        status, told = change(cooldown_s=60, until=until_s, actions=[hook])
+        assert status == 200
+        same = made | {"cooldown_s": 60, "until": pytest.approx(until_s, abs=0.01)}
+        assert told == same | {"secret": None}
+        assert change(until=None)[1]["until"] is None
+        other = hook | {"url": f"{receiver.url}/other"}
+        assert change(actions=[hook, other])[1]["secret"] not in (None, made["secret"])
+        (record,) = service.service.loaded.watches.all()
+        assert record.spec.actions[0].secret == made["secret"]
+        for wrong in (
+            {"cooldown_s": -1},
+            {"every_s": None},
+            {"stream_ids": None},
+            {"condition": ""},
+            {"rule": "never"},
+            {"more": 1},
+            {"until": "yesterday"},
+        ):
+            assert change(**wrong)[0] in (400, 422), wrong
+        assert change(rule="silence", confirmations=2)[0] in (400, 422)
+        assert change(stream_ids=["nowhere"])[0] == 404
+        assert (
+            change(condition=f"tell me when you see the {COMES_ONCE}", stream_ids=["yard"])[0]
+            == 200
+        )
+        told = service.get(path)
+        assert (told["stream_ids"], told["cooldown_s"], told["rule"]) == (["yard"], 60, None)
+    assert service.http.patch("/v1/watches/nowhere", json={}).status_code == 404
 
 
 def test_a_watch_ends_with_its_time_and_with_its_streams(streams):

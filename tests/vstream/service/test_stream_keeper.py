@@ -17,7 +17,8 @@ from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.stream_status import StreamState
 from vstream.service.streams import Streams
-from vstream.service.watches import Watches, WatchSpec
+from vstream.service.watch_spec import WatchSpec
+from vstream.service.watches import Watches
 from vstream.sources.permission import SourcePolicy
 from vstream.sources.status import SourceState
 

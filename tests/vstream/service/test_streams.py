@@ -19,7 +19,8 @@ from vstream.service.event_log import EventKind, EventLog
 from vstream.service.inquiry import Inquiry
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.streams import Streams
-from vstream.service.watches import Watches, WatchSpec
+from vstream.service.watch_spec import DeclaredWatch, WatchSpec
+from vstream.service.watches import Watches
 from vstream.sources.permission import SourcePolicy
 
 
@@ -35,7 +36,8 @@ def spec(stream_id):
 class Started:
     """A service's streams and watches, begun over what the store holds."""
 
-    def __init__(self, folder, model, max_streams=4):
+    def __init__(self, folder, model, max_streams=4, declared=()):
+        self._declared = declared
         self.config = VStreamConfig(memory=MemoryConfig(store=f"file://{folder}"))
         self.events = EventLog()
         self.streams = Streams(
@@ -50,7 +52,7 @@ class Started:
 
     def __enter__(self):
         self.streams.open_known([])
-        self.watches.open_known()
+        self.watches.open_known(self._declared)
         return self
 
     def __exit__(self, *failure):
@@ -155,6 +157,36 @@ def test_a_watch_that_was_noted_elsewhere_meanwhile_is_deleted_everywhere(tmp_pa
         again.watches.remove(made.id)
     with Started(tmp_path, model) as at_last:
         assert not at_last.watches.all()
+
+
+def test_a_watch_that_was_changed_is_so_after_a_restart(tmp_path, model):
+    with Started(tmp_path, model) as service:
+        for name in ("door", "yard"):
+            service.streams.create(spec(name))
+        made = service.watches.add(watch_on("door"))
+        changed = watch_on("yard").model_copy(update={"condition": "a dog", "cooldown_s": 60})
+        service.watches.change(made.id, changed)
+    with Started(tmp_path, model) as again:
+        (found,) = again.watches.all()
+        assert (found.id, found.spec) == (made.id, changed)
+        assert [keeper.spec.id for keeper in found.on_streams] == ["yard"]
+
+
+def test_a_watch_that_a_file_declares_is_what_the_file_says(tmp_path, model):
+    def declared(**more):
+        return [DeclaredWatch(id="cat", stream_ids=("door",), condition="a cat", **more)]
+
+    with Started(tmp_path, model) as service:
+        service.streams.create(spec("door"))
+        made = service.watches.add(watch_on("door"))
+    with Started(tmp_path, model, declared=declared()) as again:
+        of_api, of_file = again.watches.all()
+        assert (of_api.id, of_file.id) == (made.id, "cat")
+        again.watches.change("cat", watch_on("door"))
+    with Started(tmp_path, model, declared=declared(cooldown_s=60)) as changed:
+        assert changed.watches.get("cat").spec == declared(cooldown_s=60)[0].spec
+    with Started(tmp_path, model) as at_last:
+        assert [one.id for one in at_last.watches.all()] == [made.id]
 
 
 def test_a_stream_that_cannot_be_opened_takes_no_watch_with_it(tmp_path, model):

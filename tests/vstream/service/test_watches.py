@@ -1,5 +1,6 @@
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,11 +8,18 @@ from engine import open_session, stream_frames, tiny_video_llm
 
 from vstream.device.work import WorkKind
 from vstream.errors import UnknownStreamError
-from vstream.question import Evidence, Judgement
-from vstream.service.event_log import EventLog
-from vstream.service.watches import Watches, WatchSpec
+from vstream.question import Evidence, Judgement, Saying
+from vstream.service import firing_sentences
+from vstream.service import watches as watches_module
+from vstream.service.event_log import EventKind, EventLog
+from vstream.service.watch_spec import WatchSpec
+from vstream.service.watches import Watches
 
 QUICK = {"window_frames": 8, "window_stride": 4, "recent_frames": 4, "retrieve_blocks": 2}
+EVERY_OTHER = WatchSpec(
+    stream_ids=("good",), condition="smoke", threshold=0.5, confirmations=1, cooldown_s=0
+)
+SAYS = WatchSpec(stream_ids=("good",), condition="smoke", threshold=0, confirmations=1)
 
 
 @pytest.fixture(scope="module")
@@ -147,22 +155,21 @@ def _judged(at_s, probability):
     yield
 
 
+def _judge_alternately(keeper, model):
+    """Every other second it is so."""
+    keeper.session.begin_judging = lambda text, at_s: model.scheduler.submit(
+        _judged(at_s, at_s % 2), WorkKind.JUDGE
+    )
+
+
 def test_the_newest_firings_are_kept_and_no_more(set_up, model):
     """Every other second it is so, on both streams: each time is told anew."""
     streams, _, watches = set_up
     for keeper in streams.all():
-        keeper.session.begin_judging = lambda text, at_s: model.scheduler.submit(
-            _judged(at_s, at_s % 2), WorkKind.JUDGE
-        )
+        _judge_alternately(keeper, model)
     told = []
     watches._on_fired = told.append
-    wanted = WatchSpec(
-        stream_ids=("broken", "good"),
-        condition="smoke",
-        threshold=0.5,
-        confirmations=1,
-        cooldown_s=0,
-    )
+    wanted = EVERY_OTHER.model_copy(update={"stream_ids": ("broken", "good")})
     watch = watches.add(wanted)
     for second in range(60):
         for name in wanted.stream_ids:
@@ -172,4 +179,187 @@ def test_the_newest_firings_are_kept_and_no_more(set_up, model):
     assert watch.fired == 60
     assert len(watch.firings) == 50
     for kept, fired in zip(watch.firings, reversed(told), strict=False):
-        assert (kept.stream_id, kept.at_s) == (fired.stream_id, fired.firing.at_s)
+        assert (kept.stream_id, kept.at_s) == (fired.past.stream_id, fired.firing.at_s)
+
+
+def _published(events, kind):
+    return [one for one in list(events._ring) if one.kind is kind]
+
+
+def _sayings(keeper, model, *works):
+    """What the model says of its firings, one after the other."""
+    rest = list(works)
+    keeper.session.begin_saying = lambda at_s: model.scheduler.submit(
+        rest.pop(0), WorkKind.DESCRIBE
+    )
+
+
+def _saying(text, from_s=0.0, wait_for=None):
+    if wait_for is not None:
+        wait_for.wait(20)
+    return Saying(text, from_s)
+    yield
+
+
+def test_a_firing_is_an_event_at_once_and_another_with_its_sentence(set_up, model):
+    streams, events, watches = set_up
+    told, may_speak = [], threading.Event()
+    watches._sentences._on_told = told.append
+    _sayings(streams.get("good"), model, _saying("smoke, a dog", 2.0, may_speak))
+    record = watches.add(SAYS)
+    _see(streams, watches, "good", 5)
+    _until(lambda: _published(events, EventKind.WATCH_FIRED))
+    (fired,) = _published(events, EventKind.WATCH_FIRED)
+    assert (fired.data["sentence"], record.firings[0].sentence) == (None, None)
+    assert not told
+    may_speak.set()
+    _until(lambda: told)
+    (said,) = _published(events, EventKind.WATCH_DESCRIBED)
+    assert said.data == {**fired.data, "sentence": "smoke, a dog", "from_s": 2.0}
+    assert told[0].document == said.data
+    assert record.firings[0].sentence == "smoke, a dog"
+
+
+def test_who_is_told_once_waits_no_longer_than_the_patience(set_up, model, monkeypatch):
+    monkeypatch.setattr(firing_sentences, "PATIENCE_S", 0.0)
+    streams, events, watches = set_up
+    told, may_speak = [], threading.Event()
+    watches._sentences._on_told = lambda fired: told.append(fired.past.sentence)
+    _sayings(streams.get("good"), model, _saying("late", wait_for=may_speak))
+    watches.add(SAYS)
+    _see(streams, watches, "good", 5)
+    _until(lambda: told == [None])
+    may_speak.set()
+    _until(lambda: _published(events, EventKind.WATCH_DESCRIBED))
+    watches._sentences.go_on()
+    assert told == [None]
+
+
+def test_a_firing_of_which_nothing_can_be_said_is_told_without(set_up, model):
+    streams, events, watches = set_up
+    told = []
+    watches._sentences._on_told = lambda fired: told.append(fired.past.sentence)
+    _sayings(streams.get("good"), model, _broken())
+    watches.add(SAYS)
+    _see(streams, watches, "good", 5)
+    _until(lambda: told == [None])
+    assert not _published(events, EventKind.WATCH_DESCRIBED)
+
+
+def test_a_service_that_ends_tells_of_what_waits(model):
+    streams, told = _Streams(model, "good"), []
+    watches = Watches(streams, EventLog(), most=1, on_told=told.append)
+    may_speak = threading.Event()
+    _sayings(streams.get("good"), model, _saying("late", wait_for=may_speak))
+    record = watches.add(SAYS)
+    _see(streams, watches, "good", 5)
+    _until(lambda: record.fired)
+    watches.close()
+    may_speak.set()
+    assert [one.past for one in told] == list(record.firings)
+
+
+def test_what_was_said_of_a_stretch_goes_with_it(set_up, model):
+    streams, events, watches = set_up
+    keeper = streams.get("good")
+    _judge_alternately(keeper, model)
+    _sayings(keeper, model, _saying("gone", 3.0), _saying("stays", 3.5))
+    record = watches.add(EVERY_OTHER)
+    for second in (5, 6, 9):
+        _see(streams, watches, "good", second)
+        _until(lambda: record.last_probability == {"good": second % 2})  # noqa: B023
+    _until(lambda: len(_published(events, EventKind.WATCH_DESCRIBED)) == 2)
+    watches.forget("broken", 0.0, 9.0)
+    watches.forget("good", 0.0, 2.9)
+    assert [one.sentence for one in record.firings] == ["stays", "gone"]
+    watches.forget("good", 1.0, 3.2)
+    assert [one.sentence for one in record.firings] == ["stays", None]
+    described = _published(events, EventKind.WATCH_DESCRIBED)
+    assert [one.data["sentence"] for one in described] == [None, "stays"]
+
+
+def test_what_is_being_said_of_a_forgotten_moment_is_not_kept(set_up, model):
+    streams, events, watches = set_up
+    told, may_speak = [], threading.Event()
+    watches._sentences._on_told = lambda fired: told.append(fired.past.sentence)
+    keeper = streams.get("good")
+    _sayings(keeper, model, _saying("gone", wait_for=may_speak))
+    watches.add(SAYS)
+    _see(streams, watches, "good", 5)
+    _until(lambda: watches._sentences._waiting)
+    watches.forget("good", 4.0, 5.0)
+    may_speak.set()
+    _until(lambda: told == [None])
+    assert not _published(events, EventKind.WATCH_DESCRIBED)
+
+
+def test_a_retention_takes_what_was_said_with_it(set_up, model, monkeypatch):
+    monkeypatch.setattr(watches_module, "_RETAIN_S", 0.0)
+    streams, events, watches = set_up
+    keeper = streams.get("good")
+    _sayings(keeper, model, _saying("gone", 4.0))
+    record = watches.add(SAYS)
+    _see(streams, watches, "good", 5)
+    _until(lambda: _published(events, EventKind.WATCH_DESCRIBED))
+    assert record.firings[0].sentence == "gone"
+    keeper.session.memory._policy = replace(keeper.session.memory._policy, retain_s=10.0)
+    _see(streams, watches, "good", 20)
+    _until(lambda: record.firings[0].sentence is None)
+    assert _published(events, EventKind.WATCH_DESCRIBED)[0].data["sentence"] is None
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{}, {"every_s": 0.5}, {"cooldown_s": 3}, {"threshold": 0.6}, {"actions": (), "until": 9e9}],
+)
+def test_a_watch_that_is_changed_goes_on_with_what_it_has_told(set_up, model, wish):
+    streams, _, watches = set_up
+    keeper = streams.get("good")
+    keeper.session.begin_judging = lambda text, at_s: model.scheduler.submit(
+        _judged(at_s, 0.9), WorkKind.JUDGE
+    )
+    record = watches.add(EVERY_OTHER)
+    _see(streams, watches, "good", 1)
+    _until(lambda: record.judged == 1)
+    assert watches.change(record.id, EVERY_OTHER.model_copy(update=wish)) is record
+    _see(streams, watches, "good", 9)
+    _until(lambda: record.judged == 2)
+    assert [one.at_s for one in record.firings] == [1.0]
+    assert record.fired == 1
+
+
+def test_a_watch_with_another_condition_begins_again(set_up, model):
+    streams, _, watches = set_up
+    keeper = streams.get("good")
+    asked = []
+
+    def judge(text, at_s):
+        asked.append(text)
+        return model.scheduler.submit(_judged(at_s, 0.9), WorkKind.JUDGE)
+
+    keeper.session.begin_judging = judge
+    record = watches.add(EVERY_OTHER)
+    _see(streams, watches, "good", 1)
+    _until(lambda: record.fired == 1)
+    watches.change(record.id, EVERY_OTHER.model_copy(update={"condition": "a dog"}))
+    _until(lambda: [one.at_s for one in record.firings] == [1.0])  # told of the same frame anew
+    assert (record.judged, record.fired) == (1, 1)
+    assert asked == ["smoke", "a dog"]
+
+
+def test_a_watch_moves_to_another_stream(set_up, model):
+    streams, _, watches = set_up
+    for keeper in streams.all():
+        _judge_alternately(keeper, model)
+    record = watches.add(EVERY_OTHER)
+    _see(streams, watches, "good", 1)
+    _until(lambda: record.fired == 1)
+    watches.change(record.id, EVERY_OTHER.model_copy(update={"stream_ids": ("broken",)}))
+    assert (list(record.firings), record.last_probability) == ([], {})
+    _see(streams, watches, "good", 3)
+    _see(streams, watches, "broken", 3)
+    _until(lambda: record.firings)
+    assert {one.stream_id for one in record.firings} == {"broken"}
+    with pytest.raises(UnknownStreamError):
+        watches.change(record.id, EVERY_OTHER.model_copy(update={"stream_ids": ("nowhere",)}))
+    assert record.spec.stream_ids == ("broken",)

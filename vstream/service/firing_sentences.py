@@ -1,0 +1,122 @@
+"""FiringSentences: firings in, what the model says of each out, to events and to webhooks.
+
+A firing is an event at once. What the model says of it comes behind everybody's questions, and is
+an event of its own, so who listens is told at once and again when there is more. A webhook is one
+message with all of it: it waits for the sentence, but not for long, and then goes without.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+
+import structlog
+
+from memory.locks import Rank, ranked_lock
+from vstream.device.work import Job
+from vstream.errors import BusyError
+from vstream.question import Saying
+from vstream.service.event_log import EventKind, EventLog
+from vstream.service.watch_record import FiredWatch
+from vstream.session import Session
+
+_log = structlog.get_logger()
+PATIENCE_S = 3.0
+"""So long a webhook waits for its sentence."""
+_GIVE_UP_S = 60.0
+"""After so long there will be none."""
+_MOST = 32
+"""Firings whose sentences are waited for; any more go without."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    fired: FiredWatch
+    job: Job[Saying]
+    since: float = field(default_factory=time.monotonic)
+    is_told: bool = False
+    is_forgotten: bool = False
+
+    @property
+    def waited_s(self) -> float:
+        return time.monotonic() - self.since
+
+
+class FiringSentences:
+    """Belongs to the thread that judges, but for `forget`."""
+
+    def __init__(
+        self,
+        events: EventLog,
+        on_told: Callable[[FiredWatch], None],
+        wake: Callable[[], None],
+    ) -> None:
+        """`on_told` is called once for each firing: with its sentence, or when that has taken too
+        long. `wake` is called, in any thread, when `go_on` has something to do.
+        """
+        self._events = events
+        self._on_told = on_told
+        self._wake = wake
+        self._lock = ranked_lock(Rank.FIRINGS)
+        self._waiting: list[_Waiting] = []
+
+    def begin(self, fired: FiredWatch, session: Session) -> None:
+        """Have the model say something of it."""
+        try:
+            if len(self._waiting) >= _MOST:
+                raise BusyError("too many firings wait for their sentence")
+            with self._lock:  # or it might be forgotten unseen
+                one = _Waiting(fired, session.begin_saying(fired.firing.at_s))
+                self._waiting.append(one)
+            one.job.add_done_callback(lambda done: self._wake())
+        except BusyError as error:
+            _log.warning("no sentence", watch=fired.watch.id, reason=str(error))
+            self._on_told(fired)
+
+    def go_on(self) -> None:
+        """Tell what has been said, and of what has waited long enough."""
+        for one in list(self._waiting):
+            if one.job.done():
+                self._end(one)
+            elif one.waited_s > _GIVE_UP_S:
+                one.job.cancel()
+            if not one.is_told and (one.job.done() or one.waited_s > PATIENCE_S):
+                one.is_told = True
+                self._on_told(one.fired)
+
+    def forget(self, stream_id: str, from_s: float) -> None:
+        """What is being said of later moments than `from_s` is not kept. Of any thread."""
+        with self._lock:
+            for one in self._waiting:
+                if one.fired.past.stream_id == stream_id and one.fired.past.at_s >= from_s:
+                    one.is_forgotten = True
+                    one.job.cancel()
+
+    def close(self) -> None:
+        """Wait no longer: who is to be told of a firing is told now."""
+        self.go_on()
+        for one in self._waiting:
+            one.job.cancel()
+            if not one.is_told:
+                self._on_told(one.fired)
+
+    def _end(self, one: _Waiting) -> None:
+        said, fired = _said(one), one.fired
+        with self._lock:
+            self._waiting.remove(one)
+            if said is not None and not one.is_forgotten:
+                fired.past.said = said
+                self._events.publish(
+                    EventKind.WATCH_DESCRIBED, fired.past.stream_id, fired.document
+                )
+
+
+def _said(one: _Waiting) -> Saying | None:
+    """None where it came to nothing: others are told theirs."""
+    try:
+        return one.job.result()
+    except CancelledError:
+        return None
+    except Exception as error:  # noqa: BLE001  as above
+        _log.warning("no sentence", watch=one.fired.watch.id, reason=str(error))
+        return None
