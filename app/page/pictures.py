@@ -28,14 +28,15 @@ def live_picture(picture: Picture) -> str:
     return drawn("live_picture", source_of(jpeg), _when(picture))
 
 
-def moment(picture: Picture, stream_s: float, told: str = "") -> str:
-    """A thumbnail that a click shows larger, with its time under it; `told` is said beside that.
+def moment(picture: Picture, stream_s: float, told: str = "", under: str = "") -> str:
+    """A thumbnail that a click shows larger, with its time or `under` under it; `told` is said
+    beside that.
 
     The times are those that the picture has, which may be of a moment before `stream_s`.
     """
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
     caption = " · ".join(part for part in (_when(picture), told) if part)
-    return drawn("moment", source_of(picture.jpeg), caption, clock(shown_s))
+    return drawn("moment", source_of(picture.jpeg), caption, under or clock(shown_s))
 
 
 def _when(picture: Picture) -> str:
