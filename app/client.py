@@ -27,7 +27,11 @@ Document = TypeVar("Document", bound=BaseModel)
 _TIMEOUT_S = 30.0
 _ANSWER_S = 900.0
 """Nothing comes while a question waits for its turn and is read, by a large model on a CPU."""
-_FINDING = {"span": FoundSpanDocument, "progress": FindingProgress, "done": FoundSpans}
+_FINDING: dict[str, type[FoundSpanDocument] | type[FindingProgress] | type[FoundSpans]] = {
+    "span": FoundSpanDocument,
+    "progress": FindingProgress,
+    "done": FoundSpans,
+}
 
 
 class ServiceError(Exception):

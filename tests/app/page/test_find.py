@@ -14,6 +14,8 @@ from processes import until
 from service import running_service
 
 from app.client import ServiceClient
+from app.page.words import covered
+from app.server.moment_documents import CoveredDocument
 
 SHOTS = Path(os.environ.get("VSTREAM_SCREENSHOTS", "runs/screenshots"))
 OWL = "an owl is there now"
@@ -105,12 +107,8 @@ def test_spans_are_painted_where_it_was_so_and_told_in_words_with_their_pictures
     ]
     expect(page.locator("#timeline .found")).to_have_count(2)
     assert _painted(page) == _pixels(page, *VISITS)
-    lasts_s = {"judged": 0, "excluded": 0, "open": 0}
-    for part in whole["coverage"]["door"]:
-        lasts_s[part["kind"]] += part["to_s"] - part["from_s"]
-    told = f"looked at {lasts_s['judged']:.0f} s of {sum(lasts_s.values()):.0f} s"
-    assert told in status.inner_text()
-    assert f"{lasts_s['excluded']:.0f} s ruled out by the index" in status.inner_text()
+    parts = [CoveredDocument.model_validate(one) for one in whole["coverage"]["door"]]
+    assert status.inner_text() == f"Found 2 times: {covered(parts)}."
     pictures = page.locator("#found button.moment")
     assert pictures.locator("span").all_inner_texts() == ["0:08 - 0:16", "0:28 - 0:36"]
     shown = pictures.nth(1).locator("img").get_attribute("src")
@@ -165,6 +163,16 @@ def test_a_stretch_that_is_picked_bounds_what_is_looked_through(page):
     times = page.locator("#found button.moment span").all_inner_texts()
     assert min(times) >= "0:20"
     expect(page.locator("#timeline .found")).to_have_count(0)
+
+
+def test_on_the_strip_of_another_stream_nothing_of_it_is_painted(page, service):
+    _look_for(page, OWL)
+    expect(page.locator("#timeline .found")).to_have_count(2)
+    service.post("/v1/streams", {"id": "gate", "source": {"type": "push"}})
+    page.locator("#stream input").click()
+    page.get_by_role("option", name="gate").click()
+    expect(page.locator("#timeline .found")).to_have_count(0)
+    service.delete("/v1/streams/gate")
 
 
 def test_what_is_not_found_is_said(page):
