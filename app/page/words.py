@@ -52,13 +52,13 @@ def covered(parts: Sequence[CoveredDocument]) -> str:
         kind: sum(part.to_s - part.from_s for part in parts if part.kind == kind)
         for kind in ("judged", "excluded", "open", "gone")
     }
-    told = [f"looked at {length(lasts_s['judged'])} of {length(sum(lasts_s.values()))}"]
+    told = [f"looked at {clock(lasts_s['judged'])} of {clock(sum(lasts_s.values()))}"]
     if lasts_s["excluded"]:
-        told.append(f"{length(lasts_s['excluded'])} ruled out by the index")
+        told.append(f"{clock(lasts_s['excluded'])} ruled out by the index")
     if lasts_s["open"]:
-        told.append(f"{length(lasts_s['open'])} not looked at")
+        told.append(f"{clock(lasts_s['open'])} not looked at")
     if lasts_s["gone"]:
-        told.append(f"of {length(lasts_s['gone'])} nothing is kept")
+        told.append(f"of {clock(lasts_s['gone'])} nothing is kept")
     return ", ".join(told)
 
 

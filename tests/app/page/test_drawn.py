@@ -84,14 +84,11 @@ def test_an_answer_says_that_it_is_unsure_and_how_old_the_newest_frame_was():
 @pytest.mark.parametrize(
     ("lasts_s", "words"),
     [
-        ({"judged": 40}, "looked at 40 s of 40 s"),
+        ({"judged": 40}, "looked at 0:40 of 0:40"),
+        ({"judged": 9, "excluded": 600}, "looked at 0:09 of 10:09, 10:00 ruled out by the index"),
         (
-            {"judged": 40, "excluded": 600},
-            "looked at 40 s of 11 min, 10 min ruled out by the index",
-        ),
-        (
-            {"open": 30, "gone": 10},
-            "looked at 0 s of 40 s, 30 s not looked at, of 10 s nothing is kept",
+            {"open": 3, "gone": 1},
+            "looked at 0:00 of 0:04, 0:03 not looked at, of 0:01 nothing is kept",
         ),
     ],
 )
@@ -106,7 +103,7 @@ def test_what_is_found_is_told_while_it_comes_and_that_the_rest_was_not_looked_a
     finding.is_stopped = True
     assert "Not found; the rest was not looked at." in drawn("finding", finding)
     finding.coverage, finding.spans = [], [None] * 3
-    assert "Found 3 times: looked at 0 s of 0 s." in drawn("finding", finding)
+    assert "Found 3 times: looked at 0:00 of 0:00." in drawn("finding", finding)
 
 
 def test_rates_are_measured_and_begin_anew_with_another_stream():
