@@ -35,7 +35,7 @@ class HistoryPart:
             words = text_field("words", "a red car, or: a car is parked", label="what you look for")
             search = gr.Button("Search", scale=1, min_width=80, elem_id="search")
             find = gr.Button("Find when", scale=1, min_width=80, elem_id="find")
-            stop = gr.Button("Stop", scale=1, min_width=60, elem_id="stop-finding", visible=False)
+            stop = gr.Button("Stop looking", scale=1, elem_id="stop-finding", visible=False)
         found = gr.HTML(elem_id="found")
         about, outputs = [words, stream, from_s, to_s], [found, stop, strip]
         for event in (words.submit, search.click):
