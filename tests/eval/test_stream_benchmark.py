@@ -136,6 +136,15 @@ def test_contenders_that_read_the_same_blocks_share_a_session_and_others_play_al
     assert [one.num_bytes for one in costs["oracle"]] == [one.num_bytes for one in costs["default"]]
 
 
+def test_a_contender_with_a_plan_leaves_the_answers_of_others_alone(tmp_path, whole, model):
+    planned = Benchmark(tmp_path, "default default,plan=on", model)
+    task = next(one for one in planned.tasks if one.contenders[0].policy == "default")
+    assert [one.name for one in task.contenders] == ["default", "default+plan"]
+    planned.run()
+    assert planned.answers("default") == whole.answers("default")
+    assert all(one["text"] is not None for one in planned.answers("default+plan").values())
+
+
 def test_a_standing_question_that_was_watched_is_not_watched_again(tmp_path, model, monkeypatch):
     monkeypatch.setattr("eval.stream_benchmark.watches.NUM_WATCHED", 4)
     num_watches = 8

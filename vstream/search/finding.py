@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 import torch
 
+from encoders import TextTokens
 from memory import BlockNotFoundError, MemoryReader
 from memory.ageing import ALIKE
-from vstream.answer import speaking_probability
 from vstream.device.asker import Asker
 from vstream.device.scheduler import MAX_PREFILLS
 from vstream.device.work import Job, WorkKind
@@ -31,6 +31,7 @@ from vstream.errors import QuestionError, SettingsError
 from vstream.models.video_llm import VideoLLM
 from vstream.question import UNTOLD
 from vstream.read_while_written import read_while_written
+from vstream.search.asked_check import AskedCheck
 from vstream.search.hunt import Hunt, Run, excluded, proposals
 from vstream.search.stretch_blocks import Bounds, Covered, blocks_of
 
@@ -59,7 +60,7 @@ class Effort:
     """Bounds of what is done for each stream, and of the milliseconds for all; None: no bound.
 
     Without a bound of `proposals` the index excludes nothing, and a span is only what has been
-    judged block by block.
+    judged block by block. It excludes nothing either of a stretch of no more blocks than that.
     """
 
     proposals: int | None
@@ -178,10 +179,9 @@ class Finding:
         }
 
     def _hunter(self, name: str, found: Findable) -> "_Hunter":
-        prompt = found.model.family.recommended.watch_prompt
-        asked = prompt.replace("{watch}", self._statement)
         within = self._within.get(name, (None, None))
-        return _Hunter(name, found, asked, within, self._effort, self._layers, self._asker)
+        told = self._effort, self._layers, self._asker
+        return _Hunter(name, found, self._statement, within, *told)
 
 
 class _Hunter:
@@ -191,32 +191,36 @@ class _Hunter:
         self,
         name: str,
         found: Findable,
-        asked: str,
+        statement: str,
         within: Bounds,
         effort: Effort,
         layers: Sequence[int] | None,
         asker: Asker | None,
     ) -> None:
-        self._name, self._found, self._asked, self._asker = name, found, asked, asker
-        count = found.model.decoder.num_layers
-        self._tokens = found.model.family.question(asked)
+        self._name, self._found, self._asker = name, found, asker
+        count, family = found.model.decoder.num_layers, found.model.family
+        high = family.recommended.find_threshold
+        self._low = high / 2
+        self._checks = [AskedCheck(one, family) for one in family.checks(statement)]
         self.asked = self.read = 0
         """Blocks judged in the last round, and those that it knew of already."""
-        queries = self._submit(self._query()).result()
+        prompt = family.recommended.watch_prompt.replace("{watch}", statement)
+        queries = self._submit(self._query(family.question(prompt))).result()
         compared = sorted({0, count // 2} if layers is None else set(layers))
         memory, turn = found.memory, found.model.turn
         read = partial(blocks_of, memory, turn, queries, compared, within)
         self._blocks = read_while_written(read)
         scores, is_exact = self._blocks.scores, effort.proposals is None
-        self._is_excluded = excluded(scores) & (not is_exact)
+        is_short = effort.proposals is None or len(scores) <= effort.proposals
+        self._is_excluded = excluded(scores) & (not is_short)
         order = [
             i for i in proposals(scores, self._blocks.looks(ALIKE)) if not self._is_excluded[i]
         ]
         self.hunt = Hunt(
             self._blocks.looks(SAME).tolist(),
             order[: effort.proposals],
-            high=(high := found.model.family.recommended.find_threshold),
-            low=high / 2,
+            high=high,
+            low=self._low,
             breaks=self._blocks.breaks,
             is_exact=is_exact,
             most=effort.judgements,
@@ -225,8 +229,8 @@ class _Hunter:
     def round(self) -> list[Run] | None:
         """Judge some blocks; the runs that are whole now. None: there is nothing left to judge."""
         places = self.hunt.wanted(AT_ONCE)
-        ids, facts = self._blocks.ids, self._found.memory.facts
-        found = {place: facts.get(ids[place], self._asked) for place in places}
+        ids = self._blocks.ids
+        found = {place: self._known(ids[place]) for place in places}
         told = {place: known for place, known in found.items() if known is not None}
         jobs = {}
         if len(told) < len(places):
@@ -265,27 +269,46 @@ class _Hunter:
 
     def covered(self) -> list[Covered]:
         """What is known of the stretch."""
-        runs = [(run.first, run.last) for run in self.hunt.runs()]
+        runs = [(run.first, run.last) for run in self.hunt.nearly()]
         return self._blocks.covered(self.hunt.judged, runs, self._is_excluded)
 
     def _submit(self, work: Work[Any]) -> Job[Any]:
         scheduler = self._found.model.scheduler
         return scheduler.submit(work, WorkKind.JUDGE, asker=self._asker)
 
-    def _query(self) -> Work[torch.Tensor]:
+    def _query(self, words: TextTokens) -> Work[torch.Tensor]:
         """What the index compares: each layer's mean query over the words, which see no block."""
-        return torch.stack(list((yield from self._reading([])).queries))
+        return torch.stack(list((yield from self._reading([], words)).queries))
 
-    def _judging(self, block_id: int) -> Work[float]:
-        logits = (yield from self._reading([block_id])).logits
-        probability = speaking_probability(logits[-1], self._found.model.family)
-        self._found.memory.facts.put(block_id, self._asked, probability)  # it is there: see `put`
+    def _known(self, block_id: int) -> float | None:
+        """What was said of a block before; None if not all that matters was asked."""
+        probability = 1.0
+        for check in self._checks:
+            said = self._found.memory.facts.get(block_id, check.name)
+            if said is None:
+                return None
+            probability = min(probability, said)
+            if probability < self._low:
+                break
         return probability
 
-    def _reading(self, block_ids: Sequence[int]) -> Work[PrefilledQuestion]:
+    def _judging(self, block_id: int) -> Work[float]:
+        """The least probable of its checks; the first that says no ends it."""
+        facts, probability = self._found.memory.facts, 1.0
+        for check in self._checks:
+            said = facts.get(block_id, check.name)
+            if said is None:
+                said = yield from check.work(partial(self._reading, [block_id]))
+                facts.put(block_id, check.name, said)  # it is there: see `put`
+            probability = min(probability, said)
+            if probability < self._low:
+                break
+        return probability
+
+    def _reading(self, block_ids: Sequence[int], tokens: TextTokens) -> Work[PrefilledQuestion]:
         view = MemoryView(block_ids, len(block_ids))
         nothing_else: list[list[int]] = [[]] * self._found.model.decoder.num_layers
-        return self._found.questions.work(self._tokens, view, nothing_else, 1)
+        return self._found.questions.work(tokens, view, nothing_else, 1)
 
 
 def _judged(job: Job[float]) -> float:
