@@ -30,7 +30,7 @@ def test_a_contender_is_a_policy_a_codec_a_budget_and_settings():
     plain, planned = parsed("default", "default,plan=on")
     assert planned == Contender("default", plan=True)
     assert (plain.name, planned.name) == ("default", "default+plan")
-    own = SETTINGS.policy(plain, load_video_llm())
+    own = SETTINGS.policy(plain, terse_model())
     assert plain.shares(own) == planned.shares(own)
 
 
