@@ -76,6 +76,7 @@ def planned(
     with stream.model.turn:
         ids, memory = seen.view.ids, stream.memory
         bounds = memory.info(ids[0]).start_s, memory.info(ids[-1]).end_s
+        newest_s = memory.info(memory.visible(question.at_s)[-1]).end_s
         is_cut = seen.looked is None and question.from_s is None and ids[0] > 0
     statements = dict.fromkeys(one.statement for one in _clauses(wanted))
     if effort.milliseconds is not None:
@@ -95,7 +96,7 @@ def planned(
                 continue
     except ModelError:
         return None
-    is_now = seen.looked is None or seen.looked.to_s >= basis.newest_frame_s
+    is_now = bounds[1] >= newest_s
     known = {text: _known(one, bounds, is_now, is_cut) for text, one in found.items()}
     other = None if wanted.other is None else known[wanted.other.statement]
     counted = [related(wanted, known[one.statement], other) for one in wanted.clauses]
