@@ -9,11 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from math import inf
 from typing import Any
 
 from encoders import with_time_words
 from vstream.answer_stream import AnswerStream
+from vstream.device.asker import Asker
 from vstream.errors import ModelError
 from vstream.planning.clause import Clause
 from vstream.planning.sentence import Known, related, sentence, words_in
@@ -78,23 +80,8 @@ def planned(
         bounds = memory.info(ids[0]).start_s, memory.info(ids[-1]).end_s
         newest_s = memory.info(memory.visible(question.at_s)[-1]).end_s
         is_cut = seen.looked is None and question.from_s is None and ids[0] > 0
-    statements = dict.fromkeys(one.statement for one in _clauses(wanted))
-    if effort.milliseconds is not None:
-        effort = replace(effort, milliseconds=effort.milliseconds // len(statements))
-    found: dict[str, Finding] = {}
-    try:
-        for statement in statements:
-            found[statement] = Finding(
-                {_STREAM: stream},
-                statement,
-                within={_STREAM: bounds},
-                effort=effort,
-                layers=layers,
-                asker=question.asker,
-            )
-            for _ in found[statement]:
-                continue
-    except ModelError:
+    found = _found(stream, wanted, question.asker, bounds, effort, layers)
+    if found is None:
         return None
     is_now = bounds[1] >= newest_s
     known = {text: _known(one, bounds, is_now, is_cut) for text, one in found.items()}
@@ -125,6 +112,36 @@ def planned(
             ),
         )
     )
+
+
+def _found(
+    stream: Findable,
+    wanted: TimeQuestion,
+    asker: Asker | None,
+    bounds: tuple[float, float],
+    effort: Effort,
+    layers: Sequence[int] | None,
+) -> dict[str, Finding] | None:
+    """What came of each statement; they share the time. None for a model that cannot judge."""
+    statements = dict.fromkeys(one.statement for one in _clauses(wanted))
+    if effort.milliseconds is not None:
+        effort = replace(effort, milliseconds=effort.milliseconds // len(statements))
+    find = partial(
+        Finding,
+        {_STREAM: stream},
+        within={_STREAM: bounds},
+        effort=effort,
+        layers=layers,
+        asker=asker,
+    )
+    found = {statement: find(statement) for statement in statements}
+    try:
+        for finding in found.values():
+            for _ in finding:
+                continue
+    except ModelError:
+        return None
+    return found
 
 
 def _clauses(wanted: TimeQuestion) -> list[Clause]:
