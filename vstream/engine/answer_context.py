@@ -205,7 +205,7 @@ class AnswerContext:
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         """Append text to `layer` and let it attend to all before it. A decode step is just this."""
-        if self.words is not None:
+        if self.words is not None and layer in self.words.layers:
             self.words.take(layer, queries[:, -1] * scale)
         decoder, laid = self._decoder, self._layers[layer]
         positions = text_positions(laid.next_text, keys.shape[1], decoder.num_axes, keys.device)

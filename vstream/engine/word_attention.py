@@ -43,10 +43,9 @@ class WordAttention:
             self._next_text[layer] = context.laid(layer).next_text
 
     def take(self, layer: int, queries: Float[Tensor, "heads head_dim"]) -> None:
-        """Those of the newest token, before RoPE and scaled; of other layers nothing is kept."""
-        kept = self._queries.get(layer)
-        if kept is not None and len(kept) < MOST_WORDS:
-            kept.append(queries)
+        """Those of the newest token, before RoPE and scaled."""
+        if len(self._queries[layer]) < MOST_WORDS:
+            self._queries[layer].append(queries)
 
     def by_block(self, num_words: int) -> dict[int, float]:
         """The attention mass of each block in shares of what all blocks got, by id.

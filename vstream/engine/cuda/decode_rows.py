@@ -96,7 +96,7 @@ class DecodeRows:
             self._buffers.moves.zero_()
         for layer in layers:
             for context, own in zip(contexts, self._buffers.queries[layer, rows], strict=True):
-                if context.words is not None:
+                if context.words is not None and layer in context.words.layers:
                     context.words.take(layer, own)
         return logits
 
