@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import api_error
@@ -14,10 +14,17 @@ from app.server.ask_request import TimeRange
 from app.server.asking import AskerHere, in_thread
 from app.server.documents import frame_url, rfc3339
 from app.server.keys import Action, Caller
+from app.server.moment_documents import FindingProgress, FoundSpanDocument, FoundSpans
 from app.server.service import Service
-from app.server.sse import DONE, EVENT_STREAM, event_of
+from app.server.sse import DONE, EVENT_STREAM, event_of, with_pauses
 from vstream.device.asker import Asker
 from vstream.search.finding import Finding, FoundSpan, effort_of
+
+_PAUSE_S = 0.25
+"""Who listens hears at least so often how far it has come, and so can go at any time."""
+
+_KINDS = {FoundSpanDocument: "span", FindingProgress: "progress", FoundSpans: "done"}
+Found = Generator[Finding | FoundSpanDocument | FoundSpans]
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
@@ -40,43 +47,6 @@ class MomentsRequest(TimeRange):
     stream: bool = Field(False, description="Send each span as an event once it is found.")
 
 
-class FoundSpanDocument(BaseModel):
-    """A stretch in which it is so. `at` is when it is most probable, and `frame_url` shows it."""
-
-    stream_id: str
-    from_s: float
-    to_s: float
-    from_: str = Field(serialization_alias="from")
-    to: str
-    probability: float
-    at: str
-    at_s: float
-    is_whole: bool = Field(description="It is known not to be so right before and right after.")
-    frame_url: str
-
-
-class CoveredDocument(BaseModel):
-    """A part of a stretch: judged by the model, excluded by the index, neither (`open`), or gone
-    from the memory.
-    """
-
-    kind: Literal["judged", "excluded", "open", "gone"]
-    from_s: float
-    to_s: float
-
-
-class FoundSpans(BaseModel):
-    """All spans, by stream and time; `coverage` has the parts of each stream's stretch."""
-
-    object: str = "moments"
-    statement: str
-    data: list[FoundSpanDocument]
-    coverage: dict[str, list[CoveredDocument]]
-    judged: int = Field(description="Blocks that the model judged.")
-    known: int = Field(description="Blocks that it had judged before.")
-    seconds: float
-
-
 @router.post(
     "/moments",
     summary="Find when something is so",
@@ -84,7 +54,8 @@ class FoundSpans(BaseModel):
     responses={
         200: {
             "content": EVENT_STREAM,
-            "description": "All spans or, with `stream`, a `span` event each and then `done`.",
+            "description": "All spans or, with `stream`, a `span` event each, `progress` "
+            "where none comes for a while, and then `done`.",
         }
     },
 )
@@ -100,16 +71,16 @@ async def moments(
         if stream_id != "*":
             require(caller, Action.ASK, stream_id)
     found = _found(service, caller, asker, wanted)
-    await in_thread(request, lambda: next(found))
+    finding = await in_thread(request, lambda: next(found))
+    assert isinstance(finding, Finding)
     if wanted.stream:
-        return StreamingResponse(_events(request, asker, found), media_type="text/event-stream")
+        events = _events(request, asker, finding, found)
+        return StreamingResponse(events, media_type="text/event-stream")
     return await in_thread(request, lambda: [*found][-1])
 
 
-def _found(
-    service: Service, caller: Caller, asker: Asker, wanted: MomentsRequest
-) -> Generator[FoundSpanDocument | FoundSpans | None]:
-    """None once it has begun, the spans as they are found, then the whole. Raises
+def _found(service: Service, caller: Caller, asker: Asker, wanted: MomentsRequest) -> Found:
+    """The Finding once it can begin, the spans as they are found, then the whole. Raises
     UnknownStreamError, QuestionError, KVMemoryError; CancelledError if the asker leaves.
     """
     streams, ids = service.loaded.streams, list(dict.fromkeys(wanted.stream_ids))
@@ -128,7 +99,7 @@ def _found(
             asker=asker,
         )
         reading.callback(service.metrics.found, finding)
-        yield None
+        yield finding
         yield from map(_document, finding)
         told = finding.document()
         del told["spans"]
@@ -148,14 +119,12 @@ def _document(span: FoundSpan) -> FoundSpanDocument:
 
 
 async def _events(
-    request: Request, asker: Asker, found: Generator[FoundSpanDocument | FoundSpans | None]
+    request: Request, asker: Asker, finding: Finding, found: Found
 ) -> AsyncIterator[str]:
     try:
-        while (
-            one := await in_thread(request, lambda: next(found, None), abandon=True)
-        ) is not None:
-            kind = "done" if isinstance(one, FoundSpans) else "span"
-            yield event_of(one.model_dump(by_alias=True), kind)
+        async for one in with_pauses(_documents(request, found), _PAUSE_S):
+            told = one or FindingProgress(judged=finding.judged, known=finding.known)
+            yield event_of(told.model_dump(by_alias=True), _KINDS[type(told)])
     except Exception as error:  # noqa: BLE001  the headers are gone: it is told in the stream
         yield event_of(api_error(error).body)
     finally:
@@ -163,3 +132,11 @@ async def _events(
         with suppress(ValueError):  # it is in a thread that was left, and ends by itself
             found.close()
     yield DONE
+
+
+async def _documents(
+    request: Request, found: Found
+) -> AsyncIterator[FoundSpanDocument | FoundSpans]:
+    while (one := await in_thread(request, lambda: next(found, None), abandon=True)) is not None:
+        assert not isinstance(one, Finding)
+        yield one
