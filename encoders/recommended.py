@@ -18,10 +18,11 @@ class Recommended:
     judgements, and again only after it has fallen to `watch_release` (None: to the threshold). Of a
     single block of the past it is so from `find_threshold` on, see `vstream.search.finding`. A
     model that was trained to be silent until there is something to say opens with one of
-    `silence_words` then; with others there are none. One that `reads_context` or `reads_dialogue`
-    can be given what stands before a question. One that `reads_stream_time` was trained to find
-    moments by that, and knows of no other clock. `knows` says what it was trained to see where that
-    is not the world: readers of its answers are told.
+    `silence_words` then; with others there are none. Where the words of an answer looked is told by
+    the attention of the layers that lie at `cited_depths`: 0 is the first layer, 1 the last. One
+    that `reads_context` or `reads_dialogue` can be given what stands before a question. One that
+    `reads_stream_time` was trained to find moments by that, and knows of no other clock. `knows`
+    says what it was trained to see where that is not the world: readers of its answers are told.
     """
 
     sample_fps: float = 1.0
@@ -42,6 +43,7 @@ class Recommended:
     watch_confirmations: int = 2
     watch_release: float | None = None
     find_threshold: float = 0.5
+    cited_depths: tuple[float, ...] = (0.45, 0.7)  # measured: docs/stream_world.md
     silence_words: tuple[str, ...] = ()
     reads_context: bool = True
     reads_dialogue: bool = True

@@ -185,6 +185,9 @@ def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, float | None]:
     if one.get("plan"):  # a service of an older version has none
         judged = sum(each["judged"] + each["known"] for each in one["plan"]["found"])
         parts = [f"{moments(judged)} looked at in {one['total_ms'] / 1000:.1f} s"]
+    elif spans := one.get("spans"):
+        most = max(spans, key=lambda span: span["share"])
+        parts.append(f"its words looked most at {clock(most['from_s'])} to {clock(most['to_s'])}")
     if one["newest_frame_age_s"] is not None:
         age_s = one["newest_frame_age_s"]
         age = f"{age_s:.1f} s" if age_s < 10 else length(age_s)

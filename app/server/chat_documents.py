@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from app.server.api_errors import UNSUPPORTED
 from app.server.documents import Citation
-from vstream.question import Basis, Plan
+from vstream.question import Basis, CitedSpan, Plan
 from vstream.service.inquiry import StreamAnswer
 
 
@@ -199,7 +199,9 @@ class Choice(BaseModel):
 class StreamEvidence(Basis):
     """What one stream's part of the answer rests on. `as_of` and `newest_frame_at` are seconds
     since the epoch; `newest_frame_s`, `looked_from_s` and `looked_to_s`, which bound what it was
-    asked about if the question named a time, are seconds of stream time.
+    asked about if the question named a time, are seconds of stream time. `spans` are where the
+    words of the answer looked, each with its `share` of their attention; `from_at` and `to_at` are
+    seconds since the epoch.
 
     `knows` is what the model was trained to see, as `drawings only`, where that is not the world.
     `plan` is how a question about time was answered from spans; null in the model's words.
@@ -215,6 +217,7 @@ class StreamEvidence(Basis):
     unsure: bool
     moments: int
     plan: Plan | None
+    spans: tuple[CitedSpan, ...]
     ttft_ms: float
     total_ms: float
 
@@ -251,6 +254,7 @@ def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
             unsure=answer.is_unsure,
             moments=len(answer.evidence),
             plan=answer.plan,
+            spans=answer.spans,
             ttft_ms=answer.timings_ms.ttft,
             total_ms=answer.timings_ms.total,
         )

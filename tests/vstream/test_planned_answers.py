@@ -93,6 +93,8 @@ def test_the_plan_is_what_find_finds_and_travels_with_the_answer(owls):
     assert found["coverage"] == [vars(part) for part in finding.coverage[""]]
     assert {one.block_id for one in answer.evidence} == {span.block_id for span in finding.spans}
     assert all(one.thumbnail for one in answer.evidence)
+    cited = [(one.from_s, one.to_s, one.share) for one in answer.spans]
+    assert cited == [(span.from_s, span.to_s, 1 / len(cited)) for span in finding.spans]
     assert answer.asked_at_s == answer.newest_frame_s == 30.0
     again = Answer.of_document(answer.question, answer.document())
     assert (again.plan, again.text) == (answer.plan, answer.text)

@@ -20,7 +20,7 @@ from vstream.errors import ModelError
 from vstream.planning.clause import Clause
 from vstream.planning.sentence import Known, related, sentence, words_in
 from vstream.planning.time_question import TimeQuestion, time_question
-from vstream.question import Answer, Basis, Evidence, Plan, Question, Stretch, Timings
+from vstream.question import Answer, Basis, CitedSpan, Evidence, Plan, Question, Stretch, Timings
 from vstream.search.finding import Effort, Findable, Finding, FoundSpan
 from vstream.search.stretch_blocks import Covered
 from vstream.times.named_view import NamedView
@@ -103,6 +103,10 @@ def planned(
             truncated=False,
             confidence=min((span.probability for span in spans), default=1.0),
             looked=seen.looked,
+            spans=tuple(
+                CitedSpan(one.from_s, one.to_s, one.from_at, one.to_at, 1 / len(spans))
+                for one in spans
+            ),
             plan=Plan(
                 kind=wanted.kind,
                 relation=wanted.relation,

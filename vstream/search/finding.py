@@ -204,6 +204,8 @@ class _Hunter:
         self._checks = [AskedCheck(one, family) for one in family.checks(statement)]
         self.asked = self.read = 0
         """Blocks judged in the last round, and those that it knew of already."""
+        self._gone: set[int] = set()
+        """Places of blocks that were forgotten meanwhile, or turned out to be damaged."""
         prompt = family.recommended.watch_prompt.replace("{watch}", statement)
         queries = self._submit(self._query(family.question(prompt))).result()
         compared = sorted({0, count // 2} if layers is None else set(layers))
@@ -238,7 +240,12 @@ class _Hunter:
                 jobs = {p: self._submit(self._judging(ids[p])) for p in places if p not in told}
         self.asked, self.read = len(jobs), len(told)
         try:
-            told |= {place: _judged(job) for place, job in jobs.items()}
+            for place, job in jobs.items():
+                try:
+                    told[place] = job.result()
+                except BlockNotFoundError:  # it shows nothing, and no span goes on beyond it
+                    told[place] = 0.0
+                    self._gone.add(place)
         finally:
             for job in jobs.values():
                 job.cancel()
@@ -270,7 +277,7 @@ class _Hunter:
     def covered(self) -> list[Covered]:
         """What is known of the stretch."""
         runs = [(run.first, run.last) for run in self.hunt.nearly()]
-        return self._blocks.covered(self.hunt.judged, runs, self._is_excluded)
+        return self._blocks.covered(self.hunt.judged, runs, self._is_excluded, self._gone)
 
     def _submit(self, work: Work[Any]) -> Job[Any]:
         scheduler = self._found.model.scheduler
@@ -309,11 +316,3 @@ class _Hunter:
         view = MemoryView(block_ids, len(block_ids))
         nothing_else: list[list[int]] = [[]] * self._found.model.decoder.num_layers
         return self._found.questions.work(tokens, view, nothing_else, 1)
-
-
-def _judged(job: Job[float]) -> float:
-    """A block that was forgotten meanwhile shows nothing."""
-    try:
-        return job.result()
-    except BlockNotFoundError:
-        return 0.0
