@@ -32,7 +32,7 @@ from vstream.models.video_llm import VideoLLM
 from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.policy import policy_of_blocks
 from vstream.question import Question
-from vstream.search.finding import Findable
+from vstream.search.hunter import Findable
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_notes import UNWATCHED, StreamNotes
