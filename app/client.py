@@ -19,6 +19,7 @@ from app.server.documents import (
     WatchDocument,
 )
 from app.server.keys import PAGE_TOKEN
+from app.server.recap_documents import RecapDocument
 from memory.closing import Closing
 
 Document = TypeVar("Document", bound=BaseModel)
@@ -140,6 +141,11 @@ class ServiceClient(Closing):
         """The moments most like some words; `span` as from_s, to_s."""
         document = {"query": words, "stream_ids": stream_ids, "limit": limit, **span}
         return self._all(FoundMoment, "POST", "/v1/search", json=document)
+
+    def recap(self, stream_ids: list[str], **more: Any) -> RecapDocument:
+        """What came and left in streams; `more` as from_s, to_s, effort."""
+        document = {"stream_ids": stream_ids, **more}
+        return self._one(RecapDocument, "POST", "/v1/recaps", json=document, timeout=_ANSWER_S)
 
     def watches(self) -> list[WatchDocument]:
         return self._all(WatchDocument, "GET", "/v1/watches")

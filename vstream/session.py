@@ -22,7 +22,7 @@ from memory import (
 )
 from memory.closing import Closing
 from memory.locks import Rank
-from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, Wish, changed
+from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.device.free_memory import return_free_memory
@@ -78,6 +78,7 @@ class Session(Closing):
         self._queries = QueryHandler(model, memory, self.prefill.prefix, policy, config)
         self.questions = self._queries.prefill
         self.begin_saying = self._queries.begin_saying
+        self.begin_describing = self._queries.begin_describing
         self._wishes: Wishes | None = None
         if "wishes" in self._hooks:
             self._wishes = Wishes(policy, memory, model.scheduler, self.begin_describing)
@@ -200,10 +201,6 @@ class Session(Closing):
     def begin_judging(self, watch: str, at_s: float | None = None) -> Job[Judgement]:
         """As `judge`, without waiting; see `QueryHandler.begin_judging`."""
         return self._queries.begin_judging(watch, at_s)
-
-    def begin_describing(self, wish: Wish) -> Job[str]:
-        """See `QueryHandler.begin_describing`."""
-        return self._queries.begin_describing(wish)
 
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""

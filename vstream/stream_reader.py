@@ -4,11 +4,9 @@ import torch
 
 from memory import FingerprintMismatchError, FollowedMemory, Provenance, follow_memory
 from memory.closing import Closing
-from memory.policy_hooks import Wish
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
-from vstream.device.work import Job
 from vstream.engine.prefill import prefix_kv
 from vstream.models.video_llm import VideoLLM
 from vstream.policy import policy_of_reader
@@ -30,6 +28,7 @@ class StreamReader(Closing):
             prefix = prefix_kv(model.decoder, model.family.prefix())
         self._queries = QueryHandler(model, memory, prefix, policy, config.engine)
         self.questions = self._queries.prefill
+        self.begin_describing = self._queries.begin_describing
 
     def ask(self, question: Question | str) -> AnswerStream:
         """Answer from what has been ingested by now; see `QueryHandler.ask`."""
@@ -38,10 +37,6 @@ class StreamReader(Closing):
     def judge(self, watch: str, at_s: float | None = None) -> Judgement:
         """See `QueryHandler.judge`."""
         return self._queries.judge(watch, at_s)
-
-    def begin_describing(self, wish: Wish) -> Job[str]:
-        """See `QueryHandler.begin_describing`."""
-        return self._queries.begin_describing(wish)
 
     def close(self) -> None:
         self.memory.close()

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from app.server.access import CallerHere, ServiceHere
 from app.server.asking import AskerHere
 from app.server.keys import Caller
+from app.server.moment_documents import CoveredDocument, FoundSpanDocument
 from app.server.service import Service
-from app.server.span_documents import CoveredDocument, FoundSpanDocument
 from app.server.sse import EVENT_STREAM
 from app.server.stretch_request import BEGUN, Found, StretchRequest, answered
 from vstream.device.asker import Asker

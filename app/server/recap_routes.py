@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from app.server.access import CallerHere, ServiceHere
 from app.server.asking import AskerHere
 from app.server.keys import Caller
+from app.server.recap_documents import RecapDocument, RecapEntryDocument
 from app.server.service import Service
-from app.server.span_documents import RecapDocument, RecapEntryDocument
 from app.server.sse import EVENT_STREAM
 from app.server.stretch_request import BEGUN, Found, StretchRequest, answered
 from vstream.device.asker import Asker

@@ -23,8 +23,8 @@ from app.server.background import BackgroundResponses
 from app.server.documents import pictured, rfc3339
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
+from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
-from app.server.span_documents import RecapDocument
 from memory import MemoryReader
 from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING

@@ -124,14 +124,20 @@ def test_no_time_and_no_runs_give_nothing_and_say_so(owls):
         assert [part.kind for part in recap.coverage["owls"]] == ["open"]
 
 
-def test_an_asker_who_leaves_ends_it(owls):
-    asker = Asker()
+@pytest.mark.parametrize("rounds", [2, 30])
+def test_an_asker_who_leaves_ends_it_while_it_describes_or_judges(owls, monkeypatch, rounds):
+    asker, done = Asker(), []
+
+    def leave_after(one):
+        done.append(one)
+        if len(done) == rounds:
+            asker.leave()
+
     owls.memory.facts = BlockFacts()
-    telling = iter(Recap({"owls": owls}, effort=ALL, asker=asker))
-    next(telling)
-    asker.leave()
+    monkeypatch.setattr(owls.model.scheduler, "on_round", leave_after)
     with pytest.raises(CancelledError):
-        list(telling)
+        list(Recap({"owls": owls}, effort=ALL, asker=asker))
+    assert len(done) <= rounds + 1
 
 
 def test_nothing_is_told_of_an_empty_stream(llama):

@@ -49,7 +49,7 @@ _NOTHING = re.compile(r"(?:nothing|none|no)\b", re.IGNORECASE)
 class Describable(Findable, Protocol):
     """What the model can be asked to describe as well."""
 
-    def begin_describing(self, wish: Wish) -> Job[str]: ...
+    def begin_describing(self, wish: Wish, asker: Asker | None = None) -> Job[str]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +215,7 @@ class _Teller:
         places = [(first + last) // 2 for first, last in runs]
         ends_s = [float(blocks.ends[place]) for place in places]
         jobs = [
-            self._found.begin_describing(Wish(recommended.recap_prompt, at_s, at_s))
+            self._found.begin_describing(Wish(recommended.recap_prompt, at_s, at_s), self._asker)
             for at_s in ends_s
         ]
         try:

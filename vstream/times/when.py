@@ -50,7 +50,8 @@ def _parsed(words: str, now: datetime) -> datetime:
         day = now.date() - timedelta(days=_DAYS_AGO[words.lower()])
         return datetime.combine(day, time(), now.tzinfo).astimezone(UTC)
     if at := _CLOCK.fullmatch(words):
-        return clock_before(time(*map(int, at.groups(default="0"))), now).astimezone(UTC)
+        hours, minutes, seconds = map(int, at.groups(default="0"))
+        return clock_before(time(hours, minutes, seconds), now).astimezone(UTC)
     if _MINUS.fullmatch(words.lower()):
         return moment_before(" ".join(re.findall(r"\d+[dhms]", words.lower())), now)
     if ago := _AGO.fullmatch(words):

@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 from service import running_service
 
+from app.client import ServiceClient
 from vstream.service.event_log import EventKind
 from vstream.service.recaps import LATE_S, Recaps, RecapSpec
 from vstream.service.webhook_delivery import new_secret
@@ -55,6 +56,9 @@ def test_entries_come_one_by_one_and_then_the_whole(service):
         assert service.http.get(entry["frame_url"]).content.startswith(b"\xff\xd8")
     again = service.post("/v1/recaps", {})
     assert again["data"] == whole["data"]
+    with ServiceClient(service.url) as client:
+        told = client.recap(["door"], to_s=VISITS[0].stop)
+    assert [entry.model_dump(by_alias=True) for entry in told.data] == whole["data"][:1]
     assert again["judged"] == 0
     assert set(again["coverage"]) == {"door", "gate"}
 

@@ -1,52 +1,12 @@
-"""What is found in stretches of streams, as the API has it."""
+"""Recap documents: what /v1/recaps and webhooks tell of what came and left."""
 
-from typing import Any, Literal, Self
+from typing import Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field
 
-from app.server.documents import frame_url, rfc3339
-from vstream.search.hunter import FoundSpan
+from app.server.moment_documents import CoveredDocument, FoundSpanDocument
 from vstream.search.recap import Recap, RecapEntry
-
-
-class FoundSpanDocument(BaseModel):
-    """A stretch in which it is so. `at` is when it is most probable, and `frame_url` shows it."""
-
-    stream_id: str
-    from_s: float
-    to_s: float
-    from_: str = Field(serialization_alias="from")
-    to: str
-    probability: float
-    at: str
-    at_s: float
-    is_whole: bool = Field(description="It is known not to be so right before and right after.")
-    frame_url: str
-
-    @classmethod
-    def of(cls, span: FoundSpan, **more: Any) -> Self:
-        """Of a span, and what else there is to say of it."""
-        same = ("from_s", "to_s", "probability", "at_s", "is_whole")
-        return cls(
-            stream_id=span.stream,
-            from_=rfc3339(span.from_at),
-            to=rfc3339(span.to_at),
-            at=rfc3339(span.at),
-            frame_url=frame_url(span.stream, span.at_s),
-            **{name: getattr(span, name) for name in same},
-            **more,
-        )
-
-
-class CoveredDocument(BaseModel):
-    """A part of a stretch: judged by the model, excluded by the index, neither (`open`), or gone
-    from the memory.
-    """
-
-    kind: Literal["judged", "excluded", "open", "gone"]
-    from_s: float
-    to_s: float
 
 
 class RecapEntryDocument(FoundSpanDocument):
