@@ -65,7 +65,8 @@ def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool
     say_rest(terminal, recap.coverage)
     terminal.say(
         f"{recap.described} runs of blocks were described and {recap.judged} blocks judged in "
-        f"{recap.seconds:.1f} s; {recap.dropped} sentences were not confirmed"
+        f"{recap.seconds:.1f} s; {recap.dropped} sentences were not confirmed, {recap.unchecked} "
+        "not checked"
     )
 
 

@@ -32,6 +32,7 @@ class RecapDocument(BaseModel):
     judged: int = Field(description="Blocks that the model judged.")
     known: int = Field(description="Blocks that it had judged before.")
     dropped: int = Field(description="Sentences that the model did not confirm.")
+    unchecked: int = Field(description="Sentences for which no time or judgement was left.")
     seconds: float
 
     @classmethod

@@ -97,7 +97,9 @@ def test_a_sentence_that_is_not_confirmed_is_dropped(owls):
     finally:
         owls.model.family.recommended = recommended
     assert recap.entries == []
-    assert recap.dropped == 2
+    assert (recap.dropped, recap.unchecked) == (2, 0)
+    recap = told({"owls": owls}, effort=Effort(None, 0, None))
+    assert (recap.entries, recap.dropped, recap.unchecked) == ([], 0, 2)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -85,8 +85,10 @@ class Recap:
         """All, in time order."""
         self.coverage: dict[str, list[Covered]] = {}
         """Of each stream the parts of its stretch: what was described is `judged`."""
-        self.described = self.judged = self.known = self.dropped = 0
-        """Runs described; blocks judged, and judged before; sentences that were not confirmed."""
+        self.described = self.judged = self.known = 0
+        """Runs described; blocks judged, and judged before."""
+        self.dropped = self.unchecked = 0
+        """Sentences that were not confirmed, and those for which nothing was left to judge with."""
         self.seconds = 0.0
         self.between: tuple[float | None, float | None] = None, None
         """When the first stretch begins and the last one ends, in seconds since the epoch."""
@@ -123,6 +125,7 @@ class Recap:
             "judged": self.judged,
             "known": self.known,
             "dropped": self.dropped,
+            "unchecked": self.unchecked,
             "seconds": round(self.seconds, 3),
         }
 
@@ -134,7 +137,9 @@ class Recap:
         hunters = [hunter for teller in tellers for hunter in teller.hunters.values()]
         self.judged = sum(hunter.asked for hunter in hunters)
         self.known = sum(hunter.read for hunter in hunters)
-        self.dropped = sum(not hunter.hunt.runs() for hunter in hunters)
+        checked = [hunter for hunter in hunters if hunter.asked or hunter.read]
+        self.unchecked = len(hunters) - len(checked)
+        self.dropped = sum(not hunter.hunt.runs() for hunter in checked)
         self.seconds = seconds
         bounds = [teller.between for teller in tellers if teller.between is not None]
         if bounds:
