@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from app.server.documents import (
     WatchDocument,
 )
 from app.server.keys import PAGE_TOKEN
+from app.server.moment_documents import FindingProgress, FoundSpanDocument, FoundSpans
 from app.server.recap_documents import RecapDocument
 from memory.closing import Closing
 
@@ -26,6 +28,11 @@ Document = TypeVar("Document", bound=BaseModel)
 _TIMEOUT_S = 30.0
 _ANSWER_S = 900.0
 """Nothing comes while a question waits for its turn and is read, by a large model on a CPU."""
+_FINDING: dict[str, type[FoundSpanDocument] | type[FindingProgress] | type[FoundSpans]] = {
+    "span": FoundSpanDocument,
+    "progress": FindingProgress,
+    "done": FoundSpans,
+}
 
 
 class ServiceError(Exception):
@@ -142,6 +149,18 @@ class ServiceClient(Closing):
         document = {"query": words, "stream_ids": stream_ids, "limit": limit, **span}
         return self._all(FoundMoment, "POST", "/v1/search", json=document)
 
+    def find(
+        self, statement: str, stream_ids: list[str], **more: Any
+    ) -> Generator[FoundSpanDocument | FindingProgress | FoundSpans]:
+        """Find when something is so: each span as it is found, between them how far it has come,
+        and at last the whole. Close the iterator to have the service stop. `more` as from_s, to_s,
+        effort.
+        """
+        document = {"statement": statement, "stream_ids": stream_ids, "stream": True, **more}
+        with closing(self._events("/v1/moments", document)) as events:
+            for kind, told in events:
+                yield _FINDING[kind].model_validate(told)
+
     def recap(self, stream_ids: list[str], **more: Any) -> RecapDocument:
         """What came and left in streams; `more` as from_s, to_s, effort."""
         document = {"stream_ids": stream_ids, **more}
@@ -179,19 +198,10 @@ class ServiceClient(Closing):
             **wishes,
         }
         answer = StreamedAnswer()
-        try:
-            patience = httpx.Timeout(_TIMEOUT_S, read=_ANSWER_S)
-            with self._http.stream(
-                "POST", "/v1/chat/completions", json=document, timeout=patience
-            ) as response:
-                if not response.is_success:
-                    response.read()
-                    raise _refused(response)
-                for line in response.iter_lines():
-                    if line.startswith("data: {") and _take(answer, json.loads(line[6:])):
-                        yield answer
-        except httpx.HTTPError as error:
-            raise _unreachable(self.url, error) from error
+        with closing(self._events("/v1/chat/completions", document)) as events:
+            for _, chunk in events:
+                if _take(answer, chunk):
+                    yield answer
 
     def close(self) -> None:
         self._http.close()
@@ -205,6 +215,26 @@ class ServiceClient(Closing):
     def _all(self, kind: type[Document], method: str, path: str, **options: Any) -> list[Document]:
         told = self._answer(method, path, **options).json()["data"]
         return [kind.model_validate(one) for one in told]
+
+    def _events(self, path: str, document: dict[str, Any]) -> Generator[tuple[str, dict[str, Any]]]:
+        """Each server-sent event's kind, where it has one, and document, as they come."""
+        patience, kind = httpx.Timeout(_TIMEOUT_S, read=_ANSWER_S), ""
+        try:
+            with self._http.stream("POST", path, json=document, timeout=patience) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refused(response)
+                for line in response.iter_lines():
+                    if line.startswith("event: "):
+                        kind = line[7:]
+                    if line.startswith("data: {"):
+                        told = json.loads(line[6:])
+                        if "error" in told:
+                            error = told["error"]
+                            raise ServiceError(error["message"], error["code"] or "error")
+                        yield kind, told
+        except httpx.HTTPError as error:
+            raise _unreachable(self.url, error) from error
 
     def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -222,9 +252,7 @@ def _part(name: str) -> str:
 
 
 def _take(answer: StreamedAnswer, chunk: dict[str, Any]) -> bool:
-    """Put a chunk into the answer; whether anything came of it. Raises ServiceError."""
-    if "error" in chunk:
-        raise ServiceError(chunk["error"]["message"], chunk["error"]["code"] or "error")
+    """Put a chunk into the answer; whether anything came of it."""
     answer.evidence = chunk.get("vstream", answer.evidence)
     is_news = "vstream" in chunk
     for choice in chunk["choices"]:

@@ -1,37 +1,89 @@
-"""HistoryPart: words in, the moments of a stream's whole history most like them out."""
+"""HistoryPart: words in, the moments of a stream's whole history most like them out; or a statement
+in, the spans in which it is so out, as they are found.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
 import gradio as gr
 
 from app.client import ServiceError
 from app.page.page import QUIET, Page, text_field
 from app.page.pictures import moment
-from app.page.words import moments, note, trouble
+from app.page.visitors import Finding
+from app.page.words import drawn, moments, note, span_words, trouble
 from app.server.documents import FoundMoment
+from app.server.moment_documents import FoundSpanDocument, FoundSpans
 from app.stream_time import clock
 
 _MOMENTS = 12
+_SPANS = 24
+"""So many are shown in pictures; the strip shows all."""
 
 
 class HistoryPart:
-    def __init__(self, page: Page, stream: gr.Dropdown) -> None:
-        self._page = page
-        gr.Markdown("### Search the history")
-        with gr.Row():
-            words = text_field("words", "a red car")
-            search = gr.Button("Search", scale=1, min_width=110, elem_id="search")
-        found = gr.HTML(elem_id="found")
-        for event in (words.submit, search.click):
-            event(self.search, [words, stream], found, **QUIET)
+    """Belongs into the layout where it is made; spans are painted onto the `strip`."""
 
-    def search(self, words: str, name: str | None, request: gr.Request) -> str:
-        stream_id = self._page.stream_id(name, request)
-        if not words.strip():
-            return note("Write what you look for.")
-        if stream_id is None:
-            return note("There is nothing to search yet.")
+    def __init__(
+        self, page: Page, stream: gr.Dropdown, from_s: gr.State, to_s: gr.State, strip: gr.HTML
+    ) -> None:
+        """`from_s` and `to_s` bound what is looked through; both 0: all."""
+        self._page = page
+        with gr.Row(elem_id="seeking"):
+            words = text_field("words", "a red car, or: a car is parked", label="what you look for")
+            search = gr.Button("Search", scale=1, min_width=80, elem_id="search")
+            find = gr.Button("Find when", scale=1, min_width=80, elem_id="find")
+            stop = gr.Button("Stop looking", scale=1, elem_id="stop-finding", visible=False)
+        found = gr.HTML(elem_id="found")
+        about, outputs = [words, stream, from_s, to_s], [found, stop, strip]
+        for event in (words.submit, search.click):
+            event(self.search, about, outputs, **QUIET)
+        find.click(self.find, about, outputs, trigger_mode="multiple", **QUIET)
+        stop.click(self.stop, None, [found, stop], **QUIET)
+
+    def search(
+        self, words: str, name: str | None, from_s: float, to_s: float, request: gr.Request
+    ) -> tuple[str, Any, Any]:
+        """The moments, in the place of what is looked for so far."""
+        visitor = self._page.visitor(request)
+        visitor.find(None)
+        found = self._alike(words.strip(), visitor.id_of(name), _stretch(from_s, to_s))
+        return found, gr.update(visible=False), gr.update(found="null")
+
+    def find(
+        self, words: str, name: str | None, from_s: float, to_s: float, request: gr.Request
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """What is said of it, the button that stops it and the strip, while spans come."""
+        visitor = self._page.visitor(request)
+        stream_id = visitor.id_of(name)
+        if name is None or stream_id is None or not words.strip():
+            yield _nothing(words), gr.skip(), gr.skip()
+            return
+        visitor.find(finding := Finding(words.strip(), name))
+        yield drawn("finding", finding), gr.update(visible=True), _painted(finding)
+        try:
+            for _ in self._look(finding, stream_id, _stretch(from_s, to_s)):
+                yield drawn("finding", finding), gr.skip(), _painted(finding)
+        except ServiceError as error:
+            finding.problem = str(error)
+        if visitor.finding is finding:  # else another is shown
+            yield drawn("finding", finding), gr.update(visible=False), _painted(finding)
+
+    def stop(self, request: gr.Request) -> tuple[Any, Any]:
+        finding = self._page.visitor(request).finding
+        if finding is None:
+            return gr.skip(), gr.update(visible=False)
+        finding.is_stopped = finding.is_running
+        return drawn("finding", finding), gr.update(visible=False)
+
+    def _alike(self, words: str, stream_id: str | None, stretch: dict[str, float]) -> str:
+        if stream_id is None or not words:
+            return _nothing(words)
         client = self._page.client
         try:
-            found = client.search(words.strip(), [stream_id], limit=_MOMENTS)
+            found = client.search(words, [stream_id], limit=_MOMENTS, **stretch)
             shown = [self._shown(one) for one in found]
         except ServiceError as error:
             return trouble(error)
@@ -40,9 +92,59 @@ class HistoryPart:
         told = f"{moments(len(shown))}, the most alike first. They need not show it."
         return f'{note(told)}<div class="moments">{"".join(shown)}</div>'
 
+    def _look(self, finding: Finding, stream_id: str, stretch: dict[str, float]) -> Iterator[None]:
+        """Each time there is more of it. Ends, and has the service end, when it is stopped. Raises
+        ServiceError.
+        """
+        with closing(self._page.client.find(finding.statement, [stream_id], **stretch)) as events:
+            for one in events:
+                if finding.is_stopped:
+                    return
+                if isinstance(one, FoundSpans):
+                    finding.spans, finding.coverage = one.data, one.coverage[stream_id]
+                elif isinstance(one, FoundSpanDocument):
+                    finding.spans = sorted([*finding.spans, one], key=lambda span: span.from_s)
+                else:
+                    finding.judged = one.judged + one.known
+                kept = finding.pictures
+                finding.pictures = {
+                    span.frame_url: kept.get(span.frame_url) or self._picture(span)
+                    for span in finding.spans[:_SPANS]
+                }
+                yield
+
+    def _picture(self, span: FoundSpanDocument) -> str:
+        """What decides; its words alone if it is kept no more."""
+        try:
+            picture = self._page.client.picture(span.frame_url)
+        except ServiceError:
+            return note(span_words(span))
+        under = f"{clock(span.from_s)} - {clock(span.to_s)}"
+        return moment(picture, span.at_s, span_words(span), under)
+
     def _shown(self, found: FoundMoment) -> str:
         """The picture; of a moment that is kept as text alone, its time."""
         told = f"score {found.score:.2f}" + (f": {found.text}" if found.text else "")
         if found.frame_url is None:
             return note(f"{clock(found.from_s)} to {clock(found.to_s)}, {told}")
         return moment(self._page.client.picture(found.frame_url), found.to_s, told)
+
+
+def _nothing(words: str) -> str:
+    return note("There is nothing to search yet." if words.strip() else "Write what you look for.")
+
+
+def _stretch(from_s: float, to_s: float) -> dict[str, float]:
+    return {"from_s": from_s, "to_s": to_s} if to_s > from_s else {}
+
+
+def _painted(finding: Finding) -> Any:
+    spans = [
+        {
+            **span.model_dump(include={"from_s", "to_s", "at_s", "is_whole"}),
+            "words": f"{span_words(span)}: “{finding.statement}”",
+        }
+        for span in finding.spans
+    ]
+    told = {"stream": finding.stream, "statement": finding.statement, "spans": spans}
+    return gr.update(found=json.dumps(told))

@@ -40,18 +40,20 @@ def build_page(page: Page) -> gr.Blocks:
             with gr.Column(scale=6, min_width=320):
                 ChatPart(page, live.stream, from_s, to_s)
         with gr.Column(elem_classes="card"):
-            TimelinePart(page, live.stream, from_s, to_s)
+            timeline = TimelinePart(page, live.stream, from_s, to_s)
+            with gr.Column(elem_id="history-part"):
+                HistoryPart(page, live.stream, from_s, to_s, timeline.strip)
         with gr.Row(elem_id="lower"):
             with (
                 gr.Column(scale=5, min_width=320),
                 gr.Column(elem_classes="card", elem_id="source-part"),
             ):
                 SourcePart(page, live.stream)
-            with gr.Column(scale=6, min_width=320):
-                with gr.Column(elem_classes="card", elem_id="watch-part"):
-                    WatchPart(page, live.stream)
-                with gr.Column(elem_classes="card", elem_id="history-part"):
-                    HistoryPart(page, live.stream)
+            with (
+                gr.Column(scale=6, min_width=320),
+                gr.Column(elem_classes="card", elem_id="watch-part"),
+            ):
+                WatchPart(page, live.stream)
         blocks.load(page.tidy_up, **QUIET)
         blocks.unload(page.leave)
     return blocks

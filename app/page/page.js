@@ -1,7 +1,10 @@
 () => {
   const click = (id) => document.querySelector(`button#${id}, #${id} button`)?.click();
   document.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape' && !document.querySelector('dialog[open]')) click('stop');
+    if (event.key === 'Escape' && !document.querySelector('dialog[open]')) {
+      click('stop');
+      click('stop-finding');
+    }
   });
   // Gradio labels a message with its whole HTML; whoever is read to should hear its words.
   new MutationObserver(() => {

@@ -28,16 +28,18 @@ def live_picture(picture: Picture) -> str:
     return drawn("live_picture", source_of(jpeg), _when(picture))
 
 
-def moment(picture: Picture, stream_s: float, told: str = "", *, moves: bool = False) -> str:
-    """A thumbnail that a click shows larger, with its time under it; `told` is said beside that.
-    One that `moves` is shown so then (watches.js).
+def moment(
+    picture: Picture, stream_s: float, told: str = "", under: str = "", *, moves: bool = False
+) -> str:
+    """A thumbnail that a click shows larger, with its time or `under` under it; `told` is said
+    beside that. One that `moves` is shown so then (watches.js).
 
     The times are those that the picture has, which may be of a moment before `stream_s`.
     """
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
     caption = " · ".join(part for part in (_when(picture), told) if part)
     at_s = stream_s if moves else None
-    return drawn("moment", source_of(picture.jpeg), caption, clock(shown_s), at_s)
+    return drawn("moment", source_of(picture.jpeg), caption, under or clock(shown_s), at_s)
 
 
 def _when(picture: Picture) -> str:

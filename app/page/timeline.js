@@ -1,18 +1,19 @@
 // The strip of one stream's history: draws it, and turns gestures into events of the page.
-// In: props.value (the history), props.marks, props.moment, props.picked, as JSON.
+// In: props.value (the history), props.marks, props.found, props.moment, props.picked, as JSON.
 // Out: 'look' with the stretch shown, 'peek' with a time, 'pick' with the range to ask about.
 const find = (selector) => element.querySelector(selector);
 const svg = find('svg'), tip = find('.history-tip'), empty = find('.history-empty');
 const fields = { from: find('[name=from]'), to: find('[name=to]') };
 
-const HEIGHT = 128, BARS_TOP = 22, BAND_TOP = 86, BAND = 14, AXIS_TOP = BAND_TOP + BAND;
+const HEIGHT = 128, BARS_TOP = 22, BAND_TOP = 86, BAND = 14, FOUND_TOP = 72, FOUND = 12, AXIS_TOP = BAND_TOP + BAND;
 const COLOURS = ['#e8710a', '#1a8fe3', '#1e9e5a', '#c2185b', '#8d6e00', '#00838f'];
 const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
 const PHONE_PX = 500, NEAR_PX = 6, SHORTEST_S = 4, LOOK_MS = 1000, REST_MS = 120, PATIENCE_MS = 5000;
 const MOST_PICTURES = 200, LEAST_CHANGE = 0.01, SHARE_OF_LARGEST = 0.35;
 
-let history = null, marks = { answers: [], firings: [] }, picked = null;
+let history = null, marks = { answers: [], firings: [] }, found = null, picked = null;
 let view = null;  // {span, to}: to is null while it moves along with the present; null: all of it
+const spans = () => found && found.stream === history?.stream ? found.spans : [];
 let gesture = null, cursorS = null;
 const pointers = new Map(), pictures = new Map();
 let peeking = null, wanted = null;
@@ -69,6 +70,7 @@ function draw() {
   drawAxis(stretch, isPhone);
   drawKept(stretch, isPhone);
   marks.answers.slice().reverse().forEach((answer, at, { length }) => drawAnswer(answer, length - 1 - at, stretch));
+  for (const span of spans()) drawSpan(span, stretch);
   for (const firing of marks.firings) drawFiring(firing, stretch);
   const now = xOf(history.now_s, stretch);
   if (now >= 0 && now <= width() + 1) {
@@ -109,11 +111,16 @@ function drawKept(stretch, isPhone) {
 function drawAnswer(answer, age, stretch) {
   const best = Math.max(...answer.moments.map((one) => Math.abs(one[1])), 1e-9);
   const opacity = Math.max(0.25, [1, 0.6, 0.45, 0.35][age] ?? 0.25), half = age ? 1.5 : 2;
+  const floor = spans().length ? FOUND_TOP - 2 : BAND_TOP;
   for (const [timeS, score] of answer.moments) {
-    const height = (BAND_TOP - BARS_TOP) * Math.max(0.04, score / best), x = xOf(timeS, stretch);
+    const height = (floor - BARS_TOP) * Math.max(0.04, score / best), x = xOf(timeS, stretch);
     if (x < -half || x > width() + half) continue;
-    box('cited', x - half, x + half, BAND_TOP - height, height, { fill: COLOURS[answer.number % COLOURS.length], opacity });
+    box('cited', x - half, x + half, floor - height, height, { fill: COLOURS[answer.number % COLOURS.length], opacity });
   }
+}
+function drawSpan(span, stretch) {
+  const left = Math.max(0, xOf(span.from_s, stretch)), right = Math.min(width(), xOf(span.to_s, stretch));
+  if (right >= left) box(span.is_whole ? 'found' : 'found unsure', left, Math.max(right, left + 3), FOUND_TOP, FOUND, { rx: 2 });
 }
 function drawFiring(firing, stretch) {
   const x = xOf(firing.at_s, stretch);
@@ -141,6 +148,7 @@ function drawTools() {
 function drawLegend() {
   const legend = find('.history-legend'), entries = marks.answers.slice(0, 3).map((answer) =>
     [COLOURS[answer.number % COLOURS.length], `looked at for “${answer.question}”`]);
+  if (spans().length) entries.push(['#0d9488', `found: “${found.statement}”`]);
   if (marks.firings.length) entries.push(['#a142f4', 'a watch fired']);
   if (history) entries.push(['#8794a6', 'kept; ticks where the picture changes']);
   legend.replaceChildren(...entries.map(([colour, words]) => {
@@ -165,12 +173,18 @@ function markAt(x) {  // the nearest firing or retrieved moment, as {at_s, words
       consider(timeS, () => `score ${score.toFixed(2)} for “${answer.question}”`);
   return nearest;
 }
-function spotAt(x) {
-  const mark = markAt(x);
+function spotAt(x) {  // in decides_s the moment that Enter or a click shows
+  const mark = markAt(x), span = mark ? null : spanAt(x);
   const quantum = Math.max(0.1, 4 * (shown().to - shown().from) / width());
   const timeS = mark?.at_s ?? within(Math.round(timeAt(x) / quantum) * quantum);
-  return { at_s: timeS, words: mark?.words ?? '', x };
+  return { at_s: timeS, decides_s: span?.at_s ?? timeS, words: (mark ?? span)?.words ?? '', x };
 }
+function spanAt(x) {  // the one under x; of those so short that they are hardly seen the nearest
+  const away = (span) => Math.max(xOf(span.from_s) - x, x - xOf(span.to_s), 0);
+  const [nearest] = spans().toSorted((one, other) => away(one) - away(other));
+  return nearest && away(nearest) < NEAR_PX ? nearest : null;
+}
+const enlarge = (x) => { const spot = spotAt(x); peek({ ...spot, at_s: spot.decides_s, isLarge: true }); };
 let resting = null;
 function hover(x) {
   const spot = spotAt(x), picture = pictures.get(spot.at_s);
@@ -306,7 +320,7 @@ svg.addEventListener('pointerup', (event) => {
   const done = gesture;
   gesture = null;
   if (!done || done.kind === 'pinch') return;
-  if (!done.moved && done.kind === 'pick') peek({ ...spotAt(done.x), isLarge: true });
+  if (!done.moved && done.kind === 'pick') enlarge(done.x);
   if (done.range?.[1] > done.range?.[0]) pick(done.range);
   else if (done.range) fillFields();
   draw();
@@ -331,7 +345,7 @@ svg.addEventListener('keydown', (event) => {
   if (!history || event.ctrlKey || event.metaKey || event.altKey) return;
   const by = { ArrowLeft: -8, ArrowRight: 8, PageDown: 80, PageUp: -80 }[event.key];
   if (by) hover(Math.min(width(), Math.max(0, (cursorS === null ? width() / 2 : xOf(cursorS)) + by)));
-  else if (event.key === 'Enter' && cursorS !== null) peek({ ...spotAt(xOf(cursorS)), isLarge: true });
+  else if (event.key === 'Enter' && cursorS !== null) enlarge(xOf(cursorS));
   else if (event.key === '+' || event.key === '=') zoom(2);
   else if (event.key === '-') zoom(0.5);
   else if (event.key === '0') showStretch(Infinity);
@@ -353,13 +367,14 @@ watch('value', () => {
   const before = history?.stream;
   history = JSON.parse(props.value || 'null');
   if (before !== undefined && before !== history?.stream) {
-    view = null;
+    view = found = null;
     pictures.clear();
     if (picked) clear();
   }
   draw();
 });
 watch('marks', () => { marks = JSON.parse(props.marks); draw(); });
+watch('found', () => { found = JSON.parse(props.found); draw(); });
 watch('picked', () => {
   const [from, to] = JSON.parse(props.picked), at = sent.indexOf(`${from} ${to}`);
   sent = sent.slice(at + 1);

@@ -30,7 +30,7 @@ class TimelinePart:
         """A range that is picked goes into `from_s` and `to_s`; both 0: none is."""
         self._page = page
         self._views: WeakKeyDictionary[Visitor, TimelineView] = WeakKeyDictionary()
-        strip: Any = gr.HTML(
+        self.strip: Any = gr.HTML(
             elem_id="timeline",
             html_template=asset("timeline.html"),
             css_template=asset("timeline.css"),
@@ -39,7 +39,9 @@ class TimelinePart:
             marks=_NOTHING,
             picked="[0, 0]",
             moment="null",
+            found="null",
         )
+        strip = self.strip
         strip.look(self.look, stream, strip, trigger_mode="always_last", **QUIET)
         strip.peek(self.peek, stream, strip, trigger_mode="multiple", **QUIET)
         strip.pick(self.pick, None, [from_s, to_s], trigger_mode="always_last", **QUIET)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from app.server.documents import Citation
+from app.server.moment_documents import CoveredDocument, FoundSpanDocument
 from memory.locks import Rank, ranked_lock
 
 CAMERA = "visitor-"
@@ -70,6 +71,28 @@ class Exchange:
 
 
 @dataclass(eq=False)
+class Finding:
+    """A statement that a stream is looked through for, and what has been found so far."""
+
+    statement: str
+    stream: str
+    """As the visitor's page calls it."""
+    spans: list[FoundSpanDocument] = field(default_factory=list)
+    """In the order of the stream."""
+    pictures: dict[str, str] = field(default_factory=dict)
+    """Of those that are shown, as HTML, by the address of the picture."""
+    judged: int = 0
+    coverage: list[CoveredDocument] | None = None
+    """Of its stretch, once it has ended by itself."""
+    problem: str = ""
+    is_stopped: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        return self.coverage is None and not (self.problem or self.is_stopped)
+
+
+@dataclass(eq=False)
 class Visitor:
     """One open page. Its exchanges are nobody else's."""
 
@@ -78,6 +101,8 @@ class Visitor:
     pushing: threading.Lock = field(default_factory=lambda: ranked_lock(Rank.PAGE_CAMERA))
     """Held while a frame of the camera is on its way: a service that hangs is sent no more."""
     exchanges: list[Exchange] = field(default_factory=list)
+    finding: Finding | None = None
+    """The newest, the only one that may be running."""
     offered: list[str] = field(default_factory=list)
     """The streams that this visitor may ask about."""
     listed: list[str] = field(default_factory=list)
@@ -113,6 +138,12 @@ class Visitor:
         for exchange in self.exchanges:
             if exchange.is_running:
                 exchange.is_stopped, exchange.is_running = True, False
+
+    def find(self, finding: Finding | None) -> None:
+        """In the place of what is looked for so far."""
+        if self.finding is not None:
+            self.finding.is_stopped = True
+        self.finding = finding
 
     def dialogue(self, stream_id: str) -> list[dict[str, str]]:
         messages = []

@@ -1,6 +1,6 @@
 """Words: numbers and documents as the API gives them in, what people read of them out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 from importlib.resources import files
@@ -8,6 +8,8 @@ from importlib.resources import files
 from jinja2 import Environment
 
 from app.server.documents import StreamDocument
+from app.server.moment_documents import CoveredDocument, FoundSpanDocument
+from app.stream_time import clock
 
 
 def wall(epoch_s: float) -> str:
@@ -38,6 +40,28 @@ def moments(count: int) -> str:
     return "1 moment" if count == 1 else f"{count} moments"
 
 
+def span_words(span: FoundSpanDocument) -> str:
+    """From when to when it was so, and how probably."""
+    unsure = "" if span.is_whole else ", perhaps longer"
+    return f"{clock(span.from_s)} to {clock(span.to_s)}{unsure}, {span.probability:.0%} probable"
+
+
+def covered(parts: Sequence[CoveredDocument]) -> str:
+    """How much of a stretch was looked at, and what of the rest is known."""
+    lasts_s = {
+        kind: sum(part.to_s - part.from_s for part in parts if part.kind == kind)
+        for kind in ("judged", "excluded", "open", "gone")
+    }
+    told = [f"looked at {clock(lasts_s['judged'])} of {clock(sum(lasts_s.values()))}"]
+    if lasts_s["excluded"]:
+        told.append(f"{clock(lasts_s['excluded'])} ruled out by the index")
+    if lasts_s["open"]:
+        told.append(f"{clock(lasts_s['open'])} not looked at")
+    if lasts_s["gone"]:
+        told.append(f"of {clock(lasts_s['gone'])} nothing is kept")
+    return ", ".join(told)
+
+
 def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
@@ -47,7 +71,7 @@ def trouble(problem: object) -> str:
 
 
 _drawing = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-_drawing.filters.update(size=size, length_of=length, wall=wall)
+_drawing.filters.update(size=size, length_of=length, wall=wall, covered=covered)
 _parts = _drawing.from_string((files("app.page") / "parts.html").read_text("utf-8")).module
 
 

@@ -47,3 +47,22 @@ class CoveredDocument(BaseModel):
     kind: Literal["judged", "excluded", "open", "gone"]
     from_s: float
     to_s: float
+
+
+class FindingProgress(BaseModel):
+    """How far it has come; as in FoundSpans."""
+
+    judged: int
+    known: int
+
+
+class FoundSpans(BaseModel):
+    """All spans, by stream and time; `coverage` has the parts of each stream's stretch."""
+
+    object: str = "moments"
+    statement: str
+    data: list[FoundSpanDocument]
+    coverage: dict[str, list[CoveredDocument]]
+    judged: int = Field(description="Blocks that the model judged.")
+    known: int = Field(description="Blocks that it had judged before.")
+    seconds: float

@@ -4,15 +4,15 @@ from contextlib import ExitStack
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.asking import AskerHere
 from app.server.keys import Caller
-from app.server.moment_documents import CoveredDocument, FoundSpanDocument
+from app.server.moment_documents import FindingProgress, FoundSpanDocument, FoundSpans
 from app.server.service import Service
 from app.server.sse import EVENT_STREAM
-from app.server.stretch_request import BEGUN, Found, StretchRequest, answered
+from app.server.stretch_request import Found, StretchRequest, answered
 from vstream.device.asker import Asker
 from vstream.search.finding import Finding, effort_of
 
@@ -30,18 +30,6 @@ class MomentsRequest(StretchRequest):
     milliseconds: int | None = Field(None, ge=0, le=600_000)
 
 
-class FoundSpans(BaseModel):
-    """All spans, by stream and time; `coverage` has the parts of each stream's stretch."""
-
-    object: str = "moments"
-    statement: str
-    data: list[FoundSpanDocument]
-    coverage: dict[str, list[CoveredDocument]]
-    judged: int = Field(description="Blocks that the model judged.")
-    known: int = Field(description="Blocks that it had judged before.")
-    seconds: float
-
-
 @router.post(
     "/moments",
     summary="Find when something is so",
@@ -49,7 +37,8 @@ class FoundSpans(BaseModel):
     responses={
         200: {
             "content": EVENT_STREAM,
-            "description": "All spans or, with `stream`, a `span` event each and then `done`.",
+            "description": "All spans or, with `stream`, a `span` event each, `progress` "
+            "where none comes for a while, and then `done`.",
         }
     },
 )
@@ -82,7 +71,7 @@ def _found(service: Service, caller: Caller, asker: Asker, wanted: MomentsReques
             asker=asker,
         )
         reading.callback(service.metrics.found, finding)
-        yield BEGUN
+        yield "begun", lambda: FindingProgress(judged=finding.judged, known=finding.known)
         for span in finding:
             yield "span", FoundSpanDocument.of(span)
         told = finding.document()

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field
 
-from app.server.moment_documents import CoveredDocument, FoundSpanDocument
+from app.server.moment_documents import CoveredDocument, FindingProgress, FoundSpanDocument
 from vstream.search.recap import Recap, RecapEntry
 
 
@@ -19,6 +19,16 @@ class RecapEntryDocument(FoundSpanDocument):
     @classmethod
     def of_entry(cls, entry: RecapEntry) -> Self:
         return cls.of(entry, sentence=entry.sentence, came=entry.came, left=entry.left)
+
+
+class RecapProgress(FindingProgress):
+    """How far it has come; as in RecapDocument."""
+
+    described: int
+
+    @classmethod
+    def of(cls, recap: Recap) -> Self:
+        return cls(described=recap.described, judged=recap.judged, known=recap.known)
 
 
 class RecapDocument(BaseModel):

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request
 from app.server.access import CallerHere, ServiceHere
 from app.server.asking import AskerHere
 from app.server.keys import Caller
-from app.server.recap_documents import RecapDocument, RecapEntryDocument
+from app.server.recap_documents import RecapDocument, RecapEntryDocument, RecapProgress
 from app.server.service import Service
 from app.server.sse import EVENT_STREAM
-from app.server.stretch_request import BEGUN, Found, StretchRequest, answered
+from app.server.stretch_request import Found, StretchRequest, answered
 from vstream.device.asker import Asker
 from vstream.search.finding import effort_of
 from vstream.search.recap import EFFORTS, Recap
@@ -26,7 +26,8 @@ router = APIRouter(prefix="/v1", tags=["search"])
     responses={
         200: {
             "content": EVENT_STREAM,
-            "description": "The whole or, with `stream`, an `entry` event each and then `done`.",
+            "description": "The whole or, with `stream`, an `entry` event each, `progress` "
+            "where none comes for a while, and then `done`.",
         }
     },
 )
@@ -56,7 +57,7 @@ def _told(service: Service, caller: Caller, asker: Asker, wanted: StretchRequest
             layers=service.settings.engine.search_layers,
             asker=asker,
         )
-        yield BEGUN
+        yield "begun", lambda: RecapProgress.of(recap)
         for entry in recap:
             yield "entry", RecapEntryDocument.of_entry(entry)
         yield "done", RecapDocument.of(recap, service.loaded.zone_of(within))

@@ -1,12 +1,12 @@
 """StretchRequest: which streams are looked through, and when, in; what is found there out."""
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import require
 from app.server.api_errors import api_error
@@ -14,14 +14,16 @@ from app.server.ask_request import TimeRange
 from app.server.asking import in_thread
 from app.server.keys import Action, Caller
 from app.server.service import Service
-from app.server.sse import DONE, event_of
+from app.server.sse import DONE, event_of, with_pauses
 from vstream.device.asker import Asker
 from vstream.search.stretch_blocks import Bounds
 
 Found = Generator[tuple[str, Any]]
-"""`begun`, what is found as it is found, and at last `done` with the whole, each by its name."""
-
-BEGUN = "begun", None
+"""Names with documents: what is found as it is found, and at last `done` with the whole. Before
+them comes `begun` with what tells how far it has come.
+"""
+_PAUSE_S = 0.25
+"""Who listens hears at least so often how far it has come, and so can go at any time."""
 
 
 class StretchRequest(TimeRange):
@@ -54,18 +56,19 @@ async def answered(request: Request, asker: Asker, found: Found, *, is_streamed:
     """The whole, or all as events. What is wrong with the request is raised before anything is
     sent; it ends when the client goes away.
     """
-    await in_thread(request, lambda: next(found))
+    _, how_far = await in_thread(request, lambda: next(found))
     if is_streamed:
-        return StreamingResponse(_events(request, asker, found), media_type="text/event-stream")
+        events = _events(request, asker, found, how_far)
+        return StreamingResponse(events, media_type="text/event-stream")
     return await in_thread(request, lambda: [*found][-1][1])
 
 
-async def _events(request: Request, asker: Asker, found: Found) -> AsyncIterator[str]:
+async def _events(
+    request: Request, asker: Asker, found: Found, how_far: Callable[[], BaseModel]
+) -> AsyncIterator[str]:
     try:
-        while (
-            told := await in_thread(request, lambda: next(found, None), abandon=True)
-        ) is not None:
-            kind, one = told
+        async for told in with_pauses(_told(request, found), _PAUSE_S):
+            kind, one = told or ("progress", how_far())
             yield event_of(one.model_dump(by_alias=True), kind)
     except Exception as error:  # noqa: BLE001  the headers are gone: it is told in the stream
         yield event_of(api_error(error).body)
@@ -74,3 +77,8 @@ async def _events(request: Request, asker: Asker, found: Found) -> AsyncIterator
         with suppress(ValueError):  # it is in a thread that was left, and ends by itself
             found.close()
     yield DONE
+
+
+async def _told(request: Request, found: Found) -> AsyncIterator[tuple[str, BaseModel]]:
+    while (one := await in_thread(request, lambda: next(found, None), abandon=True)) is not None:
+        yield one

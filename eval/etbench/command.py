@@ -14,6 +14,7 @@ import typer
 
 from encoders.sentence_encoder import SentenceEncoder
 from eval.etbench.files import PublishedData, join, read_predictions, read_samples, read_subset
+from eval.etbench.grounding import sought_in
 from eval.etbench.sample import CHOICE_TASKS, Prediction, Sample, SampleKey
 from eval.etbench.scores import MERGED, OVERALL, Scores, score
 from eval.etbench.sentence_likeness import SentenceLikeness
@@ -189,7 +190,8 @@ def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[Asked]:
         video = data.video(sample)
         assert video is not None
         span = TimeSpan(0.0, sample.duration or math.inf)  # without a duration: the whole file
-        asked.append(Asked(str(sample.key), video, (span,), prompt_of(sample)))
+        prompt, sought = prompt_of(sample), sought_in(sample)
+        asked.append(Asked(str(sample.key), video, (span,), prompt, sought=sought))
     return asked
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from encoders import Frame
+from vstream import FoundSpan
 from vstream.ingest import OpenSource
 from vstream.sources import VideoFile
 from vstream.sources.config import SourceConfig
@@ -70,6 +71,18 @@ class Prompt:
     answer_start: str = ""
 
 
+@dataclass(frozen=True)
+class Sought:
+    """What a question wants to be found in the video, for who answers it by `find`.
+
+    `answer` says the spans in which the statement is so, at least one and in the order of the
+    video, as the benchmark reads them.
+    """
+
+    statement: str
+    answer: Callable[[Sequence[FoundSpan]], str]
+
+
 def nothing_more(text: str | None) -> Prompt | None:
     """The question is put once."""
     return None
@@ -90,6 +103,7 @@ class Asked:
     prompt: Prompt
     follow_up: Callable[[str | None], Prompt | None] = nothing_more
     evidence: tuple[TimeSpan, ...] = ()
+    sought: Sought | None = None
 
 
 @dataclass(frozen=True)

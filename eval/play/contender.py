@@ -6,6 +6,8 @@ The policies are those of the product. Beside them there are
 
 oracle    default, but that each layer also retrieves the blocks at the ends of the evidence: as
           many in all, for the number of blocks must not tell whether there is any
+find      default, but what a question wants to be found is found by `Finding`, where the benchmark
+          has such questions
 frames    as many frames as default reads blocks of, spread evenly from the first to the newest,
           encoded by themselves for every question
 language  the model asked without a single frame
@@ -25,8 +27,8 @@ from memory.policies import POLICIES
 from vstream import SettingsError
 
 ALL, DEFAULT_CODEC = "all", "int8"
-DEFAULT, ORACLE, FRAMES, LANGUAGE = "default", "oracle", "frames", "language"
-_OPENED_UNDER = {ORACLE: DEFAULT, FRAMES: "full", LANGUAGE: DEFAULT}
+DEFAULT, ORACLE, FIND, FRAMES, LANGUAGE = "default", "oracle", "find", "frames", "language"
+_OPENED_UNDER = {ORACLE: DEFAULT, FIND: DEFAULT, FRAMES: "full", LANGUAGE: DEFAULT}
 """The product's policy of a baseline's session."""
 _READ_AS_SHOWN = frozenset(("full", "streaming_llm", "uniform", "window", FRAMES))
 """Baselines: the words of a question do not help them to a moment, as they do in the product."""
@@ -82,17 +84,20 @@ def parse_contenders(
     texts: Sequence[str],
     *,
     knows_evidence: bool = False,
+    seeks: bool = False,
     own: Mapping[str, type[MemoryPolicy]] | None = None,
 ) -> list[Contender]:
     """Those named, each as `policy=...` or in a YAML file: a list of mappings with the same keys.
 
     `policy=all` is every policy that is found, and every baseline; `own` are policies of a
-    benchmark by name. Raises SettingsError.
+    benchmark by name. There is an oracle where it `knows_evidence`, and `find` where a question
+    `seeks` something. Raises SettingsError.
     """
+    baselines = [*[ORACLE] * knows_evidence, *[FIND] * seeks, FRAMES, LANGUAGE]
     found: list[Contender] = []
     for text in texts:
         for settings in _from_file(Path(text)) if text.endswith(_YAML) else [_told(text)]:
-            found += _contenders(settings, knows_evidence, own or {})
+            found += _contenders(settings, baselines, own or {})
     if len({contender.name for contender in found}) < len(found):
         raise SettingsError(f"contender: {' '.join(texts)} names one contender twice")
     return found
@@ -119,12 +124,12 @@ def _from_file(path: Path) -> list[dict[str, Any]]:
 
 
 def _contenders(
-    told: dict[str, Any], knows_evidence: bool, more: Mapping[str, type[MemoryPolicy]]
+    told: dict[str, Any], baselines: Sequence[str], more: Mapping[str, type[MemoryPolicy]]
 ) -> list[Contender]:
     settings = dict(told)
     policy, codec = settings.pop("policy", None), settings.pop("codec", DEFAULT_CODEC)
     budget = _share(settings.pop("budget", None))
-    known = [*POLICIES.names(), *([ORACLE] if knows_evidence else []), FRAMES, LANGUAGE]
+    known = [*POLICIES.names(), *baselines]
     if policy not in (ALL, *known, *more):
         raise SettingsError(f"contender: policy {policy!r} is none of {', '.join(known)}")
     names = [name for name in known if name != LANGUAGE] if policy == ALL else [policy]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from eval.command_line import refusals, take_options
-from eval.play.contender import FRAMES, LANGUAGE
+from eval.play.contender import FIND, FRAMES, LANGUAGE
 from vstream import SettingsError
 
 EMBEDDED = "embedded"
@@ -46,8 +46,8 @@ class PlayOptions:
             "--contender",
             metavar=CONTENDER_FORM,
             help="Who answers; may be repeated, or a YAML file with a list of them. NAME is a "
-            f"memory policy of the product (vstream policies), {FRAMES} or {LANGUAGE}; all: every "
-            "one.",
+            f"memory policy of the product (vstream policies), {FRAMES}, {LANGUAGE} or, where "
+            f"moments are sought, {FIND}; all: every one.",
         ),
     ] = field(default_factory=DEFAULT_CONTENDERS.copy)
     limit: Annotated[

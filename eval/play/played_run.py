@@ -36,7 +36,8 @@ def play_run(
     benchmark: str, asked: Sequence[Asked], options: PlayOptions, convention: Convention
 ) -> Records:
     """Play all that is not on record. Raises SettingsError, ModelError and OSError."""
-    path, contenders = options.directory, parse_contenders(options.contenders)
+    seeks = any(one.sought is not None for one in asked)
+    path, contenders = options.directory, parse_contenders(options.contenders, seeks=seeks)
     setup = _setup(options, convention)
     model = setup.load(devices_of(setup.settings.config.device, options.workers)[0])
     plays = plan(asked)

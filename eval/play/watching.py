@@ -7,7 +7,8 @@ from dataclasses import astuple, dataclass
 
 from eval.play.asked import AskTime, Play, Standing, source_of
 from eval.play.asker import SessionAsker
-from eval.play.contender import DEFAULT, Contender
+from eval.play.contender import DEFAULT, FIND, Contender
+from eval.play.find_asker import FindAsker
 from eval.play.interview import Interview
 from eval.play.kept import Kept, KeptWatch, stored_bytes
 from eval.play.settings import PlaySettings
@@ -71,7 +72,7 @@ class Watching:
         self._lookouts = [_Lookout(session, one) for one in standing if one.id not in known]
         ends_s = [interview.until_s for interview in interviews.values()]
         until_s = max(ends_s + [one.standing.until_s for one in self._lookouts])
-        askers = {one.name: SessionAsker(session, one, self._settings) for one in self._contenders}
+        askers = {one.name: self._asker(one) for one in self._contenders}
 
         def ask_before(stream_s: float) -> None:
             while left and left[0].at_s < stream_s:
@@ -97,6 +98,10 @@ class Watching:
             ask_next()
         self._tell_ended(math.inf)
         return self._cost(worker) if until_s >= play.times[-1].at_s else None
+
+    def _asker(self, contender: Contender) -> SessionAsker | FindAsker:
+        asker = SessionAsker(self._session, contender, self._settings)
+        return FindAsker(self._session, asker, self._play) if contender.policy == FIND else asker
 
     def _saw(self, frame: SeenFrame) -> None:
         self._kept.look(frame.stream_s)

@@ -34,6 +34,8 @@ def test_when_things_were_in_view_is_found_better_the_more_is_judged():
     assert document["3 judgements"]["judged"] <= 3
     assert document["3 judgements"]["recall"] <= document["default"]["recall"]
     assert document["default"]["recall"] > 0.5
+    assert 0 < document["default"]["again"] < document["default"]["seconds"]
+    assert document["default"]["to the first span"] > 0
 
 
 def test_what_came_and_left_is_told_mostly_right():

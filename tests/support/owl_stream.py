@@ -1,6 +1,11 @@
-"""A stream of the drawn world in which an owl comes and goes and a cup stays: frames or a video."""
+"""A stream of the drawn world in which an owl comes and goes and a cup stays: frames, a
+video or a stream of a service.
+"""
+
+import io
 
 import av
+from PIL import Image
 
 from encoders import Frame
 from eval.stream_world.moment import Backdrop, Item, Kind, Moment
@@ -14,6 +19,20 @@ VISITS = (range(8, 16), range(28, 36))
 def owl_frames():
     """One frame a second."""
     return [Frame(picture, float(second), 0.0) for second, picture in enumerate(_pictures(96))]
+
+
+def push_owl(running, began_at=1_700_000_000.0, **more):
+    """Into a new stream `door` of a running service, a block a second."""
+    wanted = {"source": {"type": "push"}, "sampling": {"fps": 1, "dedup": 0}, **more}
+    running.post("/v1/streams", {"id": "door", **wanted})
+    for second, frame in enumerate(owl_frames()):
+        buffer = io.BytesIO()
+        Image.fromarray(frame.pixels).save(buffer, "JPEG", quality=95)
+        headers = {"X-Capture-Time": str(began_at + second)}
+        path = "/v1/streams/door/frames"
+        pushed = running.http.post(path, content=buffer.getvalue(), headers=headers)
+        assert pushed.json()["accepted"]
+        running.await_stream("door", lambda told: told["memory"]["blocks"] > second)  # noqa: B023
 
 
 def write_owl_video(path):

@@ -7,11 +7,27 @@ from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
+from rtsp_camera import free_port
 
 from vstream.sources import SourceConfig, VideoFile
 
 _SIDE_PX = 48
 """Pictures are compared at this size: JPEG and scaling leave it alone, other things do not."""
+
+
+@contextmanager
+def shown_page(client):
+    """The page of a service, by its client, in this process: the Page, and its address."""
+    from app.page.layout import build_page, looks  # Gradio takes seconds to import
+    from app.page.page import Page
+
+    page, port = Page(client, reads_uploads=False), free_port()
+    blocks = build_page(page)
+    options = {"prevent_thread_lock": True, "quiet": True, "ssr_mode": False}
+    blocks.launch(server_name="127.0.0.1", server_port=port, **options, **looks())
+    yield page, f"http://127.0.0.1:{port}/"
+    page.close()
+    blocks.close(verbose=False)
 
 
 @contextmanager

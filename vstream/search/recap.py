@@ -85,8 +85,6 @@ class Recap:
         """All, in time order."""
         self.coverage: dict[str, list[Covered]] = {}
         """Of each stream the parts of its stretch: what was described is `judged`."""
-        self.described = self.judged = self.known = 0
-        """Runs described; blocks judged, and judged before."""
         self.dropped = self.unchecked = 0
         """Sentences that were not confirmed, and those for which nothing was left to judge with."""
         self.seconds = 0.0
@@ -94,12 +92,33 @@ class Recap:
         """When the first stretch begins and the last one ends, in seconds since the epoch."""
         self._streams, self._within, self._effort = streams, within or {}, effort
         self._layers, self._asker = layers, asker
+        self._tellers: list[_Teller] = []
+
+    @property
+    def described(self) -> int:
+        """Runs that were described so far."""
+        return sum(teller.described for teller in self._tellers)
+
+    @property
+    def judged(self) -> int:
+        """Blocks that the model judged so far."""
+        return sum(hunter.asked for hunter in self._hunters)
+
+    @property
+    def known(self) -> int:
+        """Those that it had judged before."""
+        return sum(hunter.read for hunter in self._hunters)
+
+    @property
+    def _hunters(self) -> list[Hunter]:
+        return [one for teller in self._tellers for one in list(teller.hunters.values())]
 
     def __iter__(self) -> Iterator[RecapEntry]:
         began = time.perf_counter()
-        tellers = [self._teller(name, found) for name, found in self._streams.items()]
+        for name, found in self._streams.items():
+            self._tellers.append(self._teller(name, found))
         limit = self._effort.milliseconds
-        telling = tellers
+        telling = self._tellers
         while telling and (limit is None or 1000 * (time.perf_counter() - began) < limit):
             is_early = limit is None or 2000 * (time.perf_counter() - began) < limit
             for teller in telling:
@@ -107,7 +126,7 @@ class Recap:
             telling = [teller for teller in telling if not teller.is_done]
             if self._asker is not None and self._asker.has_left:
                 raise CancelledError
-        self._end(tellers, time.perf_counter() - began)
+        self._end(time.perf_counter() - began)
 
     def title(self, zone: ZoneInfo) -> str:
         """As `5 things came or left: door, gate, 2026-12-01 08:00:00 to 12:00:00 (UTC)`."""
@@ -129,19 +148,16 @@ class Recap:
             "seconds": round(self.seconds, 3),
         }
 
-    def _end(self, tellers: Sequence["_Teller"], seconds: float) -> None:
-        entries = [entry for teller in tellers for entry in teller.entries()]
+    def _end(self, seconds: float) -> None:
+        entries = [entry for teller in self._tellers for entry in teller.entries()]
         self.entries = sorted(entries, key=lambda one: (one.from_at, one.stream, one.sentence))
-        self.coverage = {teller.name: teller.covered() for teller in tellers}
-        self.described = sum(teller.described for teller in tellers)
-        hunters = [hunter for teller in tellers for hunter in teller.hunters.values()]
-        self.judged = sum(hunter.asked for hunter in hunters)
-        self.known = sum(hunter.read for hunter in hunters)
+        self.coverage = {teller.name: teller.covered() for teller in self._tellers}
+        hunters = self._hunters
         checked = [hunter for hunter in hunters if hunter.asked or hunter.read]
         self.unchecked = len(hunters) - len(checked)
         self.dropped = sum(not hunter.hunt.runs() for hunter in checked)
         self.seconds = seconds
-        bounds = [teller.between for teller in tellers if teller.between is not None]
+        bounds = [teller.between for teller in self._tellers if teller.between is not None]
         if bounds:
             self.between = min(begin for begin, _ in bounds), max(end for _, end in bounds)
 

@@ -5,9 +5,10 @@ from html import unescape
 import pytest
 
 from app.page.chat_part import chat_messages, note_of
-from app.page.visitors import Exchange, Rates, Visitors
-from app.page.words import length, problem_line, size, status_line
+from app.page.visitors import Exchange, Finding, Rates, Visitors
+from app.page.words import covered, drawn, length, problem_line, size, status_line
 from app.server.documents import MemoryDocument, Problem, StreamDocument
+from app.server.moment_documents import CoveredDocument
 from app.stream_time import clock
 
 
@@ -57,9 +58,9 @@ def test_what_the_service_says_is_text_and_never_markup():
     problem = Problem(code="X", message=evil, since=0)
     exchange = Exchange(evil, "door", answer=f"**{evil}**", note=evil, problem=evil)
     shown = [one["content"] for one in chat_messages([exchange])]
-    for drawn in (problem_line(evil), status_line(document(error=problem), {}), *shown):
-        assert "<script>" not in drawn
-        assert "&lt;script&gt;" in drawn
+    for told in (problem_line(evil), status_line(document(error=problem), {}), *shown):
+        assert "<script>" not in told
+        assert "&lt;script&gt;" in told
     assert "**" not in shown[1]
 
 
@@ -78,6 +79,31 @@ def test_an_answer_says_that_it_is_unsure_and_how_old_the_newest_frame_was():
     (_, answer) = chat_messages([exchange])
     assert "unsure, 31%" in answer["content"]
     assert note_of([{**told, "unsure": False}])[1] is None
+
+
+@pytest.mark.parametrize(
+    ("lasts_s", "words"),
+    [
+        ({"judged": 40}, "looked at 0:40 of 0:40"),
+        ({"judged": 9, "excluded": 600}, "looked at 0:09 of 10:09, 10:00 ruled out by the index"),
+        (
+            {"open": 3, "gone": 1},
+            "looked at 0:00 of 0:04, 0:03 not looked at, of 0:01 nothing is kept",
+        ),
+    ],
+)
+def test_it_is_said_how_much_was_looked_at_and_what_became_of_the_rest(lasts_s, words):
+    half = [CoveredDocument(kind=kind, from_s=0, to_s=s / 2) for kind, s in lasts_s.items()]
+    assert covered([*half, *half]) == words
+
+
+def test_what_is_found_is_told_while_it_comes_and_that_the_rest_was_not_looked_at_if_stopped():
+    finding = Finding("an owl", "door", judged=12)
+    assert "12 blocks looked at, found 0 times so far" in drawn("finding", finding)
+    finding.is_stopped = True
+    assert "Not found; the rest was not looked at." in drawn("finding", finding)
+    finding.coverage, finding.spans = [], [None] * 3
+    assert "Found 3 times: looked at 0:00 of 0:00." in drawn("finding", finding)
 
 
 def test_rates_are_measured_and_begin_anew_with_another_stream():

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 from fake_camera import CHROMIUM, browser
+from page_visitor import shown_page
 from PIL import Image
 from playwright.sync_api import expect
 from processes import until
-from rtsp_camera import free_port
 from service import running_service
 from synthetic_video import picture
 
 from app.client import ServiceClient
-from app.page.layout import build_page, looks
-from app.page.page import Page
 
 SHOTS = Path(os.environ.get("VSTREAM_SCREENSHOTS", "runs/screenshots"))
 APART_S = 60
@@ -72,13 +70,8 @@ def _push(service, numbers):
 
 @pytest.fixture(scope="module")
 def served(client):
-    page, port = Page(client, reads_uploads=False), free_port()
-    blocks = build_page(page)
-    options = {"prevent_thread_lock": True, "quiet": True, "ssr_mode": False}
-    blocks.launch(server_name="127.0.0.1", server_port=port, **options, **looks())
-    yield page, f"http://127.0.0.1:{port}/"
-    page.close()
-    blocks.close(verbose=False)
+    with shown_page(client) as shown:
+        yield shown
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from slow_web import thinking
 from synthetic_video import picture
 
 from app.client import ServiceClient, ServiceError
+from app.server.moment_documents import FoundSpanDocument, FoundSpans
 
 LENGTH_S = 20
 
@@ -126,3 +127,14 @@ def test_a_question_may_wait_longer_for_its_first_token_than_other_calls(monkeyp
         assert answer.text == "an owl"
         with pytest.raises(ServiceError):
             client.streams()
+
+
+def test_what_is_found_comes_as_it_is_found_and_at_last_the_whole(client, door):
+    *came, whole = client.find("a cup is there now", [door], from_s=5.0, to_s=12.0)
+    spans = [one for one in came if isinstance(one, FoundSpanDocument)]
+    assert isinstance(whole, FoundSpans)
+    assert spans == [one for one in whole.data if one.is_whole]
+    assert whole.coverage[door][0].from_s == 5.0
+    with pytest.raises(ServiceError) as refused:
+        next(client.find("a cup is there now", ["nowhere"]))
+    assert refused.value.status == 404

@@ -1,32 +1,19 @@
 """POST /v1/moments: spans as they are found, and nothing for who may not ask or has gone."""
 
-import io
 import json
 import time
 
 import pytest
-from owl_stream import VISITS, owl_frames
-from PIL import Image
+from owl_stream import VISITS, push_owl
 from service import running_service
 
 OWL = {"statement": "an owl is there now", "stream_ids": ["door"], "milliseconds": 60_000}
-BEGAN = 1_700_000_000.0
 
 
 @pytest.fixture(scope="module")
 def service():
     with running_service() as running:
-        wanted = {"source": {"type": "push"}, "sampling": {"fps": 1, "dedup": 0}}
-        running.post("/v1/streams", {"id": "door", **wanted})
-        frames = owl_frames()
-        for second, frame in enumerate(frames):
-            buffer = io.BytesIO()
-            Image.fromarray(frame.pixels).save(buffer, "JPEG", quality=95)
-            headers = {"X-Capture-Time": str(BEGAN + second)}
-            path = "/v1/streams/door/frames"
-            pushed = running.http.post(path, content=buffer.getvalue(), headers=headers)
-            assert pushed.json()["accepted"]
-            running.await_stream("door", lambda told: told["memory"]["blocks"] > second)  # noqa: B023
+        push_owl(running)
         yield running
 
 
@@ -36,7 +23,9 @@ def events_of(service, document):
     kinds = [line[7:] for line in lines if line.startswith("event: ")]
     data = [line[6:] for line in lines if line.startswith("data: ")]
     assert data.pop() == "[DONE]"
-    return list(zip(kinds, map(json.loads, data), strict=True))
+    return [
+        (kind, json.loads(one)) for kind, one in zip(kinds, data, strict=True) if kind != "progress"
+    ]
 
 
 def test_spans_come_one_by_one_and_then_the_whole(service):
@@ -100,3 +89,14 @@ def test_who_goes_away_has_it_stopped(service):
             time.sleep(0.05)
     service.ask("what do you see now?", "stream://door")  # comes after what had begun
     assert len(facts) == known
+
+
+def test_who_listens_hears_how_far_it_has_come_also_while_nothing_is_judged(service):
+    asked = {**OWL, "statement": "a cup is to be seen", "stream": True}
+    with (
+        service.service.loaded.model.turn,
+        service.http.stream("POST", "/v1/moments", json=asked) as response,
+    ):
+        lines = response.iter_lines()
+        assert next(lines) == "event: progress"
+        assert json.loads(next(lines)[6:]) == {"judged": 0, "known": 0}

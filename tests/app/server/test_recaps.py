@@ -1,6 +1,5 @@
 """POST /v1/recaps, and reports at a time of day: by webhook, as events, once each."""
 
-import io
 import json
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -8,8 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from event_listener import published
 from loopback_http import loopback_http
-from owl_stream import VISITS, owl_frames
-from PIL import Image
+from owl_stream import VISITS, push_owl
 from pydantic import ValidationError
 from service import running_service
 
@@ -20,23 +18,15 @@ from vstream.service.webhook_delivery import new_secret
 
 ZONE = "Europe/Prague"
 BEGAN = datetime(2023, 11, 14, 7, 29, tzinfo=ZoneInfo(ZONE)).timestamp()
-WANTED = {"source": {"type": "push"}, "sampling": {"fps": 1, "dedup": 0}, "timezone": ZONE}
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     store = f"file://{tmp_path_factory.mktemp('recaps')}"
     with running_service(store=store, allow_private=True) as running:
-        for stream_id in ("door", "gate"):
-            running.post("/v1/streams", {"id": stream_id, **WANTED})
-        for second, frame in enumerate(owl_frames()):
-            buffer = io.BytesIO()
-            Image.fromarray(frame.pixels).save(buffer, "JPEG", quality=95)
-            headers = {"X-Capture-Time": str(BEGAN + second)}
-            path = "/v1/streams/door/frames"
-            pushed = running.http.post(path, content=buffer.getvalue(), headers=headers)
-            assert pushed.json()["accepted"]
-            running.await_stream("door", lambda told: told["memory"]["blocks"] > second)  # noqa: B023
+        push_owl(running, BEGAN, timezone=ZONE)
+        source = {"source": {"type": "push"}, "timezone": ZONE}
+        running.post("/v1/streams", {"id": "gate", **source})
         yield running
 
 
@@ -44,8 +34,11 @@ def test_entries_come_one_by_one_and_then_the_whole(service):
     asked = {"stream_ids": ["door"], "stream": True}
     with service.http.stream("POST", "/v1/recaps", json=asked) as response:
         lines = [line for line in response.iter_lines() if line]
-    assert [line[7:] for line in lines if line.startswith("event: ")] == ["entry", "entry", "done"]
-    *entries, whole = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    kinds = [line[7:] for line in lines if line.startswith("event: ")]
+    data = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    told = [one for one in zip(kinds, data, strict=True) if one[0] != "progress"]
+    assert [kind for kind, _ in told] == ["entry", "entry", "done"]
+    *entries, whole = [one for _, one in told]
     assert sorted(entries, key=lambda one: one["from_s"]) == whole["data"]
     assert whole["title"] == (
         "2 things came or left: door, 2023-11-14 07:29:00 to 07:29:39 (Europe/Prague)"
