@@ -31,7 +31,14 @@ EVIDENCE_ROWS = 5
 PICTURES = 3
 PICTURE_COLUMNS = 24
 _POLL_S = 0.05
-_DIGITS = {"confidence": 4, "probability": 4, "score": 6, "ttft": 3, "total": 3}
+_DIGITS = {
+    "confidence": 4,
+    "probability": 4,
+    "score": 6,
+    "share": 4,
+    "ttft": 3,
+    "total": 3,
+}
 
 
 class Terminal:
@@ -148,6 +155,9 @@ class Terminal:
             grid.add_row(*(Text(span(one), style="dim") for one in pictured))
             grid.add_row(*(_half_blocks(one.thumbnail, PICTURE_COLUMNS) for one in pictured))
             self.err.print(grid)
+        if answer.spans:
+            told = (f"{clock(s.from_s)}-{clock(s.to_s)} ({s.share:.0%})" for s in answer.spans)
+            self.say(f"its words looked at {', '.join(told)}")
         times = answer.timings_ms
         self.say(
             f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}"

@@ -22,10 +22,11 @@ class Recommended:
     and what stands for them in a statement: details of which it cannot say yes or no. It is so from
     `recap_threshold` on (None: from `find_threshold` on). A model that was trained to be silent
     until there is something to say opens with one of `silence_words` then; with others there are
-    none. One that `reads_context` or `reads_dialogue` can be given what stands before a question.
-    One that `reads_stream_time` was trained to find moments by that, and knows of no other clock.
-    `knows` says what it was trained to see where that is not the world: readers of its answers are
-    told.
+    none. Where the words of an answer looked is told by the attention of the layers that lie at
+    `cited_depths`: 0 is the first layer, 1 the last. One that `reads_context` or `reads_dialogue`
+    can be given what stands before a question. One that `reads_stream_time` was trained to find
+    moments by that, and knows of no other clock. `knows` says what it was trained to see where that
+    is not the world: readers of its answers are told.
     """
 
     sample_fps: float = 1.0
@@ -54,6 +55,7 @@ class Recommended:
     recap_unsaid: tuple[tuple[str, str], ...] = ()
     recap_statement: str = "{said}"
     recap_threshold: float | None = None
+    cited_depths: tuple[float, ...] = (0.45, 0.7)  # measured: docs/stream_world.md
     silence_words: tuple[str, ...] = ()
     reads_context: bool = True
     reads_dialogue: bool = True

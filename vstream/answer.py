@@ -16,6 +16,7 @@ from memory import Encoding, KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
 from memory.policy_hooks import NOTHING, Passage, Query, Wish
 from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
+from vstream.cited_spans import cited_spans
 from vstream.decoding.token_choice import Decoding, TokenChoice
 from vstream.device.asker import Asker
 from vstream.device.work import Job, WorkKind
@@ -29,9 +30,10 @@ from vstream.engine.prefill import LayerKV
 from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, QuestionPrefill
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, view_at
+from vstream.engine.word_attention import layers_at
 from vstream.errors import ModelError, QuestionError
 from vstream.models.video_llm import VideoLLM
-from vstream.question import Basis, Evidence, Judgement, Question, Saying
+from vstream.question import Basis, CitedSpan, Evidence, Judgement, Question, Saying
 from vstream.read_while_written import read_while_written
 from vstream.times.named_view import NamedView, named_view
 
@@ -60,6 +62,8 @@ class QueryHandler:
         self._prefix = prefix
         self._config = config
         self._open_context = _contexts(policy.encoding(), model.decoder, prefix, memory)
+        depths = model.family.recommended.cited_depths
+        self._cited_layers = layers_at(depths, model.decoder.num_layers)
         self.prefill = self._prefill_under(policy)
         self._known = {policy.name: (policy, self.prefill)}
         """The stream's own policy and those that questions named."""
@@ -135,21 +139,25 @@ class QueryHandler:
         retrieved: BlocksByLayer | None,
         choice: TokenChoice,
         events: TokenEvents,
-    ) -> Work[None]:
-        """Tells `events` what is read, then token by token what is answered."""
+    ) -> Work[tuple[CitedSpan, ...]]:
+        """Tells `events` what is read, then token by token what is answered; where it looked."""
         follows_times = self._config.follow_times and retrieved is None
         reading = yield from self._reading(question, retrieved, follows_times)
         events.put(reading)
         decoder, logits = self._decoder, reading.prefilled.logits
+        context, num_words = reading.prefilled.context, 0
         limit = question.decoding.max_tokens or self._config.max_answer_tokens
         for left in reversed(range(limit)):
             token, probability = choice.choose(logits[-1])
             is_last = choice.is_done(token)
+            num_words += not choice.is_stop(token)
             events.put(TokenEvent(token, probability, is_last, time.perf_counter()))
             if is_last or not left:
-                return
+                break
             embedded = decoder.embed(torch.tensor([token], device=decoder.device))
-            logits = yield Pass(embedded, reading.prefilled.context, num_logits=1)
+            logits = yield Pass(embedded, context, num_logits=1)
+        shares = reading.prefilled.words.by_block(num_words)
+        return cited_spans(self._memory, shares, reading.basis.newest_frame_s)
 
     def _saying(self, at_s: float) -> Work[Saying]:
         memory = self._memory
@@ -206,7 +214,8 @@ class QueryHandler:
 
     def _prefill_under(self, policy: MemoryPolicy) -> QuestionPrefill:
         limit = self._config.max_answer_tokens
-        return QuestionPrefill(self._decoder, self._memory, self._open_context, policy, limit)
+        opens, cited = self._open_context, self._cited_layers
+        return QuestionPrefill(self._decoder, self._memory, opens, policy, limit, cited)
 
     def _chosen(self, name: str | None) -> tuple[MemoryPolicy, QuestionPrefill]:
         """The policy that a question names, else the stream's own. Raises QuestionError."""

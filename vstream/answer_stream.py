@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from vstream.decoding.token_choice import TokenChoice
 from vstream.device.work import Job
 from vstream.engine.question_prefill import PrefilledQuestion
-from vstream.question import Answer, Basis, Evidence, Question, Stretch, Timings
+from vstream.question import Answer, Basis, CitedSpan, Evidence, Question, Stretch, Timings
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class AnswerStream:
         question: Question,
         reading: Reading,
         events: TokenEvents,
-        job: Job[None],
+        job: Job[tuple[CitedSpan, ...]],
         asked: float,
         choice: TokenChoice,
     ) -> None:
@@ -58,6 +58,7 @@ class AnswerStream:
         self._job = job
         self._asked = asked
         self._choice = choice
+        self._spans: tuple[CitedSpan, ...] = ()
         self._pieces = self._decode_text()
         self._answer: Answer | None = None
         self.evidence = reading.evidence
@@ -83,7 +84,7 @@ class AnswerStream:
         """Raises what ended the answer, if it did not end by itself."""
         while isinstance(event := self._events.get(), TokenEvent):
             yield event
-        self._job.result()
+        self._spans = self._job.result()
 
     def _decode_text(self) -> Iterator[str]:
         ids: list[int] = []
@@ -111,6 +112,7 @@ class AnswerStream:
             token_ids=tuple(ids),
             asked_at_s=basis.newest_frame_s if at_s is None else at_s,
             evidence=self.evidence,
+            spans=self._spans,
             timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
             truncated=not is_whole,
             confidence=confidence,

@@ -70,6 +70,21 @@ class Evidence:
     thumbnail: bytes = field(default=b"", metadata=UNTOLD)
 
 
+@dataclass(frozen=True)
+class CitedSpan:
+    """Blocks of the answer's context, one right after the other, at which its words looked.
+
+    `share` is theirs of the attention that its words gave to all blocks, see `vstream.cited_spans`.
+    `from_at` and `to_at` are the same times in seconds since the epoch.
+    """
+
+    from_s: float
+    to_s: float
+    from_at: float
+    to_at: float
+    share: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Basis:
     """What an answer, or the judgement of a standing question, is based on. All that is told of
@@ -90,8 +105,8 @@ class Basis:
         return {one.name: getattr(self, one.name) for one in fields(Basis)}
 
     def document(self) -> dict[str, Any]:
-        """JSON-able, without pictures. Times are in seconds of stream time, but for `captured_at`,
-        `begin_at` and `end_at`, which are Unix time.
+        """JSON-able, without pictures. Times are in seconds of stream time, but for `captured_at`
+        and those that end with `_at`, which are Unix time.
         """
         return {**_told(self)}
 
@@ -156,6 +171,8 @@ class Answer(Basis):
     context_tokens: int = 0
     """Tokens that it was computed from, in the first layer: prefix, blocks and question."""
     evidence: tuple[Evidence, ...]
+    spans: tuple[CitedSpan, ...] = ()
+    """Where its words looked, in stream order; their shares sum to 1 at most."""
     timings_ms: Timings
 
     @property
@@ -176,6 +193,7 @@ class Answer(Basis):
             "token_ids": tuple(known["token_ids"]),
             "looked": None if looked is None else Stretch(**looked),
             "evidence": tuple(Evidence(**one) for one in known["evidence"]),
+            "spans": tuple(CitedSpan(**one) for one in known.get("spans", ())),
             "timings_ms": Timings(**known["timings_ms"]),
         }
         return cls(question=question, text=document["answer"], **known)

@@ -182,6 +182,9 @@ def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, float | None]:
         return "", None
     (one, *_) = evidence
     parts = [f"first token after {one['ttft_ms']:.0f} ms", f"{moments(one['moments'])} read"]
+    if spans := one.get("spans"):
+        most = max(spans, key=lambda span: span["share"])
+        parts.append(f"its words looked most at {clock(most['from_s'])} to {clock(most['to_s'])}")
     if one["newest_frame_age_s"] is not None:
         age_s = one["newest_frame_age_s"]
         age = f"{age_s:.1f} s" if age_s < 10 else length(age_s)

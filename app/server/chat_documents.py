@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from app.server.api_errors import UNSUPPORTED
 from app.server.documents import Citation
-from vstream.question import Basis
+from vstream.question import Basis, CitedSpan
 from vstream.service.inquiry import StreamAnswer
 
 
@@ -194,7 +194,9 @@ class Choice(BaseModel):
 class StreamEvidence(Basis):
     """What one stream's part of the answer rests on. `as_of` and `newest_frame_at` are seconds
     since the epoch; `newest_frame_s`, `looked_from_s` and `looked_to_s`, which bound what it was
-    asked about if the question named a time, are seconds of stream time.
+    asked about if the question named a time, are seconds of stream time. `spans` are where the
+    words of the answer looked, each with its `share` of their attention; `from_at` and `to_at` are
+    seconds since the epoch.
 
     `knows` is what the model was trained to see, as `drawings only`, where that is not the world.
     """
@@ -208,6 +210,7 @@ class StreamEvidence(Basis):
     confidence: float
     unsure: bool
     moments: int
+    spans: tuple[CitedSpan, ...]
     ttft_ms: float
     total_ms: float
 
@@ -243,6 +246,7 @@ def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
             confidence=answer.confidence,
             unsure=answer.is_unsure,
             moments=len(answer.evidence),
+            spans=answer.spans,
             ttft_ms=answer.timings_ms.ttft,
             total_ms=answer.timings_ms.total,
         )

@@ -31,7 +31,8 @@ _ROUNDING_S = 1e-6
 
 @dataclass(frozen=True)
 class GivenAnswer:
-    """One answer. `seen_s`: start, end and score of every block that it was computed from.
+    """One answer. `seen_s`: start, end and score of every block that it was computed from;
+    `cited_s`: start, end and share of every span at which its words looked.
 
     `recall` is by layer the share of the question's evidence that its context held a block of, and
     `held` the share of which the memory still had one; None where no evidence is known of.
@@ -43,6 +44,7 @@ class GivenAnswer:
     context_tokens: int | None = None
     is_cut: bool = False
     seen_s: tuple[tuple[float, float, float], ...] = ()
+    cited_s: tuple[tuple[float, float, float], ...] = ()
     recall: tuple[float, ...] | None = None
     held: float | None = None
     error: str | None = None
@@ -181,4 +183,5 @@ def _given(answer: Answer) -> GivenAnswer:
         context_tokens=answer.context_tokens,
         is_cut=answer.truncated,
         seen_s=tuple(sorted((e.start_s, e.end_s, e.score) for e in answer.evidence)),
+        cited_s=tuple((one.from_s, one.to_s, one.share) for one in answer.spans),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from eval.run.cost import Cost, bytes_per_hour, ingest_fps
 from eval.run.scored import AGES_S, age_of
 from eval.run.summary import Estimate, estimate
+from eval.stream_benchmark.citation_figures import citation_document
 from eval.stream_benchmark.record import NEW_STYLE, NEW_WORDING, PAST_GROUP, PRESENT_GROUP, Record
 from eval.stream_benchmark.watches import WatchFigures
 from eval.stream_world import KINDS
@@ -134,6 +135,7 @@ class ContenderReport:
             "by_age": {age: _percent(group) for age, group in found.by_age.items()},
             "stderr": {name: g and _rounded(g.stderr, 2) for name, g in grouped.items()},
             "held_by_age": {age: _rounded(held, 4) for age, held in found.held_by_age.items()},
+            "citations": citation_document(self.records),
             "recall": None if found.recall is None else [round(r, 4) for r in found.recall],
             "bytes_per_hour": _rounded(bytes_per_hour(self.costs), 0),
             "ingest_fps": _rounded(ingest_fps(self.costs), 1),

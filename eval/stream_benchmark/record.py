@@ -1,10 +1,11 @@
 """Record: a scored question of the stream world, with what only this benchmark knows of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from eval.run.scored import Scored
+from eval.stream_benchmark.citations import Citation, citations_of
 from eval.stream_benchmark.exam import ExamQuestion, ExamStream
 from eval.stream_world import score_question
 
@@ -24,6 +25,7 @@ class Record:
     recall: tuple[float, ...] | None = None
     held: float | None = None
     form: str = ""
+    citations: Mapping[str, Citation] = field(default_factory=dict)
 
 
 def question_id(stream: ExamStream, number: int) -> str:
@@ -58,7 +60,8 @@ def record_of(
     recall = said.get("recall")
     recalls = None if recall is None else tuple(recall)
     held = said.get("held")
-    return Record(scored, question.is_needle, found.is_exact, recalls, held, question.form)
+    cited = citations_of(said, question.evidence)
+    return Record(scored, question.is_needle, found.is_exact, recalls, held, question.form, cited)
 
 
 def _group(stream: ExamStream, drawn: ExamQuestion) -> str:

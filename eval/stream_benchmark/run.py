@@ -19,6 +19,7 @@ from eval.run.cost import write_costs
 from eval.run.report import write_report
 from eval.run.run_directory import RunDirectory
 from eval.run.scored import write_scored
+from eval.stream_benchmark.citation_figures import citation_table
 from eval.stream_benchmark.exam import (
     MIN_QUESTIONS,
     ExamOptions,
@@ -99,7 +100,9 @@ def run_exam(
         write_scored(path, [one.scored for report in reports.values() for one in report.records])
         write_costs(path, [cost for report in reports.values() for cost in report.costs])
         records_of = {name: report.records for name, report in reports.items()}
-        write_report(path, left_out, [time_table(records_of)] if is_about_time else ())
+        tables = [time_table(records_of)] if is_about_time else []
+        tables += [table] if (table := citation_table(records_of)) else []
+        write_report(path, left_out, tables)
     for line in (*records.warnings, f"report: {path / 'report.html'}"):
         sys.stderr.write(f"{line}\n")
     documents = {name: report.document() for name, report in reports.items()}

@@ -63,13 +63,16 @@ def test_the_document_has_the_fields_of_an_answer(video):
         "token_ids",
         "context_tokens",
         "evidence",
+        "spans",
         "timings_ms",
         "frames",
     ]
     assert document["knows"] == "drawings only"
     fields = ["block_id", "start_s", "end_s", "captured_at", "score", "num_layers"]
     assert all(list(one) == fields for one in document["evidence"])
-    assert round(document["confidence"], 4) == document["confidence"]
+    assert [*document["spans"][0]] == ["from_s", "to_s", "from_at", "to_at", "share"]
+    rounded = document["confidence"], *(one["share"] for one in document["spans"])
+    assert all(round(one, 4) == one for one in rounded)
 
 
 def test_words_name_what_a_clock_showed_in_a_zone(tmp_path):

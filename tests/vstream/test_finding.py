@@ -16,6 +16,7 @@ from vstream import (
     EFFORTS,
     Effort,
     Finding,
+    ModelError,
     QuestionError,
     VStreamConfig,
     load_config,
@@ -156,6 +157,34 @@ def test_what_was_judged_goes_with_what_is_forgotten(llama):
         finding = found({"one": session}, effort=ALL, within={"one": (0.0, 13.0)})
         require_sound(finding, (0.0, 13.0))
         assert finding.judged + finding.known == BLOCKS - 4
+
+
+def test_a_damaged_block_is_gone_and_the_rest_is_looked_through(llama, tmp_path):
+    with session_of(llama, store=f"file://{tmp_path}") as session:
+        wanted = found({"one": session}, effort=ALL)
+        session.memory.flush()
+        [segment] = tmp_path.glob("test/segments/*.vskv")
+        data = segment.read_bytes()
+        at = data.index(session.memory._source.read_rows(1, [5])[0])
+        segment.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with session_of(llama, blocks=0, store=f"file://{tmp_path}") as session:
+        finding = found({"one": session}, effort=ALL)
+        assert session.memory.stats().damaged == 1
+    require_sound(finding)
+    whole = [(part.kind, part.from_s, part.to_s) for part in wanted.coverage["one"]]
+    parts = [(part.kind, part.from_s, part.to_s) for part in finding.coverage["one"]]
+    [(_, from_s, to_s)] = whole
+    assert parts == [("judged", from_s, 5.0), ("gone", 5.0, 6.0), ("judged", 6.0, to_s)]
+    assert {one.block_id for one in finding.spans} <= set(range(BLOCKS)) - {5}
+
+
+def test_a_family_without_yes_and_no_is_refused_by_name():
+    model = tiny_video_llm("llama")[0]
+    with session_of(model) as session:
+        family = session.model.family
+        family.recommended = replace(family.recommended, yes_words=(), no_words=("no",))
+        with pytest.raises(ModelError, match=f"{family.name} writes"):
+            list(Finding({"one": session}, SO, effort=ALL))
 
 
 def test_a_bound_on_judgements_is_kept_and_what_is_left_is_said(llama):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from cited import require_sound_spans
 from engine import all_logits, open_session, tiny_video_llm
 from tiny_models import tiny_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -11,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from video_frames import frames_of
 
 from encoders import EncoderError, UnsupportedModelError
-from vstream import ModelError
+from vstream import Effort, Finding, ModelError
 from vstream.models.video_llm import load_video_llm
 
 TEMPLATE = (
@@ -90,6 +91,16 @@ def test_evidence_of_a_text_has_no_picture(model):
         answer = session.ask("who sat?").answer
     assert answer.evidence
     assert {one.thumbnail for one in answer.evidence} == {b""}
+
+
+def test_a_text_is_looked_through_and_cited(model):
+    with open_session(model, max_answer_tokens=3) as session:
+        session.push_text(TEXT)
+        require_sound_spans(session.ask("who sat?").answer)
+        finding = Finding({"text": session}, "a cat sits", effort=Effort(None, None, None))
+        list(finding)
+        assert finding.judged == session.memory.num_readable
+        assert [part.kind for part in finding.coverage["text"]] == ["judged"]
 
 
 def test_special_tokens_in_a_text_are_letters(model):

@@ -1,7 +1,8 @@
 """AnswerContext: the keys and values that a question and its answer attend to, layer by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
@@ -31,6 +32,8 @@ class LaidLayer:
     num_prefix: int
     recent: tuple[int, int]
     """From which slot on, and up to which one, the recent window lies; behind it stands text."""
+    blocks: Mapping[int, int]
+    """How many tokens each block has, by id, in the order in which they lie before that text."""
 
     @property
     def keys(self) -> Tensor:
@@ -74,6 +77,24 @@ class LaidLayer:
         )
 
 
+class Sight(NamedTuple):
+    """Keys of one layer that an answer's words look at; `blocks` lie before slot `end`."""
+
+    keys: Float[Tensor, "kv_heads tokens head_dim"]
+    blocks: Mapping[int, int]
+    end: int
+    distance: int | None = None
+    """All keys are looked at from one distance; None: from where the word stands."""
+
+
+class Words(Protocol):
+    """What keeps the queries by which an answer's words are chosen."""
+
+    layers: Sequence[int]
+
+    def take(self, layer: int, queries: Float[Tensor, "heads head_dim"]) -> None: ...
+
+
 class AnswerContext:
     """[prefix | retrieved blocks in stream order | recent window | question | answer so far].
 
@@ -107,6 +128,8 @@ class AnswerContext:
         self._again_kv: LayerKV = []
         self.recent_ids: tuple[int, ...] = ()
         """Blocks of the recent window, the same in every layer."""
+        self.words: Words | None = None
+        """Told of the queries of each pass's last token, before RoPE and scaled."""
 
     @property
     def num_tokens(self) -> int:
@@ -164,9 +187,15 @@ class AnswerContext:
                 next_text,
                 num_prefix,
                 recent=(filled - recent_tokens, filled),
+                blocks={i: info.num_tokens for i, info in zip(block_ids, infos, strict=True)},
             )
         )
         self.recent_ids = tuple(recent)
+
+    def sights(self, layer: int) -> list[Sight]:
+        """What words behind the last one look at in `layer`."""
+        laid = self._layers[layer]
+        return [Sight(laid.keys, laid.blocks, laid.recent[1])]
 
     def sought(self, queries: Float[Tensor, "heads tokens head_dim"]) -> Tensor | None:
         """What blocks are retrieved by if not by the mean query of the question's own words."""
@@ -176,6 +205,8 @@ class AnswerContext:
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
         """Append text to `layer` and let it attend to all before it. A decode step is just this."""
+        if self.words is not None and layer in self.words.layers:
+            self.words.take(layer, queries[:, -1] * scale)
         decoder, laid = self._decoder, self._layers[layer]
         positions = text_positions(laid.next_text, keys.shape[1], decoder.num_axes, keys.device)
         rotated = decoder.rope.rotate(torch.cat([queries, keys]), positions)

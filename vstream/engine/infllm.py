@@ -18,7 +18,7 @@ from encoders import TextTokens
 from memory import MemoryReader
 from memory.policies.policy import InfllmRule
 from memory.policy_hooks import State, StateChange, Tokens
-from vstream.engine.answer_context import AnswerContext
+from vstream.engine.answer_context import AnswerContext, Sight
 from vstream.engine.decoder import Decoder
 from vstream.engine.infllm_layer import (
     KeysValues,
@@ -256,6 +256,8 @@ class InfllmContext(AnswerContext):
         super().__init__(decoder, prefix, memory, room)
         self._n_local = n_local
         self._retrieved: LayerKV = []
+        self._retrieved_tokens: list[dict[int, int]] = []
+        """By layer, of each block."""
 
     @property
     def num_tokens(self) -> int:
@@ -263,7 +265,7 @@ class InfllmContext(AnswerContext):
 
     def clear(self) -> None:
         super().clear()
-        self._retrieved = []
+        self._retrieved, self._retrieved_tokens = [], []
 
     def sought(self, queries: Float[Tensor, "heads tokens head_dim"]) -> Tensor:
         return mean_query(rotated_to(self._decoder.rope, queries, self._n_local - 1))
@@ -275,6 +277,11 @@ class InfllmContext(AnswerContext):
         if retrieved:
             found = self._memory.read(layer, retrieved, decoder.dtype, decoder.device)
         self._retrieved.append(found)
+        self._retrieved_tokens.append({i: self._memory.info(i).num_tokens for i in retrieved})
+
+    def sights(self, layer: int) -> list[Sight]:
+        keys, blocks = self._retrieved[layer][0], self._retrieved_tokens[layer]
+        return [*super().sights(layer), Sight(keys, blocks, keys.shape[1], self._n_local - 1)]
 
     def look(self, layer: int, queries: Tensor, rotated: Tensor, scale: float) -> Tensor:
         laid, rope, n_local = self.laid(layer), self._decoder.rope, self._n_local

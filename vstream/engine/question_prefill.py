@@ -16,6 +16,7 @@ from vstream.engine.passes import Pass, Work, alone
 from vstream.engine.positions import lay_out
 from vstream.engine.prefill import LayerKV, pass_of
 from vstream.engine.retrieval import MemoryView, Past, mean_query
+from vstream.engine.word_attention import WordAttention
 
 BlocksByLayer = Sequence[Sequence[int]]
 """Retrieved block ids of every layer, the recent window left out."""
@@ -77,6 +78,7 @@ class PrefilledQuestion:
     """A question that has been read: decoding the answer goes on in `context`."""
 
     context: AnswerContext
+    words: WordAttention
     logits: Float[Tensor, "last_tokens vocabulary"]
     retrieved: BlocksByLayer
     queries: Sequence[Float[Tensor, " key_width"]]
@@ -93,13 +95,17 @@ class QuestionPrefill:
         open_context: Callable[[int], AnswerContext],
         policy: MemoryPolicy,
         max_answer_tokens: int,
+        cited_layers: Sequence[int] = (),
     ) -> None:
-        """`open_context` makes an empty context with room for so many tokens of text."""
+        """`open_context` makes an empty context with room for so many tokens of text. Of the
+        `cited_layers` contexts know what the words of an answer attend to.
+        """
         self._decoder = decoder
         self._memory = memory
         self._open_context = open_context
         self._policy = policy
         self._max_answer_tokens = max_answer_tokens
+        self._cited_layers = cited_layers
 
     def run(
         self, tokens: TextTokens, view: MemoryView, retrieved: BlocksByLayer | None = None
@@ -167,6 +173,8 @@ class QuestionPrefill:
     ) -> Work[PrefilledQuestion]:
         context = self._open_context(len(tokens.embeddings) + room)
         context.begin_with(*read)
+        context.words = words = WordAttention(self._decoder, self._cited_layers)
         step = QuestionStep(context, self._policy, past, tokens.is_question, retrieved)
         logits = yield Pass(tokens.embeddings, step, num_logits=num_logits)
-        return PrefilledQuestion(context, logits, step.retrieved, step.queries)
+        words.see(context)
+        return PrefilledQuestion(context, words, logits, step.retrieved, step.queries)

@@ -103,6 +103,8 @@ class Hunter:
         self._blocks = blocks
         self.asked = self.read = 0
         """Blocks that were judged, and those that it knew of already."""
+        self.gone: set[int] = set()
+        """Places of blocks that were forgotten meanwhile, or turned out to be damaged."""
         self._said: set[int] = set()
         high = found.model.family.recommended.find_threshold if threshold is None else threshold
         self._low = high / 2
@@ -169,7 +171,7 @@ class Hunter:
     def covered(self, is_excluded: Bool[np.ndarray, " places"]) -> list[Covered]:
         """What is known of the stretch."""
         runs = [(run.first, run.last) for run in self.hunt.runs()]
-        return self._blocks.covered(self.hunt.judged, runs, is_excluded)
+        return self._blocks.covered(self.hunt.judged, runs, is_excluded, self.gone)
 
     def _judging(self, block_id: int) -> Work[float]:
         logits = (yield from _reading(self._found, self._tokens, [block_id])).logits
@@ -215,7 +217,12 @@ def judge_some(hunters: Sequence[Hunter], most: int = AT_ONCE) -> list[tuple[Hun
         with places[0][0].turn:  # so that one round takes all
             jobs = {one: one[0].begin(one[1]) for one, known in told.items() if known is None}
     try:
-        told |= {one: _judged(job) for one, job in jobs.items()}
+        for (hunter, place), job in jobs.items():
+            try:
+                told[hunter, place] = job.result()
+            except BlockNotFoundError:  # it shows nothing, and no span goes on beyond it
+                told[hunter, place] = 0.0
+                hunter.gone.add(place)
     finally:
         for job in jobs.values():
             job.cancel()
@@ -239,11 +246,3 @@ def _reading(
     view = MemoryView(block_ids, len(block_ids))
     nothing_else: list[list[int]] = [[]] * found.model.decoder.num_layers
     return found.questions.work(tokens, view, nothing_else, 1)
-
-
-def _judged(job: Job[float]) -> float:
-    """A block that was forgotten meanwhile shows nothing."""
-    try:
-        return job.result()
-    except BlockNotFoundError:
-        return 0.0

@@ -83,14 +83,19 @@ class StretchBlocks:
         judged: Collection[float],
         runs: Sequence[tuple[int, int]],
         is_excluded: Bool[np.ndarray, " blocks"],
+        gone: Collection[int] = (),
     ) -> list[Covered]:
-        """The parts of the stretch, in order and without gaps; what lies in `runs` is judged."""
+        """The parts of the stretch, in order and without gaps; what lies in `runs` is judged. The
+        blocks `gone` were there when they were looked for.
+        """
         kinds: list[Kind] = [
             "judged" if place in judged else "excluded" if is_excluded[place] else "open"
             for place in range(len(self.ids))
         ]
         for first, last in runs:
             kinds[first : last + 1] = ["judged"] * (last + 1 - first)
+        for place in gone:
+            kinds[place] = "gone"
         at_s, end_s = self.within
         until: list[tuple[Kind, float]] = []
         for kind, start_s, reach_s in zip(

@@ -78,7 +78,10 @@ def test_an_answer_says_that_it_is_unsure_and_how_old_the_newest_frame_was():
     exchange = Exchange("who?", "door", "a cat", note, confidence=confidence, is_running=False)
     (_, answer) = chat_messages([exchange])
     assert "unsure, 31%" in answer["content"]
-    assert note_of([{**told, "unsure": False}])[1] is None
+    spans = [{"from_s": at, "to_s": at + 5, "share": share} for at, share in ((61, 0.3), (70, 0.5))]
+    note, confidence = note_of([{**told, "unsure": False, "spans": spans}])
+    assert "its words looked most at 1:10 to 1:15" in note
+    assert confidence is None
 
 
 @pytest.mark.parametrize(

@@ -130,10 +130,14 @@ def test_words_name_times_in_the_zone_of_the_stream(service):
             "unsure",
             "knows",
             "moments",
+            "spans",
             "coarser_since",
         ),
         *("ttft_ms", "total_ms"),
     }
+    assert evidence["spans"]
+    for span in evidence["spans"]:
+        assert min(captured) <= span["from_at"] <= span["to_at"] <= max(captured)
 
 
 @pytest.mark.parametrize("words", ["yesterday evening", "three days ago", "on 2001-01-01"])

@@ -47,7 +47,8 @@ class DecodeRows:
         self._windows = SharedWindows(decoder)
         self._window_of_row: list[int | None] = []
         self._recorded_windows = self._windows.generation
-        self._recorded: dict[int, Replay] = {}
+        self._recorded: dict[tuple[int, tuple[int, ...]], Replay] = {}
+        """By rows, and by the layers whose queries it tells."""
         self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
 
     @torch.inference_mode()
@@ -84,29 +85,37 @@ class DecodeRows:
         """Of contexts that have a row."""
         rows = torch.tensor([self._row_of[one] for one in contexts], device=embeddings.device)
         size = min(1 << (len(self._rows) - 1).bit_length(), self._buffers.num_rows)
-        run = self._run(size)
+        wanted = (one.words.layers for one in contexts if one.words is not None)
+        layers = tuple(sorted(set().union(*wanted)))
+        run = self._run(size, layers)
         self._buffers.embeddings[rows] = embeddings
         self._buffers.moves.index_fill_(0, rows, 1)
         try:
-            return run()[rows]
+            logits = run()[rows]
         finally:
             self._buffers.moves.zero_()
+        for layer in layers:
+            for context, own in zip(contexts, self._buffers.queries[layer, rows], strict=True):
+                if context.words is not None and layer in context.words.layers:
+                    context.words.take(layer, own)
+        return logits
 
-    def _run(self, size: int) -> Replay:
+    def _run(self, size: int, layers: tuple[int, ...]) -> Replay:
         """A step of the first `size` rows. While it is made ready no row moves."""
         if self._recorded_windows != self._windows.generation:
             self._recorded.clear()
             self._recorded_windows = self._windows.generation
-        if size not in self._recorded:
-            step = _RowsStep(self._decoder, self._buffers, self._windows, size)
+        key = size, layers
+        if key not in self._recorded:
+            step = _RowsStep(self._decoder, self._buffers, self._windows, size, layers)
             try:
-                self._recorded[size] = self._record(step.compute, self._decoder.device)
+                self._recorded[key] = self._record(step.compute, self._decoder.device)
             except RuntimeError:
                 _log.warning("decoding is not replayed as a CUDA graph", exc_info=True)
                 self._recorded.clear()
                 self._record, self._most_rows = run_anew, 0  # the plain path is as fast
-                self._recorded[size] = self._record(step.compute, self._decoder.device)
-        return self._recorded[size]
+                self._recorded[key] = self._record(step.compute, self._decoder.device)
+        return self._recorded[key]
 
     def _can_take_in(self, context: AnswerContext) -> bool:
         """Give it a row, if there is one left and memory for it."""
@@ -183,12 +192,18 @@ class _RowsStep:
     """A pass of the first `size` rows, a token each; computed, it is their logits."""
 
     def __init__(
-        self, decoder: Decoder, buffers: RowBuffers, windows: SharedWindows, size: int
+        self,
+        decoder: Decoder,
+        buffers: RowBuffers,
+        windows: SharedWindows,
+        size: int,
+        told: Sequence[int],
     ) -> None:
         self._decoder = decoder
         self._buffers = buffers
         self._windows = windows
         self._size = size
+        self._told = frozenset(told)
         self._rows = torch.arange(size, device=decoder.device)
         self._slots = torch.arange(buffers.num_slots, device=decoder.device)
 
@@ -202,6 +217,8 @@ class _RowsStep:
     ) -> Tensor:
         """Tokens of `queries`, `keys` and `values` are rows here."""
         decoder, buffers, size = self._decoder, self._buffers, self._size
+        if layer in self._told:
+            buffers.queries[layer, :size] = queries.transpose(0, 1) * scale
         filled, next_text = buffers.filled[layer, :size], buffers.next_text[layer, :size]
         positions = next_text.expand(decoder.num_axes, size)
         rotated = decoder.rope.rotate(torch.cat([queries, keys]), positions)

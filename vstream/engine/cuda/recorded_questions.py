@@ -11,6 +11,8 @@ may hold different numbers of tokens. The text attends to the buffer and to itse
 joined by their log-sum-exp (`partial_attention`).
 """
 
+from collections.abc import Sequence
+
 import structlog
 import torch
 from jaxtyping import Float
@@ -40,8 +42,10 @@ class RecordedQuestions:
         self._lengths = sorted(lengths)
         self._record = record or (record_graphs if decoder.device.type == "cuda" else run_anew)
         self._laid = _LaidBuffer(decoder, 0)
-        self._recorded: dict[int, tuple[_QuestionPass, Replay]] = {}
-        """By length. A pass and its recording hold each other nowhere else: both go from here."""
+        self._recorded: dict[tuple[int, tuple[int, ...]], tuple[_QuestionPass, Replay]] = {}
+        """By length, and by the layers whose queries it tells. A pass and its recording hold each
+        other nowhere else: both go from here.
+        """
 
     @torch.inference_mode()
     def question(
@@ -68,15 +72,17 @@ class RecordedQuestions:
 
     def _replayed(self, step: QuestionStep, embeddings: Tensor) -> Tensor:
         length = next(one for one in self._lengths if one >= len(embeddings))
-        if length not in self._recorded:
-            made = _QuestionPass(self._decoder, self._laid, length)
+        words = step.context.words
+        key = length, () if words is None else tuple(words.layers)
+        if key not in self._recorded:
+            made = _QuestionPass(self._decoder, self._laid, *key)
             try:
                 replay = self._record(made.compute, self._decoder.device)
             except RuntimeError as error:  # also if there is no memory for it
                 self._give_up()
                 raise _ReadPlainlyError from error
-            self._recorded[length] = made, replay
-        made, replay = self._recorded[length]
+            self._recorded[key] = made, replay
+        made, replay = self._recorded[key]
         return made.run(replay, step, embeddings)
 
     def _give_up(self) -> None:
@@ -124,7 +130,10 @@ class _LaidBuffer:
 class _QuestionPass:
     """The pass of questions of up to `length` tokens, over buffers that never move."""
 
-    def __init__(self, decoder: Decoder, laid: _LaidBuffer, length: int) -> None:
+    def __init__(
+        self, decoder: Decoder, laid: _LaidBuffer, length: int, told: Sequence[int]
+    ) -> None:
+        """It tells the last token's queries in the layers `told`."""
         self._decoder = decoder
         self._laid = laid
         device, layers = decoder.device, decoder.num_layers
@@ -140,6 +149,9 @@ class _QuestionPass:
         self._is_before = self._tokens <= self._tokens[:, None]
         self._text: list[tuple[Tensor, Tensor]] = []
         """Rotated keys, and values, of the text in every layer."""
+        self._told = frozenset(told)
+        self._queries: dict[int, Tensor] = {}
+        """Of the last token, before RoPE and scaled, by layer."""
         self._step: QuestionStep | None = None
         self._cut: Cut | None = None
 
@@ -161,6 +173,9 @@ class _QuestionPass:
             self._step = None
         for layer, (keys, values) in enumerate(self._text):
             step.context.laid(layer).append(keys[:, :tokens], values[:, :tokens])
+        if step.context.words is not None:
+            for layer, queries in self._queries.items():
+                step.context.words.take(layer, queries.clone())
         return logits
 
     def compute(self, cut: Cut) -> Float[Tensor, "1 vocabulary"]:
@@ -177,6 +192,8 @@ class _QuestionPass:
     ) -> Tensor:
         """In `layer`, once its context is laid."""
         decoder, laid = self._decoder, self._laid
+        if layer in self._told:
+            self._queries[layer] = queries[:, self._last].squeeze(1) * scale
         query = summed_by_group((queries.float() * self._weights[:, None]).sum(dim=1), len(keys))
         assert self._cut is not None
         self._cut(lambda: self._lay(layer, query))

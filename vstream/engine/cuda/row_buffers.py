@@ -38,6 +38,12 @@ class RowBuffers:
         )
         self.moves = torch.zeros(num_rows, dtype=torch.long, device=decoder.device)
         """1 for rows that have a token in this step."""
+        self.queries = torch.zeros(
+            (decoder.num_layers, num_rows, decoder.num_heads, decoder.head_dim),
+            dtype=decoder.dtype,
+            device=decoder.device,
+        )
+        """Of each row's token in the last step, before RoPE and scaled, in the layers looked at."""
         self.window = torch.full((num_rows,), -1, device=decoder.device)
         """Which of the shared windows a row goes on from; -1: none, it holds all by itself."""
 
