@@ -21,6 +21,7 @@ from app.server.documents import (
 )
 from app.server.keys import PAGE_TOKEN
 from app.server.moment_documents import FindingProgress, FoundSpanDocument, FoundSpans
+from app.server.recap_documents import RecapDocument
 from memory.closing import Closing
 
 Document = TypeVar("Document", bound=BaseModel)
@@ -159,6 +160,11 @@ class ServiceClient(Closing):
         with closing(self._events("/v1/moments", document)) as events:
             for kind, told in events:
                 yield _FINDING[kind].model_validate(told)
+
+    def recap(self, stream_ids: list[str], **more: Any) -> RecapDocument:
+        """What came and left in streams; `more` as from_s, to_s, effort."""
+        document = {"stream_ids": stream_ids, **more}
+        return self._one(RecapDocument, "POST", "/v1/recaps", json=document, timeout=_ANSWER_S)
 
     def watches(self) -> list[WatchDocument]:
         return self._all(WatchDocument, "GET", "/v1/watches")

@@ -321,6 +321,31 @@ def find(
 
 
 @cli.command()
+@with_settings
+def recap(
+    config: "VStreamConfig",
+    streams: Annotated[
+        str, typer.Option(help="Ids of streams in the store, with commas; all: each of them.")
+    ] = "all",
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Tell from this moment on, as 8:00, yesterday, -2h."),
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Tell up to this moment, as --from.")] = None,
+    zone: Annotated[str, typer.Option(help="Of clock times, as Europe/Prague.")] = "UTC",
+    effort: Annotated[str, typer.Option(help="quick, default or thorough.")] = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Tell what came and left in stored streams."""
+    from app.recap import Away, tell
+    from vstream.search.finding import effort_of
+    from vstream.search.recap import EFFORTS
+
+    away = Away(streams, from_, to, zone, effort_of(effort, of=EFFORTS))
+    tell(_terminal(), config, away, as_json=as_json)
+
+
+@cli.command()
 @with_service_settings
 def serve(
     config: "ServiceSettings",

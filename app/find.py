@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.model import load_model
-from app.stream_time import clock, parse_stream_time
+from app.stream_time import clock
+from app.stretch import bounds_in, moment_of, say_rest
 from app.terminal import Terminal
-from memory import MemoryReader
 from vstream.config import VStreamConfig
-from vstream.errors import SettingsError
-from vstream.search.finding import Effort, Finding, FoundSpan
-from vstream.search.stretch_blocks import Bounds
+from vstream.search.finding import Effort, Finding
+from vstream.search.hunter import FoundSpan
 from vstream.stream_reader import open_reader
-from vstream.times.when import parse_when, stream_range
 from vstream.times.zone import zone_of
 
 
@@ -36,8 +34,7 @@ def find_spans(terminal: Terminal, config: VStreamConfig, sought: Sought, *, as_
     KVMemoryError.
     """
     now = datetime.now(zone_of(sought.zone))
-    for words in (sought.from_, sought.to):
-        _moment(words, now)  # told before a model is loaded
+    begin, end = moment_of(sought.from_, now), moment_of(sought.to, now)
     model = load_model(terminal, config)
     with ExitStack() as opened:
         streams = {
@@ -47,7 +44,7 @@ def find_spans(terminal: Terminal, config: VStreamConfig, sought: Sought, *, as_
         finding = Finding(
             streams,
             sought.statement,
-            within={name: _within(one.memory, sought, now) for name, one in streams.items()},
+            within={name: bounds_in(one.memory, begin, end) for name, one in streams.items()},
             effort=sought.effort,
             layers=config.engine.search_layers,
         )
@@ -74,39 +71,7 @@ def _line(span: FoundSpan, now: datetime) -> str:
 def _say_rest(terminal: Terminal, finding: Finding) -> None:
     if not finding.spans:
         terminal.say("not found")
-    for name, parts in finding.coverage.items():
-        length_s = sum(part.to_s - part.from_s for part in parts)
-        for kind, what in (("open", "not looked at"), ("gone", "no longer kept")):
-            rest = [part for part in parts if part.kind == kind]
-            rest_s = sum(part.to_s - part.from_s for part in rest)
-            if rest_s:
-                longest = max(rest, key=lambda part: part.to_s - part.from_s)
-                terminal.say(
-                    f"{name}: {rest_s / length_s:.0%} was {what}, as from {clock(longest.from_s)} "
-                    f"to {clock(longest.to_s)}"
-                )
+    say_rest(terminal, finding.coverage)
     terminal.say(
         f"{finding.judged} blocks were judged in {finding.seconds:.1f} s, {finding.known} before"
-    )
-
-
-def _moment(words: str | None, now: datetime) -> float | datetime | None:
-    """Seconds of stream time, or a clock's. Raises QuestionError."""
-    if words is None:
-        return None
-    try:
-        return parse_stream_time(words)
-    except SettingsError:
-        return parse_when(words, now)
-
-
-def _within(memory: MemoryReader, sought: Sought, now: datetime) -> Bounds:
-    begin, end = _moment(sought.from_, now), _moment(sought.to, now)
-    begin_at, end_at = (
-        one.timestamp() if isinstance(one, datetime) else None for one in (begin, end)
-    )
-    first_s, last_s = stream_range(memory, begin_at, end_at)
-    return (
-        first_s if isinstance(begin, datetime) else begin,
-        last_s if isinstance(end, datetime) else end,
     )

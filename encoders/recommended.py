@@ -16,13 +16,17 @@ class Recommended:
     `yes_words` says that it is the case now, with one of `no_words` that it is not. It is told when
     the probability of yes has been over `watch_threshold` in the last `watch_confirmations`
     judgements, and again only after it has fallen to `watch_release` (None: to the threshold). Of a
-    single block of the past it is so from `find_threshold` on, see `vstream.search.finding`. A
-    model that was trained to be silent until there is something to say opens with one of
-    `silence_words` then; with others there are none. Where the words of an answer looked is told by
-    the attention of the layers that lie at `cited_depths`: 0 is the first layer, 1 the last. One
-    that `reads_context` or `reads_dialogue` can be given what stands before a question. One that
-    `reads_stream_time` was trained to find moments by that, and knows of no other clock. `knows`
-    says what it was trained to see where that is not the world: readers of its answers are told.
+    single block of the past it is so from `find_threshold` on, see `vstream.search.hunter`.
+    `recap_prompt` has all that a block shows said, with `recap_separator` in between; each part
+    takes the place of `{said}` in `recap_statement`. `recap_unsaid` are patterns in what is said,
+    and what stands for them in a statement: details of which it cannot say yes or no. It is so from
+    `recap_threshold` on (None: from `find_threshold` on). A model that was trained to be silent
+    until there is something to say opens with one of `silence_words` then; with others there are
+    none. Where the words of an answer looked is told by the attention of the layers that lie at
+    `cited_depths`: 0 is the first layer, 1 the last. One that `reads_context` or `reads_dialogue`
+    can be given what stands before a question. One that `reads_stream_time` was trained to find
+    moments by that, and knows of no other clock. `knows` says what it was trained to see where that
+    is not the world: readers of its answers are told.
     """
 
     sample_fps: float = 1.0
@@ -43,6 +47,14 @@ class Recommended:
     watch_confirmations: int = 2
     watch_release: float | None = None
     find_threshold: float = 0.5
+    recap_prompt: str = (
+        "List what there is and what happens in this part of the video: one short sentence a line, "
+        "and nothing else."
+    )
+    recap_separator: str = "\n"
+    recap_unsaid: tuple[tuple[str, str], ...] = ()
+    recap_statement: str = "{said}"
+    recap_threshold: float | None = None
     cited_depths: tuple[float, ...] = (0.45, 0.7)  # measured: docs/stream_world.md
     silence_words: tuple[str, ...] = ()
     reads_context: bool = True
@@ -51,6 +63,7 @@ class Recommended:
     knows: str | None = None
 
 
+_COLOR = "(?:red|orange|yellow|green|blue|purple|pink|white|black|brown)"
 EMBEDDED = Recommended(
     sample_fps=1.0,
     window_frames=16,
@@ -67,6 +80,15 @@ EMBEDDED = Recommended(
     watch_confirmations=2,
     watch_release=0.9,
     find_threshold=0.98,  # measured: docs/find.md
+    recap_prompt="what do you see now?",
+    recap_separator=", ",
+    recap_unsaid=(  # it says yes to other colours and numbers, too: docs/recap.md
+        (rf"\ban? {_COLOR} (?=[aeiou])", "an "),
+        (rf"\ban? {_COLOR} (?=\w)", "a "),
+        (r" with \d+", ""),
+    ),
+    recap_statement="{said} is there now",
+    recap_threshold=0.985,  # measured: docs/recap.md
     reads_context=False,
     reads_dialogue=False,
     reads_stream_time=True,

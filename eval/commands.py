@@ -7,6 +7,7 @@ from eval.find import find
 from eval.memory_benchmark.command import memory
 from eval.passkey import passkey
 from eval.question_sets import questions
+from eval.recap import recap
 from eval.run.compare import compare_runs
 from eval.search import search
 from eval.speed.command import speed
@@ -25,6 +26,7 @@ cli.command("stream-world")(stream_world)
 cli.command("memory")(memory)
 cli.command("search")(search)
 cli.command("find")(find)
+cli.command("recap")(recap)
 cli.add_typer(speed, name="speed")
 cli.command("etbench")(etbench)
 cli.command("questions")(questions)

@@ -5,9 +5,11 @@ from .ingest import IngestProgress, IngestWorker
 from .models.video_llm import VideoLLM, load_video_llm
 from .open_session import open_session
 from .question import Answer, Evidence, Judgement, Question, Stretch
-from .search.finding import EFFORTS, Effort, Finding, FoundSpan
+from .search.finding import EFFORTS, Effort, Finding
+from .search.hunter import FoundSpan
 from .search.moment import Moment
 from .search.moment_search import MomentSearch
+from .search.recap import Recap, RecapEntry
 from .session import Session
 from .sources.address import stream_id_of
 from .speaking.k_of_n import KOfN
@@ -33,6 +35,8 @@ __all__ = [
     "MomentSearch",
     "Question",
     "QuestionError",
+    "Recap",
+    "RecapEntry",
     "Session",
     "SettingsError",
     "Silence",

@@ -17,6 +17,7 @@ from memory.policy_hooks import NOTHING, Passage, Query, Wish
 from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
 from vstream.cited_spans import cited_spans
 from vstream.decoding.token_choice import Decoding, TokenChoice
+from vstream.device.asker import Asker
 from vstream.device.work import Job, WorkKind
 from vstream.engine.answer_context import AnswerContext
 from vstream.engine.config import EngineConfig
@@ -125,9 +126,11 @@ class QueryHandler:
         self._policy.prepare(prompt)
         return self._scheduler.submit(self._judging(prompt, at_s), WorkKind.JUDGE)
 
-    def begin_describing(self, wish: Wish) -> Job[str]:
-        """Have the model asked what a policy wishes to know, when nobody else wants anything."""
-        return self._scheduler.submit(self._describing(wish), WorkKind.DESCRIBE)
+    def begin_describing(self, wish: Wish, asker: Asker | None = None) -> Job[str]:
+        """Have the model asked what is wished to be known, when nobody else wants anything. It ends
+        if the `asker` leaves.
+        """
+        return self._scheduler.submit(self._describing(wish), WorkKind.DESCRIBE, asker=asker)
 
     def begin_saying(self, at_s: float) -> Job[Saying]:
         """Have the model say in a sentence what happens at `at_s`, when nobody else wants anything.

@@ -78,10 +78,10 @@ class Session(Closing):
         self._queries = QueryHandler(model, memory, self.prefill.prefix, policy, config)
         self.questions = self._queries.questions
         self.begin_saying = self._queries.begin_saying
+        self.begin_describing = self._queries.begin_describing
         self._wishes: Wishes | None = None
         if "wishes" in self._hooks:
-            begin = self._queries.begin_describing
-            self._wishes = Wishes(policy, memory, model.scheduler, begin)
+            self._wishes = Wishes(policy, memory, model.scheduler, self.begin_describing)
             with model.turn:
                 self._wishes.renew()
 

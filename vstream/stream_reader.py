@@ -29,6 +29,7 @@ class StreamReader(Closing):
             prefix = prefix_kv(model.decoder, model.family.prefix())
         self._queries = QueryHandler(model, memory, prefix, policy, config.engine)
         self.questions = self._queries.questions
+        self.begin_describing = self._queries.begin_describing
 
     def ask(self, question: Question | str) -> AnswerStream:
         """Answer from what has been ingested by now; see `QueryHandler.ask`."""

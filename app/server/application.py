@@ -13,6 +13,7 @@ from app.server import (
     event_routes,
     frame_routes,
     moment_routes,
+    recap_routes,
     response_routes,
     search_routes,
     stream_routes,
@@ -67,6 +68,7 @@ def create_app(service: Service) -> FastAPI:
         response_routes.router,
         search_routes.router,
         moment_routes.router,
+        recap_routes.router,
         watch_routes.router,
         event_routes.router,
     ):

@@ -1,8 +1,11 @@
 """Moment documents: what /v1/moments tells of the spans in which a statement is so."""
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from app.server.documents import frame_url, rfc3339
+from vstream.search.hunter import FoundSpan
 
 
 class FoundSpanDocument(BaseModel):
@@ -20,6 +23,20 @@ class FoundSpanDocument(BaseModel):
     at_s: float
     is_whole: bool = Field(description="It is known not to be so right before and right after.")
     frame_url: str
+
+    @classmethod
+    def of(cls, span: FoundSpan, **more: Any) -> Self:
+        """Of a span, and what else there is to say of it."""
+        same = ("from_s", "to_s", "probability", "at_s", "is_whole")
+        return cls(
+            stream_id=span.stream,
+            from_=rfc3339(span.from_at),
+            to=rfc3339(span.to_at),
+            at=rfc3339(span.at),
+            frame_url=frame_url(span.stream, span.at_s),
+            **{name: getattr(span, name) for name in same},
+            **more,
+        )
 
 
 class CoveredDocument(BaseModel):

@@ -7,8 +7,8 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -20,9 +20,10 @@ from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.ask_request import TimeRange
 from app.server.background import BackgroundResponses
-from app.server.documents import pictured
+from app.server.documents import pictured, rfc3339
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
+from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
 from memory import MemoryReader
 from memory.locks import Rank, ranked_lock
@@ -30,11 +31,11 @@ from vstream.decoding.grammar_trials import MOST_WAITING
 from vstream.device.free_memory import leave_out_of_collections
 from vstream.device.scheduler import Limits
 from vstream.device.shares import RateLimit, Shares
-from vstream.errors import UnknownStreamError
 from vstream.models.video_llm import VideoLLM, load_video_llm
 from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
 from vstream.service.event_log import EventLog
+from vstream.service.recaps import MadeRecap, Recaps
 from vstream.service.streams import Streams
 from vstream.service.watch_record import FiredWatch
 from vstream.service.watches import Watches
@@ -101,6 +102,7 @@ class Service:
             self._running = _Loaded(self, self._load_model())
             self._running.streams.open_known(self.settings.streams)
             self._running.watches.open_known(self.settings.watches)
+            self._running.recaps.begin()
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:
@@ -174,6 +176,14 @@ class _Loaded:
             on_fired=lambda fired: service.metrics.fired.labels(fired.past.stream_id).inc(),
             on_told=self._tell,
         )
+        self.recaps = Recaps(
+            self.streams,
+            service.events,
+            settings.recaps,
+            zone_of=self.zone_of,
+            layers=settings.engine.search_layers,
+            on_made=self.send_recap,
+        )
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
         service.metrics.tell_of_streams(model, self.streams.all)
         service.metrics.tell_of_service(self.watches, service.webhooks, service.events)
@@ -190,7 +200,7 @@ class _Loaded:
         from_s, to_s = span.from_s, span.to_s
         if span.from_ is None and span.to is None:
             return from_s, to_s
-        now = datetime.now(ZoneInfo(self._zone_of(stream_id)))
+        now = datetime.now(self.zone_of((stream_id,)))
         begin, end = parse_when(span.from_, now), parse_when(span.to, now)
         begin_at, end_at = (None if one is None else one.timestamp() for one in (begin, end))
         with self.streams.askable(stream_id) as stream, self.model.turn:
@@ -205,14 +215,16 @@ class _Loaded:
             to_s = last_s if to_s is None else min(to_s, last_s)
         return from_s, to_s
 
-    def _zone_of(self, stream_id: str) -> str:
-        """The zone of a stream's times in words: its own, or the service's."""
-        own = None
-        with suppress(UnknownStreamError):
-            own = self.streams.get(stream_id).spec.timezone
-        return own or self._service.settings.service.timezone
+    def zone_of(self, stream_ids: Iterable[str]) -> ZoneInfo:
+        """The zone of times in words: that of these streams, or the service's where they have none
+        or several.
+        """
+        own = {keeper.spec.timezone for one in stream_ids if (keeper := self.streams.find(one))}
+        zone = own.pop() if len(own) == 1 else None
+        return ZoneInfo(zone or self._service.settings.service.timezone)
 
     def close(self) -> None:
+        self.recaps.close()
         self.watches.close()
         self.streams.close()
 
@@ -227,6 +239,21 @@ class _Loaded:
             to = action.url, action.secret
             delivery = WebhookDelivery.of(*to, "watch.fired", time.time(), told)
             self._service.webhooks.send(delivery)
+
+    def send_recap(self, made: MadeRecap) -> None:
+        """To its webhooks."""
+        document = {
+            "recap_id": made.spec.id,
+            "from": rfc3339(made.begin_at),
+            "to": rfc3339(made.end_at),
+            **RecapDocument.of(made.recap, made.zone).model_dump(by_alias=True),
+        }
+        for action in made.spec.actions:
+            assert action.secret is not None, "see RecapSpec"
+            to = action.url, action.secret
+            self._service.webhooks.send(
+                WebhookDelivery.of(*to, "recap.made", made.end_at, document)
+            )
 
 
 class StreamSearch:

@@ -15,10 +15,11 @@ from app.server.keys import ScopedKey
 from app.server.origin_guard import Origin
 from vstream.config import VStreamConfig, read_settings
 from vstream.errors import SettingsError
+from vstream.service.recaps import RecapSpec
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.watch_spec import DeclaredWatch
 
-Named = TypeVar("Named", StreamSpec, DeclaredWatch)
+Named = TypeVar("Named", StreamSpec, DeclaredWatch, RecapSpec)
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -82,7 +83,9 @@ class ServiceSettings(VStreamConfig):
     streams: tuple[StreamSpec, ...] = ()
     watches: tuple[DeclaredWatch, ...] = ()
 
-    @field_validator("streams", "watches")
+    recaps: tuple[RecapSpec, ...] = ()
+
+    @field_validator("streams", "watches", "recaps")
     @classmethod
     def _named_once(cls, specs: tuple[Named, ...]) -> tuple[Named, ...]:
         counts = Counter(spec.id for spec in specs)

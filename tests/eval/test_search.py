@@ -38,6 +38,15 @@ def test_when_things_were_in_view_is_found_better_the_more_is_judged():
     assert document["default"]["to the first span"] > 0
 
 
+def test_what_came_and_left_is_told_mostly_right():
+    document = document_of("recap", "--streams", "2", "--minutes", "1")
+    told = document["all"]
+    assert told["changes"] > 20
+    assert document["arrivals"]["changes"] + document["departures"]["changes"] == told["changes"]
+    assert min(told["recall"], told["precision"]) > 0.7
+    assert document["cost"]["described"] > 10
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_every_kind_of_index_is_measured_at_every_size(monkeypatch):
     monkeypatch.setattr("eval.speed.past._SHORT_S", 60)

@@ -33,7 +33,7 @@ SHORT = replace(TINY, length_s=20)
 KEYS = {
     *("present", "past", "times", "heldout_phrasing", "heldout_style", "negative", "all"),
     *("by_kind", "by_age", "stderr", "recall", "bytes_per_hour", "ingest_fps", "ttft_ms"),
-    *("questions", "needles", "times_exact", "held_by_age", "hours"),
+    *("questions", "needles", "times_exact", "held_by_age", "hours", "citations"),
 }
 
 

@@ -21,9 +21,9 @@ def owl_frames():
     return [Frame(picture, float(second), 0.0) for second, picture in enumerate(_pictures(96))]
 
 
-def push_owl(running, began_at=1_700_000_000.0):
+def push_owl(running, began_at=1_700_000_000.0, **more):
     """Into a new stream `door` of a running service, a block a second."""
-    wanted = {"source": {"type": "push"}, "sampling": {"fps": 1, "dedup": 0}}
+    wanted = {"source": {"type": "push"}, "sampling": {"fps": 1, "dedup": 0}, **more}
     running.post("/v1/streams", {"id": "door", **wanted})
     for second, frame in enumerate(owl_frames()):
         buffer = io.BytesIO()

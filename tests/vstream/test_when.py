@@ -27,6 +27,9 @@ NOW = datetime(2026, 11, 25, 14, 30, tzinfo=ZoneInfo("Europe/Prague"))
         (" 2026-11-25T13:00:00Z ", timedelta(minutes=30)),
         ("2026-11-25T14:00:00+01:00", timedelta(minutes=30)),
         ("2026-11-25T14:00", timedelta(minutes=30)),
+        ("8:00", timedelta(hours=6, minutes=30)),
+        ("14:30:00", timedelta(0)),
+        ("23:15", timedelta(hours=15, minutes=15)),
     ],
 )
 def test_moments_are_relative_or_absolute(text, before_now):
@@ -47,7 +50,7 @@ def test_a_moment_is_the_same_in_seconds_and_in_words(moment):
 
 @pytest.mark.parametrize(
     "text",
-    ["tomorrow", "10m", "-10x", "2026-11-03", "12:30", "nan", "1e9", "99999999999999", "-999999d"],
+    ["tomorrow", "10m", "-10x", "2026-11-03", "25:30", "nan", "1e9", "99999999999999", "-999999d"],
 )
 def test_nonsense_is_refused_with_what_is_allowed(text):
     with pytest.raises(QuestionError, match="RFC 3339") as told:

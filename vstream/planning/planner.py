@@ -21,7 +21,8 @@ from vstream.planning.clause import Clause
 from vstream.planning.sentence import Known, related, sentence, words_in
 from vstream.planning.time_question import TimeQuestion, time_question
 from vstream.question import Answer, Basis, CitedSpan, Evidence, Plan, Question, Stretch, Timings
-from vstream.search.finding import Effort, Findable, Finding, FoundSpan
+from vstream.search.finding import Effort, Finding
+from vstream.search.hunter import Findable, FoundSpan
 from vstream.search.stretch_blocks import Covered
 from vstream.times.named_view import NamedView
 from vstream.times.time_phrase import time_phrases

@@ -11,7 +11,7 @@ from math import inf
 from zoneinfo import ZoneInfo
 
 from vstream.planning.time_question import TimeQuestion
-from vstream.search.finding import FoundSpan
+from vstream.search.hunter import FoundSpan
 from vstream.search.stretch_blocks import Covered
 
 Words = Callable[[float, float], str]

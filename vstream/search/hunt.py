@@ -11,6 +11,7 @@ model's own yes or no about single blocks, and no model says a time.
 """
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf
@@ -83,7 +84,7 @@ class Hunt:
         """
         self._high, self._low = high, low
         self._looks = None if is_exact else looks
-        self._proposed = iter(proposed)
+        self._proposed = deque(proposed)
         self._left = inf if most is None else most
         walls = [-0.5, *(one - 0.5 for one in breaks), len(looks) - 0.5]
         self.judged: dict[float, float] = dict.fromkeys(walls, _NO)
@@ -101,13 +102,18 @@ class Hunt:
         """Places that were judged so far."""
         return sum(isinstance(place, int) for place in self.judged)
 
+    def propose(self, place: int) -> None:
+        """This one as well, after all others."""
+        self._proposed.append(place)
+
     def wanted(self, count: int) -> list[int]:
         """The next places to judge, at most `count`; none: it is over. All must be taken."""
         count = int(min(count, self._left))
         places: dict[int, None] = {}
         for left in self._open[:count]:
             places[self._probe(left)] = None
-        while len(places) < count and (place := next(self._proposed, None)) is not None:
+        while len(places) < count and self._proposed:
+            place = self._proposed.popleft()
             if place not in self.judged and not self._is_known(place):
                 places[place] = None
         self._left -= len(places)

@@ -35,6 +35,7 @@ class EventKind(StrEnum):
     WATCH_DESCRIBED = "watch.described"
     """What the model says of a firing; the same fields once more."""
     WATCH_ENDED = "watch.ended"
+    RECAP_MADE = "recap.made"
     ANSWER_DONE = "answer.done"
     RESPONSE_DONE = "response.done"
     MEMORY_FORGOTTEN = "memory.forgotten"

@@ -32,7 +32,7 @@ from vstream.models.video_llm import VideoLLM
 from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.policy import policy_of_blocks
 from vstream.question import Question
-from vstream.search.finding import Findable
+from vstream.search.recap import Describable
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_notes import UNWATCHED, StreamNotes
@@ -47,7 +47,7 @@ _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 
 
-class Askable(Findable, Protocol):
+class Askable(Describable, Protocol):
     """What can be asked about a stream as well."""
 
     def ask(self, question: Question) -> AnswerStream: ...

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from memory import UnknownNameError
 from vstream.speaking import SPEAKING
@@ -17,6 +17,16 @@ class WebhookSpec(BaseModel):
     url: str = Field(max_length=2048)
     secret: str | None = Field(None, max_length=200)
     """Signs what is sent; made up and told once if unset."""
+
+
+def _signed(actions: tuple[WebhookSpec, ...]) -> tuple[WebhookSpec, ...]:
+    if any(action.secret is None for action in actions):
+        raise ValueError("give each webhook a secret: there is nobody to tell one that is made")
+    return actions
+
+
+DeclaredActions = Annotated[tuple[WebhookSpec, ...], Field(max_length=4), AfterValidator(_signed)]
+"""Of what a configuration file declares."""
 
 
 def _known(rule: str) -> str:
@@ -68,13 +78,7 @@ class DeclaredWatch(WatchSpec):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     """A slug, as parcel. Whatever else the file says of it changes: it stays this watch."""
-
-    @field_validator("actions")
-    @classmethod
-    def _signed(cls, actions: tuple[WebhookSpec, ...]) -> tuple[WebhookSpec, ...]:
-        if any(action.secret is None for action in actions):
-            raise ValueError("give each webhook a secret: there is nobody to tell one that is made")
-        return actions
+    actions: DeclaredActions = ()
 
     @property
     def spec(self) -> WatchSpec:

@@ -17,12 +17,14 @@ from vstream.times.day_words import SHORT_LENGTH, moment_before, spaced
 
 _EPOCH = re.compile(r"[0-9]{1,11}(?:\.[0-9]+)?")
 _MINUS = re.compile(r"-(?:[0-9]{1,6}[dhms])+")
+_DAY = timedelta(days=1)
 _AGO = re.compile(spaced(rf"({SHORT_LENGTH}|\d{{1,6}} (?:days?|weeks?)) ago"), re.IGNORECASE)
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _DAYS_AGO = {"today": 0, "yesterday": 1}
 ALLOWED = (
     "write RFC 3339 with an offset, as 2026-11-03T14:00:00+01:00, seconds since the epoch, as "
-    "1762174800, or a time before now, as -10m, -1h30m, `10 minutes ago`, today, yesterday (which "
-    "mean when that day begins) or now"
+    "1762174800, or a time before now, as -10m, -1h30m, `10 minutes ago`, 8:00 (when it was that "
+    "last), today, yesterday (which mean when that day begins) or now"
 )
 
 
@@ -47,6 +49,9 @@ def _parsed(words: str, now: datetime) -> datetime:
     if words.lower() in _DAYS_AGO:
         day = now.date() - timedelta(days=_DAYS_AGO[words.lower()])
         return datetime.combine(day, time(), now.tzinfo).astimezone(UTC)
+    if at := _CLOCK.fullmatch(words):
+        hours, minutes, seconds = map(int, at.groups(default="0"))
+        return clock_before(time(hours, minutes, seconds), now).astimezone(UTC)
     if _MINUS.fullmatch(words.lower()):
         return moment_before(" ".join(re.findall(r"\d+[dhms]", words.lower())), now)
     if ago := _AGO.fullmatch(words):
@@ -57,6 +62,12 @@ def _parsed(words: str, now: datetime) -> datetime:
     if len(words) < len("2026-11-03T14:00"):
         raise ValueError("a day, or a week of a year")
     return (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).astimezone(UTC)
+
+
+def clock_before(at: time, now: datetime) -> datetime:
+    """When a clock in the zone of `now` last showed `at`."""
+    today = datetime.combine(now.date(), at, now.tzinfo)
+    return today if today <= now else datetime.combine(now.date() - _DAY, at, now.tzinfo)
 
 
 def stream_range(

@@ -60,6 +60,7 @@ NEEDED = {
     ("DELETE", "/v1/responses/{response_id}"): ("its maker", None),
     ("POST", "/v1/search"): ("read", {"query": "owl", "stream_ids": ["kitchen"]}),
     ("POST", "/v1/moments"): ("ask", {"statement": "an owl", "stream_ids": ["kitchen"]}),
+    ("POST", "/v1/recaps"): ("ask", {"stream_ids": ["kitchen"]}),
     ("POST", "/v1/watches"): ("manage", WATCH),
     ("GET", "/v1/watches"): (None, None),
     ("GET", "/v1/watches/{watch_id}"): ("read", None),

@@ -207,6 +207,12 @@ PLACES = {
         '{"statement": "x", "judgements": %s}',
         '{"statement": "x", "effort": %s}',
     ),
+    "/v1/recaps": (
+        '{"from_s": %s}',
+        '{"to": %s}',
+        '{"stream_ids": [%s]}',
+        '{"effort": %s}',
+    ),
     "/v1/chat/completions": (
         '{"messages": [{"role": "user", "content": "x"}], "temperature": %s}',
         '{"messages": [{"role": "user", "content": %s}]}',

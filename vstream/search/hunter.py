@@ -1,0 +1,263 @@
+"""Hunter: a statement and a stream's blocks in, when it is so there out, round by round.
+
+Whether a statement is so at a block, the model says by its yes or no over that block alone, as to a
+standing question. Of the embedded model, which this was measured with, a judgement that read 2 to 8
+blocks was worse: what has just left was still seen (docs/find.md). `vstream.search.hunt` has which
+blocks are judged.
+
+What was judged is kept in the memory beside its block, so asking again costs no model. Judgements
+wait behind all questions, few at a time, and so do the standing questions that come meanwhile.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from encoders import TextTokens
+from memory import BlockNotFoundError, MemoryReader
+from vstream.device.asker import Asker
+from vstream.device.scheduler import MAX_PREFILLS
+from vstream.device.work import FairLock, Job, WorkKind
+from vstream.engine.passes import Work
+from vstream.engine.question_prefill import PrefilledQuestion, QuestionPrefill
+from vstream.engine.retrieval import MemoryView
+from vstream.models.video_llm import VideoLLM
+from vstream.question import UNTOLD
+from vstream.read_while_written import read_while_written
+from vstream.search.asked_check import AskedCheck
+from vstream.search.hunt import Hunt, Run
+from vstream.search.stretch_blocks import Bounds, Covered, StretchBlocks, blocks_of
+
+AT_ONCE = MAX_PREFILLS
+"""Judgements of one stream that are on their way together: as many as one round takes."""
+
+
+class Findable(Protocol):
+    """A stream's Session, or a StreamReader of it."""
+
+    @property
+    def model(self) -> VideoLLM: ...
+    @property
+    def memory(self) -> MemoryReader: ...
+    @property
+    def questions(self) -> QuestionPrefill: ...
+
+
+@dataclass(frozen=True)
+class FoundSpan:
+    """A stretch of `stream` in which the statement is so.
+
+    `from_s` to `to_s` is stream time, `from_at` to `to_at` the same in seconds since the epoch. The
+    rest is of the block that decides, the one where it is most probable: it shows `at_s`, which was
+    captured `at`.
+    """
+
+    stream: str
+    from_s: float
+    to_s: float
+    from_at: float
+    to_at: float
+    probability: float
+    block_id: int
+    at_s: float
+    at: float
+    is_whole: bool
+    """It is known not to be so right before and right after; else there was no time to see."""
+    thumbnail: bytes = field(default=b"", repr=False, metadata=UNTOLD)
+
+    def document(self) -> dict[str, Any]:
+        """JSON-able, without the picture."""
+        told = {**vars(self), "probability": round(self.probability, 6)}
+        del told["thumbnail"]
+        return told
+
+
+class Hunter:
+    """Hunts in one stream."""
+
+    def __init__(
+        self,
+        name: str,
+        found: Findable,
+        statement: str,
+        blocks: StretchBlocks,
+        proposed: Sequence[int] = (),
+        *,
+        threshold: float | None = None,
+        is_exact: bool = False,
+        most: int | None = None,
+        asker: Asker | None = None,
+    ) -> None:
+        """`proposed`, `is_exact` and `most` as in Hunt. It is so from `threshold` on; None: from
+        what the family recommends.
+        """
+        self.statement = statement
+        self._name, self._found, self._asker = name, found, asker
+        family = found.model.family
+        self._checks = [AskedCheck(one, family) for one in family.checks(statement)]
+        self._blocks = blocks
+        self.asked = self.read = 0
+        """Blocks that were judged, and those that it knew of already."""
+        self.gone: set[int] = set()
+        """Places of blocks that were forgotten meanwhile, or turned out to be damaged."""
+        self._said: set[int] = set()
+        high = family.recommended.find_threshold if threshold is None else threshold
+        self._low = high / 2
+        self.hunt = Hunt(
+            blocks.same,
+            proposed,
+            high=high,
+            low=self._low,
+            breaks=blocks.breaks,
+            is_exact=is_exact,
+            most=most,
+        )
+
+    def propose(self, place: int) -> None:
+        """A place of which the model said so by itself: if it is so beside it, it is so there. Not
+        one that has been judged.
+        """
+        self._said.add(place)
+        self.hunt.propose(place)
+
+    def take(self, judged: Mapping[int, float]) -> list[Run]:
+        """As Hunt."""
+        return self.hunt.take(
+            {at: max(p, self._low) if at in self._said else p for at, p in judged.items()}
+        )
+
+    @property
+    def turn(self) -> FairLock:
+        """Of the device that judges."""
+        return self._found.model.turn
+
+    def known(self, place: int) -> float | None:
+        """What was said of a place before; None if not all that matters was asked."""
+        probability, block_id = 1.0, self._blocks.ids[place]
+        for check in self._checks:
+            said = self._found.memory.facts.get(block_id, check.name)
+            if said is None:
+                return None
+            probability = min(probability, said)
+            if probability < self._low:
+                break
+        return probability
+
+    def begin(self, place: int) -> Job[float]:
+        """Have a place judged."""
+        work = self._judging(self._blocks.ids[place])
+        return self._found.model.scheduler.submit(work, WorkKind.JUDGE, asker=self._asker)
+
+    def span(self, run: Run) -> FoundSpan:
+        """The same in seconds, with the picture of the block that decides."""
+        blocks, memory = self._blocks, self._found.memory
+        try:
+            with self._found.model.turn:
+                picture = memory.thumbnail(blocks.ids[run.best])
+        except BlockNotFoundError:  # forgotten meanwhile
+            picture = b""
+        from_s, to_s = float(blocks.starts[run.first]), float(blocks.reaches[run.last])
+        return FoundSpan(
+            self._name,
+            from_s,
+            to_s,
+            blocks.clock(run.first, from_s),
+            blocks.clock(run.last, to_s),
+            run.probability,
+            blocks.ids[run.best],
+            float(blocks.ends[run.best]),
+            float(blocks.captured_at[run.best]),
+            run.is_whole,
+            picture,
+        )
+
+    def covered(self, is_excluded: Bool[np.ndarray, " places"]) -> list[Covered]:
+        """What is known of the stretch."""
+        runs = [(run.first, run.last) for run in self.hunt.nearly()]
+        return self._blocks.covered(self.hunt.judged, runs, is_excluded, self.gone)
+
+    def _judging(self, block_id: int) -> Work[float]:
+        """The least probable of its checks; the first that says no ends it."""
+        facts, probability = self._found.memory.facts, 1.0
+        for check in self._checks:
+            said = facts.get(block_id, check.name)
+            if said is None:
+                said = yield from check.work(partial(_reading, self._found, [block_id]))
+                facts.put(block_id, check.name, said)  # it is there: see `put`
+            probability = min(probability, said)
+            if probability < self._low:
+                break
+        return probability
+
+
+def asked_of(found: Findable, statement: str) -> str:
+    """What the index compares of a statement."""
+    return found.model.family.recommended.watch_prompt.replace("{watch}", statement)
+
+
+def stretch_of(
+    found: Findable,
+    asked: str,
+    within: Bounds,
+    layers: Sequence[int] | None = None,
+    asker: Asker | None = None,
+) -> StretchBlocks:
+    """The blocks of a stretch, and how like `asked` the index says that they are. `layers` as in
+    MomentSearch.
+    """
+    count = found.model.decoder.num_layers
+    scheduler, tokens = found.model.scheduler, found.model.family.question(asked)
+    query = scheduler.submit(_query(found, tokens), WorkKind.JUDGE, asker=asker).result()
+    compared = sorted({0, count // 2} if layers is None else set(layers))
+    memory, turn = found.memory, found.model.turn
+    return read_while_written(partial(blocks_of, memory, turn, query, compared, within))
+
+
+def judge_some(hunters: Sequence[Hunter], most: int = AT_ONCE) -> list[tuple[Hunter, list[Run]]]:
+    """Have the next places of one stream's hunters judged, at most as many as one round takes; the
+    runs that are whole now. Nothing: there is nothing left to judge.
+    """
+    places: list[tuple[Hunter, int]] = []
+    for hunter in hunters:
+        if (room := min(most, AT_ONCE) - len(places)) > 0:
+            places += ((hunter, place) for place in hunter.hunt.wanted(room))
+    told = {one: one[0].known(one[1]) for one in places}
+    jobs: dict[tuple[Hunter, int], Job[float]] = {}
+    if any(known is None for known in told.values()):
+        with places[0][0].turn:  # so that one round takes all
+            jobs = {one: one[0].begin(one[1]) for one, known in told.items() if known is None}
+    try:
+        for (hunter, place), job in jobs.items():
+            try:
+                told[hunter, place] = job.result()
+            except BlockNotFoundError:  # it shows nothing, and no span goes on beyond it
+                told[hunter, place] = 0.0
+                hunter.gone.add(place)
+    finally:
+        for job in jobs.values():
+            job.cancel()
+    by_hunter: dict[Hunter, dict[int, float]] = {}
+    for (hunter, place), probability in told.items():
+        assert probability is not None, "it was known or has been judged"
+        by_hunter.setdefault(hunter, {})[place] = probability
+        hunter.asked += (hunter, place) in jobs
+        hunter.read += (hunter, place) not in jobs
+    return [(hunter, hunter.take(judged)) for hunter, judged in by_hunter.items()]
+
+
+def _query(found: Findable, tokens: TextTokens) -> Work[torch.Tensor]:
+    """What the index compares: each layer's mean query over the words, which see no block."""
+    return torch.stack(list((yield from _reading(found, [], tokens)).queries))
+
+
+def _reading(
+    found: Findable, block_ids: Sequence[int], tokens: TextTokens
+) -> Work[PrefilledQuestion]:
+    view = MemoryView(block_ids, len(block_ids))
+    nothing_else: list[list[int]] = [[]] * found.model.decoder.num_layers
+    return found.questions.work(tokens, view, nothing_else, 1)

@@ -1,0 +1,293 @@
+"""Recap: stretches of several streams in, what came and went in them out, in time order.
+
+A stream's stretch is cut into runs of alike blocks, and the model says once for each run what it
+shows: half of the time is for that. Each part is a statement, which is then hunted for from where
+it was said: what the model does not confirm by its yes is dropped, and the hunt finds when it began
+and ended (`vstream.search.hunt`). What was so all the time is left out.
+
+Descriptions wait behind everything else that the device has to do. They are not kept; what was
+judged is, as in `vstream.search.finding`.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from encoders.recommended import Recommended
+from memory import KVMemoryError
+from memory.policy_hooks import Wish
+from vstream.device.asker import Asker
+from vstream.device.scheduler import MAX_PREFILLS
+from vstream.device.work import Job
+from vstream.errors import QuestionError
+from vstream.search.finding import Effort
+from vstream.search.hunt import Run
+from vstream.search.hunter import AT_ONCE, Findable, FoundSpan, Hunter, judge_some, stretch_of
+from vstream.search.stretch_blocks import SAME, Bounds, Covered, StretchBlocks
+from vstream.times.zone import local_range
+
+EFFORTS = {
+    "quick": Effort(50, 1_000, 10_000),
+    "default": Effort(500, 10_000, 300_000),
+    "thorough": Effort(None, None, 3_600_000),
+}
+"""Runs described and blocks judged of each stream, and milliseconds for all."""
+_MOST_SAID = 8
+"""So many parts of one description are looked at."""
+_MOST_LETTERS = 200
+_BULLET = re.compile(r"^(?:[-*\N{BULLET}]|\d+[.)])\s+")
+_NOTHING = re.compile(r"(?:nothing|none|no)\b", re.IGNORECASE)
+
+
+class Describable(Findable, Protocol):
+    """What the model can be asked to describe as well."""
+
+    def begin_describing(self, wish: Wish, asker: Asker | None = None) -> Job[str]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecapEntry(FoundSpan):
+    """A span in which what the model said is so."""
+
+    sentence: str
+    """As it was judged."""
+    came: bool
+    left: bool
+    """What was so when the stretch or a part of it began did not come, nor did leave what still was
+    so when it ended.
+    """
+
+
+class Recap:
+    """Iterate it for the entries of all streams, each once it will not change any more; its other
+    fields are those of the whole once that has ended. Close the iterator, or let the asker leave,
+    to have it stop within a round.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Describable],
+        *,
+        within: Mapping[str, Bounds] | None = None,
+        effort: Effort = EFFORTS["default"],
+        layers: Sequence[int] | None = None,
+        asker: Asker | None = None,
+    ) -> None:
+        """As Finding; of `effort` the proposals are the runs that are described."""
+        self.entries: list[RecapEntry] = []
+        """All, in time order."""
+        self.coverage: dict[str, list[Covered]] = {}
+        """Of each stream the parts of its stretch: what was described is `judged`."""
+        self.dropped = self.unchecked = 0
+        """Sentences that were not confirmed, and those for which nothing was left to judge with."""
+        self.seconds = 0.0
+        self.between: tuple[float | None, float | None] = None, None
+        """When the first stretch begins and the last one ends, in seconds since the epoch."""
+        self._streams, self._within, self._effort = streams, within or {}, effort
+        self._layers, self._asker = layers, asker
+        self._tellers: list[_Teller] = []
+
+    @property
+    def described(self) -> int:
+        """Runs that were described so far."""
+        return sum(teller.described for teller in self._tellers)
+
+    @property
+    def judged(self) -> int:
+        """Blocks that the model judged so far."""
+        return sum(hunter.asked for hunter in self._hunters)
+
+    @property
+    def known(self) -> int:
+        """Those that it had judged before."""
+        return sum(hunter.read for hunter in self._hunters)
+
+    @property
+    def _hunters(self) -> list[Hunter]:
+        return [one for teller in self._tellers for one in list(teller.hunters.values())]
+
+    def __iter__(self) -> Iterator[RecapEntry]:
+        began = time.perf_counter()
+        for name, found in self._streams.items():
+            self._tellers.append(self._teller(name, found))
+        limit = self._effort.milliseconds
+        telling = self._tellers
+        while telling and (limit is None or 1000 * (time.perf_counter() - began) < limit):
+            is_early = limit is None or 2000 * (time.perf_counter() - began) < limit
+            for teller in telling:
+                yield from teller.round(may_describe=is_early)
+            telling = [teller for teller in telling if not teller.is_done]
+            if self._asker is not None and self._asker.has_left:
+                raise CancelledError
+        self._end(time.perf_counter() - began)
+
+    def title(self, zone: ZoneInfo) -> str:
+        """As `5 things came or left: door, gate, 2026-12-01 08:00:00 to 12:00:00 (UTC)`."""
+        count = len(self.entries)
+        things = "1 thing" if count == 1 else f"{count or 'no'} things"
+        begin, end = self.between
+        return f"{things} came or left: {', '.join(self._streams)}, {local_range(begin, end, zone)}"
+
+    def document(self) -> dict[str, Any]:
+        """JSON-able, without pictures: what was told, once that has ended."""
+        return {
+            "entries": [entry.document() for entry in self.entries],
+            "coverage": {name: [asdict(one) for one in of] for name, of in self.coverage.items()},
+            "described": self.described,
+            "judged": self.judged,
+            "known": self.known,
+            "dropped": self.dropped,
+            "unchecked": self.unchecked,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def _end(self, seconds: float) -> None:
+        entries = [entry for teller in self._tellers for entry in teller.entries()]
+        self.entries = sorted(entries, key=lambda one: (one.from_at, one.stream, one.sentence))
+        self.coverage = {teller.name: teller.covered() for teller in self._tellers}
+        hunters = self._hunters
+        checked = [hunter for hunter in hunters if hunter.asked or hunter.read]
+        self.unchecked = len(hunters) - len(checked)
+        self.dropped = sum(not hunter.hunt.runs() for hunter in checked)
+        self.seconds = seconds
+        bounds = [teller.between for teller in self._tellers if teller.between is not None]
+        if bounds:
+            self.between = min(begin for begin, _ in bounds), max(end for _, end in bounds)
+
+    def _teller(self, name: str, found: Describable) -> "_Teller":
+        within = self._within.get(name, (None, None))
+        prompt = found.model.family.recommended.recap_prompt
+        blocks = stretch_of(found, prompt, within, self._layers, self._asker)
+        return _Teller(name, found, blocks, self._effort, self._asker)
+
+
+class _Teller:
+    """Tells of one stream."""
+
+    def __init__(
+        self,
+        name: str,
+        found: Describable,
+        blocks: StretchBlocks,
+        effort: Effort,
+        asker: Asker | None,
+    ) -> None:
+        self.name, self._found, self._blocks, self._asker = name, found, blocks, asker
+        self._most = effort.judgements
+        self._runs = runs_of(blocks, effort.proposals)
+        self._left = iter(self._runs)
+        self.described = 0
+        self.hunters: dict[str, Hunter] = {}
+        """By what was said, in the order in which it was."""
+        self.is_done = False
+        breaks = {0, len(blocks.ids), *blocks.breaks}
+        self._begins, self._ends = breaks, {one - 1 for one in breaks}
+
+    def round(self, *, may_describe: bool) -> list[RecapEntry]:
+        """Have some runs described or, once all are, some blocks judged; the entries that are whole
+        now.
+        """
+        if may_describe and (runs := list(islice(self._left, MAX_PREFILLS))):
+            self._describe(runs)
+            return []
+        most = AT_ONCE
+        if self._most is not None:
+            most = self._most - sum(hunter.asked for hunter in self.hunters.values())
+        told = judge_some(list(self.hunters.values()), most) if most > 0 else []
+        self.is_done = not told
+        return [entry for hunter, runs in told for entry in self._told(hunter, runs)]
+
+    def entries(self) -> list[RecapEntry]:
+        return [
+            entry
+            for hunter in self.hunters.values()
+            for entry in self._told(hunter, hunter.hunt.runs())
+        ]
+
+    @property
+    def between(self) -> tuple[float, float] | None:
+        """The stretch by the clock; None where nothing is kept of it."""
+        blocks = self._blocks
+        if not len(blocks.ids):
+            return None
+        begin_s, end_s = blocks.within
+        return blocks.clock(0, begin_s), blocks.clock(-1, end_s)
+
+    def covered(self) -> list[Covered]:
+        none = np.zeros(len(self._blocks.ids), dtype=bool)
+        return self._blocks.covered((), self._runs[: self.described], none)
+
+    def _told(self, hunter: Hunter, runs: Sequence[Run]) -> Iterator[RecapEntry]:
+        for run in runs:
+            came, left = run.first not in self._begins, run.last not in self._ends
+            if came or left:
+                span = vars(hunter.span(run))
+                yield RecapEntry(**span, sentence=hunter.statement, came=came, left=left)
+
+    def _describe(self, runs: Sequence[tuple[int, int]]) -> None:
+        recommended, blocks = self._found.model.family.recommended, self._blocks
+        places = [(first + last) // 2 for first, last in runs]
+        ends_s = [float(blocks.ends[place]) for place in places]
+        jobs = [
+            self._found.begin_describing(Wish(recommended.recap_prompt, at_s, at_s), self._asker)
+            for at_s in ends_s
+        ]
+        try:
+            for place, job in zip(places, jobs, strict=True):
+                for said in said_in(_description(job), recommended):
+                    if said not in self.hunters:
+                        statement = recommended.recap_statement.replace("{said}", said)
+                        self.hunters[said] = Hunter(
+                            self.name,
+                            self._found,
+                            statement,
+                            blocks,
+                            threshold=recommended.recap_threshold,
+                            asker=self._asker,
+                        )
+                    self.hunters[said].propose(place)
+                self.described += 1
+        finally:
+            for job in jobs:
+                job.cancel()
+
+
+def runs_of(blocks: StretchBlocks, most: int | None) -> list[tuple[int, int]]:
+    """First and last places of runs of alike blocks; if there would be more than `most`, those that
+    are least unlike their neighbours are joined.
+    """
+    count = len(blocks.ids)
+    if not count or most == 0:
+        return []
+    borders = np.flatnonzero(blocks.likeness < SAME)
+    borders = borders[borders > 0]
+    if most is not None and len(borders) >= most:
+        order = np.argsort(blocks.likeness[borders], kind="stable")
+        borders = np.sort(borders[order[: most - 1]])
+    firsts = [0, *borders.tolist()]
+    return list(zip(firsts, [*(one - 1 for one in firsts[1:]), count - 1], strict=True))
+
+
+def said_in(description: str, recommended: Recommended) -> list[str]:
+    """The parts of a description that say that there is something."""
+    for unsaid, instead in recommended.recap_unsaid:
+        description = re.sub(unsaid, instead, description)
+    parts = description.split(recommended.recap_separator)
+    parts = [_BULLET.sub("", part.strip()).strip() for part in parts]
+    said = [part for part in parts if 0 < len(part) <= _MOST_LETTERS and not _NOTHING.match(part)]
+    return list(dict.fromkeys(said))[:_MOST_SAID]
+
+
+def _description(job: Job[str]) -> str:
+    """Of a block that was forgotten meanwhile there is none."""
+    try:
+        return job.result()
+    except (QuestionError, KVMemoryError):
+        return ""

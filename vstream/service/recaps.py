@@ -1,0 +1,195 @@
+"""Recaps: clock times in, a report of what came and left since the day before out, at each of them.
+
+One thread looks at the clock and makes what is due, one report after the other. What was made is
+noted beside the streams that it tells of before it is sent: a service that starts again does not
+send it twice. What has been due for more than `LATE_S` is passed over.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from memory import KVMemoryError
+from vstream.device.asker import Asker
+from vstream.errors import QuestionError, VStreamError
+from vstream.search.recap import EFFORTS, Recap
+from vstream.service.event_log import EventKind, EventLog
+from vstream.service.stream_keeper import StreamKeeper
+from vstream.service.streams import Streams
+from vstream.service.watch_spec import DeclaredActions
+from vstream.times.when import clock_before, stream_range
+from vstream.times.zone import zone_of
+
+_log = structlog.get_logger()
+LATE_S = 3600.0
+"""So long after its time a report is still made, as where the service was being restarted."""
+_LOOK_S = 15.0
+_DAY = timedelta(days=1)
+_ALL = "*"
+
+
+class RecapSpec(BaseModel):
+    """A report of every day."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: str = Field("daily", min_length=1, max_length=100)
+    """By this it is known; what was made before is noted under it."""
+    at: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    """As 07:30, of a clock in the zone; it tells of the day up to then."""
+    stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] = Field((_ALL,), min_length=1)
+    """`*` are all that are watched."""
+    timezone: str | None = Field(None, max_length=64)
+    """IANA name; unset: that of the streams, or the service's where they have none or several."""
+    effort: Literal["quick", "default", "thorough"] = "default"
+    actions: DeclaredActions = ()
+    """Where it is sent. Each needs a secret."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str | None) -> str | None:
+        try:
+            return name and zone_of(name).key
+        except QuestionError as error:
+            raise ValueError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class MadeRecap:
+    """A report that has been made, of [`begin_at`, `end_at`] in seconds since the epoch."""
+
+    spec: RecapSpec
+    recap: Recap
+    zone: ZoneInfo
+    begin_at: float
+    end_at: float
+
+
+class Recaps:
+    """`begin` once the streams are there."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        events: EventLog,
+        specs: Sequence[RecapSpec],
+        *,
+        zone_of: Callable[[Iterable[str]], ZoneInfo],
+        on_made: Callable[[MadeRecap], None],
+        layers: Sequence[int] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`zone_of` some streams is the zone of times there. `on_made` is called in the thread of
+        the reports. `layers` as in MomentSearch; `clock` gives seconds since the epoch.
+        """
+        self._streams, self._events, self._specs = streams, events, specs
+        self._zone_of, self._on_made, self._layers = zone_of, on_made, layers
+        self._clock = clock
+        self._made: dict[str, float] = {}
+        """By id, until when the newest report of this process tells."""
+        self._stop = threading.Event()
+        self._asker = Asker()
+        self._thread = threading.Thread(target=self._make_on, name="recaps", daemon=True)
+
+    def begin(self) -> None:
+        if self._specs:
+            self._thread.start()
+
+    def close(self) -> None:
+        """A report that is being made is given up; it is made by the next service."""
+        self._stop.set()
+        self._asker.leave()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def make_due(self) -> None:
+        """What is due now. One that fails is logged, and tried again the next time."""
+        for spec in self._specs:
+            try:
+                self._make_if_due(spec)
+            except CancelledError:
+                return
+            except (VStreamError, KVMemoryError) as error:
+                _log.warning("recap not made", recap=spec.id, reason=str(error))
+            except Exception:  # noqa: BLE001  the others are made, and the next look is another try
+                _log.exception("recap not made", recap=spec.id)
+
+    def _make_on(self) -> None:
+        self.make_due()
+        while not self._stop.wait(_LOOK_S):
+            self.make_due()
+
+    def _make_if_due(self, spec: RecapSpec) -> None:
+        keepers = [
+            keeper
+            for keeper in self._streams.all()
+            if _ALL in spec.stream_ids or keeper.spec.id in spec.stream_ids
+        ]
+        zone = self._zone_of(keeper.spec.id for keeper in keepers)
+        if spec.timezone is not None:
+            zone = ZoneInfo(spec.timezone)
+        now = datetime.fromtimestamp(self._clock(), zone)
+        due = clock_before(datetime.strptime(spec.at, "%H:%M").time(), now)
+        due_at, begin_at = due.timestamp(), (due - _DAY).timestamp()  # by the clock: a day is a day
+        told_at = [keeper.note.get("recaps", {}).get(spec.id, 0.0) for keeper in keepers]
+        is_made = max([self._made.get(spec.id, 0.0), *told_at]) >= due_at
+        if is_made or not keepers or now.timestamp() - due_at > LATE_S:
+            return
+        made = MadeRecap(spec, self._recap(spec, keepers, begin_at, due_at), zone, begin_at, due_at)
+        self._made[spec.id] = due_at
+        for keeper in keepers:
+            self._note(keeper, spec.id, due_at)
+        self._tell(made, keepers)
+
+    def _recap(
+        self, spec: RecapSpec, keepers: Sequence[StreamKeeper], begin_at: float, end_at: float
+    ) -> Recap:
+        with ExitStack() as reading:
+            names = [keeper.spec.id for keeper in keepers]
+            streams = {one: reading.enter_context(self._streams.askable(one)) for one in names}
+            within = {}
+            for name, stream in streams.items():
+                with stream.model.turn:
+                    within[name] = stream_range(stream.memory, begin_at, end_at)
+            recap = Recap(
+                streams,
+                within=within,
+                effort=EFFORTS[spec.effort],
+                layers=self._layers,
+                asker=self._asker,
+            )
+            for _ in recap:
+                pass
+            return recap
+
+    def _note(self, keeper: StreamKeeper, recap_id: str, until: float) -> None:
+        known = keeper.note.get("recaps", {})
+        try:
+            keeper.remember(recaps={**known, recap_id: until})
+        except KVMemoryError as error:
+            _log.warning("recap not noted", stream=keeper.spec.id, reason=str(error))
+
+    def _tell(self, made: MadeRecap, keepers: Sequence[StreamKeeper]) -> None:
+        """Each stream's listeners, without its words; then who is to get it."""
+        for keeper in keepers:
+            told = [one for one in made.recap.entries if one.stream == keeper.spec.id]
+            self._events.publish(
+                EventKind.RECAP_MADE,
+                keeper.spec.id,
+                {
+                    "recap_id": made.spec.id,
+                    "from": made.begin_at,
+                    "to": made.end_at,
+                    "entries": len(told),
+                },
+            )
+        self._on_made(made)
