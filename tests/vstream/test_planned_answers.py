@@ -52,6 +52,8 @@ def session_of(model, blocks=14, **options):
         ("when was an owl last seen?", "At 0h00m36s."),
         ("when was the cup last seen?", "Right now."),
         ("when was the owl last seen before 0:12?", "At 0h00m12s."),
+        ("how often was the owl there since 0:16?", "Once, at 0h00m28s."),
+        ("how often was the owl there since 0:29?", "Once, at 0h00m29s."),
         ("when was the cup last seen in the last ten minutes?", "Right now."),
         ("when did the cup leave?", "Not yet, it is so right now."),
         ("when was the owl there?", "From 0h00m08s to 0h00m16s and from 0h00m28s to 0h00m36s."),

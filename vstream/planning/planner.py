@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
-from math import inf
+from math import inf, nextafter
 from typing import Any
 
 from encoders import with_time_words
@@ -81,6 +81,8 @@ def planned(
         bounds = memory.info(ids[0]).start_s, memory.info(ids[-1]).end_s
         newest_s = memory.info(memory.visible(question.at_s)[-1]).end_s
         is_cut = seen.looked is None and question.from_s is None and ids[0] > 0
+    if question.from_s is not None:  # not even the block that ends there is to be looked at
+        bounds = nextafter(bounds[0], inf), bounds[1]
     found = _found(stream, wanted, question.asker, bounds, effort, layers)
     if found is None:
         return None
@@ -155,11 +157,12 @@ def _clauses(wanted: TimeQuestion) -> list[Clause]:
 
 def _known(found: Finding, bounds: tuple[float, float], is_now: bool, is_cut: bool) -> Known:
     """`is_cut`: the stream's oldest part, which the question is about too, is no longer kept."""
+    spans = [one for one in found.spans if one.to_s > bounds[0] or bounds[0] >= bounds[1]]
     unseen = [part for part in found.coverage[_STREAM] if part.kind in ("open", "gone")]
     if is_cut:
         unseen.insert(0, Covered("gone", -inf, bounds[0]))
-    is_so_now = is_now and bool(found.spans) and found.spans[-1].to_s >= bounds[1]
-    return Known(found.spans, unseen, is_so_now)
+    is_so_now = is_now and bool(spans) and spans[-1].to_s >= bounds[1]
+    return Known(spans, unseen, is_so_now)
 
 
 def _evidence(spans: Sequence[FoundSpan], num_layers: int) -> tuple[Evidence, ...]:

@@ -132,7 +132,7 @@ def blocks_of(
     reaches = np.minimum(np.append(starts[1:], ends[-1:]), ends + REACH_S)
     from_s, to_s = (-inf if (one := within[0]) is None else one), within[1]
     to_s = inf if to_s is None else to_s
-    inside = np.flatnonzero(((reaches > from_s) | (ends >= from_s)) & (starts <= to_s))
+    inside = np.flatnonzero((np.maximum(reaches, ends) >= from_s) & (starts <= to_s))
     part = slice(inside[0], inside[-1] + 1) if len(inside) else slice(0)
     if len(inside):
         from_s = float(starts[part][0]) if isinf(from_s) else from_s
