@@ -15,11 +15,12 @@ from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
 from vstream.ingest import IngestProgress, IngestWorker
+from vstream.made_by import model_of
 from vstream.open_session import open_session
 from vstream.question import Answer, Question
 from vstream.sources.address import SourceKind, parse_address, stream_id_of
 from vstream.sources.frame_source import open_source
-from vstream.stream_reader import model_of, open_reader
+from vstream.stream_reader import open_reader
 from vstream.times.zone import zone_of
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")

@@ -97,13 +97,20 @@ def ask(
         str | None,
         typer.Option(help="A name under which the store remembers what was asked and answered."),
     ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            help="Answer a question about time from the spans in which it is found to be so; else "
+            "in the model's words."
+        ),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Answer one question about a file, a camera or a stored stream."""
     from app.ask import ask_source
     from vstream.question import Question
 
-    asked = Question(question, _moment(at), from_s=_moment(from_), zone=zone)
+    asked = Question(question, _moment(at), from_s=_moment(from_), zone=zone, plan=plan)
     ask_source(_terminal(), config, source, asked, watch, dialogue, as_json=as_json)
 
 

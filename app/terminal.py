@@ -123,6 +123,9 @@ class Terminal:
         self.out.print(" ..." if answer.truncated else "")
         if answer.looked is not None:
             self.say(f"looked at {looked(answer.looked, answer.question.zone)}")
+        if answer.plan is not None:
+            looked_for = " and ".join(repr(one["statement"]) for one in answer.plan.found)
+            self.say(f"from where it was found: {looked_for}; --no-plan asks the model itself")
         if answer.is_unsure:
             self.say(f"unsure: a word of it was only {answer.confidence:.0%} probable")
         if answer.knows is not None:
@@ -147,7 +150,8 @@ class Terminal:
             (span(one), f"{one.score:.3f}", str(one.num_layers), "█" * round(24 * one.score / best))
             for one in answer.evidence[:EVIDENCE_ROWS]
         ]
-        headings = ("moment", "score", "layers", "cosine to the question")
+        meant = "cosine to the question" if answer.plan is None else "how probable it is"
+        headings = ("moment", "score", "layers", meant)
         self.err.print(table_of(headings, rows))
         pictured = [evidence for evidence in answer.evidence[:PICTURES] if evidence.thumbnail]
         if self.err.is_terminal and pictured:

@@ -8,10 +8,9 @@ from functools import partial
 from queue import SimpleQueue
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from encoders import Family, TextTokens, Turn
+from encoders import TextTokens, Turn
+from encoders.families.text import Text
 from memory import Encoding, KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
 from memory.policy_hooks import NOTHING, Passage, Query, Wish
@@ -31,11 +30,14 @@ from vstream.engine.question_prefill import BlocksByLayer, PrefilledQuestion, Qu
 from vstream.engine.rekv import RekvContext
 from vstream.engine.retrieval import MemoryView, view_at
 from vstream.engine.word_attention import layers_at
-from vstream.errors import ModelError, QuestionError
+from vstream.errors import QuestionError
 from vstream.models.video_llm import VideoLLM
+from vstream.planning.planner import planned, time_question_of
 from vstream.question import Basis, CitedSpan, Evidence, Judgement, Question, Saying
 from vstream.read_while_written import read_while_written
+from vstream.search.finding import EFFORTS
 from vstream.times.named_view import NamedView, named_view
+from vstream.yes_no import speaking_probability
 
 SAID_S = 6.0
 """A sentence about a moment is about so many seconds up to it."""
@@ -54,18 +56,19 @@ class QueryHandler:
         config: EngineConfig,
     ) -> None:
         """`prefix` is what stands before the first block, see `vstream.engine.prefill`."""
+        self.model = model
+        self.memory = memory
         self._decoder = model.decoder
         self._family = model.family
         self._scheduler = model.scheduler
-        self._memory = memory
         self._policy = policy
         self._prefix = prefix
         self._config = config
         self._open_context = _contexts(policy.encoding(), model.decoder, prefix, memory)
         depths = model.family.recommended.cited_depths
         self._cited_layers = layers_at(depths, model.decoder.num_layers)
-        self.prefill = self._prefill_under(policy)
-        self._known = {policy.name: (policy, self.prefill)}
+        self.questions = self._prefill_under(policy)
+        self._known = {policy.name: (policy, self.questions)}
         """The stream's own policy and those that questions named."""
         policy.prepare("")
 
@@ -76,12 +79,15 @@ class QueryHandler:
         question, one that the context cannot hold, or one about a moment before the first frame;
         BusyError where too many questions or schemas wait, CancelledError if the asker leaves. A
         question that names a time sees that alone, unless it has `retrieved` of its own; see
-        `vstream.times.named_view`, also for what is refused.
+        `vstream.times.named_view`, also for what is refused. One about time is answered from spans
+        that are found first, see `vstream.planning.planner`: then all of it is there.
         """
         question = Question(question) if isinstance(question, str) else question
         _refuse_empty(question.text)
         asked = time.perf_counter()
         policy, _ = self._chosen(question.policy)  # here: looking for one takes too long there
+        if retrieved is None and (answer := self._planned(question, policy, asked)) is not None:
+            return answer
         policy.prepare(question.text)
         choice = TokenChoice(question.decoding, self._family, question.asker)
 
@@ -133,6 +139,24 @@ class QueryHandler:
         """
         return self._scheduler.submit(self._saying(at_s), WorkKind.DESCRIBE)
 
+    def _planned(
+        self, question: Question, policy: MemoryPolicy, asked: float
+    ) -> AnswerStream | None:
+        """The answer from spans; None where that is not wanted, not understood or not possible."""
+        is_wanted = question.plan and self._config.plan_times and self._policy.follows_times
+        if not is_wanted or isinstance(self._family, Text):
+            return None
+        with self.model.turn:
+            self.memory.refresh()
+            seen = self._named(question, policy, self._view(question, policy))
+            basis = self._basis(policy, seen.view)
+        wanted = time_question_of(question, seen) if seen.view.ids else None
+        if wanted is None:
+            return None
+        effort = replace(EFFORTS["default"], milliseconds=self._config.plan_milliseconds)
+        layers = self._config.search_layers
+        return planned(self, question, wanted, seen, basis, effort, layers, asked)
+
     def _answering(
         self,
         question: Question,
@@ -157,10 +181,10 @@ class QueryHandler:
             embedded = decoder.embed(torch.tensor([token], device=decoder.device))
             logits = yield Pass(embedded, context, num_logits=1)
         shares = reading.prefilled.words.by_block(num_words)
-        return cited_spans(self._memory, shares, reading.basis.newest_frame_s)
+        return cited_spans(self.memory, shares, reading.basis.newest_frame_s)
 
     def _saying(self, at_s: float) -> Work[Saying]:
-        memory = self._memory
+        memory = self.memory
         seen = memory.visible(at_s, at_s - SAID_S) or memory.visible(at_s)[-1:]
         if not seen:
             raise QuestionError(f"nothing is kept of {at_s:g} s and before")
@@ -173,7 +197,7 @@ class QueryHandler:
         """What it says of the recent window, or of all blocks of a stretch."""
         recent, older = self._policy.recent_blocks(), []
         if wish.from_s is not None and recent is not None:
-            seen = self._memory.visible(wish.at_s, wish.from_s)
+            seen = self.memory.visible(wish.at_s, wish.from_s)
             older = seen[: max(0, len(seen) - recent)]
         decoding = Decoding(max_tokens=max_tokens)
         question = Question(wish.text, wish.at_s, from_s=wish.from_s, decoding=decoding)
@@ -207,15 +231,15 @@ class QueryHandler:
         return (yield from kept_dialogue(self._decoder, self._prefix, policy, read, dialogue))
 
     def _coarser_since(self, policy: MemoryPolicy) -> float | None:
-        told = [self._memory.coarser_since]
+        told = [self.memory.coarser_since]
         if policy.has("coarser_since"):
-            told.append(policy.coarser_since(self._memory.state))
+            told.append(policy.coarser_since(self.memory.state))
         return max((since for since in told if since is not None), default=None)
 
     def _prefill_under(self, policy: MemoryPolicy) -> QuestionPrefill:
         limit = self._config.max_answer_tokens
         opens, cited = self._open_context, self._cited_layers
-        return QuestionPrefill(self._decoder, self._memory, opens, policy, limit, cited)
+        return QuestionPrefill(self._decoder, self.memory, opens, policy, limit, cited)
 
     def _chosen(self, name: str | None) -> tuple[MemoryPolicy, QuestionPrefill]:
         """The policy that a question names, else the stream's own. Raises QuestionError."""
@@ -228,40 +252,55 @@ class QueryHandler:
             self._known[name] = policy, self._prefill_under(policy)
         return self._known[name]
 
+    def _view(self, question: Question, policy: MemoryPolicy) -> MemoryView:
+        """What it may see, whatever times its words name."""
+        rule = policy.encoding().infllm
+        return view_at(
+            self.memory,
+            question.at_s,
+            policy.recent_blocks(),
+            question.from_s,
+            recent_tokens=None if rule is None else rule.window_tokens,
+        )
+
+    def _named(self, question: Question, policy: MemoryPolicy, view: MemoryView) -> NamedView:
+        """What it sees of that for the time that its words name, if the policy follows them."""
+        if not (view.ids and policy.follows_times):
+            return NamedView(view, question, question.text)
+        reads_stream_time = self._family.recommended.reads_stream_time
+        return named_view(question, self.memory, view, policy.recent_blocks(), reads_stream_time)
+
+    def _basis(self, policy: MemoryPolicy, view: MemoryView, newest_s: float = 0.0) -> Basis:
+        """`newest_s` is that of a view without blocks."""
+        return Basis(
+            newest_frame_s=self.memory.info(view.ids[-1]).end_s if view.ids else newest_s,
+            coarser_since=self._coarser_since(policy),
+            knows=self._family.recommended.knows,
+        )
+
     def _reading(
         self,
         question: Question,
         retrieved: BlocksByLayer | None = None,
         follows_times: bool = False,
     ) -> Work[Reading]:
-        self._memory.refresh()
+        self.memory.refresh()
         policy, prefill = self._chosen(question.policy)
-        recent_blocks = policy.recent_blocks()
-        rule = policy.encoding().infllm
-        view = view_at(
-            self._memory,
-            question.at_s,
-            recent_blocks,
-            question.from_s,
-            recent_tokens=None if rule is None else rule.window_tokens,
-        )
-        newest_s = self._memory.newest_s if question.at_s is None else question.at_s
+        view = self._view(question, policy)
+        newest_s = self.memory.newest_s if question.at_s is None else question.at_s
         query, context = Query(question.text, newest_s, question.from_s), NOTHING
         if retrieved is None and policy.has("context"):
-            context = policy.context(query, self._memory.state)
+            context = policy.context(query, self.memory.state)
         if not view.ids and not context.passages:
-            raise QuestionError(_nothing_seen(question, self._memory))
-        seen = NamedView(view, question)
-        if follows_times and policy.follows_times and view.ids:
-            reads_stream_time = self._family.recommended.reads_stream_time
-            seen = named_view(question, self._memory, view, recent_blocks, reads_stream_time)
+            raise QuestionError(_nothing_seen(question, self.memory))
+        seen = NamedView(view, question, question.text)
+        if follows_times:
+            seen = self._named(question, policy, view)
         view = seen.view
-        if view.ids:
-            newest_s = self._memory.info(view.ids[-1]).end_s
         reads_dialogue = self._family.recommended.reads_dialogue
         read = _with_passages(seen.read_as, context.passages, reads_dialogue)
         if retrieved is None and policy.has("select_by_words"):
-            found = policy.select_by_words(query, view.older_ids, self._memory.state)
+            found = policy.select_by_words(query, view.older_ids, self.memory.state)
             if found is not None:
                 retrieved = [found] * self._decoder.num_layers
         tokens = yield from self._read(policy, read)
@@ -269,13 +308,9 @@ class QueryHandler:
         prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context)
         return Reading(
             prefilled,
-            Basis(
-                newest_frame_s=newest_s,
-                coarser_since=self._coarser_since(policy),
-                knows=self._family.recommended.knows,
-            ),
+            self._basis(policy, view, newest_s),
             recent_ids=view.recent_ids,
-            evidence=_evidence(self._memory, view, prefilled, context.block_ids),
+            evidence=_evidence(self.memory, view, prefilled, context.block_ids),
             looked=seen.looked,
             context_tokens=prefilled.context.num_tokens,
         )
@@ -331,29 +366,6 @@ def _with_passages(
         return replace(question, dialogue=turns + question.dialogue)
     sentences = " ".join(one.sentence for one in passages)
     return replace(question, text=f"{sentences} {question.text}".strip())
-
-
-def speaking_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:
-    """How probable it is that there is something to tell."""
-    silence = family.first_tokens(family.recommended.silence_words)
-    if not silence:
-        return _yes_probability(logits, family)
-    return 1 - float(logits.float().softmax(dim=0)[sorted(silence)].sum())
-
-
-def _yes_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:
-    """The share of yes in what the first token says of yes and no."""
-    yes = family.first_tokens(family.recommended.yes_words)
-    no = family.first_tokens(family.recommended.no_words)
-    if not (yes - no and no - yes):
-        raise ModelError(
-            f"a standing question needs answers that differ in their first token: {family.name} "
-            f"writes {family.recommended.yes_words} and {family.recommended.no_words} alike"
-        )
-    # A token that opens both says nothing; the difference of logsumexps is the log of yes / no.
-    says_yes = logits[sorted(yes - no)].float().logsumexp(dim=0)
-    says_no = logits[sorted(no - yes)].float().logsumexp(dim=0)
-    return float((says_yes - says_no).sigmoid())
 
 
 def _refuse_empty(text: str) -> None:

@@ -34,8 +34,9 @@ class Question:
 
     `context` is what one should know to read the picture; `decoding` is how the answer is made.
     `answer_start` is put in the model's mouth: the answer goes on from there and does not repeat
-    it. `policy` names a memory policy that only selects, in place of the stream's own. `asker` is
-    who asks: their places are taken, and if they leave the answer ends.
+    it. `policy` names a memory policy that only selects, in place of the stream's own. Without
+    `plan` a question about time is answered in the model's own words. `asker` is who asks: their
+    places are taken, and if they leave the answer ends.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Question:
     decoding: Decoding = GREEDY
     answer_start: str = ""
     policy: str | None = None
+    plan: bool = True
     asker: Asker | None = field(default=None, compare=False, repr=False)
 
 
@@ -74,7 +76,8 @@ class Evidence:
 class CitedSpan:
     """Blocks of the answer's context, one right after the other, at which its words looked.
 
-    `share` is theirs of the attention that its words gave to all blocks, see `vstream.cited_spans`.
+    `share` is theirs of the attention that its words gave to all blocks, see `vstream.cited_spans`;
+    of an answer that was written from spans all have the same.
     `from_at` and `to_at` are the same times in seconds since the epoch.
     """
 
@@ -146,6 +149,23 @@ class Stretch:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How a question about time was answered from spans: see `vstream.planning.planner`.
+
+    `kind` is what it asks for: first, last, when, count, length, ever or order, and `relation` what
+    else must be so: while, before or after the last statement, or None. `stretch` is where it was
+    looked within the bounds of `effort` for each statement; `found` has for each, as the document
+    of a Finding, its spans, their coverage and the judgements.
+    """
+
+    kind: str
+    relation: str | None
+    stretch: Stretch
+    effort: dict[str, int | None]
+    found: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class Timings:
     """Milliseconds since the question was handed over, waiting for the device included."""
 
@@ -167,6 +187,8 @@ class Answer(Basis):
     """The answer reached the limit of tokens before it came to its end."""
     looked: Stretch | None = None
     """Where the words of the question made it look; None if they named no time."""
+    plan: Plan | None = None
+    """How it was answered from spans; None of an answer in the model's words."""
     token_ids: tuple[int, ...]
     context_tokens: int = 0
     """Tokens that it was computed from, in the first layer: prefix, blocks and question."""
@@ -188,8 +210,12 @@ class Answer(Basis):
     def of_document(cls, question: Question, document: dict[str, Any]) -> Self:
         """The answer that `document` described; its evidence has no thumbnails."""
         known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
-        looked = known["looked"]
+        looked, plan = known["looked"], known.get("plan")
+        if plan is not None:
+            stretch, found = Stretch(**plan["stretch"]), tuple(plan["found"])
+            plan = Plan(**{**plan, "stretch": stretch, "found": found})
         known |= {
+            "plan": plan,
             "token_ids": tuple(known["token_ids"]),
             "looked": None if looked is None else Stretch(**looked),
             "evidence": tuple(Evidence(**one) for one in known["evidence"]),

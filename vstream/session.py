@@ -76,7 +76,7 @@ class Session(Closing):
         self._trimmed_at = memory.num_blocks
         self._open_prefill()
         self._queries = QueryHandler(model, memory, self.prefill.prefix, policy, config)
-        self.questions = self._queries.prefill
+        self.questions = self._queries.questions
         self.begin_saying = self._queries.begin_saying
         self.begin_describing = self._queries.begin_describing
         self._wishes: Wishes | None = None

@@ -2,12 +2,13 @@
 
 import torch
 
-from memory import FingerprintMismatchError, FollowedMemory, Provenance, follow_memory
+from memory import FollowedMemory, follow_memory
 from memory.closing import Closing
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.engine.prefill import prefix_kv
+from vstream.made_by import require_made_by
 from vstream.models.video_llm import VideoLLM
 from vstream.policy import policy_of_reader
 from vstream.question import Judgement, Question
@@ -27,7 +28,7 @@ class StreamReader(Closing):
         with torch.inference_mode(), model.turn:
             prefix = prefix_kv(model.decoder, model.family.prefix())
         self._queries = QueryHandler(model, memory, prefix, policy, config.engine)
-        self.questions = self._queries.prefill
+        self.questions = self._queries.questions
         self.begin_describing = self._queries.begin_describing
 
     def ask(self, question: Question | str) -> AnswerStream:
@@ -40,21 +41,6 @@ class StreamReader(Closing):
 
     def close(self) -> None:
         self.memory.close()
-
-
-def require_made_by(model: VideoLLM, provenance: Provenance) -> None:
-    """Raises FingerprintMismatchError if another model made the blocks of a stream."""
-    made_by, wanted = model_of(provenance), model.fingerprint
-    if made_by != wanted:
-        raise FingerprintMismatchError(
-            f"the blocks of this stream were made by {made_by}, the model here is {wanted}: "
-            "give the model that made them"
-        )
-
-
-def model_of(provenance: Provenance) -> str:
-    """The fingerprint of the model that made a stream's blocks."""
-    return provenance.fingerprint.split()[0]
 
 
 def open_reader(config: VStreamConfig, model: VideoLLM, stream_id: str) -> StreamReader:

@@ -182,7 +182,10 @@ def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, float | None]:
         return "", None
     (one, *_) = evidence
     parts = [f"first token after {one['ttft_ms']:.0f} ms", f"{moments(one['moments'])} read"]
-    if spans := one.get("spans"):
+    if one.get("plan"):  # a service of an older version has none
+        judged = sum(each["judged"] + each["known"] for each in one["plan"]["found"])
+        parts = [f"{moments(judged)} looked at in {one['total_ms'] / 1000:.1f} s"]
+    elif spans := one.get("spans"):
         most = max(spans, key=lambda span: span["share"])
         parts.append(f"its words looked most at {clock(most['from_s'])} to {clock(most['to_s'])}")
     if one["newest_frame_age_s"] is not None:

@@ -51,6 +51,7 @@ class AskRequest:
     streams: tuple[NamedStream, ...]
     decoding: Decoding
     policy: str | None = None
+    plan: bool = True
 
 
 def ask_request_of(
@@ -84,6 +85,7 @@ def ask_request_of(
             **decoding,
         ),
         policy=wishes.policy,
+        plan=wishes.plan,
     )
 
 

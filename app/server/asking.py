@@ -87,6 +87,7 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
             context="\n".join(part for part in (context, ask_request.system) if part),
             decoding=decoding,
             policy=ask_request.policy,
+            plan=ask_request.plan,
             asker=asker,
         )
         questions.append((named.stream_id, question))

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from app.server.api_errors import UNSUPPORTED
 from app.server.documents import Citation
-from vstream.question import Basis, CitedSpan
+from vstream.question import Basis, CitedSpan, Plan
 from vstream.service.inquiry import StreamAnswer
 
 
@@ -141,6 +141,11 @@ class Wishes(BaseModel):
     )
     top_p: float | None = Field(None, gt=0, le=1)
     policy: PolicyName | None = None
+    plan: bool = Field(
+        True,
+        description="vstream's own: answer a question about time from the spans in which it is "
+        "found to be so; else in the model's words.",
+    )
     tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
     tool_choice: Annotated[str | None, only("none", "auto")] = None
     top_logprobs: Annotated[Literal[0] | None, only(0)] = None
@@ -199,6 +204,7 @@ class StreamEvidence(Basis):
     seconds since the epoch.
 
     `knows` is what the model was trained to see, as `drawings only`, where that is not the world.
+    `plan` is how a question about time was answered from spans; null in the model's words.
     """
 
     stream_id: str
@@ -210,6 +216,7 @@ class StreamEvidence(Basis):
     confidence: float
     unsure: bool
     moments: int
+    plan: Plan | None
     spans: tuple[CitedSpan, ...]
     ttft_ms: float
     total_ms: float
@@ -246,6 +253,7 @@ def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
             confidence=answer.confidence,
             unsure=answer.is_unsure,
             moments=len(answer.evidence),
+            plan=answer.plan,
             spans=answer.spans,
             ttft_ms=answer.timings_ms.ttft,
             total_ms=answer.timings_ms.total,

@@ -7,6 +7,8 @@ says `"vstream_family": "embedded"`.
 from collections.abc import Sequence
 
 from encoders.chat_prompt import Turn, VideoPlace
+from encoders.check import Check
+from encoders.drawn_statement import drawn_checks
 from encoders.families.family import Family
 from encoders.frame import Frame
 from encoders.recommended import EMBEDDED
@@ -48,6 +50,10 @@ class Embedded(Family):
         any other words it says that it cannot tell.
         """
         return super().question(with_time_words(question, time_words), answer_start=answer_start)
+
+    def checks(self, statement: str) -> list[Check]:
+        """See `encoders.drawn_statement`."""
+        return drawn_checks(statement) or super().checks(statement)
 
 
 def time_words(stream_s: float) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from encoders.chat_prompt import ChatPrompt, Turn, VideoPlace
+from encoders.check import Check
 from encoders.errors import UnsupportedModelError
 from encoders.frame import Frame
 from encoders.images import ImageTransform
@@ -109,6 +110,10 @@ class Family:
         put in the model's mouth: its answer goes on from there.
         """
         return self.chat.question(question, dialogue, context, answer_start)
+
+    def checks(self, statement: str) -> list[Check]:
+        """What to ask about a block to know whether `statement` is so there: all must say so."""
+        return [Check(self.recommended.watch_prompt.replace("{watch}", statement))]
 
     def text(self, token_ids: Sequence[int]) -> str:
         """Detokenize the ids of an answer, special tokens left out."""

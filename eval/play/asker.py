@@ -64,6 +64,7 @@ class SessionAsker:
         `handler` of one's own, under the session's.
         """
         self._session = session
+        self._has_plan = contender.plan
         self._ask = session.ask
         self._oracle: Oracle | None = None
         own = session.policy
@@ -84,12 +85,13 @@ class SessionAsker:
             view = view_at(self._session.memory, question.at_s, oracle.recent_blocks())
             most = oracle.retrieve_blocks()
             oracle.wanted = evidence_blocks(times, view, evidence, most) if times else ()
-        stream = self._ask(question)
+        stream = self._ask(replace(question, plan=self._has_plan))
         given = _given(stream.answer)
         if times is None:
             return given
         held = sum(bool(times.holding(span)) for span in evidence) / len(evidence)
-        recall = tuple(recall_by_layer(times, evidence, _context(stream)))
+        context = _context(stream)
+        recall = tuple(recall_by_layer(times, evidence, context)) if context else None
         return replace(given, recall=recall, held=held)
 
 
@@ -145,7 +147,7 @@ class BlindAsker:
         )
 
     def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
-        given = _given(self._blind.ask(replace(question, at_s=None)).answer)
+        given = _given(self._blind.ask(replace(question, at_s=None, plan=False)).answer)
         return replace(given, newest_frame_s=None)
 
 
@@ -163,7 +165,7 @@ class _BlindHandler(QueryHandler):
         )
         nothing: BlocksByLayer = [[]] * self._decoder.num_layers
         view, limit = MemoryView((), 0), question.decoding.max_tokens
-        prefilled = yield from self.prefill.work(tokens, view, nothing, limit)
+        prefilled = yield from self.questions.work(tokens, view, nothing, limit)
         num_tokens = prefilled.context.num_tokens
         return Reading(prefilled, Basis(newest_frame_s=0.0), (), (), context_tokens=num_tokens)
 

@@ -1,8 +1,9 @@
 """Contender: who answers in a benchmark: a memory policy, a codec and a budget, or a baseline.
 
-    policy=NAME[,codec=NAME][,budget=SHARE][,SETTING=VALUE...]
+    policy=NAME[,codec=NAME][,budget=SHARE][,plan=on][,SETTING=VALUE...]
 
-The policies are those of the product. Beside them there are
+The policies are those of the product. With `plan=on` questions about time are answered from spans,
+as in the product, without a bound of time; else in the model's words. Beside them there are
 
 oracle    default, but that each layer also retrieves the blocks at the ends of the evidence: as
           many in all, for the number of blocks must not tell whether there is any
@@ -43,6 +44,7 @@ class Contender:
     settings: Mapping[str, Any] = field(default_factory=dict)
     codec: str = DEFAULT_CODEC
     budget: Fraction | None = None
+    plan: bool = False
 
     @property
     def name(self) -> str:
@@ -52,6 +54,7 @@ class Contender:
             parts.append(self.codec)
         if self.budget is not None:
             parts.append(f"{self.budget.numerator}of{self.budget.denominator}")
+        parts += ["plan"] * self.plan
         parts += [f"{key}={value}" for key, value in sorted(self.settings.items())]
         return "+".join(parts).replace("/", "_")
 
@@ -128,7 +131,10 @@ def _contenders(
 ) -> list[Contender]:
     settings = dict(told)
     policy, codec = settings.pop("policy", None), settings.pop("codec", DEFAULT_CODEC)
-    budget = _share(settings.pop("budget", None))
+    budget, plan = _share(settings.pop("budget", None)), settings.pop("plan", "off")
+    if plan not in ("on", "off", True, False):  # as YAML has it
+        raise SettingsError(f"contender: plan {plan!r}: wanted on or off")
+    is_planned = plan in ("on", True)
     known = [*POLICIES.names(), *baselines]
     if policy not in (ALL, *known, *more):
         raise SettingsError(f"contender: policy {policy!r} is none of {', '.join(known)}")
@@ -136,8 +142,8 @@ def _contenders(
     found = []
     try:
         codec_named(codec)
-        for one in (Contender(name, settings, codec, budget) for name in names):
-            if not one.is_watching and settings:
+        for one in (Contender(name, settings, codec, budget, is_planned) for name in names):
+            if not one.is_watching and (settings or is_planned):
                 raise SettingsError(f"contender: {one.policy} has no settings")
             own = more.get(one.policy) or POLICIES.find(one.opened_under)
             own.told(settings)

@@ -13,7 +13,7 @@ from eval.play.contender import FIND, FRAMES, LANGUAGE
 from vstream import SettingsError
 
 EMBEDDED = "embedded"
-CONTENDER_FORM = "policy=NAME[,codec=NAME][,budget=SHARE][,SETTING=VALUE]"
+CONTENDER_FORM = "policy=NAME[,codec=NAME][,budget=SHARE][,plan=on][,SETTING=VALUE]"
 DEFAULT_CONTENDERS = ["policy=default"]
 
 

@@ -45,7 +45,7 @@ class PlaySettings:
     def configured(self, contender: Contender, budget_bytes: int | None = None) -> VStreamConfig:
         """The configuration of the contender's session."""
         times = self.follows_times and contender.follows_times
-        engine: dict[str, object] = {"follow_times": times}
+        engine: dict[str, object] = {"follow_times": times, "plan_milliseconds": None}
         if self.max_tokens is not None:
             engine["max_answer_tokens"] = self.max_tokens
         memory: dict[str, object] = {"store": "memory://", "codec": contender.codec}

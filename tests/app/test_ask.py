@@ -60,6 +60,7 @@ def test_the_document_has_the_fields_of_an_answer(video):
         "confidence",
         "truncated",
         "looked",
+        "plan",
         "token_ids",
         "context_tokens",
         "evidence",

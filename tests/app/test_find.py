@@ -1,4 +1,4 @@
-"""`vstream find` on a store that `vstream ingest` has filled."""
+"""`vstream find`, and questions about time, on a store that `vstream ingest` has filled."""
 
 import pytest
 from command_line import vstream
@@ -42,7 +42,20 @@ def test_a_stretch_and_an_effort_can_be_chosen(store):
     assert "blocks were judged" in run.err
     none = vstream("find", "door", OWL, *choice, "--judgements", "0")
     assert not none.out
-    assert "was not looked at, as from 0:28 to 0:36" in none.err
+    assert "was not looked at, as from 0:20 to 0:36" in none.err
+
+
+def test_a_question_about_time_is_answered_from_them_unless_the_model_is_to_say(store):
+    asked = ("ask", "door", "how many times was the owl there?", "--store", store)
+    run = vstream(*asked)
+    assert run.code == 0, run.err
+    assert run.out.strip() == "2 times, at 0h00m08s and 0h00m28s."
+    assert "'is there an owl?'" in run.err
+    plan = vstream(*asked, "--json").document["plan"]
+    assert (plan["kind"], plan["relation"]) == ("count", None)
+    assert vstream(*asked, "--no-plan", "--json").document["plan"] is None
+    now = vstream("ask", "door", "when was the owl there since 0:20?", "--store", store)
+    assert now.out.strip() == "From 0h00m28s to 0h00m36s."
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ SHORT = replace(TINY, length_s=20)
 KEYS = {
     *("present", "past", "times", "heldout_phrasing", "heldout_style", "negative", "all"),
     *("by_kind", "by_age", "stderr", "recall", "bytes_per_hour", "ingest_fps", "ttft_ms"),
-    *("questions", "needles", "times_exact", "held_by_age", "hours"),
+    *("questions", "needles", "times_exact", "held_by_age", "hours", "citations"),
 }
 
 
@@ -134,6 +134,15 @@ def test_contenders_that_read_the_same_blocks_share_a_session_and_others_play_al
         assert alone.answers(name) == together.answers(name)
     costs = {name: report.costs for name, report in together.reports().items()}
     assert [one.num_bytes for one in costs["oracle"]] == [one.num_bytes for one in costs["default"]]
+
+
+def test_a_contender_with_a_plan_leaves_the_answers_of_others_alone(tmp_path, whole, model):
+    planned = Benchmark(tmp_path, "default default,plan=on", model)
+    task = next(one for one in planned.tasks if one.contenders[0].policy == "default")
+    assert [one.name for one in task.contenders] == ["default", "default+plan"]
+    planned.run()
+    assert planned.answers("default") == whole.answers("default")
+    assert all(one["text"] is not None for one in planned.answers("default+plan").values())
 
 
 def test_a_standing_question_that_was_watched_is_not_watched_again(tmp_path, model, monkeypatch):

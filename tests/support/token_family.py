@@ -14,6 +14,7 @@ class TokenFamily:
     recommended = Recommended(window_frames=8, window_stride=4, recent_frames=3, retrieve_blocks=4)
     stop_ids = frozenset({2})
     blank = Family.blank
+    checks = Family.checks
 
     def __init__(self, embed, vocabulary, tokens_per_frame=5):
         self._embed = embed

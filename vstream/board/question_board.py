@@ -39,7 +39,7 @@ WAITS_S = 600
 """A question that has waited for so long is not answered any more."""
 WAIT_S = 1.0
 _GROUP = "answerers"
-_ASKED = ("text", "at_s", "from_s", "zone", "asked_at")
+_ASKED = ("text", "at_s", "from_s", "zone", "asked_at", "plan")
 """Of a Question what goes over the board as it is."""
 
 
@@ -68,7 +68,9 @@ class PostedQuestion:
     def from_json(cls, text: bytes) -> Self:
         posted = json.loads(text)
         turns = tuple(Turn(**turn) for turn in posted["turns"])
-        question = Question(dialogue=turns, **{name: posted[name] for name in _ASKED})
+        question = Question(
+            dialogue=turns, **{name: posted[name] for name in _ASKED if name in posted}
+        )
         return cls(posted["id"], posted["stream"], question, posted["dialogue"])
 
 

@@ -21,4 +21,12 @@ class EngineConfig(BaseModel):
         description="A question that names a moment or a stretch of the stream, as `at 12:30` or "
         "`in the last ten minutes`, sees that alone.",
     )
+    plan_times: bool = Field(
+        True,
+        description="A question about time, as when, how often or how long something was so, is "
+        "answered from the spans in which it is found, not in the model's words.",
+    )
+    plan_milliseconds: int | None = Field(
+        5000, ge=0, description="So long is looked for them at most; unset: as long as it takes."
+    )
     max_answer_tokens: int = Field(128, ge=1, description="An answer is cut off at this length.")

@@ -26,7 +26,7 @@ class Effort:
     """Bounds of what is done for each stream, and of the milliseconds for all; None: no bound.
 
     Without a bound of `proposals` the index excludes nothing, and a span is only what has been
-    judged block by block.
+    judged block by block. It excludes nothing either of a stretch of no more blocks than that.
     """
 
     proposals: int | None
@@ -118,7 +118,8 @@ class Finding:
         asked = asked_of(found, self._statement)
         blocks = stretch_of(found, asked, within, self._layers, self._asker)
         is_exact = effort.proposals is None
-        out = excluded(blocks.scores) & (not is_exact)
+        is_short = effort.proposals is None or len(blocks.ids) <= effort.proposals
+        out = excluded(blocks.scores) & (not is_short)
         order = [i for i in proposals(blocks.scores, blocks.looks(ALIKE)) if not out[i]]
         hunter = Hunter(
             name,

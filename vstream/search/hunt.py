@@ -143,14 +143,17 @@ class Hunt:
 
     def runs(self) -> list[Run]:
         """All that were found, in stream order, those that are not whole as far as is known."""
+        return [run for run in self.nearly() if run.probability >= self._high]
+
+    def nearly(self) -> list[Run]:
+        """With those in which it is nowhere probable enough."""
         found, at = [], 0
         while at < len(self._at):
             if not self._is_so(self._at[at]):
                 at += 1
                 continue
             last = self._end(at, 1)
-            if (run := self._run(at, last)).probability >= self._high:
-                found.append(run)
+            found.append(self._run(at, last))
             at = last + 1
         return found
 

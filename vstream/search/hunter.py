@@ -20,7 +20,6 @@ from jaxtyping import Bool
 
 from encoders import TextTokens
 from memory import BlockNotFoundError, MemoryReader
-from vstream.answer import speaking_probability
 from vstream.device.asker import Asker
 from vstream.device.scheduler import MAX_PREFILLS
 from vstream.device.work import FairLock, Job, WorkKind
@@ -30,6 +29,7 @@ from vstream.engine.retrieval import MemoryView
 from vstream.models.video_llm import VideoLLM
 from vstream.question import UNTOLD
 from vstream.read_while_written import read_while_written
+from vstream.search.asked_check import AskedCheck
 from vstream.search.hunt import Hunt, Run
 from vstream.search.stretch_blocks import Bounds, Covered, StretchBlocks, blocks_of
 
@@ -98,15 +98,15 @@ class Hunter:
         """
         self.statement = statement
         self._name, self._found, self._asker = name, found, asker
-        self._asked = asked_of(found, statement)
-        self._tokens = found.model.family.question(self._asked)
+        family = found.model.family
+        self._checks = [AskedCheck(one, family) for one in family.checks(statement)]
         self._blocks = blocks
         self.asked = self.read = 0
         """Blocks that were judged, and those that it knew of already."""
         self.gone: set[int] = set()
         """Places of blocks that were forgotten meanwhile, or turned out to be damaged."""
         self._said: set[int] = set()
-        high = found.model.family.recommended.find_threshold if threshold is None else threshold
+        high = family.recommended.find_threshold if threshold is None else threshold
         self._low = high / 2
         self.hunt = Hunt(
             blocks.same,
@@ -137,8 +137,16 @@ class Hunter:
         return self._found.model.turn
 
     def known(self, place: int) -> float | None:
-        """What the model said of a place before."""
-        return self._found.memory.facts.get(self._blocks.ids[place], self._asked)
+        """What was said of a place before; None if not all that matters was asked."""
+        probability, block_id = 1.0, self._blocks.ids[place]
+        for check in self._checks:
+            said = self._found.memory.facts.get(block_id, check.name)
+            if said is None:
+                return None
+            probability = min(probability, said)
+            if probability < self._low:
+                break
+        return probability
 
     def begin(self, place: int) -> Job[float]:
         """Have a place judged."""
@@ -170,18 +178,25 @@ class Hunter:
 
     def covered(self, is_excluded: Bool[np.ndarray, " places"]) -> list[Covered]:
         """What is known of the stretch."""
-        runs = [(run.first, run.last) for run in self.hunt.runs()]
+        runs = [(run.first, run.last) for run in self.hunt.nearly()]
         return self._blocks.covered(self.hunt.judged, runs, is_excluded, self.gone)
 
     def _judging(self, block_id: int) -> Work[float]:
-        logits = (yield from _reading(self._found, self._tokens, [block_id])).logits
-        probability = speaking_probability(logits[-1], self._found.model.family)
-        self._found.memory.facts.put(block_id, self._asked, probability)  # it is there: see `put`
+        """The least probable of its checks; the first that says no ends it."""
+        facts, probability = self._found.memory.facts, 1.0
+        for check in self._checks:
+            said = facts.get(block_id, check.name)
+            if said is None:
+                said = yield from check.work(partial(_reading, self._found, [block_id]))
+                facts.put(block_id, check.name, said)  # it is there: see `put`
+            probability = min(probability, said)
+            if probability < self._low:
+                break
         return probability
 
 
 def asked_of(found: Findable, statement: str) -> str:
-    """The question by which a statement is judged."""
+    """What the index compares of a statement."""
     return found.model.family.recommended.watch_prompt.replace("{watch}", statement)
 
 
@@ -237,11 +252,11 @@ def judge_some(hunters: Sequence[Hunter], most: int = AT_ONCE) -> list[tuple[Hun
 
 def _query(found: Findable, tokens: TextTokens) -> Work[torch.Tensor]:
     """What the index compares: each layer's mean query over the words, which see no block."""
-    return torch.stack(list((yield from _reading(found, tokens, [])).queries))
+    return torch.stack(list((yield from _reading(found, [], tokens)).queries))
 
 
 def _reading(
-    found: Findable, tokens: TextTokens, block_ids: Sequence[int]
+    found: Findable, block_ids: Sequence[int], tokens: TextTokens
 ) -> Work[PrefilledQuestion]:
     view = MemoryView(block_ids, len(block_ids))
     nothing_else: list[list[int]] = [[]] * found.model.decoder.num_layers

@@ -33,11 +33,11 @@ from vstream.device.work import WorkKind
 from vstream.engine.prefill import prefix_kv
 from vstream.engine.text_query import text_query_work
 from vstream.errors import QuestionError, SettingsError
+from vstream.made_by import require_made_by
 from vstream.models.video_llm import VideoLLM
 from vstream.policy import shape_of
 from vstream.read_while_written import read_while_written
 from vstream.search.moment import Moment, joined, merged
-from vstream.stream_reader import require_made_by
 
 PHRASE = "find {words}"
 """A single word is understood better behind another than at the head of a question."""

@@ -7,7 +7,7 @@ say how many. Times of day are not understood here.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from encoders import with_time_words
 
@@ -30,13 +30,19 @@ _LAST = re.compile(
 _UNIT_S = {"h": 3600, "m": 60, "s": 1}
 
 
+_JOINT = re.compile(r"\b(?:at|in|within|during|over|for|of|around)?\s*(?:the\s*)?$", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class NamedTime:
-    """Seconds of stream time; a bound that is None is open. A moment has one bound, `to_s`."""
+    """Seconds of stream time; a bound that is None is open. A moment has one bound, `to_s`. `rest`
+    is the question without the words that name it.
+    """
 
     from_s: float | None
     to_s: float | None
     is_moment: bool = False
+    rest: str = field(default="", compare=False)
 
 
 def named_time(question: str, now_s: float) -> NamedTime | None:
@@ -53,19 +59,25 @@ def named_time(question: str, now_s: float) -> NamedTime | None:
         if found is None:
             return None
         start_s, end_s = sorted((_seconds(found.groups()[:3]), _seconds(found.groups()[3:])))
-        return NamedTime(start_s, end_s)
+        return NamedTime(start_s, end_s, rest=_without(found, text))
     last = _LAST.search(text)
     if not moments:
-        return None if last is None else NamedTime(now_s - _length_s(last), now_s)
+        if last is None:
+            return None
+        return NamedTime(now_s - _length_s(last), now_s, rest=_without(last, text))
     one = _ONE.search(text)
     assert one is not None
     moment_s = _seconds(moments[0])
-    word = (one["word"] or "").lower()
+    word, rest = (one["word"] or "").lower(), _without(one, text)
     if word in ("since", "after", "from"):
-        return NamedTime(moment_s, None)
+        return NamedTime(moment_s, None, rest=rest)
     if word:
-        return NamedTime(None, moment_s)
-    return NamedTime(None, moment_s, is_moment=True)
+        return NamedTime(None, moment_s, rest=rest)
+    return NamedTime(None, moment_s, is_moment=True, rest=rest)
+
+
+def _without(named: re.Match[str], text: str) -> str:
+    return f"{_JOINT.sub('', text[: named.start()])} {text[named.end() :]}".strip()
 
 
 def _written(stream_s: int) -> str:

@@ -35,10 +35,13 @@ CLOCK_AHEAD_S = 30.0
 
 @dataclass(frozen=True, eq=False)
 class NamedView:
-    """What a question sees, how the model is to read it, and where its words made it look."""
+    """What a question sees, how the model is to read it, where its words made it look, and what
+    they are without those that did.
+    """
 
     view: MemoryView
     read_as: Question
+    rest: str
     looked: Stretch | None = None
 
 
@@ -59,18 +62,20 @@ def named_view(
         return by_clock.named_view(view, reads_stream_time)
     found = None if question.from_s is not None else _in_stream(question, memory, view)
     if found is None:
-        return NamedView(view, question)
-    at_s, from_s = found
+        return NamedView(view, question, question.text)
+    at_s, from_s, rest = found
     left = view_at(memory, at_s, recent_blocks, from_s)
     if not left.ids:
-        return NamedView(view, question)
-    return NamedView(left, question, _stretch(memory, left))
+        return NamedView(view, question, question.text)
+    return NamedView(left, question, rest, _stretch(memory, left))
 
 
 def _in_stream(
     question: Question, memory: MemoryReader, view: MemoryView
-) -> tuple[float | None, float | None] | None:
-    """The `at_s` and `from_s` that words name in stream time; None if they do not."""
+) -> tuple[float | None, float | None, str] | None:
+    """The `at_s` and `from_s` that words name in stream time, and the other words; None if they do
+    not.
+    """
     now_s = memory.info(view.ids[-1]).end_s if question.at_s is None else question.at_s
     named = named_time(question.text, now_s)
     if named is None:
@@ -82,7 +87,7 @@ def _in_stream(
         if not before or memory.info(before[-1]).end_s < to_s - MOMENT_REACH_S:
             return None
         from_s = memory.info(before[-1]).end_s - MOMENT_S
-    return question.at_s if to_s is None else to_s, from_s
+    return question.at_s if to_s is None else to_s, from_s, named.rest
 
 
 class _ByClock:
@@ -105,20 +110,22 @@ class _ByClock:
 
     def named_view(self, view: MemoryView, reads_stream_time: bool) -> NamedView:
         named = clock_ranges(self._question.text, self._now)
-        looked = None
+        text, looked = self._question.text, None
+        rest = text
         if len(named) == 1:
             view = self._seen(named[0])
             begin, end = _seconds(named[0])
             if not view.ids:
                 raise QuestionError(self._nothing_kept(begin, end))
             looked = replace(_stretch(self._memory, view), begin_at=begin, end_at=end)
+            rest = f"{text[: named[0].span[0]].strip()} {text[named[0].span[1] :].strip()}"
         read_as = self._question
         if reads_stream_time:
             turns = tuple(
                 replace(turn, question=self._retold(turn.question)) for turn in read_as.dialogue
             )
             read_as = replace(read_as, text=self._retold(read_as.text, named), dialogue=turns)
-        return NamedView(view, read_as, looked)
+        return NamedView(view, read_as, rest, looked)
 
     def _seen(self, named: ClockRange) -> MemoryView:
         """The blocks captured then that the question may see."""

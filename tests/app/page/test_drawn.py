@@ -82,6 +82,9 @@ def test_an_answer_says_that_it_is_unsure_and_how_old_the_newest_frame_was():
     note, confidence = note_of([{**told, "unsure": False, "spans": spans}])
     assert "its words looked most at 1:10 to 1:15" in note
     assert confidence is None
+    plan = {"found": [{"judged": 30, "known": 8}, {"judged": 0, "known": 38}]}
+    found = {**told, "unsure": False, "plan": plan, "total_ms": 412.0}
+    assert note_of([found])[0] == "76 moments looked at in 0.4 s · the newest frame was 0.7 s old"
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_words_name_times_in_the_zone_of_the_stream(service):
         return datetime.fromtimestamp(BEGAN - 60 * minutes_ago, zone).strftime("%H:%M")
 
     lately = service.ask("have you seen a burger in the last ten minutes?", "stream://door")
-    assert said(lately) == "yes"
+    assert said(lately).startswith("Yes, ")  # from spans
     assert all(one["captured_at"] > time.time() - 620 for one in cited(lately))
     early = service.ask(f"what did you see between {clock(22)} and {clock(12)}?", "stream://door")
     captured = [one["captured_at"] for one in cited(early)]
@@ -130,6 +130,7 @@ def test_words_name_times_in_the_zone_of_the_stream(service):
             "unsure",
             "knows",
             "moments",
+            "plan",
             "spans",
             "coarser_since",
         ),

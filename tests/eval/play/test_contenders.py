@@ -27,6 +27,11 @@ def test_a_contender_is_a_policy_a_codec_a_budget_and_settings():
     assert config.memory.host_bytes == 40 << 20
     names = [one.name for one in parsed("default", "window,frames=8", "frames,codec=bf16")]
     assert names == ["default", "window+frames=8", "frames+bf16"]
+    plain, planned = parsed("default", "default,plan=on")
+    assert planned == Contender("default", plan=True)
+    assert (plain.name, planned.name) == ("default", "default+plan")
+    own = SETTINGS.policy(plain, terse_model())
+    assert plain.shares(own) == planned.shares(own)
 
 
 def test_a_file_says_the_same(tmp_path):
@@ -64,6 +69,8 @@ def test_a_file_that_is_no_list_of_contenders_is_refused_by_name(tmp_path, text)
         ("policy=full,budget=1/2", "no budget"),
         ("policy=frames,budget=1/2", "no budget"),
         ("policy=language,frames=3", "no settings"),
+        ("policy=frames,plan=on", "no settings"),
+        ("policy=default,plan=maybe", "on or off"),
         ("policy=oracle", "'oracle' is none of"),
     ],
 )

@@ -1,0 +1,42 @@
+"""drawn_statement: a statement about a drawing in, the questions that tell whether it is so out.
+
+The embedded model was trained to say whether a drawing is there, what color it has, where it is and
+what the scene is. Asked for a yes or no whether there is a red star, it says whether there is a
+star (docs/find.md): so the parts of a statement are asked about one by one, in words that it knows.
+"""
+
+import re
+
+from encoders.check import Check
+
+_PLACE = r"(?P<place>(?:top|middle|bottom) (?:left|center|right)|center)"
+_COLOR = r"(?P<color>red|orange|yellow|green|blue|purple|pink|white|black|brown)"
+_SCENE = r"(?P<scene>beach|forest|city|night sky|snow|room)"
+_WORD = r"(?!(?:is|are|it|there|now|at|in|on|against|with|not|no|you)\b)[\w-]+"
+_STATEMENT = re.compile(
+    r"(?:are there (?:any )?|(?:tell me when (?:you see )?|is (?:there )?|are )?(?:an?|the|any) )"
+    rf"(?:{_COLOR} )?(?P<name>{_WORD}(?: {_WORD}){{0,2}}?)(?: is| are)?"
+    rf"(?: (?:at|in) the {_PLACE}| (?:in|on|against) the {_SCENE})?"
+    r"(?: is| are)?(?: there)?(?: now)?[?.!]?",
+    re.IGNORECASE,
+)
+_IN_VIEW = re.compile(r"\b(?:there|see)\b", re.IGNORECASE)
+_WHERE_LEAST, _SCENE_LEAST = 0.35, 0.9
+"""A place has two words, and others are near. Where there is no scene, one is guessed."""
+
+
+def drawn_checks(statement: str) -> list[Check]:
+    """None for a statement of another kind."""
+    said = _STATEMENT.fullmatch(" ".join(statement.split()))
+    if said is None or not (said["place"] or said["scene"] or _IN_VIEW.search(statement)):
+        return []
+    name = said["name"]
+    thing = f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    checks = [Check(f"tell me when you see {thing}")]
+    if said["color"]:
+        checks.append(Check(f"what color is the {name}?", said["color"].lower()))
+    if said["place"]:
+        checks.append(Check(f"where is the {name} now?", said["place"].lower(), _WHERE_LEAST))
+    if said["scene"]:
+        checks.append(Check("what is the scene?", said["scene"].lower(), _SCENE_LEAST))
+    return checks

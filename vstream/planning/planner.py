@@ -1,0 +1,190 @@
+"""planned: a question about time in, an answer from spans that were found out, or None.
+
+The grammar of `vstream.planning.time_question` says which statements the question is about, `find`
+when each was so in the stretch that the question may see, and the answer is written from that: no
+word of it is the model's. What the grammar does not understand is answered as any question.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from functools import partial
+from math import inf, nextafter
+from typing import Any
+
+from encoders import with_time_words
+from vstream.answer_stream import AnswerStream
+from vstream.device.asker import Asker
+from vstream.errors import ModelError
+from vstream.planning.clause import Clause
+from vstream.planning.sentence import Known, related, sentence, words_in
+from vstream.planning.time_question import TimeQuestion, time_question
+from vstream.question import Answer, Basis, CitedSpan, Evidence, Plan, Question, Stretch, Timings
+from vstream.search.finding import Effort, Finding
+from vstream.search.hunter import Findable, FoundSpan
+from vstream.search.stretch_blocks import Covered
+from vstream.times.named_view import NamedView
+from vstream.times.time_phrase import time_phrases
+from vstream.times.zone import zone_of
+
+_STREAM = ""
+"""Of one stream no name is needed."""
+
+
+class PlannedAnswer(AnswerStream):
+    """An answer that is there as a whole, for who iterates or reads it as any other."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._pieces = iter([answer.text])
+        self.evidence = answer.evidence
+        self.looked = answer.looked
+        self.retrieved = []
+        self.recent_ids = ()
+
+    def cancel(self) -> bool:
+        """There is nothing left to decode."""
+        return False
+
+
+def time_question_of(question: Question, seen: NamedView) -> TimeQuestion | None:
+    """What it wants to know, if it can be answered from spans at all: an answer of a given shape is
+    for the model, and so is a question that names times that are not followed.
+    """
+    shape = question.decoding
+    if question.answer_start or shape.schema or shape.json_object or shape.stop:
+        return None
+    wanted = time_question(seen.rest, names_time=seen.looked is not None)
+    if wanted is None or time_phrases(seen.rest):
+        return None
+    return wanted if with_time_words(seen.rest, lambda _: "") == seen.rest else None
+
+
+def planned(
+    stream: Findable,
+    question: Question,
+    wanted: TimeQuestion,
+    seen: NamedView,
+    basis: Basis,
+    effort: Effort,
+    layers: Sequence[int] | None,
+    asked: float,
+) -> PlannedAnswer | None:
+    """Looks for all that is wanted; None if the model's yes cannot be told from its no.
+
+    `seen` has blocks, `basis` is that of the answer, and `asked` the `time.perf_counter` seconds
+    when it was asked. Raises QuestionError, KVMemoryError; CancelledError if the asker leaves.
+    """
+    with stream.model.turn:
+        ids, memory = seen.view.ids, stream.memory
+        bounds = memory.info(ids[0]).start_s, memory.info(ids[-1]).end_s
+        newest_s = memory.info(memory.visible(question.at_s)[-1]).end_s
+        is_cut = seen.looked is None and question.from_s is None and ids[0] > 0
+    if question.from_s is not None:  # not even the block that ends there is to be looked at
+        bounds = nextafter(bounds[0], inf), bounds[1]
+    found = _found(stream, wanted, question.asker, bounds, effort, layers)
+    if found is None:
+        return None
+    is_now = bounds[1] >= newest_s
+    known = {text: _known(one, bounds, is_now, is_cut) for text, one in found.items()}
+    other = None if wanted.other is None else known[wanted.other.statement]
+    counted = [related(wanted, known[one.statement], other) for one in wanted.clauses]
+    zone = None if question.zone is None else zone_of(question.zone)
+    now = datetime.fromtimestamp(question.asked_at or time.time(), zone) if zone else None
+    spans = [span for one in counted for span in one.spans]
+    took_ms = 1000 * (time.perf_counter() - asked)
+    return PlannedAnswer(
+        Answer(
+            **vars(basis),
+            question=question,
+            text=sentence(wanted, counted, words_in(zone, now)),
+            token_ids=(),
+            asked_at_s=basis.newest_frame_s if question.at_s is None else question.at_s,
+            evidence=_evidence(spans, stream.model.decoder.num_layers),
+            timings_ms=Timings(ttft=took_ms, total=took_ms),
+            truncated=False,
+            confidence=min((span.probability for span in spans), default=1.0),
+            looked=seen.looked,
+            spans=tuple(
+                CitedSpan(one.from_s, one.to_s, one.from_at, one.to_at, 1 / len(spans))
+                for one in spans
+            ),
+            plan=Plan(
+                kind=wanted.kind,
+                relation=wanted.relation,
+                stretch=Stretch(*bounds),
+                effort=asdict(effort),
+                found=tuple(_document(one) for one in found.values()),
+            ),
+        )
+    )
+
+
+def _found(
+    stream: Findable,
+    wanted: TimeQuestion,
+    asker: Asker | None,
+    bounds: tuple[float, float],
+    effort: Effort,
+    layers: Sequence[int] | None,
+) -> dict[str, Finding] | None:
+    """What came of each statement; they share the time. None for a model that cannot judge."""
+    statements = dict.fromkeys(one.statement for one in _clauses(wanted))
+    if effort.milliseconds is not None:
+        effort = replace(effort, milliseconds=effort.milliseconds // len(statements))
+    find = partial(
+        Finding,
+        {_STREAM: stream},
+        within={_STREAM: bounds},
+        effort=effort,
+        layers=layers,
+        asker=asker,
+    )
+    found = {statement: find(statement) for statement in statements}
+    try:
+        for finding in found.values():
+            for _ in finding:
+                continue
+    except ModelError:
+        return None
+    return found
+
+
+def _clauses(wanted: TimeQuestion) -> list[Clause]:
+    return [*wanted.clauses, *([] if wanted.other is None else [wanted.other])]
+
+
+def _known(found: Finding, bounds: tuple[float, float], is_now: bool, is_cut: bool) -> Known:
+    """`is_cut`: the stream's oldest part, which the question is about too, is no longer kept."""
+    spans = [one for one in found.spans if one.to_s > bounds[0] or bounds[0] >= bounds[1]]
+    unseen = [part for part in found.coverage[_STREAM] if part.kind in ("open", "gone")]
+    if is_cut:
+        unseen.insert(0, Covered("gone", -inf, bounds[0]))
+    is_so_now = is_now and bool(spans) and spans[-1].to_s >= bounds[1]
+    return Known(spans, unseen, is_so_now)
+
+
+def _evidence(spans: Sequence[FoundSpan], num_layers: int) -> tuple[Evidence, ...]:
+    """The block that decides each span, as any answer's: best first."""
+    of_block = {
+        span.block_id: Evidence(
+            block_id=span.block_id,
+            start_s=span.at_s,
+            end_s=span.at_s,
+            captured_at=span.at,
+            score=span.probability,
+            num_layers=num_layers,
+            thumbnail=span.thumbnail,
+        )
+        for span in spans
+    }
+    return tuple(sorted(of_block.values(), key=lambda one: (-one.score, one.block_id)))
+
+
+def _document(found: Finding) -> dict[str, Any]:
+    """As that of a Finding, of one stream without a name."""
+    told = found.document()
+    for span in told["spans"]:
+        del span["stream"]
+    return {**told, "coverage": told["coverage"][_STREAM]}
