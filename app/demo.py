@@ -81,11 +81,12 @@ def _play_to(
 
 
 def _ask(terminal: Terminal, session: Session, entry: dict[str, Any]) -> None:
-    """`answer` is what the stream shows; `accepted` are the ways to say it."""
+    """`answer` is what the stream shows; with one of `accepted` what is said has to begin."""
     asked_s, question = entry["asked_s"], entry["question"]
     terminal.question(clock(asked_s), question)
     answer = terminal.stream_answer(session.ask(Question(question, asked_s)))
-    right = answer.text.strip().lower() in entry["accepted"]
+    said = answer.text.strip().lower()
+    right = any(said == one or said.startswith((f"{one}.", f"{one},")) for one in entry["accepted"])
     terminal.say(f"{'right' if right else 'wrong'}: the stream shows {entry['answer']!r}")
 
 

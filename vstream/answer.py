@@ -144,7 +144,7 @@ class QueryHandler:
     ) -> AnswerStream | None:
         """The answer from spans; None where that is not wanted, not understood or not possible."""
         is_wanted = question.plan and self._config.plan_times and self._policy.follows_times
-        if not is_wanted or isinstance(self._family, Text):
+        if not is_wanted or self._policy.has("context") or isinstance(self._family, Text):
             return None
         with self.model.turn:
             self.memory.refresh()

@@ -75,7 +75,14 @@ def sample_questions(script: Script) -> list[Question]:
 
 
 def _accepted(question: Question) -> list[str]:
-    """Every way to say the answer that counts as right: lists in any order, times about right."""
+    """Every way to say the answer that counts as right: lists in any order, times about right, and
+    what an answer from spans begins with.
+    """
+    if question.kind == "count_times":
+        times = {"0": "never", "1": "once"}.get(question.answer, f"{question.answer} times")
+        return [question.answer, times]
+    if question.kind == "order":
+        return [question.answer, f"{question.answer} came first"]
     time_s = parse_clock(question.answer)
     if time_s is not None:
         around = range(max(0, time_s - TIME_TOLERANCE_S), time_s + TIME_TOLERANCE_S + 1)

@@ -86,7 +86,7 @@ def test_questions_in_other_words_are_answered(watched):
     told = []
     for record in RECORDS:
         asked_s, (_, session) = record["asked_s"], watched[record["seed"]]
-        answer = session.ask(Question(record["question"], float(asked_s))).answer
+        answer = session.ask(Question(record["question"], float(asked_s), plan=False)).answer
         is_right = any(score(truth, answer.text, asked_s).is_right for truth in record["accepted"])
         is_honest = answer.text == HONEST or answer.is_unsure
         told.append("right" if is_right else "honest" if is_honest else "wrong")
