@@ -53,8 +53,11 @@ def test_the_document_has_the_fields_of_an_answer(video):
     document = vstream("ask", video, "what do you see now?", "--json").document
     assert list(document) == [
         "answer",
+        "unsure",
+        "unsure_because",
         "newest_frame_s",
         "coarser_since",
+        "strange",
         "knows",
         "asked_at_s",
         "confidence",
