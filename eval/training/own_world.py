@@ -3,7 +3,7 @@
 Fits the direction in the features of its vision tower that leads from pictures of the made-up world
 to others: those of `--pictures`, crops of them, and test sources of ffmpeg. The threshold is set on
 streams of the made-up world that were not fitted, half of them in the style that no training saw:
-`CALLED_STRANGE` of their pictures lie beyond it. `--check` names clips that neither has seen.
+it is `MARGIN` times as far as the farthest of their pictures. `--check` names clips that neither has seen.
 All pictures are seen as vstream keeps them: as thumbnails.
 """
 
@@ -31,7 +31,7 @@ from vstream import load_video_llm
 from vstream.models.weights import embedded_weights
 
 Picture = UInt8[np.ndarray, "h w 3"]
-CALLED_STRANGE = 0.01
+MARGIN = 1.1
 SOURCES = ("testsrc", "testsrc2", "mandelbrot", "smptebars", "smptehdbars", "rgbtestsrc")
 SOURCES += ("yuvtestsrc", "cellauto", "gradients", "pal75bars", "sierpinski")
 _SIDES = (96, 128, 240, 384)
@@ -57,7 +57,7 @@ def main() -> None:
     world = fitted(own, features_of(family, others))
     seen = features_of(family, world_pictures(range(40, 48), SEEN_STYLES, 60))
     unseen = features_of(family, world_pictures(range(60, 68), (HELD_OUT_STYLE,), 60))
-    bound = float(world.distances(torch.cat([seen, unseen])).quantile(1 - CALLED_STRANGE))
+    bound = MARGIN * float(world.distances(torch.cat([seen, unseen])).max())
     world = OwnWorld(world.centre, world.spread, world.direction, bound)
     world.write(given.out)
     told = {"other pictures": others}
