@@ -36,12 +36,18 @@ class OwnWorld:
         if not path.exists():
             return None
         with np.load(path, allow_pickle=False) as told:
-            parts = [torch.tensor(told[name]) for name in ("centre", "spread", "direction")]
-            return cls(*parts, float(told["threshold"]))
+            centre, spread = torch.tensor(told["centre"]), torch.tensor(told["spread"])
+            return cls(centre, spread, torch.tensor(told["direction"]), float(told["threshold"]))
 
     def write(self, path: Path) -> None:
         """As `read` reads it."""
-        np.savez(path, **{name: np.float32(one) for name, one in vars(self).items()})
+        np.savez(
+            path,
+            centre=self.centre.numpy(),
+            spread=self.spread.numpy(),
+            direction=self.direction.numpy(),
+            threshold=self.threshold,
+        )
 
     def scaled(self, features: Float[Tensor, "pictures features"]) -> Float[Tensor, "..."]:
         """In deviations."""

@@ -3,7 +3,8 @@
 Fits the direction in the features of its vision tower that leads from pictures of the made-up world
 to others: those of `--pictures`, crops of them, and test sources of ffmpeg. The threshold is set on
 streams of the made-up world that were not fitted, half of them in the style that no training saw:
-it is `MARGIN` times as far as the farthest of their pictures. `--check` names clips that neither has seen.
+it is `MARGIN` times as far as the farthest of their pictures. `--check` names folders of clips that
+neither has seen.
 All pictures are seen as vstream keeps them: as thumbnails.
 """
 
@@ -32,8 +33,19 @@ from vstream.models.weights import embedded_weights
 
 Picture = UInt8[np.ndarray, "h w 3"]
 MARGIN = 1.1
-SOURCES = ("testsrc", "testsrc2", "mandelbrot", "smptebars", "smptehdbars", "rgbtestsrc")
-SOURCES += ("yuvtestsrc", "cellauto", "gradients", "pal75bars", "sierpinski")
+SOURCES = (
+    "testsrc",
+    "testsrc2",
+    "mandelbrot",
+    "smptebars",
+    "smptehdbars",
+    "rgbtestsrc",
+    "yuvtestsrc",
+    "cellauto",
+    "gradients",
+    "pal75bars",
+    "sierpinski",
+)
 _SIDES = (96, 128, 240, 384)
 _AT_ONCE = 32
 _CROPS = 10
@@ -89,10 +101,10 @@ def fitted(own: Tensor, others: Tensor) -> OwnWorld:
         said = features @ direction + shift
         lost = F.binary_cross_entropy_with_logits(said, is_other, weight, reduction="sum")
         lost = lost + _PENALTY * direction.square().sum()
-        lost.backward()  # type: ignore[no-untyped-call]
+        lost.backward()
         return lost
 
-    search.step(loss)  # type: ignore[no-untyped-call]
+    search.step(loss)
     return OwnWorld(centre, spread, direction.detach(), -float(shift.detach()))
 
 
