@@ -77,4 +77,5 @@ def _check_model(terminal: Terminal, config: "VStreamConfig") -> tuple[bool, str
     )
     if family.recommended.knows is None:
         return True, found
-    return True, f"{found}\n         real scenes: no ({family.name} model)"
+    no = f"real scenes: no ({family.name} model); answers about them say so"
+    return True, f"{found}\n         {no}"

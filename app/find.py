@@ -71,6 +71,8 @@ def _line(span: FoundSpan, now: datetime) -> str:
 def _say_rest(terminal: Terminal, finding: Finding) -> None:
     if not finding.spans:
         terminal.say("not found")
+    for name, reason in finding.strange.items():
+        terminal.say(f"{name}: {reason}")
     say_rest(terminal, finding.coverage)
     terminal.say(
         f"{finding.judged} blocks were judged in {finding.seconds:.1f} s, {finding.known} before"

@@ -31,6 +31,8 @@ EVIDENCE_ROWS = 5
 PICTURES = 3
 PICTURE_COLUMNS = 24
 _POLL_S = 0.05
+_OLD_S = 5.0
+"""A newest frame that is older is told of in a line of its own."""
 _DIGITS = {
     "confidence": 4,
     "probability": 4,
@@ -127,8 +129,8 @@ class Terminal:
             looked_for = " and ".join(repr(one["statement"]) for one in answer.plan.found)
             self.say(f"from where it was found: {looked_for}; --no-plan asks the model itself")
         if answer.is_unsure:
-            self.say(f"unsure: a word of it was only {answer.confidence:.0%} probable")
-        if answer.knows is not None:
+            self.say(f"unsure: {answer.unsure_because}")
+        if answer.knows is not None and answer.strange is None:
             self.say(f"the model knows {answer.knows}: what it says of anything else means nothing")
         self.evidence(answer)
 
@@ -162,10 +164,11 @@ class Terminal:
         if answer.spans:
             told = (f"{clock(s.from_s)}-{clock(s.to_s)} ({s.share:.0%})" for s in answer.spans)
             self.say(f"its words looked at {', '.join(told)}")
-        times = answer.timings_ms
+        times, age_s = answer.timings_ms, _age_s(answer)
+        if age_s > _OLD_S:
+            self.say(f"the newest frame was taken {_ago(age_s)}")
         self.say(
-            f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}"
-            f"{_taken(answer)}; "
+            f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}; "
             f"first token {times.ttft:.0f} ms, whole answer {times.total:.0f} ms"
         )
 
@@ -245,13 +248,14 @@ def _rounded(value: Any, name: str = "") -> Any:
     return round(value, _DIGITS[name]) if name in _DIGITS else value
 
 
-def _taken(answer: Answer) -> str:
-    """How long ago the newest frame was taken, as far as its clock can be believed."""
+def _age_s(answer: Answer) -> float:
+    """How long ago the newest frame was taken, as far as its clock can be believed; else -1."""
     newest = max(answer.evidence, key=lambda one: one.end_s, default=None)
-    age_s = -1.0 if newest is None else time.time() - newest.captured_at
-    if age_s < 0:
-        return ""
+    return -1.0 if newest is None else time.time() - newest.captured_at
+
+
+def _ago(age_s: float) -> str:
     for unit, seconds in (("days", 86_400), ("h", 3600), ("min", 60)):
         if age_s >= 2 * seconds:
-            return f", taken {age_s / seconds:.0f} {unit} ago"
-    return f", taken {age_s:.0f} s ago"
+            return f"{age_s / seconds:.0f} {unit} ago"
+    return f"{age_s:.0f} s ago"

@@ -59,7 +59,11 @@ def watch_source(
 
         def look(frame: SeenFrame) -> None:
             for watch in watches:
-                if firing := watch.look(frame.stream_s):
+                before = watch.strange
+                firing = watch.look(frame.stream_s)
+                if watch.strange not in (None, before):
+                    terminal.say(f"{watch.text}: not told. {watch.strange}")
+                if firing:
                     if not as_json:
                         terminal.firing(firing)
                     saying = session.begin_saying(firing.at_s)

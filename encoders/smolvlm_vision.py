@@ -38,15 +38,23 @@ class SmolVLMVision:
 
         The last size must be the tower's own.
         """
+        hidden = self.patches(frames, sizes)
+        features: Tensor = self._connector(self._tower.post_layernorm(hidden))
+        return features
+
+    @torch.no_grad()
+    def patches(
+        self, frames: Sequence[Frame], sizes: Sequence[Sequence[Size]]
+    ) -> Float[Tensor, "frames patches d_vision"]:
+        """What the tower makes of the patches, before its last norm."""
         pixels = torch.stack(
             [self._transform(frame.pixels, s) for frame, s in zip(frames, sizes, strict=True)]
         )
         embeddings = self._tower.embeddings
         patches = embeddings.patch_embedding(pixels.to(self._dtype)).flatten(2).transpose(1, 2)
         hidden = patches + embeddings.position_embedding(self._positions)
-        hidden = self._tower.encoder(inputs_embeds=hidden).last_hidden_state
-        features: Tensor = self._connector(self._tower.post_layernorm(hidden))
-        return features
+        seen: Tensor = self._tower.encoder(inputs_embeds=hidden).last_hidden_state
+        return seen
 
 
 def _patch_positions(side: int) -> Int[Tensor, " patches"]:

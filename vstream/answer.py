@@ -36,6 +36,7 @@ from vstream.planning.planner import planned, time_question_of
 from vstream.question import Basis, CitedSpan, Evidence, Judgement, Question, Saying
 from vstream.read_while_written import read_while_written
 from vstream.search.finding import EFFORTS
+from vstream.strange_pictures import strange_reason
 from vstream.times.named_view import NamedView, named_view
 from vstream.yes_no import speaking_probability
 
@@ -306,11 +307,15 @@ class QueryHandler:
         tokens = yield from self._read(policy, read)
         limit = question.decoding.max_tokens
         prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context)
+        evidence = _evidence(self.memory, view, prefilled, context.block_ids)
         return Reading(
             prefilled,
-            self._basis(policy, view, newest_s),
+            replace(
+                self._basis(policy, view, newest_s),
+                strange=strange_reason(self.memory, self._family, evidence),
+            ),
             recent_ids=view.recent_ids,
-            evidence=_evidence(self.memory, view, prefilled, context.block_ids),
+            evidence=evidence,
             looked=seen.looked,
             context_tokens=prefilled.context.num_tokens,
         )

@@ -9,6 +9,7 @@ from vstream.decoding.token_choice import TokenChoice
 from vstream.device.work import Job
 from vstream.engine.question_prefill import PrefilledQuestion
 from vstream.question import Answer, Basis, CitedSpan, Evidence, Question, Stretch, Timings
+from vstream.strange_pictures import with_warning
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,10 @@ class AnswerStream:
         if len(whole) > len(shown):
             yield whole[len(shown) :]
         basis, at_s = self._basis, self._question.at_s
+        if basis.strange is not None and not self._question.decoding.is_structured:
+            added = with_warning(whole, basis.strange)[len(whole) :]
+            yield added
+            whole += added
         self._answer = Answer(
             **vars(basis),
             question=self._question,
@@ -115,7 +120,7 @@ class AnswerStream:
             spans=self._spans,
             timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
             truncated=not is_whole,
-            confidence=confidence,
+            confidence=basis.trusted(confidence),
             looked=self.looked,
             context_tokens=self._context_tokens,
         )

@@ -100,8 +100,14 @@ class Basis:
     """The stream time before which the stream is kept only in part: coarser, thinned, merged or
     gone, as the budget or the policy wants; None while all of it is kept as it was.
     """
+    strange: str | None = None
+    """Why nothing can be said of what it saw, where the picture is none that its model knows."""
     knows: str | None = None
     """What its model was trained to see, as `drawings only`, where that is not the world."""
+
+    def trusted(self, confidence: float) -> float:
+        """None where the picture is strange, however sure the model is."""
+        return confidence if self.strange is None else 0.0
 
     def basis(self) -> dict[str, Any]:
         """The fields that are declared here, by name."""
@@ -182,7 +188,9 @@ class Answer(Basis):
     """In its document `answer`."""
     asked_at_s: float
     confidence: float
-    """The probability of the least probable token of the answer, its end included."""
+    """The probability of the least probable token of the answer, its end included; 0 about a
+    strange picture.
+    """
     truncated: bool
     """The answer reached the limit of tokens before it came to its end."""
     looked: Stretch | None = None
@@ -202,9 +210,17 @@ class Answer(Basis):
         """Whether the model was nearer to saying something else: a guess more than an answer."""
         return self.confidence < UNSURE
 
+    @property
+    def unsure_because(self) -> str | None:
+        """Why it is unsure, in words; None if it is not."""
+        if self.strange is not None:
+            return self.strange
+        return f"a word of it was only {self.confidence:.0%} probable" if self.is_unsure else None
+
     def document(self) -> dict[str, Any]:
-        """As of any Basis, and the text as `answer`."""
-        return {"answer": self.text, **super().document()}
+        """As of any Basis, the text as `answer`, and whether it is unsure and why."""
+        unsure = {"unsure": self.is_unsure, "unsure_because": self.unsure_because}
+        return {"answer": self.text, **unsure, **super().document()}
 
     @classmethod
     def of_document(cls, question: Question, document: dict[str, Any]) -> Self:

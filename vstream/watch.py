@@ -42,6 +42,8 @@ class Watch:
         self._rule = rule or speaking_policy(None, session.model.family.recommended)
         self._every_s = every_s
         self._judged_s: float | None = None
+        self.strange: str | None = None
+        """Why the last moment was not told of, whatever the model said; see `Basis.strange`."""
         self.num_judged = 0
         self.num_skipped = 0
         """Ticks that went by unjudged."""
@@ -93,7 +95,9 @@ class Watch:
             self.num_skipped += max(0, passed - 1)
         self._judged_s = judgement.at_s
         self.num_judged += 1
-        if not self._rule.feed(judgement.probability, judgement.at_s):
+        self.strange = judgement.strange
+        probability = judgement.probability if judgement.strange is None else 0.0
+        if not self._rule.feed(probability, judgement.at_s):
             return None
         return Firing(watch=self.text, **vars(judgement))
 

@@ -15,6 +15,8 @@ from app.page.words import drawn, length, moments
 from app.stream_time import clock
 
 _PICTURES = 6
+_OLD_S = 5.0
+"""A newest frame that is older is told of in a line of its own."""
 _OF_EMBEDDED = (
     "what is there now?",
     "have you seen a burger?",
@@ -181,6 +183,7 @@ def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, float | None]:
     if not evidence:
         return "", None
     (one, *_) = evidence
+    sure = one["confidence"] if one["unsure"] else None
     parts = [f"first token after {one['ttft_ms']:.0f} ms", f"{moments(one['moments'])} read"]
     if one.get("plan"):  # a service of an older version has none
         judged = sum(each["judged"] + each["known"] for each in one["plan"]["found"])
@@ -191,8 +194,9 @@ def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, float | None]:
     if one["newest_frame_age_s"] is not None:
         age_s = one["newest_frame_age_s"]
         age = f"{age_s:.1f} s" if age_s < 10 else length(age_s)
-        parts.append(f"the newest frame was {age} old")
-    return " · ".join(parts), one["confidence"] if one["unsure"] else None
+        apart = "\n" if age_s > _OLD_S else " · "
+        return f"{' · '.join(parts)}{apart}the newest frame was {age} old", sure
+    return " · ".join(parts), sure
 
 
 def _text(said: str) -> str:

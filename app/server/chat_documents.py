@@ -205,6 +205,8 @@ class StreamEvidence(Basis):
 
     `knows` is what the model was trained to see, as `drawings only`, where that is not the world.
     `plan` is how a question about time was answered from spans; null in the model's words.
+    `strange` says so where the picture is none of what it knows; then `confidence` is 0.
+    `unsure_because` is why the answer is `unsure`.
     """
 
     stream_id: str
@@ -215,6 +217,7 @@ class StreamEvidence(Basis):
     looked_to_s: float | None
     confidence: float
     unsure: bool
+    unsure_because: str | None
     moments: int
     plan: Plan | None
     spans: tuple[CitedSpan, ...]
@@ -252,6 +255,7 @@ def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
             looked_to_s=answer.looked.to_s if answer.looked else None,
             confidence=answer.confidence,
             unsure=answer.is_unsure,
+            unsure_because=answer.unsure_because,
             moments=len(answer.evidence),
             plan=answer.plan,
             spans=answer.spans,

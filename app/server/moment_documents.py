@@ -63,6 +63,9 @@ class FoundSpans(BaseModel):
     statement: str
     data: list[FoundSpanDocument]
     coverage: dict[str, list[CoveredDocument]]
+    strange: dict[str, str] = Field(
+        {}, description="Streams whose pictures their model does not know, and what that means."
+    )
     judged: int = Field(description="Blocks that the model judged.")
     known: int = Field(description="Blocks that it had judged before.")
     seconds: float

@@ -5,12 +5,18 @@ says `"vstream_family": "embedded"`.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from encoders.chat_prompt import Turn, VideoPlace
 from encoders.check import Check
 from encoders.drawn_statement import drawn_checks
 from encoders.families.family import Family
 from encoders.frame import Frame
+from encoders.own_world import OwnWorld, pooled
 from encoders.recommended import EMBEDDED
 from encoders.smolvlm_vision import SmolVLMVision
 from encoders.spoken_time import with_time_words
@@ -24,6 +30,11 @@ class Embedded(Family):
     place = VideoPlace("<image>")
     recommended = EMBEDDED
 
+    def read_preprocessing(self, directory: Path) -> None:
+        """And what its own world looks like, where that has been measured."""
+        super().read_preprocessing(directory)
+        self._world = OwnWorld.read(directory)
+
     def prepare(self) -> None:
         self._size = (self.preprocessor.edge("height"), self.preprocessor.edge("width"))
         self._vision = SmolVLMVision(self.model, self.transform)
@@ -36,6 +47,20 @@ class Embedded(Family):
             one_frame_block(frame, *weave(self.chat.embed(time_words(frame.stream_s)), visual))
             for frame, visual in zip(frames, seen, strict=True)
         ]
+
+    def are_strange(self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[bool]:
+        """By the distance of what the tower sees in them; see `OwnWorld`."""
+        if self._world is None:
+            return super().are_strange(pictures)
+        told: list[bool] = self._world.are_strange(self.world_features(pictures)).tolist()
+        return told
+
+    def world_features(
+        self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]
+    ) -> Float[Tensor, "pictures features"]:
+        """What `OwnWorld` compares."""
+        frames = [Frame(pixels, 0.0, 0.0) for pixels in pictures]
+        return pooled(self._vision.patches(frames, [[self._size]] * len(frames)))
 
     def question(
         self,

@@ -16,7 +16,7 @@ from encoders.recommended import Recommended
 from encoders.tokens import TextTokens, VisualTokens
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, UInt8
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -78,6 +78,12 @@ class Family:
         The result for one block does not depend on which others are encoded with it.
         """
         raise NotImplementedError
+
+    def are_strange(self, pictures: Sequence["UInt8[np.ndarray, 'h w 3']"]) -> list[bool]:
+        """Whether pictures are none of what it was trained to see. Only a family that does not know
+        the world can tell; of all others none is.
+        """
+        return [False] * len(pictures)
 
     def blank(self, stream_s: float) -> Frame:
         """A frame that shows nothing."""

@@ -44,6 +44,11 @@ class Decoding:
     schema: str | None = None
     json_object: bool = False
 
+    @property
+    def is_structured(self) -> bool:
+        """Whether the answer is JSON, to which nothing may be added."""
+        return self.schema is not None or self.json_object
+
     def __post_init__(self) -> None:
         if self.max_tokens is not None and self.max_tokens < 1:
             raise QuestionError(f"max_tokens: wanted at least 1, got {self.max_tokens}")
@@ -120,7 +125,7 @@ class TokenChoice:
         self._stops = StopStrings(decoding.stop)
         self._generator = _generator(decoding)
         self._grammar: Grammar | None = None
-        if decoding.schema is not None or decoding.json_object:
+        if decoding.is_structured:
             self._grammar = open_grammar(decoding.schema, family, asker)
         self._chosen: list[int] = []
         self._has_ended = False

@@ -24,6 +24,7 @@ from vstream.question import Answer, Basis, CitedSpan, Evidence, Plan, Question,
 from vstream.search.finding import Effort, Finding
 from vstream.search.hunter import Findable, FoundSpan
 from vstream.search.stretch_blocks import Covered
+from vstream.strange_pictures import with_warning
 from vstream.times.named_view import NamedView
 from vstream.times.time_phrase import time_phrases
 from vstream.times.zone import zone_of
@@ -94,17 +95,21 @@ def planned(
     now = datetime.fromtimestamp(question.asked_at or time.time(), zone) if zone else None
     spans = [span for one in counted for span in one.spans]
     took_ms = 1000 * (time.perf_counter() - asked)
+    reasons = (found_of.strange.get(_STREAM) for found_of in found.values())
+    basis = replace(basis, strange=next((one for one in reasons if one is not None), None))
+    text = sentence(wanted, counted, words_in(zone, now))
+    sure = min((span.probability for span in spans), default=1.0)
     return PlannedAnswer(
         Answer(
             **vars(basis),
             question=question,
-            text=sentence(wanted, counted, words_in(zone, now)),
+            text=text if basis.strange is None else with_warning(text, basis.strange),
             token_ids=(),
             asked_at_s=basis.newest_frame_s if question.at_s is None else question.at_s,
             evidence=_evidence(spans, stream.model.decoder.num_layers),
             timings_ms=Timings(ttft=took_ms, total=took_ms),
             truncated=False,
-            confidence=min((span.probability for span in spans), default=1.0),
+            confidence=basis.trusted(sure),
             looked=seen.looked,
             spans=tuple(
                 CitedSpan(one.from_s, one.to_s, one.from_at, one.to_at, 1 / len(spans))

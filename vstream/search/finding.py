@@ -80,6 +80,8 @@ class Finding:
         """All, by stream and time."""
         self.coverage: dict[str, list[Covered]] = {}
         """Of each stream the parts of its stretch, and what is known of them, in order."""
+        self.strange: dict[str, str] = {}
+        """Of each stream whose pictures its model does not know, why spans of it mean nothing."""
         self.seconds = 0.0
         self._streams, self._within, self._effort = streams, within or {}, effort
         self._statement, self._layers, self._asker = statement.strip(), layers, asker
@@ -110,6 +112,8 @@ class Finding:
                 raise CancelledError
         self.spans = [one.span(run) for one, _ in begun.values() for run in one.hunt.runs()]
         self.coverage = {name: one.covered(out) for name, (one, out) in begun.items()}
+        reasons = {name: hunter.strange() for name, (hunter, _) in begun.items()}
+        self.strange = {name: one for name, one in reasons.items() if one is not None}
         self.seconds = time.perf_counter() - began
 
     def _begin(self, name: str, found: Findable) -> tuple[Hunter, Bool[np.ndarray, " places"]]:
@@ -140,6 +144,7 @@ class Finding:
             "statement": self._statement,
             "spans": [span.document() for span in self.spans],
             "coverage": {name: [asdict(one) for one in of] for name, of in self.coverage.items()},
+            "strange": self.strange,
             "judged": self.judged,
             "known": self.known,
             "seconds": round(self.seconds, 3),

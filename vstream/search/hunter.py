@@ -32,6 +32,7 @@ from vstream.read_while_written import read_while_written
 from vstream.search.asked_check import AskedCheck
 from vstream.search.hunt import Hunt, Run
 from vstream.search.stretch_blocks import Bounds, Covered, StretchBlocks, blocks_of
+from vstream.strange_pictures import strange_stretch
 
 AT_ONCE = MAX_PREFILLS
 """Judgements of one stream that are on their way together: as many as one round takes."""
@@ -180,6 +181,15 @@ class Hunter:
         """What is known of the stretch."""
         runs = [(run.first, run.last) for run in self.hunt.nearly()]
         return self._blocks.covered(self.hunt.judged, runs, is_excluded, self.gone)
+
+    def strange(self) -> str | None:
+        """See `vstream.strange_pictures`."""
+        model, memory = self._found.model, self._found.memory
+        try:
+            with model.turn:
+                return strange_stretch(memory, model.family, self._blocks.ids)
+        except BlockNotFoundError:  # forgotten meanwhile
+            return None
 
     def _judging(self, block_id: int) -> Work[float]:
         """The least probable of its checks; the first that says no ends it."""

@@ -288,7 +288,7 @@ class Watches:
         self, record: WatchRecord, keeper: StreamKeeper, judgement: Judgement, at: float
     ) -> None:
         """A judgement of what was captured `at`. With the lock held."""
-        record.problem = None
+        record.problem = judgement.strange
         record.last_probability[keeper.spec.id] = judgement.probability
         firing = record.on_streams[keeper].feed(judgement)
         if firing is None:

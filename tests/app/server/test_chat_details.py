@@ -128,6 +128,8 @@ def test_words_name_times_in_the_zone_of_the_stream(service):
             "looked_to_s",
             "confidence",
             "unsure",
+            "unsure_because",
+            "strange",
             "knows",
             "moments",
             "plan",
