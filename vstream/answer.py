@@ -14,7 +14,7 @@ from encoders.families.text import Text
 from memory import Encoding, KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
 from memory.policy_hooks import NOTHING, Passage, Query, Wish
-from vstream.answer_stream import AnswerStream, Reading, TokenEvent, TokenEvents
+from vstream.answer_stream import Afterwards, AnswerStream, Reading, TokenEvent, TokenEvents
 from vstream.cited_spans import cited_spans
 from vstream.decoding.token_choice import Decoding, TokenChoice
 from vstream.device.asker import Asker
@@ -33,7 +33,7 @@ from vstream.engine.word_attention import layers_at
 from vstream.errors import QuestionError
 from vstream.models.video_llm import VideoLLM
 from vstream.planning.planner import planned, time_question_of
-from vstream.question import Basis, CitedSpan, Evidence, Judgement, Question, Saying
+from vstream.question import Basis, Evidence, Judgement, Question, Saying
 from vstream.read_while_written import read_while_written
 from vstream.search.finding import EFFORTS
 from vstream.strange_pictures import strange_reason
@@ -164,8 +164,8 @@ class QueryHandler:
         retrieved: BlocksByLayer | None,
         choice: TokenChoice,
         events: TokenEvents,
-    ) -> Work[tuple[CitedSpan, ...]]:
-        """Tells `events` what is read, then token by token what is answered; where it looked."""
+    ) -> Work[Afterwards]:
+        """Tells `events` what is read, then token by token what is answered."""
         follows_times = self._config.follow_times and retrieved is None
         reading = yield from self._reading(question, retrieved, follows_times)
         events.put(reading)
@@ -182,7 +182,8 @@ class QueryHandler:
             embedded = decoder.embed(torch.tensor([token], device=decoder.device))
             logits = yield Pass(embedded, context, num_logits=1)
         shares = reading.prefilled.words.by_block(num_words)
-        return cited_spans(self.memory, shares, reading.basis.newest_frame_s)
+        spans = cited_spans(self.memory, shares, reading.basis.newest_frame_s)
+        return Afterwards(spans, strange_reason(self.memory, self._family, reading.evidence))
 
     def _saying(self, at_s: float) -> Work[Saying]:
         memory = self.memory
@@ -211,8 +212,9 @@ class QueryHandler:
 
     def _judging(self, prompt: str, at_s: float | None) -> Work[Judgement]:
         reading = yield from self._reading(Question(prompt, at_s))
+        strange = strange_reason(self.memory, self._family, reading.evidence)
         return Judgement(
-            **vars(reading.basis),
+            **vars(replace(reading.basis, strange=strange)),
             at_s=reading.basis.newest_frame_s if at_s is None else at_s,
             probability=speaking_probability(reading.prefilled.logits[-1], self._family),
             evidence=reading.evidence,
@@ -307,15 +309,11 @@ class QueryHandler:
         tokens = yield from self._read(policy, read)
         limit = question.decoding.max_tokens
         prefilled = yield from prefill.work(tokens, view, retrieved, limit, again=context)
-        evidence = _evidence(self.memory, view, prefilled, context.block_ids)
         return Reading(
             prefilled,
-            replace(
-                self._basis(policy, view, newest_s),
-                strange=strange_reason(self.memory, self._family, evidence),
-            ),
+            self._basis(policy, view, newest_s),
             recent_ids=view.recent_ids,
-            evidence=evidence,
+            evidence=_evidence(self.memory, view, prefilled, context.block_ids),
             looked=seen.looked,
             context_tokens=prefilled.context.num_tokens,
         )

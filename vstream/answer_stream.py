@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 from vstream.decoding.token_choice import TokenChoice
@@ -22,6 +22,16 @@ class Reading:
     evidence: tuple[Evidence, ...]
     looked: Stretch | None = None
     context_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Afterwards:
+    """What is known of an answer once its last word is said, so that the first need not wait:
+    where it looked, and why it means nothing, if it does; see `Basis.strange`.
+    """
+
+    spans: tuple[CitedSpan, ...]
+    strange: str | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class AnswerStream:
         question: Question,
         reading: Reading,
         events: TokenEvents,
-        job: Job[tuple[CitedSpan, ...]],
+        job: Job[Afterwards],
         asked: float,
         choice: TokenChoice,
     ) -> None:
@@ -59,7 +69,6 @@ class AnswerStream:
         self._job = job
         self._asked = asked
         self._choice = choice
-        self._spans: tuple[CitedSpan, ...] = ()
         self._pieces = self._decode_text()
         self._answer: Answer | None = None
         self.evidence = reading.evidence
@@ -82,10 +91,8 @@ class AnswerStream:
         return self._job.cancel()
 
     def _tokens(self) -> Iterator[TokenEvent]:
-        """Raises what ended the answer, if it did not end by itself."""
         while isinstance(event := self._events.get(), TokenEvent):
             yield event
-        self._spans = self._job.result()
 
     def _decode_text(self) -> Iterator[str]:
         ids: list[int] = []
@@ -102,10 +109,11 @@ class AnswerStream:
             if len(text) > len(shown):
                 yield text[len(shown) :]
                 shown = text
+        known = self._job.result()  # raises what ended the answer, if it did not end by itself
         whole = self._choice.text(ids)
         if len(whole) > len(shown):
             yield whole[len(shown) :]
-        basis, at_s = self._basis, self._question.at_s
+        basis, at_s = replace(self._basis, strange=known.strange), self._question.at_s
         if basis.strange is not None and not self._question.decoding.is_structured:
             added = with_warning(whole, basis.strange)[len(whole) :]
             yield added
@@ -117,7 +125,7 @@ class AnswerStream:
             token_ids=tuple(ids),
             asked_at_s=basis.newest_frame_s if at_s is None else at_s,
             evidence=self.evidence,
-            spans=self._spans,
+            spans=known.spans,
             timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
             truncated=not is_whole,
             confidence=basis.trusted(confidence),

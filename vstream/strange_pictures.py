@@ -23,7 +23,8 @@ _FACT = "is strange"
 def strange_reason(
     memory: MemoryReader, family: Family, evidence: Sequence[Evidence]
 ) -> str | None:
-    """A sentence where the newest picture is strange, or half of the best; else None.
+    """A sentence where the newest picture is strange, or half of the best; else None. What was
+    forgotten meanwhile is not looked at.
 
     With the device's turn.
     """
@@ -31,7 +32,10 @@ def strange_reason(
         return None
     newest = max(evidence, key=lambda one: one.end_s)
     looked_at = [newest, *(one for one in evidence if one is not newest)][: 1 + _LOOKED_AT]
-    pictures = {one.block_id: one.thumbnail for one in looked_at if one.thumbnail}
+    there = set(memory.visible(newest.end_s, min(one.end_s for one in looked_at)))
+    pictures = {
+        one.block_id: one.thumbnail for one in looked_at if one.thumbnail and one.block_id in there
+    }
     told = _are_strange(memory, family, pictures)
     return _reason(family) if told.get(newest.block_id) or _are_most(told) else None
 
