@@ -18,7 +18,7 @@ from vstream.answer_stream import AnswerStream
 from vstream.device.asker import Asker
 from vstream.errors import ModelError
 from vstream.planning.clause import Clause
-from vstream.planning.sentence import Known, related, sentence, words_in
+from vstream.planning.sentence import Known, Words, related, sentence, words_in
 from vstream.planning.time_question import TimeQuestion, time_question
 from vstream.question import Answer, Basis, CitedSpan, Evidence, Plan, Question, Stretch, Timings
 from vstream.search.finding import Effort, Finding
@@ -91,13 +91,11 @@ def planned(
     known = {text: _known(one, bounds, is_now, is_cut) for text, one in found.items()}
     other = None if wanted.other is None else known[wanted.other.statement]
     counted = [related(wanted, known[one.statement], other) for one in wanted.clauses]
-    zone = None if question.zone is None else zone_of(question.zone)
-    now = datetime.fromtimestamp(question.asked_at or time.time(), zone) if zone else None
     spans = [span for one in counted for span in one.spans]
     took_ms = 1000 * (time.perf_counter() - asked)
     reasons = (found_of.strange.get(_STREAM) for found_of in found.values())
     basis = replace(basis, strange=next((one for one in reasons if one is not None), None))
-    text = sentence(wanted, counted, words_in(zone, now))
+    text = sentence(wanted, counted, _words(question))
     sure = min((span.probability for span in spans), default=1.0)
     return PlannedAnswer(
         Answer(
@@ -111,10 +109,7 @@ def planned(
             truncated=False,
             confidence=basis.trusted(sure),
             looked=seen.looked,
-            spans=tuple(
-                CitedSpan(one.from_s, one.to_s, one.from_at, one.to_at, 1 / len(spans))
-                for one in spans
-            ),
+            spans=_cited(spans),
             plan=Plan(
                 kind=wanted.kind,
                 relation=wanted.relation,
@@ -124,6 +119,19 @@ def planned(
             ),
         )
     )
+
+
+def _words(question: Question) -> Words:
+    """How it is to be told of moments."""
+    zone = None if question.zone is None else zone_of(question.zone)
+    now = datetime.fromtimestamp(question.asked_at or time.time(), zone) if zone else None
+    return words_in(zone, now)
+
+
+def _cited(spans: Sequence[FoundSpan]) -> tuple[CitedSpan, ...]:
+    """All alike: no word of the answer looked anywhere."""
+    share = 1 / max(1, len(spans))
+    return tuple(CitedSpan(one.from_s, one.to_s, one.from_at, one.to_at, share) for one in spans)
 
 
 def _found(
