@@ -18,6 +18,7 @@ from app.page.words import covered
 from app.server.moment_documents import CoveredDocument
 
 SHOTS = Path(os.environ.get("VSTREAM_SCREENSHOTS", "runs/screenshots"))
+NOW = "what do you see now?"
 OWL = "an owl is there now"
 FOUND = "Found 2 times: looked at"
 
@@ -186,6 +187,7 @@ def test_what_is_not_found_is_said(page):
 @pytest.mark.parametrize("how", ["button", "Escape"])
 def test_it_is_stopped_and_the_service_does_no_more_of_it(page, service, how):
     loaded, answering = service.service.loaded, service.service.answering
+    service.ask(NOW, "stream://door")
     facts = loaded.streams.get("door").session.memory.facts
     known = len(facts)
     with loaded.model.turn:  # nothing is judged meanwhile
@@ -199,7 +201,7 @@ def test_it_is_stopped_and_the_service_does_no_more_of_it(page, service, how):
         expect(stop).to_be_hidden()
         page.wait_for_function("() => !document.querySelector('#found progress')")
         until(lambda: not answering.num)
-    service.ask("what do you see now?", "stream://door")  # comes after what had begun
+    service.ask(NOW, "stream://door")  # comes after what had begun
     assert len(facts) == known
 
 
