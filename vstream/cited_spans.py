@@ -1,7 +1,7 @@
 """cited_spans: what the words of an answer gave each block in, the spans they looked at out.
 
 A block counts that got at least `NOTICED` of what the best one got. Those that are neighbours in
-the stream are one span: no block lies between them, and no time of which nothing is known, as in
+the stream are one span: no block lies between them, and no time that nothing is known about, as in
 `vstream.search.stretch_blocks`.
 """
 

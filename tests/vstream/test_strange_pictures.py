@@ -1,4 +1,4 @@
-"""The embedded model knows when a picture is none of its world, and whoever asks is told."""
+"""The embedded model knows when a picture is none of its world, and who asks is told."""
 
 from types import SimpleNamespace
 

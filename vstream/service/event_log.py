@@ -106,7 +106,7 @@ class EventLog:
         self, stream_id: str, name: str, is_gone: Callable[[Mapping[str, Any]], bool]
     ) -> None:
         """Make the field `name` of that stream's events None where `is_gone` says so of its data:
-        whoever reads them from now on does not see it.
+        nobody who reads them from now on sees it.
         """
         with self._lock:
             for event in self._ring:

@@ -60,12 +60,12 @@ class WatchRecord:
         """Be as `spec` wants, judged on the streams of `rules`. What has come of another condition,
         or of streams that are not watched any more, goes; all else goes on.
         """
-        is_anew = spec.condition != self.spec.condition
-        if is_anew:
+        is_other = spec.condition != self.spec.condition
+        if is_other:
             self.fired, self.last_fired_at, self.problem = 0, None, None
             self.firings.clear()
             self.last_probability = {}
-        kept = {} if is_anew else self.on_streams
+        kept = {} if is_other else self.on_streams
         for keeper, watch in kept.items():
             is_same = spec.speaking == self.spec.speaking or keeper not in rules
             watch.change(spec.every_s, None if is_same else rules[keeper])

@@ -1,12 +1,10 @@
 """Questions about time over HTTP: answered from spans, with the plan, unless that is not wanted."""
 
-import io
 import json
 from contextlib import ExitStack
 
 import pytest
-from owl_stream import VISITS, owl_frames
-from PIL import Image
+from owl_stream import VISITS, push_owl
 from service import running_service
 
 COUNT = "how many times was the owl there?"
@@ -18,16 +16,7 @@ def service():
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("VSTREAM_ENGINE__PLAN_MILLISECONDS", "60000")  # whatever else runs here
         running = stack.enter_context(running_service())
-        wanted = {"source": {"type": "push"}, "sampling": {"fps": 1, "dedup": 0}}
-        running.post("/v1/streams", {"id": "door", **wanted})
-        for second, frame in enumerate(owl_frames()):
-            buffer = io.BytesIO()
-            Image.fromarray(frame.pixels).save(buffer, "JPEG", quality=95)
-            headers = {"X-Capture-Time": str(BEGAN + second)}
-            path = "/v1/streams/door/frames"
-            pushed = running.http.post(path, content=buffer.getvalue(), headers=headers)
-            assert pushed.json()["accepted"]
-            running.await_stream("door", lambda told: told["memory"]["blocks"] > second)  # noqa: B023
+        push_owl(running, BEGAN)
         yield running
 
 

@@ -342,7 +342,7 @@ def test_a_watch_with_another_condition_begins_again(set_up, model):
     _see(streams, watches, "good", 1)
     _until(lambda: record.fired == 1)
     watches.change(record.id, EVERY_OTHER.model_copy(update={"condition": "a dog"}))
-    _until(lambda: [one.at_s for one in record.firings] == [1.0])  # told of the same frame anew
+    _until(lambda: [one.at_s for one in record.firings] == [1.0])  # told of the same frame again
     assert (record.judged, record.fired) == (1, 1)
     assert asked == ["smoke", "a dog"]
 
