@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # More than cores: many tests wait for processes that they have started.
 TEST_PROCESSES ?= 6
 # Of cases, in tests/memory and tests/vstream: half of the time of the unit tests.
-LONG_TABLES := every_policy recorded_questions decode_rows watch ageing damaged_segments token_drop
+LONG_TABLES := every_policy recorded_questions decode_rows alert ageing damaged_segments token_drop
 SOAK_MINUTES ?= 60
 CAMERA_MINUTES ?= $(shell echo $$(( $(SOAK_MINUTES) < 30 ? $(SOAK_MINUTES) : 30 )))
 # MODEL=DIR (or a hub id): another checkpoint than the embedded one. One worker loads one model.

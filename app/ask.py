@@ -1,4 +1,4 @@
-"""`vstream ask`: one source or stored stream, one question, one answer."""
+"""`vstream ask`: one source or stored stream, and a question, or those that are typed."""
 
 import re
 from contextlib import closing
@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.model import load_model
+from app.play import play_source
 from app.stream_time import clock
 from app.terminal import Terminal, answer_document
 from encoders import Turn
@@ -19,6 +20,7 @@ from vstream.made_by import model_of
 from vstream.open_session import open_session
 from vstream.question import Answer, Question
 from vstream.sources.address import SourceKind, parse_address, stream_id_of
+from vstream.sources.config import Speed
 from vstream.sources.frame_source import open_source
 from vstream.stream_reader import open_reader
 from vstream.times.zone import zone_of
@@ -69,6 +71,17 @@ def ask_source(
 
         terminal.follow(worker, at_s, seen_enough)
         _show(terminal, session.ask(asked), as_json, worker.progress)
+
+
+def ask_typed(
+    terminal: Terminal, config: VStreamConfig, source: str, speed: Speed, *, as_json: bool
+) -> None:
+    """Answer what is typed while `source` plays. Raises QuestionError for a stream of the store,
+    which does not.
+    """
+    if _stored(config, source)[1] is not None:
+        raise QuestionError(f"{source} is stored and does not play: write a question")
+    play_source(terminal, config, source, speed, as_json=as_json)
 
 
 def _stored(config: VStreamConfig, source: str) -> tuple[str, FoundStream | None]:

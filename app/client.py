@@ -1,4 +1,4 @@
-"""ServiceClient: a service's address in, its streams, answers, searches and watches out, typed."""
+"""ServiceClient: a service's address in, its streams, answers, searches and alerts out, typed."""
 
 import json
 from collections.abc import Generator
@@ -11,13 +11,13 @@ import httpx
 from pydantic import BaseModel
 
 from app.server.documents import (
+    AlertDocument,
     Citation,
     FoundMoment,
     ModelDocument,
     Pushed,
     StreamDocument,
     Timeline,
-    WatchDocument,
 )
 from app.server.keys import PAGE_TOKEN
 from app.server.moment_documents import FindingProgress, FoundSpanDocument, FoundSpans
@@ -166,19 +166,19 @@ class ServiceClient(Closing):
         document = {"stream_ids": stream_ids, **more}
         return self._one(RecapDocument, "POST", "/v1/recaps", json=document, timeout=_ANSWER_S)
 
-    def watches(self) -> list[WatchDocument]:
-        return self._all(WatchDocument, "GET", "/v1/watches")
+    def alerts(self) -> list[AlertDocument]:
+        return self._all(AlertDocument, "GET", "/v1/alerts")
 
-    def add_watch(self, stream_id: str, condition: str, **more: Any) -> WatchDocument:
+    def add_alert(self, stream_id: str, condition: str, **more: Any) -> AlertDocument:
         document = {"stream_ids": [stream_id], "condition": condition, **more}
-        return self._one(WatchDocument, "POST", "/v1/watches", json=document)
+        return self._one(AlertDocument, "POST", "/v1/alerts", json=document)
 
-    def change_watch(self, watch_id: str, **wanted: Any) -> WatchDocument:
+    def change_alert(self, alert_id: str, **wanted: Any) -> AlertDocument:
         """As condition="a dog", cooldown_s=60: what is not given stays."""
-        return self._one(WatchDocument, "PATCH", f"/v1/watches/{_part(watch_id)}", json=wanted)
+        return self._one(AlertDocument, "PATCH", f"/v1/alerts/{_part(alert_id)}", json=wanted)
 
-    def delete_watch(self, watch_id: str) -> None:
-        self._answer("DELETE", f"/v1/watches/{_part(watch_id)}")
+    def delete_alert(self, alert_id: str) -> None:
+        self._answer("DELETE", f"/v1/alerts/{_part(alert_id)}")
 
     def ask(
         self, messages: list[dict[str, Any]], stream_urls: list[str], **wishes: Any

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app import old_commands
 from app.settings_options import with_service_settings, with_settings, with_settings_file
 from app.stream_time import parse_stream_time
 
@@ -76,7 +77,10 @@ def ask(
     source: Annotated[
         str, typer.Argument(help="A source as for `ingest`, or the id of a stream in the store.")
     ],
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    question: Annotated[
+        str | None,
+        typer.Argument(help="What you want to know; else type questions while the source plays."),
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option(help="Ask about this moment of a file or stream, as 1:23; else its end."),
@@ -84,9 +88,13 @@ def ask(
     from_: Annotated[
         str | None, typer.Option("--from", help="Look at nothing before this moment, as 1:23.")
     ] = None,
-    watch: Annotated[
-        float, typer.Option(min=0, help="Seconds to watch a live source before answering.")
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds of a live source to see before answering.")
     ] = 10.0,
+    watch: Annotated[float | None, typer.Option(min=0, hidden=True)] = None,
+    fast: Annotated[
+        bool, typer.Option(help="Without a question: read a file as fast as possible.")
+    ] = False,
     zone: Annotated[
         str | None,
         typer.Option(
@@ -106,12 +114,19 @@ def ask(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Answer one question about a file, a camera or a stored stream."""
-    from app.ask import ask_source
+    """Answer a question about a source or a stream, or all you type."""
+    from app.ask import ask_source, ask_typed
     from vstream.question import Question
 
+    terminal = _terminal()
+    if watch is not None:
+        terminal.say("--watch is called --wait now, and by this name until 0.3")
+        wait = watch
+    if question is None:
+        ask_typed(terminal, config, source, "max" if fast else 1.0, as_json=as_json)
+        return
     asked = Question(question, _moment(at), from_s=_moment(from_), zone=zone, plan=plan)
-    ask_source(_terminal(), config, source, asked, watch, dialogue, as_json=as_json)
+    ask_source(terminal, config, source, asked, wait, dialogue, as_json=as_json)
 
 
 MetricsHost = Annotated[str, typer.Option(help="Address of the metrics.")]
@@ -166,16 +181,15 @@ def answer(
 
 @cli.command()
 @with_settings
-def watch(
+def alert(
     config: "VStreamConfig",
     source: Source,
+    conditions: Annotated[
+        list[str], typer.Argument(help="What to wait for, as 'tell me when a dog appears'.")
+    ],
     fast: Annotated[
         bool, typer.Option(help="Read a file as fast as possible, not at its own speed.")
     ] = False,
-    tell: Annotated[
-        list[str] | None,
-        typer.Option(help="A standing question, as 'tell me when ...'; may be given repeatedly."),
-    ] = None,
     rule: Annotated[
         str | None,
         typer.Option(help="When to tell: k_of_n or silence; else as the model recommends."),
@@ -186,12 +200,16 @@ def watch(
     ] = None,
     as_json: AsJsonLines = False,
 ) -> None:
-    """Play a stream while you type questions and wait for alerts."""
-    from app.watch import watch_source
+    """Play a source and tell when something is so."""
+    from app.play import Awaited, play_source
 
+    awaited = Awaited(conditions, rule, threshold)
     speed: Speed = "max" if fast else 1.0
-    told = tell or ()
-    watch_source(_terminal(), config, source, speed, told, rule, threshold, as_json=as_json)
+    play_source(_terminal(), config, source, speed, awaited, reads=False, as_json=as_json)
+
+
+for _old in (old_commands.watch, old_commands.rtsp):
+    cli.command(hidden=True)(_old)
 
 
 @cli.command()
@@ -354,26 +372,10 @@ def serve(
     ] = None,
     page: Annotated[bool, typer.Option(help="Show the web page at /ui.")] = True,
 ) -> None:
-    """Serve streams, questions and watches over HTTP, with a page."""
+    """Serve streams, questions and alerts over HTTP, with a page."""
     from app.serve import run_service
 
     run_service(_terminal(), config, page=page)
-
-
-@cli.command(hidden=True)
-@with_service_settings
-def rtsp(
-    config: "ServiceSettings",
-    metrics_host: MetricsHost = "127.0.0.1",
-    metrics_port: MetricsPort = None,
-) -> None:
-    """The name of `ingest --config` before 0.3."""
-    from app.ingest import ingest_streams
-
-    terminal = _terminal()
-    terminal.say("rtsp is called `vstream ingest --config FILE` now, and by this name until 0.3")
-    metrics = None if metrics_port is None else (metrics_host, metrics_port)
-    ingest_streams(terminal, config, metrics)
 
 
 @cli.command()

@@ -51,7 +51,7 @@ def ingest_source(
     for whatever stands in the way, and for what breaks it off.
     """
     if settings.streams:
-        raise SettingsError("SOURCE and `streams` of --config: only one of them can be watched")
+        raise SettingsError("SOURCE and `streams` of --config: name only one of them")
     _require_lasting(settings)
     address = parse_address(source)
     is_file = address.kind is SourceKind.FILE
@@ -108,7 +108,7 @@ def ingest_streams(terminal: Terminal, settings: ServiceSettings, metrics: Addre
                 terminal.document(f"{spec.id} error")
         leave_out_of_collections()
         store = store_name(settings.memory.store)
-        terminal.say(f"watching {len(daemon.keepers)} streams into {store}")
+        terminal.say(f"taking {len(daemon.keepers)} streams into {store}")
         told: dict[StreamKeeper, StreamState] = {}
 
         def look() -> bool:

@@ -1,4 +1,4 @@
-"""`vstream serve`: streams, questions, searches and watches over HTTP."""
+"""`vstream serve`: streams, questions, searches and alerts over HTTP."""
 
 import os
 from collections.abc import Callable

@@ -22,10 +22,10 @@ from memory.locks import Rank, ranked_lock
 from vstream.times.zone import local_range, zone_of
 
 if TYPE_CHECKING:
+    from vstream.alert import Firing
     from vstream.answer_stream import AnswerStream
     from vstream.ingest import IngestProgress, IngestWorker
     from vstream.question import Answer, Evidence, Saying, Stretch
-    from vstream.watch import Firing
 
 EVIDENCE_ROWS = 5
 PICTURES = 3
@@ -136,7 +136,7 @@ class Terminal:
 
     def firing(self, firing: Firing) -> None:
         """One line for a standing question that has come true, never in the midst of an answer."""
-        self.line(f"{clock(firing.at_s)}  {firing.watch}  ({firing.probability:.2f})")
+        self.line(f"{clock(firing.at_s)}  {firing.condition}  ({firing.probability:.2f})")
 
     def line(self, text: str) -> None:
         """A line of its own, as `firing`."""
@@ -233,10 +233,10 @@ def answer_document(answer: Answer, progress: IngestProgress | None = None) -> s
     return json.dumps(document, allow_nan=False)
 
 
-def firing_document(firing: Firing, said: Saying | None) -> str:
+def firing_document(firing: Firing, said: Saying | None, called: str = "condition") -> str:
     """The one-line JSON document of a firing, with what the model says of it, if that is known."""
     sentence = None if said is None else said.text
-    document = {"watch": firing.watch, "sentence": sentence, **_rounded(firing.document())}
+    document = {called: firing.condition, "sentence": sentence, **_rounded(firing.document())}
     return json.dumps(document, allow_nan=False)
 
 

@@ -11,11 +11,11 @@ class Recommended:
     `retrieve_blocks`, which is in blocks.
 
     `describe_prompt` asks for a description of a clip, for memories of text, `say_prompt` for a
-    sentence about a moment of which a standing question has told. `watch_prompt` makes a
-    question of a standing one, which takes the place of `{watch}`; an answer that opens with one of
+    sentence about a moment of which an alert has told. `judge_prompt` makes a question of the
+    condition of an alert, which takes the place of `{condition}`; an answer that opens with one of
     `yes_words` says that it is the case now, with one of `no_words` that it is not. It is told when
-    the probability of yes has been over `watch_threshold` in the last `watch_confirmations`
-    judgements, and again only after it has fallen to `watch_release` (None: to the threshold). Of a
+    the probability of yes has been over `alert_threshold` in the last `alert_confirmations`
+    judgements, and again only after it has fallen to `alert_release` (None: to the threshold). Of a
     single block of the past it is so from `find_threshold` on, see `vstream.search.hunter`.
     `recap_prompt` has all that a block shows said, with `recap_separator` in between; each part
     takes the place of `{said}` in `recap_statement`. `recap_unsaid` are patterns in what is said,
@@ -40,12 +40,12 @@ class Recommended:
         "how things look, and any text that can be read."
     )
     say_prompt: str = "Say in one short sentence what is happening right now."
-    watch_prompt: str = "{watch}\nIs this the case right now? Answer only yes or no."
+    judge_prompt: str = "{condition}\nIs this the case right now? Answer only yes or no."
     yes_words: tuple[str, ...] = ("yes",)
     no_words: tuple[str, ...] = ("no",)
-    watch_threshold: float = 0.5
-    watch_confirmations: int = 2
-    watch_release: float | None = None
+    alert_threshold: float = 0.5
+    alert_confirmations: int = 2
+    alert_release: float | None = None
     find_threshold: float = 0.5
     recap_prompt: str = (
         "List what there is and what happens in this part of the video: one short sentence a line, "
@@ -73,12 +73,12 @@ EMBEDDED = Recommended(
     similarity="cosine",
     describe_prompt="what appeared in the last minute?",  # of what is trained, most of a clip
     say_prompt="what is happening now?",
-    watch_prompt="{watch}",  # trained on the bare wording: "now" or "not yet", "yes" or "no"
+    judge_prompt="{condition}",  # trained on the bare wording: "now" or "not yet", "yes" or "no"
     yes_words=("yes", "now"),
     no_words=("no", "not"),
-    watch_threshold=0.96,  # measured: 124 of 136 arrivals told, 4 alarms for nothing in 6 h
-    watch_confirmations=2,
-    watch_release=0.9,
+    alert_threshold=0.96,  # measured: 124 of 136 arrivals told, 4 alarms for nothing in 6 h
+    alert_confirmations=2,
+    alert_release=0.9,
     find_threshold=0.98,  # measured: docs/find.md
     recap_prompt="what do you see now?",
     recap_separator=", ",

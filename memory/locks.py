@@ -29,7 +29,7 @@ class Rank(IntEnum):
     STREAMS = auto()
     READERS = auto()
     KEEPER = auto()
-    WATCHES = auto()
+    ALERTS = auto()
     FIRINGS = auto()
     RESPONSES = auto()
     RESPONSE = auto()

@@ -1,3 +1,4 @@
+from .alert import Alert, Firing
 from .answer_stream import AnswerStream
 from .config import VStreamConfig, load_config
 from .errors import ModelError, QuestionError, SettingsError, SourceError, VStreamError
@@ -15,10 +16,10 @@ from .sources.address import stream_id_of
 from .speaking.k_of_n import KOfN
 from .speaking.policy import SpeakingPolicy
 from .speaking.silence import Silence
-from .watch import Firing, Watch
 
 __all__ = [
     "EFFORTS",
+    "Alert",
     "Answer",
     "AnswerStream",
     "Effort",
@@ -46,7 +47,6 @@ __all__ = [
     "VStreamConfig",
     "VStreamError",
     "VideoLLM",
-    "Watch",
     "load_config",
     "load_video_llm",
     "open_session",

@@ -106,10 +106,10 @@ class QueryHandler:
 
         return read_while_written(begin)
 
-    def judge(self, watch: str, at_s: float | None = None) -> Judgement:
-        """How probable it is that what the standing question `watch` waits for is the case now.
+    def judge(self, condition: str, at_s: float | None = None) -> Judgement:
+        """How probable it is that the `condition` of an alert is met now.
 
-        It is read as any question is, in the family's `watch_prompt`, and not answered:
+        It is read as any question is, in the family's `judge_prompt`, and not answered:
 
             p = P(first token is yes) / (P(first token is yes) + P(first token is no))
 
@@ -118,12 +118,12 @@ class QueryHandler:
         `at_s` as in Question; raises what `ask` raises, and ModelError where the tokenizer cannot
         tell yes from no.
         """
-        _refuse_empty(watch)
-        return read_while_written(lambda: self.begin_judging(watch, at_s).result())
+        _refuse_empty(condition)
+        return read_while_written(lambda: self.begin_judging(condition, at_s).result())
 
-    def begin_judging(self, watch: str, at_s: float | None = None) -> Job[Judgement]:
+    def begin_judging(self, condition: str, at_s: float | None = None) -> Job[Judgement]:
         """As `judge`, without waiting, so that many can be judged in one pass."""
-        prompt = self._family.recommended.watch_prompt.replace("{watch}", watch)
+        prompt = self._family.recommended.judge_prompt.replace("{condition}", condition)
         self._policy.prepare(prompt)
         return self._scheduler.submit(self._judging(prompt, at_s), WorkKind.JUDGE)
 

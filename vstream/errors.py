@@ -34,12 +34,12 @@ class SettingsError(VStreamError):
 
 
 class UnknownStreamError(VStreamError):
-    """There is no stream of that id, or this service does not watch it."""
+    """This service has no stream of that id."""
 
 
 class StreamExistsError(VStreamError):
     """The id of a new stream is in use."""
 
 
-class UnknownWatchError(VStreamError):
-    """There is no watch of that id."""
+class UnknownAlertError(VStreamError):
+    """There is no alert of that id."""

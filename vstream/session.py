@@ -194,13 +194,13 @@ class Session(Closing):
         """Start answering; see `QueryHandler.ask`."""
         return self._queries.ask(question, retrieved)
 
-    def judge(self, watch: str, at_s: float | None = None) -> Judgement:
-        """How probable it is that what `watch` waits for is the case; see `QueryHandler.judge`."""
-        return self._queries.judge(watch, at_s)
+    def judge(self, condition: str, at_s: float | None = None) -> Judgement:
+        """How probable it is that the `condition` of an alert is met; see `QueryHandler.judge`."""
+        return self._queries.judge(condition, at_s)
 
-    def begin_judging(self, watch: str, at_s: float | None = None) -> Job[Judgement]:
+    def begin_judging(self, condition: str, at_s: float | None = None) -> Job[Judgement]:
         """As `judge`, without waiting; see `QueryHandler.begin_judging`."""
-        return self._queries.begin_judging(watch, at_s)
+        return self._queries.begin_judging(condition, at_s)
 
     def close(self) -> None:
         """Close the memory; what it acknowledged is kept."""

@@ -35,9 +35,9 @@ class StreamReader(Closing):
         """Answer from what has been ingested by now; see `QueryHandler.ask`."""
         return self._queries.ask(question)
 
-    def judge(self, watch: str, at_s: float | None = None) -> Judgement:
+    def judge(self, condition: str, at_s: float | None = None) -> Judgement:
         """See `QueryHandler.judge`."""
-        return self._queries.judge(watch, at_s)
+        return self._queries.judge(condition, at_s)
 
     def close(self) -> None:
         self.memory.close()

@@ -7,13 +7,13 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.state_holder import SessionState
 
+from app.page.alert_part import AlertPart
 from app.page.chat_part import ChatPart
 from app.page.history_part import HistoryPart
 from app.page.live_part import LivePart
 from app.page.page import QUIET, Page, asset
 from app.page.source_part import SourcePart
 from app.page.timeline_part import TimelinePart
-from app.page.watch_part import WatchPart
 
 _FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 _MONO = ("ui-monospace", "Menlo", "Consolas", "monospace")
@@ -51,9 +51,9 @@ def build_page(page: Page) -> gr.Blocks:
                 SourcePart(page, live.stream)
             with (
                 gr.Column(scale=6, min_width=320),
-                gr.Column(elem_classes="card", elem_id="watch-part"),
+                gr.Column(elem_classes="card", elem_id="alert-part"),
             ):
-                WatchPart(page, live.stream)
+                AlertPart(page, live.stream)
         blocks.load(page.tidy_up, **QUIET)
         blocks.unload(page.leave)
     return blocks

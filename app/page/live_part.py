@@ -12,7 +12,7 @@ from app.page.visitors import CAMERA_ID, OWN, Visitor
 from app.page.words import drawn, no_stream, problem_line, status_line
 
 _WAITING = drawn("no_picture", "Waiting for the first frame …")
-_CONFIRM = "(name) => [confirm(`Watch ${name} no more, and forget all of it?`) ? name : null]"
+_CONFIRM = "(name) => [confirm(`Delete ${name}, and all that it remembers?`) ? name : null]"
 
 
 class LivePart:

@@ -16,7 +16,7 @@ from app.server.documents import StreamDocument
 LOOK_S = 0.5
 """How often the picture and the state are looked at."""
 SLOW_LOOK_S = 2.0
-"""How often watches, history and model are."""
+"""How often alerts, history and model are."""
 QUIET: dict[str, Any] = {
     "show_progress": "hidden",
     "concurrency_limit": None,

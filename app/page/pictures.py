@@ -32,7 +32,7 @@ def moment(
     picture: Picture, stream_s: float, told: str = "", under: str = "", *, moves: bool = False
 ) -> str:
     """A thumbnail that a click shows larger, with its time or `under` under it; `told` is said
-    beside that. One that `moves` is shown so then (watches.js).
+    beside that. One that `moves` is shown so then (alerts.js).
 
     The times are those that the picture has, which may be of a moment before `stream_s`.
     """

@@ -1,4 +1,4 @@
-"""SourcePart: a camera, an address or a video of a visitor in, a stream that is watched out."""
+"""SourcePart: a camera, an address or a video of a visitor in, a stream out."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ _NO_UPLOADS = (
 
 
 class SourcePart:
-    """Belongs into the layout where it is made; what it begins to watch is chosen in `stream`."""
+    """Belongs into the layout where it is made; what it adds is chosen in `stream`."""
 
     def __init__(self, page: Page, stream: gr.Dropdown) -> None:
         self._page = page
@@ -74,7 +74,7 @@ class SourcePart:
         name = gr.Textbox(
             label="Name", placeholder="front-door", elem_id="source-name", max_lines=1
         )
-        add = gr.Button("Watch it", elem_id="add-address")
+        add = gr.Button("Add stream", elem_id="add-address")
         said = gr.Markdown(elem_id="source-said", elem_classes="said")
         for event in (add.click, url.submit, name.submit):
             event(self.add_address, [url, name], [stream, said], **QUIET)
@@ -89,8 +89,8 @@ class SourcePart:
         speed = gr.Radio(_SPEEDS, value=1.0, label="Play it", elem_id="speed")
         loop = gr.Checkbox(label="again and again", elem_id="loop")
         with gr.Row():
-            add = gr.Button("Watch it", elem_id="add-video", min_width=120)
-            sample = gr.Button("Watch the sample", elem_id="add-sample", min_width=200)
+            add = gr.Button("Add stream", elem_id="add-video", min_width=120)
+            sample = gr.Button("Add the sample", elem_id="add-sample", min_width=200)
         said = gr.Markdown(elem_id="video-said", elem_classes="said")
         add.click(self.add_video, [file, speed, loop], [stream, said], **QUIET)
         sample.click(self.add_sample, None, [stream, said], **QUIET)
@@ -152,7 +152,7 @@ class SourcePart:
         visitor = self._page.visitor(request)
         visitor.offered = [*visitor.offered, made.id]
         visitor.listed = [*visitor.listed, made.id]
-        return gr.update(choices=visitor.listed, value=made.id), f"Watching **{made.id}**."
+        return gr.update(choices=visitor.listed, value=made.id), f"Streaming **{made.id}**."
 
 
 def _read(path: str) -> bytes:

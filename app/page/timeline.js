@@ -149,7 +149,7 @@ function drawLegend() {
   const legend = find('.history-legend'), entries = marks.answers.slice(0, 3).map((answer) =>
     [COLOURS[answer.number % COLOURS.length], `looked at for “${answer.question}”`]);
   if (spans().length) entries.push(['#0d9488', `found: “${found.statement}”`]);
-  if (marks.firings.length) entries.push(['#a142f4', 'a watch fired']);
+  if (marks.firings.length) entries.push(['#a142f4', 'an alert fired']);
   if (history) entries.push(['#8794a6', 'kept; ticks where the picture changes']);
   legend.replaceChildren(...entries.map(([colour, words]) => {
     const entry = document.createElement('span'), chip = document.createElement('i');

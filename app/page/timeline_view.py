@@ -7,7 +7,7 @@ from typing import Any
 
 from app.client import ServiceClient
 from app.page.visitors import Exchange
-from app.server.documents import Timeline, WatchDocument
+from app.server.documents import AlertDocument, Timeline
 from memory.locks import Rank, ranked_lock
 
 PARTS = 240
@@ -59,8 +59,8 @@ class TimelineView:
         return history_document(name, told, stream_s)
 
     def marks(self, exchanges: Sequence[Exchange], stream_id: str) -> dict[str, Any] | None:
-        """What answers retrieved and which watches fired; None where that is so already."""
-        marks = marks_document(exchanges, self._client.watches(), stream_id)
+        """What answers retrieved and which alerts fired; None where that is so already."""
+        marks = marks_document(exchanges, self._client.alerts(), stream_id)
         with self._lock:
             if marks == self._marks:
                 return None
@@ -94,9 +94,9 @@ def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, An
 
 
 def marks_document(
-    exchanges: Sequence[Exchange], watches: Sequence[WatchDocument], stream_id: str
+    exchanges: Sequence[Exchange], alerts: Sequence[AlertDocument], stream_id: str
 ) -> dict[str, Any]:
-    """What each answer about the stream retrieved, newest first, and where watches fired on it. A
+    """What each answer about the stream retrieved, newest first, and where alerts fired on it. A
     moment is [end_s, score]; the number of an answer stays, so that its colour does.
     """
     answers = [
@@ -109,9 +109,9 @@ def marks_document(
         if one.stream_id == stream_id and one.citations
     ]
     firings = [
-        {"at_s": one.at_s, "condition": watch.condition, "probability": one.probability}
-        for watch in watches
-        for one in watch.firings
+        {"at_s": one.at_s, "condition": alert.condition, "probability": one.probability}
+        for alert in alerts
+        for one in alert.firings
         if one.stream_id == stream_id
     ]
     return {"answers": answers[::-1], "firings": firings}

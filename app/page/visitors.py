@@ -118,9 +118,9 @@ class Visitor:
     firings: dict[str, str] = field(default_factory=dict)
     """Pictures of firings that are listed, as HTML, by the picture's address and the sentence."""
     told_of: set[tuple[str, float]] = field(default_factory=set)
-    """Firings that were said once: watch and time."""
+    """Firings that were said once: alert and time."""
     watched: str | None = None
-    """The stream whose watches are listed."""
+    """The stream whose alerts are listed."""
 
     def id_of(self, name: str | None) -> str | None:
         """The stream that is called so on this visitor's page; none that it does not offer."""

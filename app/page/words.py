@@ -89,7 +89,7 @@ def status_line(told: StreamDocument, rates: Mapping[str, float], look: int = 0)
 
 
 def no_stream(look: int = 0) -> str:
-    """Nothing is watched. By another `look` than before the page knows that it is still told."""
+    """There is no stream. By another `look` than before the page knows that it is still told."""
     return drawn("nothing", look)
 
 

@@ -20,8 +20,8 @@ from vstream.errors import (
     SettingsError,
     SourceError,
     StreamExistsError,
+    UnknownAlertError,
     UnknownStreamError,
-    UnknownWatchError,
     VStreamError,
 )
 
@@ -125,7 +125,7 @@ def api_error(error: BaseException) -> ApiError:
 
 _ANSWERS: tuple[tuple[type[BaseException], int, str], ...] = (
     (UnknownStreamError, 404, "stream_not_found"),
-    (UnknownWatchError, 404, "watch_not_found"),
+    (UnknownAlertError, 404, "alert_not_found"),
     (StreamExistsError, 409, "stream_exists"),
     (BusyError, 429, "busy"),
     (QuestionError, 400, "question_invalid"),

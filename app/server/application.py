@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app.server import (
+    alert_routes,
     chat_routes,
     event_routes,
     frame_routes,
@@ -28,7 +29,7 @@ from app.server.request_guard import KeyGuard, RequestGuard
 from app.server.service import Service
 from app.server.threads import open_threads
 
-_ABOUT = """Watches live video and answers questions about it, citing the moments used.
+_ABOUT = """Alerts live video and answers questions about it, citing the moments used.
 A stream is named in a question as a `video_url` of `stream://ID`, so that any OpenAI client can
 ask. Times are RFC 3339 or seconds since the epoch, or relative, as `-10m`; what ends in `_s` is
 stream time, seconds since the stream began."""
@@ -69,6 +70,7 @@ def create_app(service: Service) -> FastAPI:
         search_routes.router,
         moment_routes.router,
         recap_routes.router,
+        alert_routes.router,
         watch_routes.router,
         event_routes.router,
     ):

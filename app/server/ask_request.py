@@ -129,8 +129,8 @@ def parse_stream_url(url: str) -> NamedStream:
             return NamedStream(stream_id, span)
     raise ApiError(
         400,
-        f"{url[:80]!r} is no stream: name one that is watched, as stream://ID or "
-        "stream://ID?from=-10m; POST /v1/streams begins to watch a source",
+        f"{url[:80]!r} is no stream: name a stream, as stream://ID or "
+        "stream://ID?from=-10m; POST /v1/streams adds one",
         "stream_url_invalid",
         param="video_url",
     )

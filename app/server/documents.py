@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
+from vstream.service.alert_record import AlertRecord
 from vstream.service.inquiry import StreamAnswer
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_status import StreamStatus
-from vstream.service.watch_record import WatchRecord
 from vstream.service.webhook_delivery import shown_receiver
 from vstream.sources.address import redacted
 
@@ -181,7 +181,7 @@ class FoundMoment(BaseModel):
 
 
 class FiringDocument(BaseModel):
-    """What a watch waited for was the case. Times are seconds since the epoch, `at_s` stream time.
+    """What an alert waited for was the case. Times are seconds since the epoch, `at_s` stream time.
 
     `frame_url` is the picture of the frame that decided it, which was captured at `at`, `clip_url`
     an animated one of the seconds around it.
@@ -198,11 +198,11 @@ class FiringDocument(BaseModel):
     clip_url: str
 
 
-class WatchDocument(BaseModel):
+class AlertDocument(BaseModel):
     """A standing question. Times are seconds since the epoch."""
 
     id: str
-    object: Literal["watch"] = "watch"
+    object: Literal["alert"] = "alert"
     stream_ids: list[str]
     condition: str
     rule: str | None
@@ -220,6 +220,7 @@ class WatchDocument(BaseModel):
     )
     error: str | None
     actions: list[dict[str, Any]]
+    told_as: Literal["alert", "watch"]
     secret: str | None = Field(None, description="Told once, when it was made up.")
 
 
@@ -269,7 +270,7 @@ def dropped_of(status: StreamStatus) -> dict[str, int]:
     }
 
 
-def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocument:
+def alert_document(record: AlertRecord, secret: str | None = None) -> AlertDocument:
     """Without the secrets of its webhooks, but for one that was made up just now."""
     told = {
         "judged": record.judged,
@@ -283,7 +284,7 @@ def watch_document(record: WatchRecord, secret: str | None = None) -> WatchDocum
         ],
         "secret": secret,
     }
-    return WatchDocument.model_validate({**vars(record.spec), **vars(record), **told})
+    return AlertDocument.model_validate({**vars(record.spec), **vars(record), **told})
 
 
 def citations(found: StreamAnswer) -> list[Citation]:

@@ -1,4 +1,4 @@
-"""/v1/events: what happens to streams and watches, as it happens, from any event on."""
+"""/v1/events: what happens to streams and alerts, as it happens, from any event on."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -14,7 +14,7 @@ from app.server.sse import EVENT_STREAM, event_of, with_pauses
 from vstream.service.event_log import Event, EventKind
 
 _PING_S = 15.0
-_OF_FIRINGS = (EventKind.WATCH_FIRED, EventKind.WATCH_DESCRIBED)
+_OF_FIRINGS = (EventKind.ALERT_FIRED, EventKind.ALERT_DESCRIBED)
 router = APIRouter(prefix="/v1", tags=["events"])
 
 
@@ -41,9 +41,9 @@ async def events(
     caller: CallerHere,
     last_event_id: Annotated[str | None, Header(max_length=32)] = None,
     stream_id: Annotated[str | None, Query(max_length=100)] = None,
-    kind: Annotated[str | None, Query(max_length=64, description="As watch.fired.")] = None,
+    kind: Annotated[str | None, Query(max_length=64, description="As alert.fired.")] = None,
 ) -> StreamingResponse:
-    """Stream states, firings of watches, answers: from now on, or from an event on."""
+    """Stream states, firings of alerts, answers: from now on, or from an event on."""
     if last_event_id is not None and not last_event_id.isdecimal():
         raise ApiError(400, "Last-Event-ID is the id of an event", "invalid_value")
     following = service.events.follow(None if last_event_id is None else int(last_event_id))
@@ -54,23 +54,30 @@ async def events(
             if event is None:
                 yield ": still here\n\n"  # idle connections are cut on their way
                 continue
-            is_wanted = stream_id in (None, event.stream_id) and kind in (None, event.kind)
-            if event.kind is EventKind.GAP or (is_wanted and _may_see(caller, event)):
-                yield _document(event)
+            is_seen = stream_id in (None, event.stream_id) and _may_see(caller, event)
+            for name in _names_of(event):
+                if event.kind is EventKind.GAP or (is_seen and kind in (None, name)):
+                    yield _document(event, name)
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(told(), media_type="text/event-stream", headers=headers)
 
 
-def _document(event: Event) -> str:
+def _names_of(event: Event) -> list[str]:
+    """With the one of before 0.3, of an alert that is told as that."""
+    old = [event.kind.replace("alert.", "watch.")] if "watch_id" in event.data else []
+    return [event.kind, *old]
+
+
+def _document(event: Event, name: str) -> str:
     told = {
         "id": event.id,
-        "type": event.kind,
+        "type": name,
         "stream_id": event.stream_id,
         "at": event.at,
         "data": pictured(event.data) if event.kind in _OF_FIRINGS else event.data,
     }
-    return event_of(told, kind=event.kind, event_id=event.id)
+    return event_of(told, kind=name, event_id=event.id)
 
 
 def _may_see(caller: Caller, event: Event) -> bool:

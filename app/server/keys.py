@@ -36,7 +36,7 @@ class Action(StrEnum):
     PUSH = "push"
     """Push frames."""
     MANAGE = "manage"
-    """Everything, with creating, deleting, forgetting and watches."""
+    """Everything, with creating, deleting, forgetting and alerts."""
 
 
 _IMPLIED = {

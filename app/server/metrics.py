@@ -30,12 +30,13 @@ from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Answer
 from vstream.search.finding import Finding
+from vstream.service.alerts import Alerts
 from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_status import STORE_AWAY, StreamState, StreamStatus
-from vstream.service.watches import Watches
 from vstream.service.webhook import WebhookSender
 
+_OLD = "The name of {} before 0.3."
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64)
@@ -100,7 +101,10 @@ class Metrics:
             "Blocks whose judgement was wanted: made by the model, or known.",
             ["judgement"],
         )
-        self.fired = counter("vstream_watch_fired", "Firings of watches.", ["stream_id"])
+        self._fired = [
+            counter("vstream_alert_fired", "Firings of alerts.", ["stream_id"]),
+            counter("vstream_watch_fired", _OLD.format("vstream_alert_fired"), ["stream_id"]),
+        ]
         self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
 
     def text(self) -> tuple[bytes, str]:
@@ -112,9 +116,13 @@ class Metrics:
         model.scheduler.on_round = self._saw_round
         self.registry.register(_Read(lambda: _of_all(model, keepers())))
 
-    def tell_of_service(self, watches: Watches, webhooks: WebhookSender, events: EventLog) -> None:
-        """Read the figures of these watches, webhooks and events from now on."""
-        self.registry.register(_Read(lambda: _of_service(watches, webhooks, events)))
+    def tell_of_service(self, alerts: Alerts, webhooks: WebhookSender, events: EventLog) -> None:
+        """Read the figures of these alerts, webhooks and events from now on."""
+        self.registry.register(_Read(lambda: _of_service(alerts, webhooks, events)))
+
+    def saw_firing(self, stream_id: str) -> None:
+        for counter in self._fired:
+            counter.labels(stream_id).inc()
 
     def saw_request(self, method: str, route: str, status: int) -> None:
         known = method if method in _METHODS else "other"
@@ -151,7 +159,7 @@ class Metrics:
 
     def forget(self, stream_id: str) -> None:
         """It is deleted: what was counted of it would stay, and ids are made up freely."""
-        for metric in (self._capture_to_memory, self.fired):
+        for metric in (self._capture_to_memory, *self._fired):
             with suppress(KeyError):
                 metric.remove(stream_id)
 
@@ -204,16 +212,20 @@ def _of_all(model: VideoLLM, keepers: Sequence[StreamKeeper]) -> Iterator[Metric
     yield _gauge("vstream_store_up", "0 while the store takes no blocks.", {(): not away})
 
 
-def _of_service(watches: Watches, webhooks: WebhookSender, events: EventLog) -> Iterator[Metric]:
+def _of_service(alerts: Alerts, webhooks: WebhookSender, events: EventLog) -> Iterator[Metric]:
     judged: Counts[tuple[str, ...]] = Counts()
     skipped: Counts[tuple[str, ...]] = Counts()
-    for record in watches.all():
-        for keeper, watch in record.on_streams.items():
-            judged[keeper.spec.id,] += watch.num_judged
-            skipped[keeper.spec.id,] += watch.num_skipped
-    about = "Judgements of watches that are set."
+    for record in alerts.all():
+        for keeper, alert in record.on_streams.items():
+            judged[keeper.spec.id,] += alert.num_judged
+            skipped[keeper.spec.id,] += alert.num_skipped
+    about = "Judgements of alerts that are set."
+    yield _counter("vstream_alert_judgements", about, judged, "stream_id")
+    about = _OLD.format("vstream_alert_judgements")
     yield _counter("vstream_watch_judgements", about, judged, "stream_id")
-    about = "Ticks of such watches that went by unjudged."
+    about = "Ticks of such alerts that went by unjudged."
+    yield _counter("vstream_alert_skipped", about, skipped, "stream_id")
+    about = _OLD.format("vstream_alert_skipped")
     yield _counter("vstream_watch_skipped", about, skipped, "stream_id")
     counts = webhooks.counts
     sent = {(name,): getattr(counts, name) for name in ("delivered", "failed", "dropped")}

@@ -1,4 +1,4 @@
-"""Service: settings in, everything that lives as long as the process out: model, streams, watches.
+"""Service: settings in, everything that lives as long as the process out: model, streams, alerts.
 
 The model is loaded in a thread, so that the server answers `/health` and `/ready` meanwhile.
 """
@@ -34,11 +34,11 @@ from vstream.device.shares import RateLimit, Shares
 from vstream.models.video_llm import VideoLLM, load_video_llm
 from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
+from vstream.service.alert_record import FiredAlert
+from vstream.service.alerts import Alerts
 from vstream.service.event_log import EventLog
 from vstream.service.recaps import MadeRecap, Recaps
 from vstream.service.streams import Streams
-from vstream.service.watch_record import FiredWatch
-from vstream.service.watches import Watches
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
 from vstream.sources.permission import SourcePolicy
@@ -91,7 +91,7 @@ class Service:
 
     @property
     def loaded(self) -> "_Loaded":
-        """Model, streams, watches and search. Raises ApiError unless the service is ready."""
+        """Model, streams, alerts and search. Raises ApiError unless the service is ready."""
         if self._running is None or self.phase is not Phase.READY:
             raise ApiError(503, f"the service is {self.phase}", f"service_{self.phase}")
         return self._running
@@ -101,7 +101,7 @@ class Service:
         try:
             self._running = _Loaded(self, self._load_model())
             self._running.streams.open_known(self.settings.streams)
-            self._running.watches.open_known(self.settings.watches)
+            self._running.alerts.open_known(self.settings.alerts)
             self._running.recaps.begin()
             leave_out_of_collections()
             with self._phase_lock:
@@ -167,13 +167,13 @@ class _Loaded:
             max_streams=limits.max_streams,
             max_readers=limits.max_running,
             on_frame=self._saw,
-            on_forgotten=lambda *stretch: self.watches.forget(*stretch),
+            on_forgotten=lambda *stretch: self.alerts.forget(*stretch),
         )
-        self.watches = Watches(
+        self.alerts = Alerts(
             self.streams,
             service.events,
-            limits.max_watches,
-            on_fired=lambda fired: service.metrics.fired.labels(fired.past.stream_id).inc(),
+            limits.max_alerts,
+            on_fired=lambda fired: service.metrics.saw_firing(fired.past.stream_id),
             on_told=self._tell,
         )
         self.recaps = Recaps(
@@ -186,7 +186,7 @@ class _Loaded:
         )
         self.search = StreamSearch(self.streams, model, settings.engine.search_layers)
         service.metrics.tell_of_streams(model, self.streams.all)
-        service.metrics.tell_of_service(self.watches, service.webhooks, service.events)
+        service.metrics.tell_of_service(self.alerts, service.webhooks, service.events)
 
     def stream_range(
         self, stream_id: str, span: TimeRange, *, with_unencoded: bool = False
@@ -225,19 +225,20 @@ class _Loaded:
 
     def close(self) -> None:
         self.recaps.close()
-        self.watches.close()
+        self.alerts.close()
         self.streams.close()
 
     def _saw(self, keeper: Any, frame: Any) -> None:
         self._service.metrics.saw_frame(keeper.spec.id, frame)
-        self.watches.saw(keeper, frame)
+        self.alerts.saw(keeper, frame)
 
-    def _tell(self, fired: FiredWatch) -> None:
+    def _tell(self, fired: FiredAlert) -> None:
         told = pictured(fired.document)
-        for action in fired.watch.spec.actions:
-            assert action.secret is not None, "one is made up when the watch is set"
+        for action in fired.alert.spec.actions:
+            assert action.secret is not None, "one is made up when the alert is set"
             to = action.url, action.secret
-            delivery = WebhookDelivery.of(*to, "watch.fired", time.time(), told)
+            kind = f"{fired.alert.spec.told_as}.fired"
+            delivery = WebhookDelivery.of(*to, kind, time.time(), told)
             self._service.webhooks.send(delivery)
 
     def send_recap(self, made: MadeRecap) -> None:

@@ -8,18 +8,19 @@ from typing import Any, TypeVar
 
 import tzlocal
 import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from app.server.keys import ScopedKey
+from app.server.old_names import with_new_names
 from app.server.origin_guard import Origin
 from vstream.config import VStreamConfig, read_settings
 from vstream.errors import SettingsError
+from vstream.service.alert_spec import DeclaredAlert
 from vstream.service.recaps import RecapSpec
 from vstream.service.stream_spec import StreamSpec
-from vstream.service.watch_spec import DeclaredWatch
 
-Named = TypeVar("Named", StreamSpec, DeclaredWatch, RecapSpec)
+Named = TypeVar("Named", StreamSpec, DeclaredAlert, RecapSpec)
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -52,7 +53,7 @@ class ServiceConfig(BaseModel):
         le=1000,
         description="So many share memory.host_bytes, or half of it where others are stored.",
     )
-    max_watches: int = Field(64, ge=0, le=10_000)
+    max_alerts: int = Field(64, ge=0, le=10_000)
     max_running: int = Field(16, ge=1, le=256, description="Answers decoded at a time.")
     max_waiting: int = Field(64, ge=0, le=10_000, description="Questions waiting at most.")
     max_listeners: int = Field(64, ge=1, le=10_000, description="Clients of /v1/events at a time.")
@@ -81,11 +82,15 @@ class ServiceSettings(VStreamConfig):
 
     service: ServiceConfig = ServiceConfig()
     streams: tuple[StreamSpec, ...] = ()
-    watches: tuple[DeclaredWatch, ...] = ()
-
+    alerts: tuple[DeclaredAlert, ...] = ()
     recaps: tuple[RecapSpec, ...] = ()
 
-    @field_validator("streams", "watches", "recaps")
+    @model_validator(mode="before")
+    @classmethod
+    def _by_new_names(cls, given: Any) -> Any:
+        return with_new_names(given) if isinstance(given, dict) else given
+
+    @field_validator("streams", "alerts", "recaps")
     @classmethod
     def _named_once(cls, specs: tuple[Named, ...]) -> tuple[Named, ...]:
         counts = Counter(spec.id for spec in specs)

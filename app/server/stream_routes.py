@@ -23,11 +23,11 @@ def _managed(service: ServiceHere, caller: CallerHere, stream_id: str) -> Stream
 
 
 Managed = Annotated[StreamKeeper, Depends(_managed)]
-"""A stream that is watched here and that the caller may change."""
+"""A stream of this service that the caller may change."""
 
 
 class StreamList(BaseModel):
-    """`stored` are ids of streams that the store holds and this service does not watch."""
+    """`stored` are ids of streams that the store holds and this service does not have."""
 
     object: str = "list"
     data: list[StreamDocument]
@@ -51,7 +51,7 @@ class Forgotten(BaseModel):
 
 
 class StreamChange(BaseModel):
-    """What of a stream can be changed while it is watched."""
+    """What of a stream can be changed while it runs."""
 
     context: str | None = Field(None, max_length=4000)
     timezone: str | None = Field(None, max_length=64, description="IANA name.")
@@ -59,7 +59,7 @@ class StreamChange(BaseModel):
 
 @router.post("", status_code=201, summary="Create a stream")
 def create(service: ServiceHere, caller: CallerHere, spec: StreamSpec) -> StreamDocument:
-    """Begin to watch a stream."""
+    """Add a stream: its source is opened at once."""
     require(caller, Action.MANAGE, spec.id)
     return stream_document(service.loaded.streams.create(spec))
 
@@ -78,7 +78,7 @@ def all_streams(service: ServiceHere, caller: CallerHere) -> StreamList:
 
 @router.post("/probe", summary="Probe a source")
 def probe(service: ServiceHere, caller: CallerHere, wanted: ProbeRequest) -> ProbeReport:
-    """Look at a source without watching it: what it is, or what is wrong with it."""
+    """Look at a source without adding it: what it is, or what is wrong with it."""
     require(caller, Action.MANAGE, None)
     url = wanted.source.url
     if url is None:
@@ -118,7 +118,7 @@ def delete(
     stream_id: str,
     purge: Annotated[bool, Query(description="Delete what is remembered of it as well.")] = False,
 ) -> Deleted:
-    """Watch the stream no more. What it remembers stays in the store, unless purged."""
+    """Let go of the stream. What it remembers stays in the store, unless purged."""
     require(caller, Action.MANAGE, stream_id)
     service.loaded.streams.delete(stream_id, purge=purge)
     service.metrics.forget(stream_id)
@@ -134,7 +134,7 @@ def pause(keeper: Managed) -> StreamDocument:
 
 @router.post("/{stream_id}/resume", summary="Resume a stream")
 def resume(keeper: Managed) -> StreamDocument:
-    """Go on watching."""
+    """Open the source again."""
     keeper.resume()
     return stream_document(keeper)
 

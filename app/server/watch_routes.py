@@ -1,44 +1,35 @@
-"""Watches over HTTP: standing questions set, listed, looked at, changed and deleted."""
+"""/v1/watches, as /v1/alerts was called before 0.3: it works until then, and names the new one."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Literal
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field, ValidationError
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel
 
-from app.server.access import CallerHere, ServiceHere, require
-from app.server.api_errors import ApiError, invalid_value
-from app.server.documents import Deleted, WatchDocument, watch_document
-from app.server.keys import Action, Caller
-from vstream.service.watch_record import WatchRecord
-from vstream.service.watch_spec import WatchSpec
-from vstream.service.webhook_delivery import check_receiver, new_secret
-from vstream.times.when import parse_when
+from app.server import alert_routes
+from app.server.access import CallerHere, ServiceHere
+from app.server.alert_routes import AlertChange, AlertRequest
+from app.server.documents import AlertDocument, Deleted
 
-router = APIRouter(prefix="/v1/watches", tags=["watches"])
+_SINCE = "@1796083200"  # RFC 9745: seconds since the epoch, 2026-12-01
 
 
-class WatchRequest(WatchSpec):
-    """A standing question; `until` may be written as any other time."""
-
-    until: str | float | None = Field(  # type: ignore[assignment]
-        None, description="RFC 3339 or seconds since the epoch: it ends then."
-    )
+def _name_the_new_one(response: Response) -> None:
+    response.headers["Deprecation"] = _SINCE
+    response.headers["Link"] = '</v1/alerts>; rel="successor-version"'
 
 
-class WatchChange(WatchRequest):
-    """What is not given stays as it is."""
+router = APIRouter(
+    prefix="/v1/watches",
+    tags=["watches"],
+    include_in_schema=False,
+    dependencies=[Depends(_name_the_new_one)],
+)
 
-    stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] | None = Field(  # type: ignore[assignment]
-        None, min_length=1, max_length=64
-    )
-    condition: str | None = Field(  # type: ignore[assignment]
-        None,
-        min_length=1,
-        max_length=1000,
-        description="With another one the watch begins again, and its firings so far are gone.",
-    )
+
+class WatchDocument(AlertDocument):
+    """An alert, as it was called before 0.3."""
+
+    object: Literal["watch"] = "watch"  # type: ignore[assignment]
 
 
 class WatchList(BaseModel):
@@ -46,89 +37,44 @@ class WatchList(BaseModel):
     data: list[WatchDocument]
 
 
-@router.post("", status_code=201, summary="Create a watch")
+class WatchRequest(AlertRequest):
+    """As of an alert, told under the old name."""
+
+    told_as: Literal["alert", "watch"] = "watch"
+
+
+@router.post("", status_code=201, summary="Create an alert")
 def create(service: ServiceHere, caller: CallerHere, wanted: WatchRequest) -> WatchDocument:
-    """Be told when something is the case: by /v1/events, and by a webhook if one is given."""
-    for stream_id in wanted.stream_ids:
-        require(caller, Action.MANAGE, stream_id)
-    spec, made_up = _spec(service, wanted.model_dump() | {"until": _until(wanted.until)})
-    record = service.loaded.watches.add(spec, caller.name)
-    return watch_document(record, secret=made_up)
+    """The name of POST /v1/alerts before 0.3."""
+    return _watch(alert_routes.create(service, caller, wanted))
 
 
-@router.get("", summary="List watches")
+@router.get("", summary="List alerts")
 def all_watches(service: ServiceHere, caller: CallerHere) -> WatchList:
-    """Those on streams that this key may see."""
-    seen = [record for record in service.loaded.watches.all() if _sees(caller, record)]
-    return WatchList(data=[watch_document(record) for record in seen])
+    """The name of GET /v1/alerts before 0.3."""
+    found = alert_routes.all_alerts(service, caller).data
+    return WatchList(data=[_watch(one) for one in found])
 
 
-@router.get("/{watch_id}", summary="Get a watch")
+@router.get("/{watch_id}", summary="Get an alert")
 def one(service: ServiceHere, caller: CallerHere, watch_id: str) -> WatchDocument:
-    """A watch, and what has come of it."""
-    return watch_document(_seen(service, caller, watch_id))
+    """The name of GET /v1/alerts/{alert_id} before 0.3."""
+    return _watch(alert_routes.one(service, caller, watch_id))
 
 
-@router.patch("/{watch_id}", summary="Change a watch")
+@router.patch("/{watch_id}", summary="Change an alert")
 def change(
-    service: ServiceHere, caller: CallerHere, watch_id: str, wanted: WatchChange
+    service: ServiceHere, caller: CallerHere, watch_id: str, wanted: AlertChange
 ) -> WatchDocument:
-    """Watch for something else, or otherwise. Of the same condition it knows what it has told."""
-    record = _seen(service, caller, watch_id)
-    was = record.spec
-    given = was.model_dump() | wanted.model_dump(include=wanted.model_fields_set)
-    if "until" in wanted.model_fields_set:
-        given["until"] = _until(wanted.until)
-    for stream_id in {*was.stream_ids, *(given["stream_ids"] or ())}:
-        require(caller, Action.MANAGE, stream_id)
-    spec, made_up = _spec(service, given, {one.url: one.secret for one in was.actions})
-    return watch_document(service.loaded.watches.change(watch_id, spec), secret=made_up)
+    """The name of PATCH /v1/alerts/{alert_id} before 0.3."""
+    return _watch(alert_routes.change(service, caller, watch_id, wanted))
 
 
-@router.delete("/{watch_id}", summary="Delete a watch")
+@router.delete("/{watch_id}", summary="Delete an alert")
 def delete(service: ServiceHere, caller: CallerHere, watch_id: str) -> Deleted:
-    """Watch for it no more."""
-    record = _seen(service, caller, watch_id)
-    for stream_id in record.spec.stream_ids:
-        require(caller, Action.MANAGE, stream_id)
-    service.loaded.watches.remove(watch_id)
-    return Deleted(id=watch_id, object="watch")
+    """The name of DELETE /v1/alerts/{alert_id} before 0.3."""
+    return Deleted(id=alert_routes.delete(service, caller, watch_id).id, object="watch")
 
 
-def _spec(
-    service: ServiceHere, given: dict[str, Any], known: Mapping[str, str | None] | None = None
-) -> tuple[WatchSpec, str | None]:
-    """With a secret for each webhook: its own, the one `known` of its URL, or one made up, which is
-    returned as well. Raises ApiError, SettingsError for a webhook to where none may go.
-    """
-    made_up = None
-    for action in given["actions"]:
-        action["secret"] = action["secret"] or (known or {}).get(action["url"])
-        if action["secret"] is None:
-            action["secret"] = made_up = made_up or new_secret()
-        check_receiver(action["url"], action["secret"], service.policy.allow_private)
-    try:
-        return WatchSpec.model_validate(given), made_up
-    except ValidationError as error:
-        raise invalid_value(error.errors()) from None
-
-
-def _seen(service: ServiceHere, caller: Caller, watch_id: str) -> WatchRecord:
-    record = service.loaded.watches.get(watch_id)
-    if not _sees(caller, record):
-        raise ApiError(404, f"there is no watch {watch_id}", "watch_not_found")
-    return record
-
-
-def _sees(caller: Caller, record: WatchRecord) -> bool:
-    return all(caller.may(Action.READ, stream_id) for stream_id in record.spec.stream_ids)
-
-
-def _until(wanted: str | float | None) -> float | None:
-    now = datetime.now(UTC)
-    moment = parse_when(None if wanted is None else str(wanted), now)
-    if moment is None:
-        return None
-    if moment <= now:
-        raise ApiError(400, "until is in the past", "invalid_value", param="until")
-    return moment.timestamp()
+def _watch(alert: AlertDocument) -> WatchDocument:
+    return WatchDocument.model_validate(alert.model_dump(exclude={"object"}))

@@ -119,7 +119,7 @@ class Family:
 
     def checks(self, statement: str) -> list[Check]:
         """What to ask about a block to know whether `statement` is so there: all must say so."""
-        return [Check(self.recommended.watch_prompt.replace("{watch}", statement))]
+        return [Check(self.recommended.judge_prompt.replace("{condition}", statement))]
 
     def text(self, token_ids: Sequence[int]) -> str:
         """Detokenize the ids of an answer, special tokens left out."""

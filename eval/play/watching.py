@@ -15,7 +15,7 @@ from eval.play.settings import PlaySettings
 from eval.run.cost import Cost
 from memory import MemoryPolicy
 from memory.policy_hooks import state_bytes
-from vstream import IngestWorker, Session, Watch
+from vstream import Alert, IngestWorker, Session
 from vstream.ingest import SeenFrame
 
 _LONG_S = 86_400
@@ -150,9 +150,9 @@ class _Lookout:
     def __init__(self, session: Session, standing: Standing) -> None:
         self.standing = standing
         self.fired_s: list[float] = []
-        self._watch = Watch(session, standing.text)
+        self._alert = Alert(session, standing.text)
 
     def look(self, stream_s: float) -> None:
         standing = self.standing
-        if standing.from_s <= stream_s < standing.until_s and self._watch.look(stream_s):
+        if standing.from_s <= stream_s < standing.until_s and self._alert.look(stream_s):
             self.fired_s.append(stream_s)

@@ -12,6 +12,8 @@ from synthetic_video import write_video
 from tiny_checkpoints import save_tiny_checkpoint
 from tiny_models import TEXT_MODELS, VIDEO_FAMILIES, family_case, tiny_model
 
+from vstream import stream_id_of
+
 AN_HOUR_AGO = time.time() - 3600
 
 
@@ -110,6 +112,8 @@ def test_a_file_store_is_encoded_once(video, tmp_path):
     assert again["frames"]["encoded"] == 0
     assert again["answer"] == first["answer"]
     assert again["evidence"] == first["evidence"]
+    untold = vstream("ask", stream_id_of(str(video)), *options)
+    assert (untold.code, "write a question" in untold.err) == (1, True), "it does not play"
 
 
 def test_a_store_that_holds_a_part_is_carried_on(video, tmp_path):
@@ -286,9 +290,9 @@ def test_doctor_reports_what_this_machine_has():
     assert "decoder is driven exactly, by " in run.out
 
 
-@pytest.mark.parametrize("command", ["ask", "watch"])
-def test_a_model_that_knows_drawings_only_says_so(video, command):
-    run = vstream(command, video, *(["what do you see?"] if command == "ask" else []), stdin="hm?")
+@pytest.mark.parametrize("question", [["what do you see?"], []])
+def test_a_model_that_knows_drawings_only_says_so(video, question):
+    run = vstream("ask", video, *question, stdin="hm?")
     assert run.code == 0, run.err
     assert "drawings only" in run.err
 

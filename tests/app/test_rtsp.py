@@ -52,7 +52,7 @@ def test_cameras_are_watched_into_a_store_and_asked_about_elsewhere(camera, stor
         DOOR_PASSWORD=PASSWORD,
     )
     metrics_url = daemon.found(r"metrics at (\S+)")
-    daemon.await_line("watching 2 streams into")
+    daemon.await_line("taking 2 streams into")
     until(lambda: "door running\n" in daemon.out)
     until(lambda: "yard reconnecting STREAM_CONNECTION_FAILED\n" in daemon.out)
 

@@ -41,8 +41,8 @@ def metrics():
         service.post("/v1/streams", dead)
         service.await_stream("dead", lambda told: told["error"])
         service.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
-        watch = {"stream_ids": ["door"], "condition": "tell me when a cat is there"}
-        service.post("/v1/watches", watch)
+        alert = {"stream_ids": ["door"], "condition": "tell me when a cat is there"}
+        service.post("/v1/alerts", alert)
         picture = io.BytesIO()
         Image.new("RGB", (64, 64)).save(picture, "JPEG")
         push = {"content": picture.getvalue(), "headers": {"content-type": "image/jpeg"}}
@@ -99,14 +99,14 @@ def test_a_legend_names_labels_that_the_query_keeps(panel):
 
 
 def test_every_metric_is_on_the_board(metrics):
-    """But for what a process is always told of."""
+    """But for what a process is always told of, and names of before."""
     shown = {
         metric_of(series, metrics)
         for panel in PANELS
         for target in panel["targets"]
         for series in series_of(target["expr"])
     }
-    others = {name for name in metrics if name.startswith("vstream_process_")}
+    others = {name for name in metrics if name.startswith(("vstream_process_", "vstream_watch_"))}
     assert set(metrics) - shown - others == {"vstream_up", "vstream_events_missed_total"}
 
 

@@ -1,4 +1,4 @@
-"""An answer has a field more: it is in whatever is told of an answer, and of a watch that fired.
+"""An answer has a field more: it is in whatever is told of an answer, and of an alert that fired.
 
 Run in a copy to which answer_field.patch was applied; see test_changes.py.
 """
@@ -30,14 +30,14 @@ def test_the_service_tells_it():
         service.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
         listener = Followed("GET", f"{service.url}/v1/events")
         spec = {"stream_ids": ["door"], "condition": "an owl", "threshold": 0, "confirmations": 1}
-        service.post("/v1/watches", spec)
+        service.post("/v1/alerts", spec)
         service.post("/v1/streams/door/frames", content=thing_jpeg("owl", 0))
         service.await_stream("door", lambda one: one["memory"]["blocks"] > 0)
-        until(lambda: listener.events("watch.fired"))
+        until(lambda: listener.events("alert.fired"))
         (chat,) = service.ask("what do you see?", "stream://door", max_tokens=4)["vstream"]
         (response,) = service.post("/v1/responses", ASKED)["vstream"]
         until(lambda: len(listener.events("answer.done")) == 2)
-        told = [*listener.events("watch.fired"), *listener.events("answer.done")]
+        told = [*listener.events("alert.fired"), *listener.events("answer.done")]
         streamed = Followed("POST", f"{service.url}/v1/responses", json={**ASKED, "stream": True})
         until(lambda: streamed.has_ended)
         last = json.loads(streamed.data[-1])

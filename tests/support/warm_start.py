@@ -29,7 +29,7 @@ _COMMANDS = ("answer", "ask", "demo", "doctor", "ingest", "search", "serve")
 _IMPORTED = {
     "commands": (
         "app.commands",
-        *(f"app.{name}" for name in (*_COMMANDS, "streams", "watch")),
+        *(f"app.{name}" for name in (*_COMMANDS, "streams", "play")),
         "eval.commands",
         "transformers.models.smolvlm.modeling_smolvlm",
         "transformers.models.llava_onevision.modeling_llava_onevision",

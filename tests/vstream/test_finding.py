@@ -149,7 +149,7 @@ def test_what_was_judged_goes_with_what_is_forgotten(llama):
     with session_of(llama) as session:
         found({"one": session}, effort=ALL)
         facts = session.memory.facts
-        prompt = llama.family.recommended.watch_prompt.replace("{watch}", SO)
+        prompt = llama.family.recommended.judge_prompt.replace("{condition}", SO)
         assert all(facts.get(block_id, prompt) for block_id in range(BLOCKS))
         session.forget(3.0, 6.0)
         assert len(facts) <= session.memory.num_readable == BLOCKS - 4

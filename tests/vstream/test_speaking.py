@@ -209,7 +209,7 @@ def test_stream_time_may_begin_anywhere(settings):
 
 
 QUIET = Recommended(silence_words=("silence",))
-PLAIN = Recommended(watch_threshold=0.9, watch_confirmations=3, watch_release=0.8)
+PLAIN = Recommended(alert_threshold=0.9, alert_confirmations=3, alert_release=0.8)
 
 
 def test_a_policy_is_chosen_by_name_or_as_the_model_recommends():

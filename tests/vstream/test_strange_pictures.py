@@ -12,7 +12,7 @@ from encoders import Frame
 from encoders.own_world import OwnWorld
 from eval.stream_world import SEEN_STYLES, Renderer, write_script
 from eval.stream_world.vocabulary import HELD_OUT_STYLE
-from vstream import Finding, Question, Watch, load_config, open_session
+from vstream import Alert, Finding, Question, load_config, open_session
 from vstream.decoding.token_choice import Decoding
 from vstream.models.weights import embedded_weights
 from vstream.sources.address import stream_id_of
@@ -111,10 +111,10 @@ def test_when_the_newest_picture_is_strange_it_is_told_at_once():
 def test_no_alert_fires_over_them_however_sure_the_model_is(strange):
     fed = []
     rule = SimpleNamespace(feed=lambda p, at: fed.append(p) or p > 0)
-    watch = Watch(strange, "tell me when you see a dog", rule)
-    assert [watch.look(float(at)) for at in range(8)] == [None] * 8
+    alert = Alert(strange, "tell me when you see a dog", rule)
+    assert [alert.look(float(at)) for at in range(8)] == [None] * 8
     assert fed == [0.0] * 8
-    assert watch.strange == SAID
+    assert alert.strange == SAID
 
 
 def test_find_says_so(strange):
@@ -134,7 +134,7 @@ def test_a_stored_stream_that_is_asked_later_says_so_on_the_command_line(tmp_pat
     assert f"unsure: {SAID}" in vstream("ask", stream, "is there a rabbit?", *store).err
 
 
-def test_the_service_its_watches_and_the_page_say_so(tmp_path):
+def test_the_service_its_alerts_and_the_page_say_so(tmp_path):
     clip = write_test_clip(tmp_path / "clip.mp4")
     source = {"url": str(clip), "speed": "max"}
     with running_service(streams=[{"id": "door", "source": source}]) as service:

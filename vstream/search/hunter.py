@@ -207,7 +207,7 @@ class Hunter:
 
 def asked_of(found: Findable, statement: str) -> str:
     """What the index compares of a statement."""
-    return found.model.family.recommended.watch_prompt.replace("{watch}", statement)
+    return found.model.family.recommended.judge_prompt.replace("{condition}", statement)
 
 
 def stretch_of(

@@ -16,8 +16,8 @@ from memory.locks import Rank, ranked_lock
 from vstream.device.work import Job
 from vstream.errors import BusyError
 from vstream.question import Saying
+from vstream.service.alert_record import FiredAlert
 from vstream.service.event_log import EventKind, EventLog
-from vstream.service.watch_record import FiredWatch
 from vstream.session import Session
 
 _log = structlog.get_logger()
@@ -31,7 +31,7 @@ _MOST = 32
 
 @dataclass(eq=False)
 class _Waiting:
-    fired: FiredWatch
+    fired: FiredAlert
     job: Job[Saying]
     since: float = field(default_factory=time.monotonic)
     is_told: bool = False
@@ -48,7 +48,7 @@ class FiringSentences:
     def __init__(
         self,
         events: EventLog,
-        on_told: Callable[[FiredWatch], None],
+        on_told: Callable[[FiredAlert], None],
         wake: Callable[[], None],
     ) -> None:
         """`on_told` is called once for each firing: with its sentence, or when that has taken too
@@ -60,7 +60,7 @@ class FiringSentences:
         self._lock = ranked_lock(Rank.FIRINGS)
         self._waiting: list[_Waiting] = []
 
-    def begin(self, fired: FiredWatch, session: Session) -> None:
+    def begin(self, fired: FiredAlert, session: Session) -> None:
         """Have the model say something of it."""
         try:
             if len(self._waiting) >= _MOST:
@@ -70,7 +70,7 @@ class FiringSentences:
                 self._waiting.append(one)
             one.job.add_done_callback(lambda done: self._wake())
         except BusyError as error:
-            _log.warning("no sentence", watch=fired.watch.id, reason=str(error))
+            _log.warning("no sentence", alert=fired.alert.id, reason=str(error))
             self._on_told(fired)
 
     def go_on(self) -> None:
@@ -107,7 +107,7 @@ class FiringSentences:
             if said is not None and not one.is_forgotten:
                 fired.past.said = said
                 self._events.publish(
-                    EventKind.WATCH_DESCRIBED, fired.past.stream_id, fired.document
+                    EventKind.ALERT_DESCRIBED, fired.past.stream_id, fired.document
                 )
 
 
@@ -118,5 +118,5 @@ def _said(one: _Waiting) -> Saying | None:
     except CancelledError:
         return None
     except Exception as error:  # noqa: BLE001  as above
-        _log.warning("no sentence", watch=one.fired.watch.id, reason=str(error))
+        _log.warning("no sentence", alert=one.fired.alert.id, reason=str(error))
         return None

@@ -10,7 +10,7 @@ class KeeperState(StrEnum):
     DUE = "due"
     """To be opened as soon as the thread has let go of what was open before."""
     OPENING = "opening"
-    WATCHING = "watching"
+    LIVE = "live"
     RETRYING = "retrying"
     """The last attempt ended badly; the next comes after a while."""
     PAUSED = "paused"
@@ -39,7 +39,7 @@ class KeeperEvent(StrEnum):
 
 
 _OPEN = frozenset(set(KeeperState) - {KeeperState.CLOSED})
-ATTEMPT = frozenset({KeeperState.OPENING, KeeperState.WATCHING})
+ATTEMPT = frozenset({KeeperState.OPENING, KeeperState.LIVE})
 """An attempt to watch is under way."""
 TRANSITIONS: dict[KeeperEvent, tuple[frozenset[KeeperState], KeeperState]] = {
     KeeperEvent.START: (frozenset({KeeperState.NEW}), KeeperState.DUE),
@@ -48,7 +48,7 @@ TRANSITIONS: dict[KeeperEvent, tuple[frozenset[KeeperState], KeeperState]] = {
     KeeperEvent.RESTART: (_OPEN, KeeperState.DUE),
     KeeperEvent.CLOSE: (frozenset(KeeperState), KeeperState.CLOSED),
     KeeperEvent.BEGIN: (frozenset({KeeperState.DUE, KeeperState.RETRYING}), KeeperState.OPENING),
-    KeeperEvent.OPENED: (frozenset({KeeperState.OPENING}), KeeperState.WATCHING),
+    KeeperEvent.OPENED: (frozenset({KeeperState.OPENING}), KeeperState.LIVE),
     KeeperEvent.END: (ATTEMPT, KeeperState.ENDED),
     KeeperEvent.FAIL: (ATTEMPT, KeeperState.RETRYING),
     KeeperEvent.GIVE_UP: (ATTEMPT, KeeperState.FAILED),

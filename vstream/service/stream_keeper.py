@@ -25,7 +25,7 @@ from vstream.ingest import IngestWorker, OpenSource, SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.open_session import open_session
 from vstream.service.keeper_state import ATTEMPT, KeeperEvent, KeeperState, after
-from vstream.service.stream_notes import NOTE
+from vstream.service.stream_notes import NOTE, service_note
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.stream_status import (
     STORE_AWAY,
@@ -130,8 +130,7 @@ class StreamKeeper:
     @property
     def note(self) -> dict[str, Any]:
         """What `remember` has kept."""
-        found: dict[str, Any] = self.session.memory.note.get(NOTE, {})
-        return found
+        return service_note(self.session.memory.note)
 
     def remember(self, **values: Any) -> None:
         """Keep what a service needs to go on with this stream, by name. Raises StoreError."""
@@ -290,7 +289,7 @@ class StreamKeeper:
             on_seen=self._saw,
         )
         with self._changed:
-            is_wanted = self._go(KeeperEvent.OPENED) is KeeperState.WATCHING
+            is_wanted = self._go(KeeperEvent.OPENED) is KeeperState.LIVE
             if is_wanted:
                 self._worker = worker
         try:

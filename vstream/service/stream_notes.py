@@ -1,7 +1,7 @@
 """StreamNotes: a store in, what services noted beside its streams out, by stream, to go on with."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -20,11 +20,20 @@ from vstream.service.stream_spec import StreamSpec, kept_spec
 _log = structlog.get_logger()
 NOTE = "service"
 """Under this name the note of a stream holds what a service needs to go on with it."""
-UNWATCHED: dict[str, Any] = {"spec": None, "watches": []}
+ABANDONED: dict[str, Any] = {"spec": None, "alerts": []}
 """What is noted beside a stream with which no service is to go on."""
 _DYING_S = 4.0
 """So long a stream of another process may seem to be watched by it, which was killed."""
 _LOOK_S = 0.1
+
+
+def service_note(note: Mapping[str, Any]) -> dict[str, Any]:
+    """What a service noted, out of the whole `note` of a stream. An alert was a
+    watch before 0.3.
+    """
+    noted = dict(note.get(NOTE, {}))
+    old = [{**one, "spec": {**one["spec"], "told_as": "watch"}} for one in noted.pop("watches", [])]
+    return {**noted, "alerts": old} if old else noted
 
 
 class StreamNotes:
@@ -42,7 +51,7 @@ class StreamNotes:
             found = self._find(stream_id)
             if found is not None and found.note_lost:
                 _log.error("what a service noted beside a stream is lost", stream=stream_id)
-            notes[stream_id] = found.note.get(NOTE, {}) if found else {}
+            notes[stream_id] = service_note(found.note) if found else {}
         return notes
 
     def left(self, notes: dict[str, dict[str, Any]], without: set[str]) -> list[StreamSpec]:
@@ -67,11 +76,11 @@ class StreamNotes:
                 specs.append(spec)
         return specs
 
-    def note_unwatched(self, stream_id: str) -> None:
+    def note_abandoned(self, stream_id: str) -> None:
         """No service that starts is to go on with this stream, which none watches. StoreError."""
         found = find_stream(self._config.store, stream_id)
-        if found is not None and found.note.get(NOTE, {}).get("spec"):
-            values = {**found.note[NOTE], **UNWATCHED}
+        if found is not None and (noted := service_note(found.note)).get("spec"):
+            values = {**noted, **ABANDONED}
             note_stored(self._config, stream_id, {**found.note, NOTE: values})
 
     def _find(self, stream_id: str) -> FoundStream | None:

@@ -58,7 +58,7 @@ def state_of(
 
     A source that has ended still has frames on their way to the memory: the keeper says the end.
     """
-    if keeping is KeeperState.WATCHING and source is not None:
+    if keeping is KeeperState.LIVE and source is not None:
         return StreamState.RUNNING if source.state == "ended" else StreamState(source.state.value)
     if keeping in (KeeperState.PAUSED, KeeperState.ENDED):
         return StreamState(keeping.value)

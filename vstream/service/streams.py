@@ -35,7 +35,7 @@ from vstream.question import Question
 from vstream.search.recap import Describable
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.stream_keeper import StreamKeeper
-from vstream.service.stream_notes import UNWATCHED, StreamNotes
+from vstream.service.stream_notes import ABANDONED, StreamNotes
 from vstream.service.stream_spec import StreamSpec, config_of
 from vstream.service.stream_status import StreamState
 from vstream.sources.permission import SourcePolicy
@@ -123,7 +123,7 @@ class Streams:
             if spec.id in taken:
                 raise StreamExistsError(f"there is a stream {spec.id} already: choose another id")
             if len(taken) >= most:
-                raise BusyError(f"{most} streams are watched, as many as may be: delete one")
+                raise BusyError(f"there are {most} streams, as many as may be: delete one")
             self._opening.add(spec.id)
         try:
             config = config_of(spec, self._config, self._host_bytes)
@@ -153,7 +153,7 @@ class Streams:
         """As `find`. Raises UnknownStreamError."""
         keeper = self.find(stream_id)
         if keeper is None:
-            raise UnknownStreamError(f"no stream {stream_id} is watched here")
+            raise UnknownStreamError(f"there is no stream {stream_id} here")
         return keeper
 
     def all(self) -> list[StreamKeeper]:
@@ -217,13 +217,13 @@ class Streams:
             if purge:
                 erase_stored(self._config.memory, stream_id)
             else:
-                self._notes.note_unwatched(stream_id)
+                self._notes.note_abandoned(stream_id)
             self._say_deleted(stream_id, purge)
             return
         try:
             if not purge:
                 with suppress(StoreError):  # it will be found and watched again
-                    keeper.remember(**UNWATCHED)
+                    keeper.remember(**ABANDONED)
             keeper.close(erase=purge)
         finally:
             self._say_deleted(stream_id, purge)

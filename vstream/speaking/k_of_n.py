@@ -51,13 +51,13 @@ class KOfN(SpeakingPolicy):
 
     @classmethod
     def wished(cls, model: Recommended, wish: RuleSettings) -> Self:
-        count = wish.confirmations or model.watch_confirmations
+        count = wish.confirmations or model.alert_confirmations
         return cls(
-            model.watch_threshold if wish.threshold is None else wish.threshold,
+            model.alert_threshold if wish.threshold is None else wish.threshold,
             k=count,
             n=count,
             cooldown_s=5.0 if wish.cooldown_s is None else wish.cooldown_s,
-            release=model.watch_release,
+            release=model.alert_release,
         )
 
     def feed(self, probability: float, at_s: float) -> bool:

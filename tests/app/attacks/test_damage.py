@@ -41,9 +41,9 @@ def stopped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopped")
     with running(folder) as service:
         service.post("/v1/streams", SPEC)
-        service.post("/v1/watches", {"stream_ids": ["door"], "condition": "is there a cat?"})
+        service.post("/v1/alerts", {"stream_ids": ["door"], "condition": "is there a cat?"})
         push(service, 1.7e9, NUM)
-        until(lambda: service.service.loaded.streams.get("door").note.get("watches"))
+        until(lambda: service.service.loaded.streams.get("door").note.get("alerts"))
     return folder
 
 
@@ -99,8 +99,8 @@ def test_a_stream_is_watched_whatever_became_of_its_files(store, damage, left, d
     with running(store) as service:
         told = service.get(DOOR)["memory"]
         assert (told["blocks"], told["damaged"]) == (left, damaged)
-        (watch,) = service.get("/v1/watches")["data"]
-        assert watch["stream_ids"] == ["door"]
+        (alert,) = service.get("/v1/alerts")["data"]
+        assert alert["stream_ids"] == ["door"]
         push(service, 1.7e9 + 100, 2)
         assert service.get(DOOR)["memory"]["blocks"] == left + 2
         answer = service.ask("what is there?", "stream://door")

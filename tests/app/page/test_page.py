@@ -116,7 +116,7 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
     SHOTS.mkdir(parents=True, exist_ok=True)
     with visit(chromium, page_url) as visitor:
         page = visitor.page
-        page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
+        page.wait_for_selector("#live >> text=There is no stream yet", timeout=60_000)
         visitor.start_camera()
         page.wait_for_selector("#status >> text=in RAM", timeout=60_000)
         assert things.name_of(visitor.live_picture())[0] in CALLED
@@ -137,11 +137,11 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
         assert page.locator("dialog[open]").count() == 0
 
         visitor.fill("condition", "there is a burger")
-        page.locator("#add-watch").click()
-        page.wait_for_selector("#watches .watch", timeout=60_000)
-        page.wait_for_selector("#watches .watch.fired", timeout=120_000)
+        page.locator("#add-alert").click()
+        page.wait_for_selector("#alerts .alert", timeout=60_000)
+        page.wait_for_selector("#alerts .alert.fired", timeout=120_000)
         page.wait_for_selector(".toast-body >> text=burger")  # it goes after eight seconds
-        (fired, *_) = [things.name_of(one) for one in visitor.moments("#watches")]
+        (fired, *_) = [things.name_of(one) for one in visitor.moments("#alerts")]
         assert fired[0] == "burger", fired
         assert fired[1] < ALIKE, fired
         assert_told_in_words_and_moving(page, "burger")
@@ -161,13 +161,13 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
         taken = told.frames["received"], told.dropped["rate"], told.frames["sampled"]
         assert taken[0] > 2 * taken[2], "a camera sends several frames a second"
         assert taken[0] == taken[1] + taken[2] + told.dropped["stale"]
-        page.locator("#watches .remove").click()
-        page.wait_for_selector("#watches >> text=Nothing is waited for", timeout=60_000)
+        page.locator("#alerts .remove").click()
+        page.wait_for_selector("#alerts >> text=There is no alert", timeout=60_000)
 
 
 def assert_told_in_words_and_moving(page, name):
-    page.wait_for_selector(f"#watches .sentence >> text={name}", timeout=60_000)
-    page.locator("#watches button.moment").first.click()
+    page.wait_for_selector(f"#alerts .sentence >> text={name}", timeout=60_000)
+    page.locator("#alerts button.moment").first.click()
     page.wait_for_selector("dialog[open] img[src^='data:image/webp']", timeout=60_000)
     assert name in page.locator("dialog[open]").inner_text()
     page.keyboard.press("Escape")
@@ -188,7 +188,7 @@ def test_two_visitors_see_neither_each_others_chat_nor_camera(chromium, service,
         one.ask("what is there now?")
         one.await_chat("first token")
         with visit(chromium, page_url) as other:
-            other.page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
+            other.page.wait_for_selector("#live >> text=There is no stream yet", timeout=60_000)
             assert "first token" not in other.page.locator("#chat").inner_text()
             assert other.page.locator("#stream input").input_value() == ""
             other.start_camera()

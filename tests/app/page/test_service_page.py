@@ -59,20 +59,20 @@ def _enter(page, password):
 
 def test_a_page_without_a_stream_knows_that_it_hears_its_server(visitor):
     page = visitor.page
-    page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
+    page.wait_for_selector("#live >> text=There is no stream yet", timeout=60_000)
     page.wait_for_timeout(9_000)
     assert page.locator("#status .stale").count() == 0
 
 
 def test_a_video_is_uploaded_and_asked_about(visitor, page_url):
     page = visitor.page
-    page.wait_for_selector("#live >> text=Nothing is watched yet", timeout=60_000)
+    page.wait_for_selector("#live >> text=There is no stream yet", timeout=60_000)
     page.get_by_role("tab", name="Video").click()
     page.locator("#file input[type=file]").set_input_files(SAMPLE_VIDEO)
     page.wait_for_selector("#file >> text=sample_stream", timeout=60_000)
     page.get_by_text("as fast as it goes").click()
     page.locator("#add-video").click()
-    page.wait_for_selector("#video-said >> text=Watching", timeout=60_000)
+    page.wait_for_selector("#video-said >> text=Streaming", timeout=60_000)
     visitor.await_state("ended", seconds=90)
     client = ServiceClient(page_url.removesuffix("/ui"), KEY)
     assert client.stream("sample-stream").stream_s == pytest.approx(149.75, abs=1)

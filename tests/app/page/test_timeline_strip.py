@@ -48,19 +48,19 @@ def service():
 
 @pytest.fixture(scope="module")
 def client(service):
-    """Of a service with one stream: a moment each minute, and a watch that has fired on it."""
+    """Of a service with one stream: a moment each minute, and an alert that has fired on it."""
     with CountingClient(service.url) as client:
         client.create_stream("door", {"type": "push"}, sampling={"fps": 1, "dedup": 0})
         _push(service, range(BLOCKS - 1))
-        client.add_watch("door", MARKUP, threshold=0, confirmations=1, cooldown_s=0)
+        client.add_alert("door", MARKUP, threshold=0, confirmations=1, cooldown_s=0)
         _push(service, range(BLOCKS - 1, BLOCKS))
-        until(lambda: [one for one in client.watches() if one.firings])
+        until(lambda: [one for one in client.alerts() if one.firings])
         assert client.pause("door").state == "paused"
         yield client
 
 
 def _push(service, numbers):
-    """Drawings: a watch of the embedded model tells of nothing else."""
+    """Drawings: an alert of the embedded model tells of nothing else."""
     frames = owl_frames()
     for number in numbers:
         buffer = io.BytesIO()
@@ -152,8 +152,8 @@ def _drag(page, from_s, to_s, y=60):
 
 
 def _fired_s(client):
-    (watch,) = client.watches()
-    return watch.firings[0].at_s
+    (alert,) = client.alerts()
+    return alert.firings[0].at_s
 
 
 def _visitor(served):

@@ -110,7 +110,7 @@ def test_marks_are_each_answers_moments_newest_first_and_told_when_they_change(v
 
 
 def test_firings_are_those_on_the_stream(client):
-    watch = client.add_watch("door", "a burger")
+    alert = client.add_alert("door", "a burger")
     firing = {
         "at": 0.0,
         "probability": 0.9,
@@ -122,11 +122,11 @@ def test_firings_are_those_on_the_stream(client):
     fired = [
         {**firing, "stream_id": name, "at_s": at_s} for name, at_s in (("door", 5.0), ("x", 6.0))
     ]
-    told = watch.model_validate({**watch.model_dump(), "firings": fired})
+    told = alert.model_validate({**alert.model_dump(), "firings": fired})
     assert marks_document([], [told], "door")["firings"] == [
         {"at_s": 5.0, "condition": "a burger", "probability": 0.9}
     ]
-    client.delete_watch(watch.id)
+    client.delete_alert(alert.id)
 
 
 def test_what_is_shown_no_more_is_forgotten_once(view):

@@ -33,7 +33,7 @@ ASKING = {
         }
     ]
 }
-WATCH = {"stream_ids": ["kitchen"], "condition": "tell me when an owl is there"}
+ALERT = {"stream_ids": ["kitchen"], "condition": "tell me when an owl is there"}
 STREAM = "/v1/streams/{stream_id}"
 NEEDED = {
     ("GET", "/v1/models"): (None, None),
@@ -61,7 +61,12 @@ NEEDED = {
     ("POST", "/v1/search"): ("read", {"query": "owl", "stream_ids": ["kitchen"]}),
     ("POST", "/v1/moments"): ("ask", {"statement": "an owl", "stream_ids": ["kitchen"]}),
     ("POST", "/v1/recaps"): ("ask", {"stream_ids": ["kitchen"]}),
-    ("POST", "/v1/watches"): ("manage", WATCH),
+    ("POST", "/v1/alerts"): ("manage", ALERT),
+    ("GET", "/v1/alerts"): (None, None),
+    ("GET", "/v1/alerts/{alert_id}"): ("read", None),
+    ("PATCH", "/v1/alerts/{alert_id}"): ("manage", {"cooldown_s": 1}),
+    ("DELETE", "/v1/alerts/{alert_id}"): ("manage", None),
+    ("POST", "/v1/watches"): ("manage", ALERT),
     ("GET", "/v1/watches"): (None, None),
     ("GET", "/v1/watches/{watch_id}"): ("read", None),
     ("PATCH", "/v1/watches/{watch_id}"): ("manage", {"cooldown_s": 1}),
@@ -102,8 +107,13 @@ def service():
 def there(service):
     """Things of the kitchen that the master made."""
     made = service.post("/v1/responses", {"input": ASKING["messages"]})
-    watch = service.post("/v1/watches", WATCH)
-    return {"response_id": made["id"], "watch_id": watch["id"], "model": "default"}
+    alert = service.post("/v1/alerts", ALERT)
+    return {
+        "response_id": made["id"],
+        "alert_id": alert["id"],
+        "watch_id": alert["id"],
+        "model": "default",
+    }
 
 
 def knock(service, way, path, key, there, stream_id="kitchen", body=None, more=None):
@@ -166,8 +176,8 @@ def test_a_key_does_no_more_than_it_may(service, there, way, path, who):
 
 @pytest.mark.parametrize(("way", "path", "who"), ALLOWED)
 def test_a_key_does_what_it_may(service, there, way, path, who):
-    if path == "/v1/watches/{watch_id}":
-        there = {**there, "watch_id": service.post("/v1/watches", WATCH)["id"]}
+    if path == "/v1/alerts/{alert_id}":
+        there = {**there, "alert_id": service.post("/v1/alerts", ALERT)["id"]}
     status, told = knock(service, way, path, KEYS[who], there, body=NEEDED[way, path][1])
     assert status not in (401, 403, 404), told
     assert status < 500
@@ -184,7 +194,7 @@ def test_lists_and_searches_show_only_what_a_key_may_see(service, there):
         assert {one["id"] for one in seen(who, "GET", "/v1/streams")} == streams
         found = seen(who, "POST", "/v1/search", everywhere)
         assert {one["stream_id"] for one in found} == streams
-        watched = {id_ for one in seen(who, "GET", "/v1/watches") for id_ in one["stream_ids"]}
+        watched = {id_ for one in seen(who, "GET", "/v1/alerts") for id_ in one["stream_ids"]}
         assert watched == streams & {"kitchen"}
 
 
@@ -367,8 +377,8 @@ def test_only_a_file_plays_faster_or_again_and_within_bounds(open_service, sourc
 
 
 def test_a_webhook_goes_to_no_private_address(open_service):
-    watch = {"stream_ids": ["pushed"], "condition": "tell me when an owl is there"}
-    watch["actions"] = [{"type": "webhook", "url": "http://10.0.0.1/hook"}]
-    refused = open_service.http.post("/v1/watches", json=watch)
+    alert = {"stream_ids": ["pushed"], "condition": "tell me when an owl is there"}
+    alert["actions"] = [{"type": "webhook", "url": "http://10.0.0.1/hook"}]
+    refused = open_service.http.post("/v1/alerts", json=alert)
     assert refused.status_code in (400, 422)
     assert "private" in refused.json()["error"]["message"]

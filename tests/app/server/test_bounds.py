@@ -197,13 +197,13 @@ def test_a_schema_that_is_too_large_is_refused_before_anything_is_kept(service):
     assert "too many" in refused.json()["error"]["message"]
 
 
-def test_streams_and_watches_are_bounded():
-    with running_service(max_streams=1, max_watches=1) as service:
+def test_streams_and_alerts_are_bounded():
+    with running_service(max_streams=1, max_alerts=1) as service:
         service.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
-        watch = {"stream_ids": ["door"], "condition": "tell me when an owl is there"}
-        service.post("/v1/watches", watch)
+        alert = {"stream_ids": ["door"], "condition": "tell me when an owl is there"}
+        service.post("/v1/alerts", alert)
         second = {"id": "yard", "source": {"type": "push"}}
-        for path, body in (("/v1/streams", second), ("/v1/watches", watch)):
+        for path, body in (("/v1/streams", second), ("/v1/alerts", alert)):
             refused = service.http.post(path, json=body)
             assert refused.status_code == 429
             assert "delete one" in refused.json()["error"]["message"]

@@ -104,11 +104,11 @@ def test_a_clip_is_of_the_seconds_around_a_moment(client, door):
         assert (shown.format, shown.n_frames) == ("WEBP", 9)
 
 
-def test_a_watch_is_changed(client, door):
-    made = client.add_watch(door, "tell me when an owl is there", cooldown_s=7)
-    changed = client.change_watch(made.id, every_s=2)
+def test_an_alert_is_changed(client, door):
+    made = client.add_alert(door, "tell me when an owl is there", cooldown_s=7)
+    changed = client.change_alert(made.id, every_s=2)
     assert (changed.id, changed.every_s, changed.cooldown_s) == (made.id, 2, 7)
-    client.delete_watch(made.id)
+    client.delete_alert(made.id)
 
 
 def test_a_stream_that_has_seen_nothing_has_no_history(client):

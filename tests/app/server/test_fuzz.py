@@ -229,7 +229,7 @@ PLACES = {
         '{"input": "x", "instructions": %s}',
         '{"input": "x", "previous_response_id": %s}',
     ),
-    "/v1/watches": (
+    "/v1/alerts": (
         '{"stream_ids": ["nowhere"], "condition": "x", "every_s": %s}',
         '{"stream_ids": ["door"], "condition": "x", "until": %s}',
         '{"stream_ids": [%s], "condition": "x"}',

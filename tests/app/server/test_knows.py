@@ -72,16 +72,16 @@ def test_with_an_alert_and_its_webhook(told):
     service, knows = told
     listener = Followed("GET", f"{service.url}/v1/events")
     with loopback_http(lambda request: (204, {}, b"")) as receiver:
-        watch = {
+        alert = {
             "stream_ids": ["door"],
             "condition": "tell me when there is an owl",
             "threshold": 0,
             "confirmations": 1,
             "actions": [{"type": "webhook", "url": f"{receiver.url}/hook"}],
         }
-        service.post("/v1/watches", watch)
+        service.post("/v1/alerts", alert)
         push(service)
-        until(lambda: listener.events("watch.fired") and receiver.requests)
-    (event,) = listener.events("watch.fired")
+        until(lambda: listener.events("alert.fired") and receiver.requests)
+    (event,) = listener.events("alert.fired")
     assert event["data"]["knows"] == knows
     assert json.loads(receiver.requests[0].body)["data"]["knows"] == knows

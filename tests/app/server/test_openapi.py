@@ -39,12 +39,12 @@ def _push(service):
 
 def test_all_that_the_reference_says_is_so(service, reference, tmp_path, monkeypatch):
     asked = service.post("/v1/responses", {"input": "what is there?"})
-    watch = {"stream_ids": ["door"], "condition": "tell me when an owl is there"}
+    alert = {"stream_ids": ["door"], "condition": "tell me when an owl is there"}
     there = {
         "stream_id": "door",
         "model": "default",
         "response_id": asked["id"],
-        "watch_id": service.post("/v1/watches", watch)["id"],
+        "alert_id": service.post("/v1/alerts", alert)["id"],
     }
     config = tmp_path / "schemathesis.toml"
     config.write_text(_config(there))
@@ -64,7 +64,7 @@ def test_all_that_the_reference_says_is_so(service, reference, tmp_path, monkeyp
     described = schemathesis.openapi.from_dict(reference)
     for path, query in (
         ("/v1/responses/{response_id}", {}),
-        ("/v1/watches/{watch_id}", {}),
+        ("/v1/alerts/{alert_id}", {}),
         ("/v1/streams/{stream_id}/memory", {"from_s": 0, "to_s": 1}),
         ("/v1/streams/{stream_id}", {"purge": True}),
     ):
@@ -113,7 +113,7 @@ def _config(there):
         "[parameters]",
         *(f'"path.{name}" = {json.dumps(there[name])}' for name in there),
     ]
-    for path in ("streams/{stream_id}", "responses/{response_id}", "watches/{watch_id}"):
+    for path in ("streams/{stream_id}", "responses/{response_id}", "alerts/{alert_id}"):
         name = path[path.index("{") + 1 : -1]
         lines += [
             "[[operations]]",

@@ -96,11 +96,11 @@ def heard(served):
         for wrong in ({"id": "a b"}, {"timezone": "No/Where"}, {"masks": [[[0, 0]]]}, {"more": 1}):
             note(f"wrong {wrong}", client.post("/v1/streams", json=again | wrong))
         hook = {"type": "webhook", "url": "http://operator7:hunter2@127.0.0.1:9/x?token=hunter2"}
-        watch = {"stream_ids": [watched[0]], "condition": "tell me", "actions": [hook]}
-        note("watch", client.post("/v1/watches", json=watch))
+        alert = {"stream_ids": [watched[0]], "condition": "tell me", "actions": [hook]}
+        note("alert", client.post("/v1/alerts", json=alert))
         ask = {"messages": [{"role": "user", "content": "what is there?"}]}
         note("ask", client.post("/v1/chat/completions", json=ask))
-        for path in ("/v1/streams", "/v1/watches", "/metrics", "/ready", "/openapi.json"):
+        for path in ("/v1/streams", "/v1/alerts", "/metrics", "/ready", "/openapi.json"):
             note(path, client.get(path))
         for stream_id in watched:
             note(f"restart {stream_id}", client.post(f"/v1/streams/{stream_id}/restart"))

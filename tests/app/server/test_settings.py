@@ -31,7 +31,7 @@ def test_flags_win_over_the_environment_and_the_environment_over_the_file(tmp_pa
     assert load_settings(None).service.host == "127.0.0.1"
 
 
-def _watch(actions="[]"):
+def _alert(actions="[]"):
     return f"{{id: cat, stream_ids: [door], condition: a cat, actions: {actions}}}"
 
 
@@ -43,8 +43,8 @@ def _watch(actions="[]"):
         ("memory: {store: '${NOT_SET}'}", "NOT_SET"),
         ("- a", "wanted settings by name"),
         ("a: [", "no YAML"),
-        (f"watches: [{_watch()}, {_watch()}]", "cat is there twice"),
-        (f"watches: [{_watch(actions='[{url: https://example.org/}]')}]", "a secret"),
+        (f"alerts: [{_alert()}, {_alert()}]", "cat is there twice"),
+        (f"alerts: [{_alert(actions='[{url: https://example.org/}]')}]", "a secret"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, text, told):

@@ -253,8 +253,8 @@ def test_a_service_that_starts_again_knows_what_it_was_told(model, store):
         for name in ("kept", "deleted", "purged", "paused"):
             create(service, name, masks=[MASK], **about)
             push(service, name, 2)
-        watch = service.post("/v1/watches", {"stream_ids": ["kept", "paused"], **condition})
-        service.post("/v1/watches", {"stream_ids": ["deleted"], **condition})
+        alert = service.post("/v1/alerts", {"stream_ids": ["kept", "paused"], **condition})
+        service.post("/v1/alerts", {"stream_ids": ["deleted"], **condition})
         service.http.patch("/v1/streams/kept", json={"context": "Back door."})
         service.delete("/v1/streams/deleted")
         service.delete("/v1/streams/purged", params={"purge": True})
@@ -270,15 +270,15 @@ def test_a_service_that_starts_again_knows_what_it_was_told(model, store):
         assert told["memory"]["blocks"] == 2
         assert service.ask("what is there?", "stream://deleted")["choices"]
         assert service.http.get("/v1/streams/purged").status_code == 404
-        assert [one["id"] for one in service.get("/v1/watches")["data"]] == [watch["id"]]
+        assert [one["id"] for one in service.get("/v1/alerts")["data"]] == [alert["id"]]
         push(service, "kept", 1)
         seen = np.asarray(Image.open(io.BytesIO(newest(service, "kept"))))
         assert seen[:, : seen.shape[1] // 2 - 8].max() < 16  # it is still masked
         service.delete("/v1/streams/deleted", params={"purge": True})
         assert service.get("/v1/streams")["stored"] == []
-        service.delete("/v1/watches/" + watch["id"])
+        service.delete("/v1/alerts/" + alert["id"])
     with started(model, store) as service:
-        assert service.get("/v1/watches")["data"] == []
+        assert service.get("/v1/alerts")["data"] == []
 
 
 def newest(service, stream_id):

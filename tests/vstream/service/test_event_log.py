@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vstream.service.event_log import EventKind, EventLog
 
-FIRED = EventKind.WATCH_FIRED
+FIRED = EventKind.ALERT_FIRED
 
 
 def publish(log, numbers):

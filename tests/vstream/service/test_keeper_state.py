@@ -12,8 +12,8 @@ TABLE = """
           start pause  resume  restart close  begin   opened   end    fail     give-up
 new       due   paused .       due     closed .       .        .      .        .
 due       .     paused .       due     closed opening .        .      .        .
-opening   .     paused .       due     closed .       watching ended  retrying failed
-watching  .     paused .       due     closed .       .        ended  retrying failed
+opening   .     paused .       due     closed .       live     ended  retrying failed
+live      .     paused .       due     closed .       .        ended  retrying failed
 retrying  .     paused .       due     closed opening .        .      .        .
 paused    .     paused due     due     closed .       .        .      .        .
 ended     .     paused .       due     closed .       .        .      .        .
@@ -65,7 +65,7 @@ def test_one_that_is_not_closed_can_always_be_made_to_watch_and_a_closed_one_nev
     for state in set(KeeperState) - {KeeperState.CLOSED}:
         due = after(state, KeeperEvent.RESTART)
         opening = after(due, KeeperEvent.BEGIN)
-        assert after(opening, KeeperEvent.OPENED) is KeeperState.WATCHING
+        assert after(opening, KeeperEvent.OPENED) is KeeperState.LIVE
     assert reached(KeeperState.CLOSED, KeeperEvent) == {KeeperState.CLOSED}
 
 

@@ -12,13 +12,13 @@ from synthetic_video import picture, write_video
 
 from vstream import VStreamConfig, load_video_llm
 from vstream.errors import SourceError
+from vstream.service.alert_spec import AlertSpec
+from vstream.service.alerts import Alerts
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.stream_status import StreamState
 from vstream.service.streams import Streams
-from vstream.service.watch_spec import WatchSpec
-from vstream.service.watches import Watches
 from vstream.sources.permission import SourcePolicy
 from vstream.sources.status import SourceState
 
@@ -152,7 +152,7 @@ def test_a_paused_keeper_tells_of_no_problem_of_the_past(model):
 
 
 class Service:
-    """Streams and watches, of which nothing is kept."""
+    """Streams and alerts, of which nothing is kept."""
 
     def __init__(self, model):
         self.events = EventLog()
@@ -163,15 +163,15 @@ class Service:
             policy=SourcePolicy(),
             max_streams=4,
             max_readers=1,
-            on_frame=lambda keeper, frame: self.watches.saw(keeper, frame),
+            on_frame=lambda keeper, frame: self.alerts.saw(keeper, frame),
         )
-        self.watches = Watches(self.streams, self.events, 64)
+        self.alerts = Alerts(self.streams, self.events, 64)
 
     def kinds(self, kind):
         return [event for event in published(self.events) if event.kind is kind]
 
     def close(self):
-        self.watches.close()
+        self.alerts.close()
         self.streams.close()
 
 
@@ -182,33 +182,33 @@ def service(model):
     made.close()
 
 
-def test_a_watch_is_on_a_stream_not_on_its_name(service):
-    """A stream of the same name begins at 0 again, where the watch of the old one has long been."""
+def test_an_alert_is_on_a_stream_not_on_its_name(service):
+    """A stream of the same name begins at 0 again, where the alert of the old one has long been."""
     began = time.time() - 100
     keeper = service.streams.create(pushed())
-    spec = WatchSpec(stream_ids=("door",), condition="tell me when there is a cat")
-    record = service.watches.add(spec)
+    spec = AlertSpec(stream_ids=("door",), condition="tell me when there is a cat")
+    record = service.alerts.add(spec)
     keeper.push(jpeg(), began)
     keeper.push(jpeg(1), began + 50)
     until(lambda: record.judged >= 1)
     service.streams.delete("door", purge=False)
     again = service.streams.create(pushed())
-    record = service.watches.add(spec)
+    record = service.alerts.add(spec)
     again.push(jpeg(), began)
     until(lambda: record.judged == 1)
     again.push(jpeg(1), began + 1)
     until(lambda: record.judged == 2)
-    assert service.watches.all() == [record]
-    assert len(service.kinds(EventKind.WATCH_ENDED)) == 1
+    assert service.alerts.all() == [record]
+    assert len(service.kinds(EventKind.ALERT_ENDED)) == 1
 
 
-def test_a_stream_and_its_watch_are_made_at_once(service):
+def test_a_stream_and_its_alert_are_made_at_once(service):
     for number in range(30):
         service.streams.create(pushed())
-        record = service.watches.add(WatchSpec(stream_ids=("door",), condition="a cat"))
+        record = service.alerts.add(AlertSpec(stream_ids=("door",), condition="a cat"))
         time.sleep(number % 6 * 0.01)
-        assert service.watches.get(record.id) is record
-        service.watches.remove(record.id)
+        assert service.alerts.get(record.id) is record
+        service.alerts.remove(record.id)
         service.streams.delete("door", purge=True)
 
 

@@ -15,12 +15,12 @@ from synthetic_video import picture
 
 from memory import FingerprintMismatchError, MemoryConfig
 from vstream import Question, VStreamConfig, load_video_llm, open_session
+from vstream.service.alert_spec import AlertSpec, DeclaredAlert
+from vstream.service.alerts import Alerts
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.inquiry import Inquiry
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.streams import Streams
-from vstream.service.watch_spec import DeclaredWatch, WatchSpec
-from vstream.service.watches import Watches
 from vstream.sources.permission import SourcePolicy
 
 
@@ -34,7 +34,7 @@ def spec(stream_id):
 
 
 class Started:
-    """A service's streams and watches, begun over what the store holds."""
+    """A service's streams and alerts, begun over what the store holds."""
 
     def __init__(self, folder, model, max_streams=4, declared=()):
         self._declared = declared
@@ -48,15 +48,15 @@ class Started:
             max_streams=max_streams,
             max_readers=1,
         )
-        self.watches = Watches(self.streams, self.events, 64)
+        self.alerts = Alerts(self.streams, self.events, 64)
 
     def __enter__(self):
         self.streams.open_known([])
-        self.watches.open_known(self._declared)
+        self.alerts.open_known(self._declared)
         return self
 
     def __exit__(self, *failure):
-        self.watches.close()
+        self.alerts.close()
         self.streams.close()
 
     @property
@@ -124,82 +124,97 @@ def test_a_stream_that_cannot_be_opened_can_be_deleted_without_what_it_saw(tmp_p
         assert segment.exists()
 
 
-def watch_on(*stream_ids):
-    return WatchSpec(stream_ids=stream_ids, condition="tell me when there is a cat")
+def alert_on(*stream_ids):
+    return AlertSpec(stream_ids=stream_ids, condition="tell me when there is a cat")
 
 
-def watch_that_lost_a_stream(service):
+def alert_that_lost_a_stream(service):
     """It was set on the door and the yard, and the door is deleted."""
     for name in ("door", "yard"):
         service.streams.create(spec(name))
-    made = service.watches.add(watch_on("door", "yard"))
+    made = service.alerts.add(alert_on("door", "yard"))
     service.streams.delete("door", purge=False)
-    until(lambda: service.streams.get("yard").note.get("watches"))
+    until(lambda: service.streams.get("yard").note.get("alerts"))
     return made
 
 
-def test_a_watch_stays_on_what_is_left_of_its_streams(tmp_path, model):
+def test_an_alert_stays_on_what_is_left_of_its_streams(tmp_path, model):
     with Started(tmp_path, model) as service:
-        made = watch_that_lost_a_stream(service)
+        made = alert_that_lost_a_stream(service)
     with Started(tmp_path, model) as again:
-        (found,) = again.watches.all()
+        (found,) = again.alerts.all()
         assert found.id == made.id
-        again.watches.remove(made.id)
+        again.alerts.remove(made.id)
     with Started(tmp_path, model) as at_last:
-        assert not at_last.watches.all()
+        assert not at_last.alerts.all()
 
 
-def test_a_watch_that_was_noted_elsewhere_meanwhile_is_deleted_everywhere(tmp_path, model):
+def test_an_alert_that_was_noted_elsewhere_meanwhile_is_deleted_everywhere(tmp_path, model):
     with Started(tmp_path, model) as service:
-        made = watch_that_lost_a_stream(service)
+        made = alert_that_lost_a_stream(service)
         service.streams.create(spec("door"))
     with Started(tmp_path, model) as again:
-        again.watches.remove(made.id)
+        again.alerts.remove(made.id)
     with Started(tmp_path, model) as at_last:
-        assert not at_last.watches.all()
+        assert not at_last.alerts.all()
 
 
-def test_a_watch_that_was_changed_is_so_after_a_restart(tmp_path, model):
+def test_an_alert_that_was_changed_is_so_after_a_restart(tmp_path, model):
     with Started(tmp_path, model) as service:
         for name in ("door", "yard"):
             service.streams.create(spec(name))
-        made = service.watches.add(watch_on("door"))
-        changed = watch_on("yard").model_copy(update={"condition": "a dog", "cooldown_s": 60})
-        service.watches.change(made.id, changed)
+        made = service.alerts.add(alert_on("door"))
+        changed = alert_on("yard").model_copy(update={"condition": "a dog", "cooldown_s": 60})
+        service.alerts.change(made.id, changed)
     with Started(tmp_path, model) as again:
-        (found,) = again.watches.all()
+        (found,) = again.alerts.all()
         assert (found.id, found.spec) == (made.id, changed)
         assert [keeper.spec.id for keeper in found.on_streams] == ["yard"]
 
 
-def test_a_watch_that_a_file_declares_is_what_the_file_says(tmp_path, model):
+def test_an_alert_that_a_file_declares_is_what_the_file_says(tmp_path, model):
     def declared(**more):
-        return [DeclaredWatch(id="cat", stream_ids=("door",), condition="a cat", **more)]
+        return [DeclaredAlert(id="cat", stream_ids=("door",), condition="a cat", **more)]
 
     with Started(tmp_path, model) as service:
         service.streams.create(spec("door"))
-        made = service.watches.add(watch_on("door"))
+        made = service.alerts.add(alert_on("door"))
     with Started(tmp_path, model, declared=declared()) as again:
-        of_api, of_file = again.watches.all()
+        of_api, of_file = again.alerts.all()
         assert (of_api.id, of_file.id) == (made.id, "cat")
-        again.watches.change("cat", watch_on("door"))
+        again.alerts.change("cat", alert_on("door"))
     with Started(tmp_path, model, declared=declared(cooldown_s=60)) as changed:
-        assert changed.watches.get("cat").spec == declared(cooldown_s=60)[0].spec
+        assert changed.alerts.get("cat").spec == declared(cooldown_s=60)[0].spec
     with Started(tmp_path, model) as at_last:
-        assert [one.id for one in at_last.watches.all()] == [made.id]
+        assert [one.id for one in at_last.alerts.all()] == [made.id]
 
 
-def test_a_stream_that_cannot_be_opened_takes_no_watch_with_it(tmp_path, model):
+def test_what_was_noted_as_a_watch_is_an_alert_that_is_told_as_one(tmp_path, model):
+    as_before = {"stream_ids": ["door"], "condition": "a cat", "every_s": 2.0, "actions": []}
+    with Started(tmp_path, model) as service:
+        keeper = service.streams.create(spec("door"))
+        memory, noted = keeper.session.memory, {"id": "watch_1", "owner": "", "spec": as_before}
+        memory.set_note({**memory.note, "service": {**keeper.note, "watches": [noted]}})
+    with Started(tmp_path, model) as again:
+        (found,) = again.alerts.all()
+        assert (found.id, found.spec.every_s, found.spec.told_as) == ("watch_1", 2.0, "watch")
+        again.alerts.change("watch_1", found.spec.model_copy(update={"told_as": "alert"}))
+        assert "watches" not in again.streams.get("door").session.memory.note["service"]
+    with Started(tmp_path, model) as at_last:
+        assert at_last.alerts.get("watch_1").spec.told_as == "alert"
+
+
+def test_a_stream_that_cannot_be_opened_takes_no_alert_with_it(tmp_path, model):
     with Started(tmp_path, model) as service:
         for name in ("door", "yard"):
             service.streams.create(spec(name))
-        both = service.watches.add(watch_on("door", "yard"))
+        both = service.alerts.add(alert_on("door", "yard"))
     with Started(tmp_path, model, max_streams=1) as full:
-        assert [one.id for one in full.watches.all()] == [both.id]
-        more = full.watches.add(watch_on("door"))
+        assert [one.id for one in full.alerts.all()] == [both.id]
+        more = full.alerts.add(alert_on("door"))
     with Started(tmp_path, model) as again:
         found = {
-            one.id: [keeper.spec.id for keeper in one.on_streams] for one in again.watches.all()
+            one.id: [keeper.spec.id for keeper in one.on_streams] for one in again.alerts.all()
         }
         assert found == {both.id: ["door", "yard"], more.id: ["door"]}
 
@@ -207,7 +222,7 @@ def test_a_stream_that_cannot_be_opened_takes_no_watch_with_it(tmp_path, model):
 def test_a_stream_that_another_model_made_is_left_out_and_stays(tmp_path, model):
     with Started(tmp_path, model) as service:
         service.streams.create(spec("door")).session.push(stream_frames(3))
-        service.watches.add(watch_on("door"))
+        service.alerts.add(alert_on("door"))
     with Started(tmp_path, replace(model, fingerprint="another")) as under_another:
         assert under_another.not_opened() == {"door"}
         assert under_another.streams.stored() == ["door"]
@@ -220,7 +235,7 @@ def test_a_stream_that_another_model_made_is_left_out_and_stays(tmp_path, model)
             under_another.streams.create(spec("door"))
     with Started(tmp_path, model) as again:
         assert again.streams.get("door").session.memory.num_blocks == 3
-        assert len(again.watches.all()) == 1
+        assert len(again.alerts.all()) == 1
 
 
 def test_memories_that_earlier_versions_kept_of_one_stream_are_streams_of_their_own(

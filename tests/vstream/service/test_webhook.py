@@ -50,7 +50,7 @@ class Outcomes:
 
 
 def message(url, number=0):
-    return WebhookDelivery.of(url, SECRET, "watch.fired", 1000.5, {"number": number})
+    return WebhookDelivery.of(url, SECRET, "alert.fired", 1000.5, {"number": number})
 
 
 def sender(outcomes, rule=FAST, **options):
@@ -104,7 +104,7 @@ def test_a_receiver_gets_one_signed_message():
     assert request.headers["webhook-id"] == delivery.id
     assert is_signed(request)
     assert json.loads(request.body) == {
-        "type": "watch.fired",
+        "type": "alert.fired",
         "timestamp": "1970-01-01T00:16:40.500000Z",
         "data": {"number": 0},
     }

@@ -1,4 +1,4 @@
-"""Watches: standing questions on streams in, firings out, as events and to webhooks.
+"""Alerts: standing questions on streams in, firings out, as events and to webhooks.
 
 One thread judges what is due on all streams, in shared passes (`begin_judging`), and looks only at
 the newest frame of each stream: where judging cannot keep up, ticks are skipped and counted, and no
@@ -17,18 +17,18 @@ import structlog
 
 from memory import KVMemoryError
 from memory.locks import Rank, ranked_lock
-from vstream.errors import BusyError, UnknownStreamError, UnknownWatchError, VStreamError
+from vstream.alert import Alert
+from vstream.errors import BusyError, UnknownAlertError, UnknownStreamError, VStreamError
 from vstream.ingest import SeenFrame
 from vstream.question import Judgement
+from vstream.service.alert_record import AlertRecord, FiredAlert, PastFiring
+from vstream.service.alert_spec import AlertSpec, DeclaredAlert
 from vstream.service.event_log import EventKind, EventLog
 from vstream.service.firing_sentences import FiringSentences
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
-from vstream.service.watch_record import FiredWatch, PastFiring, WatchRecord
-from vstream.service.watch_spec import DeclaredWatch, WatchSpec
 from vstream.speaking import speaking_policy
 from vstream.speaking.policy import SpeakingPolicy
-from vstream.watch import Watch
 
 _log = structlog.get_logger()
 _REST_S = 0.05
@@ -38,7 +38,7 @@ _RETAIN_S = 5.0
 """So often what streams retain no more is forgotten here as well."""
 
 
-class Watches:
+class Alerts:
     """Any number at once. May be used from any thread."""
 
     def __init__(
@@ -46,8 +46,8 @@ class Watches:
         streams: Streams,
         events: EventLog,
         most: int,
-        on_fired: Callable[[FiredWatch], None] = lambda fired: None,
-        on_told: Callable[[FiredWatch], None] = lambda fired: None,
+        on_fired: Callable[[FiredAlert], None] = lambda fired: None,
+        on_told: Callable[[FiredAlert], None] = lambda fired: None,
     ) -> None:
         """`on_fired` is called at once, `on_told` with what the model says of it, see
         FiringSentences: in the judging thread, so they must not block.
@@ -56,16 +56,16 @@ class Watches:
         self._events = events
         self._most = most
         self._on_fired = on_fired
-        self._watches: dict[str, WatchRecord] = {}
-        self._lock = ranked_lock(Rank.WATCHES)
+        self._alerts: dict[str, AlertRecord] = {}
+        self._lock = ranked_lock(Rank.ALERTS)
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._newest: dict[StreamKeeper, SeenFrame] = {}
         self._sentences = FiringSentences(events, on_told, self._wake.set)
         self._retained_at = 0.0
         self._unkept: dict[str, float] = {}
-        """Streams beside which the watches could not be written, and when to try again."""
-        self._thread = threading.Thread(target=self._judge_on, name="watches", daemon=True)
+        """Streams beside which the alerts could not be written, and when to try again."""
+        self._thread = threading.Thread(target=self._judge_on, name="alerts", daemon=True)
         self._thread.start()
 
     def saw(self, keeper: StreamKeeper, frame: SeenFrame) -> None:
@@ -73,46 +73,46 @@ class Watches:
         self._newest[keeper] = frame
         self._wake.set()
 
-    def add(self, spec: WatchSpec, owner: str = "") -> WatchRecord:
+    def add(self, spec: AlertSpec, owner: str = "") -> AlertRecord:
         """Raises UnknownStreamError for one that is not watched here, BusyError, SettingsError."""
         keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
         made = self._set(spec, owner, f"watch_{secrets.token_hex(12)}", keepers)
         self._remember(made.noted_beside)
         return made
 
-    def open_known(self, declared: Sequence[DeclaredWatch] = ()) -> None:
-        """Go on with the watches that the streams' notes hold, and with those that are `declared`,
+    def open_known(self, declared: Sequence[DeclaredAlert] = ()) -> None:
+        """Go on with the alerts that the streams' notes hold, and with those that are `declared`,
         on those of their streams that could be opened.
         """
         for keeper in self._streams.all():
-            for kept in keeper.note.get("watches", []):
+            for kept in keeper.note.get("alerts", []):
                 with _told_of_errors(keeper.spec.id):
-                    spec = WatchSpec.model_validate(kept["spec"])
+                    spec = AlertSpec.model_validate(kept["spec"])
                     self._set(spec, kept["owner"], kept["id"], self._watched(spec))
         for one in declared:
             with _told_of_errors(", ".join(one.stream_ids)):
                 self._set(one.spec, "", one.id, self._watched(one.spec), is_declared=True)
 
-    def get(self, watch_id: str) -> WatchRecord:
-        """Raises UnknownWatchError."""
-        found = self._watches.get(watch_id)
+    def get(self, alert_id: str) -> AlertRecord:
+        """Raises UnknownAlertError."""
+        found = self._alerts.get(alert_id)
         if found is None:
-            raise UnknownWatchError(f"there is no watch {watch_id}")
+            raise UnknownAlertError(f"there is no alert {alert_id}")
         return found
 
-    def all(self) -> list[WatchRecord]:
+    def all(self) -> list[AlertRecord]:
         """In the order in which they were set."""
         with self._lock:
-            return list(self._watches.values())
+            return list(self._alerts.values())
 
-    def change(self, watch_id: str, spec: WatchSpec) -> WatchRecord:
-        """Want something else of a watch. What has come of it stays, unless its condition is
+    def change(self, alert_id: str, spec: AlertSpec) -> AlertRecord:
+        """Want something else of an alert. What has come of it stays, unless its condition is
         another: then it begins again. A firing of before that is still told as what it was.
 
-        Raises UnknownWatchError, UnknownStreamError for a stream that it was not on and that is not
+        Raises UnknownAlertError, UnknownStreamError for a stream that it was not on and that is not
         watched here, SettingsError; nothing has changed then.
         """
-        record = self.get(watch_id)
+        record = self.get(alert_id)
         for stream_id in set(spec.stream_ids) - set(record.spec.stream_ids):
             self._streams.get(stream_id)
         keepers = self._watched(spec)
@@ -130,18 +130,18 @@ class Watches:
         self._sentences.forget(stream_id, from_s)
         self._forget_said(stream_id, from_s, to_s)
 
-    def remove(self, watch_id: str, reason: str = "deleted") -> WatchRecord:
-        """Raises UnknownWatchError."""
+    def remove(self, alert_id: str, reason: str = "deleted") -> AlertRecord:
+        """Raises UnknownAlertError."""
         with self._lock:
-            found = self._watches.pop(watch_id, None)
+            found = self._alerts.pop(alert_id, None)
         if found is None:
-            raise UnknownWatchError(f"there is no watch {watch_id}")
+            raise UnknownAlertError(f"there is no alert {alert_id}")
         for stream_id in found.noted_on:
             self._remember(stream_id)
         self._events.publish(
-            EventKind.WATCH_ENDED,
+            EventKind.ALERT_ENDED,
             found.spec.stream_ids[0] if len(found.spec.stream_ids) == 1 else None,
-            {"watch_id": watch_id, "reason": reason, "fired": found.fired},
+            {**found.ids, "reason": reason, "fired": found.fired},
         )
         return found
 
@@ -151,51 +151,51 @@ class Watches:
         self._thread.join()
         self._sentences.close()
 
-    def _watched(self, spec: WatchSpec) -> list[StreamKeeper]:
+    def _watched(self, spec: AlertSpec) -> list[StreamKeeper]:
         """Those of the streams that it names that are watched here, in its order."""
         here = {keeper.spec.id: keeper for keeper in self._streams.all()}
         return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
 
     def _set(
         self,
-        spec: WatchSpec,
+        spec: AlertSpec,
         owner: str,
-        watch_id: str,
+        alert_id: str,
         keepers: Sequence[StreamKeeper],
         *,
         is_declared: bool = False,
-    ) -> WatchRecord:
-        made = WatchRecord(
-            id=watch_id,
+    ) -> AlertRecord:
+        made = AlertRecord(
+            id=alert_id,
             spec=spec,
             owner=owner,
             created_at=time.time(),
             is_declared=is_declared,
             on_streams={
-                keeper: Watch(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
+                keeper: Alert(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
                 for keeper in keepers
             },
         )
         with self._lock:
-            if len(self._watches) >= self._most:
-                raise BusyError(f"{self._most} watches are set, as many as may be: delete one")
-            self._watches[made.id] = made
+            if len(self._alerts) >= self._most:
+                raise BusyError(f"{self._most} alerts are set, as many as may be: delete one")
+            self._alerts[made.id] = made
         self._wake.set()
         return made
 
     def _remember(self, stream_id: str) -> None:
-        """Keep the watches that are set on a stream beside it, as far as it can be written."""
+        """Keep the alerts that are set on a stream beside it, as far as it can be written."""
         kept = [
             {"id": one.id, "owner": one.owner, "spec": one.spec.model_dump(mode="json")}
             for one in self.all()
             if one.noted_beside == stream_id and not one.is_declared
         ]
         try:
-            self._streams.get(stream_id).remember(watches=kept)
+            self._streams.get(stream_id).remember(alerts=kept)
         except UnknownStreamError:
-            return  # and with it its watches
+            return  # and with it its alerts
         except KVMemoryError as error:
-            _log.warning("watches not kept yet", stream=stream_id, reason=str(error))
+            _log.warning("alerts not kept yet", stream=stream_id, reason=str(error))
             self._unkept[stream_id] = time.monotonic() + _RETRY_S
 
     def _judge_on(self) -> None:
@@ -220,7 +220,7 @@ class Watches:
             over = None
             with self._lock:
                 has_all = watched.issuperset(record.on_streams)
-                kept = {one: watch for one, watch in record.on_streams.items() if one in watched}
+                kept = {one: alert for one, alert in record.on_streams.items() if one in watched}
                 record.on_streams = kept
             if not has_all:
                 over = None if kept else "stream deleted"
@@ -229,7 +229,7 @@ class Watches:
             if record.spec.until is not None and now >= record.spec.until:
                 over = "until"
             if over is not None:
-                with suppress(UnknownWatchError):  # deleted just now
+                with suppress(UnknownAlertError):  # deleted just now
                     self.remove(record.id, over)
 
     def _keep_those_unkept(self) -> None:
@@ -261,31 +261,31 @@ class Watches:
         """Everything that is due, put to the model at once."""
         begun = []
         for record in self.all():
-            for keeper, watch in record.on_streams.items():
+            for keeper, alert in record.on_streams.items():
                 frame = self._newest.get(keeper)
-                if frame is not None and _begins_anew(watch, keeper, frame.stream_s):
-                    watch.begin_anew(_rule(record.spec, keeper))
-                if frame is None or not watch.is_due(frame.stream_s):
+                if frame is not None and _begins_anew(alert, keeper, frame.stream_s):
+                    alert.begin_anew(_rule(record.spec, keeper))
+                if frame is None or not alert.is_due(frame.stream_s):
                     continue
-                watch.session = keeper.session
-                if (job := watch.begin(frame.stream_s)) is not None:
-                    begun.append((record, keeper, watch, frame, job))
-        for record, keeper, watch, frame, job in begun:
+                alert.session = keeper.session
+                if (job := alert.begin(frame.stream_s)) is not None:
+                    begun.append((record, keeper, alert, frame, job))
+        for record, keeper, alert, frame, job in begun:
             try:
                 judgement = job.result()
             except (VStreamError, KVMemoryError) as error:
                 record.problem = str(error)
                 continue
-            except Exception as error:  # noqa: BLE001  the other watches are told theirs
-                _log.exception("judging failed", watch=record.id, stream=keeper.spec.id)
+            except Exception as error:  # noqa: BLE001  the other alerts are told theirs
+                _log.exception("judging failed", alert=record.id, stream=keeper.spec.id)
                 record.problem = f"judging failed: {type(error).__name__}"
                 continue
             with self._lock:
-                if record.on_streams.get(keeper) is watch:  # else it was changed meanwhile
+                if record.on_streams.get(keeper) is alert:  # else it was changed meanwhile
                     self._take(record, keeper, judgement, frame.captured_at)
 
     def _take(
-        self, record: WatchRecord, keeper: StreamKeeper, judgement: Judgement, at: float
+        self, record: AlertRecord, keeper: StreamKeeper, judgement: Judgement, at: float
     ) -> None:
         """A judgement of what was captured `at`. With the lock held."""
         record.problem = judgement.strange
@@ -294,34 +294,34 @@ class Watches:
         if firing is None:
             return
         past = PastFiring(keeper.spec.id, at, firing.at_s, firing.probability)
-        fired = FiredWatch(record, firing, past)
+        fired = FiredAlert(record, firing, past)
         record.fired += 1
         record.last_fired_at = time.time()
         record.firings.appendleft(past)
-        self._events.publish(EventKind.WATCH_FIRED, past.stream_id, fired.document)
+        self._events.publish(EventKind.ALERT_FIRED, past.stream_id, fired.document)
         self._on_fired(fired)
         self._sentences.begin(fired, keeper.session)
 
 
 @contextmanager
 def _told_of_errors(stream_id: str) -> Iterator[None]:
-    """A watch that cannot be set keeps no other from it."""
+    """An alert that cannot be set keeps no other from it."""
     try:
         yield
     except (KeyError, ValueError, VStreamError) as error:
-        _log.error("watch not set", stream=stream_id, reason=str(error))
+        _log.error("alert not set", stream=stream_id, reason=str(error))
 
 
-def _rule(spec: WatchSpec, keeper: StreamKeeper) -> SpeakingPolicy:
+def _rule(spec: AlertSpec, keeper: StreamKeeper) -> SpeakingPolicy:
     recommended = keeper.model.family.recommended
     return speaking_policy(
         spec.rule, recommended, spec.threshold, spec.confirmations, spec.cooldown_s
     )
 
 
-def _begins_anew(watch: Watch, keeper: StreamKeeper, stream_s: float) -> bool:
+def _begins_anew(alert: Alert, keeper: StreamKeeper, stream_s: float) -> bool:
     """As where a store came back empty. After a pause a stream goes on by the clock of its camera,
     which may put it a little before what was seen last: that is no new beginning.
     """
-    little_s = _FALLS_BACK_S if watch.session is keeper.session else 0.0
-    return watch.has_passed(stream_s + little_s)
+    little_s = _FALLS_BACK_S if alert.session is keeper.session else 0.0
+    return alert.has_passed(stream_s + little_s)

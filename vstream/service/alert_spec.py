@@ -1,4 +1,4 @@
-"""WatchSpec: what a user wants of one standing question."""
+"""AlertSpec: what a user wants of one standing question."""
 
 from typing import Annotated, Any, Literal
 
@@ -37,7 +37,7 @@ def _known(rule: str) -> str:
     return rule
 
 
-class WatchSpec(BaseModel):
+class AlertSpec(BaseModel):
     """A standing question."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -66,6 +66,10 @@ class WatchSpec(BaseModel):
     until: float | None = None
     """It ends then, in seconds since the epoch."""
     actions: tuple[WebhookSpec, ...] = Field((), max_length=4)
+    told_as: Literal["alert", "watch"] = "alert"
+    """`watch`, until 0.3: its events and webhooks are called as they were when an alert was called
+    a watch, and have its id as `watch_id` as well. So is one that was set by that name.
+    """
 
     @property
     def speaking(self) -> tuple[Any, ...]:
@@ -73,14 +77,14 @@ class WatchSpec(BaseModel):
         return self.rule, self.threshold, self.confirmations, self.cooldown_s
 
 
-class DeclaredWatch(WatchSpec):
+class DeclaredAlert(AlertSpec):
     """One that a configuration file declares."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
-    """A slug, as parcel. Whatever else the file says of it changes: it stays this watch."""
+    """A slug, as parcel. Whatever else the file says of it changes: it stays this alert."""
     actions: DeclaredActions = ()
 
     @property
-    def spec(self) -> WatchSpec:
+    def spec(self) -> AlertSpec:
         """Without the id."""
-        return WatchSpec.model_validate(self.model_dump(exclude={"id"}))
+        return AlertSpec.model_validate(self.model_dump(exclude={"id"}))

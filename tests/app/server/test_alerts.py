@@ -60,7 +60,7 @@ def jpeg(pixels):
 
 
 def play(service):
-    """Push both streams second by second; no second before all watches have judged the last."""
+    """Push both streams second by second; no second before all alerts have judged the last."""
     began_at, renderer = time.time() - LENGTH_S, Renderer()
     for second in range(LENGTH_S):
         for stream_id, script in SCRIPTS.items():
@@ -75,23 +75,23 @@ def play(service):
 
 
 def all_judged(service, second):
-    watches = [
-        watch for one in service.service.loaded.watches.all() for watch in one.on_streams.values()
+    alerts = [
+        alert for one in service.service.loaded.alerts.all() for alert in one.on_streams.values()
     ]
-    return all(watch.num_judged + watch.num_skipped > second for watch in watches)
+    return all(alert.num_judged + alert.num_skipped > second for alert in alerts)
 
 
-def watch_for(service, name, *stream_ids, **more):
+def alert_on(service, name, *stream_ids, **more):
     wanted = {"stream_ids": stream_ids, "condition": f"tell me when you see the {name}", **more}
-    return service.post("/v1/watches", wanted)
+    return service.post("/v1/alerts", wanted)
 
 
 def test_when_to_tell_is_chosen_by_name(service):
     create(service, "hall", fps=1)
-    kept = watch_for(service, "owl", "hall", rule="silence", threshold=0.6)
+    kept = alert_on(service, "owl", "hall", rule="silence", threshold=0.6)
     assert kept["rule"] == "silence"
     refused = service.http.post(
-        "/v1/watches", json={"stream_ids": ["hall"], "condition": "an owl?", "rule": "never"}
+        "/v1/alerts", json={"stream_ids": ["hall"], "condition": "an owl?", "rule": "never"}
     )
     assert refused.status_code == 422
     assert "known: k_of_n, silence" in refused.json()["error"]["message"]
@@ -111,12 +111,12 @@ def test_every_arrival_is_told_once_in_time_and_with_its_moment(streams):
     listener = Followed("GET", f"{service.url}/v1/events")
     with loopback_http(lambda request: (204, {}, b"")) as receiver:
         actions = [{"type": "webhook", "url": f"{receiver.url}/hook"}]
-        watches = {
-            "twice": watch_for(service, COMES_TWICE, "lobby", actions=actions),
-            "once": watch_for(service, COMES_ONCE, "lobby"),
-            "both": watch_for(service, COMES_TWICE, "lobby", "yard"),
-            "cooling": watch_for(service, COMES_TWICE, "lobby", cooldown_s=LENGTH_S),
-            "never": watch_for(service, NEVER_COMES, "lobby", "yard"),
+        alerts = {
+            "twice": alert_on(service, COMES_TWICE, "lobby", actions=actions),
+            "once": alert_on(service, COMES_ONCE, "lobby"),
+            "both": alert_on(service, COMES_TWICE, "lobby", "yard"),
+            "cooling": alert_on(service, COMES_TWICE, "lobby", cooldown_s=LENGTH_S),
+            "never": alert_on(service, NEVER_COMES, "lobby", "yard"),
         }
         began_at = play(service)
         until(lambda: len(receiver.requests) >= 2)
@@ -129,22 +129,22 @@ def test_every_arrival_is_told_once_in_time_and_with_its_moment(streams):
         "cooling": [("lobby", twice[0])],
         "never": [],
     }
-    fired = listener.events("watch.fired")
-    until(lambda: len(listener.events("watch.described")) == len(fired))
-    described = [event["data"] for event in listener.events("watch.described")]
-    said = {(one["watch_id"], one["stream_id"], one["at_s"]): one["sentence"] for one in described}
-    for name, watch in watches.items():
-        told = [event["data"] for event in fired if event["data"]["watch_id"] == watch["id"]]
+    fired = listener.events("alert.fired")
+    until(lambda: len(listener.events("alert.described")) == len(fired))
+    described = [event["data"] for event in listener.events("alert.described")]
+    said = {(one["alert_id"], one["stream_id"], one["at_s"]): one["sentence"] for one in described}
+    for name, alert in alerts.items():
+        told = [event["data"] for event in fired if event["data"]["alert_id"] == alert["id"]]
         came = sorted((one["stream_id"], one["at_s"]) for one in told)
         assert len(came) == len(wanted[name]), (name, came, wanted[name])
         for (stream_id, at_s), (wanted_id, onset_s) in zip(came, wanted[name], strict=True):
             assert stream_id == wanted_id
-            assert 0 <= at_s - onset_s <= watch["every_s"]
+            assert 0 <= at_s - onset_s <= alert["every_s"]
         for one in told:
             assert one["at"] == pytest.approx(began_at + one["at_s"], abs=0.01)
             shown = [(cited["start_s"], cited["end_s"]) for cited in one["evidence"]]
             assert any(start_s <= one["at_s"] <= end_s for start_s, end_s in shown), one
-        record = service.get(f"/v1/watches/{watch['id']}")
+        record = service.get(f"/v1/alerts/{alert['id']}")
         assert record["fired"] == len(told)
         for kept, one in zip(record["firings"], reversed(told), strict=True):
             same = ("stream_id", "at", "at_s", "probability", "frame_url", "clip_url")
@@ -152,28 +152,28 @@ def test_every_arrival_is_told_once_in_time_and_with_its_moment(streams):
             shown = service.http.get(kept["frame_url"])
             assert float(shown.headers["x-stream-time"]) == pytest.approx(one["at_s"])
             assert shown.headers["content-type"] == "image/jpeg"
-            assert said[watch["id"], kept["stream_id"], kept["at_s"]] == kept["sentence"]
-    assert all(COMES_TWICE in said[key] for key in said if key[0] == watches["both"]["id"])
-    assert all(is_signed(request, watches["twice"]["secret"]) for request in receiver.requests)
+            assert said[alert["id"], kept["stream_id"], kept["at_s"]] == kept["sentence"]
+    assert all(COMES_TWICE in said[key] for key in said if key[0] == alerts["both"]["id"])
+    assert all(is_signed(request, alerts["twice"]["secret"]) for request in receiver.requests)
     posted = [json.loads(request.body) for request in receiver.requests]
-    assert [one["type"] for one in posted] == ["watch.fired"] * 2
+    assert [one["type"] for one in posted] == ["alert.fired"] * 2
     assert [one["data"]["at_s"] for one in posted] == [
         event["data"]["at_s"]
         for event in fired
-        if event["data"]["watch_id"] == watches["twice"]["id"]
+        if event["data"]["alert_id"] == alerts["twice"]["id"]
     ]
-    of_twice = [one for one in described if one["watch_id"] == watches["twice"]["id"]]
+    of_twice = [one for one in described if one["alert_id"] == alerts["twice"]["id"]]
     for one, whole in zip(posted, of_twice, strict=True):  # one that waited too long goes without
         without = {**whole, "sentence": None, "from_s": None}
         assert one["data"] in (whole, without)
-    assert service.figure("vstream_watch_fired_total", stream_id="lobby") == len(
+    assert service.figure("vstream_alert_fired_total", stream_id="lobby") == len(
         [event for event in fired if event["stream_id"] == "lobby"]
     )
 
 
 def test_a_clip_shows_the_seconds_around_a_moment(streams):
     service = streams
-    watch_for(service, NEVER_COMES, "lobby", "yard")  # no frame is dropped: they are waited for
+    alert_on(service, NEVER_COMES, "lobby", "yard")  # no frame is dropped: they are waited for
     play(service)
     told = service.http.get("/v1/streams/lobby/clip.webp?t_s=20")
     assert told.headers["content-type"] == "image/webp"
@@ -197,23 +197,23 @@ def test_a_clip_shows_the_seconds_around_a_moment(streams):
 def test_what_was_said_is_forgotten_with_what_was_seen(streams):
     service = streams
     listener = Followed("GET", f"{service.url}/v1/events")
-    watch = watch_for(service, COMES_TWICE, "lobby", "yard")
+    alert = alert_on(service, COMES_TWICE, "lobby", "yard")
     play(service)
-    until(lambda: len(listener.events("watch.described")) == len(listener.events("watch.fired")))
+    until(lambda: len(listener.events("alert.described")) == len(listener.events("alert.fired")))
     first = onsets("lobby", COMES_TWICE)[0]
 
     def told():
         again = Followed("GET", f"{service.url}/v1/events", headers={"Last-Event-ID": "0"})
-        until(lambda: len(again.events("watch.described")) == len(fired))
+        until(lambda: len(again.events("alert.described")) == len(fired))
         events = {
             (one["data"]["stream_id"], one["data"]["at_s"]): one["data"]["sentence"]
-            for one in again.events("watch.described")
+            for one in again.events("alert.described")
         }
-        kept = service.get(f"/v1/watches/{watch['id']}")["firings"]
+        kept = service.get(f"/v1/alerts/{alert['id']}")["firings"]
         assert events == {(one["stream_id"], one["at_s"]): one["sentence"] for one in kept}
         return events
 
-    fired = listener.events("watch.fired")
+    fired = listener.events("alert.fired")
     assert all(told().values())
     service.http.delete(f"/v1/streams/lobby/memory?from_s=0&to_s={first + 3}")
     gone = {of for of, sentence in told().items() if sentence is None}
@@ -222,12 +222,12 @@ def test_what_was_said_is_forgotten_with_what_was_seen(streams):
     assert not any(told().values())
 
 
-def test_a_watch_is_changed_where_it_is(streams):
+def test_an_alert_is_changed_where_it_is(streams):
     service = streams
     with loopback_http(lambda request: (204, {}, b"")) as receiver:
         hook = {"type": "webhook", "url": f"{receiver.url}/hook"}
-        made = watch_for(service, COMES_TWICE, "lobby", actions=[hook])
-        path = f"/v1/watches/{made['id']}"
+        made = alert_on(service, COMES_TWICE, "lobby", actions=[hook])
+        path = f"/v1/alerts/{made['id']}"
 
         def change(**wanted):
             answer = service.http.patch(path, json=wanted)
@@ -241,7 +241,7 @@ def test_a_watch_is_changed_where_it_is(streams):
         assert change(until=None)[1]["until"] is None
         other = hook | {"url": f"{receiver.url}/other"}
         assert change(actions=[hook, other])[1]["secret"] not in (None, made["secret"])
-        (record,) = service.service.loaded.watches.all()
+        (record,) = service.service.loaded.alerts.all()
         assert record.spec.actions[0].secret == made["secret"]
         for wrong in (
             {"cooldown_s": -1},
@@ -261,38 +261,38 @@ def test_a_watch_is_changed_where_it_is(streams):
         )
         told = service.get(path)
         assert (told["stream_ids"], told["cooldown_s"], told["rule"]) == (["yard"], 60, None)
-    assert service.http.patch("/v1/watches/nowhere", json={}).status_code == 404
+    assert service.http.patch("/v1/alerts/nowhere", json={}).status_code == 404
 
 
-def test_a_watch_ends_with_its_time_and_with_its_streams(streams):
+def test_an_alert_ends_with_its_time_and_with_its_streams(streams):
     service = streams
     listener = Followed("GET", f"{service.url}/v1/events")
-    timed = watch_for(service, COMES_TWICE, "lobby", until=time.time() + 0.5)
-    one = watch_for(service, COMES_TWICE, "lobby")
-    both = watch_for(service, COMES_TWICE, "lobby", "yard")
-    until(lambda: listener.events("watch.ended"))
+    timed = alert_on(service, COMES_TWICE, "lobby", until=time.time() + 0.5)
+    one = alert_on(service, COMES_TWICE, "lobby")
+    both = alert_on(service, COMES_TWICE, "lobby", "yard")
+    until(lambda: listener.events("alert.ended"))
     service.delete("/v1/streams/lobby")
-    until(lambda: len(listener.events("watch.ended")) == 2)
-    assert service.http.get(f"/v1/watches/{both['id']}").status_code == 200
+    until(lambda: len(listener.events("alert.ended")) == 2)
+    assert service.http.get(f"/v1/alerts/{both['id']}").status_code == 200
     service.delete("/v1/streams/yard")
-    until(lambda: len(listener.events("watch.ended")) == 3)
-    ended = [event["data"] for event in listener.events("watch.ended")]
-    ended = [(told["watch_id"], told["reason"]) for told in ended]
+    until(lambda: len(listener.events("alert.ended")) == 3)
+    ended = [event["data"] for event in listener.events("alert.ended")]
+    ended = [(told["alert_id"], told["reason"]) for told in ended]
     assert ended == [
         (timed["id"], "until"),
         (one["id"], "stream deleted"),
         (both["id"], "stream deleted"),
     ]
-    assert service.get("/v1/watches")["data"] == []
+    assert service.get("/v1/alerts")["data"] == []
 
 
-def test_no_stream_waits_for_its_watches(service):
-    """More watches than can be judged: the frames are remembered all the same. A machine that halts
+def test_no_stream_waits_for_its_alerts(service):
+    """More alerts than can be judged: the frames are remembered all the same. A machine that halts
     for a fifth of a second costs the frame of that fifth, and it is counted.
     """
     create(service, "lobby", fps=5)
     for number in range(50):
-        watch_for(service, f"crab number {number}", "lobby", every_s=0.2)
+        alert_on(service, f"crab number {number}", "lobby", every_s=0.2)
     renderer, count = Renderer(), 30
     pictures = [jpeg(renderer.frame(moment)) for moment in SCRIPTS["lobby"].moments[:count]]
     began_at = time.time()
@@ -308,5 +308,5 @@ def test_no_stream_waits_for_its_watches(service):
 
     told = service.await_stream("lobby", all_seen)
     assert told["memory"]["blocks"] >= count // 10
-    until(lambda: service.figure("vstream_watch_judgements_total", stream_id="lobby") > 50)
-    assert service.figure("vstream_watch_skipped_total", stream_id="lobby") > 0
+    until(lambda: service.figure("vstream_alert_judgements_total", stream_id="lobby") > 50)
+    assert service.figure("vstream_alert_skipped_total", stream_id="lobby") > 0

@@ -1,16 +1,18 @@
-"""`vstream watch`: questions typed while a stream plays, and told when what one waits for is so."""
+"""A source plays: questions are answered as they are typed, alerts told when they come."""
 
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 
 from app.model import load_model
 from app.stream_time import clock
 from app.terminal import Terminal, answer_document, firing_document
 from memory import KVMemoryError
+from vstream.alert import Alert, Firing
 from vstream.config import VStreamConfig
 from vstream.device.work import Job
 from vstream.errors import QuestionError, VStreamError
@@ -21,53 +23,65 @@ from vstream.session import Session
 from vstream.sources.address import stream_id_of
 from vstream.sources.config import Speed
 from vstream.speaking import speaking_policy
-from vstream.watch import Firing, Watch
 
 _POLL_S = 0.05
 
 
-def watch_source(
+@dataclass(frozen=True)
+class Awaited:
+    """What is waited for. `rule` names the speaking policy, `threshold` is how probable it must be;
+    None: as the model recommends. A document of a firing has its condition as what it is `called`.
+    """
+
+    conditions: Sequence[str] = ()
+    rule: str | None = None
+    threshold: float | None = None
+    called: str = "condition"
+
+
+def play_source(
     terminal: Terminal,
     config: VStreamConfig,
     source: str,
     speed: Speed,
-    tell: Sequence[str],
-    rule: str | None,
-    threshold: float | None,
+    awaited: Awaited = Awaited(),
     *,
+    reads: bool = True,
     as_json: bool = False,
 ) -> None:
-    """Ingest `source` in the background and answer each line of stdin until it ends.
+    """Ingest `source` in the background until it ends; if it `reads`, answer each line of stdin.
 
-    What the standing questions `tell` wait for is told when it happens, and then what the model
-    says of it; with any, the stream is watched to its end even if stdin ends before. With `as_json`
-    an answer is one document, and so is a firing, with what is said of it. A live source that is
-    lost is looked for until the user leaves. `rule` names the speaking policy, `threshold` is how
-    probable it must be. Raises SourceError for a file that cannot be read.
+    What `awaited` wait for is told when it happens, and then what the model says of it; with any,
+    the source plays to its end even if stdin ends before. With `as_json` an answer is one document,
+    and so is a firing, with what is said of it. A live source that is lost is looked for until the
+    user leaves. Raises SourceError for a file that cannot be read, QuestionError for an empty
+    condition.
     """
-    if not all(text.strip() for text in tell):
-        raise QuestionError("--tell is empty: write what to wait for, as 'tell me when ...'")
+    if not all(text.strip() for text in awaited.conditions):
+        raise QuestionError("a condition is empty: write what to wait for, as 'tell me when ...'")
     model = load_model(terminal, config)
     with (
         open_session(config, model, stream_id_of(source)) as session,
         ThreadPoolExecutor(1, thread_name_prefix="sentences") as later,
     ):
         recommended = model.family.recommended
-        watches = [
-            Watch(session, text, speaking_policy(rule, recommended, threshold)) for text in tell
+        alerts = [
+            Alert(session, text, speaking_policy(awaited.rule, recommended, awaited.threshold))
+            for text in awaited.conditions
         ]
+        called = awaited.called if as_json else None
 
         def look(frame: SeenFrame) -> None:
-            for watch in watches:
-                before = watch.strange
-                firing = watch.look(frame.stream_s)
-                if watch.strange not in (None, before):
-                    terminal.say(f"{watch.text}: not told. {watch.strange}")
+            for alert in alerts:
+                before = alert.strange
+                firing = alert.look(frame.stream_s)
+                if alert.strange not in (None, before):
+                    terminal.say(f"{alert.condition}: not told. {alert.strange}")
                 if firing:
                     if not as_json:
                         terminal.firing(firing)
                     saying = session.begin_saying(firing.at_s)
-                    later.submit(_tell, terminal, firing, saying, as_json)
+                    later.submit(_tell, terminal, firing, saying, called)
 
         worker = IngestWorker(
             session, source, config.source, speed=speed, keep_trying=True, on_frame=look
@@ -76,24 +90,25 @@ def watch_source(
         try:
             patience_s = inf if sys.stdin.isatty() else config.source.connect_timeout_s
             await_first_block(terminal, session, worker, patience_s)
-            terminal.say(
-                f"watching {worker.source_name}; type a question, an empty line for the state"
-            )
-            answer_lines(terminal, session, worker, as_json=as_json)
-            while watches and worker.is_running:
+            if reads:
+                terminal.say(
+                    f"{worker.source_name} plays; type a question, an empty line for the state"
+                )
+                answer_lines(terminal, session, worker, as_json=as_json)
+            while alerts and worker.is_running:
                 time.sleep(_POLL_S)
         finally:
             worker.stop()
             worker.join()
 
 
-def _tell(terminal: Terminal, firing: Firing, saying: Job[Saying], as_json: bool) -> None:
-    """What the model says of a firing, once it has been asked."""
+def _tell(terminal: Terminal, firing: Firing, saying: Job[Saying], called: str | None) -> None:
+    """What the model says of a firing, once it has been asked: a line, or a document."""
     said = None
     with suppress(VStreamError, KVMemoryError):  # as where that moment is no longer kept
         said = saying.result()
-    if as_json:
-        terminal.document(firing_document(firing, said))
+    if called is not None:
+        terminal.document(firing_document(firing, said, called))
     elif said is not None and said.text:
         terminal.line(f'{clock(firing.at_s)}  "{said.text}"')
 

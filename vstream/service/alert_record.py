@@ -1,20 +1,20 @@
-"""WatchRecord: one standing question of a service, and what has come of it."""
+"""AlertRecord: one standing question of a service, and what has come of it."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from vstream.alert import Alert, Firing
 from vstream.question import Saying
+from vstream.service.alert_spec import AlertSpec
 from vstream.service.stream_keeper import StreamKeeper
-from vstream.service.watch_spec import WatchSpec
 from vstream.speaking.policy import SpeakingPolicy
-from vstream.watch import Firing, Watch
 
 _EVIDENCE = 8
 """So many moments go with a firing, the best ones."""
 _FIRINGS = 50
-"""So many of the newest firings are kept with a watch."""
+"""So many of the newest firings are kept with an alert."""
 
 
 @dataclass(eq=False)
@@ -38,11 +38,11 @@ class PastFiring:
 
 
 @dataclass(eq=False)
-class WatchRecord:
-    """One watch, and what has come of it so far."""
+class AlertRecord:
+    """One alert, and what has come of it so far."""
 
     id: str
-    spec: WatchSpec
+    spec: AlertSpec
     owner: str
     created_at: float
     is_declared: bool = False
@@ -53,10 +53,10 @@ class WatchRecord:
     problem: str | None = None
     firings: deque[PastFiring] = field(default_factory=partial(deque, maxlen=_FIRINGS))
     """The newest ones, newest first."""
-    on_streams: dict[StreamKeeper, Watch] = field(default_factory=dict, repr=False)
+    on_streams: dict[StreamKeeper, Alert] = field(default_factory=dict, repr=False)
     """Of those that are still watched; replaced as a whole when one is not."""
 
-    def take(self, spec: WatchSpec, rules: dict[StreamKeeper, SpeakingPolicy]) -> None:
+    def take(self, spec: AlertSpec, rules: dict[StreamKeeper, SpeakingPolicy]) -> None:
         """Be as `spec` wants, judged on the streams of `rules`. What has come of another condition,
         or of streams that are not watched any more, goes; all else goes on.
         """
@@ -66,18 +66,18 @@ class WatchRecord:
             self.firings.clear()
             self.last_probability = {}
         kept = {} if is_other else self.on_streams
-        for keeper, watch in kept.items():
+        for keeper, alert in kept.items():
             is_same = spec.speaking == self.spec.speaking or keeper not in rules
-            watch.change(spec.every_s, None if is_same else rules[keeper])
-        watches = {
-            keeper: kept.get(keeper) or Watch(keeper.session, spec.condition, rule, spec.every_s)
+            alert.change(spec.every_s, None if is_same else rules[keeper])
+        alerts = {
+            keeper: kept.get(keeper) or Alert(keeper.session, spec.condition, rule, spec.every_s)
             for keeper, rule in rules.items()
         }
         of = set(spec.stream_ids)
         past = [one for one in self.firings if one.stream_id in of]
         self.firings = deque(past, maxlen=_FIRINGS)
         self.last_probability = {name: p for name, p in self.last_probability.items() if name in of}
-        self.spec, self.on_streams = spec, watches
+        self.spec, self.on_streams = spec, alerts
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
         """What was said of any moment of [from_s, to_s]."""
@@ -97,21 +97,27 @@ class WatchRecord:
         return {self.noted_beside, *(one.spec.id for one in self.on_streams)}
 
     @property
+    def ids(self) -> dict[str, str]:
+        """As what is told of it names it."""
+        old = {"watch_id": self.id} if self.spec.told_as == "watch" else {}
+        return {"alert_id": self.id, **old}
+
+    @property
     def judged(self) -> int:
         """Moments that were judged."""
-        return sum(watch.num_judged for watch in self.on_streams.values())
+        return sum(alert.num_judged for alert in self.on_streams.values())
 
     @property
     def skipped(self) -> int:
         """Ticks that went by unjudged."""
-        return sum(watch.num_skipped for watch in self.on_streams.values())
+        return sum(alert.num_skipped for alert in self.on_streams.values())
 
 
 @dataclass(frozen=True)
-class FiredWatch:
-    """A watch whose time has come."""
+class FiredAlert:
+    """An alert whose time has come."""
 
-    watch: WatchRecord
+    alert: AlertRecord
     firing: Firing
     past: PastFiring
 
@@ -122,9 +128,9 @@ class FiredWatch:
         """
         said = self.past.said
         return {
-            "watch_id": self.watch.id,
+            **self.alert.ids,
             "stream_id": self.past.stream_id,
-            "condition": self.firing.watch,
+            "condition": self.firing.condition,
             "at": self.past.at,
             **replace(self.firing, evidence=self.firing.evidence[:_EVIDENCE]).document(),
             "sentence": None if said is None else said.text,

@@ -12,12 +12,12 @@ from owl_stream import LENGTH_S, VISITS, owl_frames
 import vstream
 from eval.stream_world.vocabulary import with_article
 from vstream import (
+    Alert,
     ModelError,
     Question,
     QuestionError,
     SettingsError,
     Silence,
-    Watch,
 )
 from vstream.answer import SAID_S
 from vstream.decoding.token_choice import Decoding
@@ -56,7 +56,7 @@ def frames_of(model, blocks):
 
 
 def prompt_of(model):
-    return model.family.recommended.watch_prompt.format(watch=WAIT)
+    return model.family.recommended.judge_prompt.format(condition=WAIT)
 
 
 def mass_of(model, softmax, words):
@@ -77,8 +77,8 @@ def test_a_model_trained_to_be_silent_is_judged_by_its_silence(llama):
     prefilled = all_logits(session, prompt_of(llama))
     silence = prefilled[-1].float().softmax(0)[[ord("o"), ord("k")]].sum()
     assert judged.probability == pytest.approx(1 - float(silence), abs=1e-5)
-    watch = Watch(session, WAIT)
-    spoken = [s for s in range(BLOCKS) if watch.look(float(s)) is not None]
+    alert = Alert(session, WAIT)
+    spoken = [s for s in range(BLOCKS) if alert.look(float(s)) is not None]
     rule = Silence()
     wanted = [
         s for s in range(BLOCKS) if rule.feed(session.judge(WAIT, float(s)).probability, float(s))
@@ -141,13 +141,13 @@ def test_judging_leaves_the_store_byte_identical_and_answers_alone(llama, tmp_pa
 def test_watching_while_frames_are_pushed_equals_looking_back_afterwards(llama, cuts):
     live, later = Listener(), Listener()
     session = open_session(llama, codec="exact", **QUICK)
-    watch, frames = Watch(session, WAIT, live), stream_frames(BLOCKS)
+    alert, frames = Alert(session, WAIT, live), stream_frames(BLOCKS)
     while frames:
         now, frames = frames[: cuts[0]], frames[cuts.pop(0) :]
         session.push(now)
         for frame in now:
-            watch.look(frame.stream_s)
-    looking_back = Watch(session, WAIT, later)
+            alert.look(frame.stream_s)
+    looking_back = Alert(session, WAIT, later)
     for second in range(BLOCKS):
         looking_back.look(float(second))
     assert live.fed == later.fed
@@ -155,14 +155,14 @@ def test_watching_while_frames_are_pushed_equals_looking_back_afterwards(llama, 
     assert len({probability for probability, _ in live.fed}) > BLOCKS // 2
 
 
-def test_a_watch_tells_what_its_rule_fires_on_with_the_evidence_of_the_moment(model):
+def test_an_alert_tells_what_its_rule_fires_on_with_the_evidence_of_the_moment(model):
     session = open_session(model, **QUICK)
     frames = frames_of(model, BLOCKS)
     session.push(frames)
     at_s = frames[-3].stream_s
-    firing = Watch(session, WAIT, Listener()).look(at_s)
+    firing = Alert(session, WAIT, Listener()).look(at_s)
     judgement = session.judge(WAIT, at_s)
-    assert (firing.watch, firing.at_s) == (WAIT, at_s)
+    assert (firing.condition, firing.at_s) == (WAIT, at_s)
     assert firing.probability == judgement.probability
     assert firing.evidence == judgement.evidence
     assert all(e.end_s <= at_s for e in firing.evidence)
@@ -197,33 +197,33 @@ def test_a_moment_is_judged_once_and_time_does_not_go_back(llama):
     session = open_session(llama, **QUICK)
     session.push(stream_frames(BLOCKS))
     rule = Listener()
-    watch = Watch(session, WAIT, rule, every_s=2.0)
+    alert = Alert(session, WAIT, rule, every_s=2.0)
     for at_s in (0.0, 1.0, 1.9, 2.0, 2.0, 3.0, 1.0, 4.5, 5.9, 6.0, 9.0):
-        watch.look(at_s)
+        alert.look(at_s)
     assert [at_s for _, at_s in rule.fed] == [0.0, 2.0, 4.5, 6.0, 9.0]
 
 
 def test_nothing_is_judged_before_the_first_block_has_ended():
     session = open_session(tiny_video_llm("qwen2_5_vl")[0], **QUICK)
     rule = Listener()
-    watch = Watch(session, WAIT, rule)
+    alert = Alert(session, WAIT, rule)
     for frame in stream_frames(4):
         session.push([frame])
-        watch.look(frame.stream_s)
+        alert.look(frame.stream_s)
     assert [at_s for _, at_s in rule.fed] == [1.0, 2.0, 3.0]
 
 
-def test_watches_of_one_session_do_not_know_each_other(llama):
+def test_alerts_of_one_session_do_not_know_each_other(llama):
     session = open_session(llama, **QUICK)
     session.push(stream_frames(BLOCKS))
     texts = [WAIT, "say when the cup is red"]
 
     def fed(texts):
         rules = [Listener() for _ in texts]
-        watches = [Watch(session, text, rule) for text, rule in zip(texts, rules, strict=True)]
+        alerts = [Alert(session, text, rule) for text, rule in zip(texts, rules, strict=True)]
         for second in range(BLOCKS):
-            for watch in watches:
-                watch.look(float(second))
+            for alert in alerts:
+                alert.look(float(second))
         return [rule.fed for rule in rules]
 
     assert fed(texts) == fed(texts[:1]) + fed(texts[1:])
@@ -249,7 +249,7 @@ def test_standing_questions_that_cannot_be_put_say_why(llama):
         session.judge(WAIT, at_s=2.0)
     for every_s in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(SettingsError, match="every_s"):
-            Watch(session, WAIT, every_s=every_s)
+            Alert(session, WAIT, every_s=every_s)
 
 
 def test_a_model_that_writes_yes_and_no_alike_is_refused():
@@ -291,7 +291,7 @@ def test_the_embedded_model_finds_an_owl_far_more_probable_when_it_is_in_view(ow
     found = {True: [], False: []}
     for second in range(LENGTH_S):
         found[in_view(second)].append(owl_session.judge(text, float(second)).probability)
-    threshold = owl_session.model.family.recommended.watch_threshold
+    threshold = owl_session.model.family.recommended.alert_threshold
     assert min(found[True]) > threshold > max(found[False])
     assert sum(found[True]) / len(found[True]) > 0.9
     assert sum(found[False]) / len(found[False]) < 0.1
@@ -299,8 +299,8 @@ def test_the_embedded_model_finds_an_owl_far_more_probable_when_it_is_in_view(ow
 
 def test_the_embedded_model_tells_of_each_visit_once_and_not_of_what_never_comes(owl_session):
     def told(name):
-        watch = Watch(owl_session, f"tell me when a {name} appears.")
-        looks = [watch.look(float(second)) for second in range(LENGTH_S)]
+        alert = Alert(owl_session, f"tell me when a {name} appears.")
+        looks = [alert.look(float(second)) for second in range(LENGTH_S)]
         return [firing.at_s for firing in looks if firing is not None]
 
     assert told("owl") == [visit.start + 1.0 for visit in VISITS], "a second look confirms it"
@@ -308,7 +308,7 @@ def test_the_embedded_model_tells_of_each_visit_once_and_not_of_what_never_comes
     assert told("cup") == [1.0], "it is there from the first frame on"
 
 
-def test_however_a_watch_is_worded_it_tells_of_what_comes_and_of_nothing_else(owl_session):
+def test_however_an_alert_is_worded_it_tells_of_what_comes_and_of_nothing_else(owl_session):
     """What never comes is waited for where something changes. All look at a moment at once."""
     changes = [0, *(second for visit in VISITS for second in (visit.start, visit.stop))]
     around = {change + late for change in changes for late in range(-1, 4)}
@@ -316,19 +316,19 @@ def test_however_a_watch_is_worded_it_tells_of_what_comes_and_of_nothing_else(ow
     wanted = {name: [] for name in ABSENT}
     wanted["owl"] = [visit.start + 1.0 for visit in VISITS]
     wanted["cup"] = [1.0]  # it is there from the first frame on
-    watches = {
-        (wording, name): Watch(owl_session, wording.format(with_article(name)))
+    alerts = {
+        (wording, name): Alert(owl_session, wording.format(with_article(name)))
         for wording in wordings
         for name in wanted
     }
-    told = {asked: [] for asked in watches}
+    told = {asked: [] for asked in alerts}
     for second in range(LENGTH_S):
-        looking = (asked for asked in watches if asked[1] not in ABSENT or second in around)
-        jobs = {asked: watches[asked].begin(float(second)) for asked in looking}
+        looking = (asked for asked in alerts if asked[1] not in ABSENT or second in around)
+        jobs = {asked: alerts[asked].begin(float(second)) for asked in looking}
         for asked, job in jobs.items():
-            firing = watches[asked].feed(job.result())
+            firing = alerts[asked].feed(job.result())
             told[asked] += [] if firing is None else [firing.at_s]
-    assert told == {(wording, name): wanted[name] for wording, name in watches}
+    assert told == {(wording, name): wanted[name] for wording, name in alerts}
 
 
 def test_the_embedded_models_answer_opens_with_the_words_that_are_judged(owl_session):

@@ -1,4 +1,4 @@
-"""`vstream watch` and `ask` on a live camera that dies and comes back."""
+"""`vstream alert` and `ask` on a live camera that dies and comes back."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def wait_for(condition, seconds=20.0):
 def test_a_live_camera_is_asked_while_it_plays(video):
     with RtspCamera(video) as camera:
         run = vstream(
-            "ask", camera.url, "what do you see now?", "--watch", "2", "--fps", "4", "--json"
+            "ask", camera.url, "what do you see now?", "--wait", "2", "--fps", "4", "--json"
         )
     assert run.code == 0, run.err
     assert run.document["evidence"]
@@ -68,23 +68,20 @@ def test_a_camera_that_dies_comes_back_with_the_memory_intact(video, model):
     assert "ingest" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_watch_answers_each_line_it_is_given(video):
-    run = vstream("watch", video, "--fast", stdin="what do you see now?\n\nwhat is it?\n")
+def test_each_line_is_answered_while_a_source_plays(video):
+    run = vstream("ask", video, "--fast", stdin="what do you see now?\n\nwhat is it?\n")
     assert run.code == 0, run.err
     assert len(run.out.strip().splitlines()) == 2, "two answers"
     assert run.err.count("first token") == 2
     assert re.search(r"(running|ended), newest frame", run.err), "the state, for the empty line"
 
 
-def test_watch_tells_when_what_one_waits_for_is_so_also_after_stdin_has_ended(
-    tmp_path, monkeypatch
-):
-    # Every frame is encoded, so that stdin ends when most of the stream is still to come.
+def test_an_alert_is_told_and_by_the_old_name_questions_are_answered_too(tmp_path, monkeypatch):
     monkeypatch.setenv("VSTREAM_SOURCE__DEDUP_THRESHOLD", "0")
     owl, dog = "tell me when an owl appears.", "tell me when a dog appears."
     video = write_owl_video(tmp_path / "owl.mp4")
     rule = ("--rule", "k_of_n")
-    run = vstream("watch", video, "--fast", "--tell", owl, "--tell", dog, *rule)
+    run = vstream("alert", video, owl, dog, "--fast", *rule)
     assert run.code == 0, run.err
     lines = [re.split(r"  +", line) for line in run.out.strip().splitlines()]
     told = [line for line in lines if len(line) == 3]
@@ -94,20 +91,23 @@ def test_watch_tells_when_what_one_waits_for_is_so_also_after_stdin_has_ended(
     said = [line for line in lines if len(line) == 2]
     assert [time_ for time_, _ in said] == times
     assert all(re.fullmatch('".*owl.*"', sentence) for _, sentence in said)
-    as_json = vstream("watch", video, "--fast", "--tell", owl, *rule, "--json", stdin="what is it?")
-    documents = list(map(json.loads, as_json.out.strip().splitlines()))
-    assert sum("answer" in one for one in documents) == 1
-    alerts = [one for one in documents if "watch" in one]
-    assert [(one["watch"], one["at_s"]) for one in alerts] == [
+    as_json = vstream("alert", video, owl, "--fast", *rule, "--json", stdin="what is it?")
+    both = vstream("watch", video, "--fast", "--tell", owl, *rule, "--json", stdin="what is it?")
+    assert "`vstream alert SOURCE CONDITION` now" in both.err
+    alerts = list(map(json.loads, as_json.out.strip().splitlines()))
+    assert [(one["condition"], one["at_s"]) for one in alerts] == [
         (owl, visit.start + 1) for visit in VISITS
     ]
     assert [f'"{one["sentence"]}"' for one in alerts] == [sentence for _, sentence in said]
+    documents = list(map(json.loads, both.out.strip().splitlines()))
+    assert sum("answer" in one for one in documents) == 1
+    assert [one["watch"] for one in documents if "watch" in one] == [owl] * len(VISITS)
 
 
 def test_an_empty_standing_question_is_refused_before_anything_is_opened():
-    run = vstream("watch", "nowhere.mp4", "--tell", " ")
+    run = vstream("alert", "nowhere.mp4", " ")
     assert run.code == 1
-    assert "--tell is empty" in run.err
+    assert "a condition is empty" in run.err
 
 
 def test_every_sampled_frame_is_looked_at_in_order_also_those_that_are_alike(tmp_path, model):
@@ -137,8 +137,8 @@ def test_a_camera_that_refuses_is_reported_without_its_password(behaviour, advic
     assert "Traceback" not in run.err
 
 
-def test_watching_a_camera_that_never_answers_ends_with_stdin(monkeypatch):
+def test_asking_a_camera_that_never_answers_ends_with_stdin(monkeypatch):
     monkeypatch.setenv("VSTREAM_SOURCE__CONNECT_TIMEOUT_S", "1")
-    run = vstream("watch", "rtsp://127.0.0.1:9/x", stdin="anyone there?\n")
+    run = vstream("ask", "rtsp://127.0.0.1:9/x", stdin="anyone there?\n")
     assert run.code == 0
     assert "no frame has been seen" in run.err

@@ -1,4 +1,4 @@
-"""Watch: puts one standing question to a stream again and again, and says when it is so."""
+"""Alert: puts one standing question to a stream again and again, and says when it is so."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -17,11 +17,11 @@ _ROUNDING_S = 1e-6
 class Firing(Judgement):
     """What a standing question waited for is the case. Evidence as in Answer."""
 
-    watch: str = field(metadata=UNTOLD)
-    """Its words."""
+    condition: str = field(metadata=UNTOLD)
+    """As the alert has it."""
 
 
-class Watch:
+class Alert:
     """One standing question on one session, to be looked at as the stream goes on.
 
     Belongs to one thread, which may be the one that pushes frames. A moment is judged by what had
@@ -29,14 +29,18 @@ class Watch:
     """
 
     def __init__(
-        self, session: Session, text: str, rule: SpeakingPolicy | None = None, every_s: float = 1.0
+        self,
+        session: Session,
+        condition: str,
+        rule: SpeakingPolicy | None = None,
+        every_s: float = 1.0,
     ) -> None:
-        """`rule` is this watch's own; unless given it is as the family recommends. Raises
+        """`rule` is this alert's own; unless given it is as the family recommends. Raises
         SettingsError.
         """
         if not 0 < every_s < inf:
             raise SettingsError(f"every_s = {every_s}: wanted more than 0 seconds of stream time")
-        self.text = text
+        self.condition = condition
         self.session = session
         """Of the stream; another one if the stream's memory had to be opened again."""
         self._rule = rule or speaking_policy(None, session.model.family.recommended)
@@ -57,7 +61,7 @@ class Watch:
         """
         if not self.is_due(at_s) or not self.session.memory.visible(at_s):
             return None
-        return self.feed(self.session.judge(self.text, at_s))
+        return self.feed(self.session.judge(self.condition, at_s))
 
     def is_due(self, at_s: float) -> bool:
         """Whether `at_s` is in another tick than the last one judged."""
@@ -82,11 +86,11 @@ class Watch:
     def begin(self, at_s: float) -> Job[Judgement] | None:
         """Have the moment `at_s` judged, without waiting; None before the first block has ended.
 
-        With `feed` it is `look` in two parts, for many watches at once.
+        With `feed` it is `look` in two parts, for many alerts at once.
         """
         if not self.session.memory.visible(at_s):
             return None
-        return self.session.begin_judging(self.text, at_s)
+        return self.session.begin_judging(self.condition, at_s)
 
     def feed(self, judgement: Judgement) -> Firing | None:
         """What it says to a moment that has been judged."""
@@ -99,7 +103,7 @@ class Watch:
         probability = judgement.probability if judgement.strange is None else 0.0
         if not self._rule.feed(probability, judgement.at_s):
             return None
-        return Firing(watch=self.text, **vars(judgement))
+        return Firing(condition=self.condition, **vars(judgement))
 
     def _tick(self, at_s: float) -> int:
         return int((at_s + _ROUNDING_S) / self._every_s)

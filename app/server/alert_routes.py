@@ -1,0 +1,134 @@
+"""Alerts over HTTP: standing questions set, listed, looked at, changed and deleted."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, ValidationError
+
+from app.server.access import CallerHere, ServiceHere, require
+from app.server.api_errors import ApiError, invalid_value
+from app.server.documents import AlertDocument, Deleted, alert_document
+from app.server.keys import Action, Caller
+from vstream.service.alert_record import AlertRecord
+from vstream.service.alert_spec import AlertSpec
+from vstream.service.webhook_delivery import check_receiver, new_secret
+from vstream.times.when import parse_when
+
+router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
+
+
+class AlertRequest(AlertSpec):
+    """A standing question; `until` may be written as any other time."""
+
+    until: str | float | None = Field(  # type: ignore[assignment]
+        None, description="RFC 3339 or seconds since the epoch: it ends then."
+    )
+
+
+class AlertChange(AlertRequest):
+    """What is not given stays as it is."""
+
+    stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] | None = Field(  # type: ignore[assignment]
+        None, min_length=1, max_length=64
+    )
+    condition: str | None = Field(  # type: ignore[assignment]
+        None,
+        min_length=1,
+        max_length=1000,
+        description="With another one the alert begins again, and its firings so far are gone.",
+    )
+
+
+class AlertList(BaseModel):
+    object: str = "list"
+    data: list[AlertDocument]
+
+
+@router.post("", status_code=201, summary="Create an alert")
+def create(service: ServiceHere, caller: CallerHere, wanted: AlertRequest) -> AlertDocument:
+    """Be told when something is the case: by /v1/events, and by a webhook if one is given."""
+    for stream_id in wanted.stream_ids:
+        require(caller, Action.MANAGE, stream_id)
+    spec, made_up = _spec(service, wanted.model_dump() | {"until": _until(wanted.until)})
+    record = service.loaded.alerts.add(spec, caller.name)
+    return alert_document(record, secret=made_up)
+
+
+@router.get("", summary="List alerts")
+def all_alerts(service: ServiceHere, caller: CallerHere) -> AlertList:
+    """Those on streams that this key may see."""
+    seen = [record for record in service.loaded.alerts.all() if _sees(caller, record)]
+    return AlertList(data=[alert_document(record) for record in seen])
+
+
+@router.get("/{alert_id}", summary="Get an alert")
+def one(service: ServiceHere, caller: CallerHere, alert_id: str) -> AlertDocument:
+    """An alert, and what has come of it."""
+    return alert_document(_seen(service, caller, alert_id))
+
+
+@router.patch("/{alert_id}", summary="Change an alert")
+def change(
+    service: ServiceHere, caller: CallerHere, alert_id: str, wanted: AlertChange
+) -> AlertDocument:
+    """Wait for something else, or otherwise. Of the same condition it knows what it has told."""
+    record = _seen(service, caller, alert_id)
+    was = record.spec
+    given = was.model_dump() | wanted.model_dump(include=wanted.model_fields_set)
+    if "until" in wanted.model_fields_set:
+        given["until"] = _until(wanted.until)
+    for stream_id in {*was.stream_ids, *(given["stream_ids"] or ())}:
+        require(caller, Action.MANAGE, stream_id)
+    spec, made_up = _spec(service, given, {one.url: one.secret for one in was.actions})
+    return alert_document(service.loaded.alerts.change(alert_id, spec), secret=made_up)
+
+
+@router.delete("/{alert_id}", summary="Delete an alert")
+def delete(service: ServiceHere, caller: CallerHere, alert_id: str) -> Deleted:
+    """Tell of it no more."""
+    record = _seen(service, caller, alert_id)
+    for stream_id in record.spec.stream_ids:
+        require(caller, Action.MANAGE, stream_id)
+    service.loaded.alerts.remove(alert_id)
+    return Deleted(id=alert_id, object="alert")
+
+
+def _spec(
+    service: ServiceHere, given: dict[str, Any], known: Mapping[str, str | None] | None = None
+) -> tuple[AlertSpec, str | None]:
+    """With a secret for each webhook: its own, the one `known` of its URL, or one made up, which is
+    returned as well. Raises ApiError, SettingsError for a webhook to where none may go.
+    """
+    made_up = None
+    for action in given["actions"]:
+        action["secret"] = action["secret"] or (known or {}).get(action["url"])
+        if action["secret"] is None:
+            action["secret"] = made_up = made_up or new_secret()
+        check_receiver(action["url"], action["secret"], service.policy.allow_private)
+    try:
+        return AlertSpec.model_validate(given), made_up
+    except ValidationError as error:
+        raise invalid_value(error.errors()) from None
+
+
+def _seen(service: ServiceHere, caller: Caller, alert_id: str) -> AlertRecord:
+    record = service.loaded.alerts.get(alert_id)
+    if not _sees(caller, record):
+        raise ApiError(404, f"there is no alert {alert_id}", "alert_not_found")
+    return record
+
+
+def _sees(caller: Caller, record: AlertRecord) -> bool:
+    return all(caller.may(Action.READ, stream_id) for stream_id in record.spec.stream_ids)
+
+
+def _until(wanted: str | float | None) -> float | None:
+    now = datetime.now(UTC)
+    moment = parse_when(None if wanted is None else str(wanted), now)
+    if moment is None:
+        return None
+    if moment <= now:
+        raise ApiError(400, "until is in the past", "invalid_value", param="until")
+    return moment.timestamp()
