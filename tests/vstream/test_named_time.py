@@ -1,5 +1,7 @@
 """What moment or stretch a question's words name, and that such a question sees that alone."""
 
+from dataclasses import replace
+
 import pytest
 from engine import answer_of, open_session, stream_frames, tiny_video_llm
 from hypothesis import given
@@ -103,6 +105,16 @@ def test_a_question_about_a_moment_sees_the_blocks_just_before_it(session):
     assert blocks(session, "what was there at 0:40?") == {39, 40}
     assert blocks(session, "what was there at 0:40?", 60.0) == {39, 40}
     assert not blocks(session, "what was there at 0:40?", 30.0) & {39, 40}, "it is to come"
+
+
+def test_of_a_run_whose_inside_is_not_kept_a_moment_in_it_sees_both_ends():
+    session = open_session(tiny_video_llm("llama")[0], max_answer_tokens=5, **ENGINE)
+    other, still = stream_frames(2)
+    session.push([replace(still, stream_s=stream_s) for stream_s in (3.0, 9.0)])
+    session.push([replace(other, stream_s=12.0)])
+    assert blocks(session, "what was there at 0:06?") == {0, 1}
+    assert blocks(session, "what was there at 0:06?", 8.0) == {0}, "the other end is to come"
+    assert blocks(session, "what was there at 0:11?") == {0, 1}, "what came next looks otherwise"
 
 
 def test_a_question_about_a_stretch_sees_nothing_else(session):

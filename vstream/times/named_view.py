@@ -7,10 +7,13 @@ of which nothing is kept is refused: an answer from another time would be taken 
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
+
+import torch.nn.functional as F
 
 from memory import MemoryReader
 from vstream.engine.retrieval import MemoryView, view_at
@@ -22,8 +25,12 @@ from vstream.times.when import stream_range
 from vstream.times.zone import local_range, zone_of
 
 MOMENT_S = 1.0
-"""A question about a moment sees the newest block that had ended by then, and those so shortly
-before it.
+"""A question about a moment sees the newest block that had ended by then, those so shortly before
+it, and the next one on each side where that looks the same.
+"""
+LOOKS_SAME = 0.85
+"""Cosine of representative keys, in the mean over layers. Of a run of alike blocks some policies
+keep only the first and the last, and less than all of each: together they say more.
 """
 MOMENT_REACH_S = 60.0
 """Blocks that ended longer before a moment say nothing about it: while nothing changes, a sampler
@@ -86,8 +93,23 @@ def _in_stream(
         before = memory.visible(to_s)
         if not before or memory.info(before[-1]).end_s < to_s - MOMENT_REACH_S:
             return None
-        from_s = memory.info(before[-1]).end_s - MOMENT_S
+        from_s, to_s = _shown(memory, before[-1], question.at_s)
     return question.at_s if to_s is None else to_s, from_s, named.rest
+
+
+def _shown(memory: MemoryReader, block_id: int, at_s: float | None) -> tuple[float, float]:
+    """From when to when what a block shows is seen, by `at_s`."""
+    ids = memory.visible(at_s)
+    place = bisect_left(ids, block_id)
+    near = ids[max(0, place - 1) : place + 2]
+    keys = F.normalize(memory.representative_keys(near).float(), dim=2)
+    likeness = (keys * keys[:, near.index(block_id), None]).sum(2).mean(0).tolist()
+    ends = [
+        memory.info(i).end_s
+        for i, like in zip(near, likeness, strict=True)
+        if like >= LOOKS_SAME or i == block_id
+    ]
+    return min(ends[0], memory.info(block_id).end_s - MOMENT_S), ends[-1]
 
 
 class _ByClock:
@@ -134,7 +156,9 @@ class _ByClock:
         from_s, to_s = stream_range(self._memory, begin, end + CLOCK_AHEAD_S * reaches_now)
         if begin is not None and (from_s > to_s or begin == end):
             _, to_s = stream_range(self._memory, begin - MOMENT_REACH_S, begin)
-            from_s = to_s - MOMENT_S
+            at_s = self._question.at_s
+            if before := self._memory.visible(to_s if at_s is None else min(to_s, at_s)):
+                from_s, to_s = _shown(self._memory, before[-1], at_s)
         if self._question.from_s is not None:
             from_s = max(from_s, self._question.from_s)
         if self._question.at_s is not None:
