@@ -18,15 +18,18 @@ from encoders.drawn_statement import drawn_checks
     ],
 )
 def test_each_part_is_asked_about(statement, thing, asked):
+    *parts, named = drawn_checks(statement)
     there = (f"tell me when you see {thing}", "")
-    assert [(one.question, one.answer) for one in drawn_checks(statement)] == [there, asked]
+    assert [(one.question, one.answer) for one in parts] == [there, asked]
+    assert f"a {named.name}" == thing.replace("an ", "a ", 1)
 
 
 @pytest.mark.parametrize(
     "statement", ["an owl is there now", "is there an owl?", "the owl is there", "is an owl there?"]
 )
 def test_however_it_is_said_that_something_is_there_is_asked_in_the_same_words(statement):
-    assert drawn_checks(statement) == [Check("tell me when you see an owl")]
+    named = Check("what do you see now?", least=0.25, name="owl")
+    assert drawn_checks(statement) == [Check("tell me when you see an owl"), named]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from owl_stream import VISITS, owl_frames
 
+from encoders.check import Check
 from memory import POLICIES, MemoryConfig, follow_memory
 from memory.row_cache import BlockFacts
 from vstream import (
@@ -114,6 +115,25 @@ def test_what_comes_and_goes_is_found_with_its_times(owls):
     within = {"owls": (4.0, 12.0)}
     [inside] = found({"owls": owls}, "an owl is there now", within=within, effort=DEFAULT).spans
     assert (inside.from_s, inside.to_s) == (8.0, 12.0)
+
+
+@pytest.mark.parametrize("effort", [DEFAULT, replace(ALL, judgements=40)])
+def test_a_span_counts_if_the_thing_is_named_where_it_is_surest(owls, monkeypatch, effort):
+    def checks_naming(name):
+        seen = Check("tell me when you see an owl")
+        return lambda statement: [seen, Check("what do you see now?", least=0.25, name=name)]
+
+    family = owls.model.family
+    monkeypatch.setattr(family, "checks", checks_naming("owl"))
+    named = found({"owls": owls}, effort=effort)
+    monkeypatch.setattr(family, "checks", checks_naming("bear"))
+    unnamed = found({"owls": owls}, effort=effort)
+    assert named.spans
+    assert not unnamed.spans
+    assert unnamed.coverage == named.coverage
+    family_of_yes = checks_naming("owl")(SO)[:1]
+    monkeypatch.setattr(family, "checks", lambda statement: family_of_yes)
+    assert found({"owls": owls}, effort=effort).spans == named.spans
 
 
 @settings(max_examples=10)

@@ -1,44 +1,79 @@
 """AskedCheck: a question that tells whether something is so, as it is put to one model."""
 
-from collections.abc import Callable
+from typing import Protocol
 
-from encoders import Family, TextTokens
+import torch
+
+from encoders import TextTokens
 from encoders.check import Check
-from vstream.engine.passes import Work
+from vstream.engine.passes import Pass, Work
 from vstream.engine.question_prefill import PrefilledQuestion
+from vstream.models.video_llm import VideoLLM
 from vstream.yes_no import speaking_probability
+
+_MOST_SAID = 32
+"""Tokens of an answer in which a name is looked for."""
+
+
+class Read(Protocol):
+    """Puts a question about a block, with room for so many tokens of an answer."""
+
+    def __call__(self, tokens: TextTokens, room: int) -> Work[PrefilledQuestion]: ...
 
 
 class AskedCheck:
     """May be asked about any number of blocks."""
 
-    def __init__(self, check: Check, family: Family) -> None:
-        self._family, self._least = family, check.least
-        self._high = family.recommended.find_threshold
+    def __init__(self, check: Check, model: VideoLLM) -> None:
+        self._model, self._least = model, check.least
+        self._high = model.family.recommended.find_threshold
         words = check.answer.split()
         self._steps = [
             (
-                family.question(check.question, answer_start=" ".join(words[:said])),
-                sorted(family.first_tokens(words[said : said + 1])),
+                model.family.question(check.question, answer_start=" ".join(words[:said])),
+                sorted(model.family.first_tokens(words[said : said + 1])),
             )
             for said in range(len(words) or 1)
         ]
         """What is asked, once for each word of the answer, and the tokens that the word begins
         with: none where it is a yes or no.
         """
-        self.name = "\n".join([check.question, *words])
+        self._named = sorted(model.family.first_tokens(check.name.split()[:1]))
+        self.is_of_spans = bool(check.name)
+        """It is only asked of blocks that decide a span."""
+        self.name = "\n".join([check.question, *words, *check.name.split()])
         """What it asks and wants to hear."""
 
-    def work(self, read: Callable[[TextTokens], Work[PrefilledQuestion]]) -> Work[float]:
-        """How probable it is that the model says it, on the scale of a yes. `read` puts a question
-        about a block.
-        """
+    def work(self, read: Read) -> Work[float]:
+        """How probable it is that the model says it, on the scale of a yes."""
+        if self.is_of_spans:
+            return self._scaled((yield from self._naming(read)))
         probability = 1.0
         for tokens, begins in self._steps:
-            logits = (yield from read(tokens)).logits[-1]
+            logits = (yield from read(tokens, 1)).logits[-1]
             if not begins:
-                return speaking_probability(logits, self._family)
+                return speaking_probability(logits, self._model.family)
             probability *= float(logits.float().softmax(dim=0)[begins].sum())
+        return self._scaled(probability)
+
+    def _naming(self, read: Read) -> Work[float]:
+        """How probable the name was where it was most probable, in an answer of the most probable
+        tokens. It ends where it is probable enough.
+        """
+        family, decoder, most = self._model.family, self._model.decoder, 0.0
+        prefilled = yield from read(self._steps[0][0], _MOST_SAID)
+        logits = prefilled.logits
+        for left in reversed(range(_MOST_SAID)):
+            said = logits[-1].float().softmax(dim=0)
+            most = max(most, float(said[self._named].sum()))
+            token = int(said.argmax())
+            if most >= self._least or token in family.stop_ids or not left:
+                break
+            embedded = decoder.embed(torch.tensor([token], device=decoder.device))
+            logits = yield Pass(embedded, prefilled.context, num_logits=1)
+        return most
+
+    def _scaled(self, probability: float) -> float:
         if probability < self._least:
             return probability * self._high / self._least
         return 1 - (1 - probability) * (1 - self._high) / (1 - self._least)

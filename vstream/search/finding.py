@@ -36,7 +36,7 @@ class Effort:
 
 EFFORTS = {
     "quick": Effort(32, 96, 1_000),
-    "default": Effort(160, 480, 5_000),
+    "default": Effort(240, 480, 5_000),
     "thorough": Effort(None, 20_000, 600_000),
 }
 
@@ -110,7 +110,10 @@ class Finding:
                     yield from map(hunter.span, runs)
             if self._asker is not None and self._asker.has_left:
                 raise CancelledError
-        self.spans = [one.span(run) for one, _ in begun.values() for run in one.hunt.runs()]
+        if limit is None or 1000 * (time.perf_counter() - began) < limit:
+            for hunter, _ in begun.values():
+                hunter.confirmed([run for run in hunter.runs() if not run.is_whole])
+        self.spans = [one.span(run) for one, _ in begun.values() for run in one.runs()]
         self.coverage = {name: one.covered(out) for name, (one, out) in begun.items()}
         reasons = {name: hunter.strange() for name, (hunter, _) in begun.items()}
         self.strange = {name: one for name, one in reasons.items() if one is not None}

@@ -19,7 +19,7 @@ from math import ceil, floor, inf
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-NEARLY = 0.4
+NEARLY = 0.3
 """The index excludes what is less like the words than this, between the usual and the best."""
 _USUAL = 0.1
 """Of all places, the share that is less like the words than what is usual."""

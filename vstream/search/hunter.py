@@ -5,6 +5,9 @@ standing question. Of the embedded model, which this was measured with, a judgem
 blocks was worse: what has just left was still seen (docs/find.md). `vstream.search.hunt` has which
 blocks are judged.
 
+Among many blocks a few look like what they are not: so where a family has a check for that, a span
+only counts if the model, asked what there is at the block that decides it, comes to name the thing.
+
 What was judged is kept in the memory beside its block, so asking again costs no model. Judgements
 wait behind all questions, few at a time, and so do the standing questions that come meanwhile.
 """
@@ -100,14 +103,19 @@ class Hunter:
         self.statement = statement
         self._name, self._found, self._asker = name, found, asker
         family = found.model.family
-        self._checks = [AskedCheck(one, family) for one in family.checks(statement)]
+        checks = [AskedCheck(one, found.model) for one in family.checks(statement)]
+        self._checks = [one for one in checks if not one.is_of_spans]
+        self._span_checks = [one for one in checks if one.is_of_spans]
+        self._denied: set[int] = set()
+        """Places that decided a span, and do not say so when asked what there is."""
         self._blocks = blocks
         self.asked = self.read = 0
         """Blocks that were judged, and those that it knew of already."""
         self.gone: set[int] = set()
         """Places of blocks that were forgotten meanwhile, or turned out to be damaged."""
         self._said: set[int] = set()
-        high = family.recommended.find_threshold if threshold is None else threshold
+        self._high = family.recommended.find_threshold
+        high = self._high if threshold is None else threshold
         self._low = high / 2
         self.hunt = Hunt(
             blocks.same,
@@ -137,6 +145,32 @@ class Hunter:
         """Of the device that judges."""
         return self._found.model.turn
 
+    def runs(self) -> list[Run]:
+        """All that were found and not denied, as Hunt."""
+        return [run for run in self.hunt.runs() if run.best not in self._denied]
+
+    def confirmed(self, runs: Sequence[Run]) -> list[Run]:
+        """Those of these that the checks of spans do not deny. Where the model said so by itself
+        nothing is asked.
+        """
+        if not (runs and self._span_checks):
+            return list(runs)
+        asked = [run for run in runs if self._said.isdisjoint(range(run.first, run.last + 1))]
+        with self.turn:  # so that one round takes all
+            jobs = {run.best: self._submit(run.best, self._span_checks) for run in asked}
+        try:
+            for place, job in jobs.items():
+                try:
+                    if job.result() < self._high:
+                        self._denied.add(place)
+                except BlockNotFoundError:
+                    self._denied.add(place)
+                    self.gone.add(place)
+        finally:
+            for job in jobs.values():
+                job.cancel()
+        return [run for run in runs if run.best not in self._denied]
+
     def known(self, place: int) -> float | None:
         """What was said of a place before; None if not all that matters was asked."""
         probability, block_id = 1.0, self._blocks.ids[place]
@@ -151,7 +185,10 @@ class Hunter:
 
     def begin(self, place: int) -> Job[float]:
         """Have a place judged."""
-        work = self._judging(self._blocks.ids[place])
+        return self._submit(place, self._checks)
+
+    def _submit(self, place: int, checks: Sequence[AskedCheck]) -> Job[float]:
+        work = self._judging(self._blocks.ids[place], checks)
         return self._found.model.scheduler.submit(work, WorkKind.JUDGE, asker=self._asker)
 
     def span(self, run: Run) -> FoundSpan:
@@ -191,10 +228,10 @@ class Hunter:
         except BlockNotFoundError:  # forgotten meanwhile
             return None
 
-    def _judging(self, block_id: int) -> Work[float]:
-        """The least probable of its checks; the first that says no ends it."""
+    def _judging(self, block_id: int, checks: Sequence[AskedCheck]) -> Work[float]:
+        """The least probable of these; the first that says no ends it."""
         facts, probability = self._found.memory.facts, 1.0
-        for check in self._checks:
+        for check in checks:
             said = facts.get(block_id, check.name)
             if said is None:
                 said = yield from check.work(partial(_reading, self._found, [block_id]))
@@ -257,7 +294,7 @@ def judge_some(hunters: Sequence[Hunter], most: int = AT_ONCE) -> list[tuple[Hun
         by_hunter.setdefault(hunter, {})[place] = probability
         hunter.asked += (hunter, place) in jobs
         hunter.read += (hunter, place) not in jobs
-    return [(hunter, hunter.take(judged)) for hunter, judged in by_hunter.items()]
+    return [(hunter, hunter.confirmed(hunter.take(judged))) for hunter, judged in by_hunter.items()]
 
 
 def _query(found: Findable, tokens: TextTokens) -> Work[torch.Tensor]:
@@ -266,8 +303,8 @@ def _query(found: Findable, tokens: TextTokens) -> Work[torch.Tensor]:
 
 
 def _reading(
-    found: Findable, block_ids: Sequence[int], tokens: TextTokens
+    found: Findable, block_ids: Sequence[int], tokens: TextTokens, room: int = 1
 ) -> Work[PrefilledQuestion]:
     view = MemoryView(block_ids, len(block_ids))
     nothing_else: list[list[int]] = [[]] * found.model.decoder.num_layers
-    return found.questions.work(tokens, view, nothing_else, 1)
+    return found.questions.work(tokens, view, nothing_else, room)
