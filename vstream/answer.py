@@ -149,7 +149,7 @@ class QueryHandler:
             return None
         with self.model.turn:
             self.memory.refresh()
-            seen = self._named(question, policy, self._view(question, policy))
+            seen = self._named(question, policy, self._view(question, policy), beside=False)
             basis = self._basis(policy, seen.view)
         wanted = time_question_of(question, seen) if seen.view.ids else None
         if wanted is None:
@@ -266,12 +266,15 @@ class QueryHandler:
             recent_tokens=None if rule is None else rule.window_tokens,
         )
 
-    def _named(self, question: Question, policy: MemoryPolicy, view: MemoryView) -> NamedView:
+    def _named(
+        self, question: Question, policy: MemoryPolicy, view: MemoryView, beside: bool = True
+    ) -> NamedView:
         """What it sees of that for the time that its words name, if the policy follows them."""
         if not (view.ids and policy.follows_times):
             return NamedView(view, question, question.text)
-        reads_stream_time = self._family.recommended.reads_stream_time
-        return named_view(question, self.memory, view, policy.recent_blocks(), reads_stream_time)
+        in_stream_time = self._family.recommended.reads_stream_time
+        recent = policy.recent_blocks()
+        return named_view(question, self.memory, view, recent, in_stream_time, beside)
 
     def _basis(self, policy: MemoryPolicy, view: MemoryView, newest_s: float = 0.0) -> Basis:
         """`newest_s` is that of a view without blocks."""

@@ -58,16 +58,19 @@ def named_view(
     view: MemoryView,
     recent_blocks: int | None,
     reads_stream_time: bool,
+    beside: bool = True,
 ) -> NamedView:
     """What is left of `view` (not empty); all of it if the question names no time.
 
-    For a model that `reads_stream_time` clock words are put into that. Raises QuestionError for an
+    For a model that `reads_stream_time` clock words are put into that. `beside` a moment what looks
+    the same is seen, too. Raises QuestionError for an
     unknown zone, and for a clock time of which nothing is kept.
     """
     if question.zone is not None:
-        by_clock = _ByClock(question, memory, recent_blocks, zone_of(question.zone))
+        zone = zone_of(question.zone)
+        by_clock = _ByClock(question, memory, recent_blocks, zone, beside)
         return by_clock.named_view(view, reads_stream_time)
-    found = None if question.from_s is not None else _in_stream(question, memory, view)
+    found = None if question.from_s is not None else _in_stream(question, memory, view, beside)
     if found is None:
         return NamedView(view, question, question.text)
     at_s, from_s, rest = found
@@ -78,7 +81,7 @@ def named_view(
 
 
 def _in_stream(
-    question: Question, memory: MemoryReader, view: MemoryView
+    question: Question, memory: MemoryReader, view: MemoryView, beside: bool
 ) -> tuple[float | None, float | None, str] | None:
     """The `at_s` and `from_s` that words name in stream time, and the other words; None if they do
     not.
@@ -93,7 +96,9 @@ def _in_stream(
         before = memory.visible(to_s)
         if not before or memory.info(before[-1]).end_s < to_s - MOMENT_REACH_S:
             return None
-        from_s, to_s = _shown(memory, before[-1], question.at_s)
+        from_s = memory.info(before[-1]).end_s - MOMENT_S
+        if beside:
+            from_s, to_s = _shown(memory, before[-1], question.at_s)
     return question.at_s if to_s is None else to_s, from_s, named.rest
 
 
@@ -116,11 +121,17 @@ class _ByClock:
     """A question by the clock of a zone, over one memory."""
 
     def __init__(
-        self, question: Question, memory: MemoryReader, recent_blocks: int | None, zone: ZoneInfo
+        self,
+        question: Question,
+        memory: MemoryReader,
+        recent_blocks: int | None,
+        zone: ZoneInfo,
+        beside: bool,
     ) -> None:
         self._question = question
         self._memory = memory
         self._recent_blocks = recent_blocks
+        self._beside = beside
         self._zone = zone
         asked_at = time.time() if question.asked_at is None else question.asked_at
         try:
@@ -156,8 +167,9 @@ class _ByClock:
         from_s, to_s = stream_range(self._memory, begin, end + CLOCK_AHEAD_S * reaches_now)
         if begin is not None and (from_s > to_s or begin == end):
             _, to_s = stream_range(self._memory, begin - MOMENT_REACH_S, begin)
-            at_s = self._question.at_s
-            if before := self._memory.visible(to_s if at_s is None else min(to_s, at_s)):
+            from_s, at_s = to_s - MOMENT_S, self._question.at_s
+            before = self._memory.visible(to_s if at_s is None else min(to_s, at_s))
+            if self._beside and before:
                 from_s, to_s = _shown(self._memory, before[-1], at_s)
         if self._question.from_s is not None:
             from_s = max(from_s, self._question.from_s)
