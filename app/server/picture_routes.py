@@ -78,7 +78,7 @@ def _frame(looker: Looker, moment: TimeRange) -> Response:
         info = stream.memory.info(kept[-1])
         picture = stream.memory.thumbnail(kept[-1])
     if not picture:
-        raise ApiError(404, "the picture of that frame is damaged", "frame_not_found", param="t")
+        raise _nothing("t")
     return _response(picture, info.end_s, info.captured_at)
 
 
@@ -189,7 +189,7 @@ def _response(picture: bytes, stream_s: float, captured_at: float) -> Response:
 
 
 def _nothing(param: str) -> ApiError:
-    return ApiError(404, "no frame of that time is kept", "frame_not_found", param=param)
+    return ApiError(404, "no picture of that time is kept", "frame_not_found", param=param)
 
 
 _NO_STORE = {"Cache-Control": "no-store"}
