@@ -123,12 +123,13 @@ class ServiceClient(Closing):
         path = f"/v1/streams/{_part(stream_id)}/frames"
         return self._one(Pushed, "POST", path, content=jpeg, headers=headers).accepted
 
-    def frame(self, stream_id: str, t_s: float | None = None) -> Picture:
-        """The newest frame, or the small picture that is kept of a moment."""
-        return self.picture(f"/v1/streams/{_part(stream_id)}/frame.jpg", t_s)
+    def frame(self, stream_id: str, t_s: float | None = None, t: str | None = None) -> Picture:
+        """The newest frame, or the small picture that is kept of a moment, `t` by the clock."""
+        moment = {"t_s": t_s, "t": t}
+        return self.picture(f"/v1/streams/{_part(stream_id)}/frame.jpg", **moment)
 
-    def picture(self, frame_url: str, t_s: float | None = None) -> Picture:
-        params = None if t_s is None else {"t_s": t_s}
+    def picture(self, frame_url: str, **moment: float | str | None) -> Picture:
+        params = {name: value for name, value in moment.items() if value is not None} or None
         told = self._answer("GET", frame_url, params=params)
         return Picture(
             told.content, _time_in(told, "X-Stream-Time"), _time_in(told, "X-Capture-Time")

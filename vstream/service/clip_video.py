@@ -16,6 +16,7 @@ from PIL import Image
 from vstream.device.asker import Asker
 from vstream.service.clip import KeptPicture
 
+_TIME_BASE = Fraction(1, 1000)
 _LAST_MS = 1000
 """So long the last picture is shown."""
 _HEAD_BYTES, _HEAD_BYTES_OF_EACH = 4096, 32
@@ -35,7 +36,7 @@ def clip_video(pictures: Sequence[KeptPicture], asker: Asker) -> bytes:
         stream = container.add_stream("libx264", options=_OPTIONS)
         stream.width, stream.height = _even(_image(pictures[-1].jpeg).size)
         stream.pix_fmt = "yuv420p"
-        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        stream.time_base = stream.codec_context.time_base = _TIME_BASE
         stream.codec_context.thread_count = 1
 
         def put(packets: Iterable[av.Packet]) -> None:
@@ -48,7 +49,7 @@ def clip_video(pictures: Sequence[KeptPicture], asker: Asker) -> bytes:
                 raise CancelledError
             image = _image(jpeg).convert("RGB").resize((stream.width, stream.height))
             frame = av.VideoFrame.from_image(image)
-            frame.pts, frame.time_base = at_ms, stream.time_base
+            frame.pts, frame.time_base = at_ms, _TIME_BASE
             put(stream.encode(frame))
         put(stream.encode(None))
     return made.getvalue()

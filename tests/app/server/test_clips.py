@@ -229,7 +229,7 @@ def test_of_very_many_pictures_some_are_shown_the_first_and_the_last_among_them(
 
 
 @given(
-    st.lists(st.floats(0, 60), min_size=1, max_size=8),
+    st.lists(st.floats(0, 60), min_size=1, max_size=8) | st.just([i / 2 for i in range(100)]),
     st.integers(1, 40),
     st.integers(1, 40),
 )
