@@ -134,6 +134,7 @@ window.vstreamMoment ??= (() => {
       shown.at_s = from_s + times[by < 0 ? 0 : times.length - 1];
       return play(by);
     }
+    said.textContent = '';
     video.currentTime = times[at] + JUST_AFTER_S;
     shown.at_s = from_s + times[at];
     say(Object.assign(shown, { title: clock(shown.at_s), text: `${clock(shown.at_s)} of the stream` }));

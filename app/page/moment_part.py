@@ -61,13 +61,13 @@ class MomentPart:
         client = self._page.client
         if at_s is None:
             return client.frame(stream_id, t=t).stream_s or 0.0
-        if by <= 0:
-            apart_s = -_APART_S if by else _APART_S
-            return client.frame(stream_id, max(0.0, at_s + apart_s)).stream_s or 0.0
-        after = client.timeline(stream_id, 1, from_s=at_s + _APART_S)
-        if not after.parts:
-            raise ServiceError(_NONE[by], "frame_not_found")
-        return after.from_s
+        if by > 0:
+            after = client.timeline(stream_id, 1, from_s=at_s + _APART_S)
+            if after.parts:
+                return after.from_s
+        elif (until_s := at_s + (-_APART_S if by else _APART_S)) >= 0:
+            return client.frame(stream_id, until_s).stream_s or 0.0
+        raise ServiceError(_NONE[by], "frame_not_found")
 
     def _clip(self, stream_id: str, near_s: float, *, is_next: bool) -> dict[str, Any]:
         """Raises ServiceError."""

@@ -156,22 +156,29 @@ def test_the_arrow_keys_and_buttons_go_from_picture_to_picture(page, service):
     assert page.evaluate("document.querySelector('#moment video').paused")
 
 
-def test_beyond_the_clip_and_at_both_ends_of_what_is_kept(page, service):
-    dialog = opened(page, 1)
-    newest_s = service.get("/v1/streams/door")["memory"]["to_s"]
-    page.evaluate("document.querySelector('#moment video').currentTime = 1e6")
-    page.keyboard.press("ArrowRight")
-    said = dialog.locator(".said")
-    expect(said).to_have_text("There is no picture after this one.")
-    page.evaluate("document.querySelector('#moment video').currentTime = 0")
-    for number in range(60):  # to the first of all, by way of another clip
-        page.keyboard.press("ArrowLeft")
-        expect(said).not_to_have_text("Loading the clip …")
-        if said.inner_text():
-            break
-        assert number < newest_s
-    expect(said).to_have_text("There is no picture before this one.")
-    assert np.abs(seen(page) - kept(service, 0)).mean() < ALIKE
+@pytest.mark.parametrize(("key", "way"), [("ArrowLeft", -1), ("ArrowRight", 1)])
+def test_beyond_the_clip_comes_another_until_there_is_no_picture(
+    page, service, monkeypatch, key, way
+):
+    monkeypatch.setattr("app.page.moment_part.HALF_S", 4.0)
+    dialog = opened(page, 0 if way < 0 else 1)
+    said, title = dialog.locator(".said"), dialog.locator("h2")
+    at_s = visits(service)[0 if way < 0 else 1]["at_s"]
+    page.evaluate("document.querySelector('#moment video').pause()")
+    from_s = max(0, at_s - 4)
+    page.evaluate(f"document.querySelector('#moment video').currentTime = {at_s - from_s + 0.02}")
+    last_s = 0 if way < 0 else 39
+    while at_s != last_s:
+        at_s += way
+        page.keyboard.press(key)
+        expect(title).to_have_text(f"0:{at_s:02.0f}")
+        expect(said).to_have_text("")
+    page.wait_for_function("() => document.querySelector('#moment video').readyState > 1")
+    assert np.abs(seen(page) - kept(service, last_s)).mean() < ALIKE
+    page.keyboard.press(key)
+    beside = "before" if way < 0 else "after"
+    expect(said).to_have_text(f"There is no picture {beside} this one.")
+    expect(title).to_have_text(f"0:{last_s:02.0f}")
 
 
 def test_up_and_down_go_through_what_it_was_listed_with(page):
