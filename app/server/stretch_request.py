@@ -1,6 +1,6 @@
 """StretchRequest: which streams are looked through, and when, in; what is found there out."""
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
@@ -60,8 +60,8 @@ Wanted = TypeVar("Wanted", bound=StretchRequest)
 class Stretches(TypedDict):
     """What Finding and Recap look through, and for whom."""
 
-    streams: dict[str, Describable]
-    within: dict[str, Bounds]
+    streams: Mapping[str, Describable]
+    within: Mapping[str, Bounds]
     layers: tuple[int, ...] | None
     asker: Asker
 

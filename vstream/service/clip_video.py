@@ -5,12 +5,13 @@ is in no clip.
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from fractions import Fraction
 from itertools import pairwise
 
 import av
+import numpy as np
 from PIL import Image
 
 from vstream.device.asker import Asker
@@ -39,19 +40,19 @@ def clip_video(pictures: Sequence[KeptPicture], asker: Asker) -> bytes:
         stream.time_base = stream.codec_context.time_base = _TIME_BASE
         stream.codec_context.thread_count = 1
 
-        def put(packets: Iterable[av.Packet]) -> None:
-            for packet in packets:
-                packet.duration = lasts[packet.pts]
+        def put(frame: av.VideoFrame | None) -> None:
+            for packet in stream.encode(frame):
+                packet.duration = lasts[packet.pts or 0]
                 container.mux(packet)
 
         for at_ms, jpeg in by_time.items():
             if asker.has_left:
                 raise CancelledError
             image = _image(jpeg).convert("RGB").resize((stream.width, stream.height))
-            frame = av.VideoFrame.from_image(image)
+            frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
             frame.pts, frame.time_base = at_ms, _TIME_BASE
-            put(stream.encode(frame))
-        put(stream.encode(None))
+            put(frame)
+        put(None)
     return made.getvalue()
 
 
