@@ -76,9 +76,10 @@ window.vstreamMoment ??= (() => {
     if (clip) URL.revokeObjectURL(clip.url);
     clip = null;
   }
+  const name = () => clip?.name ?? shown.stream;  // as the page calls the stream
   function offer() {  // what can be done with what is known by now
     const here = window.vstream?.stream ?? document.querySelector('#stream input')?.value;
-    const canChoose = Boolean(window.vstream?.choose) || shown.stream === here;
+    const canChoose = Boolean(window.vstream?.choose) || name() === here;
     find('.ask').hidden = !(shown.at_s >= 0 && canChoose && window.vstreamPick);
     for (const button of dialog.querySelectorAll('[data-moments]')) {
       button.hidden = listed.length < 2;
@@ -172,7 +173,7 @@ window.vstreamMoment ??= (() => {
     navigator.clipboard.writeText(event.currentTarget.href).then(() => { said.textContent = 'Link copied'; });
   });
   find('.ask').addEventListener('click', () => {
-    const { stream, at_s } = shown;
+    const stream = name(), { at_s } = shown;
     dialog.close();
     window.vstream?.choose(stream);
     window.vstream?.show('ask');
@@ -199,6 +200,7 @@ window.vstreamMoment ??= (() => {
   const wanted = new URLSearchParams(location.search);
   if (wanted.get('stream') && wanted.get('t')) {
     window.vstream?.choose(wanted.get('stream'));
+    window.vstream?.show('live');
     show({ title: wanted.get('stream'), text: '', stream: wanted.get('stream'), t: wanted.get('t') });
   }
   return { show };

@@ -49,6 +49,7 @@ class MomentPart:
             stream_id = _stream_id(visitor, name)
             visitor.wanted = stream_id if at_s is None else visitor.wanted
             near_s = self._near(stream_id, at_s, str(t)[:64], by)
+            known["name"] = OWN if stream_id == visitor.camera_id else stream_id
             known |= self._clip(stream_id, near_s, is_next=by > 0)
         except ServiceError as error:
             known["problem"] = _NONE[by] if error.code == "frame_not_found" else str(error)
