@@ -18,7 +18,7 @@ window.vstreamMoment ??= (() => {
       #moment::backdrop { background: rgb(0 0 0 / 70%); }
       #moment img, #moment video { display: block; width: 100%; max-height: 62vh; object-fit: contain;
         background: #000; border-radius: 6px; }
-      #moment [hidden] { display: none; }
+      #moment [hidden] { display: none !important; }
       #moment h2 { margin: 8px 0 0; font-size: 1.05rem; color: inherit; overflow-wrap: anywhere; }
       #moment p { margin: 2px 0 0; overflow-wrap: anywhere; min-height: 1.45em; }
       #moment .deeds { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 10px; }
@@ -152,7 +152,7 @@ window.vstreamMoment ??= (() => {
   document.addEventListener('click', (event) => {
     const button = event.target.closest?.('button.moment');
     if (!button?.querySelector('img')) return;
-    const list = button.closest('.moments');
+    const list = button.closest('.moments, #inbox, #recapped');
     show(of(button), list ? [...list.querySelectorAll('button.moment')] : []);
   });
 
@@ -197,7 +197,7 @@ window.vstreamMoment ??= (() => {
   }, true);
 
   watch('clip', () => take(JSON.parse(props.clip)));
-  const wanted = new URLSearchParams(location.search);
+  const wanted = window.vstream?.query ?? new URLSearchParams(location.search);
   if (wanted.get('stream') && wanted.get('t')) {
     window.vstream?.choose(wanted.get('stream'));
     window.vstream?.show('live');
