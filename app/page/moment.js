@@ -152,7 +152,7 @@ window.vstreamMoment ??= (() => {
   document.addEventListener('click', (event) => {
     const button = event.target.closest?.('button.moment');
     if (!button?.querySelector('img')) return;
-    const list = button.closest('.moments, #inbox, #recapped');
+    const list = button.closest('.moments, .firings, .entries');
     show(of(button), list ? [...list.querySelectorAll('button.moment')] : []);
   });
 
@@ -162,6 +162,10 @@ window.vstreamMoment ??= (() => {
   dialog.addEventListener('close', () => {
     number += 1;  // what still comes is not wanted
     leaveClip();
+    const query = new URLSearchParams(location.search);
+    if (!query.has('t')) return;
+    for (const part of ['stream', 't']) query.delete(part);  // the page is at this moment no more
+    history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}${location.hash}`);
   });
   for (const button of dialog.querySelectorAll('[data-by]'))
     button.addEventListener('click', () => step(Number(button.dataset.by)));
@@ -197,7 +201,7 @@ window.vstreamMoment ??= (() => {
   }, true);
 
   watch('clip', () => take(JSON.parse(props.clip)));
-  const wanted = window.vstream?.query ?? new URLSearchParams(location.search);
+  const wanted = new URLSearchParams(location.search);
   if (wanted.get('stream') && wanted.get('t')) {
     window.vstream?.choose(wanted.get('stream'));
     window.vstream?.show('live');

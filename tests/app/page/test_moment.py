@@ -213,6 +213,9 @@ def test_a_link_opens_the_page_at_this_moment(page, context, page_url):
     expect(other.locator("#moment [data-moments]:visible")).to_have_count(0)  # it is in no list
     assert other.locator("dialog#moment h2").inner_text() in (shown_s, "door")
     other.wait_for_function("() => document.querySelector('#stream input').value === 'door'")
+    other.keyboard.press("Escape")
+    expect(other.locator("dialog#moment")).to_be_hidden()
+    assert "?" not in other.url
     other.close()
 
 
