@@ -53,6 +53,16 @@ class Picture:
     captured_at: float | None
 
 
+@dataclass(frozen=True)
+class Clip:
+    """An MP4 and of when it is: see Picture. At `times_s` of it another picture is shown."""
+
+    mp4: bytes
+    stream_s: float | None
+    captured_at: float | None
+    times_s: list[float]
+
+
 @dataclass
 class StreamedAnswer:
     """An answer as it comes: `text` so far, and at its end what it rests on."""
@@ -113,21 +123,25 @@ class ServiceClient(Closing):
         path = f"/v1/streams/{_part(stream_id)}/frames"
         return self._one(Pushed, "POST", path, content=jpeg, headers=headers).accepted
 
-    def frame(self, stream_id: str, t_s: float | None = None) -> Picture:
-        """The newest frame, or the small picture that is kept of a moment."""
-        return self.picture(f"/v1/streams/{_part(stream_id)}/frame.jpg", t_s)
+    def frame(self, stream_id: str, t_s: float | None = None, t: str | None = None) -> Picture:
+        """The newest frame, or the small picture that is kept of a moment, `t` by the clock."""
+        moment = {"t_s": t_s, "t": t}
+        return self.picture(f"/v1/streams/{_part(stream_id)}/frame.jpg", **moment)
 
-    def picture(self, frame_url: str, t_s: float | None = None) -> Picture:
-        params = None if t_s is None else {"t_s": t_s}
+    def picture(self, frame_url: str, **moment: float | str | None) -> Picture:
+        params = {name: value for name, value in moment.items() if value is not None} or None
         told = self._answer("GET", frame_url, params=params)
         return Picture(
             told.content, _time_in(told, "X-Stream-Time"), _time_in(told, "X-Capture-Time")
         )
 
-    def clip(self, stream_id: str, t_s: float) -> bytes:
-        """The seconds around a moment, as a short animated WebP."""
-        path = f"/v1/streams/{_part(stream_id)}/clip.webp"
-        return self._answer("GET", path, params={"t_s": t_s}).content
+    def clip(self, stream_id: str, from_s: float, to_s: float) -> Clip:
+        """What is kept of a stretch of a minute at most, as a video."""
+        path = f"/v1/streams/{_part(stream_id)}/clip.mp4"
+        told = self._answer("GET", path, params={"from_s": from_s, "to_s": to_s})
+        times_s = [float(one) for one in told.headers.get("X-Picture-Times", "0").split(",")]
+        when = _time_in(told, "X-Stream-Time"), _time_in(told, "X-Capture-Time")
+        return Clip(told.content, *when, times_s)
 
     def timeline(
         self,

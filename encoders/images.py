@@ -31,9 +31,9 @@ LANCZOS, BILINEAR, BICUBIC = 1, 2, 3
 
 _TORCH_MODES = {BILINEAR: "bilinear", BICUBIC: "bicubic"}
 _LANCZOS_LOBES = 3
-LONGEST_SIDE_PX = 256
-"""Enough to recognise a scene in a terminal or a web page, and about 10 kB: a small part of even
-the smallest KV block."""
+LONGEST_SIDE_PX = 320
+"""Enough to see on a web page what happened, and mostly 4 to 16 kB: a small part of even the
+smallest KV block. It is the only size that is kept."""
 _JPEG_QUALITY = 80
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memory.ageing import COARSEST, AgeingCounts, AgeingStep, AgingBlocks, next_step
 from memory.block_record import BlockRecord
-from memory.block_store import BlockStore, Span
+from memory.block_store import SPANS_IN_BUDGET, BlockStore, Span
 from memory.codecs.codec import block_of, recoded, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
 from memory.kv_block import KVBlock, Provenance, require_fitting
@@ -38,6 +38,9 @@ class KeepPolicy:
     codec: str
     keep_newest: int = 0
     retain_s: float | None = None
+    picture_bytes: int | None = None
+    """Over so many the oldest pictures go, and their blocks stay; None: they go with their blocks.
+    """
     keep_blocks: int | None = None
     age: Callable[[Sequence[Span], AgingBlocks], AgeingStep | None] = next_step
     forgotten: Callable[[State, float, float], StateChange] = lambda state, *_: dict.fromkeys(state)
@@ -70,6 +73,10 @@ class AgingMemory(MemoryReader):
         self._ageing = AgeingCounts()
         self._stuck: set[int] = set()
         """Blocks that the coarsest codec cannot hold, or not in fewer bytes."""
+        self._pictures_from = 0
+        """Spans before this block have no pictures."""
+        self._open_pictures = 0
+        """Bytes of those of the newest span, at least."""
         self._due_id = -1
         """The last block of the oldest span, with which it goes after `retain_s`."""
         super().__init__(provenance, device, store, cache)
@@ -108,6 +115,34 @@ class AgingMemory(MemoryReader):
                 break
             self._ageing.dropped += len(span.block_ids)
             yield span
+
+    def _let_go_of_pictures(self, new_bytes: int = 0) -> None:
+        """Make room for a picture: the oldest ones go, those of a span at a time."""
+        most = self._policy.picture_bytes
+        if most is None:
+            return
+        self._open_pictures += new_bytes
+        if self._open_pictures > most // SPANS_IN_BUDGET:
+            self._store.close_span()
+            self._open_pictures = new_bytes
+        while self._store.picture_bytes + new_bytes > most:
+            span = next(filter(self._has_pictures, self._store.spans()), None)
+            if span is None and self._store.picture_bytes:
+                self._store.close_span()
+                span = next(filter(self._has_pictures, self._store.spans()), None)
+            if span is None:
+                return
+            records = self._sound_records(self._known_of(span))
+            bare = {i: replace(record, thumbnail=b"") for i, record in records.items()}
+            if bare:
+                self._store.replace(self._known_of(span), bare)
+
+    def _has_pictures(self, span: Span) -> bool:
+        """Whether one of its blocks does; to be asked of the spans in order."""
+        if span.first >= self._pictures_from and self._store.has_pictures(span):
+            return True
+        self._pictures_from = max(self._pictures_from, span.end)
+        return False
 
     def _rewrite_old(self, rewrite: Callable[[KVBlock, int, State], KVBlock]) -> None:
         """Have the policy rewrite blocks that have left the windows, the same ones at the same

@@ -47,6 +47,10 @@ class BlockSource(Protocol):
     def num_bytes(self) -> int:
         """Bytes that the store takes up now."""
 
+    @property
+    def picture_bytes(self) -> int:
+        """Those of the pictures among them."""
+
     next_id: int
     """One more than the largest id that was ever put."""
 
@@ -131,6 +135,9 @@ class BlockStore(BlockSource, Protocol):
 
     def spans(self) -> list[Span]:
         """The spans that are closed, oldest first."""
+
+    def has_pictures(self, span: Span) -> bool:
+        """Whether any block of a closed span does."""
 
     def close_span(self) -> None:
         """Let the newest span end here."""

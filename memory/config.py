@@ -58,6 +58,13 @@ class MemoryConfig(BaseModel):
         description="How much of each stream may wait in host RAM while Redis is away, in bytes; "
         "then ingestion waits, and a live source drops frames.",
     )
+    picture_bytes: ByteSize | None = Field(
+        None,
+        ge=1 << 20,
+        description="Budget of the pictures that each stream keeps beside its blocks, in bytes, a "
+        "part of the budgets above; unset: they stay as long as their blocks. Over it the oldest "
+        "pictures go and their blocks stay.",
+    )
     segment_bytes: ByteSize = Field(
         ByteSize(16 << 20),
         ge=1 << 16,

@@ -97,6 +97,8 @@ class KVMemory(AgingMemory):
         For a memory that was just opened within a smaller budget: it would hold up its first
         `append`. One that is within its budget stays as it is. What fails is told by the `append`.
         """
+        with suppress(KVMemoryError):
+            self._let_go_of_pictures()
         budget_bytes = self._store.budget_bytes
         if budget_bytes is None or self._store.num_bytes <= budget_bytes or not self._ids:
             return
@@ -228,6 +230,7 @@ class KVMemory(AgingMemory):
             self._let_go_of_the_oldest(policy.keep_blocks)
         if policy.rewrite is not None:
             self._rewrite_old(policy.rewrite)
+        self._let_go_of_pictures(len(new.thumbnail))
         if not self._store.has_room(new):
             self._make_room(new)
 

@@ -39,7 +39,7 @@ def open_memory(
     BlockCorruptError if a block in Redis is damaged.
     """
     provenance = Provenance(fingerprint, layers, kv_heads, head_dim)
-    keep = KeepPolicy(config.codec, retain_s=config.retain_s)
+    keep = KeepPolicy(config.codec, retain_s=config.retain_s, picture_bytes=config.picture_bytes)
     if policy is not None:
         keep = replace(
             keep,

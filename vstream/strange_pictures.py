@@ -23,8 +23,8 @@ _FACT = "is strange"
 def strange_reason(
     memory: MemoryReader, family: Family, evidence: Sequence[Evidence]
 ) -> str | None:
-    """A sentence where the newest picture is strange, or half of the best; else None. What was
-    forgotten meanwhile is not looked at.
+    """A sentence where the newest picture is strange, or half of the best, or no picture is kept
+    of any of them; else None. What was forgotten meanwhile is not looked at.
 
     With the device's turn.
     """
@@ -33,15 +33,15 @@ def strange_reason(
     newest = max(evidence, key=lambda one: one.end_s)
     looked_at = [newest, *(one for one in evidence if one is not newest)][: 1 + _LOOKED_AT]
     there = set(memory.visible(newest.end_s, min(one.end_s for one in looked_at)))
-    pictures = {
-        one.block_id: one.thumbnail for one in looked_at if one.thumbnail and one.block_id in there
-    }
+    pictures = {one.block_id: one.thumbnail for one in looked_at if one.block_id in there}
     told = _are_strange(memory, family, pictures)
+    if pictures and not told:
+        return _unseen(family)
     return _reason(family) if told.get(newest.block_id) or _are_most(told) else None
 
 
 def strange_stretch(memory: MemoryReader, family: Family, block_ids: Sequence[int]) -> str | None:
-    """The same sentence where half of the blocks are strange, of which a few are looked at.
+    """The same where half of the blocks are strange, of which a few are looked at.
 
     With the device's turn. Raises BlockNotFoundError, StoreError.
     """
@@ -49,21 +49,24 @@ def strange_stretch(memory: MemoryReader, family: Family, block_ids: Sequence[in
         return None
     some = block_ids[:: -(-len(block_ids) // _LOOKED_AT)]
     pictures = zip(some, memory.thumbnails(some), strict=True)
-    told = _are_strange(memory, family, {number: one for number, one in pictures if one})
+    told = _are_strange(memory, family, dict(pictures))
+    if not told:
+        return _unseen(family)
     return _reason(family) if _are_most(told) else None
 
 
 def _are_strange(
     memory: MemoryReader, family: Family, pictures: Mapping[int, bytes]
 ) -> dict[int, bool]:
+    """Of those whose picture is kept, or was when it was looked at."""
     told = {number: memory.facts.get(number, _FACT) for number in pictures}
-    new = [number for number, known in told.items() if known is None]
+    new = [number for number, known in told.items() if known is None and pictures[number]]
     if new:
         found = family.are_strange([_pixels(pictures[number]) for number in new])
         for number, is_strange in zip(new, found, strict=True):
             memory.facts.put(number, _FACT, float(is_strange))
             told[number] = float(is_strange)
-    return {number: bool(known) for number, known in told.items()}
+    return {number: bool(known) for number, known in told.items() if known is not None}
 
 
 def _are_most(told: Mapping[int, bool]) -> bool:
@@ -72,6 +75,11 @@ def _are_most(told: Mapping[int, bool]) -> bool:
 
 def _reason(family: Family) -> str:
     return f"This model knows {family.recommended.knows}; this picture is none of its world."
+
+
+def _unseen(family: Family) -> str:
+    told = "no picture of that time is kept to tell whether it is of its world."
+    return f"This model knows {family.recommended.knows}; {told}"
 
 
 def with_warning(text: str, reason: str) -> str:

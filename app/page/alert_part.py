@@ -1,6 +1,5 @@
 """AlertPart: a condition in, a standing question out; how those of a stream stand, what fired."""
 
-import json
 from html import escape
 from typing import Any
 
@@ -13,11 +12,10 @@ from app.page.page import (
     SLOW_LOOK_S,
     Page,
     asset,
-    number_in,
     text_field,
     told_of_errors,
 )
-from app.page.pictures import moment, source_of
+from app.page.pictures import moment
 from app.page.visitors import Visitor
 from app.page.words import drawn, wall
 from app.server.documents import AlertDocument, FiringDocument
@@ -39,11 +37,10 @@ class AlertPart:
         with gr.Row():
             condition = text_field("condition", "there is a burger")
             add = gr.Button("Set alert", scale=1, min_width=110, elem_id="add-alert")
-        alerts: Any = gr.HTML(_NONE, elem_id="alerts", js_on_load=asset("alerts.js"), clip="null")
+        alerts: Any = gr.HTML(_NONE, elem_id="alerts", js_on_load=asset("alerts.js"))
         for event in (condition.submit, add.click):
             event(self.add, [condition, stream], [condition, alerts], **QUIET)
         alerts.delete(self.remove, stream, alerts, **QUIET)
-        alerts.play(self.play, stream, alerts, **QUIET)
         gr.Timer(SLOW_LOOK_S).tick(self.look, stream, alerts, **LOOKING)
         stream.change(self.look, stream, alerts, **LOOKING)
 
@@ -63,17 +60,6 @@ class AlertPart:
         with told_of_errors():
             self._page.client.delete_alert(event.alert)
         return self.look(name, request)
-
-    def play(self, name: str | None, event: gr.EventData, request: gr.Request) -> Any:
-        """What happened around a firing, as a moving picture."""
-        stream_id, at_s = self._page.visitor(request).id_of(name), number_in(event, "at_s")
-        if stream_id is None or at_s is None:
-            return gr.skip()
-        try:
-            clip = self._page.client.clip(stream_id, at_s)
-        except ServiceError:
-            return gr.skip()  # the still stays
-        return gr.update(clip=json.dumps({"at_s": at_s, "src": source_of(clip, "webp")}))
 
     def look(self, name: str | None, request: gr.Request) -> Any:
         """The alerts on the stream; a notice for each firing since the last look."""
@@ -119,6 +105,6 @@ class AlertPart:
                 return f'<span class="gone">{clock(firing.at_s)}</span>'
             told = f"{firing.probability:.0%} probable"
             told += f" · “{firing.sentence}”" if firing.sentence else ""
-            kept[key] = moment(picture, firing.at_s, told, moves=True)
+            kept[key] = moment(picture, firing.stream_id, firing.at_s, told)
         visitor.firings[key] = kept[key]
         return kept[key]

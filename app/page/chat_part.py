@@ -160,7 +160,7 @@ class ChatPart:
                 picture = self._page.client.picture(one.frame_url)
             except ServiceError:
                 continue
-            shown.append(moment(picture, one.end_s, f"score {one.score:.2f}"))
+            shown.append(moment(picture, exchange.stream_id, one.end_s, f"score {one.score:.2f}"))
         return shown
 
 

@@ -120,14 +120,15 @@ class HistoryPart:
         except ServiceError:
             return note(span_words(span))
         under = f"{clock(span.from_s)} - {clock(span.to_s)}"
-        return moment(picture, span.at_s, span_words(span), under)
+        return moment(picture, span.stream_id, span.at_s, span_words(span), under)
 
     def _shown(self, found: FoundMoment) -> str:
         """The picture; of a moment that is kept as text alone, its time."""
         told = f"score {found.score:.2f}" + (f": {found.text}" if found.text else "")
         if found.frame_url is None:
             return note(f"{clock(found.from_s)} to {clock(found.to_s)}, {told}")
-        return moment(self._page.client.picture(found.frame_url), found.to_s, told)
+        picture = self._page.client.picture(found.frame_url)
+        return moment(picture, found.stream_id, found.to_s, told)
 
 
 def _nothing(words: str) -> str:

@@ -11,6 +11,7 @@ from app.page.alert_part import AlertPart
 from app.page.chat_part import ChatPart
 from app.page.history_part import HistoryPart
 from app.page.live_part import LivePart
+from app.page.moment_part import MomentPart
 from app.page.page import QUIET, Page, asset
 from app.page.source_part import SourcePart
 from app.page.timeline_part import TimelinePart
@@ -54,6 +55,7 @@ def build_page(page: Page) -> gr.Blocks:
                 gr.Column(elem_classes="card", elem_id="alert-part"),
             ):
                 AlertPart(page, live.stream)
+        MomentPart(page)
         blocks.load(page.tidy_up, **QUIET)
         blocks.unload(page.leave)
     return blocks

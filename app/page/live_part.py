@@ -119,7 +119,11 @@ class LivePart:
 
 
 def _chosen(name: str | None, offered: list[str], visitor: Visitor) -> str | None:
-    """The same as before while there is such a stream, but a camera that has just begun."""
+    """The same as before while there is such a stream, but a camera that has just begun, or the
+    stream of the moment that the page was opened at.
+    """
+    if visitor.wanted in offered:
+        name, visitor.wanted = visitor.wanted, None
     if OWN in offered and OWN not in visitor.offered:
         return OWN
     if name in offered:

@@ -14,9 +14,9 @@ _LIVE_SIDE_PX = 800
 _JPEG_QUALITY = 85
 
 
-def source_of(picture: bytes, kind: str = "jpeg") -> str:
+def source_of(jpeg: bytes) -> str:
     """What an <img> takes: the picture itself, so that it needs no second request."""
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def live_picture(picture: Picture) -> str:
@@ -25,24 +25,24 @@ def live_picture(picture: Picture) -> str:
     if max(image.size) > _LIVE_SIDE_PX:
         image.thumbnail((_LIVE_SIDE_PX, _LIVE_SIDE_PX))
         jpeg = _encoded(image.convert("RGB"))
-    return drawn("live_picture", source_of(jpeg), _when(picture))
+    return drawn("live_picture", source_of(jpeg), when(picture))
 
 
 def moment(
-    picture: Picture, stream_s: float, told: str = "", under: str = "", *, moves: bool = False
+    picture: Picture, stream_id: str, stream_s: float, told: str = "", under: str = ""
 ) -> str:
-    """A thumbnail that a click shows larger, with its time or `under` under it; `told` is said
-    beside that. One that `moves` is shown so then (alerts.js).
+    """A thumbnail that a click shows larger and as a clip (moment.js), with its time or `under`
+    under it; `told` is said beside that.
 
     The times are those that the picture has, which may be of a moment before `stream_s`.
     """
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
-    caption = " · ".join(part for part in (_when(picture), told) if part)
-    at_s = stream_s if moves else None
-    return drawn("moment", source_of(picture.jpeg), caption, under or clock(shown_s), at_s)
+    caption = " · ".join(part for part in (when(picture), told) if part)
+    of = f"{shown_s:.3f} {stream_id}"
+    return drawn("moment", source_of(picture.jpeg), caption, under or clock(shown_s), of)
 
 
-def _when(picture: Picture) -> str:
+def when(picture: Picture) -> str:
     parts = []
     if picture.stream_s is not None:
         parts.append(f"{clock(picture.stream_s)} of the stream")

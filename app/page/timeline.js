@@ -219,7 +219,10 @@ function peek(spot) {  // one at a time, and of those that wait the newest
 }
 function show(spot, picture) {
   if (spot.isLarge && picture.src)
-    window.vstreamMoment.show({ src: picture.src, title: clock(spot.at_s), text: [picture.text, spot.words].filter(Boolean).join(' · ') });
+    window.vstreamMoment.show({
+      src: picture.src, title: clock(spot.at_s), text: [picture.text, spot.words].filter(Boolean).join(' · '),
+      stream: history.stream, at_s: spot.at_s,
+    });
   else if (!tip.hidden && cursorS === spot.at_s) hover(spot.x);
 }
 
@@ -255,6 +258,7 @@ function pick(range) {
   sent.push(`${from_s} ${to_s}`);
   trigger('pick', { from_s, to_s });
 }
+window.vstreamPick = (range) => { pick(range); fillFields(); };
 function fillFields(range = picked) {
   for (const [name, at] of [['from', 0], ['to', 1]]) {
     fields[name].value = range ? clock(range[at]) : '';

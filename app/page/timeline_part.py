@@ -34,7 +34,7 @@ class TimelinePart:
             elem_id="timeline",
             html_template=asset("timeline.html"),
             css_template=asset("timeline.css"),
-            js_on_load=asset("moment.js") + asset("timeline.js"),
+            js_on_load=asset("timeline.js"),
             apply_default_css=False,
             marks=_NOTHING,
             picked="[0, 0]",

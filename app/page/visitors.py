@@ -110,6 +110,8 @@ class Visitor:
     seen_at: float = field(default_factory=time.monotonic)
     looks: int = 0
     """How often the page has looked at its stream."""
+    wanted: str | None = None
+    """The stream of the moment that the page was opened at, until it is chosen."""
     shown: tuple[str, float | None] | None = None
     """Stream and time of the picture that is shown."""
     newest_at: float | None = None

@@ -14,6 +14,7 @@ from app.server import (
     event_routes,
     frame_routes,
     moment_routes,
+    picture_routes,
     recap_routes,
     response_routes,
     search_routes,
@@ -59,12 +60,12 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     answer_errors(app)
     app.include_router(system_routes.router)
-    app.include_router(frame_routes.pushing)
+    app.include_router(frame_routes.router)
     for routes in (
         system_routes.models,
         stream_routes.router,
         timeline_routes.router,
-        frame_routes.router,
+        picture_routes.router,
         chat_routes.router,
         response_routes.router,
         search_routes.router,

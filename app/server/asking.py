@@ -32,12 +32,21 @@ async def asking(request: Request, service: Service, caller: Caller) -> AsyncIte
     except BusyError:
         service.metrics.refused.labels("busy").inc()
         raise
+    async with leaving_with_client(request, asker):
+        try:
+            yield asker
+        finally:
+            if asker.is_awaited:
+                service.answering.end(asker)
+
+
+@asynccontextmanager
+async def leaving_with_client(request: Request, asker: Asker) -> AsyncIterator[None]:
+    """Meanwhile the asker leaves once the client has gone away."""
     listening = asyncio.create_task(_leave_with_client(request, asker))
     try:
-        yield asker
+        yield
     finally:
-        if asker.is_awaited:
-            service.answering.end(asker)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 

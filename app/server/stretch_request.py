@@ -1,21 +1,23 @@
 """StretchRequest: which streams are looked through, and when, in; what is found there out."""
 
-from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import suppress
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.server.access import require
+from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import api_error
 from app.server.ask_request import TimeRange
-from app.server.asking import in_thread
+from app.server.asking import AskerHere, in_thread
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.sse import DONE, event_of, with_pauses
 from vstream.device.asker import Asker
+from vstream.search.recap import Describable
 from vstream.search.stretch_blocks import Bounds
 
 Found = Generator[tuple[str, Any]]
@@ -52,15 +54,60 @@ class StretchRequest(TimeRange):
         return {stream_id: service.loaded.stream_range(stream_id, self) for stream_id in ids}
 
 
-async def answered(request: Request, asker: Asker, found: Found, *, is_streamed: bool) -> Any:
-    """The whole, or all as events. What is wrong with the request is raised before anything is
-    sent; it ends when the client goes away.
-    """
-    _, how_far = await in_thread(request, lambda: next(found))
-    if is_streamed:
-        events = _events(request, asker, found, how_far)
-        return StreamingResponse(events, media_type="text/event-stream")
-    return await in_thread(request, lambda: [*found][-1][1])
+Wanted = TypeVar("Wanted", bound=StretchRequest)
+
+
+class Stretches(TypedDict):
+    """What Finding and Recap look through, and for whom."""
+
+    streams: Mapping[str, Describable]
+    within: Mapping[str, Bounds]
+    layers: tuple[int, ...] | None
+    asker: Asker
+
+
+@dataclass(frozen=True)
+class Seeker:
+    """Who has streams looked through."""
+
+    service: Service
+    caller: Caller
+    asker: Asker
+    request: Request
+
+    async def answered(
+        self, wanted: Wanted, look: Callable[["Seeker", Wanted, Stretches], Found]
+    ) -> Any:
+        """What `look` finds: the whole, or all as events. What is wrong with the request is raised
+        before anything is sent; it ends when the client goes away.
+        """
+        wanted.require_allowed(self.caller)
+        found = self._found(wanted, look)
+        _, how_far = await in_thread(self.request, lambda: next(found))
+        if wanted.stream:
+            events = _events(self.request, self.asker, found, how_far)
+            return StreamingResponse(events, media_type="text/event-stream")
+        return await in_thread(self.request, lambda: [*found][-1][1])
+
+    def _found(self, wanted: Wanted, look: Callable[["Seeker", Wanted, Stretches], Found]) -> Found:
+        """Raises UnknownStreamError, QuestionError, KVMemoryError; CancelledError if the asker
+        leaves.
+        """
+        within, streams = wanted.bounds(self.service, self.caller), self.service.loaded.streams
+        layers = self.service.settings.engine.search_layers
+        with ExitStack() as reading:
+            read = {one: reading.enter_context(streams.askable(one)) for one in within}
+            stretches = Stretches(streams=read, within=within, layers=layers, asker=self.asker)
+            yield from look(self, wanted, stretches)
+
+
+async def _seeker(
+    service: ServiceHere, caller: CallerHere, asker: AskerHere, request: Request
+) -> Seeker:
+    return Seeker(service, caller, asker, request)
+
+
+SeekerHere = Annotated[Seeker, Depends(_seeker)]
 
 
 async def _events(

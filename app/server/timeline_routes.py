@@ -1,17 +1,15 @@
 """/v1/streams/ID/timeline: a stream in, its whole history in a few parts out, to be drawn."""
 
 from bisect import bisect_right
+from functools import partial
 from typing import Annotated
 
 import torch
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 
-from app.server.access import CallerHere, ServiceHere, require
 from app.server.ask_request import TimeRange
 from app.server.documents import Timeline, TimelinePart
-from app.server.keys import Action
-from app.server.service import Service
-from app.server.threads import Work, in_threads
+from app.server.looking import Looker, LookerHere
 from memory import MemoryReader
 
 MOST_COMPARED = 4096
@@ -22,23 +20,18 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
 @router.get("/{stream_id}/timeline")
 async def timeline(
-    service: ServiceHere,
-    caller: CallerHere,
-    request: Request,
-    stream_id: str,
+    looker: LookerHere,
     span: Annotated[TimeRange, Query()],
     parts: Annotated[int, Query(ge=1, le=1000)] = 120,
 ) -> Timeline:
     """What is kept of a stream's history, and where its picture changed."""
-    require(caller, Action.READ, stream_id)
-    return await in_threads(
-        request, Work.LOOKING, lambda: _timeline(service, stream_id, span, parts), caller.holder
-    )
+    return await looker.look(partial(_timeline, looker, span, parts))
 
 
-def _timeline(service: Service, stream_id: str, span: TimeRange, parts: int) -> Timeline:
-    from_s, to_s = service.loaded.stream_range(stream_id, span)
-    with service.loaded.streams.askable(stream_id) as stream, service.loaded.model.turn:
+def _timeline(looker: Looker, span: TimeRange, parts: int) -> Timeline:
+    loaded, stream_id = looker.service.loaded, looker.stream_id
+    from_s, to_s = loaded.stream_range(stream_id, span)
+    with loaded.streams.askable(stream_id) as stream, loaded.model.turn:
         ids = stream.memory.visible(to_s, from_s)
         return timeline_of(stream_id, stream.memory, ids, parts)
 

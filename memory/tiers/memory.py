@@ -17,6 +17,7 @@ class HostTier(BlockStore):
 
     name = "host"
     num_bytes = 0
+    picture_bytes = 0
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes: int | None = budget_bytes
@@ -39,6 +40,7 @@ class HostTier(BlockStore):
         self._blocks[block_id] = record
         self.next_id = block_id + 1
         self.num_bytes += record.num_bytes
+        self.picture_bytes += len(record.thumbnail)
         if record.noted:
             self.note(record.noted)
             self._blocks[block_id] = replace(record, noted={})
@@ -65,6 +67,9 @@ class HostTier(BlockStore):
     def spans(self) -> list[Span]:
         return self._spans.closed(self._blocks)
 
+    def has_pictures(self, span: Span) -> bool:
+        return any(self._blocks[block_id].thumbnail for block_id in span.block_ids)
+
     def close_span(self) -> None:
         self._spans.close()
 
@@ -72,9 +77,11 @@ class HostTier(BlockStore):
         for block_id in block_ids:
             old = self._block(block_id)
             self.num_bytes -= old.num_bytes
+            self.picture_bytes -= len(old.thumbnail)
             if block_id in records:
-                self._blocks[block_id] = records[block_id]
-                self.num_bytes += records[block_id].num_bytes
+                new = self._blocks[block_id] = records[block_id]
+                self.num_bytes += new.num_bytes
+                self.picture_bytes += len(new.thumbnail)
             else:
                 del self._blocks[block_id]
         if not records:

@@ -15,9 +15,9 @@ def opened(pixels):
 
 @pytest.mark.parametrize(
     ("shape", "wanted"),
-    [((720, 1280), (256, 144)), ((1000, 500), (128, 256)), ((96, 80), (80, 96)), ((1, 9), (9, 1))],
+    [((720, 1280), (320, 180)), ((1000, 500), (160, 320)), ((96, 80), (80, 96)), ((1, 9), (9, 1))],
 )
-def test_the_longest_side_is_at_most_256_pixels_and_the_shape_stays(shape, wanted):
+def test_the_longest_side_is_at_most_320_pixels_and_the_shape_stays(shape, wanted):
     image = opened(np.zeros((*shape, 3), dtype=np.uint8))
     assert (image.format, image.size) == ("JPEG", wanted)
 

@@ -1,5 +1,6 @@
 """The embedded model knows when a picture is none of its world, and who asks is told."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,10 @@ from vstream.sources.address import stream_id_of
 from vstream.strange_pictures import with_warning
 
 SAID = "This model knows drawings only; this picture is none of its world."
+UNSEEN = (
+    "This model knows drawings only; no picture of that time is kept to tell whether it is of its "
+    "world."
+)
 
 
 def frames(pictures):
@@ -65,6 +70,30 @@ def test_it_is_beside_the_weights_and_written_as_it_is_read(tmp_path):
     assert again.threshold == pytest.approx(world.threshold)
     assert (again.direction == world.direction).all()
     assert OwnWorld.read(tmp_path / "nowhere") is None
+
+
+def test_where_no_picture_is_kept_any_more_it_is_not_known_and_said():
+    def answered(session):
+        stream = session.ask("what do you see?")
+        list(stream)
+        return stream.answer
+
+    with open_session(load_config(), embedded(), "gone") as session:
+        session.push(frames(own_pictures(5000, 8)))
+        assert answered(session).strange is None
+        memory, ids = session.memory, session.memory.visible(None)
+        memory._policy = replace(memory._policy, picture_bytes=0)
+        memory.age()
+        assert not any(memory.thumbnails(ids))
+        assert answered(session).strange is None, "they were looked at while they were there"
+        memory.facts.drop(ids)
+        answer = answered(session)
+        assert answer.strange == UNSEEN
+        assert answer.text.endswith(UNSEEN)
+        assert answer.document()["unsure"] is True
+        finding = Finding({"it": session}, "there is a dog")
+        list(finding)
+        assert finding.strange == {"it": UNSEEN}
 
 
 def test_an_answer_says_so_in_its_words_and_is_unsure(strange):

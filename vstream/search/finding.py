@@ -17,7 +17,15 @@ from memory.ageing import ALIKE
 from vstream.device.asker import Asker
 from vstream.errors import QuestionError, SettingsError
 from vstream.search.hunt import excluded, proposals
-from vstream.search.hunter import Findable, FoundSpan, Hunter, asked_of, judge_some, stretch_of
+from vstream.search.hunter import (
+    Findable,
+    FoundSpan,
+    Hunter,
+    Hunting,
+    asked_of,
+    judge_some,
+    stretch_of,
+)
 from vstream.search.stretch_blocks import Bounds, Covered
 
 
@@ -55,7 +63,7 @@ def effort_of(
     return replace(of[name], **{key: one for key, one in given.items() if one is not None})
 
 
-class Finding:
+class Finding(Hunting):
     """Iterate it for the spans of all streams, each once it will not change any more; its other
     fields are those of the whole once that has ended. Close the iterator, or let the asker leave,
     to have it stop within a round.
@@ -74,6 +82,7 @@ class Finding:
         """`within` are stretches of stream time, all of it where there is none. `layers` as in
         MomentSearch; all streams are of one model. Raises QuestionError for no words.
         """
+        super().__init__()
         if not statement.strip():
             raise QuestionError("the statement is empty: write what is so, as 'a car is parked'")
         self.spans: list[FoundSpan] = []
@@ -85,17 +94,6 @@ class Finding:
         self.seconds = 0.0
         self._streams, self._within, self._effort = streams, within or {}, effort
         self._statement, self._layers, self._asker = statement.strip(), layers, asker
-        self._hunters: list[Hunter] = []
-
-    @property
-    def judged(self) -> int:
-        """Blocks that the model judged so far."""
-        return sum(hunter.asked for hunter in self._hunters)
-
-    @property
-    def known(self) -> int:
-        """Those that it had judged before."""
-        return sum(hunter.read for hunter in self._hunters)
 
     def __iter__(self) -> Iterator[FoundSpan]:
         began = time.perf_counter()

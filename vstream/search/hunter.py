@@ -242,6 +242,24 @@ class Hunter:
         return probability
 
 
+class Hunting:
+    """What hunts, for one statement or for many: how many blocks were looked at so far."""
+
+    def __init__(self) -> None:
+        self._hunters: list[Hunter] = []
+        """All of them; there may come more meanwhile."""
+
+    @property
+    def judged(self) -> int:
+        """Blocks that the model judged so far."""
+        return sum(hunter.asked for hunter in self._hunters)
+
+    @property
+    def known(self) -> int:
+        """Those that it had judged before."""
+        return sum(hunter.read for hunter in self._hunters)
+
+
 def asked_of(found: Findable, statement: str) -> str:
     """What the index compares of a statement."""
     return found.model.family.recommended.judge_prompt.replace("{condition}", statement)

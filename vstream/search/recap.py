@@ -29,7 +29,15 @@ from vstream.device.work import Job
 from vstream.errors import QuestionError
 from vstream.search.finding import Effort
 from vstream.search.hunt import Run
-from vstream.search.hunter import AT_ONCE, Findable, FoundSpan, Hunter, judge_some, stretch_of
+from vstream.search.hunter import (
+    AT_ONCE,
+    Findable,
+    FoundSpan,
+    Hunter,
+    Hunting,
+    judge_some,
+    stretch_of,
+)
 from vstream.search.stretch_blocks import SAME, Bounds, Covered, StretchBlocks
 from vstream.times.zone import local_range
 
@@ -65,7 +73,7 @@ class RecapEntry(FoundSpan):
     """
 
 
-class Recap:
+class Recap(Hunting):
     """Iterate it for the entries of all streams, each once it will not change any more; its other
     fields are those of the whole once that has ended. Close the iterator, or let the asker leave,
     to have it stop within a round.
@@ -81,6 +89,7 @@ class Recap:
         asker: Asker | None = None,
     ) -> None:
         """As Finding; of `effort` the proposals are the runs that are described."""
+        super().__init__()
         self.entries: list[RecapEntry] = []
         """All, in time order."""
         self.coverage: dict[str, list[Covered]] = {}
@@ -98,20 +107,6 @@ class Recap:
     def described(self) -> int:
         """Runs that were described so far."""
         return sum(teller.described for teller in self._tellers)
-
-    @property
-    def judged(self) -> int:
-        """Blocks that the model judged so far."""
-        return sum(hunter.asked for hunter in self._hunters)
-
-    @property
-    def known(self) -> int:
-        """Those that it had judged before."""
-        return sum(hunter.read for hunter in self._hunters)
-
-    @property
-    def _hunters(self) -> list[Hunter]:
-        return [one for teller in self._tellers for one in list(teller.hunters.values())]
 
     def __iter__(self) -> Iterator[RecapEntry]:
         began = time.perf_counter()
@@ -165,7 +160,7 @@ class Recap:
         within = self._within.get(name, (None, None))
         prompt = found.model.family.recommended.recap_prompt
         blocks = stretch_of(found, prompt, within, self._layers, self._asker)
-        return _Teller(name, found, blocks, self._effort, self._asker)
+        return _Teller(name, found, blocks, self._effort, self._asker, self._hunters)
 
 
 class _Teller:
@@ -178,9 +173,11 @@ class _Teller:
         blocks: StretchBlocks,
         effort: Effort,
         asker: Asker | None,
+        hunting: list[Hunter],
     ) -> None:
+        """All its hunters are in `hunting` as well."""
         self.name, self._found, self._blocks, self._asker = name, found, blocks, asker
-        self._most = effort.judgements
+        self._hunting, self._most = hunting, effort.judgements
         self._runs = runs_of(blocks, effort.proposals)
         self._left = iter(self._runs)
         self.described = 0
@@ -252,6 +249,7 @@ class _Teller:
                             threshold=recommended.recap_threshold,
                             asker=self._asker,
                         )
+                        self._hunting.append(self.hunters[said])
                     self.hunters[said].propose(place)
                 self.described += 1
         finally:

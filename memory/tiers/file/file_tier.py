@@ -59,6 +59,10 @@ class SegmentFolder:
         blocks = sum(segment.num_bytes + segment.index_bytes for segment in self._segments)
         return blocks + self._noted.num_bytes
 
+    @property
+    def picture_bytes(self) -> int:
+        return sum(segment.picture_bytes for segment in self._segments)
+
     def state(self) -> State:
         return self._noted.state(self.next_id)
 
@@ -209,6 +213,9 @@ class FileTier(SegmentFolder, BlockStore):
             for segment, newer in pairwise(self._segments)
             if segment.block_ids
         ]
+
+    def has_pictures(self, span: Span) -> bool:
+        return self._segments[self._at(span.first)].picture_bytes > 0
 
     def close_span(self) -> None:
         if self._segments and self._segments[-1].block_ids:

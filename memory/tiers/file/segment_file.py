@@ -44,7 +44,7 @@ class SegmentFile:
         self.first = first
         self.num_bytes = 0
         """Up to the end of the last record."""
-        self.index_bytes = 0
+        self.index_bytes = self.picture_bytes = 0
         self._extents: dict[int, Extent] = {}
         self._left_out: list[tuple[int, int]] = []
         """Where bytes between records are no records that verify."""
@@ -88,6 +88,7 @@ class SegmentFile:
             if start > self.num_bytes:
                 self._left_out.append((self.num_bytes, start))
             self._extents[stored.head.block_id] = _extent(start, header, stored.crc32s)
+            self.picture_bytes += header.thumbnail_bytes
             self.num_bytes = at
             yield stored.head
         self.rest_bytes = file_bytes - self.num_bytes
@@ -109,6 +110,7 @@ class SegmentFile:
             return
         self._extents = indexed.extents
         self.num_bytes, self.index_bytes = file_bytes, indexed.num_bytes
+        self.picture_bytes = sum(extent.picture_bytes for extent in extents)
         yield from map(BlockHead.told, indexed.told, keys)
 
     def write_index(self, heads: Sequence[BlockHead]) -> None:
@@ -143,7 +145,8 @@ class SegmentFile:
 
     def leave_out(self, block_id: int) -> None:
         """From now on it is as if the block were not there."""
-        self._extents.pop(block_id, None)
+        if extent := self._extents.pop(block_id, None):
+            self.picture_bytes -= extent.picture_bytes
 
     def append(self, record: BlockRecord) -> None:
         """Raises StoreError if it cannot be written; then the file is as it was."""
@@ -162,6 +165,7 @@ class SegmentFile:
         header = RecordHeader.from_bytes(data, where)
         self._extents[block_id] = _extent(self.num_bytes, header, record.crc32s)
         self.num_bytes += len(data)
+        self.picture_bytes += header.thumbnail_bytes
 
     def read_row(self, layer: int, block_id: int) -> bytes:
         """Raises BlockNotFoundError, BlockCorruptError, StoreError; so do the next two."""

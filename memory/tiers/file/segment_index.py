@@ -53,6 +53,10 @@ class Extent(NamedTuple):
     def end(self) -> int:
         return self.places[4]
 
+    @property
+    def picture_bytes(self) -> int:
+        return self.places[3] - self.places[2]
+
     def part(self, number: int) -> tuple[int, int]:
         """Offset and length of the part with that place in `crc32s`."""
         if number < 2:

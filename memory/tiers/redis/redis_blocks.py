@@ -26,6 +26,7 @@ class PlacedBlock:
     key: str
     stored: StoredHead
     num_bytes: int
+    picture_bytes: int
 
 
 class RedisBlocks:
@@ -34,6 +35,7 @@ class RedisBlocks:
     name = "redis"
     num_bytes = 0
     """As records: Redis itself takes some percent more."""
+    picture_bytes = 0
 
     def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
         self._link = link
@@ -101,15 +103,18 @@ class RedisBlocks:
         header = RecordHeader.from_bytes(head, where)
         stored = StoredHead.from_bytes(header, head, where, block_id)
         key = self._keys.block(block_id, generation.decode())
+        sizes = header.record_bytes, header.thumbnail_bytes
         old = self._placed.get(block_id)
-        self.num_bytes += header.record_bytes - (old.num_bytes if old else 0)
-        self._placed[block_id] = PlacedBlock(key, stored, header.record_bytes)
+        self.num_bytes += sizes[0] - (old.num_bytes if old else 0)
+        self.picture_bytes += sizes[1] - (old.picture_bytes if old else 0)
+        self._placed[block_id] = PlacedBlock(key, stored, *sizes)
         return stored.head
 
     def _lose(self, block_id: int) -> None:
         old = self._placed.pop(block_id, None)
         if old is not None:
             self.num_bytes -= old.num_bytes
+            self.picture_bytes -= old.picture_bytes
 
     def _fields(self, wanted: Sequence[tuple[int, str]]) -> list[bytes]:
         """One field of each block. Raises BlockNotFoundError, StoreError."""

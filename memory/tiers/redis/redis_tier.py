@@ -149,6 +149,9 @@ class RedisTier(RedisBlocks, BlockStore):
         """Without what still waits."""
         return self._spans.closed(sorted(self._placed))
 
+    def has_pictures(self, span: Span) -> bool:
+        return any(self._placed[block_id].picture_bytes for block_id in span.block_ids)
+
     def close_span(self) -> None:
         self._spans.close()
 

@@ -168,7 +168,9 @@ def test_a_camera_is_pointed_asked_about_and_watched(chromium, things, service, 
 def assert_told_in_words_and_moving(page, name):
     page.wait_for_selector(f"#alerts .sentence >> text={name}", timeout=60_000)
     page.locator("#alerts button.moment").first.click()
-    page.wait_for_selector("dialog[open] img[src^='data:image/webp']", timeout=60_000)
+    page.wait_for_function(
+        "() => document.querySelector('dialog[open] video').currentTime > 1", timeout=60_000
+    )
     assert name in page.locator("dialog[open]").inner_text()
     page.keyboard.press("Escape")
 

@@ -224,7 +224,7 @@ def test_with_the_keyboard_a_moment_is_found_and_shown(shown):
     expect(shown.locator("#timeline .history-tip img")).to_be_visible(timeout=60_000)
     strip.press("Enter")
     expect(shown.locator("dialog#moment")).to_be_visible()
-    shown.locator("dialog#moment").click()
+    shown.get_by_role("button", name="close").click()
     expect(shown.locator("dialog#moment")).to_be_hidden()
 
 

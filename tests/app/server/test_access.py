@@ -49,6 +49,7 @@ NEEDED = {
     ("POST", f"{STREAM}/restart"): ("manage", None),
     ("DELETE", f"{STREAM}/memory"): ("manage", None),
     ("GET", f"{STREAM}/frame.jpg"): ("read", None),
+    ("GET", f"{STREAM}/clip.mp4"): ("read", None),
     ("GET", f"{STREAM}/clip.webp"): ("read", None),
     ("GET", f"{STREAM}/timeline"): ("read", None),
     ("POST", f"{STREAM}/frames"): ("push", None),

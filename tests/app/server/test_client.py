@@ -99,11 +99,6 @@ def test_by_the_clock_it_is_the_same(service, door):
     assert (seen["parts"], seen["kept_to_s"]) == ([], LENGTH_S - 1)
 
 
-def test_a_clip_is_of_the_seconds_around_a_moment(client, door):
-    with Image.open(io.BytesIO(client.clip(door, 9.0))) as shown:
-        assert (shown.format, shown.n_frames) == ("WEBP", 9)
-
-
 def test_an_alert_is_changed(client, door):
     made = client.add_alert(door, "tell me when an owl is there", cooldown_s=7)
     changed = client.change_alert(made.id, every_s=2)
