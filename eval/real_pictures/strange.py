@@ -16,11 +16,11 @@ import numpy as np
 from encoders import Frame
 from eval.command_line import AsJson, refusals
 from eval.real_pictures.clips import clip, packaged
-from eval.real_pictures.command import QUESTIONS
 from eval.result_table import ResultTable, show, show_document
 from vstream import Alert, Question, VideoLLM, load_config, load_video_llm, open_session
 from vstream.question import UNSURE
 
+QUESTIONS = Path(__file__).with_name("questions.json")
 VIDEOS = {
     name: f"{package}/{name}.mp4"
     for package, names in {
@@ -43,6 +43,8 @@ ASKED = (
 )
 ALERTS = ("tell me when you see a car", "is there a person?", "tell me when a dog appears")
 _MOST_S = 10
+"""Of each."""
+_MOMENTS = 5
 
 
 def strange(as_json: AsJson = False) -> None:
@@ -84,10 +86,10 @@ def _frames(path: str, kind: str | None = None) -> list[Frame]:
 
 
 def _asked(model: VideoLLM, name: str, frames: Sequence[Frame]) -> tuple[int, ...]:
-    """Each question in the middle and at the end, each alert at every second."""
+    """Each question at a few moments, each alert at every second."""
     with open_session(load_config(), model, name) as session:
         session.push(frames)
-        moments = {len(frames) // 2, len(frames) - 1}
+        moments = {len(frames) * part // _MOMENTS - 1 for part in range(1, _MOMENTS + 1)}
         answers = [
             session.ask(Question(text, float(at_s))).answer
             for text in ASKED
