@@ -77,5 +77,5 @@ def _check_model(terminal: Terminal, config: "VStreamConfig") -> tuple[bool, str
     )
     if family.recommended.knows is None:
         return True, found
-    no = f"real scenes: no ({family.name} model); answers about them say so"
-    return True, f"{found}\n         {no}"
+    knows = f"it knows {family.recommended.knows}; answers about anything else say so"
+    return True, f"{found}\n         {knows}"

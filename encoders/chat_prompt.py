@@ -184,6 +184,12 @@ class ChatPrompt:
         """Text that a family weaves between frames, special tokens counting."""
         return self._text_tokens(self._prompt_tokenizer.encode([Piece(markup)])).embeddings
 
+    def embed_plain(self, text: str) -> Float[Tensor, "tokens d_model"]:
+        """Text that was found somewhere: none of it is special."""
+        return self._text_tokens(
+            self._prompt_tokenizer.encode([Piece(text, is_markup=False)])
+        ).embeddings
+
     def token_ids(self, text: str) -> list[int]:
         """Of text that somebody wrote: none of them is special."""
         return self._prompt_tokenizer.encode([Piece(text, is_markup=False)]).ids

@@ -119,10 +119,11 @@ def _to_bytes(values: Tensor) -> Tensor:
     return (values + 0.5).floor().clamp(0, 255).to(torch.uint8)
 
 
-def thumbnail(frame: Frame) -> bytes:
+def thumbnail(frame: Frame, line: str = "") -> bytes:
     """A JPEG whose longest side has at most `LONGEST_SIDE_PX` pixels; smaller ones keep theirs.
 
-    Of a frame without pixels there is none: no bytes.
+    A line about it is its comment, so that it goes where the picture goes. Of a frame without
+    pixels there is none: no bytes.
     """
     if not frame.pixels.size:
         return b""
@@ -130,5 +131,18 @@ def thumbnail(frame: Frame) -> bytes:
     # A box filter is the cheapest that does not alias; this runs for every block.
     image.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.BOX)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY, comment=line)
     return buffer.getvalue()
+
+
+def pixels_of(picture: bytes) -> UInt8[np.ndarray, "height width 3"]:
+    """Of a thumbnail."""
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+
+
+def line_of(picture: bytes) -> str:
+    """The line that stands in a thumbnail; empty if none does."""
+    if not picture:
+        return ""
+    comment: bytes = Image.open(io.BytesIO(picture)).info.get("comment", b"")
+    return comment.decode()

@@ -25,7 +25,9 @@ class Recommended:
     none. Where the words of an answer looked is told by the attention of the layers that lie at
     `cited_depths`: 0 is the first layer, 1 the last. One that `reads_context` or `reads_dialogue`
     can be given what stands before a question. One that `reads_stream_time` was trained to find
-    moments by that, and knows of no other clock. `knows` says what it was trained to see where that
+    moments by that, and knows of no other clock. A question about time is answered from
+    spans that are found, unless its yes and no about single blocks are worth nothing: then it does
+    not `plans_times`. `knows` says what it was trained to see where that
     is not the world: readers of its answers are told.
     """
 
@@ -60,6 +62,7 @@ class Recommended:
     reads_context: bool = True
     reads_dialogue: bool = True
     reads_stream_time: bool = False
+    plans_times: bool = True
     knows: str | None = None
 
 
@@ -96,5 +99,15 @@ EMBEDDED = Recommended(
 )
 """What the embedded model was trained for."""
 
-TEXT = Recommended(window_frames=1024, window_stride=256, recent_frames=512, retrieve_blocks=16)
+REAL = Recommended(
+    judge_prompt="{condition}",
+    say_prompt="What do you see now?",
+    plans_times=False,
+    knows="a thousand words, and print",
+)
+"""Of lines about pictures."""
+
+TEXT = Recommended(
+    plans_times=False, window_frames=1024, window_stride=256, recent_frames=512, retrieve_blocks=16
+)
 """Of a stream of text, in tokens."""

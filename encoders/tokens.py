@@ -26,6 +26,8 @@ class VisualTokens:
     start_s: float
     end_s: float
     deepstack: Float[Tensor, "depth visual d_model"] | None = None
+    line: str = ""
+    """Where a picture is read as a line of text, that line."""
 
 
 def one_frame_block(

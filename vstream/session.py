@@ -258,7 +258,7 @@ class Session(Closing):
         for at, frame in enumerate(chunk.newest):
             tokens, layers = chunk.tokens[at], chunk.layers[at]
             with self.clock.stage("thumbnail"):
-                picture = thumbnail(frame)
+                picture = thumbnail(frame, tokens.line)
             with self.clock.stage("encode"):
                 left = chunk.left[at] if chunk.left else {}
                 records.append(memory.encoded(block_of(frame, tokens, layers, picture, left)))

@@ -5,11 +5,7 @@ stream that was stored before this was known tells it as well. What was found is
 beside its block.
 """
 
-import io
 from collections.abc import Mapping, Sequence
-
-import numpy as np
-from PIL import Image
 
 from encoders import Family
 from memory import MemoryReader
@@ -53,13 +49,22 @@ def strange_stretch(memory: MemoryReader, family: Family, block_ids: Sequence[in
     return _reason(family) if _are_most(told) else None
 
 
+def strange_block(
+    memory: MemoryReader, family: Family, block_id: int, picture: bytes
+) -> str | None:
+    """The same sentence where this one is strange. With the device's turn."""
+    if family.recommended.knows is None or not picture:
+        return None
+    return _reason(family) if _are_strange(memory, family, {block_id: picture})[block_id] else None
+
+
 def _are_strange(
     memory: MemoryReader, family: Family, pictures: Mapping[int, bytes]
 ) -> dict[int, bool]:
     told = {number: memory.facts.get(number, _FACT) for number in pictures}
     new = [number for number, known in told.items() if known is None]
     if new:
-        found = family.are_strange([_pixels(pictures[number]) for number in new])
+        found = family.are_strange([pictures[number] for number in new])
         for number, is_strange in zip(new, found, strict=True):
             memory.facts.put(number, _FACT, float(is_strange))
             told[number] = float(is_strange)
@@ -80,7 +85,3 @@ def with_warning(text: str, reason: str) -> str:
     if said and said[-1] not in ".!?":
         said = f"{text}."
     return f"{said} {reason}".lstrip()
-
-
-def _pixels(thumbnail: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(thumbnail)).convert("RGB"))

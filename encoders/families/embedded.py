@@ -16,6 +16,7 @@ from encoders.check import Check
 from encoders.drawn_statement import drawn_checks
 from encoders.families.family import Family
 from encoders.frame import Frame
+from encoders.images import pixels_of
 from encoders.own_world import OwnWorld, pooled
 from encoders.recommended import EMBEDDED
 from encoders.smolvlm_vision import SmolVLMVision
@@ -48,11 +49,12 @@ class Embedded(Family):
             for frame, visual in zip(frames, seen, strict=True)
         ]
 
-    def are_strange(self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> list[bool]:
+    def are_strange(self, pictures: Sequence[bytes]) -> list[bool]:
         """By the distance of what the tower sees in them; see `OwnWorld`."""
         if self._world is None:
             return super().are_strange(pictures)
-        told: list[bool] = self._world.are_strange(self.world_features(pictures)).tolist()
+        features = self.world_features([pixels_of(one) for one in pictures])
+        told: list[bool] = self._world.are_strange(features).tolist()
         return told
 
     def world_features(

@@ -16,7 +16,7 @@ from encoders.recommended import Recommended
 from encoders.tokens import TextTokens, VisualTokens
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Float
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -45,6 +45,8 @@ class Family:
     frames_per_block = 1
     """1, or the frames of one temporal grid."""
     recommended = Recommended()
+    writes_lines = False
+    """It reads a picture as a line of text, which is kept in the thumbnail."""
 
     def __init__(
         self, model: "PreTrainedModel", directory: Path, sample_fps: float, system: str = ""
@@ -79,9 +81,10 @@ class Family:
         """
         raise NotImplementedError
 
-    def are_strange(self, pictures: Sequence["UInt8[np.ndarray, 'h w 3']"]) -> list[bool]:
-        """Whether pictures are none of what it was trained to see. Only a family that does not know
-        the world can tell; of all others none is.
+    def are_strange(self, pictures: Sequence[bytes]) -> list[bool]:
+        """Whether pictures, given by their thumbnails, are none of what it was trained to see.
+
+        Only a family that does not know the world can tell; of all others none is.
         """
         return [False] * len(pictures)
 

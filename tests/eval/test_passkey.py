@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from encoders import NO_PICTURE, TextToken, TextTokens
 from eval.passkey import exact_block, measure_passkeys
-from eval.text_checkpoint import installed_gguf, write_text_checkpoint
 from vstream.engine import view_at
+from vstream.models.gguf_checkpoint import installed_gguf, write_checkpoint
 from vstream.models.video_llm import load_video_llm
 
 pytestmark = [
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:  # transformers does each three times and more
         for name in ("GGUFReader", "get_tensor_name_map"):
             patched.setattr(gguf, name, cache(getattr(gguf, name)))
-        write_text_checkpoint(installed_gguf(), folder)
+        write_checkpoint(installed_gguf(), folder, "text")
     yield folder
     for path in folder.iterdir():  # half a gigabyte
         path.unlink()

@@ -19,6 +19,7 @@ from vstream.engine.decoder import Decoder
 from vstream.engine.passes import FastPath
 from vstream.errors import ModelError
 from vstream.models.families import make_family
+from vstream.models.gguf_checkpoint import real_checkpoint
 from vstream.models.weight_files import checkpoint_fingerprint, require_room
 from vstream.models.weights import embedded_weights
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _MOST_FAMILIES = 16
 """Rates and system prompts that share their tokenizers with those who ask for them next."""
+REAL = "real"
+"""The model for real pictures that is put together from packages."""
 _DAMAGED = (
     *(ValueError, TypeError, AttributeError, KeyError, OSError, RuntimeError),
     SafetensorError,
@@ -89,7 +92,7 @@ class VideoLLM:
 def load_video_llm(
     name: str | None, device: str = "auto", dtype: str = "auto", sample_fps: float | None = None
 ) -> VideoLLM:
-    """Load a hub id or a directory; None is the embedded model.
+    """Load a hub id, a directory or the model `real`; None is the embedded model.
 
     `device` and `dtype` are torch names; auto is CUDA in bfloat16 where there is a card, else the
     CPU in float32. Nothing that lies in the directory is run. Raises ModelError naming what was
@@ -162,6 +165,8 @@ def _directory(name: str | None) -> Path:
     """Where the checkpoint lies that the operator names; a hub id is downloaded if need be."""
     if name is None:
         return embedded_weights()
+    if name == REAL:
+        return real_checkpoint()
     path = Path(name).expanduser()
     if path.is_dir():
         return path

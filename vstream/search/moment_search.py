@@ -4,7 +4,8 @@ The words are put to the model as a question is, over the prefix alone, and thei
 compared with the representative keys of all blocks (see `vstream.engine.retrieval`), by FAISS and
 averaged over a few layers. Nothing is decoded and no keys and values are read: it tells where to
 look, not what is there. docs/search.md has how often it is right and why these layers. Of a stream
-whose memory policy notes texts, those that are most like the words are found beside them.
+whose memory policy notes texts, those that are most like the words are found beside them; where the
+model reads pictures as lines of text, lines alone are compared (`vstream.search.line_search`).
 """
 
 from bisect import bisect_left, bisect_right
@@ -37,7 +38,9 @@ from vstream.made_by import require_made_by
 from vstream.models.video_llm import VideoLLM
 from vstream.policy import shape_of
 from vstream.read_while_written import read_while_written
+from vstream.search.line_search import LineSearch
 from vstream.search.moment import Moment, joined, merged
+from vstream.strange_pictures import strange_block
 
 PHRASE = "find {words}"
 """A single word is understood better behind another than at the head of a question."""
@@ -69,6 +72,8 @@ class MomentSearch:
         self._streams: dict[str, tuple[MemoryReader, MomentIndex]] = {}
         self._policies: dict[str, MemoryPolicy] = {}
         """Of streams with texts."""
+        self._lines: dict[str, LineSearch] = {}
+        """Of streams whose pictures are kept as lines."""
         with torch.inference_mode(), model.turn:
             self._prefix = prefix_kv(model.decoder, model.family.prefix())
 
@@ -81,10 +86,13 @@ class MomentSearch:
             self._policies[stream] = policy
         index = MomentIndex(self.layers, memory.provenance.kv_heads * memory.provenance.head_dim)
         self._streams[stream] = memory, index
+        if self._model.family.writes_lines:
+            self._lines[stream] = LineSearch(stream, memory)
 
     def remove(self, stream: str) -> None:
         del self._streams[stream]
         self._policies.pop(stream, None)
+        self._lines.pop(stream, None)
 
     def search(
         self,
@@ -111,11 +119,21 @@ class MomentSearch:
         told: list[Moment] = []
         everywhere = dict.fromkeys(self._streams, (from_s, to_s))
         for stream, span in (everywhere if spans is None else spans).items():
-            one = partial(self._of_stream, stream, query, top, *span)
+            one = partial(self._of_stream, stream, words, query, top, *span)
             seen += read_while_written(one)
             told += read_while_written(partial(self._told_of, stream, words, top, *span))
         by_score = partial(sorted, key=lambda moment: (-moment.score, moment.stream))
-        return merged(by_score(seen)[:top], by_score(told)[:top])[:top]
+        best = merged(by_score(seen)[:top], by_score(told)[:top])[:top]
+        with self._model.turn:
+            return [replace(one, strange=self._strange(one)) for one in best]
+
+    def _strange(self, moment: Moment) -> str | None:
+        """With the device's turn."""
+        if moment.block_id is None:
+            return None
+        memory, _ = self._streams[moment.stream]
+        family = self._model.family
+        return strange_block(memory, family, moment.block_id, moment.thumbnail)
 
     def _told_of(
         self, stream: str, words: str, top: int, from_s: float | None, to_s: float | None
@@ -137,11 +155,19 @@ class MomentSearch:
     def _of_stream(
         self,
         stream: str,
+        words: str,
         query: Float[Tensor, "layers key_width"],
         top: int,
         from_s: float | None,
         to_s: float | None,
     ) -> list[Moment]:
+        if stream in self._lines:
+            lines = self._lines[stream]
+            with self._model.turn:
+                lines.update()
+            lines.prepare(words)
+            with self._model.turn:
+                return lines.search(words, top, from_s, to_s)
         memory, index = self._streams[stream]
         with self._model.turn:
             memory.refresh()
