@@ -89,7 +89,7 @@ def _asked(model: VideoLLM, name: str, frames: Sequence[Frame]) -> tuple[int, ..
     """Each question at a few moments, each alert at every second."""
     with open_session(load_config(), model, name) as session:
         session.push(frames)
-        moments = {len(frames) * part // _MOMENTS - 1 for part in range(1, _MOMENTS + 1)}
+        moments = {(len(frames) - 1) * part // (_MOMENTS - 1) for part in range(_MOMENTS)}
         answers = [
             session.ask(Question(text, float(at_s))).answer
             for text in ASKED
