@@ -12,6 +12,7 @@ from app.server import (
     alert_routes,
     chat_routes,
     event_routes,
+    firing_routes,
     frame_routes,
     moment_routes,
     picture_routes,
@@ -72,6 +73,7 @@ def create_app(service: Service) -> FastAPI:
         moment_routes.router,
         recap_routes.router,
         alert_routes.router,
+        firing_routes.router,
         watch_routes.router,
         event_routes.router,
     ):

@@ -13,8 +13,8 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
 from typing import Any
@@ -55,6 +55,8 @@ class Event:
     data: dict[str, Any]
     owner: str | None = None
     """Whose business alone it is; None: of all who may see the stream."""
+    is_forgotten: bool = False
+    """It keeps its place, and nobody sees it."""
 
 
 @dataclass(eq=False)
@@ -93,8 +95,7 @@ class EventLog:
         """Add an event and wake the readers. Never waits for any of them."""
         with self._lock:
             at = self._clock()
-            self._last_id = max(self._last_id + 1, int(at * 1000) * _IDS_PER_MS)
-            event = Event(self._last_id, kind, stream_id, at, data, owner)
+            event = Event(self._next_id(at), kind, stream_id, at, data, owner)
             if len(self._ring) == self._ring.maxlen:
                 self._complete_after = self._ring[0].id
             self._ring.append(event)
@@ -102,17 +103,24 @@ class EventLog:
             self._wake_readers()
         return event
 
-    def blank(
-        self, stream_id: str, name: str, is_gone: Callable[[Mapping[str, Any]], bool]
-    ) -> None:
-        """Make the field `name` of that stream's events None where `is_gone` says so of its data:
-        nobody who reads them from now on sees it.
+    def new_id(self) -> int:
+        """One that no event has: higher than all so far, and lower than all to come."""
+        with self._lock:
+            return self._next_id(self._clock())
+
+    def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
+        """Who reads from now on sees no event of that stream about a moment of [from_s, to_s], and
+        of one about a later moment not what was said of these.
         """
         with self._lock:
-            for event in self._ring:
-                has_it = event.stream_id == stream_id and event.data.get(name) is not None
-                if has_it and is_gone(event.data):
-                    event.data[name] = None
+            for place, event in enumerate(self._ring):
+                at_s = event.data.get("at_s") if event.stream_id == stream_id else None
+                if at_s is None or at_s < from_s:
+                    continue
+                if at_s <= to_s:
+                    self._ring[place] = replace(event, data={}, is_forgotten=True)
+                elif event.data.get("sentence") is not None and event.data["from_s"] <= to_s:
+                    event.data["sentence"] = None
 
     def follow(self, last_id: int | None) -> AsyncIterator[Event]:
         """Every event after `last_id`, or from now on, without end until `close`.
@@ -142,7 +150,8 @@ class EventLog:
             while True:
                 events, place, is_last = self._next_events(reader, place)
                 for event in events:
-                    yield event
+                    if not event.is_forgotten:
+                        yield event
                 if is_last:
                     return
                 if not events:
@@ -164,6 +173,10 @@ class EventLog:
                 self.num_missed += missed
                 events.insert(0, self._gap(missed))
             return events, place, self._is_closed and place == self._num_published
+
+    def _next_id(self, at: float) -> int:
+        self._last_id = max(self._last_id + 1, int(at * 1000) * _IDS_PER_MS)
+        return self._last_id
 
     def _wake_readers(self) -> None:
         for reader in list(self._readers):

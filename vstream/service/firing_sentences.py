@@ -49,13 +49,16 @@ class FiringSentences:
         self,
         events: EventLog,
         on_told: Callable[[FiredAlert], None],
+        on_said: Callable[[str], None],
         wake: Callable[[], None],
     ) -> None:
         """`on_told` is called once for each firing: with its sentence, or when that has taken too
-        long. `wake` is called, in any thread, when `go_on` has something to do.
+        long. `on_said` is told of the stream of each sentence. `wake` is called, in any thread,
+        when `go_on` has something to do.
         """
         self._events = events
         self._on_told = on_told
+        self._on_said = on_said
         self._wake = wake
         self._lock = ranked_lock(Rank.FIRINGS)
         self._waiting: list[_Waiting] = []
@@ -106,6 +109,7 @@ class FiringSentences:
             self._waiting.remove(one)
             if said is not None and not one.is_forgotten:
                 fired.past.said = said
+                self._on_said(fired.past.stream_id)
                 self._events.publish(
                     EventKind.ALERT_DESCRIBED, fired.past.stream_id, fired.document
                 )
