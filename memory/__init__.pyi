@@ -20,6 +20,7 @@ from .errors import (
 )
 from .kv_block import BlockInfo, KVBlock, Provenance, RowForm, RowLayout
 from .kv_memory import KVMemory
+from .line_log import LineLog
 from .memory_reader import MemoryReader
 from .memory_stats import MemoryStats
 from .moment_index import Hit, MomentIndex
@@ -67,6 +68,7 @@ __all__ = [
     "KVMemory",
     "KVMemoryError",
     "KeepPolicy",
+    "LineLog",
     "MemoryConfig",
     "MemoryPolicy",
     "MemoryReader",

@@ -34,6 +34,8 @@ class Rank(IntEnum):
     RESPONSES = auto()
     RESPONSE = auto()
     WEBHOOKS = auto()
+    EVENT_LINES = auto()
+    ANSWER_LINES = auto()
     # A stream's writer, then the device and what runs on it
     PUSHING = auto()
     DEVICE = auto()

@@ -16,7 +16,7 @@ from app.server.service import Service
 from vstream.device.asker import Asker
 from vstream.errors import BusyError, UnknownStreamError
 from vstream.question import Question
-from vstream.service.event_log import EventKind
+from vstream.service.event import EventKind
 from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
 
 Reply = TypeVar("Reply")

@@ -24,7 +24,8 @@ from vstream.question import Judgement
 from vstream.service.alert_notes import AlertNotes
 from vstream.service.alert_record import AlertRecord, FiredAlert
 from vstream.service.alert_spec import AlertSpec, DeclaredAlert
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 from vstream.service.firing_sentences import FiringSentences
 from vstream.service.past_firing import PastFiring
 from vstream.service.stream_keeper import StreamKeeper

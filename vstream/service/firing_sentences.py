@@ -17,7 +17,8 @@ from vstream.device.work import Job
 from vstream.errors import BusyError
 from vstream.question import Saying
 from vstream.service.alert_record import FiredAlert
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 from vstream.session import Session
 
 _log = structlog.get_logger()

@@ -33,7 +33,8 @@ from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.policy import policy_of_blocks
 from vstream.question import Question
 from vstream.search.recap import Describable
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 from vstream.service.past_firing import left_of
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_notes import ABANDONED, NOTE, StreamNotes, service_note

@@ -1,10 +1,12 @@
 """What alerts have told: one list of it, seen or not, over restarts, and gone with the stream."""
 
+import json
 import time
 from contextlib import ExitStack
 
 import httpx
 import pytest
+from followed import Followed
 from one_thing import thing_jpeg
 from processes import until
 from redis_servers import redis_binary
@@ -12,6 +14,7 @@ from service import embedded, running_service
 
 from app.client import ServiceClient
 from app.server.keys import ScopedKey, new_key
+from vstream.service.event import EventKind
 
 MASTER = "correct-horse-battery"
 YARD, HASH = new_key()
@@ -149,3 +152,34 @@ def test_firings_go_with_what_is_forgotten(begun, store):
 def test_a_key_that_may_see_no_stream_is_told_nothing(begun):
     service, *_ = begun
     assert httpx.get(f"{service.url}/v1/firings").status_code == 401
+
+
+def events_since(service, **asked):
+    """Those of alerts that had happened by now, from some time on."""
+    headers = {"Authorization": f"Bearer {MASTER}", "Last-Event-ID": asked.pop("last", None)}
+    headers = {name: value for name, value in headers.items() if value}
+    told = Followed("GET", f"{service.url}/v1/events", params=asked, headers=headers)
+    last = service.service.events.publish(EventKind.RECAP_MADE, None, {})
+    until(lambda: last.id in [one["id"] for one in map(json.loads, told.data)])
+    return [one for one in map(json.loads, told.data) if one["type"].startswith("alert.")]
+
+
+def test_events_go_on_over_a_restart(begun, store):
+    service, stop, *_ = begun
+    before = events_since(service, since="-10m")
+    assert [event["type"] for event in before].count("alert.fired") == 5
+    service.delete("/v1/streams/door/memory", params=STRETCH)
+    kept = events_since(service, since="-10m")
+    assert 0 < len(kept) < len(before)
+    stop()
+    with started(store) as again:
+        assert events_since(again, since="-10m") == kept
+        third = str(kept[2]["id"])
+        assert events_since(again, since=third) == kept[3:]
+        assert events_since(again, last=third, since="-10m") == kept[3:]
+        again.delete("/v1/streams/door", params={"purge": True})
+    with started(store) as at_last:
+        told = events_since(at_last, since="-10m")
+        assert {one["stream_id"] for one in told if "at_s" in one["data"]} == {"yard"}
+        for wrong in ("soon", "2999-01-01", " "):
+            assert at_last.http.get("/v1/events", params={"since": wrong}).status_code == 400

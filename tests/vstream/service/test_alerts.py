@@ -13,7 +13,8 @@ from vstream.service import alerts as alerts_module
 from vstream.service import firing_sentences
 from vstream.service.alert_spec import AlertSpec
 from vstream.service.alerts import Alerts
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 
 QUICK = {"window_frames": 8, "window_stride": 4, "recent_frames": 4, "retrieve_blocks": 2}
 EVERY_OTHER = AlertSpec(
