@@ -30,6 +30,7 @@ from .policies.policy import Encoding, MemoryPolicy, ModelShape
 from .row_cache import RowCache
 from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records
+from .tiers.file.line_file import LineFile
 from .tiers.memory import HostTier
 from .tiers.redis.redis_link import RedisLink
 from .tiers.tier import (
@@ -68,6 +69,7 @@ __all__ = [
     "KVMemory",
     "KVMemoryError",
     "KeepPolicy",
+    "LineFile",
     "LineLog",
     "MemoryConfig",
     "MemoryPolicy",

@@ -36,6 +36,7 @@ from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
 from vstream.service.alert_record import FiredAlert
 from vstream.service.alerts import Alerts
+from vstream.service.answer_log import AnswerLog
 from vstream.service.event_log import MOST, EventLog
 from vstream.service.kept_events import KeptEvents
 from vstream.service.recaps import MadeRecap, Recaps
@@ -71,6 +72,7 @@ class Service:
         self.phase = Phase.LOADING
         self.failure: Exception | None = None
         self.events = EventLog(kept=_kept_events(settings.memory.store))
+        self.answer_log = AnswerLog(limits.answer_log) if limits.answer_log is not None else None
         self.metrics = Metrics()
         self.rate_limit = RateLimit(limits.requests_per_minute)
         self.policy = SourcePolicy(
@@ -145,6 +147,8 @@ class Service:
             self._running.close()
         self.webhooks.close(grace_s=2.0)
         self.events.let_go()
+        if self.answer_log is not None:
+            self.answer_log.close()
 
     def _load_model(self) -> VideoLLM:
         settings = self.settings
@@ -187,6 +191,7 @@ class _Loaded:
             limits.max_alerts,
             on_fired=lambda fired: service.metrics.saw_firing(fired.past.stream_id),
             on_told=self._tell,
+            on_forgotten=service.answer_log.forget if service.answer_log is not None else None,
         )
         self.recaps = Recaps(
             self.streams,

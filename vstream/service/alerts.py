@@ -50,14 +50,17 @@ class Alerts:
         most: int,
         on_fired: Callable[[FiredAlert], None] = lambda fired: None,
         on_told: Callable[[FiredAlert], None] = lambda fired: None,
+        on_forgotten: Callable[[str, float, float], None] | None = None,
     ) -> None:
         """`on_fired` is called at once, `on_told` with what the model says of it, see
-        FiringSentences: in the judging thread, so they must not block.
+        FiringSentences: in the judging thread, so they must not block. `on_forgotten` is told of
+        every stretch of a stream that is forgotten, also by its retention.
         """
         self._streams = streams
         self._events = events
         self._most = most
         self._on_fired = on_fired
+        self._on_forgotten = on_forgotten
         self._alerts: dict[str, AlertRecord] = {}
         self._lock = ranked_lock(Rank.ALERTS)
         self._stop = threading.Event()
@@ -255,6 +258,8 @@ class Alerts:
         if any(forgotten):
             self._notes.write_soon(stream_id)
         self._events.forget(stream_id, from_s, to_s)
+        if self._on_forgotten is not None:
+            self._on_forgotten(stream_id, from_s, to_s)
 
     def _judge_due(self) -> None:
         """Everything that is due, put to the model at once."""

@@ -67,6 +67,7 @@ NEEDED = {
     ("GET", "/v1/alerts/{alert_id}"): ("read", None),
     ("PATCH", "/v1/alerts/{alert_id}"): ("manage", {"cooldown_s": 1}),
     ("DELETE", "/v1/alerts/{alert_id}"): ("manage", None),
+    ("GET", "/v1/answers"): (None, None),
     ("GET", "/v1/firings"): (None, None),
     ("POST", "/v1/firings/seen"): (None, {"ids": [1]}),
     ("POST", "/v1/watches"): ("manage", ALERT),
