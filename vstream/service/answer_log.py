@@ -46,7 +46,8 @@ class AnswerLog(Closing):
         entry = _entry(entry_id, model, told)
         with self._lock:
             if any(
-                told.as_of <= at and _rests_on(entry, *stretch) for at, *stretch in self._forgotten
+                told.as_of <= at and _rests_on(entry, of, from_s, to_s)
+                for at, of, from_s, to_s in self._forgotten
             ):
                 return
             try:

@@ -44,7 +44,7 @@ class LineFile(LineLog):
             self.rewrite(lambda line: line)
 
     def rewrite(self, change: Callable[[str], str | None]) -> None:
-        left = [made for line in self.read() if (made := change(line)) is not None]
+        left = [text for line in self.read() if (text := change(line)) is not None]
         partial = self.path.with_name(f"{self.path.name}.partial")
         with told(f"{self.path}: cannot be written"):
             partial.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ class RedisLines(LineLog):
                 lines = [
                     line.decode("utf-8", "replace") for line in pipeline.lrange(self._key, 0, -1)
                 ]
-                left = [made for line in lines if (made := change(line)) is not None]
+                left = [text for line in lines if (text := change(line)) is not None]
                 pipeline.multi()
                 pipeline.delete(self._key)
                 if left:
