@@ -34,8 +34,9 @@ class Rank(IntEnum):
     RESPONSES = auto()
     RESPONSE = auto()
     WEBHOOKS = auto()
-    EVENT_LINES = auto()
-    ANSWER_LINES = auto()
+    KEPT_EVENTS = auto()
+    ANSWER_LOG = auto()
+    LINES = auto()
     # A stream's writer, then the device and what runs on it
     PUSHING = auto()
     DEVICE = auto()

@@ -8,29 +8,9 @@ from pydantic import BaseModel, Field
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.keys import Action
-from vstream.service.answer_log import Entry
+from vstream.service.answer_log import LoggedAnswer
 
 router = APIRouter(prefix="/v1/answers", tags=["answers"])
-Span = tuple[float, float]
-
-
-class LoggedAnswer(BaseModel):
-    """Times that end in `_s` are stream time, `at` is seconds since the epoch."""
-
-    id: int = Field(description="The later, the higher.")
-    at: float
-    stream_id: str
-    question: str
-    answer: str
-    at_s: float = Field(description="The moment that it is about.")
-    evidence: list[Span] = Field(description="From and to, of each moment that was read.")
-    spans: list[Span] = Field(description="Where its words looked.")
-    model: str
-    confidence: float
-    unsure: bool
-    unsure_because: str | None
-    ttft_ms: float
-    total_ms: float
 
 
 class LoggedAnswers(BaseModel):
@@ -55,10 +35,10 @@ def logged(
     if log is None:
         return LoggedAnswers(data=[], has_more=False, is_logged=False)
 
-    def is_wanted(entry: Entry) -> bool:
-        of = entry["stream_id"]
-        is_later = before is not None and entry["id"] >= before
-        return not is_later and stream_id in (None, of) and caller.may(Action.MANAGE, of)
+    def is_wanted(one: LoggedAnswer) -> bool:
+        is_earlier = before is None or one.id < before
+        is_of = stream_id in (None, one.stream_id)
+        return is_earlier and is_of and caller.may(Action.MANAGE, one.stream_id)
 
-    found = [LoggedAnswer.model_validate(one) for one in islice(log.newest(is_wanted), limit + 1)]
+    found = list(islice(log.newest(is_wanted), limit + 1))
     return LoggedAnswers(data=found[:limit], has_more=len(found) > limit, is_logged=True)

@@ -41,20 +41,20 @@ class Event:
     """It keeps its place, and nobody sees it."""
 
     @property
-    def about_s(self) -> float | None:
+    def oldest_s(self) -> float | None:
         """The moment of the stream that it is about, None if it is about none."""
         found: float | None = self.data.get("at_s")
         return found
 
-    def without(self, stream_id: str, from_s: float, to_s: float) -> "Event":
+    def without(self, stream_id: str, from_s: float, to_s: float) -> "Event | None":
         """What is left of it once [from_s, to_s] of that stream is forgotten: nothing of one about
         a moment of that, and of one about a later moment not what was said of these.
         """
-        at_s = self.about_s
+        at_s = self.oldest_s
         if self.stream_id != stream_id or at_s is None or at_s < from_s:
             return self
         if at_s <= to_s:
-            return replace(self, data={}, is_forgotten=True)
+            return None
         if self.data.get("sentence") is not None and self.data["from_s"] <= to_s:
             return replace(self, data={**self.data, "sentence": None})
         return self

@@ -14,7 +14,7 @@ import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -97,8 +97,8 @@ class EventLog:
         """Who reads from now on sees of each event what `Event.without` leaves."""
         with self._lock:
             for place, event in enumerate(self._ring):
-                if (left := event.without(stream_id, from_s, to_s)) is not event:
-                    self._ring[place] = left
+                left = event.without(stream_id, from_s, to_s)
+                self._ring[place] = left or replace(event, data={}, is_forgotten=True)
         if self._kept is not None:
             self._kept.forget(stream_id, from_s, to_s)
 
