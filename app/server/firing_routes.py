@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.server.access import CallerHere, ServiceHere
 from app.server.documents import FiringList, Marked, firing_document
@@ -14,6 +14,8 @@ router = APIRouter(prefix="/v1/firings", tags=["firings"])
 
 class SeenFirings(BaseModel):
     """Firings by id, or all up to one."""
+
+    model_config = ConfigDict(strict=True)
 
     ids: list[int] = Field([], max_length=1000)
     up_to: int | None = Field(None, description="This one and all before it.")
