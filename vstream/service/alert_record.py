@@ -68,6 +68,7 @@ class AlertRecord:
         """
         if noted["condition"] != self.spec.condition:
             return
+        self.created_at = min(self.created_at, noted["created_at"])
         past = [*self.firings, *(PastFiring.of(stream_id, one) for one in noted["kept"])]
         past.sort(key=lambda one: one.id, reverse=True)
         self.firings = deque(past[:_FIRINGS], maxlen=_FIRINGS)
@@ -78,8 +79,8 @@ class AlertRecord:
         if not self.fired_on[stream_id]:
             return None
         kept = [one.noted for one in self.firings.copy() if one.stream_id == stream_id]
-        fired = self.fired_on[stream_id]
-        return {"condition": self.spec.condition, "fired": fired, "kept": kept}
+        of = {"condition": self.spec.condition, "created_at": self.created_at}
+        return {**of, "fired": self.fired_on[stream_id], "kept": kept}
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> bool:
         """The firings at the moments of [from_s, to_s], and what was said of one of them at others;
