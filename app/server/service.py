@@ -37,7 +37,8 @@ from vstream.search.moment_search import MomentSearch
 from vstream.service.alert_record import FiredAlert
 from vstream.service.alerts import Alerts
 from vstream.service.answer_log import AnswerLog
-from vstream.service.event_log import MOST, EventLog
+from vstream.service.event import MOST
+from vstream.service.event_log import EventLog
 from vstream.service.kept_events import KeptEvents
 from vstream.service.recaps import MadeRecap, Recaps
 from vstream.service.streams import Streams

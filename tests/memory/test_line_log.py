@@ -21,11 +21,11 @@ def test_the_newest_lines_are_read_again(store):
         assert lines.read() == []
         for n in range(100):
             lines.append([f"line {n}"])
-        lines.append(["é", '{"a": 1}'])
+        lines.append(["\u2028é", '{"a": 1}'])
     with tier_of(store).lines("events", 16) as again:
-        assert again.read() == [*numbers(86, 100), "é", '{"a": 1}']
+        assert again.read() == [*numbers(86, 100), "\u2028é", '{"a": 1}']
         again.append(numbers(100, 102))
-        assert again.read()[-4:] == ["é", '{"a": 1}', *numbers(100, 102)]
+        assert again.read()[-4:] == ["\u2028é", '{"a": 1}', *numbers(100, 102)]
     with tier_of(store).lines("others", 16) as others:
         assert others.read() == []
     assert stored_ids(store) == []
@@ -57,7 +57,14 @@ def test_a_file_of_lines_has_one_writer_and_is_nobody_elses_to_read(tmp_path):
                 tier.lines("events", 16)
             assert path.stat().st_mode & 0o077 == 0, rewrites
             lines.rewrite(lambda line: line)
+            lines.append(["line"])
     tier.lines("events", 16).close()
+    assert path.read_text() == "line\nline\n"
+
+
+def test_a_file_without_a_line_leaves_no_trace(tmp_path):
+    tier_of(f"file://{tmp_path}").lines("events", 16).close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_line_that_was_cut_short_takes_no_other_with_it(tmp_path):

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+MOST = 4096
+"""So many events are kept, the newest ones."""
+
 
 class EventKind(StrEnum):
     """What can happen."""

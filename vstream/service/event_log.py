@@ -19,11 +19,9 @@ from itertools import islice
 from typing import Any
 
 from memory.locks import Rank, ranked_lock
-from vstream.service.event import Event, EventKind
+from vstream.service.event import MOST, Event, EventKind
 from vstream.service.kept_events import KeptEvents
 
-MOST = 4096
-"""So many events are kept."""
 _IDS_PER_MS = 4096
 _BATCH = 64  # events that a reader takes at a time
 

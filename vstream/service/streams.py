@@ -35,9 +35,9 @@ from vstream.question import Question
 from vstream.search.recap import Describable
 from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
-from vstream.service.past_firing import left_of
+from vstream.service.forgetting import forget_firings
 from vstream.service.stream_keeper import StreamKeeper
-from vstream.service.stream_notes import ABANDONED, NOTE, StreamNotes, service_note
+from vstream.service.stream_notes import ABANDONED, StreamNotes
 from vstream.service.stream_spec import StreamSpec, config_of
 from vstream.service.stream_status import StreamState
 from vstream.sources.permission import SourcePolicy
@@ -199,10 +199,7 @@ class Streams:
                 policy = policy_of_blocks(self._config, self._model, written)
             with open_stored(self._config.memory, stream_id, policy) as memory:
                 gone = memory.forget(from_s, to_s)
-                noted = service_note(memory.note)
-                if firings := noted.get("firings"):
-                    left = {**noted, "firings": left_of(firings, stream_id, from_s, to_s)}
-                    memory.set_note({**memory.note, NOTE: left})
+                forget_firings(memory, stream_id, from_s, to_s)
         self._on_forgotten(stream_id, from_s, to_s)
         self._events.publish(
             EventKind.MEMORY_FORGOTTEN, stream_id, {"from_s": from_s, "to_s": to_s, "blocks": gone}

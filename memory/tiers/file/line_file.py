@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from memory.errors import StoreError
@@ -27,7 +28,7 @@ class LineFile(LineLog):
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self.close()
+                os.close(self._fd)
                 raise StoreError(f"{path}: is being written by another process") from None
         content = self._content()
         self._num_lines = content.count(b"\n")
@@ -35,7 +36,8 @@ class LineFile(LineLog):
             self._write(self._fd, b"\n")
 
     def read(self) -> list[str]:
-        return self._content().decode("utf-8", "replace").splitlines()[-self._most :]
+        lines = self._content().decode("utf-8", "replace").split("\n")[:-1]
+        return lines[-self._most :]
 
     def append(self, lines: Sequence[str]) -> None:
         self._write(self._fd, _joined(lines))
@@ -58,7 +60,11 @@ class LineFile(LineLog):
         self._fd, self._num_lines = made, len(left)
 
     def close(self) -> None:
+        """One without a line leaves no trace."""
         if self._fd >= 0:
+            with suppress(OSError):
+                if os.fstat(self._fd).st_size == 0:
+                    self.path.unlink()
             os.close(self._fd)
             self._fd = -1
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
+from command_line import vstream
 from followed import Followed
 from one_thing import thing_jpeg
 from processes import until
@@ -147,6 +148,22 @@ def test_firings_go_with_what_is_forgotten(begun, store):
         full.delete("/v1/streams/yard/memory", params=STRETCH)
     with started(store) as at_last:
         assert sorted(moments(listed(at_last))) == sorted(left[1:])
+
+
+def test_the_command_line_forgets_firings_and_events(begun, store):
+    _, stop, *_ = begun
+    stop()
+    gone = ("forget", "door", "--from", "0", "--to", "0:01", "--store", store)
+    run = vstream(*gone)
+    assert run.code == 0, run.err
+    assert "may be left" not in run.err
+    with started(store) as again:
+        assert ("door", 0.0) not in [moment[1:] for moment in moments(listed(again))]
+        told = [one for one in events_since(again, since="-10m") if "at_s" in one["data"]]
+        assert sorted({(one["stream_id"], one["data"]["at_s"]) for one in told}) == [
+            ("door", 3.0),
+            ("yard", 0.0),
+        ]
 
 
 def test_a_key_that_may_see_no_stream_is_told_nothing(begun):
