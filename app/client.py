@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from app.server.documents import (
     AlertDocument,
     Citation,
+    FiringList,
     FoundMoment,
+    Marked,
     ModelDocument,
     Pushed,
     StreamDocument,
@@ -193,6 +195,14 @@ class ServiceClient(Closing):
 
     def delete_alert(self, alert_id: str) -> None:
         self._answer("DELETE", f"/v1/alerts/{_part(alert_id)}")
+
+    def firings(self, **wanted: Any) -> FiringList:
+        """Of all alerts, newest first; `wanted` as unseen=True, before=ID, limit, stream_id."""
+        return self._one(FiringList, "GET", "/v1/firings", params=wanted)
+
+    def see_firings(self, ids: list[int]) -> Marked:
+        """They are marked as seen, for all who may see their streams."""
+        return self._one(Marked, "POST", "/v1/firings/seen", json={"ids": ids})
 
     def ask(
         self, messages: list[dict[str, Any]], stream_urls: list[str], **wishes: Any

@@ -10,6 +10,7 @@ from memory import (
     MemoryPolicy,
     ModelShape,
     StoredStream,
+    StoreError,
     find_stream,
     open_stored,
     policy_named,
@@ -20,6 +21,7 @@ from memory import (
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
 from vstream.sentences import sentence_vectors
+from vstream.service.forgetting import forget_events, forget_firings
 
 
 def list_streams(terminal: Terminal, config: VStreamConfig, *, as_json: bool) -> None:
@@ -52,6 +54,11 @@ def forget_range(
         noted = memory.state
         gone = memory.forget(from_s, to_s)
         left = memory.state
+        forget_firings(memory, stream, from_s, to_s)
+    try:
+        forget_events(config.memory.store, stream, from_s, to_s)
+    except StoreError as error:
+        terminal.say(f"events of that time may be left: {error}")
     terminal.say(f"{gone} blocks from {clock(from_s)} to {clock(to_s)} are deleted")
     if noted and not left:
         terminal.say("and all notes of the stream's memory policy, as descriptions, of any time")

@@ -39,6 +39,7 @@ _DIGITS = {
     "score": 6,
     "share": 4,
     "ttft": 3,
+    "retrieve": 3,
     "total": 3,
 }
 

@@ -20,6 +20,7 @@ from .errors import (
 )
 from .kv_block import BlockInfo, KVBlock, Provenance, RowForm, RowLayout
 from .kv_memory import KVMemory
+from .line_log import LineLog
 from .memory_reader import MemoryReader
 from .memory_stats import MemoryStats
 from .moment_index import Hit, MomentIndex
@@ -29,6 +30,7 @@ from .policies.policy import Encoding, MemoryPolicy, ModelShape
 from .row_cache import RowCache
 from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records
+from .tiers.file.line_file import LineFile
 from .tiers.memory import HostTier
 from .tiers.redis.redis_link import RedisLink
 from .tiers.tier import (
@@ -67,6 +69,8 @@ __all__ = [
     "KVMemory",
     "KVMemoryError",
     "KeepPolicy",
+    "LineFile",
+    "LineLog",
     "MemoryConfig",
     "MemoryPolicy",
     "MemoryReader",

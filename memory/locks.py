@@ -34,6 +34,9 @@ class Rank(IntEnum):
     RESPONSES = auto()
     RESPONSE = auto()
     WEBHOOKS = auto()
+    KEPT_EVENTS = auto()
+    ANSWER_LOG = auto()
+    LINES = auto()
     # A stream's writer, then the device and what runs on it
     PUSHING = auto()
     DEVICE = auto()

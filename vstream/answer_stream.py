@@ -77,6 +77,7 @@ class AnswerStream:
         """Known as early: where the words of the question made it look."""
         self.retrieved = reading.prefilled.retrieved
         """The retrieved block ids of every layer, the recent window left out."""
+        self._retrieve_ms = 1000 * reading.prefilled.retrieve_s
         self.recent_ids = reading.recent_ids
         """Those of the recent window, the same in all layers."""
 
@@ -126,7 +127,9 @@ class AnswerStream:
             asked_at_s=basis.newest_frame_s if at_s is None else at_s,
             evidence=self.evidence,
             spans=known.spans,
-            timings_ms=Timings(ttft=self._since_asked(first), total=self._since_asked(last)),
+            timings_ms=Timings(
+                self._since_asked(first), self._since_asked(last), self._retrieve_ms
+            ),
             truncated=not is_whole,
             confidence=basis.trusted(confidence),
             looked=self.looked,

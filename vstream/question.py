@@ -177,6 +177,8 @@ class Timings:
 
     ttft: float
     total: float
+    retrieve: float | None = None
+    """Choosing its blocks and laying them out, in all layers; None if it was read otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

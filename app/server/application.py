@@ -10,8 +10,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app.server import (
     alert_routes,
+    answer_routes,
     chat_routes,
     event_routes,
+    firing_routes,
     frame_routes,
     moment_routes,
     picture_routes,
@@ -72,6 +74,8 @@ def create_app(service: Service) -> FastAPI:
         moment_routes.router,
         recap_routes.router,
         alert_routes.router,
+        answer_routes.router,
+        firing_routes.router,
         watch_routes.router,
         event_routes.router,
     ):

@@ -16,7 +16,7 @@ from app.server.service import Service
 from vstream.device.asker import Asker
 from vstream.errors import BusyError, UnknownStreamError
 from vstream.question import Question
-from vstream.service.event_log import EventKind
+from vstream.service.event import EventKind
 from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
 
 Reply = TypeVar("Reply")
@@ -116,6 +116,8 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
         # Without its words: what one user asks is none of another's business.
         times = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
         service.events.publish(EventKind.ANSWER_DONE, one.stream_id, {**times, **answer.basis()})
+        if service.answer_log is not None:
+            service.answer_log.add(service.events.new_id(), service.loaded.model.name, one)
     return found
 
 

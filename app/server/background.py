@@ -21,7 +21,8 @@ from app.server.documents import link_citations
 from encoders import Turn
 from memory.locks import Rank, ranked_condition, ranked_lock
 from vstream.device.asker import Asker
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 from vstream.service.inquiry import Inquiry, StreamAnswer
 
 _KEPT_S = 3600.0

@@ -100,7 +100,7 @@ async def _chunks(
         yield chunk({"role": "assistant", "content": ""})
         while (piece := await next_piece(request, inquiry)) is not None:
             yield chunk({"content": piece.text})
-        found = finished(service, inquiry)
+        found = await in_thread(request, lambda: finished(service, inquiry))
         annotations = [cited.model_dump() for one in found for cited in citations(one)]
         yield chunk({"annotations": annotations})
         evidence = [one.document() for one in evidence_of(found)]

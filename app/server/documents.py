@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from vstream.service.alert_record import AlertRecord
 from vstream.service.inquiry import StreamAnswer
+from vstream.service.past_firing import PastFiring
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_status import StreamStatus
 from vstream.service.webhook_delivery import shown_receiver
@@ -189,15 +190,32 @@ class FiringDocument(BaseModel):
     an animated one of the seconds around it.
     """
 
+    id: int = Field(description="The later, the higher.")
+    alert_id: str
+    condition: str
     stream_id: str
     at: float
     at_s: float
     probability: float
+    is_seen: bool = Field(description="By somebody who may see the stream.")
     sentence: str | None = Field(
         description="What the model says of it, empty if nothing; null: not yet, or forgotten."
     )
     frame_url: str
     clip_url: str
+
+
+class FiringList(BaseModel):
+    object: str = "list"
+    data: list[FiringDocument]
+    has_more: bool = Field(description="Ask for what is `before` the last one.")
+    unseen: int = Field(description="Of all that this key may see, on whatever page.")
+
+
+class Marked(BaseModel):
+    object: str = "firings.seen"
+    marked: int
+    unseen: int = Field(description="Of all that this key may see, after this.")
 
 
 class AlertDocument(BaseModel):
@@ -217,9 +235,7 @@ class AlertDocument(BaseModel):
     skipped: int
     last_fired_at: float | None
     last_probability: dict[str, float]
-    firings: list[FiringDocument] = Field(
-        description="The newest 50 since the start, newest first."
-    )
+    firings: list[FiringDocument] = Field(description="The newest 50, newest first.")
     error: str | None
     actions: list[dict[str, Any]]
     told_as: Literal["alert", "watch"]
@@ -277,9 +293,9 @@ def alert_document(record: AlertRecord, secret: str | None = None) -> AlertDocum
     told = {
         "judged": record.judged,
         "skipped": record.skipped,
-        "firings": [
-            pictured({**vars(one), "sentence": one.sentence}) for one in record.firings.copy()
-        ],
+        "fired": record.fired,
+        "last_fired_at": record.last_fired_at,
+        "firings": [firing_document(record, one) for one in record.firings.copy()],
         "error": record.problem,
         "actions": [
             {"type": one.type, "url": shown_receiver(one.url)} for one in record.spec.actions
@@ -287,6 +303,11 @@ def alert_document(record: AlertRecord, secret: str | None = None) -> AlertDocum
         "secret": secret,
     }
     return AlertDocument.model_validate({**vars(record.spec), **vars(record), **told})
+
+
+def firing_document(record: AlertRecord, past: PastFiring) -> FiringDocument:
+    of = {"alert_id": record.id, "condition": record.spec.condition, "sentence": past.sentence}
+    return FiringDocument.model_validate(pictured({**vars(past), **of}))
 
 
 def citations(found: StreamAnswer) -> list[Citation]:

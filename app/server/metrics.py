@@ -88,6 +88,22 @@ class Metrics:
         self._round = histogram(
             "vstream_scheduler_round_seconds", "One round of the device.", buckets=_FAST
         )
+        self._queue = histogram(
+            "vstream_request_queue_time_seconds",
+            "From when something is wanted of the device to its turn, by kind.",
+            ["kind"],
+            buckets=_FAST,
+        )
+        self._encode = histogram(
+            "vstream_encode_seconds",
+            "A chunk of frames, from its turn until its blocks are made.",
+            buckets=_FAST,
+        )
+        self._retrieve = histogram(
+            "vstream_retrieve_seconds",
+            "Choosing the blocks of a question and laying them out, in all layers.",
+            buckets=_FAST,
+        )
         self._batch = histogram(
             "vstream_scheduler_batch_size",
             "Works that shared a round, by kind.",
@@ -134,6 +150,8 @@ class Metrics:
         self.finished.labels("length" if answer.truncated else "stop").inc()
         self._tokens.inc(num_tokens)
         self._first_token.observe(ttft_s)
+        if answer.timings_ms.retrieve is not None:
+            self._retrieve.observe(answer.timings_ms.retrieve / 1000)
         self._whole.observe(total_s)
         if num_tokens > 1:
             self._between.observe((total_s - ttft_s) / (num_tokens - 1))
@@ -153,6 +171,10 @@ class Metrics:
     def _saw_round(self, done: Round) -> None:
         if any(done.works.values()):  # not where blocks were put into their memories, no more
             self._round.observe(done.seconds)
+        for kind, waited_s in done.waited:
+            self._queue.labels(kind.value).observe(waited_s)
+        for took_s in done.encoded_s:
+            self._encode.observe(took_s)
         for kind, count in done.works.items():
             if count:
                 self._batch.labels(kind.value).observe(count)

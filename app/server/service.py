@@ -25,7 +25,7 @@ from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
 from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
-from memory import MemoryReader
+from memory import MemoryReader, StoreError, tier_of
 from memory.locks import Rank, ranked_lock
 from vstream.decoding.grammar_trials import MOST_WAITING
 from vstream.device.free_memory import leave_out_of_collections
@@ -36,7 +36,10 @@ from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
 from vstream.service.alert_record import FiredAlert
 from vstream.service.alerts import Alerts
+from vstream.service.answer_log import AnswerLog
+from vstream.service.event import MOST
 from vstream.service.event_log import EventLog
+from vstream.service.kept_events import KeptEvents
 from vstream.service.recaps import MadeRecap, Recaps
 from vstream.service.streams import Streams
 from vstream.service.webhook import WebhookSender
@@ -69,7 +72,8 @@ class Service:
         self.started_at = time.time()
         self.phase = Phase.LOADING
         self.failure: Exception | None = None
-        self.events = EventLog()
+        self.events = EventLog(kept=_kept_events(settings.memory.store))
+        self.answer_log = AnswerLog(limits.answer_log) if limits.answer_log is not None else None
         self.metrics = Metrics()
         self.rate_limit = RateLimit(limits.requests_per_minute)
         self.policy = SourcePolicy(
@@ -143,12 +147,25 @@ class Service:
         if self._running is not None:
             self._running.close()
         self.webhooks.close(grace_s=2.0)
+        self.events.let_go()
+        if self.answer_log is not None:
+            self.answer_log.close()
 
     def _load_model(self) -> VideoLLM:
         settings = self.settings
         return load_video_llm(
             settings.model, settings.device, settings.dtype, settings.source.sample_fps
         )
+
+
+def _kept_events(store: str) -> KeptEvents | None:
+    """None where nothing lasts, or where they cannot be had: then they end with the process."""
+    try:
+        lines = tier_of(store).lines("events", MOST)
+        return None if lines is None else KeptEvents(lines)
+    except StoreError as error:
+        _log.error("events are not kept", reason=str(error))
+        return None
 
 
 class _Loaded:
@@ -175,6 +192,7 @@ class _Loaded:
             limits.max_alerts,
             on_fired=lambda fired: service.metrics.saw_firing(fired.past.stream_id),
             on_told=self._tell,
+            on_forgotten=service.answer_log.forget if service.answer_log is not None else None,
         )
         self.recaps = Recaps(
             self.streams,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from memory.config import MemoryConfig
 from memory.errors import StoreError, UnknownNameError
 from memory.kv_block import Provenance
+from memory.line_log import LineLog
 from memory.registry import Registry
 from memory.stream_entry import StreamEntry
 
@@ -136,6 +137,10 @@ class Tier:
             for span in blocks.spans():
                 blocks.replace(span.block_ids, {})
             entry.erase()
+
+    def lines(self, name: str, most: int) -> LineLog | None:
+        """The newest `most` lines of that name beside the streams; None where nothing lasts."""
+        return None
 
     def check(self) -> str:
         """What there is to say about it for people, if it can be used. Leaves no trace in it."""

@@ -77,6 +77,10 @@ class Round:
     works: dict[WorkKind, int]
     tokens: int
     seconds: float
+    waited: tuple[tuple[WorkKind, float], ...] = ()
+    """Of each work that began in it: for how many seconds it had waited for that."""
+    encoded_s: tuple[float, ...] = ()
+    """Of each chunk that was encoded at its end: how long that took."""
 
 
 class Scheduler:
@@ -173,15 +177,15 @@ class Scheduler:
             with self.turn:
                 started = time.perf_counter()
                 try:
-                    works, tokens = self._round()
+                    done = self._round(started)
                 except Exception as error:  # noqa: BLE001  those who wait must not wait forever
                     _log.exception("a round failed")
                     self._fail_running(error)
                     has_encoded = False
                     continue
-                has_encoded = works[WorkKind.INGEST] > 0
+                has_encoded = done.works[WorkKind.INGEST] > 0
             try:
-                self.on_round(Round(works, tokens, time.perf_counter() - started))
+                self.on_round(done)
             except Exception:  # noqa: BLE001  the works go on
                 _log.exception("telling of a round failed")
 
@@ -213,10 +217,12 @@ class Scheduler:
         return [*self._running, *(job for jobs in self._waiting.values() for job in jobs)]
 
     @torch.inference_mode()
-    def _round(self) -> tuple[dict[WorkKind, int], int]:
-        """Returns how many works of each kind took part, and how many tokens were passed."""
+    def _round(self, started: float) -> Round:
+        """`started` is when it did, in `time.perf_counter` seconds."""
         self._end_cancelled()
-        for job in self._begin():
+        begun = self._begin()
+        for job in begun:
+            job.begun_at = time.perf_counter()
             job.advance()
         self._leave_out_ended()
         taking_part = [
@@ -230,8 +236,17 @@ class Scheduler:
         if wanted:
             _answer(passing, pass_together(self._decoder, wanted, self._fast))
         self._leave_out_ended()
+        now = time.perf_counter()
+        chunks = [job for job in taking_part if job.kind is WorkKind.INGEST]
+        encoded_s = tuple(now - job.begun_at for job in chunks if job.done())
         works[WorkKind.KEEP] += self._keep()
-        return works, sum(len(one.embeddings) for one in wanted)
+        return Round(
+            works,
+            tokens=sum(len(one.embeddings) for one in wanted),
+            seconds=time.perf_counter() - started,
+            waited=tuple((job.kind, job.begun_at - job.submitted_at) for job in begun),
+            encoded_s=encoded_s,
+        )
 
     @torch.inference_mode()
     def _keep(self) -> int:

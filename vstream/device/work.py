@@ -44,6 +44,8 @@ class Job(Future[Result]):
         self.blocks = blocks
         self.holder = holder
         self.is_cancelled = False
+        self.submitted_at = self.begun_at = time.perf_counter()
+        """Until its turn has come both are the same."""
         self.request: Request | None = None
         """What it wants next; None before it has begun and after its end."""
         self._work = work

@@ -1,5 +1,6 @@
 """QuestionPrefill: a question's tokens through the decoder, over the blocks it retrieves."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,7 @@ class QuestionStep:
 
         With `sought` the policy selects by that.
         """
+        began = time.perf_counter()
         if self._fixed is not None:
             ids = list(self._fixed[layer])
         else:
@@ -59,6 +61,7 @@ class QuestionStep:
         self.queries.append(query)
         self.retrieved.append(ids)
         self.context.lay(layer, ids, self._past.recent_ids)
+        self._past.retrieve_s += time.perf_counter() - began
 
     def begin_again(self) -> None:
         """As if no layer had come."""
@@ -83,6 +86,8 @@ class PrefilledQuestion:
     retrieved: BlocksByLayer
     queries: Sequence[Float[Tensor, " key_width"]]
     """Each layer's mean query over the question's own tokens, before RoPE, summed by group."""
+    retrieve_s: float
+    """Spent on choosing blocks and laying them out, in all layers and passes."""
 
 
 class QuestionPrefill:
@@ -177,4 +182,5 @@ class QuestionPrefill:
         step = QuestionStep(context, self._policy, past, tokens.is_question, retrieved)
         logits = yield Pass(tokens.embeddings, step, num_logits=num_logits)
         words.see(context)
-        return PrefilledQuestion(context, words, logits, step.retrieved, step.queries)
+        spent_s = past.retrieve_s
+        return PrefilledQuestion(context, words, logits, step.retrieved, step.queries, spent_s)

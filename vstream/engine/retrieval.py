@@ -65,6 +65,8 @@ class Past:
         self.ids = view.older_ids
         """In stream order."""
         self.recent_ids = view.recent_ids
+        self.retrieve_s = 0.0
+        """Spent on choosing from it and laying out what was chosen."""
 
     def search(
         self,

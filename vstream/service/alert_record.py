@@ -1,13 +1,14 @@
 """AlertRecord: one standing question of a service, and what has come of it."""
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from vstream.alert import Alert, Firing
-from vstream.question import Saying
 from vstream.service.alert_spec import AlertSpec
+from vstream.service.past_firing import PastFiring
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.speaking.policy import SpeakingPolicy
 
@@ -15,26 +16,6 @@ _EVIDENCE = 8
 """So many moments go with a firing, the best ones."""
 _FIRINGS = 50
 """So many of the newest firings are kept with an alert."""
-
-
-@dataclass(eq=False)
-class PastFiring:
-    """What is kept of a firing. The frame that decided it was captured at `at`, in seconds since
-    the epoch, and is at `at_s` of the stream: it shows what was the case, which the moments that
-    were read beside it need not.
-    """
-
-    stream_id: str
-    at: float
-    at_s: float
-    probability: float
-    said: Saying | None = None
-    """What the model says of it; None: nothing yet, or it is forgotten."""
-
-    @property
-    def sentence(self) -> str | None:
-        """Empty if the model says nothing."""
-        return None if self.said is None else self.said.text
 
 
 @dataclass(eq=False)
@@ -47,8 +28,8 @@ class AlertRecord:
     created_at: float
     is_declared: bool = False
     """By a configuration file, which alone remembers it."""
-    fired: int = 0
-    last_fired_at: float | None = None
+    fired_on: Counter[str] = field(default_factory=Counter)
+    """How often on each stream."""
     last_probability: dict[str, float] = field(default_factory=dict)
     problem: str | None = None
     firings: deque[PastFiring] = field(default_factory=partial(deque, maxlen=_FIRINGS))
@@ -62,7 +43,8 @@ class AlertRecord:
         """
         is_other = spec.condition != self.spec.condition
         if is_other:
-            self.fired, self.last_fired_at, self.problem = 0, None, None
+            self.problem = None
+            self.fired_on = Counter()
             self.firings.clear()
             self.last_probability = {}
         kept = {} if is_other else self.on_streams
@@ -76,15 +58,44 @@ class AlertRecord:
         of = set(spec.stream_ids)
         past = [one for one in self.firings if one.stream_id in of]
         self.firings = deque(past, maxlen=_FIRINGS)
+        self.fired_on = Counter({name: n for name, n in self.fired_on.items() if name in of})
         self.last_probability = {name: p for name, p in self.last_probability.items() if name in of}
         self.spec, self.on_streams = spec, alerts
 
-    def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
-        """What was said of any moment of [from_s, to_s]."""
-        for past in self.firings.copy():
-            said = past.said if past.stream_id == stream_id else None
-            if said is not None and said.from_s <= to_s and past.at_s >= from_s:
-                past.said = None
+    def take_noted(self, stream_id: str, noted: Mapping[str, Any]) -> None:
+        """Go on with what `noted_of` gave of it before, unless its condition was another. Raises
+        KeyError, TypeError, ValueError for anything else.
+        """
+        if noted["condition"] != self.spec.condition:
+            return
+        self.created_at = min(self.created_at, noted["created_at"])
+        past = [*self.firings, *(PastFiring.of(stream_id, one) for one in noted["kept"])]
+        past.sort(key=lambda one: one.id, reverse=True)
+        self.firings = deque(past[:_FIRINGS], maxlen=_FIRINGS)
+        self.fired_on[stream_id] += int(noted["fired"])
+
+    def noted_of(self, stream_id: str) -> dict[str, Any] | None:
+        """What is to be kept of its firings on a stream, JSON-able; None if there was none."""
+        if not self.fired_on[stream_id]:
+            return None
+        kept = [one.noted for one in self.firings.copy() if one.stream_id == stream_id]
+        of = {"condition": self.spec.condition, "created_at": self.created_at}
+        return {**of, "fired": self.fired_on[stream_id], "kept": kept}
+
+    def forget(self, stream_id: str, from_s: float, to_s: float) -> bool:
+        """The firings at the moments of [from_s, to_s], and what was said of one of them at others;
+        whether there was any. How often it fired stays known.
+        """
+        was = [one.said for one in self.firings]
+        gone = {
+            one.id
+            for one in self.firings
+            if one.stream_id == stream_id and one.forget(from_s, to_s)
+        }
+        past = [one for one in self.firings if one.id not in gone]
+        is_other = was != [one.said for one in past]
+        self.firings = deque(past, maxlen=_FIRINGS)
+        return is_other
 
     @property
     def noted_beside(self) -> str:
@@ -101,6 +112,16 @@ class AlertRecord:
         """As what is told of it names it."""
         old = {"watch_id": self.id} if self.spec.told_as == "watch" else {}
         return {"alert_id": self.id, **old}
+
+    @property
+    def fired(self) -> int:
+        """How often."""
+        return self.fired_on.total()
+
+    @property
+    def last_fired_at(self) -> float | None:
+        """As far as it is not forgotten."""
+        return self.firings[0].fired_at if self.firings else None
 
     @property
     def judged(self) -> int:
@@ -129,6 +150,7 @@ class FiredAlert:
         said = self.past.said
         return {
             **self.alert.ids,
+            "firing_id": self.past.id,
             "stream_id": self.past.stream_id,
             "condition": self.firing.condition,
             "at": self.past.at,

@@ -18,13 +18,16 @@ import structlog
 from memory import KVMemoryError
 from memory.locks import Rank, ranked_lock
 from vstream.alert import Alert
-from vstream.errors import BusyError, UnknownAlertError, UnknownStreamError, VStreamError
+from vstream.errors import BusyError, UnknownAlertError, VStreamError
 from vstream.ingest import SeenFrame
 from vstream.question import Judgement
-from vstream.service.alert_record import AlertRecord, FiredAlert, PastFiring
+from vstream.service.alert_notes import AlertNotes
+from vstream.service.alert_record import AlertRecord, FiredAlert
 from vstream.service.alert_spec import AlertSpec, DeclaredAlert
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 from vstream.service.firing_sentences import FiringSentences
+from vstream.service.past_firing import PastFiring
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
 from vstream.speaking import speaking_policy
@@ -32,7 +35,6 @@ from vstream.speaking.policy import SpeakingPolicy
 
 _log = structlog.get_logger()
 _REST_S = 0.05
-_RETRY_S = 5.0
 _FALLS_BACK_S = 60.0
 _RETAIN_S = 5.0
 """So often what streams retain no more is forgotten here as well."""
@@ -48,23 +50,25 @@ class Alerts:
         most: int,
         on_fired: Callable[[FiredAlert], None] = lambda fired: None,
         on_told: Callable[[FiredAlert], None] = lambda fired: None,
+        on_forgotten: Callable[[str, float, float], None] | None = None,
     ) -> None:
         """`on_fired` is called at once, `on_told` with what the model says of it, see
-        FiringSentences: in the judging thread, so they must not block.
+        FiringSentences: in the judging thread, so they must not block. `on_forgotten` is told of
+        every stretch of a stream that is forgotten, also by its retention.
         """
         self._streams = streams
         self._events = events
         self._most = most
         self._on_fired = on_fired
+        self._on_forgotten = on_forgotten
         self._alerts: dict[str, AlertRecord] = {}
         self._lock = ranked_lock(Rank.ALERTS)
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._newest: dict[StreamKeeper, SeenFrame] = {}
-        self._sentences = FiringSentences(events, on_told, self._wake.set)
+        self._notes = AlertNotes(streams, self.all)
+        self._sentences = FiringSentences(events, on_told, self._notes.write_soon, self._wake.set)
         self._retained_at = 0.0
-        self._unkept: dict[str, float] = {}
-        """Streams beside which the alerts could not be written, and when to try again."""
         self._thread = threading.Thread(target=self._judge_on, name="alerts", daemon=True)
         self._thread.start()
 
@@ -76,22 +80,39 @@ class Alerts:
     def add(self, spec: AlertSpec, owner: str = "") -> AlertRecord:
         """Raises UnknownStreamError for one that is not watched here, BusyError, SettingsError."""
         keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
-        made = self._set(spec, owner, f"watch_{secrets.token_hex(12)}", keepers)
-        self._remember(made.noted_beside)
+        made = self._made(spec, owner, f"alert_{secrets.token_hex(12)}", keepers)
+        with self._lock:
+            self._enter(made)
+        self._wake.set()
+        self._notes.write(made.noted_beside)
         return made
 
     def open_known(self, declared: Sequence[DeclaredAlert] = ()) -> None:
         """Go on with the alerts that the streams' notes hold, and with those that are `declared`,
         on those of their streams that could be opened.
         """
+        known = []
         for keeper in self._streams.all():
             for kept in keeper.note.get("alerts", []):
                 with _told_of_errors(keeper.spec.id):
                     spec = AlertSpec.model_validate(kept["spec"])
-                    self._set(spec, kept["owner"], kept["id"], self._watched(spec))
+                    made = self._made(spec, kept["owner"], kept["id"], self._here(spec))
+                    made.created_at = kept.get("created_at", made.created_at)
+                    known.append(made)
         for one in declared:
             with _told_of_errors(", ".join(one.stream_ids)):
-                self._set(one.spec, "", one.id, self._watched(one.spec), is_declared=True)
+                known.append(self._made(one.spec, "", one.id, self._here(one.spec)))
+                known[-1].is_declared = True
+        for made in known:
+            for keeper in made.on_streams:
+                if (noted := keeper.note.get("firings", {}).get(made.id)) is not None:
+                    with _told_of_errors(keeper.spec.id):
+                        made.take_noted(keeper.spec.id, noted)
+        with self._lock:  # all at once: a note is of all that there are
+            for made in known:
+                with _told_of_errors(made.noted_beside):
+                    self._enter(made)
+        self._wake.set()
 
     def get(self, alert_id: str) -> AlertRecord:
         """Raises UnknownAlertError."""
@@ -115,20 +136,36 @@ class Alerts:
         record = self.get(alert_id)
         for stream_id in set(spec.stream_ids) - set(record.spec.stream_ids):
             self._streams.get(stream_id)
-        keepers = self._watched(spec)
+        keepers = self._here(spec)
         rules = {keeper: _rule(spec, keeper) for keeper in keepers}
         was_on = record.noted_on
         with self._lock:
             record.take(spec, rules)
         for stream_id in was_on | record.noted_on:
-            self._remember(stream_id)
+            self._notes.write(stream_id)
         self._wake.set()
         return record
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
-        """What was said of any moment of [from_s, to_s] is forgotten, in the events as well."""
+        """Firings at the moments of [from_s, to_s], and what was said of them, are forgotten, in
+        the events as well.
+        """
         self._sentences.forget(stream_id, from_s)
         self._forget_said(stream_id, from_s, to_s)
+
+    def see(self, is_meant: Callable[[PastFiring], bool]) -> int:
+        """Mark firings as seen, for all who may see them; how many were not."""
+        met = [
+            one
+            for record in self.all()
+            for one in record.firings.copy()
+            if not one.is_seen and is_meant(one)
+        ]
+        for one in met:
+            one.is_seen = True
+            self._notes.write_soon(one.stream_id)
+        self._wake.set()
+        return len(met)
 
     def remove(self, alert_id: str, reason: str = "deleted") -> AlertRecord:
         """Raises UnknownAlertError."""
@@ -137,7 +174,7 @@ class Alerts:
         if found is None:
             raise UnknownAlertError(f"there is no alert {alert_id}")
         for stream_id in found.noted_on:
-            self._remember(stream_id)
+            self._notes.write(stream_id)
         self._events.publish(
             EventKind.ALERT_ENDED,
             found.spec.stream_ids[0] if len(found.spec.stream_ids) == 1 else None,
@@ -150,53 +187,27 @@ class Alerts:
         self._wake.set()
         self._thread.join()
         self._sentences.close()
+        self._notes.close()
 
-    def _watched(self, spec: AlertSpec) -> list[StreamKeeper]:
+    def _here(self, spec: AlertSpec) -> list[StreamKeeper]:
         """Those of the streams that it names that are watched here, in its order."""
         here = {keeper.spec.id: keeper for keeper in self._streams.all()}
         return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
 
-    def _set(
-        self,
-        spec: AlertSpec,
-        owner: str,
-        alert_id: str,
-        keepers: Sequence[StreamKeeper],
-        *,
-        is_declared: bool = False,
+    def _made(
+        self, spec: AlertSpec, owner: str, alert_id: str, keepers: Sequence[StreamKeeper]
     ) -> AlertRecord:
-        made = AlertRecord(
-            id=alert_id,
-            spec=spec,
-            owner=owner,
-            created_at=time.time(),
-            is_declared=is_declared,
-            on_streams={
-                keeper: Alert(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
-                for keeper in keepers
-            },
-        )
-        with self._lock:
-            if len(self._alerts) >= self._most:
-                raise BusyError(f"{self._most} alerts are set, as many as may be: delete one")
-            self._alerts[made.id] = made
-        self._wake.set()
-        return made
+        alerts = {
+            keeper: Alert(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
+            for keeper in keepers
+        }
+        return AlertRecord(alert_id, spec, owner, time.time(), on_streams=alerts)
 
-    def _remember(self, stream_id: str) -> None:
-        """Keep the alerts that are set on a stream beside it, as far as it can be written."""
-        kept = [
-            {"id": one.id, "owner": one.owner, "spec": one.spec.model_dump(mode="json")}
-            for one in self.all()
-            if one.noted_beside == stream_id and not one.is_declared
-        ]
-        try:
-            self._streams.get(stream_id).remember(alerts=kept)
-        except UnknownStreamError:
-            return  # and with it its alerts
-        except KVMemoryError as error:
-            _log.warning("alerts not kept yet", stream=stream_id, reason=str(error))
-            self._unkept[stream_id] = time.monotonic() + _RETRY_S
+    def _enter(self, made: AlertRecord) -> None:
+        """With the lock held. Raises BusyError."""
+        if len(self._alerts) >= self._most:
+            raise BusyError(f"{self._most} alerts are set, as many as may be: delete one")
+        self._alerts[made.id] = made
 
     def _judge_on(self) -> None:
         while not self._stop.is_set():
@@ -207,7 +218,7 @@ class Alerts:
                 self._judge_due()
                 self._sentences.go_on()
                 self._forget_not_retained()
-                self._keep_those_unkept()
+                self._notes.go_on()
             except Exception:  # noqa: BLE001  the next tick is another try
                 _log.exception("judging failed")
             self._stop.wait(_REST_S)
@@ -225,19 +236,12 @@ class Alerts:
             if not has_all:
                 over = None if kept else "stream deleted"
                 if kept:
-                    self._remember(record.noted_beside)
+                    self._notes.write(record.noted_beside)
             if record.spec.until is not None and now >= record.spec.until:
                 over = "until"
             if over is not None:
                 with suppress(UnknownAlertError):  # deleted just now
                     self.remove(record.id, over)
-
-    def _keep_those_unkept(self) -> None:
-        """The store was away when they were set or deleted."""
-        now = time.monotonic()
-        for stream_id in [name for name, at in self._unkept.items() if at <= now]:
-            del self._unkept[stream_id]
-            self._remember(stream_id)
 
     def _forget_not_retained(self) -> None:
         if time.monotonic() < self._retained_at + _RETAIN_S:
@@ -249,13 +253,13 @@ class Alerts:
                 self._forget_said(keeper.spec.id, -inf, memory.newest_s - memory.retain_s)
 
     def _forget_said(self, stream_id: str, from_s: float, to_s: float) -> None:
-        for record in self.all():
-            record.forget(stream_id, from_s, to_s)
-        self._events.blank(
-            stream_id,
-            "sentence",
-            lambda told: told["from_s"] <= to_s and told["at_s"] >= from_s,
-        )
+        with self._lock:
+            forgotten = [one.forget(stream_id, from_s, to_s) for one in self._alerts.values()]
+        if any(forgotten):
+            self._notes.write_soon(stream_id)
+        self._events.forget(stream_id, from_s, to_s)
+        if self._on_forgotten is not None:
+            self._on_forgotten(stream_id, from_s, to_s)
 
     def _judge_due(self) -> None:
         """Everything that is due, put to the model at once."""
@@ -293,11 +297,12 @@ class Alerts:
         firing = record.on_streams[keeper].feed(judgement)
         if firing is None:
             return
-        past = PastFiring(keeper.spec.id, at, firing.at_s, firing.probability)
+        stream_id, told_id = keeper.spec.id, self._events.new_id()
+        past = PastFiring(told_id, stream_id, at, firing.at_s, firing.probability, time.time())
         fired = FiredAlert(record, firing, past)
-        record.fired += 1
-        record.last_fired_at = time.time()
+        record.fired_on[stream_id] += 1
         record.firings.appendleft(past)
+        self._notes.write_soon(stream_id)
         self._events.publish(EventKind.ALERT_FIRED, past.stream_id, fired.document)
         self._on_fired(fired)
         self._sentences.begin(fired, keeper.session)
@@ -308,7 +313,7 @@ def _told_of_errors(stream_id: str) -> Iterator[None]:
     """An alert that cannot be set keeps no other from it."""
     try:
         yield
-    except (KeyError, ValueError, VStreamError) as error:
+    except (KeyError, TypeError, ValueError, VStreamError) as error:
         _log.error("alert not set", stream=stream_id, reason=str(error))
 
 

@@ -5,56 +5,30 @@ one costs nothing and holds nobody up: when the ring has moved past its place it
 event of kind `gap` that counts what it missed, and goes on with the oldest event there is.
 
 Ids rise strictly, over a restart too: the millisecond of the event times 4096, plus a counter. They
-stay below 2**53, which JavaScript counts exactly, until the year 2039. What was published before a
-restart is gone: who asks for it gets a gap.
+stay below 2**53, which JavaScript counts exactly, until the year 2039. Those that are everybody's
+business outlive the process where they are kept: who asks for older ones gets a gap.
 """
 
 import asyncio
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from memory.locks import Rank, ranked_lock
+from vstream.service.event import MOST, Event, EventKind
+from vstream.service.kept_events import KeptEvents
 
 _IDS_PER_MS = 4096
 _BATCH = 64  # events that a reader takes at a time
 
 
-class EventKind(StrEnum):
-    """What can happen."""
-
-    STREAM_CREATED = "stream.created"
-    STREAM_STATE = "stream.state"
-    STREAM_DELETED = "stream.deleted"
-    ALERT_FIRED = "alert.fired"
-    ALERT_DESCRIBED = "alert.described"
-    """What the model says of a firing; the same fields once more."""
-    ALERT_ENDED = "alert.ended"
-    RECAP_MADE = "recap.made"
-    ANSWER_DONE = "answer.done"
-    RESPONSE_DONE = "response.done"
-    MEMORY_FORGOTTEN = "memory.forgotten"
-    GAP = "gap"
-    """Not published but made for one reader: it missed `data["missed"]` events, None if unknown."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened, to one stream or to none in particular."""
-
-    id: int
-    kind: EventKind
-    stream_id: str | None
-    at: float
-    """Seconds since the epoch."""
-    data: dict[str, Any]
-    owner: str | None = None
-    """Whose business alone it is; None: of all who may see the stream."""
+def id_at(at: float) -> int:
+    """The lowest that an event of that time has, in seconds since the epoch."""
+    return int(at * 1000) * _IDS_PER_MS
 
 
 @dataclass(eq=False)
@@ -69,14 +43,23 @@ class _Reader:
 class EventLog:
     """The newest `max_events` events. Publish from any thread, follow from any event loop."""
 
-    def __init__(self, max_events: int = 4096, clock: Callable[[], float] = time.time) -> None:
-        """Begin empty. `clock` gives seconds since the epoch."""
+    def __init__(
+        self,
+        max_events: int = MOST,
+        clock: Callable[[], float] = time.time,
+        kept: KeptEvents | None = None,
+    ) -> None:
+        """Go on after those that were `kept`. `clock` gives seconds since the epoch."""
         self._clock = clock
+        self._kept = kept
         self._lock = ranked_lock(Rank.EVENTS)
-        self._ring: deque[Event] = deque(maxlen=max_events)
-        self._num_published = 0
-        self._last_id = int(clock() * 1000) * _IDS_PER_MS
-        self._complete_after = self._last_id  # all with a higher id are in the ring
+        past = [] if kept is None else kept.past
+        self._ring: deque[Event] = deque(past, maxlen=max_events)
+        self._num_published = len(self._ring)
+        now_id = id_at(clock())
+        self._last_id = max(now_id, past[-1].id) if past else now_id
+        self._complete_after = self._ring[0].id if past else now_id
+        """All with a higher id are in the ring."""
         self._readers: set[_Reader] = set()
         self._is_closed = False
         self.num_missed = 0
@@ -93,26 +76,29 @@ class EventLog:
         """Add an event and wake the readers. Never waits for any of them."""
         with self._lock:
             at = self._clock()
-            self._last_id = max(self._last_id + 1, int(at * 1000) * _IDS_PER_MS)
-            event = Event(self._last_id, kind, stream_id, at, data, owner)
+            event = Event(self._next_id(at), kind, stream_id, at, data, owner)
             if len(self._ring) == self._ring.maxlen:
                 self._complete_after = self._ring[0].id
             self._ring.append(event)
+            if self._kept is not None and owner is None:
+                self._kept.put(event)
             self._num_published += 1
             self._wake_readers()
         return event
 
-    def blank(
-        self, stream_id: str, name: str, is_gone: Callable[[Mapping[str, Any]], bool]
-    ) -> None:
-        """Make the field `name` of that stream's events None where `is_gone` says so of its data:
-        nobody who reads them from now on sees it.
-        """
+    def new_id(self) -> int:
+        """One that no event has: higher than all so far, and lower than all to come."""
         with self._lock:
-            for event in self._ring:
-                has_it = event.stream_id == stream_id and event.data.get(name) is not None
-                if has_it and is_gone(event.data):
-                    event.data[name] = None
+            return self._next_id(self._clock())
+
+    def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
+        """Who reads from now on sees of each event what `Event.without` leaves."""
+        with self._lock:
+            for place, event in enumerate(self._ring):
+                left = event.without(stream_id, from_s, to_s)
+                self._ring[place] = left or replace(event, data={}, is_forgotten=True)
+        if self._kept is not None:
+            self._kept.forget(stream_id, from_s, to_s)
 
     def follow(self, last_id: int | None) -> AsyncIterator[Event]:
         """Every event after `last_id`, or from now on, without end until `close`.
@@ -132,6 +118,11 @@ class EventLog:
             self._is_closed = True
             self._wake_readers()
 
+    def let_go(self) -> None:
+        """After the last event: all are kept that are to be."""
+        if self._kept is not None:
+            self._kept.close()
+
     async def _follow(self, place: int, gap: Event | None) -> AsyncIterator[Event]:
         reader = _Reader(asyncio.get_running_loop())
         with self._lock:
@@ -142,7 +133,8 @@ class EventLog:
             while True:
                 events, place, is_last = self._next_events(reader, place)
                 for event in events:
-                    yield event
+                    if not event.is_forgotten:
+                        yield event
                 if is_last:
                     return
                 if not events:
@@ -164,6 +156,10 @@ class EventLog:
                 self.num_missed += missed
                 events.insert(0, self._gap(missed))
             return events, place, self._is_closed and place == self._num_published
+
+    def _next_id(self, at: float) -> int:
+        self._last_id = max(self._last_id + 1, id_at(at))
+        return self._last_id
 
     def _wake_readers(self) -> None:
         for reader in list(self._readers):

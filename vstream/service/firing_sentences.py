@@ -17,7 +17,8 @@ from vstream.device.work import Job
 from vstream.errors import BusyError
 from vstream.question import Saying
 from vstream.service.alert_record import FiredAlert
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 from vstream.session import Session
 
 _log = structlog.get_logger()
@@ -49,13 +50,16 @@ class FiringSentences:
         self,
         events: EventLog,
         on_told: Callable[[FiredAlert], None],
+        on_said: Callable[[str], None],
         wake: Callable[[], None],
     ) -> None:
         """`on_told` is called once for each firing: with its sentence, or when that has taken too
-        long. `wake` is called, in any thread, when `go_on` has something to do.
+        long. `on_said` is told of the stream of each sentence. `wake` is called, in any thread,
+        when `go_on` has something to do.
         """
         self._events = events
         self._on_told = on_told
+        self._on_said = on_said
         self._wake = wake
         self._lock = ranked_lock(Rank.FIRINGS)
         self._waiting: list[_Waiting] = []
@@ -106,6 +110,7 @@ class FiringSentences:
             self._waiting.remove(one)
             if said is not None and not one.is_forgotten:
                 fired.past.said = said
+                self._on_said(fired.past.stream_id)
                 self._events.publish(
                     EventKind.ALERT_DESCRIBED, fired.past.stream_id, fired.document
                 )

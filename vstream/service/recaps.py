@@ -23,7 +23,8 @@ from vstream.device.asker import Asker
 from vstream.errors import QuestionError, VStreamError
 from vstream.search.recap import EFFORTS, Recap
 from vstream.service.alert_spec import DeclaredActions
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
 from vstream.times.when import clock_before, stream_range

@@ -40,6 +40,7 @@ from vstream.session import Session
 from vstream.sources.backoff import Backoff
 from vstream.sources.permission import SourcePolicy
 from vstream.sources.pushed_frames import PushedFrames, PushOutcome
+from vstream.sources.seldom import Seldom
 from vstream.sources.status import SourceCounts
 
 _log = structlog.get_logger()
@@ -79,6 +80,7 @@ class StreamKeeper:
         self._pushed: PushedFrames | None = None
         self._failure: tuple[str, str] | None = None
         """Code and message of what ended the last attempt, if it ended badly."""
+        self._failures = Seldom()
         self._told: StreamProblem | None = None
         self._is_broken = False
         """Whether the session may not hold what the store does."""
@@ -329,6 +331,7 @@ class StreamKeeper:
             self.session, self._is_broken = session, False
 
     def _saw(self, frame: Frame) -> None:
+        self._failures.is_well()
         with self._changed:
             self.newest_frame = frame
 
@@ -339,4 +342,6 @@ class StreamKeeper:
             self._failure = (code, str(error))
             self._is_broken = self._is_broken or is_broken
             self._go(KeeperEvent.GIVE_UP if for_good else KeeperEvent.FAIL)
-        _log.warning("stream failed", stream=self.spec.id, code=code, reason=str(error))
+        if times := self._failures.times(code):
+            told = {"code": code, "reason": str(error), "times": times}
+            _log.warning("stream failed", stream=self.spec.id, **told)

@@ -20,7 +20,7 @@ from vstream.service.stream_spec import StreamSpec, kept_spec
 _log = structlog.get_logger()
 NOTE = "service"
 """Under this name the note of a stream holds what a service needs to go on with it."""
-ABANDONED: dict[str, Any] = {"spec": None, "alerts": []}
+ABANDONED: dict[str, Any] = {"spec": None, "alerts": [], "firings": {}}
 """What is noted beside a stream with which no service is to go on."""
 _DYING_S = 4.0
 """So long a stream of another process may seem to be watched by it, which was killed."""

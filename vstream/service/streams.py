@@ -33,7 +33,9 @@ from vstream.open_readers import OpenReaders, with_host_bytes
 from vstream.policy import policy_of_blocks
 from vstream.question import Question
 from vstream.search.recap import Describable
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
+from vstream.service.forgetting import forget_firings
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_notes import ABANDONED, StreamNotes
 from vstream.service.stream_spec import StreamSpec, config_of
@@ -197,6 +199,7 @@ class Streams:
                 policy = policy_of_blocks(self._config, self._model, written)
             with open_stored(self._config.memory, stream_id, policy) as memory:
                 gone = memory.forget(from_s, to_s)
+                forget_firings(memory, stream_id, from_s, to_s)
         self._on_forgotten(stream_id, from_s, to_s)
         self._events.publish(
             EventKind.MEMORY_FORGOTTEN, stream_id, {"from_s": from_s, "to_s": to_s, "blocks": gone}

@@ -25,6 +25,7 @@ from vstream.sources.frame_queue import QueuedSource
 from vstream.sources.live_decoder import LiveDecoder
 from vstream.sources.opening import open_container
 from vstream.sources.privacy_mask import PrivacyMask
+from vstream.sources.seldom import Seldom
 from vstream.sources.status import SourceState, SourceStatus
 from vstream.sources.stream_clock import StreamClock
 from vstream.sources.tls import connection_error
@@ -71,6 +72,7 @@ class LiveStream(QueuedSource):
         self._sample_fps = sample_fps
         self._give_up_at = None if keep_trying else time.monotonic() + config.connect_timeout_s
         self._clock = StreamClock(start_s, since_s=time.monotonic() if start_s > 0 else None)
+        self._lost = Seldom()
         self._num_attempts = 0
         self._last_sign_at = time.monotonic()  # of life: a picture, or a packet passed over
         self._closing = threading.Event()
@@ -119,9 +121,15 @@ class LiveStream(QueuedSource):
                 backoff.reset()
             wait_s = backoff.next_s()
             self._state, self._last_error = SourceState.RECONNECTING, error
-            log.warning(
-                "source lost", source=self.name, code=error.code, reason=str(error), retry_s=wait_s
-            )
+            if times := self._lost.times(error.code):
+                log.warning(
+                    "source lost",
+                    source=self.name,
+                    code=error.code,
+                    reason=str(error),
+                    retry_s=wait_s,
+                    times=times,
+                )
             if self._give_up_at is not None:
                 wait_s = min(wait_s, max(0.0, self._give_up_at - time.monotonic()))
             if self._closing.wait(wait_s):
@@ -174,6 +182,7 @@ class LiveStream(QueuedSource):
         arrival_s = time.monotonic()
         if self._state is not SourceState.RUNNING:
             self._state, self._last_error = SourceState.RUNNING, None
+            self._lost.is_well()
             log.info("source running", source=self.name, reconnects=self._counts.reconnects)
         self._last_frame_at = self._last_sign_at = arrival_s
         self._give_up_at = None

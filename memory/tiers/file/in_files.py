@@ -18,6 +18,7 @@ from memory.kv_block import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_follower import FileFollower
 from memory.tiers.file.file_tier import FileTier, newest_segments
+from memory.tiers.file.line_file import LineFile
 from memory.tiers.file.segment_file import SegmentFile
 from memory.tiers.file.segment_list import SegmentList
 from memory.tiers.file.stream_directory import (
@@ -70,6 +71,9 @@ class InFiles(Tier):
                 "again, as by `vstream ingest`"
             )
         return described.provenance, FileFollower(segments_folder(path))
+
+    def lines(self, name: str, most: int) -> LineFile:
+        return LineFile(self.folder / f"{name}.jsonl", most)
 
     def ids(self) -> list[str]:
         return [path.name for path in self._paths()]

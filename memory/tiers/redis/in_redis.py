@@ -9,7 +9,8 @@ from memory.errors import StoreError
 from memory.kv_block import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_blocks import RedisFollower
-from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
+from memory.tiers.redis.redis_keys import STREAMS, RedisKeys, lines_key
+from memory.tiers.redis.redis_lines import RedisLines
 from memory.tiers.redis.redis_link import RedisLink
 from memory.tiers.redis.redis_stream import RedisStream, redis_description
 from memory.tiers.redis.redis_tier import RedisTier
@@ -42,6 +43,9 @@ class InRedis(Tier):
         if described is None:
             raise StoreError(f"{link.name}: there is no such stream: {stream_id}")
         return described[0], RedisFollower(RedisLink(self.store), RedisKeys(stream_id))
+
+    def lines(self, name: str, most: int) -> RedisLines:
+        return RedisLines(RedisLink(self.store), lines_key(name), most)
 
     def ids(self) -> list[str]:
         with closing(RedisLink(self.store)) as link, link.told():

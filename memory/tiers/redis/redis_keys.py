@@ -1,6 +1,7 @@
 """RedisKeys: under which names one stream lies in Redis.
 
 vstream:streams             set of all stream ids
+vstream:lines:NAME          list of lines that a service keeps, as its events
 vstream:{ID}:meta           hash: make, note, format_version, fence, version, next_id, blocks,
                             bytes, from_s, to_s
 vstream:{ID}:lease          who writes, "FENCE HOST:PID", for a few seconds at a time
@@ -16,6 +17,10 @@ the same, whatever the server forgets.
 
 STREAMS = "vstream:streams"
 THUMBNAIL = "thumbnail"
+
+
+def lines_key(name: str) -> str:
+    return f"vstream:lines:{name}"
 
 
 class RedisKeys:

@@ -112,6 +112,10 @@ def test_marks_are_each_answers_moments_newest_first_and_told_when_they_change(v
 def test_firings_are_those_on_the_stream(client):
     alert = client.add_alert("door", "a burger")
     firing = {
+        "id": 1,
+        "alert_id": alert.id,
+        "condition": alert.condition,
+        "is_seen": False,
         "at": 0.0,
         "probability": 0.9,
         "frame_url": "",

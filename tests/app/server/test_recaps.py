@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from service import running_service
 
 from app.client import ServiceClient
-from vstream.service.event_log import EventKind
+from vstream.service.event import EventKind
 from vstream.service.recaps import LATE_S, Recaps, RecapSpec
 from vstream.service.webhook_delivery import new_secret
 

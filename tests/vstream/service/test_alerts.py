@@ -13,12 +13,14 @@ from vstream.service import alerts as alerts_module
 from vstream.service import firing_sentences
 from vstream.service.alert_spec import AlertSpec
 from vstream.service.alerts import Alerts
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 
 QUICK = {"window_frames": 8, "window_stride": 4, "recent_frames": 4, "retrieve_blocks": 2}
 EVERY_OTHER = AlertSpec(
     stream_ids=("good",), condition="smoke", threshold=0.5, confirmations=1, cooldown_s=0
 )
+OF_FIRINGS = EventKind.ALERT_FIRED, EventKind.ALERT_DESCRIBED
 SAYS = AlertSpec(stream_ids=("good",), condition="smoke", threshold=0, confirmations=1)
 
 
@@ -276,6 +278,10 @@ def test_what_was_said_of_a_stretch_goes_with_it(set_up, model):
     assert [one.sentence for one in record.firings] == ["stays", None]
     described = _published(events, EventKind.ALERT_DESCRIBED)
     assert [one.data["sentence"] for one in described] == [None, "stays"]
+    alerts.forget("good", 5.0, 6.0)
+    assert [one.at_s for one in record.firings] == [9.0]
+    for kind in OF_FIRINGS:
+        assert [one.is_forgotten for one in _published(events, kind)] == [True, False]
 
 
 def test_what_is_being_said_of_a_forgotten_moment_is_not_kept(set_up, model):
@@ -293,7 +299,7 @@ def test_what_is_being_said_of_a_forgotten_moment_is_not_kept(set_up, model):
     assert not _published(events, EventKind.ALERT_DESCRIBED)
 
 
-def test_a_retention_takes_what_was_said_with_it(set_up, model, monkeypatch):
+def test_a_retention_takes_firings_with_it(set_up, model, monkeypatch):
     monkeypatch.setattr(alerts_module, "_RETAIN_S", 0.0)
     streams, events, alerts = set_up
     keeper = streams.get("good")
@@ -304,8 +310,9 @@ def test_a_retention_takes_what_was_said_with_it(set_up, model, monkeypatch):
     assert record.firings[0].sentence == "gone"
     keeper.session.memory._policy = replace(keeper.session.memory._policy, retain_s=10.0)
     _see(streams, alerts, "good", 20)
-    _until(lambda: record.firings[0].sentence is None)
-    assert _published(events, EventKind.ALERT_DESCRIBED)[0].data["sentence"] is None
+    _until(lambda: not record.firings)
+    assert record.fired == 1
+    assert all(one.is_forgotten for kind in OF_FIRINGS for one in _published(events, kind))
 
 
 @pytest.mark.parametrize(

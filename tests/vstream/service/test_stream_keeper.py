@@ -14,7 +14,8 @@ from vstream import VStreamConfig, load_video_llm
 from vstream.errors import SourceError
 from vstream.service.alert_spec import AlertSpec
 from vstream.service.alerts import Alerts
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.stream_status import StreamState

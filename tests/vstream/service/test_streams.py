@@ -17,7 +17,8 @@ from memory import FingerprintMismatchError, MemoryConfig
 from vstream import Question, VStreamConfig, load_video_llm, open_session
 from vstream.service.alert_spec import AlertSpec, DeclaredAlert
 from vstream.service.alerts import Alerts
-from vstream.service.event_log import EventKind, EventLog
+from vstream.service.event import EventKind
+from vstream.service.event_log import EventLog
 from vstream.service.inquiry import Inquiry
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.streams import Streams

@@ -168,6 +168,19 @@ def test_a_stream_that_ends_is_connected_anew(camera):
     ]
 
 
+def test_a_dead_camera_is_logged_once_however_often_it_is_tried():
+    url = f"rtsp://127.0.0.1:{free_port()}/live"
+    with (
+        structlog.testing.capture_logs() as logged,
+        open_source(url, CONFIG, keep_trying=True) as source,
+    ):
+        deadline = time.monotonic() + 30
+        while source.status.counts.reconnects < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert [line["event"] for line in logged].count("source lost") == 1
+
+
 @pytest.mark.parametrize(
     ("behaviour", "code", "advice"),
     [

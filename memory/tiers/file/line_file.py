@@ -1,0 +1,85 @@
+"""LineFile: lines in a file, which has one writer and is nobody's business but its user's."""
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from memory.errors import StoreError
+from memory.line_log import LineLog
+from memory.tiers.file.whole_files import flush_folder, told
+
+_SPARE = 8
+"""The file is rewritten once it has an eighth more lines than are kept."""
+
+
+class LineFile(LineLog):
+    """The newest `most` lines, and some more. A line that was cut short stays a line by itself."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        """Open or create it. Raises StoreError also where another process writes it."""
+        self.path = path
+        self._most = most
+        self._fd = -1
+        with told(f"{path}: cannot be written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = self._opened(path)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._fd)
+                raise StoreError(f"{path}: is being written by another process") from None
+        content = self._content()
+        self._num_lines = content.count(b"\n")
+        if content and not content.endswith(b"\n"):
+            self._write(self._fd, b"\n")
+
+    def read(self) -> list[str]:
+        lines = self._content().decode("utf-8", "replace").split("\n")[:-1]
+        return lines[-self._most :]
+
+    def append(self, lines: Sequence[str]) -> None:
+        self._write(self._fd, _joined(lines))
+        self._num_lines += len(lines)
+        if self._num_lines > self._most + self._most // _SPARE:
+            self.rewrite(lambda line: line)
+
+    def rewrite(self, change: Callable[[str], str | None]) -> None:
+        left = [text for line in self.read() if (text := change(line)) is not None]
+        partial = self.path.with_name(f"{self.path.name}.partial")
+        with told(f"{self.path}: cannot be written"):
+            partial.unlink(missing_ok=True)
+            made = self._opened(partial)
+            fcntl.flock(made, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._write(made, _joined(left))
+            os.fsync(made)
+            partial.replace(self.path)
+            flush_folder(self.path.parent)
+            os.close(self._fd)
+        self._fd, self._num_lines = made, len(left)
+
+    def close(self) -> None:
+        """One without a line leaves no trace."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                if os.fstat(self._fd).st_size == 0:
+                    self.path.unlink()
+            os.close(self._fd)
+            self._fd = -1
+
+    def _opened(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def _content(self) -> bytes:
+        with told(f"{self.path}: cannot be read"):
+            return self.path.read_bytes()
+
+    def _write(self, fd: int, content: bytes) -> None:
+        with told(f"{self.path}: cannot be written"):
+            while content:
+                content = content[os.write(fd, content) :]
+
+
+def _joined(lines: Sequence[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -1,0 +1,71 @@
+"""AlertNotes: alerts in, what the notes of their streams hold of them out, as soon as it can be.
+
+An alert stands in the note of one of its streams, what it has told of each in that one's own.
+"""
+
+import time
+from collections.abc import Callable
+from math import inf
+
+import structlog
+
+from memory import KVMemoryError
+from vstream.errors import UnknownStreamError
+from vstream.service.alert_record import AlertRecord
+from vstream.service.streams import Streams
+
+_log = structlog.get_logger()
+_RETRY_S = 5.0
+_SPACING_S = 1.0
+"""Firings are noted at most so often beside a stream: a note waits for the disk."""
+
+
+class AlertNotes:
+    """Of any thread, but `go_on`, which belongs to the thread that judges."""
+
+    def __init__(self, streams: Streams, records: Callable[[], list[AlertRecord]]) -> None:
+        self._streams = streams
+        self._records = records
+        self._due: dict[str, float] = {}
+        """Streams beside which something is to be written, and from when on."""
+        self._written_at: dict[str, float] = {}
+
+    def write(self, stream_id: str) -> None:
+        """Note at once, or again and again until the store is there."""
+        self._due.pop(stream_id, None)
+        self._written_at[stream_id] = time.monotonic()
+        records = self._records()
+        alerts = [
+            {
+                "id": one.id,
+                "owner": one.owner,
+                "created_at": one.created_at,
+                "spec": one.spec.model_dump(mode="json"),
+            }
+            for one in records
+            if one.noted_beside == stream_id and not one.is_declared
+        ]
+        firings = {one.id: told for one in records if (told := one.noted_of(stream_id)) is not None}
+        try:
+            self._streams.get(stream_id).remember(alerts=alerts, firings=firings)
+        except UnknownStreamError:
+            self._written_at.pop(stream_id, None)  # and with it its alerts
+        except KVMemoryError as error:
+            _log.warning("alerts not kept yet", stream=stream_id, reason=str(error))
+            self._due[stream_id] = time.monotonic() + _RETRY_S
+
+    def write_soon(self, stream_id: str) -> None:
+        """`go_on` does, where that was not done just now."""
+        due = self._written_at.get(stream_id, -inf) + _SPACING_S
+        self._due.setdefault(stream_id, due)
+
+    def go_on(self) -> None:
+        """Write what is due."""
+        now = time.monotonic()
+        for stream_id in [name for name, at in list(self._due.items()) if at <= now]:
+            self.write(stream_id)
+
+    def close(self) -> None:
+        """Write what is to be written."""
+        for stream_id in list(self._due):
+            self.write(stream_id)

@@ -1,0 +1,135 @@
+"""AnswerLog: answers in, a file of what was asked and answered out, without what is forgotten.
+
+An entry rests on moments: the blocks that were read, and the moment that was asked about. It goes
+whole with any of them.
+"""
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import inf
+from pathlib import Path
+from typing import Any, Self
+
+import structlog
+
+from memory import LineFile, StoreError
+from memory.closing import Closing
+from memory.locks import Rank, ranked_lock
+from vstream.service.inquiry import StreamAnswer
+from vstream.service.stream_lines import StreamLines
+
+_log = structlog.get_logger()
+MOST = 10_000
+"""So many entries are kept, the newest ones."""
+_FORGOTTEN = 256
+"""So many deletions are known to answers that were under way meanwhile."""
+
+
+@dataclass(frozen=True)
+class LoggedAnswer:
+    """Times that end in `_s` are stream time, `at` is seconds since the epoch."""
+
+    id: int
+    """The later, the higher."""
+    at: float
+    stream_id: str
+    question: str
+    answer: str
+    at_s: float
+    """The moment that was asked about."""
+    evidence: tuple[tuple[float, float], ...]
+    """From and to, of each block that was read."""
+    spans: tuple[tuple[float, float], ...]
+    """Where its words looked."""
+    model: str
+    confidence: float
+    unsure: bool
+    unsure_because: str | None
+    ttft_ms: float
+    total_ms: float
+
+    @classmethod
+    def from_answer(cls, id_: int, model: str, told: StreamAnswer) -> Self:
+        answer = told.answer
+        return cls(
+            id=id_,
+            at=told.as_of,
+            stream_id=told.stream_id,
+            question=answer.question.text,
+            answer=answer.text,
+            at_s=answer.asked_at_s,
+            evidence=tuple((one.start_s, one.end_s) for one in answer.evidence),
+            spans=tuple((one.from_s, one.to_s) for one in answer.spans),
+            model=model,
+            confidence=answer.confidence,
+            unsure=answer.is_unsure,
+            unsure_because=answer.unsure_because,
+            ttft_ms=answer.timings_ms.ttft,
+            total_ms=answer.timings_ms.total,
+        )
+
+    @property
+    def line(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """Raises KeyError, TypeError, ValueError for what was no `line`."""
+        spans = {
+            name: tuple((float(begin), float(end)) for begin, end in told[name])
+            for name in ("evidence", "spans")
+        }
+        return cls(**{**told, **spans})
+
+    @property
+    def oldest_s(self) -> float:
+        return min(begin_s for begin_s, _ in self._moments)
+
+    def without(self, stream_id: str, from_s: float, to_s: float) -> Self | None:
+        rests = any(begin_s <= to_s and end_s >= from_s for begin_s, end_s in self._moments)
+        return None if rests and self.stream_id == stream_id else self
+
+    @property
+    def _moments(self) -> tuple[tuple[float, float], ...]:
+        return (*self.evidence, *self.spans, (self.at_s, self.at_s))
+
+
+class AnswerLog(Closing):
+    """Of any thread. Answers are given also where they cannot be written down."""
+
+    def __init__(self, path: Path) -> None:
+        """Go on with the file. Raises StoreError."""
+        self._lines = StreamLines(LineFile(path, MOST), LoggedAnswer.of)
+        self._lock = ranked_lock(Rank.ANSWER_LOG)
+        self._forgotten: deque[tuple[float, str, float, float]] = deque(maxlen=_FORGOTTEN)
+        """When, of which stream, and which stretch."""
+
+    def add(self, id_: int, model: str, told: StreamAnswer) -> None:
+        """`id_` is higher than that of the last one."""
+        entry = LoggedAnswer.from_answer(id_, model, told)
+        with self._lock:
+            for at, stream_id, from_s, to_s in self._forgotten:
+                if told.as_of <= at and entry.without(stream_id, from_s, to_s) is None:
+                    return
+            try:
+                self._lines.add([entry])
+            except StoreError as error:
+                _log.error("answer not logged", stream=told.stream_id, reason=str(error))
+
+    def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
+        """What rests on a moment of [from_s, to_s] of that stream; see `StreamLines.forget`."""
+        is_retention = from_s == -inf and to_s < inf
+        with self._lock:
+            if not is_retention:  # on what is that old no answer rests that is under way
+                self._forgotten.append((time.time(), stream_id, from_s, to_s))
+            self._lines.forget(stream_id, from_s, to_s)
+
+    def newest(self, is_wanted: Callable[[LoggedAnswer], bool]) -> Iterator[LoggedAnswer]:
+        """Those that are wanted, newest first. Raises StoreError."""
+        return filter(is_wanted, reversed(self._lines.all()))
+
+    def close(self) -> None:
+        self._lines.close()

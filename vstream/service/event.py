@@ -1,0 +1,75 @@
+"""Event: one thing that happened to a stream, and how it stands in a line."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+MOST = 4096
+"""So many events are kept, the newest ones."""
+
+
+class EventKind(StrEnum):
+    """What can happen."""
+
+    STREAM_CREATED = "stream.created"
+    STREAM_STATE = "stream.state"
+    STREAM_DELETED = "stream.deleted"
+    ALERT_FIRED = "alert.fired"
+    ALERT_DESCRIBED = "alert.described"
+    """What the model says of a firing; the same fields once more."""
+    ALERT_ENDED = "alert.ended"
+    RECAP_MADE = "recap.made"
+    ANSWER_DONE = "answer.done"
+    RESPONSE_DONE = "response.done"
+    MEMORY_FORGOTTEN = "memory.forgotten"
+    GAP = "gap"
+    """Not published but made for one reader: it missed `data["missed"]` events, None if unknown."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened, to one stream or to none in particular."""
+
+    id: int
+    kind: EventKind
+    stream_id: str | None
+    at: float
+    """Seconds since the epoch."""
+    data: dict[str, Any]
+    owner: str | None = None
+    """Whose business alone it is; None: of all who may see the stream."""
+    is_forgotten: bool = False
+    """It keeps its place, and nobody sees it."""
+
+    @property
+    def oldest_s(self) -> float | None:
+        """The moment of the stream that it is about, None if it is about none."""
+        found: float | None = self.data.get("at_s")
+        return found
+
+    def without(self, stream_id: str, from_s: float, to_s: float) -> "Event | None":
+        """What is left of it once [from_s, to_s] of that stream is forgotten: nothing of one about
+        a moment of that, and of one about a later moment not what was said of these.
+        """
+        at_s = self.oldest_s
+        if self.stream_id != stream_id or at_s is None or at_s < from_s:
+            return self
+        if at_s <= to_s:
+            return None
+        if self.data.get("sentence") is not None and self.data["from_s"] <= to_s:
+            return replace(self, data={**self.data, "sentence": None})
+        return self
+
+    @property
+    def line(self) -> str:
+        """JSON, as `of` reads it."""
+        told = {"id": self.id, "kind": self.kind, "stream_id": self.stream_id, "at": self.at}
+        return json.dumps({**told, "data": self.data})
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Event":
+        """Raises KeyError, TypeError, ValueError for what was no event's line."""
+        data, at = dict(told["data"]), float(told["at"])
+        return cls(int(told["id"]), EventKind(told["kind"]), told["stream_id"], at, data)
