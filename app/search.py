@@ -76,8 +76,15 @@ def search_streams(
         terminal.document(json.dumps(told, allow_nan=False))
     elif found:
         terminal.out.print(_table(found))
+        _say_strange(terminal, found)
     else:
         terminal.say("nothing was seen then")
+
+
+def _say_strange(terminal: Terminal, found: Sequence[Moment]) -> None:
+    reasons = [one.strange for one in found if one.strange is not None]
+    if reasons:
+        terminal.say(f"strange to the model: {len(reasons)} of {len(found)}. {reasons[0]}")
 
 
 def _table(found: Sequence[Moment]) -> Table:

@@ -7,6 +7,7 @@ from eval.find import find
 from eval.memory_benchmark.command import memory
 from eval.passkey import passkey
 from eval.question_sets import questions
+from eval.real_pictures.strange import strange
 from eval.recap import recap
 from eval.run.compare import compare_runs
 from eval.search import search
@@ -27,6 +28,7 @@ cli.command("memory")(memory)
 cli.command("search")(search)
 cli.command("find")(find)
 cli.command("recap")(recap)
+cli.command("strange")(strange)
 cli.add_typer(speed, name="speed")
 cli.command("etbench")(etbench)
 cli.command("questions")(questions)

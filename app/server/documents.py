@@ -168,7 +168,8 @@ class FoundMoment(BaseModel):
     """A stretch of a stream. `score` ranks; it is no measure of certainty.
 
     `text` is what its memory policy noted of it, if that was found; of one that is kept as text
-    alone there is no picture.
+    alone there is no picture. `strange` says why being found means nothing, where its picture is
+    none that the model knows.
     """
 
     stream_id: str
@@ -178,6 +179,7 @@ class FoundMoment(BaseModel):
     at: str
     score: float
     text: str
+    strange: str | None
     frame_url: str | None
 
 

@@ -42,7 +42,7 @@ def test_a_search_names_moments_of_all_streams_best_first(store):
     scores = [moment["score"] for moment in moments]
     assert scores == sorted(scores, reverse=True)
     for moment in moments:
-        keys = {"stream", "from_s", "to_s", "score", "block_id", "captured_at", "text"}
+        keys = {"stream", "from_s", "to_s", "score", "block_id", "captured_at", "text", "strange"}
         assert set(moment) == keys
         assert 0 <= moment["from_s"] <= moment["to_s"] < 12
         assert -1 <= moment["score"] <= 1

@@ -1,19 +1,23 @@
 """The embedded model knows when a picture is none of its world, and who asks is told."""
 
+import os
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from command_line import vstream
+from processes import until
 from service import embedded, running_service
 from strange_pictures import SOURCES, drawn_by_ffmpeg, photos, write_test_clip
 
 from app.page.chat_part import note_of
-from encoders import Frame
+from encoders import Frame, thumbnail
 from encoders.own_world import OwnWorld
+from eval.real_pictures.strange import asked_about
 from eval.stream_world import SEEN_STYLES, Renderer, write_script
 from eval.stream_world.vocabulary import HELD_OUT_STYLE
-from vstream import Alert, Finding, Question, load_config, open_session
+from vstream import Alert, Finding, MomentSearch, Question, load_config, open_session
 from vstream.decoding.token_choice import Decoding
 from vstream.models.weights import embedded_weights
 from vstream.sources.address import stream_id_of
@@ -28,6 +32,10 @@ UNSEEN = (
 
 def frames(pictures):
     return [Frame(pixels, float(at), float(at)) for at, pixels in enumerate(pictures)]
+
+
+def thumbnails(pictures):
+    return [thumbnail(one) for one in frames(pictures)]
 
 
 def own_pictures(seed, seconds, styles=SEEN_STYLES, side_px=128):
@@ -152,6 +160,25 @@ def test_find_says_so(strange):
     assert finding.document()["strange"] == {"it": SAID}
 
 
+def test_the_benchmark_counts_answers_that_are_bare_and_alerts_that_fire():
+    assert asked_about(embedded(), "ffmpeg", frames(drawn_by_ffmpeg("testsrc2", 3))) == (
+        *(24, 0, 0),
+        *(9, 0),
+    )
+    _, bare, sure, *_ = asked_about(embedded(), "own", frames(own_pictures(5200, 3)))
+    assert bare > sure > 0
+
+
+def test_a_search_says_of_each_hit_whether_its_picture_is_strange():
+    pictures = [*own_pictures(5200, 20), *drawn_by_ffmpeg("testsrc2", 4)]
+    with open_session(load_config(), embedded(), "mixed") as session:
+        session.push(frames(pictures))
+        search = MomentSearch(embedded())
+        search.add("mixed", session.memory)
+        assert {one.strange for one in search.search("a dog", to_s=19.0)} == {None}
+        assert {one.strange for one in search.search("a dog", from_s=20.0)} == {SAID}
+
+
 def test_a_stored_stream_that_is_asked_later_says_so_on_the_command_line(tmp_path):
     clip = write_test_clip(tmp_path / "clip.mp4")
     store = ("--store", f"file://{tmp_path}/store")
@@ -161,6 +188,9 @@ def test_a_stored_stream_that_is_asked_later_says_so_on_the_command_line(tmp_pat
     assert run.document["answer"].endswith(SAID)
     assert run.document["unsure_because"] == SAID
     assert f"unsure: {SAID}" in vstream("ask", stream, "is there a rabbit?", *store).err
+    found = vstream("search", "a rabbit", "--json", *store).document["moments"]
+    assert {one["strange"] for one in found} == {SAID}
+    assert f"of {len(found)}. {SAID}" in vstream("search", "a rabbit", *store).err
 
 
 def test_the_service_its_alerts_and_the_page_say_so(tmp_path):
@@ -173,6 +203,31 @@ def test_the_service_its_alerts_and_the_page_say_so(tmp_path):
         (told,) = answer["vstream"]
         assert (told["unsure"], told["unsure_because"], told["confidence"]) == (True, SAID, 0)
         assert note_of(answer["vstream"])[1] == 0
+
+
+def test_an_alert_on_a_strange_stream_says_in_its_state_why_it_does_not_fire():
+    wanted = {"source": {"type": "push"}, "sampling": {"fps": 1, "dedup": 0}}
+    began_at = time.time() - 600
+    with running_service() as service:
+        service.post("/v1/streams", {"id": "door", **wanted})
+        alert = {"stream_ids": ["door"], "condition": "tell me when you see a dog"}
+        path = f"/v1/alerts/{service.post('/v1/alerts', alert)['id']}"
+        for second, jpeg in enumerate(thumbnails(drawn_by_ffmpeg("testsrc2", 4))):
+            headers = {"X-Capture-Time": str(began_at + second)}
+            service.http.post("/v1/streams/door/frames", content=jpeg, headers=headers)
+            until(lambda: service.get(path)["judged"] > second)  # noqa: B023
+        told = service.get(path)
+        (answer,) = service.ask("what do you see?", "stream://door")["vstream"]
+    assert (told["fired"], told["error"]) == (0, SAID)
+    assert answer["newest_frame_age_s"] > 590
+
+
+def test_an_answer_about_an_old_picture_says_so_in_a_line_of_its_own(tmp_path):
+    clip = write_test_clip(tmp_path / "clip.mp4", seconds=2)
+    os.utime(clip, (time.time() - 3 * 3600,) * 2)
+    assert "\nthe newest frame was taken 3 h ago\n" in vstream("ask", clip, "what is it?").err
+    os.utime(clip)
+    assert "newest frame was taken" not in vstream("ask", clip, "what is it?").err
 
 
 def test_the_sentence_stands_behind_whatever_was_said():

@@ -33,6 +33,8 @@ class Moment:
     thumbnail: bytes = b""
     text: str = ""
     """What the memory policy noted of it, where that is what was found."""
+    strange: str | None = None
+    """Why being found means nothing, where its picture is none that the model knows."""
 
 
 def joined(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from memory import (
     POLICIES,
+    BlockNotFoundError,
     Hit,
     MemoryPolicy,
     MemoryReader,
@@ -38,6 +39,7 @@ from vstream.models.video_llm import VideoLLM
 from vstream.policy import shape_of
 from vstream.read_while_written import read_while_written
 from vstream.search.moment import Moment, joined, merged
+from vstream.strange_pictures import strange_stretch
 
 PHRASE = "find {words}"
 """A single word is understood better behind another than at the head of a question."""
@@ -115,7 +117,17 @@ class MomentSearch:
             seen += read_while_written(one)
             told += read_while_written(partial(self._told_of, stream, words, top, *span))
         by_score = partial(sorted, key=lambda moment: (-moment.score, moment.stream))
-        return merged(by_score(seen)[:top], by_score(told)[:top])[:top]
+        best = merged(by_score(seen)[:top], by_score(told)[:top])[:top]
+        with self._model.turn:
+            return [replace(one, strange=self._strange(one)) for one in best]
+
+    def _strange(self, moment: Moment) -> str | None:
+        """With the device's turn. Of what was forgotten meanwhile nothing is said."""
+        if moment.block_id is not None:
+            memory, _ = self._streams[moment.stream]
+            with suppress(BlockNotFoundError):
+                return strange_stretch(memory, self._model.family, [moment.block_id])
+        return None
 
     def _told_of(
         self, stream: str, words: str, top: int, from_s: float | None, to_s: float | None

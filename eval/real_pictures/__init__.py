@@ -1,0 +1,1 @@
+"""Real pictures: questions about clips that packages hold, to the model that reads classes."""
