@@ -14,9 +14,10 @@ from memory.block_record import BlockRecord
 from memory.block_store import SPANS_IN_BUDGET, BlockStore, Span
 from memory.codecs.codec import block_of, recoded, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
-from memory.kv_block import KVBlock, Provenance, require_fitting
+from memory.kv_block import KVBlock, require_fitting
 from memory.memory_reader import MemoryReader
 from memory.policy_hooks import State, StateChange
+from memory.provenance import Provenance
 from memory.row_cache import RowCache
 from memory.stream_entry import StreamEntry
 

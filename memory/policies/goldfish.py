@@ -35,7 +35,7 @@ from memory.policy_hooks import (
 )
 
 if TYPE_CHECKING:
-    from memory.kv_block import BlockInfo
+    from memory.block_info import BlockInfo
 
 _CLIP_BYTES = 1000
 """About those of one clip: 384 numbers of two bytes, and a few sentences."""
