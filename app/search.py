@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -13,6 +13,7 @@ from app.terminal import Terminal, table_of
 from memory import (
     FingerprintMismatchError,
     KVMemoryError,
+    MemoryReader,
     StoreError,
     follow_memory,
     store_name,
@@ -21,8 +22,10 @@ from memory import (
 )
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError, SettingsError
+from vstream.models.video_llm import VideoLLM
 from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
+from vstream.strange_pictures import strange_stretch
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ def search_streams(
     model = load_model(terminal, config)
     search = MomentSearch(model, config.engine.search_layers)
     skipped: dict[str, str] = {}
+    memories: dict[str, MemoryReader] = {}
     with ExitStack() as opened:
         for stream in streams:
             try:
                 memory = follow_memory(config.memory, stream, model.decoder.device)
                 opened.enter_context(memory)
                 search.add(stream, memory)
+                memories[stream] = memory
             except KVMemoryError as error:
                 if wanted.streams and not isinstance(error, FingerprintMismatchError):
                     raise
@@ -68,16 +73,33 @@ def search_streams(
                 f"store {store_name(config.memory.store)}: none of the streams can be searched"
             )
         found = search.search(wanted.words, top=wanted.top, from_s=wanted.from_s, to_s=wanted.to_s)
+        unsure = [_is_strange(model, memories[one.stream], one) for one in found]
     if as_json:
-        moments = [{**vars(one), "score": round(one.score, 6)} for one in found]
-        for one in moments:
-            del one["thumbnail"]
-        told = {"query": wanted.words, "moments": moments, "skipped": skipped}
+        moments = [_document(*one) for one in zip(found, unsure, strict=True)]
+        told = {"model": model.name, "query": wanted.words, "moments": moments, "skipped": skipped}
         terminal.document(json.dumps(told, allow_nan=False))
     elif found:
         terminal.out.print(_table(found))
+        if any(unsure):
+            knows = model.family.recommended.knows
+            terminal.say(f"unsure of {sum(unsure)} of them: the model knows {knows}")
     else:
         terminal.say("nothing was seen then")
+
+
+def _document(found: Moment, is_unsure: bool) -> dict[str, object]:
+    told = {**vars(found), "score": round(found.score, 6), "unsure": is_unsure}
+    del told["thumbnail"]
+    return told
+
+
+def _is_strange(model: VideoLLM, memory: MemoryReader, found: Moment) -> bool:
+    """Whether the model does not know the picture of the moment."""
+    if found.block_id is None:
+        return False
+    with model.turn, suppress(KVMemoryError):  # as where it was forgotten meanwhile
+        return strange_stretch(memory, model.family, (found.block_id,)) is not None
+    return False
 
 
 def _table(found: Sequence[Moment]) -> Table:
@@ -97,6 +119,7 @@ def _streams(store: str, named: Sequence[str]) -> list[str]:
             f"nothing to search: {store_name(store)} is gone with the process that filled it; give "
             "the --store file:///DIR or redis://HOST in which streams are kept"
         )
+    tier_of(store).require_there()
     streams = list(dict.fromkeys(named)) or stored_ids(store)
     if not streams:
         raise StoreError(f"{store_name(store)} holds no streams")

@@ -38,9 +38,9 @@ _DIGITS = {
     "probability": 4,
     "score": 6,
     "share": 4,
-    "ttft": 3,
-    "retrieve": 3,
-    "total": 3,
+    "first_token_s": 4,
+    "retrieve_s": 4,
+    "took_s": 4,
 }
 
 
@@ -51,6 +51,7 @@ class Terminal:
         self.out = Console(highlight=False, soft_wrap=True, emoji=False)
         self.err = Console(stderr=True, highlight=False, emoji=False)
         self._speaking = ranked_lock(Rank.TERMINAL)
+        self._began = time.monotonic()
 
     def document(self, text: str) -> None:
         """One line of JSON on stdout, as it is."""
@@ -89,6 +90,23 @@ class Terminal:
                 worker.stop()
                 worker.join()
                 show(worker.progress, "")
+
+    @contextmanager
+    def loading(self, what: str) -> Iterator[None]:
+        """A bar with the seconds since the command began, while something takes its time; without a
+        terminal nothing.
+        """
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.elapsed:.0f} s", markup=False),
+        )
+        shown = self.err.is_terminal
+        with Progress(*columns, console=self.err, transient=True, disable=not shown) as bar:
+            task = bar.add_task(what, total=None)
+            bar.tasks[task].start_time = self._began
+            yield
 
     @contextmanager
     def progress(
@@ -220,11 +238,15 @@ def looked(where: Stretch, zone: str | None) -> str:
     return f"{stretch}, for {local_range(where.begin_at, where.end_at, zone_of(zone))}"
 
 
-def answer_document(answer: Answer, progress: IngestProgress | None = None) -> str:
+def answer_document(
+    answer: Answer, model: str | None, stream: str, progress: IngestProgress | None = None
+) -> str:
     """The one-line JSON document of `vstream ask --json`; `progress` of what was ingested for it.
-    Numbers are rounded to what is worth reading.
+    Numbers are rounded to what is worth reading, and all times are in seconds.
     """
-    document = _rounded(answer.document())
+    told = in_seconds(answer.document())
+    times = told.pop("timings_ms")
+    document = _rounded({"model": model, "stream": stream, **told, **times})
     if progress is not None:
         document["frames"] = {
             "seen": progress.frames_seen,
@@ -239,6 +261,29 @@ def firing_document(firing: Firing, said: Saying | None, called: str = "conditio
     sentence = None if said is None else said.text
     document = {called: firing.condition, "sentence": sentence, **_rounded(firing.document())}
     return json.dumps(document, allow_nan=False)
+
+
+_IN_SECONDS = {
+    "ttft": ("first_token_s", 1000),
+    "retrieve": ("retrieve_s", 1000),
+    "total": ("took_s", 1000),
+    "seconds": ("took_s", 1),
+    "milliseconds": ("limit_s", 1000),
+}
+"""Fields of documents that have another name or unit elsewhere: what they are called here."""
+
+
+def in_seconds(value: Any) -> Any:
+    """A document with all lengths of time in seconds, under names that say so."""
+    if isinstance(value, list):
+        return [in_seconds(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    told = {}
+    for key, one in value.items():
+        name, unit = _IN_SECONDS.get(key, (key, None))
+        told[name] = in_seconds(one) if unit is None or one is None else one / unit
+    return told
 
 
 def _rounded(value: Any, name: str = "") -> Any:

@@ -20,7 +20,6 @@ from memory import KVMemoryError
 from vstream.device.asker import Asker
 from vstream.errors import VStreamError
 from vstream.search.recap import EFFORTS, Recap
-from vstream.service.alert_spec import DeclaredActions
 from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
 from vstream.service.recap_spec import ALL, RecapSpec
