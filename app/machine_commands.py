@@ -67,6 +67,34 @@ def policies(
     list_policies(terminal(), model, as_json=as_json)
 
 
+@machine.command(
+    rich_help_panel=_PANEL,
+    epilog=examples(
+        "plan --cameras 4 --days 7",
+        "plan --cameras 4 --model Qwen/Qwen2.5-VL-7B-Instruct --days 7 --policy moments",
+        "plan --model llava-hf/llava-onevision-qwen2-0.5b-ov-hf --codec int4 --device cpu --json",
+    ),
+)
+@with_settings(MODEL, MEMORY)
+def plan(
+    config: "VStreamConfig",
+    cameras: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 1,
+    days: Annotated[float, typer.Option(min=0.01, max=3650, help="How long to remember.")] = 7.0,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Frames a second of each; else what the model recommends."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what cameras need: device memory, RAM, disk, and the command."""
+    told = terminal()
+    with told.loading("starting"):
+        from app.plan import Cameras
+        from app.plan_shown import show_plan
+
+    show_plan(told, config, Cameras(cameras, days, fps), as_json=as_json)
+
+
 @machine.command(rich_help_panel=_PANEL, epilog=examples("key"))
 def key() -> None:
     """Make a key for the service, and its hash for the configuration."""
