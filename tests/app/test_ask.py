@@ -111,7 +111,7 @@ def test_a_refused_address_is_told_before_torch_is_imported():
 
 
 def test_a_camera_that_is_tried_again_is_told_of_before_the_model_is_loaded():
-    run = vstream("watch", "rtsp://127.0.0.1:1/none", "--connect-timeout", "1")
+    run = vstream("ask", "rtsp://127.0.0.1:1/none", "--connect-timeout", "1")
     refused, loaded = (run.err.index(words) for words in ("will be tried again", "model embedded"))
     assert refused < loaded
 
