@@ -95,6 +95,25 @@ def plan(
     show_plan(told, config, Cameras(cameras, days, fps), as_json=as_json)
 
 
+@machine.command(
+    rich_help_panel=_PANEL,
+    epilog=examples(
+        "pull llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+        "pull Qwen/Qwen2.5-VL-7B-Instruct --revision main",
+    ),
+)
+def pull(
+    model: Annotated[str, typer.Argument(help="Hub id of a Video-LLM.")],
+    revision: Annotated[
+        str | None, typer.Option(help="A branch, tag or commit; else the newest.")
+    ] = None,
+) -> None:
+    """Fetch a model from the hub, or what is missing of it."""
+    from app.pull import pull_model
+
+    pull_model(terminal(), model, revision)
+
+
 @machine.command(rich_help_panel=_PANEL, epilog=examples("key"))
 def key() -> None:
     """Make a key for the service, and its hash for the configuration."""

@@ -7,6 +7,7 @@ from math import ceil
 
 import torch
 
+from app.in_words import as_size
 from app.plan import Cameras, Plan, Room, make_plan, room_here
 from app.terminal import Terminal, table_of
 from memory.policies import DEFAULT
@@ -53,33 +54,41 @@ def show_plan(
 
 def _rows(plan: Plan, cameras: Cameras, is_card: bool) -> Iterator[tuple[str, str, str]]:
     device = "card" if is_card else "CPU"
-    weights = "not known" if plan.weight_bytes is None else in_words(plan.weight_bytes)
+    weights = "not known" if plan.weight_bytes is None else as_size(plan.weight_bytes)
     yield "frames a second", f"{plan.frames_per_s / cameras.number:g}", f"{plan.frames_per_s:g}"
     per_hour = plan.hour_bytes
-    hours = (in_words(per_hour), in_words(per_hour * cameras.number)) if per_hour else ("0", "0")
+    hours = (as_size(per_hour), as_size(per_hour * cameras.number)) if per_hour else ("0", "0")
     yield "store, each further hour", *hours
-    yield "store, after all days", in_words(plan.stream_bytes), in_words(plan.store_bytes)
-    yield "RAM, index", in_words(plan.index_bytes // cameras.number), in_words(plan.index_bytes)
-    yield "RAM, copies of blocks", "-", in_words(plan.cache_bytes)
+    yield (
+        "store, after all days",
+        as_size(plan.stream_bytes),
+        as_size(plan.store_bytes),
+    )
+    yield (
+        "RAM, index",
+        as_size(plan.index_bytes // cameras.number),
+        as_size(plan.index_bytes),
+    )
+    yield "RAM, copies of blocks", "-", as_size(plan.cache_bytes)
     yield f"{device}, weights", "-", weights
     yield (
         f"{device}, windows and index",
-        in_words((plan.window_bytes + plan.codes_bytes) // cameras.number),
-        in_words(plan.window_bytes + plan.codes_bytes),
+        as_size((plan.window_bytes + plan.codes_bytes) // cameras.number),
+        as_size(plan.window_bytes + plan.codes_bytes),
     )
-    yield f"{device}, a question at a time", "-", in_words(plan.question_bytes)
+    yield f"{device}, a question at a time", "-", as_size(plan.question_bytes)
 
 
 def _what_does_not_fit(plan: Plan, room: Room, store: str, *, is_card: bool) -> Iterator[str]:
     if store.startswith("file:") and plan.store_bytes > _SPARE * room.disk:
-        yield f"the store takes {in_words(plan.store_bytes)}, the disk has {in_words(room.disk)}"
+        yield f"the store takes {as_size(plan.store_bytes)}, the disk has {as_size(room.disk)}"
     ram_bytes = plan.ram_bytes + (0 if is_card else plan.device_bytes)
     if ram_bytes > _SPARE * room.ram:
-        yield f"RAM: {in_words(ram_bytes)} are needed, there are {in_words(room.ram)}"
+        yield f"RAM: {as_size(ram_bytes)} are needed, there are {as_size(room.ram)}"
     if is_card and room.card is None:
-        yield f"the card: {in_words(plan.device_bytes)} are needed, there is none here"
+        yield f"the card: {as_size(plan.device_bytes)} are needed, there is none here"
     elif is_card and room.card is not None and plan.device_bytes > _SPARE * room.card:
-        yield f"the card: {in_words(plan.device_bytes)} are needed, {in_words(room.card)} are free"
+        yield f"the card: {as_size(plan.device_bytes)} are needed, {as_size(room.card)} are free"
 
 
 def _command(config: VStreamConfig, cameras: Cameras, plan: Plan, room: Room, store: str) -> str:
@@ -102,11 +111,3 @@ def _command(config: VStreamConfig, cameras: Cameras, plan: Plan, room: Room, st
         options += ["--policy", config.named_policy]
     options += [f"--policy-set {name}={value}" for name, value in config.policy_set.items()]
     return f"vstream serve {' '.join(options)}"
-
-
-def in_words(num_bytes: float) -> str:
-    """As 5.8 GB."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if num_bytes >= size:
-            return f"{num_bytes / size:.1f} {unit}"
-    return f"{num_bytes / 1e3:.0f} kB"

@@ -52,6 +52,8 @@ class Terminal:
         self.err = Console(stderr=True, highlight=False, emoji=False)
         self._speaking = ranked_lock(Rank.TERMINAL)
         self._began = time.monotonic()
+        self._has_named = False
+        """Whether a model of real scenes was named, as it is after the first answer."""
 
     def document(self, text: str) -> None:
         """One line of JSON on stdout, as it is."""
@@ -151,7 +153,16 @@ class Terminal:
             self.say(f"unsure: {answer.unsure_because}")
         if answer.knows is not None and answer.strange is None:
             self.say(f"the model knows {answer.knows}: what it says of anything else means nothing")
+        if answer.knows is not None and not self._has_named:
+            self._has_named = True
+            self._name_real_model()
         self.evidence(answer)
+
+    def _name_real_model(self) -> None:
+        from app.real_model import real_model  # looks at the card
+
+        if (found := real_model()) is not None:
+            self.say(found)
 
     def firing(self, firing: Firing) -> None:
         """One line for a standing question that has come true, never in the midst of an answer."""

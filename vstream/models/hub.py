@@ -1,10 +1,9 @@
 """Files of a model from the hub: a hub id in, where they lie on this disk out.
 
-What stands in the way is told in our own words: whether the network is at fault or the name.
+What stands in the way is told in our own words: whether the network is at fault, or the name.
 """
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,19 @@ from typing import Any
 from vstream.errors import ModelError
 
 _WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-Progress = Callable[..., Any]
-"""A class of progress bars as tqdm's, which is made for each file and for all of them."""
 
 
-def hub_checkpoint(
-    name: str, revision: str | None = None, progress: Progress | None = None
-) -> Path:
-    """The folder with the checkpoint; what is not on this disk yet is fetched, from where it was
-    broken off. Raises ModelError.
+def hub_checkpoint(name: str, revision: str | None = None, *, shows_progress: bool = False) -> Path:
+    """The folder with the checkpoint. What is not on this disk yet is fetched, and what was broken
+    off goes on; with the hub's own progress bars, if those are wanted. Raises ModelError.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+    (enable_progress_bars if shows_progress else disable_progress_bars)()
 
     with _in_our_words(name, revision):
-        return Path(
-            snapshot_download(
-                name, revision=revision, allow_patterns=_WANTED_FILES, tqdm_class=progress
-            )
-        )
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED_FILES))
 
 
 def hub_file(name: str, file: str) -> Path:
@@ -38,6 +32,23 @@ def hub_file(name: str, file: str) -> Path:
 
     with _in_our_words(name, None):
         return Path(hf_hub_download(name, file))
+
+
+def require_checksums(name: str, folder: Path) -> None:
+    """Compare what `hub_checkpoint` gave with the hub's checksums. A file that is another one is
+    removed. Raises ModelError.
+    """
+    from huggingface_hub import HfApi
+
+    with _in_our_words(name, folder.name):
+        found = HfApi().verify_repo_checksums(name, revision=folder.name)
+    for wrong in found.mismatches:
+        (folder / wrong["path"]).resolve().unlink(missing_ok=True)
+    if found.mismatches:
+        names = ", ".join(wrong["path"] for wrong in found.mismatches)
+        raise ModelError(
+            f"model {name}: {names}: not what {_host()} has, so it was removed: pull it again"
+        )
 
 
 @contextmanager
@@ -51,13 +62,15 @@ def _in_our_words(name: str, revision: str | None) -> Iterator[None]:
             f"unknown model {name!r}: the name is at fault: it is no directory here, and a hub id "
             "is written OWNER/NAME"
         ) from None
-    except HfHubHTTPError as error:
-        raise ModelError(_refusal(name, revision, error)) from error
     except (OSError, ValueError) as error:
-        raise ModelError(_failure(name, error)) from error
+        causes = error, error.__cause__, error.__context__
+        refusal = next((one for one in causes if isinstance(one, HfHubHTTPError)), None)
+        why = _failed(error) if refusal is None else _refused(refusal, revision)
+        raise ModelError(f"model {name}: {why}") from error
 
 
-def _refusal(name: str, revision: str | None, error: Any) -> str:
+def _refused(error: Any, revision: str | None) -> str:
+    """Why a host that answers does not give it."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -67,41 +80,39 @@ def _refusal(name: str, revision: str | None, error: Any) -> str:
 
     if isinstance(error, GatedRepoError):
         return (
-            f"model {name}: {_host()} gives it only to those who have agreed to its terms: agree "
-            "on its page, and set HF_TOKEN"
+            f"{_host()} gives it only to those who have agreed to its terms: agree on its page "
+            "there, and set HF_TOKEN"
         )
     if isinstance(error, RepositoryNotFoundError):
         return (
-            f"unknown model {name!r}: the name is at fault: it is no directory here, and "
-            f"{_host()} has no such model, or shows it only to some (HF_TOKEN)"
+            f"the name is at fault: it is no directory here, and {_host()} has no such model, or "
+            "shows it only to some (HF_TOKEN)"
         )
     if isinstance(error, RevisionNotFoundError):
-        return f"model {name}: the revision is at fault: {_host()} has no {revision!r} of it"
+        return f"the revision is at fault: {_host()} has no {revision!r} of it"
     if isinstance(error, EntryNotFoundError):
-        return f"model {name}: {_host()} has no checkpoint under that name: a file is missing"
-    status = error.response.status_code
-    return f"model {name}: {_host()} is at fault: it answered {status}. Try again later"
+        return f"{_host()} has no checkpoint under that name: a file is missing"
+    return f"{_host()} is at fault: it answered {error.response.status_code}. Try again later"
 
 
-def _failure(name: str, error: OSError | ValueError) -> str:
+def _failed(error: OSError | ValueError) -> str:
+    """Why nothing came."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    causes = error, error.__cause__, error.__context__
-    if any(isinstance(one, OfflineModeIsEnabled) for one in causes):
+    if isinstance(error, OfflineModeIsEnabled) or isinstance(error.__cause__, OfflineModeIsEnabled):
         return (
-            f"model {name}: it is no directory here and not on this disk, and HF_HUB_OFFLINE "
-            "forbids to fetch it"
+            "it is no directory here and not on this disk, and HF_HUB_OFFLINE forbids to fetch it"
         )
     if isinstance(error, LocalEntryNotFoundError | ConnectionError):
         return (
-            f"model {name}: the network is at fault: {_host()} cannot be reached, and the model is "
-            "neither a directory here nor on this disk. Check the network, or HF_ENDPOINT"
+            f"the network is at fault: {_host()} cannot be reached, and the model is neither a "
+            "directory here nor whole on this disk. Check the network, or HF_ENDPOINT"
         )
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"model {name}: it cannot be fetched: {' '.join(reason.split())}"
+    return f"it cannot be fetched: {' '.join(reason.split())}"
 
 
 def _host() -> str:
     from huggingface_hub.constants import ENDPOINT
 
-    return os.environ.get("HF_ENDPOINT") or ENDPOINT
+    return ENDPOINT
