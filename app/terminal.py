@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+)
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -102,12 +109,11 @@ class Terminal:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
-            TextColumn("{task.elapsed:.0f} s", markup=False),
+            _Seconds(self._began),
         )
         shown = self.err.is_terminal
         with Progress(*columns, console=self.err, transient=True, disable=not shown) as bar:
-            task = bar.add_task(what, total=None)
-            bar.tasks[task].start_time = self._began
+            bar.add_task(what, total=None)
             yield
 
     @contextmanager
@@ -201,6 +207,15 @@ class Terminal:
             f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}; "
             f"first token {times.ttft:.0f} ms, whole answer {times.total:.0f} ms"
         )
+
+
+class _Seconds(ProgressColumn):
+    def __init__(self, began: float) -> None:
+        super().__init__()
+        self._began = began
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{time.monotonic() - self._began:.0f} s")
 
 
 def _half_blocks(jpeg: bytes, columns: int) -> Text:

@@ -70,7 +70,8 @@ class RowLayout:
     @classmethod
     def of(cls, keys: Tensor) -> Self:
         """Of a block's `keys` [layers, kv_heads, tokens, head_dim]."""
-        return cls(*keys.shape[1:], str(keys.dtype).removeprefix("torch."))
+        _, kv_heads, tokens, head_dim = keys.shape
+        return cls(kv_heads, tokens, head_dim, str(keys.dtype).removeprefix("torch."))
 
     @property
     def dtype(self) -> torch.dtype:

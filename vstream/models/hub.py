@@ -18,7 +18,7 @@ def hub_checkpoint(name: str, revision: str | None = None, *, shows_progress: bo
     off goes on; with the hub's own progress bars, if those are wanted. Raises ModelError.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
     (enable_progress_bars if shows_progress else disable_progress_bars)()
 

@@ -136,7 +136,10 @@ def read_index(segment: Path) -> IndexedBlocks | None:
     ids, crc32s = rows["id"].tolist(), rows["crc32s"]
     times_s, kind_of, at = (rows[name].tolist() for name in ("times_s", "kind", "positions"))
     makes, forms, *are = zip(*(kinds[kind] for kind in kind_of), strict=True)
-    infos = [BlockInfo.read(*times, positions[i]) for times, i in zip(times_s, at, strict=True)]
+    infos = [
+        BlockInfo.read(start_s, end_s, captured_at, positions[i])
+        for (start_s, end_s, captured_at), i in zip(times_s, at, strict=True)
+    ]
     left, index_bytes = map(tuple, about["left"]), rows["index_bytes"].tolist()
     columns = ids, makes, forms, infos, *are, crc32s, left, index_bytes
     told = list(map(HeadMeta._make, zip(*columns, strict=True)))
