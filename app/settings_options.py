@@ -23,6 +23,7 @@ def _option(panel: str, kind: Any, help_text: str, *names: str) -> Any:
 
 
 _SOURCE, _MODEL, _MEMORY, _SERVICE = "Source", "Model", "Memory", "Service"
+_SETTINGS = "Settings"
 SOURCE: Options = {
     "fps": ("source.sample_fps", _option(_SOURCE, float, "Frames encoded per second of stream.")),
     "transport": (
@@ -96,7 +97,9 @@ MEMORY: Options = {
 FILE: Options = {
     "file": (
         "",
-        _option(_SERVICE, Path, "A YAML file of settings, streams and keys; see docs.", "--config"),
+        _option(
+            _SETTINGS, Path, "A YAML file of settings, streams and keys; see docs.", "--config"
+        ),
     )
 }
 SERVICE: Options = {

@@ -347,7 +347,13 @@ def test_an_answer_from_another_process_says_what_its_model_knows(video, valkey_
     answering = Process("answer", *store)
     answering.await_line("answering as")
     run = vstream("ask", "lobby", "what do you see?", *store)
+    document = vstream("ask", "lobby", "what do you see?", "--json", *store).document
+    late = vstream("ask", "lobby", "what do you see?", "--at", "9:00", *store)
     assert answering.terminate() == 0
+    assert (document["model"], document["stream"]) == ("embedded", "lobby")
+    assert document["first_token_s"] > 0
+    assert late.code == 1
+    assert "nothing is kept of 9:00" in late.err
     assert "model embedded" not in run.err  # none is loaded here
     assert "drawings only" in run.err
 
