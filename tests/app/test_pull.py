@@ -82,6 +82,13 @@ def test_it_is_said_who_is_at_fault(how, arguments, fault, files, tmp_path):
     assert len(told.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", [("serve", NAME, "--port", "0"), ("doctor", "--model", NAME)])
+def test_whoever_loads_it_says_so_too(command, tmp_path):
+    code, out, told = run("http://127.0.0.1:1", tmp_path, *command)
+    assert code == 1
+    assert "the network is at fault" in told + "".join(out)
+
+
 def test_a_directory_is_not_pulled(tmp_path):
     told = vstream("pull", tmp_path)
     assert told.code == 1
