@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import psutil
@@ -20,8 +21,8 @@ from vstream.models.weight_files import num_weights
 from vstream.models.weights import embedded_weights
 
 _HOUR_S, _DAY_S = 3600, 86_400
-_PICTURE_BYTES = 7_000
-"""Of a block's thumbnail: those of the sample have 6 kB, those of real clips 3 to 16."""
+_PICTURE_BYTES = 9_000
+"""Beside each block: those of the sample have 8 kB, those of real clips 3 to 16."""
 _HEAD_BYTES = 200
 """Of what else a record tells of its block."""
 _NUMBER_BYTES = {"float32": 4, "bfloat16": 2}
@@ -84,24 +85,33 @@ class Plan:
 
 
 def record_bytes(shape: BlockShape, codec: str, dtype: str) -> int:
-    """Of a block in a store, with its picture: what its codec makes of rows of that shape."""
+    """Of a block in a store, without its picture: what its codec makes of rows of that shape."""
     kind = codec_named(codec)
     layout = RowLayout(shape.kv_heads, shape.tokens, shape.head_dim, dtype)
     width = shape.kv_heads * shape.head_dim
     vector_bytes = width + 2 if kind.is_small else width * _FLOAT_BYTES
     row_bytes = kind.row_bytes(layout)
-    return shape.layers * (row_bytes + vector_bytes) + _HEAD_BYTES + _PICTURE_BYTES
+    return shape.layers * (row_bytes + vector_bytes) + _HEAD_BYTES
 
 
 def stored_bytes(
-    policy: MemoryPolicy, shape: BlockShape, frames: int, codec: str, dtype: str
+    policy: MemoryPolicy,
+    shape: BlockShape,
+    frames: int,
+    codec: str,
+    dtype: str,
+    picture_bytes: float = inf,
 ) -> int:
-    """The most that a stream takes in its store while so many frames come."""
+    """The most that a stream takes in its store while so many frames come; `picture_bytes` is the
+    budget of its pictures.
+    """
+    pictures = sum(held_count(policy, shape, frames)) * _PICTURE_BYTES
 
     def block_bytes(one: BlockShape, other: str | None) -> int:
         return record_bytes(one, other or codec, dtype)
 
-    return held_bytes(policy, shape, frames, block_bytes, _NUMBER_BYTES[dtype])
+    held = held_bytes(policy, shape, frames, block_bytes, _NUMBER_BYTES[dtype])
+    return held + int(min(pictures, picture_bytes))
 
 
 def make_plan(config: VStreamConfig, cameras: Cameras, *, is_card: bool) -> Plan:
@@ -116,7 +126,8 @@ def make_plan(config: VStreamConfig, cameras: Cameras, *, is_card: bool) -> Plan
     memory, frames = config.memory, round(cameras.days * _DAY_S * fps)
 
     def so_far(count: int) -> int:
-        return stored_bytes(policy, shape, count, memory.codec, dtype)
+        budget = memory.picture_bytes or inf
+        return stored_bytes(policy, shape, count, memory.codec, dtype, budget)
 
     in_an_hour = round(_HOUR_S * fps)
     stream_bytes = so_far(frames)
@@ -125,13 +136,14 @@ def make_plan(config: VStreamConfig, cameras: Cameras, *, is_card: bool) -> Plan
     block_kv = 2 * shape.layers * shape.tokens * width * _NUMBER_BYTES[dtype]
     window = policy.encoding().window_blocks or blocks
     recent = blocks if (told := policy.recent_blocks()) is None else told
+    block_bytes = record_bytes(shape, memory.codec, dtype) + _PICTURE_BYTES
     weights = num_parameters(config.model)
     return Plan(
         frames_per_s=cameras.number * fps,
         hour_bytes=so_far(2 * in_an_hour) - so_far(in_an_hour),
         stream_bytes=stream_bytes,
         store_bytes=cameras.number * stream_bytes,
-        least_bytes=2 * (policy.needed_blocks() + 1) * record_bytes(shape, memory.codec, dtype),
+        least_bytes=2 * (policy.needed_blocks() + 1) * block_bytes,
         index_bytes=cameras.number * blocks * shape.layers * width * _FLOAT_BYTES,
         cache_bytes=int(memory.host_bytes),
         weight_bytes=None if weights is None else weights * _NUMBER_BYTES[dtype],

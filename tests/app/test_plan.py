@@ -23,8 +23,6 @@ A_TENTH = pytest.approx(1, abs=0.1)
 EMBEDDED = shape_of(None)
 ALL = {"embedded": EMBEDDED, **SHAPES}
 CODEC_NAMES = CODECS.names()
-PICTURE = bytes(6200)
-"""As large as those of the sample."""
 FLASH_VSTREAM = {"bank_frames": 4, "abstract_frames": 4, "temporal_frames": 3}
 BOUNDED = {
     "window": {"frames": 8},
@@ -45,7 +43,7 @@ def dtype_of(name):
 @pytest.mark.parametrize("name", ALL)
 def test_a_block_is_as_large_in_every_codec_as_it_is_said_to_be(name, codec):
     shape, dtype = ALL[name], dtype_of(name)
-    block = random_block(shape, getattr(torch, dtype), PICTURE)
+    block = random_block(shape, getattr(torch, dtype))
     made_by = Provenance("random", shape.layers, shape.kv_heads, shape.head_dim)
     record = record_of(block, 0, made_by, codec)
     assert record_bytes(shape, codec, dtype) / record.num_bytes == A_TENTH
@@ -106,6 +104,13 @@ def test_the_command_is_one_that_is_taken():
     assert taken["memory.retain_s"]["value"] == 12 * 3600
     assert taken["policy_set"]["value"] == {"frames": "30"}
     assert taken["source.sample_fps"]["value"] == 2
+
+
+def test_a_budget_of_pictures_is_heeded(monkeypatch):
+    without = vstream("plan", "--days", "1", "--json").document["plan"]["stream_bytes"]
+    monkeypatch.setenv("VSTREAM_MEMORY__PICTURE_BYTES", "10MB")
+    within = vstream("plan", "--days", "1", "--json").document["plan"]["stream_bytes"]
+    assert without - within == 86400 * 9000 - 10_000_000
 
 
 def test_what_does_not_fit_is_said():

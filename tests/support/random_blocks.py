@@ -22,7 +22,7 @@ def random_memory(shape, config, policy=None):
     return open_memory(config, "random", "random", *sizes, CPU, policy)
 
 
-def random_block(shape, dtype, picture=b""):
+def random_block(shape, dtype):
     """Keys and values of a normal distribution, and the tokens that they would be made of."""
     generator = torch.Generator().manual_seed(0)
     size = (2, shape.layers, shape.kv_heads, shape.tokens, shape.head_dim)
@@ -33,7 +33,7 @@ def random_block(shape, dtype, picture=b""):
     if shape.axes == 3:
         positions, advance = grid_positions(side, side), torch.tensor([1, 0, 0])
     info = BlockInfo(0.0, 0.0, 0.0, positions, advance)
-    return KVBlock(info, keys, values, picture)
+    return KVBlock(info, keys, values)
 
 
 def peak_bytes(memory, shape, policy, dtype, count):
