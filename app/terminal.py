@@ -317,7 +317,7 @@ def _rounded(value: Any, name: str = "") -> Any:
         return {key: _rounded(one, key) for key, one in value.items()}
     if isinstance(value, list):
         return [_rounded(one) for one in value]
-    return round(value, _DIGITS[name]) if name in _DIGITS else value
+    return round(value, _DIGITS[name]) if name in _DIGITS and value is not None else value
 
 
 def _age_s(answer: Answer) -> float:

@@ -76,6 +76,7 @@ def test_the_document_has_the_fields_of_an_answer(video):
         "spans",
         "first_token_s",
         "took_s",
+        "retrieve_s",
         "frames",
     ]
     assert document["knows"] == "drawings only"
