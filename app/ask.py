@@ -1,16 +1,15 @@
 """`vstream ask`: one source or stored stream, and a question, or those that are typed."""
 
-import re
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
+from math import inf
 
+from app.first_look import Asked
 from app.model import load_model
-from app.play import play_source
 from app.stream_time import clock
 from app.terminal import Terminal, answer_document
 from encoders import Turn
-from memory import FoundStream, RedisLink, StoreError, find_stream, store_name, tier_of
+from memory import RedisLink, stored_streams, tier_of
 from vstream.answer_stream import AnswerStream
 from vstream.board.question_board import QuestionBoard
 from vstream.config import VStreamConfig
@@ -19,18 +18,13 @@ from vstream.ingest import IngestProgress, IngestWorker
 from vstream.made_by import model_of
 from vstream.open_session import open_session
 from vstream.question import Answer, Question
-from vstream.sources.address import SourceKind, parse_address, stream_id_of
-from vstream.sources.config import Speed
-from vstream.sources.frame_source import open_source
 from vstream.stream_reader import open_reader
-from vstream.times.zone import zone_of
-
-_STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 def ask_source(
     terminal: Terminal,
     config: VStreamConfig,
+    named: Asked,
     source: str,
     asked: Question,
     watch_s: float,
@@ -38,90 +32,50 @@ def ask_source(
     *,
     as_json: bool,
 ) -> None:
-    """Answer about a stream that the store holds; or else ingest `source`, then answer.
+    """Answer about a stream that the store holds, or else ingest `source`, then answer. `named` is
+    what was seen of it at first.
 
     A file is read up to the question's moment or its end, a live source for `watch_s` seconds from
     its first frame. Raises VStreamError or KVMemoryError for whatever stands in the way.
     """
-    at_s, from_s = asked.at_s, asked.from_s
-    if not asked.text.strip():
-        raise QuestionError("the question is empty: write what you want to know")
-    if from_s is not None and at_s is not None and at_s < from_s:
-        raise SettingsError(f"--at {clock(at_s)} is before --from {clock(from_s)}")
-    if asked.zone is not None:
-        zone_of(asked.zone)  # told before a model is loaded
-    name, found = _stored(config, source)
-    if found is not None:
-        _ask_stored(terminal, config, name, found, asked, dialogue, as_json)
+    if named.found is not None:
+        made_by = model_of(named.found.provenance)
+        _ask_stored(terminal, config, named.name, made_by, asked, dialogue, as_json)
         return
-    if dialogue is not None:
-        raise SettingsError("--dialogue needs a stream that the store holds")
-    if parse_address(source).kind is SourceKind.FILE:
-        open_source(source, config.source).close()  # told before a model is loaded
-    elif at_s is not None:
-        raise SettingsError("--at needs a file: a live source is asked about now")
     model = load_model(terminal, config)
-    with open_session(config, model, name) as session:
-        worker = IngestWorker(session, source, config.source, until_s=at_s)
+    with open_session(config, model, named.name) as session:
+        worker = IngestWorker(session, source, config.source, until_s=asked.at_s)
 
         def seen_enough() -> bool:
             watched_s = worker.watched_s
             has_block = session.memory.num_blocks > 0
             return worker.is_live and has_block and watched_s is not None and watched_s >= watch_s
 
-        terminal.follow(worker, at_s, seen_enough)
-        _show(terminal, session.ask(asked), as_json, worker.progress)
-
-
-def ask_typed(
-    terminal: Terminal, config: VStreamConfig, source: str, speed: Speed, *, as_json: bool
-) -> None:
-    """Answer what is typed while `source` plays. Raises QuestionError for a stream of the store,
-    which does not.
-    """
-    if _stored(config, source)[1] is not None:
-        raise QuestionError(f"{source} is stored and does not play: write a question")
-    play_source(terminal, config, source, speed, as_json=as_json)
-
-
-def _stored(config: VStreamConfig, source: str) -> tuple[str, FoundStream | None]:
-    """The stream's id, and the stream if it is to be asked about as the store has it.
-
-    That is one named by its id, or one that another process is just ingesting. Raises StoreError
-    for a name that is neither a file nor a stream, SourceError.
-    """
-    store = config.memory.store
-    if _STREAM_ID.fullmatch(source) and not Path(source).exists():
-        found = find_stream(store, source)
-        if found is None and tier_of(store).lasts and "." not in source:
-            raise StoreError(
-                f"{source}: neither a file nor a stream that {store_name(store)} holds; "
-                "`vstream streams` lists those"
-            )
-        if found is not None:
-            return source, found
-    name = stream_id_of(source)
-    found = find_stream(store, name)
-    return name, found if found is not None and found.state == "live" else None
+        terminal.follow(worker, asked.at_s, seen_enough)
+        stream = session.ask(asked)
+        _show(terminal, stream, model.name, named.name, as_json, worker.progress)
 
 
 def _ask_stored(
     terminal: Terminal,
     config: VStreamConfig,
     stream_id: str,
-    found: FoundStream,
+    made_by: str,
     question: Question,
     dialogue: str | None,
     as_json: bool,
 ) -> None:
+    """`made_by` is the model that made its blocks."""
     if not tier_of(config.memory.store).carries_questions:
         if dialogue is not None:
             raise SettingsError("--dialogue needs a store in Redis, where it is remembered")
         _answer_here(terminal, config, stream_id, question, as_json)
         return
     with closing(RedisLink(config.memory.store)) as link:
-        board = QuestionBoard(link, model_of(found.provenance))
+        board = QuestionBoard(link, made_by)
         if board.answerers():
+            ends_s = {one.id: one.to_s for one in stored_streams(config.memory.store)}
+            _require_seen(config, question, ends_s.get(stream_id, inf))
             _answer_there(terminal, board, stream_id, question, dialogue, as_json)
             return
         if dialogue is not None:
@@ -136,7 +90,20 @@ def _answer_here(
 ) -> Answer:
     model = load_model(terminal, config)
     with open_reader(config, model, stream_id) as reader:
-        return _show(terminal, reader.ask(question), as_json)
+        _require_seen(config, question, reader.memory.newest_s)
+        return _show(terminal, reader.ask(question), model.name, stream_id, as_json)
+
+
+def _require_seen(config: VStreamConfig, question: Question, newest_s: float) -> None:
+    """Raises QuestionError for a time of which nothing can be kept yet: a picture that stays as it
+    is, is kept again after `max_gap_s`.
+    """
+    asked_s = max(question.at_s or 0.0, question.from_s or 0.0)
+    if asked_s > newest_s + config.source.max_gap_s:
+        raise QuestionError(
+            f"nothing is kept of {clock(asked_s)}: the stream's newest block is of "
+            f"{clock(newest_s)}"
+        )
 
 
 def _answer_there(
@@ -155,7 +122,8 @@ def _answer_there(
             if event.kind == "answer":
                 answer = Answer.of_document(posted.question, event.document)
                 if as_json:
-                    terminal.document(answer_document(answer))
+                    model = event.document.get("model")
+                    terminal.document(answer_document(answer, model, stream_id))
                 else:
                     terminal.end_of_answer(answer)
             elif not as_json:
@@ -166,9 +134,14 @@ def _answer_there(
 
 
 def _show(
-    terminal: Terminal, stream: AnswerStream, as_json: bool, progress: IngestProgress | None = None
+    terminal: Terminal,
+    stream: AnswerStream,
+    model: str,
+    stream_id: str,
+    as_json: bool,
+    progress: IngestProgress | None = None,
 ) -> Answer:
     if not as_json:
         return terminal.stream_answer(stream)
-    terminal.document(answer_document(stream.answer, progress))
+    terminal.document(answer_document(stream.answer, model, stream_id, progress))
     return stream.answer

@@ -25,21 +25,31 @@ def main() -> None:
 
 
 def _run() -> None:
+    from typer.exceptions import Abort, TyperException
+
     from app.commands import cli
     from encoders import EncoderError
     from memory import KVMemoryError
     from vstream import VStreamError
 
     try:
-        cli()
+        sys.exit(cli(standalone_mode=False))
+    except TyperException as error:  # what was typed wrongly; help that was asked for says nothing
+        if why := error.format_message():
+            context = getattr(error, "ctx", None)
+            hint = f" See `{context.command_path} --help`." if context is not None else ""
+            _fail(f"{why}{hint}", error.exit_code)
+        sys.exit(error.exit_code)
+    except Abort:
+        _fail("aborted")
     except (VStreamError, EncoderError, KVMemoryError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"writing the output: {error}")
 
 
-def _fail(why: str) -> NoReturn:
+def _fail(why: str, code: int = 1) -> NoReturn:
     from app.terminal import Terminal
 
     Terminal().fail(why)
-    sys.exit(1)
+    sys.exit(code)

@@ -9,21 +9,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import old_commands
-from app.settings_options import with_service_settings, with_settings, with_settings_file
-from app.stream_time import parse_stream_time
+from app.command_parts import AsJson, AsJsonLines, Source, examples, moment, terminal
+from app.machine_commands import machine
+from app.settings_options import (
+    FILE,
+    MEMORY,
+    MODEL,
+    POLICY,
+    READ,
+    SERVICE,
+    SOURCE,
+    with_settings,
+)
+from app.stored_commands import stored
+from vstream.errors import SettingsError
 
 if TYPE_CHECKING:
     from app.server.settings import ServiceSettings
-    from app.terminal import Terminal
     from vstream.config import VStreamConfig
     from vstream.sources.config import Speed
 
 cli = typer.Typer(
     help="Watch live video and answer questions about it, citing the moments used.",
+    epilog=examples("demo", 'ask lobby.mp4 "what do you see?"', "serve --store file:///data"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # half of what `--help` would cost
+    rich_markup_mode="rich",
 )
 
 
@@ -45,33 +57,21 @@ def _before(
     log_to_stderr(logging.ERROR, for_people=True)
 
 
-def _terminal() -> "Terminal":
-    from app.terminal import Terminal
-
-    return Terminal()
+_ASK, _SERVE = "Ask", "Service and page"
+_METRICS = "Metrics"
 
 
-def _moment(text: str | None) -> float | None:
-    return None if text is None else parse_stream_time(text)
-
-
-Source = Annotated[
-    str, typer.Argument(help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0.")
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document as the last line of stdout.")
-]
-AsJsonLines = Annotated[
-    bool,
-    typer.Option("--json", help="A JSON document a line for each answer and alert."),
-]
-AsJsonList = Annotated[
-    bool, typer.Option("--json", help="Print one JSON list as the last line of stdout.")
-]
-
-
-@cli.command()
-@with_settings
+@cli.command(
+    rich_help_panel=_ASK,
+    epilog=examples(
+        'ask lobby.mp4 "what colour is the van?"',
+        "ask webcam:0",
+        'ask lobby.mp4 "is anyone there?" --at 12:30 --json',
+        'ask rtsp://user:password@camera/stream1 "what do you see?" --wait 20',
+        'ask door "has the van been here?" --store redis://host',
+    ),
+)
+@with_settings(SOURCE, MODEL, MEMORY)
 def ask(
     config: "VStreamConfig",
     source: Annotated[
@@ -115,28 +115,49 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about a source or a stream, or all you type."""
-    from app.ask import ask_source, ask_typed
-    from vstream.question import Question
+    from app.first_look import look_at_question, look_before_playing
 
-    terminal = _terminal()
+    told, at_s, from_s = terminal(), moment(at), moment(from_)
     if watch is not None:
-        terminal.say("--watch is called --wait now, and by this name until 0.3")
+        told.say("--watch is called --wait now, and by this name until 0.3")
         wait = watch
     if question is None:
-        ask_typed(terminal, config, source, "max" if fast else 1.0, as_json=as_json)
+        look_before_playing(told, config, source)
+        with told.loading("starting"):
+            from app.play import play_source
+
+        play_source(told, config, source, "max" if fast else 1.0, as_json=as_json)
         return
-    asked = Question(question, _moment(at), from_s=_moment(from_), zone=zone, plan=plan)
-    ask_source(terminal, config, source, asked, wait, dialogue, as_json=as_json)
+    named = look_at_question(config, source, question, at_s, from_s, zone, dialogue)
+    with told.loading("starting"):
+        from app.ask import ask_source
+        from vstream.question import Question
+
+    asked = Question(question, at_s, from_s=from_s, zone=zone, plan=plan)
+    ask_source(told, config, named, source, asked, wait, dialogue, as_json=as_json)
 
 
-MetricsHost = Annotated[str, typer.Option(help="Address of the metrics.")]
+MetricsHost = Annotated[str, typer.Option(help="Address of the metrics.", rich_help_panel=_METRICS)]
 MetricsPort = Annotated[
-    int | None, typer.Option(min=0, max=65535, help="Port of the metrics; else there are none.")
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Port of the metrics; else there are none.",
+        rich_help_panel=_METRICS,
+    ),
 ]
 
 
-@cli.command()
-@with_settings_file
+@cli.command(
+    rich_help_panel=_ASK,
+    epilog=examples(
+        "ingest rtsp://user:password@camera/stream1 --id door --store file:///data",
+        "ingest lobby.mp4 --store file:///data --file-bytes 20GiB --retain 7d",
+        "ingest --config streams.yaml --metrics-port 9100",
+    ),
+)
+@with_settings(SOURCE, MODEL, MEMORY, FILE)
 def ingest(
     config: "ServiceSettings",
     source: Annotated[
@@ -156,17 +177,31 @@ def ingest(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Encode a source, or the cameras of a file, into the store."""
-    from app.ingest import ingest_source, ingest_streams
+    from app.first_look import look_at_source
+
+    told = terminal()
+    if source is not None:
+        if config.streams:
+            raise SettingsError("SOURCE and `streams` of --config: name only one of them")
+        look_at_source(told, config, source)
+    with told.loading("starting"):
+        from app.ingest import ingest_source, ingest_streams
 
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     if source is None:
-        ingest_streams(_terminal(), config, metrics)
+        ingest_streams(told, config, metrics)
     else:
-        ingest_source(_terminal(), config, source, id_, 1.0 if real_time else "max", metrics)
+        ingest_source(told, config, source, id_, 1.0 if real_time else "max", metrics)
 
 
-@cli.command()
-@with_settings
+@cli.command(
+    rich_help_panel=_ASK,
+    epilog=examples(
+        "answer --store redis://host",
+        "answer --store redis://host --model /models/qwen3-vl --workers 8",
+    ),
+)
+@with_settings(MODEL, READ, POLICY)
 def answer(
     config: "VStreamConfig",
     workers: Annotated[
@@ -174,13 +209,22 @@ def answer(
     ] = 2,
 ) -> None:
     """Answer what `vstream ask` asks elsewhere about streams in Redis."""
-    from app.answer import answer_questions
+    told = terminal()
+    with told.loading("starting"):
+        from app.answer import answer_questions
 
-    answer_questions(_terminal(), config, workers)
+    answer_questions(told, config, workers)
 
 
-@cli.command()
-@with_settings
+@cli.command(
+    rich_help_panel=_ASK,
+    epilog=examples(
+        'alert rtsp://user:password@camera/stream1 "when a dog is on the table"',
+        'alert webcam:0 "when the gate is open" "when a van comes" --json',
+        'alert lobby.mp4 "when the van leaves" --fast',
+    ),
+)
+@with_settings(SOURCE, MODEL, MEMORY)
 def alert(
     config: "VStreamConfig",
     source: Source,
@@ -201,30 +245,40 @@ def alert(
     as_json: AsJsonLines = False,
 ) -> None:
     """Play a source and tell when something is so."""
-    from app.play import Awaited, play_source
+    from app.first_look import look_at_source
+
+    told = terminal()
+    look_at_source(told, config, source)
+    with told.loading("starting"):
+        from app.play import Awaited, play_source
 
     awaited = Awaited(conditions, rule, threshold)
     speed: Speed = "max" if fast else 1.0
-    play_source(_terminal(), config, source, speed, awaited, reads=False, as_json=as_json)
+    play_source(told, config, source, speed, awaited, reads=False, as_json=as_json)
 
 
 for _old in (old_commands.watch, old_commands.rtsp):
     cli.command(hidden=True)(_old)
 
 
-@cli.command()
-@with_settings
+@cli.command(rich_help_panel=_SERVE, epilog=examples("demo", "demo --model /models/smolvlm2"))
+@with_settings(MODEL, MEMORY)
 def demo(config: "VStreamConfig") -> None:
     """Open the page on a sample stream. Without a terminal, play it and answer here."""
-    from app.demo import open_demo, play_demo
+    told = terminal()
+    with told.loading("starting"):
+        from app.demo import open_demo, play_demo
 
     if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("CI") != "true":
-        open_demo(_terminal(), config)
+        open_demo(told, config)
     else:
-        play_demo(_terminal(), config)
+        play_demo(told, config)
 
 
-@cli.command()
+@cli.command(
+    rich_help_panel=_SERVE,
+    epilog=examples("ui --service http://host:8900", "ui --service http://host:8900 --port 80"),
+)
 def ui(
     service: Annotated[str, typer.Option(help="Address of a service, as http://HOST:8900.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -240,131 +294,18 @@ def ui(
     from app.server.keys import master_key
     from app.ui import show_page  # Gradio takes seconds to import: only where it is shown
 
-    show_page(_terminal(), service, master_key(os.environ), host, port, insecure=insecure)
+    show_page(terminal(), service, master_key(os.environ), host, port, insecure=insecure)
 
 
-@cli.command()
-@with_settings
-def streams(config: "VStreamConfig", as_json: AsJsonList = False) -> None:
-    """List the streams that a store remembers."""
-    from app.streams import list_streams
-
-    list_streams(_terminal(), config, as_json=as_json)
-
-
-@cli.command()
-def policies(
-    model: Annotated[
-        str | None,
-        typer.Option(help="Whose bytes are told, a hub id or directory; else the embedded."),
-    ] = None,
-    as_json: AsJsonList = False,
-) -> None:
-    """List the memory policies, what each keeps, and its bytes an hour."""
-    from app.policies import list_policies
-
-    list_policies(_terminal(), model, as_json=as_json)
-
-
-@cli.command()
-@with_settings
-def forget(
-    config: "VStreamConfig",
-    stream: Annotated[str, typer.Argument(help="A stream's id, as `vstream streams` lists it.")],
-    from_: Annotated[str, typer.Option("--from", help="The first moment to delete, as 1:23.")],
-    to: Annotated[str, typer.Option(help="The last moment to delete, as 2:00.")],
-) -> None:
-    """Delete what a stream remembers of some time, in every tier."""
-    from app.streams import forget_range
-
-    forget_range(_terminal(), config, stream, parse_stream_time(from_), parse_stream_time(to))
-
-
-@cli.command()
-@with_settings
-def search(
-    config: "VStreamConfig",
-    query: Annotated[str, typer.Argument(help="What you look for, as 'a red car'.")],
-    stream: Annotated[
-        list[str] | None,
-        typer.Option(help="A stream's id; may be given repeatedly; else all of the store."),
-    ] = None,
-    from_: Annotated[
-        str | None, typer.Option("--from", help="Look from this moment on, as 1:23.")
-    ] = None,
-    to: Annotated[str | None, typer.Option(help="Look up to this moment, as 2:00.")] = None,
-    top: Annotated[int, typer.Option(min=1, max=1000, help="So many moments at most.")] = 5,
-    as_json: AsJson = False,
-) -> None:
-    """Find the moments of stored streams most like some words."""
-    from app.search import Wanted, search_streams
-
-    wanted = Wanted(query, tuple(stream or ()), _moment(from_), _moment(to), top)
-    search_streams(_terminal(), config, wanted, as_json=as_json)
-
-
-@cli.command()
-@with_settings
-def find(
-    config: "VStreamConfig",
-    streams: Annotated[list[str], typer.Argument(help="Ids of streams in the store.")],
-    statement: Annotated[str, typer.Argument(help="What is so, as 'a dog is on the sofa'.")],
-    from_: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="Look from this moment on: 1:23 of the stream, yesterday, -2h."
-        ),
-    ] = None,
-    to: Annotated[str | None, typer.Option(help="Look up to this moment, as --from.")] = None,
-    zone: Annotated[str, typer.Option(help="Of clock times, as Europe/Prague.")] = "UTC",
-    effort: Annotated[str, typer.Option(help="quick, default or thorough.")] = "default",
-    proposals: Annotated[
-        int | None, typer.Option(min=0, help="Blocks of a stream that the index may propose.")
-    ] = None,
-    judgements: Annotated[
-        int | None, typer.Option(min=0, help="Blocks of a stream that the model may judge.")
-    ] = None,
-    milliseconds: Annotated[
-        int | None, typer.Option(min=0, help="So long for all streams together.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find when something was so in stored streams."""
-    from app.find import Sought, find_spans
-    from vstream.search.finding import effort_of
-
-    bounds = effort_of(effort, proposals, judgements, milliseconds)
-    sought = Sought(streams, statement, from_, to, zone, bounds)
-    find_spans(_terminal(), config, sought, as_json=as_json)
-
-
-@cli.command()
-@with_settings
-def recap(
-    config: "VStreamConfig",
-    streams: Annotated[
-        str, typer.Option(help="Ids of streams in the store, with commas; all: each of them.")
-    ] = "all",
-    from_: Annotated[
-        str | None,
-        typer.Option("--from", help="Tell from this moment on, as 8:00, yesterday, -2h."),
-    ] = None,
-    to: Annotated[str | None, typer.Option(help="Tell up to this moment, as --from.")] = None,
-    zone: Annotated[str, typer.Option(help="Of clock times, as Europe/Prague.")] = "UTC",
-    effort: Annotated[str, typer.Option(help="quick, default or thorough.")] = "default",
-    as_json: AsJson = False,
-) -> None:
-    """Tell what came and left in stored streams."""
-    from app.recap import Away, tell
-    from vstream.search.finding import effort_of
-    from vstream.search.recap import EFFORTS
-
-    away = Away(streams, from_, to, zone, effort_of(effort, of=EFFORTS))
-    tell(_terminal(), config, away, as_json=as_json)
-
-
-@cli.command()
-@with_service_settings
+@cli.command(
+    rich_help_panel=_SERVE,
+    epilog=examples(
+        "serve --store file:///data",
+        "serve Qwen/Qwen3-VL-2B-Instruct --config streams.yaml",
+        "serve --host 0.0.0.0 --store redis://host --no-page",
+    ),
+)
+@with_settings(SOURCE, MODEL, MEMORY, SERVICE)
 def serve(
     config: "ServiceSettings",
     model: Annotated[
@@ -373,24 +314,12 @@ def serve(
     page: Annotated[bool, typer.Option(help="Show the web page at /ui.")] = True,
 ) -> None:
     """Serve streams, questions and alerts over HTTP, with a page."""
-    from app.serve import run_service
+    told = terminal()
+    with told.loading("starting"):
+        from app.serve import run_service
 
-    run_service(_terminal(), config, page=page)
-
-
-@cli.command()
-def key() -> None:
-    """Make a key for the service, and its hash for the configuration."""
-    from app.server.keys import new_key
-
-    made, hashed = new_key()
-    _terminal().document(f"key:  {made}\nhash: {hashed}")
+    run_service(told, config, page=page)
 
 
-@cli.command()
-@with_settings
-def doctor(config: "VStreamConfig") -> None:
-    """Check this machine: GPU, FFmpeg, model, memory, threads."""
-    from app.doctor import examine
-
-    raise typer.Exit(0 if examine(_terminal(), config) else 1)
+cli.add_typer(stored)
+cli.add_typer(machine)

@@ -64,6 +64,7 @@ def _check_model(terminal: Terminal, config: "VStreamConfig") -> tuple[bool, str
     import torch
 
     from app.model import load_model
+    from app.real_model import real_model
     from vstream.errors import ModelError
 
     try:
@@ -77,5 +78,5 @@ def _check_model(terminal: Terminal, config: "VStreamConfig") -> tuple[bool, str
     )
     if family.recommended.knows is None:
         return True, found
-    no = f"real scenes: no ({family.name} model); answers about them say so"
-    return True, f"{found}\n         {no}"
+    told = [found, f"real scenes: no ({family.name} model); answers about them say so"]
+    return True, "\n         ".join([*told, *filter(None, [real_model()])])

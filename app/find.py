@@ -9,7 +9,8 @@ from datetime import datetime
 from app.model import load_model
 from app.stream_time import clock
 from app.stretch import bounds_in, moment_of, say_rest
-from app.terminal import Terminal
+from app.terminal import Terminal, in_seconds
+from memory import tier_of
 from vstream.config import VStreamConfig
 from vstream.search.finding import Effort, Finding
 from vstream.search.hunter import FoundSpan
@@ -33,6 +34,7 @@ def find_spans(terminal: Terminal, config: VStreamConfig, sought: Sought, *, as_
     """A line for each span as it is found, or one JSON document. Raises VStreamError,
     KVMemoryError.
     """
+    tier_of(config.memory.store).require_there()
     now = datetime.now(zone_of(sought.zone))
     begin, end = moment_of(sought.from_, now), moment_of(sought.to, now)
     model = load_model(terminal, config)
@@ -52,7 +54,11 @@ def find_spans(terminal: Terminal, config: VStreamConfig, sought: Sought, *, as_
             if not as_json:
                 terminal.out.print(_line(span, now), markup=False)
         if as_json:
-            terminal.document(json.dumps(finding.document(), allow_nan=False))
+            told = finding.document()
+            for span in told["spans"]:
+                span["unsure"] = span["stream"] in finding.strange
+            told = {"model": model.name, **in_seconds(told)}
+            terminal.document(json.dumps(told, allow_nan=False))
             return
         for span in finding.spans:
             if not span.is_whole:

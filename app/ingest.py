@@ -25,11 +25,11 @@ from vstream.service.stream_spec import SourceSpec, StreamSpec, config_of
 from vstream.service.stream_status import StreamState
 from vstream.sources.address import SourceKind, parse_address, stream_id_of
 from vstream.sources.config import Speed
-from vstream.sources.frame_source import open_source
 
 _log = structlog.get_logger()
 _LOOK_S = 0.05
 _STATES_S = 0.5
+_TOLD_EVERY_S = 60.0
 _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 Address = tuple[str, int]
@@ -50,13 +50,9 @@ def ingest_source(
     SIGTERM ends it well. `metrics` is where they are served. Raises VStreamError or KVMemoryError
     for whatever stands in the way, and for what breaks it off.
     """
-    if settings.streams:
-        raise SettingsError("SOURCE and `streams` of --config: name only one of them")
     _require_lasting(settings)
     address = parse_address(source)
     is_file = address.kind is SourceKind.FILE
-    if is_file:
-        open_source(source, settings.source).close()  # told before a model is loaded
     name = stream_id_of(source) if stream_id is None else stream_id
     find_stream(settings.memory.store, name)  # told before a model is loaded, too
     spec = StreamSpec(id=name, source=SourceSpec(url=source, speed=speed if is_file else 1.0))
@@ -85,6 +81,7 @@ def ingest_source(
         if keeper.state in _FAILED and problem is not None:
             raise VStreamError(problem.message)
     report.look()
+    report.tell()
 
 
 def ingest_streams(terminal: Terminal, settings: ServiceSettings, metrics: Address | None) -> None:
@@ -198,13 +195,23 @@ class _Daemon:
 
 
 class _Report:
-    """What has been acknowledged, a line on stdout each time, and whether the store is away."""
+    """What has been acknowledged, at most a line a minute on stdout, and whether the store is
+    away.
+    """
 
     def __init__(self, terminal: Terminal, keeper: StreamKeeper) -> None:
         self._terminal = terminal
         self._memory = keeper.session.memory
         self.told = self._memory.num_acknowledged
         self._away: str | None = None
+        self._news = ""
+        self._next_at = 0.0
+
+    def tell(self) -> None:
+        """Of what has not been told yet; a progress bar shows it to a person."""
+        if self._news and not self._terminal.out.is_terminal:
+            self._terminal.document(self._news)
+        self._news, self._next_at = "", time.monotonic() + _TOLD_EVERY_S
 
     def look(self) -> None:
         acknowledged = self._memory.num_acknowledged
@@ -212,8 +219,9 @@ class _Report:
             with suppress(BlockNotFoundError):  # it is just being appended
                 to_s = self._memory.info(acknowledged - 1).end_s
                 self.told = acknowledged
-                if not self._terminal.out.is_terminal:
-                    self._terminal.document(f"acknowledged blocks={acknowledged} to_s={to_s:.3f}")
+                self._news = f"acknowledged blocks={acknowledged} to_s={to_s:.3f}"
+        if self._news and time.monotonic() >= self._next_at:
+            self.tell()
         away = self._memory.away
         if (away is None) != (self._away is None):
             self._terminal.say(

@@ -11,7 +11,9 @@ from vstream.models.video_llm import VideoLLM, load_video_llm
 def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:
     """Raises ModelError for a checkpoint that cannot be used."""
     limit_threads(config)
-    model = load_video_llm(config.model, config.device, config.dtype, config.source.sample_fps)
+    fps = config.source.sample_fps
+    with terminal.loading(f"loading model {config.model or 'embedded'}"):
+        model = load_video_llm(config.model, config.device, config.dtype, fps)
     decoder = model.decoder
     kind = str(decoder.dtype).removeprefix("torch.")
     threads = f", {torch.get_num_threads()} threads" if decoder.device.type == "cpu" else ""

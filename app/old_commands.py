@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.settings_options import with_service_settings, with_settings
+from app.settings_options import MEMORY, MODEL, SERVICE, SOURCE, with_settings
 
 if TYPE_CHECKING:
     from app.server.settings import ServiceSettings
     from vstream.config import VStreamConfig
 
 
-@with_settings
+@with_settings(SOURCE, MODEL, MEMORY)
 def watch(
     config: "VStreamConfig",
     source: Annotated[str, typer.Argument()],
@@ -32,7 +32,7 @@ def watch(
     play_source(terminal, config, source, "max" if fast else 1.0, awaited, as_json=as_json)
 
 
-@with_service_settings
+@with_settings(SOURCE, MODEL, MEMORY, SERVICE)
 def rtsp(
     config: "ServiceSettings",
     metrics_host: Annotated[str, typer.Option()] = "127.0.0.1",

@@ -94,7 +94,7 @@ def play_source(
                 terminal.say(
                     f"{worker.source_name} plays; type a question, an empty line for the state"
                 )
-                answer_lines(terminal, session, worker, as_json=as_json)
+                answer_lines(terminal, session, worker, stream_id_of(source), as_json=as_json)
             while alerts and worker.is_running:
                 time.sleep(_POLL_S)
         finally:
@@ -127,7 +127,12 @@ def await_first_block(
 
 
 def answer_lines(
-    terminal: Terminal, session: Session, worker: IngestWorker, *, as_json: bool = False
+    terminal: Terminal,
+    session: Session,
+    worker: IngestWorker,
+    stream_id: str,
+    *,
+    as_json: bool = False,
 ) -> None:
     """Answer stdin line by line; an empty line shows how the stream is doing."""
     while True:
@@ -141,7 +146,8 @@ def answer_lines(
         try:
             stream = session.ask(line.strip())
             if as_json:
-                terminal.document(answer_document(stream.answer))
+                model = session.model.name
+                terminal.document(answer_document(stream.answer, model, stream_id))
             else:
                 terminal.stream_answer(stream)
         except QuestionError as error:

@@ -1,20 +1,22 @@
 """`vstream recap`: what came and left in stored streams."""
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from app.model import load_model
 from app.stream_time import clock
 from app.stretch import bounds_in, say_rest
-from app.terminal import Terminal
-from memory import stored_ids
+from app.terminal import Terminal, in_seconds
+from memory import KVMemoryError, stored_ids, tier_of
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError
 from vstream.search.finding import Effort
 from vstream.search.recap import Recap, RecapEntry
-from vstream.stream_reader import open_reader
+from vstream.search.stretch_blocks import Bounds
+from vstream.strange_pictures import strange_stretch
+from vstream.stream_reader import StreamReader, open_reader
 from vstream.times.when import parse_when
 from vstream.times.zone import zone_of
 
@@ -36,6 +38,7 @@ def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool
     """A line for each entry, in time order, or one JSON document. Raises VStreamError,
     KVMemoryError.
     """
+    tier_of(config.memory.store).require_there()
     now = datetime.now(zone := zone_of(away.zone))
     begin, end = parse_when(away.from_, now), parse_when(away.to, now)
     names = stored_ids(config.memory.store) if away.streams == ALL else away.streams.split(",")
@@ -47,27 +50,48 @@ def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool
             name: opened.enter_context(open_reader(config, model, name))
             for name in dict.fromkeys(name.strip() for name in names)
         }
+        within = {name: bounds_in(one.memory, begin, end) for name, one in streams.items()}
         recap = Recap(
             streams,
-            within={name: bounds_in(one.memory, begin, end) for name, one in streams.items()},
+            within=within,
             effort=away.effort,
             layers=config.engine.search_layers,
         )
         for _ in recap:
             pass
         title = recap.title(zone)
+        strange = {
+            name: reason
+            for name, one in streams.items()
+            if (reason := _strange(one, within[name])) is not None
+        }
     if as_json:
-        terminal.document(json.dumps({"title": title, **recap.document()}, allow_nan=False))
+        told = recap.document()
+        for entry in told["entries"]:
+            entry["unsure"] = entry["stream"] in strange
+        told = {"model": model.name, "title": title, "strange": strange, **in_seconds(told)}
+        terminal.document(json.dumps(told, allow_nan=False))
         return
     terminal.out.print(title, markup=False)
     for entry in recap.entries:
         terminal.out.print(_line(entry, now), markup=False)
+    for name, reason in strange.items():
+        terminal.say(f"{name}: {reason}")
     say_rest(terminal, recap.coverage)
     terminal.say(
         f"{recap.described} runs of blocks were described and {recap.judged} blocks judged in "
         f"{recap.seconds:.1f} s; {recap.dropped} sentences were not confirmed, {recap.unchecked} "
         "not checked"
     )
+
+
+def _strange(stream: StreamReader, within: Bounds) -> str | None:
+    """Why nothing can be said of that stretch, where the model does not know its pictures."""
+    from_s, to_s = within
+    with stream.model.turn, suppress(KVMemoryError):  # as where it was forgotten meanwhile
+        seen = stream.memory.visible(to_s, from_s)
+        return strange_stretch(stream.memory, stream.model.family, seen)
+    return None
 
 
 def _line(entry: RecapEntry, now: datetime) -> str:

@@ -69,16 +69,20 @@ def search_streams(
             )
         found = search.search(wanted.words, top=wanted.top, from_s=wanted.from_s, to_s=wanted.to_s)
     if as_json:
-        moments = [{**vars(one), "score": round(one.score, 6)} for one in found]
-        for one in moments:
-            del one["thumbnail"]
-        told = {"query": wanted.words, "moments": moments, "skipped": skipped}
+        moments = [_document(one) for one in found]
+        told = {"model": model.name, "query": wanted.words, "moments": moments, "skipped": skipped}
         terminal.document(json.dumps(told, allow_nan=False))
     elif found:
         terminal.out.print(_table(found))
         _say_strange(terminal, found)
     else:
         terminal.say("nothing was seen then")
+
+
+def _document(found: Moment) -> dict[str, object]:
+    told = {**vars(found), "score": round(found.score, 6), "unsure": found.strange is not None}
+    del told["thumbnail"]
+    return told
 
 
 def _say_strange(terminal: Terminal, found: Sequence[Moment]) -> None:
@@ -104,6 +108,7 @@ def _streams(store: str, named: Sequence[str]) -> list[str]:
             f"nothing to search: {store_name(store)} is gone with the process that filled it; give "
             "the --store file:///DIR or redis://HOST in which streams are kept"
         )
+    tier_of(store).require_there()
     streams = list(dict.fromkeys(named)) or stored_ids(store)
     if not streams:
         raise StoreError(f"{store_name(store)} holds no streams")

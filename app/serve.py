@@ -1,6 +1,8 @@
 """`vstream serve`: streams, questions, searches and alerts over HTTP."""
 
 import os
+import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -11,13 +13,15 @@ from app.model import limit_threads
 from app.sample import SAMPLE_VIDEO
 from app.server.keys import ApiKeys, master_key, new_key, refuse_bind
 from app.server.run import run
-from app.server.service import Service
+from app.server.service import Phase, Service
 from app.server.service_log import log_to_stderr
 from app.server.settings import ServiceSettings
 from app.terminal import Terminal
 from app.uploads import UploadBound, uploads_folder
 from memory import store_name
 from vstream.device.free_memory import bound_arenas
+
+_LOOK_S = 0.1
 
 
 def run_service(
@@ -44,18 +48,22 @@ def run_service(
         if page:
             terminal.say(f"page at {url}/ui")
         store = store_name(settings.memory.store)
-        terminal.say(f"store {store}, model {settings.model or 'embedded'}: loading")
-
+        name = settings.model or "embedded"
+        terminal.say(f"store {store}, model {name}: loading")
+        if terminal.err.is_terminal:
+            loading = f"loading model {name}"
+            threading.Thread(target=_show, args=(terminal, loading, service), daemon=True).start()
         on_listening(url)
 
     def with_page(app: FastAPI, url: str) -> FastAPI:
         if not page:
             return app
-        from app.ui import mount_page  # Gradio takes seconds to import: only where it is shown
+        with terminal.loading("preparing the page"):
+            from app.ui import mount_page  # Gradio takes seconds to import: only where it is shown
 
-        app.add_middleware(UploadBound, folder=uploads, most_bytes=limits.uploads_bytes)
-        client = ServiceClient(url, master, service.page_token)
-        return mount_page(app, client, keys)
+            app.add_middleware(UploadBound, folder=uploads, most_bytes=limits.uploads_bytes)
+            client = ServiceClient(url, master, service.page_token)
+            return mount_page(app, client, keys)
 
     with ExitStack() as until_end:
         if page:
@@ -69,3 +77,10 @@ def run_service(
     terminal.say("stopped")
     if service.is_loading:
         os._exit(0)  # all is flushed; a thread amid native code would abort the usual end
+
+
+def _show(terminal: Terminal, what: str, service: Service) -> None:
+    """Until the service is ready, or is not going to be."""
+    with terminal.loading(what):
+        while service.phase is Phase.LOADING:
+            time.sleep(_LOOK_S)

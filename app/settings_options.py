@@ -1,8 +1,12 @@
-"""The options that every command shares: from the command line to a VStreamConfig."""
+"""The options that commands share, by group: from the command line to a VStreamConfig.
+
+A command names the groups that matter to it; all others would be options without effect.
+"""
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,90 +18,150 @@ Options = Mapping[str, tuple[str, Any]]
 """Option name -> where its value goes in the configuration, and how typer shows it."""
 
 
-def _option(kind: Any, help_text: str, *names: str) -> Any:
-    return Annotated[kind | None, typer.Option(*names, help=help_text)]
+def _option(panel: str, kind: Any, help_text: str, *names: str) -> Any:
+    return Annotated[kind | None, typer.Option(*names, help=help_text, rich_help_panel=panel)]
 
 
-_SHARED: Options = {
-    "model": ("model", _option(str, "Hub id or directory of a Video-LLM; else the embedded.")),
+_SOURCE, _MODEL, _MEMORY, _SERVICE = "Source", "Model", "Memory", "Service"
+_SETTINGS = "Settings"
+SOURCE: Options = {
+    "fps": ("source.sample_fps", _option(_SOURCE, float, "Frames encoded per second of stream.")),
+    "transport": (
+        "source.transport",
+        _option(_SOURCE, str, "How RTSP travels: tcp, udp or auto."),
+    ),
+    "connect_timeout": (
+        "source.connect_timeout_s",
+        _option(_SOURCE, float, "Give up a camera that sends no frame within these seconds."),
+    ),
+}
+MODEL: Options = {
+    "model": (
+        "model",
+        _option(_MODEL, str, "Hub id or directory of a Video-LLM; else the embedded."),
+    ),
+    "device": ("device", _option(_MODEL, str, "torch device, as cpu or cuda:0.")),
+    "dtype": ("dtype", _option(_MODEL, str, "float32, bfloat16 or float16.")),
+    "threads": (
+        "threads",
+        _option(_MODEL, int, "CPU threads of torch; else measured at the start."),
+    ),
+}
+STORE: Options = {
+    "store": (
+        "memory.store",
+        _option(_MEMORY, str, "Where blocks are kept: memory://, file:///DIR or redis://HOST."),
+    ),
+}
+POLICY: Options = {
     "policy": (
         "policy",
-        _option(str, "Memory policy, see `vstream policies`; else the stream's, or default."),
+        _option(_MEMORY, str, "Memory policy, as `vstream policies` lists; else the stream's."),
     ),
     "policy_set": (
         "policy_set",
-        _option(list[str], "A setting of the policy, as retrieve_blocks=16; may be repeated."),
+        _option(
+            _MEMORY, list[str], "A setting of the policy, as retrieve_blocks=16; may be repeated."
+        ),
     ),
-    "store": (
-        "memory.store",
-        _option(str, "Where blocks are kept: memory://, file:///DIR or redis://HOST."),
-    ),
+}
+READ: Options = {
+    **STORE,
     "host_bytes": (
         "memory.host_bytes",
-        _option(str, "Budget of host RAM for blocks, as 4GiB; default 4GiB."),
+        _option(_MEMORY, str, "Most RAM for blocks; 4GiB unless you say otherwise."),
     ),
+}
+"""What reads a store needs."""
+MEMORY: Options = {
+    **READ,
     "file_bytes": (
         "memory.file_bytes",
-        _option(str, "Budget of each stream's files, as 20GiB; else the disk."),
+        _option(_MEMORY, str, "Most bytes of each stream's files, as 20GiB; else the whole disk."),
     ),
     "redis_bytes": (
         "memory.redis_bytes",
-        _option(str, "Budget of each stream's blocks in Redis, as 2GiB; else the server."),
+        _option(_MEMORY, str, "Most bytes of each stream in Redis, as 2GiB; else all it has."),
     ),
     "retain": (
         "memory.retain_s",
-        _option(str, "How long to remember, as 24h, 90m or 7d; else always."),
+        _option(_MEMORY, str, "How long to remember, as 24h, 90m or 7d; else forever."),
     ),
-    "codec": ("memory.codec", _option(str, "How: int8 (default), int4, bf16 or exact.")),
-    "device": ("device", _option(str, "torch device, as cpu or cuda:0.")),
-    "dtype": ("dtype", _option(str, "float32, bfloat16 or float16.")),
-    "threads": ("threads", _option(int, "CPU threads of torch; else measured at start.")),
-    "fps": ("source.sample_fps", _option(float, "Frames encoded per second of stream.")),
-    "transport": ("source.transport", _option(str, "How RTSP travels: tcp, udp or auto.")),
-    "connect_timeout": (
-        "source.connect_timeout_s",
-        _option(float, "Give up if no first frame of a camera came within these seconds."),
+    "codec": (
+        "memory.codec",
+        _option(_MEMORY, str, "How blocks are compressed: int8, unless int4, bf16 or exact."),
     ),
+    **POLICY,
 }
-_SERVICE: Options = {
-    "host": ("service.host", _option(str, "Address to listen on; default 127.0.0.1.")),
-    "port": ("service.port", _option(int, "Port to listen on; default 8900, 0: any.")),
+"""What writes a store needs."""
+FILE: Options = {
+    "file": (
+        "",
+        _option(
+            _SETTINGS, Path, "A YAML file of settings, streams and keys; see docs.", "--config"
+        ),
+    )
+}
+SERVICE: Options = {
+    "host": ("service.host", _option(_SERVICE, str, "Address to listen on; default 127.0.0.1.")),
+    "port": ("service.port", _option(_SERVICE, int, "Port to listen on; default 8900, 0: any.")),
     "insecure": (
         "service.insecure",
-        _option(bool, "Listen beyond this machine without a key.", "--insecure"),
+        _option(_SERVICE, bool, "Listen beyond this machine without a key.", "--insecure"),
     ),
     "allow_files": (
         "service.allow_files",
-        _option(list[Path], "A directory whose videos the API may name; may be repeated."),
+        _option(
+            _SERVICE, list[Path], "A directory whose videos the API may name; may be repeated."
+        ),
     ),
     "allow_private": (
         "service.allow_private",
-        _option(bool, "Let the API name sources on private networks.", "--allow-private"),
+        _option(_SERVICE, bool, "Let the API name sources on private networks.", "--allow-private"),
     ),
-}
-_FILE: Options = {
-    "file": ("", _option(Path, "A YAML file of settings, streams and keys; see docs.", "--config"))
+    **FILE,
 }
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the shared options and, in their place, a `config` argument. What is not on
-    the command line comes from the environment (VSTREAM_*) or the defaults.
+@dataclass(frozen=True)
+class Given:
+    """What was typed: settings as a tree, and the file of others; None: there is none."""
+
+    tree: dict[str, Any]
+    file: Path | None
+
+
+def with_settings(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of these groups and, in their place, an argument `config`.
+
+    What is not on the command line comes from the environment (VSTREAM_*) or the defaults. With
+    FILE or SERVICE `config` is ServiceSettings, and the file comes last but for the defaults.
     """
-    return _with(_SHARED, command)
+
+    def load(given: Given, has_file: bool) -> Any:
+        if has_file:
+            from app.server.settings import load_settings
+
+            return load_settings(given.file, **given.tree)
+        from vstream.config import load_config
+
+        return load_config(**given.tree)
+
+    return functools.partial(_with, _union(groups), load)
 
 
-def with_settings_file(command: Callable[..., None]) -> Callable[..., None]:
-    """As `with_settings`, with a file of settings under all others; `config` is ServiceSettings."""
-    return _with({**_SHARED, **_FILE}, command)
+def with_given(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """As `with_settings`, with what was given, unread, as `config`."""
+    return functools.partial(_with, _union(groups), lambda given, has_file: given)
 
 
-def with_service_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """As `with_settings_file`, with the options of a service as well."""
-    return _with({**_SHARED, **_SERVICE, **_FILE}, command)
+def _union(groups: tuple[Options, ...]) -> Options:
+    return {name: option for group in groups for name, option in group.items()}
 
 
-def _with(options: Options, command: Callable[..., None]) -> Callable[..., None]:
+def _with(
+    options: Options, load: Callable[[Given, bool], Any], command: Callable[..., None]
+) -> Callable[..., None]:
     own = {name: p for name, p in inspect.signature(command).parameters.items() if name != "config"}
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [one.replace(kind=keyword) for one in own.values()] + [
@@ -109,15 +173,16 @@ def _with(options: Options, command: Callable[..., None]) -> Callable[..., None]
     @functools.wraps(command)
     def wrapped(**values: Any) -> None:
         given = {name: values.pop(name) for name in options}
-        command(config=_load(given, options), **values)
+        file = given.pop("file", None)
+        config = load(Given(_tree(given, options), file), "file" in options)
+        command(config=config, **values)
 
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {one.name: one.annotation for one in parameters}
     return wrapped
 
 
-def _load(given: dict[str, Any], options: Options) -> Any:
-    has_file, file = "file" in given, given.pop("file", None)
+def _tree(given: dict[str, Any], options: Options) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, value in given.items():
         if value is None or value == []:
@@ -127,13 +192,7 @@ def _load(given: dict[str, Any], options: Options) -> Any:
         for part in sections:
             section = section.setdefault(part, {})
         section[field] = _assigned(value) if name == "policy_set" else value
-    if has_file:
-        from app.server.settings import load_settings
-
-        return load_settings(file, **tree)
-    from vstream.config import load_config
-
-    return load_config(**tree)
+    return tree
 
 
 def _assigned(pairs: list[str]) -> dict[str, str]:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+)
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -38,9 +45,9 @@ _DIGITS = {
     "probability": 4,
     "score": 6,
     "share": 4,
-    "ttft": 3,
-    "retrieve": 3,
-    "total": 3,
+    "first_token_s": 4,
+    "retrieve_s": 4,
+    "took_s": 4,
 }
 
 
@@ -51,6 +58,9 @@ class Terminal:
         self.out = Console(highlight=False, soft_wrap=True, emoji=False)
         self.err = Console(stderr=True, highlight=False, emoji=False)
         self._speaking = ranked_lock(Rank.TERMINAL)
+        self._began = time.monotonic()
+        self._has_named = False
+        """Whether a model of real scenes was named, as it is after the first answer."""
 
     def document(self, text: str) -> None:
         """One line of JSON on stdout, as it is."""
@@ -89,6 +99,22 @@ class Terminal:
                 worker.stop()
                 worker.join()
                 show(worker.progress, "")
+
+    @contextmanager
+    def loading(self, what: str) -> Iterator[None]:
+        """A bar with the seconds since the command began, while something takes its time; without a
+        terminal nothing.
+        """
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            _Seconds(self._began),
+        )
+        shown = self.err.is_terminal
+        with Progress(*columns, console=self.err, transient=True, disable=not shown) as bar:
+            bar.add_task(what, total=None)
+            yield
 
     @contextmanager
     def progress(
@@ -133,7 +159,16 @@ class Terminal:
             self.say(f"unsure: {answer.unsure_because}")
         if answer.knows is not None and answer.strange is None:
             self.say(f"the model knows {answer.knows}: what it says of anything else means nothing")
+        if answer.knows is not None and not self._has_named:
+            self._has_named = True
+            self._name_real_model()
         self.evidence(answer)
+
+    def _name_real_model(self) -> None:
+        from app.real_model import real_model  # looks at the card
+
+        if (found := real_model()) is not None:
+            self.say(found)
 
     def firing(self, firing: Firing) -> None:
         """One line for a standing question that has come true, never in the midst of an answer."""
@@ -172,6 +207,15 @@ class Terminal:
             f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}; "
             f"first token {times.ttft:.0f} ms, whole answer {times.total:.0f} ms"
         )
+
+
+class _Seconds(ProgressColumn):
+    def __init__(self, began: float) -> None:
+        super().__init__()
+        self._began = began
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{time.monotonic() - self._began:.0f} s")
 
 
 def _half_blocks(jpeg: bytes, columns: int) -> Text:
@@ -220,11 +264,15 @@ def looked(where: Stretch, zone: str | None) -> str:
     return f"{stretch}, for {local_range(where.begin_at, where.end_at, zone_of(zone))}"
 
 
-def answer_document(answer: Answer, progress: IngestProgress | None = None) -> str:
+def answer_document(
+    answer: Answer, model: str | None, stream: str, progress: IngestProgress | None = None
+) -> str:
     """The one-line JSON document of `vstream ask --json`; `progress` of what was ingested for it.
-    Numbers are rounded to what is worth reading.
+    Numbers are rounded to what is worth reading, and all times are in seconds.
     """
-    document = _rounded(answer.document())
+    told = in_seconds(answer.document())
+    times = told.pop("timings_ms")
+    document = _rounded({"model": model, "stream": stream, **told, **times})
     if progress is not None:
         document["frames"] = {
             "seen": progress.frames_seen,
@@ -241,12 +289,35 @@ def firing_document(firing: Firing, said: Saying | None, called: str = "conditio
     return json.dumps(document, allow_nan=False)
 
 
+_IN_SECONDS = {
+    "ttft": ("first_token_s", 1000),
+    "retrieve": ("retrieve_s", 1000),
+    "total": ("took_s", 1000),
+    "seconds": ("took_s", 1),
+    "milliseconds": ("limit_s", 1000),
+}
+"""Fields of documents that have another name or unit elsewhere: what they are called here."""
+
+
+def in_seconds(value: Any) -> Any:
+    """A document with all lengths of time in seconds, under names that say so."""
+    if isinstance(value, list):
+        return [in_seconds(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    told = {}
+    for key, one in value.items():
+        name, unit = _IN_SECONDS.get(key, (key, None))
+        told[name] = in_seconds(one) if unit is None or one is None else one / unit
+    return told
+
+
 def _rounded(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
         return {key: _rounded(one, key) for key, one in value.items()}
     if isinstance(value, list):
         return [_rounded(one) for one in value]
-    return round(value, _DIGITS[name]) if name in _DIGITS else value
+    return round(value, _DIGITS[name]) if name in _DIGITS and value is not None else value
 
 
 def _age_s(answer: Answer) -> float:

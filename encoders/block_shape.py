@@ -31,6 +31,10 @@ class BlockShape:
     tokens: int
     frames: int
     recommended: Recommended
+    axes: int = 1
+    """Of its rotary positions."""
+    deepstack: int = 0
+    """Further vectors of each visual token that go into the decoder."""
 
     @property
     def head_vector_bytes(self) -> int:
@@ -60,6 +64,7 @@ def block_shape(config: Mapping[str, Any]) -> BlockShape | None:
         return None
     tokens, frames, recommended = known
     heads = text["num_attention_heads"]
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
     return BlockShape(
         layers=text["num_hidden_layers"],
         heads=heads,
@@ -69,6 +74,8 @@ def block_shape(config: Mapping[str, Any]) -> BlockShape | None:
         tokens=tokens(config),
         frames=frames,
         recommended=recommended,
+        axes=3 if "mrope_section" in rope else 1,
+        deepstack=len(config.get("vision_config", {}).get("deepstack_visual_indexes", ())),
     )
 
 

@@ -1,5 +1,6 @@
 from .aging_memory import KeepPolicy
 from .block_index import BlockIndex, Similarity
+from .block_info import BlockInfo, RowForm, RowLayout
 from .block_record import BlockHead, BlockRecord
 from .block_store import BlockStore, Span
 from .codecs.codec import codec_named
@@ -18,7 +19,7 @@ from .errors import (
     StreamReplacedError,
     UnknownNameError,
 )
-from .kv_block import BlockInfo, KVBlock, Provenance, RowForm, RowLayout
+from .kv_block import KVBlock
 from .kv_memory import KVMemory
 from .line_log import LineLog
 from .memory_reader import MemoryReader
@@ -27,6 +28,7 @@ from .moment_index import Hit, MomentIndex
 from .open_memory import FollowedMemory, follow_memory, open_memory, open_stored
 from .policies import POLICIES, policy_named, written_under
 from .policies.policy import Encoding, MemoryPolicy, ModelShape
+from .provenance import Provenance
 from .row_cache import RowCache
 from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records

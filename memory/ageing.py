@@ -31,6 +31,29 @@ COARSEST = "int4"
 ALIKE = 0.9
 """Blocks whose representative keys have at least this cosine, in the mean of layers, are alike."""
 SPARSEST = 1 / 16
+REWRITE_BLOCKS = 16
+"""Blocks are rewritten so many at a time."""
+_SPANS_KEPT = 8
+"""Where only so many blocks are kept, an eighth of them goes at a time."""
+
+
+def blocks_at_a_time(kept: int) -> int:
+    """So many go at a time where only `kept` are."""
+    return max(1, kept // _SPANS_KEPT)
+
+
+def held_blocks(count: int, kept: int | None, needed: int | None) -> tuple[int, int]:
+    """Of so many blocks that came: how many are held at most as they came, and rewritten.
+
+    `kept`: only so many of the newest stay; None: all. `needed`: only so many of the newest are not
+    rewritten; None: none is.
+    """
+    if kept is not None:
+        count = min(count, kept + blocks_at_a_time(kept))
+    if needed is None:
+        return count, 0
+    whole = min(count, (-(-needed // REWRITE_BLOCKS) + 1) * REWRITE_BLOCKS)
+    return whole, count - whole
 
 
 @dataclass

@@ -9,20 +9,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memory.ageing import COARSEST, AgeingCounts, AgeingStep, AgingBlocks, next_step
+from memory.ageing import (
+    COARSEST,
+    REWRITE_BLOCKS,
+    AgeingCounts,
+    AgeingStep,
+    AgingBlocks,
+    blocks_at_a_time,
+    next_step,
+)
 from memory.block_record import BlockRecord
 from memory.block_store import SPANS_IN_BUDGET, BlockStore, Span
 from memory.codecs.codec import block_of, recoded, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
-from memory.kv_block import KVBlock, Provenance, require_fitting
+from memory.kv_block import KVBlock, require_fitting
 from memory.memory_reader import MemoryReader
 from memory.policy_hooks import State, StateChange
+from memory.provenance import Provenance
 from memory.row_cache import RowCache
 from memory.stream_entry import StreamEntry
-
-REWRITE_BLOCKS = 16
-_SPANS_KEPT = 8
-"""Where only so many blocks are kept, an eighth of them goes at a time."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class AgingMemory(MemoryReader):
 
     def _let_go_of_the_oldest(self, kept: int) -> None:
         """Let spans go that lie wholly behind the newest `kept` blocks."""
-        if self.num_blocks % max(1, kept // _SPANS_KEPT) == 0:
+        if self.num_blocks % blocks_at_a_time(kept) == 0:
             self._store.close_span()
         if len(self._ids) <= kept:
             return

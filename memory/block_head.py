@@ -19,15 +19,13 @@ from functools import lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
-import torch
-from jaxtyping import Float16, Float32, Int8
-from torch import Tensor
+from jaxtyping import Float16, Float32, Int8, Int64
 
+from memory.block_info import DTYPE_NAMES, BlockInfo, RowForm, RowLayout
 from memory.errors import BlockRejectedError
-from memory.kv_block import DTYPES, BlockInfo, Provenance, RowForm, RowLayout
+from memory.provenance import Provenance
 
 _FIXED = struct.Struct("<qdddIIIHHBBBBB")
-_DTYPES = tuple(DTYPES)
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")
 _LEFT = struct.Struct("<IH")
 _REWRITTEN, _SMALL, _HAS_LEFT = 1, 2, 4
@@ -57,7 +55,7 @@ class HeadMeta(NamedTuple):
     def to_bytes(self) -> bytes:
         layout, info = self.form.layout, self.info
         codec = self.form.codec.encode()
-        numbers = torch.cat((info.positions, info.advance[:, None]), dim=1).numpy()
+        numbers = np.column_stack((info.positions.numpy(), info.advance.numpy()))
         width = next(
             at
             for at, name in enumerate(_WIDTHS)
@@ -67,7 +65,7 @@ class HeadMeta(NamedTuple):
             *(self.block_id, info.start_s, info.end_s, info.captured_at, *self.crc32s[:2]),
             *(layout.tokens, layout.kv_heads, layout.head_dim),
             _REWRITTEN * self.is_rewritten + _SMALL * self.is_small + _HAS_LEFT * bool(self.left),
-            *(_DTYPES.index(layout.dtype_name), len(numbers), width, len(codec)),
+            *(DTYPE_NAMES.index(layout.dtype_name), len(numbers), width, len(codec)),
         )
         crc32s = np.array(self.crc32s[2:], dtype="<u4").tobytes()
         if self.left:
@@ -91,7 +89,7 @@ class HeadMeta(NamedTuple):
             index_bytes, count = _LEFT.unpack_from(rest)
             left = struct.unpack_from(f"<{count}q", rest, _LEFT.size)
             rest = rest[_LEFT.size + 8 * count :]
-        make, form, positions, advance = _read_rest(
+        make, form, places = _read_rest(
             rest,
             *(is_small, layers, kv_heads, head_dim, tokens, *sizes),
         )
@@ -99,7 +97,7 @@ class HeadMeta(NamedTuple):
             block_id,
             make,
             form,
-            BlockInfo(start_s, end_s, captured_at, positions, advance),
+            BlockInfo.read(start_s, end_s, captured_at, places),
             bool(flags & _REWRITTEN),
             is_small,
             (vectors, picture, *crc32s),
@@ -112,17 +110,15 @@ class HeadMeta(NamedTuple):
         """What format versions 1 and 2 wrote; `number` is for records that have none."""
         told = json.loads(meta)
         kv_heads, head_dim = told["kv_heads"], told["head_dim"]
-        positions, advance = (
-            torch.tensor(told[name], dtype=torch.int64) for name in ("positions", "advance")
-        )
+        places = np.column_stack((told["positions"], told["advance"])).astype(np.int64, copy=False)
         return cls(
             told.get("block_id", number),
             Provenance(told["fingerprint"], layers, kv_heads, head_dim),
             RowForm(
                 told["codec"],
-                RowLayout(kv_heads, told["tokens"], head_dim, DTYPES[told["dtype"]]),
+                RowLayout(kv_heads, told["tokens"], head_dim, told["dtype"]),
             ),
-            BlockInfo(told["start_s"], told["end_s"], told["captured_at"], positions, advance),
+            BlockInfo.read(told["start_s"], told["end_s"], told["captured_at"], places),
             told.get("rewritten", False),
             False,
             (told["representative_crc32"], told["thumbnail_crc32"], *told["row_crc32s"]),
@@ -141,17 +137,15 @@ def _read_rest(
     axes: int,
     width: int,
     codec_bytes: int,
-) -> tuple[Provenance, RowForm, Tensor, Tensor]:
+) -> tuple[Provenance, RowForm, Int64[np.ndarray, "axes ends"]]:
     """What stands behind the CRC32s of the rows: many blocks of a stream share it."""
-    layout = RowLayout(kv_heads, tokens, head_dim, DTYPES[_DTYPES[dtype]])
+    layout = RowLayout(kv_heads, tokens, head_dim, DTYPE_NAMES[dtype])
     numbers = np.frombuffer(data, _WIDTHS[width], axes * (tokens + 1), codec_bytes)
-    positions = torch.from_numpy(numbers.astype(np.int64)).view(axes, tokens + 1)
     make, sizes = data[codec_bytes + numbers.nbytes :], (layers, kv_heads, head_dim)
     return (
         Provenance.of_digest(make, *sizes) if is_small else Provenance(make.decode(), *sizes),
         RowForm(data[:codec_bytes].decode(), layout),
-        positions[:, :-1],
-        positions[:, -1],
+        numbers.astype(np.int64).reshape(axes, tokens + 1),
     )
 
 

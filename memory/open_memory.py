@@ -11,10 +11,11 @@ from memory.block_store import FollowedSource
 from memory.codecs.codec import codec_named
 from memory.config import MemoryConfig
 from memory.errors import BlockLostError, BlockNotFoundError
-from memory.kv_block import KeysAndValues, Provenance
+from memory.kv_block import KeysAndValues
 from memory.kv_memory import KVMemory
 from memory.memory_reader import MemoryReader
 from memory.policies.policy import MemoryPolicy
+from memory.provenance import Provenance
 from memory.row_cache import RowCache
 from memory.tiers.tier import require_stream_id, tier_of
 

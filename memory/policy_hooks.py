@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
-    from memory.kv_block import BlockInfo
+    from memory.block_info import BlockInfo
 
 State = Mapping[str, bytes]
 """Everything noted so far."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from memory.errors import StoreError
-from memory.kv_block import Provenance
+from memory.provenance import Provenance
 
 
 class StreamEntry:

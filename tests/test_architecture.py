@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from app.commands import cli
@@ -39,30 +40,63 @@ def test_architecture_names_only_files_that_exist():
     assert not missing
 
 
+COMMANDS = typer.main.get_command(cli).commands
 HEAVY = {"torch", "transformers", "faiss", "av", "gradio", "fastapi"}
 
 
-@pytest.mark.parametrize("command", ["--help", "--version", "key", "policies"])
-def test_a_command_that_needs_no_model_starts_at_once(command):
+def modules_of(command):
+    """What the process of a command has imported when it ends."""
     check = f"""
 import atexit, sys
-atexit.register(lambda: print("heavy", sorted(set({sorted(HEAVY)!r}) & set(sys.modules))))
-sys.argv = ["vstream", {command!r}]
+atexit.register(lambda: print(*sys.modules))
+sys.argv = {["vstream", *command.split()]!r}
 from app.cli import main
 main()
 """
     run = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert run.stdout.splitlines()[-1] == "heavy []"
+    return set(run.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "command", ["--help", "ask --help", "search --help", "--version", "key", "policies"]
+)
+def test_a_command_that_needs_no_model_starts_at_once(command):
+    modules = modules_of(command)
+    assert not HEAVY & modules
+    if "--help" in command:
+        assert len(modules) < 550, "with typer and rich; torch alone makes a thousand more"
+
+
+@pytest.mark.parametrize("command", ["config", "streams --store memory://"])
+def test_a_command_that_only_reads_settings_or_heads_needs_no_torch(command):
+    assert not {"torch", "transformers", "faiss"} & modules_of(command)
 
 
 def test_every_command_says_in_its_line_of_the_help_what_it_does(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    shown = CliRunner().invoke(cli, ["--help"]).output
-    commands = shown.partition("Commands:")[2].strip().splitlines()
+    shown = " ".join(CliRunner().invoke(cli, ["--help"]).output.replace("│", " ").split())
+    commands = [one for one in COMMANDS.values() if not one.hidden]
     assert len(commands) > 10
-    assert all(line.endswith(".") and not line.endswith("...") for line in commands)
+    for command in commands:
+        said = " ".join(command.help.split())
+        assert said.endswith(".")
+        assert said in shown
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_shows_what_one_would_type(name):
+    shown = CliRunner().invoke(cli, [name, "--help"]).output
+    assert COMMANDS[name].hidden or f"Examples:\n vstream {name}" in re.sub(r" +\n", "\n", shown)
+
+
+def test_options_stand_only_where_they_matter():
+    for name in ("search", "find", "recap", "streams", "forget", "answer", "doctor"):
+        options = {option for one in COMMANDS[name].params for option in one.opts}
+        assert not {"--transport", "--fps", "--connect-timeout", "--redis-bytes"} & options
+        assert "--store" in options
+    assert "--model" not in {option for one in COMMANDS["streams"].params for option in one.opts}
 
 
 def test_a_package_imports_nothing_heavy_that_it_need_not():

@@ -99,6 +99,11 @@ class ModelDocument(BaseModel):
     reads_context: bool
     reads_dialogue: bool
     knows: str | None
+    real_model: str | None = Field(
+        None,
+        description="Where this model does not know the world: one of real scenes that fits the "
+        "service's machine, and the command that gets it; null: none that is known fits.",
+    )
 
 
 class TimelinePart(BaseModel):

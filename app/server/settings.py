@@ -17,7 +17,7 @@ from app.server.origin_guard import Origin
 from vstream.config import VStreamConfig, read_settings
 from vstream.errors import SettingsError
 from vstream.service.alert_spec import DeclaredAlert
-from vstream.service.recaps import RecapSpec
+from vstream.service.recap_spec import RecapSpec
 from vstream.service.stream_spec import StreamSpec
 
 Named = TypeVar("Named", StreamSpec, DeclaredAlert, RecapSpec)
@@ -106,7 +106,7 @@ def load_settings(path: Path | None, **values: Any) -> ServiceSettings:
     """Read the file and the environment, and put `values` (nested dicts) over both. `${NAME}` in
     the file stands for a variable of the environment. Raises SettingsError.
     """
-    found = {} if path is None else _read(path)
+    found = {} if path is None else read_file(path)
 
     class WithFile(ServiceSettings):
         @classmethod
@@ -124,7 +124,8 @@ def load_settings(path: Path | None, **values: Any) -> ServiceSettings:
     return read_settings(WithFile, values)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file. Raises SettingsError."""
     try:
         found = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:

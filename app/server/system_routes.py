@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
+from app.real_model import real_model
 from app.server.access import ServiceHere
 from app.server.asking import require_model
 from app.server.documents import ModelDocument
@@ -123,4 +124,5 @@ def _told(service: Service, name: str) -> ModelDocument:
         reads_context=recommended.reads_context,
         reads_dialogue=recommended.reads_dialogue,
         knows=recommended.knows,
+        real_model=None if recommended.knows is None else real_model(),
     )

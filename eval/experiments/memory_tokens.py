@@ -38,7 +38,8 @@ from eval.training.steps import PaddedQuestions, QuestionsStep, attended, rotate
 from eval.training.streams import StreamBatch, StreamBatches
 from eval.training.train import visual_tokens
 from memory import ModelShape
-from memory.kv_block import BlockInfo, KVBlock
+from memory.block_info import BlockInfo
+from memory.kv_block import KVBlock
 from memory.policies.moments import Moments, MomentsSettings
 from vstream import load_config
 from vstream.engine.positions import Rope

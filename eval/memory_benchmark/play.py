@@ -25,7 +25,7 @@ from eval.play.contender import Contender
 from eval.play.settings import PlaySettings
 from eval.stream_benchmark.exam import ExamStream
 from memory import KVMemory, MemoryPolicy, codec_named
-from memory.aging_memory import REWRITE_BLOCKS
+from memory.ageing import REWRITE_BLOCKS
 from memory.block_record import HEADER_BYTES, BlockRecord, RecordHeader
 from vstream import Question, Session, VideoLLM, VStreamConfig, open_session
 from vstream.answer import QueryHandler

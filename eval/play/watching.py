@@ -141,7 +141,7 @@ class Watching:
 
 def _notes_grow(policy: MemoryPolicy) -> bool:
     """Descriptions do, with the stream; what goes with its block does not."""
-    return policy.noted_bytes(2 * _LONG_S, 1) > policy.noted_bytes(_LONG_S, 1)
+    return policy.noted_bytes(2 * _LONG_S, 1, 1) > policy.noted_bytes(_LONG_S, 1, 1)
 
 
 class _Lookout:

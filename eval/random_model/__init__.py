@@ -1,12 +1,10 @@
 """random_video_llm makes a VideoLLM of a published shape, with random weights.
 
-`shapes.json` has the sizes of published models by name, as their config.json gives them.
+`vstream.models.known_models` has the sizes of published models by name.
 """
 
-import json
 import tempfile
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +19,13 @@ from eval.random_model.checkpoint_files import (
 )
 from vstream import SettingsError, VideoLLM
 from vstream.models.families import make_family
+from vstream.models.known_models import KNOWN
 from vstream.models.video_llm import driven
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-SHAPES: dict[str, dict[str, Any]] = json.loads(
-    files("eval.random_model").joinpath("shapes.json").read_text(encoding="utf-8")
-)
+SHAPES: dict[str, dict[str, Any]] = {one.name: dict(one.shape) for one in KNOWN}
 _FILES: dict[str, Callable[[], CheckpointFiles]] = {
     "llava_onevision": llava_onevision_files,
     "qwen2_5_vl": qwen2_5_vl_files,

@@ -101,7 +101,7 @@ def measure_tiers(
 
 def large_records(num_blocks: int) -> Iterator[BlockRecord]:
     """Blocks one second apart; the numbers are normal, so that decoding them is as usual."""
-    layout = RowLayout(LARGE.kv_heads, _LARGE_TOKENS, LARGE.head_dim, _LARGE_DTYPE)
+    layout = RowLayout(LARGE.kv_heads, _LARGE_TOKENS, LARGE.head_dim, "bfloat16")
     form = RowForm(_POLICY.codec, layout)
     generator = torch.Generator().manual_seed(0)
     size = (2, LARGE.layers, LARGE.kv_heads, _LARGE_TOKENS, LARGE.head_dim)

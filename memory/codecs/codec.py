@@ -7,17 +7,11 @@ from typing import ClassVar
 import torch
 
 from memory.block_head import IndexVectors
+from memory.block_info import RowForm, RowLayout
 from memory.block_record import BlockHead, BlockRecord
 from memory.errors import StoreError, UnknownNameError
-from memory.kv_block import (
-    EncodedRows,
-    KeysAndValues,
-    KVBlock,
-    OfBlock,
-    Provenance,
-    RowForm,
-    RowLayout,
-)
+from memory.kv_block import EncodedRows, KeysAndValues, KVBlock, OfBlock
+from memory.provenance import Provenance
 from memory.registry import Registry
 
 
@@ -90,7 +84,6 @@ def record_of(
 ) -> BlockRecord:
     """A block as stores keep it. Raises BlockRejectedError for numbers the codec cannot hold."""
     keys, values, info = block.keys.detach(), block.values.detach(), block.info
-    layout = RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
     mean = keys.float().mean(dim=2).flatten(1)[:, None]
     vectors = (mean if block.index is None else block.index.float()).cpu().numpy()
     is_small = codec_named(codec).is_small
@@ -98,7 +91,7 @@ def record_of(
     head = BlockHead(
         block_id=block_id,
         provenance=provenance,
-        form=RowForm(codec, layout),
+        form=RowForm(codec, RowLayout.of(keys)),
         info=replace(
             info, positions=info.positions.long().cpu(), advance=info.advance.long().cpu()
         ),

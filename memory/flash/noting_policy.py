@@ -39,6 +39,9 @@ class NotingPolicy(MemoryPolicy):
 
         return for_its_picture(old)
 
+    def num_kept(self, num_tokens: int) -> int:
+        return 1
+
     def note(self, block: NewBlock, state: State) -> StateChange:
         return self.noted([block], state)
 

@@ -156,7 +156,7 @@ class FlashMemory(NotingPolicy):
         far = distances if is_paper else published_distances
         return [bank[at] for at in nearest(wanted, torch.stack(maps), far)]
 
-    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
-        told, frames = self.settings, seconds // self.shape.frames_per_block
-        quarters = 4 * min(frames, told.bank_grids) + min(frames, told.csm_grids)
-        return quarters * token_bytes // 4
+    def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
+        told, blocks = self.settings, frames // self.shape.frames_per_block
+        rows = min(blocks, told.csm_grids) * float_bytes // 4
+        return min(blocks, told.bank_grids) * token_bytes + rows

@@ -234,9 +234,10 @@ class FlashVStream(NotingPolicy):
         wanted = clusters.rows[order[:count]].flatten(1)
         return [bank[at] for at in nearest(wanted, torch.stack(maps))]
 
-    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+    def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
         told, tokens = self.settings, self.shape.block_tokens()
-        frames = seconds // self.shape.frames_per_block
-        cells = min(frames, told.bank_frames) * min(tokens, told.spatial_side**2)
-        cells += min(frames, told.temporal_frames) * min(tokens, told.temporal_side**2)
-        return (cells + min(frames, told.abstract_frames)) * token_bytes // tokens
+        blocks = frames // self.shape.frames_per_block
+        banked = min(blocks, told.bank_frames) * min(tokens, told.spatial_side**2)
+        rows = min(blocks, told.temporal_frames) * min(tokens, told.temporal_side**2)
+        rows += min(blocks, told.abstract_frames)
+        return (banked * token_bytes + rows * float_bytes) // tokens

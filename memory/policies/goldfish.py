@@ -35,7 +35,7 @@ from memory.policy_hooks import (
 )
 
 if TYPE_CHECKING:
-    from memory.kv_block import BlockInfo
+    from memory.block_info import BlockInfo
 
 _CLIP_BYTES = 1000
 """About those of one clip: 384 numbers of two bytes, and a few sentences."""
@@ -200,8 +200,8 @@ class Goldfish(MemoryPolicy):
         count, end_s = _COUNT.unpack(state[_GONE]) if _GONE in state else (0, 0.0)
         return int(count), float(end_s)
 
-    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
-        return min(self.settings.text_bytes, seconds // self.settings.clip_s * _CLIP_BYTES)
+    def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
+        return min(self.settings.text_bytes, frames // self._clip_frames * _CLIP_BYTES)
 
     def keep_blocks(self) -> int:
         """Also those of waiting clips, of the one that goes on, and of two chunks after it."""

@@ -79,6 +79,6 @@ class Infllm(MemoryPolicy):
     def select(self, layer: int, query: "Tensor", past: Past) -> list[int]:
         return past.search_by_head(layer, query, self.retrieve_blocks())
 
-    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
+    def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
         """What blocks are found by, which other blocks carry."""
-        return seconds // self.shape.frames_per_block * self.shape.head_vector_bytes
+        return frames // self.shape.frames_per_block * self.shape.head_vector_bytes

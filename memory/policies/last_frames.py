@@ -54,8 +54,8 @@ class LastFrames(MemoryPolicy):
         noted: StateChange = {str(block.block_id): tokens_to_bytes(block.tokens)}
         return {**dict.fromkeys(gone), **noted}
 
-    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
-        return min(seconds // self.shape.frames_per_block, self.keep_blocks()) * token_bytes
+    def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
+        return min(frames // self.shape.frames_per_block, self.keep_blocks()) * token_bytes
 
     def keep_blocks(self) -> int:
         return self.shape.blocks(self.settings.frames)

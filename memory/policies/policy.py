@@ -337,10 +337,11 @@ class MemoryPolicy:
         """What is noted where a stream is remembered from `before_s` on, and not longer."""
         return UNCHANGED
 
-    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
-        """About how much is noted of so many seconds at a frame a second; see `vstream policies`.
+    def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
+        """About how much is noted of so many frames; see `vstream policies`.
 
-        `token_bytes` are those of a block's visual tokens.
+        `token_bytes` are those of a block's visual tokens as the decoder is given them,
+        `float_bytes` those of their embeddings in float32.
         """
         return 0
 

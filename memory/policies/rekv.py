@@ -131,8 +131,8 @@ class Rekv(MemoryPolicy):
 
         return without_pictures(state, from_s, to_s)
 
-    def noted_bytes(self, seconds: int, token_bytes: int) -> int:
-        blocks = seconds // self.shape.frames_per_block
+    def noted_bytes(self, frames: int, token_bytes: int, float_bytes: int) -> int:
+        blocks = frames // self.shape.frames_per_block
         return blocks * _PICTURE_BYTES if self.wants_pictures() else 0
 
     def provenance(self) -> str:

@@ -4,9 +4,10 @@ from typing import ClassVar
 
 import torch
 
+from memory.block_info import RowLayout
 from memory.codecs.codec import BlockCodec
 from memory.errors import BlockRejectedError
-from memory.kv_block import EncodedRows, KeysAndValues, OfBlock, RowLayout
+from memory.kv_block import EncodedRows, KeysAndValues, OfBlock
 
 
 class FloatCodec(BlockCodec):

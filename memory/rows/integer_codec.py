@@ -22,9 +22,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from memory.block_info import RowLayout
 from memory.codecs.codec import BlockCodec
 from memory.errors import BlockRejectedError
-from memory.kv_block import EncodedRows, KeysAndValues, OfBlock, RowLayout
+from memory.kv_block import EncodedRows, KeysAndValues, OfBlock
 
 _ROW_ALIGN_BYTES = 16
 _CPU_SLAB_NUMEL = 1 << 19
@@ -51,8 +52,8 @@ class IntegerCodec(BlockCodec):
         return self._row_bytes(self._groups(layout))
 
     def encode(self, keys: OfBlock, values: OfBlock) -> EncodedRows:
-        layers, kv_heads, tokens, head_dim = keys.shape
-        groups = self._groups(RowLayout(kv_heads, tokens, head_dim, keys.dtype))
+        layers = len(keys)
+        groups = self._groups(RowLayout.of(keys))
         key_scales, key_codes = self._quantised(keys, groups[0])
         value_scales, value_codes = self._quantised(values, groups[1])
         scales = torch.cat((key_scales, value_scales), dim=1)

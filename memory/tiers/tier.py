@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memory.config import MemoryConfig
 from memory.errors import StoreError, UnknownNameError
-from memory.kv_block import Provenance
 from memory.line_log import LineLog
+from memory.provenance import Provenance
 from memory.registry import Registry
 from memory.stream_entry import StreamEntry
 
@@ -141,6 +141,9 @@ class Tier:
     def lines(self, name: str, most: int) -> LineLog | None:
         """The newest `most` lines of that name beside the streams; None where nothing lasts."""
         return None
+
+    def require_there(self) -> None:
+        """Raises StoreError where nothing was ever kept, as at an address that is mistyped."""
 
     def check(self) -> str:
         """What there is to say about it for people, if it can be used. Leaves no trace in it."""

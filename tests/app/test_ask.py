@@ -39,7 +39,9 @@ def test_every_family_answers_from_its_published_layout(family, video, tmp_path)
     assert starts == {float(s) for s in range(0, 8, step)}
     scores = [entry["score"] for entry in document["evidence"]]
     assert scores == sorted(scores, reverse=True)
-    assert 0 < document["timings_ms"]["ttft"] <= document["timings_ms"]["total"]
+    assert 0 < document["first_token_s"] <= document["took_s"]
+    assert document["model"] == str(tmp_path)
+    assert document["stream"] == stream_id_of(str(video))
 
 
 def test_the_embedded_model_is_the_default_and_at_limits_what_is_seen(video):
@@ -54,6 +56,8 @@ def test_the_document_has_the_fields_of_an_answer(video):
     """Users' scripts read these."""
     document = vstream("ask", video, "what do you see now?", "--json").document
     assert list(document) == [
+        "model",
+        "stream",
         "answer",
         "unsure",
         "unsure_because",
@@ -70,7 +74,9 @@ def test_the_document_has_the_fields_of_an_answer(video):
         "context_tokens",
         "evidence",
         "spans",
-        "timings_ms",
+        "first_token_s",
+        "took_s",
+        "retrieve_s",
         "frames",
     ]
     assert document["knows"] == "drawings only"
@@ -79,6 +85,36 @@ def test_the_document_has_the_fields_of_an_answer(video):
     assert [*document["spans"][0]] == ["from_s", "to_s", "from_at", "to_at", "share"]
     rounded = document["confidence"], *(one["share"] for one in document["spans"])
     assert all(round(one, 4) == one for one in rounded)
+
+
+def test_a_time_beyond_the_end_is_refused(video, tmp_path):
+    store = ("--store", f"file://{tmp_path}")
+    run = vstream("ask", video, "what is there?", "--at", "5:00", *store)
+    assert run.code == 1
+    assert "nothing is kept of 5:00" in run.err
+    assert "ends at 0:08" in run.err
+    assert list(tmp_path.iterdir()) == [], "nothing was begun"
+    assert vstream("ask", video, "what is there?", "--at", "7.9", *store).code == 0
+    name = stream_id_of(str(video))
+    stored = vstream("ask", name, "what is there?", "--at", "5:00", *store)
+    assert stored.code == 1
+    assert "nothing is kept of 5:00: the stream's newest block is of 0:07" in stored.err
+
+
+def test_a_refused_address_is_told_before_torch_is_imported():
+    script = "import sys; from app.cli import main\n"
+    script += "try: main()\nfinally: print('torch' in sys.modules)"
+    run = Process(script, "ask", "rtsp://127.0.0.1:1/none", "what?", module="-c", warm=False)
+    assert run.wait() == 1
+    assert run.out == ["False\n"]
+    [line] = run.err
+    assert "Connection refused" in line
+
+
+def test_a_camera_that_is_tried_again_is_told_of_before_the_model_is_loaded():
+    run = vstream("ask", "rtsp://127.0.0.1:1/none", "--connect-timeout", "1")
+    refused, loaded = (run.err.index(words) for words in ("will be tried again", "model embedded"))
+    assert refused < loaded
 
 
 def test_words_name_what_a_clock_showed_in_a_zone(tmp_path):
@@ -131,7 +167,7 @@ def test_asking_again_about_the_same_moment_adds_nothing(tmp_path):
         options = ("--store", f"file://{tmp_path / source.stem}", "--json")
         one, two, three = (
             vstream("ask", source, "what is it?", "--at", at, *options).document
-            for at in ("5", "5", "5")
+            for at in ("1", "1", "1")
         )
         assert one["frames"]["encoded"] > 0
         assert two["frames"]["encoded"] == three["frames"]["encoded"] == 0
@@ -312,7 +348,13 @@ def test_an_answer_from_another_process_says_what_its_model_knows(video, valkey_
     answering = Process("answer", *store)
     answering.await_line("answering as")
     run = vstream("ask", "lobby", "what do you see?", *store)
+    document = vstream("ask", "lobby", "what do you see?", "--json", *store).document
+    late = vstream("ask", "lobby", "what do you see?", "--at", "9:00", *store)
     assert answering.terminate() == 0
+    assert (document["model"], document["stream"]) == ("embedded", "lobby")
+    assert document["first_token_s"] > 0
+    assert late.code == 1
+    assert "nothing is kept of 9:00" in late.err
     assert "model embedded" not in run.err  # none is loaded here
     assert "drawings only" in run.err
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from processes import Process, until
+from processes import TELLS_ALL, Process, until
 from redis_servers import RedisServer, redis_binary
 
 from eval.stream_world import write_script, write_video
@@ -94,9 +94,8 @@ class Rig:
         self.start_ingest()
 
     def start_ingest(self):
-        self.ingest = Process(
-            "ingest", self.video, "--id", self.stream_id, "--store", self.server.url
-        )
+        told = ("ingest", self.video, "--id", self.stream_id, "--store", self.server.url)
+        self.ingest = Process(TELLS_ALL, *told, module="-c")
 
     def start_answer(self):
         self.answer = Process("answer", "--store", self.server.url)

@@ -23,11 +23,13 @@ def test_each_span_has_its_times_and_what_was_not_looked_at_is_said(store):
     found = [(span["from_s"], span["to_s"]) for span in spans]
     assert found == [(visit.start, visit.stop) for visit in VISITS]
     for span in spans:
-        assert span["stream"] == "door"
+        assert (span["stream"], span["unsure"]) == ("door", False)
         assert span["probability"] > 0.9
         assert span["to_at"] - span["from_at"] == pytest.approx(
             span["to_s"] - span["from_s"], abs=1
         )
+    assert run.document["model"] == "embedded"
+    assert run.document["took_s"] > 0
     parts = run.document["coverage"]["door"]
     newest_s = VISITS[-1].stop  # nothing has changed since
     assert (parts[0]["from_s"], parts[-1]["to_s"]) == (0, newest_s)

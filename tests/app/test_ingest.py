@@ -39,6 +39,7 @@ def test_what_was_ingested_is_asked_about_by_its_id(video, store):
     assert run.code == 0, run.err
     lines = run.out.splitlines()
     told = [re.fullmatch(r"acknowledged blocks=(\d+) to_s=(\d+\.\d{3})", line) for line in lines]
+    assert len(told) <= 2, "at first, and at the end: a line a minute at most"
     assert all(told)
     assert (told[-1][1], told[-1][2]) == ("8", "7.000")
     (stream,) = listed(store)
@@ -70,7 +71,7 @@ def test_ingesting_again_goes_on_after_the_last_block(video, store):
 
 def test_a_stream_being_ingested_is_asked_about_by_id_and_by_source(video, store):
     ingesting = Process("ingest", video, "--real-time", "--id", "lobby", "--store", store)
-    until(lambda: ingesting.acknowledged >= 2)
+    until(lambda: ingesting.acknowledged >= 1)
     assert [stream["state"] for stream in listed(store)] == ["live"]
     run = vstream("ask", "lobby", ASKED, "--store", store, "--json")
     assert run.code == 0, run.err
@@ -142,7 +143,7 @@ AWAY = "redis://me:secret@127.0.0.1:1"
             "cannot be reached",
         ),
         (("streams", "--store", AWAY), "cannot be reached"),
-        (("ask", "lobby", "what?", "--store", "file:///tmp/none"), "neither a file nor a stream"),
+        (("ask", "lobby", "what?", "--store", "file:///tmp/none"), "there is no such folder"),
         (("ask", "clip.mp4", "what?", "--dialogue", "kim"), "--dialogue needs a stream"),
         (("ingest", "clip.mp4", "--id", "../x", "--store", "file:///tmp/none"), "stream id"),
         (("ingest", "gone.mp4", "--store", "file:///tmp/none"), "gone.mp4"),

@@ -104,8 +104,8 @@ def test_an_alert_is_told_and_by_the_old_name_questions_are_answered_too(tmp_pat
     assert [one["watch"] for one in documents if "watch" in one] == [owl] * len(VISITS)
 
 
-def test_an_empty_standing_question_is_refused_before_anything_is_opened():
-    run = vstream("alert", "nowhere.mp4", " ")
+def test_an_empty_condition_is_refused_before_the_model_is_loaded(video):
+    run = vstream("alert", video, " ")
     assert run.code == 1
     assert "a condition is empty" in run.err
 

@@ -22,6 +22,8 @@ def test_all_streams_are_told_of_in_time_order(store):
     assert document["title"].startswith("4 things came or left: door, gate, ")
     entries = document["entries"]
     assert {entry["stream"] for entry in entries} == {"door", "gate"}
+    assert not any(entry["unsure"] for entry in entries)
+    assert (document["model"], document["strange"]) == ("embedded", {})
     assert sorted(entry["from_at"] for entry in entries) == [one["from_at"] for one in entries]
     assert sorted({(one["from_s"], one["to_s"]) for one in entries}) == [
         (visit.start, visit.stop) for visit in VISITS

@@ -36,6 +36,7 @@ def test_a_search_names_moments_of_all_streams_best_first(store):
     assert run.code == 0, run.err
     document = run.document
     assert (document["query"], document["skipped"]) == ("a red square", {})
+    assert document["model"] == "embedded"
     moments = document["moments"]
     assert 1 < len(moments) <= 4
     assert {moment["stream"] for moment in moments} == set(ids_of(store))
@@ -43,6 +44,7 @@ def test_a_search_names_moments_of_all_streams_best_first(store):
     assert scores == sorted(scores, reverse=True)
     for moment in moments:
         keys = {"stream", "from_s", "to_s", "score", "block_id", "captured_at", "text", "strange"}
+        keys |= {"unsure"}
         assert set(moment) == keys
         assert 0 <= moment["from_s"] <= moment["to_s"] < 12
         assert -1 <= moment["score"] <= 1
@@ -108,7 +110,7 @@ def test_a_stream_that_cannot_be_read_is_named_and_left_out(folder, tmp_path):
     ("arguments", "told"),
     [
         (("a cup",), "memory:// is gone"),
-        (("a cup", "--store", "file:///nowhere/at/all"), "holds no streams"),
+        (("a cup", "--store", "file:///nowhere/at/all"), "there is no such folder"),
         ((" ", "--store", "file:///nowhere"), "search is empty"),
         (("a cup", "--from", "9", "--to", "1"), "is before"),
         (("a cup", "--from", "soon"), "is no time"),

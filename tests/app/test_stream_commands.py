@@ -30,7 +30,7 @@ def test_streams_lists_what_a_store_remembers_and_forget_deletes_of_it(store):
     assert stream["state"] == "stored"
     assert (stream["blocks"], stream["from"], stream["to"]) == (8, 0.0, 7.0)
     assert stream["bytes"]["file"] > 0
-    run = vstream("forget", stream["id"], "--from", "0:02", "--to", "4", "--store", store)
+    run = vstream("forget", stream["id"], "--from", "0:02", "--to", "4", "--store", store, "--yes")
     assert run.code == 0, run.err
     assert "3 blocks" in run.err
     (after,) = listed(store)
@@ -65,8 +65,39 @@ def test_a_damaged_stream_is_named_beside_the_others(store, tmp_path):
     assert "damaged cannot be read" in run.err
 
 
-def test_an_empty_or_missing_store_has_no_streams(tmp_path):
-    assert listed(f"file://{tmp_path}") == listed(f"file://{tmp_path}/none") == []
+def test_an_empty_store_has_no_streams_and_a_mistyped_one_is_said_to_be_none(tmp_path):
+    assert listed(f"file://{tmp_path}") == []
+    store = ("--store", f"file://{tmp_path}/typo")
+    looking = (
+        ("streams",),
+        ("search", "a cup"),
+        ("find", "door", "a cup is there"),
+        ("recap",),
+        ("forget", "door", "--from", "0", "--to", "1", "--yes"),
+        ("ask", "door", "what?"),
+    )
+    for command in looking:
+        run = vstream(*command, *store)
+        assert run.code == 1, command
+        assert "there is no such folder" in run.err
+    assert vstream("doctor", *store).code == 0
+    assert list(tmp_path.iterdir()) == [], "and nobody has made it"
+
+
+def test_nothing_is_deleted_unless_somebody_says_yes(store, monkeypatch):
+    (before,) = listed(store)
+    forget = ("forget", before["id"], "--from", "0", "--to", "0", "--store", store)
+    run = vstream(*forget)
+    assert run.code == 1
+    assert "give --yes" in run.err
+    monkeypatch.setattr("app.stored_commands._is_asked", lambda: True)
+    assert vstream(*forget, stdin="n\n").code == 1
+    assert listed(store) == [before]
+    asked = vstream(*forget, stdin="y\n")
+    assert asked.code == 0, asked.err
+    assert "for good?" in asked.err
+    (after,) = listed(store)
+    assert after["blocks"] == before["blocks"] - 1
 
 
 def test_what_cannot_be_forgotten_is_told_in_one_line(store):
@@ -74,7 +105,7 @@ def test_what_cannot_be_forgotten_is_told_in_one_line(store):
         (("nobody", "--from", "0", "--to", "1"), "there is no such stream"),
         (("nobody", "--from", "9", "--to", "1"), "is before"),
     ):
-        run = vstream("forget", *arguments, "--store", store)
+        run = vstream("forget", *arguments, "--store", store, "--yes")
         assert run.code == 1
         assert told in run.err
         assert len(run.err.strip().splitlines()) == 1

@@ -21,7 +21,8 @@ from eval.stream_benchmark.exam import ExamOptions, draw_exam
 from eval.stream_world import WORLD_PX, Renderer
 from eval.training.presets import FRAME_TOKENS, PRESETS
 from memory import ModelShape
-from memory.kv_block import BlockInfo, KVBlock
+from memory.block_info import BlockInfo
+from memory.kv_block import KVBlock
 from memory.policies.moments import Moments, MomentsSettings
 from vstream import load_config, load_video_llm
 from vstream.engine.prefill import LocalWindow, Prefill

@@ -23,6 +23,7 @@ from eval.speed.floors import DeviceRates, Floors, tower_flops
 from eval.speed.subject import endless_frames
 from vstream import Session
 from vstream.answer import QueryHandler
+from vstream.models.known_models import known_model
 
 CPU = torch.device("cpu")
 PUBLISHED_MILLIONS = {
@@ -75,6 +76,7 @@ def test_a_shape_has_as_many_weights_as_the_published_model(name):
         model = AutoModelForImageTextToText.from_config(config_of(name), dtype=torch.bfloat16)
     weights = sum(one.numel() for one in model.parameters())
     assert round(weights / 1e6) == pytest.approx(PUBLISHED_MILLIONS[name], abs=1)
+    assert weights == known_model(name).parameters
 
 
 class Asked(NamedTuple):

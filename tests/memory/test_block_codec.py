@@ -13,7 +13,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def layout_of(keys):
-    return RowLayout(keys.shape[1], keys.shape[2], keys.shape[3], keys.dtype)
+    return RowLayout.of(keys)
 
 
 def there_and_back(name, keys, values, dtype=torch.float32):
@@ -248,7 +248,7 @@ def test_numbers_beyond_float16_are_refused_by_integers_and_kept_by_bf16():
 
 
 def test_int8_takes_half_and_int4_under_a_third_of_bf16():
-    layout = RowLayout(kv_heads=4, tokens=196, head_dim=128, dtype=torch.bfloat16)
+    layout = RowLayout(kv_heads=4, tokens=196, head_dim=128, dtype_name="bfloat16")
     int8, int4, bf16 = (codec_named(name).row_bytes(layout) for name in ("int8", "int4", "bf16"))
     assert (int8, bf16) == (205_888, 401_408)
     assert int4 < bf16 / 3

@@ -28,9 +28,9 @@ from memory import (
 )
 from memory.aging_memory import coarser
 from memory.block_head import IndexVectors
+from memory.block_info import RowLayout
 from memory.block_record import HEADER_BYTES
 from memory.codecs.codec import block_of, codec_named, record_of
-from memory.kv_block import RowLayout
 from memory.tiers.file.segment_file import SegmentFile
 
 MAKE = Provenance("model-a fps=1 window=8/4", LAYERS, KV_HEADS, HEAD_DIM)
@@ -78,7 +78,7 @@ def test_in_two_bits_an_hour_of_41_tokens_of_that_shape_is_under_0_6_gb():
 @given(seed=st.integers(0, 99), tokens=st.integers(1, 6))
 def test_of_two_bits_the_scale_leaves_no_more_error_than_one_that_reaches_all(seed, tokens):
     block = kv_block(tokens=tokens, seed=seed, head_dim=32)
-    codec, layout = codec_named("int2_token"), RowLayout(KV_HEADS, tokens, 32, torch.float32)
+    codec, layout = codec_named("int2_token"), RowLayout(KV_HEADS, tokens, 32, "float32")
     keys, _ = codec.decode(codec.encode(block.keys, block.values)[:1], layout, torch.float32)
     wanted = block.keys[0].float()
     scale = wanted.abs().amax(dim=-1, keepdim=True) * (2 / 3)

@@ -91,7 +91,7 @@ def kv_record(seed: int = 0, tokens: int = 3, layers: int = LAYERS) -> BlockReco
     head = BlockHead(
         seed,
         Provenance("model-a", layers, KV_HEADS, HEAD_DIM),
-        RowForm("int8", RowLayout(KV_HEADS, tokens, HEAD_DIM, torch.float16)),
+        RowForm("int8", RowLayout(KV_HEADS, tokens, HEAD_DIM, "float16")),
         block.info,
         IndexVectors(block.keys.mean(dim=2).flatten(1)[:, None].numpy()),
     )

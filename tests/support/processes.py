@@ -7,6 +7,9 @@ import time
 
 import warm_start
 
+TELLS_ALL = "import app.ingest; app.ingest._TOLD_EVERY_S = 0; from app.cli import main; main()"
+"""A script for `-c`: `vstream`, but `ingest` says at once what was acknowledged."""
+
 
 class Process:
     """`vstream ARGUMENTS` with its output in `out` and `err`, line by line as it comes.

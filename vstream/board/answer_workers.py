@@ -38,6 +38,7 @@ class AnswerWorkers:
         self._link = RedisLink(config.memory.store)
         self._board = QuestionBoard(self._link, model.fingerprint)
         self._board.join()
+        self._model_name = model.name
         self._readers = OpenReaders(config, model, num_workers)
         self._on_done = on_done
         self._stopped = threading.Event()
@@ -103,7 +104,8 @@ class AnswerWorkers:
             stream = self._readers.ask(taken.stream_id, lambda reader: reader.ask(taken.question))
             for piece in stream:
                 self._board.say(taken, piece)
-            self._board.finish(taken, stream.answer.document())
+            told = {"model": self._model_name, **stream.answer.document()}
+            self._board.finish(taken, told)
             outcome = stream.answer.text
         except StoreAwayError:
             raise

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
 from encoders import Family, UnsupportedModelError
@@ -19,6 +17,7 @@ from vstream.engine.decoder import Decoder
 from vstream.engine.passes import FastPath
 from vstream.errors import ModelError
 from vstream.models.families import make_family
+from vstream.models.hub import hub_checkpoint
 from vstream.models.weight_files import checkpoint_fingerprint, require_room
 from vstream.models.weights import embedded_weights
 
@@ -32,7 +31,6 @@ _DAMAGED = (
     SafetensorError,
 )
 """What transformers raises for files that do not say what they should."""
-_WANTED_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,13 +163,7 @@ def _directory(name: str | None) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED_FILES))
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ModelError(
-            f"unknown model {name!r}: it is no directory here, and the hub does not give it "
-            f"({type(error).__name__}). Check the name, the network, or give a directory."
-        ) from error
+    return hub_checkpoint(name)
 
 
 def _load(directory: Path, device: torch.device, dtype: torch.dtype) -> "PreTrainedModel":

@@ -12,56 +12,26 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from memory import KVMemoryError
 from vstream.device.asker import Asker
-from vstream.errors import QuestionError, VStreamError
+from vstream.errors import VStreamError
 from vstream.search.recap import EFFORTS, Recap
-from vstream.service.alert_spec import DeclaredActions
 from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
+from vstream.service.recap_spec import ALL, RecapSpec
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
 from vstream.times.when import clock_before, stream_range
-from vstream.times.zone import zone_of
 
 _log = structlog.get_logger()
 LATE_S = 3600.0
 """So long after its time a report is still made, as where the service was being restarted."""
 _LOOK_S = 15.0
 _DAY = timedelta(days=1)
-_ALL = "*"
-
-
-class RecapSpec(BaseModel):
-    """A report of every day."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    id: str = Field("daily", min_length=1, max_length=100)
-    """By this it is known; what was made before is noted under it."""
-    at: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
-    """As 07:30, of a clock in the zone; it tells of the day up to then."""
-    stream_ids: tuple[Annotated[str, Field(max_length=128)], ...] = Field((_ALL,), min_length=1)
-    """`*` are all that are watched."""
-    timezone: str | None = Field(None, max_length=64)
-    """IANA name; unset: that of the streams, or the service's where they have none or several."""
-    effort: Literal["quick", "default", "thorough"] = "default"
-    actions: DeclaredActions = ()
-    """Where it is sent. Each needs a secret."""
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone(cls, name: str | None) -> str | None:
-        try:
-            return name and zone_of(name).key
-        except QuestionError as error:
-            raise ValueError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -133,7 +103,7 @@ class Recaps:
         keepers = [
             keeper
             for keeper in self._streams.all()
-            if _ALL in spec.stream_ids or keeper.spec.id in spec.stream_ids
+            if ALL in spec.stream_ids or keeper.spec.id in spec.stream_ids
         ]
         zone = self._zone_of(keeper.spec.id for keeper in keepers)
         if spec.timezone is not None:

@@ -107,6 +107,11 @@ class FileStream(QueuedSource):
         finally:
             self._is_read = True
 
+    @property
+    def length_s(self) -> float | None:
+        """As its container has it; None where that says nothing."""
+        return self._length_s or None
+
     def close(self) -> None:
         """End the iteration and give the file back. May be called from any thread, repeatedly."""
         self._closing.set()

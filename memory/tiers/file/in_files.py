@@ -14,7 +14,7 @@ from memory.block_record import BlockRecord
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import BlockCorruptError, KVMemoryError, StoreError
-from memory.kv_block import Provenance
+from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_follower import FileFollower
 from memory.tiers.file.file_tier import FileTier, newest_segments
@@ -94,10 +94,18 @@ class InFiles(Tier):
         with closing(self.enter(stream_id, None)) as directory:
             directory.erase()
 
+    def require_there(self) -> None:
+        if not self.folder.is_dir():
+            raise StoreError(f"{self.folder}: there is no such folder; check the store's address")
+
     def check(self) -> str:
         """Makes and leaves a stream in a folder that is gone afterwards."""
+        if not self.folder.exists():
+            above = next(one for one in self.folder.parents if one.exists())
+            if not above.is_dir() or not os.access(above, os.W_OK):
+                raise StoreError(f"{self.folder}: there is no such folder, and none can be made")
+            return f"{self.store} is no folder yet; what is kept there makes it"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=self.folder, prefix=".check-") as probe:
                 StreamDirectory(Path(probe) / "check", Provenance("check", 1, 1, 2)).close()
         except OSError as error:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import UInt32
 
 from memory.block_head import HeadMeta
+from memory.block_info import BlockInfo, RowForm, RowLayout
 from memory.block_record import BlockHead
-from memory.kv_block import DTYPES, BlockInfo, Provenance, RowForm, RowLayout
+from memory.provenance import Provenance
 
 _VERSION = 3
 """Its CRC32 begins with it: an index of another one is as none. Raised with the format of records.
@@ -132,14 +132,14 @@ def read_index(segment: Path) -> IndexedBlocks | None:
     about = json.loads(np.load(buffer, allow_pickle=False).tobytes())
     rows = np.load(buffer, allow_pickle=False)
     kinds = [_kind(*kind) for kind in about["kinds"]]
-    positions = [
-        [torch.tensor(numbers, dtype=torch.int64) for numbers in json.loads(written)]
-        for written in about["positions"]
-    ]
+    positions = [_places(*json.loads(written)) for written in about["positions"]]
     ids, crc32s = rows["id"].tolist(), rows["crc32s"]
     times_s, kind_of, at = (rows[name].tolist() for name in ("times_s", "kind", "positions"))
     makes, forms, *are = zip(*(kinds[kind] for kind in kind_of), strict=True)
-    infos = [BlockInfo(*times, *positions[i]) for times, i in zip(times_s, at, strict=True)]
+    infos = [
+        BlockInfo.read(start_s, end_s, captured_at, positions[i])
+        for (start_s, end_s, captured_at), i in zip(times_s, at, strict=True)
+    ]
     left, index_bytes = map(tuple, about["left"]), rows["index_bytes"].tolist()
     columns = ids, makes, forms, infos, *are, crc32s, left, index_bytes
     told = list(map(HeadMeta._make, zip(*columns, strict=True)))
@@ -147,9 +147,13 @@ def read_index(segment: Path) -> IndexedBlocks | None:
     return IndexedBlocks(len(data), about["segment_bytes"], extents, told)
 
 
+def _places(positions: list[list[int]], advance: list[int]) -> np.ndarray:
+    return np.column_stack((positions, advance)).astype(np.int64, copy=False)
+
+
 def _kind(
     codec: str, tokens: int, dtype: str, is_rewritten: bool, is_small: bool, *make: Any
 ) -> tuple[Provenance, RowForm, bool, bool]:
     provenance = Provenance(*make)
-    layout = RowLayout(provenance.kv_heads, tokens, provenance.head_dim, DTYPES[dtype])
+    layout = RowLayout(provenance.kv_heads, tokens, provenance.head_dim, dtype)
     return provenance, RowForm(codec, layout), is_rewritten, is_small

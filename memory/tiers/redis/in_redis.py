@@ -6,7 +6,7 @@ from typing import Any
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import StoreError
-from memory.kv_block import Provenance
+from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_blocks import RedisFollower
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys, lines_key

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import Any
 
 from memory.errors import StoreAwayError, StoreError
-from memory.kv_block import Provenance
+from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 
+from memory.block_info import BlockInfo
 from memory.block_record import BlockHead, BlockRecord
 from memory.block_store import SPANS_IN_BUDGET, BlockStore, Changes, RunningSpans, Span
 from memory.errors import StoreAwayError, StoreError
-from memory.kv_block import BlockInfo
 from memory.locks import Rank, ranked_lock
 from memory.policy_hooks import UNCHANGED, State, StateChange, changed, state_bytes
 from memory.tiers.redis.redis_blocks import CRC32_BYTES, RedisBlocks

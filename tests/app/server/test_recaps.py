@@ -13,7 +13,8 @@ from service import running_service
 
 from app.client import ServiceClient
 from vstream.service.event import EventKind
-from vstream.service.recaps import LATE_S, Recaps, RecapSpec
+from vstream.service.recap_spec import RecapSpec
+from vstream.service.recaps import LATE_S, Recaps
 from vstream.service.webhook_delivery import new_secret
 
 ZONE = "Europe/Prague"

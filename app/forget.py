@@ -1,0 +1,51 @@
+"""`vstream forget`: some of what a stream remembers, deleted."""
+
+from contextlib import suppress
+
+from app.stream_time import clock
+from app.terminal import Terminal
+from memory import (
+    KVMemoryError,
+    MemoryPolicy,
+    ModelShape,
+    StoreError,
+    find_stream,
+    open_stored,
+    policy_named,
+    written_under,
+)
+from vstream.config import VStreamConfig
+from vstream.sentences import sentence_vectors
+from vstream.service.forgetting import forget_events, forget_firings
+
+
+def forget_range(
+    terminal: Terminal, config: VStreamConfig, stream: str, from_s: float, to_s: float
+) -> None:
+    """Delete and say how much. Raises KVMemoryError."""
+    policy = _written_under(config.memory.store, stream)
+    with open_stored(config.memory, stream, policy) as memory:
+        noted = memory.state
+        gone = memory.forget(from_s, to_s)
+        left = memory.state
+        forget_firings(memory, stream, from_s, to_s)
+    try:
+        forget_events(config.memory.store, stream, from_s, to_s)
+    except StoreError as error:
+        terminal.say(f"events of that time may be left: {error}")
+    terminal.say(f"{gone} blocks from {clock(from_s)} to {clock(to_s)} are deleted")
+    if noted and not left:
+        terminal.say("and all notes of the stream's memory policy, as descriptions, of any time")
+    elif noted != left:
+        terminal.say("and what the stream's memory policy noted of that time, as descriptions")
+
+
+def _written_under(store: str, stream: str) -> MemoryPolicy | None:
+    """The policy of a stream, only to say which notes go: it knows no model. None: it is not here,
+    or there is no such stream.
+    """
+    if (found := find_stream(store, stream)) is not None:
+        with suppress(KVMemoryError):
+            name, settings = written_under(found.provenance.fingerprint)
+            return policy_named(name, ModelShape(sentence_vectors=sentence_vectors), settings)
+    return None

@@ -1,0 +1,113 @@
+"""`vstream plan`, told: a table, what does not fit this machine, and the command to type."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from math import ceil
+
+import torch
+
+from app.in_words import as_size
+from app.plan import Cameras, Plan, Room, make_plan, room_here
+from app.terminal import Terminal, table_of
+from memory.policies import DEFAULT
+from vstream.config import VStreamConfig
+
+_STORE = "file:///var/lib/vstream"
+"""Where blocks would be kept if nothing is said."""
+_SPARE = 0.9
+"""Of what is free: the rest is for others."""
+_OVER = 1.05
+"""A budget is so much over what is planned for."""
+
+
+def show_plan(
+    terminal: Terminal, config: VStreamConfig, cameras: Cameras, *, as_json: bool
+) -> None:
+    """Raises ModelError, KVMemoryError."""
+    store = config.memory.store if config.memory.store != "memory://" else _STORE
+    is_card = torch.cuda.is_available() if config.device == "auto" else config.device != "cpu"
+    room = room_here(store)
+    plan = make_plan(config, cameras, is_card=is_card)
+    wrong = list(_what_does_not_fit(plan, room, store, is_card=is_card))
+    command = _command(config, cameras, plan, room, store)
+    if as_json:
+        told = {"plan": asdict(plan), "room": asdict(room), "wrong": wrong, "command": command}
+        terminal.document(json.dumps(told))
+        return
+    memory = config.memory
+    terminal.out.print(
+        f"{cameras.number} cameras, {cameras.days:g} days, model {config.model or 'embedded'}, "
+        f"codec {memory.codec}, policy {config.named_policy or DEFAULT}",
+        markup=False,
+    )
+    terminal.out.print(table_of(("what", "a camera", "all"), _rows(plan, cameras, is_card)))
+    for one in wrong:
+        terminal.out.print(f"does not fit: {one}", markup=False)
+    if not wrong:
+        terminal.out.print("all of it fits this machine")
+    elif plan.store_bytes > _SPARE * room.disk:
+        terminal.out.print("with this command the disk holds it: old blocks get coarser, then go:")
+    terminal.out.print(command, markup=False)
+    terminal.say("as if no frame were like the one before: of a still picture far less is kept")
+
+
+def _rows(plan: Plan, cameras: Cameras, is_card: bool) -> Iterator[tuple[str, str, str]]:
+    device = "card" if is_card else "CPU"
+    weights = "not known" if plan.weight_bytes is None else as_size(plan.weight_bytes)
+    yield "frames a second", f"{plan.frames_per_s / cameras.number:g}", f"{plan.frames_per_s:g}"
+    per_hour = plan.hour_bytes
+    hours = (as_size(per_hour), as_size(per_hour * cameras.number)) if per_hour else ("0", "0")
+    yield "store, each further hour", *hours
+    yield (
+        "store, after all days",
+        as_size(plan.stream_bytes),
+        as_size(plan.store_bytes),
+    )
+    yield (
+        "RAM, index",
+        as_size(plan.index_bytes // cameras.number),
+        as_size(plan.index_bytes),
+    )
+    yield "RAM, copies of blocks", "-", as_size(plan.cache_bytes)
+    yield f"{device}, weights", "-", weights
+    yield (
+        f"{device}, windows and index",
+        as_size((plan.window_bytes + plan.codes_bytes) // cameras.number),
+        as_size(plan.window_bytes + plan.codes_bytes),
+    )
+    yield f"{device}, a question at a time", "-", as_size(plan.question_bytes)
+
+
+def _what_does_not_fit(plan: Plan, room: Room, store: str, *, is_card: bool) -> Iterator[str]:
+    if store.startswith("file:") and plan.store_bytes > _SPARE * room.disk:
+        yield f"the store takes {as_size(plan.store_bytes)}, the disk has {as_size(room.disk)}"
+    ram_bytes = plan.ram_bytes + (0 if is_card else plan.device_bytes)
+    if ram_bytes > _SPARE * room.ram:
+        yield f"RAM: {as_size(ram_bytes)} are needed, there are {as_size(room.ram)}"
+    if is_card and room.card is None:
+        yield f"the card: {as_size(plan.device_bytes)} are needed, there is none here"
+    elif is_card and room.card is not None and plan.device_bytes > _SPARE * room.card:
+        yield f"the card: {as_size(plan.device_bytes)} are needed, {as_size(room.card)} are free"
+
+
+def _command(config: VStreamConfig, cameras: Cameras, plan: Plan, room: Room, store: str) -> str:
+    """What serves these cameras within that room: over its budget a store makes old blocks coarser,
+    then sparser, then lets them go.
+    """
+    budget, memory = _OVER * plan.stream_bytes, config.memory
+    options = [*([config.model] if config.model else []), "--store", store]
+    is_file = store.startswith("file:")
+    if is_file:
+        budget = min(budget, _SPARE * room.disk / cameras.number)
+    if plan.hour_bytes:  # others keep within their bound by themselves
+        budget_mib = ceil(max(budget, plan.least_bytes) / 2**20)
+        options += ["--file-bytes" if is_file else "--redis-bytes", f"{budget_mib}MiB"]
+    options += ["--retain", f"{cameras.days * 24:g}h", "--codec", memory.codec]
+    options += ["--host-bytes", f"{round(memory.host_bytes / 2**20)}MiB"]
+    if cameras.fps is not None:
+        options += ["--fps", f"{cameras.fps:g}"]
+    if config.named_policy is not None:
+        options += ["--policy", config.named_policy]
+    options += [f"--policy-set {name}={value}" for name, value in config.policy_set.items()]
+    return f"vstream serve {' '.join(options)}"

@@ -1,0 +1,94 @@
+"""BlockInfo: what is known of a block without its keys and values; and what its rows are like.
+
+Needs no torch: a store says in a fraction of a second what it holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from jaxtyping import Int
+    from torch import Tensor
+
+DTYPE_NAMES = ("float32", "bfloat16", "float16")
+"""The dtypes that a block may come in, as a record numbers them."""
+
+
+@dataclass(frozen=True, eq=False)
+class BlockInfo:
+    """What is known of a block without touching its keys and values.
+
+    `positions` (relative to the block's base) and `advance` are as the encoder gave them, for the
+    tokens that were kept.
+    """
+
+    start_s: float
+    end_s: float
+    captured_at: float
+    positions: Int[Tensor, "axes tokens"]
+    advance: Int[Tensor, " axes"]
+
+    @classmethod
+    def read(
+        cls, start_s: float, end_s: float, captured_at: float, places: Int[np.ndarray, "axes ends"]
+    ) -> Self:
+        """Of a stored block: `places` are its positions, and `advance` as the last column. They
+        become tensors once somebody looks at them.
+        """
+        info = cls.__new__(cls)
+        vars(info).update(start_s=start_s, end_s=end_s, captured_at=captured_at, _places=places)
+        return info
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("positions", "advance") or "_places" not in vars(self):
+            raise AttributeError(name)
+        import torch
+
+        places = torch.from_numpy(vars(self)["_places"])
+        vars(self).update(positions=places[:, :-1], advance=places[:, -1])
+        return vars(self)[name]
+
+    @property
+    def num_tokens(self) -> int:
+        places = vars(self).get("_places")
+        return int(self.positions.shape[1] if places is None else places.shape[1] - 1)
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """Rows of equal layout can be decoded together. `dtype_name` is the block's own."""
+
+    kv_heads: int
+    tokens: int
+    head_dim: int
+    dtype_name: str
+
+    @classmethod
+    def of(cls, keys: Tensor) -> Self:
+        """Of a block's `keys` [layers, kv_heads, tokens, head_dim]."""
+        _, kv_heads, tokens, head_dim = keys.shape
+        return cls(kv_heads, tokens, head_dim, str(keys.dtype).removeprefix("torch."))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        import torch
+
+        found: torch.dtype = getattr(torch, self.dtype_name)
+        return found
+
+    @property
+    def numel(self) -> int:
+        """Numbers in the keys of one layer (and as many again in its values)."""
+        return self.kv_heads * self.tokens * self.head_dim
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """A codec's name and the layout of what it encoded."""
+
+    codec: str
+    layout: RowLayout

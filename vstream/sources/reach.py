@@ -1,0 +1,45 @@
+"""reach_source: an address in, at once a SourceError if there is nothing to be had from it.
+
+Who loads a model first tells it a minute later.
+"""
+
+import time
+
+from av.error import FFmpegError
+
+from vstream.sources.address import SourceKind, parse_address
+from vstream.sources.config import SourceConfig
+from vstream.sources.decode_interrupt import interruptible
+from vstream.sources.file_stream import FileStream
+from vstream.sources.opening import open_container
+from vstream.sources.tls import connection_error
+
+_PATIENCE_S = 2.0
+
+
+def reach_source(url: str, config: SourceConfig) -> float | None:
+    """Open it and let go of it; the length of a file in seconds, None where that is not known.
+
+    A camera that has not answered in two seconds is left to who watches it. Raises SourceError.
+    """
+    address = parse_address(url)
+    if address.kind is SourceKind.FILE:
+        with FileStream(
+            address, config, start_s=0.0, wants=lambda stream_s: False, speed="max"
+        ) as file:
+            return file.length_s
+    give_up_at = time.monotonic() + _PATIENCE_S
+    attempts = 2 if address.kind is SourceKind.RTSP and config.transport == "auto" else 1
+    for attempt in range(1, attempts + 1):
+        try:
+            with (
+                interruptible(lambda: time.monotonic() >= give_up_at),
+                open_container(address, config, attempt),
+            ):
+                return None
+        except FFmpegError as error:
+            if time.monotonic() >= give_up_at:
+                return None
+            if attempt == attempts:
+                raise connection_error(error, address, config, lambda: None) from None
+    return None
