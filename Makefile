@@ -31,7 +31,7 @@ INPUTS := pyproject.toml constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick soak house picture check format speed bench bench-memory train clean
+.PHONY: help demo test quick soak house picture reference check format speed bench bench-memory train clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load f
 
 house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
 	$(BIN)/python -m tests.house.measure
+
+reference: $(VENV)/.dev ## Write docs/api.md out of the service's own OpenAPI
+	$(BIN)/python tests/house/api_reference.py
 
 picture: $(VENV)/.dev ## Film the page of the demo while it answers, for README (Chromium)
 	$(BIN)/python -m tests.house.moving_picture
