@@ -59,7 +59,7 @@ house: $(VENV)/.dev ## Count the code, and the files that a frame crosses
 	$(BIN)/python -m tests.house.measure
 
 reference: $(VENV)/.dev ## Write docs/api.md out of the service's own OpenAPI
-	$(BIN)/python tests/house/api_reference.py
+	$(BIN)/python -m tests.house.api_reference
 
 picture: $(VENV)/.dev ## Film the page of the demo while it answers, for README (Chromium)
 	$(BIN)/python -m tests.house.moving_picture

@@ -13,13 +13,13 @@ from app.server.settings import ServiceSettings
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 HEAD = """# API reference
 
-Made from the code by `make reference`; the service has the same at `/openapi.json`. [service.md](service.md) explains it, with
-examples. A route takes a key as `Authorization: Bearer KEY`, unless the service has none; {open} take none.
+Made from the code by `make reference`; the service has the same at `/openapi.json`.
+[service.md](service.md) explains it, with examples. A route takes a key as
+`Authorization: Bearer KEY`, unless the service has none; {open} take none.
 
-An error is a JSON object `error` with `message`, `type`, `code` and `param`, as in OpenAI's API: {errors}.
+An error is a JSON object `error` with `message`, `type`, `code` and `param`, as in OpenAI's
+API: {errors}.
 """
-FEW = 4
-"""An object of at most so many fields is told where it is used."""
 
 
 def reference():
@@ -33,7 +33,11 @@ def reference():
             if "security" not in route:
                 open_paths.append(f"`{path}`")
             errors |= {code: it["description"] for code, it in route["responses"].items()}
-    told = ", ".join(f"{code} ({text.rstrip('.').lower()})" for code, text in sorted(errors.items()) if code >= "4")
+    told = ", ".join(
+        f"{code} ({text.rstrip('.').lower()})"
+        for code, text in sorted(errors.items())
+        if code >= "4"
+    )
     page = [HEAD.format(open=", ".join(open_paths), errors=told)]
     for tag, routes in parts.items():
         page += [f"## {tag.capitalize()}\n", *routes]
@@ -45,7 +49,12 @@ def reference():
 def _route(method, path, route):
     lines = [f"### `{method.upper()} {path}`\n", f"{route['summary']}. {route['description']}\n"]
     rows = [
-        (f"`{one['name']}` ({one['in']})", one["schema"], one.get("required", False), one.get("description", ""))
+        (
+            f"`{one['name']}` ({one['in']})",
+            one["schema"],
+            one.get("required", False),
+            one.get("description", ""),
+        )
         for one in route.get("parameters", [])
         if one["in"] != "path"
     ]
@@ -73,13 +82,20 @@ def _object(name, schema):
         lines.append(_type(schema) + "\n")
     required = schema.get("required", [])
     fields = schema.get("properties", {})
-    lines += [_row(f"`{key}`", it, key in required, it.get("description", "")) for key, it in fields.items()]
+    lines += [
+        _row(f"`{key}`", it, key in required, it.get("description", ""))
+        for key, it in fields.items()
+    ]
     return "\n".join(lines) + ("\n" if fields else "")
 
 
 def _row(name, schema, is_required, description):
     default = schema.get("default")
-    has = f", default `{default!r}`" if default not in (None, [], {}) and "const" not in schema else ""
+    has = (
+        f", default `{default!r}`"
+        if default not in (None, [], {}) and "const" not in schema
+        else ""
+    )
     must = ", required" if is_required else ""
     text = " ".join(description.split())
     return f"- {name}: {_type(schema)}{must}{has}{f'. {text}' if text else ''}"
