@@ -50,8 +50,7 @@ class SourcePart:
                 self._video_tab(shell)
 
     def _camera_tab(self) -> None:
-        about = {"js_on_load": asset("camera.js"), "apply_default_css": False}
-        gr.HTML(drawn("about_camera"), **about)
+        gr.HTML(drawn("about_camera"), js_on_load=asset("camera.js"), apply_default_css=False)
         camera = gr.Image(
             sources=["webcam"],
             streaming=True,
