@@ -67,10 +67,14 @@ class ChatPart:
         # What is listed for one event happens in order, each once the one before has ended: the
         # field is emptied first, and the answer, which may take long, works from a copy.
         asked = gr.Textbox(visible=False)
+        answered: list[Any] = []
         for event in (question.submit, ask.click):
             taken = event(None, question, [asked, question], js="(text) => [text, '']", **always)
-            taken.then(self.ask, [asked, *about], chat, **always)
-        chat.example(self.ask_example, about, chat, **always)
+            answered.append(taken.then(self.ask, [asked, *about], chat, **always))
+        answered.append(chat.example(self.ask_example, about, chat, **always))
+        # Answers that come at once may overtake each other: what stays is how it is at the end.
+        for event in answered:
+            event.then(self.look, None, chat, **always)
         chat.forget(self.forget, stream, chat, **QUIET)
         stop.click(self.stop, None, chat, **QUIET)
 
@@ -110,10 +114,12 @@ class ChatPart:
             exchange.pictures = self._pictures(exchange)
             yield chats(visitor.exchanges)
 
+    def look(self, request: gr.Request) -> Any:
+        return chats(self._page.visitor(request).exchanges)
+
     def stop(self, request: gr.Request) -> Any:
-        visitor = self._page.visitor(request)
-        visitor.stop()
-        return chats(visitor.exchanges)
+        self._page.visitor(request).stop()
+        return self.look(request)
 
     def forget(self, name: str, request: gr.Request) -> Any:
         """The chat about a stream; others stay."""
