@@ -200,7 +200,7 @@ def test_a_link_opens_the_page_at_this_moment(page, context, page_url):
     other.wait_for_function("() => document.querySelector('#stream').value === 'door'")
     other.keyboard.press("Escape")
     expect(other.locator("dialog#moment")).to_be_hidden()
-    assert "?" not in other.url
+    other.wait_for_function("() => !location.search")
     other.close()
 
 
