@@ -31,7 +31,7 @@ INPUTS := pyproject.toml constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick soak house picture reference check format speed bench bench-memory train clean
+.PHONY: help demo test quick soak house picture sheets reference check format speed bench bench-memory train clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ reference: $(VENV)/.dev ## Write docs/api.md out of the service's own OpenAPI
 
 picture: $(VENV)/.dev ## Film the page of the demo while it answers, for README (Chromium)
 	$(BIN)/python -m tests.house.moving_picture
+
+sheets: $(VENV)/.dev ## Photograph all parts of the page, in light and dark, at three widths (Chromium)
+	$(BIN)/python -m tests.house.contact_sheets
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

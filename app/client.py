@@ -23,7 +23,7 @@ from app.server.documents import (
 )
 from app.server.keys import PAGE_TOKEN
 from app.server.moment_documents import FindingProgress, FoundSpanDocument, FoundSpans
-from app.server.recap_documents import RecapDocument
+from app.server.recap_documents import RecapDocument, RecapEntryDocument, RecapProgress
 from memory.closing import Closing
 
 Document = TypeVar("Document", bound=BaseModel)
@@ -34,6 +34,11 @@ _FINDING: dict[str, type[FoundSpanDocument] | type[FindingProgress] | type[Found
     "span": FoundSpanDocument,
     "progress": FindingProgress,
     "done": FoundSpans,
+}
+_TELLING: dict[str, type[RecapEntryDocument] | type[RecapProgress] | type[RecapDocument]] = {
+    "entry": RecapEntryDocument,
+    "progress": RecapProgress,
+    "done": RecapDocument,
 }
 
 
@@ -82,6 +87,7 @@ class ServiceClient(Closing):
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         headers |= {PAGE_TOKEN: page_token} if page_token else {}
         self.url = url.rstrip("/")
+        self.has_key = bool(key)
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=_TIMEOUT_S, trust_env=False
         )
@@ -177,10 +183,16 @@ class ServiceClient(Closing):
             for kind, told in events:
                 yield _FINDING[kind].model_validate(told)
 
-    def recap(self, stream_ids: list[str], **more: Any) -> RecapDocument:
-        """What came and left in streams; `more` as from_s, to_s, effort."""
-        document = {"stream_ids": stream_ids, **more}
-        return self._one(RecapDocument, "POST", "/v1/recaps", json=document, timeout=_ANSWER_S)
+    def recap(
+        self, stream_ids: list[str], **more: Any
+    ) -> Generator[RecapEntryDocument | RecapProgress | RecapDocument]:
+        """Tell what came and left in streams, as it is found, and at last the whole. Close the
+        iterator to have the service stop. `more` as from, to, from_s, to_s, effort.
+        """
+        document = {"stream_ids": stream_ids, "stream": True, **more}
+        with closing(self._events("/v1/recaps", document)) as events:
+            for kind, told in events:
+                yield _TELLING[kind].model_validate(told)
 
     def alerts(self) -> list[AlertDocument]:
         return self._all(AlertDocument, "GET", "/v1/alerts")

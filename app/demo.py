@@ -26,9 +26,6 @@ from vstream.service.stream_spec import StreamSpec
 from vstream.session import Session
 from vstream.sources.address import stream_id_of
 
-_PAGE_READY_S = 2.0
-"""A browser that comes sooner finds nobody there."""
-
 
 def open_demo(terminal: Terminal, config: VStreamConfig) -> None:
     """Serve the page on loopback with the sample stream playing, and open it in a browser."""
@@ -51,13 +48,14 @@ def _free_port(wanted: int) -> int:
 
 
 def _open_browser(terminal: Terminal, url: str) -> None:
-    page = f"{url}/ui"
+    page = f"{url}/ui#tab=live&stream=sample"
     try:
         webbrowser.get()
     except webbrowser.Error:
         terminal.say(f"no browser here: open {page}")
         return
-    threading.Timer(_PAGE_READY_S, lambda: webbrowser.open(page)).start()
+    # One that comes before all is ready waits: the service listens already.
+    threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
 
 def play_demo(terminal: Terminal, config: VStreamConfig) -> None:

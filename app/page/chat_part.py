@@ -1,83 +1,82 @@
-"""ChatPart: a question in, the chat out, again and again while the answer comes; who answers."""
+"""ChatPart: a question in, the chat out, again and again while the answer comes."""
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import LOOKING, QUIET, SLOW_LOOK_S, Page, text_field
+from app.page.code import code_of
+from app.page.page import QUIET, Page, asset, text_field
 from app.page.pictures import moment
-from app.page.visitors import Exchange, Visitor
+from app.page.visitors import CAMERA_ID, Exchange, Visitor
 from app.page.words import drawn, length, moments
 from app.stream_time import clock
 
 _PICTURES = 6
 _OLD_S = 5.0
 """A newest frame that is older is told of in a line of its own."""
-_OF_EMBEDDED = (
-    "what is there now?",
-    "have you seen a burger?",
-    "when did the arrow first appear?",
-    "what color is the ring?",
-)
-_OF_ANY = (
-    "What is happening now?",
-    "What has changed in the last minute?",
-    "What did you see first?",
-    "How many people are there?",
-)
-_MARKS = str.maketrans({mark: f"&#{ord(mark)};" for mark in "\\`*_{}[]#|~$"} | {"\n": "<br>"})
-_PLACEHOLDER = (
-    "**Ask at any moment.** The answer comes with the moments that it was computed from: "
-    "click one to see it larger."
-)
+_LOOK_S = 0.3
+_FIRST_FRAME = "Waiting for the first frame …"
+_FIRST_FRAME_S = 30.0
+"""So long a question waits for the first frame of a stream that has just been added."""
+_EXAMPLES = {
+    "for-sample": (
+        "what is there now?",
+        "have you seen a burger?",
+        "when did the arrow first appear?",
+        "what color is the ring?",
+    ),
+    "for-any": (
+        "What is happening now?",
+        "What has changed in the last minute?",
+        "What did you see first?",
+        "Is anybody there?",
+    ),
+}
 
 
 class ChatPart:
-    """Belongs into the layout where it is made; questions are about what is chosen in `stream`."""
+    """Belongs into the layout where it is made; questions are about the stream that `stream` names.
+    All chats are on the page, and it shows that of this stream alone (core.js).
+    """
 
-    def __init__(self, page: Page, stream: gr.Dropdown, from_s: gr.State, to_s: gr.State) -> None:
+    def __init__(self, page: Page, stream: gr.HTML, from_s: gr.State, to_s: gr.State) -> None:
         """`from_s` and `to_s` bound what is asked about, in seconds of the stream; both 0: all."""
         self._page = page
         with gr.Column(elem_id="chat-part"):
-            chat = gr.Chatbot(
-                show_label=False,
-                height=440,
+            gr.HTML('<h2 class="only-read">Ask</h2>', apply_default_css=False)
+            chat: Any = gr.HTML(
+                [],
                 elem_id="chat",
-                buttons=[],
-                placeholder=_PLACEHOLDER,
-                latex_delimiters=[],
-                feedback_options=None,
-                group_consecutive_messages=False,
+                html_template=asset("chat.html"),
+                js_on_load=asset("core.js") + asset("chat.js"),
+                apply_default_css=False,
+                examples=_EXAMPLES,
             )
-            with gr.Row(elem_id="examples"):
-                examples = [
-                    gr.Button(text, size="sm", min_width=60, elem_classes="example")
-                    for text in _OF_EMBEDDED
-                ]
             self._picked_part(from_s, to_s)
             with gr.Row(elem_id="asking"):
-                question = text_field("question", "Ask about the stream", autofocus=True, scale=6)
+                question = text_field("question", "Question about the stream", "Ask a question")
                 ask = gr.Button("Ask", variant="primary", elem_id="ask", scale=1, min_width=64)
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=64)
-            model = gr.HTML(elem_id="about")
         always: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
-        asking = {"fn": self.ask, "outputs": chat, **always}
         about = [stream, from_s, to_s]
         # What is listed for one event happens in order, each once the one before has ended: the
         # field is emptied first, and the answer, which may take long, works from a copy.
         asked = gr.Textbox(visible=False)
+        answered: list[Any] = []
         for event in (question.submit, ask.click):
             taken = event(None, question, [asked, question], js="(text) => [text, '']", **always)
-            taken.then(inputs=[asked, *about], **asking)
-        for example in examples:
-            example.click(inputs=[example, *about], **asking)
+            answered.append(taken.then(self.ask, [asked, *about], chat, **always))
+        answered.append(chat.example(self.ask_example, about, chat, **always))
+        # Answers that come at once may overtake each other: what stays is how it is at the end.
+        for event in answered:
+            event.then(self.look, None, chat, **always)
+        chat.forget(self.forget, stream, chat, **QUIET)
         stop.click(self.stop, None, chat, **QUIET)
-        chat.clear(self.forget, None, None, **QUIET)
-        gr.Timer(SLOW_LOOK_S).tick(self.look, None, [model, *examples], **LOOKING)
 
     def _picked_part(self, from_s: gr.State, to_s: gr.State) -> None:
         """Which stretch of the stream is asked about, while it is not all of it."""
@@ -88,65 +87,105 @@ class ChatPart:
             bound.change(_picked, [from_s, to_s], [row, words], **QUIET)
         clear.click(lambda: (0.0, 0.0), None, [from_s, to_s], **QUIET)
 
+    def ask_example(
+        self, name: str, from_s: float, to_s: float, request: gr.Request, event: gr.EventData
+    ) -> Iterator[Any]:
+        yield from self.ask(str(event.text)[:200], name, from_s, to_s, request)
+
     def ask(
-        self, text: str, name: str | None, from_s: float, to_s: float, request: gr.Request
+        self, text: str, name: str, from_s: float, to_s: float, request: gr.Request
     ) -> Iterator[Any]:
         """The chat while the answer comes, and with its moments at the end."""
         visitor = self._page.visitor(request)
         if not text.strip():
             yield gr.skip()
             return
-        stream_id = visitor.id_of(name)
-        exchange = visitor.ask(text.strip(), stream_id or "")
-        if stream_id is None:
-            exchange.problem, exchange.is_running = "There is nothing to ask about yet.", False
-            yield chat_messages(visitor.exchanges)
-            return
-        yield chat_messages(visitor.exchanges)
+        exchange = visitor.ask(text.strip(), name)
+        yield chats(visitor.exchanges)
         try:
-            for _ in self._answer(visitor, exchange, from_s, to_s):
-                yield chat_messages(visitor.exchanges)
+            for _ in self._asked(visitor, exchange, from_s, to_s):
+                yield chats(visitor.exchanges)
         except ServiceError as error:
             exchange.problem = "" if exchange.is_stopped else str(error)
         finally:
             exchange.is_running = False
-        yield chat_messages(visitor.exchanges)
+        yield chats(visitor.exchanges)
         if exchange.citations:
             exchange.pictures = self._pictures(exchange)
-            yield chat_messages(visitor.exchanges)
+            yield chats(visitor.exchanges)
 
-    def look(self) -> tuple[Any, ...]:
-        try:
-            model = self._page.client.model()
-        except ServiceError:
-            return (gr.skip(),) * (1 + len(_OF_EMBEDDED))
-        return drawn("about_model", model), *(_OF_EMBEDDED if model.id == "embedded" else _OF_ANY)
+    def look(self, request: gr.Request) -> Any:
+        return chats(self._page.visitor(request).exchanges)
 
     def stop(self, request: gr.Request) -> Any:
-        visitor = self._page.visitor(request)
-        visitor.stop()
-        return chat_messages(visitor.exchanges)
+        self._page.visitor(request).stop()
+        return self.look(request)
 
-    def forget(self, request: gr.Request) -> None:
+    def forget(self, name: str, request: gr.Request) -> Any:
+        """The chat about a stream; others stay."""
         visitor = self._page.visitor(request)
         visitor.stop()
-        visitor.exchanges.clear()
+        visitor.exchanges = [one for one in visitor.exchanges if one.name != name]
+        return chats(visitor.exchanges)
+
+    def _asked(
+        self, visitor: Visitor, exchange: Exchange, from_s: float, to_s: float
+    ) -> Iterator[None]:
+        """Each time there is more of it; first, each time that it waits for something else.
+        Raises ServiceError.
+        """
+        give_up_at = math.inf
+        while not exchange.is_stopped and time.monotonic() < give_up_at:
+            waits = self._waits_for(exchange)
+            if waits != exchange.waits:
+                exchange.waits = waits
+                yield
+            if not waits:
+                break
+            if waits == _FIRST_FRAME:
+                give_up_at = min(give_up_at, time.monotonic() + _FIRST_FRAME_S)
+            time.sleep(_LOOK_S)
+        exchange.waits = ""
+        if not exchange.stream_id:
+            exchange.problem = "" if exchange.is_stopped else "There is no stream to ask about yet."
+        elif not exchange.is_stopped:
+            yield from self._answer(visitor, exchange, from_s, to_s)
+
+    def _waits_for(self, exchange: Exchange) -> str:
+        """Nothing if the question can be put. One from before there were streams is about the first
+        of them. Raises ServiceError.
+        """
+        try:
+            streams = {one.id: one for one in self._page.client.streams()}
+        except ServiceError as error:
+            if error.code == "service_loading":
+                return "Loading the model …"
+            raise
+        if not exchange.stream_id:
+            shown = [one for one in streams if not CAMERA_ID.fullmatch(one)]
+            exchange.name = exchange.stream_id = shown[0] if shown else ""
+        one = streams.get(exchange.stream_id)
+        if one is None or one.memory.blocks or one.state not in ("connecting", "running"):
+            return ""
+        return _FIRST_FRAME
 
     def _answer(
         self, visitor: Visitor, exchange: Exchange, from_s: float, to_s: float
     ) -> Iterator[None]:
         """Each time there is more of it. Ends, and has the service end, when it is stopped."""
         client, asked = self._page.client, {"role": "user", "content": exchange.question}
-        before = visitor.dialogue(exchange.stream_id) if client.model().reads_dialogue else []
+        reads = self._page.model().reads_dialogue
+        before = visitor.dialogue(exchange.stream_id) if reads else []
         address = f"stream://{exchange.stream_id}"
         if to_s > from_s:
             address += f"?from_s={from_s}&to_s={to_s}"
+        exchange.code = code_of(client, exchange.question, address)
         with closing(client.ask([*before, asked], [address])) as answers:
             for answer in answers:
                 if exchange.is_stopped:
                     return
                 exchange.answer, exchange.citations = answer.text, answer.citations
-                exchange.note, exchange.confidence = note_of(answer.evidence)
+                exchange.note, exchange.unsure = note_of(answer.evidence)
                 yield
 
     def _pictures(self, exchange: Exchange) -> list[str]:
@@ -169,36 +208,31 @@ def _picked(from_s: float, to_s: float) -> tuple[Any, str]:
     return gr.update(visible=to_s > from_s), words
 
 
-def chat_messages(exchanges: Sequence[Exchange]) -> list[dict[str, Any]]:
-    """All that is said is text: nothing in it becomes markup."""
-    messages: list[dict[str, Any]] = []
-    for one in exchanges:
-        messages.append({"role": "user", "content": f"<p>{_text(one.question)}</p>"})
-        messages.append({"role": "assistant", "content": drawn("answer", one, _text(one.answer))})
-    return messages
+def chats(exchanges: Sequence[Exchange]) -> list[str]:
+    """As HTML. All that was said is text: nothing in it becomes markup."""
+    return [drawn("exchange", one) for one in exchanges]
 
 
-def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, float | None]:
-    """What an answer is founded on, in words; and the confidence of one that is unsure."""
+def note_of(evidence: Sequence[dict[str, Any]]) -> tuple[str, str | None]:
+    """What an answer is founded on, in words; and how unsure it is, if it is. An answer about a
+    picture that its model does not know says so itself.
+    """
     if not evidence:
         return "", None
     (one, *_) = evidence
-    sure = one["confidence"] if one["unsure"] else None
+    unsure = None
+    if one["unsure"]:
+        unsure = "unsure" if one.get("strange") else f"unsure, {one['confidence']:.0%}"
     parts = [f"first token after {one['ttft_ms']:.0f} ms", f"{moments(one['moments'])} read"]
     if one.get("plan"):  # a service of an older version has none
         judged = sum(each["judged"] + each["known"] for each in one["plan"]["found"])
-        parts = [f"{moments(judged)} looked at in {one['total_ms'] / 1000:.1f} s"]
+        parts = [f"{moments(judged)} judged in {one['total_ms'] / 1000:.1f} s"]
     elif spans := one.get("spans"):
         most = max(spans, key=lambda span: span["share"])
-        parts.append(f"its words looked most at {clock(most['from_s'])} to {clock(most['to_s'])}")
+        parts.append(f"mostly from {clock(most['from_s'])} to {clock(most['to_s'])}")
     if one["newest_frame_age_s"] is not None:
         age_s = one["newest_frame_age_s"]
         age = f"{age_s:.1f} s" if age_s < 10 else length(age_s)
         apart = "\n" if age_s > _OLD_S else " · "
-        return f"{' · '.join(parts)}{apart}the newest frame was {age} old", sure
-    return " · ".join(parts), sure
-
-
-def _text(said: str) -> str:
-    """Escaped, also from Markdown."""
-    return escape(said, quote=False).translate(_MARKS)
+        return f"{' · '.join(parts)}{apart}newest frame {age} old", unsure
+    return " · ".join(parts), unsure

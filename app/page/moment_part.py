@@ -32,7 +32,7 @@ class MomentPart:
         self._page = page
         part: Any = gr.HTML(
             elem_id="moment-part",
-            js_on_load=asset("moment.js"),
+            js_on_load=asset("core.js") + asset("moment.js"),
             apply_default_css=False,
             clip="null",
         )
@@ -47,7 +47,6 @@ class MomentPart:
         name, at_s, t = str(told.get("stream"))[:128], number_in(event, "at_s"), told.get("t")
         try:
             stream_id = _stream_id(visitor, name)
-            visitor.wanted = stream_id if at_s is None else visitor.wanted
             near_s = self._near(stream_id, at_s, str(t)[:64], by)
             known["name"] = OWN if stream_id == visitor.camera_id else stream_id
             known |= self._clip(stream_id, near_s, is_next=by > 0)

@@ -1,22 +1,23 @@
 """Page: what the parts of the page share: the service's client, who is there, and common words."""
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import gradio as gr
 
 from app.client import ServiceClient, ServiceError
 from app.page.visitors import CAMERA_ID, Visitor, Visitors
-from app.server.documents import StreamDocument
+from app.server.documents import FiringDocument, ModelDocument, StreamDocument
 
-LOOK_S = 0.5
-"""How often the picture and the state are looked at."""
+Known = TypeVar("Known")
+
 SLOW_LOOK_S = 2.0
-"""How often alerts, history and model are."""
+"""How often alerts are looked at."""
 QUIET: dict[str, Any] = {
     "show_progress": "hidden",
     "concurrency_limit": None,
@@ -27,6 +28,8 @@ LOOKING: dict[str, Any] = {**QUIET, "trigger_mode": "once"}
 """An event that comes again by itself: a look that takes long is not followed by a queue."""
 _LEFT_BEHIND_S = 3600.0
 _LATEST_S = 1e9
+_MODEL_S = 30.0
+_FIRINGS = 200
 
 
 def asset(name: str) -> str:
@@ -34,13 +37,17 @@ def asset(name: str) -> str:
     return files("app.page").joinpath(name).read_text("utf-8")
 
 
-def text_field(elem_id: str, placeholder: str, **more: Any) -> gr.Textbox:
-    """A line to write in, wide beside its button."""
+def text_field(elem_id: str, label: str, placeholder: str) -> gr.Textbox:
+    """A line to write in, wide beside its button; `label` is for those who are read to."""
     return gr.Textbox(
+        label=label,
         placeholder=placeholder,
         elem_id=elem_id,
         max_lines=1,
-        **{"show_label": False, "container": False, "scale": 5, "min_width": 160, **more},
+        show_label=False,
+        container=False,
+        scale=5,
+        min_width=160,
     )
 
 
@@ -52,12 +59,40 @@ class Page:
     reads_uploads: bool
     """Whether the service is on this machine and may read what visitors upload."""
     visitors: Visitors = field(default_factory=Visitors)
+    _known: dict[str, tuple[float, Any]] = field(default_factory=dict)
+    """What all visitors are told, and when it was asked for, by its name."""
 
     def visitor(self, request: gr.Request) -> Visitor:
         return self.visitors.of(request.session_hash)
 
     def stream_id(self, name: str | None, request: gr.Request) -> str | None:
         return self.visitor(request).id_of(name)
+
+    def model(self) -> ModelDocument:
+        """Raises ServiceError."""
+        return self._lately("model", _MODEL_S, self.client.model)
+
+    def firings(self, visitor: Visitor) -> list[FiringDocument]:
+        """Of alerts on the streams that a visitor may ask about, newest first. Raises
+        ServiceError.
+        """
+        ids = {one.id for one in visitor.streams.values()}
+        found = self._lately("firings", SLOW_LOOK_S, self._firings)
+        return [one for one in found if one.stream_id in ids]
+
+    def forget_firings(self) -> None:
+        """They have just changed."""
+        self._known.pop("firings", None)
+
+    def _firings(self) -> list[FiringDocument]:
+        return self.client.firings(limit=_FIRINGS).data
+
+    def _lately(self, name: str, lasts_s: float, ask: Callable[[], Known]) -> Known:
+        asked_at, known = self._known.get(name, (-math.inf, None))
+        if time.monotonic() > asked_at + lasts_s:
+            known = ask()
+            self._known[name] = (time.monotonic(), known)
+        return cast(Known, known)
 
     def leave(self, request: gr.Request) -> None:
         """The page was closed: its camera's stream is nobody's any more."""

@@ -11,6 +11,7 @@ from app.stream_time import clock
 
 _LIVE_SIDE_PX = 800
 """Nothing larger is sent to a browser twice a second."""
+_SMALL_SIDE_PX = 400
 _JPEG_QUALITY = 85
 
 
@@ -19,13 +20,14 @@ def source_of(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
-def live_picture(picture: Picture) -> str:
-    jpeg = picture.jpeg
-    image = Image.open(io.BytesIO(jpeg))
-    if max(image.size) > _LIVE_SIDE_PX:
-        image.thumbnail((_LIVE_SIDE_PX, _LIVE_SIDE_PX))
-        jpeg = _encoded(image.convert("RGB"))
-    return drawn("live_picture", source_of(jpeg), when(picture))
+def live_picture(name: str, picture: Picture) -> str:
+    """Of the stream that the page calls `name`."""
+    return drawn("live_picture", name, source_of(_bounded(picture, _LIVE_SIDE_PX)), when(picture))
+
+
+def small_picture(picture: Picture) -> str:
+    """What an <img> of the wall takes."""
+    return source_of(_bounded(picture, _SMALL_SIDE_PX))
 
 
 def moment(
@@ -51,7 +53,11 @@ def when(picture: Picture) -> str:
     return ", ".join(parts)
 
 
-def _encoded(image: Image.Image) -> bytes:
+def _bounded(picture: Picture, side_px: int) -> bytes:
+    image = Image.open(io.BytesIO(picture.jpeg))
+    if max(image.size) <= side_px:
+        return picture.jpeg
+    image.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    image.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()

@@ -1,6 +1,8 @@
 """SourcePart: a camera, an address or a video of a visitor in, a stream out."""
 
+import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,7 +10,7 @@ from urllib.parse import urlsplit
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page
+from app.page.page import QUIET, Page, asset
 from app.page.visitors import Visitor
 from app.page.words import drawn
 from app.sample import SAMPLE_VIDEO
@@ -21,10 +23,10 @@ _CONSTRAINTS = {
     "video": {"width": {"ideal": 640}, "height": {"ideal": 480}, "facingMode": "environment"}
 }
 _SPEEDS: list[tuple[str, float | str]] = [
-    ("as it was taken", 1.0),
-    ("twice as fast", 2.0),
-    ("four times as fast", 4.0),
-    ("as fast as it goes", "max"),
+    ("in real time", 1.0),
+    ("2 times as fast", 2.0),
+    ("4 times as fast", 4.0),
+    ("as fast as possible", "max"),
 ]
 _NO_UPLOADS = (
     "This page shows a service on another machine, which could not read a file that is uploaded "
@@ -34,24 +36,25 @@ _NO_UPLOADS = (
 
 
 class SourcePart:
-    """Belongs into the layout where it is made; what it adds is chosen in `stream`."""
+    """Belongs into the layout where it is made; what it adds is shown by `shell`."""
 
-    def __init__(self, page: Page, stream: gr.Dropdown) -> None:
+    def __init__(self, page: Page, shell: gr.HTML) -> None:
         self._page = page
-        gr.Markdown("### Sources")
+        gr.HTML("<h2>Add a camera</h2>", apply_default_css=False)
         with gr.Tabs(elem_id="sources"):
             with gr.Tab("My camera"):
                 self._camera_tab()
             with gr.Tab("Address"):
-                self._address_tab(stream)
+                self._address_tab(shell)
             with gr.Tab("Video"):
-                self._video_tab(stream)
+                self._video_tab(shell)
 
     def _camera_tab(self) -> None:
-        gr.HTML(drawn("about_camera"))
+        gr.HTML(drawn("about_camera"), js_on_load=asset("camera.js"), apply_default_css=False)
         camera = gr.Image(
             sources=["webcam"],
             streaming=True,
+            label="Camera of this browser",
             show_label=False,
             elem_id="camera",
             height=260,
@@ -64,9 +67,9 @@ class SourcePart:
         said = gr.Markdown(elem_id="camera-said", elem_classes="said")
         camera.stream(self.camera, camera, said, stream_every=_CAMERA_S, time_limit=None, **QUIET)
 
-    def _address_tab(self, stream: gr.Dropdown) -> None:
+    def _address_tab(self, shell: gr.HTML) -> None:
         url = gr.Textbox(
-            label="Address of a camera or a video",
+            label="Address of a camera or video",
             placeholder="rtsp://user:password@192.168.1.20/stream1",
             elem_id="source-url",
             max_lines=1,
@@ -74,26 +77,26 @@ class SourcePart:
         name = gr.Textbox(
             label="Name", placeholder="front-door", elem_id="source-name", max_lines=1
         )
-        add = gr.Button("Add stream", elem_id="add-address")
+        add = gr.Button("Add", variant="primary", elem_id="add-address")
         said = gr.Markdown(elem_id="source-said", elem_classes="said")
         for event in (add.click, url.submit, name.submit):
-            event(self.add_address, [url, name], [stream, said], **QUIET)
+            event(self.add_address, [url, name], [shell, said], **QUIET)
 
-    def _video_tab(self, stream: gr.Dropdown) -> None:
+    def _video_tab(self, shell: gr.HTML) -> None:
         if not self._page.reads_uploads:
             gr.Markdown(_NO_UPLOADS, elem_id="no-uploads")
             return
         file = gr.File(
-            label="A video file", file_types=["video"], type="filepath", height=140, elem_id="file"
+            label="Video file", file_types=["video"], type="filepath", height=140, elem_id="file"
         )
-        speed = gr.Radio(_SPEEDS, value=1.0, label="Play it", elem_id="speed")
-        loop = gr.Checkbox(label="again and again", elem_id="loop")
+        speed = gr.Radio(_SPEEDS, value=1.0, label="Speed", elem_id="speed")
+        loop = gr.Checkbox(label="Loop", elem_id="loop")
         with gr.Row():
-            add = gr.Button("Add stream", elem_id="add-video", min_width=120)
+            add = gr.Button("Add", variant="primary", elem_id="add-video", min_width=120)
             sample = gr.Button("Add the sample", elem_id="add-sample", min_width=200)
         said = gr.Markdown(elem_id="video-said", elem_classes="said")
-        add.click(self.add_video, [file, speed, loop], [stream, said], **QUIET)
-        sample.click(self.add_sample, None, [stream, said], **QUIET)
+        add.click(self.add_video, [file, speed, loop], [shell, said], **QUIET)
+        sample.click(self.add_sample, None, [shell, said], **QUIET)
 
     def camera(self, path: str | None, request: gr.Request) -> Any:
         """A frame of this browser's camera, a file, on to the service; what is wrong with it, if
@@ -150,9 +153,9 @@ class SourcePart:
         except ServiceError as error:
             return gr.skip(), f"⚠ Not added: {error}"
         visitor = self._page.visitor(request)
-        visitor.offered = [*visitor.offered, made.id]
-        visitor.listed = [*visitor.listed, made.id]
-        return gr.update(choices=visitor.listed, value=made.id), f"Streaming **{made.id}**."
+        visitor.streams = {**visitor.streams, made.id: made}
+        told = {"stream": made.id, "number": time.monotonic()}
+        return gr.update(chosen=json.dumps(told)), f"Added **{made.id}**."
 
 
 def _read(path: str) -> bytes:

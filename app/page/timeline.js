@@ -1,7 +1,7 @@
 // The strip of one stream's history: draws it, and turns gestures into events of the page.
 // In: props.value (the history), props.marks, props.found, props.moment, props.picked, as JSON.
 // Out: 'look' with the stretch shown, 'peek' with a time, 'pick' with the range to ask about.
-const find = (selector) => element.querySelector(selector);
+const page = window.vstream, find = (selector) => element.querySelector(selector);
 const svg = find('svg'), tip = find('.history-tip'), empty = find('.history-empty');
 const fields = { from: find('[name=from]'), to: find('[name=to]') };
 
@@ -11,7 +11,8 @@ const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 
 const PHONE_PX = 500, NEAR_PX = 6, SHORTEST_S = 4, LOOK_MS = 1000, REST_MS = 120, PATIENCE_MS = 5000;
 const MOST_PICTURES = 200, LEAST_CHANGE = 0.01, SHARE_OF_LARGEST = 0.35;
 
-let history = null, marks = { answers: [], firings: [] }, found = null, picked = null;
+const NO_MARKS = { answers: [], firings: [] };
+let history = null, marks = NO_MARKS, found = null, picked = null;
 let view = null;  // {span, to}: to is null while it moves along with the present; null: all of it
 const spans = () => found && found.stream === history?.stream ? found.spans : [];
 let gesture = null, cursorS = null;
@@ -141,16 +142,17 @@ function drawTools() {
     button.hidden = Number(button.dataset.span) >= length;
   find('[data-clear]').hidden = !picked;
   find('.history-range').classList.toggle('picked', Boolean(picked));
-  const said = picked ? `asking only about ${clock(picked[0])} to ${clock(picked[1])}` : '';
+  document.body.classList.toggle('has-range', Boolean(picked));
+  const said = picked ? `only from ${clock(picked[0])} to ${clock(picked[1])}` : '';
   const status = find('.history-range output');
   if (status.textContent !== said) status.textContent = said;  // or it is read out again and again
 }
 function drawLegend() {
   const legend = find('.history-legend'), entries = marks.answers.slice(0, 3).map((answer) =>
-    [COLOURS[answer.number % COLOURS.length], `looked at for “${answer.question}”`]);
+    [COLOURS[answer.number % COLOURS.length], `read for “${answer.question}”`]);
   if (spans().length) entries.push(['#0d9488', `found: “${found.statement}”`]);
-  if (marks.firings.length) entries.push(['#a142f4', 'an alert fired']);
-  if (history) entries.push(['#8794a6', 'kept; ticks where the picture changes']);
+  if (marks.firings.length) entries.push(['#a142f4', 'alert fired']);
+  if (history) entries.push(['#8794a6', 'in memory; ticks where the picture changes']);
   legend.replaceChildren(...entries.map(([colour, words]) => {
     const entry = document.createElement('span'), chip = document.createElement('i');
     chip.style.background = colour;
@@ -232,7 +234,8 @@ function look() {
   clearTimeout(LOOKING.due);
   LOOKING.due = null;
   const parts = Math.round(Math.min(240, Math.max(40, width() / 4)));
-  trigger('look', view && history ? { ...shown(), parts, follows: view.to === null } : { parts });
+  const has = Boolean(history);
+  trigger('look', view && has ? { ...shown(), parts, has, follows: view.to === null } : { parts, has });
 }
 function moved() {  // the drawing at once, what it is drawn from soon
   draw();
@@ -367,17 +370,18 @@ element.addEventListener('click', (event) => {
 for (const field of Object.values(fields)) field.addEventListener('change', readFields);
 
 // ---- what the page says ----
-watch('value', () => {
-  const before = history?.stream;
-  history = JSON.parse(props.value || 'null');
-  if (before !== undefined && before !== history?.stream) {
-    view = found = null;
-    pictures.clear();
-    if (picked) clear();
-  }
+const ours = (told) => told?.stream === page.stream ? told : null;  // else of the one before
+watch('value', () => { history = ours(JSON.parse(props.value || 'null')); draw(); });
+watch('marks', () => { marks = ours(JSON.parse(props.marks)) ?? NO_MARKS; draw(); });
+page.on('stream', () => {
+  history = view = found = peeking = wanted = null;
+  marks = NO_MARKS;
+  pictures.clear();
+  leave();
+  if (picked) clear();
   draw();
+  look();
 });
-watch('marks', () => { marks = JSON.parse(props.marks); draw(); });
 watch('found', () => { found = JSON.parse(props.found); draw(); });
 watch('picked', () => {
   const [from, to] = JSON.parse(props.picked), at = sent.indexOf(`${from} ${to}`);
@@ -388,7 +392,8 @@ watch('picked', () => {
   draw();
 });
 watch('moment', () => {
-  const told = JSON.parse(props.moment), asked = peeking, next = wanted;
+  const told = ours(JSON.parse(props.moment)), asked = peeking, next = wanted;
+  if (!told) return;
   if (pictures.size >= MOST_PICTURES) pictures.delete(pictures.keys().next().value);
   pictures.set(told.at_s, told);
   if (asked?.at_s !== told.at_s) return;
@@ -398,5 +403,6 @@ watch('moment', () => {
 });
 new ResizeObserver(() => draw()).observe(svg);
 draw();
-look();
-setInterval(() => document.hidden || look(), LOOK_MS);
+if (page.stream) look();
+page.on('part', () => svg.clientWidth && look());
+setInterval(() => document.hidden || !svg.clientWidth || look(), LOOK_MS);

@@ -14,6 +14,7 @@ from app.page.visitors import Visitor
 from app.page.words import wall
 
 _NOTHING = json.dumps({"answers": [], "firings": []})
+_NO_PICTURE = "no picture is kept of this"
 _AFTER_S = 0.001
 """Times come and go as text: a block that ended at that very time has to be among those before."""
 
@@ -26,7 +27,7 @@ class TimelinePart:
     wrote is ever read as markup.
     """
 
-    def __init__(self, page: Page, stream: gr.Dropdown, from_s: gr.State, to_s: gr.State) -> None:
+    def __init__(self, page: Page, stream: gr.HTML, from_s: gr.State, to_s: gr.State) -> None:
         """A range that is picked goes into `from_s` and `to_s`; both 0: none is."""
         self._page = page
         self._views: WeakKeyDictionary[Visitor, TimelineView] = WeakKeyDictionary()
@@ -34,7 +35,7 @@ class TimelinePart:
             elem_id="timeline",
             html_template=asset("timeline.html"),
             css_template=asset("timeline.css"),
-            js_on_load=asset("timeline.js"),
+            js_on_load=asset("core.js") + asset("timeline.js"),
             apply_default_css=False,
             marks=_NOTHING,
             picked="[0, 0]",
@@ -48,15 +49,17 @@ class TimelinePart:
         for bound in (from_s, to_s):
             bound.change(_picked, [from_s, to_s], strip, **QUIET)
 
-    def look(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
+    def look(self, name: str, request: gr.Request, event: gr.EventData) -> Any:
         visitor = self._page.visitor(request)
         stream_id = visitor.id_of(name)
         view = self._views.setdefault(visitor, TimelineView(self._page.client))
-        if name is None or stream_id is None:
+        if stream_id is None:
             return gr.update(value="", marks=_NOTHING) if view.forget() else gr.skip()
+        if not told_in(event).get("has"):
+            view.forget()
         try:
             history = view.history(name, stream_id, _stretch(event))
-            marks = view.marks(visitor.exchanges, stream_id)
+            marks = view.marks(visitor.exchanges, name, stream_id)
         except ServiceError:
             return gr.skip()  # the line of the state says so; what is drawn stays
         told = {"value": history, "marks": marks}
@@ -65,9 +68,9 @@ class TimelinePart:
         }
         return gr.update(**changed) if changed else gr.skip()
 
-    def peek(self, name: str | None, request: gr.Request, event: gr.EventData) -> Any:
+    def peek(self, name: str, request: gr.Request, event: gr.EventData) -> Any:
         at_s = number_in(event, "at_s")
-        told: dict[str, Any] = {"at_s": at_s, "src": None, "text": "no picture is kept of this"}
+        told: dict[str, Any] = {"stream": name, "at_s": at_s, "src": None, "text": _NO_PICTURE}
         stream_id = self._page.visitor(request).id_of(name)
         if stream_id is not None and at_s is not None:
             try:

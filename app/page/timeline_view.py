@@ -58,9 +58,12 @@ class TimelineView:
             self._lasts_s = max(_SOONEST_S, span_s / PARTS)
         return history_document(name, told, stream_s)
 
-    def marks(self, exchanges: Sequence[Exchange], stream_id: str) -> dict[str, Any] | None:
+    def marks(
+        self, exchanges: Sequence[Exchange], name: str, stream_id: str
+    ) -> dict[str, Any] | None:
         """What answers retrieved and which alerts fired; None where that is so already."""
-        marks = marks_document(exchanges, self._client.alerts(), stream_id)
+        told = marks_document(exchanges, self._client.alerts(), stream_id)
+        marks = {"stream": name, **told}
         with self._lock:
             if marks == self._marks:
                 return None

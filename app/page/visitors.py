@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from app.server.documents import Citation
+from app.server.documents import Citation, StreamDocument
 from app.server.moment_documents import CoveredDocument, FoundSpanDocument
+from app.server.recap_documents import RecapEntryDocument
 from memory.locks import Rank, ranked_lock
 
 CAMERA = "visitor-"
@@ -57,12 +58,18 @@ class Exchange:
     """One question, and its answer as far as it has come."""
 
     question: str
-    stream_id: str
+    name: str = ""
+    """What the page calls the stream; empty while there is none yet."""
+    stream_id: str = ""
+    waits: str = ""
+    """For what, before it is put."""
     answer: str = ""
     note: str = ""
     problem: str = ""
-    confidence: float | None = None
-    """Of an answer that the service calls unsure."""
+    unsure: str | None = None
+    """How unsure the service calls it, in words."""
+    code: dict[str, str] = field(default_factory=dict)
+    """What puts the same question, by its language."""
     citations: list[Citation] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
     """The moments that the answer rests on, as HTML."""
@@ -84,6 +91,26 @@ class Finding:
     judged: int = 0
     coverage: list[CoveredDocument] | None = None
     """Of its stretch, once it has ended by itself."""
+    strange: str = ""
+    """What it means that its model does not know these pictures, if so."""
+    problem: str = ""
+    is_stopped: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        return self.coverage is None and not (self.problem or self.is_stopped)
+
+
+@dataclass(eq=False)
+class RecapSoFar:
+    """What came and left, as far as it was told."""
+
+    entries: list[tuple[RecapEntryDocument, str, str]] = field(default_factory=list)
+    """Each with what the page calls its stream, and its picture as HTML."""
+    described: int = 0
+    title: str = ""
+    coverage: dict[str, list[CoveredDocument]] | None = None
+    """Of each stream's stretch, once it has ended by itself."""
     problem: str = ""
     is_stopped: bool = False
 
@@ -103,35 +130,34 @@ class Visitor:
     exchanges: list[Exchange] = field(default_factory=list)
     finding: Finding | None = None
     """The newest, the only one that may be running."""
-    offered: list[str] = field(default_factory=list)
-    """The streams that this visitor may ask about."""
-    listed: list[str] = field(default_factory=list)
-    """Those that the page lists."""
+    recap: RecapSoFar | None = None
+    """Likewise."""
+    streams: dict[str, StreamDocument] = field(default_factory=dict)
+    """Those that this visitor may ask about, by what the page calls them, as of the last look."""
     seen_at: float = field(default_factory=time.monotonic)
     looks: int = 0
-    """How often the page has looked at its stream."""
-    wanted: str | None = None
-    """The stream of the moment that the page was opened at, until it is chosen."""
+    """How often the page has looked at its streams."""
     shown: tuple[str, float | None] | None = None
     """Stream and time of the picture that is shown."""
-    newest_at: float | None = None
-    """When the newest frame came that the page was told of, in `time.monotonic` seconds."""
     rates: Rates = field(default_factory=Rates)
     firings: dict[str, str] = field(default_factory=dict)
-    """Pictures of firings that are listed, as HTML, by the picture's address and the sentence."""
-    told_of: set[tuple[str, float]] = field(default_factory=set)
-    """Firings that were said once: alert and time."""
-    watched: str | None = None
-    """The stream whose alerts are listed."""
+    """Pictures of firings that are listed, as HTML, by their address."""
+    told_up_to: int | None = None
+    """The id of the newest firing that there was a notice of."""
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.streams)
 
     def id_of(self, name: str | None) -> str | None:
         """The stream that is called so on this visitor's page; none that it does not offer."""
         if name == OWN:
             return self.camera_id
-        return name if name in self.offered else None
+        return name if name in self.streams else None
 
-    def ask(self, question: str, stream_id: str) -> Exchange:
-        made = Exchange(question, stream_id)
+    def ask(self, question: str, name: str | None) -> Exchange:
+        """`name` is what the page calls the stream."""
+        made = Exchange(question, name or "", self.id_of(name) or "")
         self.exchanges.append(made)
         del self.exchanges[:-_MOST_TURNS]
         return made
@@ -146,6 +172,12 @@ class Visitor:
         if self.finding is not None:
             self.finding.is_stopped = True
         self.finding = finding
+
+    def begin_recap(self, recap: RecapSoFar) -> None:
+        """In the place of the one so far."""
+        if self.recap is not None:
+            self.recap.is_stopped = True
+        self.recap = recap
 
     def dialogue(self, stream_id: str) -> list[dict[str, str]]:
         messages = []

@@ -1,15 +1,26 @@
 """Words: numbers and documents as the API gives them in, what people read of them out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 from importlib.resources import files
 
 from jinja2 import Environment
 
-from app.server.documents import StreamDocument
+from app.server.documents import MemoryDocument
 from app.server.moment_documents import CoveredDocument, FoundSpanDocument
 from app.stream_time import clock
+
+STATES = {
+    "running": ("good", "live"),
+    "connecting": ("calm", "connecting"),
+    "paused": ("calm", "paused"),
+    "ended": ("calm", "ended"),
+    "reconnecting": ("warn", "reconnecting"),
+    "stalled": ("warn", "no frames"),
+    "error": ("bad", "error"),
+}
+"""How the states of a stream are told: how good it is, and in words."""
 
 
 def wall(epoch_s: float) -> str:
@@ -17,6 +28,17 @@ def wall(epoch_s: float) -> str:
     moment = datetime.fromtimestamp(epoch_s).astimezone()
     is_today = moment.date() == datetime.now().astimezone().date()
     return moment.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")
+
+
+def condition_words(condition: str) -> str:
+    """Without what a model is asked it by."""
+    start = "tell me when "
+    return condition[len(start) :] if condition.lower().startswith(start) else condition
+
+
+def clock_of(rfc3339: str) -> str:
+    """The same of a time as the API tells it."""
+    return wall(datetime.fromisoformat(rfc3339).timestamp())
 
 
 def size(num_bytes: float) -> str:
@@ -33,6 +55,14 @@ def length(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def memory_words(memory: MemoryDocument) -> str:
+    """As 13 min of memory (17 MB); empty where nothing is kept."""
+    if not memory.blocks:
+        return ""
+    kept = length(memory.to_s - memory.from_s)
+    return f"{kept} of memory ({size(sum(memory.bytes.values()))})"
 
 
 def moments(count: int) -> str:
@@ -71,28 +101,17 @@ def trouble(problem: object) -> str:
 
 
 _drawing = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-_drawing.filters.update(size=size, length_of=length, wall=wall, covered=covered)
+_drawing.filters.update(
+    condition=condition_words,
+    size=size,
+    length_of=length,
+    wall=wall,
+    clock_of=clock_of,
+    covered=covered,
+)
 _parts = _drawing.from_string((files("app.page") / "parts.html").read_text("utf-8")).module
 
 
 def drawn(part: str, *told: object) -> str:
     """One of the parts in parts.html."""
     return str(getattr(_parts, part)(*told))
-
-
-def status_line(told: StreamDocument, rates: Mapping[str, float], look: int = 0) -> str:
-    """State, age of the newest frame, rates, drops, and what the memory holds. `rates` are frames
-    per second, as far as they are known. `look` numbers the looks: the page counts an age up from
-    the last one.
-    """
-    return drawn("status", told, rates, look)
-
-
-def no_stream(look: int = 0) -> str:
-    """There is no stream. By another `look` than before the page knows that it is still told."""
-    return drawn("nothing", look)
-
-
-def problem_line(problem: str, look: int = 0, age_s: float | None = None) -> str:
-    """The service says no, or nothing; `age_s` is that of the newest frame it told of before."""
-    return drawn("lost", problem, look, age_s)

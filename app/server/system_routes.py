@@ -1,6 +1,8 @@
 """What is told of the service: whether it lives and is ready, its version, figures and model."""
 
+import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -26,10 +28,14 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """`store` is away while new blocks wait for it."""
+    """`store` is away while new blocks wait for it. `loading_s`: the model that is called
+    `model_name` has been loading for so long.
+    """
 
     status: str
     model: str
+    model_name: str
+    loading_s: float | None = None
     store: str
     streams: int
     detail: str | None = None
@@ -60,14 +66,18 @@ def _ready(service: Service) -> Ready:
     phase = service.phase
     model = "loaded" if phase in (Phase.READY, Phase.DRAINING) else phase.value
     failure = None if service.failure is None else str(service.failure)
+    name = Path(service.settings.model or "embedded")
+    named = {"model": model, "model_name": name.name if name.is_dir() else str(name)}
     if phase is not Phase.READY:
-        return Ready(status=phase, model=model, store="unknown", streams=0, detail=failure)
+        since_s = time.time() - service.started_at if phase is Phase.LOADING else None
+        told = Ready(status=phase, store="unknown", streams=0, detail=failure, **named)
+        return told.model_copy(update={"loading_s": since_s})
     keepers = service.loaded.streams.all()
     problems = [keeper.status.problem for keeper in keepers]
     away = [one.message for one in problems if one is not None and one.code == STORE_AWAY]
     return Ready(
         status="ready",
-        model=model,
+        **named,
         store="away" if away else "ok",
         streams=len(keepers),
         detail=away[0] if away else None,

@@ -74,7 +74,7 @@ def main():
             visitor.open(url)
             visitor.await_page()
             visitor.await_state("running", seconds=120)
-            pictures = film(visitor, ServiceClient(url.removesuffix("/ui")), script)
+            pictures = film(visitor, ServiceClient(url.split("/ui")[0]), script)
         finally:
             demo.end()
     write_gif(ROOT / "docs" / "page.gif", pictures)

@@ -53,27 +53,55 @@ class PageVisitor:
         self.page.goto(url, wait_until="load")
 
     def await_page(self):
-        self.page.wait_for_selector("#question textarea, #question input", timeout=60_000)
+        """Until it has been told of streams, or of why it is told of none."""
+        self.page.wait_for_function("() => window.vstream?.told", timeout=60_000)
+
+    def show(self, part):
+        """cameras, live, ask, alerts, search or recap."""
+        self.page.evaluate("(part) => window.vstream.show(part)", part)
+
+    def choose(self, name):
+        self.page.wait_for_function("(name) => window.vstream.find(name)", arg=name)
+        self.page.evaluate("(name) => window.vstream.choose(name)", name)
+
+    @property
+    def stream(self):
+        """What the page calls the one that it shows."""
+        return self.page.evaluate("window.vstream.stream")
+
+    def await_stream(self, name):
+        self.page.wait_for_function(
+            "(name) => window.vstream.stream === name", arg=name, timeout=60_000
+        )
+
+    def add_source(self):
+        """Where cameras, addresses and videos are added."""
+        self.show("cameras")
+        if not self.page.locator("#source-part").is_visible():
+            self.page.get_by_role("button", name="Add a camera").click()
 
     def start_camera(self):
         """Until the service watches it, and it is what is shown."""
         self.await_page()
-        self.page.get_by_text("Click to Access Webcam").click()
+        self.add_source()
+        self.page.get_by_text("Use this camera").click()
         record = self.page.locator("#camera").get_by_role("button").filter(has_text="Record")
         record.click(timeout=60_000)
-        self.page.wait_for_function(
-            "() => document.querySelector('#stream input').value === 'my camera'", timeout=60_000
-        )
+        self.await_stream("my camera")
         self.await_state("running")
 
     def await_state(self, state, seconds=60):
-        self.page.wait_for_selector(f"#status [data-state={state}]", timeout=1000 * seconds)
+        self.page.wait_for_selector(
+            f"#state[data-state={state}]", timeout=1000 * seconds, state="attached"
+        )
 
     def fill(self, field, text):
         self.page.locator(f"#{field} textarea, #{field} input").first.fill(text)
 
     def ask(self, text):
         """With Enter, which empties the field."""
+        if not self.page.locator("#question").is_visible():
+            self.show("ask")
         self.fill("question", text)
         self.page.keyboard.press("Enter")
         self.page.wait_for_function(

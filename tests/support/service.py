@@ -109,10 +109,12 @@ def running_service(
     memory=None,
     page=False,
     bounds=None,
+    load=None,
     **service,
 ):
     """`service`: fields of ServiceConfig, `source` and `memory` of their sections. `model` is one
     that is loaded already, else embedded. With `page` its page is at /ui. `bounds` of connections.
+    `load` gives the model in its own time: then the service need not be ready yet.
     """
     settings = load_settings(
         None,
@@ -124,7 +126,7 @@ def running_service(
     )
     made = Service(settings, ApiKeys(key, scoped))
     if model is not None or settings.source.sample_fps is None:
-        made._load_model = lambda: model or embedded()
+        made._load_model = load or (lambda: model or embedded())
     listening = listen_on(settings.service.host, 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     app = create_app(made)
@@ -139,7 +141,7 @@ def running_service(
     running.server = server
     try:
         give_up_at = time.monotonic() + 60
-        while running.http.get("/ready").status_code != 200:
+        while not load and running.http.get("/ready").status_code != 200:
             assert made.failure is None, made.failure
             assert time.monotonic() < give_up_at
             time.sleep(0.02)

@@ -42,7 +42,7 @@ two trims of the heap counts in it.
 _RECORD_AGES = """() => {
   window.ages = [];
   setInterval(() => {
-    const age = parseFloat(document.querySelector('#status .age')?.textContent ?? 'NaN');
+    const age = parseFloat(document.querySelector('#age').textContent.match(/[\\d.]+/) ?? 'NaN');
     window.ages.push(age);
   }, 250);
 }"""

@@ -1,12 +1,16 @@
-"""What the page draws by itself: the state of a stream, the chat, rates, and words."""
+"""What the page draws by itself: details of a stream, the chat, rates, and words."""
 
+import json
+import shlex
 from html import unescape
 
 import pytest
 
-from app.page.chat_part import chat_messages, note_of
+from app.client import ServiceClient
+from app.page.chat_part import chats, note_of
+from app.page.code import code_of
 from app.page.visitors import Exchange, Finding, Rates, Visitors
-from app.page.words import covered, drawn, length, problem_line, size, status_line
+from app.page.words import covered, drawn, length, memory_words, size
 from app.server.documents import MemoryDocument, Problem, StreamDocument
 from app.server.moment_documents import CoveredDocument
 from app.stream_time import clock
@@ -43,48 +47,65 @@ def document(**more):
     return StreamDocument(**{**whole, **more})
 
 
-def test_the_state_says_ages_rates_drops_and_what_each_tier_holds():
-    line = status_line(document(), {"sampled": 1.02, "received": 5.0}, 7)
-    assert 'data-state="running" data-look="7"' in line
-    assert 'data-age="0.40">0.4 s</span> old' in line
-    assert "<b>1.0</b> frames/s sampled of 5.0 received" in line
-    assert "3 dropped</span> (1 damaged)" in line
-    assert "<b>in RAM</b> 2 MB · 90 s" in line
-    assert "<b>in files</b> 70 MB · 2.0 h" in line
+def test_details_say_rates_drops_and_what_each_tier_holds():
+    told = drawn("details", "door", document(), {"sampled": 1.02, "received": 5.0})
+    assert 'data-of="door"' in told
+    assert "1.0 of 5.0 frames/s sampled" in told
+    assert "5 duplicates skipped" in told
+    assert "3 dropped (1 damaged)" in told
+    assert "50 keyframes in memory" in told
+    assert "<b>in RAM</b> 2 MB, 90 s" in told
+    assert "<b>on disk</b> 70 MB, 2.0 h" in told
+    assert memory_words(document().memory) == "2.0 h of memory (72 MB)"
 
 
 def test_what_the_service_says_is_text_and_never_markup():
     evil = "<script>alert(1)</script>"
     problem = Problem(code="X", message=evil, since=0)
-    exchange = Exchange(evil, "door", answer=f"**{evil}**", note=evil, problem=evil)
-    shown = [one["content"] for one in chat_messages([exchange])]
-    for told in (problem_line(evil), status_line(document(error=problem), {}), *shown):
-        assert "<script>" not in told
-        assert "&lt;script&gt;" in told
-    assert "**" not in shown[1]
+    exchange = Exchange(evil, "door", "door", answer=evil, note=evil, problem=evil)
+    exchange.unsure, exchange.code = evil, {evil: f'"{evil}'}
+    finding = Finding(evil, "door", strange=evil, problem=evil)
+    told = [drawn("details", "door", document(error=problem), {}), drawn("finding", finding)]
+    for one in (*told, *chats([exchange])):
+        assert "<script>" not in one
+        assert "&lt;script&gt;" in one
 
 
 def test_what_was_said_is_shown_as_it_was_said():
-    said = 'it\'s 5 * 3 # \\ [x] & "y" $2'
-    question, answer = chat_messages([Exchange(said, "door", said, is_running=False)])
-    assert unescape(question["content"]) == f"<p>{said}</p>"
-    assert unescape(answer["content"]) == f'<p class="said">{said}</p>'
+    said = 'it\'s 5 * 3 # \\ [x] & "y" $2 `${1}`'
+    (told,) = chats([Exchange(said, "door", answer=said, is_running=False)])
+    assert f'<p class="asked">{said}</p>' in unescape(told)
+    assert f'<p class="said">{said}</p>' in unescape(told)
+
+
+def test_what_is_copied_asks_the_same_and_never_holds_a_key():
+    question = 'what\'s there? "$HOME" `id` \\'
+    for key in (None, "a-key-that-is-long-enough"):
+        with ServiceClient("http://127.0.0.1:1", key) as client:
+            code = code_of(client, question, "stream://door")
+        assert "a-key" not in str(code)
+        assert [("VSTREAM_API_KEY" in one) for one in code.values()] == [key is not None] * 2
+        compile(code["Python"], "copied", "exec")
+        assert repr(question) in code["Python"]
+        body = json.loads(shlex.split(code["curl"])[-1])
+        assert body["messages"][0]["content"][1]["text"] == question
 
 
 def test_an_answer_says_that_it_is_unsure_and_how_old_the_newest_frame_was():
     told = {"ttft_ms": 21.6, "moments": 6, "newest_frame_age_s": 0.71, "confidence": 0.31}
-    note, confidence = note_of([{**told, "unsure": True}])
-    assert note == "first token after 22 ms · 6 moments read · the newest frame was 0.7 s old"
-    exchange = Exchange("who?", "door", "a cat", note, confidence=confidence, is_running=False)
-    (_, answer) = chat_messages([exchange])
-    assert "unsure, 31%" in answer["content"]
+    note, unsure = note_of([{**told, "unsure": True}])
+    assert note == "first token after 22 ms · 6 moments read · newest frame 0.7 s old"
+    exchange = Exchange("who?", "door", answer="a cat", unsure=unsure, is_running=False)
+    assert ">unsure, 31%<" in chats([exchange])[0]
+    strange = {"unsure": True, "strange": "this picture is none of its world", "confidence": 0.0}
+    assert note_of([{**told, **strange}])[1] == "unsure"  # the answer says why
     spans = [{"from_s": at, "to_s": at + 5, "share": share} for at, share in ((61, 0.3), (70, 0.5))]
-    note, confidence = note_of([{**told, "unsure": False, "spans": spans}])
-    assert "its words looked most at 1:10 to 1:15" in note
-    assert confidence is None
+    note, unsure = note_of([{**told, "unsure": False, "spans": spans}])
+    assert "mostly from 1:10 to 1:15" in note
+    assert unsure is None
     plan = {"found": [{"judged": 30, "known": 8}, {"judged": 0, "known": 38}]}
     found = {**told, "unsure": False, "plan": plan, "total_ms": 412.0}
-    assert note_of([found])[0] == "76 moments looked at in 0.4 s · the newest frame was 0.7 s old"
+    assert note_of([found])[0] == "76 moments judged in 0.4 s · newest frame 0.7 s old"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +126,7 @@ def test_it_is_said_how_much_was_looked_at_and_what_became_of_the_rest(lasts_s, 
 
 def test_what_is_found_is_told_while_it_comes_and_that_the_rest_was_not_looked_at_if_stopped():
     finding = Finding("an owl", "door", judged=12)
-    assert "12 blocks looked at, found 0 times so far" in drawn("finding", finding)
+    assert "12 moments judged, found 0 times so far" in drawn("finding", finding)
     finding.is_stopped = True
     assert "Not found; the rest was not looked at." in drawn("finding", finding)
     finding.coverage, finding.spans = [], [None] * 3
@@ -126,7 +147,7 @@ def test_visitors_are_told_apart_and_forgotten():
     one, other = visitors.of("a"), visitors.of("b")
     one.ask("who?", "door").answer = "a cat"
     assert other.exchanges == []
-    other.offered = ["door"]
+    other.streams = {"door": document()}
     assert other.id_of("my camera") == other.camera_id != one.camera_id
     assert other.id_of("door") == "door"
     assert other.id_of(one.camera_id) is None
@@ -139,6 +160,7 @@ def test_visitors_are_told_apart_and_forgotten():
 
 def test_a_stopped_answer_is_stopped_and_no_part_of_the_dialogue():
     visitor = Visitors().of("a")
+    visitor.streams = {"door": document()}
     first = visitor.ask("who?", "door")
     first.answer, first.is_running = "a cat", False
     second = visitor.ask("where?", "door")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_camera import CHROMIUM, browser
+from fake_camera import CHROMIUM
 from owl_stream import push_owl
 from page_visitor import PageVisitor, shown_page
 from PIL import Image
@@ -46,12 +46,6 @@ def page_url(service):
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    with browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
 def context(chromium):
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     yield context
@@ -67,22 +61,13 @@ def page(context, page_url):
 
 def find_owl(page, url):
     """The page with two moments listed."""
-    page.goto(url, wait_until="load")
-    page.wait_for_selector("#stream input", timeout=60_000)
-    choose(page, "door")
+    page.goto(f"{url}#tab=search&stream=door", wait_until="load")
     page.wait_for_selector("#timeline svg .kept", timeout=60_000)
     PageVisitor(page).fill("words", OWL)
     page.get_by_role("button", name="Find when").click()
     expect(page.locator("#found [role=status]")).to_contain_text("Found 2 times")
     page.wait_for_function("() => !document.querySelector('#found progress')")
     return page
-
-
-def choose(page, name):
-    page.wait_for_function("() => document.querySelector('#stream input').value !== ''")
-    if page.locator("#stream input").input_value() != name:
-        page.locator("#stream input").click()
-        page.get_by_role("option", name=name).click()
 
 
 def visits(service):
@@ -212,10 +197,10 @@ def test_a_link_opens_the_page_at_this_moment(page, context, page_url):
     expect(playing(other).locator(".text")).to_contain_text("of the stream, taken at")
     expect(other.locator("#moment [data-moments]:visible")).to_have_count(0)  # it is in no list
     assert other.locator("dialog#moment h2").inner_text() in (shown_s, "door")
-    other.wait_for_function("() => document.querySelector('#stream input').value === 'door'")
+    other.wait_for_function("() => document.querySelector('#stream').value === 'door'")
     other.keyboard.press("Escape")
     expect(other.locator("dialog#moment")).to_be_hidden()
-    assert "?" not in other.url
+    other.wait_for_function("() => !location.search")
     other.close()
 
 

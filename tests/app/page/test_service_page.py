@@ -1,7 +1,7 @@
 """The page that a service shows itself, in a real browser: its key and videos."""
 
 import pytest
-from fake_camera import CHROMIUM, browser
+from fake_camera import CHROMIUM
 from page_visitor import visit
 from processes import Process, until
 
@@ -37,9 +37,9 @@ def page_url():
 
 
 @pytest.fixture(scope="module")
-def visitor(page_url):
+def visitor(chromium, page_url):
     """Has entered with the key; a phone."""
-    with browser() as chromium, visit(chromium, page_url, 390, 844) as visitor:
+    with visit(chromium, page_url, 390, 844) as visitor:
         page = visitor.page
         page.wait_for_selector("text=The password is the service's key", timeout=60_000)
         assert page.locator("#question").count() == 0
@@ -57,59 +57,66 @@ def _enter(page, password):
     page.get_by_role("button", name="Login").click()
 
 
-def test_a_page_without_a_stream_knows_that_it_hears_its_server(visitor):
+def test_a_page_without_a_stream_asks_for_one_and_knows_that_it_hears_its_server(visitor):
     page = visitor.page
-    page.wait_for_selector("#live >> text=There is no stream yet", timeout=60_000)
+    page.wait_for_selector("text=No cameras yet.", timeout=60_000)
+    assert page.locator("#source-part").is_visible()
     page.wait_for_timeout(9_000)
-    assert page.locator("#status .stale").count() == 0
+    assert page.locator("#state").get_attribute("data-state") == "none"
+    visitor.ask("what is there now?")
+    visitor.await_chat("There is no stream to ask about yet.")
 
 
 def test_a_video_is_uploaded_and_asked_about(visitor, page_url):
     page = visitor.page
-    page.wait_for_selector("#live >> text=There is no stream yet", timeout=60_000)
+    visitor.add_source()
     page.get_by_role("tab", name="Video").click()
     page.locator("#file input[type=file]").set_input_files(SAMPLE_VIDEO)
     page.wait_for_selector("#file >> text=sample_stream", timeout=60_000)
-    page.get_by_text("as fast as it goes").click()
+    page.get_by_text("as fast as possible").click()
     page.locator("#add-video").click()
-    page.wait_for_selector("#video-said >> text=Streaming", timeout=60_000)
+    visitor.await_stream("sample-stream")
     visitor.await_state("ended", seconds=90)
     client = ServiceClient(page_url.removesuffix("/ui"), KEY)
     assert client.stream("sample-stream").stream_s == pytest.approx(149.75, abs=1)
     visitor.ask("have you seen a burger?")
     visitor.await_chat("yes")
     assert len(visitor.moments("#chat")) == 6
+    assert "Authorization" in page.locator("#chat .copy").first.get_attribute("value")
+    assert KEY not in page.content()
     assert visitor.widest() <= 0
 
 
-def test_the_sample_plays_and_is_paused_resumed_and_removed(visitor):
+def test_the_sample_is_added_and_restarted(visitor):
     page = visitor.page
+    visitor.add_source()
     page.locator("#add-sample").click()
-    page.wait_for_function("() => document.querySelector('#stream input').value === 'sample'")
+    visitor.await_stream("sample")
     visitor.await_state("running")
     page.wait_for_selector("#live img", timeout=60_000)
-    page.locator("#pause").click()
-    visitor.await_state("paused")
-    page.locator("#pause >> text=Resume").click()
+    assert page.evaluate("document.body.dataset.part") == "live"
+    page.get_by_role("button", name="Restart").click()
     visitor.await_state("running")
-    page.locator("#restart").click()
-    visitor.await_state("running")
-    page.once("dialog", lambda dialog: dialog.accept())
-    page.locator("#remove").click()
-    page.wait_for_function("() => document.querySelector('#stream input').value !== 'sample'")
 
 
 def test_an_address_that_is_not_open_is_refused_in_words(visitor):
     page = visitor.page
+    visitor.add_source()
     page.get_by_role("tab", name="Address").click()
     visitor.fill("source-url", "/etc/passwd")
     page.locator("#add-address").click()
     page.wait_for_selector("#source-said >> text=allow_files", timeout=60_000)
 
 
-def test_it_is_said_which_model_answers(visitor):
-    about = visitor.page.locator("#about")
-    about.filter(has_text="embedded answers, from one frame a second").wait_for(timeout=60_000)
-    assert "It knows nothing of a real scene" in about.inner_text()
-    assert visitor.page.locator(".example").first.inner_text() == "what is there now?"
+def test_examples_fit_the_stream_and_the_model_is_told_where_it_knows_nothing(visitor, page_url):
+    page, client = visitor.page, ServiceClient(page_url.removesuffix("/ui"), KEY)
+    client.create_stream("drive", {"type": "push"})
+    for name, example, is_warned in (("sample", "burger", False), ("drive", "anybody", True)):
+        visitor.choose(name)
+        visitor.show("ask")
+        shown = page.locator("#chat .example", has_text=example)
+        assert shown.is_visible()
+        warning = page.locator(".banner.model")
+        assert warning.is_visible() == is_warned
+    assert "knows drawings only" in warning.inner_text()
     assert visitor.widest() <= 0

@@ -96,17 +96,19 @@ def test_a_refusal_is_raised_and_the_next_look_asks_again(client, view):
 
 def test_marks_are_each_answers_moments_newest_first_and_told_when_they_change(view):
     visitor = Visitor()
-    assert view.marks(visitor.exchanges, "door") == {"answers": [], "firings": []}
+    visitor.streams = dict.fromkeys(("door", "gate"))
+    nothing = {"stream": "my door", "answers": [], "firings": []}
+    assert view.marks(visitor.exchanges, "my door", "door") == nothing
     visitor.ask("who?", "door").citations = [cited(10.0, 0.5), cited(20.0, 1.0)]
     visitor.ask("elsewhere?", "gate").citations = [cited(1.0, 0.1)]
     visitor.ask("where?", "door").citations = [cited(30.0, 0.25)]
     visitor.ask("not answered yet?", "door")
-    told = view.marks(visitor.exchanges, "door")
+    told = view.marks(visitor.exchanges, "my door", "door")
     assert [(one["number"], one["question"], one["moments"]) for one in told["answers"]] == [
         (2, "where?", [[30.0, 0.25]]),
         (0, "who?", [[10.0, 0.5], [20.0, 1.0]]),
     ]
-    assert view.marks(visitor.exchanges, "door") is None
+    assert view.marks(visitor.exchanges, "my door", "door") is None
 
 
 def test_firings_are_those_on_the_stream(client):
@@ -115,13 +117,12 @@ def test_firings_are_those_on_the_stream(client):
         "id": 1,
         "alert_id": alert.id,
         "condition": alert.condition,
-        "is_seen": False,
         "at": 0.0,
         "probability": 0.9,
+        "is_seen": False,
         "frame_url": "",
         "clip_url": "",
         "sentence": None,
-        "captured_at": 0.0,
     }
     fired = [
         {**firing, "stream_id": name, "at_s": at_s} for name, at_s in (("door", 5.0), ("x", 6.0))

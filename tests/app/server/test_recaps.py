@@ -51,7 +51,7 @@ def test_entries_come_one_by_one_and_then_the_whole(service):
     again = service.post("/v1/recaps", {})
     assert again["data"] == whole["data"]
     with ServiceClient(service.url) as client:
-        told = client.recap(["door"], to_s=VISITS[0].stop)
+        *_, told = client.recap(["door"], to_s=VISITS[0].stop)
     assert [entry.model_dump(by_alias=True) for entry in told.data] == whole["data"][:1]
     assert again["judged"] == 0
     assert set(again["coverage"]) == {"door", "gate"}

@@ -1,4 +1,4 @@
-"""HistoryPart: words in, the moments of a stream's whole history most like them out; or a statement
+"""SearchPart: words in, the moments of a stream's whole history most like them out; or a statement
 in, the spans in which it is so out, as they are found.
 """
 
@@ -13,52 +13,59 @@ from app.client import ServiceError
 from app.page.page import QUIET, Page, text_field
 from app.page.pictures import moment
 from app.page.visitors import Finding
-from app.page.words import drawn, moments, note, span_words, trouble
+from app.page.words import drawn, note, span_words, trouble
 from app.server.documents import FoundMoment
 from app.server.moment_documents import FoundSpanDocument, FoundSpans
 from app.stream_time import clock
 
+_HEAD = (
+    '<h2>Search</h2><p class="note">Search ranks pictures by your words. Find gives the times at '
+    "which a statement is true.</p>"
+)
 _MOMENTS = 12
 _SPANS = 24
 """So many are shown in pictures; the strip shows all."""
 
 
-class HistoryPart:
+class SearchPart:
     """Belongs into the layout where it is made; spans are painted onto the `strip`."""
 
-    def __init__(
-        self, page: Page, stream: gr.Dropdown, from_s: gr.State, to_s: gr.State, strip: gr.HTML
-    ) -> None:
+    def __init__(self, page: Page, stream: gr.HTML, from_s: gr.State, to_s: gr.State) -> None:
         """`from_s` and `to_s` bound what is looked through; both 0: all."""
         self._page = page
+        gr.HTML(_HEAD, apply_default_css=False)
         with gr.Row(elem_id="seeking"):
-            words = text_field("words", "a red car, or: a car is parked", label="what you look for")
-            search = gr.Button("Search", scale=1, min_width=80, elem_id="search")
-            find = gr.Button("Find when", scale=1, min_width=80, elem_id="find")
-            stop = gr.Button("Stop looking", scale=1, elem_id="stop-finding", visible=False)
-        found = gr.HTML(elem_id="found")
-        about, outputs = [words, stream, from_s, to_s], [found, stop, strip]
-        for event in (words.submit, search.click):
-            event(self.search, about, outputs, **QUIET)
-        find.click(self.find, about, outputs, trigger_mode="multiple", **QUIET)
-        stop.click(self.stop, None, [found, stop], **QUIET)
+            self._words = text_field("words", "What you look for", "a red car, or: a car is parked")
+            self._search = gr.Button("Search", scale=1, min_width=80, elem_id="search")
+            self._find = gr.Button("Find when", scale=1, min_width=80, elem_id="find")
+            self._stop = gr.Button("Stop", scale=1, elem_id="stop-finding", visible=False)
+        self._found = gr.HTML(elem_id="found", apply_default_css=False)
+        self._about = [self._words, stream, from_s, to_s]
+
+    def begin(self, strip: gr.HTML) -> None:
+        """Spans are painted onto the `strip`."""
+        outputs = [self._found, self._stop, strip]
+        for event in (self._words.submit, self._search.click):
+            event(self.search, self._about, outputs, **QUIET)
+        self._find.click(self.find, self._about, outputs, trigger_mode="multiple", **QUIET)
+        self._stop.click(self.stop, None, [self._found, self._stop], **QUIET)
 
     def search(
-        self, words: str, name: str | None, from_s: float, to_s: float, request: gr.Request
+        self, words: str, name: str, from_s: float, to_s: float, request: gr.Request
     ) -> tuple[str, Any, Any]:
         """The moments, in the place of what is looked for so far."""
         visitor = self._page.visitor(request)
         visitor.find(None)
-        found = self._alike(words.strip(), visitor.id_of(name), _stretch(from_s, to_s))
+        found = self._alike(words.strip(), name, visitor.id_of(name), _stretch(from_s, to_s))
         return found, gr.update(visible=False), gr.update(found="null")
 
     def find(
-        self, words: str, name: str | None, from_s: float, to_s: float, request: gr.Request
+        self, words: str, name: str, from_s: float, to_s: float, request: gr.Request
     ) -> Iterator[tuple[Any, Any, Any]]:
         """What is said of it, the button that stops it and the strip, while spans come."""
         visitor = self._page.visitor(request)
         stream_id = visitor.id_of(name)
-        if name is None or stream_id is None or not words.strip():
+        if stream_id is None or not words.strip():
             yield _nothing(words), gr.skip(), gr.skip()
             return
         visitor.find(finding := Finding(words.strip(), name))
@@ -78,7 +85,9 @@ class HistoryPart:
         finding.is_stopped = finding.is_running
         return drawn("finding", finding), gr.update(visible=False)
 
-    def _alike(self, words: str, stream_id: str | None, stretch: dict[str, float]) -> str:
+    def _alike(
+        self, words: str, name: str, stream_id: str | None, stretch: dict[str, float]
+    ) -> str:
         if stream_id is None or not words:
             return _nothing(words)
         client = self._page.client
@@ -88,9 +97,8 @@ class HistoryPart:
         except ServiceError as error:
             return trouble(error)
         if not shown:
-            return note("Nothing is remembered yet.")
-        told = f"{moments(len(shown))}, the most alike first. They need not show it."
-        return f'{note(told)}<div class="moments">{"".join(shown)}</div>'
+            return note("Nothing in memory yet.")
+        return drawn("matches", name, shown)
 
     def _look(self, finding: Finding, stream_id: str, stretch: dict[str, float]) -> Iterator[None]:
         """Each time there is more of it. Ends, and has the service end, when it is stopped. Raises
@@ -102,6 +110,7 @@ class HistoryPart:
                     return
                 if isinstance(one, FoundSpans):
                     finding.spans, finding.coverage = one.data, one.coverage[stream_id]
+                    finding.strange = one.strange.get(stream_id, "")
                 elif isinstance(one, FoundSpanDocument):
                     finding.spans = sorted([*finding.spans, one], key=lambda span: span.from_s)
                 else:
@@ -132,7 +141,7 @@ class HistoryPart:
 
 
 def _nothing(words: str) -> str:
-    return note("There is nothing to search yet." if words.strip() else "Write what you look for.")
+    return note("There is no stream to search yet." if words.strip() else "Type what you look for.")
 
 
 def _stretch(from_s: float, to_s: float) -> dict[str, float]:
