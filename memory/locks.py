@@ -29,6 +29,7 @@ class Rank(IntEnum):
     STREAMS = auto()
     READERS = auto()
     KEEPER = auto()
+    ALERT_NOTES = auto()
     ALERTS = auto()
     FIRINGS = auto()
     RESPONSES = auto()

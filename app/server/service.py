@@ -3,7 +3,6 @@
 The model is loaded in a thread, so that the server answers `/health` and `/ready` meanwhile.
 """
 
-import math
 import secrets
 import threading
 import time
@@ -45,7 +44,7 @@ from vstream.service.streams import Streams
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
 from vstream.sources.permission import SourcePolicy
-from vstream.times.when import parse_when, stream_range, stream_time_since
+from vstream.times.when import moments_range, parse_when, stream_range
 
 _log = structlog.get_logger()
 
@@ -207,13 +206,13 @@ class _Loaded:
         service.metrics.tell_of_service(self.alerts, service.webhooks, service.events)
 
     def stream_range(
-        self, stream_id: str, span: TimeRange, *, with_unencoded: bool = False
+        self, stream_id: str, span: TimeRange, *, between_blocks: bool = False
     ) -> tuple[float | None, float | None]:
         """`span` in stream time; a bound that is None is open.
 
-        Clock times are turned into stream time by when the stream's blocks were captured. With
-        frames that are not encoded (yet), a bound after the newest block is as far behind it.
-        Raises QuestionError for a time that is none, UnknownStreamError.
+        Clock times are turned into stream time by when the stream's blocks were captured: that of
+        the blocks of then, or of all moments, see `moments_range`. Raises QuestionError for a time
+        that is none, UnknownStreamError.
         """
         from_s, to_s = span.from_s, span.to_s
         if span.from_ is None and span.to is None:
@@ -222,11 +221,8 @@ class _Loaded:
         begin, end = parse_when(span.from_, now), parse_when(span.to, now)
         begin_at, end_at = (None if one is None else one.timestamp() for one in (begin, end))
         with self.streams.askable(stream_id) as stream, self.model.turn:
-            first_s, last_s = stream_range(stream.memory, begin_at, end_at)
-            if with_unencoded and end_at is not None:
-                last_s = stream_time_since(stream.memory, end_at) or last_s
-            if with_unencoded and begin_at is not None and math.isinf(first_s):
-                first_s = stream_time_since(stream.memory, begin_at) or first_s
+            range_of = moments_range if between_blocks else stream_range
+            first_s, last_s = range_of(stream.memory, begin_at, end_at)
         if begin is not None:
             from_s = first_s if from_s is None else max(from_s, first_s)
         if end is not None:

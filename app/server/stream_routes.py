@@ -158,12 +158,12 @@ def forget(
     if span.is_open:
         wanted = "give the range to forget: from and to, or from_s and to_s"
         raise ApiError(422, wanted, "invalid_value")
-    from_s, to_s = service.loaded.stream_range(stream_id, span, with_unencoded=True)
+    from_s, to_s = service.loaded.stream_range(stream_id, span, between_blocks=True)
     if from_s is None or to_s is None:
         raise ApiError(422, "give both ends of the range to forget", "invalid_value")
     if from_s > to_s and span.from_ is None and span.to is None:
         raise ApiError(422, "from_s is after to_s", "invalid_value", param="from_s")
-    if from_s > to_s:  # nothing is kept of then
+    if from_s > to_s:  # of before the stream
         return Forgotten(id=stream_id, blocks=0, from_s=0, to_s=0)
     blocks = service.loaded.streams.forget(stream_id, from_s, to_s)
     return Forgotten(id=stream_id, blocks=blocks, from_s=from_s, to_s=to_s)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kv_blocks import kv_block, memory_of
 
-from vstream.times.when import stream_range
+from vstream.times.when import moments_range, stream_range
 
 BASE = 1.7e9
 GAPS = st.lists(st.integers(1, 50), min_size=1, max_size=25)
@@ -83,6 +83,39 @@ def test_nothing_captured_then_shows_nothing():
     with memory_of() as empty:
         from_s, to_s = stream_range(empty, None, None)
         assert empty.visible(to_s, from_s) == []
+
+
+@given(
+    st.integers(0, 500),
+    st.integers(0, 500),
+    st.lists(st.integers(0, 500), min_size=1, max_size=9, unique=True),
+)
+def test_moments_of_then_are_found_wherever_blocks_are_kept(begin, end, kept):
+    """Stream time keeps step with the clock; most of a still picture is in no block."""
+    with memory_of() as memory:
+        for second in sorted(kept):
+            block = kv_block(tokens=1, end_s=float(second))
+            memory.append(replace(block, info=replace(block.info, captured_at=BASE + second)))
+        assert moments_range(memory, BASE + begin, BASE + end) == (begin, end)
+        if begin <= end:
+            gone = sum(begin <= second <= end for second in kept)
+            assert memory.forget(*moments_range(memory, BASE + begin, BASE + end)) == gone
+
+
+def test_between_blocks_all_counts_where_stream_time_did_not_keep_step():
+    """As of a file that began again an hour later."""
+    with memory_captured_at([BASE, BASE + 3600]) as memory:
+        from_s, to_s = moments_range(memory, BASE + 60, BASE + 3000)
+        assert 0 < from_s < 0.001
+        assert 0.499 < to_s < 0.5, "when the other block begins"
+        assert moments_range(memory, BASE - 9, BASE) == (0, 0)
+        assert moments_range(memory, BASE + 3600, BASE + 3605) == (1, 6)
+
+
+def test_where_no_block_is_kept_all_moments_are_meant():
+    with memory_of() as empty:
+        from_s, to_s = moments_range(empty, BASE, BASE)
+        assert (from_s, to_s > 9e9) == (0, True)
 
 
 class CountingMemory:

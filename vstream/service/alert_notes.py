@@ -10,6 +10,7 @@ from math import inf
 import structlog
 
 from memory import KVMemoryError
+from memory.locks import Rank, ranked_lock
 from vstream.errors import UnknownStreamError
 from vstream.service.alert_record import AlertRecord
 from vstream.service.streams import Streams
@@ -29,9 +30,31 @@ class AlertNotes:
         self._due: dict[str, float] = {}
         """Streams beside which something is to be written, and from when on."""
         self._written_at: dict[str, float] = {}
+        self._lock = ranked_lock(Rank.ALERT_NOTES)
+        """What was gathered later is written later."""
 
     def write(self, stream_id: str) -> None:
         """Note at once, or again and again until the store is there."""
+        with self._lock:
+            self._write(stream_id)
+
+    def write_soon(self, stream_id: str) -> None:
+        """`go_on` does, where that was not done just now."""
+        due = self._written_at.get(stream_id, -inf) + _SPACING_S
+        self._due.setdefault(stream_id, due)
+
+    def go_on(self) -> None:
+        """Write what is due."""
+        now = time.monotonic()
+        for stream_id in [name for name, at in list(self._due.items()) if at <= now]:
+            self.write(stream_id)
+
+    def close(self) -> None:
+        """Write what is to be written."""
+        for stream_id in list(self._due):
+            self.write(stream_id)
+
+    def _write(self, stream_id: str) -> None:
         self._due.pop(stream_id, None)
         self._written_at[stream_id] = time.monotonic()
         records = self._records()
@@ -53,19 +76,3 @@ class AlertNotes:
         except KVMemoryError as error:
             _log.warning("alerts not kept yet", stream=stream_id, reason=str(error))
             self._due[stream_id] = time.monotonic() + _RETRY_S
-
-    def write_soon(self, stream_id: str) -> None:
-        """`go_on` does, where that was not done just now."""
-        due = self._written_at.get(stream_id, -inf) + _SPACING_S
-        self._due.setdefault(stream_id, due)
-
-    def go_on(self) -> None:
-        """Write what is due."""
-        now = time.monotonic()
-        for stream_id in [name for name, at in list(self._due.items()) if at <= now]:
-            self.write(stream_id)
-
-    def close(self) -> None:
-        """Write what is to be written."""
-        for stream_id in list(self._due):
-            self.write(stream_id)

@@ -27,6 +27,7 @@ from vstream.service.alert_spec import AlertSpec, DeclaredAlert
 from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
 from vstream.service.firing_sentences import FiringSentences
+from vstream.service.just_forgotten import JustForgotten
 from vstream.service.past_firing import PastFiring
 from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
@@ -65,7 +66,9 @@ class Alerts:
         self._lock = ranked_lock(Rank.ALERTS)
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._newest: dict[StreamKeeper, SeenFrame] = {}
+        self._newest: dict[StreamKeeper, tuple[SeenFrame, float]] = {}
+        """And when it came, in seconds since the epoch."""
+        self._forgotten = JustForgotten()
         self._notes = AlertNotes(streams, self.all)
         self._sentences = FiringSentences(events, on_told, self._notes.write_soon, self._wake.set)
         self._retained_at = 0.0
@@ -74,7 +77,7 @@ class Alerts:
 
     def saw(self, keeper: StreamKeeper, frame: SeenFrame) -> None:
         """A stream's newest frame has been encoded."""
-        self._newest[keeper] = frame
+        self._newest[keeper] = frame, time.time()
         self._wake.set()
 
     def add(self, spec: AlertSpec, owner: str = "") -> AlertRecord:
@@ -112,6 +115,10 @@ class Alerts:
             for made in known:
                 with _told_of_errors(made.noted_beside):
                     self._enter(made)
+        for keeper in self._streams.all():
+            told = {one.id for one in self.all() if one.fired_on[keeper.spec.id]}
+            if keeper.note.get("firings", {}).keys() - told:  # nobody could forget those
+                self._notes.write_soon(keeper.spec.id)
         self._wake.set()
 
     def get(self, alert_id: str) -> AlertRecord:
@@ -150,6 +157,8 @@ class Alerts:
         """Firings at the moments of [from_s, to_s], and what was said of them, are forgotten, in
         the events as well.
         """
+        with self._lock:
+            self._forgotten.add(stream_id, from_s, to_s)
         self._sentences.forget(stream_id, from_s)
         self._forget_said(stream_id, from_s, to_s)
 
@@ -266,15 +275,15 @@ class Alerts:
         begun = []
         for record in self.all():
             for keeper, alert in record.on_streams.items():
-                frame = self._newest.get(keeper)
+                frame, came_at = self._newest.get(keeper, (None, 0.0))
                 if frame is not None and _begins_anew(alert, keeper, frame.stream_s):
                     alert.begin_anew(_rule(record.spec, keeper))
                 if frame is None or not alert.is_due(frame.stream_s):
                     continue
                 alert.session = keeper.session
                 if (job := alert.begin(frame.stream_s)) is not None:
-                    begun.append((record, keeper, alert, frame, job))
-        for record, keeper, alert, frame, job in begun:
+                    begun.append((record, keeper, alert, frame.captured_at, came_at, job))
+        for record, keeper, alert, captured_at, came_at, job in begun:
             try:
                 judgement = job.result()
             except (VStreamError, KVMemoryError) as error:
@@ -286,18 +295,27 @@ class Alerts:
                 continue
             with self._lock:
                 if record.on_streams.get(keeper) is alert:  # else it was changed meanwhile
-                    self._take(record, keeper, judgement, frame.captured_at)
+                    self._take(record, keeper, judgement, captured_at, came_at)
 
     def _take(
-        self, record: AlertRecord, keeper: StreamKeeper, judgement: Judgement, at: float
+        self,
+        record: AlertRecord,
+        keeper: StreamKeeper,
+        judgement: Judgement,
+        at: float,
+        came_at: float,
     ) -> None:
-        """A judgement of what was captured `at`. With the lock held."""
+        """A judgement of what was captured `at` and `came_at`. With the lock held."""
+        stream_id = keeper.spec.id
         record.problem = judgement.strange
-        record.last_probability[keeper.spec.id] = judgement.probability
+        record.last_probability[stream_id] = judgement.probability
         firing = record.on_streams[keeper].feed(judgement)
         if firing is None:
             return
-        stream_id, told_id = keeper.spec.id, self._events.new_id()
+        for one, from_s, to_s in self._forgotten.since(came_at):
+            if one == stream_id and from_s <= firing.at_s <= to_s:
+                return
+        told_id = self._events.new_id()
         past = PastFiring(told_id, stream_id, at, firing.at_s, firing.probability, time.time())
         fired = FiredAlert(record, firing, past)
         record.fired_on[stream_id] += 1

@@ -5,11 +5,8 @@ whole with any of them.
 """
 
 import json
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,13 +16,12 @@ from memory import LineFile, StoreError
 from memory.closing import Closing
 from memory.locks import Rank, ranked_lock
 from vstream.service.inquiry import StreamAnswer
+from vstream.service.just_forgotten import JustForgotten
 from vstream.service.stream_lines import StreamLines
 
 _log = structlog.get_logger()
 MOST = 10_000
 """So many entries are kept, the newest ones."""
-_FORGOTTEN = 256
-"""So many deletions are known to answers that were under way meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +100,14 @@ class AnswerLog(Closing):
         """Go on with the file. Raises StoreError."""
         self._lines = StreamLines(LineFile(path, MOST), LoggedAnswer.of)
         self._lock = ranked_lock(Rank.ANSWER_LOG)
-        self._forgotten: deque[tuple[float, str, float, float]] = deque(maxlen=_FORGOTTEN)
-        """When, of which stream, and which stretch."""
+        self._forgotten = JustForgotten()
 
     def add(self, id_: int, model: str, told: StreamAnswer) -> None:
         """`id_` is higher than that of the last one."""
         entry = LoggedAnswer.from_answer(id_, model, told)
         with self._lock:
-            for at, stream_id, from_s, to_s in self._forgotten:
-                if told.as_of <= at and entry.without(stream_id, from_s, to_s) is None:
-                    return
+            if any(entry.without(*one) is None for one in self._forgotten.since(told.as_of)):
+                return
             try:
                 self._lines.add([entry])
             except StoreError as error:
@@ -121,10 +115,8 @@ class AnswerLog(Closing):
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
         """What rests on a moment of [from_s, to_s] of that stream; see `StreamLines.forget`."""
-        is_retention = from_s == -inf and to_s < inf
         with self._lock:
-            if not is_retention:  # on what is that old no answer rests that is under way
-                self._forgotten.append((time.time(), stream_id, from_s, to_s))
+            self._forgotten.add(stream_id, from_s, to_s)
             self._lines.forget(stream_id, from_s, to_s)
 
     def newest(self, is_wanted: Callable[[LoggedAnswer], bool]) -> Iterator[LoggedAnswer]:

@@ -1,9 +1,9 @@
 """parse_when: a moment as programs write it in, as `2026-11-03T14:00:00Z` or `-10m`, in UTC out.
 
-`stream_range` and `stream_time_since` have clock times in, the stream times of the blocks captured
-then out. Blocks are captured in their order, so a bisection finds the edges of a stretch. A
-camera's clock may have stepped back by some seconds: then the edges are right to that many, and
-what lies between them is one run of blocks.
+`stream_range` has clock times in, the stream times of the blocks captured then out; of
+`moments_range` come those of all moments. Blocks are captured in their order, so a bisection finds
+the edges of a stretch. A camera's clock may have stepped back by some seconds: then the edges are
+right to that many, and what lies between them is one run of blocks.
 """
 
 import math
@@ -11,13 +11,15 @@ import re
 from bisect import bisect_left, bisect_right
 from datetime import UTC, datetime, time, timedelta
 
-from memory import MemoryReader
+from memory import BlockInfo, MemoryReader
 from vstream.errors import QuestionError
 from vstream.times.day_words import SHORT_LENGTH, moment_before, spaced
 
 _EPOCH = re.compile(r"[0-9]{1,11}(?:\.[0-9]+)?")
 _MINUS = re.compile(r"-(?:[0-9]{1,6}[dhms])+")
 _DAY = timedelta(days=1)
+_NO_LATER_S = 1e10
+"""Of streams no moment is later."""
 _AGO = re.compile(spaced(rf"({SHORT_LENGTH}|\d{{1,6}} (?:days?|weeks?)) ago"), re.IGNORECASE)
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
 _DAYS_AGO = {"today": 0, "yesterday": 1}
@@ -90,12 +92,39 @@ def stream_range(
     return memory.info(ids[first]).end_s, memory.info(ids[behind - 1]).end_s
 
 
-def stream_time_since(memory: MemoryReader, at: float) -> float | None:
-    """Stream time of a moment since the newest block was captured, as frames yet to be encoded have
-    it; None before that, or without blocks. `at` is seconds since the epoch.
+def moments_range(
+    memory: MemoryReader, begin: float | None, end: float | None
+) -> tuple[float, float]:
+    """The stream time from `begin` to `end`, bounds as in `stream_range`: with the moments between
+    two blocks, before the first and behind the last of them.
+
+    Stream time keeps step with the clock. Where it did not between two blocks, as where a file
+    began again, all between them counts. Without blocks it is all time.
     """
+    begin, end = -math.inf if begin is None else begin, math.inf if end is None else end
     ids = memory.visible(None)
     if not ids:
-        return None
-    newest = memory.info(ids[-1])
-    return newest.end_s + at - newest.captured_at if at >= newest.captured_at else None
+        return 0.0, _NO_LATER_S
+
+    def captured_at(block_id: int) -> float:
+        return memory.info(block_id).captured_at
+
+    def around(at: int) -> tuple[BlockInfo | None, BlockInfo | None]:
+        before = memory.info(ids[at - 1]) if at else None
+        return before, memory.info(ids[at]) if at < len(ids) else None
+
+    before, first = around(bisect_left(ids, begin, key=captured_at))
+    since_s = math.nextafter(before.end_s, math.inf) if before else 0.0
+    last, behind = around(bisect_right(ids, end, key=captured_at))
+    until_s = math.nextafter(behind.start_s, -math.inf) if behind else math.inf
+    from_s = _moment(before, first, begin, since_s)
+    return max(0.0, from_s), _moment(last, behind, end, until_s)
+
+
+def _moment(
+    before: BlockInfo | None, behind: BlockInfo | None, at: float, unless_s: float
+) -> float:
+    """Stream time of `at` between two blocks, `unless_s` where it did not keep step there."""
+    after_s = math.inf if before is None else before.end_s + (at - before.captured_at)
+    until_s = math.inf if behind is None else behind.end_s - (behind.captured_at - at)
+    return min(after_s, until_s if before is None else max(until_s, unless_s))

@@ -150,10 +150,29 @@ def test_firings_go_with_what_is_forgotten(begun, store):
         assert sorted(moments(listed(at_last))) == sorted(left[1:])
 
 
+def test_firings_go_by_the_clock_where_no_block_is_left(begun):
+    """As where a service was killed between its blocks and its firings."""
+    service, _, one, both = begun
+    (at,) = {
+        told["at"]
+        for told in listed(service)["data"]
+        if told["stream_id"] == "door" and told["at_s"] == 0
+    }
+    session = service.service.loaded.streams.get("door").session
+    assert session.forget(0.0, 0.5) == 1
+    stretch = {"from": str(at - 0.5), "to": str(at + 0.5)}
+    gone = service.delete("/v1/streams/door/memory", params=stretch)
+    assert (gone["blocks"], gone["from_s"], gone["to_s"]) == (0, 0.0, pytest.approx(0.5, abs=1e-5))
+    left = [(both, "yard", 0.0), (both, "door", 3.0), (one, "door", 3.0)]
+    assert sorted(moments(listed(service))) == sorted(left)
+    told = [one for one in events_since(service, since="-10m") if one["stream_id"] == "door"]
+    assert {one["data"]["at_s"] for one in told} == {3.0}
+
+
 def test_the_command_line_forgets_firings_and_events(begun, store):
     _, stop, *_ = begun
     stop()
-    gone = ("forget", "door", "--from", "0", "--to", "0:01", "--store", store)
+    gone = ("forget", "door", "--from", "0", "--to", "0:01", "--yes", "--store", store)
     run = vstream(*gone)
     assert run.code == 0, run.err
     assert "may be left" not in run.err

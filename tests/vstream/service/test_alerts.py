@@ -151,7 +151,9 @@ def test_nothing_is_kept_of_a_stream_that_is_gone(set_up):
     assert set(alerts._newest) == {streams.get("broken")}
 
 
-def _judged(at_s, probability):
+def _judged(at_s, probability, wait_for=None):
+    if wait_for is not None:
+        wait_for.wait(20)
     best = Evidence(0, at_s - 1, at_s, 0.0, 0.5, 2, b"")
     return Judgement(newest_frame_s=at_s, at_s=at_s, probability=probability, evidence=(best,))
     yield
@@ -282,6 +284,54 @@ def test_what_was_said_of_a_stretch_goes_with_it(set_up, model):
     assert [one.at_s for one in record.firings] == [9.0]
     for kind in OF_FIRINGS:
         assert [one.is_forgotten for one in _published(events, kind)] == [True, False]
+
+
+def test_a_moment_that_is_forgotten_while_it_is_judged_is_not_told(set_up, model):
+    streams, events, alerts = set_up
+    keeper, begun, may_judge = streams.get("good"), threading.Event(), threading.Event()
+
+    def judge(text, at_s):
+        begun.set()
+        return model.scheduler.submit(_judged(at_s, 0.9, may_judge), WorkKind.JUDGE)
+
+    keeper.session.begin_judging = judge
+    record = alerts.add(SAYS)
+    _see(streams, alerts, "good", 5)
+    assert begun.wait(20)
+    alerts.forget("broken", 0.0, 9.0)
+    alerts.forget("good", 4.0, 5.0)
+    alerts.forget("good", 6.0, 9.0)
+    may_judge.set()
+    _until(lambda: record.judged == 1)
+    assert (record.fired, list(record.firings)) == (0, [])
+    assert not _published(events, EventKind.ALERT_FIRED)
+    again = alerts.add(SAYS)
+    _until(lambda: again.judged == 1)
+    assert again.fired == 0, "the frame is still the newest"
+    _see(streams, alerts, "good", 9)
+    later = alerts.add(SAYS)
+    _until(lambda: later.fired == 1)
+
+
+def test_what_is_noted_last_is_what_there_was_last(set_up):
+    streams, _, alerts = set_up
+    noted, is_second_noted, begun = [], threading.Event(), threading.Event()
+
+    def remember(alerts, firings):
+        if not begun.is_set():
+            begun.set()
+            is_second_noted.wait(0.3)
+        noted.append([one["id"] for one in alerts])
+
+    streams.get("good").remember = remember
+    first = threading.Thread(target=alerts.add, args=(SAYS,))
+    first.start()
+    assert begun.wait(20)
+    alerts.add(SAYS)
+    is_second_noted.set()
+    first.join()
+    assert noted[-1] == [one.id for one in alerts.all()]
+    assert len(noted[-1]) == 2
 
 
 def test_what_is_being_said_of_a_forgotten_moment_is_not_kept(set_up, model):

@@ -20,6 +20,7 @@ from vstream.service.alerts import Alerts
 from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
 from vstream.service.inquiry import Inquiry
+from vstream.service.past_firing import PastFiring
 from vstream.service.stream_spec import StreamSpec
 from vstream.service.streams import Streams
 from vstream.sources.permission import SourcePolicy
@@ -188,6 +189,27 @@ def test_an_alert_that_a_file_declares_is_what_the_file_says(tmp_path, model):
         assert changed.alerts.get("cat").spec == declared(cooldown_s=60)[0].spec
     with Started(tmp_path, model) as at_last:
         assert [one.id for one in at_last.alerts.all()] == [made.id]
+
+
+@pytest.mark.parametrize("meanwhile", [[], ["a dog"]])
+def test_firings_that_no_alert_holds_any_more_are_not_kept(tmp_path, model, meanwhile):
+    def declared(*conditions):
+        of = {"id": "cat", "stream_ids": ("door",)}
+        return [DeclaredAlert(**of, condition=condition) for condition in conditions]
+
+    with Started(tmp_path, model, declared=declared("a cat")) as service:
+        service.streams.create(spec("door"))
+    with Started(tmp_path, model, declared=declared("a cat")) as fired:
+        noted = PastFiring(1, "door", 1.7e9, 1.0, 0.9, 1.7e9).noted
+        told = {"condition": "a cat", "created_at": 1.7e9, "fired": 1, "kept": [noted]}
+        fired.alerts.get("cat").take_noted("door", told)
+        fired.alerts.see(lambda one: True)
+    with Started(tmp_path, model, declared=declared("a cat")) as again:
+        assert len(again.alerts.get("cat").firings) == 1
+    with Started(tmp_path, model, declared=declared(*meanwhile)) as without:
+        without.streams.forget("door", 0.0, 2.0)
+    with Started(tmp_path, model, declared=declared("a cat")) as at_last:
+        assert not at_last.alerts.get("cat").firings
 
 
 def test_what_was_noted_as_a_watch_is_an_alert_that_is_told_as_one(tmp_path, model):
