@@ -5,7 +5,13 @@ import threading
 import pytest
 from event_listener import EventListener
 from processes import until
-from service import running_service
+from service import embedded, running_service
+
+from app.server.keys import ApiKeys
+from app.server.service import Service
+from app.server.settings import load_settings
+from memory import tier_of
+from vstream.service.event import EventKind
 
 NUM_EVENTS = 60
 
@@ -83,3 +89,18 @@ def test_listening_ends_with_the_service():
     with running_service() as short, EventListener(short.url) as listener:
         short.service.drain()
         listener.await_end()
+
+
+def test_events_are_kept_once_a_store_is_back_that_was_away_at_the_start(valkey_server):
+    settings = load_settings(None, memory={"store": valkey_server.url}, threads=1)
+    valkey_server.kill()
+    try:
+        service = Service(settings, ApiKeys(None))
+    finally:
+        valkey_server.start()
+    service._load_model = embedded
+    service.load()
+    event = service.events.publish(EventKind.STREAM_DELETED, "door", {"purged": False})
+    service.close()
+    with tier_of(valkey_server.url).lines("events", 16) as lines:
+        assert lines.read() == [event.line]
