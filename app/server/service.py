@@ -107,6 +107,7 @@ class Service:
             self._running = _Loaded(self, self._load_model())
             self._keep_events()  # a store that was away may be back, or no stream opens either
             self._running.streams.open_known(self.settings.streams)
+            self.events.leave_to_others({one.spec.id for one in self._running.streams.all()})
             self._running.alerts.open_known(self.settings.alerts)
             self._running.recaps.begin()
             leave_out_of_collections()

@@ -13,7 +13,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -100,12 +100,17 @@ class EventLog:
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
         """Who reads from now on sees of each event what `Event.without` leaves."""
-        with self._lock:
-            for place, event in enumerate(self._ring):
-                left = event.without(stream_id, from_s, to_s)
-                self._ring[place] = left or replace(event, data={}, is_forgotten=True)
+        self._change(lambda event: event.without(stream_id, from_s, to_s))
         if self._kept is not None:
             self._kept.forget(stream_id, from_s, to_s)
+
+    def leave_to_others(self, watched: Container[str | None]) -> None:
+        """Tell of no moment of streams that are not `watched` here: another service at the same
+        store may watch those, and what that one forgets is not heard of here.
+        """
+        self._change(
+            lambda event: event if event.oldest_s is None or event.stream_id in watched else None
+        )
 
     def follow(self, last_id: int | None) -> AsyncIterator[Event]:
         """Every event after `last_id`, or from now on, without end until `close`.
@@ -163,6 +168,13 @@ class EventLog:
                 self.num_missed += missed
                 events.insert(0, self._gap(missed))
             return events, place, self._is_closed and place == self._num_published
+
+    def _change(self, change: Callable[[Event], Event | None]) -> None:
+        """Put in place of each event in the ring what `change` leaves of it."""
+        with self._lock:
+            for place, event in enumerate(self._ring):
+                left = change(event)
+                self._ring[place] = left or replace(event, data={}, is_forgotten=True)
 
     def _next_id(self, at: float) -> int:
         self._last_id = max(self._last_id + 1, id_at(at))
