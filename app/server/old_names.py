@@ -9,8 +9,12 @@ def with_new_names(settings: dict[str, Any]) -> dict[str, Any]:
     found = dict(settings)
     if "watches" in found:
         _say("watches", "alerts")
-        old = [{"told_as": "watch", **one} for one in found.pop("watches") or ()]
-        found["alerts"] = [*found.get("alerts", ()), *old]
+        old, new = found.pop("watches") or [], found.get("alerts") or []
+        if not isinstance(old, list):
+            new = old  # to be refused, as all that is no list
+        elif isinstance(new, list):
+            new = [*new, *map(_told_as_watch, old)]
+        found["alerts"] = new
     service = found.get("service")
     if isinstance(service, dict) and "max_watches" in service:
         _say("service.max_watches", "service.max_alerts")
@@ -18,6 +22,10 @@ def with_new_names(settings: dict[str, Any]) -> dict[str, Any]:
         rest = {name: value for name, value in service.items() if name != "max_watches"}
         found["service"] = {**of_old, **rest}
     return found
+
+
+def _told_as_watch(one: Any) -> Any:
+    return {"told_as": "watch", **one} if isinstance(one, dict) else one
 
 
 def _say(old: str, new: str) -> None:

@@ -71,7 +71,8 @@ class Service:
         self.started_at = time.time()
         self.phase = Phase.LOADING
         self.failure: Exception | None = None
-        self.events = EventLog(kept=_kept_events(settings.memory.store))
+        self.events = EventLog()
+        self._keep_events()
         self.answer_log = AnswerLog(limits.answer_log) if limits.answer_log is not None else None
         self.metrics = Metrics()
         self.rate_limit = RateLimit(limits.requests_per_minute)
@@ -103,7 +104,9 @@ class Service:
         """Load the model and open the streams; `phase` and `failure` tell what came of it."""
         try:
             self._running = _Loaded(self, self._load_model())
+            self._keep_events()  # a store that was away may be back, or no stream opens either
             self._running.streams.open_known(self.settings.streams)
+            self.events.leave_to_others({one.spec.id for one in self._running.streams.all()})
             self._running.alerts.open_known(self.settings.alerts)
             self._running.recaps.begin()
             leave_out_of_collections()
@@ -150,21 +153,20 @@ class Service:
         if self.answer_log is not None:
             self.answer_log.close()
 
+    def _keep_events(self) -> None:
+        """Unless they are already, or nothing lasts there."""
+        try:
+            tier = tier_of(self.settings.memory.store)
+            if not self.events.is_kept and (lines := tier.lines("events", MOST)):
+                self.events.keep(KeptEvents(lines))
+        except StoreError as error:
+            _log.error("events are not kept", reason=str(error))
+
     def _load_model(self) -> VideoLLM:
         settings = self.settings
         return load_video_llm(
             settings.model, settings.device, settings.dtype, settings.source.sample_fps
         )
-
-
-def _kept_events(store: str) -> KeptEvents | None:
-    """None where nothing lasts, or where they cannot be had: then they end with the process."""
-    try:
-        lines = tier_of(store).lines("events", MOST)
-        return None if lines is None else KeptEvents(lines)
-    except StoreError as error:
-        _log.error("events are not kept", reason=str(error))
-        return None
 
 
 class _Loaded:

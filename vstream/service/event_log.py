@@ -13,7 +13,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -43,27 +43,34 @@ class _Reader:
 class EventLog:
     """The newest `max_events` events. Publish from any thread, follow from any event loop."""
 
-    def __init__(
-        self,
-        max_events: int = MOST,
-        clock: Callable[[], float] = time.time,
-        kept: KeptEvents | None = None,
-    ) -> None:
-        """Go on after those that were `kept`. `clock` gives seconds since the epoch."""
+    def __init__(self, max_events: int = MOST, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives seconds since the epoch."""
         self._clock = clock
-        self._kept = kept
+        self._kept: KeptEvents | None = None
         self._lock = ranked_lock(Rank.EVENTS)
-        past = [] if kept is None else kept.past
-        self._ring: deque[Event] = deque(past, maxlen=max_events)
-        self._num_published = len(self._ring)
-        now_id = id_at(clock())
-        self._last_id = max(now_id, past[-1].id) if past else now_id
-        self._complete_after = self._ring[0].id if past else now_id
+        self._ring: deque[Event] = deque(maxlen=max_events)
+        self._num_published = 0
+        self._last_id = id_at(clock())
+        self._complete_after = self._last_id
         """All with a higher id are in the ring."""
         self._readers: set[_Reader] = set()
         self._is_closed = False
         self.num_missed = 0
         """Events that readers were too slow for, all readers taken together."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether events outlive the process."""
+        return self._kept is not None
+
+    def keep(self, kept: KeptEvents) -> None:
+        """Go on after those that were `kept`. Call it before the first event."""
+        with self._lock:
+            self._kept = kept
+            if kept.past:
+                self._ring.extend(kept.past)
+                self._last_id = max(self._last_id, kept.past[-1].id)
+                self._complete_after = self._ring[0].id
 
     @property
     def num_readers(self) -> int:
@@ -93,12 +100,17 @@ class EventLog:
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
         """Who reads from now on sees of each event what `Event.without` leaves."""
-        with self._lock:
-            for place, event in enumerate(self._ring):
-                left = event.without(stream_id, from_s, to_s)
-                self._ring[place] = left or replace(event, data={}, is_forgotten=True)
+        self._change(lambda event: event.without(stream_id, from_s, to_s))
         if self._kept is not None:
             self._kept.forget(stream_id, from_s, to_s)
+
+    def leave_to_others(self, watched: Container[str | None]) -> None:
+        """Tell of no moment of streams that are not `watched` here: another service at the same
+        store may watch those, and what that one forgets is not heard of here.
+        """
+        self._change(
+            lambda event: event if event.oldest_s is None or event.stream_id in watched else None
+        )
 
     def follow(self, last_id: int | None) -> AsyncIterator[Event]:
         """Every event after `last_id`, or from now on, without end until `close`.
@@ -157,6 +169,13 @@ class EventLog:
                 events.insert(0, self._gap(missed))
             return events, place, self._is_closed and place == self._num_published
 
+    def _change(self, change: Callable[[Event], Event | None]) -> None:
+        """Put in place of each event in the ring what `change` leaves of it."""
+        with self._lock:
+            for place, event in enumerate(self._ring):
+                left = change(event)
+                self._ring[place] = left or replace(event, data={}, is_forgotten=True)
+
     def _next_id(self, at: float) -> int:
         self._last_id = max(self._last_id + 1, id_at(at))
         return self._last_id
@@ -172,7 +191,9 @@ class EventLog:
                 self._readers.discard(reader)
 
     def _oldest_place(self) -> int:
-        """Places count all events that were ever published; this is that of the ring's first."""
+        """Places count the events that were published here, those of before from -1 downwards; this
+        is that of the ring's first.
+        """
         return self._num_published - len(self._ring)
 
     def _place_after(self, last_id: int) -> tuple[int, bool]:

@@ -4,6 +4,7 @@ after a restart.
 
 import threading
 from collections import deque
+from itertools import islice
 
 import structlog
 
@@ -23,9 +24,13 @@ class KeptEvents(Closing):
     """`past` are those that were kept, oldest first."""
 
     def __init__(self, lines: LineLog) -> None:
-        """Raises StoreError."""
-        self._lines = StreamLines(lines, Event.of)
-        self.past = sorted(self._lines.all(), key=lambda event: event.id)
+        """Closes `lines` with itself, also where it raises StoreError."""
+        try:
+            self._lines = StreamLines(lines, Event.of)
+            self.past = sorted(self._lines.all(), key=lambda event: event.id)
+        except StoreError:
+            lines.close()
+            raise
         self._waiting: deque[Event] = deque(maxlen=_MOST_WAITING)
         self._lock = ranked_lock(Rank.KEPT_EVENTS)
         """Of who takes from what waits: who adds to it waits for nobody."""
@@ -76,7 +81,8 @@ class KeptEvents(Closing):
                 if events:
                     self._lines.add(events)
             except StoreError as error:
-                self._waiting.extendleft(reversed(events))
+                room = _MOST_WAITING - len(self._waiting)
+                self._waiting.extendleft(islice(reversed(events), room))
                 return error
         return None
 

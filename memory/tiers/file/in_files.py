@@ -73,7 +73,7 @@ class InFiles(Tier):
         return described.provenance, FileFollower(segments_folder(path))
 
     def lines(self, name: str, most: int) -> LineFile:
-        return LineFile(self.folder / f"{name}.jsonl", most)
+        return LineFile(self.folder / f".{name}.jsonl", most)  # no stream's id begins with a dot
 
     def ids(self) -> list[str]:
         return [path.name for path in self._paths()]

@@ -30,10 +30,14 @@ class LineFile(LineLog):
             except BlockingIOError:
                 os.close(self._fd)
                 raise StoreError(f"{path}: is being written by another process") from None
-        content = self._content()
-        self._num_lines = content.count(b"\n")
-        if content and not content.endswith(b"\n"):
-            self._write(self._fd, b"\n")
+        try:
+            content = self._content()
+            self._num_lines = content.count(b"\n")
+            if content and not content.endswith(b"\n"):
+                self._write(self._fd, b"\n")
+        except StoreError:
+            os.close(self._fd)
+            raise
 
     def read(self) -> list[str]:
         lines = self._content().decode("utf-8", "replace").split("\n")[:-1]
@@ -43,7 +47,8 @@ class LineFile(LineLog):
         self._write(self._fd, _joined(lines))
         self._num_lines += len(lines)
         if self._num_lines > self._most + self._most // _SPARE:
-            self.rewrite(lambda line: line)
+            with suppress(StoreError):  # the lines are written: the next ones try again
+                self.rewrite(lambda line: line)
 
     def rewrite(self, change: Callable[[str], str | None]) -> None:
         left = [text for line in self.read() if (text := change(line)) is not None]
@@ -51,13 +56,18 @@ class LineFile(LineLog):
         with told(f"{self.path}: cannot be written"):
             partial.unlink(missing_ok=True)
             made = self._opened(partial)
-            fcntl.flock(made, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._write(made, _joined(left))
-            os.fsync(made)
-            partial.replace(self.path)
+            try:
+                fcntl.flock(made, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._write(made, _joined(left))
+                os.fsync(made)
+                partial.replace(self.path)
+            except (OSError, StoreError):
+                os.close(made)
+                partial.unlink()
+                raise
+            old, self._fd, self._num_lines = self._fd, made, len(left)
+            os.close(old)
             flush_folder(self.path.parent)
-            os.close(self._fd)
-        self._fd, self._num_lines = made, len(left)
 
     def close(self) -> None:
         """One without a line leaves no trace."""
@@ -76,9 +86,15 @@ class LineFile(LineLog):
             return self.path.read_bytes()
 
     def _write(self, fd: int, content: bytes) -> None:
+        """All of it or nothing."""
         with told(f"{self.path}: cannot be written"):
-            while content:
-                content = content[os.write(fd, content) :]
+            size = os.fstat(fd).st_size
+            try:
+                while content:
+                    content = content[os.write(fd, content) :]
+            except OSError:
+                os.ftruncate(fd, size)
+                raise
 
 
 def _joined(lines: Sequence[str]) -> bytes:

@@ -5,7 +5,13 @@ import threading
 import pytest
 from event_listener import EventListener
 from processes import until
-from service import running_service
+from service import embedded, running_service
+
+from app.server.keys import ApiKeys
+from app.server.service import Service
+from app.server.settings import load_settings
+from memory import tier_of
+from vstream.service.event import EventKind
 
 NUM_EVENTS = 60
 
@@ -83,3 +89,44 @@ def test_listening_ends_with_the_service():
     with running_service() as short, EventListener(short.url) as listener:
         short.service.drain()
         listener.await_end()
+
+
+def made(store, **more):
+    """A service of which nobody listens to HTTP."""
+    settings = load_settings(None, memory={"store": store}, threads=1, **more)
+    service = Service(settings, ApiKeys(None))
+    service._load_model = embedded
+    return service
+
+
+def test_events_are_kept_once_a_store_is_back_that_was_away_at_the_start(valkey_server):
+    valkey_server.kill()
+    try:
+        service = made(valkey_server.url)
+    finally:
+        valkey_server.start()
+    service.load()
+    event = service.events.publish(EventKind.STREAM_DELETED, "door", {"purged": False})
+    service.close()
+    with tier_of(valkey_server.url).lines("events", 16) as lines:
+        assert lines.read() == [event.line]
+
+
+def test_moments_of_streams_that_another_service_watches_are_its_to_tell(valkey_server):
+    """It forgets them without this one."""
+    kinds = (EventKind.ALERT_FIRED, {"at_s": 1.0}), (EventKind.STREAM_STATE, {"state": "running"})
+    before = made(valkey_server.url)
+    for stream_id in ("door", "yard"):
+        for kind, data in kinds:
+            before.events.publish(kind, stream_id, data)
+    before.events.let_go()
+    service = made(valkey_server.url, streams=[{"id": "yard", "source": {"type": "push"}}])
+    service.load()
+    told = [
+        (event.stream_id, event.kind.value)
+        for event in service.events._ring
+        if not event.is_forgotten
+    ]
+    service.close()
+    told_of_yard = ("yard", "alert.fired"), ("yard", "stream.state")
+    assert told[:3] == [("door", "stream.state"), *told_of_yard]

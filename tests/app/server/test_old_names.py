@@ -11,6 +11,7 @@ from service import running_service
 
 import vstream
 from app.server.settings import load_settings
+from vstream.errors import SettingsError
 
 FIRES = {
     "stream_ids": ["door"],
@@ -96,6 +97,23 @@ def test_settings_by_the_old_names(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("VSTREAM_SERVICE__MAX_WATCHES")
     assert load_settings(file).alerts[0].told_as == "alert"
     assert not capsys.readouterr().err
+
+
+CAT = "{id: cat, stream_ids: [door], condition: a cat}"
+
+
+def test_an_empty_list_under_the_new_name_is_one(tmp_path):
+    file = tmp_path / "vstream.yaml"
+    file.write_text(f"alerts:\nwatches: [{CAT}]")
+    assert [one.told_as for one in load_settings(file).alerts] == ["watch"]
+
+
+@pytest.mark.parametrize("old", ["5", "cat", "[cat]", "[5]", CAT, f"[{CAT}]\nalerts: cat"])
+def test_what_makes_no_sense_under_the_old_name_is_refused(tmp_path, old):
+    file = tmp_path / "vstream.yaml"
+    file.write_text(f"watches: {old}")
+    with pytest.raises(SettingsError, match="alerts"):
+        load_settings(file)
 
 
 def test_in_python():

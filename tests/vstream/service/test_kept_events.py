@@ -2,6 +2,7 @@
 forgotten.
 """
 
+import asyncio
 import time
 from math import inf
 
@@ -22,6 +23,7 @@ class Lines(LineLog):
         self.lines = []
         self.is_away = False
         self.rewrites = 0
+        self.is_closed = False
 
     def _reach(self):
         if self.is_away:
@@ -42,7 +44,7 @@ class Lines(LineLog):
         self.lines = [line for line in changed if line is not None]
 
     def close(self):
-        return
+        self.is_closed = True
 
 
 @pytest.fixture
@@ -52,7 +54,9 @@ def lines(monkeypatch):
 
 
 def opened(lines):
-    return EventLog(kept=KeptEvents(lines))
+    log = EventLog()
+    log.keep(KeptEvents(lines))
+    return log
 
 
 def fire(log, at_s, stream_id="door", **more):
@@ -74,8 +78,28 @@ def test_events_go_on_and_so_do_their_ids(lines):
     again.let_go()
 
 
+def test_who_followed_before_they_could_be_kept_hears_of_what_is_new_only(lines):
+    log = opened(lines)
+    old = fire(log, 1.0)
+    log.let_go()
+    again = EventLog()
+    early = again.follow(None)
+    again.keep(KeptEvents(lines))
+    new = fire(again, 2.0)
+    again.close()
+
+    async def heard(following):
+        return [event async for event in following]
+
+    assert asyncio.run(heard(early)) == [new]
+    assert asyncio.run(heard(again.follow(old.id))) == [new]
+    assert asyncio.run(heard(again.follow(old.id - 1)))[-2:] == [old, new]
+    again.let_go()
+
+
 def test_ids_rise_after_a_clock_that_was_ahead(lines):
-    log = EventLog(kept=KeptEvents(lines), clock=lambda: time.time() + 3600)
+    log = EventLog(clock=lambda: time.time() + 3600)
+    log.keep(KeptEvents(lines))
     ahead = fire(log, 1.0)
     log.let_go()
     again = opened(lines)
@@ -123,4 +147,30 @@ def test_a_line_that_is_no_event_is_left_out(lines):
     lines.lines = ['{"id": 1', "[]", '{"id": 2, "kind": "of another version"}']
     log = opened(lines)
     assert known(log) == []
+    log.let_go()
+
+
+def test_lines_that_cannot_be_read_are_let_go(lines):
+    lines.is_away = True
+    with pytest.raises(StoreAwayError):
+        KeptEvents(lines)
+    assert lines.is_closed
+
+
+def test_of_too_many_events_that_wait_the_oldest_are_lost(lines, monkeypatch):
+    """Also where they come while the store refuses those before."""
+    monkeypatch.setattr(kept_events, "_MOST_WAITING", 3)
+    log, add = opened(lines), lines.append
+    news = []
+
+    def refuse(batch):
+        lines.append = add
+        news.extend(fire(log, at_s) for at_s in (2.0, 3.0))
+        raise StoreAwayError("away")
+
+    lines.append = refuse
+    with log._kept._lock:  # both are in one batch
+        first = [fire(log, 0.0), fire(log, 1.0)]
+    until(lambda: len(lines.lines) == 3)
+    assert lines.lines == [event.line for event in (first[1], *news)]
     log.let_go()
