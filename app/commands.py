@@ -61,6 +61,21 @@ _ASK, _SERVE = "Ask", "Service and page"
 _METRICS = "Metrics"
 
 
+ClockZone = Annotated[
+    str | None,
+    typer.Option(
+        help="Times in the question are a clock's here, as Europe/Prague; else stream time."
+    ),
+]
+Planned = Annotated[
+    bool,
+    typer.Option(
+        help="Answer a question about time from the spans in which it is found to be so; else in "
+        "the model's words."
+    ),
+]
+
+
 @cli.command(
     rich_help_panel=_ASK,
     epilog=examples(
@@ -95,23 +110,12 @@ def ask(
     fast: Annotated[
         bool, typer.Option(help="Without a question: read a file as fast as possible.")
     ] = False,
-    zone: Annotated[
-        str | None,
-        typer.Option(
-            help="Times in the question are a clock's here, as Europe/Prague; else stream time."
-        ),
-    ] = None,
+    zone: ClockZone = None,
     dialogue: Annotated[
         str | None,
         typer.Option(help="A name under which the store remembers what was asked and answered."),
     ] = None,
-    plan: Annotated[
-        bool,
-        typer.Option(
-            help="Answer a question about time from the spans in which it is found to be so; else "
-            "in the model's words."
-        ),
-    ] = True,
+    plan: Planned = True,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about a source or a stream, or all you type."""

@@ -52,10 +52,9 @@ def play_source(
     """Ingest `source` in the background until it ends; if it `reads`, answer each line of stdin.
 
     What `awaited` wait for is told when it happens, and then what the model says of it; with any,
-    the source plays to its end even if stdin ends before. With `as_json` an answer is one document,
-    and so is a firing, with what is said of it. A live source that is lost is looked for until the
-    user leaves. Raises SourceError for a file that cannot be read, QuestionError for an empty
-    condition.
+    the source plays to its end even if stdin ends before. With `as_json` answers and firings are
+    documents. A live source that is lost is looked for until the user leaves. Raises SourceError
+    for a file that cannot be read, QuestionError for an empty condition.
     """
     if not all(text.strip() for text in awaited.conditions):
         raise QuestionError("a condition is empty: write what to wait for, as 'tell me when ...'")
@@ -77,9 +76,9 @@ def play_source(
                 firing = alert.look(frame.stream_s)
                 if alert.strange not in (None, before):
                     terminal.say(f"{alert.condition}: not told. {alert.strange}")
+                if firing and not as_json:
+                    terminal.firing(firing)
                 if firing:
-                    if not as_json:
-                        terminal.firing(firing)
                     saying = session.begin_saying(firing.at_s)
                     later.submit(_tell, terminal, firing, saying, called)
 
@@ -91,9 +90,8 @@ def play_source(
             patience_s = inf if sys.stdin.isatty() else config.source.connect_timeout_s
             await_first_block(terminal, session, worker, patience_s)
             if reads:
-                terminal.say(
-                    f"{worker.source_name} plays; type a question, an empty line for the state"
-                )
+                told = "plays; type a question, an empty line for the state"
+                terminal.say(f"{worker.source_name} {told}")
                 answer_lines(terminal, session, worker, stream_id_of(source), as_json=as_json)
             while alerts and worker.is_running:
                 time.sleep(_POLL_S)

@@ -85,6 +85,22 @@ class Metrics:
             ["stream_id"],
             buckets=_SECONDS,
         )
+        self._find = histogram("vstream_find_seconds", "One find, to its end.", buckets=_SECONDS)
+        self._find_spans = counter("vstream_find_spans", "Spans that were found.")
+        self._find_blocks = counter(
+            "vstream_find_blocks",
+            "Blocks whose judgement was wanted: made by the model, or known.",
+            ["judgement"],
+        )
+        self._fired = [
+            counter("vstream_alert_fired", "Firings of alerts.", ["stream_id"]),
+            counter("vstream_watch_fired", _OLD.format("vstream_alert_fired"), ["stream_id"]),
+        ]
+        self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
+        self._add_device(histogram)
+
+    def _add_device(self, histogram: "partial[Histogram]") -> None:
+        """What the device does, and how long what is wanted of it waits."""
         self._round = histogram(
             "vstream_scheduler_round_seconds", "One round of the device.", buckets=_FAST
         )
@@ -110,18 +126,6 @@ class Metrics:
             ["kind"],
             buckets=_COUNTS,
         )
-        self._find = histogram("vstream_find_seconds", "One find, to its end.", buckets=_SECONDS)
-        self._find_spans = counter("vstream_find_spans", "Spans that were found.")
-        self._find_blocks = counter(
-            "vstream_find_blocks",
-            "Blocks whose judgement was wanted: made by the model, or known.",
-            ["judgement"],
-        )
-        self._fired = [
-            counter("vstream_alert_fired", "Firings of alerts.", ["stream_id"]),
-            counter("vstream_watch_fired", _OLD.format("vstream_alert_fired"), ["stream_id"]),
-        ]
-        self._up = Gauge("vstream_up", "1 once the model is loaded.", registry=registry)
 
     def text(self) -> tuple[bytes, str]:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
