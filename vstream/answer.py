@@ -273,7 +273,7 @@ class QueryHandler:
         if not (view.ids and policy.follows_times):
             return NamedView(view, question, question.text)
         in_stream_time = self._family.recommended.reads_stream_time
-        recent = policy.recent_blocks()
+        recent, beside = policy.recent_blocks(), beside and policy.sees_beside
         return named_view(question, self.memory, view, recent, in_stream_time, beside)
 
     def _basis(self, policy: MemoryPolicy, view: MemoryView, newest_s: float = 0.0) -> Basis:

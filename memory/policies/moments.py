@@ -91,6 +91,7 @@ class Moments(Default):
     Settings = MomentsSettings
     settings: MomentsSettings
     changes_store = True
+    sees_beside = True
 
     def rewrite(self, old: "KVBlock", block_id: int, state: State) -> "KVBlock":
         """The block itself where all of its tokens stay."""

@@ -185,6 +185,8 @@ class MemoryPolicy:
     """`note` is given the attention mass that the window's tokens received; it costs as much again
     as attention does. Not with ReKV's rules.
     """
+    sees_beside: ClassVar[bool] = False
+    """Whether a question about a moment reads the blocks beside it that look the same, too."""
     follows_times: ClassVar[bool] = True
     """A question that names a moment may see that alone."""
 

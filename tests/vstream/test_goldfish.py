@@ -8,7 +8,7 @@ import pytest
 from engine import open_session, stream_frames, tiny_video_llm
 from synthetic_video import write_video
 
-from app.streams import forget_range
+from app.forget import forget_range
 from app.terminal import Terminal
 from encoders import Turn
 from memory import MemoryConfig, PolicyError, open_memory, open_stored, policy_named

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from encoders import with_time_words
 from encoders.families.embedded import time_words
+from memory.policies import MemoryPolicy
 from vstream.question import Question
 from vstream.times.named_time import NamedTime, named_time
 
@@ -107,7 +108,8 @@ def test_a_question_about_a_moment_sees_the_blocks_just_before_it(session):
     assert not blocks(session, "what was there at 0:40?", 30.0) & {39, 40}, "it is to come"
 
 
-def test_of_a_run_whose_inside_is_not_kept_a_moment_in_it_sees_both_ends():
+def test_of_a_run_whose_inside_is_not_kept_a_moment_in_it_sees_both_ends(monkeypatch):
+    monkeypatch.setattr(MemoryPolicy, "sees_beside", True)  # as that of moments
     session = open_session(tiny_video_llm("llama")[0], max_answer_tokens=5, **ENGINE)
     other, still = stream_frames(2)
     session.push([replace(still, stream_s=stream_s) for stream_s in (3.0, 9.0)])

@@ -202,7 +202,7 @@ def test_the_service_its_alerts_and_the_page_say_so(tmp_path):
         assert SAID in answer["choices"][0]["message"]["content"]
         (told,) = answer["vstream"]
         assert (told["unsure"], told["unsure_because"], told["confidence"]) == (True, SAID, 0)
-        assert note_of(answer["vstream"])[1] == 0
+        assert note_of(answer["vstream"])[1] == "unsure"
 
 
 def test_an_alert_on_a_strange_stream_says_in_its_state_why_it_does_not_fire():

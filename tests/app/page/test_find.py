@@ -100,7 +100,7 @@ def test_spans_are_painted_where_it_was_so_and_told_in_words_with_their_pictures
         (visit.start, visit.stop) for visit in VISITS
     ]
     expect(page.locator("#timeline .found")).to_have_count(2)
-    assert _painted(page) == _pixels(page, *VISITS)
+    until(lambda: _painted(page) == _pixels(page, *VISITS))  # it is drawn anew as it comes
     parts = [CoveredDocument.model_validate(one) for one in whole["coverage"]["door"]]
     assert status.inner_text() == f"Found 2 times: {covered(parts)}."
     pictures = page.locator("#found button.moment")
@@ -217,6 +217,6 @@ def test_on_a_phone_all_of_it_is_in_sight(chromium, page_url):
     find.tap()
     expect(page.locator("#found [role=status]")).to_contain_text(FOUND)
     assert PageVisitor(page).widest() <= 0
-    assert _painted(page) == _pixels(page, *VISITS)
+    until(lambda: _painted(page) == _pixels(page, *VISITS))  # it is drawn anew as it comes
     page.screenshot(path=SHOTS / "find-phone.png", full_page=True)
     context.close()
