@@ -169,8 +169,7 @@ def test_a_foreign_page_can_use_nothing_of_an_operator_who_is_logged_in(
     operator.page.bring_to_front()
     operator.page.get_by_role("tab", name="Video").click()
     operator.page.locator("#add-sample").click()
-    operator.page.wait_for_selector("#video-said >> text=Streaming", timeout=60_000)
-    operator.await_state("running")
+    operator.await_stream("sample")
     assert [one["id"] for one in service.get("/v1/streams")["data"]] == ["sample"]
     service.delete("/v1/streams/sample?purge=true")
 
