@@ -85,7 +85,7 @@ MEMORY: Options = {
     ),
     "retain": (
         "memory.retain_s",
-        _option(_MEMORY, str, "How long to remember, as 24h, 90m or 7d; else forever."),
+        _option(_MEMORY, str, "How long to remember, as 24h, 90m or 7d; else without end."),
     ),
     "codec": (
         "memory.codec",
