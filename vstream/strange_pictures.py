@@ -74,7 +74,7 @@ def _are_most(told: Mapping[int, bool]) -> bool:
 
 
 def _reason(family: Family) -> str:
-    return f"This model knows {family.recommended.knows}; this picture is none of its world."
+    return f"This model knows {family.recommended.knows}; this picture is not of its world."
 
 
 def _unseen(family: Family) -> str:

@@ -1,4 +1,4 @@
-"""`python -m eval strange` asks the embedded model about pictures that are none of its world.
+"""`python -m eval strange` asks the embedded model about pictures from outside its world.
 
 It knows drawings. Of anything else it is to say so: an answer is bare if it does not. What is
 counted is how many are bare with a confidence over 0.5, and how many alerts fire.
@@ -62,7 +62,7 @@ def strange(as_json: AsJson = False) -> None:
     rows["all"] = tuple(map(sum, zip(*rows.values(), strict=True)))
     columns = ("", "questions", "bare", "bare and over 0.5", "moments of alerts", "firings")
     told = tuple((name, *map(str, row)) for name, row in rows.items())
-    show([ResultTable("Asked about pictures that are none of its world", columns, told)])
+    show([ResultTable("Asked about pictures from outside its world", columns, told)])
     if as_json:
         show_document(
             {name: dict(zip(columns[1:], row, strict=True)) for name, row in rows.items()}

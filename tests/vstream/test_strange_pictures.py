@@ -1,4 +1,4 @@
-"""The embedded model knows when a picture is none of its world, and who asks is told."""
+"""The embedded model knows when a picture is not of its world, and who asks is told."""
 
 import os
 import time
@@ -23,7 +23,7 @@ from vstream.models.weights import embedded_weights
 from vstream.sources.address import stream_id_of
 from vstream.strange_pictures import with_warning
 
-SAID = "This model knows drawings only; this picture is none of its world."
+SAID = "This model knows drawings only; this picture is not of its world."
 UNSEEN = (
     "This model knows drawings only; no picture of that time is kept to tell whether it is of its "
     "world."

@@ -34,7 +34,7 @@ class Moment:
     text: str = ""
     """What the memory policy noted of it, where that is what was found."""
     strange: str | None = None
-    """Why being found means nothing, where its picture is none that the model knows."""
+    """Why being found means nothing, where the model does not know such pictures."""
 
 
 def joined(

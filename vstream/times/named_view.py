@@ -25,8 +25,8 @@ from vstream.times.when import stream_range
 from vstream.times.zone import local_range, zone_of
 
 MOMENT_S = 1.0
-"""A question about a moment sees the newest block that had ended by then, those so shortly before
-it, and the next one on each side where that looks the same.
+"""A question about a moment sees the newest block that had ended by then, and those so shortly
+before it; under some policies (`sees_beside`) also the next one on each side that looks the same.
 """
 LOOKS_SAME = 0.85
 """Cosine of representative keys, in the mean over layers. Of a run of alike blocks some policies
@@ -62,9 +62,9 @@ def named_view(
 ) -> NamedView:
     """What is left of `view` (not empty); all of it if the question names no time.
 
-    For a model that `reads_stream_time` clock words are put into that. `beside` a moment what looks
-    the same is seen, too. Raises QuestionError for an
-    unknown zone, and for a clock time of which nothing is kept.
+    For a model that `reads_stream_time` clock words are put into that. With `beside`, a moment also
+    sees the next block on each side that looks the same. Raises QuestionError for an unknown zone,
+    and for a clock time when nothing is kept.
     """
     if question.zone is not None:
         zone = zone_of(question.zone)
@@ -103,7 +103,7 @@ def _in_stream(
 
 
 def _shown(memory: MemoryReader, block_id: int, at_s: float | None) -> tuple[float, float]:
-    """From when to when what a block shows is seen, by `at_s`."""
+    """The stretch that a block and its alike neighbours show, of what had ended by `at_s`."""
     ids = memory.visible(at_s)
     place = bisect_left(ids, block_id)
     near = ids[max(0, place - 1) : place + 2]

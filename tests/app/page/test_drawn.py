@@ -97,7 +97,7 @@ def test_an_answer_says_that_it_is_unsure_and_how_old_the_newest_frame_was():
     assert note == "first token after 22 ms · 6 moments read · newest frame 0.7 s old"
     exchange = Exchange("who?", "door", answer="a cat", unsure=unsure, is_running=False)
     assert ">unsure, 31%<" in chats([exchange])[0]
-    strange = {"unsure": True, "strange": "this picture is none of its world", "confidence": 0.0}
+    strange = {"unsure": True, "strange": "this picture is not of its world", "confidence": 0.0}
     assert note_of([{**told, **strange}])[1] == "unsure"  # the answer says why
     spans = [{"from_s": at, "to_s": at + 5, "share": share} for at, share in ((61, 0.3), (70, 0.5))]
     note, unsure = note_of([{**told, "unsure": False, "spans": spans}])
