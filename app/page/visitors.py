@@ -77,8 +77,21 @@ class Exchange:
     is_stopped: bool = False
 
 
+@dataclass(eq=False, kw_only=True)
+class Looking:
+    """What is shown while the service looks through streams, until it ends or is stopped."""
+
+    coverage: object = None
+    problem: str = ""
+    is_stopped: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        return self.coverage is None and not (self.problem or self.is_stopped)
+
+
 @dataclass(eq=False)
-class Finding:
+class Finding(Looking):
     """A statement that a stream is looked through for, and what has been found so far."""
 
     statement: str
@@ -89,34 +102,22 @@ class Finding:
     pictures: dict[str, str] = field(default_factory=dict)
     """Of those that are shown, as HTML, by the address of the picture."""
     judged: int = 0
-    coverage: list[CoveredDocument] | None = None
+    coverage: list[CoveredDocument] | None = field(default=None, kw_only=True)
     """Of its stretch, once it has ended by itself."""
     strange: str = ""
     """What it means that its model does not know these pictures, if so."""
-    problem: str = ""
-    is_stopped: bool = False
-
-    @property
-    def is_running(self) -> bool:
-        return self.coverage is None and not (self.problem or self.is_stopped)
 
 
 @dataclass(eq=False)
-class RecapSoFar:
+class RecapSoFar(Looking):
     """What came and left, as far as it was told."""
 
     entries: list[tuple[RecapEntryDocument, str, str]] = field(default_factory=list)
     """Each with what the page calls its stream, and its picture as HTML."""
     described: int = 0
     title: str = ""
-    coverage: dict[str, list[CoveredDocument]] | None = None
+    coverage: dict[str, list[CoveredDocument]] | None = field(default=None, kw_only=True)
     """Of each stream's stretch, once it has ended by itself."""
-    problem: str = ""
-    is_stopped: bool = False
-
-    @property
-    def is_running(self) -> bool:
-        return self.coverage is None and not (self.problem or self.is_stopped)
 
 
 @dataclass(eq=False)
