@@ -1,5 +1,6 @@
 """Guards: all requests are counted, their bodies bounded, and those without a key refused."""
 
+import re
 from math import inf
 from typing import Any
 
@@ -12,14 +13,21 @@ from app.server.metrics import Metrics
 
 UPLOAD_PATH = "/ui/gradio_api/upload"
 """Where the page takes videos: it has a bound of its own."""
+ASKING_PATHS = ("/v1/chat/completions", "/v1/responses")
+_OPENAI = re.compile(r"/(chat/completions$|(models|responses)(/|$))")
 
 
 class RequestGuard:
     """ASGI middleware in front of everything."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, request_bytes: int, metrics: Metrics
+    ) -> None:
+        """`request_bytes` bound a question, which may show pictures."""
         self._app = app
-        self._most = max_body_bytes
+        self._most = dict.fromkeys(ASKING_PATHS, max(float(request_bytes), max_body_bytes))
+        self._most[UPLOAD_PATH] = inf
+        self._most_else = max_body_bytes
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,7 +35,9 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         status, taken = 500, 0
-        most = inf if scope["path"] == UPLOAD_PATH else self._most
+        if _OPENAI.match(scope["path"]):  # as clients ask whose base URL ends without /v1
+            scope["path"] = f"/v1{scope['path']}"
+        most = self._most.get(scope["path"], self._most_else)
 
         async def noted_send(message: Message) -> None:
             nonlocal status
