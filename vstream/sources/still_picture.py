@@ -51,14 +51,14 @@ class StillPicture:
         self._name = name
         if len(data) > max_bytes:
             raise self._invalid(f"{len(data)} bytes are too many; send at most {max_bytes}")
-        if data.count(_START_OF_SCAN) > _MAX_SCANS:
-            raise self._invalid(f"it has more than {_MAX_SCANS} scans; send a plain JPEG")
         try:
             self._image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
         except Exception as error:  # noqa: BLE001  a parser on hostile bytes raises anything
             kind = " or ".join(formats)
             why = f"it is no {kind}; send one picture as {kind} ({error})"
             raise self._invalid(why) from None
+        if self._image.format == "JPEG" and data.count(_START_OF_SCAN) > _MAX_SCANS:
+            raise self._invalid(f"it has more than {_MAX_SCANS} scans; send a plain JPEG")
         width, height = self._image.size
         if width * height > max_pixels:
             raise self._invalid(

@@ -21,7 +21,7 @@ KEYS, HASHES = {}, {}
 for _action in ("read", "ask", "push", "manage"):
     KEYS[_action], HASHES[_action] = new_key()
 KEYS["other"], HASHES["other"] = new_key()
-PUBLIC = {"/health", "/ready", "/version", "/metrics", "/openapi.json"}
+PUBLIC = {"/health", "/ready", "/version", "/metrics", "/openapi.json", "/docs", "/", "/v1"}
 ASKING = {
     "messages": [
         {
