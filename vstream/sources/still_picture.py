@@ -5,7 +5,6 @@ gigabytes of pixels, or for hours of work as thousands of scans over the same pi
 """
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -41,7 +40,7 @@ class StillPicture:
         name: str,
         max_pixels: int,
         *,
-        formats: Sequence[str] = ("JPEG",),
+        formats: tuple[str, ...] = ("JPEG",),
         max_bytes: int = MAX_BYTES,
         bound: str = "source.max_pixels",
     ) -> None:

@@ -209,7 +209,7 @@ def test_a_question_of_no_stream_is_about_the_only_one_that_a_key_may_ask(servic
     cited = json.loads(told)["choices"][0]["message"]["annotations"]
     assert {one["stream_id"] for one in cited} == {"kitchen"}
     status, told = knock(service, "POST", "/v1/chat/completions", KEYS["push"], there, body=body)
-    assert status == 400
+    assert status == 403
     assert "kitchen" not in told
 
 
