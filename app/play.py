@@ -145,7 +145,7 @@ def answer_lines(
             stream = session.ask(line.strip())
             if as_json:
                 model = session.model.name
-                terminal.document(answer_document(stream.answer, model, stream_id))
+                terminal.document(answer_document(stream.answer.document(), model, stream_id))
             else:
                 terminal.stream_answer(stream)
         except QuestionError as error:
