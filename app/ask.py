@@ -5,15 +5,14 @@ from dataclasses import replace
 
 from app.first_look import Asked, require_seen
 from app.model import load_model
-from app.terminal import Terminal, answer_document
+from app.terminal import Terminal
 from encoders import Turn
 from memory import tier_of
-from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.errors import SettingsError
-from vstream.ingest import IngestProgress, IngestWorker
+from vstream.ingest import IngestWorker
 from vstream.open_session import open_session
-from vstream.question import Answer, Question
+from vstream.question import Question
 from vstream.stream_reader import open_reader
 
 
@@ -48,7 +47,7 @@ def ask_source(
 
         terminal.follow(worker, asked.at_s, seen_enough)
         stream = session.ask(asked)
-        _show(terminal, stream, model.name, named.name, as_json, worker.progress)
+        terminal.tell_answer(stream, model.name, named.name, worker.progress, as_json=as_json)
 
 
 def _ask_stored(
@@ -70,20 +69,7 @@ def _ask_stored(
         model = load_model(terminal, config)
         with open_reader(config, model, stream_id) as reader:
             require_seen(config, question.from_s, question.at_s, reader.memory.newest_s)
-            answer = _show(terminal, reader.ask(question), model.name, stream_id, as_json)
+            stream = reader.ask(question)
+            answer = terminal.tell_answer(stream, model.name, stream_id, as_json=as_json)
         if said is not None:
             said.add(question.text, answer.text)
-
-
-def _show(
-    terminal: Terminal,
-    stream: AnswerStream,
-    model: str,
-    stream_id: str,
-    as_json: bool,
-    progress: IngestProgress | None = None,
-) -> Answer:
-    if not as_json:
-        return terminal.stream_answer(stream)
-    terminal.document(answer_document(stream.answer.document(), model, stream_id, progress))
-    return stream.answer

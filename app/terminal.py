@@ -135,6 +135,22 @@ class Terminal:
 
             yield show
 
+    def tell_answer(
+        self,
+        stream: AnswerStream,
+        model: str,
+        stream_id: str,
+        progress: IngestProgress | None = None,
+        *,
+        as_json: bool,
+    ) -> Answer:
+        """As `stream_answer`, or as one document; see `answer_document`."""
+        if not as_json:
+            return self.stream_answer(stream)
+        told = stream.answer.document()
+        self.document(answer_document(told, model, stream_id, progress))
+        return stream.answer
+
     def stream_answer(self, stream: AnswerStream) -> Answer:
         """Print the answer as it comes, then its evidence."""
         with self._speaking:
@@ -167,8 +183,8 @@ class Terminal:
         if told["unsure"]:
             self.say(f"unsure: {told['unsure_because']}")
         if told["knows"] is not None and told["strange"] is None:
-            knows = told["knows"]
-            self.say(f"the model knows {knows}: what it says of anything else means nothing")
+            only = f"the model knows {told['knows']}"
+            self.say(f"{only}: what it says of anything else means nothing")
         self._evidence(told, pictures)
 
     def _name_real_model(self) -> None:
@@ -190,9 +206,8 @@ class Terminal:
             sys.stdout.flush()
 
     def _evidence(self, told: Mapping[str, Any], pictures: Sequence[bytes]) -> None:
-        evidence, meant = told["evidence"], "cosine to the question"
-        if told["plan"] is not None:
-            meant = "how probable it is"
+        evidence = told["evidence"]
+        meant = "cosine to the question" if told["plan"] is None else "how probable it is"
         best = max((abs(one["score"]) for one in evidence), default=1.0) or 1.0
         columns = {
             "moment": span,
@@ -204,11 +219,11 @@ class Terminal:
             del columns["layers"]
         rows = [[cell(one) for cell in columns.values()] for one in evidence[:EVIDENCE_ROWS]]
         self.err.print(table_of(columns, rows))
-        pictured = {span(one): jpeg for one, jpeg in zip(evidence, pictures, strict=False) if jpeg}
+        pictured = [(one, jpeg) for one, jpeg in zip(evidence, pictures, strict=False) if jpeg]
         if self.err.is_terminal and pictured:
             grid = Table.grid(padding=(0, 2))
-            grid.add_row(*(Text(moment, style="dim") for moment in pictured))
-            grid.add_row(*(_half_blocks(jpeg, PICTURE_COLUMNS) for jpeg in pictured.values()))
+            grid.add_row(*(Text(span(one), style="dim") for one, _ in pictured))
+            grid.add_row(*(_half_blocks(jpeg, PICTURE_COLUMNS) for _, jpeg in pictured))
             self.err.print(grid)
         if told["spans"]:
             where = (

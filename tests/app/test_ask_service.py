@@ -110,25 +110,13 @@ def test_torch_is_not_imported(url):
         (("lobby", ASKED, "--zone", "nowhere"), "no time zone"),
         (("lobby", ASKED, "--dialogue", "kim"), "--dialogue has no effect with --service"),
         (("lobby", ASKED, "--store", "memory://"), "--store has no effect with --service"),
+        (("lobby", ASKED, "--service", "http://127.0.0.1:1"), "127.0.0.1:1 cannot be reached"),
+        (("lobby", ASKED, "--service", "lobby"), "lobby: is no address of a service"),
+        (("lobby", ASKED, "--service", "http://[::1"), "is no address of a service"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(url, arguments, told):
-    run = vstream("ask", *arguments, "--service", url)
-    assert (run.code, run.out) == (1, "")
-    assert told in run.err
-    assert len(run.err.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("service", "told"),
-    [
-        ("http://127.0.0.1:1", "the service at http://127.0.0.1:1 cannot be reached"),
-        ("lobby", "no address of a service"),
-        ("http://[::1", "no address of a service"),
-    ],
-)
-def test_a_service_that_is_not_there_is_told_in_one_line(service, told):
-    run = vstream("ask", "lobby", ASKED, "--service", service)
+    run = vstream("ask", "--service", url, *arguments)
     assert (run.code, run.out) == (1, "")
     assert told in run.err
     assert len(run.err.strip().splitlines()) == 1

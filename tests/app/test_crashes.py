@@ -108,38 +108,35 @@ def test_nothing_acknowledged_is_lost_or_half_there_or_answers_otherwise(
 ):
     kills = request.config.getoption("--kills")
     chance = random.Random(SEED)
-    with Rig(server, video, model) as rig:
-        kill_often(rig, kills, chance)
-
-
-def kill_often(rig, kills, chance):
-    server, model = rig.server, rig.model
     victims = list(VICTIMS) + [chance.choice(VICTIMS) for _ in range(kills - len(VICTIMS))]
     chance.shuffle(victims)
-    for number, victim in enumerate(victims):
-        before = rig.ingest.acknowledged
-        until(
-            lambda before=before: rig.ingest.acknowledged > before + 8 or not rig.ingest.is_running
-        )
-        if not rig.ingest.is_running:
-            assert rig.ingest.wait() == 0, "".join(rig.ingest.err)
-            assert len(kept_whole(server.url, rig.stream_id)) >= rig.ingest.acknowledged
-            rig.next_stream()
-            until(lambda: rig.ingest.acknowledged > 8)
-        time.sleep(chance.random())
-        acknowledged = rig.ingest.acknowledged
-        with open_reader(rig.config, model, rig.stream_id) as reader:
-            at_s = reader.memory.info(acknowledged - 1).end_s
-            expected = answered(reader, at_s)
-        rig.kill(victim)
-        tell(f"kill {number + 1}: {victim} after {acknowledged} blocks of {rig.stream_id}")
-        ids = kept_whole(server.url, rig.stream_id)
-        assert ids == list(range(len(ids)))
-        assert len(ids) >= acknowledged
-        with open_reader(rig.config, model, rig.stream_id) as reader:
-            assert answered(reader, at_s) == expected
-    until(lambda: not rig.ingest.is_running, 120)
-    assert rig.ingest.wait() == 0, "".join(rig.ingest.err)
+    with Rig(server, video, model) as rig:
+        for number, victim in enumerate(victims):
+            before = rig.ingest.acknowledged
+            until(
+                lambda before=before: (
+                    rig.ingest.acknowledged > before + 8 or not rig.ingest.is_running
+                )
+            )
+            if not rig.ingest.is_running:
+                assert rig.ingest.wait() == 0, "".join(rig.ingest.err)
+                assert len(kept_whole(server.url, rig.stream_id)) >= rig.ingest.acknowledged
+                rig.next_stream()
+                until(lambda: rig.ingest.acknowledged > 8)
+            time.sleep(chance.random())
+            acknowledged = rig.ingest.acknowledged
+            with open_reader(rig.config, model, rig.stream_id) as reader:
+                at_s = reader.memory.info(acknowledged - 1).end_s
+                expected = answered(reader, at_s)
+            rig.kill(victim)
+            tell(f"kill {number + 1}: {victim} after {acknowledged} blocks of {rig.stream_id}")
+            ids = kept_whole(server.url, rig.stream_id)
+            assert ids == list(range(len(ids)))
+            assert len(ids) >= acknowledged
+            with open_reader(rig.config, model, rig.stream_id) as reader:
+                assert answered(reader, at_s) == expected
+        until(lambda: not rig.ingest.is_running, 120)
+        assert rig.ingest.wait() == 0, "".join(rig.ingest.err)
 
 
 def test_frames_after_a_restart_differ_by_the_codecs_error(video, model, tmp_path):
