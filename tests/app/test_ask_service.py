@@ -13,7 +13,7 @@ from app.server.keys import Action, ScopedKey, new_key
 from app.terminal import Terminal
 
 ASKED = "what do you see now?"
-KEY = "a master key for tests"
+KEY = "a-master-key-for-tests"
 AN_HOUR_AGO = time.time() - 3600
 
 
