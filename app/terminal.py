@@ -209,7 +209,7 @@ class Terminal:
         evidence = told["evidence"]
         meant = "cosine to the question" if told["plan"] is None else "how probable it is"
         best = max((abs(one["score"]) for one in evidence), default=1.0) or 1.0
-        columns = {
+        columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
             "moment": span,
             "score": lambda one: f"{one['score']:.3f}",
             "layers": lambda one: str(one["num_layers"]),
@@ -301,9 +301,9 @@ def answer_document(
     """The one-line JSON document of `vstream ask --json`, of that of an answer; `progress` of what
     was ingested for it. Numbers are rounded to what is worth reading, and all times are in seconds.
     """
-    told = in_seconds(dict(told))
-    times = told.pop("timings_ms")
-    document = _rounded({"model": model, "stream": stream, **told, **times})
+    rest = in_seconds(dict(told))
+    times = rest.pop("timings_ms")
+    document = _rounded({"model": model, "stream": stream, **rest, **times})
     if progress is not None:
         document["frames"] = {
             "seen": progress.frames_seen,
