@@ -41,12 +41,14 @@ from .tiers.tier import (
     StoredStream,
     erase_stored,
     find_stream,
+    find_streams,
     note_stored,
     require_stream_id,
     store_name,
     stored_ids,
     stored_streams,
     tier_of,
+    writer_name,
 )
 
 __all__ = [
@@ -96,6 +98,7 @@ __all__ = [
     "codec_named",
     "erase_stored",
     "find_stream",
+    "find_streams",
     "follow_memory",
     "note_stored",
     "open_memory",
@@ -107,5 +110,6 @@ __all__ = [
     "stored_records",
     "stored_streams",
     "tier_of",
+    "writer_name",
     "written_under",
 ]
