@@ -67,6 +67,7 @@ class AskRequest:
     media: tuple[MediaUrl, ...]
     decoding: Decoding
     policy: str | None = None
+    timezone: str | None = None
     plan: bool = True
     tools_ignored: bool = False
 
@@ -108,6 +109,7 @@ def ask_request_of(
             **decoding,
         ),
         policy=wishes.policy,
+        timezone=wishes.timezone,
         plan=wishes.plan,
         tools_ignored=bool(wishes.tools),
     )

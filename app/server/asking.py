@@ -91,6 +91,7 @@ def begin(
     asked = Question(
         ask_request.text,
         dialogue=ask_request.dialogue,
+        zone=ask_request.timezone,
         context=ask_request.system,
         decoding=decoding,
         policy=ask_request.policy,
@@ -108,13 +109,13 @@ def begin(
             if not spec.is_recording:
                 zone = zone or service.settings.service.timezone
         known = "\n".join(part for part in (context, ask_request.system) if part)
-        question = replace(asked, at_s=to_s, from_s=from_s, zone=zone, context=known)
+        question = replace(asked, at_s=to_s, from_s=from_s, zone=asked.zone or zone, context=known)
         questions.append((one.stream_id, question))
     passing: dict[str, Session] = {}
     if shown or not named:
         passing[REQUEST] = passing_stream(service, asker, shown)
         if not any(one.is_clip for one in shown):  # words name no time of single pictures
-            asked = replace(asked, from_s=0.0, plan=False)
+            asked = replace(asked, from_s=0.0, zone=None, plan=False)
         questions.append((REQUEST, asked))
     try:
         return Inquiry(streams, questions, passing)
