@@ -64,12 +64,12 @@ class AskRequest:
     system: str
     dialogue: tuple[Turn, ...]
     streams: tuple[NamedStream, ...]
-    media: tuple[MediaUrl, ...]
     decoding: Decoding
     policy: str | None = None
     timezone: str | None = None
     plan: bool = True
     tools_ignored: bool = False
+    media: tuple[MediaUrl, ...] = ()
 
 
 def ask_request_of(
