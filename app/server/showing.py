@@ -4,7 +4,6 @@ It is there for one answer: nothing of it is listed, stored, noted or told of bu
 """
 
 import asyncio
-import time
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, suppress
 
@@ -15,7 +14,7 @@ from app.server.service import Service
 from vstream.device.asker import Asker
 from vstream.errors import BusyError
 from vstream.service.fetched_media import fetch_media
-from vstream.service.shown_media import ShownBounds, ShownMedia, show
+from vstream.service.shown_media import ShownMedia, show
 from vstream.session import Session
 
 REQUEST = "(request)"
@@ -67,11 +66,11 @@ async def shown_by(
 
 def passing_stream(service: Service, asker: Asker, shown: tuple[ShownMedia, ...]) -> Session:
     """A stream of what is shown. Blocks until it has been encoded. Raises as `show`."""
-    limits = service.settings.service
-    within_s = limits.request_fetch_s
-    bounds = ShownBounds(limits.request_pixels, time.monotonic() + within_s, within_s)
+    settings = service.settings
+    limits = settings.service
     session = service.loaded.streams.passing()
-    show(session, shown, service.settings.source, bounds, asker)
+    bounds = limits.request_pixels, limits.request_fetch_s
+    show(session, shown, settings.source, *bounds, asker)
     return session
 
 

@@ -39,64 +39,46 @@ class ShownMedia:
     is_clip: bool = False
 
 
-@dataclass(frozen=True)
-class ShownBounds:
-    """`max_pixels` are a picture's; a clip's are bounded as those of any source. `until` is in
-    `time.monotonic` seconds: by then clips are read, and `within_s` is told.
-    """
-
-    max_pixels: int
-    until: float
-    within_s: float
-
-
 def show(
     session: Session,
     shown: Sequence[ShownMedia],
     config: SourceConfig,
-    bounds: ShownBounds,
+    max_pixels: int,
+    within_s: float,
     asker: Asker,
 ) -> None:
-    """Push all of it, or a blank frame if there is nothing.
+    """Push all of it, or a blank frame if there is nothing. A picture has `max_pixels` at most, a
+    clip as many as any source; clips are read `within_s`.
 
     Raises SourceError (FRAME_INVALID, FILE_..., SOURCE_TOO_LARGE, STREAM_TIMEOUT), QuestionError
     for a model that sees no pictures, CancelledError if the asker leaves.
     """
-    family = session.model.family
+    family, fps = session.model.family, session.model.sample_fps
     if isinstance(family, Text):
         raise QuestionError("this model reads text and sees no pictures: ask a stream of text")
-    size = family.frames_per_block
-    frames: Iterator[Frame] = (family.blank(0.0) for _ in range(size))
-    if shown:
-        frames = _frames(session, shown, config, bounds, asker)
+    size, until = family.frames_per_block, time.monotonic() + within_s
+
+    def pushed() -> Iterator[Frame]:
+        begin_s = 0.0
+        for one in shown:
+            found = (
+                _clip(one, config, fps, until, asker)
+                if one.is_clip
+                else _picture(one, config.max_side, max_pixels)
+            )
+            number = 0
+            for frame in found:
+                last = replace(frame, stream_s=begin_s + frame.stream_s)
+                number += 1
+                yield last
+            yield from [last] * (-number % size)  # else its last frames would wait for more
+            begin_s = last.stream_s + size / fps
+
+    frames = pushed() if shown else (family.blank(0.0) for _ in range(size))
     while together := list(islice(frames, session.chunk_blocks * size)):
         if asker.has_left:
             raise CancelledError
         session.push(together)
-
-
-def _frames(
-    session: Session,
-    shown: Sequence[ShownMedia],
-    config: SourceConfig,
-    bounds: ShownBounds,
-    asker: Asker,
-) -> Iterator[Frame]:
-    size, fps = session.model.family.frames_per_block, session.model.sample_fps
-    begin_s = 0.0
-    for one in shown:
-        found = (
-            _clip(one, config, fps, bounds, asker)
-            if one.is_clip
-            else _picture(one, config.max_side, bounds.max_pixels)
-        )
-        number = 0
-        for frame in found:
-            last = replace(frame, stream_s=begin_s + frame.stream_s)
-            number += 1
-            yield last
-        yield from [last] * (-number % size)  # else its last frames would wait for more
-        begin_s = last.stream_s + size / fps
 
 
 def _picture(one: ShownMedia, max_side: int | None, max_pixels: int) -> Iterator[Frame]:
@@ -114,7 +96,7 @@ def _picture(one: ShownMedia, max_side: int | None, max_pixels: int) -> Iterator
 
 
 def _clip(
-    one: ShownMedia, config: SourceConfig, fps: float, bounds: ShownBounds, asker: Asker
+    one: ShownMedia, config: SourceConfig, fps: float, until: float, asker: Asker
 ) -> Iterator[Frame]:
     """The same way as a file's that is read as fast as it can be encoded."""
     sampler = FrameSampler(fps, config.dedup_threshold, config.max_gap_s)
@@ -124,16 +106,16 @@ def _clip(
         address = SourceAddress(SourceKind.FILE, one.name, file.name)
         config = config.model_copy(update={"confined": True})
         source = FileStream(address, config, start_s=0.0, wants=sampler.wants, speed="max")
-    with source, _closed_in_time(source, bounds.until, asker):
+    with source, _closed_in_time(source, until, asker):
         for frame in source:
             if sampler.keep(frame):
                 yield frame
     if asker.has_left:
         raise CancelledError
-    if time.monotonic() > bounds.until:
+    if time.monotonic() > until:
         raise SourceError(
-            f"{one.name}: reading: it took longer than {bounds.within_s:g} s; send a shorter one, "
-            "name it as a stream, or raise service.request_fetch_s",
+            f"{one.name}: reading: it took too long; send a shorter one, name it as a stream, or "
+            "raise service.request_fetch_s",
             "STREAM_TIMEOUT",
         )
 
