@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from service import running_service
 from app.client import ServiceClient
 from app.page.words import covered
 from app.server.moment_documents import CoveredDocument
+from vstream.search.finding import EFFORTS
 
 SHOTS = Path(os.environ.get("VSTREAM_SCREENSHOTS", "runs/screenshots"))
 NOW = "what do you see now?"
@@ -30,7 +32,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def service():
-    with running_service() as running:
+    """One that finds for as long as it takes, however slow the machine is."""
+    unhurried = replace(EFFORTS["default"], milliseconds=None)
+    with pytest.MonkeyPatch.context() as patch, running_service() as running:
+        patch.setitem(EFFORTS, "default", unhurried)
         push_owl(running)
         running.post("/v1/streams/door/pause")
         yield running
