@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_camera import CHROMIUM
 from owl_stream import VISITS, push_owl
-from page_visitor import PageVisitor, shown_page
+from page_visitor import PageVisitor, opened_anew, shown_page
 from playwright.sync_api import expect
 from processes import until
 from service import running_service
@@ -48,21 +48,19 @@ def page_url(service):
 
 
 @pytest.fixture(scope="module")
-def context(chromium):
+def tab(chromium):
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    yield context
+    yield context.new_page()
     context.close()
 
 
 @pytest.fixture
-def page(context, page_url):
-    page = context.new_page()
-    yield _open(page, page_url)
-    page.close()
+def page(tab, page_url):
+    return _open(tab, page_url)
 
 
 def _open(page, url):
-    page.goto(f"{url}#tab=search&stream=door", wait_until="load")
+    opened_anew(page, f"{url}#tab=search&stream=door")
     page.wait_for_selector("#timeline svg .kept", timeout=60_000)
     return page
 
