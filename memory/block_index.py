@@ -13,6 +13,8 @@ blocks. The paper speaks of cosine similarity, the authors' code computes the in
 A search has two stages once there are more than some hundred blocks. All keys are scored in int8,
 and the best of them exactly, in float32 in host RAM; only the int8 keys lie on the device. What
 both stages hold lies in pages that never move: a block that goes leaves its row to a later one.
+Where the device has no room for all codes, those of the oldest pages lie in host RAM and are scored
+by the processor.
 """
 
 from array import array
@@ -20,7 +22,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import Literal
+from math import inf
 
 import numpy as np
 import torch
@@ -28,9 +30,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from memory.best_blocks import best_places, places_of_runs, run_means
-
-Similarity = Literal["inner_product", "cosine"]
+from memory.best_blocks import (
+    MIN_NORM,
+    Similarity,
+    as_slice,
+    best_places,
+    places_of_runs,
+    run_means,
+    similarities,
+)
 
 _FIRST_ROWS, _PAGE_ROWS = 512, 8192
 """Each page has as many rows as all before it, up to a bound."""
@@ -46,7 +54,6 @@ _ROWS_AT_ONCE = 32
 _SETTLE_BLOCKS = 64
 _NARROWEST = 0.25
 """Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
-_MIN_NORM = 1e-12
 
 
 @dataclass(eq=False)
@@ -54,13 +61,15 @@ class _Page:
     first: int
     exact: Float32[np.ndarray, "rows layers features"]
     codes: Tensor
-    """int8 [layers, rows, features] on the device."""
+    """int8 [layers, rows, features], on the device unless it is away."""
     centre: Float32[np.ndarray, "layers features"] | None = None
     """Where its codes have their zero, on the host; None before there are any. Keys often have a
     large part that is the same in many blocks, and another one by night: it must not take the
     codes.
     """
     live: int = 0
+    is_away: bool = False
+    """Whether its codes lie in host RAM."""
 
     @property
     def end(self) -> int:
@@ -70,9 +79,18 @@ class _Page:
 class BlockIndex:
     """Search over representative keys, layer by layer. Ids rise as blocks are added."""
 
-    def __init__(self, layers: int, features: int, device: torch.device) -> None:
-        """`features` is kv_heads * head_dim; `device` is where queries come from."""
+    def __init__(
+        self,
+        layers: int,
+        features: int,
+        device: torch.device,
+        device_bytes: int | None = None,
+    ) -> None:
+        """`features` is kv_heads * head_dim; `device` is where queries come from, and has at most
+        `device_bytes` of codes, or one page; None: all of them.
+        """
         self._layers, self.features, self._device = layers, features, device
+        self._device_bytes = inf if device_bytes is None else device_bytes
         self._ids, self._rows = array("q"), array("q")
         self._free: list[int] = []
         self._next_row = 0
@@ -94,8 +112,14 @@ class BlockIndex:
     @property
     def num_bytes(self) -> int:
         """Room of all pages, on the device and in host RAM."""
-        of_pages = sum(page.exact.nbytes + page.codes.nbytes for page in self._pages)
-        return self._scales.nbytes + self._norms.nbytes + of_pages
+        away = sum(page.codes.nbytes for page in self._pages if page.is_away)
+        return self.num_device_bytes + away + sum(page.exact.nbytes for page in self._pages)
+
+    @property
+    def num_device_bytes(self) -> int:
+        """Of that, what is on the device."""
+        codes = sum(page.codes.nbytes for page in self._pages if not page.is_away)
+        return self._scales.nbytes + self._norms.nbytes + codes
 
     def extend(
         self,
@@ -111,7 +135,7 @@ class BlockIndex:
             self._more.update(zip(block_ids, more, strict=True))
             exact = exact[:, :, : self.features]
         for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
-            page.exact[_as_slice(place)] = exact[_as_slice(at)]
+            page.exact[as_slice(place)] = exact[as_slice(at)]
             page.live += len(at)
         self._ids.extend(block_ids)
         self._rows.extend(rows)
@@ -166,7 +190,7 @@ class BlockIndex:
         self, queries: Float[Tensor, "layers kv_heads*head_dim"], block_ids: Sequence[int]
     ) -> Float32[Tensor, "layers blocks"]:
         """The cosines of some blocks, in the order given; none of them may be dropped."""
-        return _similarities(self.keys(block_ids), queries.float().cpu(), "cosine")
+        return similarities(self.keys(block_ids), queries.float().cpu(), "cosine")
 
     def search(
         self,
@@ -203,7 +227,7 @@ class BlockIndex:
         places = places_of_runs(runs, chunk_blocks, count)
         rows = np.frombuffer(self._rows, dtype=np.int64)[start + places]
         keys = self._exact_keys(layers, rows).transpose(0, 1)
-        exact = _similarities(keys, on_host, similarity).mean(dim=0)
+        exact = similarities(keys, on_host, similarity).mean(dim=0)
         if self._more:
             exact = self._best_of_several(layers, on_host, start, exact, similarity)
         best = runs[best_places(run_means(exact, chunk_blocks), wanted)]
@@ -220,7 +244,7 @@ class BlockIndex:
         """`scores` by the first vectors, raised where another vector of a block is better."""
         for at, block_id in enumerate(self._ids[start : start + len(scores)]):
             if (more := self._more.get(block_id)) is not None:
-                others = _similarities(torch.from_numpy(more[list(layers)]), queries, similarity)
+                others = similarities(torch.from_numpy(more[list(layers)]), queries, similarity)
                 scores[at] = max(scores[at], others.mean(dim=0).max())
         return scores
 
@@ -236,11 +260,22 @@ class BlockIndex:
     def _add_page(self, first: int) -> None:
         rows = min(max(first, _FIRST_ROWS), _PAGE_ROWS)
         codes = np.zeros((self._layers, rows, self.features), dtype=np.int8)
+        self._make_room(codes.nbytes)
         with torch.inference_mode(False):  # or nobody could write into it outside
             on_device = torch.from_numpy(codes).to(self._device)  # numpy asks for huge pages
         exact = torch.empty(rows, self._layers, self.features)  # few of its rows are read: asks not
         self._pages.append(_Page(first, exact.numpy(), on_device))
         self._resize(first + rows)
+
+    def _make_room(self, num_bytes: int) -> None:
+        """Send the oldest codes to host RAM until the device has so much room for others."""
+        here = [page for page in self._pages if not page.is_away]
+        taken = num_bytes + sum(page.codes.nbytes for page in here)
+        for page in here:
+            if taken <= self._device_bytes:
+                return
+            taken -= page.codes.nbytes
+            page.codes, page.is_away = page.codes.cpu(), True
 
     def _resize(self, rows: int) -> None:
         with torch.inference_mode(False):
@@ -288,18 +323,18 @@ class BlockIndex:
         if self._spread is None:
             self._spread = _spread_of(self._exact_keys(range(self._layers), rows))
         for page, _, place in self._by_page(rows):
-            to = _as_slice(place)
+            to = as_slice(place)
             exact = torch.from_numpy(page.exact[to])
             if page.centre is None:
                 page.centre = exact.mean(dim=0).numpy()
             weighed = (exact - torch.from_numpy(page.centre)).div_(self._spread)
             largest = torch.maximum(weighed.amax(dim=2), -weighed.amin(dim=2))
-            scales = largest.clamp_min(_MIN_NORM) / _LARGEST_CODE
+            scales = largest.clamp_min(MIN_NORM) / _LARGEST_CODE
             codes = weighed.div_(scales[:, :, None]).round_().to(torch.int8)
-            page.codes[:, to] = codes.transpose(0, 1).to(self._device)
+            page.codes[:, to] = codes.transpose(0, 1).to(page.codes.device)
             of_page = slice(page.first, page.end)
             self._scales[:, of_page][:, to] = scales.T.to(self._device)
-            norms = exact.norm(dim=2).clamp_min_(_MIN_NORM)
+            norms = exact.norm(dim=2).clamp_min_(MIN_NORM)
             self._norms[:, of_page][:, to] = norms.T.to(self._device)
 
     def _rough_scores(
@@ -323,14 +358,18 @@ class BlockIndex:
         products = torch.empty(used, columns, dtype=torch.int32, device=self._device)
         scores = torch.empty(used, device=self._device)
         places = list(zip(self._pages, products.split(rows), scores.split(rows), strict=True))
+        away = [page for page in self._pages if page.is_away]  # the first of them
         total = torch.zeros((), device=self._device)
         for layer, query in zip(layers, queries.numpy(), strict=True):
             weighed = query * spread[layer].numpy()
-            unit = max(float(np.abs(weighed).max()), _MIN_NORM) / _LARGEST_QUERY_CODE
-            column = np.rint(weighed / unit).astype(np.int8).repeat(columns).reshape(-1, columns)
-            on_device = torch.from_numpy(column).to(self._device)
-            for page, product, _ in places:
+            unit = max(float(np.abs(weighed).max()), MIN_NORM) / _LARGEST_QUERY_CODE
+            column = torch.from_numpy(np.rint(weighed / unit).astype(np.int8))[:, None]
+            on_device = column.to(self._device).repeat(1, columns)
+            for page, product, _ in places[len(away) :]:
                 torch._int_mm(page.codes[layer, : len(product)], on_device, out=product)
+            if away:
+                found = [torch._int_mm(page.codes[layer], column) for page in away]
+                products[: away[-1].end, 0] = torch.cat(found)[:, 0].to(self._device)
             scores.copy_(products[:, 0]).mul_(self._scales[layer, :used])
             centres = [page.centre[layer] for page in self._pages if page.centre is not None]
             offsets = (np.stack(centres) @ query / unit).tolist()
@@ -338,7 +377,7 @@ class BlockIndex:
                 of_page += offset
             if similarity == "cosine":
                 scores /= self._norms[layer, :used]
-                unit /= max(float(np.linalg.norm(query)), _MIN_NORM)
+                unit /= max(float(np.linalg.norm(query)), MIN_NORM)
             if len(layers) > 1:
                 total = total + unit * scores
         return (total if len(layers) > 1 else scores)[self._choice(start, end)]
@@ -353,27 +392,9 @@ class BlockIndex:
         return self._chosen[1]
 
 
-def _as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
-    """The same rows, which rise, as numpy copies them fastest."""
-    first, last = int(places[0]), int(places[-1])
-    return slice(first, last + 1) if last - first == len(places) - 1 else places
-
-
 def _spread_of(
     keys: Float32[Tensor, "blocks layers features"],
 ) -> Float32[Tensor, "layers features"]:
     spread = keys.std(dim=0)
     mean = spread.square().mean(dim=1, keepdim=True).sqrt()
-    return spread.clamp_min(_NARROWEST * mean).clamp_min(_MIN_NORM)
-
-
-def _similarities(
-    keys: Float32[Tensor, "layers blocks features"],
-    queries: Float32[Tensor, "layers features"],
-    similarity: Similarity,
-) -> Float32[Tensor, "layers blocks"]:
-    products = torch.bmm(keys, queries[:, :, None])[:, :, 0]
-    if similarity == "cosine":
-        lengths = keys.norm(dim=2) * queries.norm(dim=1, keepdim=True)
-        products /= lengths.clamp_min(_MIN_NORM)
-    return products
+    return spread.clamp_min(_NARROWEST * mean).clamp_min(MIN_NORM)

@@ -3,7 +3,9 @@
 What stands below it says of the streams at an address what their tier does.
 """
 
+import os
 import re
+import socket
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memory.config import MemoryConfig
-from memory.errors import StoreError, UnknownNameError
+from memory.errors import StoreAwayError, StoreError, UnknownNameError
 from memory.line_log import LineLog
 from memory.provenance import Provenance
 from memory.registry import Registry
@@ -19,6 +21,7 @@ from memory.stream_entry import StreamEntry
 
 if TYPE_CHECKING:
     from memory.block_store import BlockStore, FollowedSource
+    from memory.tiers.redis.redis_dialogue import RedisDialogue
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _USER_INFO = re.compile(r"^([\w+.-]+://)?.*@", re.DOTALL)
@@ -40,6 +43,11 @@ def require_stream_id(stream_id: str) -> str:
             f"stream id {stream_id!r}: use up to 128 of A-Z a-z 0-9 . _ - and no dot at the start"
         )
     return stream_id
+
+
+def writer_name() -> str:
+    """This process as other ones see it write a stream."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 StreamState = Literal["live", "stored"]
@@ -71,6 +79,8 @@ class FoundStream:
     """Its writer's own, see `KVMemory.set_note`."""
     note_lost: bool = False
     """Whether that is empty because what held it is damaged."""
+    writer: str | None = None
+    """The process that writes it, as `writer_name` gives it there, where the tier knows it."""
 
 
 class Tier:
@@ -86,8 +96,6 @@ class Tier:
     """Whether streams outlive the process that writes them, and other processes can read them."""
     budget: ClassVar[str | None] = None
     """The setting that bounds each stream's blocks; None: `host_bytes`."""
-    carries_questions: ClassVar[bool] = False
-    """Whether its address is that of a Redis server, where a question board can be, too."""
 
     def __init__(self, store: str) -> None:
         """Raises StoreError for an address that makes no sense."""
@@ -125,6 +133,18 @@ class Tier:
         """One stream, without a look at its blocks; None if there is none."""
         return None
 
+    def find_all(self) -> dict[str, FoundStream | StoreError]:
+        """As `find`, of all streams, by id; a StoreError for one that cannot be read by itself."""
+        found: dict[str, FoundStream | StoreError | None] = {}
+        for stream_id in self.ids():
+            try:
+                found[stream_id] = self.find(require_stream_id(stream_id))
+            except StoreAwayError:
+                raise
+            except StoreError as error:
+                found[stream_id] = error
+        return {stream_id: one for stream_id, one in found.items() if one is not None}
+
     def erase(self, stream_id: str) -> None:
         """Delete a stream that nobody writes."""
         config = MemoryConfig(store=self.store)
@@ -140,6 +160,10 @@ class Tier:
 
     def lines(self, name: str, most: int) -> LineLog | None:
         """The newest `most` lines of that name beside the streams; None where nothing lasts."""
+        return None
+
+    def dialogue(self, stream_id: str, name: str) -> "RedisDialogue | None":
+        """What was said about a stream under that name; None where no dialogue is remembered."""
         return None
 
     def require_there(self) -> None:
@@ -181,6 +205,13 @@ def find_stream(store: str, stream_id: str) -> FoundStream | None:
     Raises StoreError, also for an id that no stream can have.
     """
     return tier_of(store).find(require_stream_id(stream_id))
+
+
+def find_streams(store: str) -> dict[str, FoundStream | StoreError]:
+    """All streams of a store by id, without a look at their blocks, as cheaply as can be; a
+    StoreError for one that cannot be read by itself. Raises StoreError.
+    """
+    return tier_of(store).find_all()
 
 
 def note_stored(config: MemoryConfig, stream_id: str, note: dict[str, Any]) -> None:
