@@ -31,8 +31,8 @@ def shown_page(client):
 
 
 def opened_anew(page, url):
-    """As a new tab would show it; to read all of the page's code anew would take three seconds
-    of a core, in the same tab it takes one."""
+    """As a new tab would show it; that would read all of the page's code anew, and take 3.5 s of a
+    core, where it takes 1.9 s in the same tab."""
     page.goto("about:blank")
     page.goto(url, wait_until="load")
     return page
