@@ -95,5 +95,9 @@ def create_app(service: Service) -> FastAPI:
         hosts=own_hosts(limits.host, service.keys, limits.insecure),
         allowed=[origin for text in limits.allow_origins if (origin := Origin.parse(text))],
     )
-    app.add_middleware(RequestGuard, max_body_bytes=limits.max_body_bytes, metrics=service.metrics)
+    app.add_middleware(
+        RequestGuard,
+        max_body_bytes=limits.max_body_bytes,
+        saw_request=service.metrics.saw_request,
+    )
     return app

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.api_errors import UNSUPPORTED, ApiError
-from app.server.ask_request import AskRequest, NamedStream, TimeRange
+from app.server.ask_request import AskedSpan, AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from vstream.device.asker import Asker
@@ -89,7 +89,7 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
                 zone = zone or service.settings.service.timezone
         question = Question(
             ask_request.text,
-            at_s=to_s,
+            at_s=named.span.at_s(to_s),
             from_s=from_s,
             dialogue=ask_request.dialogue,
             zone=zone,
@@ -157,4 +157,4 @@ def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
             "no_stream",
             param="messages",
         )
-    return (NamedStream(allowed[0], TimeRange()),)
+    return (NamedStream(allowed[0], AskedSpan()),)

@@ -1,12 +1,11 @@
 """Documents: what the service holds in, what its API tells of it out, as JSON-able models."""
 
-import math
 from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
+from app.server.picture_urls import frame_url, pictured
 from vstream.service.alert_record import AlertRecord
 from vstream.service.inquiry import StreamAnswer
 from vstream.service.past_firing import PastFiring
@@ -14,9 +13,6 @@ from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_status import StreamStatus
 from vstream.service.webhook_delivery import shown_receiver
 from vstream.sources.address import redacted
-
-_URL_PARTS = 1_000_000
-"""A time in an address is told to a millionth of a second."""
 
 
 class Deleted(BaseModel):
@@ -343,25 +339,6 @@ def link_citations(found: StreamAnswer, span: tuple[int, int]) -> list[LinkCitat
         )
         for cited in citations(found)
     ]
-
-
-def frame_url(stream_id: str, at_s: float) -> str:
-    """Of the newest picture at `at_s`. The time is rounded up: a picture that was taken at that
-    very time is not newer than it.
-    """
-    return _picture_url(stream_id, "frame.jpg", at_s)
-
-
-def pictured(firing: dict[str, Any]) -> dict[str, Any]:
-    """With the addresses of its pictures."""
-    of = firing["stream_id"], firing["at_s"]
-    clip_url = _picture_url(of[0], "clip.webp", of[1])
-    return {**firing, "frame_url": frame_url(*of), "clip_url": clip_url}
-
-
-def _picture_url(stream_id: str, name: str, at_s: float) -> str:
-    t_s = math.ceil(at_s * _URL_PARTS) / _URL_PARTS
-    return f"/v1/streams/{quote(stream_id)}/{name}?t_s={t_s:.6f}"
 
 
 def rfc3339(epoch_s: float) -> str:

@@ -4,7 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.server.documents import frame_url, rfc3339
+from app.server.documents import rfc3339
+from app.server.picture_urls import frame_url
 from vstream.search.hunter import FoundSpan
 
 

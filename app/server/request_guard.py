@@ -1,5 +1,6 @@
 """Guards: all requests are counted, their bodies bounded, and those without a key refused."""
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -8,7 +9,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.server.api_errors import ApiError, no_key, refuse
 from app.server.keys import ApiKeys
-from app.server.metrics import Metrics
 
 UPLOAD_PATH = "/ui/gradio_api/upload"
 """Where the page takes videos: it has a bound of its own."""
@@ -17,10 +17,13 @@ UPLOAD_PATH = "/ui/gradio_api/upload"
 class RequestGuard:
     """ASGI middleware in front of everything."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, saw_request: Callable[[str, str, int], None]
+    ) -> None:
+        """`saw_request` is told of each: its method, its route, the status of its answer."""
         self._app = app
         self._most = max_body_bytes
-        self._metrics = metrics
+        self._saw_request = saw_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,7 +54,7 @@ class RequestGuard:
             else:
                 await self._app(scope, bounded_receive, noted_send)
         finally:
-            self._metrics.saw_request(scope["method"], _route(scope), status)
+            self._saw_request(scope["method"], _route(scope), status)
 
 
 def _too_large(most: float) -> str:

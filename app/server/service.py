@@ -19,9 +19,10 @@ from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.ask_request import TimeRange
 from app.server.background import BackgroundResponses
-from app.server.documents import pictured, rfc3339
+from app.server.documents import rfc3339
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
+from app.server.picture_urls import pictured
 from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
 from memory import MemoryReader, StoreError, tier_of
@@ -105,10 +106,7 @@ class Service:
         try:
             self._running = _Loaded(self, self._load_model())
             self._keep_events()  # a store that was away may be back, or no stream opens either
-            self._running.streams.open_known(self.settings.streams)
-            self.events.leave_to_others({one.spec.id for one in self._running.streams.all()})
-            self._running.alerts.open_known(self.settings.alerts)
-            self._running.recaps.begin()
+            self._open_known(self._running)
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:
@@ -152,6 +150,12 @@ class Service:
         self.events.let_go()
         if self.answer_log is not None:
             self.answer_log.close()
+
+    def _open_known(self, loaded: "_Loaded") -> None:
+        loaded.streams.open_known(self.settings.streams)
+        self.events.leave_to_others({one.spec.id for one in loaded.streams.all()})
+        loaded.alerts.open_known(self.settings.alerts)
+        loaded.recaps.begin()
 
     def _keep_events(self) -> None:
         """Unless they are already, or nothing lasts there."""
