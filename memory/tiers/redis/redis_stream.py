@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -25,6 +25,8 @@ from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
 
 FORMAT_VERSION = 1
+DESCRIPTION = ("make", "note", "format_version")
+"""Fields of a stream's meta hash."""
 LEASE_S = 3.0
 BEAT_S = 0.5
 
@@ -152,17 +154,25 @@ def redis_description(link: RedisLink, stream_id: str) -> tuple[Provenance, dict
     Raises StoreError if it cannot be read or was written by a newer version.
     """
     with link.told():
-        values = link.reads.hmget(RedisKeys(stream_id).meta, "make", "note", "format_version")
-    if values[0] is None:
+        values = link.reads.hmget(RedisKeys(stream_id).meta, *DESCRIPTION)
+    return description_of(link, stream_id, values)
+
+
+def description_of(
+    link: RedisLink, stream_id: str, values: Sequence[bytes | None]
+) -> tuple[Provenance, dict[str, Any]] | None:
+    """As `redis_description`, of the `values` of the fields that DESCRIPTION names."""
+    make, note, format_version = values
+    if make is None:
         return None
     try:
-        version = int(values[2])
+        version = int(format_version or b"")
         if version > FORMAT_VERSION:
             raise StoreError(
                 f"{link.name}: stream {stream_id} has format version {version}, this vstream reads "
                 f"up to version {FORMAT_VERSION}; open it with the newer vstream that wrote it"
             )
-        return Provenance(**json.loads(values[0])), json.loads(values[1])
+        return Provenance(**json.loads(make)), json.loads(note or b"")
     except (ValueError, TypeError) as error:
         raise StoreError(
             f"{link.name}: the description of stream {stream_id} is damaged ({error})"
