@@ -13,10 +13,9 @@ import structlog
 from anyio import to_thread
 from starlette.types import ASGIApp, Message
 
-from app.cluster import membership
 from app.cluster.asked import named
 from app.cluster.credit import Credit
-from app.cluster.membership import To, rendezvous
+from app.cluster.membership import Membership, To, rendezvous
 from app.cluster.relay import BEAT_S, WINDOW, is_answer
 from app.cluster.shared_events import SharedEvents
 from app.server.api_errors import ApiError
@@ -53,8 +52,12 @@ class _WorkerService(Service):
 class StreamWorker:
     """One model on one device, and the streams that it watches."""
 
-    def __init__(self, settings: ServiceSettings, keys: ApiKeys, name: str) -> None:
+    def __init__(
+        self, settings: ServiceSettings, keys: ApiKeys, name: str, members: Membership
+    ) -> None:
+        """`members` are all workers, itself among them."""
         self.name = name
+        self._members = members
         self.service = _WorkerService(settings, keys)
         self._app = create_app(self.service)
         self._life = self._app.router.lifespan_context(self._app)
@@ -175,7 +178,7 @@ class StreamWorker:
         room = self.service.settings.service.max_streams - len(self.streams) - len(self._opening)
         free = [one for one in self._wanted - self._opening if not known[one].is_live]
         for stream_id in sorted(free)[:room]:
-            if rendezvous(stream_id, membership.MEMBERS.workers)[:1] == [self.name]:
+            if rendezvous(stream_id, self._members.workers)[:1] == [self.name]:
                 self._opening.add(stream_id)
                 self._threads.submit(self._adopt, stream_id)
 

@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import Depends, Request
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.api_errors import UNSUPPORTED, ApiError
+from app.server.api_errors import UNSUPPORTED, ApiError, no_stream
 from app.server.ask_request import AskedSpan, AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
@@ -149,12 +149,5 @@ def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
     seen = [keeper.spec.id for keeper in service.loaded.streams.all()]
     allowed = [stream_id for stream_id in seen if caller.may(Action.ASK, stream_id)]
     if len(allowed) != 1:
-        there = ", ".join(allowed) or "none"
-        raise ApiError(
-            400,
-            "name a stream: add a part {type: video_url, video_url: {url: stream://ID}} to the "
-            f"question (there are: {there})",
-            "no_stream",
-            param="messages",
-        )
+        raise no_stream(allowed)
     return (NamedStream(allowed[0], AskedSpan()),)
