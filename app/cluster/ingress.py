@@ -175,8 +175,9 @@ class Ingress:
             return Response(own + merged_metrics(texts), media_type=CONTENT_TYPE_LATEST)
         if not there:
             raise ApiError(503, "no worker answers: try again shortly", "worker_lost")
-        found = {worker: parsed(body) for worker, body in there.items()}
-        whole = merged(path, found, missing, document or query)
+        limit = document.get("limit") or query.get("limit")
+        documents = [parsed(body) for body in there.values()]
+        whole = merged(path, documents, missing, None if limit is None else int(limit))
         if is_stream:
             return Response(event_of(whole, "done") + DONE, media_type="text/event-stream")
         return JSONResponse(whole)

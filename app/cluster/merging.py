@@ -1,62 +1,52 @@
 """merged: what each worker answers in, the answer of all out, and who is missing in it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-_SUMMED = ("unseen", "marked", "judged", "known", "described", "dropped", "unchecked")
 _LIMITS = {"/v1/search": 10, "/v1/firings": 50, "/v1/answers": 50}
-_JOINED = ("coverage", "strange")
+_SUMMED = ("unseen", "marked", "judged", "known", "described", "dropped", "unchecked")
+_ORDER: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "/v1/streams": lambda one: one["id"],
+    "/v1/firings": lambda one: -one["id"],
+    "/v1/answers": lambda one: -one["id"],
+    "/v1/search": lambda one: -one["score"],
+    "/v1/moments": lambda one: (one["stream_id"], one["from_s"]),
+    "/v1/recaps": lambda one: (one["from"], one["stream_id"]),
+}
+"""As one service has them; what is not here by when it was made."""
 
 
 def merged(
-    path: str, replies: Mapping[str, Any], missing: Sequence[str], wanted: Mapping[str, Any]
+    path: str, documents: Sequence[dict[str, Any]], missing: Sequence[str], limit: int | None
 ) -> dict[str, Any]:
-    """`replies` are documents by worker; `wanted` is what was asked, as `limit`."""
-    documents = list(replies.values())
-    whole: dict[str, Any] = {**documents[0]} if documents else {"object": "list", "data": []}
-    for name in _SUMMED:
-        if name in whole:
-            whole[name] = sum(one[name] for one in documents)
-    for name in _JOINED:
-        if name in whole:
-            whole[name] = {key: part for one in documents for key, part in one[name].items()}
-    if "seconds" in whole:
-        whole["seconds"] = max(one["seconds"] for one in documents)
+    """`limit` is what was asked for, of what has any."""
+    whole: dict[str, Any] = {}
+    for name, value in documents[0].items():
+        values = [one[name] for one in documents]
+        whole[name] = value
+        if isinstance(value, dict):
+            whole[name] = {key: part for one in values for key, part in one.items()}
+        elif name in _SUMMED:
+            whole[name] = sum(values)
+        elif isinstance(value, bool | float):
+            whole[name] = max(values)
     if "data" in whole:
-        wanted = {"limit": _LIMITS[path], **wanted} if path in _LIMITS else wanted
-        found = [one for document in documents for one in document["data"]]
-        whole["data"] = _ordered(path, found)
-        if "limit" in wanted:
-            limit = int(wanted["limit"])
-            whole["data"] = whole["data"][:limit]
-            if "has_more" in whole:
-                whole["has_more"] = len(found) > limit or any(one["has_more"] for one in documents)
+        order = _ORDER.get(path, lambda one: one["created_at"])
+        found = sorted((part for one in documents for part in one["data"]), key=order)
+        if path not in _ORDER:  # of one alert each of its workers has some streams
+            found = list({one["id"]: one for one in found}.values())
+        most = limit or _LIMITS.get(path, len(found))
+        whole["data"] = found[:most]
+        if "has_more" in whole:
+            whole["has_more"] = len(found) > most or whole["has_more"]
     if "stored" in whole:
-        watched = {one["id"] for one in whole["data"]}
-        whole["stored"] = sorted({id for one in documents for id in one["stored"]} - watched)
-    if missing:
-        whole["incomplete"] = list(missing)
-    return whole
-
-
-def _ordered(path: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As one service would have them."""
-    if path == "/v1/streams":
-        return sorted(found, key=lambda one: str(one["id"]))
-    if path in ("/v1/firings", "/v1/answers"):
-        return sorted(found, key=lambda one: int(one["id"]), reverse=True)
-    if path == "/v1/search":
-        return sorted(found, key=lambda one: float(one["score"]), reverse=True)
-    if path == "/v1/moments":
-        return sorted(found, key=lambda one: (str(one["stream_id"]), float(one["from_s"])))
-    if path == "/v1/recaps":
-        return sorted(found, key=lambda one: (str(one["from"]), str(one["stream_id"])))
-    by_id = {one["id"]: one for one in reversed(found)}  # of one alert each worker has its streams
-    return sorted(by_id.values(), key=lambda one: (one["created_at"], str(one["id"])))
+        stored = {one for document in documents for one in document["stored"]}
+        whole["stored"] = sorted(stored - {one["id"] for one in whole["data"]})
+    return {**whole, "incomplete": list(missing)} if missing else whole
 
 
 class _Labelled:

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.client import ServiceClient
 from app.server.application import create_app
-from app.server.keys import ApiKeys
 from app.server.connections import listen_on
+from app.server.keys import ApiKeys
 from app.server.run import server_config
 from app.server.service import Service
 from app.server.settings import load_settings
