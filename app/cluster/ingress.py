@@ -34,8 +34,9 @@ from app.server.sse import DONE, event_of
 from vstream.device.shares import RateLimit, Shares
 from vstream.service.event_log import EventLog
 
-_DEADLINE_S = 10.0
-"""For the answers of all workers to be merged."""
+_DEADLINE_S = 20.0
+"""For the answers of all workers to be merged; those who look through streams take their time."""
+_LONG = ("/v1/moments", "/v1/recaps")
 _KEPT_BACK = (b"origin", b"cookie", b"content-length", b"transfer-encoding")
 """Headers that the ingress has answered for."""
 
@@ -201,7 +202,8 @@ class Ingress:
     async def _reply(self, request: Request) -> "_Reply | None":
         reply = _Reply()
         try:
-            async with asyncio.timeout(_DEADLINE_S):
+            long = request.scope["path"] in _LONG
+            async with asyncio.timeout(None if long else _DEADLINE_S):
                 await self._once.answer(request, reply.take)
         except (ApiError, TimeoutError):
             return None

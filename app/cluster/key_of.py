@@ -49,15 +49,13 @@ class Key:
 
 def key_of(method: str, path: str, document: dict[str, Any]) -> Key:
     """`document` is what the body says, empty where it is none."""
-    for pattern, kind in _PATTERNS:
-        if (match := pattern.fullmatch(f"{method} {path}")) is not None:
-            break
-    else:
-        return Key(Kind.ANY)
     if isinstance(previous := document.get("previous_response_id"), str):
         return Key(Kind.HOLDER, held=f"/v1/responses/{previous}")
-    found = match.groupdict()
-    return Key(kind, found.get("stream") or _named(document), found.get("held"))
+    for pattern, kind in _PATTERNS:
+        if (match := pattern.fullmatch(f"{method} {path}")) is not None:
+            found = match.groupdict()
+            return Key(kind, found.get("stream") or _named(document), found.get("held"))
+    return Key(Kind.ANY)
 
 
 def parsed(body: bytes) -> dict[str, Any]:

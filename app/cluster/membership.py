@@ -4,10 +4,11 @@ Serve copies the router's class with all that its module holds: what the router 
 process share lies here.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NotRequired, TypedDict
+
+from app.cluster.ownership import rendezvous
 
 _SUSPECT_S = 10.0
 
@@ -18,15 +19,6 @@ class To(TypedDict):
     at: NotRequired[str | None]
     stream: NotRequired[str | None]
     without: NotRequired[Collection[str]]
-
-
-def rendezvous(key: str, workers: Iterable[str]) -> list[str]:
-    """All of them, in the order in which they are to have `key`: who joins moves nothing else."""
-
-    def weight(worker: str) -> bytes:
-        return hashlib.blake2b(f"{worker}\0{key}".encode(), digest_size=8).digest()
-
-    return sorted(workers, key=weight)
 
 
 class Membership:
@@ -50,9 +42,18 @@ class Membership:
         return sorted(set(self._streams) - hung) or sorted(self._streams)
 
     @property
+    def loads(self) -> dict[str, float]:
+        """What each worker has to do, in streams."""
+        return {worker: float(len(ids)) for worker, ids in self._streams.items()}
+
+    @property
     def streams(self) -> set[str]:
         """All that some worker watches."""
         return set().union(*self._streams.values())
+
+    def of(self, worker: str) -> frozenset[str]:
+        """The streams that it reports."""
+        return self._streams.get(worker, frozenset())
 
     def suspect(self, worker: str) -> None:
         """It does not answer: ask others for a while."""

@@ -119,7 +119,7 @@ class Relay:
                     if kind == "vstream.accepted":
                         asked, request.body = message["worker"], message["body"]
                         begun.is_accepted = True
-                        if request.stream_id is not None:
+                        if request.stream_id is not None and not request.is_owners:
                             self.on_asked(message["is_owner"])
                     elif kind != "vstream.beat":
                         await begun.take(message)

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message
 
 from app.cluster.asked import named
 from app.cluster.credit import Credit
-from app.cluster.membership import Membership, To, rendezvous
+from app.cluster.membership import Membership, To
+from app.cluster.ownership import free_since, to_give, to_take
 from app.cluster.relay import BEAT_S, WINDOW, is_answer
 from app.cluster.shared_events import SharedEvents
 from app.server.api_errors import ApiError
@@ -25,17 +26,20 @@ from app.server.keys import ApiKeys
 from app.server.service import Phase, Service
 from app.server.settings import ServiceSettings
 from app.server.sse import with_pauses
-from memory import KVMemoryError, StoreError
+from memory import KVMemoryError
 from vstream.errors import VStreamError
 from vstream.service.kept_events import KeptEvents
 
 _log = structlog.get_logger()
 _LOOK_S = 0.5
 """So often the store is looked at for streams that nobody watches."""
+_GIVE_S = 10.0
+"""So often one stream moves, where workers have unlike loads."""
 _STUCK_S = 30.0
 _AT_ONCE = 8
 """Streams that are opened side by side."""
-_END_S = 2.0
+_END_LOOKS = 4
+"""Before what nobody waits for is cancelled, which ends by itself as a rule."""
 
 
 class _WorkerService(Service):
@@ -65,6 +69,9 @@ class StreamWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[str] = set()
         self._wanted: set[str] = set()
+        self._free: dict[str, float] = {}
+        self._given: set[str] = set()
+        self._gave_at = time.monotonic()
         self._threads = ThreadPoolExecutor(_AT_ONCE, "adopt")
         self._looked_at = time.monotonic()
 
@@ -139,8 +146,7 @@ class StreamWorker:
                 yield message
             await running
         finally:
-            exchange.is_gone.set()
-            self._start(_end(running))
+            self._start(exchange.end(running))
 
     def _pinned(self, body: bytes) -> bytes:
         """The question, with its stretch in stream time and the moment at which it is asked. One
@@ -167,20 +173,28 @@ class StreamWorker:
             self._looked_at = time.monotonic()
             try:
                 await self._take()
-            except StoreError as error:
+            except (VStreamError, KVMemoryError) as error:
                 _log.warning("no streams are taken", reason=str(error))
             await asyncio.sleep(_LOOK_S)
 
     async def _take(self) -> None:
-        streams = self.service.loaded.streams
+        streams, now = self.service.loaded.streams, time.monotonic()
         known = await to_thread.run_sync(streams.known)
-        self._wanted = {stream_id for stream_id, note in known.items() if note.is_wanted}
+        self._wanted = {one for one, note in known.items() if note.is_wanted}
+        free = (one for one in self._wanted - self._opening if not known[one].is_live)
+        self._free = free_since(self._free, free, now)
         room = self.service.settings.service.max_streams - len(self.streams) - len(self._opening)
-        free = [one for one in self._wanted - self._opening if not known[one].is_live]
-        for stream_id in sorted(free)[:room]:
-            if rendezvous(stream_id, self._members.workers)[:1] == [self.name]:
-                self._opening.add(stream_id)
-                self._threads.submit(self._adopt, stream_id)
+        others = self._members.workers
+        for stream_id in to_take(self.name, self._free, others, room, now, self._given):
+            self._opening.add(stream_id)
+            self._threads.submit(self._adopt, stream_id)
+        mine = dict.fromkeys(self.streams, 1.0)
+        self._given &= self._free.keys()
+        if now - self._gave_at > _GIVE_S and mine.keys() == self._members.of(self.name):
+            self._gave_at = now
+            if given := to_give(self.name, self._members.loads, mine):
+                self._given.add(given)
+                await to_thread.run_sync(streams.release, given)
 
     def _adopt(self, stream_id: str) -> None:
         try:
@@ -218,17 +232,16 @@ class _Exchange:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message | None) -> None:
-        if self.is_gone.is_set():
-            return
-        put = asyncio.ensure_future(self.messages.put(message))
-        gone = asyncio.ensure_future(self.is_gone.wait())
-        await asyncio.wait({put, gone}, return_when=asyncio.FIRST_COMPLETED)
-        put.cancel()
-        gone.cancel()
+        if not self.is_gone.is_set():
+            await self.messages.put(message)
 
-
-async def _end(running: asyncio.Task[None]) -> None:
-    """Of what nobody waits for any more."""
-    await asyncio.wait({running}, timeout=_END_S)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async def end(self, running: asyncio.Task[None]) -> None:
+        """Nobody waits for it any more."""
+        self.is_gone.set()
+        for _ in range(_END_LOOKS):
+            while not self.messages.empty():
+                self.messages.get_nowait()
+            if (await asyncio.wait({running}, timeout=_LOOK_S))[0]:
+                break
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
