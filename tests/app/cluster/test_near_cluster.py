@@ -1,13 +1,18 @@
 """Two real workers behind an ingress, over one Redis, without Ray: what each asks of the other."""
 
+import asyncio
 import json
 import threading
+from contextlib import aclosing
 
 import httpx
 import pytest
 from near_workers import near_cluster
 from one_thing import thing_jpeg
+from service import endless
 from websockets.sync.client import connect
+
+from app.cluster.relay import BEAT_S, WINDOW
 
 MASTER = "correct-horse-battery"
 STREAMS = [f"cam{number}" for number in range(6)]
@@ -140,6 +145,29 @@ def test_owner_alone_does_what_is_the_owners(cluster):
         cluster.post(f"/v1/streams/{stream_id}/resume")
         asked = {worker for worker, _ in cluster.near.asked[before:]}
         assert asked == {cluster.near.members.owner(stream_id)}
+
+
+def test_a_worker_says_no_more_than_a_window_to_who_does_not_read(cluster):
+    document = endless(of(cluster, "a"), temperature=0, max_tokens=400, stream=True)
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
+    scope |= {"headers": [(b"authorization", f"Bearer {MASTER}".encode())], "query_string": b""}
+    call = {"id": "1", "scope": scope, "body": json.dumps(document).encode()}
+    call |= {"stream": of(cluster, "a"), "is_owners": False}
+
+    async def heard():
+        worker, found = cluster.near.workers["a"], []
+        async with aclosing(worker.asgi({}, call)) as messages:
+            for read in (WINDOW, 32):
+                found += [await anext(messages) for _ in range(read)]
+                more = asyncio.ensure_future(anext(messages))
+                assert not (await asyncio.wait({more}, timeout=2 * BEAT_S))[0]
+                worker.acknowledge({}, "1", 33)
+                found.append(await more)
+        return found
+
+    told = cluster.run(heard())
+    assert told[0]["type"] == "vstream.accepted"
+    assert told[-1]["type"] == "http.response.body"
 
 
 def test_what_all_know_is_merged(cluster):
