@@ -47,6 +47,7 @@ from .tiers.tier import (
     stored_ids,
     stored_streams,
     tier_of,
+    writer_name,
 )
 
 __all__ = [
@@ -108,5 +109,6 @@ __all__ = [
     "stored_records",
     "stored_streams",
     "tier_of",
+    "writer_name",
     "written_under",
 ]

@@ -3,7 +3,9 @@
 What stands below it says of the streams at an address what their tier does.
 """
 
+import os
 import re
+import socket
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
@@ -42,6 +44,11 @@ def require_stream_id(stream_id: str) -> str:
     return stream_id
 
 
+def writer_name() -> str:
+    """This process as other ones see it write a stream."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 StreamState = Literal["live", "stored"]
 
 
@@ -72,7 +79,7 @@ class FoundStream:
     note_lost: bool = False
     """Whether that is empty because what held it is damaged."""
     writer: str | None = None
-    """The process that writes it, HOST:PID, where the tier knows it."""
+    """The process that writes it, as `writer_name` gives it there, where the tier knows it."""
 
 
 class Tier:

@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from memory import (
+    FencedError,
     KVMemoryError,
     Provenance,
     StoreAwayError,
@@ -141,7 +142,9 @@ class Streams:
 
     def release(self, stream_id: str) -> None:
         """Flush the stream and let go of it, for another process to `adopt` it: its note stays, and
-        nobody is told that it was deleted. Raises UnknownStreamError, StoreError.
+        nobody is told that it was deleted. One that another process has taken is only let go of.
+
+        Raises UnknownStreamError, StoreError.
         """
         keeper = self.get(stream_id)
         self._on_released(keeper)
@@ -150,7 +153,8 @@ class Streams:
                 raise UnknownStreamError(f"there is no stream {stream_id} here")
             watched = set(self._keepers)
         try:
-            keeper.close()
+            with suppress(FencedError):
+                keeper.close()
         finally:
             self._events.leave_to_others(watched)
 

@@ -19,6 +19,7 @@ from memory.tiers.redis.redis_stream import (
     redis_description,
 )
 from memory.tiers.redis.redis_tier import RedisTier
+from memory.tiers.redis.redis_worker import join_worker, living_writers
 from memory.tiers.tier import FoundStream, StoredStream, StreamState, Tier
 
 
@@ -34,7 +35,7 @@ class InRedis(Tier):
         link = RedisLink(self.store)
         with ExitStack() as opened:
             opened.callback(link.close)
-            stream = RedisStream(link, stream_id, provenance)
+            stream = RedisStream(link, join_worker(self.store), stream_id, provenance)
             opened.pop_all()
         return stream
 
@@ -93,15 +94,14 @@ def _ids(link: RedisLink) -> list[str]:
 
 
 def _seen(link: RedisLink, stream_ids: Sequence[str]) -> list[_Seen]:
-    """In one round trip, however many they are."""
+    """In two round trips, however many they are."""
     pipeline = link.reads.pipeline(transaction=False)
     for keys in map(RedisKeys, stream_ids):
         pipeline.hmget(keys.meta, _FIELDS)
         pipeline.get(keys.lease)
     with link.told():
         values = pipeline.execute()
-    writers = [None if held is None else held.decode().partition(" ")[2] for held in values[1::2]]
-    return list(zip(stream_ids, values[::2], writers, strict=True))
+    return list(zip(stream_ids, values[::2], living_writers(link, values[1::2]), strict=True))
 
 
 def _stored(stream_id: str, values: list[bytes | None], writer: str | None) -> StoredStream:
