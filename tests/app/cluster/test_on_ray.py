@@ -6,6 +6,7 @@ Alone on the machine, as `make test` runs it: Ray gives up where it is not given
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -98,7 +99,11 @@ def push(running, stream_id, thing, at, part):
 def pid_of(running, stream_id):
     """Of the process that writes the stream now, as its lease has it."""
     held = running.redis.get(f"vstream:{{{stream_id}}}:lease")
-    return None if held is None else int(held.decode().rpartition(":")[2])
+    return None if held is None else int(held.decode().split()[1].rpartition(":")[2])
+
+
+def num_workers(running):
+    return len(set(re.findall(r'worker="(\w+)"', running.http.get("/metrics").text)))
 
 
 def answered(running, stream_id, on_word=lambda number: None):
@@ -161,7 +166,7 @@ def test_mixed_requests_go_to_the_owners_and_none_is_refused(cluster):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_client_hears_the_whole_answer_of_a_worker_that_is_lost(cluster, how):
-    wait_for(lambda: all(pid_of(cluster, one) for one in STREAMS))
+    wait_for(lambda: all(pid_of(cluster, one) for one in STREAMS) and num_workers(cluster) == 2)
     stream_id = STREAMS[0]
     blocks = cluster.redis.hkeys(f"vstream:{{{stream_id}}}:table")
     writer = pid_of(cluster, stream_id)
