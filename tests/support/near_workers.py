@@ -62,25 +62,39 @@ class NearWorkers:
             yield message
 
 
-class _LoadedWorker(StreamWorker):
-    def __init__(self, *given):
-        super().__init__(*given)
-        self.service._load_model = embedded
-
-
 @contextmanager
-def near_cluster(store, names="ab", key=None, scoped=(), **service):
-    """A RunningService whose `near` are its NearWorkers and `loop` is where they run."""
+def near_cluster(
+    store,
+    names="ab",
+    *,
+    key=None,
+    scoped=(),
+    model=None,
+    memory=None,
+    source=None,
+    bounds=None,
+    **service,
+):
+    """A RunningService whose `near` are its NearWorkers; `run` has their loop run a coroutine."""
     settings = load_settings(
-        None, memory={"store": store}, threads=1, service={"port": 0, "grace_s": 1, **service}
+        None,
+        memory={"store": store, **(memory or {})},
+        source=source or {},
+        threads=1,
+        service={"port": 0, "grace_s": 1, **service},
     )
     keys = ApiKeys(key, scoped)
     near = NearWorkers()
     ingress = Ingress(settings, keys, near, near.members)
-    ingress._relay.silent_s = 3.0
+    bounds = bounds or ConnectionBounds()
     listening = listen_on("127.0.0.1", 0)
     server = uvicorn.Server(
-        bounded_config(ingress.application, ConnectionBounds(), timeout_graceful_shutdown=1)
+        bounded_config(
+            ingress.application,
+            bounds,
+            ws_max_size=settings.service.max_body_bytes,
+            timeout_graceful_shutdown=1,
+        )
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -91,8 +105,9 @@ def near_cluster(store, names="ab", key=None, scoped=(), **service):
 
     async def begin():
         for name in names:
-            near.workers[name] = _LoadedWorker(settings, keys, name, near.members)
-            await near.workers[name].begin()
+            worker = near.workers[name] = StreamWorker(settings, keys, name, near.members)
+            worker.service._load_model = lambda: model or embedded()
+            await worker.begin()
         serving.append(asyncio.create_task(server.serve(sockets=[listening])))
         serving.append(asyncio.create_task(near.tell()))
 
@@ -110,7 +125,7 @@ def near_cluster(store, names="ab", key=None, scoped=(), **service):
     run(begin())
     follower.start()
     running = RunningService(None, f"http://127.0.0.1:{listening.getsockname()[1]}", key)
-    running.near, running.run, running.ingress = near, run, ingress
+    running.near, running.run = near, run
     try:
         yield running
     finally:

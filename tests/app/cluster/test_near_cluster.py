@@ -150,7 +150,9 @@ def test_owner_alone_does_what_is_the_owners(cluster):
 def test_a_worker_says_no_more_than_a_window_to_who_does_not_read(cluster):
     document = endless(of(cluster, "a"), temperature=0, max_tokens=400, stream=True)
     scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
-    scope |= {"headers": [(b"authorization", f"Bearer {MASTER}".encode())], "query_string": b""}
+    headers = {"authorization": f"Bearer {MASTER}", "content-type": "application/json"}
+    told = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope |= {"headers": told, "query_string": b""}
     call = {"id": "1", "scope": scope, "body": json.dumps(document).encode()}
     call |= {"stream": of(cluster, "a"), "is_owners": False}
 
@@ -158,7 +160,9 @@ def test_a_worker_says_no_more_than_a_window_to_who_does_not_read(cluster):
         worker, found = cluster.near.workers["a"], []
         async with aclosing(worker.asgi({}, call)) as messages:
             for read in (WINDOW, 32):
-                found += [await anext(messages) for _ in range(read)]
+                for _ in range(read):
+                    found.append(await anext(messages, None))
+                    assert found[-1] is not None, found
                 more = asyncio.ensure_future(anext(messages))
                 assert not (await asyncio.wait({more}, timeout=2 * BEAT_S))[0]
                 worker.acknowledge({}, "1", 33)
