@@ -1,6 +1,7 @@
 """build: settings in, a Ray Serve application of workers and an ingress out; serve runs it."""
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Mapping
@@ -29,7 +30,6 @@ from vstream.errors import SettingsError
 
 if TYPE_CHECKING:
     from ray.serve import Application
-    from ray.serve.handle import DeploymentHandle
 
 _ONGOING = 256
 """Calls of one worker at a time: each answer that is told is one."""
@@ -46,7 +46,7 @@ _OF_ITS_OWN: dict[str, Any] = {
 class RayWorkers:
     """Workers, by the handle of their deployment."""
 
-    def __init__(self, handle: "DeploymentHandle[Any]") -> None:
+    def __init__(self, handle: Any) -> None:
         self._asgi = handle.options(method_name="asgi", stream=True)
         self._acknowledge = handle.options(method_name="acknowledge")
 
@@ -152,27 +152,29 @@ def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Applic
     given, device = settings.model_dump(), settings.device
     has_cards = ray.cluster_resources().get("GPU", 0) > 0
     is_on_card = device.startswith("cuda") or (device == "auto" and has_cards)
-    lives = {
+    lives: dict[str, Any] = {
         "max_ongoing_requests": _ONGOING,
         "health_check_period_s": 1,
         "health_check_timeout_s": 5,
         "graceful_shutdown_timeout_s": settings.service.grace_s + _END_S,
     }
-    worker = serve.deployment(
+    routing: dict[str, Any] = {
+        "request_router_class": "app.cluster.stream_router:StreamRouter",
+        "request_routing_stats_period_s": 1,
+    }
+    worker: Any = serve.deployment(
         WorkerReplica,
         name="StreamWorker",
         num_replicas=workers,
         ray_actor_options={"num_cpus": 0, "num_gpus": int(is_on_card)},
-        request_router_config=RequestRouterConfig(
-            request_router_class="app.cluster.stream_router:StreamRouter",
-            request_routing_stats_period_s=1,
-        ),
+        request_router_config=RequestRouterConfig(**routing),
         **lives,
     )
-    ingress = serve.deployment(
+    ingress: Any = serve.deployment(
         IngressReplica, name="Ingress", ray_actor_options={"num_cpus": 0}, **lives
     )
-    return ingress.bind(worker.bind(given, keys), given, keys)
+    whole: Application = ingress.bind(worker.bind(given, keys), given, keys)
+    return whole
 
 
 def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -> None:
@@ -192,7 +194,7 @@ def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -
         raise SettingsError("--cluster needs Ray: pip install 'vstream[cluster]'") from None
     here = {} if "RAY_ADDRESS" in os.environ else _OF_ITS_OWN
     with terminal.loading("starting Ray"):
-        ray.init(log_to_driver=False, logging_level="WARNING", **here)
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **here)
         serve.start(proxy_location="Disabled")
     try:
         with stopped_by_signal() as stopped:
@@ -202,6 +204,8 @@ def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -
             stopped.wait()
     except KeyboardInterrupt:
         pass
+    except RuntimeError as error:  # of Serve, which has tried three times
+        raise SettingsError(f"the cluster did not come up: {error}") from error
     finally:
         serve.shutdown()
         ray.shutdown()

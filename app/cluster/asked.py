@@ -13,6 +13,17 @@ def named(document: dict[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
+def is_sound(document: dict[str, Any]) -> bool:
+    """Whether its parts are texts; of others the service says what is wrong with them."""
+    if isinstance(document.get("input"), str):
+        return True
+    contents = [message.get("content") for message in _messages(document)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return bool(contents) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts
+    )
+
+
 def name(document: dict[str, Any], stream_id: str) -> None:
     """Ask about this stream, where the question names none."""
     if isinstance(document.get("input"), str):

@@ -19,8 +19,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from app.cluster.asked import name
-from app.cluster.key_of import Kind, key_of, parsed
+from app.cluster.asked import is_sound, name
+from app.cluster.key_of import Key, Kind, key_of, parsed
 from app.cluster.membership import Membership, To
 from app.cluster.merging import merged, merged_metrics
 from app.cluster.relay import Relay, Request, Workers, is_answer
@@ -137,7 +137,7 @@ class Ingress:
                 response = await here(request, caller)
                 await response(scope, receive, send)
             return
-        if is_answer(scope) and key.kind is Kind.FIRST and key.stream_id is None:
+        if is_answer(scope) and key == Key(Kind.FIRST) and is_sound(document):
             request.stream_id = self._only_stream(caller)
             name(document, request.stream_id)
             request.body = json.dumps(document).encode()
@@ -224,7 +224,8 @@ class Ingress:
         socket = WebSocket(scope, receive, send)
         key = key_of("POST", scope["path"], {})
         try:
-            self._caller(scope)
+            if not self._caller(scope).may(Action.PUSH, key.stream_id):
+                raise ApiError(403, "this key may not push here", "not_permitted")
         except ApiError as error:
             return await socket.close(1008, str(error)[:120])
         await socket.accept()

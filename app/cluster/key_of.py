@@ -70,6 +70,6 @@ def parsed(body: bytes) -> dict[str, Any]:
 def _named(document: dict[str, Any]) -> str | None:
     """The first stream that a body names: its worker reads the others out of the store."""
     ids = document.get("stream_ids")
-    told = [stream_id_of(one) for one in named(document)] or [document.get("id")]
+    told: list[Any] = [stream_id_of(one) for one in named(document)] or [document.get("id")]
     told += ids if isinstance(ids, list) else []
     return next((one for one in told if isinstance(one, str) and one), None)

@@ -69,4 +69,4 @@ class _Labelled:
 
 
 def merged_metrics(texts: Mapping[str, str]) -> bytes:
-    return generate_latest(_Labelled(texts))  # type: ignore[arg-type]
+    return generate_latest(_Labelled(texts))

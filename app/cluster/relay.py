@@ -105,11 +105,16 @@ class Relay:
         """Whether the next worker has answered to the end. Raises OtherAnswerError."""
         request = begun.request
         to = To(at=begun.at, stream=request.stream_id, without=sorted(begun.lost))
-        asked = (self.members.ranked(to) or [None])[0]
+        asked = next(iter(self.members.ranked(to)), None)
         begun.at = request.at
         call_id, num = token_hex(8), 0
-        call = {"id": call_id, "scope": request.scope, "body": request.body}
-        call |= {"stream": request.stream_id, "is_owners": request.is_owners}
+        call = {
+            "id": call_id,
+            "scope": request.scope,
+            "body": request.body,
+            "stream": request.stream_id,
+            "is_owners": request.is_owners,
+        }
         try:
             async with aclosing(self.workers.ask(to, call)) as messages:
                 async for message in _heard(messages, self.silent_s):

@@ -1,6 +1,5 @@
 """StreamRouter: a call to a worker in, the replica that it is to go to out; see Membership."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
@@ -11,7 +10,7 @@ _PROBE_S = 1.0
 """Serve's own 0.1 s passes over a worker that is busy."""
 
 
-class StreamRouter(RequestRouter):  # type: ignore[misc]
+class StreamRouter(RequestRouter):
     """Tells of the workers, and sends each call to one that Membership ranks."""
 
     max_num_routing_tasks = 64
@@ -20,7 +19,7 @@ class StreamRouter(RequestRouter):  # type: ignore[misc]
     def initialize_state(self, **kwargs: Any) -> None:
         self.queue_len_response_deadline_s = _PROBE_S
 
-    def update_replicas(self, replicas: Sequence[RunningReplica]) -> None:
+    def update_replicas(self, replicas: list[RunningReplica]) -> None:
         super().update_replicas(replicas)
         self._tell()
 

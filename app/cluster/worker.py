@@ -29,6 +29,7 @@ from app.server.sse import with_pauses
 from memory import KVMemoryError
 from vstream.errors import VStreamError
 from vstream.service.kept_events import KeptEvents
+from vstream.service.stream_notes import StreamNote
 
 _log = structlog.get_logger()
 _LOOK_S = 0.5
@@ -103,7 +104,7 @@ class StreamWorker:
         return {"streams": self.streams, "load": float(self.service.answering.num)}
 
     def check_health(self) -> None:
-        """Raises RuntimeError for a worker that is stuck, or has failed."""
+        """Raises RuntimeError for a worker that is stuck, as one whose device hangs."""
         if time.monotonic() - self._looked_at > _STUCK_S or self.service.failure is not None:
             raise RuntimeError(f"worker {self.name} is stuck")
 
@@ -144,7 +145,6 @@ class StreamWorker:
         try:
             while (message := await exchange.messages.get()) is not None:
                 yield message
-            await running
         finally:
             self._start(exchange.end(running))
 
@@ -179,7 +179,7 @@ class StreamWorker:
 
     async def _take(self) -> None:
         streams, now = self.service.loaded.streams, time.monotonic()
-        known = await to_thread.run_sync(streams.known)
+        known = await to_thread.run_sync(self._look)
         self._wanted = {one for one, note in known.items() if note.is_wanted}
         free = (one for one in self._wanted - self._opening if not known[one].is_live)
         self._free = free_since(self._free, free, now)
@@ -195,6 +195,12 @@ class StreamWorker:
             if given := to_give(self.name, self._members.loads, mine):
                 self._given.add(given)
                 await to_thread.run_sync(streams.release, given)
+
+    def _look(self) -> dict[str, StreamNote]:
+        """What is stored. A device that hangs holds its turn, and this up: see `check_health`."""
+        with self.service.loaded.model.turn:
+            pass
+        return self.service.loaded.streams.known()
 
     def _adopt(self, stream_id: str) -> None:
         try:

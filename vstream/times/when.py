@@ -112,7 +112,7 @@ def moments_range(
     def captured_at(block_id: int) -> float:
         return memory.info(block_id).captured_at
 
-    def around(at: int) -> tuple[BlockInfo | None, BlockInfo | None]:
+    def around(at: int) -> "tuple[BlockInfo | None, BlockInfo | None]":
         before = memory.info(ids[at - 1]) if at else None
         return before, memory.info(ids[at]) if at < len(ids) else None
 

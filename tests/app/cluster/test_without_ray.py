@@ -1,7 +1,9 @@
 """Who asks for no cluster gets none: neither Ray in the service, nor the model in the ingress."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +51,14 @@ def test_what_a_cluster_cannot_do_is_said_before_it_starts(arguments, why):
     found = vstream("serve", "--cluster", *arguments)
     assert found.code != 0
     assert why in found.err
+
+
+def test_the_cluster_alone_knows_ray():
+    root = Path(__file__).parents[3]
+    knowing = {
+        path.parent.relative_to(root).as_posix()
+        for package in ("app", "vstream", "memory", "encoders", "eval")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"^\s*(?:import|from) ray\b", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert knowing == {"app/cluster"}
