@@ -1,5 +1,6 @@
 from .aging_memory import KeepPolicy
-from .block_index import BlockIndex, Similarity
+from .best_blocks import Similarity
+from .block_index import BlockIndex
 from .block_info import BlockInfo, RowForm, RowLayout
 from .block_record import BlockHead, BlockRecord
 from .block_store import BlockStore, Span

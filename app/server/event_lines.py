@@ -6,8 +6,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from app.server.api_errors import ApiError
+from app.server.documents import pictured
 from app.server.keys import Action, Caller
-from app.server.picture_urls import pictured
 from app.server.sse import event_of, with_pauses
 from vstream.service.event import Event, EventKind
 from vstream.service.event_log import EventLog, id_at

@@ -7,9 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.access import CallerHere, ServiceHere, require
 from app.server.ask_request import TimeRange
-from app.server.documents import FoundMoment, rfc3339
+from app.server.documents import FoundMoment, frame_url, rfc3339
 from app.server.keys import Action, Caller
-from app.server.picture_urls import frame_url
 from app.server.service import Service
 from app.server.threads import Work, in_threads
 

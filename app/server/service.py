@@ -19,10 +19,9 @@ from app.server.answering import Answering
 from app.server.api_errors import ApiError
 from app.server.ask_request import TimeRange
 from app.server.background import BackgroundResponses
-from app.server.documents import rfc3339
+from app.server.documents import pictured, rfc3339
 from app.server.keys import ApiKeys
 from app.server.metrics import Metrics
-from app.server.picture_urls import pictured
 from app.server.recap_documents import RecapDocument
 from app.server.settings import ServiceSettings
 from memory import MemoryReader, StoreError, tier_of

@@ -30,6 +30,7 @@ from memory.errors import StoreAwayError, StoreError
 from memory.locks import Rank, ranked_lock
 from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
+from memory.tiers.redis.redis_dialogue import drop_dialogues
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
 from memory.tiers.redis.redis_worker import LEASE_S, RedisWorker, living_writers
@@ -94,8 +95,12 @@ class RedisStream(StreamEntry):
             self._set_note(keys=self._own_keys, args=[self.fence, json.dumps(note)])
         self.note = note
 
+    def forget_dialogues(self) -> None:
+        drop_dialogues(self.link, self.keys)
+
     def erase(self) -> None:
         """Delete what is left beside the blocks."""
+        self.forget_dialogues()
         keys = self.keys
         erase = self.link.script("is_ours", "erase")
         with self.link.told():

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.server.picture_urls import frame_url
+from app.server.documents import frame_url
 
 
 @given(st.floats(0, 1e7))
