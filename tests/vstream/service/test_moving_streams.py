@@ -5,7 +5,8 @@ from engine import parts_of, stream_frames
 from event_listener import published
 from processes import until
 
-from memory import MemoryConfig, StoreError
+from memory import FencedError, MemoryConfig, StoreError
+from memory.tiers.redis.redis_keys import RedisKeys
 from vstream import Question, VStreamConfig, load_video_llm
 from vstream.errors import UnknownStreamError
 from vstream.service.alert_spec import AlertSpec
@@ -107,6 +108,24 @@ def test_a_stream_that_was_paused_is_paused_where_it_goes_on(services):
     one.create("door").pause()
     one.streams.release("door")
     assert other.streams.adopt("door").status.state == "paused"
+
+
+def test_a_stream_that_another_process_has_taken_is_only_let_go_of(model, redis_server):
+    service, keys = Service(redis_server.url, model), RedisKeys("door")
+    keeper = service.create("door", num_frames=2)
+    with redis_server.client() as client:
+        client.hset(keys.meta, "fence", "99.f")
+        client.set(keys.lease, "99.f elsewhere:1")
+    assert not keeper.is_taken
+    with pytest.raises(FencedError):
+        keeper.session.push(stream_frames(1, start=2))
+    assert keeper.is_taken
+    service.streams.release("door")
+    note = service.streams.known()["door"]
+    assert (note.is_live, note.writer, note.is_wanted) == (True, "elsewhere:1", True)
+    assert service.answer("door")[1]
+    service.alerts.close()
+    service.streams.close()
 
 
 def test_alerts_go_with_their_stream_and_do_not_end(services):
