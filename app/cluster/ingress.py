@@ -46,12 +46,11 @@ class _Reply:
     """What one worker has answered."""
 
     status: int = 0
-    headers: Any = ()
     body: bytes = b""
 
     async def take(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status, self.headers = message["status"], message["headers"]
+            self.status = message["status"]
         self.body += message.get("body", b"")
 
     @property

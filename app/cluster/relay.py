@@ -26,6 +26,7 @@ _PATIENCE_S = 30.0
 """For so long a worker is looked for."""
 _AGAIN_S = 0.2
 _ANSWERS = ("/v1/chat/completions", "/v1/responses")
+_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _LEAVING = (b'"service_draining"', b'"service_loading"', b'"cancelled"')
 
 
@@ -131,13 +132,17 @@ class Relay:
                     num += 1
                     if num % (WINDOW // 2) == 0 and asked is not None:
                         await self.workers.acknowledge(asked, call_id, WINDOW // 2)
-        except CutOffError:
-            begun.lost.add(str(asked))
-        except (WorkerLostError, TimeoutError):
-            if asked is not None:
-                begun.lost.add(asked)
-                self.members.suspect(asked)
+        except (CutOffError, WorkerLostError, TimeoutError) as error:
+            self._lose(begun, asked, is_hung=not isinstance(error, CutOffError))
         return begun.is_whole
+
+    def _lose(self, begun: "_Begun", worker: str | None, *, is_hung: bool) -> None:
+        if worker is not None:
+            begun.lost.add(worker)
+        if worker is not None and is_hung:
+            self.members.suspect(worker)
+        if begun.lost.issuperset(self.members.workers):
+            begun.lost.clear()  # and once more, while there is time
 
 
 async def _heard(
@@ -170,6 +175,8 @@ class _Begun:
 
     @property
     def may_go_on(self) -> bool:
+        if self.request.at in self.lost:
+            return False
         if not self._is_sent:
             return self.request.may_repeat or not self.is_accepted
         return self.request.is_answer and not (self.told.text and self.request.is_sampled)
@@ -180,10 +187,7 @@ class _Begun:
             self._start, self._parts = message, []
             return
         body, is_last = message.get("body", b""), not message.get("more_body")
-        is_events = (b"content-type", b"text/event-stream; charset=utf-8") in [
-            (name, value) for name, value in self._start["headers"]
-        ]
-        if not is_events:
+        if _EVENTS not in self._start["headers"]:
             self._parts.append(body)
             if not is_last:
                 return

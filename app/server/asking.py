@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar
 
 from anyio import to_thread
@@ -14,7 +14,7 @@ from app.server.ask_request import AskedSpan, AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from vstream.device.asker import Asker
-from vstream.errors import BusyError, UnknownStreamError
+from vstream.errors import BusyError
 from vstream.question import Question
 from vstream.service.event import EventKind
 from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
@@ -82,8 +82,7 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
         require(caller, Action.ASK, named.stream_id)
         from_s, to_s = service.loaded.stream_range(named.stream_id, named.span)
         context, zone = "", None
-        with suppress(UnknownStreamError):
-            spec = streams.get(named.stream_id).spec
+        if (spec := streams.spec_of(named.stream_id)) is not None:
             context, zone = spec.context, spec.timezone
             if not spec.is_recording:
                 zone = zone or service.settings.service.timezone

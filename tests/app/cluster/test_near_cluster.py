@@ -25,7 +25,8 @@ def cluster(running_redis):
         client.flushall()
     with near_cluster(running_redis.url, key=MASTER) as running:
         for number, stream_id in enumerate(STREAMS):
-            running.post("/v1/streams", {"id": stream_id, "source": {"type": "push"}})
+            spec = {"context": "a gate", "timezone": "Asia/Tokyo"} if number % 2 else {}
+            running.post("/v1/streams", {"id": stream_id, "source": {"type": "push"}, **spec})
             for second in range(3):
                 push(running, stream_id, ("owl", "burger")[number % 2], 1000.0 + second, second / 4)
         wait_for(lambda: set(STREAMS) <= running.near.members.streams)
