@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -153,7 +154,8 @@ def test_mixed_requests_go_to_the_owners_and_none_is_refused(cluster):
             "pause": lambda: http.post(f"{path}/resume"),
         }[kind]()
 
-    time.sleep(2)  # routers hear of a new stream's worker within a second
+    wait_for(lambda: sorted(Counter(pid_of(cluster, one) for one in STREAMS).values()) == [3, 3])
+    time.sleep(2)  # and routers hear of it within a second
     before = [cluster.figure("vstream_routed_total", to=who) or 0 for who in ("owner", "other")]
     with ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(request, range(200)))
