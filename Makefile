@@ -41,6 +41,7 @@ demo: $(VENV)/.demo ## Open the page on a sample stream; without a terminal play
 
 test: $(VENV)/.dev ## Run the tests (GPU tests excepted)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests/app/cluster -m cluster
 
 quick: $(VENV)/.dev ## Run the unit tests over three model families, without the long tables of cases: 2 minutes
 	FAMILIES="llama embedded qwen3_vl" $(BIN)/python -m pytest -n 2 --dist loadfile tests/encoders tests/memory tests/vstream \

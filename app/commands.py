@@ -312,6 +312,7 @@ def ui(
         "serve --store file:///data",
         "serve Qwen/Qwen3-VL-2B-Instruct --config streams.yaml",
         "serve --host 0.0.0.0 --store redis://host --no-page",
+        "serve --cluster --workers 4 --store redis://host",
     ),
 )
 @with_settings(SOURCE, MODEL, MEMORY, SERVICE)
@@ -321,9 +322,20 @@ def serve(
         str | None, typer.Argument(help="Hub id or directory of a Video-LLM; else the embedded.")
     ] = None,
     page: Annotated[bool, typer.Option(help="Show the web page at /ui.")] = True,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Several workers on Ray, without the page; see docs.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="With --cluster, how many: each loads the model.")
+    ] = 2,
 ) -> None:
     """Serve streams, questions and alerts over HTTP, with a page."""
     told = terminal()
+    if cluster:
+        from app.cluster.app import serve_cluster
+
+        serve_cluster(told, config, workers)
+        return
     with told.loading("starting"):
         from app.serve import run_service
 

@@ -13,7 +13,7 @@ from typing import Any
 from app.model import load_model
 from app.sample import SAMPLE_SCRIPT, SAMPLE_VIDEO
 from app.serve import run_service
-from app.server.run import listen_on
+from app.server.connections import listen_on
 from app.server.settings import ServiceConfig, load_settings
 from app.stream_time import clock
 from app.terminal import Terminal

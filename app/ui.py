@@ -13,10 +13,9 @@ from app.client import ServiceClient, ServiceError
 from app.page import gr
 from app.page.layout import build_page, looks
 from app.page.page import Page
-from app.server.connections import ConnectionBounds, bounded_config
+from app.server.connections import ConnectionBounds, bounded_config, in_url, listen_on
 from app.server.keys import Action, ApiKeys, refuse_bind
 from app.server.origin_guard import OriginGuard, own_hosts
-from app.server.run import in_url, listen_on
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
 

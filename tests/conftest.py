@@ -34,6 +34,9 @@ settings.load_profile("patient")
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="how often test_crashes.py kills")
     parser.addoption(
+        "--cluster", action="store_true", help="services in tests/app/server are clusters of two"
+    )
+    parser.addoption(
         "--minutes",
         type=float,
         default=1,

@@ -97,6 +97,19 @@ def no_key() -> ApiError:
     )
 
 
+def no_stream(allowed: Sequence[str]) -> ApiError:
+    """A question names none, and there is not just the one."""
+    there = ", ".join(allowed) or "none"
+    return ApiError(
+        400,
+        "name a stream: add a part {type: video_url, video_url: {url: stream://ID}} to the "
+        f"question (there are: {there}), or show a picture; a key that sees no stream is answered "
+        "without",
+        "no_stream",
+        param="messages",
+    )
+
+
 def invalid_value(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """One thing that is wrong with a request. Never what was sent: it may hold secrets."""
     deepest = max(errors, key=lambda error: len(error["loc"]))  # of a union, what was meant

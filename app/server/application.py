@@ -104,5 +104,5 @@ def create_app(service: Service) -> FastAPI:
         hosts=own_hosts(limits.host, service.keys, limits.insecure),
         allowed=[origin for text in limits.allow_origins if (origin := Origin.parse(text))],
     )
-    app.add_middleware(RequestGuard, limits=limits, metrics=service.metrics)
+    app.add_middleware(RequestGuard, limits=limits, saw_request=service.metrics.saw_request)
     return app

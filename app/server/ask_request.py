@@ -41,10 +41,20 @@ class TimeRange(BaseModel):
         return self == TimeRange()
 
 
+class AskedSpan(TimeRange):
+    """The stretch that a question is about; what came after `as_of_s` is as if it were not yet."""
+
+    as_of_s: float | None = Field(None, ge=0, le=1e10)
+
+    def at_s(self, to_s: float | None) -> float | None:
+        """The moment of the question, where the stretch ends at `to_s`; None is now."""
+        return min((one for one in (to_s, self.as_of_s) if one is not None), default=None)
+
+
 @dataclass(frozen=True)
 class NamedStream:
     stream_id: str
-    span: TimeRange
+    span: AskedSpan
 
 
 @dataclass(frozen=True)
@@ -169,7 +179,7 @@ def parse_stream_url(url: str) -> NamedStream:
     """Raises ApiError for anything but a stream's address."""
     with suppress(ValueError):
         parts = urlsplit(url)
-        span = TimeRange.model_validate(dict(parse_qsl(parts.query)))
+        span = AskedSpan.model_validate(dict(parse_qsl(parts.query)))
         stream_id = unquote(parts.netloc + parts.path.rstrip("/"))
         if parts.scheme == "stream" and stream_id and "/" not in stream_id:
             return NamedStream(stream_id, span)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -10,13 +10,13 @@ from anyio import to_thread
 from fastapi import Depends, Request
 
 from app.server.access import CallerHere, ServiceHere, require
-from app.server.api_errors import UNSUPPORTED, ApiError
-from app.server.ask_request import AskRequest, NamedStream, TimeRange
+from app.server.api_errors import UNSUPPORTED, ApiError, no_stream
+from app.server.ask_request import AskedSpan, AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.showing import REQUEST, passing_stream, require_ask
 from vstream.device.asker import Asker
-from vstream.errors import BusyError, UnknownStreamError
+from vstream.errors import BusyError
 from vstream.question import Question
 from vstream.service.event import EventKind
 from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
@@ -103,13 +103,13 @@ def begin(
         require(caller, Action.ASK, one.stream_id)
         from_s, to_s = service.loaded.stream_range(one.stream_id, one.span)
         context, zone = "", None
-        with suppress(UnknownStreamError):
-            spec = streams.get(one.stream_id).spec
+        if (spec := streams.spec_of(one.stream_id)) is not None:
             context, zone = spec.context, spec.timezone
             if not spec.is_recording:
                 zone = zone or service.settings.service.timezone
+        at_s = one.span.at_s(to_s)
         known = "\n".join(part for part in (context, ask_request.system) if part)
-        question = replace(asked, at_s=to_s, from_s=from_s, zone=asked.zone or zone, context=known)
+        question = replace(asked, at_s=at_s, from_s=from_s, zone=asked.zone or zone, context=known)
         questions.append((one.stream_id, question))
     passing: dict[str, Session] = {}
     if shown or not named:
@@ -169,14 +169,7 @@ def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
     seen = [keeper.spec.id for keeper in service.loaded.streams.all()]
     allowed = [stream_id for stream_id in seen if caller.may(Action.ASK, stream_id)]
     if len(allowed) > 1:
-        raise ApiError(
-            400,
-            "name a stream: add a part {type: video_url, video_url: {url: stream://ID}} to the "
-            f"question (there are: {', '.join(allowed)}), or show a picture; a key that sees no "
-            "stream is answered without",
-            "no_stream",
-            param="messages",
-        )
+        raise no_stream(allowed)
     if not allowed:
         require_ask(caller)
-    return tuple(NamedStream(stream_id, TimeRange()) for stream_id in allowed)
+    return tuple(NamedStream(stream_id, AskedSpan()) for stream_id in allowed)

@@ -8,6 +8,7 @@ one, that has been silent longest makes room; if none does, the request is refus
 
 import asyncio
 import resource
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,6 +16,8 @@ from typing import ClassVar
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from vstream.errors import SettingsError
 
 _ALWAYS_ANSWERED = (b"/health", b"/ready", b"/metrics")
 
@@ -187,3 +190,23 @@ class _BoundedProtocol(HttpToolsProtocol):
             end = b"Content-Length: 0\r\nConnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + end)
         self.transport.close()
+
+
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def listen_on(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror}; is another service there? "
+            "--port chooses another"
+        ) from error
+    return listening

@@ -1,6 +1,7 @@
 """Guards: all requests are counted, their bodies bounded, and those without a key refused."""
 
 import re
+from collections.abc import Callable
 from contextlib import nullcontext
 from math import inf
 from typing import Any
@@ -10,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.server.api_errors import ApiError, api_error, no_key, refuse
 from app.server.keys import ApiKeys
-from app.server.metrics import Metrics
 from app.server.settings import ServiceConfig
 from vstream.device.shares import Shares
 from vstream.errors import BusyError
@@ -24,12 +24,15 @@ _OPENAI = re.compile(r"/(chat/completions$|(models|responses)(/|$))")
 class RequestGuard:
     """ASGI middleware in front of everything."""
 
-    def __init__(self, app: ASGIApp, limits: ServiceConfig, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: ServiceConfig, saw_request: Callable[[str, str, int], None]
+    ) -> None:
+        """`saw_request` is told of each: its method, its route, the status of its answer."""
         self._app = app
         self._most = limits.max_body_bytes
         self._most_asking = max(limits.request_bytes, limits.max_body_bytes)
         self._large = Shares(limits.request_media, "large questions are being answered")
-        self._metrics = metrics
+        self._saw_request = saw_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,7 +70,7 @@ class RequestGuard:
         except (ApiError, BusyError) as refusal:
             await refuse(api_error(refusal), scope, receive, noted_send)
         finally:
-            self._metrics.saw_request(scope["method"], _route(scope), status)
+            self._saw_request(scope["method"], _route(scope), status)
 
 
 def _too_large(most: float) -> str:

@@ -19,9 +19,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.server.application import create_app
-from app.server.connections import ConnectionBounds, allow_descriptors, bounded_config
+from app.server.connections import (
+    ConnectionBounds,
+    allow_descriptors,
+    bounded_config,
+    in_url,
+    listen_on,
+)
 from app.server.service import Service
-from vstream.errors import SettingsError
 
 _LEFT_S = 5.0
 """For what is left once running answers have been cut off."""
@@ -141,23 +146,3 @@ class _Server(uvicorn.Server):
 def _reached_at(host: str) -> str:
     """How this machine reaches a service that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, in_url(host))
-
-
-def in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def listen_on(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(1024)
-    except OSError as error:
-        listening.close()
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {error.strerror}; is another service there? "
-            "--port chooses another"
-        ) from error
-    return listening

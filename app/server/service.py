@@ -107,10 +107,7 @@ class Service:
         try:
             self._running = _Loaded(self, self._load_model())
             self._keep_events()  # a store that was away may be back, or no stream opens either
-            self._running.streams.open_known(self.settings.streams)
-            self.events.leave_to_others({one.spec.id for one in self._running.streams.all()})
-            self._running.alerts.open_known(self.settings.alerts)
-            self._running.recaps.begin()
+            self._open_known(self._running)
             leave_out_of_collections()
             with self._phase_lock:
                 if self.phase is Phase.LOADING:
@@ -154,6 +151,12 @@ class Service:
         self.events.let_go()
         if self.answer_log is not None:
             self.answer_log.close()
+
+    def _open_known(self, loaded: "_Loaded") -> None:
+        loaded.streams.open_known(self.settings.streams)
+        self.events.leave_to_others({one.spec.id for one in loaded.streams.all()})
+        loaded.alerts.open_known(self.settings.alerts)
+        loaded.recaps.begin()
 
     def _keep_events(self) -> None:
         """Unless they are already, or nothing lasts there."""

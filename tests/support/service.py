@@ -11,11 +11,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.client import ServiceClient
 from app.server.application import create_app
+from app.server.connections import listen_on
 from app.server.keys import ApiKeys
-from app.server.run import listen_on, server_config
+from app.server.run import server_config
 from app.server.service import Service
 from app.server.settings import load_settings
 from vstream import load_video_llm
+
+IN_CLUSTER = []
+"""What gives the address of a store to a service that is to be a cluster, if all are to be."""
 
 
 def endless(stream_id, **wishes):
@@ -124,6 +128,13 @@ def running_service(
         threads=1,
         service={"port": 0, "grace_s": 1, **service},
     )
+    if IN_CLUSTER and store == "memory://" and not (page or load or streams):
+        from near_workers import near_cluster  # made of what stands here
+
+        within = {"key": key, "scoped": scoped, "model": model, "source": source, "memory": memory}
+        with near_cluster(IN_CLUSTER[0](), bounds=bounds, **within, **service) as running:
+            yield running
+        return
     made = Service(settings, ApiKeys(key, scoped))
     if model is not None or settings.source.sample_fps is None:
         made._load_model = load or (lambda: model or embedded())

@@ -66,10 +66,12 @@ class Event:
     def line(self) -> str:
         """JSON, as `of` reads it."""
         told = {"id": self.id, "kind": self.kind, "stream_id": self.stream_id, "at": self.at}
-        return json.dumps({**told, "data": self.data})
+        whose = {} if self.owner is None else {"owner": self.owner}
+        return json.dumps({**told, "data": self.data, **whose})
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Event":
         """Raises KeyError, TypeError, ValueError for what was no event's line."""
         data, at = dict(told["data"]), float(told["at"])
-        return cls(int(told["id"]), EventKind(told["kind"]), told["stream_id"], at, data)
+        kind, owner = EventKind(told["kind"]), told.get("owner")
+        return cls(int(told["id"]), kind, told["stream_id"], at, data, owner)

@@ -22,13 +22,13 @@ from memory.locks import Rank, ranked_lock
 from vstream.service.event import MOST, Event, EventKind
 from vstream.service.kept_events import KeptEvents
 
-_IDS_PER_MS = 4096
+IDS_PER_MS = 4096
 _BATCH = 64  # events that a reader takes at a time
 
 
 def id_at(at: float) -> int:
     """The lowest that an event of that time has, in seconds since the epoch."""
-    return int(at * 1000) * _IDS_PER_MS
+    return int(at * 1000) * IDS_PER_MS
 
 
 @dataclass(eq=False)
@@ -47,6 +47,7 @@ class EventLog:
         """`clock` gives seconds since the epoch."""
         self._clock = clock
         self._kept: KeptEvents | None = None
+        self._keeps_owned = False
         self._lock = ranked_lock(Rank.EVENTS)
         self._ring: deque[Event] = deque(maxlen=max_events)
         self._num_published = 0
@@ -63,10 +64,12 @@ class EventLog:
         """Whether events outlive the process."""
         return self._kept is not None
 
-    def keep(self, kept: KeptEvents) -> None:
-        """Go on after those that were `kept`. Call it before the first event."""
+    def keep(self, kept: KeptEvents, *, owned: bool = False) -> None:
+        """Go on after those that were `kept`. Call it before the first event. With `owned` those
+        that are one caller's business are kept as well.
+        """
         with self._lock:
-            self._kept = kept
+            self._kept, self._keeps_owned = kept, owned
             if kept.past:
                 self._ring.extend(kept.past)
                 self._last_id = max(self._last_id, kept.past[-1].id)
@@ -84,14 +87,18 @@ class EventLog:
         with self._lock:
             at = self._clock()
             event = Event(self._next_id(at), kind, stream_id, at, data, owner)
-            if len(self._ring) == self._ring.maxlen:
-                self._complete_after = self._ring[0].id
-            self._ring.append(event)
-            if self._kept is not None and owner is None:
+            self._enter(event)
+            if self._kept is not None and (owner is None or self._keeps_owned):
                 self._kept.put(event)
-            self._num_published += 1
-            self._wake_readers()
         return event
+
+    def enter(self, event: Event) -> None:
+        """Add one of another process, which keeps it; its id must be higher than all so far."""
+        with self._lock:
+            self._last_id = event.id
+            if not self._ring:
+                self._complete_after = event.id
+            self._enter(event)
 
     def new_id(self) -> int:
         """One that no event has: higher than all so far, and lower than all to come."""
@@ -175,6 +182,13 @@ class EventLog:
             for place, event in enumerate(self._ring):
                 left = change(event)
                 self._ring[place] = left or replace(event, data={}, is_forgotten=True)
+
+    def _enter(self, event: Event) -> None:
+        if len(self._ring) == self._ring.maxlen:
+            self._complete_after = self._ring[0].id
+        self._ring.append(event)
+        self._num_published += 1
+        self._wake_readers()
 
     def _next_id(self, at: float) -> int:
         self._last_id = max(self._last_id + 1, id_at(at))

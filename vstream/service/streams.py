@@ -216,6 +216,15 @@ class Streams:
             raise UnknownStreamError(f"there is no stream {stream_id} here")
         return keeper
 
+    def spec_of(self, stream_id: str) -> StreamSpec | None:
+        """How a stream is watched, here or by another process; None of one that nobody watches."""
+        if (keeper := self.find(stream_id)) is not None:
+            return keeper.spec
+        with suppress(StoreError):
+            note = self._notes.find(require_stream_id(stream_id))
+            return note.spec if note is not None and note.is_wanted else None
+        return None
+
     def all(self) -> list[StreamKeeper]:
         """Those that this service watches, by id."""
         with self._lock:

@@ -10,10 +10,13 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
-from memory import BlockInfo, MemoryReader
 from vstream.errors import QuestionError
 from vstream.times.day_words import SHORT_LENGTH, moment_before, spaced
+
+if TYPE_CHECKING:
+    from memory import BlockInfo, MemoryReader
 
 _EPOCH = re.compile(r"[0-9]{1,11}(?:\.[0-9]+)?")
 _MINUS = re.compile(r"-(?:[0-9]{1,6}[dhms])+")
@@ -73,7 +76,7 @@ def clock_before(at: time, now: datetime) -> datetime:
 
 
 def stream_range(
-    memory: MemoryReader, begin: float | None, end: float | None
+    memory: "MemoryReader", begin: float | None, end: float | None
 ) -> tuple[float, float]:
     """The `from_s` and `to_s` with which exactly the blocks captured from `begin` to `end` show.
 
@@ -93,7 +96,7 @@ def stream_range(
 
 
 def moments_range(
-    memory: MemoryReader, begin: float | None, end: float | None
+    memory: "MemoryReader", begin: float | None, end: float | None
 ) -> tuple[float, float]:
     """The stream time from `begin` to `end`, bounds as in `stream_range`: with the moments between
     two blocks, before the first and behind the last of them.
@@ -109,7 +112,7 @@ def moments_range(
     def captured_at(block_id: int) -> float:
         return memory.info(block_id).captured_at
 
-    def around(at: int) -> tuple[BlockInfo | None, BlockInfo | None]:
+    def around(at: int) -> "tuple[BlockInfo | None, BlockInfo | None]":
         before = memory.info(ids[at - 1]) if at else None
         return before, memory.info(ids[at]) if at < len(ids) else None
 
@@ -122,7 +125,7 @@ def moments_range(
 
 
 def _moment(
-    before: BlockInfo | None, behind: BlockInfo | None, at: float, unless_s: float
+    before: "BlockInfo | None", behind: "BlockInfo | None", at: float, unless_s: float
 ) -> float:
     """Stream time of `at` between two blocks, `unless_s` where it did not keep step there."""
     after_s = math.inf if before is None else before.end_s + (at - before.captured_at)

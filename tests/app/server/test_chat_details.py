@@ -88,6 +88,13 @@ def stretches():
     }
 
 
+def test_a_question_may_be_asked_as_of_a_moment(service):
+    now = service.ask("what do you see?", "stream://door")["vstream"][0]
+    then = service.ask("what do you see?", "stream://door?as_of_s=100")["vstream"][0]
+    assert then["newest_frame_s"] <= 100 < now["newest_frame_s"]
+    assert then["looked_to_s"] is None
+
+
 @pytest.mark.parametrize("way", ["relative", "absolute", "epoch", "stream time"])
 def test_a_question_looks_at_the_stretch_that_it_names(service, way):
     early, late = stretches()[way]

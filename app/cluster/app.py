@@ -1,0 +1,228 @@
+"""build: settings in, a Ray Serve application of workers and an ingress out; serve runs it."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from app.cluster import membership
+from app.cluster.ingress import Ingress
+from app.cluster.membership import To
+from app.cluster.relay import WorkerLostError
+from app.cluster.shared_events import SharedEvents, follow
+from app.server.connections import (
+    ConnectionBounds,
+    allow_descriptors,
+    bounded_config,
+    in_url,
+    listen_on,
+)
+from app.server.keys import ApiKeys, master_key, refuse_bind
+from app.server.service_log import log_to_stderr
+from app.server.settings import ServiceSettings
+from app.stop_signal import stopped_by_signal
+from app.terminal import Terminal
+from vstream.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+_ONGOING = 256
+"""Calls of one worker at a time: each answer that is told is one."""
+_END_S = 15.0
+"""For what is left once running answers have had their time: streams are given away."""
+_OF_ITS_OWN: dict[str, Any] = {
+    "include_dashboard": False,
+    "object_store_memory": 128 << 20,
+    "_node_ip_address": "127.0.0.1",
+}
+"""What a Ray is started with where there is none."""
+
+
+class RayWorkers:
+    """Workers, by the handle of their deployment."""
+
+    def __init__(self, handle: Any) -> None:
+        self._asgi = handle.options(method_name="asgi", stream=True)
+        self._acknowledge = handle.options(method_name="acknowledge")
+
+    async def ask(self, to: To, call: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        told = self._asgi.remote(to=dict(to), call=dict(call))
+        try:
+            async for message in told:
+                yield message
+        except (RayError, RayServeException) as error:
+            raise WorkerLostError(str(error)) from error
+        finally:
+            told.cancel()
+
+    async def acknowledge(self, worker: str, call_id: str, num: int) -> None:
+        """Does not wait: what a worker that is gone does not hear costs nobody anything."""
+        self._acknowledge.remote(to={"at": worker}, call_id=call_id, num=num)
+
+
+class WorkerReplica:
+    """A StreamWorker, as Serve runs it."""
+
+    async def __init__(self, given: dict[str, Any], keys: ApiKeys) -> None:  # type: ignore[misc]
+        from ray import serve
+
+        from app.cluster.worker import StreamWorker
+        from app.model import limit_threads
+
+        log_to_stderr()
+        settings = ServiceSettings(**given)
+        limit_threads(settings)
+        me = serve.get_replica_context()
+        own = serve.get_deployment_handle(me.deployment, me.app_name)
+        self._others = own.options(method_name="asgi")
+        """By it one hears who the others are."""
+        name = me.replica_id.unique_id
+        self._worker = StreamWorker(settings, keys, name, membership.MEMBERS)
+        await self._worker.begin()
+
+    async def asgi(self, to: To, call: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        async for message in self._worker.asgi(to, call):
+            yield message
+
+    async def acknowledge(self, to: To, call_id: str, num: int) -> None:
+        self._worker.acknowledge(to, call_id, num)
+
+    def record_routing_stats(self) -> dict[str, Any]:
+        return self._worker.record_routing_stats()
+
+    def check_health(self) -> None:
+        self._worker.check_health()
+
+    async def __del__(self) -> None:
+        await self._worker.end()
+
+
+class IngressReplica:
+    """An Ingress, as Serve runs it. It listens itself: behind Serve's own proxy, which takes what
+    comes as fast as it comes, a client that does not read would cost as much as it is told.
+    """
+
+    async def __init__(self, handle: Any, given: dict[str, Any], keys: ApiKeys) -> None:  # type: ignore[misc]
+        log_to_stderr()
+        settings = ServiceSettings(**given)
+        limits = settings.service
+        ingress = Ingress(settings, keys, RayWorkers(handle), membership.MEMBERS)
+        self._stop = threading.Event()
+        told = SharedEvents(settings.memory.store), ingress.events, self._stop
+        threading.Thread(target=follow, args=told, name="events", daemon=True).start()
+        allow_descriptors(ConnectionBounds())
+        config = bounded_config(
+            ingress.application,
+            ConnectionBounds(),
+            ws_max_size=limits.max_body_bytes,
+            timeout_graceful_shutdown=round(limits.grace_s),
+        )
+        self._server = uvicorn.Server(config)
+        listening = listen_on(limits.host, limits.port)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+
+    def check_health(self) -> None:
+        """Raises RuntimeError."""
+        if self._serving.done():
+            raise RuntimeError("the ingress listens no more")
+
+    async def __del__(self) -> None:
+        self._stop.set()
+        self._server.should_exit = True
+        await self._serving
+
+
+def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Application":
+    """An ingress, which listens where `settings` say, in front of so many workers. Ray must have
+    been started. Raises SettingsError for what a cluster cannot do.
+    """
+    import ray
+    from ray import serve
+    from ray.serve.config import RequestRouterConfig
+
+    _refuse(settings)
+    given, device = settings.model_dump(), settings.device
+    has_cards = ray.cluster_resources().get("GPU", 0) > 0
+    is_on_card = device.startswith("cuda") or (device == "auto" and has_cards)
+    lives: dict[str, Any] = {
+        "max_ongoing_requests": _ONGOING,
+        "health_check_period_s": 1,
+        "health_check_timeout_s": 5,
+        "graceful_shutdown_timeout_s": settings.service.grace_s + _END_S,
+    }
+    routing: dict[str, Any] = {
+        "request_router_class": "app.cluster.stream_router:StreamRouter",
+        "request_routing_stats_period_s": 1,
+    }
+    worker: Any = serve.deployment(
+        WorkerReplica,
+        name="StreamWorker",
+        num_replicas=workers,
+        ray_actor_options={"num_cpus": 0, "num_gpus": int(is_on_card)},
+        request_router_config=RequestRouterConfig(**routing),
+        **lives,
+    )
+    ingress: Any = serve.deployment(
+        IngressReplica, name="Ingress", ray_actor_options={"num_cpus": 0}, **lives
+    )
+    whole: Application = ingress.bind(worker.bind(given, keys), given, keys)
+    return whole
+
+
+def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -> None:
+    """Serve until a signal, on the Ray that RAY_ADDRESS names, or one of its own. Raises
+    SettingsError.
+    """
+    limits = settings.service
+    keys = ApiKeys(master_key(os.environ), limits.keys)
+    refuse_bind(limits.host, keys, limits.insecure)
+    _refuse(settings)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own would have them wait for others
+    try:
+        import ray
+        from ray import serve
+    except ImportError:
+        raise SettingsError("--cluster needs Ray: pip install 'vstream[cluster]'") from None
+    here = {} if "RAY_ADDRESS" in os.environ else _OF_ITS_OWN
+    with terminal.loading("starting Ray"):
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **here)
+        serve.start(proxy_location="Disabled")
+    try:
+        with stopped_by_signal() as stopped:
+            with terminal.loading("loading the model of each worker"):
+                serve.run(build(settings, keys, workers), name="vstream", route_prefix=None)
+            terminal.say(f"listening on http://{in_url(limits.host)}:{limits.port}")
+            stopped.wait()
+    except KeyboardInterrupt:
+        pass
+    except RuntimeError as error:  # of Serve, which has tried three times
+        raise SettingsError(f"the cluster did not come up: {error}") from error
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+    terminal.say("stopped")
+
+
+def _refuse(settings: ServiceSettings) -> None:
+    """Raises SettingsError for what a cluster cannot do."""
+    if not settings.memory.store.startswith(("redis", "unix")):
+        raise SettingsError("--cluster needs a store that all workers share: --store redis://HOST")
+    asked = {
+        "streams": settings.streams,
+        "alerts": settings.alerts,
+        "recaps": settings.recaps,
+        "service.answer_log": settings.service.answer_log,
+    }
+    if found := [name for name, value in asked.items() if value]:
+        raise SettingsError(f"{found[0]}: a cluster takes none from its configuration yet")
+    if settings.service.port == 0:
+        raise SettingsError("--cluster needs a port, as 8900: all of it is to listen there again")

@@ -1,0 +1,296 @@
+"""Ingress: clients' requests in, what workers answer out; keys, limits and events are its own.
+
+It has no model, and imports none.
+"""
+
+import asyncio
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from app.cluster.asked import is_sound, name
+from app.cluster.key_of import Key, Kind, key_of, parsed
+from app.cluster.membership import Membership, To
+from app.cluster.merging import merged, merged_metrics
+from app.cluster.relay import Relay, Request, Workers, is_answer
+from app.server.api_errors import ApiError, api_error, no_key, no_stream
+from app.server.event_lines import AskedEvents
+from app.server.keys import Action, ApiKeys, Caller
+from app.server.origin_guard import Origin, OriginGuard, own_hosts
+from app.server.request_guard import RequestGuard
+from app.server.settings import ServiceSettings
+from app.server.sse import DONE, event_of
+from vstream.device.shares import RateLimit, Shares
+from vstream.service.event_log import EventLog
+
+_DEADLINE_S = 20.0
+"""For the answers of all workers to be merged; those who look through streams take their time."""
+_LONG = ("/v1/moments", "/v1/recaps")
+_KEPT_BACK = (b"origin", b"cookie", b"content-length", b"transfer-encoding")
+"""Headers that the ingress has answered for."""
+
+
+@dataclass
+class _Reply:
+    """What one worker has answered."""
+
+    status: int = 0
+    body: bytes = b""
+
+    async def take(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.body += message.get("body", b"")
+
+    @property
+    def response(self) -> Response:
+        return Response(self.body, self.status, media_type="application/json")
+
+
+class Ingress:
+    """One of any number; `application` is what is served."""
+
+    def __init__(
+        self, settings: ServiceSettings, keys: ApiKeys, workers: Workers, members: Membership
+    ) -> None:
+        limits = settings.service
+        self.events = EventLog()
+        self._keys = keys
+        self._members = members
+        self._limit = RateLimit(limits.requests_per_minute)
+        self._listeners = Shares(limits.max_listeners, "clients are listening to events")
+        self._zone = ZoneInfo(limits.timezone)
+        self._registry = CollectorRegistry()
+        routed = Counter(
+            "vstream_routed",
+            "Calls about a stream, by who took them.",
+            ["to"],
+            registry=self._registry,
+        )
+        requests = Counter(
+            "vstream_ingress_requests", "Requests answered.", ["status"], registry=self._registry
+        )
+        self._relay = Relay(
+            workers, members, lambda is_owner: routed.labels("owner" if is_owner else "other").inc()
+        )
+        self._once = Relay(workers, members, patience_s=0)
+        app: ASGIApp = self._answer
+        app = CORSMiddleware(
+            app,
+            allow_origins=limits.allow_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "X-Stream-Time", "X-Capture-Time"],
+        )
+        allowed = [origin for text in limits.allow_origins if (origin := Origin.parse(text))]
+        app = OriginGuard(app, own_hosts(limits.host, keys, limits.insecure), allowed)
+        self.application: ASGIApp = RequestGuard(
+            app, limits, lambda _, __, status: requests.labels(str(status)).inc()
+        )
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            return await self._push_many(scope, receive, send)
+        if scope["type"] != "http":
+            return None
+        try:
+            caller = self._caller(scope)
+            body = await _body(receive)
+            answering = asyncio.ensure_future(self._routed(scope, body, caller, receive, send))
+            leaving = asyncio.ensure_future(_left(receive))
+            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            leaving.cancel()
+            answering.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            await answering
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise  # else its client has gone
+        except Exception as error:  # noqa: BLE001  nothing has been sent yet
+            told = _told(error)
+            await JSONResponse(told.body, told.status, told.headers)(scope, receive, send)
+        return None
+
+    async def _routed(
+        self, scope: Scope, body: bytes, caller: Caller, receive: Receive, send: Send
+    ) -> None:
+        path, document = scope["path"], parsed(body)
+        if path.startswith("/v1/") and not path.endswith("/frames"):
+            self._require_rate(caller)
+        key = key_of(scope["method"], path, document)
+        request = Request(_plain(scope), body, key.stream_id, is_owners=key.kind is Kind.OWNER)
+        if key.kind is Kind.HERE or key.kind is Kind.ALL:
+            here = self._here if key.kind is Kind.HERE else self._merged
+            with self._listeners.held(caller.holder) if path == "/v1/events" else nullcontext():
+                response = await here(request, caller)
+                await response(scope, receive, send)
+            return
+        if is_answer(scope) and key == Key(Kind.FIRST) and is_sound(document):
+            request.stream_id = self._only_stream(caller)
+            name(document, request.stream_id)
+            request.body = json.dumps(document).encode()
+        elif key.held is not None:
+            request.at = await self._holder_of(key.held, request)
+        await self._relay.answer(request, send)
+
+    async def _here(self, request: Request, caller: Caller) -> Response:
+        if request.scope["path"] == "/health":
+            return JSONResponse({"status": "ok"})
+        asked = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
+        last = dict(request.scope["headers"]).get(b"last-event-id")
+        wanted = AskedEvents(
+            None if last is None else last.decode("latin-1"),
+            *(asked.get(name) for name in ("stream_id", "kind", "since")),
+        )
+        told = wanted.told(self.events, caller, self._zone)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+
+    async def _merged(self, request: Request, caller: Caller) -> Response:
+        """What all workers answer, of those that do in time."""
+        path, document = request.scope["path"], parsed(request.body)
+        query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
+        is_stream = document.get("stream") is True
+        if is_stream:
+            request = replace(request, body=json.dumps({**document, "stream": False}).encode())
+        replies = await self._all(request, document.get("stream_ids"))
+        if refused := [one for one in replies.values() if one and 400 <= one.status < 500]:
+            return refused[0].response
+        there = {at: one.body for at, one in replies.items() if one and one.status < 400}
+        missing = sorted(set(replies) - set(there))
+        if path == "/metrics":
+            texts = {worker: body.decode() for worker, body in there.items()}
+            own = generate_latest(self._registry)
+            return Response(own + merged_metrics(texts), media_type=CONTENT_TYPE_LATEST)
+        if not there:
+            raise ApiError(503, "no worker answers: try again shortly", "worker_lost")
+        limit = document.get("limit") or query.get("limit")
+        documents = [parsed(body) for body in there.values()]
+        whole = merged(path, documents, missing, None if limit is None else int(limit))
+        if is_stream:
+            return Response(event_of(whole, "done") + DONE, media_type="text/event-stream")
+        return JSONResponse(whole)
+
+    async def _all(self, request: Request, ids: Any = None) -> dict[str, "_Reply | None"]:
+        """By worker, what each answers, about its own of the streams `ids`, None where it is late;
+        about all that it has without.
+        """
+        bodies = dict.fromkeys(self._members.workers, request.body)
+        if isinstance(ids, list) and ids and "*" not in ids:
+            of: dict[str, list[str]] = {}
+            for one in ids:
+                of.setdefault(self._members.ranked(To(stream=str(one)))[0], []).append(one)
+            document = parsed(request.body)
+            bodies = {
+                at: json.dumps({**document, "stream_ids": own}).encode() for at, own in of.items()
+            }
+        told = [self._reply(replace(request, body=body, at=at)) for at, body in bodies.items()]
+        return dict(zip(bodies, await asyncio.gather(*told), strict=True))
+
+    async def _reply(self, request: Request) -> "_Reply | None":
+        reply = _Reply()
+        try:
+            long = request.scope["path"] in _LONG
+            async with asyncio.timeout(None if long else _DEADLINE_S):
+                await self._once.answer(request, reply.take)
+        except (ApiError, TimeoutError):
+            return None
+        return reply
+
+    async def _holder_of(self, path: str, request: Request) -> str:
+        """The worker that knows of something; any other says as well as it that there is none."""
+        wanted = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
+        looked = Request({**request.scope, **wanted}, b"")
+        replies = await self._all(looked)
+        if not replies:
+            raise ApiError(503, "no worker answers: try again shortly", "worker_lost")
+        found = [worker for worker, one in replies.items() if one and one.status == 200]
+        return (found or list(replies))[0]
+
+    async def _push_many(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Each frame is a call, of which one is on its way at a time."""
+        socket = WebSocket(scope, receive, send)
+        key = key_of("POST", scope["path"], {})
+        try:
+            if not self._caller(scope).may(Action.PUSH, key.stream_id):
+                raise ApiError(403, "this key may not push here", "not_permitted")
+        except ApiError as error:
+            return await socket.close(1008, str(error)[:120])
+        await socket.accept()
+        pushed = {**_plain({**scope, "method": "POST"}), "scheme": "http"}
+        kind, at = (b"content-type", b"image/jpeg"), []
+        while (message := await socket.receive())["type"] != "websocket.disconnect":
+            frame = message.get("bytes")
+            if frame is None:
+                captured_at = str(parsed((message.get("text") or "").encode()).get("captured_at"))
+                at = [(b"x-capture-time", captured_at.encode("latin-1", "replace"))]
+                continue
+            reply, headers = _Reply(), [*pushed["headers"], kind, *at]
+            call = Request({**pushed, "headers": headers}, frame, key.stream_id, is_owners=True)
+            try:
+                await self._relay.answer(call, reply.take)
+                await socket.send_text(reply.body.decode())
+            except ApiError as error:
+                await socket.send_json(error.body)
+            at = []
+        return None
+
+    def _caller(self, scope: Scope) -> Caller:
+        header = dict(scope["headers"]).get(b"authorization")
+        caller = self._keys.check(None if header is None else header.decode("latin-1"))
+        if caller is None and scope["path"].startswith("/v1/"):
+            raise no_key()
+        return caller or Caller("anyone", can=frozenset())
+
+    def _require_rate(self, caller: Caller) -> None:
+        if wait_s := self._limit.wait_s(caller.name):
+            headers = {"Retry-After": str(max(1, round(wait_s)))}
+            raise ApiError(429, "too many requests: wait a little", "rate_limited", headers=headers)
+
+    def _only_stream(self, caller: Caller) -> str:
+        allowed = sorted(one for one in self._members.streams if caller.may(Action.ASK, one))
+        if len(allowed) != 1:
+            raise no_stream(allowed)
+        return allowed[0]
+
+
+def _plain(scope: Scope) -> dict[str, Any]:
+    """What a worker is told of a request; what the ingress has answered for stays with it."""
+    names = ("method", "path", "raw_path", "query_string", "scheme", "http_version")
+    headers = [(name, value) for name, value in scope["headers"] if name not in _KEPT_BACK]
+    told = {name: scope[name] for name in names}
+    return {"type": "http", "asgi": {"version": "3.0"}, **told, "headers": headers}
+
+
+async def _body(receive: Receive) -> bytes:
+    """Raises ClientDisconnect, and HTTPException for a body that is too large."""
+    body, is_whole = b"", False
+    while not is_whole:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        is_whole = not message.get("more_body")
+    return body
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
+def _told(error: Exception) -> ApiError:
+    if isinstance(error, HTTPException):
+        return ApiError(error.status_code, str(error.detail), "body_too_large")
+    return api_error(error)

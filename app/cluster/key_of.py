@@ -1,0 +1,75 @@
+"""key_of: a request in, whose it is out: a stream's, a worker's, that of all, the ingress's own."""
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from app.cluster.asked import named, stream_id_of
+
+
+class Kind(StrEnum):
+    """Which workers can answer."""
+
+    OWNER = "owner"
+    """The one that watches the stream alone."""
+    FIRST = "first"
+    """That one first, else any other, out of the store."""
+    HOLDER = "holder"
+    """The one that made what the path names, which no stream's id says."""
+    ALL = "all"
+    """Each its part."""
+    ANY = "any"
+    HERE = "here"
+
+
+_ROUTES = (
+    (r"\w+ (/health|/v1/events)", Kind.HERE),
+    (r"\w+ /v1/streams/probe", Kind.ANY),
+    (r"\w+ /v1/streams/(?P<stream>[^/]+)/(timeline|frame.jpg|clip.webp|clip.mp4)", Kind.FIRST),
+    (r"\w+ /v1/streams/(?P<stream>[^/]+)(/.*)?", Kind.OWNER),
+    (r"POST /v1/(streams|alerts|watches)", Kind.OWNER),
+    (r"POST /v1/(chat/completions|responses)", Kind.FIRST),
+    (r"\w+ (?P<held>/v1/(responses|alerts|watches)/[^/]+)(/.*)?", Kind.HOLDER),
+    (r"\w+ (/metrics|/v1/(streams|alerts|watches|firings|firings/seen|answers))", Kind.ALL),
+    (r"\w+ /v1/(search|moments|recaps)", Kind.ALL),
+)
+_PATTERNS = [(re.compile(pattern), kind) for pattern, kind in _ROUTES]
+
+
+@dataclass(frozen=True)
+class Key:
+    """`held` is the path by which its worker is found."""
+
+    kind: Kind
+    stream_id: str | None = None
+    held: str | None = None
+
+
+def key_of(method: str, path: str, document: dict[str, Any]) -> Key:
+    """`document` is what the body says, empty where it is none."""
+    if isinstance(previous := document.get("previous_response_id"), str):
+        return Key(Kind.HOLDER, held=f"/v1/responses/{previous}")
+    for pattern, kind in _PATTERNS:
+        if (match := pattern.fullmatch(f"{method} {path}")) is not None:
+            found = match.groupdict()
+            return Key(kind, found.get("stream") or _named(document), found.get("held"))
+    return Key(Kind.ANY)
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """Empty for what is no JSON object: the service says so."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _named(document: dict[str, Any]) -> str | None:
+    """The first stream that a body names: its worker reads the others out of the store."""
+    ids = document.get("stream_ids")
+    told: list[Any] = [stream_id_of(one) for one in named(document)] or [document.get("id")]
+    told += ids if isinstance(ids, list) else []
+    return next((one for one in told if isinstance(one, str) and one), None)

@@ -1,0 +1,216 @@
+"""Relay: a request in, the answer of a worker out, also where the worker does not outlive it."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any, Protocol
+
+from starlette.types import Message, Send
+
+from app.cluster.membership import Membership, To
+from app.cluster.told import CutOffError, OtherAnswerError, Told
+from app.server.api_errors import ApiError
+from app.server.sse import DONE, event_of
+
+BEAT_S = 1.0
+"""A worker that has nothing to say says so as often."""
+WINDOW = 64
+"""So many messages of a worker may be on their way."""
+_SILENT_S = 3.0
+"""A worker that says nothing for so long is taken to be dead."""
+_PATIENCE_S = 30.0
+"""For so long a worker is looked for."""
+_AGAIN_S = 0.2
+_ANSWERS = ("/v1/chat/completions", "/v1/responses")
+_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+_LEAVING = (b'"service_draining"', b'"service_loading"', b'"cancelled"')
+
+
+def is_answer(scope: Mapping[str, Any]) -> bool:
+    return scope["method"] == "POST" and scope["path"] in _ANSWERS
+
+
+class WorkerLostError(Exception):
+    """It has died, or cannot be reached."""
+
+
+class Workers(Protocol):
+    """The workers, as a process reaches them."""
+
+    def ask(self, to: To, call: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The messages of one of them, see StreamWorker.asgi. Raises WorkerLostError."""
+
+    async def acknowledge(self, worker: str, call_id: str, num: int) -> None:
+        """So many more messages of a call have come."""
+
+
+@dataclass
+class Request:
+    """What a client asks. `scope` is ASGI's, of plain values. The worker of `stream_id` is to
+    answer, alone if it `is_owners`; or the one `at` which something is.
+    """
+
+    scope: dict[str, Any]
+    body: bytes
+    stream_id: str | None = None
+    is_owners: bool = False
+    at: str | None = None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether another worker can go on with what one has begun to say."""
+        return is_answer(self.scope)
+
+    @property
+    def may_repeat(self) -> bool:
+        return self.is_answer or self.scope["method"] == "GET"
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it would be answered in other words each time."""
+        try:
+            wishes = json.loads(self.body)
+            return bool(wishes.get("temperature")) and wishes.get("seed") is None
+        except (ValueError, AttributeError):
+            return False
+
+
+@dataclass
+class Relay:
+    """Hands requests to workers, each until one has answered it to the end."""
+
+    workers: Workers
+    members: Membership
+    on_asked: Callable[[bool], None] = lambda is_owner: None
+    silent_s: float = _SILENT_S
+    patience_s: float = _PATIENCE_S
+
+    async def answer(self, request: Request, send: Send) -> None:
+        """Raises ApiError where nothing has been sent yet."""
+        begun = _Begun(request, send, request.at)
+        give_up_at = time.monotonic() + self.patience_s
+        try:
+            while not await self._is_answered(begun):
+                if not begun.may_go_on or time.monotonic() > give_up_at:
+                    raise OtherAnswerError
+                begun.told.begin_again()
+                await asyncio.sleep(_AGAIN_S)
+        except OtherAnswerError:
+            await begun.fail()
+
+    async def _is_answered(self, begun: "_Begun") -> bool:
+        """Whether the next worker has answered to the end. Raises OtherAnswerError."""
+        request = begun.request
+        to = To(at=begun.at, stream=request.stream_id, without=sorted(begun.lost))
+        asked = next(iter(self.members.ranked(to)), None)
+        begun.at = request.at
+        call_id, num = token_hex(8), 0
+        call = {
+            "id": call_id,
+            "scope": request.scope,
+            "body": request.body,
+            "stream": request.stream_id,
+            "is_owners": request.is_owners,
+        }
+        try:
+            async with aclosing(self.workers.ask(to, call)) as messages:
+                async for message in _heard(messages, self.silent_s):
+                    kind = message["type"]
+                    if kind == "vstream.not_mine":
+                        return False
+                    if kind == "vstream.accepted":
+                        asked, request.body = message["worker"], message["body"]
+                        begun.is_accepted = True
+                        if request.stream_id is not None and not request.is_owners:
+                            self.on_asked(message["is_owner"])
+                    elif kind != "vstream.beat":
+                        await begun.take(message)
+                    num += 1
+                    if num % (WINDOW // 2) == 0 and asked is not None:
+                        await self.workers.acknowledge(asked, call_id, WINDOW // 2)
+        except (CutOffError, WorkerLostError, TimeoutError) as error:
+            self._lose(begun, asked, is_hung=not isinstance(error, CutOffError))
+        return begun.is_whole
+
+    def _lose(self, begun: "_Begun", worker: str | None, *, is_hung: bool) -> None:
+        if worker is not None:
+            begun.lost.add(worker)
+        if worker is not None and is_hung:
+            self.members.suspect(worker)
+        if begun.lost.issuperset(self.members.workers):
+            begun.lost.clear()  # and once more, while there is time
+
+
+async def _heard(
+    messages: AsyncGenerator[dict[str, Any], None], silent_s: float
+) -> AsyncIterator[dict[str, Any]]:
+    """Raises TimeoutError where none comes for too long."""
+    while True:
+        try:
+            async with asyncio.timeout(silent_s):
+                message = await anext(messages)
+        except StopAsyncIteration:
+            return
+        yield message
+
+
+@dataclass
+class _Begun:
+    """An answer, and what of it the client has."""
+
+    request: Request
+    send: Send
+    at: str | None
+    told: Told = field(default_factory=Told)
+    lost: set[str] = field(default_factory=set)
+    is_accepted: bool = False
+    is_whole: bool = False
+    _is_sent: bool = False
+    _start: Message = field(default_factory=dict)
+    _parts: list[bytes] = field(default_factory=list)
+
+    @property
+    def may_go_on(self) -> bool:
+        if self.request.at in self.lost:
+            return False
+        if not self._is_sent:
+            return self.request.may_repeat or not self.is_accepted
+        return self.request.is_answer and not (self.told.text and self.request.is_sampled)
+
+    async def take(self, message: Message) -> None:
+        """A message of the worker's application. What is no stream of events is told whole."""
+        if message["type"] == "http.response.start":
+            self._start, self._parts = message, []
+            return
+        body, is_last = message.get("body", b""), not message.get("more_body")
+        if _EVENTS not in self._start["headers"]:
+            self._parts.append(body)
+            if not is_last:
+                return
+            body = b"".join(self._parts)
+            if self._start["status"] == 503 and any(code in body for code in _LEAVING):
+                raise CutOffError
+            if self._is_sent:  # events of the worker before
+                raise OtherAnswerError
+        elif self.request.is_answer:
+            events = body.decode().split("\n\n")[:-1]
+            body = "".join(self.told.news(f"{event}\n\n") for event in events).encode()
+        if not self._is_sent:
+            await self.send(self._start)
+            self._is_sent = True
+        if body or is_last:
+            await self.send({**message, "body": body})
+        self.is_whole = is_last
+
+    async def fail(self) -> None:
+        why = "the worker that answered is gone, and no other can go on: ask again"
+        error = ApiError(503, why, "worker_lost")
+        if not self._is_sent:
+            raise error
+        await self.send(
+            {"type": "http.response.body", "body": f"{event_of(error.body)}{DONE}".encode()}
+        )

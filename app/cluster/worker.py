@@ -1,0 +1,253 @@
+"""StreamWorker: a service in a process of many, asked by an ingress instead of over HTTP."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import structlog
+from anyio import to_thread
+from starlette.types import ASGIApp, Message
+
+from app.cluster.asked import named
+from app.cluster.credit import Credit
+from app.cluster.membership import Membership, To
+from app.cluster.ownership import free_since, to_give, to_take
+from app.cluster.relay import BEAT_S, WINDOW, is_answer
+from app.cluster.shared_events import SharedEvents
+from app.server.api_errors import ApiError
+from app.server.application import create_app
+from app.server.ask_request import parse_stream_url
+from app.server.keys import ApiKeys
+from app.server.service import Phase, Service
+from app.server.settings import ServiceSettings
+from app.server.sse import with_pauses
+from memory import KVMemoryError
+from vstream.errors import VStreamError
+from vstream.service.kept_events import KeptEvents
+from vstream.service.stream_notes import StreamNote
+
+_log = structlog.get_logger()
+_LOOK_S = 0.5
+"""So often the store is looked at for streams that nobody watches."""
+_GIVE_S = 10.0
+"""So often one stream moves, where workers have unlike loads."""
+_STUCK_S = 30.0
+_AT_ONCE = 8
+"""Streams that are opened side by side."""
+_END_LOOKS = 4
+"""Before what nobody waits for is cancelled, which ends by itself as a rule."""
+
+
+class _WorkerService(Service):
+    """Opens no stream by itself, and tells its events to all."""
+
+    def _open_known(self, loaded: Any) -> None:
+        pass
+
+    def _keep_events(self) -> None:
+        if not self.events.is_kept:
+            self.events.keep(KeptEvents(SharedEvents(self.settings.memory.store)), owned=True)
+
+
+class StreamWorker:
+    """One model on one device, and the streams that it watches."""
+
+    def __init__(
+        self, settings: ServiceSettings, keys: ApiKeys, name: str, members: Membership
+    ) -> None:
+        """`members` are all workers, itself among them."""
+        self.name = name
+        self._members = members
+        self.service = _WorkerService(settings, keys)
+        self._app = create_app(self.service)
+        self._life = self._app.router.lifespan_context(self._app)
+        self._credits: dict[str, Credit] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: set[str] = set()
+        self._wanted: set[str] = set()
+        self._free: dict[str, float] = {}
+        self._given: set[str] = set()
+        self._gave_at = time.monotonic()
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "adopt")
+        self._looked_at = time.monotonic()
+
+    async def begin(self) -> None:
+        """Return once the model is loaded. Raises what keeps the service from beginning."""
+        await self._life.__aenter__()
+        while self.service.phase is Phase.LOADING:
+            await asyncio.sleep(0.05)
+        if self.service.failure is not None:
+            raise self.service.failure
+        self._start(self._reconcile())
+
+    async def end(self) -> None:
+        """Give the streams away one by one, and let go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        self._threads.shutdown(cancel_futures=True)
+        for stream_id in self.streams:
+            with suppress(VStreamError, KVMemoryError):
+                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
+        await self._life.__aexit__(None, None, None)
+
+    @property
+    def streams(self) -> list[str]:
+        return [keeper.spec.id for keeper in self.service.loaded.streams.all()]
+
+    def record_routing_stats(self) -> dict[str, Any]:
+        """What routers hear."""
+        return {"streams": self.streams, "load": float(self.service.answering.num)}
+
+    def check_health(self) -> None:
+        """Raises RuntimeError for a worker that is stuck, as one whose device hangs."""
+        if time.monotonic() - self._looked_at > _STUCK_S or self.service.failure is not None:
+            raise RuntimeError(f"worker {self.name} is stuck")
+
+    def acknowledge(self, to: To, call_id: str, num: int) -> None:
+        """So many more messages of a call have been read."""
+        if (credit := self._credits.get(call_id)) is not None:
+            credit.acknowledge(num)
+
+    async def asgi(self, to: To, call: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """What the service answers, as ASGI's messages, after one of `vstream.accepted`: its body
+        is the call's with the moment pinned that it asks about. A `vstream.beat` where nothing
+        comes. Or one of `vstream.not_mine` alone: another worker watches the stream, or will.
+        """
+        stream_id = call["stream"]
+        is_owner = stream_id in self.streams
+        if call["is_owners"] and not is_owner and stream_id in self._wanted:
+            yield {"type": "vstream.not_mine"}
+            return
+        credit = self._credits[call["id"]] = Credit(WINDOW)
+        messages = with_pauses(self._messages(call, is_owner), BEAT_S)
+        try:
+            async for message in messages:
+                await credit.take()
+                yield {"type": "vstream.beat"} if message is None else dict(message)
+        finally:
+            del self._credits[call["id"]]
+
+    async def _messages(
+        self, call: Mapping[str, Any], is_owner: bool
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        scope, body = dict(call["scope"]), call["body"]
+        if is_answer(scope):
+            body = await to_thread.run_sync(self._pinned, body)
+        told = {"worker": self.name, "body": body, "is_owner": is_owner}
+        yield {"type": "vstream.accepted", **told}
+        exchange = _Exchange(body)
+        running = asyncio.create_task(exchange.run(self._app, scope))
+        try:
+            while (message := await exchange.messages.get()) is not None:
+                yield message
+        finally:
+            self._start(exchange.end(running))
+
+    def _pinned(self, body: bytes) -> bytes:
+        """The question, with its stretch in stream time and the moment at which it is asked. One
+        that makes no sense is left as it is: the service says what is wrong with it.
+        """
+        loaded = self.service.loaded
+        try:
+            document = json.loads(body)
+            for video_url in named(document):
+                one = parse_stream_url(video_url["url"])
+                from_s, to_s = loaded.stream_range(one.stream_id, one.span)
+                with loaded.streams.askable(one.stream_id) as stream:
+                    as_of_s = one.span.as_of_s or stream.memory.newest_s
+                span = {"from_s": from_s, "to_s": to_s, "as_of_s": as_of_s}
+                query = urlencode({name: s for name, s in span.items() if s is not None})
+                video_url["url"] = f"stream://{quote(one.stream_id)}?{query}"
+        except (ApiError, AttributeError, TypeError, ValueError, VStreamError, KVMemoryError):
+            return bytes(body)
+        return json.dumps(document).encode()
+
+    async def _reconcile(self) -> None:
+        """Watch what nobody watches and is this worker's to watch."""
+        while True:
+            self._looked_at = time.monotonic()
+            try:
+                await self._take()
+            except (VStreamError, KVMemoryError) as error:
+                _log.warning("no streams are taken", reason=str(error))
+            await asyncio.sleep(_LOOK_S)
+
+    async def _take(self) -> None:
+        streams, now = self.service.loaded.streams, time.monotonic()
+        known = await to_thread.run_sync(self._look)
+        self._wanted = {one for one, note in known.items() if note.is_wanted}
+        free = (one for one in self._wanted - self._opening if not known[one].is_live)
+        self._free = free_since(self._free, free, now)
+        room = self.service.settings.service.max_streams - len(self.streams) - len(self._opening)
+        others = self._members.workers
+        for stream_id in to_take(self.name, self._free, others, room, now, self._given):
+            self._opening.add(stream_id)
+            self._threads.submit(self._adopt, stream_id)
+        mine = dict.fromkeys(self.streams, 1.0)
+        self._given &= self._free.keys()
+        if now - self._gave_at > _GIVE_S and mine.keys() == self._members.of(self.name):
+            self._gave_at = now
+            if given := to_give(self.name, self._members.loads, mine):
+                self._given.add(given)
+                await to_thread.run_sync(streams.release, given)
+
+    def _look(self) -> dict[str, StreamNote]:
+        """What is stored. A device that hangs holds its turn, and this up: see `check_health`."""
+        with self.service.loaded.model.turn:
+            pass
+        return self.service.loaded.streams.known()
+
+    def _adopt(self, stream_id: str) -> None:
+        try:
+            self.service.loaded.streams.adopt(stream_id)
+        except (VStreamError, KVMemoryError, ApiError) as error:
+            _log.warning("stream not taken", stream=stream_id, reason=str(error))
+        finally:
+            self._opening.discard(stream_id)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Exchange:
+    """One request as an ASGI application sees it, with its client."""
+
+    def __init__(self, body: bytes) -> None:
+        self.messages: asyncio.Queue[Message | None] = asyncio.Queue(1)
+        self.is_gone = asyncio.Event()
+        self._body: bytes | None = body
+
+    async def run(self, app: ASGIApp, scope: dict[str, Any]) -> None:
+        try:
+            await app(scope, self._receive, self._send)
+        finally:
+            await self._send(None)
+
+    async def _receive(self) -> Message:
+        body, self._body = self._body, None
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self.is_gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message | None) -> None:
+        if not self.is_gone.is_set():
+            await self.messages.put(message)
+
+    async def end(self, running: asyncio.Task[None]) -> None:
+        """Nobody waits for it any more."""
+        self.is_gone.set()
+        for _ in range(_END_LOOKS):
+            while not self.messages.empty():
+                self.messages.get_nowait()
+            if (await asyncio.wait({running}, timeout=_LOOK_S))[0]:
+                break
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,289 @@
+"""Two real workers behind an ingress, over one Redis, without Ray: what each asks of the other."""
+
+import asyncio
+import json
+import threading
+from contextlib import aclosing
+
+import httpx
+import pytest
+from near_workers import near_cluster
+from one_thing import thing_jpeg
+from service import endless
+from websockets.sync.client import connect
+
+from app.cluster.relay import BEAT_S, WINDOW
+
+MASTER = "correct-horse-battery"
+STREAMS = [f"cam{number}" for number in range(6)]
+ASKED = "describe what you see"
+
+
+@pytest.fixture(scope="module")
+def cluster(running_redis):
+    with running_redis.client() as client:
+        client.flushall()
+    with near_cluster(running_redis.url, key=MASTER) as running:
+        for number, stream_id in enumerate(STREAMS):
+            spec = {"context": "a gate", "timezone": "Asia/Tokyo"} if number % 2 else {}
+            running.post("/v1/streams", {"id": stream_id, "source": {"type": "push"}, **spec})
+            for second in range(3):
+                push(running, stream_id, ("owl", "burger")[number % 2], 1000.0 + second, second / 4)
+        wait_for(lambda: set(STREAMS) <= running.near.members.streams)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _whole_again(cluster):
+    yield
+    cluster.near.dead.clear()
+    cluster.near.falls.clear()
+    cluster.near.hangs = False
+    wait_for(lambda: len(cluster.near.members.workers) == len(cluster.near.workers))
+    cluster.near.members._suspects.clear()
+
+
+def wait_for(is_so):
+    waiting = threading.Event()
+    for _ in range(600):
+        if is_so():
+            return
+        waiting.wait(0.05)
+    raise AssertionError("it never was so")
+
+
+def push(running, stream_id, thing, at, part=0.5):
+    path = f"/v1/streams/{stream_id}"
+    before = running.get(path)["frames"]["encoded"]
+    headers = {"X-Capture-Time": f"{at:.3f}", "Content-Type": "image/jpeg"}
+    told = running.http.post(f"{path}/frames", content=thing_jpeg(thing, part), headers=headers)
+    assert told.json()["accepted"], told.text
+    running.await_stream(stream_id, lambda one: one["frames"]["encoded"] > before)
+
+
+def of(running, worker):
+    """A stream that this worker watches."""
+    return running.near.workers[worker].streams[0]
+
+
+def told_of(running, path, document):
+    """The events of an answer, as documents."""
+    with running.http.stream("POST", path, json={**document, "stream": True}) as answer:
+        assert answer.status_code == 200, answer.read()
+        lines = [line.removeprefix("data: ") for line in answer.iter_lines()]
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def chat(stream_id, **wishes):
+    parts = [
+        {"type": "video_url", "video_url": {"url": f"stream://{stream_id}?as_of_s=2.5"}},
+        {"type": "text", "text": ASKED},
+    ]
+    return {"messages": [{"role": "user", "content": parts}], "max_tokens": 24, **wishes}
+
+
+def response(stream_id):
+    parts = chat(stream_id)["messages"][0]["content"]
+    return {"input": [{"role": "user", "content": parts}], "max_output_tokens": 24}
+
+
+def words(events):
+    chosen = [one["choices"][0]["delta"].get("content", "") for one in events if one.get("choices")]
+    return "".join(chosen) + "".join(one["delta"] for one in events if "delta" in one)
+
+
+def test_streams_are_spread_and_listed_as_one(cluster):
+    owned = [set(one.streams) for one in cluster.near.workers.values()]
+    assert all(owned)
+    assert not owned[0] & owned[1]
+    told = cluster.get("/v1/streams")
+    assert [one["id"] for one in told["data"]] == STREAMS
+    assert "incomplete" not in told
+    assert [cluster.get(f"/v1/streams/{one}")["id"] for one in STREAMS] == STREAMS
+    again = cluster.http.post("/v1/streams", json={"id": "cam0", "source": {"type": "push"}})
+    assert again.status_code == 409
+
+
+@pytest.mark.parametrize("worker", "ab")
+@pytest.mark.parametrize(("after", "hangs"), [(0, False), (3, False), (3, True)])
+@pytest.mark.parametrize("kind", ["chat", "responses"])
+def test_an_answer_outlives_its_worker(cluster, worker, after, hangs, kind):
+    stream_id = of(cluster, worker)
+    path = "/v1/chat/completions" if kind == "chat" else "/v1/responses"
+    asked = chat(stream_id) if kind == "chat" else response(stream_id)
+    undisturbed = told_of(cluster, path, asked)
+    cluster.near.hangs = hangs
+    cluster.near.falls[worker] = after + 1 + 4 * (kind == "responses")
+    asked_before = len(cluster.near.asked)
+    found = told_of(cluster, path, asked)
+    assert [name for name, _ in cluster.near.asked[asked_before:]] == [
+        worker,
+        "ab".replace(worker, ""),
+    ]
+    assert words(found) == words(undisturbed) != ""
+    ids = {
+        one["id"] if "choices" in one else one["response"]["id"]
+        for one in found
+        if "choices" in one or "response" in one
+    }
+    assert len(ids) == 1
+    assert json.dumps(found).count("video_citation") == json.dumps(undisturbed).count(
+        "video_citation"
+    )
+
+
+def test_drawn_words_are_never_mixed(cluster):
+    stream_id = of(cluster, "a")
+    cluster.near.falls["a"] = 4
+    found = told_of(cluster, "/v1/chat/completions", chat(stream_id, temperature=1.5))
+    assert [one["error"]["code"] for one in found if "error" in one] == ["worker_lost"]
+
+
+def test_owner_alone_does_what_is_the_owners(cluster):
+    for stream_id in STREAMS:
+        before = len(cluster.near.asked)
+        assert cluster.post(f"/v1/streams/{stream_id}/pause")["state"] == "paused"
+        cluster.post(f"/v1/streams/{stream_id}/resume")
+        asked = {worker for worker, _ in cluster.near.asked[before:]}
+        assert asked == {cluster.near.members.owner(stream_id)}
+
+
+def test_a_worker_says_no_more_than_a_window_to_who_does_not_read(cluster):
+    document = endless(of(cluster, "a"), temperature=0, max_tokens=400, stream=True)
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
+    headers = {"authorization": f"Bearer {MASTER}", "content-type": "application/json"}
+    told = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope |= {"headers": told, "query_string": b""}
+    call = {"id": "1", "scope": scope, "body": json.dumps(document).encode()}
+    call |= {"stream": of(cluster, "a"), "is_owners": False}
+
+    async def heard():
+        worker, found = cluster.near.workers["a"], []
+        async with aclosing(worker.asgi({}, call)) as messages:
+            for read in (WINDOW, 32):
+                for _ in range(read):
+                    found.append(await anext(messages, None))
+                    assert found[-1] is not None, found
+                more = asyncio.ensure_future(anext(messages))
+                assert not (await asyncio.wait({more}, timeout=2 * BEAT_S))[0]
+                worker.acknowledge({}, "1", 33)
+                found.append(await more)
+        return found
+
+    told = cluster.run(heard())
+    assert told[0]["type"] == "vstream.accepted"
+    assert told[-1]["type"] == "http.response.body"
+
+
+def test_what_all_know_is_merged(cluster):
+    found = cluster.post("/v1/search", {"query": "an owl", "limit": 4})
+    scores = [one["score"] for one in found["data"]]
+    assert len(scores) == 4
+    assert scores == sorted(scores, reverse=True)
+    named = {"query": "an owl", "limit": 50, "stream_ids": [of(cluster, "a"), of(cluster, "b")]}
+    of_both = cluster.post("/v1/search", named)["data"]
+    assert {one["stream_id"] for one in of_both} == set(named["stream_ids"])
+    spans = cluster.post("/v1/moments", {"statement": "an owl is there", "stream_ids": ["*"]})
+    assert set(spans["coverage"]) == set(STREAMS)
+    recap = cluster.post("/v1/recaps", {"stream_ids": ["*"]})
+    assert set(recap["coverage"]) == set(STREAMS)
+    assert (
+        cluster.http.post("/v1/search", json={"query": "x", "stream_ids": ["nil"]}).status_code
+        == 404
+    )
+
+
+def test_who_is_missing_is_named(cluster):
+    cluster.near.falls["b"] = 0
+    told = cluster.get("/v1/streams")
+    assert told["incomplete"] == ["b"]
+    assert {one["id"] for one in told["data"]} == set(cluster.near.workers["a"].streams)
+
+
+def test_alerts_are_found_by_their_ids(cluster):
+    made = [
+        cluster.post(
+            "/v1/alerts", {"condition": "an owl is there", "stream_ids": [of(cluster, one)]}
+        )
+        for one in "ab"
+    ]
+    listed = cluster.get("/v1/alerts")["data"]
+    assert {one["id"] for one in made} <= {one["id"] for one in listed}
+    for one in made:
+        assert cluster.get(f"/v1/alerts/{one['id']}")["id"] == one["id"]
+        assert cluster.delete(f"/v1/alerts/{one['id']}")["deleted"]
+    assert cluster.http.get(f"/v1/alerts/{made[0]['id']}").status_code == 404
+    assert cluster.get("/v1/firings?limit=5")["data"] == []
+
+
+def test_a_response_is_found_by_its_id(cluster):
+    made = [cluster.post("/v1/responses", response(of(cluster, one))) for one in "ab"]
+    for one in made:
+        assert cluster.get(f"/v1/responses/{one['id']}")["output"] == one["output"]
+        more = {"input": "and then?", "previous_response_id": one["id"], "max_output_tokens": 4}
+        assert cluster.post("/v1/responses", more)["previous_response_id"] == one["id"]
+        assert cluster.delete(f"/v1/responses/{one['id']}")["deleted"]
+
+
+def test_figures_say_whose_they_are(cluster):
+    cluster.ask("what?", f"stream://{of(cluster, 'a')}", max_tokens=1)
+    assert cluster.figure("vstream_routed_total", to="owner") > 0
+    told = cluster.http.get("/metrics").text
+    assert 'worker="a"' in told
+    assert 'worker="b"' in told
+
+
+def test_events_of_all_workers_are_heard(cluster):
+    heard = []
+    with cluster.http.stream("GET", "/v1/events?kind=answer.done") as listening:
+        lines = listening.iter_lines()
+        assert next(lines) == ": listening"
+        asked = [of(cluster, "a"), of(cluster, "b")]
+        for stream_id in asked:
+            cluster.ask("what?", f"stream://{stream_id}", max_tokens=1)
+        for line in lines:
+            if line.startswith("data: "):
+                heard.append(json.loads(line.removeprefix("data: ")))
+            if len(heard) == 2:
+                break
+    assert [one["stream_id"] for one in heard] == asked
+    assert heard[0]["id"] < heard[1]["id"]
+    since = heard[0]["id"]
+    with cluster.http.stream("GET", "/v1/events", headers={"Last-Event-ID": str(since)}) as again:
+        found = (one for one in again.iter_lines() if one.startswith("id: "))
+        assert next(found) == f"id: {heard[1]['id']}"
+
+
+def test_frames_are_pushed_over_one_socket(cluster):
+    stream_id = of(cluster, "b")
+    url = f"{cluster.url.replace('http', 'ws')}/v1/streams/{stream_id}/frames"
+    with connect(url, additional_headers={"Authorization": f"Bearer {MASTER}"}) as socket:
+        socket.send(json.dumps({"captured_at": 2000.0}))
+        socket.send(thing_jpeg("owl", 0.3))
+        assert json.loads(socket.recv())["accepted"]
+        socket.send(b"no picture")
+        assert json.loads(socket.recv())["error"]["code"]
+
+
+@pytest.mark.parametrize("path", ["/v1/streams", "/v1/events", "/v1/chat/completions"])
+def test_nothing_is_told_without_a_key(cluster, path):
+    assert httpx.get(cluster.url + path).status_code == 401
+
+
+def test_health_needs_no_worker_and_documents_are_the_services(cluster):
+    assert cluster.get("/health") == {"status": "ok"}
+    assert cluster.get("/version")["version"]
+    assert "/v1/streams" in cluster.get("/openapi.json")["paths"]
+    assert cluster.get("/v1/models")["data"][0]["id"] == "default"
+
+
+def test_a_worker_that_leaves_gives_its_streams_to_the_others(cluster):
+    """The last of this file: it does not come back."""
+    streams = cluster.near.workers["b"].streams
+    before = {one: cluster.get(f"/v1/streams/{one}/timeline")["kept_to_s"] for one in streams}
+    cluster.near.dead.add("b")
+    cluster.run(cluster.near.workers.pop("b").end())
+    wait_for(lambda: set(STREAMS) <= set(cluster.near.workers["a"].streams))
+    for stream_id, kept_to_s in before.items():
+        assert cluster.get(f"/v1/streams/{stream_id}/timeline")["kept_to_s"] == kept_to_s
+        push(cluster, stream_id, "owl", 3000.0)

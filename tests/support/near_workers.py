@@ -1,0 +1,139 @@
+"""A cluster in one process: real workers and the ingress in one event loop, and no Ray between."""
+
+import asyncio
+import threading
+from contextlib import contextmanager
+
+import uvicorn
+from service import RunningService, embedded
+
+from app.cluster.ingress import Ingress
+from app.cluster.membership import Membership
+from app.cluster.relay import WorkerLostError
+from app.cluster.shared_events import SharedEvents, follow
+from app.cluster.worker import StreamWorker
+from app.server.connections import ConnectionBounds, bounded_config, listen_on
+from app.server.keys import ApiKeys
+from app.server.settings import load_settings
+
+_TELL_S = 0.05
+
+
+class NearWorkers:
+    """As RayWorkers. Workers in `dead` are gone; `falls` are to be by worker, after so many more
+    messages, and `hangs` says nothing from then on instead.
+    """
+
+    def __init__(self):
+        self.members = Membership()
+        self.workers = {}
+        self.dead = set()
+        self.falls = {}
+        self.hangs = False
+        self.asked = []
+
+    async def tell(self):
+        """What Serve tells routers, of those that live."""
+        while True:
+            there = {name: one for name, one in self.workers.items() if name not in self.dead}
+            self.members.update(
+                {name: one.record_routing_stats()["streams"] for name, one in there.items()}
+            )
+            await asyncio.sleep(_TELL_S)
+
+    async def acknowledge(self, worker, call_id, num):
+        self.workers[worker].acknowledge({}, call_id, num)
+
+    async def ask(self, to, call):
+        ranked = self.members.ranked(to)
+        if not ranked or ranked[0] in self.dead:
+            raise WorkerLostError
+        worker = ranked[0]
+        self.asked.append((worker, call["scope"]["path"]))
+        async for message in self.workers[worker].asgi(to, call):
+            if (left := self.falls.get(worker)) is not None and message["type"][0] == "h":
+                self.falls[worker] = left - 1
+                if left <= 0:
+                    del self.falls[worker]
+                    if self.hangs:
+                        await asyncio.Event().wait()
+                    self.dead.add(worker)
+                    raise WorkerLostError
+            yield message
+
+
+@contextmanager
+def near_cluster(
+    store,
+    names="ab",
+    *,
+    key=None,
+    scoped=(),
+    model=None,
+    memory=None,
+    source=None,
+    bounds=None,
+    **service,
+):
+    """A RunningService whose `near` are its NearWorkers; `run` has their loop run a coroutine."""
+    settings = load_settings(
+        None,
+        memory={"store": store, **(memory or {})},
+        source=source or {},
+        threads=1,
+        service={"port": 0, "grace_s": 1, **service},
+    )
+    keys = ApiKeys(key, scoped)
+    near = NearWorkers()
+    ingress = Ingress(settings, keys, near, near.members)
+    bounds = bounds or ConnectionBounds()
+    listening = listen_on("127.0.0.1", 0)
+    server = uvicorn.Server(
+        bounded_config(
+            ingress.application,
+            bounds,
+            ws_max_size=settings.service.max_body_bytes,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def run(work):
+        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=300)
+
+    async def begin():
+        for name in names:
+            worker = near.workers[name] = StreamWorker(settings, keys, name, near.members)
+            worker.service._load_model = lambda: model or embedded()
+            await worker.begin()
+        serving.append(asyncio.create_task(server.serve(sockets=[listening])))
+        serving.append(asyncio.create_task(near.tell()))
+
+    async def end():
+        server.should_exit = True
+        await serving[0]
+        serving[1].cancel()
+        for worker in near.workers.values():
+            await worker.end()
+
+    serving = []
+    stop = threading.Event()
+    shared = SharedEvents(store)
+    follower = threading.Thread(target=follow, args=(shared, ingress.events, stop), daemon=True)
+    run(begin())
+    follower.start()
+    running = RunningService(None, f"http://127.0.0.1:{listening.getsockname()[1]}", key)
+    running.near, running.run = near, run
+    try:
+        yield running
+    finally:
+        stop.set()
+        running.http.close()
+        run(end())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=10)
+        follower.join(timeout=10)
+        shared.close()
+        listening.close()
