@@ -49,6 +49,7 @@ class Rank(IntEnum):
     # A stream's memory: nobody waits for a store with the device in hand
     REDIS_WRITING = auto()
     REDIS_WAITING = auto()
+    MANIFEST = auto()
     ROW_STAGE = auto()
     # What a source has
     FILE = auto()

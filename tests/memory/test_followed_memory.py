@@ -7,7 +7,7 @@ from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, keeping_newest, kv_block,
 from memory import BlockNotFoundError, MemoryConfig, StoreError, follow_memory, open_memory
 
 
-@pytest.fixture(params=["file", "redis", "valkey"])
+@pytest.fixture(params=["file", "redis", "valkey", "object", "s3"])
 def url(request, tmp_path):
     if request.param == "file":
         return f"file://{tmp_path}"
