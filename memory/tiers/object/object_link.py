@@ -20,7 +20,7 @@ from memory.tiers.tier import store_name
 _ADDRESS = re.compile(r"(?:(?:s3|gs)://[^/?#@:]+(?:/[^?#]*)?|object://(/(?!/)[^?#]*))")
 _PATIENCE = {"connect_timeout": "2s", "timeout": "30s"}
 _SIDE_BY_SIDE = 8
-Tag = dict[str, str | None]
+Tag = dict[str, str]
 """Which version of an object it is."""
 A, B = TypeVar("A"), TypeVar("B")
 
@@ -175,4 +175,4 @@ class ObjectLink:
 
 
 def _tag(found: Any) -> Tag:
-    return {"e_tag": found["e_tag"], "version": found["version"]}
+    return {key: found[key] for key in ("e_tag", "version") if found[key] is not None}

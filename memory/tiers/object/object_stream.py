@@ -111,7 +111,8 @@ class ObjectStream(StreamEntry):
     def require_ours(self) -> None:
         """Ask the store whether this is still the writer; the lock is held. Raises FencedError."""
         self.find_out()
-        if self.link.tag(manifest_name(self.stream_id)) != self._tag:
+        found = self.link.tag(manifest_name(self.stream_id))
+        if found is None or found["e_tag"] != self._tag["e_tag"]:
             self._unsure = True
             self.find_out()
 
@@ -196,7 +197,8 @@ class ObjectStream(StreamEntry):
         while not self._ended.is_set() and self.failure is None:
             try:
                 if time.monotonic() >= due:
-                    self.link.write(f"{LEASES}/{self.stream_id}", self.manifest.fence.encode())
+                    told = f"{self.manifest.fence} {time.time()}"  # another one each time
+                    self.link.write(f"{LEASES}/{self.stream_id}", told.encode())
                     due = time.monotonic() + BEAT_S
                     with self.lock:
                         self.require_ours()
