@@ -33,6 +33,9 @@ from memory.tiers.object.tail import Tail, tail_name
 
 PATIENCE_S = 5.0
 _POLL_S = 0.02
+_ABOUT_BYTES = 1024
+"""What a snapshot has beside its blocks."""
+_MEASURED_EVERY = 64
 
 
 class ObjectTier(SealedReading, FileTier):
@@ -65,6 +68,8 @@ class ObjectTier(SealedReading, FileTier):
         self._batches = self._tailed = self._acknowledged = 0
         self._tail_of: int | None = None
         self._tail_names: list[str] = []
+        self._head_bytes = 0
+        """The most that a block takes in a snapshot, about."""
         self._spare: list[str] = []
         """Objects that nothing names any more."""
         self._replacing: tuple[SealedSegment, SealedSegment | None, list[BlockHead]] | None = None
@@ -81,6 +86,12 @@ class ObjectTier(SealedReading, FileTier):
         self._adopt()
         self._acknowledged = self.next_id
         self._stream.on_beat = self._hand_over
+
+    @property
+    def num_bytes(self) -> int:
+        """With the snapshots that files will have."""
+        blocks = sum(len(file.block_ids) for file in self._files())
+        return super().num_bytes + blocks * self._head_bytes + len(self._files()) * _ABOUT_BYTES
 
     @property
     def away(self) -> str | None:
@@ -105,6 +116,8 @@ class ObjectTier(SealedReading, FileTier):
         if record.noted and self._is_replicated:
             self._notes.append(state_entries(record.head.block_id, record.noted))
         super().put(record)
+        if not self._head_bytes or record.head.block_id % _MEASURED_EVERY == 0:
+            self._head_bytes = max(self._head_bytes, len(record.head_bytes()))
         if self._is_replicated:
             self._stream.wanted.set()
 
