@@ -74,7 +74,7 @@ class ObjectLink:
             wanted = {"if_none_match": unless["e_tag"]} if unless else None
             try:
                 found = self._calls.get(self._store, name, options=wanted)
-                return bytes(found.bytes()), _tag(found.meta)
+                return found.bytes().to_bytes(), _tag(found.meta)
             except (FileNotFoundError, self._errors.NotModifiedError) as error:
                 if unless and isinstance(error, FileNotFoundError):
                     raise BlockNotFoundError(f"{self.name}: {name} is gone") from error

@@ -36,7 +36,7 @@ class SealedSegment(SegmentFile):
         self.entry = entry
         self._link = link
         self._is_there = is_there
-        self._snapshot: bytes | None = None
+        self._snapshot: memoryview | None = None
 
     @classmethod
     def of(
@@ -65,7 +65,7 @@ class SealedSegment(SegmentFile):
     def fetch(self) -> Self:
         """Its snapshot, for the `scan` to come."""
         found = self._link.read(f"{self.path}.index")
-        self._snapshot = found[0] if found else b""
+        self._snapshot = memoryview(found[0] if found else b"")
         return self
 
     def scan(self, below: int | None = None) -> Iterator[BlockHead]:
@@ -74,13 +74,16 @@ class SealedSegment(SegmentFile):
             return
         if self._snapshot is None:
             self.fetch()
-        data, self._snapshot = self._snapshot or b"", None
+        assert self._snapshot is not None
+        data, self._snapshot = self._snapshot, None
         yield from self._told(data) or self._scanned()
 
-    def _told(self, data: bytes) -> list[BlockHead]:
+    def _told(self, data: memoryview) -> list[BlockHead]:
         """What a snapshot tells; nothing if it is damaged."""
         at = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-        indexed = unpacked_index(data[_LENGTH_BYTES:at]) if len(data) > _LENGTH_BYTES else None
+        indexed = (
+            unpacked_index(bytes(data[_LENGTH_BYTES:at])) if len(data) > _LENGTH_BYTES else None
+        )
         if indexed is None:
             return []
         extents = list(indexed.extents.values())
