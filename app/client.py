@@ -25,6 +25,7 @@ from app.server.keys import PAGE_TOKEN
 from app.server.moment_documents import FindingProgress, FoundSpanDocument, FoundSpans
 from app.server.recap_documents import RecapDocument, RecapEntryDocument, RecapProgress
 from memory.closing import Closing
+from vstream.errors import VStreamError
 
 Document = TypeVar("Document", bound=BaseModel)
 _TIMEOUT_S = 30.0
@@ -42,7 +43,7 @@ _TELLING: dict[str, type[RecapEntryDocument] | type[RecapProgress] | type[RecapD
 }
 
 
-class ServiceError(Exception):
+class ServiceError(VStreamError):
     """The service refused, or cannot be reached: then `status` is 0. `code` as the API has it."""
 
     def __init__(self, message: str, code: str, status: int = 0) -> None:
@@ -74,7 +75,9 @@ class Clip:
 class StreamedAnswer:
     """An answer as it comes: `text` so far, and at its end what it rests on."""
 
+    model: str = ""
     text: str = ""
+    is_truncated: bool = False
     citations: list[Citation] = field(default_factory=list)
     evidence: list[dict[str, Any]] = field(default_factory=list)
 
@@ -83,14 +86,22 @@ class ServiceClient(Closing):
     """For one thread at a time, or many. Every call raises ServiceError."""
 
     def __init__(self, url: str, key: str | None = None, page_token: str | None = None) -> None:
-        """`url` as http://127.0.0.1:8900. `page_token` is for the page of the same process."""
+        """`url` as http://127.0.0.1:8900. `page_token` is for the page of the same process.
+
+        Raises ServiceError for an address that makes no sense.
+        """
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         headers |= {PAGE_TOKEN: page_token} if page_token else {}
         self.url = url.rstrip("/")
         self.has_key = bool(key)
-        self._http = httpx.Client(
-            base_url=self.url, headers=headers, timeout=_TIMEOUT_S, trust_env=False
-        )
+        if not self.url.startswith(("http://", "https://")):
+            raise _no_address(url)
+        try:
+            self._http = httpx.Client(
+                base_url=self.url, headers=headers, timeout=_TIMEOUT_S, trust_env=False
+            )
+        except httpx.InvalidURL:
+            raise _no_address(url) from None
 
     def ready(self) -> dict[str, Any]:
         try:
@@ -289,12 +300,14 @@ def _part(name: str) -> str:
 
 def _take(answer: StreamedAnswer, chunk: dict[str, Any]) -> bool:
     """Put a chunk into the answer; whether anything came of it."""
+    answer.model = chunk["model"]
     answer.evidence = chunk.get("vstream", answer.evidence)
     is_news = "vstream" in chunk
     for choice in chunk["choices"]:
         delta = choice["delta"]
         text, cited = delta.get("content") or "", delta.get("annotations", [])
         answer.text += text
+        answer.is_truncated = choice["finish_reason"] == "length"
         answer.citations += [Citation.model_validate(one) for one in cited]
         is_news = is_news or bool(text or cited)
     return is_news
@@ -314,6 +327,10 @@ def _refused(response: httpx.Response) -> ServiceError:
     except (ValueError, KeyError, TypeError):
         status = response.status_code
         return ServiceError(f"the service answered {status}", "error", status)
+
+
+def _no_address(url: str) -> ServiceError:
+    return ServiceError(f"{url}: is no address of a service; write http://HOST:8900", "address")
 
 
 def _unreachable(url: str, error: Exception) -> ServiceError:

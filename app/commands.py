@@ -15,8 +15,6 @@ from app.settings_options import (
     FILE,
     MEMORY,
     MODEL,
-    POLICY,
-    READ,
     SERVICE,
     SOURCE,
     with_settings,
@@ -76,6 +74,18 @@ Planned = Annotated[
 ]
 
 
+_ASKED_THERE = {"source", "question", "at", "from_", "zone", "plan", "service", "as_json"}
+"""What of `ask` a service can be told; all else is the service's own."""
+
+
+def _refuse_others(context: typer.Context, known: set[str]) -> None:
+    """Raises SettingsError for an option that was typed and has no effect with --service."""
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name or "")
+        if one.name not in known and source is not None and source.name == "COMMANDLINE":
+            raise SettingsError(f"{one.opts[0]} has no effect with --service: leave it out")
+
+
 @cli.command(
     rich_help_panel=_ASK,
     epilog=examples(
@@ -84,10 +94,12 @@ Planned = Annotated[
         'ask lobby.mp4 "is anyone there?" --at 12:30 --json',
         'ask rtsp://user:password@camera/stream1 "what do you see?" --wait 20',
         'ask door "has the van been here?" --store redis://host',
+        'ask door "has the van been here?" --service http://host:8900',
     ),
 )
 @with_settings(SOURCE, MODEL, MEMORY)
 def ask(
+    context: typer.Context,
     config: "VStreamConfig",
     source: Annotated[
         str, typer.Argument(help="A source as for `ingest`, or the id of a stream in the store.")
@@ -116,12 +128,26 @@ def ask(
         typer.Option(help="A name under which the store remembers what was asked and answered."),
     ] = None,
     plan: Planned = True,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask a running `vstream serve`, as http://HOST:8900, about a stream it knows. "
+            "VSTREAM_API_KEY is its key."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about a source or a stream, or all you type."""
+    told, at_s, from_s = terminal(), moment(at), moment(from_)
+    if service is not None:
+        _refuse_others(context, _ASKED_THERE)
+        from app.ask_service import AskedThere, ask_service
+
+        there = AskedThere(source, question, from_s, at_s, zone, plan)
+        ask_service(told, config, service, there, as_json=as_json)
+        return
     from app.first_look import look_at_question, look_before_playing
 
-    told, at_s, from_s = terminal(), moment(at), moment(from_)
     if watch is not None:
         told.say("--watch is called --wait now, and by this name until 0.3")
         wait = watch
@@ -201,28 +227,6 @@ def ingest(
 @cli.command(
     rich_help_panel=_ASK,
     epilog=examples(
-        "answer --store redis://host",
-        "answer --store redis://host --model /models/qwen3-vl --workers 8",
-    ),
-)
-@with_settings(MODEL, READ, POLICY)
-def answer(
-    config: "VStreamConfig",
-    workers: Annotated[
-        int, typer.Option(min=1, max=64, help="How many questions are answered at a time.")
-    ] = 2,
-) -> None:
-    """Answer what `vstream ask` asks elsewhere about streams in Redis."""
-    told = terminal()
-    with told.loading("starting"):
-        from app.answer import answer_questions
-
-    answer_questions(told, config, workers)
-
-
-@cli.command(
-    rich_help_panel=_ASK,
-    epilog=examples(
         'alert rtsp://user:password@camera/stream1 "when a dog is on the table"',
         'alert webcam:0 "when the gate is open" "when a van comes" --json',
         'alert lobby.mp4 "when the van leaves" --fast',
@@ -263,6 +267,7 @@ def alert(
 
 for _old in (old_commands.watch, old_commands.rtsp):
     cli.command(hidden=True)(_old)
+cli.command(hidden=True, context_settings=old_commands.ANYTHING)(old_commands.answer)
 
 
 @cli.command(rich_help_panel=_SERVE, epilog=examples("demo", "demo --model /models/smolvlm2"))

@@ -34,12 +34,7 @@ def look_at_question(
     dialogue: str | None,
 ) -> Asked:
     """Raises VStreamError or KVMemoryError for whatever stands in the way."""
-    if not text.strip():
-        raise QuestionError("the question is empty: write what you want to know")
-    if from_s is not None and at_s is not None and at_s < from_s:
-        raise SettingsError(f"--at {clock(at_s)} is before --from {clock(from_s)}")
-    if zone is not None:
-        zone_of(zone)
+    require_question(text, from_s, at_s, zone)
     asked = _asked(config, source)
     if asked.found is not None:
         return asked
@@ -55,6 +50,30 @@ def look_at_question(
             f"{clock(length_s)}"
         )
     return asked
+
+
+def require_question(text: str, from_s: float | None, at_s: float | None, zone: str | None) -> None:
+    """Raises QuestionError, SettingsError for one that makes no sense, whatever it is about."""
+    if not text.strip():
+        raise QuestionError("the question is empty: write what you want to know")
+    if from_s is not None and at_s is not None and at_s < from_s:
+        raise SettingsError(f"--at {clock(at_s)} is before --from {clock(from_s)}")
+    if zone is not None:
+        zone_of(zone)
+
+
+def require_seen(
+    config: VStreamConfig, from_s: float | None, at_s: float | None, newest_s: float
+) -> None:
+    """Raises QuestionError for a time of which nothing can be kept yet: a picture that stays as it
+    is, is kept again after `max_gap_s`.
+    """
+    asked_s = max(at_s or 0.0, from_s or 0.0)
+    if asked_s > newest_s + config.source.max_gap_s:
+        raise QuestionError(
+            f"nothing is kept of {clock(asked_s)}: the stream's newest block is of "
+            f"{clock(newest_s)}"
+        )
 
 
 def look_before_playing(terminal: Terminal, config: VStreamConfig, source: str) -> None:

@@ -1,4 +1,4 @@
-"""Commands by the names that they had before 0.3: they work until then, and name the new one."""
+"""Commands of before 0.3: until then they work by their old names, or say what replaces them."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,3 +46,18 @@ def rtsp(
     terminal.say("rtsp is called `vstream ingest --config FILE` now, and by this name until 0.3")
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     ingest_streams(terminal, config, metrics)
+
+
+ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Of a command that is gone: whatever is typed behind it."""
+
+
+def answer() -> None:
+    """Answer what others asked by way of Redis, before 0.3."""
+    from app.terminal import Terminal
+
+    Terminal().fail(
+        "vstream answer is gone: keep a model loaded by `vstream serve --store redis://HOST`, and "
+        "ask it by `vstream ask --service http://HOST:8900 STREAM QUESTION`"
+    )
+    raise typer.Exit(2)

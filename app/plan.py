@@ -61,7 +61,7 @@ class Plan:
     least_bytes: int
     """A smaller budget of one camera's store cannot hold the blocks that must stay as they are."""
     index_bytes: int
-    """In RAM: what blocks are found by, exactly."""
+    """In RAM: what blocks are found by, exactly; and roughly, as far as the device has no room."""
     cache_bytes: int
     """In RAM: copies of blocks of the store."""
     weight_bytes: int | None
@@ -138,17 +138,20 @@ def make_plan(config: VStreamConfig, cameras: Cameras, *, is_card: bool) -> Plan
     recent = blocks if (told := policy.recent_blocks()) is None else told
     block_bytes = record_bytes(shape, memory.codec, dtype) + _PICTURE_BYTES
     weights = num_parameters(config.model)
+    codes = blocks * shape.layers * width
+    codes_there = min(codes, memory.index_bytes or codes)
+    exact = codes * _FLOAT_BYTES
     return Plan(
         frames_per_s=cameras.number * fps,
         hour_bytes=so_far(2 * in_an_hour) - so_far(in_an_hour),
         stream_bytes=stream_bytes,
         store_bytes=cameras.number * stream_bytes,
         least_bytes=2 * (policy.needed_blocks() + 1) * block_bytes,
-        index_bytes=cameras.number * blocks * shape.layers * width * _FLOAT_BYTES,
+        index_bytes=cameras.number * (exact + codes - codes_there),
         cache_bytes=int(memory.host_bytes),
         weight_bytes=None if weights is None else weights * _NUMBER_BYTES[dtype],
         window_bytes=cameras.number * window * block_kv,
-        codes_bytes=cameras.number * blocks * shape.layers * width,
+        codes_bytes=cameras.number * codes_there,
         question_bytes=min(blocks, recent + policy.retrieve_blocks()) * block_kv,
     )
 

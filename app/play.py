@@ -10,7 +10,7 @@ from math import inf
 
 from app.model import load_model
 from app.stream_time import clock
-from app.terminal import Terminal, answer_document, firing_document
+from app.terminal import Terminal, firing_document
 from memory import KVMemoryError
 from vstream.alert import Alert, Firing
 from vstream.config import VStreamConfig
@@ -143,11 +143,7 @@ def answer_lines(
             continue
         try:
             stream = session.ask(line.strip())
-            if as_json:
-                model = session.model.name
-                terminal.document(answer_document(stream.answer, model, stream_id))
-            else:
-                terminal.stream_answer(stream)
+            terminal.tell_answer(stream, session.model.name, stream_id, as_json=as_json)
         except QuestionError as error:
             terminal.fail(str(error))
 

@@ -6,7 +6,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vstream.alert import Firing
     from vstream.answer_stream import AnswerStream
     from vstream.ingest import IngestProgress, IngestWorker
-    from vstream.question import Answer, Evidence, Saying, Stretch
+    from vstream.question import Answer, Saying
 
 EVIDENCE_ROWS = 5
 PICTURES = 3
@@ -135,34 +135,57 @@ class Terminal:
 
             yield show
 
+    def tell_answer(
+        self,
+        stream: AnswerStream,
+        model: str,
+        stream_id: str,
+        progress: IngestProgress | None = None,
+        *,
+        as_json: bool,
+    ) -> Answer:
+        """As `stream_answer`, or as one document; see `answer_document`."""
+        if not as_json:
+            return self.stream_answer(stream)
+        told = stream.answer.document()
+        self.document(answer_document(told, model, stream_id, progress))
+        return stream.answer
+
     def stream_answer(self, stream: AnswerStream) -> Answer:
         """Print the answer as it comes, then its evidence."""
         with self._speaking:
             for piece in stream:
                 self.piece(piece)
-            self.end_of_answer(stream.answer)
-        return stream.answer
+            answer = stream.answer
+            pictures = [one.thumbnail for one in answer.evidence[:PICTURES]]
+            self.end_of_answer(answer.document(), answer.question.zone, pictures)
+            if answer.knows is not None and not self._has_named:
+                self._has_named = True
+                self._name_real_model()
+        return answer
 
     def piece(self, text: str) -> None:
         self.out.print(text, end="", markup=False)
         sys.stdout.flush()
 
-    def end_of_answer(self, answer: Answer) -> None:
-        """What stands behind the text of an answer."""
-        self.out.print(" ..." if answer.truncated else "")
-        if answer.looked is not None:
-            self.say(f"looked at {looked(answer.looked, answer.question.zone)}")
-        if answer.plan is not None:
-            looked_for = " and ".join(repr(one["statement"]) for one in answer.plan.found)
+    def end_of_answer(
+        self, told: Mapping[str, Any], zone: str | None = None, pictures: Sequence[bytes] = ()
+    ) -> None:
+        """What stands behind the text of an answer: of its document all that is told, and of its
+        best evidence the `pictures`.
+        """
+        self.out.print(" ..." if told["truncated"] else "")
+        if told["looked"] is not None:
+            self.say(f"looked at {looked(told['looked'], zone)}")
+        if told["plan"] is not None:
+            looked_for = " and ".join(repr(one["statement"]) for one in told["plan"]["found"])
             self.say(f"from where it was found: {looked_for}; --no-plan asks the model itself")
-        if answer.is_unsure:
-            self.say(f"unsure: {answer.unsure_because}")
-        if answer.knows is not None and answer.strange is None:
-            self.say(f"the model knows {answer.knows}: what it says of anything else means nothing")
-        if answer.knows is not None and not self._has_named:
-            self._has_named = True
-            self._name_real_model()
-        self.evidence(answer)
+        if told["unsure"]:
+            self.say(f"unsure: {told['unsure_because']}")
+        if told["knows"] is not None and told["strange"] is None:
+            only = f"the model knows {told['knows']}"
+            self.say(f"{only}: what it says of anything else means nothing")
+        self._evidence(told, pictures)
 
     def _name_real_model(self) -> None:
         from app.real_model import real_model  # looks at the card
@@ -182,30 +205,38 @@ class Terminal:
             self.out.print(text, markup=False)
             sys.stdout.flush()
 
-    def evidence(self, answer: Answer) -> None:
-        best = max((abs(one.score) for one in answer.evidence), default=1.0) or 1.0
-        rows = [
-            (span(one), f"{one.score:.3f}", str(one.num_layers), "█" * round(24 * one.score / best))
-            for one in answer.evidence[:EVIDENCE_ROWS]
-        ]
-        meant = "cosine to the question" if answer.plan is None else "how probable it is"
-        headings = ("moment", "score", "layers", meant)
-        self.err.print(table_of(headings, rows))
-        pictured = [evidence for evidence in answer.evidence[:PICTURES] if evidence.thumbnail]
+    def _evidence(self, told: Mapping[str, Any], pictures: Sequence[bytes]) -> None:
+        evidence = told["evidence"]
+        meant = "cosine to the question" if told["plan"] is None else "how probable it is"
+        best = max((abs(one["score"]) for one in evidence), default=1.0) or 1.0
+        columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+            "moment": span,
+            "score": lambda one: f"{one['score']:.3f}",
+            "layers": lambda one: str(one["num_layers"]),
+            meant: lambda one: "█" * round(24 * one["score"] / best),
+        }
+        if not all("num_layers" in one for one in evidence):  # a service does not tell
+            del columns["layers"]
+        rows = [[cell(one) for cell in columns.values()] for one in evidence[:EVIDENCE_ROWS]]
+        self.err.print(table_of(columns, rows))
+        pictured = [(one, jpeg) for one, jpeg in zip(evidence, pictures, strict=False) if jpeg]
         if self.err.is_terminal and pictured:
             grid = Table.grid(padding=(0, 2))
-            grid.add_row(*(Text(span(one), style="dim") for one in pictured))
-            grid.add_row(*(_half_blocks(one.thumbnail, PICTURE_COLUMNS) for one in pictured))
+            grid.add_row(*(Text(span(one), style="dim") for one, _ in pictured))
+            grid.add_row(*(_half_blocks(jpeg, PICTURE_COLUMNS) for _, jpeg in pictured))
             self.err.print(grid)
-        if answer.spans:
-            told = (f"{clock(s.from_s)}-{clock(s.to_s)} ({s.share:.0%})" for s in answer.spans)
-            self.say(f"its words looked at {', '.join(told)}")
-        times, age_s = answer.timings_ms, _age_s(answer)
+        if told["spans"]:
+            where = (
+                f"{clock(one['from_s'])}-{clock(one['to_s'])} ({one['share']:.0%})"
+                for one in told["spans"]
+            )
+            self.say(f"its words looked at {', '.join(where)}")
+        times, age_s = told["timings_ms"], _age_s(evidence)
         if age_s > _OLD_S:
             self.say(f"the newest frame was taken {_ago(age_s)}")
         self.say(
-            f"{len(answer.evidence)} moments read, newest {clock(answer.newest_frame_s)}; "
-            f"first token {times.ttft:.0f} ms, whole answer {times.total:.0f} ms"
+            f"{len(evidence)} moments read, newest {clock(told['newest_frame_s'])}; "
+            f"first token {times['ttft']:.0f} ms, whole answer {times['total']:.0f} ms"
         )
 
 
@@ -250,29 +281,29 @@ def _status(done: IngestProgress, more: str) -> str:
     return ", ".join([*parts, more] if more else parts)
 
 
-def span(evidence: Evidence) -> str:
+def span(evidence: Mapping[str, Any]) -> str:
     """The moment of a block, as 1:23 or 1:23-1:25."""
-    start, end = clock(evidence.start_s), clock(evidence.end_s)
+    start, end = clock(evidence["start_s"]), clock(evidence["end_s"])
     return start if start == end else f"{start}-{end}"
 
 
-def looked(where: Stretch, zone: str | None) -> str:
+def looked(where: Mapping[str, Any], zone: str | None) -> str:
     """The stretch of a stream that an answer is about, with what a clock showed if it was asked."""
-    stretch = f"{clock(where.from_s)} to {clock(where.to_s)}"
+    stretch = f"{clock(where['from_s'])} to {clock(where['to_s'])}"
     if zone is None:
         return stretch
-    return f"{stretch}, for {local_range(where.begin_at, where.end_at, zone_of(zone))}"
+    return f"{stretch}, for {local_range(where['begin_at'], where['end_at'], zone_of(zone))}"
 
 
 def answer_document(
-    answer: Answer, model: str | None, stream: str, progress: IngestProgress | None = None
+    told: Mapping[str, Any], model: str, stream: str, progress: IngestProgress | None = None
 ) -> str:
-    """The one-line JSON document of `vstream ask --json`; `progress` of what was ingested for it.
-    Numbers are rounded to what is worth reading, and all times are in seconds.
+    """The one-line JSON document of `vstream ask --json`, of that of an answer; `progress` of what
+    was ingested for it. Numbers are rounded to what is worth reading, and all times are in seconds.
     """
-    told = in_seconds(answer.document())
-    times = told.pop("timings_ms")
-    document = _rounded({"model": model, "stream": stream, **told, **times})
+    rest = in_seconds(dict(told))
+    times = rest.pop("timings_ms")
+    document = _rounded({"model": model, "stream": stream, **rest, **times})
     if progress is not None:
         document["frames"] = {
             "seen": progress.frames_seen,
@@ -320,10 +351,10 @@ def _rounded(value: Any, name: str = "") -> Any:
     return round(value, _DIGITS[name]) if name in _DIGITS and value is not None else value
 
 
-def _age_s(answer: Answer) -> float:
+def _age_s(evidence: Sequence[Mapping[str, Any]]) -> float:
     """How long ago the newest frame was taken, as far as its clock can be believed; else -1."""
-    newest = max(answer.evidence, key=lambda one: one.end_s, default=None)
-    return -1.0 if newest is None else time.time() - newest.captured_at
+    newest = max(evidence, key=lambda one: one["end_s"], default=None)
+    return -1.0 if newest is None else time.time() - newest["captured_at"]
 
 
 def _ago(age_s: float) -> str:

@@ -60,8 +60,7 @@ def recap(
         for _ in told:
             pass
         cpu_s = time.process_time() - began
-    form = model.family.recommended.recap_statement
-    true, said = changes_of(scripts), told_by(told, form)
+    true, said = changes_of(scripts), told_by(told)
     rows = {"all": figures(true, said)}
     for name, came in (("arrivals", True), ("departures", False)):
         rows[name] = figures(*({one for one in all_ if one.came == came} for all_ in (true, said)))
@@ -95,16 +94,10 @@ def changes_of(scripts: Mapping[str, Script]) -> set[Change]:
     }
 
 
-def told_by(recap: Recap, form: str) -> set[Change]:
-    """What a recap says; its sentences are `form` with the thing in place of `{said}`."""
-    before, after = form.split("{said}")
+def told_by(recap: Recap) -> set[Change]:
+    """What a recap says."""
     return {
-        Change(
-            one.stream,
-            one.sentence.removeprefix(before).removesuffix(after),
-            is_arrival,
-            one.from_s if is_arrival else one.to_s,
-        )
+        Change(one.stream, one.sentence, is_arrival, one.from_s if is_arrival else one.to_s)
         for one in recap.entries
         for is_arrival in (True, False)
         if (one.came if is_arrival else one.left)

@@ -46,6 +46,8 @@ class KeepPolicy:
     picture_bytes: int | None = None
     """Over so many the oldest pictures go, and their blocks stay; None: they go with their blocks.
     """
+    index_bytes: int | None = None
+    """Of the index so much lies on the device; None: all of it."""
     keep_blocks: int | None = None
     age: Callable[[Sequence[Span], AgingBlocks], AgeingStep | None] = next_step
     forgotten: Callable[[State, float, float], StateChange] = lambda state, *_: dict.fromkeys(state)
@@ -84,7 +86,7 @@ class AgingMemory(MemoryReader):
         """Bytes of those of the newest span, at least."""
         self._due_id = -1
         """The last block of the oldest span, with which it goes after `retain_s`."""
-        super().__init__(provenance, device, store, cache)
+        super().__init__(provenance, device, store, cache, policy.index_bytes)
         self._entry = entry or StreamEntry(provenance)
         self._state = store.state()
         self._unnoted: StateChange = {}

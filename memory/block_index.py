@@ -13,6 +13,8 @@ blocks. The paper speaks of cosine similarity, the authors' code computes the in
 A search has two stages once there are more than some hundred blocks. All keys are scored in int8,
 and the best of them exactly, in float32 in host RAM; only the int8 keys lie on the device. What
 both stages hold lies in pages that never move: a block that goes leaves its row to a later one.
+Where the device has no room for all codes, those of the oldest pages lie in host RAM and are scored
+by the processor.
 """
 
 from array import array
@@ -20,6 +22,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -54,13 +57,15 @@ class _Page:
     first: int
     exact: Float32[np.ndarray, "rows layers features"]
     codes: Tensor
-    """int8 [layers, rows, features] on the device."""
+    """int8 [layers, rows, features], on the device unless it is away."""
     centre: Float32[np.ndarray, "layers features"] | None = None
     """Where its codes have their zero, on the host; None before there are any. Keys often have a
     large part that is the same in many blocks, and another one by night: it must not take the
     codes.
     """
     live: int = 0
+    is_away: bool = False
+    """Whether its codes lie in host RAM."""
 
     @property
     def end(self) -> int:
@@ -70,9 +75,18 @@ class _Page:
 class BlockIndex:
     """Search over representative keys, layer by layer. Ids rise as blocks are added."""
 
-    def __init__(self, layers: int, features: int, device: torch.device) -> None:
-        """`features` is kv_heads * head_dim; `device` is where queries come from."""
+    def __init__(
+        self,
+        layers: int,
+        features: int,
+        device: torch.device,
+        device_bytes: int | None = None,
+    ) -> None:
+        """`features` is kv_heads * head_dim; `device` is where queries come from, and has at most
+        `device_bytes` of codes, or one page; None: all of them.
+        """
         self._layers, self.features, self._device = layers, features, device
+        self._device_bytes = inf if device_bytes is None else device_bytes
         self._ids, self._rows = array("q"), array("q")
         self._free: list[int] = []
         self._next_row = 0
@@ -94,8 +108,14 @@ class BlockIndex:
     @property
     def num_bytes(self) -> int:
         """Room of all pages, on the device and in host RAM."""
-        of_pages = sum(page.exact.nbytes + page.codes.nbytes for page in self._pages)
-        return self._scales.nbytes + self._norms.nbytes + of_pages
+        away = sum(page.codes.nbytes for page in self._pages if page.is_away)
+        return self.num_device_bytes + away + sum(page.exact.nbytes for page in self._pages)
+
+    @property
+    def num_device_bytes(self) -> int:
+        """Of that, what is on the device."""
+        codes = sum(page.codes.nbytes for page in self._pages if not page.is_away)
+        return self._scales.nbytes + self._norms.nbytes + codes
 
     def extend(
         self,
@@ -236,11 +256,22 @@ class BlockIndex:
     def _add_page(self, first: int) -> None:
         rows = min(max(first, _FIRST_ROWS), _PAGE_ROWS)
         codes = np.zeros((self._layers, rows, self.features), dtype=np.int8)
+        self._make_room(codes.nbytes)
         with torch.inference_mode(False):  # or nobody could write into it outside
             on_device = torch.from_numpy(codes).to(self._device)  # numpy asks for huge pages
         exact = torch.empty(rows, self._layers, self.features)  # few of its rows are read: asks not
         self._pages.append(_Page(first, exact.numpy(), on_device))
         self._resize(first + rows)
+
+    def _make_room(self, num_bytes: int) -> None:
+        """Send the oldest codes to host RAM until the device has so much room for others."""
+        here = [page for page in self._pages if not page.is_away]
+        taken = num_bytes + sum(page.codes.nbytes for page in here)
+        for page in here:
+            if taken <= self._device_bytes:
+                return
+            taken -= page.codes.nbytes
+            page.codes, page.is_away = page.codes.cpu(), True
 
     def _resize(self, rows: int) -> None:
         with torch.inference_mode(False):
@@ -296,7 +327,7 @@ class BlockIndex:
             largest = torch.maximum(weighed.amax(dim=2), -weighed.amin(dim=2))
             scales = largest.clamp_min(_MIN_NORM) / _LARGEST_CODE
             codes = weighed.div_(scales[:, :, None]).round_().to(torch.int8)
-            page.codes[:, to] = codes.transpose(0, 1).to(self._device)
+            page.codes[:, to] = codes.transpose(0, 1).to(page.codes.device)
             of_page = slice(page.first, page.end)
             self._scales[:, of_page][:, to] = scales.T.to(self._device)
             norms = exact.norm(dim=2).clamp_min_(_MIN_NORM)
@@ -323,14 +354,18 @@ class BlockIndex:
         products = torch.empty(used, columns, dtype=torch.int32, device=self._device)
         scores = torch.empty(used, device=self._device)
         places = list(zip(self._pages, products.split(rows), scores.split(rows), strict=True))
+        away = [page for page in self._pages if page.is_away]  # the first of them
         total = torch.zeros((), device=self._device)
         for layer, query in zip(layers, queries.numpy(), strict=True):
             weighed = query * spread[layer].numpy()
             unit = max(float(np.abs(weighed).max()), _MIN_NORM) / _LARGEST_QUERY_CODE
-            column = np.rint(weighed / unit).astype(np.int8).repeat(columns).reshape(-1, columns)
-            on_device = torch.from_numpy(column).to(self._device)
-            for page, product, _ in places:
+            column = torch.from_numpy(np.rint(weighed / unit).astype(np.int8))[:, None]
+            on_device = column.to(self._device).repeat(1, columns)
+            for page, product, _ in places[len(away) :]:
                 torch._int_mm(page.codes[layer, : len(product)], on_device, out=product)
+            if away:
+                found = [torch._int_mm(page.codes[layer], column) for page in away]
+                products[: away[-1].end, 0] = torch.cat(found)[:, 0].to(self._device)
             scores.copy_(products[:, 0]).mul_(self._scales[layer, :used])
             centres = [page.centre[layer] for page in self._pages if page.centre is not None]
             offsets = (np.stack(centres) @ query / unit).tolist()

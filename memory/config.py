@@ -66,6 +66,12 @@ class MemoryConfig(BaseModel):
         "part of the budgets above; unset: they stay as long as their blocks. Over it the oldest "
         "pictures go and their blocks stay.",
     )
+    index_bytes: ByteSize | None = Field(
+        None,
+        ge=1 << 20,
+        description="How much of each stream's index may lie on the model's device, in bytes; that "
+        "of the oldest blocks lies in host RAM then. Unset: all of it is on the device.",
+    )
     segment_bytes: ByteSize = Field(
         ByteSize(16 << 20),
         ge=1 << 16,

@@ -24,9 +24,16 @@ _FEW_BLOCKS = 1024
 class HeadVectors:
     """Of the blocks of one stream up to `newest`, which have left the window."""
 
-    def __init__(self, means: BlockIndex, kv_heads: int, device: torch.device) -> None:
-        """`means` has the mean keys of all blocks."""
-        self._means, self._kv_heads, self._device = means, kv_heads, device
+    def __init__(
+        self,
+        means: BlockIndex,
+        kv_heads: int,
+        device: torch.device,
+        device_bytes: int | None = None,
+    ) -> None:
+        """`means` has the mean keys of all blocks; `device_bytes` as in BlockIndex."""
+        self._means, self._kv_heads = means, kv_heads
+        self._device, self._device_bytes = device, device_bytes
         self._index: BlockIndex | None = None
         self._carrier: dict[int, int] = {}
         """By block, gone or not, the one in whose head its vector lies."""
@@ -37,7 +44,7 @@ class HeadVectors:
         vectors = head.left
         if self._index is None:
             layers, features = next(iter(vectors.values())).shape
-            self._index = BlockIndex(layers, features, self._device)
+            self._index = BlockIndex(layers, features, self._device, self._device_bytes)
         newest = max(head.left)
         for block_id in known[bisect_right(known, self.newest) : bisect_right(known, newest)]:
             vector = vectors.get(block_id)

@@ -151,8 +151,9 @@ class KVMemory(AgingMemory):
 
         They are gone from every tier, from the index and from the pictures. Blocks that were
         encoded after them, and saw them in their local window, stay. Of what was noted the
-        memory policy says what goes; where none is known, all goes.
+        memory policy says what goes; where none is known, all goes. So do all dialogues.
         """
+        self._entry.forget_dialogues()
         if self._state:
             self.note_state(self._policy.forgotten(self._state, from_s, to_s))
         self.flush()

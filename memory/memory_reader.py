@@ -52,8 +52,10 @@ class MemoryReader(Closing):
         device: torch.device,
         source: BlockSource,
         cache: RowCache | None = None,
+        index_bytes: int | None = None,
     ) -> None:
         """Takes over the tiers and what `source` holds; `cache` keeps copies of its rows above it.
+        At most `index_bytes` of the index lie on the `device`; None: all of it.
 
         Raises FingerprintMismatchError, BlockCorruptError, StoreError.
         """
@@ -62,12 +64,12 @@ class MemoryReader(Closing):
         self._source = source
         self._cache = cache
         features = provenance.kv_heads * provenance.head_dim
-        self._index = BlockIndex(provenance.layers, features, device)
+        self._index = BlockIndex(provenance.layers, features, device, index_bytes)
         self.search = self._index.search
         """Ids of the best blocks for a query."""
         self.facts = BlockFacts()
         """What was found out about blocks; goes with them."""
-        self.head_vectors = HeadVectors(self._index, provenance.kv_heads, device)
+        self.head_vectors = HeadVectors(self._index, provenance.kv_heads, device, index_bytes)
         self._infos: dict[int, BlockInfo] = {}
         self._forms: dict[int, RowForm] = {}
         self._ids: list[int] = []

@@ -40,7 +40,12 @@ def open_memory(
     BlockCorruptError if a block in Redis is damaged.
     """
     provenance = Provenance(fingerprint, layers, kv_heads, head_dim)
-    keep = KeepPolicy(config.codec, retain_s=config.retain_s, picture_bytes=config.picture_bytes)
+    keep = KeepPolicy(
+        config.codec,
+        retain_s=config.retain_s,
+        picture_bytes=config.picture_bytes,
+        index_bytes=config.index_bytes,
+    )
     if policy is not None:
         keep = replace(
             keep,
@@ -139,6 +144,7 @@ def follow_memory(config: MemoryConfig, stream_id: str, device: torch.device) ->
     provenance, source = tier_of(config.store).follow(require_stream_id(stream_id))
     with ExitStack() as opened:
         opened.callback(source.close)
-        memory = FollowedMemory(provenance, device, source, RowCache(config.host_bytes))
+        cache = RowCache(config.host_bytes)
+        memory = FollowedMemory(provenance, device, source, cache, config.index_bytes)
         opened.pop_all()
     return memory

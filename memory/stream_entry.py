@@ -21,6 +21,9 @@ class StreamEntry:
         """Replace the note, whole or not at all. Raises StoreAwayError, StoreError."""
         self.note = note
 
+    def forget_dialogues(self) -> None:
+        """Delete all that was said about the stream. Raises StoreError."""
+
     def erase(self) -> None:
         """Leave nothing of the stream, whose blocks are gone already. Raises StoreError."""
 

@@ -92,7 +92,7 @@ def test_every_command_shows_what_one_would_type(name):
 
 
 def test_options_stand_only_where_they_matter():
-    for name in ("search", "find", "recap", "streams", "forget", "answer", "doctor"):
+    for name in ("search", "find", "recap", "streams", "forget", "doctor"):
         options = {option for one in COMMANDS[name].params for option in one.opts}
         assert not {"--transport", "--fps", "--connect-timeout", "--redis-bytes"} & options
         assert "--store" in options

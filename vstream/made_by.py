@@ -6,14 +6,9 @@ from vstream.models.video_llm import VideoLLM
 
 def require_made_by(model: VideoLLM, provenance: Provenance) -> None:
     """Raises FingerprintMismatchError if another model made the blocks of a stream."""
-    made_by, wanted = model_of(provenance), model.fingerprint
+    made_by, wanted = provenance.fingerprint.split()[0], model.fingerprint
     if made_by != wanted:
         raise FingerprintMismatchError(
             f"the blocks of this stream were made by {made_by}, the model here is {wanted}: "
             "give the model that made them"
         )
-
-
-def model_of(provenance: Provenance) -> str:
-    """The fingerprint of the model that made a stream's blocks."""
-    return provenance.fingerprint.split()[0]

@@ -5,7 +5,7 @@ tell what `document` gives. One that is known before the first token belongs to 
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Self
+from typing import Any
 
 from encoders import Turn
 from vstream.decoding.token_choice import GREEDY, Decoding
@@ -223,24 +223,6 @@ class Answer(Basis):
         """As of any Basis, the text as `answer`, and whether it is unsure and why."""
         unsure = {"unsure": self.is_unsure, "unsure_because": self.unsure_because}
         return {"answer": self.text, **unsure, **super().document()}
-
-    @classmethod
-    def of_document(cls, question: Question, document: dict[str, Any]) -> Self:
-        """The answer that `document` described; its evidence has no thumbnails."""
-        known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
-        looked, plan = known["looked"], known.get("plan")
-        if plan is not None:
-            stretch, found = Stretch(**plan["stretch"]), tuple(plan["found"])
-            plan = Plan(**{**plan, "stretch": stretch, "found": found})
-        known |= {
-            "plan": plan,
-            "token_ids": tuple(known["token_ids"]),
-            "looked": None if looked is None else Stretch(**looked),
-            "evidence": tuple(Evidence(**one) for one in known["evidence"]),
-            "spans": tuple(CitedSpan(**one) for one in known.get("spans", ())),
-            "timings_ms": Timings(**known["timings_ms"]),
-        }
-        return cls(question=question, text=document["answer"], **known)
 
 
 def _told(value: Any) -> Any:

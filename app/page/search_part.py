@@ -98,7 +98,8 @@ class SearchPart:
             return trouble(error)
         if not shown:
             return note("Nothing in memory yet.")
-        return drawn("matches", name, shown)
+        strange = next((one.strange for one in found if one.strange), None)
+        return drawn("matches", name, shown, strange)
 
     def _look(self, finding: Finding, stream_id: str, stretch: dict[str, float]) -> Iterator[None]:
         """Each time there is more of it. Ends, and has the service end, when it is stopped. Raises

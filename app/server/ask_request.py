@@ -51,6 +51,7 @@ class AskRequest:
     streams: tuple[NamedStream, ...]
     decoding: Decoding
     policy: str | None = None
+    timezone: str | None = None
     plan: bool = True
 
 
@@ -85,6 +86,7 @@ def ask_request_of(
             **decoding,
         ),
         policy=wishes.policy,
+        timezone=wishes.timezone,
         plan=wishes.plan,
     )
 

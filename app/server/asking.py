@@ -92,7 +92,7 @@ def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskReques
             at_s=to_s,
             from_s=from_s,
             dialogue=ask_request.dialogue,
-            zone=zone,
+            zone=ask_request.timezone or zone,
             context="\n".join(part for part in (context, ask_request.system) if part),
             decoding=decoding,
             policy=ask_request.policy,

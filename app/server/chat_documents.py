@@ -141,6 +141,12 @@ class Wishes(BaseModel):
     )
     top_p: float | None = Field(None, gt=0, le=1)
     policy: PolicyName | None = None
+    timezone: str | None = Field(
+        None,
+        max_length=64,
+        description="vstream's own, an IANA name: the zone of times in the question; else the "
+        "stream's.",
+    )
     plan: bool = Field(
         True,
         description="vstream's own: answer a question about time from the spans in which it is "

@@ -2,18 +2,20 @@
 
 import math
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
-from vstream.service.alert_record import AlertRecord
-from vstream.service.inquiry import StreamAnswer
-from vstream.service.past_firing import PastFiring
-from vstream.service.stream_keeper import StreamKeeper
-from vstream.service.stream_status import StreamStatus
 from vstream.service.webhook_delivery import shown_receiver
 from vstream.sources.address import redacted
+
+if TYPE_CHECKING:  # a client knows documents alone, and needs no torch
+    from vstream.service.alert_record import AlertRecord
+    from vstream.service.inquiry import StreamAnswer
+    from vstream.service.past_firing import PastFiring
+    from vstream.service.stream_keeper import StreamKeeper
+    from vstream.service.stream_status import StreamStatus
 
 _URL_PARTS = 1_000_000
 """A time in an address is told to a millionth of a second."""
@@ -247,7 +249,7 @@ class AlertDocument(BaseModel):
     secret: str | None = Field(None, description="Told once, when it was made up.")
 
 
-def stream_document(keeper: StreamKeeper) -> StreamDocument:
+def stream_document(keeper: "StreamKeeper") -> StreamDocument:
     """Without its secrets."""
     spec, status, source = keeper.spec, keeper.status, keeper.spec.source
     with keeper.model.turn:
@@ -276,7 +278,7 @@ def stream_document(keeper: StreamKeeper) -> StreamDocument:
     return StreamDocument.model_validate({**vars(spec), **vars(status), **told})
 
 
-def frames_of(status: StreamStatus) -> dict[str, int]:
+def frames_of(status: "StreamStatus") -> dict[str, int]:
     return {
         "received": status.counts.frames_received,
         "sampled": status.frames_sampled,
@@ -284,7 +286,7 @@ def frames_of(status: StreamStatus) -> dict[str, int]:
     }
 
 
-def dropped_of(status: StreamStatus) -> dict[str, int]:
+def dropped_of(status: "StreamStatus") -> dict[str, int]:
     return {
         "stale": status.counts.frames_stale,
         "corrupt": status.counts.frames_corrupt,
@@ -293,7 +295,7 @@ def dropped_of(status: StreamStatus) -> dict[str, int]:
     }
 
 
-def alert_document(record: AlertRecord, secret: str | None = None) -> AlertDocument:
+def alert_document(record: "AlertRecord", secret: str | None = None) -> AlertDocument:
     """Without the secrets of its webhooks, but for one that was made up just now."""
     told = {
         "judged": record.judged,
@@ -310,12 +312,12 @@ def alert_document(record: AlertRecord, secret: str | None = None) -> AlertDocum
     return AlertDocument.model_validate({**vars(record.spec), **vars(record), **told})
 
 
-def firing_document(record: AlertRecord, past: PastFiring) -> FiringDocument:
+def firing_document(record: "AlertRecord", past: "PastFiring") -> FiringDocument:
     of = {"alert_id": record.id, "condition": record.spec.condition, "sentence": past.sentence}
     return FiringDocument.model_validate(pictured({**vars(past), **of}))
 
 
-def citations(found: StreamAnswer) -> list[Citation]:
+def citations(found: "StreamAnswer") -> list[Citation]:
     return [
         Citation(
             stream_id=found.stream_id,
@@ -331,7 +333,7 @@ def citations(found: StreamAnswer) -> list[Citation]:
     ]
 
 
-def link_citations(found: StreamAnswer, span: tuple[int, int]) -> list[LinkCitation]:
+def link_citations(found: "StreamAnswer", span: tuple[int, int]) -> list[LinkCitation]:
     """The same, about the letters in `span` of the whole answer."""
     return [
         LinkCitation(

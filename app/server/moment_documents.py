@@ -1,11 +1,13 @@
 """Moment documents: what /v1/moments tells of the spans in which a statement is so."""
 
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.documents import frame_url, rfc3339
-from vstream.search.hunter import FoundSpan
+
+if TYPE_CHECKING:
+    from vstream.search.hunter import FoundSpan
 
 
 class FoundSpanDocument(BaseModel):
@@ -25,7 +27,7 @@ class FoundSpanDocument(BaseModel):
     frame_url: str
 
     @classmethod
-    def of(cls, span: FoundSpan, **more: Any) -> Self:
+    def of(cls, span: "FoundSpan", **more: Any) -> Self:
         """Of a span, and what else there is to say of it."""
         same = ("from_s", "to_s", "probability", "at_s", "is_whole")
         return cls(

@@ -1,12 +1,14 @@
 """Recap documents: what /v1/recaps and webhooks tell of what came and left."""
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field
 
 from app.server.moment_documents import CoveredDocument, FindingProgress, FoundSpanDocument
-from vstream.search.recap import Recap, RecapEntry
+
+if TYPE_CHECKING:
+    from vstream.search.recap import Recap, RecapEntry
 
 
 class RecapEntryDocument(FoundSpanDocument):
@@ -17,7 +19,7 @@ class RecapEntryDocument(FoundSpanDocument):
     left: bool = Field(description="It was not so any more after it; else it still may be.")
 
     @classmethod
-    def of_entry(cls, entry: RecapEntry) -> Self:
+    def of_entry(cls, entry: "RecapEntry") -> Self:
         return cls.of(entry, sentence=entry.sentence, came=entry.came, left=entry.left)
 
 
@@ -27,7 +29,7 @@ class RecapProgress(FindingProgress):
     described: int
 
     @classmethod
-    def of(cls, recap: Recap) -> Self:
+    def of(cls, recap: "Recap") -> Self:
         return cls(described=recap.described, judged=recap.judged, known=recap.known)
 
 
@@ -46,7 +48,7 @@ class RecapDocument(BaseModel):
     seconds: float
 
     @classmethod
-    def of(cls, recap: Recap, zone: ZoneInfo) -> Self:
+    def of(cls, recap: "Recap", zone: ZoneInfo) -> Self:
         """Of one that has ended; its title has times in `zone`."""
         told = recap.document()
         del told["entries"]

@@ -19,6 +19,7 @@ from memory.stream_entry import StreamEntry
 
 if TYPE_CHECKING:
     from memory.block_store import BlockStore, FollowedSource
+    from memory.tiers.redis.redis_dialogue import RedisDialogue
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _USER_INFO = re.compile(r"^([\w+.-]+://)?.*@", re.DOTALL)
@@ -86,8 +87,6 @@ class Tier:
     """Whether streams outlive the process that writes them, and other processes can read them."""
     budget: ClassVar[str | None] = None
     """The setting that bounds each stream's blocks; None: `host_bytes`."""
-    carries_questions: ClassVar[bool] = False
-    """Whether its address is that of a Redis server, where a question board can be, too."""
 
     def __init__(self, store: str) -> None:
         """Raises StoreError for an address that makes no sense."""
@@ -140,6 +139,10 @@ class Tier:
 
     def lines(self, name: str, most: int) -> LineLog | None:
         """The newest `most` lines of that name beside the streams; None where nothing lasts."""
+        return None
+
+    def dialogue(self, stream_id: str, name: str) -> "RedisDialogue | None":
+        """What was said about a stream under that name; None where no dialogue is remembered."""
         return None
 
     def require_there(self) -> None:

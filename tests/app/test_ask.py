@@ -342,23 +342,6 @@ def test_a_document_says_what_its_model_knows(video, tmp_path):
     assert "drawings" not in another.err
 
 
-def test_an_answer_from_another_process_says_what_its_model_knows(video, valkey_server):
-    store = ("--store", valkey_server.url)
-    assert vstream("ingest", video, *store, "--id", "lobby").code == 0
-    answering = Process("answer", *store)
-    answering.await_line("answering as")
-    run = vstream("ask", "lobby", "what do you see?", *store)
-    document = vstream("ask", "lobby", "what do you see?", "--json", *store).document
-    late = vstream("ask", "lobby", "what do you see?", "--at", "9:00", *store)
-    assert answering.terminate() == 0
-    assert (document["model"], document["stream"]) == ("embedded", "lobby")
-    assert document["first_token_s"] > 0
-    assert late.code == 1
-    assert "nothing is kept of 9:00" in late.err
-    assert "model embedded" not in run.err  # none is loaded here
-    assert "drawings only" in run.err
-
-
 def test_doctor_says_whether_the_model_knows_real_scenes(tmp_path):
     assert "real scenes: no (embedded model)" in vstream("doctor").out
     save_tiny_checkpoint("llava_onevision", tmp_path)

@@ -6,7 +6,6 @@
 import itertools
 import random
 import sys
-import threading
 import time
 
 import pytest
@@ -15,17 +14,16 @@ from processes import TELLS_ALL, Process, until
 from redis_servers import RedisServer, redis_binary
 
 from eval.stream_world import write_script, write_video
-from memory import MemoryConfig, RedisLink, follow_memory
+from memory import MemoryConfig, follow_memory
 from vstream import VStreamConfig, load_video_llm, open_session
-from vstream.board.question_board import QuestionBoard
 from vstream.ingest import IngestWorker
-from vstream.question import Answer, Question
+from vstream.question import Question
 from vstream.stream_reader import open_reader
 
 STREAM_S = 240
 SEED = 20
 ASKED = "what do you see now?"
-VICTIMS = ("ingest", "answer", "redis")
+VICTIMS = ("ingest", "redis")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +69,7 @@ def tell(text):
 
 
 class Rig:
-    """A store in Redis with one process that ingests into it and one that answers from it."""
+    """A store in Redis with a process that ingests into it."""
 
     def __init__(self, server, video, model):
         self.server, self.video = server, video
@@ -79,15 +77,12 @@ class Rig:
         self.model = model
         self.number = itertools.count()
         self.next_stream()
-        self.start_answer()
-        self.answer.await_line("answering as")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *failure):
-        for process in (self.ingest, self.answer):
-            process.kill()
+        self.ingest.kill()
 
     def next_stream(self):
         self.stream_id = f"world-{next(self.number)}"
@@ -97,35 +92,14 @@ class Rig:
         told = ("ingest", self.video, "--id", self.stream_id, "--store", self.server.url)
         self.ingest = Process(TELLS_ALL, *told, module="-c")
 
-    def start_answer(self):
-        self.answer = Process("answer", "--store", self.server.url)
-
     def kill(self, victim):
         if victim == "redis":
             self.server.kill()
             time.sleep(random.random())
             self.server.start()
         else:
-            getattr(self, victim).kill()
-            getattr(self, f"start_{victim}")()
-
-    def asked_there(self, at_s):
-        """Posted before a kill, answered after it: a question outlives who takes it."""
-        link = RedisLink(self.server.url)
-        board = QuestionBoard(link, self.model.fingerprint)
-        posted = board.post(self.stream_id, Question(ASKED, at_s))
-        said = []
-
-        def listen():
-            while not said or said[-1].kind not in ("answer", "error"):
-                try:
-                    said.extend(board.events(posted, patience_s=120))
-                except Exception:  # noqa: BLE001  the server is killed, too
-                    time.sleep(0.2)
-
-        listening = threading.Thread(target=listen, daemon=True)
-        listening.start()
-        return posted, said, listening
+            self.ingest.kill()
+            self.start_ingest()
 
 
 @pytest.mark.timeout(3 * 3600)  # a soak kills a hundred times
@@ -134,47 +108,35 @@ def test_nothing_acknowledged_is_lost_or_half_there_or_answers_otherwise(
 ):
     kills = request.config.getoption("--kills")
     chance = random.Random(SEED)
-    with Rig(server, video, model) as rig:
-        kill_often(rig, kills, chance)
-
-
-def kill_often(rig, kills, chance):
-    server, model = rig.server, rig.model
     victims = list(VICTIMS) + [chance.choice(VICTIMS) for _ in range(kills - len(VICTIMS))]
     chance.shuffle(victims)
-    for number, victim in enumerate(victims):
-        before = rig.ingest.acknowledged
-        until(
-            lambda before=before: rig.ingest.acknowledged > before + 8 or not rig.ingest.is_running
-        )
-        if not rig.ingest.is_running:
-            assert rig.ingest.wait() == 0, "".join(rig.ingest.err)
-            assert len(kept_whole(server.url, rig.stream_id)) >= rig.ingest.acknowledged
-            rig.next_stream()
-            until(lambda: rig.ingest.acknowledged > 8)
-        time.sleep(chance.random())
-        acknowledged = rig.ingest.acknowledged
-        with open_reader(rig.config, model, rig.stream_id) as reader:
-            at_s = reader.memory.info(acknowledged - 1).end_s
-            expected = answered(reader, at_s)
-        posted, said, listening = rig.asked_there(at_s)
-        rig.kill(victim)
-        tell(f"kill {number + 1}: {victim} after {acknowledged} blocks of {rig.stream_id}")
-        ids = kept_whole(server.url, rig.stream_id)
-        assert ids == list(range(len(ids)))
-        assert len(ids) >= acknowledged
-        with open_reader(rig.config, model, rig.stream_id) as reader:
-            assert answered(reader, at_s) == expected
-        listening.join(90)
-        assert [one.kind for one in said[-1:]] == ["answer"], said
-        there = Answer.of_document(posted.question, said[-1].document)
-        assert there.text == expected[0]
-        assert [(e.block_id, e.start_s, e.score) for e in there.evidence] == [
-            pytest.approx(one) for one in expected[1]
-        ]
-    until(lambda: not rig.ingest.is_running, 120)
-    assert rig.ingest.wait() == 0, "".join(rig.ingest.err)
-    assert rig.answer.terminate() == 0, "".join(rig.answer.err)
+    with Rig(server, video, model) as rig:
+        for number, victim in enumerate(victims):
+            before = rig.ingest.acknowledged
+            until(
+                lambda before=before: (
+                    rig.ingest.acknowledged > before + 8 or not rig.ingest.is_running
+                )
+            )
+            if not rig.ingest.is_running:
+                assert rig.ingest.wait() == 0, "".join(rig.ingest.err)
+                assert len(kept_whole(server.url, rig.stream_id)) >= rig.ingest.acknowledged
+                rig.next_stream()
+                until(lambda: rig.ingest.acknowledged > 8)
+            time.sleep(chance.random())
+            acknowledged = rig.ingest.acknowledged
+            with open_reader(rig.config, model, rig.stream_id) as reader:
+                at_s = reader.memory.info(acknowledged - 1).end_s
+                expected = answered(reader, at_s)
+            rig.kill(victim)
+            tell(f"kill {number + 1}: {victim} after {acknowledged} blocks of {rig.stream_id}")
+            ids = kept_whole(server.url, rig.stream_id)
+            assert ids == list(range(len(ids)))
+            assert len(ids) >= acknowledged
+            with open_reader(rig.config, model, rig.stream_id) as reader:
+                assert answered(reader, at_s) == expected
+        until(lambda: not rig.ingest.is_running, 120)
+        assert rig.ingest.wait() == 0, "".join(rig.ingest.err)
 
 
 def test_frames_after_a_restart_differ_by_the_codecs_error(video, model, tmp_path):

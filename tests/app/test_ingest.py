@@ -1,4 +1,4 @@
-"""`vstream ingest`, `answer` and `ask` as different processes on one store."""
+"""`vstream ingest` and `ask` as different processes on one store."""
 
 import json
 import os
@@ -11,6 +11,12 @@ from processes import Process, until
 from redis_servers import RedisServer, valkey_binary
 from synthetic_video import write_video
 
+from encoders import Turn
+from memory import tier_of
+from memory.tiers.redis.redis_dialogue import TURNS
+from vstream.stream_reader import StreamReader
+
+ask = StreamReader.ask
 ASKED = "what do you see now?"
 
 AN_HOUR_AGO = time.time() - 3600
@@ -106,25 +112,40 @@ def test_a_writer_that_was_replaced_stops_and_says_so(video, redis_server):
     assert "another process writes this stream now (99 elsewhere:1)" in ingesting.err[-1]
 
 
-def test_questions_are_answered_by_another_process(video, redis_server):
-    store = redis_server.url
-    assert vstream("ingest", video, "--store", store, "--id", "lobby").code == 0
-    here = vstream("ask", "lobby", ASKED, "--store", store, "--json").document
-    answering = Process("answer", "--store", store, "--workers", "2")
-    answering.await_line("answering as")
-    there = vstream("ask", "lobby", ASKED, "--store", store, "--json")
-    assert there.code == 0, there.err
-    assert "model embedded" not in there.err
-    for name in ("answer", "evidence", "confidence", "asked_at_s"):
-        assert there.document[name] == here[name]
-    spoken = vstream("ask", "lobby", ASKED, "--store", store, "--dialogue", "kim")
-    assert spoken.out.strip() == here["answer"]
-    assert "moments read" in spoken.err
-    assert answering.terminate() == 0
-    assert json.loads(answering.out[0])["stream"] == "lobby"
-    alone = vstream("ask", "lobby", "and then?", "--store", store, "--dialogue", "kim")
-    assert alone.code == 0
-    assert "model embedded" in alone.err
+def test_a_dialogue_goes_on_until_something_of_the_stream_is_forgotten(video, redis_server):
+    store = ("--store", redis_server.url)
+    assert vstream("ingest", video, *store, "--id", "lobby").code == 0
+    asked = [ASKED, *(f"and what is at 0:0{n}?" for n in range(TURNS))]
+    told = [vstream("ask", "lobby", one, *store, "--dialogue", "kim") for one in asked]
+    assert [run.code for run in told] == [0] * len(asked)
+    with tier_of(redis_server.url).dialogue("lobby", "kim") as said:
+        turns = [(one, run.out.strip()) for one, run in zip(asked, told, strict=True)]
+        assert said.turns() == turns[-TURNS:]
+        span = ("--from", "0:05", "--to", "0:06", "--yes")
+        assert vstream("forget", "lobby", *span, *store).code == 0
+        assert said.turns() == []
+
+
+def test_what_was_said_is_asked_about(video, redis_server, monkeypatch):
+    """With the turns of the dialogue, and no others."""
+    read = []
+    monkeypatch.setattr(
+        StreamReader, "ask", lambda self, asked: read.append(asked) or ask(self, asked)
+    )
+    store = ("--store", redis_server.url)
+    assert vstream("ingest", video, *store, "--id", "lobby").code == 0
+    first = vstream("ask", "lobby", ASKED, *store, "--dialogue", "kim").out.strip()
+    for name in ("kim", "lee"):
+        assert vstream("ask", "lobby", "and then?", *store, "--dialogue", name).code == 0
+    assert [one.dialogue for one in read] == [(), (Turn(ASKED, first),), ()]
+
+
+def test_a_dialogue_needs_redis(video, tmp_path):
+    store = ("--store", f"file://{tmp_path}/store")
+    assert vstream("ingest", video, *store, "--id", "lobby").code == 0
+    run = vstream("ask", "lobby", ASKED, *store, "--dialogue", "kim")
+    assert (run.code, run.out) == (1, "")
+    assert run.err.strip() == "error: --dialogue needs a store in Redis, where it is remembered"
 
 
 AWAY = "redis://me:secret@127.0.0.1:1"
@@ -134,9 +155,6 @@ AWAY = "redis://me:secret@127.0.0.1:1"
     ("arguments", "told"),
     [
         (("ingest", "clip.mp4", "--store", "memory://"), "ends with this process"),
-        (("answer", "--store", "memory://"), "must travel through Redis"),
-        (("answer", "--store", "file:///tmp/none"), "must travel through Redis"),
-        (("answer", "--store", AWAY), "cannot be reached"),
         (("ingest", "clip.mp4", "--store", AWAY), "cannot be reached"),
         (
             ("ask", "lobby", "what?", "--store", AWAY),

@@ -113,6 +113,19 @@ def test_a_budget_of_pictures_is_heeded(monkeypatch):
     assert without - within == 86400 * 9000 - 10_000_000
 
 
+def test_a_budget_of_the_index_moves_it_from_the_card_into_ram(monkeypatch):
+    def planned():
+        options = "--model", "llava-hf/llava-onevision-qwen2-7b-ov-hf", "--device", "cuda"
+        return vstream("plan", "--days", "1", "--json", *options).document["plan"]
+
+    without = planned()
+    monkeypatch.setenv("VSTREAM_MEMORY__INDEX_BYTES", "256MiB")
+    within = planned()
+    assert within["codes_bytes"] == 256 << 20
+    moved = without["codes_bytes"] - within["codes_bytes"]
+    assert within["index_bytes"] - without["index_bytes"] == moved > 0
+
+
 def test_what_does_not_fit_is_said():
     large = ("--model", "Qwen/Qwen3-VL-8B-Instruct", "--cameras", "900", "--days", "3000")
     run = vstream("plan", *large, "--device", "cpu")

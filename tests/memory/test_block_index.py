@@ -84,11 +84,14 @@ def test_search_takes_the_best_runs_in_stream_order(num_blocks, top_k, chunk_blo
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("chunk_blocks", [1, 3])
 @pytest.mark.parametrize("history", ["whole", "dropped", "recycled"])
-def test_two_stages_find_what_all_keys_in_float32_find(similarity, chunk_blocks, history):
-    """Over several pages, with rows that later blocks took over."""
+@pytest.mark.parametrize("device_bytes", [None, 40_000])
+def test_two_stages_find_what_all_keys_in_float32_find(
+    similarity, chunk_blocks, history, device_bytes
+):
+    """Over several pages, with rows that later blocks took over, wherever the codes lie."""
     num, extra = 3000, 700
     keys = keys_of(num + extra)
-    index = BlockIndex(LAYERS, FEATURES, CPU)
+    index = BlockIndex(LAYERS, FEATURES, CPU, device_bytes)
     index.extend(range(num), keys[:num])
     ids = list(range(num))
     if history != "whole":
@@ -187,6 +190,23 @@ def test_keys_that_move_far_away_are_told_apart_as_well():
             wanted = set((some.topk(32).indices + first).tolist())
             found = index.search([0], query[None], below, 32, "inner_product", first=first)
             assert len(wanted & set(found)) >= 31
+
+
+def test_the_newest_codes_lie_on_the_device_within_its_budget():
+    keys, budget = keys_of(20_000), 300_000
+    whole, index = BlockIndex(LAYERS, FEATURES, CPU), BlockIndex(LAYERS, FEATURES, CPU, budget)
+    for one in (whole, index):
+        for first in range(0, len(keys), 100):
+            one.extend(range(first, first + 100), keys[first : first + 100])
+    by_row = 2 * LAYERS * 4  # scale and norm
+    rows = 512 + 512 + 1024 + 2048 + 4096 + 2 * 8192
+    assert whole.num_device_bytes == rows * (LAYERS * FEATURES + by_row)
+    assert index.num_device_bytes == 8192 * LAYERS * FEATURES + rows * by_row
+    assert index.num_bytes == whole.num_bytes
+    for seed in range(5):
+        query = query_of(seed)[:1]
+        asked = [0], query, len(keys), 32, "cosine"
+        assert index.search(*asked) == whole.search(*asked)
 
 
 def test_dropped_blocks_are_not_found():

@@ -19,6 +19,7 @@ from memory import (
     open_stored,
     stored_ids,
     stored_streams,
+    tier_of,
 )
 from memory.tiers.file import file_follower
 from memory.tiers.object.object_link import ObjectLink
@@ -57,6 +58,12 @@ def test_a_store_tells_of_its_streams_while_one_is_written(kind, tmp_path, reque
     ]
 
 
+def said(store, stream_id):
+    if (dialogue := tier_of(store).dialogue(stream_id, "kim")) is not None:
+        with dialogue:
+            dialogue.add("what?", f"a {stream_id}")
+
+
 @pytest.mark.parametrize("kind", ["file", "redis", "valkey", "object", "s3"])
 def test_nothing_is_left_of_a_stream_that_was_erased(kind, tmp_path, request):
     store, keys = f"file://{tmp_path}/store", None
@@ -66,12 +73,14 @@ def test_nothing_is_left_of_a_stream_that_was_erased(kind, tmp_path, request):
         keys = None if kind in ("object", "s3") else redis.Redis.from_url(store)
     with memory_of(store, stream_id="door") as door:
         door.append(kv_block())
+    said(store, "door")
     config = MemoryConfig(store=store)
     for by_its_writer in (True, False):
         with memory_of(store) as camera:
             for block in kv_stream(40):
                 camera.append(block)
             camera.set_note({"colour": "red"})
+            said(store, "camera")
             if by_its_writer:
                 camera.erase()
         if not by_its_writer:
@@ -87,8 +96,9 @@ def test_nothing_is_left_of_a_stream_that_was_erased(kind, tmp_path, request):
             assert not [name for name in link.names("") if "camera" in name]
         assert not list(tmp_path.rglob("camera/*"))
     else:
-        left = [key for key in keys.scan_iter() if b"{camera}" in key]
-        assert left == []
+        assert [key for key in keys.scan_iter() if b"camera" in key] == []
+        with tier_of(store).dialogue("door", "kim") as dialogue:
+            assert dialogue.turns() == [("what?", "a door")]
         keys.close()
 
 

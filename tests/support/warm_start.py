@@ -25,7 +25,7 @@ import types
 from contextlib import suppress
 from pathlib import Path
 
-_COMMANDS = ("answer", "ask", "demo", "doctor", "ingest", "search", "serve")
+_COMMANDS = ("ask", "ask_service", "demo", "doctor", "ingest", "search", "serve")
 _IMPORTED = {
     "commands": (
         "app.commands",

@@ -65,7 +65,7 @@ class RecapEntry(FoundSpan):
     """A span in which what the model said is so."""
 
     sentence: str
-    """As it was judged."""
+    """As the model said it."""
     came: bool
     left: bool
     """What was so when the stretch or a part of it began did not come, nor did leave what still was
@@ -199,13 +199,14 @@ class _Teller:
             most = self._most - sum(hunter.asked for hunter in self.hunters.values())
         told = judge_some(list(self.hunters.values()), most) if most > 0 else []
         self.is_done = not told
-        return [entry for hunter, runs in told for entry in self._told(hunter, runs)]
+        said = {hunter: said for said, hunter in self.hunters.items()}
+        return [entry for hunter, runs in told for entry in self._told(said[hunter], hunter, runs)]
 
     def entries(self) -> list[RecapEntry]:
         return [
             entry
-            for hunter in self.hunters.values()
-            for entry in self._told(hunter, hunter.hunt.runs())
+            for said, hunter in self.hunters.items()
+            for entry in self._told(said, hunter, hunter.hunt.runs())
         ]
 
     @property
@@ -221,12 +222,12 @@ class _Teller:
         none = np.zeros(len(self._blocks.ids), dtype=bool)
         return self._blocks.covered((), self._runs[: self.described], none)
 
-    def _told(self, hunter: Hunter, runs: Sequence[Run]) -> Iterator[RecapEntry]:
+    def _told(self, said: str, hunter: Hunter, runs: Sequence[Run]) -> Iterator[RecapEntry]:
         for run in runs:
             came, left = run.first not in self._begins, run.last not in self._ends
             if came or left:
                 span = vars(hunter.span(run))
-                yield RecapEntry(**span, sentence=hunter.statement, came=came, left=left)
+                yield RecapEntry(**span, sentence=said, came=came, left=left)
 
     def _describe(self, runs: Sequence[tuple[int, int]]) -> None:
         recommended, blocks = self._found.model.family.recommended, self._blocks

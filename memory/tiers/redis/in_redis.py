@@ -9,6 +9,7 @@ from memory.errors import StoreError
 from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_blocks import RedisFollower
+from memory.tiers.redis.redis_dialogue import RedisDialogue
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys, lines_key
 from memory.tiers.redis.redis_lines import RedisLines
 from memory.tiers.redis.redis_link import RedisLink
@@ -23,7 +24,6 @@ class InRedis(Tier):
     name = "redis"
     lasts = True
     budget = "redis_bytes"
-    carries_questions = True
 
     def enter(self, stream_id: str, provenance: Provenance | None) -> RedisStream:
         link = RedisLink(self.store)
@@ -46,6 +46,9 @@ class InRedis(Tier):
 
     def lines(self, name: str, most: int) -> RedisLines:
         return RedisLines(RedisLink(self.store), lines_key(name), most)
+
+    def dialogue(self, stream_id: str, name: str) -> RedisDialogue:
+        return RedisDialogue(RedisLink(self.store), RedisKeys(stream_id), name)
 
     def ids(self) -> list[str]:
         with closing(RedisLink(self.store)) as link, link.told():

@@ -9,6 +9,8 @@ vstream:{ID}:table          hash: block id -> GENERATION, newline, head of the r
 vstream:{ID}:block:N:GEN    hash: "thumbnail" and one field a layer with its row
 vstream:{ID}:state          hash: what a memory policy noted, each value behind its CRC32
 vstream:{ID}:log            Redis Stream: which block ids changed, for those who follow
+vstream:dialogue:ID:NAME    list: the newest turns of one dialogue, for a day
+vstream:dialogues:ID        sorted set: the names of the dialogues of a day, by their newest turn
 
 A block is there once the table says so; what lies under `block` without that has a time to live.
 A stream has one writer, so its FENCE is in the names of what it writes: COUNT.NONCE, never twice
@@ -33,6 +35,10 @@ class RedisKeys:
         self.table, self.state, self.log = f"{begin}table", f"{begin}state", f"{begin}log"
         self.blocks = f"{begin}block:"
         """What the keys of all blocks begin with."""
+        self.dialogues = f"vstream:dialogues:{stream_id}"
+
+    def dialogue(self, name: str) -> str:
+        return f"vstream:dialogue:{self.stream_id}:{name}"
 
     def block(self, block_id: int, generation: str) -> str:
         return f"{self.blocks}{block_id}:{generation}"

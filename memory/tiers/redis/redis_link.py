@@ -77,9 +77,9 @@ class RedisLink:
         self.name = f"redis {place}"
         """The server without its secrets."""
 
-    def script(self, *names: str, package: str = __package__) -> Any:
+    def script(self, *names: str) -> Any:
         """Of Lua files, one behind the other: to be called with `keys` and `args`."""
-        parts = [files(package).joinpath(f"{name}.lua").read_text("utf-8") for name in names]
+        parts = [files(__package__).joinpath(f"{name}.lua").read_text("utf-8") for name in names]
         return self.client.register_script("".join(parts))
 
     def require_lasting(self) -> None:

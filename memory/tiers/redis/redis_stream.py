@@ -21,6 +21,7 @@ from typing import Any
 from memory.errors import StoreAwayError, StoreError
 from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
+from memory.tiers.redis.redis_dialogue import drop_dialogues
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
 
@@ -72,8 +73,12 @@ class RedisStream(StreamEntry):
             )
         self.note = note
 
+    def forget_dialogues(self) -> None:
+        drop_dialogues(self.link, self.keys)
+
     def erase(self) -> None:
         """Delete what is left beside the blocks."""
+        self.forget_dialogues()
         keys = self.keys
         with self.link.told():
             pipeline = self.link.client.pipeline(transaction=True)

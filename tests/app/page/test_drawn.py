@@ -66,6 +66,7 @@ def test_what_the_service_says_is_text_and_never_markup():
     exchange.unsure, exchange.code = evil, {evil: f'"{evil}'}
     finding = Finding(evil, "door", strange=evil, problem=evil)
     told = [drawn("details", "door", document(error=problem), {}), drawn("finding", finding)]
+    told.append(drawn("matches", evil, [], evil))
     for one in (*told, *chats([exchange])):
         assert "<script>" not in one
         assert "&lt;script&gt;" in one

@@ -1,0 +1,53 @@
+"""RedisDialogue: questions and answers in, the newest of them out, for those who ask by one name.
+
+What was said about a stream may tell of any moment of it, so it goes whatever of it is forgotten.
+"""
+
+import json
+import time
+
+from memory.closing import Closing
+from memory.tiers.redis.redis_keys import RedisKeys
+from memory.tiers.redis.redis_link import RedisLink
+
+TURNS = 8
+"""So many turns are remembered."""
+KEPT_S = 86_400
+"""So long after the newest turn."""
+
+
+class RedisDialogue(Closing):
+    """The turns of one dialogue about one stream. All it does raises StoreError."""
+
+    def __init__(self, link: RedisLink, keys: RedisKeys, name: str) -> None:
+        """Closes `link` with itself."""
+        self._link = link
+        self._keys, self._name = keys, name
+
+    def turns(self) -> list[tuple[str, str]]:
+        """Each question with its answer, oldest first."""
+        with self._link.told():
+            found = self._link.reads.lrange(self._keys.dialogue(self._name), 0, -1)
+        told = map(json.loads, found)
+        return [(turn["question"], turn["answer"]) for turn in told]
+
+    def add(self, question: str, answer: str) -> None:
+        key, names, now = self._keys.dialogue(self._name), self._keys.dialogues, time.time()
+        with self._link.told(), self._link.client.pipeline(transaction=True) as pipeline:
+            pipeline.rpush(key, json.dumps({"question": question, "answer": answer}))
+            pipeline.ltrim(key, -TURNS, -1)
+            pipeline.expire(key, KEPT_S)
+            pipeline.zadd(names, {self._name: now})
+            pipeline.zremrangebyscore(names, "-inf", now - KEPT_S)
+            pipeline.expire(names, KEPT_S)
+            pipeline.execute()
+
+    def close(self) -> None:
+        self._link.close()
+
+
+def drop_dialogues(link: RedisLink, keys: RedisKeys) -> None:
+    """Delete all that was said about a stream. Raises StoreError."""
+    with link.told():
+        names = link.reads.zrange(keys.dialogues, 0, -1)
+        link.client.delete(keys.dialogues, *(keys.dialogue(name.decode()) for name in names))

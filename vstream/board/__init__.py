@@ -1,1 +1,0 @@
-"""Questions in Redis that any process with the model answers."""
