@@ -63,7 +63,7 @@ def appended(memory, num_blocks):
 
 def require_blocks(memory, count):
     assert memory.visible(None) == list(range(count))
-    with memory_of() as ram:
+    with memory_of(host_bytes=1 << 26) as ram:
         appended(ram, count)
         for layer in range(LAYERS):
             ours, theirs = (m.read(layer, range(count), torch.float32, CPU) for m in (memory, ram))
