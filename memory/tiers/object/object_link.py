@@ -22,7 +22,8 @@ _PATIENCE = {"connect_timeout": "2s", "timeout": "30s"}
 _SIDE_BY_SIDE = 8
 Tag = dict[str, str]
 """Which version of an object it is."""
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class TagRefusedError(StoreError):
@@ -46,23 +47,24 @@ class ObjectLink:
         try:
             import obstore
             from obstore import exceptions
-            from obstore.store import LocalStore, from_url
+            from obstore import store as stores
         except ImportError:
             raise StoreError(
                 f"store {self.name}: object stores need obstore: pip install 'vstream[objects]'"
             ) from None
         self._calls: Any = obstore
         self._errors: Any = exceptions
+        kinds: Any = stores
         self._refusals = (
             *(exceptions.PermissionDeniedError, exceptions.UnauthenticatedError),
             *(exceptions.UnknownConfigurationKeyError, ValueError),
         )
         with self.told():
             if self._folder is not None:
-                self._store: Any = LocalStore(self._folder, mkdir=True)
+                self._store: Any = kinds.LocalStore(self._folder, mkdir=True)
                 return
             is_plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:")
-            self._store = from_url(
+            self._store = kinds.from_url(
                 found[0],
                 client_options={**_PATIENCE, "allow_http": is_plain},
                 retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},

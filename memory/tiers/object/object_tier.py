@@ -88,12 +88,6 @@ class ObjectTier(SealedReading, FileTier):
         self._stream.on_beat = self._hand_over
 
     @property
-    def num_bytes(self) -> int:
-        """With the snapshots that files will have."""
-        blocks = sum(len(file.block_ids) for file in self._files())
-        return super().num_bytes + blocks * self._head_bytes + len(self._files()) * _ABOUT_BYTES
-
-    @property
     def away(self) -> str | None:
         return self._stream.away
 
@@ -106,6 +100,15 @@ class ObjectTier(SealedReading, FileTier):
             self._require_ours()
             stop.wait(_POLL_S)
             self._adopt()
+
+    def has_room(self, record: BlockRecord) -> bool:
+        """Also for the snapshots that files will have."""
+        if self.budget_bytes is None:
+            return True
+        files, room = self._files(), self.budget_bytes - self.num_bytes - self._segment_bytes
+        to_come = sum(len(file.block_ids) + 1 for file in files) * self._head_bytes
+        to_come += len(files) * _ABOUT_BYTES
+        return super().has_room(record) and to_come + len(record.to_bytes()) <= room
 
     def put(self, record: BlockRecord) -> None:
         """Raises FencedError; StoreAwayError where what is not sealed has filled the budget."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+import numpy as np
+
 from memory.block_record import BlockHead, BlockRecord, verify_crc32
 from memory.errors import BlockNotFoundError, StoreError
 from memory.tiers.file.file_tier import SegmentFolder
@@ -87,13 +89,14 @@ class SealedSegment(SegmentFile):
         if indexed is None:
             return []
         extents = list(indexed.extents.values())
-        ends = accumulate((extent.part(0)[1] for extent in extents), initial=at)
+        ends = accumulate((e.places[2] - e.places[1] for e in extents), initial=at)
         vectors = [data[start:end] for start, end in pairwise(ends)]
-        if [zlib.crc32(one) for one in vectors] != [extent.crc32s[0] for extent in extents]:
+        of_vectors = np.array([extent.crc32s[0] for extent in extents])
+        if not (np.fromiter(map(zlib.crc32, vectors), "<u4") == of_vectors).all():
             return []
         self._extents, self.num_bytes = indexed.extents, indexed.segment_bytes
         self.index_bytes = len(data)
-        self.picture_bytes = sum(extent.picture_bytes for extent in extents)
+        self.picture_bytes = sum(extent.places[3] - extent.places[2] for extent in extents)
         return list(map(BlockHead.told, indexed.told, vectors))
 
     def _scanned(self) -> list[BlockHead]:
