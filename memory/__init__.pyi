@@ -1,5 +1,6 @@
 from .aging_memory import KeepPolicy
-from .block_index import BlockIndex, Similarity
+from .best_blocks import Similarity
+from .block_index import BlockIndex
 from .block_info import BlockInfo, RowForm, RowLayout
 from .block_record import BlockHead, BlockRecord
 from .block_store import BlockStore, Span
@@ -40,12 +41,14 @@ from .tiers.tier import (
     StoredStream,
     erase_stored,
     find_stream,
+    find_streams,
     note_stored,
     require_stream_id,
     store_name,
     stored_ids,
     stored_streams,
     tier_of,
+    writer_name,
 )
 
 __all__ = [
@@ -95,6 +98,7 @@ __all__ = [
     "codec_named",
     "erase_stored",
     "find_stream",
+    "find_streams",
     "follow_memory",
     "note_stored",
     "open_memory",
@@ -106,5 +110,6 @@ __all__ = [
     "stored_records",
     "stored_streams",
     "tier_of",
+    "writer_name",
     "written_under",
 ]

@@ -1,10 +1,14 @@
 """Scores of blocks in, where the best of them stand out, one by one or in runs of neighbours."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+Similarity = Literal["inner_product", "cosine"]
+MIN_NORM = 1e-12
 _TABLE_ROWS = 16
 
 
@@ -56,3 +60,22 @@ def best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray
     else:
         best = scores.topk(count).indices
     return np.sort(best.cpu().numpy())
+
+
+def as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
+    """The same rows, which rise, as numpy copies them fastest."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first == len(places) - 1 else places
+
+
+def similarities(
+    keys: Float32[Tensor, "layers blocks features"],
+    queries: Float32[Tensor, "layers features"],
+    similarity: Similarity,
+) -> Float32[Tensor, "layers blocks"]:
+    """Of each block with its layer's query."""
+    products = torch.bmm(keys, queries[:, :, None])[:, :, 0]
+    if similarity == "cosine":
+        lengths = keys.norm(dim=2) * queries.norm(dim=1, keepdim=True)
+        products /= lengths.clamp_min(MIN_NORM)
+    return products

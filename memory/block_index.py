@@ -23,7 +23,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import Literal
 
 import numpy as np
 import torch
@@ -31,9 +30,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from memory.best_blocks import best_places, places_of_runs, run_means
-
-Similarity = Literal["inner_product", "cosine"]
+from memory.best_blocks import (
+    MIN_NORM,
+    Similarity,
+    as_slice,
+    best_places,
+    places_of_runs,
+    run_means,
+    similarities,
+)
 
 _FIRST_ROWS, _PAGE_ROWS = 512, 8192
 """Each page has as many rows as all before it, up to a bound."""
@@ -49,7 +54,6 @@ _ROWS_AT_ONCE = 32
 _SETTLE_BLOCKS = 64
 _NARROWEST = 0.25
 """Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
-_MIN_NORM = 1e-12
 
 
 @dataclass(eq=False)
@@ -131,7 +135,7 @@ class BlockIndex:
             self._more.update(zip(block_ids, more, strict=True))
             exact = exact[:, :, : self.features]
         for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
-            page.exact[_as_slice(place)] = exact[_as_slice(at)]
+            page.exact[as_slice(place)] = exact[as_slice(at)]
             page.live += len(at)
         self._ids.extend(block_ids)
         self._rows.extend(rows)
@@ -186,7 +190,7 @@ class BlockIndex:
         self, queries: Float[Tensor, "layers kv_heads*head_dim"], block_ids: Sequence[int]
     ) -> Float32[Tensor, "layers blocks"]:
         """The cosines of some blocks, in the order given; none of them may be dropped."""
-        return _similarities(self.keys(block_ids), queries.float().cpu(), "cosine")
+        return similarities(self.keys(block_ids), queries.float().cpu(), "cosine")
 
     def search(
         self,
@@ -223,7 +227,7 @@ class BlockIndex:
         places = places_of_runs(runs, chunk_blocks, count)
         rows = np.frombuffer(self._rows, dtype=np.int64)[start + places]
         keys = self._exact_keys(layers, rows).transpose(0, 1)
-        exact = _similarities(keys, on_host, similarity).mean(dim=0)
+        exact = similarities(keys, on_host, similarity).mean(dim=0)
         if self._more:
             exact = self._best_of_several(layers, on_host, start, exact, similarity)
         best = runs[best_places(run_means(exact, chunk_blocks), wanted)]
@@ -240,7 +244,7 @@ class BlockIndex:
         """`scores` by the first vectors, raised where another vector of a block is better."""
         for at, block_id in enumerate(self._ids[start : start + len(scores)]):
             if (more := self._more.get(block_id)) is not None:
-                others = _similarities(torch.from_numpy(more[list(layers)]), queries, similarity)
+                others = similarities(torch.from_numpy(more[list(layers)]), queries, similarity)
                 scores[at] = max(scores[at], others.mean(dim=0).max())
         return scores
 
@@ -319,18 +323,18 @@ class BlockIndex:
         if self._spread is None:
             self._spread = _spread_of(self._exact_keys(range(self._layers), rows))
         for page, _, place in self._by_page(rows):
-            to = _as_slice(place)
+            to = as_slice(place)
             exact = torch.from_numpy(page.exact[to])
             if page.centre is None:
                 page.centre = exact.mean(dim=0).numpy()
             weighed = (exact - torch.from_numpy(page.centre)).div_(self._spread)
             largest = torch.maximum(weighed.amax(dim=2), -weighed.amin(dim=2))
-            scales = largest.clamp_min(_MIN_NORM) / _LARGEST_CODE
+            scales = largest.clamp_min(MIN_NORM) / _LARGEST_CODE
             codes = weighed.div_(scales[:, :, None]).round_().to(torch.int8)
             page.codes[:, to] = codes.transpose(0, 1).to(page.codes.device)
             of_page = slice(page.first, page.end)
             self._scales[:, of_page][:, to] = scales.T.to(self._device)
-            norms = exact.norm(dim=2).clamp_min_(_MIN_NORM)
+            norms = exact.norm(dim=2).clamp_min_(MIN_NORM)
             self._norms[:, of_page][:, to] = norms.T.to(self._device)
 
     def _rough_scores(
@@ -358,7 +362,7 @@ class BlockIndex:
         total = torch.zeros((), device=self._device)
         for layer, query in zip(layers, queries.numpy(), strict=True):
             weighed = query * spread[layer].numpy()
-            unit = max(float(np.abs(weighed).max()), _MIN_NORM) / _LARGEST_QUERY_CODE
+            unit = max(float(np.abs(weighed).max()), MIN_NORM) / _LARGEST_QUERY_CODE
             column = torch.from_numpy(np.rint(weighed / unit).astype(np.int8))[:, None]
             on_device = column.to(self._device).repeat(1, columns)
             for page, product, _ in places[len(away) :]:
@@ -373,7 +377,7 @@ class BlockIndex:
                 of_page += offset
             if similarity == "cosine":
                 scores /= self._norms[layer, :used]
-                unit /= max(float(np.linalg.norm(query)), _MIN_NORM)
+                unit /= max(float(np.linalg.norm(query)), MIN_NORM)
             if len(layers) > 1:
                 total = total + unit * scores
         return (total if len(layers) > 1 else scores)[self._choice(start, end)]
@@ -388,27 +392,9 @@ class BlockIndex:
         return self._chosen[1]
 
 
-def _as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
-    """The same rows, which rise, as numpy copies them fastest."""
-    first, last = int(places[0]), int(places[-1])
-    return slice(first, last + 1) if last - first == len(places) - 1 else places
-
-
 def _spread_of(
     keys: Float32[Tensor, "blocks layers features"],
 ) -> Float32[Tensor, "layers features"]:
     spread = keys.std(dim=0)
     mean = spread.square().mean(dim=1, keepdim=True).sqrt()
-    return spread.clamp_min(_NARROWEST * mean).clamp_min(_MIN_NORM)
-
-
-def _similarities(
-    keys: Float32[Tensor, "layers blocks features"],
-    queries: Float32[Tensor, "layers features"],
-    similarity: Similarity,
-) -> Float32[Tensor, "layers blocks"]:
-    products = torch.bmm(keys, queries[:, :, None])[:, :, 0]
-    if similarity == "cosine":
-        lengths = keys.norm(dim=2) * queries.norm(dim=1, keepdim=True)
-        products /= lengths.clamp_min(_MIN_NORM)
-    return products
+    return spread.clamp_min(_NARROWEST * mean).clamp_min(MIN_NORM)

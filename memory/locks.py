@@ -47,10 +47,12 @@ class Rank(IntEnum):
     VOCABULARIES = auto()
     SENTENCES = auto()
     # A stream's memory: nobody waits for a store with the device in hand
+    REDIS_RENEWED = auto()
     REDIS_WRITING = auto()
     REDIS_WAITING = auto()
     MANIFEST = auto()
     ROW_STAGE = auto()
+    REDIS_WORKERS = auto()
     # What a source has
     FILE = auto()
     PUSHED_FRAMES = auto()

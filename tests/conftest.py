@@ -9,6 +9,7 @@ import pytest
 import structlog
 import warm_start
 import warm_worker
+from browsers_in_turn import BrowsersInTurn
 from httpx._transports import default as transports
 from hypothesis import HealthCheck, settings
 from object_stores import ObjectStore, S3Server
@@ -47,6 +48,11 @@ def pytest_xdist_setupnodes(specs):
     warm_start.serve()
     for spec in specs:
         spec.python = warm_worker.as_python()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return BrowsersInTurn(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)

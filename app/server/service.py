@@ -40,6 +40,7 @@ from vstream.service.event import MOST
 from vstream.service.event_log import EventLog
 from vstream.service.kept_events import KeptEvents
 from vstream.service.recaps import MadeRecap, Recaps
+from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.streams import Streams
 from vstream.service.webhook import WebhookSender
 from vstream.service.webhook_delivery import WebhookDelivery
@@ -83,6 +84,7 @@ class Service:
         )
         self.webhooks = WebhookSender(allow_private=limits.allow_private)
         self.listeners = Shares(limits.max_listeners, "clients are listening to events")
+        self.showing = Shares(limits.request_media, "questions that show pictures are answered")
         self.answering = Answering(limits.max_running + limits.max_waiting + MOST_WAITING)
         self.responses = BackgroundResponses(self.events, self.answering)
         self.on_failed: Callable[[], None] = lambda: None
@@ -186,6 +188,8 @@ class _Loaded:
             max_readers=limits.max_running,
             on_frame=self._saw,
             on_forgotten=lambda *stretch: self.alerts.forget(*stretch),
+            on_adopted=lambda keeper: self.alerts.adopt(keeper),
+            on_released=self._release,
         )
         self.alerts = Alerts(
             self.streams,
@@ -247,6 +251,10 @@ class _Loaded:
     def _saw(self, keeper: Any, frame: Any) -> None:
         self._service.metrics.saw_frame(keeper.spec.id, frame)
         self.alerts.saw(keeper, frame)
+
+    def _release(self, keeper: StreamKeeper) -> None:
+        self.alerts.release(keeper)
+        self._service.metrics.forget(keeper.spec.id)
 
     def _tell(self, fired: FiredAlert) -> None:
         told = pictured(fired.document)

@@ -35,15 +35,14 @@ from memory import (
     HostTier,
     KeepPolicy,
     KVMemory,
+    MemoryConfig,
     Provenance,
-    RedisLink,
     RowForm,
     RowLayout,
     codec_named,
+    tier_of,
 )
 from memory.block_head import IndexVectors
-from memory.tiers.redis.redis_stream import RedisStream
-from memory.tiers.redis.redis_tier import RedisTier
 from vstream import AnswerStream, Question, Session, VideoLLM, load_config
 from vstream.engine import EngineConfig
 from vstream.policy import policy_for
@@ -138,9 +137,9 @@ def file_tier(make: Provenance, folder: Path | None) -> Iterator[MeasuredTier]:
 @contextmanager
 def redis_tier(make: Provenance, url: str) -> Iterator[MeasuredTier]:
     """As a stream of its own, which is gone afterwards."""
-    link = RedisLink(url)
-    stream = RedisStream(link, f"tier-speed-{os.getpid()}", make)
-    store = RedisTier(link, stream, None, _BUFFER_BYTES)
+    tier, config = tier_of(url), MemoryConfig(store=url, buffer_bytes=_BUFFER_BYTES)
+    stream = tier.enter(f"tier-speed-{os.getpid()}", make)
+    store = tier.blocks(stream, config)
     memory = KVMemory(make, _CPU, store, _POLICY, entry=stream)
     try:
         yield MeasuredTier("redis", memory, store)

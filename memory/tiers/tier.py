@@ -3,7 +3,9 @@
 What stands below it says of the streams at an address what their tier does.
 """
 
+import os
 import re
+import socket
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memory.config import MemoryConfig
-from memory.errors import StoreError, UnknownNameError
+from memory.errors import StoreAwayError, StoreError, UnknownNameError
 from memory.line_log import LineLog
 from memory.provenance import Provenance
 from memory.registry import Registry
@@ -43,6 +45,11 @@ def require_stream_id(stream_id: str) -> str:
     return stream_id
 
 
+def writer_name() -> str:
+    """This process as other ones see it write a stream."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 StreamState = Literal["live", "stored"]
 
 
@@ -72,6 +79,8 @@ class FoundStream:
     """Its writer's own, see `KVMemory.set_note`."""
     note_lost: bool = False
     """Whether that is empty because what held it is damaged."""
+    writer: str | None = None
+    """The process that writes it, as `writer_name` gives it there, where the tier knows it."""
 
 
 class Tier:
@@ -123,6 +132,18 @@ class Tier:
     def find(self, stream_id: str) -> FoundStream | None:
         """One stream, without a look at its blocks; None if there is none."""
         return None
+
+    def find_all(self) -> dict[str, FoundStream | StoreError]:
+        """As `find`, of all streams, by id; a StoreError for one that cannot be read by itself."""
+        found: dict[str, FoundStream | StoreError | None] = {}
+        for stream_id in self.ids():
+            try:
+                found[stream_id] = self.find(require_stream_id(stream_id))
+            except StoreAwayError:
+                raise
+            except StoreError as error:
+                found[stream_id] = error
+        return {stream_id: one for stream_id, one in found.items() if one is not None}
 
     def erase(self, stream_id: str) -> None:
         """Delete a stream that nobody writes."""
@@ -184,6 +205,13 @@ def find_stream(store: str, stream_id: str) -> FoundStream | None:
     Raises StoreError, also for an id that no stream can have.
     """
     return tier_of(store).find(require_stream_id(stream_id))
+
+
+def find_streams(store: str) -> dict[str, FoundStream | StoreError]:
+    """All streams of a store by id, without a look at their blocks, as cheaply as can be; a
+    StoreError for one that cannot be read by itself. Raises StoreError.
+    """
+    return tier_of(store).find_all()
 
 
 def note_stored(config: MemoryConfig, stream_id: str, note: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def same(one, other):
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
     """What waits is handed over without delay."""
-    monkeypatch.setattr("memory.tiers.redis.redis_stream.BEAT_S", 0.02)
+    monkeypatch.setattr("memory.tiers.redis.redis_worker.BEAT_S", 0.02)
 
 
 def append(memory, num_blocks=1, tokens=20):
@@ -270,8 +270,8 @@ def test_no_number_is_given_twice_while_the_lease_hands_over_what_waited(
     came = threading.Event()
 
     def set_next_id(tier, value):
-        """The lease's thread is held up until another block has come."""
-        if threading.current_thread().name == "lease":
+        """The thread that hands over is held up until another block has come."""
+        if threading.current_thread().name == "after lease":
             came.clear()
             came.wait(1.0)
         tier.__dict__["next_id_there"] = value

@@ -8,6 +8,7 @@ import redis
 import torch
 from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, keeping_newest, kv_block, memory_of
 from redis_servers import RedisServer, valkey_binary
+from redis_workers import WriterProcess
 
 from memory import (
     BlockLostError,
@@ -20,8 +21,8 @@ from memory import (
     open_memory,
     open_stored,
 )
-from memory.tiers.redis.redis_keys import RedisKeys
-from memory.tiers.redis.redis_stream import LEASE_S
+from memory.tiers.redis.redis_keys import RedisKeys, worker_key
+from memory.tiers.redis.redis_worker import LEASE_S
 
 KEYS = RedisKeys("camera")
 
@@ -118,9 +119,10 @@ def test_rows_that_no_table_names_go_by_themselves(redis_server):
 
 
 def test_a_dead_writers_stream_is_taken_over_within_five_seconds(redis_server):
-    dead = memory_of(redis_server.url)
+    process = WriterProcess(redis_server)
+    dead = process.open()
     append(dead, 2)
-    dead._entry._ended.set()  # its lease is not renewed any more, nor given back
+    process.die()
     begun = time.monotonic()
     with memory_of(redis_server.url) as memory:
         assert time.monotonic() - begun < 5
@@ -143,11 +145,14 @@ def test_of_two_living_writers_the_second_is_refused_by_name(redis_server):
 
 
 def test_a_writer_that_was_held_up_longer_than_its_lease_goes_on_if_nobody_came(redis_server):
-    with memory_of(redis_server.url) as memory, redis_server.client() as client:
-        client.delete(KEYS.lease)
+    process = WriterProcess(redis_server)
+    with redis_server.client() as client:
+        memory, key = process.open(), worker_key(process.worker.id)
+        process.oversleep()
         append(memory, 1)
-        until(lambda: client.exists(KEYS.lease))
+        until(lambda: client.exists(key))
         append(memory, 1)
+        process.close(memory)
 
 
 def test_that_the_server_is_away_is_known_before_anything_is_given_to_it(server):

@@ -1,6 +1,7 @@
 """AlertNotes: alerts in, what the notes of their streams hold of them out, as soon as it can be.
 
-An alert stands in the note of one of its streams, what it has told of each in that one's own.
+An alert stands in the notes of all its streams, any of which may go on without the others; what it
+has told of each stands in that one's own.
 """
 
 import time
@@ -66,7 +67,7 @@ class AlertNotes:
                 "spec": one.spec.model_dump(mode="json"),
             }
             for one in records
-            if one.noted_beside == stream_id and not one.is_declared
+            if one.is_noted_beside(stream_id)
         ]
         firings = {one.id: told for one in records if (told := one.noted_of(stream_id)) is not None}
         try:

@@ -99,13 +99,16 @@ class AlertRecord:
 
     @property
     def noted_beside(self) -> str:
-        """The id of the stream whose note holds it: the first that is still watched."""
+        """The id of the first stream whose note holds it."""
         return next((one.spec.id for one in self.on_streams), self.spec.stream_ids[0])
 
     @property
     def noted_on(self) -> set[str]:
-        """Ids of all streams whose note may hold it: of one that was away for a while, as well."""
+        """Ids of all streams whose note holds it: those that are watched."""
         return {self.noted_beside, *(one.spec.id for one in self.on_streams)}
+
+    def is_noted_beside(self, stream_id: str) -> bool:
+        return stream_id in self.noted_on and not self.is_declared
 
     @property
     def ids(self) -> dict[str, str]:

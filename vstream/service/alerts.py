@@ -68,6 +68,8 @@ class Alerts:
         self._wake = threading.Event()
         self._newest: dict[StreamKeeper, tuple[SeenFrame, float]] = {}
         """And when it came, in seconds since the epoch."""
+        self._released: set[StreamKeeper] = set()
+        """Streams that go on in another process, until they are not watched here any more."""
         self._forgotten = JustForgotten()
         self._notes = AlertNotes(streams, self.all)
         self._sentences = FiringSentences(events, on_told, self._notes.write_soon, self._wake.set)
@@ -87,38 +89,58 @@ class Alerts:
         with self._lock:
             self._enter(made)
         self._wake.set()
-        self._notes.write(made.noted_beside)
+        for stream_id in made.noted_on:
+            self._notes.write(stream_id)
         return made
 
     def open_known(self, declared: Sequence[DeclaredAlert] = ()) -> None:
         """Go on with the alerts that the streams' notes hold, and with those that are `declared`,
         on those of their streams that could be opened.
         """
-        known = []
+        known: dict[str, AlertRecord] = {}
         for keeper in self._streams.all():
-            for kept in keeper.note.get("alerts", []):
-                with _told_of_errors(keeper.spec.id):
-                    spec = AlertSpec.model_validate(kept["spec"])
-                    made = self._made(spec, kept["owner"], kept["id"], self._here(spec))
-                    made.created_at = kept.get("created_at", made.created_at)
-                    known.append(made)
+            for made in self._noted(keeper):
+                known.setdefault(made.id, made)
         for one in declared:
             with _told_of_errors(", ".join(one.stream_ids)):
-                known.append(self._made(one.spec, "", one.id, self._here(one.spec)))
-                known[-1].is_declared = True
-        for made in known:
-            for keeper in made.on_streams:
-                if (noted := keeper.note.get("firings", {}).get(made.id)) is not None:
-                    with _told_of_errors(keeper.spec.id):
-                        made.take_noted(keeper.spec.id, noted)
+                known[one.id] = self._made(one.spec, "", one.id, self._here(one.spec))
+                known[one.id].is_declared = True
+        for made in known.values():
+            _take_noted(made)
         with self._lock:  # all at once: a note is of all that there are
-            for made in known:
+            for made in known.values():
                 with _told_of_errors(made.noted_beside):
                     self._enter(made)
         for keeper in self._streams.all():
-            told = {one.id for one in self.all() if one.fired_on[keeper.spec.id]}
-            if keeper.note.get("firings", {}).keys() - told:  # nobody could forget those
-                self._notes.write_soon(keeper.spec.id)
+            stream_id, note = keeper.spec.id, keeper.note
+            told = {one.id for one in self.all() if one.fired_on[stream_id]}
+            has_more = note.get("firings", {}).keys() - told  # nobody could forget those
+            on_it = {one.id for one in self.all() if one.is_noted_beside(stream_id)}
+            if has_more or on_it - {kept.get("id") for kept in note.get("alerts", [])}:
+                self._notes.write_soon(stream_id)
+        self._wake.set()
+
+    def adopt(self, keeper: StreamKeeper) -> None:
+        """Go on with the alerts on a stream that another process has left."""
+        for made in self._noted(keeper):
+            _take_noted(made)
+            with _told_of_errors(keeper.spec.id), self._lock:
+                if made.id not in self._alerts:
+                    self._enter(made)
+        for record in self.all():
+            if keeper.spec.id in record.spec.stream_ids and keeper not in record.on_streams:
+                alert = _alert(record.spec, keeper)
+                with self._lock:
+                    record.on_streams = {**record.on_streams, keeper: alert}
+                    _take_noted(record)
+        self._wake.set()
+
+    def release(self, keeper: StreamKeeper) -> None:
+        """Judge no more on a stream that another process will go on with, once it is not watched
+        here: no alert ends by that.
+        """
+        self._released.add(keeper)
+        self._notes.write(keeper.spec.id)
         self._wake.set()
 
     def get(self, alert_id: str) -> AlertRecord:
@@ -203,13 +225,19 @@ class Alerts:
         here = {keeper.spec.id: keeper for keeper in self._streams.all()}
         return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
 
+    def _noted(self, keeper: StreamKeeper) -> Iterator[AlertRecord]:
+        """Those that the note of a stream holds."""
+        for kept in keeper.note.get("alerts", []):
+            with _told_of_errors(keeper.spec.id):
+                spec = AlertSpec.model_validate(kept["spec"])
+                made = self._made(spec, kept["owner"], kept["id"], self._here(spec))
+                made.created_at = kept.get("created_at", made.created_at)
+                yield made
+
     def _made(
         self, spec: AlertSpec, owner: str, alert_id: str, keepers: Sequence[StreamKeeper]
     ) -> AlertRecord:
-        alerts = {
-            keeper: Alert(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
-            for keeper in keepers
-        }
+        alerts = {keeper: _alert(spec, keeper) for keeper in keepers}
         return AlertRecord(alert_id, spec, owner, time.time(), on_streams=alerts)
 
     def _enter(self, made: AlertRecord) -> None:
@@ -234,23 +262,26 @@ class Alerts:
 
     def _end_those_over(self) -> None:
         now, records, watched = time.time(), self.all(), set(self._streams.all())
+        released = self._released - watched
         for keeper in set(self._newest) - watched:
             del self._newest[keeper]
         for record in records:
             over = None
             with self._lock:
-                has_all = watched.issuperset(record.on_streams)
+                gone = set(record.on_streams) - watched
                 kept = {one: alert for one, alert in record.on_streams.items() if one in watched}
                 record.on_streams = kept
-            if not has_all:
+                if gone and not kept and gone <= released and not record.is_declared:
+                    self._alerts.pop(record.id, None)
+                    continue
+            if gone - released:
                 over = None if kept else "stream deleted"
-                if kept:
-                    self._notes.write(record.noted_beside)
             if record.spec.until is not None and now >= record.spec.until:
                 over = "until"
             if over is not None:
                 with suppress(UnknownAlertError):  # deleted just now
                     self.remove(record.id, over)
+        self._released -= released
 
     def _forget_not_retained(self) -> None:
         if time.monotonic() < self._retained_at + _RETAIN_S:
@@ -333,6 +364,19 @@ def _told_of_errors(stream_id: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, VStreamError) as error:
         _log.error("alert not set", stream=stream_id, reason=str(error))
+
+
+def _take_noted(record: AlertRecord) -> None:
+    """What the notes of its streams say of its firings there, as far as it does not know them."""
+    for keeper in record.on_streams:
+        noted = keeper.note.get("firings", {}).get(record.id)
+        if noted is not None and not record.fired_on[keeper.spec.id]:
+            with _told_of_errors(keeper.spec.id):
+                record.take_noted(keeper.spec.id, noted)
+
+
+def _alert(spec: AlertSpec, keeper: StreamKeeper) -> Alert:
+    return Alert(keeper.session, spec.condition, _rule(spec, keeper), spec.every_s)
 
 
 def _rule(spec: AlertSpec, keeper: StreamKeeper) -> SpeakingPolicy:

@@ -130,6 +130,11 @@ class StreamKeeper:
         return pushed.push(jpeg, captured_at)
 
     @property
+    def is_taken(self) -> bool:
+        """Whether another process writes the stream now."""
+        return isinstance(self.session.memory.failure, FencedError)
+
+    @property
     def note(self) -> dict[str, Any]:
         """What `remember` has kept."""
         return service_note(self.session.memory.note)

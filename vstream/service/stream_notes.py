@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -9,11 +10,10 @@ import structlog
 from memory import (
     FoundStream,
     MemoryConfig,
-    StoreAwayError,
     StoreError,
     find_stream,
+    find_streams,
     note_stored,
-    stored_ids,
 )
 from vstream.service.stream_spec import StreamSpec, kept_spec
 
@@ -36,45 +36,78 @@ def service_note(note: Mapping[str, Any]) -> dict[str, Any]:
     return {**noted, "alerts": old} if old else noted
 
 
+@dataclass(frozen=True)
+class StreamNote:
+    """What services noted beside a stream, and whether a process writes it now."""
+
+    stream_id: str
+    noted: dict[str, Any]
+    """See `service_note`."""
+    is_live: bool
+    writer: str | None
+    """That process, HOST:PID, where the store knows it."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a service is to watch it. Earlier versions kept several memories of one stream,
+        all with its note.
+        """
+        spec = self.noted.get("spec")
+        return bool(spec) and (not isinstance(spec, dict) or spec.get("id") == self.stream_id)
+
+    @property
+    def paused(self) -> bool:
+        return self.noted.get("paused") is True
+
+    @property
+    def spec(self) -> StreamSpec:
+        """As a service was told to watch it. Raises StoreError if it is not understood."""
+        try:
+            return kept_spec(self.noted["spec"])
+        except (KeyError, TypeError, ValueError) as error:
+            told = f"what a service noted beside stream {self.stream_id} is not understood: {error}"
+            raise StoreError(told) from error
+
+
 class StreamNotes:
-    """All calls raise StoreAwayError."""
+    """May be used from any thread. All calls raise StoreAwayError."""
 
     def __init__(self, config: MemoryConfig, not_read: Callable[[str, StoreError], None]) -> None:
-        """`not_read` is told of each stream that cannot be read by itself: others can."""
+        """`not_read` is told once of each stream that cannot be read by itself: others can."""
         self._config = config
         self._not_read = not_read
+        self._told: set[str] = set()
 
-    def all(self) -> dict[str, dict[str, Any]]:
-        """By stream; empty where there is none."""
+    def all(self) -> dict[str, StreamNote]:
+        """By stream, in a few round trips; a stream that cannot be read is left out."""
         notes = {}
-        for stream_id in stored_ids(self._config.store):
-            found = self._find(stream_id)
-            if found is not None and found.note_lost:
-                _log.error("what a service noted beside a stream is lost", stream=stream_id)
-            notes[stream_id] = service_note(found.note) if found else {}
+        for stream_id, found in find_streams(self._config.store).items():
+            if isinstance(found, FoundStream):
+                notes[stream_id] = self._of(stream_id, found)
+            elif stream_id not in self._told:  # as one of a newer version
+                self._told.add(stream_id)
+                self._not_read(stream_id, found)
         return notes
 
-    def left(self, notes: dict[str, dict[str, Any]], without: set[str]) -> list[StreamSpec]:
-        """What a service watched that is no more, but for the streams `without`."""
-        specs = []
+    def find(self, stream_id: str) -> StreamNote | None:
+        """Raises StoreError."""
+        found = find_stream(self._config.store, stream_id)
+        return None if found is None else self._of(stream_id, found)
+
+    def left(self, without: set[str]) -> list[StreamNote]:
+        """Those that a service watched which is no more, but for the streams `without`. One that
+        was killed still holds them, for as long as a lease.
+        """
         wait_until = time.monotonic() + _DYING_S
-        for stream_id, note in notes.items():
-            if stream_id in without or not note.get("spec"):
-                continue
-            found = self._find(stream_id)
-            while found is not None and found.state == "live" and time.monotonic() < wait_until:
-                time.sleep(_LOOK_S)  # who was killed still holds it, for as long as a lease
-                found = self._find(stream_id)
-            if found is None or found.state == "live":
-                continue
-            try:
-                spec = kept_spec(note["spec"])
-            except (KeyError, TypeError, ValueError) as error:
-                _log.error("stream not understood", stream=stream_id, reason=str(error))
-                continue
-            if spec.id == stream_id:  # earlier versions kept several memories of one stream
-                specs.append(spec)
-        return specs
+        while True:
+            wanted = [
+                note
+                for note in self.all().values()
+                if note.is_wanted and note.stream_id not in without
+            ]
+            if time.monotonic() > wait_until or not any(note.is_live for note in wanted):
+                return [note for note in wanted if not note.is_live]
+            time.sleep(_LOOK_S)
 
     def note_abandoned(self, stream_id: str) -> None:
         """No service that starts is to go on with this stream, which none watches. StoreError."""
@@ -83,11 +116,9 @@ class StreamNotes:
             values = {**noted, **ABANDONED}
             note_stored(self._config, stream_id, {**found.note, NOTE: values})
 
-    def _find(self, stream_id: str) -> FoundStream | None:
-        try:
-            return find_stream(self._config.store, stream_id)
-        except StoreAwayError:
-            raise
-        except StoreError as error:  # as one of a newer version
-            self._not_read(stream_id, error)
-            return None
+    def _of(self, stream_id: str, found: FoundStream) -> StreamNote:
+        if found.note_lost and stream_id not in self._told:
+            self._told.add(stream_id)
+            _log.error("what a service noted beside a stream is lost", stream=stream_id)
+        live = found.state == "live"
+        return StreamNote(stream_id, service_note(found.note), live, found.writer)

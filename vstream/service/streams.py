@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from memory import (
+    FencedError,
     KVMemoryError,
     Provenance,
     StoreAwayError,
@@ -30,6 +31,7 @@ from vstream.errors import BusyError, StreamExistsError, UnknownStreamError, VSt
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.open_readers import OpenReaders, with_host_bytes
+from vstream.open_session import open_session
 from vstream.policy import policy_of_blocks
 from vstream.question import Question
 from vstream.search.recap import Describable
@@ -37,9 +39,10 @@ from vstream.service.event import EventKind
 from vstream.service.event_log import EventLog
 from vstream.service.forgetting import forget_firings
 from vstream.service.stream_keeper import StreamKeeper
-from vstream.service.stream_notes import ABANDONED, StreamNotes
+from vstream.service.stream_notes import ABANDONED, StreamNote, StreamNotes
 from vstream.service.stream_spec import StreamSpec, config_of
 from vstream.service.stream_status import StreamState
+from vstream.session import Session
 from vstream.sources.permission import SourcePolicy
 
 _log = structlog.get_logger()
@@ -69,13 +72,17 @@ class Streams:
         max_readers: int,
         on_frame: Callable[[StreamKeeper, SeenFrame], None] = lambda keeper, frame: None,
         on_forgotten: Callable[[str, float, float], None] = lambda stream_id, from_s, to_s: None,
+        on_adopted: Callable[[StreamKeeper], None] = lambda keeper: None,
+        on_released: Callable[[StreamKeeper], None] = lambda keeper: None,
     ) -> None:
         """`policy` is for sources that are not the operator's own. At most `max_streams` are
         watched, and share the host RAM that is configured; where others are stored, half of it is
         for those, of which about `max_readers` are read at a time.
 
         `on_frame` is called in a stream's thread for each of its sampled frames, `on_forgotten`
-        once a stretch of a stream is deleted, which ends at inf if it is all of it.
+        once a stretch of a stream is deleted, which ends at inf if it is all of it. `on_adopted`
+        is called once a stream of another process is watched here, `on_released` before one is
+        watched no more, which goes on elsewhere.
         """
         self._config = config
         self._policy = policy
@@ -84,6 +91,7 @@ class Streams:
         self._events = events
         self._on_frame = on_frame
         self._on_forgotten = on_forgotten
+        self._on_adopted, self._on_released = on_adopted, on_released
         self._keepers: dict[str, StreamKeeper] = {}
         self._lock = ranked_lock(Rank.STREAMS)
         self._opening: set[str] = set()
@@ -99,13 +107,58 @@ class Streams:
         told to watch. One that cannot be opened is logged, and told of in the events.
         """
         notes = self._notes.all()
-        ids = {spec.id for spec in configured}
-        for spec in (*configured, *self._notes.left(notes, without=ids)):
-            paused = notes.get(spec.id, {}).get("paused") is True
-            try:
-                self.create(spec, trusted=spec.id in ids, paused=paused)
-            except (VStreamError, KVMemoryError) as error:
-                self._say_not_opened(spec.id, error)
+        for spec in configured:
+            with self._told_if_not_opened(spec.id):
+                noted = notes.get(spec.id)
+                self.create(spec, trusted=True, paused=noted is not None and noted.paused)
+        for note in self._notes.left(without={spec.id for spec in configured}):
+            with self._told_if_not_opened(note.stream_id):
+                self._adopt(note)
+
+    def known(self) -> dict[str, StreamNote]:
+        """All streams of the store by id: what services noted of them, and who writes them now. In
+        a few round trips. One that cannot be read is left out. Raises StoreError.
+        """
+        return self._notes.all()
+
+    def adopt(self, stream_id: str) -> StreamKeeper:
+        """Go on with a stream that another process has left, as its note says, with its alerts.
+
+        Raises UnknownStreamError if no service is to watch it, StoreError if somebody writes it,
+        and what `create` raises.
+        """
+        note = self._notes.find(require_stream_id(stream_id))
+        if note is None or not note.is_wanted:
+            raise UnknownStreamError(f"no service has left a stream {stream_id} to go on with")
+        if note.is_live:
+            by = note.writer or "another process"
+            raise StoreError(f"stream {stream_id} is being written by {by}")
+        keeper = self._adopt(note)
+        self._on_adopted(keeper)
+        return keeper
+
+    def _adopt(self, note: StreamNote) -> StreamKeeper:
+        keeper = self._open(note.spec, trusted=False, paused=note.paused)
+        keeper.start(paused=note.paused)
+        return keeper
+
+    def release(self, stream_id: str) -> None:
+        """Flush the stream and let go of it, for another process to `adopt` it: its note stays, and
+        nobody is told that it was deleted. One that another process has taken is only let go of.
+
+        Raises UnknownStreamError, StoreError.
+        """
+        keeper = self.get(stream_id)
+        self._on_released(keeper)
+        with self._lock:
+            if self._keepers.pop(stream_id, None) is None:
+                raise UnknownStreamError(f"there is no stream {stream_id} here")
+            watched = set(self._keepers)
+        try:
+            with suppress(FencedError):
+                keeper.close()
+        finally:
+            self._events.leave_to_others(watched)
 
     def create(
         self, spec: StreamSpec, *, trusted: bool = False, paused: bool = False
@@ -116,6 +169,13 @@ class Streams:
         Raises StreamExistsError, BusyError if there are as many streams as may be, SourceError for
         a source that is not allowed, and what `StreamKeeper` raises.
         """
+        keeper = self._open(spec, trusted=trusted, paused=paused)
+        self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
+        keeper.start(paused=paused)
+        return keeper
+
+    def _open(self, spec: StreamSpec, *, trusted: bool, paused: bool) -> StreamKeeper:
+        """As `create`, but the keeper is still to be started."""
         policy = None if trusted else self._policy
         if policy is not None and spec.source.url is not None:
             policy.check(spec.source.url)
@@ -143,8 +203,6 @@ class Streams:
         finally:
             with self._lock:
                 self._opening.discard(spec.id)
-        self._events.publish(EventKind.STREAM_CREATED, spec.id, {})
-        keeper.start(paused=paused)
         return keeper
 
     def find(self, stream_id: str) -> StreamKeeper | None:
@@ -188,6 +246,15 @@ class Streams:
         self._require_stored(stream_id)
         return self._readers.ask(stream_id, ask)
 
+    def passing(self) -> Session:
+        """An empty stream in host RAM that no list has, as configured; it goes with its last
+        reference.
+        """
+        budgets = {"file_bytes": None, "redis_bytes": None, "retain_s": None}
+        kept = {"store": "memory://", "host_bytes": self._host_bytes, **budgets}
+        memory = self._config.memory.model_copy(update=kept)
+        return open_session(self._config.model_copy(update={"memory": memory}), self._model, "-")
+
     def forget(self, stream_id: str, from_s: float, to_s: float) -> int:
         """Delete [from_s, to_s] in every tier; how many blocks. UnknownStreamError, StoreError."""
         keeper = self._keepers.get(stream_id)
@@ -230,6 +297,14 @@ class Streams:
             keeper.close(erase=purge)
         finally:
             self._say_deleted(stream_id, purge)
+
+    @contextmanager
+    def _told_if_not_opened(self, stream_id: str) -> Iterator[None]:
+        """One that cannot be opened keeps no other from it."""
+        try:
+            yield
+        except (VStreamError, KVMemoryError) as error:
+            self._say_not_opened(stream_id, error)
 
     def _say_not_opened(self, stream_id: str, error: Exception) -> None:
         _log.error("stream not opened", stream=stream_id, reason=str(error))

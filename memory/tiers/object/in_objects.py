@@ -92,7 +92,10 @@ class InObjects(Tier):
         with closing(ObjectLink(self.store)) as link:
             found = read_manifest(link, stream_id)
             state = _state(link, stream_id)
-        return found and FoundStream(found[0].provenance, state, found[0].note)
+        if found is None:
+            return None
+        writer = found[0].writer if state == "live" else None
+        return FoundStream(found[0].provenance, state, found[0].note, writer=writer)
 
     def erase(self, stream_id: str) -> None:
         """Also a stream whose blocks cannot be read."""

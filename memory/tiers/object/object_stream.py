@@ -7,9 +7,7 @@ this machine that holds what is not sealed yet knows its writers' fences: it is 
 while the manifest has one of them, and its writer, if it died, need not be waited for.
 """
 
-import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from memory.stream_entry import StreamEntry
 from memory.tiers.file.stream_directory import StreamDirectory, read_description
 from memory.tiers.object.manifest import LEASES, Manifest, manifest_name, read_manifest
 from memory.tiers.object.object_link import ObjectLink, Tag, TagRefusedError
+from memory.tiers.tier import writer_name
 
 LEASE_S = 10.0
 BEAT_S = 3.0
@@ -157,7 +156,7 @@ class ObjectStream(StreamEntry):
         count = int(found.fence.partition("-")[0]) + 1 if found else 1
         fence, writer = (
             f"{count:08d}-{secrets.token_hex(4)}",
-            f"{socket.gethostname()}:{os.getpid()}",
+            writer_name(),
         )
         # Before the manifest has it: whenever this dies, the folder stays the stream's.
         self.directory.set_note({FENCES: [*([found.fence] if found else []), fence]})

@@ -1,2 +1,3 @@
--- KEYS: lease. ARGV: fence, owner.
-if redis.call('GET', KEYS[1]) == ARGV[1] .. ' ' .. ARGV[2] then redis.call('DEL', KEYS[1]) end
+-- KEYS: lease. ARGV: the random part of the fence under which it was taken.
+local lease = redis.call('GET', KEYS[1])
+if lease and string.match(lease, '^%d+%.(%x+) ') == ARGV[1] then redis.call('DEL', KEYS[1]) end

@@ -1,7 +1,7 @@
 """InRedis: streams on a Redis or Valkey server, `redis://HOST`."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from typing import Any
 
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
@@ -13,8 +13,14 @@ from memory.tiers.redis.redis_dialogue import RedisDialogue
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys, lines_key
 from memory.tiers.redis.redis_lines import RedisLines
 from memory.tiers.redis.redis_link import RedisLink
-from memory.tiers.redis.redis_stream import RedisStream, redis_description
+from memory.tiers.redis.redis_stream import (
+    DESCRIPTION,
+    RedisStream,
+    description_of,
+    redis_description,
+)
 from memory.tiers.redis.redis_tier import RedisTier
+from memory.tiers.redis.redis_worker import join_worker, living_writers
 from memory.tiers.tier import FoundStream, StoredStream, StreamState, Tier
 
 
@@ -29,7 +35,7 @@ class InRedis(Tier):
         link = RedisLink(self.store)
         with ExitStack() as opened:
             opened.callback(link.close)
-            stream = RedisStream(link, stream_id, provenance)
+            stream = RedisStream(link, join_worker(self.store), stream_id, provenance)
             opened.pop_all()
         return stream
 
@@ -51,31 +57,69 @@ class InRedis(Tier):
         return RedisDialogue(RedisLink(self.store), RedisKeys(stream_id), name)
 
     def ids(self) -> list[str]:
-        with closing(RedisLink(self.store)) as link, link.told():
-            return sorted(stream_id.decode() for stream_id in link.client.smembers(STREAMS))
+        with closing(RedisLink(self.store)) as link:
+            return _ids(link)
 
     def streams(self) -> list[StoredStream]:
-        with closing(RedisLink(self.store)) as link, link.told():
-            return [_described(link.client, RedisKeys(stream_id)) for stream_id in self.ids()]
+        with closing(RedisLink(self.store)) as link:
+            return [_stored(*seen) for seen in _seen(link, _ids(link))]
 
     def find(self, stream_id: str) -> FoundStream | None:
-        with closing(RedisLink(self.store)) as link, link.told():
-            described = redis_description(link, stream_id)
-            state = _state(link.client, RedisKeys(stream_id))
-        return described and FoundStream(described[0], state, described[1])
+        with closing(RedisLink(self.store)) as link:
+            (seen,) = _seen(link, [stream_id])
+            return _found(link, *seen)
+
+    def find_all(self) -> dict[str, FoundStream | StoreError]:
+        found: dict[str, FoundStream | StoreError] = {}
+        with closing(RedisLink(self.store)) as link:
+            for seen in _seen(link, _ids(link)):
+                try:
+                    one: FoundStream | StoreError | None = _found(link, *seen)
+                except StoreError as error:
+                    one = error
+                if one is not None:
+                    found[seen[0]] = one
+        return found
 
     def check(self) -> str:
         with closing(RedisLink(self.store)) as link:
             return f"{link.name}: {link.described()}"
 
 
-def _described(client: Any, keys: RedisKeys) -> StoredStream:
-    names = ("blocks", "bytes", "from_s", "to_s")
-    found = client.hmget(keys.meta, *names)
-    blocks, num_bytes, from_s, to_s = (float(value or 0) for value in found)
+_Seen = tuple[str, list[bytes | None], str | None]
+"""A stream's id, the values of its _FIELDS, and who writes it."""
+_FIELDS = (*DESCRIPTION, "blocks", "bytes", "from_s", "to_s")
+
+
+def _ids(link: RedisLink) -> list[str]:
+    with link.told():
+        return sorted(stream_id.decode() for stream_id in link.reads.smembers(STREAMS))
+
+
+def _seen(link: RedisLink, stream_ids: Sequence[str]) -> list[_Seen]:
+    """In two round trips, however many they are."""
+    pipeline = link.reads.pipeline(transaction=False)
+    for keys in map(RedisKeys, stream_ids):
+        pipeline.hmget(keys.meta, _FIELDS)
+        pipeline.get(keys.lease)
+    with link.told():
+        values = pipeline.execute()
+    return list(zip(stream_ids, values[::2], living_writers(link, values[1::2]), strict=True))
+
+
+def _stored(stream_id: str, values: list[bytes | None], writer: str | None) -> StoredStream:
+    counts = values[len(DESCRIPTION) :]
+    blocks, num_bytes, from_s, to_s = (float(value or 0) for value in counts)
     tiers = {"redis": int(num_bytes)}
-    return StoredStream(keys.stream_id, _state(client, keys), int(blocks), from_s, to_s, tiers)
+    return StoredStream(stream_id, _state(writer), int(blocks), from_s, to_s, tiers)
 
 
-def _state(client: Any, keys: RedisKeys) -> StreamState:
-    return "live" if client.exists(keys.lease) else "stored"
+def _found(
+    link: RedisLink, stream_id: str, values: list[bytes | None], writer: str | None
+) -> FoundStream | None:
+    described = description_of(link, stream_id, values[: len(DESCRIPTION)])
+    return described and FoundStream(described[0], _state(writer), described[1], writer=writer)
+
+
+def _state(writer: str | None) -> StreamState:
+    return "stored" if writer is None else "live"

@@ -4,7 +4,8 @@ vstream:streams             set of all stream ids
 vstream:lines:NAME          list of lines that a service keeps, as its events
 vstream:{ID}:meta           hash: make, note, format_version, fence, version, next_id, blocks,
                             bytes, from_s, to_s
-vstream:{ID}:lease          who writes, "FENCE HOST:PID", for a few seconds at a time
+vstream:{ID}:lease          who writes, "FENCE HOST:PID WORKER"; without WORKER an earlier version
+vstream:worker:WORKER       HOST:PID of a process that writes, for a few seconds at a time
 vstream:{ID}:table          hash: block id -> GENERATION, newline, head of the record
 vstream:{ID}:block:N:GEN    hash: "thumbnail" and one field a layer with its row
 vstream:{ID}:state          hash: what a memory policy noted, each value behind its CRC32
@@ -23,6 +24,10 @@ THUMBNAIL = "thumbnail"
 
 def lines_key(name: str) -> str:
     return f"vstream:lines:{name}"
+
+
+def worker_key(worker: str) -> str:
+    return f"vstream:worker:{worker}"
 
 
 class RedisKeys:

@@ -1,40 +1,55 @@
 """RedisStream: the place of one stream in Redis, and the right to write it: a lease with a fence.
 
-Whoever writes holds `lease`, a key that lives for a few seconds and is renewed by a thread. Whoever
-takes it changes `fence`, and every write names the fence under which its writer began: one that was
-held up for longer than its lease, and was replaced meanwhile, is refused by the server itself. A
-fence has a random part, so that none comes twice even if the server forgets. (Lease and fencing
-token as in M. Kleppmann, "How to do distributed locking", 2016.)
+Whoever takes a stream changes its `fence`, and every write names the fence under which its writer
+began, in one script with the change itself. So writes of two writers never mix: all that the first
+was told to be kept was entered before the fence changed, and is there for the second; after that
+the server refuses whatever the first one sends, however long it was held up. A fence has a random
+part, so that none comes twice even if the server forgets. (Lease and fencing token as in
+M. Kleppmann, "How to do distributed locking", 2016.)
+
+The lease keeps others from taking what is in good hands; nothing else depends on it. It is split in
+two. The key `lease` beside the stream names its writer until that one gives it back or another one
+takes it; whether the writer lives its own key tells, which it renews for all its streams at once,
+see `redis_worker`. Who wants a stream looks at both, and then has the server replace the lease if
+it is still the one that was seen. A writer that comes back to life between the two loses the stream
+and no block. The two keys need not lie on one server: no script asks for keys of more than one
+stream.
+
+Earlier versions renew a `lease` that has a time to live and names no worker. It is honoured as long
+as it is there, and they in turn take no stream while there is any.
 """
 
 import json
-import os
 import secrets
-import socket
-import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from memory.errors import StoreAwayError, StoreError
+from memory.locks import Rank, ranked_lock
 from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_dialogue import drop_dialogues
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys
 from memory.tiers.redis.redis_link import RedisLink
+from memory.tiers.redis.redis_worker import LEASE_S, RedisWorker, living_writers
 
 FORMAT_VERSION = 1
-LEASE_S = 3.0
-BEAT_S = 0.5
+DESCRIPTION = ("make", "note", "format_version")
+"""Fields of a stream's meta hash."""
+PATIENCE_S = LEASE_S + 1
+"""So long a lease is waited for: its holder may have died."""
 
 
 class RedisStream(StreamEntry):
     """Holds the lease from construction until `close`, or until it is fenced."""
 
-    def __init__(self, link: RedisLink, stream_id: str, provenance: Provenance | None) -> None:
-        """Begin the stream, or check that what is there has this provenance (None: any).
+    def __init__(
+        self, link: RedisLink, worker: RedisWorker, stream_id: str, provenance: Provenance | None
+    ) -> None:
+        """Begin the stream, or check that what is there has this provenance (None: any). Leaves
+        `worker` when it is closed, or could not be made.
 
         Waits for as long as a lease lasts: its holder may have died. Raises StoreError naming the
         other writer if there is one, FingerprintMismatchError.
@@ -42,35 +57,42 @@ class RedisStream(StreamEntry):
         self.keys = RedisKeys(stream_id)
         self.note: dict[str, Any] = {}
         self.failure: StoreError | None = None
-        self.away: str | None = None
-        """Why the lease could not be renewed the last time, if the server may come back."""
         self.link = link
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._take, self._give_back = link.script("take"), link.script("give_back")
-        self._renew = link.script("is_ours", "renew")
+        self._worker = worker
+        self._mark = secrets.token_hex(4)
+        self._take = link.script("take")
+        self._is_ours = link.script("is_ours")
         self._set_note = link.script("is_ours", "set_note")
         self.on_beat: Callable[[], None] = lambda: None
-        """Is called twice a second in the lease's thread."""
-        self._ended = threading.Event()
-        self._is_closed = False
-        self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
-        described = redis_description(link, stream_id)
-        if described is None and provenance is None:
-            raise StoreError(f"{link.name}: there is no such stream: {stream_id}")
-        link.require_lasting()
-        self.fence = self._taken()
-        self._beating.start()
+        """Is called twice a second in a thread of the worker's."""
+        self._renewed = ranked_lock(Rank.REDIS_RENEWED)
+        """Held while that is done."""
+        self._is_quiet = self._is_closed = False
         try:
+            described = redis_description(link, stream_id)
+            if described is None and provenance is None:
+                raise StoreError(f"{link.name}: there is no such stream: {stream_id}")
+            link.require_lasting()
+            worker.renew()
+            self.fence = self._taken()
+            worker.hold(self)
             self.provenance = self._opened(provenance)
         except BaseException:
             self.close()
             raise
 
+    @property
+    def away(self) -> str | None:
+        """Why the server was not there the last time, if it may come back."""
+        return self._worker.away
+
+    @away.setter
+    def away(self, away: str | None) -> None:
+        self._worker.away = away
+
     def set_note(self, note: dict[str, Any]) -> None:
         with self.link.told():
-            self._set_note(
-                keys=[self.keys.lease, self.keys.meta], args=[self.fence, json.dumps(note)]
-            )
+            self._set_note(keys=self._own_keys, args=[self.fence, json.dumps(note)])
         self.note = note
 
     def forget_dialogues(self) -> None:
@@ -80,68 +102,22 @@ class RedisStream(StreamEntry):
         """Delete what is left beside the blocks."""
         self.forget_dialogues()
         keys = self.keys
+        erase = self.link.script("is_ours", "erase")
         with self.link.told():
-            pipeline = self.link.client.pipeline(transaction=True)
-            pipeline.delete(keys.meta, keys.table, keys.state, keys.log)
-            pipeline.srem(STREAMS, keys.stream_id)
-            pipeline.execute()
+            erase(keys=[*self._own_keys, keys.table, keys.state, keys.log], args=[self.fence])
+            self.link.client.srem(STREAMS, keys.stream_id)
+            if self.link.reads.exists(keys.meta):  # another has begun it again meanwhile
+                self.link.client.sadd(STREAMS, keys.stream_id)
 
-    def stop_beating(self) -> None:
-        """Return once the lease's thread calls nobody any more."""
-        self._ended.set()
-        if self._beating.is_alive():
-            self._beating.join()
-
-    def close(self) -> None:
-        """Give the lease back; what cannot be given back ends by itself."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self.stop_beating()
-        with suppress(StoreError), self.link.told():
-            self._give_back(keys=[self.keys.lease], args=[self.fence, self._owner])
-        self.link.close()
-
-    def _taken(self) -> str:
-        keys = [self.keys.lease, self.keys.meta]
-        args = [self._owner, int(LEASE_S * 1000), secrets.token_hex(4)]
-        give_up_at = time.monotonic() + LEASE_S + 1
-        while True:
-            with self.link.told():
-                fence, holder = self._take(keys=keys, args=args)
-            if fence:
-                return str(fence.decode())
-            if time.monotonic() > give_up_at:
-                writer = holder.decode().partition(" ")[2]
-                raise StoreError(
-                    f"{self.link.name}: stream {self.keys.stream_id} is being written by "
-                    f"{writer}; stop that first or choose another stream id"
-                )
-            time.sleep(0.1)
-
-    def _opened(self, wanted: Provenance | None) -> Provenance:
-        described = redis_description(self.link, self.keys.stream_id)
-        if described is None:
-            assert wanted is not None
-            make, described = json.dumps(asdict(wanted)), (wanted, {})
-            fields = {"make": make, "format_version": FORMAT_VERSION, "note": "{}"}
-            with self.link.told():
-                self.link.client.hset(self.keys.meta, mapping=fields)
-        with self.link.told():
-            self.link.client.sadd(STREAMS, self.keys.stream_id)
-        provenance, self.note = described
-        if wanted is not None:
-            wanted.require_same(provenance, f"{self.link.name}: stream {self.keys.stream_id}")
-        return provenance
-
-    def _beat(self) -> None:
-        keys = [self.keys.lease, self.keys.meta]
-        args = [self.fence, self._owner, int(LEASE_S * 1000)]
-        while not self._ended.wait(BEAT_S) and self.failure is None:
+    def after_renewal(self, *, is_unsure: bool) -> None:
+        """The server has just answered. `is_unsure`: another may have taken the stream."""
+        with self._renewed:
+            if self._is_quiet or self.failure is not None:
+                return
             try:
-                with self.link.told():
-                    self._renew(keys=keys, args=args)
-                self.away = None
+                if is_unsure:
+                    with self.link.told():
+                        self._is_ours(keys=self._own_keys, args=[self.fence])
                 self.on_beat()
             except StoreAwayError as error:
                 self.away = str(error)
@@ -150,6 +126,61 @@ class RedisStream(StreamEntry):
             except Exception as error:  # noqa: BLE001  told to the next writer
                 self.failure = StoreError(f"{self.link.name}: {type(error).__name__}: {error}")
 
+    def stop_beating(self) -> None:
+        """Return once the worker's thread calls nobody any more."""
+        self._is_quiet = True
+        with self._renewed:
+            pass
+
+    def close(self) -> None:
+        """Give the lease back, now or as soon as that can be."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.stop_beating()
+        self._worker.let_go(self, self.keys.lease, self._mark)
+        self._worker.leave()
+        self.link.close()
+
+    @property
+    def _own_keys(self) -> list[str]:
+        return [self.keys.lease, self.keys.meta]
+
+    def _taken(self) -> str:
+        give_up_at = time.monotonic() + PATIENCE_S
+        while True:
+            with self.link.told():
+                lease = self.link.reads.get(self.keys.lease)
+            (writer,) = living_writers(self.link, [lease])
+            if writer is None:
+                with self.link.told():
+                    args = [lease or b"", self._worker.name, self._mark]
+                    fence = self._take(keys=self._own_keys, args=args)
+                if fence is not None:
+                    return str(fence.decode())
+            if time.monotonic() > give_up_at:
+                raise StoreError(
+                    f"{self.link.name}: stream {self.keys.stream_id} is being written by "
+                    f"{writer or 'another process'}; stop that first or choose another stream id"
+                )
+            time.sleep(0.1)
+
+    def _opened(self, wanted: Provenance | None) -> Provenance:
+        described = redis_description(self.link, self.keys.stream_id)
+        if described is None:
+            assert wanted is not None
+            make, described = json.dumps(asdict(wanted)), (wanted, {})
+            begin = self.link.script("is_ours", "begin")
+            fields = ("make", make, "format_version", FORMAT_VERSION, "note", "{}")
+            with self.link.told():
+                begin(keys=self._own_keys, args=[self.fence, *fields])
+        with self.link.told():
+            self.link.client.sadd(STREAMS, self.keys.stream_id)
+        provenance, self.note = described
+        if wanted is not None:
+            wanted.require_same(provenance, f"{self.link.name}: stream {self.keys.stream_id}")
+        return provenance
+
 
 def redis_description(link: RedisLink, stream_id: str) -> tuple[Provenance, dict[str, Any]] | None:
     """Make and note of a stream; None if there is none.
@@ -157,17 +188,25 @@ def redis_description(link: RedisLink, stream_id: str) -> tuple[Provenance, dict
     Raises StoreError if it cannot be read or was written by a newer version.
     """
     with link.told():
-        values = link.reads.hmget(RedisKeys(stream_id).meta, "make", "note", "format_version")
-    if values[0] is None:
+        values = link.reads.hmget(RedisKeys(stream_id).meta, *DESCRIPTION)
+    return description_of(link, stream_id, values)
+
+
+def description_of(
+    link: RedisLink, stream_id: str, values: Sequence[bytes | None]
+) -> tuple[Provenance, dict[str, Any]] | None:
+    """As `redis_description`, of the `values` of the fields that DESCRIPTION names."""
+    make, note, format_version = values
+    if make is None:
         return None
     try:
-        version = int(values[2])
+        version = int(format_version or b"")
         if version > FORMAT_VERSION:
             raise StoreError(
                 f"{link.name}: stream {stream_id} has format version {version}, this vstream reads "
                 f"up to version {FORMAT_VERSION}; open it with the newer vstream that wrote it"
             )
-        return Provenance(**json.loads(values[0])), json.loads(values[1])
+        return Provenance(**json.loads(make)), json.loads(note or b"")
     except (ValueError, TypeError) as error:
         raise StoreError(
             f"{link.name}: the description of stream {stream_id} is damaged ({error})"

@@ -31,6 +31,8 @@ UNENTERED_S = 600
 """How long rows live that no table names."""
 CLOSE_S = 5.0
 _POLL_S = 0.05
+_TURN_S = 0.5
+"""So long one stream hands over what waited, before the others of its process come."""
 
 
 class RedisTier(RedisBlocks, BlockStore):
@@ -233,10 +235,13 @@ class RedisTier(RedisBlocks, BlockStore):
             raise self._stream.failure
 
     def _hand_over(self) -> None:
-        """The server has just answered: enter what waits, the oldest first, until that fails."""
+        """The server has just answered: enter what waits, the oldest first, until that fails, or
+        it is the turn of other streams.
+        """
+        until = time.monotonic() + _TURN_S
         if self._unsure_span or not self._waiting:
             self._refusal = None  # nothing is tried here; the next writer finds out
-        while not self._unsure_span:
+        while not self._unsure_span and time.monotonic() < until:
             with self._lock:
                 record = next(iter(self._waiting.values()), None)
             if record is None or not self._try_to_enter(record):

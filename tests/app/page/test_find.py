@@ -3,12 +3,13 @@
 import base64
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_camera import CHROMIUM
 from owl_stream import VISITS, push_owl
-from page_visitor import PageVisitor, shown_page
+from page_visitor import PageVisitor, opened_anew, shown_page
 from playwright.sync_api import expect
 from processes import until
 from service import running_service
@@ -16,6 +17,7 @@ from service import running_service
 from app.client import ServiceClient
 from app.page.words import covered
 from app.server.moment_documents import CoveredDocument
+from vstream.search.finding import EFFORTS
 
 SHOTS = Path(os.environ.get("VSTREAM_SCREENSHOTS", "runs/screenshots"))
 NOW = "what do you see now?"
@@ -30,7 +32,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def service():
-    with running_service() as running:
+    """One that finds for as long as it takes, however slow the machine is."""
+    unhurried = replace(EFFORTS["default"], milliseconds=None)
+    with pytest.MonkeyPatch.context() as patch, running_service() as running:
+        patch.setitem(EFFORTS, "default", unhurried)
         push_owl(running)
         running.post("/v1/streams/door/pause")
         yield running
@@ -43,21 +48,19 @@ def page_url(service):
 
 
 @pytest.fixture(scope="module")
-def context(chromium):
+def tab(chromium):
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    yield context
+    yield context.new_page()
     context.close()
 
 
 @pytest.fixture
-def page(context, page_url):
-    page = context.new_page()
-    yield _open(page, page_url)
-    page.close()
+def page(tab, page_url):
+    return _open(tab, page_url)
 
 
 def _open(page, url):
-    page.goto(f"{url}#tab=search&stream=door", wait_until="load")
+    opened_anew(page, f"{url}#tab=search&stream=door")
     page.wait_for_selector("#timeline svg .kept", timeout=60_000)
     return page
 

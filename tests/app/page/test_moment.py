@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_camera import CHROMIUM
 from owl_stream import push_owl
-from page_visitor import PageVisitor, shown_page
+from page_visitor import PageVisitor, opened_anew, shown_page
 from PIL import Image
 from playwright.sync_api import expect
 from service import running_service
@@ -52,16 +52,19 @@ def context(chromium):
     context.close()
 
 
+@pytest.fixture(scope="module")
+def tab(context):
+    return context.new_page()
+
+
 @pytest.fixture
-def page(context, page_url):
-    page = context.new_page()
-    yield find_owl(page, page_url)
-    page.close()
+def page(tab, page_url):
+    return find_owl(tab, page_url)
 
 
 def find_owl(page, url):
     """The page with two moments listed."""
-    page.goto(f"{url}#tab=search&stream=door", wait_until="load")
+    opened_anew(page, f"{url}#tab=search&stream=door")
     page.wait_for_selector("#timeline svg .kept", timeout=60_000)
     PageVisitor(page).fill("words", OWL)
     page.get_by_role("button", name="Find when").click()

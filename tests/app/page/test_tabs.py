@@ -23,6 +23,7 @@ from app.sample import SAMPLE_VIDEO
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
 PARTS = ("cameras", "live", "ask", "alerts", "search", "recap")
 WIDTHS = (390, 820, 1280)
+SCHEMES = ("light", "dark")
 OF_GRADIO = {}
 """Rules that Gradio's own elements break where that cannot be mended from outside."""
 _WATCH_FRAMES = """() => {
@@ -226,19 +227,21 @@ def _broken(page):
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_part_can_be_read_by_everybody(visitor, scheme):
+    """Each part at each width, in one of the schemes, and in both of them at some width."""
     page = visitor.page
     page.emulate_media(color_scheme=scheme)
     page.evaluate(AXE)
     visitor.choose("front")
     page.evaluate("document.body.classList.add('is-adding')")
-    for width in WIDTHS:
+    for column, width in enumerate(WIDTHS):
         page.set_viewport_size({"width": width, "height": 900})
-        for part in PARTS:
-            visitor.show(part)
-            assert not _broken(page), (width, part)
-            assert visitor.widest() <= 0, (width, part)
+        for row, part in enumerate(PARTS):
+            if (row + column) % 2 == SCHEMES.index(scheme):
+                visitor.show(part)
+                assert not _broken(page), (width, part)
+                assert visitor.widest() <= 0, (width, part)
     visitor.show("ask")
     page.locator("#chat button.moment").first.click()
     assert not _broken(page), "a moment"

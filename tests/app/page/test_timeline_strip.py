@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_camera import CHROMIUM
 from owl_stream import owl_frames
-from page_visitor import shown_page
+from page_visitor import opened_anew, shown_page
 from PIL import Image
 from playwright.sync_api import expect
 from processes import until
@@ -77,25 +77,20 @@ def served(client):
 
 
 @pytest.fixture(scope="module")
-def context(chromium):
-    """Keeps what a page is made of for the next, as a browser does: to serve and read all of
-    Gradio takes two seconds of a core."""
+def tab(chromium):
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    yield context
+    yield context.new_page()
     context.close()
 
 
 @pytest.fixture
-def shown(context, served):
-    page = _open(context, served[1])
-    yield page
-    page.close()
+def shown(tab, served):
+    return _open(tab, served[1])
 
 
-def _open(context, url, **media):
-    page = context.new_page()
-    page.emulate_media(**media)
-    page.goto(f"{url}#tab=live&stream=door", wait_until="load")
+def _open(page, url, scheme="light"):
+    page.emulate_media(color_scheme=scheme)
+    opened_anew(page, f"{url}#tab=live&stream=door")
     page.wait_for_selector("#timeline svg .kept", timeout=60_000)
     page.wait_for_selector("#timeline svg .fired", timeout=60_000)
     page.locator("#timeline svg").scroll_into_view_if_needed()
@@ -283,7 +278,7 @@ def test_on_a_phone_fingers_pick_and_zoom_and_every_other_tick_has_no_words(chro
     context = chromium.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
     )
-    page = _open(context, served[1])
+    page = _open(context.new_page(), served[1])
     strip = _strip(page)
     assert strip["x"] >= 0
     assert strip["x"] + strip["width"] <= 390
@@ -340,8 +335,8 @@ class _Fingers:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_can_be_read_in_the_light_and_in_the_dark(context, served, scheme):
-    page = _open(context, f"{served[1]}?__theme={scheme}", color_scheme=scheme)
+def test_it_can_be_read_in_the_light_and_in_the_dark(tab, served, scheme):
+    page = _open(tab, f"{served[1]}?__theme={scheme}", scheme)
     colours = page.evaluate(
         """() => {
           const strip = document.querySelector('#timeline svg');
@@ -358,7 +353,6 @@ def test_it_can_be_read_in_the_light_and_in_the_dark(context, served, scheme):
         assert ratio >= (4.5 if name == "words" else 2.5), (name, ratio)
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"timeline-{scheme}.png")
-    page.close()
 
 
 def _luminance(colour):
