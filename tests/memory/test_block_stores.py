@@ -10,9 +10,9 @@ from memory import BlockNotFoundError, MemoryConfig
 from memory.block_store import SPAN_BLOCKS
 from memory.tiers.tier import TIERS, tier_of
 
-SERVERS = ("redis", "valkey")
-SAME = ("rediss", "unix")
-"""Redis in another way; the tests of the link have them."""
+SERVERS = ("redis", "valkey", "object", "s3")
+SAME = ("gs", "rediss", "unix")
+"""One of these in another way."""
 OTHERS = sorted({*TIERS.names()} - {*SERVERS, *SAME, "file"})
 
 

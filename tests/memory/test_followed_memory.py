@@ -7,7 +7,7 @@ from kv_blocks import CPU, HEAD_DIM, KV_HEADS, LAYERS, keeping_newest, kv_block,
 from memory import BlockNotFoundError, MemoryConfig, StoreError, follow_memory, open_memory
 
 
-@pytest.fixture(params=["file", "redis", "valkey"])
+@pytest.fixture(params=["file", "redis", "valkey", "object", "s3"])
 def url(request, tmp_path):
     if request.param == "file":
         return f"file://{tmp_path}"
@@ -68,6 +68,8 @@ def test_a_stream_that_is_not_there_or_not_shared_is_refused(url):
         followed("memory://")
 
 
+# Not over HTTP: it rewrites segments for half a minute.
+@pytest.mark.parametrize("url", ["file", "redis", "valkey", "object"], indirect=True)
 def test_it_follows_a_memory_that_ages_over_its_budget(url):
     config = MemoryConfig(store=url, file_bytes=1 << 20, redis_bytes=1 << 20)
     make = ("model-a", LAYERS, KV_HEADS, HEAD_DIM, CPU)

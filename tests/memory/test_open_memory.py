@@ -204,11 +204,14 @@ def test_a_plain_stream_id_is_taken(stream_id, tmp_path):
     [
         (
             "ftp://localhost",
-            "no tier is called 'ftp'; known: file, memory, redis, rediss, unix; write memory",
+            "no tier is called 'ftp'; known: file, gs, memory, object, redis, rediss, s3, unix",
         ),
         ("redis://127.0.0.1:1", r"cannot be reached .*is it running\?"),
         ("redis://127.0.0.1:x", "use redis://HOST:PORT/DB"),
-        ("/var/lib/streams", "no tier is called .*; write memory://, file:///DIR or redis://HOST"),
+        (
+            "/var/lib/streams",
+            "no tier is called .*; write memory://, file:///DIR, redis://HOST or s3://BUCKET",
+        ),
         ("memory://there", "nothing stands behind memory://"),
         ("file://streams", "absolute path with three slashes"),
         ("file:streams", "absolute path with three slashes"),

@@ -12,7 +12,7 @@ from memory.codecs.codec import CODECS
 QUERY = torch.arange(KV_HEADS * HEAD_DIM).float()[None] - 5
 
 
-@pytest.fixture(params=["file", "redis", "valkey"])
+@pytest.fixture(params=["file", "redis", "valkey", "object", "s3"])
 def url(request, tmp_path):
     if request.param == "file":
         return f"file://{tmp_path}"

@@ -26,7 +26,7 @@ def model():
     return tiny_video_llm("llama")[0]
 
 
-@pytest.fixture(params=["file", "redis", "valkey"])
+@pytest.fixture(params=["file", "redis", "valkey", "object", "s3"])
 def store(request, tmp_path):
     if request.param == "file":
         return f"file://{tmp_path}"

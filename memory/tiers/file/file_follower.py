@@ -47,7 +47,7 @@ class FileFollower(SegmentFolder, FollowedSource):
         for first, path in found.items():
             old = self._scanned.get(first)
             if old is None or old.path != path:
-                new = SegmentFile(path, first, read_only=True)
+                new = self._segment_at(path, first)
                 fresh = {head.block_id: head for head in self._used(new).scan(below[first])}
                 if old is not None:
                     self._lose(old, heads, gone)
@@ -61,6 +61,9 @@ class FileFollower(SegmentFolder, FollowedSource):
         self._segments = [self._scanned[first] for first in sorted(self._scanned)]
         ends = [s.block_ids[-1] + 1 if s.block_ids else s.first for s in self._segments]
         self.next_id = max(self.next_id, *ends, 0)
+
+    def _segment_at(self, path: Path, first: int) -> SegmentFile:
+        return SegmentFile(path, first, read_only=True)
 
     def _found(self) -> dict[int, Path]:
         try:

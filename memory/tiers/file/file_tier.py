@@ -204,7 +204,7 @@ class FileTier(SegmentFolder, BlockStore):
         """Thorough: of what goes or has gone nothing is left lying in the file."""
         self._state = changed(self._state, noted)
         if is_thorough or not self._state or self._noted.is_stale(self._state):
-            self.flush()
+            self._sync()
             self._noted.rewrite(self.next_id - 1, self._state)
 
     def spans(self) -> list[Span]:
@@ -261,13 +261,16 @@ class FileTier(SegmentFolder, BlockStore):
                 self._set_aside(segment)
 
     def flush(self) -> None:
+        self._sync()
+
+    def close(self) -> None:
+        self._sync()
+        super().close()
+
+    def _sync(self) -> None:
         self._noted.flush()
         for segment in self._segments[-1:]:
             self._used(segment).flush()
-
-    def close(self) -> None:
-        self.flush()
-        super().close()
 
     def _swept(self) -> dict[int, Path]:
         """The newest generation of each segment; what a dying process left beside them is gone."""
@@ -294,7 +297,7 @@ class FileTier(SegmentFolder, BlockStore):
 
     def _begin(self, first: int) -> SegmentFile:
         """A new newest segment; the last one is complete."""
-        self.flush()
+        self._sync()
         for complete in self._segments[-1:]:
             with closing(SegmentFile(complete.path, complete.first, read_only=True)) as scanned:
                 scanned.write_index(list(scanned.scan()))

@@ -81,6 +81,18 @@ def index_path(segment: Path) -> Path:
 
 def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Extent]) -> int:
     """Of all blocks of a segment; its bytes. Raises OSError."""
+    data = packed_index(heads, extents)
+    partial = segment.with_suffix(".index.partial")
+    try:
+        num_bytes = partial.write_bytes(data)
+        partial.rename(index_path(segment))
+    finally:
+        partial.unlink(missing_ok=True)
+    return num_bytes
+
+
+def packed_index(heads: Sequence[BlockHead], extents: Sequence[Extent]) -> bytes:
+    """Of all blocks of a segment."""
     kinds: dict[tuple[Any, ...], int] = {}
     positions: dict[str, int] = {}
     kind_of, positions_of = [], []
@@ -109,22 +121,19 @@ def write_index(segment: Path, heads: Sequence[BlockHead], extents: Sequence[Ext
     np.save(buffer, np.frombuffer(json.dumps(about).encode(), dtype=np.uint8))
     np.save(buffer, rows)
     arrays = buffer.getvalue()
-    partial = segment.with_suffix(".index.partial")
-    crc32 = zlib.crc32(arrays, _VERSION).to_bytes(_CRC32_BYTES, "little")
-    try:
-        num_bytes = partial.write_bytes(crc32 + arrays)
-        partial.rename(index_path(segment))
-    finally:
-        partial.unlink(missing_ok=True)
-    return num_bytes
+    return zlib.crc32(arrays, _VERSION).to_bytes(_CRC32_BYTES, "little") + arrays
 
 
 def read_index(segment: Path) -> IndexedBlocks | None:
     """What is known of a segment's blocks; None if there is no index that is whole."""
     try:
-        data = index_path(segment).read_bytes()
+        return unpacked_index(index_path(segment).read_bytes())
     except OSError:
         return None
+
+
+def unpacked_index(data: bytes) -> IndexedBlocks | None:
+    """What `packed_index` gave; None if it is not whole."""
     crc32, arrays = data[:_CRC32_BYTES], data[_CRC32_BYTES:]
     if zlib.crc32(arrays, _VERSION).to_bytes(_CRC32_BYTES, "little") != crc32:
         return None

@@ -67,9 +67,8 @@ class StateLog:
 
     def append(self, block_id: int, change: StateChange) -> None:
         """Raises StoreError."""
-        entries = b"".join(_entry(block_id, name, value) for name, value in change.items())
         with self._told(), self._path.open("ab") as file:
-            file.write(entries)
+            file.write(state_entries(block_id, change))
 
     def is_stale(self, state: State) -> bool:
         """Whether it should be rewritten, `state` being all that counts."""
@@ -87,8 +86,7 @@ class StateLog:
         partial = self._path.with_name(f"{self._path.name}.partial")
         with self._told():
             with partial.open("wb") as file:
-                for name, value in state.items():
-                    file.write(_entry(block_id, name, value))
+                file.write(state_entries(block_id, state))
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(self._path)
@@ -112,6 +110,11 @@ class StateLog:
 
     def _told(self) -> AbstractContextManager[None]:
         return told(f"{self._path}: cannot be used for notes")
+
+
+def state_entries(block_id: int, change: StateChange) -> bytes:
+    """As they stand in the file."""
+    return b"".join(_entry(block_id, name, value) for name, value in change.items())
 
 
 def _entry(block_id: int, name: str, value: bytes | None) -> bytes:

@@ -25,7 +25,7 @@ def write_checked(path: Path, content: dict[str, Any]) -> None:
     """Replace the file, and return once that would survive a power cut. Raises OSError."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps({**content, "crc32": _crc32(content)}, indent=2))
+        file.write(checked(content))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
@@ -37,7 +37,17 @@ def read_checked(path: Path) -> dict[str, Any]:
 
     Raises OSError; ValueError if it is damaged. Format version 2 and those before had no CRC32.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    return unchecked(path.read_text(encoding="utf-8"))
+
+
+def checked(content: dict[str, Any]) -> str:
+    """As JSON with a CRC32."""
+    return json.dumps({**content, "crc32": _crc32(content)}, indent=2)
+
+
+def unchecked(text: str | bytes) -> dict[str, Any]:
+    """What was given to `checked`. Raises ValueError if it is damaged."""
+    content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError("no JSON object")
     is_old = content.get("format_version") in (1, 2) and "crc32" not in content
