@@ -74,6 +74,17 @@ Planned = Annotated[
 ]
 
 
+Service = Annotated[
+    str | None,
+    typer.Option(
+        help="Ask a running `vstream serve`, as http://HOST:8900, about a stream it knows. "
+        "VSTREAM_API_KEY is its key."
+    ),
+]
+Dialogue = Annotated[
+    str | None,
+    typer.Option(help="A name under which the store remembers what was asked and answered."),
+]
 _ASKED_THERE = {"source", "question", "at", "from_", "zone", "plan", "service", "as_json"}
 """What of `ask` a service can be told; all else is the service's own."""
 
@@ -123,18 +134,9 @@ def ask(
         bool, typer.Option(help="Without a question: read a file as fast as possible.")
     ] = False,
     zone: ClockZone = None,
-    dialogue: Annotated[
-        str | None,
-        typer.Option(help="A name under which the store remembers what was asked and answered."),
-    ] = None,
+    dialogue: Dialogue = None,
     plan: Planned = True,
-    service: Annotated[
-        str | None,
-        typer.Option(
-            help="Ask a running `vstream serve`, as http://HOST:8900, about a stream it knows. "
-            "VSTREAM_API_KEY is its key."
-        ),
-    ] = None,
+    service: Service = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about a source or a stream, or all you type."""

@@ -62,12 +62,6 @@ def best_places(scores: Float32[Tensor, " all"], count: int) -> Int64[np.ndarray
     return np.sort(best.cpu().numpy())
 
 
-def as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
-    """The same rows, which rise, as numpy copies them fastest."""
-    first, last = int(places[0]), int(places[-1])
-    return slice(first, last + 1) if last - first == len(places) - 1 else places
-
-
 def similarities(
     keys: Float32[Tensor, "layers blocks features"],
     queries: Float32[Tensor, "layers features"],

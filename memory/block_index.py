@@ -13,8 +13,6 @@ blocks. The paper speaks of cosine similarity, the authors' code computes the in
 A search has two stages once there are more than some hundred blocks. All keys are scored in int8,
 and the best of them exactly, in float32 in host RAM; only the int8 keys lie on the device. What
 both stages hold lies in pages that never move: a block that goes leaves its row to a later one.
-Where the device has no room for all codes, those of the oldest pages lie in host RAM and are scored
-by the processor.
 """
 
 from array import array
@@ -33,7 +31,6 @@ from torch import Tensor
 from memory.best_blocks import (
     MIN_NORM,
     Similarity,
-    as_slice,
     best_places,
     places_of_runs,
     run_means,
@@ -44,13 +41,10 @@ _FIRST_ROWS, _PAGE_ROWS = 512, 8192
 """Each page has as many rows as all before it, up to a bound."""
 _CANDIDATES = 3
 """So many times the blocks that are asked for are scored exactly."""
-_LARGEST_CODE = 127
-_LARGEST_QUERY_CODE = 63
+_LARGEST_CODE, _LARGEST_QUERY_CODE = 127, 63
 """Processors without VNNI add two products of 8 bits in 16; with 127 that overflows."""
-_QUERY_COLUMNS = {"cuda": 8}
-"""Tensor cores multiply by no fewer."""
-_ROWS_AT_ONCE = 32
-"""Tensor cores want rows in whole multiples of so many."""
+_QUERY_COLUMNS, _ROWS_AT_ONCE = {"cuda": 8}, 32
+"""Tensor cores multiply by no fewer columns, and whole multiples of so many rows."""
 _SETTLE_BLOCKS = 64
 _NARROWEST = 0.25
 """Of the mean spread of a layer's features: one that hardly varies must not drown the others."""
@@ -135,7 +129,7 @@ class BlockIndex:
             self._more.update(zip(block_ids, more, strict=True))
             exact = exact[:, :, : self.features]
         for page, at, place in self._by_page(np.asarray(rows, dtype=np.int64)):
-            page.exact[as_slice(place)] = exact[as_slice(at)]
+            page.exact[_as_slice(place)] = exact[_as_slice(at)]
             page.live += len(at)
         self._ids.extend(block_ids)
         self._rows.extend(rows)
@@ -323,7 +317,7 @@ class BlockIndex:
         if self._spread is None:
             self._spread = _spread_of(self._exact_keys(range(self._layers), rows))
         for page, _, place in self._by_page(rows):
-            to = as_slice(place)
+            to = _as_slice(place)
             exact = torch.from_numpy(page.exact[to])
             if page.centre is None:
                 page.centre = exact.mean(dim=0).numpy()
@@ -390,6 +384,12 @@ class BlockIndex:
             run = slice(int(rows[0]), int(rows[-1]) + 1)
             self._chosen = (start, end), run if is_run else torch.tensor(rows, device=self._device)
         return self._chosen[1]
+
+
+def _as_slice(places: Int64[np.ndarray, " rows"]) -> slice | Int64[np.ndarray, " rows"]:
+    """The same rows, which rise, as numpy copies them fastest."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first == len(places) - 1 else places
 
 
 def _spread_of(

@@ -34,10 +34,29 @@ from app.server.request_guard import KeyGuard, RequestGuard
 from app.server.service import Service
 from app.server.threads import open_threads
 
-_ABOUT = """Alerts live video and answers questions about it, citing the moments used.
+_ABOUT = """Watches live video and answers questions about it, citing the moments used.
 A stream is named in a question as a `video_url` of `stream://ID`, so that any OpenAI client can
 ask. Times are RFC 3339 or seconds since the epoch, or relative, as `-10m`; what ends in `_s` is
 stream time, seconds since the stream began."""
+
+
+_LIMITED = (
+    system_routes.models,
+    stream_routes.router,
+    timeline_routes.router,
+    picture_routes.router,
+    chat_routes.router,
+    response_routes.router,
+    search_routes.router,
+    moment_routes.router,
+    recap_routes.router,
+    alert_routes.router,
+    answer_routes.router,
+    firing_routes.router,
+    watch_routes.router,
+    event_routes.router,
+)
+"""What counts as a request of its caller."""
 
 
 def create_app(service: Service) -> FastAPI:
@@ -63,24 +82,9 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     answer_errors(app)
-    app.include_router(system_routes.router)
-    app.include_router(frame_routes.router)
-    for routes in (
-        system_routes.models,
-        stream_routes.router,
-        timeline_routes.router,
-        picture_routes.router,
-        chat_routes.router,
-        response_routes.router,
-        search_routes.router,
-        moment_routes.router,
-        recap_routes.router,
-        alert_routes.router,
-        answer_routes.router,
-        firing_routes.router,
-        watch_routes.router,
-        event_routes.router,
-    ):
+    for free in (system_routes.router, frame_routes.router):
+        app.include_router(free)
+    for routes in _LIMITED:
         app.include_router(routes, dependencies=[Depends(limited)])
     app.add_api_route(
         "/docs",

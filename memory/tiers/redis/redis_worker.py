@@ -9,16 +9,13 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from memory.errors import StoreAwayError, StoreError
 from memory.locks import Rank, ranked_lock
 from memory.tiers.redis.redis_keys import worker_key
 from memory.tiers.redis.redis_link import RedisLink
 from memory.tiers.tier import writer_name
-
-if TYPE_CHECKING:
-    from memory.tiers.redis.redis_stream import RedisStream
 
 LEASE_S = 3.0
 BEAT_S = 0.5
@@ -38,6 +35,14 @@ def join_worker(store: str) -> "RedisWorker":
     return worker
 
 
+class Held(Protocol):
+    """A stream that this process writes."""
+
+    failure: StoreError | None
+
+    def after_renewal(self, *, is_unsure: bool) -> None: ...
+
+
 class RedisWorker:
     """May be used from any thread."""
 
@@ -52,7 +57,7 @@ class RedisWorker:
         self._store = store
         self._link = RedisLink(store)
         self._give_back = self._link.script("give_back")
-        self._streams: set[RedisStream] = set()
+        self._streams: set[Held] = set()
         self._owed: set[tuple[str, str]] = set()
         """Keys of leases that are to be given back, each with the random part of its fence."""
         self._was_renewed = False
@@ -77,12 +82,12 @@ class RedisWorker:
             self._unsure_until = time.monotonic() + 2 * LEASE_S
         self._was_renewed, self.away = True, None
 
-    def hold(self, stream: "RedisStream") -> None:
+    def hold(self, stream: Held) -> None:
         """Call its `after_renewal` from now on."""
         with _lock:
             self._streams.add(stream)
 
-    def let_go(self, stream: "RedisStream", lease: str, mark: str) -> None:
+    def let_go(self, stream: Held, lease: str, mark: str) -> None:
         """Give its lease back, now or as soon as the server is there; `mark` is the random part of
         its fence.
         """
