@@ -185,6 +185,10 @@ def test_what_all_know_is_merged(cluster):
     assert {one["stream_id"] for one in of_both} == set(named["stream_ids"])
     spans = cluster.post("/v1/moments", {"statement": "an owl is there", "stream_ids": ["*"]})
     assert set(spans["coverage"]) == set(STREAMS)
+    of_one = {"statement": "an owl is there", "stream_ids": [of(cluster, "b")], "stream": True}
+    with cluster.http.stream("POST", "/v1/moments", json=of_one) as told:
+        kinds = [one for one in told.iter_lines() if one.startswith("event: ")]
+    assert kinds[-1] == "event: done"
     recap = cluster.post("/v1/recaps", {"stream_ids": ["*"]})
     assert set(recap["coverage"]) == set(STREAMS)
     assert (
