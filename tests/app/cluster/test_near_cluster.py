@@ -175,6 +175,19 @@ def test_a_worker_says_no_more_than_a_window_to_who_does_not_read(cluster):
     assert told[-1]["type"] == "http.response.body"
 
 
+def test_a_stream_that_was_just_made_is_found_by_who_has_not_heard_of_it(cluster):
+    """As where another worker has joined meanwhile, which is first for it."""
+    made = of(cluster, "a")
+    cluster.near.members.owner = lambda stream_id: "b"
+    timer = threading.Timer(0.5, lambda: cluster.near.members.__dict__.pop("owner"))
+    timer.start()
+    try:
+        assert cluster.get(f"/v1/streams/{made}")["id"] == made
+    finally:
+        timer.join()
+    assert ("b", f"/v1/streams/{made}") in cluster.near.asked
+
+
 def test_what_all_know_is_merged(cluster):
     found = cluster.post("/v1/search", {"query": "an owl", "limit": 4})
     scores = [one["score"] for one in found["data"]]
