@@ -14,7 +14,10 @@ from app.terminal import Terminal, answer_document
 from vstream.config import VStreamConfig
 from vstream.errors import QuestionError
 
-_UNTOLD = ("stream_id", "as_of", "newest_frame_at", "newest_frame_age_s", "moments")
+_UNTOLD = (
+    *("stream_id", "as_of", "newest_frame_at", "newest_frame_age_s"),
+    *("moments", "tools_ignored"),
+)
 """What a service tells of an answer and `vstream ask` does not."""
 
 

@@ -6,6 +6,8 @@ from contextlib import closing, suppress
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
 
 from app.client import ServiceClient, ServiceError
 from app.page import gr
@@ -74,6 +76,8 @@ def mount_page(app: FastAPI, client: ServiceClient, keys: ApiKeys) -> FastAPI:
     Where the service needs a key, so does the page: as the password, under any name, and one that
     may do everything, as the page does.
     """
+    to_page = Route("/", lambda request: RedirectResponse(PATH), methods=["GET"])
+    app.router.routes.insert(0, to_page)
     return _mounted(app, Page(client, reads_uploads=True), keys, PATH, _LARGEST_UPLOAD)
 
 

@@ -97,7 +97,7 @@ class Ingress:
         allowed = [origin for text in limits.allow_origins if (origin := Origin.parse(text))]
         app = OriginGuard(app, own_hosts(limits.host, keys, limits.insecure), allowed)
         self.application: ASGIApp = RequestGuard(
-            app, limits.max_body_bytes, lambda _, __, status: requests.labels(str(status)).inc()
+            app, limits, lambda _, __, status: requests.labels(str(status)).inc()
         )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,9 +141,9 @@ class Ingress:
                 await response(scope, receive, send)
             return
         if is_answer(scope) and key == Key(Kind.FIRST) and is_sound(document):
-            request.stream_id = self._only_stream(caller)
-            name(document, request.stream_id)
-            request.body = json.dumps(document).encode()
+            if (only := self._only_stream(caller)) is not None:
+                name(document, only)
+                request.stream_id, request.body = only, json.dumps(document).encode()
         elif key.kind is Kind.ALL:
             request = self._parts(request).popitem()[1]
         elif key.held is not None:
@@ -270,11 +270,12 @@ class Ingress:
             headers = {"Retry-After": str(max(1, round(wait_s)))}
             raise ApiError(429, "too many requests: wait a little", "rate_limited", headers=headers)
 
-    def _only_stream(self, caller: Caller) -> str:
+    def _only_stream(self, caller: Caller) -> str | None:
+        """None where this caller sees none. Raises ApiError for several."""
         allowed = sorted(one for one in self._members.streams if caller.may(Action.ASK, one))
-        if len(allowed) != 1:
+        if len(allowed) > 1:
             raise no_stream(allowed)
-        return allowed[0]
+        return allowed[0] if allowed else None
 
 
 def _plain(scope: Scope) -> dict[str, Any]:

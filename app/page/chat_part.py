@@ -195,6 +195,8 @@ class ChatPart:
         best = sorted(exchange.citations, key=lambda one: -one.score)[:_PICTURES]
         shown = []
         for one in sorted(best, key=lambda one: one.end_s):
+            if one.frame_url is None:
+                continue
             try:
                 picture = self._page.client.picture(one.frame_url)
             except ServiceError:

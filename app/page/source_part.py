@@ -14,7 +14,7 @@ from app.page.page import QUIET, Page, asset
 from app.page.visitors import Visitor
 from app.page.words import drawn
 from app.sample import SAMPLE_VIDEO
-from vstream.sources.jpeg_picture import MAX_BYTES
+from vstream.sources.still_picture import MAX_BYTES
 
 _CAMERA_S = 0.15
 """A frame of this browser's camera is sent so often."""

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI
+from fastapi.responses import HTMLResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from app.server import (
@@ -27,6 +28,7 @@ from app.server import (
 )
 from app.server.access import limited
 from app.server.api_errors import DOCUMENTED, answer_errors
+from app.server.docs_page import docs_page
 from app.server.origin_guard import Origin, OriginGuard, own_hosts
 from app.server.request_guard import KeyGuard, RequestGuard
 from app.server.service import Service
@@ -55,7 +57,7 @@ def create_app(service: Service) -> FastAPI:
         description=_ABOUT,
         lifespan=lifespan,
         responses=DOCUMENTED,
-        docs_url=None,  # both would load a script from elsewhere, where a key is typed
+        docs_url=None,  # FastAPI's would load a script from elsewhere, where a key is typed
         redoc_url=None,
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
@@ -80,6 +82,13 @@ def create_app(service: Service) -> FastAPI:
         event_routes.router,
     ):
         app.include_router(routes, dependencies=[Depends(limited)])
+    app.add_api_route(
+        "/docs",
+        lambda: HTMLResponse(docs_page(app.openapi())),
+        include_in_schema=False,
+        name="docs",
+        tags=["system"],
+    )
     limits = service.settings.service
     # The first one that is added is the last one that sees a request.
     app.add_middleware(KeyGuard, keys=service.keys)
@@ -95,9 +104,5 @@ def create_app(service: Service) -> FastAPI:
         hosts=own_hosts(limits.host, service.keys, limits.insecure),
         allowed=[origin for text in limits.allow_origins if (origin := Origin.parse(text))],
     )
-    app.add_middleware(
-        RequestGuard,
-        max_body_bytes=limits.max_body_bytes,
-        saw_request=service.metrics.saw_request,
-    )
+    app.add_middleware(RequestGuard, limits=limits, saw_request=service.metrics.saw_request)
     return app

@@ -1,6 +1,7 @@
-"""AskRequest: the messages of a request in, its question, streams and wishes out.
+"""AskRequest: the messages of a request in, its question, streams, pictures and wishes out.
 
-A stream is named by an address, as `stream://ID?from=...&to=...`.
+A stream is named by an address, as `stream://ID?from=...&to=...`. All other addresses are of
+pictures and clips, of which the last question and all before it are about.
 """
 
 import json
@@ -13,10 +14,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.server.api_errors import ApiError
-from app.server.chat_documents import InputMessage, Message, VideoPart, Wishes
+from app.server.chat_documents import ImagePart, InputMessage, Message, VideoPart, Wishes
 from encoders import Turn
 from vstream.decoding.token_choice import Decoding
+from vstream.service.fetched_media import IS_MEDIA
 
+_MOST_TOKENS = 4096
+_JSON_TOKENS = 1024
+"""Of JSON about pictures, whose clients often name no bound: cut off it is worth nothing."""
+_JPEGS = "data:video/jpeg;base64,"
 _WHEN = "RFC 3339, seconds since the epoch, or relative, as `-10m`."
 
 
@@ -52,6 +58,15 @@ class NamedStream:
 
 
 @dataclass(frozen=True)
+class MediaUrl:
+    """A picture or clip: what it is called in messages, and where it is."""
+
+    name: str
+    url: str
+    is_clip: bool
+
+
+@dataclass(frozen=True)
 class AskRequest:
     """What a request asks, of which streams, and how it is to be answered."""
 
@@ -63,6 +78,8 @@ class AskRequest:
     policy: str | None = None
     timezone: str | None = None
     plan: bool = True
+    tools_ignored: bool = False
+    media: tuple[MediaUrl, ...] = ()
 
 
 def ask_request_of(
@@ -70,6 +87,8 @@ def ask_request_of(
     wishes: Wishes,
     shape: str,
     schema: dict[str, Any] | None,
+    *,
+    max_tokens: int | None = None,
     **decoding: Any,
 ) -> AskRequest:
     """`shape` is what the answer must be like, with a `schema` where it is `json_schema`. Raises
@@ -80,38 +99,45 @@ def ask_request_of(
         why = "the last message must be the user's question"
         raise ApiError(400, why, "no_question", param="messages")
     said = [(message.role, _text(message)) for message in before]
-    text, streams = _text(last), _named(messages)
+    text, streams, media = _text(last), _named(messages), _shown(messages)
     if shape == "json_schema" and schema is None:
         raise ApiError(400, "json_schema is missing", "schema_missing", param="response_format")
+    if max_tokens is None and media and shape != "text":
+        max_tokens = _JSON_TOKENS
     return AskRequest(
         text=text,
         system="\n".join(text for role, text in said if role in ("system", "developer")),
         dialogue=_turns(said),
         streams=streams,
+        media=media,
         decoding=Decoding(
             temperature=wishes.temperature or 0.0,
             top_p=1.0 if wishes.top_p is None else wishes.top_p,
             schema=json.dumps(schema) if shape == "json_schema" else None,
             json_object=shape == "json_object",
+            max_tokens=None if max_tokens is None else min(max_tokens, _MOST_TOKENS),
             **decoding,
         ),
         policy=wishes.policy,
         timezone=wishes.timezone,
         plan=wishes.plan,
+        tools_ignored=bool(wishes.tools),
     )
 
 
 def _text(message: Message | InputMessage) -> str:
     if message.content is None or isinstance(message.content, str):
         return message.content or ""
-    return "\n".join(part.text for part in message.content if not isinstance(part, VideoPart))
+    shown = VideoPart, ImagePart
+    return "\n".join(part.text for part in message.content if not isinstance(part, shown))
 
 
 def _named(messages: Sequence[Message | InputMessage]) -> tuple[NamedStream, ...]:
     """The streams of the last message that names any: a follow-up need not name them again."""
     for message in reversed(messages):
         parts = message.content if isinstance(message.content, list) else []
-        urls = [part.video_url.url for part in parts if isinstance(part, VideoPart)]
+        videos = [part.video_url.url for part in parts if isinstance(part, VideoPart)]
+        urls = [url for url in videos if not IS_MEDIA.match(url)]
         if urls:
             named = tuple(parse_stream_url(url) for url in urls)
             if len({one.stream_id for one in named}) < len(named):
@@ -120,11 +146,29 @@ def _named(messages: Sequence[Message | InputMessage]) -> tuple[NamedStream, ...
     return ()
 
 
+def _shown(messages: Sequence[Message | InputMessage]) -> tuple[MediaUrl, ...]:
+    """Pictures and clips of all messages, in order."""
+    urls: list[tuple[str, bool]] = []
+    for message in messages:
+        for part in message.content if isinstance(message.content, list) else []:
+            if isinstance(part, ImagePart):
+                urls.append((part.image_url.url, False))
+            elif isinstance(part, VideoPart) and part.video_url.url.startswith(_JPEGS):
+                jpegs = part.video_url.url.removeprefix(_JPEGS).split(",")
+                urls += [(f"data:image/jpeg;base64,{jpeg}", False) for jpeg in jpegs]
+            elif isinstance(part, VideoPart) and IS_MEDIA.match(part.video_url.url):
+                urls.append((part.video_url.url, True))
+    return tuple(
+        MediaUrl(f"{'clip' if is_clip else 'picture'} {number}", url, is_clip)
+        for number, (url, is_clip) in enumerate(urls, start=1)
+    )
+
+
 def _turns(said: Sequence[tuple[str, str]]) -> tuple[Turn, ...]:
-    """Questions with the answers that followed them."""
+    """Questions with the answers that followed them; what a tool told is said by the user."""
     turns: list[Turn] = []
     for role, text in said:
-        if role == "user":
+        if role in ("user", "tool"):
             turns.append(Turn(text, ""))
         elif role == "assistant" and turns:
             turns[-1] = replace(turns[-1], answer=text)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, TypeVar
 
 from anyio import to_thread
@@ -13,11 +14,14 @@ from app.server.api_errors import UNSUPPORTED, ApiError, no_stream
 from app.server.ask_request import AskedSpan, AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
+from app.server.showing import REQUEST, passing_stream, require_ask
 from vstream.device.asker import Asker
 from vstream.errors import BusyError
 from vstream.question import Question
 from vstream.service.event import EventKind
 from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
+from vstream.service.shown_media import ShownMedia
+from vstream.session import Session
 
 Reply = TypeVar("Reply")
 
@@ -68,39 +72,53 @@ async def _leave_with_client(request: Request, asker: Asker) -> None:
         asker.leave()
 
 
-def begin(service: Service, caller: Caller, asker: Asker, ask_request: AskRequest) -> Inquiry:
-    """Put the question to every stream. Blocks until it has been read. Raises ApiError,
-    QuestionError, BusyError, StoreError; CancelledError if the asker leaves.
+def begin(
+    service: Service,
+    caller: Caller,
+    asker: Asker,
+    ask_request: AskRequest,
+    shown: tuple[ShownMedia, ...] = (),
+) -> Inquiry:
+    """Put the question to every stream, and to what the request has `shown`. Blocks until it has
+    been read. Raises ApiError, QuestionError, SourceError, BusyError, StoreError; CancelledError if
+    the asker leaves.
     """
-    streams = service.loaded.streams
-    decoding = ask_request.decoding
-    if len(ask_request.streams) > 1 and (decoding.schema or decoding.json_object):
+    streams, decoding = service.loaded.streams, ask_request.decoding
+    named = ask_request.streams or (() if shown else _only_stream(service, caller))
+    if len(named) + bool(shown) > 1 and (decoding.schema or decoding.json_object):
         why = "several streams are answered in a line each, which is no JSON: ask them one by one"
         raise ApiError(400, why, UNSUPPORTED, param="response_format")
+    asked = Question(
+        ask_request.text,
+        dialogue=ask_request.dialogue,
+        zone=ask_request.timezone,
+        context=ask_request.system,
+        decoding=decoding,
+        policy=ask_request.policy,
+        plan=ask_request.plan,
+        asker=asker,
+    )
     questions = []
-    for named in ask_request.streams or _only_stream(service, caller):
-        require(caller, Action.ASK, named.stream_id)
-        from_s, to_s = service.loaded.stream_range(named.stream_id, named.span)
+    for one in named:
+        require(caller, Action.ASK, one.stream_id)
+        from_s, to_s = service.loaded.stream_range(one.stream_id, one.span)
         context, zone = "", None
-        if (spec := streams.spec_of(named.stream_id)) is not None:
+        if (spec := streams.spec_of(one.stream_id)) is not None:
             context, zone = spec.context, spec.timezone
             if not spec.is_recording:
                 zone = zone or service.settings.service.timezone
-        question = Question(
-            ask_request.text,
-            at_s=named.span.at_s(to_s),
-            from_s=from_s,
-            dialogue=ask_request.dialogue,
-            zone=ask_request.timezone or zone,
-            context="\n".join(part for part in (context, ask_request.system) if part),
-            decoding=decoding,
-            policy=ask_request.policy,
-            plan=ask_request.plan,
-            asker=asker,
-        )
-        questions.append((named.stream_id, question))
+        at_s = one.span.at_s(to_s)
+        known = "\n".join(part for part in (context, ask_request.system) if part)
+        question = replace(asked, at_s=at_s, from_s=from_s, zone=asked.zone or zone, context=known)
+        questions.append((one.stream_id, question))
+    passing: dict[str, Session] = {}
+    if shown or not named:
+        passing[REQUEST] = passing_stream(service, asker, shown)
+        if not any(one.is_clip for one in shown):  # words name no time of single pictures
+            asked = replace(asked, from_s=0.0, zone=None, plan=False)
+        questions.append((REQUEST, asked))
     try:
-        return Inquiry(streams, questions)
+        return Inquiry(streams, questions, passing)
     except BusyError:
         service.metrics.refused.labels("busy").inc()
         raise
@@ -115,7 +133,7 @@ def finished(service: Service, inquiry: Inquiry) -> list[StreamAnswer]:
         # Without its words: what one user asks is none of another's business.
         times = {"at_s": answer.asked_at_s, "ttft_ms": answer.timings_ms.ttft}
         service.events.publish(EventKind.ANSWER_DONE, one.stream_id, {**times, **answer.basis()})
-        if service.answer_log is not None:
+        if service.answer_log is not None and not one.is_passing:
             service.answer_log.add(service.events.new_id(), service.loaded.model.name, one)
     return found
 
@@ -136,17 +154,22 @@ async def in_thread(request: Request, call: Callable[[], Reply], *, abandon: boo
 
 
 def require_model(service: Service, name: str) -> str:
-    """The model's own name. Raises ApiError for any other but `default`."""
+    """The model's own name. Raises ApiError for any other but `default` and its aliases."""
     own = service.loaded.model.name
-    if name not in ("default", own):
+    if name not in ("default", own, *service.settings.service.model_aliases):
         why = f"there is no model {name!r} here: ask `default`, or {own!r}"
         raise ApiError(404, why, "model_not_found", param="model")
     return own
 
 
 def _only_stream(service: Service, caller: Caller) -> tuple[NamedStream, ...]:
+    """None where this caller sees none: then only the model is asked. Raises ApiError for several,
+    and for a key that may not ask.
+    """
     seen = [keeper.spec.id for keeper in service.loaded.streams.all()]
     allowed = [stream_id for stream_id in seen if caller.may(Action.ASK, stream_id)]
-    if len(allowed) != 1:
+    if len(allowed) > 1:
         raise no_stream(allowed)
-    return (NamedStream(allowed[0], AskedSpan()),)
+    if not allowed:
+        require_ask(caller)
+    return tuple(NamedStream(stream_id, AskedSpan()) for stream_id in allowed)

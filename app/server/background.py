@@ -216,7 +216,7 @@ def _say_all(made: ResponseRecord, ask: Ask, finish: Finish) -> None:
         for cited in link_citations(one, spans.get(one.stream_id, (0, 0)))
     ]
     made.usage = _usage(usage_of(found))
-    made.evidence = [one.document() for one in evidence_of(found)]
+    made.evidence = [one.document() for one in evidence_of(found, made.request.tools_ignored)]
     for number, one in enumerate(made.annotations):
         kind = "response.output_text.annotation.added"
         _say(made, kind, **place, annotation_index=number, annotation=one)

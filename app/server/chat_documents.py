@@ -42,26 +42,47 @@ class TextPart(BaseModel):
     text: Words
 
 
-class VideoUrl(BaseModel):
-    """Which stream, and of when."""
+def _whole(given: Any) -> Any:
+    """Some clients send an address alone."""
+    return {"url": given} if isinstance(given, str) else given
 
-    url: str = Field(max_length=2048, description="stream://ID, with ?from= and &to= if wanted.")
+
+class VideoUrl(BaseModel):
+    """Which stream, and of when; or a clip that comes with the request."""
+
+    url: str = Field(
+        description="stream://ID, with ?from= and &to= if wanted; else a clip: http(s)://..., "
+        "data:video/...;base64,... or data:video/jpeg;base64,... with JPEGs joined by commas."
+    )
+
+
+class ImageUrl(BaseModel):
+    """A picture that comes with the request."""
+
+    url: str = Field(description="http(s)://... or data:image/...;base64,... of a PNG, JPEG, WebP.")
 
 
 class VideoPart(BaseModel):
-    """A stream that the question is about."""
+    """A stream that the question is about, or a clip."""
 
-    type: Literal["video_url"] = "video_url"
-    video_url: VideoUrl
+    type: Literal["video_url", "input_video"] = "video_url"
+    video_url: Annotated[VideoUrl, BeforeValidator(_whole)]
 
 
-Part = Annotated[TextPart | VideoPart, Field(discriminator="type")]
+class ImagePart(BaseModel):
+    """A picture that the question is about."""
+
+    type: Literal["image_url", "input_image"] = "image_url"
+    image_url: Annotated[ImageUrl, BeforeValidator(_whole)]
+
+
+Part = Annotated[TextPart | VideoPart | ImagePart, Field(discriminator="type")]
 
 
 class Message(BaseModel):
     """One turn of the dialogue; the last is the question."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Words | list[Part] | None = None
 
 
@@ -70,13 +91,13 @@ class InputText(BaseModel):
     text: Words
 
 
-InputPart = Annotated[InputText | TextPart | VideoPart, Field(discriminator="type")]
+InputPart = Annotated[InputText | TextPart | VideoPart | ImagePart, Field(discriminator="type")]
 
 
 class InputMessage(BaseModel):
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: Words | list[InputPart]
+    content: Words | list[InputPart] | None = None
 
 
 class JsonSchema(BaseModel):
@@ -152,8 +173,8 @@ class Wishes(BaseModel):
         description="vstream's own: answer a question about time from the spans in which it is "
         "found to be so; else in the model's words.",
     )
-    tools: Annotated[list[Any] | None, only([])] = Field(None, max_length=0)
-    tool_choice: Annotated[str | None, only("none", "auto")] = None
+    tools: list[Any] | None = Field(None, description="Left out, see `tools_ignored`.")
+    tool_choice: Any = None
     top_logprobs: Annotated[Literal[0] | None, only(0)] = None
 
 
@@ -167,8 +188,8 @@ class ChatRequest(Wishes):
         min_length=1, max_length=200, description="The dialogue so far; the last asks."
     )
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1, le=4096)
-    max_completion_tokens: int | None = Field(None, ge=1, le=4096)
+    max_tokens: int | None = Field(None, ge=1, description="Of more, 4096.")
+    max_completion_tokens: int | None = Field(None, ge=1, description="Of more, 4096.")
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: Stop | list[Stop] | None = None
     response_format: ResponseFormat | None = None
@@ -213,6 +234,9 @@ class StreamEvidence(Basis):
     `plan` is how a question about time was answered from spans; null in the model's words.
     `strange` says so where the picture is none of what it knows; then `confidence` is 0.
     `unsure_because` is why the answer is `unsure`.
+
+    What the request itself shows is a stream `(request)`, of which nothing is kept.
+    `tools_ignored` says that the request offered tools, of which the model was not told.
     """
 
     stream_id: str
@@ -229,6 +253,7 @@ class StreamEvidence(Basis):
     spans: tuple[CitedSpan, ...]
     ttft_ms: float
     total_ms: float
+    tools_ignored: bool = False
 
 
 class ChatAnswer(BaseModel):
@@ -249,7 +274,7 @@ def usage_of(found: Sequence[StreamAnswer]) -> Usage:
     )
 
 
-def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
+def evidence_of(found: Sequence[StreamAnswer], tools_ignored: bool) -> list[StreamEvidence]:
     return [
         StreamEvidence(
             **answer.basis(),
@@ -267,6 +292,7 @@ def evidence_of(found: Sequence[StreamAnswer]) -> list[StreamEvidence]:
             spans=answer.spans,
             ttft_ms=answer.timings_ms.ttft,
             total_ms=answer.timings_ms.total,
+            tools_ignored=tools_ignored,
         )
         for one in found
         for answer in [one.answer]

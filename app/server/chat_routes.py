@@ -24,6 +24,7 @@ from app.server.chat_documents import (
 )
 from app.server.documents import citations
 from app.server.service import Service
+from app.server.showing import shown_by
 from app.server.sse import DONE, EVENT_STREAM, event_of
 from vstream.service.inquiry import Inquiry, StreamAnswer
 
@@ -60,7 +61,9 @@ async def complete(
         seed=wanted.seed,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )
-    inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request))
+    shown = await shown_by(service, caller, asker, ask_request)
+    inquiry = await in_thread(request, lambda: begin(service, caller, asker, ask_request, shown))
+    left_out = ask_request.tools_ignored
     head = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion",
@@ -69,12 +72,14 @@ async def complete(
     }
     if wanted.stream:
         with_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
-        chunks = _chunks(service, request, inquiry, head, with_usage)
+        chunks = _chunks(service, request, inquiry, head, with_usage, left_out)
         return StreamingResponse(chunks, media_type="text/event-stream")
-    return await in_thread(request, lambda: _whole(service, inquiry, head))
+    return await in_thread(request, lambda: _whole(service, inquiry, head, left_out))
 
 
-def _whole(service: Service, inquiry: Inquiry, head: dict[str, Any]) -> ChatAnswer:
+def _whole(
+    service: Service, inquiry: Inquiry, head: dict[str, Any], tools_ignored: bool
+) -> ChatAnswer:
     text = "".join(piece.text for piece in inquiry.pieces)
     found = finished(service, inquiry)
     message = AnswerMessage(
@@ -84,12 +89,17 @@ def _whole(service: Service, inquiry: Inquiry, head: dict[str, Any]) -> ChatAnsw
         **head,
         choices=[Choice(message=message, finish_reason=_finish_reason(found))],
         usage=usage_of(found),
-        vstream=evidence_of(found),
+        vstream=evidence_of(found, tools_ignored),
     )
 
 
 async def _chunks(
-    service: Service, request: Request, inquiry: Inquiry, head: dict[str, Any], with_usage: bool
+    service: Service,
+    request: Request,
+    inquiry: Inquiry,
+    head: dict[str, Any],
+    with_usage: bool,
+    tools_ignored: bool,
 ) -> AsyncIterator[str]:
     def chunk(delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
@@ -103,7 +113,7 @@ async def _chunks(
         found = await in_thread(request, lambda: finished(service, inquiry))
         annotations = [cited.model_dump() for one in found for cited in citations(one)]
         yield chunk({"annotations": annotations})
-        evidence = [one.document() for one in evidence_of(found)]
+        evidence = [one.document() for one in evidence_of(found, tools_ignored)]
         yield chunk({}, _finish_reason(found), vstream=evidence)
         if with_usage:
             yield chunk(None, usage=usage_of(found).model_dump())

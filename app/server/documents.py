@@ -88,8 +88,9 @@ class StreamDocument(BaseModel):
 
 
 class ModelDocument(BaseModel):
-    """`default` and the model's own name mean the same. `knows` is what it was trained to see, as
-    `drawings only`, where that is not the world.
+    """`default`, the model's own name and its aliases mean the same. `max_model_len` are the tokens
+    of one question with all that it reads; what a stream holds has no such bound. `knows` is what
+    it was trained to see, as `drawings only`, where that is not the world.
     """
 
     id: str
@@ -97,6 +98,9 @@ class ModelDocument(BaseModel):
     created: int
     owned_by: str = "vstream"
     fingerprint: str
+    max_model_len: int
+    input_modalities: list[str]
+    output_modalities: list[str] = ["text"]
     sample_fps: float
     reads_context: bool
     reads_dialogue: bool
@@ -150,7 +154,9 @@ class CitedMoment(BaseModel):
     end_s: float
     captured_at: float = Field(description="Seconds since the epoch, of the newest frame of it.")
     score: float = Field(description="How like the question it is, to rank by.")
-    frame_url: str = Field(description="Its picture, under this service's address.")
+    frame_url: str | None = Field(
+        description="Its picture, under this service's address; null of what a request shows."
+    )
 
 
 class Citation(CitedMoment):
@@ -327,14 +333,14 @@ def citations(found: "StreamAnswer") -> list[Citation]:
             end_s=one.end_s,
             captured_at=one.captured_at,
             score=one.score,
-            frame_url=frame_url(found.stream_id, one.end_s),
+            frame_url=None if found.is_passing else frame_url(found.stream_id, one.end_s),
         )
         for one in found.answer.evidence
     ]
 
 
 def link_citations(found: "StreamAnswer", span: tuple[int, int]) -> list[LinkCitation]:
-    """The same, about the letters in `span` of the whole answer."""
+    """The same, about the letters in `span` of the whole answer; without what cannot be shown."""
     return [
         LinkCitation(
             **cited.model_dump(exclude={"type"}),
@@ -344,6 +350,7 @@ def link_citations(found: "StreamAnswer", span: tuple[int, int]) -> list[LinkCit
             end_index=span[1],
         )
         for cited in citations(found)
+        if cited.frame_url is not None
     ]
 
 

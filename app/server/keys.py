@@ -79,11 +79,15 @@ class Caller:
         None is the service itself, not any one stream: it takes a key for all streams. To list
         streams ask nothing and show what is `visible`.
         """
-        if not any(action in _IMPLIED[granted] for granted in self.can):
+        if not self.may_somewhere(action):
             return False
         if stream_id is None:
             return "*" in self.streams
         return any(fnmatchcase(stream_id, pattern) for pattern in self.streams)
+
+    def may_somewhere(self, action: Action) -> bool:
+        """Whether there can be a stream to which this caller may do so."""
+        return any(action in _IMPLIED[granted] for granted in self.can)
 
     def visible(self, stream_ids: Iterable[str]) -> list[str]:
         """Those of the streams that this caller may read, in the same order."""

@@ -1,28 +1,37 @@
 """Guards: all requests are counted, their bodies bounded, and those without a key refused."""
 
+import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from math import inf
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.server.api_errors import ApiError, no_key, refuse
+from app.server.api_errors import ApiError, api_error, no_key, refuse
 from app.server.keys import ApiKeys
+from app.server.settings import ServiceConfig
+from vstream.device.shares import Shares
+from vstream.errors import BusyError
 
 UPLOAD_PATH = "/ui/gradio_api/upload"
 """Where the page takes videos: it has a bound of its own."""
+ASKING_PATHS = ("/v1/chat/completions", "/v1/responses")
+_OPENAI = re.compile(r"/(chat/completions$|(models|responses)(/|$))")
 
 
 class RequestGuard:
     """ASGI middleware in front of everything."""
 
     def __init__(
-        self, app: ASGIApp, max_body_bytes: int, saw_request: Callable[[str, str, int], None]
+        self, app: ASGIApp, limits: ServiceConfig, saw_request: Callable[[str, str, int], None]
     ) -> None:
         """`saw_request` is told of each: its method, its route, the status of its answer."""
         self._app = app
-        self._most = max_body_bytes
+        self._most = limits.max_body_bytes
+        self._most_asking = max(limits.request_bytes, limits.max_body_bytes)
+        self._large = Shares(limits.request_media, "large questions are being answered")
         self._saw_request = saw_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,7 +39,14 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         status, taken = 500, 0
-        most = inf if scope["path"] == UPLOAD_PATH else self._most
+        if _OPENAI.match(scope["path"]):  # as clients ask whose base URL ends without /v1
+            scope["path"] = f"/v1{scope['path']}"
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        declared = int(length) if length.isdigit() else 0
+        most: float = inf if scope["path"] == UPLOAD_PATH else self._most
+        is_large = declared > most and scope["path"] in ASKING_PATHS
+        if is_large:  # it may show pictures
+            most = self._most_asking
 
         async def noted_send(message: Message) -> None:
             nonlocal status
@@ -47,12 +63,12 @@ class RequestGuard:
             return message
 
         try:
-            length = dict(scope["headers"]).get(b"content-length", b"")
-            if length.isdigit() and int(length) > most:
-                refusal = ApiError(413, _too_large(most), "body_too_large")
-                await refuse(refusal, scope, receive, noted_send)
-            else:
+            if declared > most:
+                raise ApiError(413, _too_large(most), "body_too_large")
+            with self._large.held(None) if is_large else nullcontext():
                 await self._app(scope, bounded_receive, noted_send)
+        except (ApiError, BusyError) as refusal:
+            await refuse(api_error(refusal), scope, receive, noted_send)
         finally:
             self._saw_request(scope["method"], _route(scope), status)
 

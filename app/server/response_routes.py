@@ -20,6 +20,7 @@ from app.server.asking import AskerHere, asking, begin, finished, in_thread, req
 from app.server.background import ENDED, ResponseRecord, response_document
 from app.server.chat_documents import InputMessage, Wishes, Words, only
 from app.server.documents import Deleted
+from app.server.showing import shown_by
 from app.server.sse import EVENT_STREAM, event_of
 
 _CANCEL_S = 30.0
@@ -80,7 +81,7 @@ class ResponseRequest(Wishes):
     store: bool | None = Field(
         None, description="false: it cannot be looked up once it has ended; else for an hour."
     )
-    max_output_tokens: int | None = Field(None, ge=1, le=4096)
+    max_output_tokens: int | None = Field(None, ge=1, description="Of more, 4096.")
     metadata: dict[MetadataKey, MetadataValue] | None = Field(None, max_length=16)
     text: TextOptions | None = None
     conversation: Annotated[str | None, only()] = None
@@ -127,7 +128,9 @@ async def create(
     if wanted.background and wanted.store is False:
         why = "what is answered in the background must be kept"
         raise ApiError(400, why, "invalid_value", param="store")
-    ask = partial(begin, service, caller, asker, ask_request)
+    shown = await shown_by(service, caller, asker, ask_request)
+    ask_request = replace(ask_request, media=())  # it is kept, for an hour
+    ask = partial(begin, service, caller, asker, ask_request, shown)
     # Unless in the background, what is wrong with the question is an error of this request.
     begun = None if wanted.background else await in_thread(request, ask)
     made = ResponseRecord(

@@ -84,6 +84,7 @@ class Service:
         )
         self.webhooks = WebhookSender(allow_private=limits.allow_private)
         self.listeners = Shares(limits.max_listeners, "clients are listening to events")
+        self.showing = Shares(limits.request_media, "questions that show pictures are answered")
         self.answering = Answering(limits.max_running + limits.max_waiting + MOST_WAITING)
         self.responses = BackgroundResponses(self.events, self.answering)
         self.on_failed: Callable[[], None] = lambda: None

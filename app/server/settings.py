@@ -58,6 +58,23 @@ class ServiceConfig(BaseModel):
     max_waiting: int = Field(64, ge=0, le=10_000, description="Questions waiting at most.")
     max_listeners: int = Field(64, ge=1, le=10_000, description="Clients of /v1/events at a time.")
     max_body_bytes: ByteSize = Field(ByteSize(8 << 20), ge=1 << 10, description="Of one request.")
+    request_bytes: ByteSize = Field(
+        ByteSize(32 << 20),
+        ge=1 << 10,
+        description="Of a question that shows pictures and clips, and of those it names.",
+    )
+    request_pictures: int = Field(96, ge=0, le=10_000, description="Shown by one question.")
+    request_pixels: int = Field(40_000_000, ge=1, description="Of each of those pictures.")
+    request_fetch_s: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        description="For fetching what a question shows, and reading its clips.",
+    )
+    request_media: int = Field(8, ge=1, le=256, description="Questions that show some at a time.")
+    model_aliases: tuple[str, ...] = Field(
+        (), description="Names that requests may use for the model, beside `default` and its own."
+    )
     uploads_bytes: ByteSize = Field(
         ByteSize(10 << 30), ge=0, description="Of all that visitors of the page have uploaded."
     )

@@ -11,10 +11,12 @@ from pydantic import BaseModel
 
 from app.real_model import real_model
 from app.server.access import ServiceHere
+from app.server.api_errors import ApiError
 from app.server.asking import require_model
 from app.server.documents import ModelDocument
 from app.server.service import Phase, Service
 from app.server.threads import Work, in_threads
+from encoders.families.text import Text
 from vstream.service.stream_status import STORE_AWAY
 
 router = APIRouter(tags=["system"])
@@ -102,6 +104,14 @@ async def metrics(service: ServiceHere, request: Request) -> Response:
     return Response(content, media_type=kind)
 
 
+@router.api_route("/", methods=["GET", "POST"], include_in_schema=False)
+@router.api_route("/v1", methods=["GET", "POST"], include_in_schema=False)
+async def no_route() -> None:
+    """For clients that post to the base URL alone, and tell of nothing but the message."""
+    why = "nothing is here: a client's base URL ends with /v1, and it posts to /chat/completions"
+    raise ApiError(404, why, "not_found")
+
+
 class ModelList(BaseModel):
     """As OpenAI's."""
 
@@ -111,14 +121,14 @@ class ModelList(BaseModel):
 
 @models.get("", summary="List models")
 def all_models(service: ServiceHere) -> ModelList:
-    """The one model that answers, under both its names."""
-    own = service.loaded.model.name
-    return ModelList(data=[_told(service, name) for name in ("default", own)])
+    """The one model that answers, under all its names."""
+    names = "default", service.loaded.model.name, *service.settings.service.model_aliases
+    return ModelList(data=[_told(service, name) for name in dict.fromkeys(names)])
 
 
 @models.get("/{model:path}", summary="Get a model")
 def one_model(service: ServiceHere, model: str) -> ModelDocument:
-    """By either of its names."""
+    """By any of its names."""
     require_model(service, model)
     return _told(service, model)
 
@@ -130,6 +140,8 @@ def _told(service: Service, name: str) -> ModelDocument:
         id=name,
         created=int(service.started_at),
         fingerprint=model.fingerprint,
+        max_model_len=model.decoder.max_positions,
+        input_modalities=["text"] if isinstance(model.family, Text) else ["text", "image", "video"],
         sample_fps=model.sample_fps,
         reads_context=recommended.reads_context,
         reads_dialogue=recommended.reads_dialogue,

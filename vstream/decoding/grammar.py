@@ -5,6 +5,7 @@ come from anyone: their size is bounded, nothing they refer to is fetched, what 
 is bounded by llguidance, and what they cost to compile by a process that may be killed.
 """
 
+import json
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -105,7 +106,7 @@ def vocabulary_of(family: Family) -> Vocabulary:
 def _make_tokenizer(family: Family) -> LLTokenizer:
     try:
         tokenizer = LLTokenizer(
-            family.tokenizer_json(),
+            _as_written(family.tokenizer_json()),
             n_vocab=family.vocabulary_size,
             eos_token=sorted(family.stop_ids),
             slices=LLTokenizer.json_slices(),
@@ -125,6 +126,14 @@ def _make_tokenizer(family: Family) -> LLTokenizer:
             "JSON: ask without a schema"
         )
     return tokenizer
+
+
+def _as_written(tokenizer: str) -> str:
+    """A tokenizer that reads in small letters would take the names of fields for others."""
+    told = json.loads(tokenizer)
+    if (told.get("normalizer") or {}).get("type") == "Lowercase":
+        told["normalizer"] = None
+    return json.dumps(told)
 
 
 def _grammar_of(schema: str) -> str:

@@ -6,7 +6,7 @@ context, and every citation names its stream.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +32,8 @@ class StreamAnswer:
     answer: Answer
     as_of: float
     newest_frame_at: float | None
+    is_passing: bool = False
+    """Whether the stream was there for this answer alone."""
 
     @property
     def newest_frame_age_s(self) -> float | None:
@@ -42,18 +44,27 @@ class StreamAnswer:
 class Inquiry:
     """Begun when made; read `pieces`, then `answers`."""
 
-    def __init__(self, streams: Streams, questions: Sequence[tuple[str, Question]]) -> None:
-        """`questions`: stream ids, each with what it is asked.
+    def __init__(
+        self,
+        streams: Streams,
+        questions: Sequence[tuple[str, Question]],
+        passing: Mapping[str, Askable] | None = None,
+    ) -> None:
+        """`questions`: stream ids, each with what it is asked. `passing` are streams that no list
+        has; they are let go of with the answers.
 
         Raises UnknownStreamError, QuestionError, BusyError, StoreError; then none has been asked.
         """
         self.asked_at = time.time()
+        self._passing = frozenset(passing or ())
         self._begun: list[tuple[str, AnswerStream, float | None]] = []
         with ExitStack() as undo:
             for stream_id, question in questions:
-                begun = streams.ask(stream_id, partial(_ask, question))
+                ask = partial(_ask, question)
+                own = (passing or {}).get(stream_id)
+                begun = streams.ask(stream_id, ask) if own is None else ask(own)
                 undo.callback(begun.cancel)
-                seen_at = _newest_at(streams, stream_id, question, begun)
+                seen_at = None if own else _newest_at(streams, stream_id, question, begun)
                 self._begun.append((stream_id, begun, seen_at))
             undo.pop_all()
         self.pieces = self._pieces()
@@ -74,7 +85,9 @@ class Inquiry:
     def answers(self) -> list[StreamAnswer]:
         """Waits for what is left of them."""
         return [
-            StreamAnswer(stream_id, begun.answer, self.asked_at, seen_at)
+            StreamAnswer(
+                stream_id, begun.answer, self.asked_at, seen_at, stream_id in self._passing
+            )
             for stream_id, begun, seen_at in self._begun
         ]
 

@@ -31,6 +31,7 @@ from vstream.errors import BusyError, StreamExistsError, UnknownStreamError, VSt
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.open_readers import OpenReaders, with_host_bytes
+from vstream.open_session import open_session
 from vstream.policy import policy_of_blocks
 from vstream.question import Question
 from vstream.search.recap import Describable
@@ -41,6 +42,7 @@ from vstream.service.stream_keeper import StreamKeeper
 from vstream.service.stream_notes import ABANDONED, StreamNote, StreamNotes
 from vstream.service.stream_spec import StreamSpec, config_of
 from vstream.service.stream_status import StreamState
+from vstream.session import Session
 from vstream.sources.permission import SourcePolicy
 
 _log = structlog.get_logger()
@@ -252,6 +254,15 @@ class Streams:
             return ask(keeper.session)
         self._require_stored(stream_id)
         return self._readers.ask(stream_id, ask)
+
+    def passing(self) -> Session:
+        """An empty stream in host RAM that no list has, as configured; it goes with its last
+        reference.
+        """
+        budgets = {"file_bytes": None, "redis_bytes": None, "retain_s": None}
+        kept = {"store": "memory://", "host_bytes": self._host_bytes, **budgets}
+        memory = self._config.memory.model_copy(update=kept)
+        return open_session(self._config.model_copy(update={"memory": memory}), self._model, "-")
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> int:
         """Delete [from_s, to_s] in every tier; how many blocks. UnknownStreamError, StoreError."""

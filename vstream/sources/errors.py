@@ -19,7 +19,8 @@ The codes are stable:
     STREAM_NO_VIDEO             connected, but without a video track
     STREAM_DISCONNECTED         the other side ended the stream
     STREAM_CONNECTION_FAILED    anything else between here and the camera
-    FRAME_INVALID               a pushed frame is no whole JPEG of acceptable size
+    FRAME_INVALID               a pushed frame is no whole JPEG of acceptable size, or a picture in
+                                a request is none
     FRAME_OUT_OF_ORDER          a pushed frame is older than the last, or from the future
 
 FFmpeg's errors carry the full address with its password; none is chained to a SourceError.

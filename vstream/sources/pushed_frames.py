@@ -13,9 +13,9 @@ from memory.locks import Rank, ranked_lock
 from vstream.errors import SourceError
 from vstream.sources.config import SourceConfig
 from vstream.sources.frame_queue import QueuedSource
-from vstream.sources.jpeg_picture import JpegPicture
 from vstream.sources.privacy_mask import PrivacyMask
 from vstream.sources.status import SourceState, SourceStatus
+from vstream.sources.still_picture import StillPicture
 
 MAX_AHEAD_S = 30.0
 """A frame's time of capture may be this far in the future: clocks differ."""
@@ -100,7 +100,7 @@ class PushedFrames(QueuedSource):
             )
         captured_at = self._time_of_capture(captured_at)
         stream_s = self._stream_s(captured_at)
-        picture = JpegPicture(jpeg, self.name, self._config.max_pixels)
+        picture = StillPicture(jpeg, self.name, self._config.max_pixels)
         frame = None
         if self._wants(stream_s):
             upright = VideoFrame.from_ndarray(picture.pixels(self._config.max_side), format="rgb24")

@@ -49,6 +49,12 @@ def _allowed(answer):
     return {name for name in answer.headers if name.startswith("access-control-allow")}
 
 
+def test_the_root_leads_to_the_page(paged):
+    told = httpx.get(paged.url)
+    assert (told.status_code, told.headers["location"]) == (307, "/ui")
+    assert httpx.post(paged.url).status_code == 404
+
+
 FOREIGN = [
     "https://evil.example",
     "https://evil.example.org",

@@ -21,7 +21,7 @@ KEYS, HASHES = {}, {}
 for _action in ("read", "ask", "push", "manage"):
     KEYS[_action], HASHES[_action] = new_key()
 KEYS["other"], HASHES["other"] = new_key()
-PUBLIC = {"/health", "/ready", "/version", "/metrics", "/openapi.json"}
+PUBLIC = {"/health", "/ready", "/version", "/metrics", "/openapi.json", "/docs", "/", "/v1"}
 ASKING = {
     "messages": [
         {
@@ -209,7 +209,7 @@ def test_a_question_of_no_stream_is_about_the_only_one_that_a_key_may_ask(servic
     cited = json.loads(told)["choices"][0]["message"]["annotations"]
     assert {one["stream_id"] for one in cited} == {"kitchen"}
     status, told = knock(service, "POST", "/v1/chat/completions", KEYS["push"], there, body=body)
-    assert status == 400
+    assert status == 403
     assert "kitchen" not in told
 
 

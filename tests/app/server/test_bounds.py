@@ -33,7 +33,9 @@ MOST_BYTES = 1 << 20
 
 @pytest.fixture(scope="module")
 def service():
-    with running_service(max_running=1, max_waiting=1, max_body_bytes=MOST_BYTES) as running:
+    with running_service(
+        max_running=1, max_waiting=1, max_body_bytes=MOST_BYTES, request_bytes=MOST_BYTES
+    ) as running:
         running.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
         running.http.post("/v1/streams/door/frames", content=thing_jpeg("owl"))
         running.await_stream("door", lambda told: told["memory"]["blocks"])

@@ -143,7 +143,7 @@ def test_words_name_times_in_the_zone_of_the_stream(service):
             "spans",
             "coarser_since",
         ),
-        *("ttft_ms", "total_ms"),
+        *("ttft_ms", "total_ms", "tools_ignored"),
     }
     assert evidence["spans"]
     for span in evidence["spans"]:
@@ -222,8 +222,6 @@ def test_several_streams_are_not_answered_in_what_is_no_json(service, shape):
 
 
 UNSUPPORTED = {
-    "tools": [{"type": "function", "function": {"name": "f"}}],
-    "tool_choice": "required",
     "functions": [{"name": "f"}],
     "n": 2,
     "logprobs": True,
@@ -234,8 +232,9 @@ UNSUPPORTED = {
     "modalities": ["text", "audio"],
 }
 HARMLESS = {
-    "tools": [],
-    "tool_choice": "none",
+    "tools": [{"type": "function", "function": {"name": "f"}, "required": []}],
+    "tool_choice": "required",
+    "max_tokens": 16384,
     "n": 1,
     "logprobs": False,
     "logit_bias": {},
@@ -267,9 +266,9 @@ def test_what_says_the_default_is_no_matter(service):
 @pytest.mark.parametrize(
     ("part", "param"),
     [
-        ({"type": "image_url", "image_url": {"url": "https://x"}}, "messages.0.content.0"),
+        ({"type": "audio_url", "audio_url": {"url": "https://x"}}, "messages.0.content.0"),
         ({"type": "text"}, "messages.0.content.0.text.text"),
-        ({"type": "video_url", "video_url": {"url": "https://x/y.mp4"}}, "video_url"),
+        ({"type": "video_url", "video_url": {"url": "ftp://x/y.mp4"}}, "video_url"),
         ({"type": "video_url", "video_url": {"url": "stream://door?from=x"}}, None),
     ],
 )

@@ -20,7 +20,9 @@ NOT_REACHED = {("POST", "/v1/streams/probe")}
 
 @pytest.fixture(scope="module")
 def service():
-    with running_service(key=KEY, max_body_bytes=1 << 20, requests_per_minute=10**6) as running:
+    with running_service(
+        key=KEY, max_body_bytes=1 << 20, request_bytes=1 << 20, requests_per_minute=10**6
+    ) as running:
         running.post("/v1/streams", {"id": "door", "source": {"type": "push"}})
         _push(running)
         running.await_stream("door", lambda told: told["memory"]["blocks"])

@@ -17,7 +17,7 @@ from synthetic_video import number_in, picture
 from encoders import FrameSampler
 from vstream.errors import SourceError
 from vstream.sources import PrivacyMask, PushedFrames, PushOutcome, SourceConfig, SourceState
-from vstream.sources.jpeg_picture import MAX_BYTES
+from vstream.sources.still_picture import MAX_BYTES
 
 CONFIG = SourceConfig(queue_frames=4, stall_s=0.2)
 

@@ -1,4 +1,4 @@
-"""JpegPicture: bytes from anyone in, one upright picture out, or an error; never more than that.
+"""StillPicture: bytes from anyone in, one upright picture out, or an error; never more than that.
 
 Size, kind and number of scans are looked at before anything is decoded: a few bytes can ask for
 gigabytes of pixels, or for hours of work as thousands of scans over the same picture.
@@ -15,6 +15,7 @@ from vstream.errors import SourceError
 from vstream.sources.rgb_scaler import scaled_size
 
 MAX_BYTES = 8 << 20
+"""Of a frame that is pushed."""
 _MAX_SCANS = 64  # encoders make about ten
 _START_OF_SCAN = b"\xff\xda"  # cannot occur in coded data
 
@@ -30,25 +31,38 @@ _TURNS = {
 """What undoes each EXIF orientation."""
 
 
-class JpegPicture:
-    """One JPEG whose header has been read and found acceptable."""
+class StillPicture:
+    """One picture whose header has been read and found acceptable."""
 
-    def __init__(self, data: bytes, name: str, max_pixels: int) -> None:
-        """`name` is the stream's. Raises SourceError (FRAME_INVALID)."""
+    def __init__(
+        self,
+        data: bytes,
+        name: str,
+        max_pixels: int,
+        *,
+        formats: tuple[str, ...] = ("JPEG",),
+        max_bytes: int = MAX_BYTES,
+        bound: str = "source.max_pixels",
+    ) -> None:
+        """`name` is the stream's, `formats` are Pillow's names, `bound` is the setting that
+        `max_pixels` comes from. Raises SourceError (FRAME_INVALID).
+        """
         self._name = name
-        if len(data) > MAX_BYTES:
-            raise self._invalid(f"{len(data)} bytes are too many; send at most {MAX_BYTES}")
-        if data.count(_START_OF_SCAN) > _MAX_SCANS:
-            raise self._invalid(f"it has more than {_MAX_SCANS} scans; send a plain JPEG")
+        if len(data) > max_bytes:
+            raise self._invalid(f"{len(data)} bytes are too many; send at most {max_bytes}")
         try:
-            self._image: Image.Image = Image.open(io.BytesIO(data), formats=["JPEG"])
+            self._image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
         except Exception as error:  # noqa: BLE001  a parser on hostile bytes raises anything
-            raise self._invalid(f"it is no JPEG; send one picture as JPEG ({error})") from None
+            kind = " or ".join(formats)
+            why = f"it is no {kind}; send one picture as {kind} ({error})"
+            raise self._invalid(why) from None
+        if self._image.format == "JPEG" and data.count(_START_OF_SCAN) > _MAX_SCANS:
+            raise self._invalid(f"it has more than {_MAX_SCANS} scans; send a plain JPEG")
         width, height = self._image.size
         if width * height > max_pixels:
             raise self._invalid(
                 f"{width} x {height} are more than {max_pixels} pixels; scale it down, or raise "
-                "source.max_pixels"
+                f"{bound}"
             )
 
     def pixels(self, max_side: int | None) -> UInt8[np.ndarray, "height width 3"]:
@@ -66,7 +80,7 @@ class JpegPicture:
         return np.asarray(upright if turn is None else upright.transpose(turn))
 
     def _invalid(self, reason: str) -> SourceError:
-        return SourceError(f"{self._name}: reading a pushed frame: {reason}", "FRAME_INVALID")
+        return SourceError(f"{self._name}: reading the picture: {reason}", "FRAME_INVALID")
 
 
 def _orientation(image: Image.Image) -> int:
