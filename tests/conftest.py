@@ -35,7 +35,7 @@ settings.load_profile("patient")
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="how often test_crashes.py kills")
     parser.addoption(
-        "--cluster", action="store_true", help="services in tests/app/server are clusters of two"
+        "--cluster", type=int, default=0, help="workers of each service in tests/app/server"
     )
     parser.addoption(
         "--minutes",

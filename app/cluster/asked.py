@@ -50,5 +50,5 @@ def _video_urls(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     content = message.get("content")
     for part in content if isinstance(content, list) else []:
         video_url = part.get("video_url") if isinstance(part, dict) else None
-        if isinstance(video_url, dict) and isinstance(video_url.get("url"), str):
+        if isinstance(video_url, dict) and str(video_url.get("url")).startswith("stream:"):
             yield video_url

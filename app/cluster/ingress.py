@@ -5,6 +5,7 @@ It has no model, and imports none.
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,16 +131,21 @@ class Ingress:
             self._require_rate(caller)
         key = key_of(scope["method"], path, document)
         request = Request(_plain(scope), body, key.stream_id, is_owners=key.kind is Kind.OWNER)
-        if key.kind is Kind.HERE or key.kind is Kind.ALL:
+        is_merged = key.kind is Kind.ALL and (
+            document.get("stream") is not True or len(self._parts(request)) > 1
+        )
+        if key.kind is Kind.HERE or is_merged:
             here = self._here if key.kind is Kind.HERE else self._merged
             with self._listeners.held(caller.holder) if path == "/v1/events" else nullcontext():
                 response = await here(request, caller)
                 await response(scope, receive, send)
             return
         if is_answer(scope) and key == Key(Kind.FIRST) and is_sound(document):
-            request.stream_id = self._only_stream(caller)
-            name(document, request.stream_id)
-            request.body = json.dumps(document).encode()
+            if (only := self._only_stream(caller)) is not None:
+                name(document, only)
+                request.stream_id, request.body = only, json.dumps(document).encode()
+        elif key.kind is Kind.ALL:
+            request = self._parts(request).popitem()[1]
         elif key.held is not None:
             request.at = await self._holder_of(key.held, request)
         await self._relay.answer(request, send)
@@ -164,7 +170,7 @@ class Ingress:
         is_stream = document.get("stream") is True
         if is_stream:
             request = replace(request, body=json.dumps({**document, "stream": False}).encode())
-        replies = await self._all(request, document.get("stream_ids"))
+        replies = await self._replies(self._parts(request))
         if refused := [one for one in replies.values() if one and 400 <= one.status < 500]:
             return refused[0].response
         there = {at: one.body for at, one in replies.items() if one and one.status < 400}
@@ -182,21 +188,29 @@ class Ingress:
             return Response(event_of(whole, "done") + DONE, media_type="text/event-stream")
         return JSONResponse(whole)
 
-    async def _all(self, request: Request, ids: Any = None) -> dict[str, "_Reply | None"]:
-        """By worker, what each answers, about its own of the streams `ids`, None where it is late;
-        about all that it has without.
+    def _parts(self, request: Request) -> dict[str, Request]:
+        """By worker, what it is asked: about its own of the streams that are named, or all it has.
+        Raises ApiError.
         """
-        bodies = dict.fromkeys(self._members.workers, request.body)
-        if isinstance(ids, list) and ids and "*" not in ids:
-            of: dict[str, list[str]] = {}
-            for one in ids:
-                of.setdefault(self._members.ranked(To(stream=str(one)))[0], []).append(one)
-            document = parsed(request.body)
-            bodies = {
-                at: json.dumps({**document, "stream_ids": own}).encode() for at, own in of.items()
-            }
-        told = [self._reply(replace(request, body=body, at=at)) for at, body in bodies.items()]
-        return dict(zip(bodies, await asyncio.gather(*told), strict=True))
+        document, workers = parsed(request.body), self._members.workers
+        ids = document.get("stream_ids")
+        if not workers:
+            raise ApiError(503, "no worker answers: try again shortly", "worker_lost")
+        if not isinstance(ids, list) or not ids or "*" in ids:
+            return {worker: replace(request, at=worker) for worker in workers}
+        of: dict[str, list[Any]] = {}
+        for one in ids:
+            of.setdefault(self._members.ranked(To(stream=str(one)))[0], []).append(one)
+        bodies = {at: {**document, "stream_ids": own} for at, own in of.items()}
+        return {
+            at: replace(request, at=at, body=json.dumps(body).encode())
+            for at, body in bodies.items()
+        }
+
+    async def _replies(self, parts: Mapping[str, Request]) -> dict[str, "_Reply | None"]:
+        """By worker; None of one that is late."""
+        told = await asyncio.gather(*map(self._reply, parts.values()))
+        return dict(zip(parts, told, strict=True))
 
     async def _reply(self, request: Request) -> "_Reply | None":
         reply = _Reply()
@@ -212,9 +226,7 @@ class Ingress:
         """The worker that knows of something; any other says as well as it that there is none."""
         wanted = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
         looked = Request({**request.scope, **wanted}, b"")
-        replies = await self._all(looked)
-        if not replies:
-            raise ApiError(503, "no worker answers: try again shortly", "worker_lost")
+        replies = await self._replies(self._parts(looked))
         found = [worker for worker, one in replies.items() if one and one.status == 200]
         return (found or list(replies))[0]
 
@@ -258,11 +270,12 @@ class Ingress:
             headers = {"Retry-After": str(max(1, round(wait_s)))}
             raise ApiError(429, "too many requests: wait a little", "rate_limited", headers=headers)
 
-    def _only_stream(self, caller: Caller) -> str:
+    def _only_stream(self, caller: Caller) -> str | None:
+        """None where this caller sees none. Raises ApiError for several."""
         allowed = sorted(one for one in self._members.streams if caller.may(Action.ASK, one))
-        if len(allowed) != 1:
+        if len(allowed) > 1:
             raise no_stream(allowed)
-        return allowed[0]
+        return allowed[0] if allowed else None
 
 
 def _plain(scope: Scope) -> dict[str, Any]:

@@ -69,7 +69,6 @@ class StreamWorker:
         self._credits: dict[str, Credit] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[str] = set()
-        self._wanted: set[str] = set()
         self._free: dict[str, float] = {}
         self._given: set[str] = set()
         self._gave_at = time.monotonic()
@@ -120,7 +119,7 @@ class StreamWorker:
         """
         stream_id = call["stream"]
         is_owner = stream_id in self.streams
-        if call["is_owners"] and not is_owner and stream_id in self._wanted:
+        if call["is_owners"] and not is_owner and await self._is_watched(stream_id):
             yield {"type": "vstream.not_mine"}
             return
         credit = self._credits[call["id"]] = Credit(WINDOW)
@@ -131,6 +130,11 @@ class StreamWorker:
                 yield {"type": "vstream.beat"} if message is None else dict(message)
         finally:
             del self._credits[call["id"]]
+
+    async def _is_watched(self, stream_id: str | None) -> bool:
+        """Or is to be, by some worker."""
+        streams = self.service.loaded.streams
+        return stream_id is not None and bool(await to_thread.run_sync(streams.spec_of, stream_id))
 
     async def _messages(
         self, call: Mapping[str, Any], is_owner: bool
@@ -180,8 +184,8 @@ class StreamWorker:
     async def _take(self) -> None:
         streams, now = self.service.loaded.streams, time.monotonic()
         known = await to_thread.run_sync(self._look)
-        self._wanted = {one for one, note in known.items() if note.is_wanted}
-        free = (one for one in self._wanted - self._opening if not known[one].is_live)
+        wanted = {one for one, note in known.items() if note.is_wanted and not note.is_live}
+        free = wanted - self._opening
         self._free = free_since(self._free, free, now)
         room = self.service.settings.service.max_streams - len(self.streams) - len(self._opening)
         others = self._members.workers

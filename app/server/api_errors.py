@@ -98,13 +98,12 @@ def no_key() -> ApiError:
 
 
 def no_stream(allowed: Sequence[str]) -> ApiError:
-    """A question names none, and there is not just the one."""
-    there = ", ".join(allowed) or "none"
+    """A question names none, and there are several."""
     return ApiError(
         400,
         "name a stream: add a part {type: video_url, video_url: {url: stream://ID}} to the "
-        f"question (there are: {there}), or show a picture; a key that sees no stream is answered "
-        "without",
+        f"question (there are: {', '.join(allowed)}), or show a picture; a key that sees no "
+        "stream is answered without",
         "no_stream",
         param="messages",
     )

@@ -124,7 +124,8 @@ def near_cluster(
     follower = threading.Thread(target=follow, args=(shared, ingress.events, stop), daemon=True)
     run(begin())
     follower.start()
-    running = RunningService(None, f"http://127.0.0.1:{listening.getsockname()[1]}", key)
+    only = near.workers[names].service if len(names) == 1 else None
+    running = RunningService(only, f"http://127.0.0.1:{listening.getsockname()[1]}", key)
     running.near, running.run = near, run
     try:
         yield running

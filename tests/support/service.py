@@ -19,7 +19,7 @@ from app.server.settings import load_settings
 from vstream import load_video_llm
 
 IN_CLUSTER = []
-"""What gives the address of a store to a service that is to be a cluster, if all are to be."""
+"""What gives a store and the names of workers, where services are to be clusters."""
 
 
 def endless(stream_id, **wishes):
@@ -132,7 +132,7 @@ def running_service(
         from near_workers import near_cluster  # made of what stands here
 
         within = {"key": key, "scoped": scoped, "model": model, "source": source, "memory": memory}
-        with near_cluster(IN_CLUSTER[0](), bounds=bounds, **within, **service) as running:
+        with near_cluster(*IN_CLUSTER[0](), bounds=bounds, **within, **service) as running:
             yield running
         return
     made = Service(settings, ApiKeys(key, scoped))

@@ -175,6 +175,19 @@ def test_a_worker_says_no_more_than_a_window_to_who_does_not_read(cluster):
     assert told[-1]["type"] == "http.response.body"
 
 
+def test_a_stream_that_was_just_made_is_found_by_who_has_not_heard_of_it(cluster):
+    """As where another worker has joined meanwhile, which is first for it."""
+    made = of(cluster, "a")
+    cluster.near.members.owner = lambda stream_id: "b"
+    timer = threading.Timer(0.5, lambda: cluster.near.members.__dict__.pop("owner"))
+    timer.start()
+    try:
+        assert cluster.get(f"/v1/streams/{made}")["id"] == made
+    finally:
+        timer.join()
+    assert ("b", f"/v1/streams/{made}") in cluster.near.asked
+
+
 def test_what_all_know_is_merged(cluster):
     found = cluster.post("/v1/search", {"query": "an owl", "limit": 4})
     scores = [one["score"] for one in found["data"]]
@@ -185,6 +198,10 @@ def test_what_all_know_is_merged(cluster):
     assert {one["stream_id"] for one in of_both} == set(named["stream_ids"])
     spans = cluster.post("/v1/moments", {"statement": "an owl is there", "stream_ids": ["*"]})
     assert set(spans["coverage"]) == set(STREAMS)
+    of_one = {"statement": "an owl is there", "stream_ids": [of(cluster, "b")], "stream": True}
+    with cluster.http.stream("POST", "/v1/moments", json=of_one) as told:
+        kinds = [one for one in told.iter_lines() if one.startswith("event: ")]
+    assert kinds[-1] == "event: done"
     recap = cluster.post("/v1/recaps", {"stream_ids": ["*"]})
     assert set(recap["coverage"]) == set(STREAMS)
     assert (

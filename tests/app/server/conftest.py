@@ -1,4 +1,4 @@
-"""With `--cluster` a service of these tests is an ingress and two workers, over a Redis."""
+"""With `--cluster N` a service of these tests is an ingress and N workers, over a Redis."""
 
 import itertools
 
@@ -8,7 +8,8 @@ import service
 
 @pytest.fixture(scope="session", autouse=True)
 def _in_cluster(request):
-    if not request.config.getoption("--cluster"):
+    workers = "abcdefgh"[: request.config.getoption("--cluster")]
+    if not workers:
         yield
         return
     server, numbers = request.getfixturevalue("running_redis"), itertools.cycle(range(1, 16))
@@ -21,6 +22,6 @@ def _in_cluster(request):
             client.flushdb()
         return f"redis://127.0.0.1:{server.port}/{number}"
 
-    service.IN_CLUSTER.append(new_store)
+    service.IN_CLUSTER.append(lambda: (new_store(), workers))
     yield
     service.IN_CLUSTER.clear()
