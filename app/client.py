@@ -300,7 +300,7 @@ def _part(name: str) -> str:
 
 def _take(answer: StreamedAnswer, chunk: dict[str, Any]) -> bool:
     """Put a chunk into the answer; whether anything came of it."""
-    answer.model = chunk["model"]
+    answer.model = chunk.get("model", answer.model)
     answer.evidence = chunk.get("vstream", answer.evidence)
     is_news = "vstream" in chunk
     for choice in chunk["choices"]:
