@@ -64,7 +64,7 @@ class RayWorkers:
             told.cancel()
 
     async def acknowledge(self, worker: str, call_id: str, num: int) -> None:
-        """Does not wait: what a worker that is gone does not hear costs nobody anything."""
+        """Do not wait: a worker that is gone need not hear it."""
         self._acknowledge.remote(to={"at": worker}, call_id=call_id, num=num)
 
 

@@ -64,7 +64,7 @@ def to_give(me: str, loads: Mapping[str, float], mine: Mapping[str, float]) -> s
         return None
 
     def more(stream_id: str) -> float:
-        """The load of whoever has more, after the move."""
+        """The larger of the two loads after the move."""
         taker = rendezvous(stream_id, others)[0]
         return max(loads[me] - mine[stream_id], loads[taker] + mine[stream_id])
 

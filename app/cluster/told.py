@@ -1,4 +1,4 @@
-"""Told: the events of an answer in, begun anew by one worker after another, one answer out.
+"""Told: the events of an answer in, begun again by one worker after another, one answer out.
 
 What a client has heard already is compared with what comes and passed over. So the answer is to the
 letter the one that it heard the beginning of, under its `id`, whichever worker says the rest.

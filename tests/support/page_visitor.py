@@ -31,7 +31,7 @@ def shown_page(client):
 
 
 def opened_anew(page, url):
-    """As a new tab would show it; that would read all of the page's code anew, and take 3.5 s of a
+    """As a new tab would show it; that would read all of the page's code again, and take 3.5 s of a
     core, where it takes 1.9 s in the same tab."""
     page.goto("about:blank")
     page.goto(url, wait_until="load")

@@ -1,6 +1,6 @@
 """ObjectStream: the place of one stream in an object store, and the right to write it: a fence.
 
-Whoever begins to write changes the fence in the manifest, which is only ever replaced if it is
+Each new writer changes the fence in the manifest, which is only ever replaced if it is
 still the one that was read: a writer that was replaced is refused by the store itself. That it is
 there says its lease, an object that it writes every few seconds; no clock is trusted. The folder of
 this machine that holds what is not sealed yet knows its writers' fences: it is the stream's only

@@ -303,7 +303,7 @@ class ObjectTier(SealedReading, FileTier):
         name = tail_name(self._batches, newest.first, self._tailed, len(self._unsent))
         name = self._stream.blocks_name(f"tail/{self._stream.manifest.fence}/{name}")
         self.link.write(name, data)
-        self._stream.require_ours()  # whoever takes over from now on finds it
+        self._stream.require_ours()  # a later writer finds it
         self._tail_names.append(name)
         self._batches, self._tailed, self._unsent = self._batches + 1, size, b""
 

@@ -1,7 +1,7 @@
 """RedisStream: the place of one stream in Redis, and the right to write it: a lease with a fence.
 
-Whoever takes a stream changes its `fence`, and every write names the fence under which its writer
-began, in one script with the change itself. So writes of two writers never mix: all that the first
+A writer that takes a stream changes its `fence`, and every write names the fence under which its
+writer began, in one script with the change itself. So writes of two writers never mix: all that the first
 was told to be kept was entered before the fence changed, and is there for the second; after that
 the server refuses whatever the first one sends, however long it was held up. A fence has a random
 part, so that none comes twice even if the server forgets. (Lease and fencing token as in

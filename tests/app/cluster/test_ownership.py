@@ -139,7 +139,7 @@ def test_streams_move_until_all_have_about_the_same_and_no_longer(living, sizes,
         owner[given_away] = rendezvous(given_away, living - {giver})[0]
         assert sum(load**2 for load in loads().values()) < sum(n**2 for n in before.values())
     else:
-        raise AssertionError("streams move for ever")
+        raise AssertionError("streams never stop moving")
 
 
 def test_who_gives_a_stream_away_takes_it_back_only_if_nobody_comes():
