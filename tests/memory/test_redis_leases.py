@@ -233,8 +233,8 @@ def test_an_earlier_version_takes_no_stream_of_this_one(two, valkey_server):
 
 
 class Writers(RuleBasedStateMachine):
-    """Three processes at two streams. A block that was acknowledged is there for every later writer,
-    and only who took a stream last writes it.
+    """Three processes at two streams. A block that was acknowledged is there for every later
+    writer, and only who took a stream last writes it.
     """
 
     server = None

@@ -1,11 +1,11 @@
 """RedisStream: the place of one stream in Redis, and the right to write it: a lease with a fence.
 
 A writer that takes a stream changes its `fence`, and every write names the fence under which its
-writer began, in one script with the change itself. So writes of two writers never mix: all that the first
-was told to be kept was entered before the fence changed, and is there for the second; after that
-the server refuses whatever the first one sends, however long it was held up. A fence has a random
-part, so that none comes twice even if the server forgets. (Lease and fencing token as in
-M. Kleppmann, "How to do distributed locking", 2016.)
+writer began, in one script with the change itself. So writes of two writers never mix: all that the
+first was told to be kept was entered before the fence changed, and is there for the second; after
+that the server refuses whatever the first one sends, however long it was held up. A fence has a
+random part, so that none comes twice even if the server forgets. (Lease and fencing token as in M.
+Kleppmann, "How to do distributed locking", 2016.)
 
 The lease keeps others from taking what is in good hands; nothing else depends on it. It is split in
 two. The key `lease` beside the stream names its writer until that one gives it back or another one
