@@ -1,6 +1,6 @@
 """The MCP server: the streams of a service as tools of an assistant.
 
-Each tool is a call of the service's API under the caller's own key: over stdio VSTREAM_API_KEY, over
+Each tool is a call of the API under the key of its caller: over stdio VSTREAM_API_KEY, over
 HTTP the bearer token of the request. (Model Context Protocol, https://modelcontextprotocol.io.)
 """
 
