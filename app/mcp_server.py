@@ -4,7 +4,7 @@ Each tool is a call of the API under the key of its caller: over stdio VSTREAM_A
 HTTP the bearer token of the request. (Model Context Protocol, https://modelcontextprotocol.io.)
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -196,14 +196,17 @@ def mcp_server(service: str, key: str | None, *, allow_changes: bool) -> MCPServ
     server: MCPServer[Any] = MCPServer(
         "vstream", instructions=_INSTRUCTIONS, version=version("vstream"), log_level="WARNING"
     )
-    reading = (tools.list_streams, tools.ask, tools.search, tools.find, tools.recap, tools.picture)
-    for tool in (*reading, tools.list_alerts, tools.list_firings):
-        server.add_tool(tool, description=f"{tool.__doc__}{_UNTRUSTED}", annotations=_READS)
+
+    def offer(kind: ToolAnnotations, *offered: Callable[..., Any]) -> None:
+        for tool in offered:
+            told = _UNTRUSTED if kind is _READS else ""
+            server.add_tool(tool, description=f"{tool.__doc__}{told}", annotations=kind)
+
+    offer(_READS, tools.list_streams, tools.ask, tools.search, tools.find, tools.recap)
+    offer(_READS, tools.picture, tools.list_alerts, tools.list_firings)
     if allow_changes:
-        for tool in (tools.add_alert, tools.pause, tools.resume):
-            server.add_tool(tool, annotations=_CHANGES)
-        for tool in (tools.delete_alert, tools.forget):
-            server.add_tool(tool, annotations=_DESTROYS)
+        offer(_CHANGES, tools.add_alert, tools.pause, tools.resume)
+        offer(_DESTROYS, tools.delete_alert, tools.forget)
     return server
 
 

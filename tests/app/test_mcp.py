@@ -68,7 +68,7 @@ def mcp_url(service):
 
 def answers(url):
     try:
-        return httpx2.get(url).status_code < 500
+        return httpx2.post(url).status_code < 500
     except httpx2.TransportError:
         return False
 
