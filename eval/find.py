@@ -24,7 +24,7 @@ from eval.stream_world import write_script
 from eval.stream_world.history import History
 from eval.stream_world.seeds import FIND
 from eval.stream_world.vocabulary import with_article
-from memory.row_cache import BlockFacts
+from memory.block_store import BlockFacts
 from vstream import EFFORTS, Effort, Finding, Session, load_config, load_video_llm, open_session
 
 RARE = 10

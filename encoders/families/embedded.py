@@ -16,9 +16,9 @@ from encoders.check import Check
 from encoders.drawn_statement import drawn_checks
 from encoders.families.family import Family
 from encoders.frame import Frame
+from encoders.images import SmolVLMVision
 from encoders.own_world import OwnWorld, pooled
 from encoders.recommended import EMBEDDED
-from encoders.smolvlm_vision import SmolVLMVision
 from encoders.spoken_time import with_time_words
 from encoders.tokens import TextTokens, VisualTokens, one_frame_block, weave
 
