@@ -36,8 +36,6 @@ Span = tuple[float, float]
 
 @dataclass
 class Figures:
-    """What came of one effort, over all statements."""
-
     statements: int = 0
     stretches: int = 0
     found: int = 0
@@ -66,7 +64,6 @@ class Figures:
         self.cpu_s += cpu_s
 
     def document(self) -> dict[str, Any]:
-        """Of a span or stretch, or of a statement."""
         return {
             "statements": self.statements,
             "stretches": self.stretches,

@@ -28,8 +28,6 @@ TOLERANCE_S = 2.0
 
 
 class Change(NamedTuple):
-    """A thing came into view, or left it."""
-
     stream: str
     thing: str
     came: bool
@@ -95,7 +93,6 @@ def changes_of(scripts: Mapping[str, Script]) -> set[Change]:
 
 
 def told_by(recap: Recap) -> set[Change]:
-    """What a recap says."""
     return {
         Change(one.stream, one.sentence, is_arrival, one.from_s if is_arrival else one.to_s)
         for one in recap.entries
@@ -105,7 +102,6 @@ def told_by(recap: Recap) -> set[Change]:
 
 
 def figures(true: Collection[Change], told: Collection[Change]) -> dict[str, float]:
-    """How much of the one is in the other."""
     right = sum(1 for _ in pairs(true, told))
     return {
         "changes": len(true),

@@ -25,7 +25,6 @@ class ResultTable:
     """Its cells are text to read: they stand on the left and are folded."""
 
     def rich(self) -> Table:
-        """For a terminal."""
         caption = "\n".join(self.notes) or None
         table = Table(
             title=self.title, title_justify="left", caption=caption, show_header=any(self.columns)
@@ -52,7 +51,6 @@ class ResultTable:
 
 
 def show(tables: Iterable[ResultTable], *more: str) -> None:
-    """Print tables and further lines on stdout."""
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     for table in tables:
         console.print(table.rich())
@@ -61,7 +59,6 @@ def show(tables: Iterable[ResultTable], *more: str) -> None:
 
 
 def show_document(document: object) -> None:
-    """Print one JSON document on a line of its own."""
     sys.stdout.write(f"{json.dumps(document, allow_nan=False)}\n")
 
 

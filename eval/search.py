@@ -127,7 +127,6 @@ def _tried(
 
 
 def _stretches(seconds: set[int]) -> list[set[int]]:
-    """The seconds, in unbroken runs."""
     runs: list[set[int]] = []
     for second in sorted(seconds):
         if runs and second - 1 in runs[-1]:

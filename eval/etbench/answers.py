@@ -48,8 +48,6 @@ def spans_of(pairs: list[tuple[str, str]]) -> tuple[Interval, ...]:
 
 
 class TimedCaption(NamedTuple):
-    """One event of an answer."""
-
     span: Interval
     caption: str
 

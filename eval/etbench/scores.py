@@ -70,7 +70,6 @@ class Scores:
     """Annotated samples that no answer was given to; like the official scorer, none counts."""
 
     def document(self) -> dict[str, object]:
-        """The score under the official names."""
         return {
             "merged_unrounded": self.merged,
             "overall": self.overall,

@@ -60,9 +60,7 @@ class SessionAsker:
         settings: PlaySettings,
         handler: type[QueryHandler] | None = None,
     ) -> None:
-        """Under the contender's policy, which may be another that reads the same blocks; with a
-        `handler` of one's own, under the session's.
-        """
+        """Under the contender's policy, over the same blocks; with a `handler` the session's."""
         self._session = session
         self._has_plan = contender.plan
         self._ask = session.ask
@@ -139,7 +137,7 @@ class FramesAsker:
 
 
 class BlindAsker:
-    """Baseline: the same model asked without a single frame; `session` has seen nothing."""
+    """Baseline: the model asked without a single frame; `session` has seen nothing."""
 
     def __init__(self, session: Session) -> None:
         self._blind = _BlindHandler(

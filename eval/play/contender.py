@@ -48,7 +48,6 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """In reports and as the name of its file of answers."""
         parts = [self.policy]
         if self.codec != DEFAULT_CODEC:
             parts.append(self.codec)
@@ -75,7 +74,6 @@ class Contender:
 
     def shares(self, policy: MemoryPolicy) -> object:
         """Contenders that agree in this are asked while one session watches; `policy` is its own.
-
         One that evicts, or keeps a budget, has a store of its own.
         """
         if not self.is_watching or self.budget is not None or policy.changes_store:

@@ -23,8 +23,6 @@ _LONG_S = 86_400
 
 @dataclass(frozen=True)
 class PlayedWatch:
-    """When a standing question fired."""
-
     id: str
     fired_s: tuple[float, ...]
 
@@ -39,8 +37,6 @@ class PlayedHours:
 
 
 class Watching:
-    """Belongs to one play of one session."""
-
     def __init__(
         self,
         session: Session,

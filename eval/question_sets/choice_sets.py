@@ -119,8 +119,6 @@ class QaEgo4d(Benchmark):
 
 
 class VideoMme(Benchmark):
-    """Without subtitles."""
-
     name = "video-mme"
     published = (
         "huggingface.co/datasets/lmms-lab/Video-MME as videomme/test-00000-of-00001.parquet, "

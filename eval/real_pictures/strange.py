@@ -48,7 +48,6 @@ ASKED = (
 )
 ALERTS = ("tell me when you see a car", "is there a person?", "tell me when a dog appears")
 _MOST_S = 10
-"""Of each."""
 _MOMENTS = 5
 
 
@@ -70,7 +69,6 @@ def strange(as_json: AsJson = False) -> None:
 
 
 def _shown() -> Iterator[tuple[str, list[Frame]]]:
-    """A frame a second of each."""
     told = json.loads(QUESTIONS.read_text("utf-8"))["clips"]
     with TemporaryDirectory() as folder:
         for name in SHOWS:

@@ -38,8 +38,6 @@ _NUM_DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Change:
-    """A question whose score differs."""
-
     before: Scored
     after: Scored
 

@@ -54,7 +54,6 @@ class PeakMemory:
 
 
 def resident_bytes() -> int:
-    """What the process holds now."""
     return int(psutil.Process().memory_info().rss)
 
 

@@ -155,10 +155,8 @@ def _color(policy: str) -> str:
 
 
 def _apart(heights: Sequence[float], least: float) -> list[float]:
-    """The nearest heights of which no two are closer than `least`; their order stays.
-
-    Least squares: without the steps of `least` between them they must only rise, which pooling
-    neighbours that do not (isotonic regression) brings about.
+    """The nearest heights of which no two are closer than `least`, in the same order: less the
+    steps of `least` between them they must only rise (least squares by isotonic regression).
     """
     order = sorted(range(len(heights)), key=lambda i: heights[i])
     pools: list[list[float]] = []

@@ -61,7 +61,6 @@ def queries_of(
 
 
 def keys_of(memory: KVMemory) -> Float32[Tensor, "layers blocks features"]:
-    """All representative keys."""
     return memory.representative_keys(memory.visible(None))
 
 

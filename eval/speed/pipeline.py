@@ -94,7 +94,6 @@ def _await_first(workers: Sequence[IngestWorker]) -> None:
 
 
 def _counts(workers: Sequence[IngestWorker]) -> dict[str, float]:
-    """Of all workers so far."""
     progress, used = [worker.progress for worker in workers], psutil.Process().cpu_times()
     return {
         "passed_s": time.perf_counter(),

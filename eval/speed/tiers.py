@@ -58,8 +58,7 @@ _CPU = torch.device("cpu")
 
 class MeasuredTier(NamedTuple):
     """An empty memory over a store, without copies of rows: every read goes to the store.
-
-    `make_cold` empties the page cache of what the store has written; None: it has no files.
+    `make_cold` empties the page cache of its files; None: it has none.
     """
 
     name: str
@@ -164,9 +163,7 @@ def _rows(
     dtype: torch.dtype,
     model: VideoLLM | None = None,
 ) -> Iterator[Row]:
-    """Of one place, with a cold one where it has files. `model` made the blocks and is asked about
-    them; of blocks of random numbers nothing can be asked.
-    """
+    """Of one place, and cold where it has files; `model` made the blocks and may be asked."""
     make = records[0].head.provenance
     with open_tier(make) as tier:
         write_gb_s = write(tier.memory, records)

@@ -48,9 +48,8 @@ Topic = Literal["all", "time"]
 
 @dataclass(frozen=True)
 class ExamOptions:
-    """What makes an exam: the same options are the same questions about the same streams.
-
-    `num_questions` are in all, or about `time` of each kind in ordinary wordings.
+    """The same options are the same questions about the same streams. `num_questions` are in all,
+    or about `time` of each kind in ordinary wordings.
     """
 
     seed: int
@@ -64,14 +63,11 @@ class ExamOptions:
 
     @property
     def emoji(self) -> tuple[str, ...]:
-        """Who may appear, shapes aside."""
         return emoji_names(full=self.names == "full")
 
 
 @dataclass(frozen=True)
 class ExamQuestion:
-    """A question and whose wording it has."""
-
     question: Question
     wording: Split
 
@@ -91,10 +87,7 @@ class ExamStream:
 
 
 def draw_exam(options: ExamOptions) -> list[ExamStream]:
-    """The ordinary streams, then those in the held-out style, with present questions only.
-
-    An exam about time has ordinary streams only.
-    """
+    """The ordinary streams, then, unless it is about time, those in the held-out style."""
     first_seed = EXAMS.start + options.seed * _SEEDS_PER_EXAM
     if options.topic == "time":
         return [_time_stream(first_seed + i, i, options) for i in range(options.num_streams)]

@@ -23,7 +23,6 @@ from eval.stream_world.statement import SpanIndex
 from eval.stream_world.wording import word_question
 
 WATCHED = DEFAULT
-"""The contender under which they are watched."""
 NUM_WATCHED = 12
 """Objects in a whole run."""
 NUM_WATCHES = 2 * NUM_WATCHED
@@ -33,10 +32,7 @@ IN_TIME_S = 5
 
 @dataclass(frozen=True)
 class WatchOutcome:
-    """One standing question, watched for `watched_s`. Onsets that have no time left are not in.
-
-    `hour` is that of the stream, from 1, if it is watched for in a whole one.
-    """
+    """Onsets without time left are not in. `hour` counts from 1, if it is a whole one."""
 
     watched_s: int
     onsets_s: tuple[int, ...]
@@ -52,16 +48,14 @@ class WatchOutcome:
 
     @property
     def num_told(self) -> int:
-        """Onsets that were told in time."""
         return len(self.delays_s)
 
 
 @dataclass(frozen=True)
 class WatchFigures:
-    """Over all watches of a policy, in percent; None without onsets, or without firings.
-
-    `fired_within_5s` is the recall, `precision` the share of firings that are no false alarms, `f1`
-    their harmonic mean, `delay_s` the median of those told in time.
+    """In percent; None without onsets, or without firings. `fired_within_5s` is the recall,
+    `precision` the share of firings that are no false alarms, `delay_s` the median of those told in
+    time.
     """
 
     fired_within_5s: float | None
@@ -110,10 +104,7 @@ def _f1(precision: float | None, recall: float | None) -> float | None:
 
 
 def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
-    """By stream, `NUM_WATCHES` over all ordinary ones; the same for every policy.
-
-    Each object's two wordings are asked at the same moment.
-    """
+    """By stream, `NUM_WATCHES` over all ordinary ones; an object in two wordings at once."""
     standing: dict[str, list[StandingQuestion]] = {stream.name: [] for stream in streams}
     ordinary = [stream for stream in streams if stream.style == "seen"]
     for stream, num in zip(ordinary, parts(NUM_WATCHED, len(ordinary)), strict=True):
@@ -169,6 +160,5 @@ def watch_record(
 
 
 def is_false_alarm(script: Script, standing: StandingQuestion, fired_s: int) -> bool:
-    """Whether a firing has nothing to tell of."""
     is_so = standing.awaited.holds(script.moments[fired_s])
     return not is_so and not any(0 <= fired_s - s <= IN_TIME_S for s in standing.onsets_s)

@@ -106,7 +106,6 @@ _painting = lru_cache(maxsize=256)(paint)
 
 
 def _crop(backdrop: Backdrop, side_px: int) -> UInt8[np.ndarray, "side side 3"]:
-    """The part of the backdrop that the frame shows."""
     left, top = backdrop.left_px, backdrop.top_px
     picture = _painting(backdrop.scene, backdrop.variant)
     part = picture[top : top + WORLD_PX, left : left + WORLD_PX]

@@ -50,7 +50,6 @@ class _Past:
         return self.index.until(statement, self.last) if is_clear else []
 
     def periods(self, *spans: range) -> tuple[Period, ...]:
-        """The stream time of spans, in stream order."""
         moments = self.index.script.moments
         ordered = sorted(spans, key=lambda span: span.start)
         return tuple(Period(moments[one[0]].time_s, moments[one[-1]].time_s) for one in ordered)
@@ -194,10 +193,8 @@ def draw_timed(
     split: Split = "train",
     asked: range | None = None,
 ) -> list[Question]:
-    """So many questions of each kind of TIMED, and of NEVER_SO, in the order of asking.
-
-    `ages_s`: of the oldest evidence, one in turn. `asked`: the frames to ask at, all unless given.
-    Fewer questions come back where the stream does not offer enough.
+    """So many questions of each kind of TIMED, and of NEVER_SO, in the order of asking; fewer where
+    the stream offers less. `ages_s`: of the oldest evidence, in turn. `asked`: frames to ask at.
     """
     index, found = SpanIndex(script), dict[tuple[object, ...], Question]()
     at = range(len(script.moments)) if asked is None else asked

@@ -56,7 +56,6 @@ def main() -> None:
 
 
 def train(given: argparse.Namespace, share: Share) -> None:
-    """The work of one process."""
     preset = PRESETS[given.preset]
     if share.is_first:
         _require_same_run(given)

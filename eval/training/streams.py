@@ -253,7 +253,6 @@ def _sightings(history: History, question: Question, index_of: dict[int, int]) -
 
 
 def _ends(frames: set[int]) -> set[int]:
-    """First and last frame of each unbroken run."""
     return {f for f in frames if f - 1 not in frames or f + 1 not in frames}
 
 
