@@ -23,9 +23,7 @@ _UNTOLD = (
 
 @dataclass(frozen=True)
 class AskedThere:
-    """What is asked of a service, about one of its streams; see Question. Without a `text`: what is
-    typed.
-    """
+    """See Question. Without a `text`: what is typed."""
 
     stream_id: str
     text: str | None

@@ -35,9 +35,7 @@ class Away:
 
 
 def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool) -> None:
-    """A line for each entry, in time order, or one JSON document. Raises VStreamError,
-    KVMemoryError.
-    """
+    """A line an entry in time order, or one JSON document. Raises VStreamError, KVMemoryError."""
     tier_of(config.memory.store).require_there()
     now = datetime.now(zone := zone_of(away.zone))
     begin, end = parse_when(away.from_, now), parse_when(away.to, now)

@@ -39,10 +39,9 @@ class Wanted:
 def search_streams(
     terminal: Terminal, config: VStreamConfig, wanted: Wanted, *, as_json: bool
 ) -> None:
-    """A table, or one JSON document on the last line.
-
-    Streams of another model are named and left out; so are those that cannot be read, unless they
-    were asked for by their ids. Raises VStreamError, KVMemoryError.
+    """A table, or one JSON document on the last line. Streams of another model are named and left
+    out; so are those that cannot be read, unless they were asked for by their ids. Raises
+    VStreamError, KVMemoryError.
     """
     if not wanted.words.strip():
         raise QuestionError("the search is empty: write what you look for, as 'a red car'")

@@ -140,10 +140,9 @@ class Given:
 
 
 def with_settings(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of these groups and, in their place, an argument `config`.
-
-    What is not on the command line comes from the environment (VSTREAM_*) or the defaults. With
-    FILE or SERVICE `config` is ServiceSettings, and the file comes last but for the defaults.
+    """Give a command the options of these groups and, in their place, an argument `config`. What is
+    not on the command line comes from the environment (VSTREAM_*) or the defaults. With FILE or
+    SERVICE `config` is ServiceSettings, and the file comes last but for the defaults.
     """
 
     def load(given: Given, has_file: bool) -> Any:

@@ -49,9 +49,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class VideoPlace:
-    """How a family's template shows the video, and what a family writes around its frames.
-
-    `item` None: the template takes text alone, and `marker` stands in it for the stream.
+    """How a family's template shows the video, and what a family writes around its frames. `item`
+    None: the template takes text alone, and `marker` stands in it for the stream.
     """
 
     marker: str
@@ -130,7 +129,6 @@ class ChatPrompt:
         self, model: "PreTrainedModel", directory: Path, place: VideoPlace, system: str = ""
     ) -> None:
         """`system` is a system prompt; with "" there is what the template has by itself, if any.
-
         Raises UnsupportedModelError for a checkpoint without a chat template that fits.
         """
         from transformers import AutoTokenizer  # seconds: only where a model is loaded
@@ -199,7 +197,6 @@ class ChatPrompt:
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         """Ids that open an answer with one of `words`: with a space before or not, yes, Yes or YES.
-
         Spellings that are one token count, because the first piece of a longer one ("y") opens
         other words too; only where a word has no such spelling do first pieces count.
         """
@@ -218,10 +215,7 @@ class ChatPrompt:
 
     @cached_property
     def _before_answer(self) -> str:
-        """What the template writes between where it lets an answer begin and a finished one.
-
-        In some it is a space, with which answers of the model begin.
-        """
+        """What the template puts before a finished answer: in some a space."""
         begins = _SLOTS.split(self._render(1)[1])[2]
         finished = _SLOTS.split(self._render(2)[1])[2]
         return finished.removeprefix(begins) if finished.startswith(begins) else ""

@@ -126,10 +126,7 @@ def _to_bytes(values: Tensor) -> Tensor:
 
 
 def thumbnail(frame: Frame) -> bytes:
-    """A JPEG whose longest side has at most `LONGEST_SIDE_PX` pixels; smaller ones keep theirs.
-
-    Of a frame without pixels there is none: no bytes.
-    """
+    """A JPEG of at most `LONGEST_SIDE_PX` pixels a side; no bytes of a frame without pixels."""
     if not frame.pixels.size:
         return b""
     image = Image.fromarray(frame.pixels)
@@ -160,10 +157,7 @@ class SmolVLMVision:
     def __call__(
         self, frames: Sequence[Frame], sizes: Sequence[Sequence[Size]]
     ) -> Float[Tensor, "frames tokens d_model"]:
-        """Encode frames in one pass; `sizes` are the sizes each is resized to in turn.
-
-        The last size must be the tower's own.
-        """
+        """In one pass; each frame is resized to its `sizes` in turn, at last to the tower's own."""
         hidden = self.patches(frames, sizes)
         features: Tensor = self._connector(self._tower.post_layernorm(hidden))
         return features
@@ -184,10 +178,8 @@ class SmolVLMVision:
 
 
 def _patch_positions(side: int) -> Int[Tensor, " patches"]:
-    """Which learned position each patch takes, in reading order.
-
-    Found in float32 as the towers were trained: for some sides (27) one row and column take their
-    neighbour's.
+    """Which learned position each patch takes, in reading order. Found in float32 as the towers
+    were trained: for some sides (27) one row and column take their neighbour's.
     """
     places = (torch.arange(side, dtype=torch.float32) * (1 / torch.tensor(side))).clamp(
         max=1 - 1e-6

@@ -19,7 +19,6 @@ _LEAST_SPREAD = 1e-2
 @dataclass(frozen=True, eq=False)
 class OwnWorld:
     """Distances along `direction`, which leads from the model's own pictures to all others.
-
     Features are in deviations (`spread`) from the mean (`centre`) of its own pictures. What lies
     farther than `threshold` is strange. `python -m eval.training.own_world` measures all four.
     """

@@ -128,14 +128,11 @@ class QueryHandler:
         return self._scheduler.submit(self._judging(prompt, at_s), WorkKind.JUDGE)
 
     def begin_describing(self, wish: Wish, asker: Asker | None = None) -> Job[str]:
-        """Have the model asked what is wished to be known, when nobody else wants anything. It ends
-        if the `asker` leaves.
-        """
+        """When nobody else wants anything. It ends if the `asker` leaves."""
         return self._scheduler.submit(self._describing(wish), WorkKind.DESCRIBE, asker=asker)
 
     def begin_saying(self, at_s: float) -> Job[Saying]:
         """Have the model say in a sentence what happens at `at_s`, when nobody else wants anything.
-
         It sees the blocks of the last `SAID_S` seconds, or the newest one.
         """
         return self._scheduler.submit(self._saying(at_s), WorkKind.DESCRIBE)

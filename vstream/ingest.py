@@ -150,10 +150,9 @@ class IngestWorker:
         )
 
     def run(self) -> None:
-        """Ingest until the source ends, `until_s` is reached or `stop` is called.
-
-        While a store is away and what may wait for it is full, ingestion waits; a live source drops
-        frames then. Raises SourceError when the source fails for good, StoreError.
+        """Ingest until the source ends, `until_s` is reached or `stop` is called. While a store is
+        away and what may wait for it is full, ingestion waits; a live source drops frames then.
+        Raises SourceError when the source fails for good, StoreError.
         """
         memory = self._session.memory
         if memory.note.get("ended_at_block") == memory.num_blocks and not self._loop:
@@ -218,9 +217,7 @@ class IngestWorker:
             self._tell(num_before)
 
     def _fulfil(self) -> None:
-        """What is read without loss is described without loss; of a live source, what there is time
-        for.
-        """
+        """Without loss where it is read so; else what there is time for."""
         if not self.source.is_live:
             self._session.fulfil(self._stop)
 
@@ -269,9 +266,7 @@ class IngestWorker:
         self.source.close()
 
     def keep_next(self) -> None:
-        """Encode the next frame also if it is like the last one, which was forgotten; safe from any
-        thread.
-        """
+        """Encode the next frame even if like the last, which was forgotten; from any thread."""
         self._sampler.keep_next()
 
     def _note_the_end(self) -> None:

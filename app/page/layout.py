@@ -85,9 +85,7 @@ def build_page(page: Page) -> gr.Blocks:
 
 
 def looks() -> dict[str, Any]:
-    """What Gradio is told of style and keys, wherever the page is shown. Nothing of it comes from
-    another host: the page works without a network.
-    """
+    """Style and keys, wherever the page is shown. Nothing comes from another host."""
     theme = gr.themes.Default(
         primary_hue="teal", neutral_hue="slate", radius_size="lg", font=_FONT, font_mono=_MONO
     ).set(**_READABLE)

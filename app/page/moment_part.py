@@ -24,9 +24,7 @@ _NONE = {
 
 
 class MomentPart:
-    """Belongs into the layout where it is made. The browser shows moments (moment.js) and asks here
-    for what it plays.
-    """
+    """The browser shows moments (moment.js) and asks here for what it plays."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -89,9 +87,7 @@ class MomentPart:
 
 
 def _stream_id(visitor: Visitor, name: str) -> str:
-    """Of a stream as the page or the service calls it. Raises ServiceError for another visitor's
-    camera.
-    """
+    """As the page or the service calls it. Raises ServiceError for another visitor's camera."""
     if name in (OWN, visitor.camera_id):
         return visitor.camera_id
     if CAMERA_ID.fullmatch(name):

@@ -73,9 +73,7 @@ class Page:
         return self._lately("model", _MODEL_S, self.client.model)
 
     def firings(self, visitor: Visitor) -> list[FiringDocument]:
-        """Of alerts on the streams that a visitor may ask about, newest first. Raises
-        ServiceError.
-        """
+        """On the streams that a visitor may ask about, newest first. Raises ServiceError."""
         ids = {one.id for one in visitor.streams.values()}
         found = self._lately("firings", SLOW_LOOK_S, self._firings)
         return [one for one in found if one.stream_id in ids]

@@ -34,9 +34,8 @@ def moment(
     picture: Picture, stream_id: str, stream_s: float, told: str = "", under: str = ""
 ) -> str:
     """A thumbnail that a click shows larger and as a clip (moment.js), with its time or `under`
-    under it; `told` is said beside that.
-
-    The times are those that the picture has, which may be of a moment before `stream_s`.
+    under it; `told` is said beside that. The times are those that the picture has, which may be of
+    a moment before `stream_s`.
     """
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
     caption = " · ".join(part for part in (when(picture), told) if part)

@@ -66,9 +66,7 @@ class RecapPart:
     def _look(
         self, recap: RecapSoFar, ids: dict[str, str], bounds: dict[str, Any]
     ) -> Iterator[None]:
-        """Each time there is more of it. Ends, and has the service end, when it is stopped. Raises
-        ServiceError.
-        """
+        """Each time there is more of it, until it ends or is stopped. Raises ServiceError."""
         names = {stream_id: name for name, stream_id in ids.items()}
         with closing(self._page.client.recap(list(names), **bounds)) as events:
             for one in events:

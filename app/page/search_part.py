@@ -102,9 +102,7 @@ class SearchPart:
         return drawn("matches", name, shown, strange)
 
     def _look(self, finding: Finding, stream_id: str, stretch: dict[str, float]) -> Iterator[None]:
-        """Each time there is more of it. Ends, and has the service end, when it is stopped. Raises
-        ServiceError.
-        """
+        """Each time there is more of it, until it ends or is stopped. Raises ServiceError."""
         with closing(self._page.client.find(finding.statement, [stream_id], **stretch)) as events:
             for one in events:
                 if finding.is_stopped:

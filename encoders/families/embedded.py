@@ -70,7 +70,6 @@ class Embedded(Family):
         answer_start: str = "",
     ) -> TextTokens:
         """Moments are put into the words that frames open with: `12:30` becomes `0h12m30s`.
-
         `dialogue` and `context` are left out: the model was trained on questions alone, and after
         any other words it says that it cannot tell.
         """

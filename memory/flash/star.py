@@ -24,9 +24,8 @@ def attended(
     query: Projection,
     key: Projection,
 ) -> Float[Tensor, "slots width"]:
-    """Semantic attention: each slot gives up to `ratio` of itself for what is like it.
-
-    s = ratio softmax(query(m) key(a)^T / sqrt(d));  m (1 - sum s) + s a
+    """Semantic attention: each slot gives up to `ratio` of itself for what is like it. s = ratio
+    softmax(query(m) key(a)^T / sqrt(d)); m (1 - sum s) + s a
     """
     asked, told = query(memory), key(new)
     share = ratio * (asked @ told.T / sqrt(asked.shape[1])).softmax(dim=1)

@@ -10,9 +10,8 @@ _ROUNDS = 30
 
 
 def choose_cpu_threads() -> int:
-    """Time a small matrix product with 1, 2, 4 ... threads; use and return the fastest count.
-
-    More threads must pay for themselves: a count wins only when it is 10 % faster than fewer.
+    """Time a small matrix product with 1, 2, 4 ... threads; use and return the fastest count. More
+    threads must pay for themselves: a count wins only when it is 10 % faster than fewer.
     """
     available = torch.get_num_threads()
     if available == 1:

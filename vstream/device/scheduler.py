@@ -84,10 +84,9 @@ class Round:
 
 
 class Scheduler:
-    """Runs works on one device. May be called from any thread.
-
-    Every work runs in one thread of its own, under `turn`: a thread that takes it may read and
-    change the memories of that device's streams between two rounds.
+    """Runs works on one device. May be called from any thread. Every work runs in one thread of its
+    own, under `turn`: a thread that takes it may read and change the memories of that device's
+    streams between two rounds.
     """
 
     def __init__(
@@ -116,10 +115,9 @@ class Scheduler:
     def submit(
         self, work: Work[Result], kind: WorkKind, blocks: int = 0, asker: Asker | None = None
     ) -> Job[Result]:
-        """Take `work` on; `blocks` is how many KV blocks an ingesting one makes.
-
-        It is cancelled if the `asker` leaves. Raises BusyError for a question too many, and where
-        the process ends. What is called when the job is done must not block.
+        """Take `work` on; `blocks` is how many KV blocks an ingesting one makes. It is cancelled if
+        the `asker` leaves. Raises BusyError for a question too many, and where the process ends.
+        What is called when the job is done must not block.
         """
         job = Job(work, kind, blocks, None if asker is None else asker.holder)
         with self._changed:

@@ -37,8 +37,7 @@ from vstream.errors import SettingsError
 from vstream.read_while_written import read_while_written
 
 _NOTED_BLOCKS = 16
-"""What the window has collected is noted so often: after a crash the looks since then are missing.
-"""
+"""What the window collected is noted so often: after a crash what came since is missing."""
 _LOOKS = "infllm looks"
 """The note of what the window's tokens have collected, block by block."""
 

@@ -30,10 +30,7 @@ def kept_dialogue(
     read: Callable[[Sequence[Turn]], TextTokens],
     dialogue: Sequence[Turn],
 ) -> Work[TextTokens]:
-    """All that stands after the last block; `read` is the question with so much of its dialogue.
-
-    Raises QuestionError for what is too long.
-    """
+    """What stands after the last block; `read` has its dialogue. Raises QuestionError."""
     tokens = read(dialogue)
     if tokens.ids is None:
         return tokens
@@ -71,9 +68,8 @@ def surprises(
     hidden: Float[Tensor, "tokens features"],
     ids: Int[Tensor, " tokens"],
 ) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
-    """Of each token -log p(it | what is before) and -log p(it once more | up to it).
-
-    The first, which nothing foretells, has the surprise of the one after it.
+    """Of each token -log p(it | what is before) and -log p(it once more | up to it). The first,
+    which nothing foretells, has the surprise of the one after it.
     """
     following = torch.cat([ids[1:], ids[-1:]])
     found = []

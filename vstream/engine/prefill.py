@@ -33,9 +33,7 @@ LayerKV = list[tuple[Tensor, Tensor]]
 Encoded = tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]
 """Of a chunk: each block's keys and values by layer, and the hidden states of all tokens."""
 Mass = Mapping[int, Float[Tensor, "layers kv_heads tokens"]]
-"""By the id of a block: the attention that each of its tokens got, summed over queries and over the
-heads of a group.
-"""
+"""By block id: the attention each token got, summed over queries and a group's heads."""
 _SPARE = 0.25
 """Of the room that is needed, so much is taken in addition when a buffer grows."""
 
@@ -122,7 +120,6 @@ class Prefill(WritePath):
         self, num_blocks: int, ids: Sequence[int], blocks: Sequence[Placed], kept: LayerKV
     ) -> None:
         """Go on after `num_blocks` blocks, of which `blocks` are known by their `ids`, as `kept`.
-
         They are all from `first_needed(num_blocks)` on, but for those that were forgotten.
         """
         self.num_blocks = num_blocks
@@ -286,9 +283,7 @@ class WindowStep:
         """With `counts`, the tokens of each block of the chunk, attention mass is summed up."""
         self._counts = counts
         self.mass: list[list[Tensor]] = []
-        """By layer and block of the chunk: what it paid to the tokens up to its end, [kv_heads,
-        tokens].
-        """
+        """By layer and block of the chunk: what it paid to tokens so far, [kv_heads, tokens]."""
         self._decoder = decoder
         self._buffers = buffers
         self._positions = positions

@@ -63,9 +63,8 @@ class RekvPrefill(WritePath):
         self._slide(step.local, (whole, whole[:, -1] + 1))
 
     def restore(self, num_tokens: int, blocks: Sequence[Placed], kept: LayerKV) -> None:
-        """Go on after `num_tokens` tokens of blocks; `kept` are those of the last `blocks`.
-
-        They must reach back `n_local` tokens, or to the first block.
+        """Go on after `num_tokens` tokens of blocks; `kept` are those of the last `blocks`. They
+        must reach back `n_local` tokens, or to the first block.
         """
         self.num_tokens = self.prefix[0][0].shape[1] + num_tokens
         missing = num_tokens - kept[0][0].shape[1]
@@ -172,9 +171,8 @@ def _window_and_sinks(
     scale: float,
     sees_near_sinks: bool = True,
 ) -> Float[Tensor, "heads q_tokens head_dim"]:
-    """Attend to `near` within the window and to `sinks` at one distance, under one softmax.
-
-    The queries belong to the last of the keys of `near`. `queries` and `sinks` are not rotated yet.
+    """Attend to `near` within the window and to `sinks` at one distance, under one softmax. The
+    queries belong to the last of the keys of `near`. `queries` and `sinks` are not rotated yet.
     Sinks still in the window are seen, too, or not.
     """
     rotated, keys, values, positions = near
@@ -202,9 +200,8 @@ def _window_and_sinks(
 def _farthest(
     positions: Int[Tensor, "axes tokens"], q_tokens: int, n_local: int
 ) -> Int[Tensor, "axes q_tokens"]:
-    """How far each of the last tokens is from the farthest of its window, on each axis.
-
-    As if text went before the first token, where the window reaches further back.
+    """How far each of the last tokens is from the farthest of its window, on each axis. As if text
+    went before the first token, where the window reaches further back.
     """
     tokens = positions.shape[1]
     oldest = torch.arange(tokens - q_tokens, tokens, device=positions.device) - (n_local - 1)

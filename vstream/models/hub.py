@@ -35,9 +35,7 @@ def hub_file(name: str, file: str) -> Path:
 
 
 def require_checksums(name: str, folder: Path) -> None:
-    """Compare what `hub_checkpoint` gave with the hub's checksums. A file that is another one is
-    removed. Raises ModelError.
-    """
+    """Compare with the hub's checksums and remove files that are others. Raises ModelError."""
     from huggingface_hub import HfApi
 
     with _in_our_words(name, folder.name):

@@ -72,10 +72,9 @@ def planned(
     layers: Sequence[int] | None,
     asked: float,
 ) -> PlannedAnswer | None:
-    """Looks for all that is wanted; None if the model's yes cannot be told from its no.
-
-    `seen` has blocks, `basis` is that of the answer, and `asked` the `time.perf_counter` seconds
-    when it was asked. Raises QuestionError, KVMemoryError; CancelledError if the asker leaves.
+    """Looks for all that is wanted; None if the model's yes cannot be told from its no. `seen` has
+    blocks, `basis` is that of the answer, and `asked` the `time.perf_counter` seconds when it was
+    asked. Raises QuestionError, KVMemoryError; CancelledError if the asker leaves.
     """
     with stream.model.turn:
         ids, memory = seen.view.ids, stream.memory

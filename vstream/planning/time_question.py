@@ -104,9 +104,7 @@ _MOST_LETTERS = 300
 
 @dataclass(frozen=True)
 class TimeQuestion:
-    """`clauses` are one, or of an `order` the two of which one came first. With a `relation` only
-    what is so while, before or after `other` is so counts.
-    """
+    """`clauses` are one, or two of an `order`. A `relation` is to when `other` is so."""
 
     kind: Kind
     clauses: tuple[Clause, ...]

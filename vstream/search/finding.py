@@ -32,7 +32,6 @@ from vstream.search.stretch_blocks import Bounds, Covered
 @dataclass(frozen=True)
 class Effort:
     """Bounds of what is done for each stream, and of the milliseconds for all; None: no bound.
-
     Without a bound of `proposals` the index excludes nothing, and a span is only what has been
     judged block by block. It excludes nothing either of a stretch of no more blocks than that.
     """

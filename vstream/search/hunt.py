@@ -59,10 +59,9 @@ def proposals(
 
 
 class Hunt:
-    """One statement, one stretch of one stream.
-
-    It is so where it is at least as probable as `high`, and beside such a place also where it is at
-    least as probable as `low`: so a run does not flicker.
+    """One statement, one stretch of one stream. It is so where it is at least as probable as
+    `high`, and beside such a place also where it is at least as probable as `low`: so a run does
+    not flicker.
     """
 
     def __init__(

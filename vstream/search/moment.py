@@ -54,10 +54,9 @@ def joined(
 
 
 def merged(seen: Sequence[Moment], told: Sequence[Moment]) -> list[Moment]:
-    """Moments found by their blocks and by their texts, each best first, as one list.
-
-    Their scores do not compare, so what counts is the place in either list: reciprocal rank fusion
-    (Cormack et al., SIGIR 2009). A moment of both lists is the text's, with the block's picture.
+    """Moments found by their blocks and by their texts, each best first, as one list. Their scores
+    do not compare, so what counts is the place in either list: reciprocal rank fusion (Cormack et
+    al., SIGIR 2009). A moment of both lists is the text's, with the block's picture.
     """
     found = [(_weight(place), one) for place, one in enumerate(seen)]
     for place, one in enumerate(told):

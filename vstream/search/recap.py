@@ -188,9 +188,7 @@ class _Teller:
         self._begins, self._ends = breaks, {one - 1 for one in breaks}
 
     def round(self, *, may_describe: bool) -> list[RecapEntry]:
-        """Have some runs described or, once all are, some blocks judged; the entries that are whole
-        now.
-        """
+        """Describe some runs or, after all, judge some blocks; the entries that are whole now."""
         if may_describe and (runs := list(islice(self._left, MAX_PREFILLS))):
             self._describe(runs)
             return []

@@ -155,9 +155,7 @@ class StreamKeeper:
             _log.warning("a pause is forgotten by a restart", stream=self.spec.id, why=str(error))
 
     def change(self, spec: StreamSpec) -> None:
-        """Take over what `spec` says of context and zone. Raises StoreError; nothing has changed
-        then.
-        """
+        """Take over context and zone of `spec`. Raises StoreError; nothing has changed then."""
         changed = self.spec.model_copy(update={"context": spec.context, "timezone": spec.timezone})
         if self.note.get("spec") is not None:
             self.remember(spec=changed.model_dump(mode="json"))

@@ -63,7 +63,6 @@ class LiveStream(QueuedSource):
     ) -> None:
         """Start to connect. `wants` is called from the decoding thread, and so is `permit`, before
         each connection: it raises SourceError where the source may not be reached (any more).
-
         `sample_fps` is how many frames a second `wants` takes at most, if that is known.
         """
         super().__init__(address.name, config, wants, mask)

@@ -35,9 +35,7 @@ _JOINT = re.compile(r"\b(?:at|in|within|during|over|for|of|around)?\s*(?:the\s*)
 
 @dataclass(frozen=True)
 class NamedTime:
-    """Seconds of stream time; a bound that is None is open. A moment has one bound, `to_s`. `rest`
-    is the question without the words that name it.
-    """
+    """Stream seconds, a moment only `to_s`; None is open. `rest` are the other words."""
 
     from_s: float | None
     to_s: float | None
@@ -46,9 +44,8 @@ class NamedTime:
 
 
 def named_time(question: str, now_s: float) -> NamedTime | None:
-    """What the question is about as far as its words tell; None if they do not.
-
-    `now_s` is when it is asked. Moments after that are nobody's memory, and are not taken as such.
+    """What the question is about as far as its words tell; None if they do not. `now_s` is when it
+    is asked. Moments after that are nobody's memory, and are not taken as such.
     """
     text = with_time_words(question, _written)
     moments = re.findall(_MOMENT, text)

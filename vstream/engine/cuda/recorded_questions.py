@@ -156,9 +156,8 @@ class _QuestionPass:
         self._cut: Cut | None = None
 
     def run(self, replay: Replay, step: QuestionStep, embeddings: Tensor) -> Tensor:
-        """`replay`, its recording, of a question, whose text is in the context then.
-
-        Raises _ReadPlainlyError where a layer does not fit.
+        """`replay`, its recording, of a question, whose text is in the context then. Raises
+        _ReadPlainlyError where a layer does not fit.
         """
         tokens = len(embeddings)
         self._embeddings[:tokens] = embeddings
