@@ -292,7 +292,6 @@ class ServiceClient(Closing):
 
 
 def _part(name: str) -> str:
-    """As one part of a path, whatever is in it."""
     return quote(name, safe="")
 
 

@@ -33,7 +33,6 @@ _TOLD_EVERY_S = 60.0
 _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 Address = tuple[str, int]
-"""Host and port."""
 _FAILED = (KeeperState.FAILED, KeeperState.RETRYING)
 
 

@@ -80,7 +80,6 @@ class Plan:
 
     @property
     def ram_bytes(self) -> int:
-        """Beside a card."""
         return self.index_bytes + self.cache_bytes
 
 

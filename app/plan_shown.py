@@ -25,7 +25,6 @@ _OVER = 1.05
 def show_plan(
     terminal: Terminal, config: VStreamConfig, cameras: Cameras, *, as_json: bool
 ) -> None:
-    """Raises ModelError, KVMemoryError."""
     store = config.memory.store if config.memory.store != "memory://" else _STORE
     is_card = torch.cuda.is_available() if config.device == "auto" else config.device != "cpu"
     room = room_here(store)

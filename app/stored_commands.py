@@ -76,7 +76,6 @@ def forget(
 
 
 def _is_asked() -> bool:
-    """Whether somebody sits there."""
     return sys.stdin.isatty()
 
 

@@ -251,7 +251,6 @@ class ChatPrompt:
         return cut[0], cut[1]
 
     def _content(self, text: str, shows_video: bool = False) -> Any:
-        """Of a message, as the template takes it."""
         if self._place.item is None:
             return self._place.marker * shows_video + text
         return [self._place.item] * shows_video + [{"type": "text", "text": text}]

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Size = tuple[int, int]
-"""Height and width in pixels."""
 
 _MAX_SIDE = 4096  # of any resized picture, as in transformers' SmolVLM processors
 LANCZOS, BILINEAR, BICUBIC = 1, 2, 3

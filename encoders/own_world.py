@@ -39,7 +39,6 @@ class OwnWorld:
             return cls(centre, spread, torch.tensor(told["direction"]), float(told["threshold"]))
 
     def write(self, path: Path) -> None:
-        """As `read` reads it."""
         np.savez(
             path,
             centre=self.centre.numpy(),
@@ -49,7 +48,6 @@ class OwnWorld:
         )
 
     def scaled(self, features: Float[Tensor, "pictures features"]) -> Float[Tensor, "..."]:
-        """In deviations."""
         return ((features - self.centre) / self.spread).clamp(-_MOST, _MOST)
 
     def distances(self, features: Float[Tensor, "pictures features"]) -> Float[Tensor, " pictures"]:

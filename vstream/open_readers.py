@@ -113,6 +113,5 @@ def _close(opened: Future[StreamReader]) -> None:
 
 
 def with_host_bytes(config: VStreamConfig, host_bytes: int) -> VStreamConfig:
-    """`config` with another budget of host RAM."""
     memory = config.memory.model_copy(update={"host_bytes": host_bytes})
     return config.model_copy(update={"memory": memory})

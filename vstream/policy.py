@@ -102,7 +102,6 @@ def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> 
 @lru_cache(maxsize=16)
 @torch.inference_mode()
 def _block_tokens(model: VideoLLM) -> int:
-    """Of a block of frames that show nothing."""
     family = model.family
     frames = [family.blank(float(i)) for i in range(family.frames_per_block)]
     with model.turn:

@@ -95,7 +95,6 @@ class Basis:
     """
 
     newest_frame_s: float
-    """The newest frame that it could see."""
     coarser_since: float | None = None
     """Before this stream time the stream is coarser, thinned, merged or gone; None: nothing is."""
     strange: str | None = None
@@ -177,8 +176,6 @@ class Timings:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Basis):
-    """A finished answer."""
-
     question: Question = field(metadata=UNTOLD)
     text: str = field(metadata=UNTOLD)
     """In its document `answer`."""

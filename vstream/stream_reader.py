@@ -34,7 +34,6 @@ class StreamReader(Closing):
         return self._queries.ask(question)
 
     def judge(self, condition: str, at_s: float | None = None) -> Judgement:
-        """See `QueryHandler.judge`."""
         return self._queries.judge(condition, at_s)
 
     def close(self) -> None:

@@ -33,7 +33,6 @@ class Wishes:
         scheduler: Scheduler,
         begin: Callable[[Wish], Job[str]],
     ) -> None:
-        """`begin` has the model asked."""
         self._policy = policy
         self._memory = memory
         self._scheduler = scheduler

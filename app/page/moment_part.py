@@ -68,7 +68,6 @@ class MomentPart:
         raise ServiceError(_NONE[by], "frame_not_found")
 
     def _clip(self, stream_id: str, near_s: float, *, is_next: bool) -> dict[str, Any]:
-        """Raises ServiceError."""
         client = self._page.client
         clip = client.clip(stream_id, max(0.0, near_s - HALF_S), near_s + HALF_S)
         from_s = clip.stream_s or 0.0

@@ -79,7 +79,6 @@ class Page:
         return [one for one in found if one.stream_id in ids]
 
     def forget_firings(self) -> None:
-        """They have just changed."""
         self._known.pop("firings", None)
 
     def _firings(self) -> list[FiringDocument]:

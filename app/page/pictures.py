@@ -21,12 +21,10 @@ def source_of(jpeg: bytes) -> str:
 
 
 def live_picture(name: str, picture: Picture) -> str:
-    """Of the stream that the page calls `name`."""
     return drawn("live_picture", name, source_of(_bounded(picture, _LIVE_SIDE_PX)), when(picture))
 
 
 def small_picture(picture: Picture) -> str:
-    """What an <img> of the wall takes."""
     return source_of(_bounded(picture, _SMALL_SIDE_PX))
 
 

@@ -21,8 +21,6 @@ _ENTRIES = 100
 
 
 class RecapPart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page, stream: gr.HTML) -> None:
         self._page = page
         gr.HTML(_HEAD, apply_default_css=False)
@@ -92,7 +90,6 @@ class RecapPart:
 
 
 def _from(since: str) -> dict[str, Any]:
-    """What the service takes for it."""
     begin = _SINCE.get(since, "")
     if begin == "today":
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)

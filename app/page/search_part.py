@@ -43,7 +43,6 @@ class SearchPart:
         self._about = [self._words, stream, from_s, to_s]
 
     def begin(self, strip: gr.HTML) -> None:
-        """Spans are painted onto the `strip`."""
         outputs = [self._found, self._stop, strip]
         for event in (self._words.submit, self._search.click):
             event(self.search, self._about, outputs, **QUIET)

@@ -68,7 +68,6 @@ class ShellPart:
         return gr.update(told=json.dumps(told)), wall, live, details
 
     def _told(self, visitor: Visitor) -> dict[str, Any]:
-        """Raises ServiceError."""
         streams = self._page.client.streams()
         had_camera = OWN in visitor.streams
         shown = {one.id: one for one in streams if not CAMERA_ID.fullmatch(one.id)}

@@ -58,7 +58,6 @@ class Embedded(Family):
     def world_features(
         self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]
     ) -> Float[Tensor, "pictures features"]:
-        """What `OwnWorld` compares."""
         frames = [Frame(pixels, 0.0, 0.0) for pixels in pictures]
         return pooled(self._vision.patches(frames, [[self._size]] * len(frames)))
 
@@ -76,7 +75,6 @@ class Embedded(Family):
         return super().question(with_time_words(question, time_words), answer_start=answer_start)
 
     def checks(self, statement: str) -> list[Check]:
-        """See `encoders.drawn_statement`."""
         return drawn_checks(statement) or super().checks(statement)
 
 

@@ -18,8 +18,6 @@ _FAKE_TOKEN = "<fake_token_around_image>"
 
 
 class SmolVLM(Family):
-    """SmolVLM2 checkpoints."""
-
     name = "smolvlm"
     # The frames are text with pictures in between, and so the place of the video is text:
     # the templates of several published checkpoints do not know a video.

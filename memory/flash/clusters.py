@@ -43,7 +43,6 @@ class Clusters:
     def of_frame(
         cls, row: Float[Tensor, "cells width"], number: int, start_s: float, end_s: float
     ) -> "Clusters":
-        """A cluster of one frame."""
         return cls(
             row[None],
             weights=_fact(1),
@@ -100,7 +99,6 @@ class Clusters:
         return found.at(found.weights > 0).in_order()
 
     def numbered(self) -> "Clusters":
-        """Each with a slot of its own."""
         taken = self.slots.tolist()
         free = (slot for slot in range(len(self)) if slot not in taken)
         slots = [next(free) if slot < 0 else slot for slot in taken]

@@ -135,7 +135,6 @@ def _as_written(tokenizer: str) -> str:
 
 
 def _grammar_of(schema: str) -> str:
-    """llguidance's grammar."""
     try:
         grammar: str = LLMatcher.grammar_from_json_schema(
             schema,

@@ -91,7 +91,6 @@ class StopStrings:
         return bool(self._stops)
 
     def are_in(self, text: str) -> bool:
-        """Whether one of them has been written."""
         return any(stop in text for stop in self._stops)
 
     def cut(self, text: str) -> str:
@@ -146,7 +145,6 @@ class TokenChoice:
         return self._has_ended or self.is_stop(token)
 
     def is_stop(self, token: int) -> bool:
-        """Whether `token` is a stop id."""
         return token in self._family.stop_ids
 
     def text(self, token_ids: Sequence[int]) -> str:

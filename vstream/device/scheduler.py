@@ -110,7 +110,6 @@ class Scheduler:
         self._rounds_rested = 0
         """Of descriptions."""
         self._may_describe = False
-        """In this round."""
 
     def submit(
         self, work: Work[Result], kind: WorkKind, blocks: int = 0, asker: Asker | None = None
@@ -211,7 +210,6 @@ class Scheduler:
                 self._keep()
 
     def _jobs(self) -> list[Job[Any]]:
-        """All that there are."""
         return [*self._running, *(job for jobs in self._waiting.values() for job in jobs)]
 
     @torch.inference_mode()
@@ -299,7 +297,6 @@ class Scheduler:
         return _take(waiting, MAX_PREFILLS - running)
 
     def _next_questions(self) -> list[Job[Any]]:
-        """Of askers and standing ones."""
         asks, judges = self._waiting[WorkKind.ASK], self._waiting[WorkKind.JUDGE]
         asking = [job.holder for job in self._running if job.kind is WorkKind.ASK]
         kept = 0 if self._has_judged or not judges else 1

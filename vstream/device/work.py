@@ -24,8 +24,6 @@ Result = TypeVar("Result")
 
 
 class WorkKind(StrEnum):
-    """What a work is for."""
-
     ASK = "ask"
     JUDGE = "judge"
     INGEST = "ingest"
@@ -168,7 +166,6 @@ class FairLock:
         return is_taken
 
     def give(self) -> None:
-        """Let the next one have it."""
         self._lock.release()
         with self._changed:
             self._waiting.popleft()

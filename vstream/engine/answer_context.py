@@ -26,7 +26,6 @@ class LaidLayer:
     """Of what was laid, [axes, tokens]; text stands behind it."""
     filled: int
     next_text: int
-    """Position of the next token."""
     num_prefix: int
     recent: tuple[int, int]
     """From which slot on, and up to which one, the recent window lies; behind it stands text."""
@@ -130,11 +129,9 @@ class AnswerContext:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that the first layer holds."""
         return self._layers[0].filled
 
     def laid(self, layer: int) -> LaidLayer:
-        """What `layer` holds."""
         return self._layers[layer]
 
     def begin_with(self, again: Context, kv: LayerKV) -> None:

@@ -89,7 +89,6 @@ class InfllmStep:
         self._stream = stream
         self._exec_counts = exec_counts
         self.passings: list[Passing] = []
-        """By layer."""
         self.retrieved: list[list[list[int]]] = []
         """By layer and exec block."""
         self.captured: LayerKV = []
@@ -137,7 +136,6 @@ class _Past:
         read_while_written(self._read)
 
     def __call__(self, number: int) -> list[KeysValues]:
-        """The blocks that an exec block reads."""
         in_pass = (left for one in self._passing.left for left in one)
         left: dict[int, Left] = dict(zip(self._stream.counts, in_pass, strict=False))
         ids, scores = [*(self._ids[at] for at in self._best[number]), *left], self._scores[number]

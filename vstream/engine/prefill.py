@@ -90,7 +90,6 @@ class WritePath:
         return 1 << 30
 
     def encode(self, chunk: Sequence[Tokens]) -> Encoded:
-        """`work`, run by itself."""
         return alone(self._decoder, self.work(chunk))
 
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
@@ -185,7 +184,6 @@ class Prefill(WritePath):
         return found
 
     def _positions(self, more: Sequence[Placed] = ()) -> Tensor:
-        """Of [prefix | window | more]."""
         blocks = [*(block.placed for block in self._blocks), *more]
         positions, _ = lay_out(self._prefix_tokens, blocks, self._decoder.num_axes)
         return positions.to(self._decoder.device)

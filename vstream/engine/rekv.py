@@ -76,7 +76,6 @@ class RekvPrefill(WritePath):
         self._slide(local, self._laid(blocks))
 
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
-        """As `Prefill.work`."""
         counts = [len(block.embeddings) for block in chunk]
         laid = self._laid(chunk)
         step = _RekvStep(self, counts, laid[0])

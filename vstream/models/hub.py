@@ -68,7 +68,6 @@ def _in_our_words(name: str, revision: str | None) -> Iterator[None]:
 
 
 def _refused(error: Any, revision: str | None) -> str:
-    """Why a host that answers does not give it."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -94,7 +93,6 @@ def _refused(error: Any, revision: str | None) -> str:
 
 
 def _failed(error: OSError | ValueError) -> str:
-    """Why nothing came."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled) or isinstance(error.__cause__, OfflineModeIsEnabled):

@@ -165,7 +165,6 @@ def _order(text: str) -> TimeQuestion | None:
 
 
 def _related(text: str) -> TimeQuestion | None:
-    """Of two clauses."""
     parts = _WITH.split(text)
     if _TOGETHER.search(text):
         parts = _AND_OR.split(_TOGETHER.sub(r" \1", text))

@@ -40,7 +40,6 @@ class AskedCheck:
         self.is_of_spans = bool(check.name)
         """It is only asked of blocks that decide a span."""
         self.name = "\n".join([check.question, *words, *check.name.split()])
-        """What it asks and wants to hear."""
 
     def work(self, read: Read) -> Work[float]:
         """How probable it is that the model says it, on the scale of a yes."""

@@ -39,7 +39,6 @@ class Run:
 
 
 def excluded(scores: Float[np.ndarray, " places"]) -> Bool[np.ndarray, " places"]:
-    """Which places the index rules out."""
     if not len(scores):
         return np.zeros(0, dtype=bool)
     usual = np.quantile(scores, _USUAL)  # low: it may be so most of the time
@@ -102,7 +101,6 @@ class Hunt:
         return sum(isinstance(place, int) for place in self.judged)
 
     def propose(self, place: int) -> None:
-        """This one as well, after all others."""
         self._proposed.append(place)
 
     def wanted(self, count: int) -> list[int]:

@@ -80,8 +80,6 @@ class FoundSpan:
 
 
 class Hunter:
-    """Hunts in one stream."""
-
     def __init__(
         self,
         name: str,
@@ -131,14 +129,12 @@ class Hunter:
         self.hunt.propose(place)
 
     def take(self, judged: Mapping[int, float]) -> list[Run]:
-        """As Hunt."""
         return self.hunt.take(
             {at: max(p, self._low) if at in self._said else p for at, p in judged.items()}
         )
 
     @property
     def turn(self) -> FairLock:
-        """Of the device that judges."""
         return self._found.model.turn
 
     def runs(self) -> list[Run]:
@@ -178,7 +174,6 @@ class Hunter:
         return probability
 
     def begin(self, place: int) -> Job[float]:
-        """Have a place judged."""
         return self._submit(place, self._checks)
 
     def _submit(self, place: int, checks: Sequence[AskedCheck]) -> Job[float]:
@@ -209,7 +204,6 @@ class Hunter:
         )
 
     def covered(self, is_excluded: Bool[np.ndarray, " places"]) -> list[Covered]:
-        """What is known of the stretch."""
         runs = [(run.first, run.last) for run in self.hunt.nearly()]
         return self._blocks.covered(self.hunt.judged, runs, is_excluded, self.gone)
 

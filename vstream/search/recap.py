@@ -65,7 +65,6 @@ class RecapEntry(FoundSpan):
     """A span in which what the model said is so."""
 
     sentence: str
-    """As the model said it."""
     came: bool
     left: bool
     """What was so when the stretch or a part of it began did not come, nor did leave what still was
@@ -164,8 +163,6 @@ class Recap(Hunting):
 
 
 class _Teller:
-    """Tells of one stream."""
-
     def __init__(
         self,
         name: str,

@@ -118,7 +118,6 @@ class AlertRecord:
 
     @property
     def fired(self) -> int:
-        """How often."""
         return self.fired_on.total()
 
     @property

@@ -136,7 +136,6 @@ class StreamKeeper:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What `remember` has kept."""
         return service_note(self.session.memory.note)
 
     def remember(self, **values: Any) -> None:

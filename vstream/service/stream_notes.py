@@ -28,7 +28,9 @@ _LOOK_S = 0.1
 
 
 def service_note(note: Mapping[str, Any]) -> dict[str, Any]:
-    """What a service noted, out of a stream's whole `note`. Alerts were watches before 0.3."""
+    """What a service noted, out of the whole `note` of a stream. An alert was a
+    watch before 0.3.
+    """
     noted = dict(note.get(NOTE, {}))
     old = [{**one, "spec": {**one["spec"], "told_as": "watch"}} for one in noted.pop("watches", [])]
     return {**noted, "alerts": old} if old else noted

@@ -123,6 +123,7 @@ class Streams:
 
     def adopt(self, stream_id: str) -> StreamKeeper:
         """Go on with a stream that another process has left, as its note says, with its alerts.
+
         Raises UnknownStreamError if no service is to watch it, StoreError if somebody writes it,
         and what `create` raises.
         """
@@ -144,6 +145,7 @@ class Streams:
     def release(self, stream_id: str) -> None:
         """Flush the stream and let go of it, for another process to `adopt` it: its note stays, and
         nobody is told that it was deleted. One that another process has taken is only let go of.
+
         Raises UnknownStreamError, StoreError.
         """
         keeper = self.get(stream_id)
@@ -254,7 +256,9 @@ class Streams:
         return self._readers.ask(stream_id, ask)
 
     def passing(self) -> Session:
-        """An empty stream in host RAM that no list has; it goes with its last reference."""
+        """An empty stream in host RAM that no list has, as configured; it goes with its last
+        reference.
+        """
         budgets = {"file_bytes": None, "redis_bytes": None, "retain_s": None}
         kept = {"store": "memory://", "host_bytes": self._host_bytes, **budgets}
         memory = self._config.memory.model_copy(update=kept)

@@ -80,7 +80,6 @@ class LiveStream(QueuedSource):
 
     @property
     def status(self) -> SourceStatus:
-        """How the camera is doing now."""
         status = super().status
         silent_s = time.monotonic() - self._last_sign_at
         if status.state is SourceState.RUNNING and silent_s > self._config.stall_s:

@@ -28,8 +28,6 @@ _MOST_PACKETS = 2000  # of a file, which comes faster
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """What a source turned out to be."""
-
     name: str
     """The address without its secrets."""
     kind: SourceKind

@@ -74,7 +74,6 @@ class VideoFile(Closing):
         ]
 
     def close(self) -> None:
-        """Give the file back."""
         self._container.close()
 
     def _read_timeline(self) -> None:

@@ -78,7 +78,6 @@ class DecodeRows:
     def _step(
         self, contexts: Sequence[AnswerContext], embeddings: Float[Tensor, "answers d_model"]
     ) -> Float[Tensor, "answers vocabulary"]:
-        """Of contexts that have a row."""
         rows = torch.tensor([self._row_of[one] for one in contexts], device=embeddings.device)
         size = min(1 << (len(self._rows) - 1).bit_length(), self._buffers.num_rows)
         wanted = (one.words.layers for one in contexts if one.words is not None)

@@ -37,8 +37,6 @@ _TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class FlashKernel:
-    """One that is installed."""
-
     name: str
     attend: CausalAttention
 

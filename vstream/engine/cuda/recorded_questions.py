@@ -178,7 +178,6 @@ class _QuestionPass:
         return logits
 
     def compute(self, cut: Cut) -> Float[Tensor, "1 vocabulary"]:
-        """What is recorded."""
         self._cut, self._text = cut, []
         try:
             hidden = self._decoder.forward(self._embeddings, self)
@@ -189,7 +188,6 @@ class _QuestionPass:
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        """In `layer`, once its context is laid."""
         decoder, laid = self._decoder, self._laid
         if layer in self._told:
             self._queries[layer] = queries[:, self._last].squeeze(1) * scale
