@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -23,6 +23,12 @@ class ResultTable:
     notes: tuple[str, ...] = ()
     has_words: bool = False
     """Its cells are text to read: they stand on the left and are folded."""
+
+    @classmethod
+    def of(cls, title: str, rows: Mapping[str, Mapping[str, object]]) -> "ResultTable":
+        """Of rows by name that have the same figures."""
+        columns = ("", *next(iter(rows.values())))
+        return cls(title, columns, tuple((n, *map(str, row.values())) for n, row in rows.items()))
 
     def rich(self) -> Table:
         caption = "\n".join(self.notes) or None

@@ -119,10 +119,7 @@ def _span_in(text: str) -> Interval | None:
         raise ValueError(f"{len(times)} numbers in {text!r}")
     if len(times) == 2:
         return (min(times), max(times))
-    return _around(times[0]) if times else None
-
-
-def _around(at_s: float) -> Interval:
-    if at_s > RADIUS_S:
-        return (at_s - RADIUS_S, at_s + RADIUS_S)
-    return (at_s, at_s + 2 * RADIUS_S)
+    if not times:
+        return None
+    start = times[0] - RADIUS_S if times[0] > RADIUS_S else times[0]
+    return (start, start + 2 * RADIUS_S)

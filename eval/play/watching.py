@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from eval.play.asked import AskTime, Play, Standing, source_of
-from eval.play.asker import SessionAsker
+from eval.play.asker import FindAsker, SessionAsker
 from eval.play.contender import DEFAULT, FIND, Contender
-from eval.play.find_asker import FindAsker
 from eval.play.interview import Interview
 from eval.play.kept import Kept, KeptWatch, stored_bytes
 from eval.play.settings import PlaySettings

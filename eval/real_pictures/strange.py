@@ -59,13 +59,11 @@ def strange(as_json: AsJson = False) -> None:
         for name, frames in _shown():
             rows[name] = asked_about(model, name, frames)
     rows["all"] = tuple(map(sum, zip(*rows.values(), strict=True)))
-    columns = ("", "questions", "bare", "bare and over 0.5", "moments of alerts", "firings")
-    told = tuple((name, *map(str, row)) for name, row in rows.items())
-    show([ResultTable("Asked about pictures from outside its world", columns, told)])
+    columns = ("questions", "bare", "bare and over 0.5", "moments of alerts", "firings")
+    told = {name: dict(zip(columns, row, strict=True)) for name, row in rows.items()}
+    show([ResultTable.of("Asked about pictures from outside its world", told)])
     if as_json:
-        show_document(
-            {name: dict(zip(columns[1:], row, strict=True)) for name, row in rows.items()}
-        )
+        show_document(told)
 
 
 def _shown() -> Iterator[tuple[str, list[Frame]]]:

@@ -147,14 +147,11 @@ def _style_streams(first_seed: int, num_questions: int, options: ExamOptions) ->
     for i, count in enumerate(parts(num_questions, num_streams)):
         script = write_script(first_seed + i, length_s, (HELD_OUT_STYLE,), options.emoji)
         drawn = _draw(script, 2 * num_questions, STYLE_KINDS, "train", options.frames_per_block)
-        drawn = [one for one in drawn if not _is_about_shapes(one.question)]
+        emoji = set(emoji_names(full=True))  # other names are of shapes
+        drawn = [one for one in drawn if not one.question.names or emoji & {*one.question.names}]
         questions = Random(script.seed).sample(drawn, min(len(drawn), count))
         streams.append(ExamStream(f"style{i}", script, "held_out", _in_order(questions)))
     return streams
-
-
-def _is_about_shapes(question: Question) -> bool:
-    return bool(question.names) and not set(question.names) & set(emoji_names(full=True))
 
 
 @cache

@@ -77,6 +77,8 @@ class WatchFigures:
         told = sum(record.num_told for record in records)
         recall = 100 * told / onsets if onsets else None
         precision = 100 * (fired - false) / fired if fired else None
+        both = () if precision is None or recall is None else (precision, recall)
+        f1 = statistics.harmonic_mean(both) if both else None
         by_hour: defaultdict[int, list[WatchOutcome]] = defaultdict(list)
         for record in records:
             if record.hour is not None:
@@ -87,7 +89,7 @@ class WatchFigures:
             num_watches=len(records),
             num_onsets=onsets,
             precision=precision,
-            f1=_f1(precision, recall),
+            f1=f1,
             delay_s=statistics.median(delays_s) if delays_s else None,
             by_hour={hour: cls.of(several) for hour, several in sorted(by_hour.items())},
         )
@@ -95,12 +97,6 @@ class WatchFigures:
     def document(self) -> dict[str, object]:
         own = {name.removeprefix("num_"): figure for name, figure in vars(self).items()}
         return own | {"by_hour": {str(h): of.document() for h, of in self.by_hour.items()}}
-
-
-def _f1(precision: float | None, recall: float | None) -> float | None:
-    if precision is None or recall is None:
-        return None
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:

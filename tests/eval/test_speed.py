@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from synthetic_video import write_video
 from typer.testing import CliRunner
 
 from eval.commands import cli
@@ -56,15 +55,6 @@ def test_bytes_follow_from_the_history(engine):
         )
     first, last = engine["histories"]
     assert last["store_bytes"] / first["store_bytes"] == pytest.approx(30 / 12, rel=0.05)
-
-
-def test_pictures_of_a_day_and_a_clip_of_a_minute(tmp_path):
-    video = write_video(tmp_path / "street.mp4", num_frames=40)
-    [row] = document_of("pictures", video)["pictures"]
-    assert (row["video"], row["frames"]) == ("street.mp4", 4)
-    assert row["day_GB"] == pytest.approx(row["picture_kB"] * 86_400 / 1e6, rel=1e-3)
-    assert row["clip_kB"] > 0
-    assert row["clip_ms"] > 0
 
 
 def test_every_tier_is_measured_with_blocks_of_both_shapes(running_redis, tmp_path):
