@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 import gradio as gr
 
 from app.client import ServiceClient, ServiceError
-from app.page.visitors import CAMERA_ID, Visitor, Visitors
+from app.page.visitors import CAMERA_ID, Looking, Visitor, Visitors
+from app.page.words import drawn
 from app.server.documents import FiringDocument, ModelDocument, StreamDocument
 
 Known = TypeVar("Known")
@@ -140,6 +141,14 @@ def told_of_errors() -> Iterator[None]:
         yield
     except ServiceError as error:
         gr.Warning(str(error))
+
+
+def stopped(part: str, looking: Looking | None) -> tuple[Any, Any]:
+    """What `part` draws of what is looked for no more, and no button to stop it."""
+    if looking is None:
+        return gr.skip(), gr.update(visible=False)
+    looking.is_stopped = looking.is_running
+    return drawn(part, looking), gr.update(visible=False)
 
 
 def told_in(event: gr.EventData) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page
+from app.page.page import QUIET, Page, stopped
 from app.page.pictures import moment
 from app.page.visitors import RecapSoFar
 from app.page.words import drawn
@@ -44,7 +44,7 @@ class RecapPart:
         if not ids:
             yield '<p class="note">There is no stream to recap yet.</p>', gr.skip()
             return
-        visitor.begin_recap(recap := RecapSoFar())
+        visitor.look_for("recap", recap := RecapSoFar())
         yield drawn("recap", recap), gr.update(visible=True)
         try:
             for _ in self._look(recap, ids, _from(since)):
@@ -55,11 +55,7 @@ class RecapPart:
             yield drawn("recap", recap), gr.update(visible=False)
 
     def stop(self, request: gr.Request) -> tuple[Any, Any]:
-        recap = self._page.visitor(request).recap
-        if recap is None:
-            return gr.skip(), gr.update(visible=False)
-        recap.is_stopped = recap.is_running
-        return drawn("recap", recap), gr.update(visible=False)
+        return stopped("recap", self._page.visitor(request).recap)
 
     def _look(
         self, recap: RecapSoFar, ids: dict[str, str], bounds: dict[str, Any]

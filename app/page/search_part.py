@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page, text_field
+from app.page.page import QUIET, Page, stopped, text_field
 from app.page.pictures import moment
 from app.page.visitors import Finding
 from app.page.words import drawn, note, span_words, trouble
@@ -54,7 +54,7 @@ class SearchPart:
     ) -> tuple[str, Any, Any]:
         """The moments, in the place of what is looked for so far."""
         visitor = self._page.visitor(request)
-        visitor.find(None)
+        visitor.look_for("finding", None)
         found = self._alike(words.strip(), name, visitor.id_of(name), _stretch(from_s, to_s))
         return found, gr.update(visible=False), gr.update(found="null")
 
@@ -67,7 +67,7 @@ class SearchPart:
         if stream_id is None or not words.strip():
             yield _nothing(words), gr.skip(), gr.skip()
             return
-        visitor.find(finding := Finding(words.strip(), name))
+        visitor.look_for("finding", finding := Finding(words.strip(), name))
         yield drawn("finding", finding), gr.update(visible=True), _painted(finding)
         try:
             for _ in self._look(finding, stream_id, _stretch(from_s, to_s)):
@@ -78,11 +78,7 @@ class SearchPart:
             yield drawn("finding", finding), gr.update(visible=False), _painted(finding)
 
     def stop(self, request: gr.Request) -> tuple[Any, Any]:
-        finding = self._page.visitor(request).finding
-        if finding is None:
-            return gr.skip(), gr.update(visible=False)
-        finding.is_stopped = finding.is_running
-        return drawn("finding", finding), gr.update(visible=False)
+        return stopped("finding", self._page.visitor(request).finding)
 
     def _alike(
         self, words: str, name: str, stream_id: str | None, stretch: dict[str, float]

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from app.server.documents import Citation, StreamDocument
 from app.server.moment_documents import CoveredDocument, FoundSpanDocument
@@ -163,15 +164,11 @@ class Visitor:
             if exchange.is_running:
                 exchange.is_stopped, exchange.is_running = True, False
 
-    def find(self, finding: Finding | None) -> None:
-        if self.finding is not None:
-            self.finding.is_stopped = True
-        self.finding = finding
-
-    def begin_recap(self, recap: RecapSoFar) -> None:
-        if self.recap is not None:
-            self.recap.is_stopped = True
-        self.recap = recap
+    def look_for(self, kind: Literal["finding", "recap"], looking: Looking | None) -> None:
+        """In the place of what is shown of that kind so far, which ends."""
+        if (before := getattr(self, kind)) is not None:
+            before.is_stopped = True
+        setattr(self, kind, looking)
 
     def dialogue(self, stream_id: str) -> list[dict[str, str]]:
         messages = []
