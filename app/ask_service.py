@@ -40,12 +40,7 @@ class AskedThere:
 
 
 def ask_service(
-    terminal: Terminal,
-    config: VStreamConfig,
-    service: str,
-    asked: AskedThere,
-    *,
-    as_json: bool,
+    terminal: Terminal, config: VStreamConfig, service: str, asked: AskedThere, *, as_json: bool
 ) -> None:
     """Answer; without a text each line of stdin, by itself. VSTREAM_API_KEY is the key. Raises
     ServiceError, QuestionError, SettingsError.

@@ -36,11 +36,7 @@ def held_count(policy: MemoryPolicy, shape: BlockShape, frames: int) -> tuple[in
 
 
 def held_bytes(
-    policy: MemoryPolicy,
-    shape: BlockShape,
-    frames: int,
-    block_bytes: BlockBytes,
-    number_bytes: int,
+    policy: MemoryPolicy, shape: BlockShape, frames: int, block_bytes: BlockBytes, number_bytes: int
 ) -> int:
     """The most that is held of so many unlike frames; `number_bytes` are those of the dtype."""
     whole, rewritten = held_count(policy, shape, frames)

@@ -50,10 +50,7 @@ def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool
         }
         within = {name: bounds_in(one.memory, begin, end) for name, one in streams.items()}
         recap = Recap(
-            streams,
-            within=within,
-            effort=away.effort,
-            layers=config.engine.search_layers,
+            streams, within=within, effort=away.effort, layers=config.engine.search_layers
         )
         for _ in recap:
             pass

@@ -26,10 +26,7 @@ _SOURCE, _MODEL, _MEMORY, _SERVICE = "Source", "Model", "Memory", "Service"
 _SETTINGS = "Settings"
 SOURCE: Options = {
     "fps": ("source.sample_fps", _option(_SOURCE, float, "Frames encoded per second of stream.")),
-    "transport": (
-        "source.transport",
-        _option(_SOURCE, str, "How RTSP travels: tcp, udp or auto."),
-    ),
+    "transport": ("source.transport", _option(_SOURCE, str, "How RTSP travels: tcp, udp or auto.")),
     "connect_timeout": (
         "source.connect_timeout_s",
         _option(_SOURCE, float, "Give up a camera that sends no frame within these seconds."),
@@ -55,7 +52,7 @@ STORE: Options = {
             str,
             "Where blocks are kept: memory://, file:///DIR, redis://HOST, s3://BUCKET.",
         ),
-    ),
+    )
 }
 POLICY: Options = {
     "policy": (

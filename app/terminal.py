@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text

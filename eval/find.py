@@ -115,10 +115,7 @@ def _asked(history: History, most: int) -> list[tuple[str, list[Span]]]:
 
 
 def _measure(
-    session: Session,
-    asked: Sequence[tuple[str, list[Span]]],
-    effort: Effort,
-    figures: Figures,
+    session: Session, asked: Sequence[tuple[str, list[Span]]], effort: Effort, figures: Figures
 ) -> None:
     for name, truth in asked:
         session.memory.facts = BlockFacts()  # or it would know already

@@ -12,14 +12,7 @@ from itertools import repeat
 from torch import Tensor
 
 from encoders import NO_PICTURE, EmbedsPictures, Frame, TextToken, thumbnail
-from memory import (
-    BlockRecord,
-    KVMemory,
-    KVMemoryError,
-    MemoryPolicy,
-    PolicyError,
-    StoreAwayError,
-)
+from memory import BlockRecord, KVMemory, KVMemoryError, MemoryPolicy, PolicyError, StoreAwayError
 from memory.closing import Closing
 from memory.locks import Rank
 from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed

@@ -91,11 +91,7 @@ def looks() -> dict[str, Any]:
     ).set(**_READABLE)
     # Gradio would begin every rule of its `css` with its own container: none could be of the body.
     style = f"<style>{asset('page.css')}{asset('parts.css')}</style>"
-    return {
-        "head": _HEAD + style,
-        "theme": theme,
-        "footer_links": [],
-    }
+    return {"head": _HEAD + style, "theme": theme, "footer_links": []}
 
 
 def keep_ids() -> None:

@@ -106,10 +106,7 @@ def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[Standing
     for stream, num in zip(ordinary, parts(NUM_WATCHED, len(ordinary)), strict=True):
         rng = Random(f"{stream.script.seed} standing")
         requests = draw_standing(stream.script, num, rng, watched_s=WATCHED_S)
-        standing[stream.name] = [
-            *requests,
-            *_as_questions(requests, rng),
-        ]
+        standing[stream.name] = [*requests, *_as_questions(requests, rng)]
     return standing
 
 

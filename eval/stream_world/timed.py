@@ -17,12 +17,7 @@ from eval.stream_world.history import Period
 from eval.stream_world.questions import Question
 from eval.stream_world.scoring import NOW
 from eval.stream_world.script import Script
-from eval.stream_world.statement import (
-    FORMS,
-    SpanIndex,
-    Statement,
-    statements_of,
-)
+from eval.stream_world.statement import FORMS, SpanIndex, Statement, statements_of
 from eval.stream_world.vocabulary import UNSEEN, clock
 from eval.stream_world.wording import Split, word_question
 

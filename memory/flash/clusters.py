@@ -8,13 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memory.flash.weighted_kmeans import (
-    Choice,
-    Distances,
-    Partition,
-    distances,
-    weighted_kmeans,
-)
+from memory.flash.weighted_kmeans import Choice, Distances, Partition, distances, weighted_kmeans
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,9 +33,7 @@ def attended(
 
 
 def absorbed(
-    frames: Float[Tensor, "frames width"],
-    most: int,
-    attend: Callable[[Tensor, Tensor], Tensor],
+    frames: Float[Tensor, "frames width"], most: int, attend: Callable[[Tensor, Tensor], Tensor]
 ) -> Float[Tensor, "slots width"]:
     """The abstract memory: the first `most` frames, into which all others go, as many at a time."""
     memory: Tensor

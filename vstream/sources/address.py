@@ -14,7 +14,7 @@ from vstream.errors import SourceError
 
 _USER_INFO = re.compile(r"^(\w[\w+.-]*:/+|(?=[^/\\]*:)).*@", re.DOTALL)  # scheme forgotten or not
 _SECRET_VALUE = re.compile(
-    r"(?i)((?:user|usr|pas|psw|pwd|login|cred|token|key|secret|auth|sig)\w*=)[^&#]*",
+    r"(?i)((?:user|usr|pas|psw|pwd|login|cred|token|key|secret|auth|sig)\w*=)[^&#]*"
 )
 _VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".webm"}
 
