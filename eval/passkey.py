@@ -53,7 +53,6 @@ FACTS = (
 )
 """How each is told, how it is asked for, and words of which one is drawn; a number, if none."""
 _HIDDEN_IN = 0.8
-"""Of the text: what comes after it holds no key."""
 _PART_FILLERS, _CHUNK_TOKENS, _ANSWER_TOKENS = 10, 256, 8
 
 

@@ -10,7 +10,6 @@ from rich.table import Table
 
 NOTHING = "-"
 _PLAIN_WIDTH = 200
-"""Columns, where stdout is no terminal."""
 
 
 @dataclass(frozen=True)

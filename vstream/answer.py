@@ -70,7 +70,6 @@ class QueryHandler:
         self._cited_layers = layers_at(depths, model.decoder.num_layers)
         self.questions = self._prefill_under(policy)
         self._known = {policy.name: (policy, self.questions)}
-        """The stream's own policy and those that questions named."""
         policy.prepare("")
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
@@ -322,7 +321,6 @@ class QueryHandler:
 def _contexts(
     encoding: Encoding, decoder: Decoder, prefix: LayerKV, memory: MemoryReader
 ) -> Callable[[int], AnswerContext]:
-    """What opens a context with room for so many tokens of text."""
     if encoding.rekv_window_tokens is not None:
         return partial(RekvContext, decoder, prefix, memory, n_local=encoding.rekv_window_tokens)
     if (rule := encoding.infllm) is not None:

@@ -222,7 +222,6 @@ class IngestWorker:
             self._session.fulfil(self._stop)
 
     def _tell(self, num_frames: int) -> None:
-        """The session has seen so many of the sampled frames."""
         told, self._sampled = self._sampled[:num_frames], self._sampled[num_frames:]
         self._num_pushed = max(0, self._num_pushed - num_frames)
         for frame in told:

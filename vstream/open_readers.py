@@ -60,7 +60,6 @@ class OpenReaders:
 
     @contextmanager
     def _known(self, stream_id: str) -> Iterator[StreamReader]:
-        """The stream as it was when it was last looked at."""
         with self._lock:
             known = self._open.pop(stream_id, None)
             config = self._config if len(self._open) < self._shares else self._lean

@@ -105,7 +105,6 @@ def _first_event(text: str) -> list[TimedCaption]:
 
 
 def _span_in(text: str) -> Interval | None:
-    """Raises ValueError for what the official reader raises on."""
     if found := re.search(RANGE, text):
         return spans_of([(found[1], found[2])])[0]
     if text.count(":") in (1, 2):

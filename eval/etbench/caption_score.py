@@ -97,7 +97,6 @@ def _f1(videos: Sequence[CaptionedVideo], threshold: float) -> float:
 
 
 def _similarity(videos: Sequence[CaptionedVideo], likeness: SentenceLikeness) -> float:
-    """The mean over pairs, then over videos, then over thresholds."""
     if not videos:
         return 0.0
     likeness.learn(text for video in videos for text in video.found_texts + video.true_texts)

@@ -101,7 +101,6 @@ def score(
 
 
 def _figures(task: Task, answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
-    """To five decimals, as the official scorer prints them."""
     if task in _SCORES:
         found = _SCORES[task](answered)
     else:

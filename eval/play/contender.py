@@ -30,7 +30,6 @@ from vstream import SettingsError
 ALL, DEFAULT_CODEC = "all", "int8"
 DEFAULT, ORACLE, FIND, FRAMES, LANGUAGE = "default", "oracle", "find", "frames", "language"
 _OPENED_UNDER = {ORACLE: DEFAULT, FIND: DEFAULT, FRAMES: "full", LANGUAGE: DEFAULT}
-"""The product's policy of a baseline's session."""
 _READ_AS_SHOWN = frozenset(("full", "streaming_llm", "uniform", "window", FRAMES))
 """Baselines: the words of a question do not help them to a moment, as they do in the product."""
 _YAML = (".yaml", ".yml")

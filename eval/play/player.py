@@ -103,7 +103,6 @@ class Player:
 
     @contextmanager
     def _asking_apart(self, task: Task, model: VideoLLM) -> Iterator[Ask]:
-        """For a contender that needs no session to watch."""
         play, [contender], settings = task.play, task.contenders, self._settings
         if contender.policy == LANGUAGE:
             config = replace(settings, folder=None).configured(contender)

@@ -66,7 +66,6 @@ class PlaySettings:
         return policy_for(self.configured(contender), model)
 
     def _bounds(self, budget_bytes: int) -> dict[str, object]:
-        """Raises SettingsError for a budget too small to be kept."""
         if budget_bytes < 2 * _LEAST_BYTES:
             raise SettingsError(
                 f"budget: {budget_bytes} bytes are less than the least, {2 * _LEAST_BYTES}; give "

@@ -154,7 +154,6 @@ def _with_options(item: SetItem) -> str:
 
 
 def _before_bracket(text: str, otherwise: str) -> str:
-    """The character before the first ")", if there is one."""
     end = text.find(")")
     return otherwise if end < 0 else text[max(0, end - 1) : end]
 

@@ -85,7 +85,6 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
 
 
 def _wrapped(name: str) -> str:
-    """A contender with settings has a long name: `default+int4+recent_frames=8`."""
     return textwrap.fill(name.replace("+", " +"), 20).replace(" +", "+")
 
 
@@ -117,7 +116,6 @@ def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
 def _figure(
     summaries: Sequence[PolicySummary], num_panels: int, panel_inch: float = _PANEL_INCH
 ) -> tuple[Any, Sequence[Any]]:
-    """Panels side by side which share their rows, the policies."""
     names = [_wrapped(one.policy) for one in summaries]
     lines = max(name.count("\n") + 1 for name in names)
     width, height = 1.2 + panel_inch * num_panels, 1.3 + _ROW_INCH * lines * len(summaries)

@@ -31,7 +31,6 @@ LIBRARIES = ("vstream", "torch", "transformers", "tokenizers", "numpy", "av", "f
 
 
 def _cpu_model() -> str:
-    """As Linux names it; elsewhere what Python knows."""
     listing = Path("/proc/cpuinfo")
     if listing.exists():
         for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -62,7 +62,6 @@ def work_in_processes(
 
 @contextmanager
 def _passing_on(told: "SimpleQueue[ToldT | None]", tell: Tell[ToldT]) -> Iterator[None]:
-    """`tell` hears in this process, one after the other, what the workers tell."""
     failures: list[OSError] = []
 
     def pass_on() -> None:

@@ -111,7 +111,6 @@ class Floors:
         return numbers * self.number_bytes / (move_gb_s * 1e9)
 
     def _compute_s(self, tokens: float, keys: float, more_flops: float = 0.0) -> float:
-        """A pass of `tokens`, each of which sees `keys`."""
         flops = tokens * (2.0 * self.weights + 4.0 * self.attention * keys)
         return (flops + more_flops) / (self.rates.matmul_tflop_s * 1e12)
 

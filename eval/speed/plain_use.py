@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _ROUNDS = 3
 _TOKENS = 8
 _FRAMES_A_CALL = 16
-"""Of the tower, where all frames are there."""
 
 
 class PlainSpeed(NamedTuple):

@@ -157,7 +157,6 @@ def _measured(
 
 
 def _step(name: str, ours_ms: float, floor_s: float, plain_s: float | None) -> Row:
-    """Plain use has no memory beyond the window."""
     return {
         "step": name,
         "ours_ms": ours_ms,

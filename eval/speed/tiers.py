@@ -234,6 +234,5 @@ def read(
 
 
 def _fetched_bytes() -> int | None:
-    """Bytes that the kernel has fetched from disks for this process."""
     process = psutil.Process()
     return int(process.io_counters().read_bytes) if hasattr(process, "io_counters") else None

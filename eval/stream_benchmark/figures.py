@@ -97,7 +97,6 @@ def _of_group(records: Sequence[Record], group: str) -> list[Record]:
 
 
 def _is_time(truth: str) -> bool:
-    """Whether it tells a time; it does not where an object was never seen."""
     return truth == NOW or parse_clock(truth) is not None
 
 

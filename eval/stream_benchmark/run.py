@@ -55,7 +55,6 @@ FRAME_PX = 384
 MAJORITY = "majority"
 """Baseline: the answer that is most frequent for the kind in other streams."""
 _WORTH_A_WORKER_S = 300
-"""Of stream for each process."""
 
 Standings = Mapping[str, Sequence[StandingQuestion]]
 

@@ -161,7 +161,6 @@ def list_items(moment: Moment) -> str:
 
 
 def _appearances(moments: Sequence[Moment]) -> dict[str, list[range]]:
-    """The unbroken stretches of each object, names in the order of first sight."""
     stretches: dict[str, list[range]] = {}
     for index, moment in enumerate(moments):
         for item in moment.items:

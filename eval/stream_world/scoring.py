@@ -66,7 +66,6 @@ def is_about(true_s: float, given_s: float, asked_s: float) -> bool:
 
 
 def _stated_time(answer: str, asked_s: int) -> int | None:
-    """The time that the answer consists of; None for any other answer."""
     plain = normalised(answer)
     if plain == NOW:
         return asked_s

@@ -118,7 +118,6 @@ class Stage:
 
 
 def _is_clear(item: Item, others: Iterable[Item]) -> bool:
-    """Whether the object's square touches none of the others'."""
     return all(
         max(abs(other.x - item.x), abs(other.y - item.y)) >= (other.size + item.size) / 2
         for other in others

@@ -148,7 +148,6 @@ _statement = lru_cache(None)(Statement)
 
 
 def _border_cells(item: Item) -> frozenset[str]:
-    """The cells that could be said, if there are several."""
     if not item.is_between_cells:
         return frozenset()
     near = (-item.cell_margin / 3, 0, item.cell_margin / 3)

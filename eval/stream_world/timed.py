@@ -33,8 +33,6 @@ _NEVER_ANSWERS = {"when_first": UNSEEN, "when_last": UNSEEN, "count_times": "0",
 
 @dataclass(frozen=True)
 class _Past:
-    """A stream up to and including frame `last`."""
-
     index: SpanIndex
     last: int
     rng: Random
@@ -87,7 +85,6 @@ def _how_long(past: _Past, one: Statement, spans: Sequence[range]) -> _Fact:
 
 
 def _order(past: _Past, one: Statement, spans: Sequence[range]) -> _Fact | None:
-    """`one` came first."""
     index, since = past.index, range(spans[0].start + 1, past.last + 1)
     later = [
         it for it in index.by_form[past.rng.choice(FORMS)] if index.whole(it)[0].start in since
@@ -101,7 +98,6 @@ def _order(past: _Past, one: Statement, spans: Sequence[range]) -> _Fact | None:
 
 
 def _together(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact | None:
-    """Another one that was so while `during` was."""
     shown = past.index.script.moments[past.rng.choice(past.rng.choice(spans))]
     so_then = [one for it in shown.items for one in statements_of(it, shown.backdrop.scene)]
     one = past.other_than(during, so_then)
@@ -113,7 +109,6 @@ def _together(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact |
 
 
 def _apart(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact | None:
-    """Another one that was so, but never while `during` was."""
     one = past.other_than(during, past.index.by_form[past.rng.choice(FORMS)])
     others = past.spans(one) if one else []
     if not one or not others or (one.scene and during.scene):

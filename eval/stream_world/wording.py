@@ -49,8 +49,6 @@ _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[?.,!:;])")
 
 @dataclass(frozen=True)
 class _Choice:
-    """One of `options`, each a row of words and further choices."""
-
     options: "tuple[tuple[str | _Choice, ...], ...]"
 
     def said(self, rng: Random) -> str:

@@ -119,7 +119,6 @@ def frame_batch(moments: Sequence[Moment], renderer: Renderer) -> FrameBatch:
 
 
 def _motion(earlier: Item, now: Item) -> int:
-    """Which of MOTIONS an object made between two frames."""
     right, down = now.x - earlier.x, now.y - earlier.y
     if abs(right) < 0.01 and abs(down) < 0.01:
         return 0

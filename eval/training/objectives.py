@@ -104,7 +104,6 @@ class MeaningHeads(nn.Module):
 
 
 def _bits(logits: Tensor, truth: Tensor) -> Tensor:
-    """Binary cross entropy, summed within a frame, averaged over frames."""
     total = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum")
     return total / len(truth)
 
@@ -169,7 +168,6 @@ class TrainingReader:
         recent_frames: int,
         retrieve_frames: int,
     ) -> Float[Tensor, "3"]:
-        """The mean losses of answer, retrieval and meaning."""
         asked = PaddedQuestions(batch.own, batch.frame, batch.first, batch.wanted)
         step = QuestionsStep(self.rope, memory, asked, recent_frames, retrieve_frames)
         is_answer = batch.label != UNKNOWN

@@ -28,7 +28,6 @@ def choose_cpu_threads() -> int:
 
 
 def _time_of(threads: int) -> float:
-    """The median time of a product, in seconds, with `threads` threads."""
     torch.set_num_threads(threads)
     left, right = torch.ones(_WIDTH, _WIDTH), torch.ones(_WIDTH, 4 * _WIDTH)
     times = []

@@ -108,7 +108,6 @@ class Scheduler:
         self._has_ingested = True
         self._has_judged = True
         self._rounds_rested = 0
-        """Of descriptions."""
         self._may_describe = False
 
     def submit(

@@ -213,7 +213,6 @@ class Decoder:
     def _plain_logits(
         self, tokens: Int[Tensor, " tokens"], positions: Int[Tensor, "axes tokens"], name: str
     ) -> Float[Tensor, "tokens vocabulary"]:
-        """Logits by the model's own attention, before the hook is in place."""
         everything_before = torch.ones(2 * tokens.shape, dtype=torch.bool).tril()
         try:
             hidden = self._decoder(

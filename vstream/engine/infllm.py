@@ -254,7 +254,6 @@ class InfllmContext(AnswerContext):
         self._n_local = n_local
         self._retrieved: LayerKV = []
         self._retrieved_tokens: list[dict[int, int]] = []
-        """By layer, of each block."""
 
     @property
     def num_tokens(self) -> int:

@@ -48,7 +48,6 @@ def kept_dialogue(
 
 
 def _middle(without: TextTokens, whole: TextTokens) -> tuple[int, int]:
-    """Where the tokens stand that `whole` has in addition."""
     assert without.ids is not None
     assert whole.ids is not None
     one, other = without.ids.tolist(), whole.ids.tolist()
@@ -58,7 +57,6 @@ def _middle(without: TextTokens, whole: TextTokens) -> tuple[int, int]:
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens they have in common from the beginning."""
     pairs = zip(one, other, strict=False)
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 

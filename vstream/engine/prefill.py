@@ -110,7 +110,6 @@ class Prefill(WritePath):
         self._window = window
         self.prefix: LayerKV = prefix_kv(decoder, prefix)
         self._standing = self.prefix
-        """What of it stands before the window."""
         self._blocks: list[_Block] = []
         self._buffers: LayerKV = []
         self._lay([values for _, values in self.prefix])
@@ -152,7 +151,6 @@ class Prefill(WritePath):
 
     @torch.inference_mode()
     def _slide(self) -> None:
-        """Forget what the next block does not see; the others move up."""
         left_edge = self._window.left_edge(self.num_blocks)
         standing = self._window.prefix_of(self.num_blocks, self.prefix)
         outside = bisect_left(self._blocks, left_edge, key=lambda block: block.id)
@@ -202,7 +200,6 @@ class Prefill(WritePath):
 
     @torch.inference_mode()
     def _make_room(self, tokens: int) -> None:
-        """For so many tokens; what is laid stays."""
         if self._buffers and self._buffers[0][0].shape[1] >= tokens:
             return
         room = tokens + int(_SPARE * tokens)

@@ -93,7 +93,6 @@ class RekvPrefill(WritePath):
         return torch.cat([self._positions, behind], dim=1), self._base + advance.to(device)
 
     def _slide(self, local: LayerKV, laid: _Laid) -> None:
-        """Keep what the next block sees; its positions begin at 0 on each axis."""
         positions, base = laid
         self.local, positions = local, positions[:, -self.n_local :]
         first = positions.amin(dim=1)
@@ -101,8 +100,6 @@ class RekvPrefill(WritePath):
 
 
 class _RekvStep:
-    """One call of the decoder, attending block by block."""
-
     def __init__(self, stream: RekvPrefill, counts: Sequence[int], positions: Tensor) -> None:
         """`counts`: the tokens of each block; `positions`: of the local tokens and theirs."""
         self._stream = stream

@@ -85,7 +85,6 @@ class WordAttention:
 def _of_blocks(
     weights: Float[Tensor, " tokens"], blocks: Mapping[int, int]
 ) -> list[tuple[int, float]]:
-    """The sum of each; they are the last tokens."""
     if not blocks:
         return []
     parts = weights[len(weights) - sum(blocks.values()) :].split(list(blocks.values()))

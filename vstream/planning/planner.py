@@ -121,7 +121,6 @@ def planned(
 
 
 def _words(question: Question) -> Words:
-    """How it is to be told of moments."""
     zone = None if question.zone is None else zone_of(question.zone)
     now = datetime.fromtimestamp(question.asked_at or time.time(), zone) if zone else None
     return words_in(zone, now)
@@ -178,7 +177,6 @@ def _known(found: Finding, bounds: tuple[float, float], is_now: bool, is_cut: bo
 
 
 def _evidence(spans: Sequence[FoundSpan], num_layers: int) -> tuple[Evidence, ...]:
-    """The block that decides each span, as any answer's: best first."""
     of_block = {
         span.block_id: Evidence(
             block_id=span.block_id,

@@ -117,7 +117,6 @@ class Finding(Hunting):
         self.seconds = time.perf_counter() - began
 
     def _begin(self, name: str, found: Findable) -> tuple[Hunter, Bool[np.ndarray, " places"]]:
-        """The hunt in a stream, and what the index excludes there."""
         within, effort = self._within.get(name, (None, None)), self._effort
         asked = asked_of(found, self._statement)
         blocks = stretch_of(found, asked, within, self._layers, self._asker)

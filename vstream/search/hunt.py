@@ -176,7 +176,6 @@ class Hunt:
             at += step
 
     def _between(self, left: int, right: int) -> int:
-        """How many places lie between two of `_at`."""
         return len(_inside(self._at[left], self._at[right]))
 
     def _is_asked(self, left: float, right: float) -> bool:
@@ -192,7 +191,6 @@ class Hunt:
         return self.judged[place] >= self._low
 
     def _is_known(self, place: int) -> bool:
-        """Whether it lies in a whole run."""
         at = bisect_left(self._known, (place + 1,)) - 1
         return at >= 0 and place <= self._known[at][1]
 

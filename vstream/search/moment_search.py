@@ -69,7 +69,6 @@ class MomentSearch:
         self._model = model
         self._streams: dict[str, tuple[MemoryReader, MomentIndex]] = {}
         self._policies: dict[str, MemoryPolicy] = {}
-        """Of streams with texts."""
         with torch.inference_mode(), model.turn:
             self._prefix = prefix_kv(model.decoder, model.family.prefix())
 

@@ -231,7 +231,6 @@ class StreamKeeper:
             worker.stop()
 
     def _go(self, event: KeeperEvent) -> KeeperState:
-        """The state after `event`. With the lock held."""
         self.state = after(self.state, event)
         if self.state not in ATTEMPT:
             self._pushed = None

@@ -142,7 +142,6 @@ class FileStream(QueuedSource):
             self._queue.end(error)
 
     def _captured_at(self, stream_s: float) -> float:
-        """When the frame at `stream_s`, which is shown now, was captured."""
         now = time.time()
         return now if self._loop else min(now, self._recorded_at + stream_s)
 
@@ -180,7 +179,6 @@ class FileStream(QueuedSource):
             from_s = 0.0
 
     def _pictures(self, from_s: float | None) -> Iterator[VideoFrame]:
-        """From `from_s` on, or from where the container stands."""
         fault, before = None, self._counts.frames_received
         try:
             if from_s is not None and self._tick_s:

@@ -159,7 +159,6 @@ class _Probe:
         )
 
     def _fps(self) -> float | None:
-        """Frames per second by the packets that came."""
         if len(self._times_s) < 3:
             return None
         passed_s = max(self._times_s) - min(self._times_s)

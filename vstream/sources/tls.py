@@ -36,7 +36,6 @@ def connection_error(
 
 
 def _tls_fault(address: SourceAddress, config: SourceConfig) -> SourceError | None:
-    """None if its TLS is fine, or it has none."""
     parts = urlsplit(address.target)
     if parts.scheme not in _PORTS or parts.hostname is None:
         return None

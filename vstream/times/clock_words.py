@@ -177,5 +177,4 @@ class _NamedTimes:
         return [at.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
 
     def _wall(self, at: datetime) -> datetime:
-        """As a clock of the zone shows it."""
         return at if at.tzinfo is None else at.astimezone(self._zone).replace(tzinfo=None)

@@ -75,6 +75,5 @@ def _has_half(words: str) -> bool:
 
 
 def _gap(begin: time, end: time) -> timedelta:
-    """From `begin` to the next `end`, more than nothing."""
     begun_at = datetime.combine(datetime(2000, 1, 1), begin)
     return following(end, begun_at + timedelta(microseconds=1)) - begun_at

@@ -113,7 +113,6 @@ class DecodeRows:
         return self._recorded[key]
 
     def _can_take_in(self, context: AnswerContext) -> bool:
-        """Give it a row, if there is one left and memory for it."""
         if len(self._rows) >= self._most_rows:
             return False
         try:
@@ -142,7 +141,6 @@ class DecodeRows:
         self._row_of[context] = row
 
     def _write(self, row: int, layers: Sequence[LaidLayer], window: int | None) -> None:
-        """What `window` does not hold."""
         parts = [(one.keys, one.values) if window is None else one.own() for one in layers]
         slots = max(
             keys.shape[1] + laid.room for (keys, _), laid in zip(parts, layers, strict=True)
