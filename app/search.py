@@ -73,7 +73,9 @@ def search_streams(
         terminal.document(json.dumps(told, allow_nan=False))
     elif found:
         terminal.out.print(_table(found))
-        _say_strange(terminal, found)
+        reasons = [one.strange for one in found if one.strange is not None]
+        if reasons:
+            terminal.say(f"strange to the model: {len(reasons)} of {len(found)}. {reasons[0]}")
     else:
         terminal.say("nothing was seen then")
 
@@ -82,12 +84,6 @@ def _document(found: Moment) -> dict[str, object]:
     told = {**vars(found), "score": round(found.score, 6), "unsure": found.strange is not None}
     del told["thumbnail"]
     return told
-
-
-def _say_strange(terminal: Terminal, found: Sequence[Moment]) -> None:
-    reasons = [one.strange for one in found if one.strange is not None]
-    if reasons:
-        terminal.say(f"strange to the model: {len(reasons)} of {len(found)}. {reasons[0]}")
 
 
 def _table(found: Sequence[Moment]) -> Table:

@@ -96,7 +96,9 @@ class PromptTokenizer:
         """Tokenize a prompt; nothing is added at its start or end."""
         tokens = PromptTokens([], [])
         parts = (part for piece in pieces for part in self._split(piece))
-        for is_special, run in groupby(parts, self._is_special):
+        for is_special, run in groupby(
+            parts, lambda part: part.is_markup and part.text in self._markup_ids
+        ):
             if is_special:
                 ids = [self._markup_ids[part.text] for part in run]
                 tokens.ids.extend(ids)
@@ -104,9 +106,6 @@ class PromptTokenizer:
             else:
                 self._append_plain(tokens, list(run))
         return tokens
-
-    def _is_special(self, part: Piece) -> bool:
-        return part.is_markup and part.text in self._markup_ids
 
     def _split(self, piece: Piece) -> Sequence[Piece]:
         if not piece.is_markup:

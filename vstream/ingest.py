@@ -121,7 +121,8 @@ class IngestWorker:
                 permit=permit,
             )
         else:
-            _refuse(mask, permit)
+            if mask is not None or permit is not None:
+                raise ValueError("ingest: mask and permit go to what opens the source, not here")
             self.source = source(start_s, self._sampler.wants)
 
     @property
@@ -278,11 +279,6 @@ class IngestWorker:
                     memory.set_note({**memory.note, "ended_at_block": memory.num_blocks})
                 return
             self._stop.wait(_RETRY_S)
-
-
-def _refuse(mask: PrivacyMask | None, permit: Callable[[str], None] | None) -> None:
-    if mask is not None or permit is not None:
-        raise ValueError("ingest: mask and permit go to what opens the source, not here")
 
 
 def _sampler(

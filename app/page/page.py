@@ -76,14 +76,13 @@ class Page:
     def firings(self, visitor: Visitor) -> list[FiringDocument]:
         """On the streams that a visitor may ask about, newest first. Raises ServiceError."""
         ids = {one.id for one in visitor.streams.values()}
-        found = self._lately("firings", SLOW_LOOK_S, self._firings)
+        found = self._lately(
+            "firings", SLOW_LOOK_S, lambda: self.client.firings(limit=_FIRINGS).data
+        )
         return [one for one in found if one.stream_id in ids]
 
     def forget_firings(self) -> None:
         self._known.pop("firings", None)
-
-    def _firings(self) -> list[FiringDocument]:
-        return self.client.firings(limit=_FIRINGS).data
 
     def _lately(self, name: str, lasts_s: float, ask: Callable[[], Known]) -> Known:
         asked_at, known = self._known.get(name, (-math.inf, None))

@@ -17,7 +17,6 @@ from encoders import with_time_words
 from vstream.answer_stream import AnswerStream
 from vstream.device.asker import Asker
 from vstream.errors import ModelError
-from vstream.planning.clause import Clause
 from vstream.planning.sentence import Known, Words, related, sentence, words_in
 from vstream.planning.time_question import TimeQuestion, time_question
 from vstream.question import Answer, Basis, CitedSpan, Evidence, Plan, Question, Stretch, Timings
@@ -141,7 +140,8 @@ def _found(
     layers: Sequence[int] | None,
 ) -> dict[str, Finding] | None:
     """What came of each statement; they share the time. None for a model that cannot judge."""
-    statements = dict.fromkeys(one.statement for one in _clauses(wanted))
+    clauses = [*wanted.clauses, *([] if wanted.other is None else [wanted.other])]
+    statements = dict.fromkeys(one.statement for one in clauses)
     if effort.milliseconds is not None:
         effort = replace(effort, milliseconds=effort.milliseconds // len(statements))
     find = partial(
@@ -160,10 +160,6 @@ def _found(
     except ModelError:
         return None
     return found
-
-
-def _clauses(wanted: TimeQuestion) -> list[Clause]:
-    return [*wanted.clauses, *([] if wanted.other is None else [wanted.other])]
 
 
 def _known(found: Finding, bounds: tuple[float, float], is_now: bool, is_cut: bool) -> Known:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf
+from operator import attrgetter
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
@@ -136,7 +137,9 @@ class Hunt:
                     whole.add(run)
         for run in whole:
             insort(self._known, (run.first, run.last))
-        return sorted((run for run in whole if run.probability >= self._high), key=_first_of)
+        return sorted(
+            (run for run in whole if run.probability >= self._high), key=attrgetter("first")
+        )
 
     def runs(self) -> list[Run]:
         """All that were found, in stream order, those that are not whole as far as is known."""
@@ -209,10 +212,6 @@ class Hunt:
         """Twice the last step, less one; 0, for the next place, where there was none."""
         before = self._at[at + inwards]
         return round(2 * abs(self._at[at] - before)) - 1 if self._is_so(before) else 0
-
-
-def _first_of(run: Run) -> int:
-    return run.first
 
 
 def _inside(left: float, right: float) -> range:

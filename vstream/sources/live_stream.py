@@ -94,7 +94,7 @@ class LiveStream(QueuedSource):
 
     def _run(self) -> None:
         try:
-            with interruptible(self._must_stop):
+            with interruptible(lambda: self._closing.is_set() or self._is_overdue()):
                 self._stay_connected()
             self._state = SourceState.ENDED
             self._queue.end()
@@ -191,9 +191,6 @@ class LiveStream(QueuedSource):
             return
         captured_at = _captured_at(picture, container)
         self._queue.put(Frame(self._scaler.pixels(picture), stream_s, captured_at))
-
-    def _must_stop(self) -> bool:
-        return self._closing.is_set() or self._is_overdue()
 
     def _is_overdue(self) -> bool:
         return self._give_up_at is not None and time.monotonic() >= self._give_up_at
