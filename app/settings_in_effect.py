@@ -30,7 +30,7 @@ def show_settings(terminal: Terminal, given: Given, *, as_json: bool) -> None:
     settings = load_settings(given.file, **given.tree)
     origins = (
         (lambda path: "command line", given.tree),
-        (lambda path: f"VSTREAM_{'__'.join(path)}".upper(), EnvSettingsSource(ServiceSettings)()),
+        (_variable, EnvSettingsSource(ServiceSettings)()),
         (lambda path: str(given.file), {} if given.file is None else read_file(given.file)),
     )
 
@@ -49,6 +49,10 @@ def show_settings(terminal: Terminal, given: Given, *, as_json: bool) -> None:
     else:
         rows = ((one.name, _in_words(one.value), one.origin) for one in shown)
         terminal.out.print(table_of(("setting", "value", "from"), rows))
+
+
+def _variable(path: tuple[str, ...]) -> str:
+    return f"VSTREAM_{'__'.join(path)}".upper()
 
 
 def _leaves(part: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

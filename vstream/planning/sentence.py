@@ -70,7 +70,7 @@ def sentence(question: TimeQuestion, known: Sequence[Known], words: Words) -> st
         "when": _when,
         "count": _count,
         "length": _length,
-        "ever": lambda question, one, words: f"Yes, {_span(one.spans[0], words)}.",
+        "ever": _ever,
     }[question.kind]
     return told(question, one, words)
 
@@ -84,6 +84,10 @@ def words_in(zone: ZoneInfo | None, now: datetime | None) -> Words:
         return f"{at:%H:%M:%S}{day}"
 
     return (lambda stream_s, _: written_time(stream_s)) if zone is None else by_clock
+
+
+def _ever(question: TimeQuestion, one: Known, words: Words) -> str:
+    return f"Yes, {_span(one.spans[0], words)}."
 
 
 def _first(question: TimeQuestion, one: Known, words: Words) -> str:
