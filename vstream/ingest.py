@@ -84,11 +84,10 @@ class IngestWorker:
         then its own.
 
         `from_s` leaves out what a file shows before; `until_s` ends at that stream time; the other
-        options are those of `open_source`.
-        `on_frame` is called in the ingesting thread for each sampled frame, in order, once the
-        session has seen it; also for frames like the last, which are not encoded.
-        `on_seen` is called there with each frame before the session sees it, and may `flush`. What
-        they raise ends the ingestion.
+        options are those of `open_source`. `on_frame` is called in the ingesting thread for each
+        sampled frame, in order, once the session has seen it; also for frames like the last, which
+        are not encoded. `on_seen` is called there with each frame before the session sees it, and
+        may `flush`. What they raise ends the ingestion.
         Opens the source: raises SourceError for a file or address that cannot be read.
         """
         self._session, self._until_s, self._loop = session, until_s, loop
@@ -120,9 +119,9 @@ class IngestWorker:
                 mask=mask,
                 permit=permit,
             )
+        elif mask is not None or permit is not None:
+            raise ValueError("ingest: mask and permit go to what opens the source, not here")
         else:
-            if mask is not None or permit is not None:
-                raise ValueError("ingest: mask and permit go to what opens the source, not here")
             self.source = source(start_s, self._sampler.wants)
 
     @property
