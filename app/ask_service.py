@@ -23,9 +23,7 @@ _UNTOLD = (
 
 @dataclass(frozen=True)
 class AskedThere:
-    """What is asked of a service, about one of its streams; see Question. Without a `text`: what is
-    typed.
-    """
+    """See Question. Without a `text`: what is typed."""
 
     stream_id: str
     text: str | None
@@ -42,12 +40,7 @@ class AskedThere:
 
 
 def ask_service(
-    terminal: Terminal,
-    config: VStreamConfig,
-    service: str,
-    asked: AskedThere,
-    *,
-    as_json: bool,
+    terminal: Terminal, config: VStreamConfig, service: str, asked: AskedThere, *, as_json: bool
 ) -> None:
     """Answer; without a text each line of stdin, by itself. VSTREAM_API_KEY is the key. Raises
     ServiceError, QuestionError, SettingsError.

@@ -86,9 +86,8 @@ class ServiceClient(Closing):
     """For one thread at a time, or many. Every call raises ServiceError."""
 
     def __init__(self, url: str, key: str | None = None, page_token: str | None = None) -> None:
-        """`url` as http://127.0.0.1:8900. `page_token` is for the page of the same process.
-
-        Raises ServiceError for an address that makes no sense.
+        """`url` as http://127.0.0.1:8900. `page_token` is for the page of the same process. Raises
+        ServiceError for an address that makes no sense.
         """
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         headers |= {PAGE_TOKEN: page_token} if page_token else {}
@@ -230,10 +229,9 @@ class ServiceClient(Closing):
     def ask(
         self, messages: list[dict[str, Any]], stream_urls: list[str], **wishes: Any
     ) -> Generator[StreamedAnswer]:
-        """Ask about streams; the answer so far, again and again until it is whole.
-
-        `messages` are earlier turns and the question, as {role, content}. Close the iterator to
-        have the service stop.
+        """Ask about streams; the answer so far, again and again until it is whole. `messages` are
+        earlier turns and the question, as {role, content}. Close the iterator to have the service
+        stop.
         """
         *before, last = messages
         urls = [{"type": "video_url", "video_url": {"url": url}} for url in stream_urls]
@@ -294,7 +292,6 @@ class ServiceClient(Closing):
 
 
 def _part(name: str) -> str:
-    """As one part of a path, whatever is in it."""
     return quote(name, safe="")
 
 

@@ -17,17 +17,13 @@ Source = Annotated[
 AsJson = Annotated[
     bool,
     typer.Option(
-        "--json",
-        help="Print one JSON document as the last line of stdout.",
-        rich_help_panel=OUTPUT,
+        "--json", help="Print one JSON document as the last line of stdout.", rich_help_panel=OUTPUT
     ),
 ]
 AsJsonLines = Annotated[
     bool,
     typer.Option(
-        "--json",
-        help="A JSON document a line for each answer and alert.",
-        rich_help_panel=OUTPUT,
+        "--json", help="A JSON document a line for each answer and alert.", rich_help_panel=OUTPUT
     ),
 ]
 AsJsonList = Annotated[

@@ -65,9 +65,7 @@ def require_question(text: str, from_s: float | None, at_s: float | None, zone: 
 def require_seen(
     config: VStreamConfig, from_s: float | None, at_s: float | None, newest_s: float
 ) -> None:
-    """Raises QuestionError for a time of which nothing can be kept yet: a picture that stays as it
-    is, is kept again after `max_gap_s`.
-    """
+    """Raises QuestionError for a time of which nothing is kept, not even with `max_gap_s`."""
     asked_s = max(at_s or 0.0, from_s or 0.0)
     if asked_s > newest_s + config.source.max_gap_s:
         raise QuestionError(
@@ -84,9 +82,7 @@ def look_before_playing(terminal: Terminal, config: VStreamConfig, source: str) 
 
 
 def look_at_source(terminal: Terminal, config: VStreamConfig, source: str) -> None:
-    """Of one that will be tried on for as long as it takes: what is wrong now is only said, unless
-    it is a file. Raises SourceError.
-    """
+    """What is wrong is only said, unless it is a file: it will be tried on. Raises SourceError."""
     try:
         reach_source(source, config.source)
     except SourceError as error:

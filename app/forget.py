@@ -41,9 +41,7 @@ def forget_range(
 
 
 def _written_under(store: str, stream: str) -> MemoryPolicy | None:
-    """The policy of a stream, only to say which notes go: it knows no model. None: it is not here,
-    or there is no such stream.
-    """
+    """Only to say which notes go: it knows no model. None: it is not here, nor the stream."""
     if (found := find_stream(store, stream)) is not None:
         with suppress(KVMemoryError):
             name, settings = written_under(found.provenance.fingerprint)

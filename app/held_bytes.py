@@ -36,15 +36,9 @@ def held_count(policy: MemoryPolicy, shape: BlockShape, frames: int) -> tuple[in
 
 
 def held_bytes(
-    policy: MemoryPolicy,
-    shape: BlockShape,
-    frames: int,
-    block_bytes: BlockBytes,
-    number_bytes: int,
+    policy: MemoryPolicy, shape: BlockShape, frames: int, block_bytes: BlockBytes, number_bytes: int
 ) -> int:
-    """The most that is held of a stream while so many frames come, none of them like the one
-    before. `number_bytes` are those of a number in the model's dtype.
-    """
+    """The most that is held of so many unlike frames; `number_bytes` are those of the dtype."""
     whole, rewritten = held_count(policy, shape, frames)
     old = replace(shape, tokens=policy.num_kept(shape.tokens))
     numbers = shape.tokens * shape.d_model * (1 + shape.deepstack)

@@ -33,7 +33,6 @@ _TOLD_EVERY_S = 60.0
 _TRIM_S = 10.0
 """So often freed memory goes back to the system."""
 Address = tuple[str, int]
-"""Host and port."""
 _FAILED = (KeeperState.FAILED, KeeperState.RETRYING)
 
 
@@ -45,10 +44,9 @@ def ingest_source(
     speed: Speed,
     metrics: Address | None,
 ) -> None:
-    """Encode `source` into the configured store, from where it was left off, to its end.
-
-    SIGTERM ends it well. `metrics` is where they are served. Raises VStreamError or KVMemoryError
-    for whatever stands in the way, and for what breaks it off.
+    """Encode `source` into the configured store, from where it was left off, to its end. SIGTERM
+    ends it well. `metrics` is where they are served. Raises VStreamError or KVMemoryError for
+    whatever stands in the way, and for what breaks it off.
     """
     _require_lasting(settings)
     address = parse_address(source)
@@ -85,10 +83,9 @@ def ingest_source(
 
 
 def ingest_streams(terminal: Terminal, settings: ServiceSettings, metrics: Address | None) -> None:
-    """Watch the configured streams until SIGTERM, and say how their states change.
-
-    One that cannot be opened is said, and the others go on. Raises SettingsError where there is
-    nothing to watch or nowhere to keep it, ModelError, KVMemoryError for what could not be kept.
+    """Watch the configured streams until SIGTERM, and say how their states change. One that cannot
+    be opened is said, and the others go on. Raises SettingsError where there is nothing to watch or
+    nowhere to keep it, ModelError, KVMemoryError for what could not be kept.
     """
     if not settings.streams:
         raise SettingsError("no cameras: give a SOURCE, or --config FILE with `streams: [...]`")
@@ -195,9 +192,7 @@ class _Daemon:
 
 
 class _Report:
-    """What has been acknowledged, at most a line a minute on stdout, and whether the store is
-    away.
-    """
+    """What has been acknowledged, at most a line a minute, and whether the store is away."""
 
     def __init__(self, terminal: Terminal, keeper: StreamKeeper) -> None:
         self._terminal = terminal

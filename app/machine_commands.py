@@ -40,10 +40,7 @@ def doctor(config: "VStreamConfig") -> None:
     epilog=examples("config", "config --config streams.yaml --store redis://host", "config --json"),
 )
 @with_given(SOURCE, MODEL, MEMORY, SERVICE)
-def config(
-    config: Given,
-    as_json: AsJson = False,
-) -> None:
+def config(config: Given, as_json: AsJson = False) -> None:
     """Show the settings in effect and where each comes from."""
     from app.settings_in_effect import show_settings
 

@@ -24,7 +24,6 @@ def load_model(terminal: Terminal, config: VStreamConfig) -> VideoLLM:
 
 
 def limit_threads(config: VStreamConfig) -> None:
-    """As configured, or as measured."""
     if config.threads is None:
         choose_cpu_threads()
     else:

@@ -80,7 +80,6 @@ class Plan:
 
     @property
     def ram_bytes(self) -> int:
-        """Beside a card."""
         return self.index_bytes + self.cache_bytes
 
 
@@ -115,9 +114,8 @@ def stored_bytes(
 
 
 def make_plan(config: VStreamConfig, cameras: Cameras, *, is_card: bool) -> Plan:
-    """With the model, policy, codec and budgets of `config`, on a card or else the CPU.
-
-    Raises ModelError for a model that cannot be planned for, PolicyError, StoreError.
+    """With the model, policy, codec and budgets of `config`, on a card or else the CPU. Raises
+    ModelError for a model that cannot be planned for, PolicyError, StoreError.
     """
     shape = shape_of(config.model)
     fps = cameras.fps or shape.recommended.sample_fps

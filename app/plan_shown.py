@@ -25,7 +25,6 @@ _OVER = 1.05
 def show_plan(
     terminal: Terminal, config: VStreamConfig, cameras: Cameras, *, as_json: bool
 ) -> None:
-    """Raises ModelError, KVMemoryError."""
     store = config.memory.store if config.memory.store != "memory://" else _STORE
     is_card = torch.cuda.is_available() if config.device == "auto" else config.device != "cpu"
     room = room_here(store)
@@ -54,29 +53,21 @@ def show_plan(
 
 
 def _rows(plan: Plan, cameras: Cameras, is_card: bool) -> Iterator[tuple[str, str, str]]:
-    device = "card" if is_card else "CPU"
+    device, number = "card" if is_card else "CPU", cameras.number
     weights = "not known" if plan.weight_bytes is None else as_size(plan.weight_bytes)
-    yield "frames a second", f"{plan.frames_per_s / cameras.number:g}", f"{plan.frames_per_s:g}"
-    per_hour = plan.hour_bytes
-    hours = (as_size(per_hour), as_size(per_hour * cameras.number)) if per_hour else ("0", "0")
-    yield "store, each further hour", *hours
-    yield (
-        "store, after all days",
-        as_size(plan.stream_bytes),
-        as_size(plan.store_bytes),
-    )
-    yield (
-        "RAM, index",
-        as_size(plan.index_bytes // cameras.number),
-        as_size(plan.index_bytes),
-    )
+    lived = plan.window_bytes + plan.codes_bytes
+
+    def of_all(what: str, num_bytes: int) -> tuple[str, str, str]:
+        return what, as_size(num_bytes // number), as_size(num_bytes)
+
+    yield "frames a second", f"{plan.frames_per_s / number:g}", f"{plan.frames_per_s:g}"
+    hour = of_all("store, each further hour", plan.hour_bytes * number)
+    yield hour if plan.hour_bytes else (hour[0], "0", "0")
+    yield of_all("store, after all days", plan.store_bytes)
+    yield of_all("RAM, index", plan.index_bytes)
     yield "RAM, copies of blocks", "-", as_size(plan.cache_bytes)
     yield f"{device}, weights", "-", weights
-    yield (
-        f"{device}, windows and index",
-        as_size((plan.window_bytes + plan.codes_bytes) // cameras.number),
-        as_size(plan.window_bytes + plan.codes_bytes),
-    )
+    yield of_all(f"{device}, windows and index", lived)
     yield f"{device}, a question at a time", "-", as_size(plan.question_bytes)
 
 

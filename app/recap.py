@@ -35,9 +35,7 @@ class Away:
 
 
 def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool) -> None:
-    """A line for each entry, in time order, or one JSON document. Raises VStreamError,
-    KVMemoryError.
-    """
+    """A line an entry in time order, or one JSON document. Raises VStreamError, KVMemoryError."""
     tier_of(config.memory.store).require_there()
     now = datetime.now(zone := zone_of(away.zone))
     begin, end = parse_when(away.from_, now), parse_when(away.to, now)
@@ -52,10 +50,7 @@ def tell(terminal: Terminal, config: VStreamConfig, away: Away, *, as_json: bool
         }
         within = {name: bounds_in(one.memory, begin, end) for name, one in streams.items()}
         recap = Recap(
-            streams,
-            within=within,
-            effort=away.effort,
-            layers=config.engine.search_layers,
+            streams, within=within, effort=away.effort, layers=config.engine.search_layers
         )
         for _ in recap:
             pass

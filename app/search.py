@@ -39,10 +39,9 @@ class Wanted:
 def search_streams(
     terminal: Terminal, config: VStreamConfig, wanted: Wanted, *, as_json: bool
 ) -> None:
-    """A table, or one JSON document on the last line.
-
-    Streams of another model are named and left out; so are those that cannot be read, unless they
-    were asked for by their ids. Raises VStreamError, KVMemoryError.
+    """A table, or one JSON document on the last line. Streams of another model are named and left
+    out; so are those that cannot be read, unless they were asked for by their ids. Raises
+    VStreamError, KVMemoryError.
     """
     if not wanted.words.strip():
         raise QuestionError("the search is empty: write what you look for, as 'a red car'")
@@ -74,7 +73,9 @@ def search_streams(
         terminal.document(json.dumps(told, allow_nan=False))
     elif found:
         terminal.out.print(_table(found))
-        _say_strange(terminal, found)
+        reasons = [one.strange for one in found if one.strange is not None]
+        if reasons:
+            terminal.say(f"strange to the model: {len(reasons)} of {len(found)}. {reasons[0]}")
     else:
         terminal.say("nothing was seen then")
 
@@ -83,12 +84,6 @@ def _document(found: Moment) -> dict[str, object]:
     told = {**vars(found), "score": round(found.score, 6), "unsure": found.strange is not None}
     del told["thumbnail"]
     return told
-
-
-def _say_strange(terminal: Terminal, found: Sequence[Moment]) -> None:
-    reasons = [one.strange for one in found if one.strange is not None]
-    if reasons:
-        terminal.say(f"strange to the model: {len(reasons)} of {len(found)}. {reasons[0]}")
 
 
 def _table(found: Sequence[Moment]) -> Table:

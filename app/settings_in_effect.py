@@ -26,9 +26,7 @@ class Setting(NamedTuple):
 
 
 def show_settings(terminal: Terminal, given: Given, *, as_json: bool) -> None:
-    """A table, or one JSON document on the last line. Raises SettingsError for what `serve` would
-    not take.
-    """
+    """A table, or one JSON document. Raises SettingsError for what `serve` would not take."""
     settings = load_settings(given.file, **given.tree)
     origins = (
         (lambda path: "command line", given.tree),

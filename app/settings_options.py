@@ -22,58 +22,44 @@ def _option(panel: str, kind: Any, help_text: str, *names: str) -> Any:
     return Annotated[kind | None, typer.Option(*names, help=help_text, rich_help_panel=panel)]
 
 
-_SOURCE, _MODEL, _MEMORY, _SERVICE = "Source", "Model", "Memory", "Service"
-_SETTINGS = "Settings"
+_source, _model, _memory, _service = (
+    functools.partial(_option, panel) for panel in ("Source", "Model", "Memory", "Service")
+)
 SOURCE: Options = {
-    "fps": ("source.sample_fps", _option(_SOURCE, float, "Frames encoded per second of stream.")),
-    "transport": (
-        "source.transport",
-        _option(_SOURCE, str, "How RTSP travels: tcp, udp or auto."),
-    ),
+    "fps": ("source.sample_fps", _source(float, "Frames encoded per second of stream.")),
+    "transport": ("source.transport", _source(str, "How RTSP travels: tcp, udp or auto.")),
     "connect_timeout": (
         "source.connect_timeout_s",
-        _option(_SOURCE, float, "Give up a camera that sends no frame within these seconds."),
+        _source(float, "Give up a camera that sends no frame within these seconds."),
     ),
 }
 MODEL: Options = {
-    "model": (
-        "model",
-        _option(_MODEL, str, "Hub id or directory of a Video-LLM; else the embedded."),
-    ),
-    "device": ("device", _option(_MODEL, str, "torch device, as cpu or cuda:0.")),
-    "dtype": ("dtype", _option(_MODEL, str, "float32, bfloat16 or float16.")),
-    "threads": (
-        "threads",
-        _option(_MODEL, int, "CPU threads of torch; else measured at the start."),
-    ),
+    "model": ("model", _model(str, "Hub id or directory of a Video-LLM; else the embedded.")),
+    "device": ("device", _model(str, "torch device, as cpu or cuda:0.")),
+    "dtype": ("dtype", _model(str, "float32, bfloat16 or float16.")),
+    "threads": ("threads", _model(int, "CPU threads of torch; else measured at the start.")),
 }
 STORE: Options = {
     "store": (
         "memory.store",
-        _option(
-            _MEMORY,
-            str,
-            "Where blocks are kept: memory://, file:///DIR, redis://HOST, s3://BUCKET.",
-        ),
-    ),
+        _memory(str, "Where blocks are kept: memory://, file:///DIR, redis://HOST, s3://BUCKET."),
+    )
 }
 POLICY: Options = {
     "policy": (
         "policy",
-        _option(_MEMORY, str, "Memory policy, as `vstream policies` lists; else the stream's."),
+        _memory(str, "Memory policy, as `vstream policies` lists; else the stream's."),
     ),
     "policy_set": (
         "policy_set",
-        _option(
-            _MEMORY, list[str], "A setting of the policy, as retrieve_blocks=16; may be repeated."
-        ),
+        _memory(list[str], "A setting of the policy, as retrieve_blocks=16; may be repeated."),
     ),
 }
 READ: Options = {
     **STORE,
     "host_bytes": (
         "memory.host_bytes",
-        _option(_MEMORY, str, "Most RAM for blocks; 4GiB unless you say otherwise."),
+        _memory(str, "Most RAM for blocks; 4GiB unless you say otherwise."),
     ),
 }
 """What reads a store needs."""
@@ -81,23 +67,19 @@ MEMORY: Options = {
     **READ,
     "file_bytes": (
         "memory.file_bytes",
-        _option(
-            _MEMORY,
-            str,
-            "Most bytes of each stream in files or objects, as 20GiB; else all there is.",
-        ),
+        _memory(str, "Most bytes of each stream in files or objects, as 20GiB; else all there is."),
     ),
     "redis_bytes": (
         "memory.redis_bytes",
-        _option(_MEMORY, str, "Most bytes of each stream in Redis, as 2GiB; else all it has."),
+        _memory(str, "Most bytes of each stream in Redis, as 2GiB; else all it has."),
     ),
     "retain": (
         "memory.retain_s",
-        _option(_MEMORY, str, "How long to remember, as 24h, 90m or 7d; else without end."),
+        _memory(str, "How long to remember, as 24h, 90m or 7d; else without end."),
     ),
     "codec": (
         "memory.codec",
-        _option(_MEMORY, str, "How blocks are compressed: int8, unless int4, bf16 or exact."),
+        _memory(str, "How blocks are compressed: int8, unless int4, bf16 or exact."),
     ),
     **POLICY,
 }
@@ -106,26 +88,24 @@ FILE: Options = {
     "file": (
         "",
         _option(
-            _SETTINGS, Path, "A YAML file of settings, streams and keys; see docs.", "--config"
+            "Settings", Path, "A YAML file of settings, streams and keys; see docs.", "--config"
         ),
     )
 }
 SERVICE: Options = {
-    "host": ("service.host", _option(_SERVICE, str, "Address to listen on; default 127.0.0.1.")),
-    "port": ("service.port", _option(_SERVICE, int, "Port to listen on; default 8900, 0: any.")),
+    "host": ("service.host", _service(str, "Address to listen on; default 127.0.0.1.")),
+    "port": ("service.port", _service(int, "Port to listen on; default 8900, 0: any.")),
     "insecure": (
         "service.insecure",
-        _option(_SERVICE, bool, "Listen beyond this machine without a key.", "--insecure"),
+        _service(bool, "Listen beyond this machine without a key.", "--insecure"),
     ),
     "allow_files": (
         "service.allow_files",
-        _option(
-            _SERVICE, list[Path], "A directory whose videos the API may name; may be repeated."
-        ),
+        _service(list[Path], "A directory whose videos the API may name; may be repeated."),
     ),
     "allow_private": (
         "service.allow_private",
-        _option(_SERVICE, bool, "Let the API name sources on private networks.", "--allow-private"),
+        _service(bool, "Let the API name sources on private networks.", "--allow-private"),
     ),
     **FILE,
 }
@@ -140,10 +120,9 @@ class Given:
 
 
 def with_settings(*groups: Options) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of these groups and, in their place, an argument `config`.
-
-    What is not on the command line comes from the environment (VSTREAM_*) or the defaults. With
-    FILE or SERVICE `config` is ServiceSettings, and the file comes last but for the defaults.
+    """Give a command the options of these groups and, in their place, an argument `config`. What is
+    not on the command line comes from the environment (VSTREAM_*) or the defaults. With FILE or
+    SERVICE `config` is ServiceSettings, and the file comes last but for the defaults.
     """
 
     def load(given: Given, has_file: bool) -> Any:

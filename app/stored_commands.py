@@ -25,8 +25,7 @@ From = Annotated[
     ),
 ]
 To = Annotated[
-    str | None,
-    typer.Option(help="Look up to this moment, as --from.", rich_help_panel=_LOOK),
+    str | None, typer.Option(help="Look up to this moment, as --from.", rich_help_panel=_LOOK)
 ]
 Zone = Annotated[str, typer.Option(help="Of clock times, as Europe/Prague.", rich_help_panel=_LOOK)]
 EffortName = Annotated[
@@ -76,7 +75,6 @@ def forget(
 
 
 def _is_asked() -> bool:
-    """Whether somebody sits there."""
     return sys.stdin.isatty()
 
 
@@ -111,8 +109,7 @@ def search(
         typer.Option("--from", help="Look from this moment on, as 1:23.", rich_help_panel=_LOOK),
     ] = None,
     to: Annotated[
-        str | None,
-        typer.Option(help="Look up to this moment, as 2:00.", rich_help_panel=_LOOK),
+        str | None, typer.Option(help="Look up to this moment, as 2:00.", rich_help_panel=_LOOK)
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="List at most so many moments.")] = 5,
     as_json: AsJson = False,
@@ -147,9 +144,7 @@ def find(
     proposals: Annotated[
         int | None,
         typer.Option(
-            min=0,
-            help="Blocks of a stream that the index may propose.",
-            rich_help_panel=_BOUNDS,
+            min=0, help="Blocks of a stream that the index may propose.", rich_help_panel=_BOUNDS
         ),
     ] = None,
     judgements: Annotated[
@@ -159,8 +154,7 @@ def find(
         ),
     ] = None,
     milliseconds: Annotated[
-        int | None,
-        typer.Option(min=0, help="For all streams together.", rich_help_panel=_BOUNDS),
+        int | None, typer.Option(min=0, help="For all streams together.", rich_help_panel=_BOUNDS)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -201,8 +195,7 @@ def recap(
         ),
     ] = None,
     to: Annotated[
-        str | None,
-        typer.Option(help="Tell up to this moment, as --from.", rich_help_panel=_LOOK),
+        str | None, typer.Option(help="Tell up to this moment, as --from.", rich_help_panel=_LOOK)
     ] = None,
     zone: Zone = "UTC",
     effort: EffortName = "default",

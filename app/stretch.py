@@ -24,7 +24,6 @@ def moment_of(words: str | None, now: datetime) -> float | datetime | None:
 def bounds_in(
     memory: MemoryReader, begin: float | datetime | None, end: float | datetime | None
 ) -> Bounds:
-    """In stream time."""
     begin_at, end_at = (
         one.timestamp() if isinstance(one, datetime) else None for one in (begin, end)
     )

@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -161,7 +154,10 @@ class Terminal:
             self.end_of_answer(answer.document(), answer.question.zone, pictures)
             if answer.knows is not None and not self._has_named:
                 self._has_named = True
-                self._name_real_model()
+                from app.real_model import real_model  # looks at the card
+
+                if (found := real_model()) is not None:
+                    self.say(found)
         return answer
 
     def piece(self, text: str) -> None:
@@ -186,12 +182,6 @@ class Terminal:
             only = f"the model knows {told['knows']}"
             self.say(f"{only}: what it says of anything else means nothing")
         self._evidence(told, pictures)
-
-    def _name_real_model(self) -> None:
-        from app.real_model import real_model  # looks at the card
-
-        if (found := real_model()) is not None:
-            self.say(found)
 
     def firing(self, firing: Firing) -> None:
         """One line for a standing question that has come true, never in the midst of an answer."""

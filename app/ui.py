@@ -38,10 +38,9 @@ def show_page(
     *,
     insecure: bool = False,
 ) -> None:
-    """Serve the page of the service at `service` until SIGTERM or SIGINT.
-
-    With a key the page asks for it as well. Raises SettingsError for an address that others could
-    reach without one, or that cannot be listened on.
+    """Serve the page of the service at `service` until SIGTERM or SIGINT. With a key the page asks
+    for it as well. Raises SettingsError for an address that others could reach without one, or that
+    cannot be listened on.
     """
     keys = ApiKeys(key)
     refuse_bind(host, keys, insecure)
@@ -71,10 +70,8 @@ def show_page(
 
 
 def mount_page(app: FastAPI, client: ServiceClient, keys: ApiKeys) -> FastAPI:
-    """`app` with the page of its own service at `PATH`.
-
-    Where the service needs a key, so does the page: as the password, under any name, and one that
-    may do everything, as the page does.
+    """`app` with the page of its own service at `PATH`. Where the service needs a key, so does the
+    page: as the password, under any name, and one that may do everything, as the page does.
     """
     to_page = Route("/", lambda request: RedirectResponse(PATH), methods=["GET"])
     app.router.routes.insert(0, to_page)

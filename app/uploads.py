@@ -42,10 +42,9 @@ def uploads_folder() -> Iterator[Path]:
 
 
 class UploadBound:
-    """ASGI middleware in front of the page: what has no room in `folder` any more is refused.
-
-    So is what does not say how long it is, as every browser does: several of them at once could
-    all find the same room.
+    """ASGI middleware in front of the page: what has no room in `folder` any more is refused. So is
+    what does not say how long it is, as every browser does: several of them at once could all find
+    the same room.
     """
 
     def __init__(self, app: ASGIApp, folder: Path, most_bytes: int) -> None:

@@ -42,10 +42,7 @@ class BlockShape:
         return self.layers * self.heads * self.head_dim * _VALUE_BYTES
 
     def kept_bytes(self, codec: str | None) -> int:
-        """Keys and values with their scales, and the index; without picture and head.
-
-        In int8, the default of streams, or in a codec of blocks that were cut.
-        """
+        """Keys, values, scales and index, without picture and head; in int8 unless told."""
         width = self.kv_heads * self.head_dim
         codes = 2 * width * self.tokens
         if codec in _OF_A_BYTE:

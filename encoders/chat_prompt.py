@@ -49,9 +49,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class VideoPlace:
-    """How a family's template shows the video, and what a family writes around its frames.
-
-    `item` None: the template takes text alone, and `marker` stands in it for the stream.
+    """How a family's template shows the video, and what a family writes around its frames. `item`
+    None: the template takes text alone, and `marker` stands in it for the stream.
     """
 
     marker: str
@@ -97,7 +96,9 @@ class PromptTokenizer:
         """Tokenize a prompt; nothing is added at its start or end."""
         tokens = PromptTokens([], [])
         parts = (part for piece in pieces for part in self._split(piece))
-        for is_special, run in groupby(parts, self._is_special):
+        for is_special, run in groupby(
+            parts, lambda part: part.is_markup and part.text in self._markup_ids
+        ):
             if is_special:
                 ids = [self._markup_ids[part.text] for part in run]
                 tokens.ids.extend(ids)
@@ -105,9 +106,6 @@ class PromptTokenizer:
             else:
                 self._append_plain(tokens, list(run))
         return tokens
-
-    def _is_special(self, part: Piece) -> bool:
-        return part.is_markup and part.text in self._markup_ids
 
     def _split(self, piece: Piece) -> Sequence[Piece]:
         if not piece.is_markup:
@@ -130,7 +128,6 @@ class ChatPrompt:
         self, model: "PreTrainedModel", directory: Path, place: VideoPlace, system: str = ""
     ) -> None:
         """`system` is a system prompt; with "" there is what the template has by itself, if any.
-
         Raises UnsupportedModelError for a checkpoint without a chat template that fits.
         """
         from transformers import AutoTokenizer  # seconds: only where a model is loaded
@@ -199,7 +196,6 @@ class ChatPrompt:
 
     def first_tokens(self, words: Sequence[str]) -> frozenset[int]:
         """Ids that open an answer with one of `words`: with a space before or not, yes, Yes or YES.
-
         Spellings that are one token count, because the first piece of a longer one ("y") opens
         other words too; only where a word has no such spelling do first pieces count.
         """
@@ -218,10 +214,7 @@ class ChatPrompt:
 
     @cached_property
     def _before_answer(self) -> str:
-        """What the template writes between where it lets an answer begin and a finished one.
-
-        In some it is a space, with which answers of the model begin.
-        """
+        """What the template puts before a finished answer: in some a space."""
         begins = _SLOTS.split(self._render(1)[1])[2]
         finished = _SLOTS.split(self._render(2)[1])[2]
         return finished.removeprefix(begins) if finished.startswith(begins) else ""
@@ -257,7 +250,6 @@ class ChatPrompt:
         return cut[0], cut[1]
 
     def _content(self, text: str, shows_video: bool = False) -> Any:
-        """Of a message, as the template takes it."""
         if self._place.item is None:
             return self._place.marker * shows_video + text
         return [self._place.item] * shows_video + [{"type": "text", "text": text}]

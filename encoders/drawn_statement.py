@@ -22,9 +22,8 @@ _STATEMENT = re.compile(
 )
 _IN_VIEW = re.compile(r"\b(?:there|see)\b", re.IGNORECASE)
 _COLOR_LEAST, _WHERE_LEAST, _SCENE_LEAST, _NAME_LEAST = 0.7, 0.6, 0.9, 0.25
-"""Of a place near by, less is said. Where there is no scene, one is guessed. What is there is
-hardly ever named less surely, among four others too, and what only looks like it seldom is at all.
-Measured: docs/find.md.
+"""Less is said of a place near by; where there is no scene, one is guessed; what is there is hardly
+ever named less surely, what only looks like it seldom is. Measured: docs/find.md.
 """
 
 

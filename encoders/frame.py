@@ -8,11 +8,9 @@ from jaxtyping import UInt8
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One decoded picture.
-
-    `pixels` are RGB. `stream_s` is the position in the stream in seconds (0 at its start, never
-    going back within a stream, continuing across reconnects). `captured_at` is the wall-clock
-    time of capture in seconds since the epoch, UTC.
+    """One decoded picture. `pixels` are RGB. `stream_s` is the position in the stream in seconds (0
+    at its start, never going back within a stream, continuing across reconnects). `captured_at` is
+    the wall-clock time of capture in seconds since the epoch, UTC.
     """
 
     pixels: UInt8[np.ndarray, "height width 3"]

@@ -20,11 +20,7 @@ _ROUNDING_S = 1e-6
 
 
 class FrameSampler:
-    """Chooses frames one by one, from their times and pixels alone.
-
-    `wants` and `keep` touch different parts of the state: one thread may call the first and
-    another the second.
-    """
+    """Chooses frames by times and pixels alone; `wants` and `keep` may have a thread each."""
 
     def __init__(
         self,

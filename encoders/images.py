@@ -1,5 +1,7 @@
 """Images: RGB frames in, the pixel values that a vision tower was trained on out, or a thumbnail.
 
+SmolVLMVision goes on from there: to the visual tokens of the tower that two families share.
+
 Pictures are resized as Pillow resizes them, with torch alone on the model's device. Antialiased:
 shrinking widens the filter. Two passes with rounding to 8 bits between them, width first, as in
 Pillow before 13 (newer ones take the cheaper pass first, which shows only next to overshooting
@@ -10,11 +12,12 @@ Pillow image processors.
 import io
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -22,8 +25,10 @@ from encoders.errors import UnsupportedModelError
 from encoders.frame import Frame
 from encoders.preprocessor_config import PreprocessorConfig
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 Size = tuple[int, int]
-"""Height and width in pixels."""
 
 _MAX_SIDE = 4096  # of any resized picture, as in transformers' SmolVLM processors
 LANCZOS, BILINEAR, BICUBIC = 1, 2, 3
@@ -120,10 +125,7 @@ def _to_bytes(values: Tensor) -> Tensor:
 
 
 def thumbnail(frame: Frame) -> bytes:
-    """A JPEG whose longest side has at most `LONGEST_SIDE_PX` pixels; smaller ones keep theirs.
-
-    Of a frame without pixels there is none: no bytes.
-    """
+    """A JPEG of at most `LONGEST_SIDE_PX` pixels a side; no bytes of a frame without pixels."""
     if not frame.pixels.size:
         return b""
     image = Image.fromarray(frame.pixels)
@@ -132,3 +134,54 @@ def thumbnail(frame: Frame) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
+
+
+class SmolVLMVision:
+    """One picture a frame, never split into tiles.
+
+    The tower is run part by part, for two flaws of transformers: `get_image_features` takes
+    pictures of zeros, which plain grey frames can be, for padding and drops them from a batch; and
+    before 5.22 the tower rounds the places of patches to half precision, to the wrong patch.
+    """
+
+    def __init__(self, model: "PreTrainedModel", transform: ImageTransform) -> None:
+        self._tower: Any = model.model.vision_model
+        self._connector: Any = model.model.connector
+        self._dtype = model.dtype
+        self._transform = transform
+        side = self._tower.config.image_size // self._tower.config.patch_size
+        self._positions = _patch_positions(side).to(model.device)
+
+    @torch.no_grad()
+    def __call__(
+        self, frames: Sequence[Frame], sizes: Sequence[Sequence[Size]]
+    ) -> Float[Tensor, "frames tokens d_model"]:
+        """In one pass; each frame is resized to its `sizes` in turn, at last to the tower's own."""
+        hidden = self.patches(frames, sizes)
+        features: Tensor = self._connector(self._tower.post_layernorm(hidden))
+        return features
+
+    @torch.no_grad()
+    def patches(
+        self, frames: Sequence[Frame], sizes: Sequence[Sequence[Size]]
+    ) -> Float[Tensor, "frames patches d_vision"]:
+        """What the tower makes of the patches, before its last norm."""
+        pixels = torch.stack(
+            [self._transform(frame.pixels, s) for frame, s in zip(frames, sizes, strict=True)]
+        )
+        embeddings = self._tower.embeddings
+        patches = embeddings.patch_embedding(pixels.to(self._dtype)).flatten(2).transpose(1, 2)
+        hidden = patches + embeddings.position_embedding(self._positions)
+        seen: Tensor = self._tower.encoder(inputs_embeds=hidden).last_hidden_state
+        return seen
+
+
+def _patch_positions(side: int) -> Int[Tensor, " patches"]:
+    """Which learned position each patch takes, in reading order. Found in float32 as the towers
+    were trained: for some sides (27) one row and column take their neighbour's.
+    """
+    places = (torch.arange(side, dtype=torch.float32) * (1 / torch.tensor(side))).clamp(
+        max=1 - 1e-6
+    )
+    row = torch.bucketize(places, torch.arange(1 / side, 1.0, 1 / side), right=True)
+    return (row[:, None] * side + row).flatten()

@@ -19,7 +19,6 @@ _LEAST_SPREAD = 1e-2
 @dataclass(frozen=True, eq=False)
 class OwnWorld:
     """Distances along `direction`, which leads from the model's own pictures to all others.
-
     Features are in deviations (`spread`) from the mean (`centre`) of its own pictures. What lies
     farther than `threshold` is strange. `python -m eval.training.own_world` measures all four.
     """
@@ -40,7 +39,6 @@ class OwnWorld:
             return cls(centre, spread, torch.tensor(told["direction"]), float(told["threshold"]))
 
     def write(self, path: Path) -> None:
-        """As `read` reads it."""
         np.savez(
             path,
             centre=self.centre.numpy(),
@@ -50,7 +48,6 @@ class OwnWorld:
         )
 
     def scaled(self, features: Float[Tensor, "pictures features"]) -> Float[Tensor, "..."]:
-        """In deviations."""
         return ((features - self.centre) / self.spread).clamp(-_MOST, _MOST)
 
     def distances(self, features: Float[Tensor, "pictures features"]) -> Float[Tensor, " pictures"]:

@@ -15,10 +15,9 @@ _NESTED_KEYS = ("video_processor", "image_processor")
 
 @dataclass(frozen=True)
 class PreprocessorConfig:
-    """What transformers' processors call by the same names. `resample` is Pillow's number.
-
-    `size` has "height" and "width", or "shortest_edge" and/or "longest_edge"; what an edge means
-    (pixels of a side, or pixels of a picture or video) is the family's business.
+    """What transformers' processors call by the same names. `resample` is Pillow's number. `size`
+    has "height" and "width", or "shortest_edge" and/or "longest_edge"; what an edge means (pixels
+    of a side, or pixels of a picture or video) is the family's business.
     """
 
     path: Path
@@ -31,9 +30,8 @@ class PreprocessorConfig:
 
     @classmethod
     def read(cls, directory: Path) -> "PreprocessorConfig":
-        """Read the video's settings where the checkpoint has some, else the image's.
-
-        Raises UnsupportedModelError naming the files looked for, or the key that is missing.
+        """Read the video's settings where the checkpoint has some, else the image's. Raises
+        UnsupportedModelError naming the files looked for, or the key that is missing.
         """
         path, values = _find(directory)
         try:

@@ -40,9 +40,8 @@ class PixelLimits:
 
 @dataclass(frozen=True, eq=False)
 class PackedGrids:
-    """All patches of all grids, one after another, and each grid's (time, rows, columns).
-
-    `tokens` are the rows and columns of each grid's visual tokens, several patches each.
+    """All patches of all grids, one after another, and each grid's (time, rows, columns). `tokens`
+    are the rows and columns of each grid's visual tokens, several patches each.
     """
 
     patches: Float[Tensor, "patches values"]
@@ -93,9 +92,8 @@ class GridTransform:
 
 
 def smart_resize(size: Size, factor: int, limits: PixelLimits) -> Size:
-    """The size near `size` with sides divisible by `factor` and pixels within `limits`.
-
-    Raises EncoderError for frames more than 200 times as long as wide, as the original does.
+    """The size near `size` with sides divisible by `factor` and pixels within `limits`. Raises
+    EncoderError for frames more than 200 times as long as wide, as the original does.
     """
     height, width = size
     if max(size) / min(size) > _MAX_ASPECT:

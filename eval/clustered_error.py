@@ -42,7 +42,6 @@ class Part:
 
 
 def weighted_mean(parts: Sequence[Part]) -> float:
-    """The estimate that `clustered_stderr` is the error of."""
     return sum(part.weight * part.mean for part in parts)
 
 

@@ -14,18 +14,16 @@ from itertools import islice
 from statistics import median
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from eval.command_line import AsJson
 from eval.result_table import ResultTable, show, show_document
-from eval.speed.past import show_script
-from eval.stream_world import write_script
+from eval.speed.past import show_script, world_model, world_scripts
 from eval.stream_world.history import History
 from eval.stream_world.seeds import FIND
 from eval.stream_world.vocabulary import with_article
-from memory.row_cache import BlockFacts
-from vstream import EFFORTS, Effort, Finding, Session, load_config, load_video_llm, open_session
+from memory.block_store import BlockFacts
+from vstream import EFFORTS, Effort, Finding, Session, load_config, open_session
 
 RARE = 10
 STATEMENT = "{a} is there now"
@@ -36,8 +34,6 @@ Span = tuple[float, float]
 
 @dataclass
 class Figures:
-    """What came of one effort, over all statements."""
-
     statements: int = 0
     stretches: int = 0
     found: int = 0
@@ -66,7 +62,6 @@ class Figures:
         self.cpu_s += cpu_s
 
     def document(self) -> dict[str, Any]:
-        """Of a span or stretch, or of a statement."""
         return {
             "statements": self.statements,
             "stretches": self.stretches,
@@ -91,25 +86,21 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """How well `find` tells when a thing was in view in a made-up stream."""
-    torch.set_num_threads(1)
     efforts = {name: replace(EFFORTS[name], milliseconds=None) for name in ("quick", "default")}
     for judgements in map(int, filter(None, curve.split(","))):
         efforts[f"{judgements} judgements"] = replace(efforts["default"], judgements=judgements)
     figures = {name: Figures() for name in (*efforts, *(("every block",) if every else ()))}
     config = load_config()
-    model = load_video_llm(config.model, config.device, config.dtype, 1.0)
-    for number in range(streams):
-        script = write_script(FIND.start + 1000 * seed + number, round(60 * minutes))
-        with open_session(config, model, f"find-{number}") as session:
+    model = world_model(config)
+    for script in world_scripts(FIND, seed, streams, minutes):
+        with open_session(config, model, f"find-{script.seed}") as session:
             show_script(session, script)
             asked = _asked(History.of(script), most)
             for name, effort in efforts.items():
                 _measure(session, asked, effort, figures[name])
             _measure(session, asked[:every], EVERY_BLOCK, figures.get("every block", Figures()))
     rows = {name: one.document() for name, one in figures.items()}
-    columns = ("", *next(iter(rows.values())))
-    told = tuple((name, *map(str, row.values())) for name, row in rows.items())
-    show([ResultTable("When things were in view", columns, told)])
+    show([ResultTable.of("When things were in view", rows)])
     if as_json:
         show_document(rows)
 
@@ -124,10 +115,7 @@ def _asked(history: History, most: int) -> list[tuple[str, list[Span]]]:
 
 
 def _measure(
-    session: Session,
-    asked: Sequence[tuple[str, list[Span]]],
-    effort: Effort,
-    figures: Figures,
+    session: Session, asked: Sequence[tuple[str, list[Span]]], effort: Effort, figures: Figures
 ) -> None:
     for name, truth in asked:
         session.memory.facts = BlockFacts()  # or it would know already

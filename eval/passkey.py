@@ -53,16 +53,12 @@ FACTS = (
 )
 """How each is told, how it is asked for, and words of which one is drawn; a number, if none."""
 _HIDDEN_IN = 0.8
-"""Of the text: what comes after it holds no key."""
 _PART_FILLERS, _CHUNK_TOKENS, _ANSWER_TOKENS = 10, 256, 8
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is asked for, the word that tells it, and the blocks that hold its sentences.
-
-    `begun` is the answer up to that word.
-    """
+    """`begun` is the answer up to the `word`; `blocks` hold the key's sentences."""
 
     question: str
     begun: str
@@ -72,10 +68,8 @@ class Key:
 
 @dataclass(frozen=True)
 class Found:
-    """How one contender did.
-
-    `recall` is the mean share of a key's blocks that a question read, over all layers; `kept_bytes`
-    what the store held in the end.
+    """`recall` is the mean share of a key's blocks that a question read, over all layers;
+    `kept_bytes` what the store held in the end.
     """
 
     contender: str
@@ -139,9 +133,7 @@ def measure_passkeys(
 
 
 class _Text:
-    """Filler with keys in it. A sentence begins with its space, so parts are tokenized alike alone
-    and together.
-    """
+    """Filler with keys in it. Sentences begin with their space: parts are tokenized as alone."""
 
     def __init__(self, model: VideoLLM, tokens: int, seed: int) -> None:
         self._family = model.family
@@ -159,10 +151,8 @@ class _Text:
             for digits in [str(drawn.randrange(10_000, 100_000))]
         }
         self.keys: list[Key] = []
-        """Those of the parts that have been read."""
 
     def parts(self) -> Iterator[str]:
-        """Of a few hundred tokens each."""
         self.keys, part, before = [], "", 0
         for number in range(self._fillers):
             if number in self._hidden:
@@ -188,7 +178,6 @@ class _Text:
 def _passed(
     model: VideoLLM, settings: PlaySettings, group: Sequence[Contender], text: _Text
 ) -> list[Found]:
-    """One pass over the text, for contenders that make the same blocks."""
     with ExitStack() as stack:
         exact = settings.configured(replace(group[0], codec="exact"))
         source = stack.enter_context(passing_session(exact, model))

@@ -12,24 +12,21 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated, NamedTuple
 
-import torch
 import typer
 
 from eval.command_line import AsJson
 from eval.result_table import ResultTable, show, show_document
-from eval.speed.past import show_script
-from eval.stream_world import Script, Statement, truth_spans, write_script
+from eval.speed.past import show_script, world_model, world_scripts
+from eval.stream_world import Script, Statement, truth_spans
 from eval.stream_world.seeds import FIND
 from eval.stream_world.vocabulary import with_article
-from vstream import Recap, load_config, load_video_llm, open_session
+from vstream import Recap, load_config, open_session
 from vstream.search.recap import EFFORTS
 
 TOLERANCE_S = 2.0
 
 
 class Change(NamedTuple):
-    """A thing came into view, or left it."""
-
     stream: str
     thing: str
     came: bool
@@ -44,13 +41,10 @@ def recap(
     as_json: AsJson = False,
 ) -> None:
     """How well `recap` tells what came and left in made-up streams."""
-    torch.set_num_threads(1)
     config = load_config()
-    model = load_video_llm(config.model, config.device, config.dtype, 1.0)
-    scripts = {
-        f"camera-{number}": write_script(FIND.start + 1000 * seed + number, round(60 * minutes))
-        for number in range(streams)
-    }
+    model = world_model(config)
+    drawn = world_scripts(FIND, seed, streams, minutes)
+    scripts = {f"camera-{number}": script for number, script in enumerate(drawn)}
     with ExitStack() as opened:
         sessions = {one: opened.enter_context(open_session(config, model, one)) for one in scripts}
         for name, session in sessions.items():
@@ -70,10 +64,8 @@ def recap(
         "dropped": told.dropped,
         "cpu seconds": round(cpu_s, 1),
     }
-    cells = tuple((name, *map(str, one.values())) for name, one in rows.items())
-    columns = ("", *rows["all"])
     costs = ResultTable("What it cost", tuple(cost), (tuple(map(str, cost.values())),))
-    show([ResultTable("What came and left", columns, cells), costs])
+    show([ResultTable.of("What came and left", rows), costs])
     if as_json:
         show_document({**rows, "cost": cost})
 
@@ -95,7 +87,6 @@ def changes_of(scripts: Mapping[str, Script]) -> set[Change]:
 
 
 def told_by(recap: Recap) -> set[Change]:
-    """What a recap says."""
     return {
         Change(one.stream, one.sentence, is_arrival, one.from_s if is_arrival else one.to_s)
         for one in recap.entries
@@ -105,7 +96,6 @@ def told_by(recap: Recap) -> set[Change]:
 
 
 def figures(true: Collection[Change], told: Collection[Change]) -> dict[str, float]:
-    """How much of the one is in the other."""
     right = sum(1 for _ in pairs(true, told))
     return {
         "changes": len(true),

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -10,7 +10,6 @@ from rich.table import Table
 
 NOTHING = "-"
 _PLAIN_WIDTH = 200
-"""Columns, where stdout is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,13 @@ class ResultTable:
     has_words: bool = False
     """Its cells are text to read: they stand on the left and are folded."""
 
+    @classmethod
+    def of(cls, title: str, rows: Mapping[str, Mapping[str, object]]) -> "ResultTable":
+        """Of rows by name that have the same figures."""
+        columns = ("", *next(iter(rows.values())))
+        return cls(title, columns, tuple((n, *map(str, row.values())) for n, row in rows.items()))
+
     def rich(self) -> Table:
-        """For a terminal."""
         caption = "\n".join(self.notes) or None
         table = Table(
             title=self.title, title_justify="left", caption=caption, show_header=any(self.columns)
@@ -52,7 +56,6 @@ class ResultTable:
 
 
 def show(tables: Iterable[ResultTable], *more: str) -> None:
-    """Print tables and further lines on stdout."""
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     for table in tables:
         console.print(table.rich())
@@ -61,7 +64,6 @@ def show(tables: Iterable[ResultTable], *more: str) -> None:
 
 
 def show_document(document: object) -> None:
-    """Print one JSON document on a line of its own."""
     sys.stdout.write(f"{json.dumps(document, allow_nan=False)}\n")
 
 

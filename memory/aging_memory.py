@@ -18,15 +18,14 @@ from memory.ageing import (
     blocks_at_a_time,
     next_step,
 )
+from memory.block_info import Provenance
 from memory.block_record import BlockRecord
-from memory.block_store import SPANS_IN_BUDGET, BlockStore, Span
+from memory.block_store import SPANS_IN_BUDGET, BlockStore, RowCache, Span
 from memory.codecs.codec import block_of, recoded, record_of
 from memory.errors import BlockCorruptError, BlockRejectedError, StoreError
 from memory.kv_block import KVBlock, require_fitting
 from memory.memory_reader import MemoryReader
 from memory.policy_hooks import State, StateChange
-from memory.provenance import Provenance
-from memory.row_cache import RowCache
 from memory.stream_entry import StreamEntry
 
 

@@ -21,9 +21,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Float16, Float32, Int8, Int64
 
-from memory.block_info import DTYPE_NAMES, BlockInfo, RowForm, RowLayout
+from memory.block_info import DTYPE_NAMES, BlockInfo, Provenance, RowForm, RowLayout
 from memory.errors import BlockRejectedError
-from memory.provenance import Provenance
 
 _FIXED = struct.Struct("<qdddIIIHHBBBBB")
 _WIDTHS = ("<i1", "<i2", "<i4", "<i8")

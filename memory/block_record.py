@@ -23,10 +23,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from memory.block_head import HeadMeta, IndexVectors
-from memory.block_info import BlockInfo, RowForm
+from memory.block_info import BlockInfo, Provenance, RowForm
 from memory.errors import BlockCorruptError, StoreError
 from memory.policy_hooks import StateChange
-from memory.provenance import Provenance
 
 FORMAT_VERSION = 3
 """To be raised whenever the bytes of a record change, a codec's row layout included. Older ones are

@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from memory.block_info import DTYPE_NAMES, BlockInfo
+from memory.block_info import DTYPE_NAMES, BlockInfo, Provenance
 from memory.errors import BlockRejectedError
-from memory.provenance import Provenance
 
 EncodedRows = UInt8[Tensor, "rows row_bytes"]
 OfBlock = Float[Tensor, "layers kv_heads tokens head_dim"]

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from memory.ageing import COARSEST
 from memory.block_index import BlockIndex
-from memory.block_info import BlockInfo, RowForm
+from memory.block_info import BlockInfo, Provenance, RowForm
 from memory.block_record import BlockHead
-from memory.block_store import BlockSource, Changes
+from memory.block_store import BlockFacts, BlockSource, Changes, RowCache
 from memory.closing import Closing
 from memory.codecs.codec import codec_named
 from memory.errors import BlockCorruptError, BlockLostError, BlockNotFoundError, StoreError
@@ -29,8 +29,6 @@ from memory.head_vectors import HeadVectors
 from memory.kv_block import KeysAndValues
 from memory.memory_stats import MemoryStats
 from memory.policy_hooks import State
-from memory.provenance import Provenance
-from memory.row_cache import BlockFacts, RowCache
 from memory.rows.row_stage import decoded
 
 REACH_S = 60.0

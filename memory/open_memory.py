@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from memory.aging_memory import KeepPolicy
-from memory.block_store import FollowedSource
+from memory.block_info import Provenance
+from memory.block_store import FollowedSource, RowCache
 from memory.codecs.codec import codec_named
 from memory.config import MemoryConfig
 from memory.errors import BlockLostError, BlockNotFoundError
@@ -15,8 +16,6 @@ from memory.kv_block import KeysAndValues
 from memory.kv_memory import KVMemory
 from memory.memory_reader import MemoryReader
 from memory.policies.policy import MemoryPolicy
-from memory.provenance import Provenance
-from memory.row_cache import RowCache
 from memory.tiers.tier import require_stream_id, tier_of
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from memory.block_info import Provenance
 from memory.errors import StoreError
-from memory.provenance import Provenance
 
 
 class StreamEntry:

@@ -22,10 +22,9 @@ class Firing(Judgement):
 
 
 class Alert:
-    """One standing question on one session, to be looked at as the stream goes on.
-
-    Belongs to one thread, which may be the one that pushes frames. A moment is judged by what had
-    been seen by then, so it makes no difference how long after it one looks.
+    """One standing question on one session, to be looked at as the stream goes on. Belongs to one
+    thread, which may be the one that pushes frames. A moment is judged by what had been seen by
+    then, so it makes no difference how long after it one looks.
     """
 
     def __init__(
@@ -35,9 +34,7 @@ class Alert:
         rule: SpeakingPolicy | None = None,
         every_s: float = 1.0,
     ) -> None:
-        """`rule` is this alert's own; unless given it is as the family recommends. Raises
-        SettingsError.
-        """
+        """`rule` is else as the family recommends. Raises SettingsError."""
         if not 0 < every_s < inf:
             raise SettingsError(f"every_s = {every_s}: wanted more than 0 seconds of stream time")
         self.condition = condition
@@ -85,7 +82,6 @@ class Alert:
 
     def begin(self, at_s: float) -> Job[Judgement] | None:
         """Have the moment `at_s` judged, without waiting; None before the first block has ended.
-
         With `feed` it is `look` in two parts, for many alerts at once.
         """
         if not self.session.memory.visible(at_s):

@@ -70,7 +70,6 @@ class QueryHandler:
         self._cited_layers = layers_at(depths, model.decoder.num_layers)
         self.questions = self._prefill_under(policy)
         self._known = {policy.name: (policy, self.questions)}
-        """The stream's own policy and those that questions named."""
         policy.prepare("")
 
     def ask(self, question: Question | str, retrieved: BlocksByLayer | None = None) -> AnswerStream:
@@ -128,14 +127,11 @@ class QueryHandler:
         return self._scheduler.submit(self._judging(prompt, at_s), WorkKind.JUDGE)
 
     def begin_describing(self, wish: Wish, asker: Asker | None = None) -> Job[str]:
-        """Have the model asked what is wished to be known, when nobody else wants anything. It ends
-        if the `asker` leaves.
-        """
+        """When nobody else wants anything. It ends if the `asker` leaves."""
         return self._scheduler.submit(self._describing(wish), WorkKind.DESCRIBE, asker=asker)
 
     def begin_saying(self, at_s: float) -> Job[Saying]:
         """Have the model say in a sentence what happens at `at_s`, when nobody else wants anything.
-
         It sees the blocks of the last `SAID_S` seconds, or the newest one.
         """
         return self._scheduler.submit(self._saying(at_s), WorkKind.DESCRIBE)
@@ -325,7 +321,6 @@ class QueryHandler:
 def _contexts(
     encoding: Encoding, decoder: Decoder, prefix: LayerKV, memory: MemoryReader
 ) -> Callable[[int], AnswerContext]:
-    """What opens a context with room for so many tokens of text."""
     if encoding.rekv_window_tokens is not None:
         return partial(RekvContext, decoder, prefix, memory, n_local=encoding.rekv_window_tokens)
     if (rule := encoding.infllm) is not None:

@@ -26,9 +26,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Afterwards:
-    """What is known of an answer once its last word is said, so that the first need not wait:
-    where it looked, and why it means nothing, if it does; see `Basis.strange`.
-    """
+    """Known once the last word is said: where it looked, and why it means nothing, if so."""
 
     spans: tuple[CitedSpan, ...]
     strange: str | None
@@ -36,9 +34,7 @@ class Afterwards:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """One token of an answer, how probable it was, whether the answer ends with it, and when:
-    `time.perf_counter` seconds.
-    """
+    """How probable it was, whether the answer ends with it, and its `time.perf_counter`."""
 
     token: int
     probability: float
@@ -85,10 +81,7 @@ class AnswerStream:
         return self._pieces
 
     def cancel(self) -> bool:
-        """Decode no more of it: nobody listens. May be called from any thread, repeatedly.
-
-        Whether there was anything left to decode.
-        """
+        """Decode no more of it; whether anything was left. From any thread, repeatedly."""
         return self._job.cancel()
 
     def _tokens(self) -> Iterator[TokenEvent]:

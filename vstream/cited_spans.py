@@ -21,10 +21,7 @@ LEAST = 0.05
 def cited_spans(
     memory: MemoryReader, shares: Mapping[int, float], until_s: float
 ) -> tuple[CitedSpan, ...]:
-    """In stream order, of an answer that could see up to `until_s`.
-
-    `shares` are by block. What was forgotten meanwhile is not among them.
-    """
+    """Of an answer that could see up to `until_s`, by `shares` of blocks that are still kept."""
     ids, least = memory.visible(until_s), NOTICED * max(shares.values(), default=0.0)
     found: list[CitedSpan] = []
     last = -1

@@ -84,11 +84,10 @@ class IngestWorker:
         then its own.
 
         `from_s` leaves out what a file shows before; `until_s` ends at that stream time; the other
-        options are those of `open_source`.
-        `on_frame` is called in the ingesting thread for each sampled frame, in order, once the
-        session has seen it; also for frames like the last, which are not encoded.
-        `on_seen` is called there with each frame before the session sees it, and may `flush`. What
-        they raise ends the ingestion.
+        options are those of `open_source`. `on_frame` is called in the ingesting thread for each
+        sampled frame, in order, once the session has seen it; also for frames like the last, which
+        are not encoded. `on_seen` is called there with each frame before the session sees it, and
+        may `flush`. What they raise ends the ingestion.
         Opens the source: raises SourceError for a file or address that cannot be read.
         """
         self._session, self._until_s, self._loop = session, until_s, loop
@@ -120,8 +119,9 @@ class IngestWorker:
                 mask=mask,
                 permit=permit,
             )
+        elif mask is not None or permit is not None:
+            raise ValueError("ingest: mask and permit go to what opens the source, not here")
         else:
-            _refuse(mask, permit)
             self.source = source(start_s, self._sampler.wants)
 
     @property
@@ -150,10 +150,9 @@ class IngestWorker:
         )
 
     def run(self) -> None:
-        """Ingest until the source ends, `until_s` is reached or `stop` is called.
-
-        While a store is away and what may wait for it is full, ingestion waits; a live source drops
-        frames then. Raises SourceError when the source fails for good, StoreError.
+        """Ingest until the source ends, `until_s` is reached or `stop` is called. While a store is
+        away and what may wait for it is full, ingestion waits; a live source drops frames then.
+        Raises SourceError when the source fails for good, StoreError.
         """
         memory = self._session.memory
         if memory.note.get("ended_at_block") == memory.num_blocks and not self._loop:
@@ -218,14 +217,11 @@ class IngestWorker:
             self._tell(num_before)
 
     def _fulfil(self) -> None:
-        """What is read without loss is described without loss; of a live source, what there is time
-        for.
-        """
+        """Without loss where it is read so; else what there is time for."""
         if not self.source.is_live:
             self._session.fulfil(self._stop)
 
     def _tell(self, num_frames: int) -> None:
-        """The session has seen so many of the sampled frames."""
         told, self._sampled = self._sampled[:num_frames], self._sampled[num_frames:]
         self._num_pushed = max(0, self._num_pushed - num_frames)
         for frame in told:
@@ -269,9 +265,7 @@ class IngestWorker:
         self.source.close()
 
     def keep_next(self) -> None:
-        """Encode the next frame also if it is like the last one, which was forgotten; safe from any
-        thread.
-        """
+        """Encode the next frame even if like the last, which was forgotten; from any thread."""
         self._sampler.keep_next()
 
     def _note_the_end(self) -> None:
@@ -284,11 +278,6 @@ class IngestWorker:
                     memory.set_note({**memory.note, "ended_at_block": memory.num_blocks})
                 return
             self._stop.wait(_RETRY_S)
-
-
-def _refuse(mask: PrivacyMask | None, permit: Callable[[str], None] | None) -> None:
-    if mask is not None or permit is not None:
-        raise ValueError("ingest: mask and permit go to what opens the source, not here")
 
 
 def _sampler(

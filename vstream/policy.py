@@ -49,7 +49,6 @@ def policy_for(
     config: VStreamConfig, model: VideoLLM, provenance: str | None = None
 ) -> MemoryPolicy:
     """The configured policy; if none is, that under which a stream was written, or default.
-
     `provenance` is the fingerprint of the stream's blocks. Raises UnknownNameError, PolicyError.
     """
     if config.named_policy is None:
@@ -65,9 +64,8 @@ def policy_of_blocks(config: VStreamConfig, model: VideoLLM, provenance: str) ->
 
 
 def policy_of_reader(config: VStreamConfig, model: VideoLLM, provenance: str) -> MemoryPolicy:
-    """The policy under which a stored stream is asked, unless a question names another.
-
-    Raises UnknownNameError, and PolicyError if it cannot read what the stream's own has kept.
+    """The policy under which a stored stream is asked, unless a question names another. Raises
+    UnknownNameError, and PolicyError if it cannot read what the stream's own has kept.
     """
     policy = policy_for(config, model, provenance)
     policy.require_readable(policy_of_blocks(config, model, provenance))
@@ -75,10 +73,9 @@ def policy_of_reader(config: VStreamConfig, model: VideoLLM, provenance: str) ->
 
 
 def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> MemoryPolicy:
-    """The policy under which a stream is written, from now on or again.
-
-    Raises UnknownNameError, and PolicyError if the stream was written under another one, or if the
-    policy can do with no budget and one is given.
+    """The policy under which a stream is written, from now on or again. Raises UnknownNameError,
+    and PolicyError if the stream was written under another one, or if the policy can do with no
+    budget and one is given.
     """
     provenance = None
     with suppress(KVMemoryError):  # opening the stream says what is wrong
@@ -105,7 +102,6 @@ def policy_of_stream(config: VStreamConfig, model: VideoLLM, stream_id: str) -> 
 @lru_cache(maxsize=16)
 @torch.inference_mode()
 def _block_tokens(model: VideoLLM) -> int:
-    """Of a block of frames that show nothing."""
     family = model.family
     frames = [family.blank(float(i)) for i in range(family.frames_per_block)]
     with model.turn:

@@ -95,11 +95,8 @@ class Basis:
     """
 
     newest_frame_s: float
-    """The newest frame that it could see."""
     coarser_since: float | None = None
-    """The stream time before which the stream is kept only in part: coarser, thinned, merged or
-    gone, as the budget or the policy wants; None while all of it is kept as it was.
-    """
+    """Before this stream time the stream is coarser, thinned, merged or gone; None: nothing is."""
     strange: str | None = None
     """Why nothing can be said of what it saw, where the picture is none that its model knows."""
     knows: str | None = None
@@ -131,9 +128,7 @@ class Judgement(Basis):
 
 @dataclass(frozen=True)
 class Saying:
-    """What the model says of a moment; `text` is empty if it says nothing. It saw what the stream
-    showed from `from_s` on, in seconds of stream time.
-    """
+    """`text` may be empty. It saw what the stream showed from `from_s` on, in stream seconds."""
 
     text: str
     from_s: float
@@ -141,11 +136,9 @@ class Saying:
 
 @dataclass(frozen=True)
 class Stretch:
-    """The stretch to which the words of a question restricted its answer.
-
-    `from_s` to `to_s` is the stream time of what it looked at. `begin_at` to `end_at` is what words
-    named by the clock, in seconds since the epoch: both None of stream time, the first of `before
-    yesterday`.
+    """The stretch to which the words of a question restricted its answer. `from_s` to `to_s` is the
+    stream time of what it looked at. `begin_at` to `end_at` is what words named by the clock, in
+    seconds since the epoch: both None of stream time, the first of `before yesterday`.
     """
 
     from_s: float
@@ -183,16 +176,12 @@ class Timings:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Basis):
-    """A finished answer."""
-
     question: Question = field(metadata=UNTOLD)
     text: str = field(metadata=UNTOLD)
     """In its document `answer`."""
     asked_at_s: float
     confidence: float
-    """The probability of the least probable token of the answer, its end included; 0 about a
-    strange picture.
-    """
+    """Of the least probable token of the answer, its end included; 0 about a strange picture."""
     truncated: bool
     """The answer reached the limit of tokens before it came to its end."""
     looked: Stretch | None = None

@@ -12,14 +12,7 @@ from itertools import repeat
 from torch import Tensor
 
 from encoders import NO_PICTURE, EmbedsPictures, Frame, TextToken, thumbnail
-from memory import (
-    BlockRecord,
-    KVMemory,
-    KVMemoryError,
-    MemoryPolicy,
-    PolicyError,
-    StoreAwayError,
-)
+from memory import BlockRecord, KVMemory, KVMemoryError, MemoryPolicy, PolicyError, StoreAwayError
 from memory.closing import Closing
 from memory.locks import Rank
 from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed
@@ -45,10 +38,9 @@ _RETRY_S = 0.5
 
 
 class Session(Closing):
-    """Joins the write path (frames to KV blocks) and the read path (questions to answers).
-
-    `push` and `push_ahead` belong to one thread; `ask` may be called from any other while frames
-    are pushed. Asking never changes the memory.
+    """Joins the write path (frames to KV blocks) and the read path (questions to answers). `push`
+    and `push_ahead` belong to one thread; `ask` may be called from any other while frames are
+    pushed. Asking never changes the memory.
     """
 
     def __init__(
@@ -105,10 +97,9 @@ class Session(Closing):
         return self.memory.num_blocks - before
 
     def push_text(self, text: str, at_s: float | None = None) -> int:
-        """As `push`, for a stream of text: its frames are the tokens of `text`.
-
-        They are all of the stream's second `at_s`; None: a block comes a second after the one
-        before it. Raises UnsupportedModelError for a model that watches pictures.
+        """As `push`, for a stream of text: its frames are the tokens of `text`. They are all of the
+        stream's second `at_s`; None: a block comes a second after the one before it. Raises
+        UnsupportedModelError for a model that watches pictures.
         """
         ids = self.model.family.token_ids(text)
         self.catch_up()
@@ -165,9 +156,8 @@ class Session(Closing):
         self._pending = []
 
     def forget(self, from_s: float, to_s: float) -> int:
-        """Delete the blocks of [from_s, to_s] for good; how many. See `KVMemory.forget`.
-
-        Frames to come are encoded without them: the local window is laid out again.
+        """Delete the blocks of [from_s, to_s] for good; how many. See `KVMemory.forget`. Frames to
+        come are encoded without them: the local window is laid out again.
         """
         self.memory.require_there()  # nobody waits for a store with the turn in hand
         while not self._pushing.take(_RETRY_S):
@@ -349,9 +339,7 @@ class Session(Closing):
             self._open_prefill()
 
     def _open_prefill(self, noted: StateChange = UNCHANGED) -> None:
-        """Go on after what the memory holds, and what was noted; damaged blocks are left out of the
-        window.
-        """
+        """Go on after what the memory holds; the window leaves damaged blocks out."""
         self.prefill = read_while_written(partial(self._restored_prefill, noted))
         if self.token_dropper is not None:
             self.token_dropper.forget()

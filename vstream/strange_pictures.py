@@ -23,10 +23,8 @@ _FACT = "is strange"
 def strange_reason(
     memory: MemoryReader, family: Family, evidence: Sequence[Evidence]
 ) -> str | None:
-    """A sentence where the newest picture is strange, or half of the best, or no picture is kept
-    of any of them; else None. What was forgotten meanwhile is not looked at.
-
-    With the device's turn.
+    """A sentence where the newest picture is strange, or half of the best, or no picture is kept of
+    any of them; else None. What was forgotten meanwhile is not looked at. With the device's turn.
     """
     if family.recommended.knows is None or not evidence:
         return None
@@ -41,9 +39,8 @@ def strange_reason(
 
 
 def strange_stretch(memory: MemoryReader, family: Family, block_ids: Sequence[int]) -> str | None:
-    """The same where half of the blocks are strange, of which a few are looked at.
-
-    With the device's turn. Raises BlockNotFoundError, StoreError.
+    """The same where half of the blocks are strange, of which a few are looked at. With the
+    device's turn. Raises BlockNotFoundError, StoreError.
     """
     if family.recommended.knows is None or not block_ids:
         return None

@@ -33,7 +33,6 @@ class Wishes:
         scheduler: Scheduler,
         begin: Callable[[Wish], Job[str]],
     ) -> None:
-        """`begin` has the model asked."""
         self._policy = policy
         self._memory = memory
         self._scheduler = scheduler
@@ -45,10 +44,7 @@ class Wishes:
         self._are_granted.set()
 
     def renew(self) -> None:
-        """Ask the policy again, as blocks came or went; those that it gave up are noted as such.
-
-        Raises StoreError.
-        """
+        """Ask the policy again, as blocks came or went, and note those it gave up."""
         wished = list(self._policy.wishes(self._memory, self._memory.state))
         given_up = [one for one in self._waiting if one not in wished]
         if given_up and given_up[0] == self._waiting[0]:

@@ -16,7 +16,6 @@ def speaking_probability(logits: Float[Tensor, " vocabulary"], family: Family) -
 
 
 def _yes_probability(logits: Float[Tensor, " vocabulary"], family: Family) -> float:
-    """The share of yes in what the first token says of yes and no."""
     yes = family.first_tokens(family.recommended.yes_words)
     no = family.first_tokens(family.recommended.no_words)
     if not (yes - no and no - yes):

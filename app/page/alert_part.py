@@ -48,7 +48,6 @@ class AlertPart:
         return self.look(name, request)
 
     def look(self, name: str, request: gr.Request) -> Any:
-        """The alerts on the stream."""
         stream_id = self._page.stream_id(name, request)
         try:
             found = [one for one in self._page.client.alerts() if stream_id in one.stream_ids]

@@ -131,9 +131,7 @@ class ChatPart:
     def _asked(
         self, visitor: Visitor, exchange: Exchange, from_s: float, to_s: float
     ) -> Iterator[None]:
-        """Each time there is more of it; first, each time that it waits for something else.
-        Raises ServiceError.
-        """
+        """Each time there is more of it, or it waits for something else. Raises ServiceError."""
         give_up_at = math.inf
         while not exchange.is_stopped and time.monotonic() < give_up_at:
             waits = self._waits_for(exchange)
@@ -152,9 +150,7 @@ class ChatPart:
             yield from self._answer(visitor, exchange, from_s, to_s)
 
     def _waits_for(self, exchange: Exchange) -> str:
-        """Nothing if the question can be put. One from before there were streams is about the first
-        of them. Raises ServiceError.
-        """
+        """Nothing if it can be put; before all streams about the first. Raises ServiceError."""
         try:
             streams = {one.id: one for one in self._page.client.streams()}
         except ServiceError as error:
@@ -189,9 +185,7 @@ class ChatPart:
                 yield
 
     def _pictures(self, exchange: Exchange) -> list[str]:
-        """The best moments in the order of the stream; of those that are kept no more there is
-        nothing to show.
-        """
+        """The best moments in the order of the stream, as far as they are kept."""
         best = sorted(exchange.citations, key=lambda one: -one.score)[:_PICTURES]
         shown = []
         for one in sorted(best, key=lambda one: one.end_s):

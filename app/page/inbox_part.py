@@ -15,8 +15,6 @@ _SHOWN, _MOST_SHOWN = 24, 200
 
 
 class InboxPart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page) -> None:
         self._page = page
         inbox: Any = gr.HTML(

@@ -85,19 +85,13 @@ def build_page(page: Page) -> gr.Blocks:
 
 
 def looks() -> dict[str, Any]:
-    """What Gradio is told of style and keys, wherever the page is shown. Nothing of it comes from
-    another host: the page works without a network.
-    """
+    """Style and keys, wherever the page is shown. Nothing comes from another host."""
     theme = gr.themes.Default(
         primary_hue="teal", neutral_hue="slate", radius_size="lg", font=_FONT, font_mono=_MONO
     ).set(**_READABLE)
     # Gradio would begin every rule of its `css` with its own container: none could be of the body.
     style = f"<style>{asset('page.css')}{asset('parts.css')}</style>"
-    return {
-        "head": _HEAD + style,
-        "theme": theme,
-        "footer_links": [],
-    }
+    return {"head": _HEAD + style, "theme": theme, "footer_links": []}
 
 
 def keep_ids() -> None:

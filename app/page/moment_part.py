@@ -24,9 +24,7 @@ _NONE = {
 
 
 class MomentPart:
-    """Belongs into the layout where it is made. The browser shows moments (moment.js) and asks here
-    for what it plays.
-    """
+    """The browser shows moments (moment.js) and asks here for what it plays."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -70,7 +68,6 @@ class MomentPart:
         raise ServiceError(_NONE[by], "frame_not_found")
 
     def _clip(self, stream_id: str, near_s: float, *, is_next: bool) -> dict[str, Any]:
-        """Raises ServiceError."""
         client = self._page.client
         clip = client.clip(stream_id, max(0.0, near_s - HALF_S), near_s + HALF_S)
         from_s = clip.stream_s or 0.0
@@ -89,9 +86,7 @@ class MomentPart:
 
 
 def _stream_id(visitor: Visitor, name: str) -> str:
-    """Of a stream as the page or the service calls it. Raises ServiceError for another visitor's
-    camera.
-    """
+    """As the page or the service calls it. Raises ServiceError for another visitor's camera."""
     if name in (OWN, visitor.camera_id):
         return visitor.camera_id
     if CAMERA_ID.fullmatch(name):

@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 import gradio as gr
 
 from app.client import ServiceClient, ServiceError
-from app.page.visitors import CAMERA_ID, Visitor, Visitors
+from app.page.visitors import CAMERA_ID, Looking, Visitor, Visitors
+from app.page.words import drawn
 from app.server.documents import FiringDocument, ModelDocument, StreamDocument
 
 Known = TypeVar("Known")
@@ -73,19 +74,15 @@ class Page:
         return self._lately("model", _MODEL_S, self.client.model)
 
     def firings(self, visitor: Visitor) -> list[FiringDocument]:
-        """Of alerts on the streams that a visitor may ask about, newest first. Raises
-        ServiceError.
-        """
+        """On the streams that a visitor may ask about, newest first. Raises ServiceError."""
         ids = {one.id for one in visitor.streams.values()}
-        found = self._lately("firings", SLOW_LOOK_S, self._firings)
+        found = self._lately(
+            "firings", SLOW_LOOK_S, lambda: self.client.firings(limit=_FIRINGS).data
+        )
         return [one for one in found if one.stream_id in ids]
 
     def forget_firings(self) -> None:
-        """They have just changed."""
         self._known.pop("firings", None)
-
-    def _firings(self) -> list[FiringDocument]:
-        return self.client.firings(limit=_FIRINGS).data
 
     def _lately(self, name: str, lasts_s: float, ask: Callable[[], Known]) -> Known:
         asked_at, known = self._known.get(name, (-math.inf, None))
@@ -143,6 +140,14 @@ def told_of_errors() -> Iterator[None]:
         yield
     except ServiceError as error:
         gr.Warning(str(error))
+
+
+def stopped(part: str, looking: Looking | None) -> tuple[Any, Any]:
+    """What `part` draws of what is looked for no more, and no button to stop it."""
+    if looking is None:
+        return gr.skip(), gr.update(visible=False)
+    looking.is_stopped = looking.is_running
+    return drawn(part, looking), gr.update(visible=False)
 
 
 def told_in(event: gr.EventData) -> dict[str, Any]:

@@ -21,12 +21,10 @@ def source_of(jpeg: bytes) -> str:
 
 
 def live_picture(name: str, picture: Picture) -> str:
-    """Of the stream that the page calls `name`."""
     return drawn("live_picture", name, source_of(_bounded(picture, _LIVE_SIDE_PX)), when(picture))
 
 
 def small_picture(picture: Picture) -> str:
-    """What an <img> of the wall takes."""
     return source_of(_bounded(picture, _SMALL_SIDE_PX))
 
 
@@ -34,9 +32,8 @@ def moment(
     picture: Picture, stream_id: str, stream_s: float, told: str = "", under: str = ""
 ) -> str:
     """A thumbnail that a click shows larger and as a clip (moment.js), with its time or `under`
-    under it; `told` is said beside that.
-
-    The times are those that the picture has, which may be of a moment before `stream_s`.
+    under it; `told` is said beside that. The times are those that the picture has, which may be of
+    a moment before `stream_s`.
     """
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
     caption = " · ".join(part for part in (when(picture), told) if part)

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page
+from app.page.page import QUIET, Page, stopped
 from app.page.pictures import moment
 from app.page.visitors import RecapSoFar
 from app.page.words import drawn
@@ -21,8 +21,6 @@ _ENTRIES = 100
 
 
 class RecapPart:
-    """Belongs into the layout where it is made."""
-
     def __init__(self, page: Page, stream: gr.HTML) -> None:
         self._page = page
         gr.HTML(_HEAD, apply_default_css=False)
@@ -46,7 +44,7 @@ class RecapPart:
         if not ids:
             yield '<p class="note">There is no stream to recap yet.</p>', gr.skip()
             return
-        visitor.begin_recap(recap := RecapSoFar())
+        visitor.look_for("recap", recap := RecapSoFar())
         yield drawn("recap", recap), gr.update(visible=True)
         try:
             for _ in self._look(recap, ids, _from(since)):
@@ -57,18 +55,12 @@ class RecapPart:
             yield drawn("recap", recap), gr.update(visible=False)
 
     def stop(self, request: gr.Request) -> tuple[Any, Any]:
-        recap = self._page.visitor(request).recap
-        if recap is None:
-            return gr.skip(), gr.update(visible=False)
-        recap.is_stopped = recap.is_running
-        return drawn("recap", recap), gr.update(visible=False)
+        return stopped("recap", self._page.visitor(request).recap)
 
     def _look(
         self, recap: RecapSoFar, ids: dict[str, str], bounds: dict[str, Any]
     ) -> Iterator[None]:
-        """Each time there is more of it. Ends, and has the service end, when it is stopped. Raises
-        ServiceError.
-        """
+        """Each time there is more of it, until it ends or is stopped. Raises ServiceError."""
         names = {stream_id: name for name, stream_id in ids.items()}
         with closing(self._page.client.recap(list(names), **bounds)) as events:
             for one in events:
@@ -94,7 +86,6 @@ class RecapPart:
 
 
 def _from(since: str) -> dict[str, Any]:
-    """What the service takes for it."""
     begin = _SINCE.get(since, "")
     if begin == "today":
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)

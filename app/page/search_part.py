@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.client import ServiceError
-from app.page.page import QUIET, Page, text_field
+from app.page.page import QUIET, Page, stopped, text_field
 from app.page.pictures import moment
 from app.page.visitors import Finding
 from app.page.words import drawn, note, span_words, trouble
@@ -43,7 +43,6 @@ class SearchPart:
         self._about = [self._words, stream, from_s, to_s]
 
     def begin(self, strip: gr.HTML) -> None:
-        """Spans are painted onto the `strip`."""
         outputs = [self._found, self._stop, strip]
         for event in (self._words.submit, self._search.click):
             event(self.search, self._about, outputs, **QUIET)
@@ -55,7 +54,7 @@ class SearchPart:
     ) -> tuple[str, Any, Any]:
         """The moments, in the place of what is looked for so far."""
         visitor = self._page.visitor(request)
-        visitor.find(None)
+        visitor.look_for("finding", None)
         found = self._alike(words.strip(), name, visitor.id_of(name), _stretch(from_s, to_s))
         return found, gr.update(visible=False), gr.update(found="null")
 
@@ -68,7 +67,7 @@ class SearchPart:
         if stream_id is None or not words.strip():
             yield _nothing(words), gr.skip(), gr.skip()
             return
-        visitor.find(finding := Finding(words.strip(), name))
+        visitor.look_for("finding", finding := Finding(words.strip(), name))
         yield drawn("finding", finding), gr.update(visible=True), _painted(finding)
         try:
             for _ in self._look(finding, stream_id, _stretch(from_s, to_s)):
@@ -79,11 +78,7 @@ class SearchPart:
             yield drawn("finding", finding), gr.update(visible=False), _painted(finding)
 
     def stop(self, request: gr.Request) -> tuple[Any, Any]:
-        finding = self._page.visitor(request).finding
-        if finding is None:
-            return gr.skip(), gr.update(visible=False)
-        finding.is_stopped = finding.is_running
-        return drawn("finding", finding), gr.update(visible=False)
+        return stopped("finding", self._page.visitor(request).finding)
 
     def _alike(
         self, words: str, name: str, stream_id: str | None, stretch: dict[str, float]
@@ -102,9 +97,7 @@ class SearchPart:
         return drawn("matches", name, shown, strange)
 
     def _look(self, finding: Finding, stream_id: str, stretch: dict[str, float]) -> Iterator[None]:
-        """Each time there is more of it. Ends, and has the service end, when it is stopped. Raises
-        ServiceError.
-        """
+        """Each time there is more of it, until it ends or is stopped. Raises ServiceError."""
         with closing(self._page.client.find(finding.statement, [stream_id], **stretch)) as events:
             for one in events:
                 if finding.is_stopped:

@@ -59,16 +59,16 @@ class ShellPart:
                 wall = self._pictures(visitor, asked.get("has"))
             elif (name := asked.get("stream")) in visitor.names:
                 live = self._live(visitor, str(name), is_new=asked.get("shown") != name)
-                details = self._details(visitor, str(name))
+                one = visitor.streams[str(name)]
+                details = drawn("details", name, one, visitor.rates.of(one.id, one.frames))
         except ServiceError as error:
             if error.code == "service_loading":
                 told["loading"] = self._loading()
             else:
-                told["problem"] = _begun_large(str(error))
+                told["problem"] = str(error)[:1].upper() + str(error)[1:]
         return gr.update(told=json.dumps(told)), wall, live, details
 
     def _told(self, visitor: Visitor) -> dict[str, Any]:
-        """Raises ServiceError."""
         streams = self._page.client.streams()
         had_camera = OWN in visitor.streams
         shown = {one.id: one for one in streams if not CAMERA_ID.fullmatch(one.id)}
@@ -123,10 +123,6 @@ class ShellPart:
         visitor.shown = shown
         return live_picture(name, kept)
 
-    def _details(self, visitor: Visitor, name: str) -> str:
-        one = visitor.streams[name]
-        return drawn("details", name, one, visitor.rates.of(one.id, one.frames))
-
     def _loading(self) -> dict[str, Any]:
         try:
             told = self._page.client.ready()
@@ -165,7 +161,3 @@ def _tell(visitor: Visitor, firings: list[FiringDocument]) -> None:
         if before is not None and one.id > before:
             said = f"{names[one.stream_id]}: {condition_words(one.condition)}, {wall(one.at)}"
             gr.Info(escape(said), duration=_NOTICE_S, title="Alert")
-
-
-def _begun_large(words: str) -> str:
-    return words[:1].upper() + words[1:]

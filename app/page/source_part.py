@@ -99,9 +99,7 @@ class SourcePart:
         sample.click(self.add_sample, None, [shell, said], **QUIET)
 
     def camera(self, path: str | None, request: gr.Request) -> Any:
-        """A frame of this browser's camera, a file, on to the service; what is wrong with it, if
-        so.
-        """
+        """Send a frame of this browser's camera, a file, to the service; what is wrong, if so."""
         page = self._page
         if path is None or page.visitors.has_left(request.session_hash):
             return gr.skip()
@@ -165,9 +163,7 @@ def _read(path: str) -> bytes:
 
 
 def _name_of(address: str) -> str:
-    """A slug of the last part of a path, or of the host where an address has none: never of what
-    may be a password.
-    """
+    """A slug of the last part of a path, or of the host: never of what may be a password."""
     try:
         parts = urlsplit(address.strip())
         last = Path(parts.path).stem or parts.hostname or ""

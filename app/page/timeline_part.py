@@ -20,11 +20,9 @@ _AFTER_S = 0.001
 
 
 class TimelinePart:
-    """Belongs into the layout where it is made.
-
-    The browser draws (timeline.js) and says what it shows, where the pointer rests and which range
-    was picked; what it needs for that it is told as JSON, so nothing that a visitor or a service
-    wrote is ever read as markup.
+    """Belongs into the layout where it is made. The browser draws (timeline.js) and says what it
+    shows, where the pointer rests and which range was picked; what it needs for that it is told as
+    JSON, so nothing that a visitor or a service wrote is ever read as markup.
     """
 
     def __init__(self, page: Page, stream: gr.HTML, from_s: gr.State, to_s: gr.State) -> None:

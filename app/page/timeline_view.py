@@ -17,9 +17,7 @@ _SOONEST_S = 1.0
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is shown of a history: all of it, or a stretch, whose end may move along with the
-    present: `to_s` is None then.
-    """
+    """What is shown of a history; `to_s` None: its end moves along with the present."""
 
     parts: int = PARTS
     from_s: float | None = None
@@ -79,9 +77,7 @@ class TimelineView:
 
 
 def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, Any]:
-    """What is kept and where the picture changes, and where the present is. A part is [from_s,
-    to_s, change, change_s].
-    """
+    """A part is [from_s, to_s, change, change_s]."""
     parts = [
         [round(at, 3) for at in (part.from_s, part.to_s, part.change, part.change_s)]
         for part in told.parts
@@ -99,9 +95,7 @@ def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, An
 def marks_document(
     exchanges: Sequence[Exchange], alerts: Sequence[AlertDocument], stream_id: str
 ) -> dict[str, Any]:
-    """What each answer about the stream retrieved, newest first, and where alerts fired on it. A
-    moment is [end_s, score]; the number of an answer stays, so that its colour does.
-    """
+    """Answers newest first; a moment is [end_s, score]. Their numbers, and so colours, stay."""
     answers = [
         {
             "number": number,

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from app.server.documents import Citation, StreamDocument
 from app.server.moment_documents import CoveredDocument, FoundSpanDocument
@@ -96,7 +97,6 @@ class Finding(Looking):
 
     statement: str
     stream: str
-    """As the visitor's page calls it."""
     spans: list[FoundSpanDocument] = field(default_factory=list)
     """In the order of the stream."""
     pictures: dict[str, str] = field(default_factory=dict)
@@ -110,8 +110,6 @@ class Finding(Looking):
 
 @dataclass(eq=False)
 class RecapSoFar(Looking):
-    """What came and left, as far as it was told."""
-
     entries: list[tuple[RecapEntryDocument, str, str]] = field(default_factory=list)
     """Each with what the page calls its stream, and its picture as HTML."""
     described: int = 0
@@ -132,7 +130,6 @@ class Visitor:
     finding: Finding | None = None
     """The newest, the only one that may be running."""
     recap: RecapSoFar | None = None
-    """Likewise."""
     streams: dict[str, StreamDocument] = field(default_factory=dict)
     """Those that this visitor may ask about, by what the page calls them, as of the last look."""
     seen_at: float = field(default_factory=time.monotonic)
@@ -157,7 +154,6 @@ class Visitor:
         return name if name in self.streams else None
 
     def ask(self, question: str, name: str | None) -> Exchange:
-        """`name` is what the page calls the stream."""
         made = Exchange(question, name or "", self.id_of(name) or "")
         self.exchanges.append(made)
         del self.exchanges[:-_MOST_TURNS]
@@ -168,17 +164,11 @@ class Visitor:
             if exchange.is_running:
                 exchange.is_stopped, exchange.is_running = True, False
 
-    def find(self, finding: Finding | None) -> None:
-        """In the place of what is looked for so far."""
-        if self.finding is not None:
-            self.finding.is_stopped = True
-        self.finding = finding
-
-    def begin_recap(self, recap: RecapSoFar) -> None:
-        """In the place of the one so far."""
-        if self.recap is not None:
-            self.recap.is_stopped = True
-        self.recap = recap
+    def look_for(self, kind: Literal["finding", "recap"], looking: Looking | None) -> None:
+        """In the place of what is shown of that kind so far, which ends."""
+        if (before := getattr(self, kind)) is not None:
+            before.is_stopped = True
+        setattr(self, kind, looking)
 
     def dialogue(self, stream_id: str) -> list[dict[str, str]]:
         messages = []

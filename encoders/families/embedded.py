@@ -16,9 +16,9 @@ from encoders.check import Check
 from encoders.drawn_statement import drawn_checks
 from encoders.families.family import Family
 from encoders.frame import Frame
+from encoders.images import SmolVLMVision
 from encoders.own_world import OwnWorld, pooled
 from encoders.recommended import EMBEDDED
-from encoders.smolvlm_vision import SmolVLMVision
 from encoders.spoken_time import with_time_words
 from encoders.tokens import TextTokens, VisualTokens, one_frame_block, weave
 
@@ -58,7 +58,6 @@ class Embedded(Family):
     def world_features(
         self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]
     ) -> Float[Tensor, "pictures features"]:
-        """What `OwnWorld` compares."""
         frames = [Frame(pixels, 0.0, 0.0) for pixels in pictures]
         return pooled(self._vision.patches(frames, [[self._size]] * len(frames)))
 
@@ -70,14 +69,12 @@ class Embedded(Family):
         answer_start: str = "",
     ) -> TextTokens:
         """Moments are put into the words that frames open with: `12:30` becomes `0h12m30s`.
-
         `dialogue` and `context` are left out: the model was trained on questions alone, and after
         any other words it says that it cannot tell.
         """
         return super().question(with_time_words(question, time_words), answer_start=answer_start)
 
     def checks(self, statement: str) -> list[Check]:
-        """See `encoders.drawn_statement`."""
         return drawn_checks(statement) or super().checks(statement)
 
 

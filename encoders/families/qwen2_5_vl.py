@@ -19,8 +19,6 @@ from encoders.tokens import VisualTokens
 
 
 class Qwen25VL(Family):
-    """Qwen2.5-VL checkpoints."""
-
     name = "qwen2_5_vl"
     place = VideoPlace("<|video_pad|>")
     """<|vision_start|> before and <|vision_end|> after it are the template's own."""

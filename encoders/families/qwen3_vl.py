@@ -19,8 +19,6 @@ from encoders.tokens import VisualTokens, weave
 
 
 class Qwen3VL(Family):
-    """Qwen3-VL checkpoints."""
-
     name = "qwen3_vl"
     place = VideoPlace("<|vision_start|><|video_pad|><|vision_end|>")
     """Each grid has markers of its own in place of the template's."""

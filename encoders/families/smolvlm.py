@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from encoders.chat_prompt import VIDEO_SLOT, VideoPlace
 from encoders.families.family import Family
 from encoders.frame import Frame
-from encoders.images import Size, longest_edge_size
-from encoders.smolvlm_vision import SmolVLMVision
+from encoders.images import Size, SmolVLMVision, longest_edge_size
 from encoders.tokens import VisualTokens, one_frame_block, weave
 
 STREAM_INTRO = "You are provided the following series of frames from a video.\n"
@@ -19,8 +18,6 @@ _FAKE_TOKEN = "<fake_token_around_image>"
 
 
 class SmolVLM(Family):
-    """SmolVLM2 checkpoints."""
-
     name = "smolvlm"
     # The frames are text with pictures in between, and so the place of the video is text:
     # the templates of several published checkpoints do not know a video.

@@ -48,8 +48,6 @@ def spans_of(pairs: list[tuple[str, str]]) -> tuple[Interval, ...]:
 
 
 class TimedCaption(NamedTuple):
-    """One event of an answer."""
-
     span: Interval
     caption: str
 
@@ -107,7 +105,6 @@ def _first_event(text: str) -> list[TimedCaption]:
 
 
 def _span_in(text: str) -> Interval | None:
-    """Raises ValueError for what the official reader raises on."""
     if found := re.search(RANGE, text):
         return spans_of([(found[1], found[2])])[0]
     if text.count(":") in (1, 2):
@@ -121,10 +118,7 @@ def _span_in(text: str) -> Interval | None:
         raise ValueError(f"{len(times)} numbers in {text!r}")
     if len(times) == 2:
         return (min(times), max(times))
-    return _around(times[0]) if times else None
-
-
-def _around(at_s: float) -> Interval:
-    if at_s > RADIUS_S:
-        return (at_s - RADIUS_S, at_s + RADIUS_S)
-    return (at_s, at_s + 2 * RADIUS_S)
+    if not times:
+        return None
+    start = times[0] - RADIUS_S if times[0] > RADIUS_S else times[0]
+    return (start, start + 2 * RADIUS_S)

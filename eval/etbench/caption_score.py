@@ -35,24 +35,19 @@ class CaptionPair(NamedTuple):
 
 @dataclass(frozen=True)
 class CaptionedVideo:
-    """One answer that could be read."""
-
     sample: Sample
     captions: tuple[TimedCaption, ...]
 
     @cached_property
     def overlap(self) -> Float[np.ndarray, "captions true"]:
-        """Of every caption's time with every true one."""
         return caption_overlaps([one.span for one in self.captions], self.sample.tgt)
 
     @cached_property
     def found_texts(self) -> tuple[str, ...]:
-        """The tokens of the answer's captions."""
         return tuple(ptb_tokens(one.caption) for one in self.captions)
 
     @cached_property
     def true_texts(self) -> tuple[str, ...]:
-        """The tokens of the true captions."""
         return tuple(ptb_tokens(caption) for caption in self.sample.g)
 
     def pairs(self, threshold: float) -> list[CaptionPair]:
@@ -102,7 +97,6 @@ def _f1(videos: Sequence[CaptionedVideo], threshold: float) -> float:
 
 
 def _similarity(videos: Sequence[CaptionedVideo], likeness: SentenceLikeness) -> float:
-    """The mean over pairs, then over videos, then over thresholds."""
     if not videos:
         return 0.0
     likeness.learn(text for video in videos for text in video.found_texts + video.true_texts)
@@ -110,10 +104,8 @@ def _similarity(videos: Sequence[CaptionedVideo], likeness: SentenceLikeness) ->
 
 
 def video_similarities(video: CaptionedVideo, likeness: SentenceLikeness) -> list[float]:
-    """At each threshold, the mean over the pairs of one video.
-
-    A caption without a match is officially compared with a random string: its expected similarity
-    is taken, so that a score is the same twice.
+    """At each threshold the mean over the pairs. A caption without a match is officially compared
+    with a random string: its expected similarity is taken, so that a score is the same twice.
     """
     between = likeness.between(video.found_texts, video.true_texts)
     unmatched = likeness.to_random_string(video.found_texts)

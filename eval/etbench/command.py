@@ -119,7 +119,7 @@ _FIGURES: dict[str, str] = {task: name for task, name in OVERALL.values() if nam
 def play_samples(
     data: PublishedData, subset: Collection[SampleKey] | None, options: PlayOptions
 ) -> tuple[Records, list[Sample]]:
-    """The run, and the samples that it was to ask. Raises SettingsError for what is missing."""
+    """The run, and the samples that it asked. Raises SettingsError for what is missing."""
     samples = [one for one in data.samples() if subset is None or one.key in subset]
     wanted = chosen(samples, options)
     return play_run(NAME, asked_of(wanted, data), options, CONVENTION), wanted
@@ -196,9 +196,7 @@ def asked_of(samples: Sequence[Sample], data: PublishedData) -> list[Asked]:
 
 
 def prompt_of(sample: Sample) -> Prompt:
-    """The text as published, with options and the format of the answer in it, and what the official
-    inference puts in the model's mouth; that is no part of the answer `a`.
-    """
+    """As published; `answer_start` is what the official inference puts in the model's mouth."""
     if "<vid>" in sample.q:
         raise SettingsError(
             f"{sample.key} has `<vid>` for its times: give the annotations with times as text "

@@ -37,7 +37,6 @@ def read_samples(path: Path) -> list[Sample]:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """The answers of a model. Raises SettingsError if the file is not of the official layout."""
     return _all_different(_read(path, _PREDICTIONS), path)
 
 
@@ -118,7 +117,7 @@ class PublishedData:
         return by_task
 
     def subset(self) -> Path:
-        """The file that names the 470 samples of the commercial models."""
+        """The 470 samples of the commercial models."""
         path = self.root / SUBSET
         if not path.is_file():
             raise SettingsError(

@@ -30,10 +30,7 @@ class PickedOption:
 
 
 def option_score(answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
-    """Of rar, eca or rvq, with the letters of the first sample for all.
-
-    `Failed` are those that show no letter; they may be right all the same.
-    """
+    """With the letters of the first sample for all; `Failed` ones show no letter, right or not."""
     first = next((len(s.o) for s, _ in answered if len(s.o) in _NUMS_OF_OPTIONS), 0)
     picked = [pick_option(sample, answer, first, likeness) for sample, answer in answered]
     right = sum(

@@ -13,7 +13,6 @@ OPTION_TASKS: frozenset[Task] = frozenset((*CHOICE_TASKS, "gvq"))
 CAPTION_TASKS: frozenset[Task] = frozenset(("dvc", "slc"))
 
 Interval = tuple[float, float]
-"""Start and end in seconds."""
 
 Figures = dict[str, float | None]
 """Those of one task and source, by the official names."""

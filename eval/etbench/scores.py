@@ -70,7 +70,6 @@ class Scores:
     """Annotated samples that no answer was given to; like the official scorer, none counts."""
 
     def document(self) -> dict[str, object]:
-        """The score under the official names."""
         return {
             "merged_unrounded": self.merged,
             "overall": self.overall,
@@ -102,7 +101,6 @@ def score(
 
 
 def _figures(task: Task, answered: Sequence[Answered], likeness: SentenceLikeness) -> Figures:
-    """To five decimals, as the official scorer prints them."""
     if task in _SCORES:
         found = _SCORES[task](answered)
     else:

@@ -15,8 +15,6 @@ NUM_RANDOM_STRINGS = 512
 
 
 class SentenceLikeness:
-    """Encodes each sentence once."""
-
     def __init__(self, encoder: SentenceEncoder) -> None:
         self._encoder = encoder
         self._vectors: dict[str, Float[np.ndarray, 384]] = {}
@@ -30,10 +28,7 @@ class SentenceLikeness:
         return products
 
     def to_random_string(self, sentences: Sequence[str]) -> Float[np.ndarray, " sentences"]:
-        """What each sentence's product with a random string of 10 to 20 letters is on average.
-
-        A product is linear, so that this is the product with the mean of such strings' vectors.
-        """
+        """The mean of each sentence's products with random strings of 10 to 20 letters."""
         random_string = _mean_random_string(self._encoder)
         products: Float[np.ndarray, " sentences"] = self._rows(sentences) @ random_string
         return products

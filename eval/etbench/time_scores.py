@@ -20,10 +20,8 @@ _SIGNED = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 def overlaps(
     spans: Sequence[Interval], others: Sequence[Interval]
 ) -> Float[np.ndarray, "spans others"]:
-    """In float32, as the official scorer; not a number where both are empty and touch.
-
-    Compared with 0.7 as a Python float, an overlap of seven tenths is too small; compared in
-    float32, as tal is, it is enough.
+    """In float32, as the official scorer; not a number where both are empty and touch. As a Python
+    float 0.7 is more than an overlap of seven tenths; in float32, as for tal, it is not.
     """
     with np.errstate(all="ignore"):
         a = np.asarray(spans, np.float32)[:, None]

@@ -43,8 +43,6 @@ class EvenMoments(SharedMoments):
 
 
 class MeanMoments(EvenMoments):
-    """Keeps no token as it was."""
-
     name = "mean_moments"
 
     def cut(self, block: KVBlock, num_kept: int) -> KVBlock:

@@ -19,14 +19,11 @@ from eval.stream_world.past import PAST
 ONE_MOMENT = ("after", "at_time", "before", "last_minute")
 """Kinds that ask for one moment, not for the first, the last or all of several."""
 _HOUR_FRAMES = 3600
-"""At a frame a second."""
 
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """`records` and `said` have the same questions in the same order; `before` are the records of
-    the reference by question.
-    """
+    """`records` and `said` are in the same order; `before` is the reference by question."""
 
     name: str
     kept: Sequence[Kept]
@@ -46,7 +43,6 @@ class MemoryFigures:
 
     @property
     def grows(self) -> float:
-        """Bytes an hour."""
         return sum(self.bytes_per_hour.values())
 
     @property
@@ -141,5 +137,4 @@ def of_age(age: str, kinds: Iterable[str] = tuple(PAST)) -> Callable[[Record], b
 
 
 def mean_of(by_layer: Sequence[float] | None) -> float | None:
-    """Over layers."""
     return None if by_layer is None else statistics.fmean(by_layer)

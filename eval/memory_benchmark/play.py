@@ -68,9 +68,7 @@ _HOST_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class Said:
-    """What one contender said to one question. `kl` is that of its first token to the reference's,
-    in nats, `is_same` whether the best first token is the same.
-    """
+    """`kl`: of the first token to the reference's, in nats; `is_same`: whether both are best."""
 
     stream: str
     contender: str
@@ -87,9 +85,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Kept:
-    """What one contender kept of one stream, by `stored_bytes.PARTS`, at `half_frame` and at the
-    end, and the processor time of keeping it, tower and pictures left out.
-    """
+    """By PARTS, at `half_frame` and at the end; `ingest_cpu_s` leaves tower and pictures out."""
 
     stream: str
     contender: str
@@ -127,8 +123,6 @@ class _Listener(QueryHandler):
 
 
 class _Watcher:
-    """One contender, watching."""
-
     def __init__(self, contender: Contender, session: Session, settings: PlaySettings) -> None:
         self.contender = contender
         self.session = session
@@ -222,7 +216,6 @@ _END: _Asked = (1 << 62, None, ())
 
 
 def _asked(stream: ExamStream, model: VideoLLM) -> Iterator[_Asked]:
-    """After so many frames, in order of time."""
     for drawn in stream.questions:
         one = drawn.question
         spans = [TimeSpan(span.start_s, span.end_s) for span in one.evidence]
@@ -231,7 +224,6 @@ def _asked(stream: ExamStream, model: VideoLLM) -> Iterator[_Asked]:
 
 
 def _stops(start: int, end: int, half: int) -> list[int]:
-    """Where chunks end between two frames."""
     stops = {*range(start + _CHUNK_FRAMES, end, _CHUNK_FRAMES), end, half}
     return sorted(stop for stop in stops if start < stop <= end)
 

@@ -173,7 +173,6 @@ def _number(value: float | None) -> str:
 
 
 def curves(found: Sequence[MemoryFigures]) -> dict[str, bytes]:
-    """By title."""
     from matplotlib import rc_context
 
     with rc_context(STYLE):

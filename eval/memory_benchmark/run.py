@@ -30,13 +30,10 @@ from vstream import SettingsError, VideoLLM, VStreamConfig, load_video_llm
 from vstream.device.cpu_threads import choose_cpu_threads
 
 REFERENCE = "policy=default,codec=exact"
-"""Everything kept, as it was made."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What is the same for all streams; `records` are what is on record."""
-
     directory: RunDirectory
     settings: PlaySettings
     model: VideoLLM
@@ -86,10 +83,7 @@ class _Run:
 def run_memory(
     options: ExamOptions, contenders: Sequence[str], config: VStreamConfig, out: Path | None
 ) -> tuple[dict[str, Any], str]:
-    """The figures of every contender by name, and the report as Markdown.
-
-    Raises SettingsError, and what a contender raises that the model cannot follow.
-    """
+    """Figures by contender, and the report as Markdown. Raises SettingsError, PolicyError."""
     model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
     options = replace(options, frames_per_block=model.family.frames_per_block)
     if config.threads is None:

@@ -24,8 +24,6 @@ from vstream.sources.config import SourceConfig
 
 
 class Pictures(Protocol):
-    """Frames of any moments."""
-
     @property
     def duration_s(self) -> float: ...
 
@@ -45,7 +43,6 @@ class Footage(Pictures, Protocol):
 
 
 def source_of(video: Path | Footage) -> str | OpenSource:
-    """What an ingest worker reads."""
     return str(video) if isinstance(video, Path) else video.open
 
 
@@ -73,18 +70,13 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Sought:
-    """What a question wants to be found in the video, for who answers it by `find`.
-
-    `answer` says the spans in which the statement is so, at least one and in the order of the
-    video, as the benchmark reads them.
-    """
+    """What `find` is to find; `answer` says its spans, at least one, as the benchmark does."""
 
     statement: str
     answer: Callable[[Sequence[FoundSpan]], str]
 
 
 def nothing_more(text: str | None) -> Prompt | None:
-    """The question is put once."""
     return None
 
 
@@ -126,9 +118,8 @@ class AskTime:
 
 @dataclass(frozen=True)
 class Play:
-    """A video from `from_s` on and all that is asked about it, under one system prompt.
-
-    `standing` questions are watched under the contender that is called `default`.
+    """A video from `from_s` on and all that is asked about it, under one system prompt. `standing`
+    questions are watched under the contender that is called `default`.
     """
 
     video: Path | Footage

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from eval.play.asked import Pictures, TimeSpan
+from eval.play.asked import Pictures, Play, TimeSpan
 from eval.play.block_choice import (
     BlockTimes,
     Oracle,
@@ -16,7 +16,7 @@ from eval.play.block_choice import (
 from eval.play.contender import FRAMES, ORACLE, Contender
 from eval.play.settings import PlaySettings
 from memory.policies.default import Default, DefaultSettings
-from vstream import Answer, Question, Session, VideoLLM, open_session
+from vstream import EFFORTS, Answer, Finding, Question, Session, VideoLLM, open_session
 from vstream.answer import QueryHandler
 from vstream.answer_stream import AnswerStream, Reading
 from vstream.engine import MemoryView, view_at
@@ -27,6 +27,9 @@ from vstream.question import Basis
 from vstream.sources.video_file import SAME_MOMENT_S
 
 _ROUNDING_S = 1e-6
+FIND_EFFORT = replace(EFFORTS["default"], milliseconds=None)
+"""An answer is the same on any machine."""
+_STREAM = "played"
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,7 @@ class SessionAsker:
         settings: PlaySettings,
         handler: type[QueryHandler] | None = None,
     ) -> None:
-        """Under the contender's policy, which may be another that reads the same blocks; with a
-        `handler` of one's own, under the session's.
-        """
+        """Under the contender's policy, over the same blocks; with a `handler` the session's."""
         self._session = session
         self._has_plan = contender.plan
         self._ask = session.ask
@@ -139,7 +140,7 @@ class FramesAsker:
 
 
 class BlindAsker:
-    """Baseline: the same model asked without a single frame; `session` has seen nothing."""
+    """Baseline: the model asked without a single frame; `session` has seen nothing."""
 
     def __init__(self, session: Session) -> None:
         self._blind = _BlindHandler(
@@ -168,6 +169,36 @@ class _BlindHandler(QueryHandler):
         prefilled = yield from self.questions.work(tokens, view, nothing, limit)
         num_tokens = prefilled.context.num_tokens
         return Reading(prefilled, Basis(newest_frame_s=0.0), (), (), context_tokens=num_tokens)
+
+
+class FindAsker:
+    """Asks what wants nothing found as `asker` does, and so what is nowhere found."""
+
+    def __init__(self, session: Session, asker: SessionAsker, play: Play) -> None:
+        self._session, self._asker = session, asker
+        self._sought = {one.prompt.text: one.sought for one in play.asked}
+
+    def ask(self, question: Question, evidence: Sequence[TimeSpan] = ()) -> GivenAnswer:
+        sought = self._sought[question.text]
+        if sought is None:
+            return self._asker.ask(question, evidence)
+        began = time.perf_counter()
+        finding = Finding(
+            {_STREAM: self._session},
+            sought.statement,
+            within={_STREAM: (None, question.at_s)},
+            effort=FIND_EFFORT,
+        )
+        for _ in finding:
+            pass
+        spans = finding.spans
+        if not spans:
+            return self._asker.ask(question, evidence)
+        return GivenAnswer(
+            sought.answer(spans),
+            first_token_ms=1000 * (time.perf_counter() - began),
+            seen_s=tuple((span.from_s, span.to_s, span.probability) for span in spans),
+        )
 
 
 def _context(stream: AnswerStream) -> list[list[int]]:

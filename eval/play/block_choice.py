@@ -35,7 +35,6 @@ class BlockTimes:
         return cls([info.start_s for info in infos], [info.end_s for info in infos], ids)
 
     def holding(self, span: TimeSpan) -> Sequence[int]:
-        """The blocks that show any second of `span`."""
         first = bisect_left(self.ends_s, span.start_s)
         end = bisect_right(self.starts_s, span.end_s)
         return self.ids[first:end]
@@ -86,10 +85,7 @@ class Oracle(Default):
 def evidence_blocks(
     times: BlockTimes, view: MemoryView, evidence: Sequence[TimeSpan], num_blocks: int
 ) -> list[int]:
-    """The first and the last older block of every span, in stream order, as training shows them.
-
-    Where there are more than `num_blocks`, an even share of them.
-    """
+    """First and last older block of every span, as in training; of too many an even share."""
     older = frozenset(view.older_ids)
     by_span = [[block for block in times.holding(span) if block in older] for span in evidence]
     ends = {end for blocks in by_span if blocks for end in (blocks[0], blocks[-1])}

@@ -30,7 +30,6 @@ from vstream import SettingsError
 ALL, DEFAULT_CODEC = "all", "int8"
 DEFAULT, ORACLE, FIND, FRAMES, LANGUAGE = "default", "oracle", "find", "frames", "language"
 _OPENED_UNDER = {ORACLE: DEFAULT, FIND: DEFAULT, FRAMES: "full", LANGUAGE: DEFAULT}
-"""The product's policy of a baseline's session."""
 _READ_AS_SHOWN = frozenset(("full", "streaming_llm", "uniform", "window", FRAMES))
 """Baselines: the words of a question do not help them to a moment, as they do in the product."""
 _YAML = (".yaml", ".yml")
@@ -48,7 +47,6 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """In reports and as the name of its file of answers."""
         parts = [self.policy]
         if self.codec != DEFAULT_CODEC:
             parts.append(self.codec)
@@ -75,7 +73,6 @@ class Contender:
 
     def shares(self, policy: MemoryPolicy) -> object:
         """Contenders that agree in this are asked while one session watches; `policy` is its own.
-
         One that evicts, or keeps a budget, has a store of its own.
         """
         if not self.is_watching or self.budget is not None or policy.changes_store:

@@ -17,8 +17,8 @@ FAILURES = (VStreamError, KVMemoryError, torch.OutOfMemoryError)
 """What ends one answer and not the run: a baseline may not fit, a video may be damaged."""
 
 Ask = Callable[[Question, Sequence[TimeSpan]], GivenAnswer]
-"""Asks in order of time, when all frames up to `question.at_s` (None: the end) have been shown and
-no later ones. With the question comes the evidence, where it is known.
+"""Asks in order of time, when frames up to `question.at_s` (None: the end) have been shown and no
+later ones; with the evidence, where it is known.
 """
 
 

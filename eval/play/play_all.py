@@ -28,7 +28,6 @@ class WorkerSetup:
     threads: int
 
     def load(self, device: str) -> VideoLLM:
-        """The run's model, on this device."""
         torch.set_num_threads(self.threads)
         config = self.settings.config
         return load_video_llm(config.model, device, config.dtype, self.sample_fps)
@@ -38,7 +37,6 @@ class WorkerSetup:
         return self.work(self.load(device))
 
     def work(self, model: VideoLLM) -> Work[Task, PlayRecord]:
-        """The same with this model."""
         return lambda task, tell: Player(model, self.settings, tell).play(task)
 
 
@@ -92,7 +90,6 @@ def tasks_of(
     model: VideoLLM,
 ) -> list[Task]:
     """Those in which something is left to be asked; contenders that read the same blocks share one.
-
     Raises SettingsError for a budget too small to be kept.
     """
     together: dict[object, list[Contender]] = {}

@@ -28,9 +28,8 @@ PlayRecord = PlayedAnswer | PlayedWatch | PlayedHours | Cost
 
 @dataclass(frozen=True)
 class Task:
-    """A play, and contenders that share a session; `budget_bytes` is that of a single one.
-
-    `known` are by contender the ids of the questions, standing ones too, that are on record.
+    """A play, and contenders that share a session; `budget_bytes` is that of a single one. `known`
+    are by contender the ids of questions, standing ones too, on record.
     """
 
     play: Play
@@ -51,8 +50,6 @@ class Task:
 
 
 class Player:
-    """Plays one stream after the other on one model."""
-
     def __init__(
         self, model: VideoLLM, settings: PlaySettings, tell: Callable[[PlayRecord], None]
     ) -> None:
@@ -62,10 +59,8 @@ class Player:
         self._at_first_bytes = resident_bytes()
 
     def play(self, task: Task) -> None:
-        """Ask what is not on record yet.
-
-        What cannot be asked, because a video is damaged or a session fails, is said in its answer.
-        What it cost is told if the stream was played as far as anything is asked of it.
+        """Ask what is not on record yet. A damaged video or a session that fails is said in the
+        answers. What it cost is told if the stream was played as far as anything is asked of it.
         """
         play, contenders, known = task.play, task.contenders, task.known
         interviews = {
@@ -108,7 +103,6 @@ class Player:
 
     @contextmanager
     def _asking_apart(self, task: Task, model: VideoLLM) -> Iterator[Ask]:
-        """For a contender that needs no session to watch."""
         play, [contender], settings = task.play, task.contenders, self._settings
         if contender.policy == LANGUAGE:
             config = replace(settings, folder=None).configured(contender)

@@ -41,7 +41,6 @@ class Records:
 
     @property
     def answers(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """By contender and question."""
         return {
             name: {one["id"]: one for one in file.documents} for name, file in self._answers.items()
         }
@@ -52,7 +51,6 @@ class Records:
 
     @property
     def fired_s(self) -> dict[str, list[float]]:
-        """By standing question."""
         return {one["id"]: one["fired_s"] for one in self._watches.documents}
 
     @property
@@ -89,7 +87,6 @@ class Records:
         return lines
 
     def known(self, contender: Contender) -> frozenset[str]:
-        """Ids of what has been asked."""
         standing = self.fired_s if contender.name == DEFAULT else ()
         return frozenset([*self.answers[contender.name], *standing])
 

@@ -43,7 +43,6 @@ class PlaySettings:
         return Decoding(max_tokens=self.max_tokens, temperature=self.temperature, seed=seed)
 
     def configured(self, contender: Contender, budget_bytes: int | None = None) -> VStreamConfig:
-        """The configuration of the contender's session."""
         times = self.follows_times and contender.follows_times
         engine: dict[str, object] = {"follow_times": times, "plan_milliseconds": None}
         if self.max_tokens is not None:
@@ -67,7 +66,6 @@ class PlaySettings:
         return policy_for(self.configured(contender), model)
 
     def _bounds(self, budget_bytes: int) -> dict[str, object]:
-        """Raises SettingsError for a budget too small to be kept."""
         if budget_bytes < 2 * _LEAST_BYTES:
             raise SettingsError(
                 f"budget: {budget_bytes} bytes are less than the least, {2 * _LEAST_BYTES}; give "

@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from eval.play.asked import AskTime, Play, Standing, source_of
-from eval.play.asker import SessionAsker
+from eval.play.asker import FindAsker, SessionAsker
 from eval.play.contender import DEFAULT, FIND, Contender
-from eval.play.find_asker import FindAsker
 from eval.play.interview import Interview
 from eval.play.kept import Kept, KeptWatch, stored_bytes
 from eval.play.settings import PlaySettings
@@ -23,8 +22,6 @@ _LONG_S = 86_400
 
 @dataclass(frozen=True)
 class PlayedWatch:
-    """When a standing question fired."""
-
     id: str
     fired_s: tuple[float, ...]
 
@@ -39,8 +36,6 @@ class PlayedHours:
 
 
 class Watching:
-    """Belongs to one play of one session."""
-
     def __init__(
         self,
         session: Session,

@@ -33,10 +33,9 @@ _ARTICLE = re.compile(r"(?<![^\W_])A(?= (?!and\b|or\b)[a-z])")
 
 
 class Benchmark(ABC):
-    """One question set, or one way of asking it; `published` says where it can be had.
-
-    Where a set or those who published its questions say how often frames are taken, `convention`
-    does; elsewhere each model has its own rate, and a letter, a word or a number is asked for.
+    """One question set, or one way of asking it; `published` says where it can be had. Where a set
+    or those who published its questions say how often frames are taken, `convention` does;
+    elsewhere each model has its own rate, and a letter, a word or a number is asked for.
     """
 
     name: str
@@ -45,10 +44,7 @@ class Benchmark(ABC):
     convention = Convention(max_tokens=128)
 
     def load(self, data_dir: Path, tasks: Collection[str] = ()) -> list[SetItem]:
-        """The items of these tasks, else all, in the order of the files.
-
-        Raises SettingsError if a file is missing or malformed, or a task is unknown.
-        """
+        """Those of these tasks, else all, in the order of the files. Raises SettingsError."""
         require_tasks(tasks, self.tasks)
         files = self.files(data_dir, tasks or self.tasks)
         return of_tasks(read_items(data_dir, self.published, files), tasks)

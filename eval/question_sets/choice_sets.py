@@ -119,8 +119,6 @@ class QaEgo4d(Benchmark):
 
 
 class VideoMme(Benchmark):
-    """Without subtitles."""
-
     name = "video-mme"
     published = (
         "huggingface.co/datasets/lmms-lab/Video-MME as videomme/test-00000-of-00001.parquet, "
@@ -156,7 +154,6 @@ def _with_options(item: SetItem) -> str:
 
 
 def _before_bracket(text: str, otherwise: str) -> str:
-    """The character before the first ")", if there is one."""
     end = text.find(")")
     return otherwise if end < 0 else text[max(0, end - 1) : end]
 

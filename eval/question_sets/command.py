@@ -65,7 +65,6 @@ def questions(
     play: PlayOptions | None = None,
 ) -> None:
     """Play a published question set's videos and ask a model, or score a finished run's answers.
-
     With --items alone, write down what a run is to be asked.
     """
     judges = Judges(judge, judge_url, judge_key, second_judge, sample, judgements)
@@ -164,10 +163,7 @@ def asked_of(benchmark: Benchmark, items: Sequence[SetItem], data_dir: Path) -> 
 def play_set(
     name: str, benchmark: Benchmark, items: Sequence[SetItem], data: Path, options: PlayOptions
 ) -> tuple[Records, list[SetItem]]:
-    """The run, and those of the items that it was to ask.
-
-    Raises SettingsError that names the videos that are missing for them.
-    """
+    """The run, and the items that it asked. Raises SettingsError that names missing videos."""
     wanted = chosen(items, options)
     require_videos(data, wanted, benchmark.published)
     questions = asked_of(benchmark, wanted, data)

@@ -20,9 +20,8 @@ Reader = Callable[[int, Any], Iterable[T]]
 
 
 def read_items(data_dir: Path, published: str, files: Mapping[str, Reader[T]]) -> list[T]:
-    """What the readers make of each file's entries. `published` says where the set can be had.
-
-    Raises SettingsError that names every file that is not there, or the entry that is malformed.
+    """What the readers make of each file's entries; `published` says where the set can be had.
+    Raises SettingsError that names every missing file, or the malformed entry.
     """
     require_files(data_dir, files, published)
     return [
@@ -53,7 +52,6 @@ def require_videos(data_dir: Path, items: Iterable[SetItem], published: str) -> 
 
 
 def require_tasks(tasks: Collection[str], known: Sequence[str]) -> None:
-    """Raises SettingsError if a task is unknown."""
     for task in tasks:
         if task not in known:
             raise SettingsError(f"task: there is no {task!r}; choose of {', '.join(known)}")

@@ -85,7 +85,6 @@ class Row:
     unit: str = "%"
 
     def document(self) -> dict[str, object]:
-        """For a JSON document."""
         published, strict = (one and one.document() for one in (self.published, self.strict))
         return {"unit": self.unit, "published": published, "strict": strict}
 
@@ -110,7 +109,6 @@ def score_row(
 def _figure(
     groups: Sequence[Sequence[Outcome]], weights: Sequence[float], value: Value, unit: str
 ) -> Figure | None:
-    """None if a group is empty, or there is none."""
     parts = []
     for weight, group in zip(weights, groups, strict=True):
         found = [(outcome.item.video_id, value(outcome)) for outcome in group]

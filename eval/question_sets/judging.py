@@ -74,10 +74,8 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """A language model that judges; asked from `num_parallel` threads at once.
-
-    `settings` are all that its replies depend on but for its name. `num_attempts`: so often a bad
-    reply is asked for again; once, where it would be the same again.
+    """Asked from `num_parallel` threads at once. `settings` are all that its replies depend on but
+    for its name. A bad reply is asked for `num_attempts` times; once, where it would be the same.
     """
 
     name: str
@@ -115,17 +113,14 @@ class Judged:
 
     @property
     def label(self) -> str:
-        """For agreement between judges."""
         if self.judgement is None:
             return "unreadable"
         return {True: "yes", False: "no", None: "neither"}[self.judgement.is_yes]
 
 
 class Judging:
-    """One judge and the file of its replies; may be called from several threads.
-
-    A reply is found again by the hash of the judge's name and settings, the whole prompt and the
-    number of the attempt, so any change of them asks again.
+    """One judge and the file of its replies, for several threads. A reply is found again by the
+    hash of the judge's name and settings, the whole prompt and the number of the attempt.
     """
 
     def __init__(self, judge: Judge, file: Path) -> None:
@@ -254,7 +249,6 @@ class EndpointJudge:
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether to try again."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in _BUSY
     return isinstance(error, httpx.TransportError)
@@ -306,10 +300,7 @@ class LocalJudge:
 
 
 def judge_named(name: str, url: str | None, key: str | None) -> Judge:
-    """The model of that name at the URL, else the checkpoint in that folder.
-
-    Raises SettingsError for what is neither.
-    """
+    """The model of that name at the URL, else the checkpoint there. Raises SettingsError."""
     if url is not None:
         return EndpointJudge(name, url, key)
     if Path(name).is_dir():

@@ -105,7 +105,6 @@ class OvoBench(Benchmark):
 
 
 def _items(_: int, entry: dict[str, Any]) -> Iterator[SetItem]:
-    """One item, or one for each probe of a forward question."""
     task = entry["task"]
     probes = entry["test_info"] if task in _FORWARD else [entry]
     for n, probe in enumerate(probes):

@@ -48,7 +48,6 @@ class Judges:
     replies: Path | None
 
     def judging(self, name: str | None, predictions: Path) -> Judging | None:
-        """None where none is named."""
         if name is None:
             return None
         replies = self.replies or predictions.with_suffix(".judgements.jsonl")
@@ -57,8 +56,6 @@ class Judges:
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """`document` is its part of the JSON document."""
-
     outcomes: Sequence[Outcome]
     rows: Sequence[Row]
     document: dict[str, object]
@@ -71,10 +68,7 @@ def score_run(
     judges: Judges,
     path: Path,
 ) -> ScoredRun:
-    """Score all items; those without a prediction as the benchmark scores them.
-
-    `path` is that of the predictions.
-    """
+    """Items without a prediction are scored as their benchmark does; `path`: the predictions."""
     judging = judges.judging(judges.first, path)
     benchmark = make_benchmark(name, judging)
     with progress_bar() as progress:

@@ -249,10 +249,7 @@ def _proactive_items(
 
 
 def _scored_proactive(item: SetItem, texts: Texts) -> Outcome:
-    """The first yes is when it spoke; a run that broke off before is wrong, as silence is.
-
-    `published` is whether it spoke in time.
-    """
+    """By its first yes; a run that broke off is wrong, as silence is. `published`: in time."""
     polls = texts[: len(item.polls_s)]
     spoke = next((n for n, text in enumerate(polls) if _says_yes(text)), None)
     if spoke is None:

@@ -54,7 +54,6 @@ class VStreamQa(Benchmark):
     """One of the four subsets. The data directory is the data set's, or ReKV's `data/rvs`."""
 
     def __init__(self, name: str, judging: Judging | None = None) -> None:
-        """Without `judging` nothing can be scored."""
         self.name = name
         self._subset = SUBSETS[name]
         self.published = self._subset.published

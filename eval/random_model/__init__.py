@@ -79,10 +79,7 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> "PreTr
 
 
 def random_family(shape: str, model: "PreTrainedModel") -> Family:
-    """What stands in front of its decoder, with a tokenizer of a few hundred entries.
-
-    Tokens are chosen among as many as the shape has.
-    """
+    """What stands before its decoder: a small tokenizer, but as many tokens as the shape has."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         model.config.save_pretrained(directory)

@@ -57,14 +57,12 @@ class CheckpointFiles:
 
     tokenizer: Tokenizer
     stops: Sequence[str]
-    """The tokens that end an answer."""
     contents: dict[str, Any]
     """Of the other files, by name."""
     config: dict[str, Any]
     """What config.json says about special tokens and the like."""
 
     def write(self, directory: Path) -> None:
-        """Write all but config.json."""
         self.tokenizer.save(str(directory / "tokenizer.json"))
         stop_ids = [self.tokenizer.token_to_id(token) for token in self.stops]
         generation = {"eos_token_id": stop_ids if len(stop_ids) > 1 else stop_ids[0]}
@@ -170,7 +168,6 @@ def preprocessor(
 
 
 def tokenizer_config(tokenizer_class: str, eos_token: str, **more: Any) -> dict[str, Any]:
-    """A tokenizer_config.json."""
     return {
         "tokenizer_class": tokenizer_class,
         "eos_token": eos_token,

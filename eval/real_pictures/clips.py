@@ -28,7 +28,6 @@ def packaged(path: str) -> Path:
 
 
 def is_here() -> bool:
-    """Whether the packages are."""
     return all(find_spec(package) is not None for package in PACKAGES)
 
 

@@ -64,9 +64,8 @@ class Side:
 
 
 def compare(before: Side, after: Side) -> list[Comparison]:
-    """Every policy with its namesake; two single ones with each other, whatever their names.
-
-    Raises SettingsError where there is nothing to compare or the questions are different ones.
+    """Every policy with its namesake; two single ones with each other, whatever their names. Raises
+    SettingsError where there is nothing to compare or the questions are different ones.
     """
     mine, other = before.by_policy(), after.by_policy()
     names = [(name, name) for name in mine if name in other]

@@ -53,7 +53,6 @@ def ingest_fps(costs: Iterable[Cost]) -> float | None:
 
 
 def write_costs(directory: Path, costs: Iterable[Cost]) -> None:
-    """Write them all, instead of what was there."""
     write_lines(directory / FILE, map(asdict, costs))
 
 

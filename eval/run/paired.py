@@ -30,7 +30,6 @@ from eval.clustered_error import Mark, Part, clustered_stderr
 from eval.run.scored import Scored
 
 _MOST_EXACT = 14
-"""Clusters of which all flips are counted."""
 _NUM_FLIPS = 50_000
 _CLOSE = 1e-9
 _NUM_DRAWS = 10_000
@@ -38,8 +37,6 @@ _NUM_DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Change:
-    """A question whose score differs."""
-
     before: Scored
     after: Scored
 

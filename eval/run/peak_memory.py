@@ -47,17 +47,13 @@ class PeakMemory:
         if self._device.type == "cuda":
             self.num_bytes = torch.cuda.max_memory_allocated(self._device)
         elif self._is_reset:
-            peak_bytes = _resident_peak()
+            lines = _STATUS.read_text().splitlines()
+            (line,) = (line for line in lines if line.startswith("VmHWM:"))
+            peak_bytes = int(line.split()[1]) * 1024
             if self._at_first_bytes is not None:
                 peak_bytes += self._at_first_bytes - self._before_bytes
             self.num_bytes = peak_bytes
 
 
 def resident_bytes() -> int:
-    """What the process holds now."""
     return int(psutil.Process().memory_info().rss)
-
-
-def _resident_peak() -> int:
-    (line,) = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024

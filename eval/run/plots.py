@@ -6,7 +6,6 @@ One colour marks the policy that the product uses; position and label say which 
 import textwrap
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from statistics import fmean
 from typing import Any
 
 from eval.run.summary import ByPolicy, PolicySummary, by_age, by_part
@@ -65,27 +64,23 @@ def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
     if not kept:
         return None
     figure, (axis,) = panels(8.4, 4.6)
-    kept_mb = [((one.bytes_per_hour or 0) + (one.fixed_bytes or 0)) / 1e6 for one in kept]
-    percents = [one.accuracy.percent for one in kept]
-    right = 1.35 * max(kept_mb) or 1
+    for number, one in enumerate(kept):
+        mb = ((one.bytes_per_hour or 0) + (one.fixed_bytes or 0)) / 1e6
+        dot = {**_DOT, "color": f"C{number % 10}", "label": _wrapped(one.policy)}
+        axis.errorbar(mb, one.accuracy.percent, one.accuracy.stderr, **dot)
     axis.set_ylim(0, 100)
-    axis.set_xlim(left=0, right=right)
+    axis.set_xlim(left=0)
     axis.set_xlabel(
         "MB that have to be kept of one hour of video, a fixed window included\n"
         "(policies that keep nothing of it are not shown)"
     )
     axis.set_ylabel("percent right, all questions")
     axis.grid(color=GRID)
-    line = {"arrowstyle": "-", "color": GRID}
-    for x, y, label_y, summary in zip(kept_mb, percents, _apart(percents, 5.0), kept, strict=True):
-        name, color, beside = _wrapped(summary.policy), _color(summary.policy), x + 0.035 * right
-        axis.errorbar(x, y, summary.accuracy.stderr, color=color, **_DOT)
-        axis.annotate(name, (x, y), (beside, label_y), va="center", color=color, arrowprops=line)
+    figure.legend(loc="outside right upper", fontsize=8)
     return svg_of(figure)
 
 
 def _wrapped(name: str) -> str:
-    """A contender with settings has a long name: `default+int4+recent_frames=8`."""
     return textwrap.fill(name.replace("+", " +"), 20).replace(" +", "+")
 
 
@@ -117,7 +112,6 @@ def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
 def _figure(
     summaries: Sequence[PolicySummary], num_panels: int, panel_inch: float = _PANEL_INCH
 ) -> tuple[Any, Sequence[Any]]:
-    """Panels side by side which share their rows, the policies."""
     names = [_wrapped(one.policy) for one in summaries]
     lines = max(name.count("\n") + 1 for name in names)
     width, height = 1.2 + panel_inch * num_panels, 1.3 + _ROW_INCH * lines * len(summaries)
@@ -152,20 +146,3 @@ def svg_of(figure: Any) -> bytes:
 
 def _color(policy: str) -> str:
     return _MARKED_COLOR if policy == MARKED else _COLOR
-
-
-def _apart(heights: Sequence[float], least: float) -> list[float]:
-    """The nearest heights of which no two are closer than `least`; their order stays.
-
-    Least squares: without the steps of `least` between them they must only rise, which pooling
-    neighbours that do not (isotonic regression) brings about.
-    """
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    pools: list[list[float]] = []
-    for rank, i in enumerate(order):
-        pools.append([heights[i] - rank * least])
-        while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    levels = [fmean(pool) for pool in pools for _ in pool]
-    placed = {i: levels[rank] + rank * least for rank, i in enumerate(order)}
-    return [placed[i] for i in range(len(heights))]

@@ -25,8 +25,8 @@ def write_report(
     more: Sequence[ResultTable] = (),
     curves: Mapping[str, bytes] | None = None,
 ) -> None:
-    """From what is on record; `left_out` says why policies that one expects are missing. A
-    benchmark may have tables and curves (SVG by title) of its own, which come first.
+    """`left_out` says why policies that one expects are missing. Tables and `curves` (SVG by title)
+    of the benchmark's own come first.
     """
     records = read_scored(directory)
     found = summaries(records, read_costs(directory))
@@ -130,7 +130,6 @@ def policy_table(summaries: Sequence[PolicySummary]) -> ResultTable:
 
 
 def task_table(summaries: Sequence[PolicySummary]) -> ResultTable:
-    """A row for each task."""
     rows = []
     for task in sorted({name for summary in summaries for name in summary.by_task}):
         found = [summary.by_task.get(task) for summary in summaries]

@@ -31,7 +31,6 @@ LIBRARIES = ("vstream", "torch", "transformers", "tokenizers", "numpy", "av", "f
 
 
 def _cpu_model() -> str:
-    """As Linux names it; elsewhere what Python knows."""
     listing = Path("/proc/cpuinfo")
     if listing.exists():
         for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -48,9 +47,7 @@ def _cores() -> int:
 
 @dataclass(frozen=True)
 class Hardware:
-    """This machine, unless said otherwise. `cores` are those this process may use; `device` is the
-    graphics card's name, if there is.
-    """
+    """This machine: `cores` that this process may use; `device` is the graphics card's name."""
 
     cpu: str = field(default_factory=_cpu_model)
     cores: int = field(default_factory=_cores)
@@ -112,9 +109,7 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Start:
-    """One start of the command, by default this one: a run that was killed is started again,
-    perhaps elsewhere.
-    """
+    """One start of the command: a run that was killed is started again, perhaps elsewhere."""
 
     command: str = field(default_factory=_command)
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -184,16 +179,12 @@ def write_lines(path: Path, documents: Iterable[dict[str, Any]]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Raises FileNotFoundError."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 class RunDirectory:
-    """`run.json` says what is run, on what; the benchmark's records, scores and report lie beside.
-
-    Used as a context by the one process that writes.
-    """
+    """`run.json` says what is run; the rest lies beside. A context of the one who writes."""
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         """Begin or go on. Raises SettingsError if the directory belongs to another run."""

@@ -84,7 +84,6 @@ def by_part(found: Sequence[PolicySummary]) -> dict[str, ByPolicy]:
 
 
 def by_age(found: Sequence[PolicySummary]) -> dict[str, ByPolicy]:
-    """Each age that evidence has."""
     ages = {age: {s.policy: s.by_age[age] for s in found if age in s.by_age} for age in AGES_S}
     return {f"evidence {age}": estimates for age, estimates in ages.items() if estimates}
 
@@ -112,7 +111,6 @@ def _summary(policy: str, records: Sequence[Scored], costs: Sequence[Cost]) -> P
 
 
 def estimate(records: Sequence[Scored]) -> Estimate:
-    """Of at least one."""
     part = Part(1.0, [Mark(record.video, record.score) for record in records])
     stderr = clustered_stderr([part])
     return Estimate(100 * part.mean, None if stderr is None else 100 * stderr, len(records))

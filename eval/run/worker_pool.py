@@ -41,9 +41,8 @@ def work_in_processes(
     tasks: Sequence[TaskT],
     tell: Tell[ToldT],
 ) -> None:
-    """One worker for each of `devices`, on which `begin`, which must be picklable, sets it up.
-
-    The first error ends the run; what `tell` raises on a full disk is raised at the end.
+    """One worker for each of `devices`, set up by `begin`, which must be picklable. The first error
+    ends the run; what `tell` raises on a full disk is raised at the end.
     """
     # torch's threads do not survive a fork: workers are forked off a process that has none.
     context = get_context("forkserver")
@@ -63,7 +62,6 @@ def work_in_processes(
 
 @contextmanager
 def _passing_on(told: "SimpleQueue[ToldT | None]", tell: Tell[ToldT]) -> Iterator[None]:
-    """`tell` hears in this process, one after the other, what the workers tell."""
     failures: list[OSError] = []
 
     def pass_on() -> None:
@@ -85,7 +83,6 @@ def _passing_on(told: "SimpleQueue[ToldT | None]", tell: Tell[ToldT]) -> Iterato
 
 
 _do: Callable[[Any], None]
-"""In a worker: does a task."""
 
 
 def _begin(

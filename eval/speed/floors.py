@@ -30,9 +30,7 @@ _CARD_SIDE, _CARD_BYTES = 8192, 1 << 28
 
 @dataclass(frozen=True)
 class DeviceRates:
-    """What a floor is computed from. `copy`: bytes read and written on the device, together;
-    `read`: read, and nothing written; `host`: pinned host RAM to card, None without a card.
-    """
+    """`copy`: bytes read and written on the device; `host`: from pinned host RAM to a card."""
 
     matmul_tflop_s: float
     copy_gb_s: float
@@ -72,11 +70,8 @@ def timed_s(work: Callable[[], object], device: torch.device, rounds: int = _ROU
 
 @dataclass(frozen=True)
 class Floors:
-    """The least times of one decoder on one device.
-
-    `weights` are all that are multiplied in the layers, `head_weights` apart; the embeddings of
-    words are looked up. `attention` is layers * heads * head_dim, `kv_numbers` keys and values of
-    one token in all layers.
+    """Of one decoder on one device. `weights` are multiplied in the layers, `head_weights` apart;
+    `attention` is layers * heads * head_dim, `kv_numbers` are those of one token in all layers.
     """
 
     rates: DeviceRates
@@ -110,14 +105,12 @@ class Floors:
         return max(self._compute_s(tokens, context_tokens), self.decode_s(0)) + fetch_s
 
     def decode_s(self, context_tokens: int) -> float:
-        """One token."""
         numbers = self.weights + self.head_weights + self.kv_numbers * context_tokens
         # The faster of the two: a CPU reads what it is about to overwrite.
         move_gb_s = max(self.rates.copy_gb_s, self.rates.read_gb_s)
         return numbers * self.number_bytes / (move_gb_s * 1e9)
 
     def _compute_s(self, tokens: float, keys: float, more_flops: float = 0.0) -> float:
-        """A pass of `tokens`, each of which sees `keys`."""
         flops = tokens * (2.0 * self.weights + 4.0 * self.attention * keys)
         return (flops + more_flops) / (self.rates.matmul_tflop_s * 1e12)
 

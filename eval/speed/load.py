@@ -33,7 +33,6 @@ from vstream import Session, VideoLLM, VStreamConfig
 from vstream.device.scheduler import Limits
 
 _POOL = 64
-"""Distinct frames of the streams that flow."""
 
 
 def measure_load(
@@ -103,10 +102,7 @@ def _ingest_beside(
 
 @contextmanager
 def _asking(session: Session, num_askers: int) -> Iterator[Sequence[_TimedAnswer]]:
-    """While it is entered so many ask on and on; it begins once each has had an answer.
-
-    The answers are complete afterwards.
-    """
+    """Within, so many ask on and on, from when each has had an answer. Complete afterwards."""
     answers: list[_TimedAnswer] = []
     answered: set[int] = set()
     questions = measured_questions(session.model.family)
@@ -157,9 +153,8 @@ def _first_tokens_beside(
 def _flowing(
     streams: Sequence[Session], model: VideoLLM, pool: Sequence[Frame]
 ) -> Iterator[Callable[[], float]]:
-    """While it is entered each stream gets a frame of the pool when it is due, and has had a block.
-
-    Tells how many of the frames that were due so far were encoded, 0 to 1; 1 without streams.
+    """While it is entered each stream gets frames of the pool when they are due, after a first
+    block. Tells how many of those due so far were encoded, 0 to 1; 1 without streams.
     """
     stop, fps = threading.Event(), model.sample_fps
     first, pushed = model.family.frames_per_block, [0] * len(streams)

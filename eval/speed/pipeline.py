@@ -35,7 +35,6 @@ from vstream import Session, VStreamError
 from vstream.ingest import IngestWorker
 
 _FIRST_S = 60.0
-"""How long the first block of each source is waited for."""
 _LOOK_S = 0.005
 _BUSY_SHARE = 0.9
 _BESIDE = ("thumbnail", "encode", "store")
@@ -94,7 +93,6 @@ def _await_first(workers: Sequence[IngestWorker]) -> None:
 
 
 def _counts(workers: Sequence[IngestWorker]) -> dict[str, float]:
-    """Of all workers so far."""
     progress, used = [worker.progress for worker in workers], psutil.Process().cpu_times()
     return {
         "passed_s": time.perf_counter(),

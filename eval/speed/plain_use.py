@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _ROUNDS = 3
 _TOKENS = 8
 _FRAMES_A_CALL = 16
-"""Of the tower, where all frames are there."""
 
 
 class PlainSpeed(NamedTuple):
@@ -33,9 +32,7 @@ class PlainSpeed(NamedTuple):
 def measure_plain(
     model: "PreTrainedModel", family: Family, frames: Sequence[Frame], window_tokens: int
 ) -> PlainSpeed:
-    """`frames` are all that the question and its answer see; one that is ingested sees
-    `window_tokens`.
-    """
+    """A question sees all `frames`; one that is ingested sees `window_tokens`."""
     from transformers import DynamicCache  # seconds
 
     size, device = family.frames_per_block, model.device
@@ -79,7 +76,6 @@ def measure_plain(
 
 
 def _filled(model: "PreTrainedModel", tokens: int) -> "DynamicCache":
-    """A cache of random numbers."""
     from transformers import DynamicCache
 
     config = model.config.get_text_config()

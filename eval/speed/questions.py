@@ -68,7 +68,6 @@ def timed(ask: Ask, questions: Questions) -> Timed:
 
 
 def _text(family: Family, other: str) -> str:
-    """So many words that the question has QUESTION_TOKENS."""
     words = cycle(other if word == "red" else word for word in _WORDS)
     text = next(words)
     while len(family.question(text).embeddings) < QUESTION_TOKENS:

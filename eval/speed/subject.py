@@ -47,9 +47,7 @@ _CAMERA_POOL = 32
 
 
 def ready_model(shape: str | None = None, has_random_weights: bool = False) -> VideoLLM:
-    """The configured model, with the configured or the best number of threads; or one of a
-    published shape. Raises ModelError, SettingsError.
-    """
+    """The configured model with the best number of threads, or one of a published shape."""
     if shape is not None:
         weights = weights_of(shape, has_random_weights)
         return random_video_llm(shape, weights, random_family(shape, weights))
@@ -71,9 +69,7 @@ def weights_of(shape: str, is_said: bool) -> "PreTrainedModel":
 
 
 def roomy_config() -> VStreamConfig:
-    """For blocks of a large model, which are not to age while they are measured: half of the host
-    RAM that is free, or what is configured if that is more.
-    """
+    """So that blocks of a large model do not age: at least half of the host RAM that is free."""
     config = load_config()
     free = psutil.virtual_memory().available // 2
     return with_host_bytes(config, max(config.memory.host_bytes, free))
@@ -91,7 +87,6 @@ def endless_frames(fps: float, is_camera: bool = False) -> Iterator[Frame]:
 
 
 def here(model: VideoLLM) -> Row:
-    """What is measured, and on what."""
     decoder, hardware = model.decoder, Hardware()
     return {
         "model": model.name,
@@ -113,7 +108,6 @@ def passing_session(config: VStreamConfig, model: VideoLLM) -> Iterator[Session]
 
 
 def session_in(store: BlockStore, config: VStreamConfig, model: VideoLLM) -> Session:
-    """Whose blocks lie in `store`."""
     decoder = model.decoder
     make = Provenance(model.fingerprint, decoder.num_layers, decoder.kv_heads, decoder.head_dim)
     memory = KVMemory(make, decoder.device, store, KeepPolicy(config.memory.codec))
@@ -121,9 +115,7 @@ def session_in(store: BlockStore, config: VStreamConfig, model: VideoLLM) -> Ses
 
 
 def ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[float, Row]:
-    """Push so many; seconds a frame, and milliseconds a frame by stage of ingest. Stages may lie
-    beside others, of the chunk before.
-    """
+    """Push so many; seconds a frame, and by stage milliseconds a frame, which may overlap."""
     device, before = session.model.decoder.device, dict(session.clock.seconds)
     later = list(islice(frames, num_frames))
     passed_s = device_s(lambda: session.push(later), device)
@@ -134,12 +126,10 @@ def ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[
 
 
 def since(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
-    """What each has grown by."""
     return {name: value - before.get(name, 0.0) for name, value in now.items()}
 
 
 def spent_s(act: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds on that clock."""
     started = clock()
     act()
     return clock() - started
@@ -158,10 +148,8 @@ def device_s(act: Callable[[], object], device: torch.device) -> float:
 
 @contextmanager
 def busy_share(scheduler: Scheduler) -> Iterator[Callable[[], float]]:
-    """Tells in which part of the time since it was entered rounds of the scheduler ran, 0 to 1.
-
-    A round is as long as the thread that drives the device was at it: where nothing is read back, a
-    card may still be computing when it ends.
+    """Tells the share of the time since it was entered in which rounds of the scheduler ran, 0 to
+    1. Where nothing is read back, a card may still compute when a round ends.
     """
     listener, rounds_s, began = scheduler.on_round, [0.0], time.perf_counter()
     scheduler.on_round = lambda done: rounds_s.append(done.seconds)

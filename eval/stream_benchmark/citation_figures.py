@@ -41,7 +41,6 @@ CitationFigures = Mapping[str, Mapping[str, CitationFigure | None]]
 
 
 def citation_figures(records: Sequence[Record]) -> CitationFigures:
-    """Of one contender."""
     asked = [r for r in records if r.scored.group == PAST_GROUP and r.scored.task != "seen_yet"]
     by_age = {ALL: asked} | {
         age: [one for one in asked if age_of(one.scored.evidence_age_s) == age] for age in AGES_S
@@ -56,7 +55,6 @@ def citation_figures(records: Sequence[Record]) -> CitationFigures:
 
 
 def citation_document(records: Sequence[Record]) -> dict[str, dict[str, object]]:
-    """The same for JSON."""
     return {
         kind: {age: found and asdict(found) for age, found in of.items()}
         for kind, of in citation_figures(records).items()

@@ -48,9 +48,8 @@ Topic = Literal["all", "time"]
 
 @dataclass(frozen=True)
 class ExamOptions:
-    """What makes an exam: the same options are the same questions about the same streams.
-
-    `num_questions` are in all, or about `time` of each kind in ordinary wordings.
+    """The same options are the same questions about the same streams. `num_questions` are in all,
+    or about `time` of each kind in ordinary wordings.
     """
 
     seed: int
@@ -64,14 +63,11 @@ class ExamOptions:
 
     @property
     def emoji(self) -> tuple[str, ...]:
-        """Who may appear, shapes aside."""
         return emoji_names(full=self.names == "full")
 
 
 @dataclass(frozen=True)
 class ExamQuestion:
-    """A question and whose wording it has."""
-
     question: Question
     wording: Split
 
@@ -91,10 +87,7 @@ class ExamStream:
 
 
 def draw_exam(options: ExamOptions) -> list[ExamStream]:
-    """The ordinary streams, then those in the held-out style, with present questions only.
-
-    An exam about time has ordinary streams only.
-    """
+    """The ordinary streams, then, unless it is about time, those in the held-out style."""
     first_seed = EXAMS.start + options.seed * _SEEDS_PER_EXAM
     if options.topic == "time":
         return [_time_stream(first_seed + i, i, options) for i in range(options.num_streams)]
@@ -154,14 +147,11 @@ def _style_streams(first_seed: int, num_questions: int, options: ExamOptions) ->
     for i, count in enumerate(parts(num_questions, num_streams)):
         script = write_script(first_seed + i, length_s, (HELD_OUT_STYLE,), options.emoji)
         drawn = _draw(script, 2 * num_questions, STYLE_KINDS, "train", options.frames_per_block)
-        drawn = [one for one in drawn if not _is_about_shapes(one.question)]
+        emoji = set(emoji_names(full=True))  # other names are of shapes
+        drawn = [one for one in drawn if not one.question.names or emoji & {*one.question.names}]
         questions = Random(script.seed).sample(drawn, min(len(drawn), count))
         streams.append(ExamStream(f"style{i}", script, "held_out", _in_order(questions)))
     return streams
-
-
-def _is_about_shapes(question: Question) -> bool:
-    return bool(question.names) and not set(question.names) & set(emoji_names(full=True))
 
 
 @cache

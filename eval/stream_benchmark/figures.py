@@ -30,10 +30,9 @@ NEGATIVE_ANSWERS = ("no", "not yet")
 
 @dataclass(frozen=True)
 class Figures:
-    """None where there was no such question. `recall` is by layer, in shares of 1.
-
-    `held_by_age` is the share of the evidence of that age that the memory still had a block of.
-    Both figures of times are over the questions whose true answer is a time, or `right now`.
+    """None where there was no such question. `recall` is by layer, in shares of 1; `held_by_age`
+    the share of such evidence of which a block was left. Times: where the truth is one, or `right
+    now`.
     """
 
     groups: dict[str, Estimate | None]
@@ -84,9 +83,8 @@ def accuracy(records: Sequence[Record]) -> Estimate | None:
 
 
 def negative(records: Sequence[Record]) -> Estimate | None:
-    """The lower accuracy of two: where a yes is true, and where a no is.
-
-    Whoever always says yes, or always no, gets nothing here. None unless both were asked for.
+    """The lower accuracy of two: where a yes is true, and where a no is. Whoever always says yes,
+    or always no, gets nothing here. None unless both were asked for.
     """
     asked = [record for record in records if record.scored.task in NEGATIVE_KINDS]
     no = accuracy([record for record in asked if record.scored.truth in NEGATIVE_ANSWERS])
@@ -99,7 +97,6 @@ def _of_group(records: Sequence[Record], group: str) -> list[Record]:
 
 
 def _is_time(truth: str) -> bool:
-    """Whether it tells a time; it does not where an object was never seen."""
     return truth == NOW or parse_clock(truth) is not None
 
 
@@ -109,10 +106,8 @@ def _mean(numbers: Sequence[float]) -> float | None:
 
 @dataclass(frozen=True)
 class ContenderReport:
-    """What there is to say about one contender; `costs` and `hours` are those of its streams.
-
-    A baseline has no watches, and costs in which nothing was measured. `hours`: what was kept at
-    every full hour and at the end, see `eval.play.kept.Kept`.
+    """`costs` and `hours` are those of its streams; a baseline has neither watches nor measured
+    costs. `hours`: what was kept at every full hour and at the end, see `eval.play.kept.Kept`.
     """
 
     records: Sequence[Record]

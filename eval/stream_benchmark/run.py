@@ -55,7 +55,6 @@ FRAME_PX = 384
 MAJORITY = "majority"
 """Baseline: the answer that is most frequent for the kind in other streams."""
 _WORTH_A_WORKER_S = 300
-"""Of stream for each process."""
 
 Standings = Mapping[str, Sequence[StandingQuestion]]
 
@@ -70,9 +69,8 @@ def run_exam(
     limit: int | None,
     has_watches: bool,
 ) -> tuple[dict[str, dict[str, Any]], str]:
-    """The figures of each contender, the two baselines last, and the report as Markdown.
-
-    `size` is told how many frames a block has. How many `workers` there are changes no record.
+    """The figures of each contender, the two baselines last, and the report as Markdown. `size` is
+    told how many frames a block has. How many `workers` there are changes no record.
     """
     model = load_video_llm(config.model, config.device, config.dtype, sample_fps=1.0)
     options = size(model.family.frames_per_block)
@@ -200,9 +198,7 @@ def _watch_id(stream: ExamStream, number: int) -> str:
 
 
 def default_workers(model: VideoLLM, options: ExamOptions) -> int:
-    """How many processes, where nobody says: on a CPU a small model is faster in two processes of
-    one thread than in one of two, but each loads it first.
-    """
+    """On a CPU a small model is faster in two processes of one thread, but each loads it first."""
     if model.family.name != "embedded" or model.decoder.device.type != "cpu":
         return 1
     of_minutes = options.num_streams * options.length_s // _WORTH_A_WORKER_S
@@ -210,7 +206,6 @@ def default_workers(model: VideoLLM, options: ExamOptions) -> int:
 
 
 def _choose_threads(threads: int | None, num_workers: int) -> int:
-    """What each process uses."""
     if threads is not None:
         torch.set_num_threads(threads)
         return threads

@@ -53,8 +53,6 @@ TimeFigures = Mapping[str, Mapping[str, TimeFigure | None]]
 
 
 def time_figures(records: Sequence[Record]) -> TimeFigures:
-    """Of one contender."""
-
     def asked(group: str, *kinds: str) -> list[Record]:
         mine = [one for one in records if one.scored.group == group]
         return [one for one in mine if not kinds or one.scored.task in kinds]
@@ -72,7 +70,6 @@ def time_figures(records: Sequence[Record]) -> TimeFigures:
 
 
 def time_document(records: Sequence[Record]) -> dict[str, dict[str, object]]:
-    """The same for JSON."""
     return {
         row: {part: found and asdict(found) for part, found in of.items()}
         for row, of in time_figures(records).items()

@@ -23,7 +23,6 @@ from eval.stream_world.statement import SpanIndex
 from eval.stream_world.wording import word_question
 
 WATCHED = DEFAULT
-"""The contender under which they are watched."""
 NUM_WATCHED = 12
 """Objects in a whole run."""
 NUM_WATCHES = 2 * NUM_WATCHED
@@ -33,10 +32,7 @@ IN_TIME_S = 5
 
 @dataclass(frozen=True)
 class WatchOutcome:
-    """One standing question, watched for `watched_s`. Onsets that have no time left are not in.
-
-    `hour` is that of the stream, from 1, if it is watched for in a whole one.
-    """
+    """Onsets without time left are not in. `hour` counts from 1, if it is a whole one."""
 
     watched_s: int
     onsets_s: tuple[int, ...]
@@ -52,16 +48,14 @@ class WatchOutcome:
 
     @property
     def num_told(self) -> int:
-        """Onsets that were told in time."""
         return len(self.delays_s)
 
 
 @dataclass(frozen=True)
 class WatchFigures:
-    """Over all watches of a policy, in percent; None without onsets, or without firings.
-
-    `fired_within_5s` is the recall, `precision` the share of firings that are no false alarms, `f1`
-    their harmonic mean, `delay_s` the median of those told in time.
+    """In percent; None without onsets, or without firings. `fired_within_5s` is the recall,
+    `precision` the share of firings that are no false alarms, `delay_s` the median of those told in
+    time.
     """
 
     fired_within_5s: float | None
@@ -83,6 +77,8 @@ class WatchFigures:
         told = sum(record.num_told for record in records)
         recall = 100 * told / onsets if onsets else None
         precision = 100 * (fired - false) / fired if fired else None
+        both = () if precision is None or recall is None else (precision, recall)
+        f1 = statistics.harmonic_mean(both) if both else None
         by_hour: defaultdict[int, list[WatchOutcome]] = defaultdict(list)
         for record in records:
             if record.hour is not None:
@@ -93,7 +89,7 @@ class WatchFigures:
             num_watches=len(records),
             num_onsets=onsets,
             precision=precision,
-            f1=_f1(precision, recall),
+            f1=f1,
             delay_s=statistics.median(delays_s) if delays_s else None,
             by_hour={hour: cls.of(several) for hour, several in sorted(by_hour.items())},
         )
@@ -103,26 +99,14 @@ class WatchFigures:
         return own | {"by_hour": {str(h): of.document() for h, of in self.by_hour.items()}}
 
 
-def _f1(precision: float | None, recall: float | None) -> float | None:
-    if precision is None or recall is None:
-        return None
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
 def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
-    """By stream, `NUM_WATCHES` over all ordinary ones; the same for every policy.
-
-    Each object's two wordings are asked at the same moment.
-    """
+    """By stream, `NUM_WATCHES` over all ordinary ones; an object in two wordings at once."""
     standing: dict[str, list[StandingQuestion]] = {stream.name: [] for stream in streams}
     ordinary = [stream for stream in streams if stream.style == "seen"]
     for stream, num in zip(ordinary, parts(NUM_WATCHED, len(ordinary)), strict=True):
         rng = Random(f"{stream.script.seed} standing")
         requests = draw_standing(stream.script, num, rng, watched_s=WATCHED_S)
-        standing[stream.name] = [
-            *requests,
-            *_as_questions(requests, rng),
-        ]
+        standing[stream.name] = [*requests, *_as_questions(requests, rng)]
     return standing
 
 
@@ -169,6 +153,5 @@ def watch_record(
 
 
 def is_false_alarm(script: Script, standing: StandingQuestion, fired_s: int) -> bool:
-    """Whether a firing has nothing to tell of."""
     is_so = standing.awaited.holds(script.moments[fired_s])
     return not is_so and not any(0 <= fired_s - s <= IN_TIME_S for s in standing.onsets_s)

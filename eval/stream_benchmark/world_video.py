@@ -28,7 +28,6 @@ class WorldVideo:
         return [_frame(renderer, self.script, int(s + SAME_MOMENT_S)) for s in seconds]
 
     def open(self, start_s: float, wants: Callable[[float], bool]) -> FrameSource:
-        """As an IngestWorker asks for it."""
         return _Drawn(self, start_s, wants)
 
 

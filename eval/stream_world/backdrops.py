@@ -22,14 +22,12 @@ class Easel:
     y: Float64[np.ndarray, "side side"]
 
     def tint(self, red: float, green: float, blue: float, spread: float) -> Color:
-        """A colour near the given one."""
         return np.clip(np.array((red, green, blue)) + self.rng.normal(0, spread, 3), 0, 1)
 
     def wash(self, color: Color) -> Picture:
         return np.broadcast_to(color, (*self.x.shape, 3)).copy()
 
     def grain(self, block_px: int, strength: float) -> Float64[np.ndarray, "side side 1"]:
-        """Grey noise in squares."""
         num_blocks = -(-BACKDROP_PX // block_px)
         noise = self.rng.normal(0, strength, (num_blocks, num_blocks))
         large = noise.repeat(block_px, axis=0).repeat(block_px, axis=1)

@@ -34,9 +34,8 @@ ENCODER = {"crf": "27", "preset": "veryfast", "tune": "zerolatency"}
 async def play_live(
     seed: int, port: int, fps: int, side_px: int, tell: Callable[[str], None]
 ) -> None:
-    """Play until interrupted; `tell` gets the address as soon as the camera answers.
-
-    Raises ModuleNotFoundError without the RTSP server's package, OSError if the port is taken.
+    """Play until interrupted; `tell` gets the address as soon as the camera answers. Raises
+    ModuleNotFoundError without the RTSP server's package, OSError if the port is taken.
     """
     with TemporaryDirectory() as folder:
         server = rtsp_server(folder, port)

@@ -38,10 +38,7 @@ def draw_pace(
     shapes: Sequence[str] | None = None,
     last_cast: Sequence[tuple[Kind, str]] = (),
 ) -> Pace:
-    """A chapter's pace with a cast drawn from `emoji` and `shapes` (None: all).
-
-    About half of the last chapter's cast stays on.
-    """
+    """With a cast drawn from `emoji` and `shapes` (None: all); half of the last stays on."""
     shapes = shape_names() if shapes is None else shapes
     kept = [member for member in last_cast if rng.random() < 0.5 and member[0] is not Kind.SIGN]
     names = {name for _, name in kept}

@@ -31,10 +31,7 @@ class Entry(NamedTuple):
 
 
 class History:
-    """All moments up to and including frame `last`, which is now.
-
-    `askable` are the names that one may ask about, seen or not.
-    """
+    """All moments up to and including frame `last`, which is now; `askable` may be asked about."""
 
     def __init__(
         self,
@@ -59,7 +56,6 @@ class History:
 
     @classmethod
     def of(cls, script: Script) -> Self:
-        """The whole of a stream."""
         return cls(script.moments, script.names, script.needles)
 
     def until(self, last: int) -> Self:
@@ -95,7 +91,6 @@ class History:
         return self._entries[: bisect_right(self._entries, self.last, key=lambda one: one.frame)]
 
     def moment(self, index: int) -> Moment:
-        """A frame, not later than now."""
         assert 0 <= index <= self.last, f"no frame {index} in a history up to frame {self.last}"
         return self._moments[index]
 
@@ -116,7 +111,6 @@ class History:
         return item
 
     def span(self, first: int, last: int) -> Period:
-        """The stream time of a run of frames."""
         return Period(self.moment(first).time_s, self.moment(last).time_s)
 
     def frames(self, *indices: int) -> tuple[Period, ...]:
@@ -167,7 +161,6 @@ def list_items(moment: Moment) -> str:
 
 
 def _appearances(moments: Sequence[Moment]) -> dict[str, list[range]]:
-    """The unbroken stretches of each object, names in the order of first sight."""
     stretches: dict[str, list[range]] = {}
     for index, moment in enumerate(moments):
         for item in moment.items:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 NUM_VARIANTS = 24
-"""How many backdrops each scene has."""
 CROP_MARGIN_PX = 32
 """By how much a backdrop is larger than the frame, so that its crop can differ."""
 
@@ -17,10 +16,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """One object as one frame shows it.
-
-    `x`, `y` (centre) and `size` are in parts of the frame's side. `track` numbers the visits: an
-    object that leaves and comes back gets another. `color` is set for shapes, `number` for signs.
+    """`x`, `y` (centre) and `size` are in parts of the frame's side. `track` numbers the visits: an
+    object that comes back gets another. `color` is set for shapes, `number` for signs.
     """
 
     track: int
@@ -71,5 +68,4 @@ class Moment:
     items: tuple[Item, ...]
 
     def find(self, name: str) -> Item | None:
-        """The object of that name, if it is in view."""
         return next((item for item in self.items if item.name == name), None)

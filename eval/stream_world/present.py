@@ -109,10 +109,8 @@ def caption(history: History, rng: Random) -> Fact:
 
 
 def recent(history: History, rng: Random) -> Fact | None:
-    """The changes of the last `RECENT_S` frames; a quiet time is asked about less often.
-
-    Not asked if something changed just before: one could take it for recent or not; nor if the
-    backdrop changed, which the answer does not tell of.
+    """The changes of the last `RECENT_S` frames, if none came just before: one could take it for
+    recent or not. Nor may the backdrop have changed. A quiet time is asked about less often.
     """
     if history.last < 1:
         return None

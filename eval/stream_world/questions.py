@@ -86,10 +86,9 @@ def draw_questions(
     asked_from_s: float = 0,
     asked_every: int = 1,
 ) -> list[Question]:
-    """Questions of all kinds in turn, in the order of asking.
-
-    The moments of asking are uniform over the stream from `asked_from_s` on, each the last of
-    `asked_every` frames. Fewer questions come back where the stream does not offer enough.
+    """Questions of all kinds in turn, in the order of asking. The moments of asking are uniform
+    over the stream from `asked_from_s` on, each the last of `asked_every` frames. Fewer questions
+    come back where the stream does not offer enough.
     """
     history = History.of(script)
     earliest = bisect_left(script.moments, asked_from_s, key=lambda moment: moment.time_s)

@@ -63,7 +63,6 @@ class Renderer:
         return np.clip(np.round(canvas), 0, 255).astype(np.uint8)
 
     def _draw(self, canvas: Float[np.ndarray, "side side 3"], item: Item) -> None:
-        """Lay the turned and scaled drawing over the canvas, in place."""
         reach = item.size / 2 * (abs(np.cos(item.rotation)) + abs(np.sin(item.rotation)))
         rows = _pixels(item.y, reach, self.side_px)
         columns = _pixels(item.x, reach, self.side_px)
@@ -78,7 +77,6 @@ class Renderer:
 
 
 def _pixels(center: float, reach: float, side_px: int) -> slice:
-    """The pixels that an object may touch along one axis."""
     first = int(np.floor((center - reach) * side_px)) - 1
     last = int(np.ceil((center + reach) * side_px)) + 1
     return slice(max(0, first), min(side_px, last))
@@ -106,7 +104,6 @@ _painting = lru_cache(maxsize=256)(paint)
 
 
 def _crop(backdrop: Backdrop, side_px: int) -> UInt8[np.ndarray, "side side 3"]:
-    """The part of the backdrop that the frame shows."""
     left, top = backdrop.left_px, backdrop.top_px
     picture = _painting(backdrop.scene, backdrop.variant)
     part = picture[top : top + WORLD_PX, left : left + WORLD_PX]

@@ -75,9 +75,7 @@ def sample_questions(script: Script) -> list[Question]:
 
 
 def _accepted(question: Question) -> list[str]:
-    """Every way to say the answer that counts as right: lists in any order, times about right, and
-    what an answer from spans begins with.
-    """
+    """Every way to say it: lists in any order, times about right, as answers from spans begin."""
     if question.kind == "count_times":
         times = {"0": "never", "1": "once"}.get(question.answer, f"{question.answer} times")
         return [question.answer, times]

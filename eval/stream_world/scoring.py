@@ -61,13 +61,11 @@ def score(truth: str, given: str, asked_s: int) -> Score:
 
 
 def is_about(true_s: float, given_s: float, asked_s: float) -> bool:
-    """Whether a time is near enough to the true one."""
     tolerance_s = max(TIME_TOLERANCE_S, TIME_TOLERANCE_SHARE * (asked_s - true_s))
     return abs(given_s - true_s) <= tolerance_s
 
 
 def _stated_time(answer: str, asked_s: int) -> int | None:
-    """The time that the answer consists of; None for any other answer."""
     plain = normalised(answer)
     if plain == NOW:
         return asked_s

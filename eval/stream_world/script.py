@@ -21,10 +21,9 @@ MAX_ITEMS = 4
 
 @dataclass(frozen=True)
 class Script:
-    """What a stream shows; `moments[i]` is second `i` unless the stream was retimed.
-
-    `names` are all that one may ask about: whatever could be part of such a stream.
-    `needles` are those that appear exactly once in it however long it goes on.
+    """What a stream shows; `moments[i]` is second `i` unless the stream was retimed. `names` are
+    all that one may ask about: whatever could be part of such a stream. `needles` are those that
+    appear exactly once in it however long it goes on.
     """
 
     seed: int

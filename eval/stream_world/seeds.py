@@ -26,7 +26,5 @@ def stream_training(seed: int) -> range:
 MAJORITY = _part(256)
 """By which an exam's most frequent answers are found."""
 SEARCH = _part(300)
-"""Of `eval search`."""
 FIND = _part(301)
-"""Of `eval find`."""
 EXAMS = range(512 * _PART, 516 * _PART)

@@ -46,7 +46,6 @@ class Stage:
         return tuple(visit.item for visit in self._visits)
 
     def moment(self, second: int) -> Moment:
-        """What a frame taken now shows."""
         return Moment(second, self._backdrop, self.items)
 
     def go_on(self, second: int, pace: Pace) -> None:
@@ -119,7 +118,6 @@ class Stage:
 
 
 def _is_clear(item: Item, others: Iterable[Item]) -> bool:
-    """Whether the object's square touches none of the others'."""
     return all(
         max(abs(other.x - item.x), abs(other.y - item.y)) >= (other.size + item.size) / 2
         for other in others
@@ -141,5 +139,4 @@ def _moved(visit: _Visit, others: Sequence[Item]) -> _Visit:
 
 
 def _edge(item: Item) -> float:
-    """How near to the edge the centre may come."""
     return max(LEAST_EDGE, EDGE_SHARE * item.size)

@@ -21,9 +21,8 @@ _TRIES = 10_000
 @dataclass(frozen=True)
 class StandingQuestion:
     """From `asked_s` on: tell me when the object appears, or when the `statement` comes true.
-
-    `onsets_s` are the times at which it comes into view, and `asked_s` itself if it is in view
-    by then. `until_s`: the second before which it ends; None if the question leaves that open.
+    `onsets_s` are the times at which it comes into view, and `asked_s` itself if it is in view by
+    then. `until_s`: the second before which it ends; None if the question leaves that open.
     """
 
     text: str
@@ -35,17 +34,13 @@ class StandingQuestion:
 
     @property
     def awaited(self) -> Statement:
-        """What is to be told of."""
         return self.statement or Statement(self.name)
 
 
 def draw_rare(
     index: SpanIndex, num_questions: int, rng: Random, watched: range
 ) -> list[StandingQuestion]:
-    """Statements of all forms that are rare in those seconds: about a third never come true.
-
-    None is so when the watch begins, and none is doubtful meanwhile.
-    """
+    """Rare in those seconds, a third never true; none so when the watch begins, none in doubt."""
     drawn: dict[Statement, StandingQuestion] = {}
     num_never = sum(rng.random() < NEVER_SHARE for _ in range(num_questions))
     for _ in range(_TRIES):
@@ -73,7 +68,6 @@ def draw_standing(
     watched_s: int | None = None,
 ) -> list[StandingQuestion]:
     """Standing questions in the order of asking, each watched for `watched_s` (None: to the end).
-
     They are asked in the first half of the stream, or early enough to be watched for that long.
     About a third have no onset, nearly all others at most `MAX_ONSETS`.
     """

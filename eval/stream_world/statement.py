@@ -34,7 +34,6 @@ class Statement:
 
     @property
     def form(self) -> str:
-        """One of FORMS."""
         return next((form for form in FORMS[1:] if getattr(self, form)), FORMS[0])
 
     @property
@@ -52,7 +51,6 @@ class Statement:
         return with_article(self.words)
 
     def holds(self, moment: Moment) -> bool:
-        """Whether that moment shows it."""
         item = moment.find(self.name)
         return (
             item is not None
@@ -70,9 +68,8 @@ class Statement:
 def truth_spans(
     script: Script, statement: Statement, until_s: float | None = None
 ) -> tuple[Period, ...]:
-    """When it held, up to `until_s` (None: to the end): whole stretches in stream order.
-
-    `end_s` is the last second that shows it: a stretch lasts `end_s - start_s + 1` seconds.
+    """Whole stretches in stream order, up to `until_s` (None: to the end). `end_s` is the last
+    second that shows it: a stretch lasts `end_s - start_s + 1` seconds.
     """
     seen = [one for one in script.moments if until_s is None or one.time_s <= until_s]
     spans = []
@@ -101,12 +98,11 @@ class SpanIndex:
         self.by_form = {form: [one for one in self._spans if one.form == form] for form in FORMS}
 
     def any(self, form: str, rng: Random) -> Statement | None:
-        """One that holds at some time."""
         return rng.choice(self.by_form[form]) if self.by_form[form] else None
 
     def never(self, form: str, frames: range, rng: Random) -> Statement | None:
-        """One that holds in none of `frames`, and cannot be taken to; its object is in view in some
-        of them, unless it is about no more than that. None if nothing fits this time.
+        """One that surely holds in none of `frames`, though its object is in view in some of them,
+        unless it is about no more than that. None if nothing fits this time.
         """
         held = self.any("color" if form == "color" else "object", rng)
         if held is None:
@@ -127,23 +123,19 @@ class SpanIndex:
         )
 
     def whole(self, statement: Statement) -> list[range]:
-        """All of its spans."""
         return self._spans.get(statement, [])
 
     def until(self, statement: Statement, last: int) -> list[range]:
-        """Its spans up to and including frame `last`."""
         spans = self.whole(statement)
         begun = bisect_right(spans, last, key=lambda span: span.start)
         return [range(one.start, min(one.stop, last + 1)) for one in spans[:begun]]
 
     def is_clear(self, statement: Statement, frames: range) -> bool:
-        """Whether it is doubtful in none of them."""
         doubtful = self._doubtful.get(statement, [])
         return bisect_left(doubtful, frames.start) == bisect_left(doubtful, frames.stop)
 
 
 def statements_of(item: Item, scene: str) -> Iterator[Statement]:
-    """All that hold of an object in view."""
     yield _statement(item.name)
     yield _statement(item.name, place=cell(item.x, item.y))
     if item.color:
@@ -156,7 +148,6 @@ _statement = lru_cache(None)(Statement)
 
 
 def _border_cells(item: Item) -> frozenset[str]:
-    """The cells that could be said, if there are several."""
     if not item.is_between_cells:
         return frozenset()
     near = (-item.cell_margin / 3, 0, item.cell_margin / 3)

@@ -17,12 +17,7 @@ from eval.stream_world.history import Period
 from eval.stream_world.questions import Question
 from eval.stream_world.scoring import NOW
 from eval.stream_world.script import Script
-from eval.stream_world.statement import (
-    FORMS,
-    SpanIndex,
-    Statement,
-    statements_of,
-)
+from eval.stream_world.statement import FORMS, SpanIndex, Statement, statements_of
 from eval.stream_world.vocabulary import UNSEEN, clock
 from eval.stream_world.wording import Split, word_question
 
@@ -38,8 +33,6 @@ _NEVER_ANSWERS = {"when_first": UNSEEN, "when_last": UNSEEN, "count_times": "0",
 
 @dataclass(frozen=True)
 class _Past:
-    """A stream up to and including frame `last`."""
-
     index: SpanIndex
     last: int
     rng: Random
@@ -50,7 +43,6 @@ class _Past:
         return self.index.until(statement, self.last) if is_clear else []
 
     def periods(self, *spans: range) -> tuple[Period, ...]:
-        """The stream time of spans, in stream order."""
         moments = self.index.script.moments
         ordered = sorted(spans, key=lambda span: span.start)
         return tuple(Period(moments[one[0]].time_s, moments[one[-1]].time_s) for one in ordered)
@@ -93,7 +85,6 @@ def _how_long(past: _Past, one: Statement, spans: Sequence[range]) -> _Fact:
 
 
 def _order(past: _Past, one: Statement, spans: Sequence[range]) -> _Fact | None:
-    """`one` came first."""
     index, since = past.index, range(spans[0].start + 1, past.last + 1)
     later = [
         it for it in index.by_form[past.rng.choice(FORMS)] if index.whole(it)[0].start in since
@@ -107,7 +98,6 @@ def _order(past: _Past, one: Statement, spans: Sequence[range]) -> _Fact | None:
 
 
 def _together(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact | None:
-    """Another one that was so while `during` was."""
     shown = past.index.script.moments[past.rng.choice(past.rng.choice(spans))]
     so_then = [one for it in shown.items for one in statements_of(it, shown.backdrop.scene)]
     one = past.other_than(during, so_then)
@@ -119,7 +109,6 @@ def _together(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact |
 
 
 def _apart(past: _Past, during: Statement, spans: Sequence[range]) -> _Fact | None:
-    """Another one that was so, but never while `during` was."""
     one = past.other_than(during, past.index.by_form[past.rng.choice(FORMS)])
     others = past.spans(one) if one else []
     if not one or not others or (one.scene and during.scene):
@@ -194,10 +183,8 @@ def draw_timed(
     split: Split = "train",
     asked: range | None = None,
 ) -> list[Question]:
-    """So many questions of each kind of TIMED, and of NEVER_SO, in the order of asking.
-
-    `ages_s`: of the oldest evidence, one in turn. `asked`: the frames to ask at, all unless given.
-    Fewer questions come back where the stream does not offer enough.
+    """So many questions of each kind of TIMED, and of NEVER_SO, in the order of asking; fewer where
+    the stream offers less. `ages_s`: of the oldest evidence, in turn. `asked`: frames to ask at.
     """
     index, found = SpanIndex(script), dict[tuple[object, ...], Question]()
     at = range(len(script.moments)) if asked is None else asked

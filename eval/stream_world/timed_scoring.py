@@ -64,7 +64,9 @@ def _is_right(question: Question, given: str) -> bool:
     is_count, is_length = question.kind == "count_times", question.kind == "how_long"
     told = said_number(given) if is_count else said_duration_s(given) if is_length else None
     if question.is_never_so:
-        return told == 0 or (told is None and not _CLOCK.search(given) and _denies(given))
+        return told == 0 or (
+            told is None and not _CLOCK.search(given) and bool(_DENIAL.search(given.strip()))
+        )
     if is_count:
         return told == said_number(question.answer)
     if is_length:
@@ -77,10 +79,6 @@ def _is_right(question: Question, given: str) -> bool:
         return re.findall(r"\b(?:yes|no)\b", given) == [question.answer]
     at_s, given_s = said_time(question.answer, question.asked_s), said_time(given, question.asked_s)
     return at_s is not None and given_s is not None and is_about(at_s, given_s, question.asked_s)
-
-
-def _denies(given: str) -> bool:
-    return bool(_DENIAL.search(given.strip()))
 
 
 def _with_digits(text: str) -> str:

@@ -17,9 +17,7 @@ from eval.stream_world.script import Script
 
 
 def write_video(path: Path, script: Script, fps: int, side_px: int, quality: int = 27) -> None:
-    """Encode the script as H.264.
-
-    The frame at each whole second is the script's moment; between two of them objects glide.
+    """As H.264. Each whole second shows the script's moment; between two of them objects glide.
     `quality` is x264's constant rate factor: lower is better and larger.
     """
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:

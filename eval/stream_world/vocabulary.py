@@ -31,7 +31,6 @@ STYLES = (*SEEN_STYLES, HELD_OUT_STYLE)
 
 
 def asset(name: str) -> Traversable:
-    """A file of the assets folder."""
     return files("eval.stream_world").joinpath("assets", name)
 
 
@@ -46,17 +45,14 @@ class SpriteIndex(NamedTuple):
 
 @cache
 def sprite_index() -> SpriteIndex:
-    """The content of `sprites.json`."""
     index = json.loads(asset("sprites.json").read_text("utf-8"))
     emoji, shapes = tuple(index["emoji"]), tuple(index["shapes"])
     return SpriteIndex(index["tile_px"], index["num_core"], emoji, shapes)
 
 
 def emoji_names(full: bool = False) -> tuple[str, ...]:
-    """The objects that come with a drawing in each style: the core ones, or all if `full`.
-
-    In the order of the sprite sheets; the core names, of which the embedded model was trained on
-    all, come first in the full list, too.
+    """The objects with a drawing in each style, in the order of the sheets: the core ones, on which
+    the embedded model was trained, then the rest if `full`.
     """
     index = sprite_index()
     return index.emoji if full else index.emoji[: index.num_core]
@@ -68,7 +64,6 @@ def shape_names() -> tuple[str, ...]:
 
 
 def with_article(words: str) -> str:
-    """`an owl`, `a red star`."""
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 

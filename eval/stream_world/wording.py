@@ -49,12 +49,9 @@ _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[?.,!:;])")
 
 @dataclass(frozen=True)
 class _Choice:
-    """One of `options`, each a row of words and further choices."""
-
     options: "tuple[tuple[str | _Choice, ...], ...]"
 
     def said(self, rng: Random) -> str:
-        """One way to say it."""
         parts = self.options[int(rng.random() * len(self.options))]
         return "".join(part if isinstance(part, str) else part.said(rng) for part in parts)
 
@@ -82,10 +79,8 @@ def word_question(
     time_s: int | None = None,
     says_last: bool = False,
 ) -> str:
-    """One text for a question about `name` (and `other`) at `time_s`, whichever its kind needs.
-
-    With `says_last` it has a word such as `last`, for a kind of which some wordings do. `rng` is
-    then left as it is without: what is drawn after this text does not hang on it.
+    """About `name` (and `other`) at `time_s`, whichever its kind needs. With `says_last` it has a
+    word such as `last`; `rng` is left as without: what is drawn later does not hang on it.
     """
     text = _pattern(kind, rng, split)
     if says_last:
@@ -112,9 +107,8 @@ def _pattern(kind: str, rng: Random, split: Split, with_last: bool = False) -> s
 
 
 def noisy(text: str, kept_words: Collection[str], rng: Random) -> str:
-    """The text with a few slips of the keyboard, for training only.
-
-    Colours, words with a digit, `LAST_WORDS` and those of `kept_words` (names) stay unharmed.
+    """With a few slips of the keyboard, for training only. Colours, words with a digit,
+    `LAST_WORDS` and those of `kept_words` (names) stay unharmed.
     """
     kept = {word for words in (*kept_words, *COLORS, *LAST_WORDS) for word in words.lower().split()}
     words = text.split()

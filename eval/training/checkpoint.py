@@ -33,7 +33,6 @@ _FEW_BITS = {"exp_avg": torch.float8_e4m3fn, "exp_avg_sq": torch.float8_e5m2}
 def condensed(
     step: int, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """Everything that a run needs to go on."""
     state = {"step": torch.tensor(step)}
     for name, module in modules.items():
         for key, parameter in module.named_parameters():  # tied ones once
@@ -65,10 +64,7 @@ def restore_modules(state: dict[str, Tensor], modules: dict[str, nn.Module]) -> 
 def restore(
     state: dict[str, Tensor], modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> int:
-    """Put a condensed state back in place; the step at which it was taken.
-
-    Raises ValueError for the state of other modules.
-    """
+    """Put a state back and give its step. Raises ValueError for the state of other modules."""
     restore_modules(state, modules)
     for number, parameter in enumerate(_parameters(optimizer)):
         if f"exp_avg.{number}" not in state:
@@ -128,7 +124,6 @@ def save_weights(folder: Path, model: SmolVLMForConditionalGeneration, shape: Tr
 
 
 def _shards(folder: Path) -> dict[int, list[Path]]:
-    """Shards of states by their step."""
     found: dict[int, list[Path]] = {}
     for path in sorted(folder.glob("state-*.safetensors")):
         if match := _SHARD.fullmatch(path.name):

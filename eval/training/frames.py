@@ -38,10 +38,8 @@ class OnDevice:
 
 @dataclass(frozen=True, eq=False)
 class FrameBatch(OnDevice):
-    """Frames (uint8) and what the heads should read from them; first axis: frames.
-
-    `came` (names by cell) and `went` (names) tell how a frame differs from the one before it,
-    `motion` which way the object in a cell has moved since then.
+    """Frames (uint8) first. `came` (names by cell) and `went` (names) tell how a frame differs from
+    the one before it, `motion` which way the object in a cell has moved since then.
     """
 
     pixels: Tensor
@@ -78,7 +76,6 @@ class VisionBatches(Dataset[FrameBatch]):
 
 
 def known_names() -> list[str]:
-    """Everything that a cell can be said to show."""
     return [*emoji_names(), *shape_names(), SIGN]
 
 
@@ -122,7 +119,6 @@ def frame_batch(moments: Sequence[Moment], renderer: Renderer) -> FrameBatch:
 
 
 def _motion(earlier: Item, now: Item) -> int:
-    """Which of MOTIONS an object made between two frames."""
     right, down = now.x - earlier.x, now.y - earlier.y
     if abs(right) < 0.01 and abs(down) < 0.01:
         return 0

@@ -30,9 +30,7 @@ from vstream.engine.positions import Rope, rope_of
 
 
 class FrameHeads(nn.Module):
-    """Linear readings of a frame's visual tokens, one for each cell of the picture: they keep the
-    vision tower to what a single frame shows.
-    """
+    """Linear readings of visual tokens by cell: they keep the tower to what a frame shows."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -62,9 +60,8 @@ class FrameHeads(nn.Module):
 
 
 class EventHeads(nn.Module):
-    """Linear readings of the hidden states of a frame's visual tokens, halfway up the decoder: it
-    is to note what changed from one frame to the next while it reads them, so that keys and values
-    of a frame speak of arrivals, departures and motion.
+    """Linear readings of a frame's hidden states halfway up the decoder: it is to note what changed
+    since the frame before, so that keys and values speak of arrivals, departures and motion.
     """
 
     def __init__(self, width: int) -> None:
@@ -89,9 +86,7 @@ class EventHeads(nn.Module):
 
 
 class MeaningHeads(nn.Module):
-    """Linear readings of the hidden state where a question ends, halfway up the decoder: it is to
-    note what a question asks before it looks for the answer.
-    """
+    """Linear readings where a question ends, halfway up: of what is asked, before it looks."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -109,7 +104,6 @@ class MeaningHeads(nn.Module):
 
 
 def _bits(logits: Tensor, truth: Tensor) -> Tensor:
-    """Binary cross entropy, summed within a frame, averaged over frames."""
     total = F.binary_cross_entropy_with_logits(logits, truth, reduction="sum")
     return total / len(truth)
 
@@ -118,10 +112,7 @@ LENGTH_GROUPS = 3
 
 
 class ReaderExtra(nn.Module):
-    """What is trained along with the decoder and thrown away.
-
-    `log_scale` is the temperature of the retrieval loss.
-    """
+    """Trained along with the decoder and thrown away; `log_scale` is of the retrieval loss."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -152,11 +143,9 @@ class TrainingReader:
         recent_frames: int,
         retrieve_frames: int,
     ) -> dict[str, Tensor]:
-        """Read the frames, then ask every question with contexts of that size.
-
-        `answer` is in nats a token, `retrieval`, `events` and `meaning` as their heads count them.
-        Questions of about one length are asked together, so that little is padded; each group's
-        mean losses count by its share of the questions.
+        """Read the frames, then ask every question with contexts of that size. `answer` is in nats
+        a token, the others as their heads count. Questions of like length are asked together, to
+        pad little.
         """
         memory, halfway = self.read(batch.times, visual)
         cells = halfway[1:].unflatten(0, (-1, FRAME_TOKENS))[:, TIME_TOKENS:]
@@ -179,7 +168,6 @@ class TrainingReader:
         recent_frames: int,
         retrieve_frames: int,
     ) -> Float[Tensor, "3"]:
-        """The mean losses of answer, retrieval and meaning."""
         asked = PaddedQuestions(batch.own, batch.frame, batch.first, batch.wanted)
         step = QuestionsStep(self.rope, memory, asked, recent_frames, retrieve_frames)
         is_answer = batch.label != UNKNOWN
@@ -242,9 +230,8 @@ class TrainingReader:
 def retrieval_loss(
     cosines: Float[Tensor, "questions frames"], batch: StreamBatch, log_scale: Tensor
 ) -> Tensor:
-    """InfoNCE of one layer over the questions that have evidence in the past.
-
-    Each frame of evidence stands against the frames that are neither evidence nor related to it.
+    """InfoNCE of one layer over questions with evidence in the past: each frame of it against those
+    that are neither evidence nor related to it.
     """
     frame = torch.arange(cosines.shape[1], device=cosines.device)
     in_sight = (frame >= batch.first[:, None]) & (frame <= batch.frame[:, None])

@@ -111,7 +111,6 @@ def fitted(own: Tensor, others: Tensor) -> OwnWorld:
 def features_of(
     family: Embedded, pictures: Sequence[Picture]
 ) -> Float[Tensor, "pictures features"]:
-    """Of their thumbnails."""
     kept = []
     for pixels in pictures:
         jpeg = thumbnail(Frame(np.ascontiguousarray(pixels), 0.0, 0.0))
@@ -130,7 +129,6 @@ def world_pictures(seeds: range, styles: Sequence[str], seconds: int) -> list[Pi
 
 
 def pictures_in(folder: Path) -> Iterator[Picture]:
-    """All that can be read."""
     for path in sorted(folder.iterdir()):
         try:
             with Image.open(path) as image:
@@ -142,7 +140,6 @@ def pictures_in(folder: Path) -> Iterator[Picture]:
 
 
 def crops(picture: Picture, rng: np.random.Generator) -> Iterator[Picture]:
-    """Parts of it, mirrored, darker and brighter."""
     height, width = picture.shape[:2]
     for _ in range(_CROPS):
         share = rng.uniform(0.4, 1)
@@ -163,12 +160,10 @@ def test_source(name: str, count: int) -> list[Picture]:
 
 
 def clips(folder: Path) -> list[Path]:
-    """Its videos."""
     return sorted(path for path in folder.iterdir() if path.suffix == ".mp4")
 
 
 def frames_of(clip: Path) -> Iterator[Picture]:
-    """About two a second."""
     with av.open(str(clip)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number % 12 == 0:

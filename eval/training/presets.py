@@ -69,7 +69,6 @@ class Preset:
 
 
 def _read() -> tuple[dict[str, TrainedShape], dict[str, Preset]]:
-    """Those of presets.yaml by name."""
     text = files("eval.training").joinpath("presets.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text)
     shapes = TypeAdapter(dict[str, TrainedShape]).validate_python(document["shapes"])
@@ -90,7 +89,6 @@ def streams_number(preset: Preset, step: int) -> int:
 
 
 def world_of(preset: Preset) -> tuple[str, ...]:
-    """The emoji that may appear."""
     return emoji_names()[: preset.num_emoji]
 
 

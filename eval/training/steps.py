@@ -21,9 +21,8 @@ MINUS_INFINITY = -1e4
 
 
 class FramesStep:
-    """[prefix | frames of all streams], every frame through the local window of its own stream.
-
-    `captured` holds each layer's keys (before RoPE) and values, [kv_heads, tokens, head_dim].
+    """[prefix | frames of all streams], each frame through the local window of its own stream.
+    `captured`: by layer keys (before RoPE) and values, [kv_heads, tokens, head_dim].
     """
 
     def __init__(self, rope: Rope, stream_frames: int, stride: int, num_strides: int) -> None:
@@ -91,9 +90,8 @@ class FramesStep:
 
 
 class WordingsStep:
-    """Questions one behind the other, each over itself alone.
-
-    The first token of each stands for the prefix, the others where `start` frames end.
+    """Questions in a row, each over itself alone. The first token of each stands for the prefix,
+    the others where `start` frames end.
     """
 
     def __init__(self, rope: Rope, num_questions: int, length: int, start: int) -> None:
@@ -129,9 +127,8 @@ class PaddedQuestions:
 
 
 class QuestionsStep:
-    """Questions one behind the other, each over the frames that its layers retrieve.
-
-    `cosines` holds each layer's likeness of question and frame, [questions, frames].
+    """Questions in a row, each over the frames that its layers retrieve. `cosines` holds each
+    layer's likeness of question and frame, [questions, frames].
     """
 
     def __init__(
@@ -241,9 +238,7 @@ def attended(
     is_seen: Bool[Tensor, "#questions text keys"],
     scale: float,
 ) -> Float[Tensor, "heads tokens dim"]:
-    """Attention in plain terms: with so few queries it is more than twice as fast as the fused
-    kernel.
-    """
+    """In plain terms: with so few queries more than twice as fast as the fused kernel."""
     group = queries.shape[1] // keys.shape[1]
     packed = queries.unflatten(1, (-1, group)).flatten(2, 3)
     scores = packed @ keys.transpose(2, 3) * scale

@@ -211,7 +211,6 @@ class _TokenQuestion:
 
 
 def _padded(questions: list[_TokenQuestion], num_frames: int) -> tuple[Tensor, ...]:
-    """The tensors of a StreamBatch from `text` on."""
     length = max(len(one.ask) + len(one.answer) for one in questions)
     text = torch.zeros(len(questions), length, dtype=torch.long)
     label = torch.full_like(text, UNKNOWN)
@@ -232,7 +231,6 @@ def _padded(questions: list[_TokenQuestion], num_frames: int) -> tuple[Tensor, .
 def _without_answer(
     question: Question, script: Script, words: Sequence[str], rng: Random
 ) -> Question:
-    """Something that cannot be known, asked at the same moment."""
     text = unanswerable(rng, script.names, words)
     return replace(question, kind=UNANSWERABLE, text=text, answer=ANSWER, evidence=(), names=())
 
@@ -253,7 +251,6 @@ def _sightings(history: History, question: Question, index_of: dict[int, int]) -
 
 
 def _ends(frames: set[int]) -> set[int]:
-    """First and last frame of each unbroken run."""
     return {f for f in frames if f - 1 not in frames or f + 1 not in frames}
 
 

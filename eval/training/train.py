@@ -40,7 +40,6 @@ BLURRED_SHARE = 0.35
 HEADS_RATE = 4.0
 """The heads learn so many times faster than the model."""
 WEIGHTS = {"answer": 1.0, "retrieval": 0.15, "events": 0.1, "meaning": 0.15, "auxiliary": 0.3}
-"""Of the losses on streams."""
 Batch = TypeVar("Batch", FrameBatch, StreamBatch)
 
 
@@ -57,10 +56,8 @@ class StepLog:
 
 
 def is_faster_in_half(device: str) -> bool:
-    """Whether bfloat16 helps: always on a card; on a processor if it takes no longer there.
-
-    It is measured: a processor without instructions for it computes the same products fifty times
-    as slowly as in float32, and no name or flag says so on all of them.
+    """Whether bfloat16 helps: on a card always; on a processor it is measured, as one without
+    instructions for it is fifty times as slow and no flag says so on all of them.
     """
     if torch.device(device).type != "cpu":
         return True
@@ -87,9 +84,8 @@ class Trainer:
         share: Share | None = None,
         heads_from: Path | None = None,
     ) -> None:
-        """`start_from`: a checkpoint of the preset's shape, instead of random weights.
-        `heads_from`: the folder of another run, whose heads are taken over: what fresh ones tell a
-        trained model is loud and of no use.
+        """`start_from`: a checkpoint of the preset's shape. `heads_from`: another run, whose heads
+        are taken over: what fresh ones tell a trained model is loud and of no use.
         """
         self._preset, self._seed, self._out, self._device = preset, seed, out, device
         self._share = share or Share()
@@ -120,10 +116,7 @@ class Trainer:
         return self._preset.vision_steps + self._preset.stream_steps
 
     def run(self, minutes: float, report: Callable[[StepLog], None]) -> None:
-        """Train until done, or until out of time and at a step where the run saves.
-
-        At least one step is made; every `save_every` steps the state is written.
-        """
+        """Train until done, or out of time at a step that saves (every `save_every`)."""
         end = time.monotonic() + 60 * minutes
         for log in self._steps():
             report(log)
@@ -210,7 +203,6 @@ class Trainer:
         return torch.autocast(self._device, torch.bfloat16, enabled=self._is_half)
 
     def _advance(self, loss: Tensor) -> None:
-        """One step of the optimizer."""
         self._set_learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -223,7 +215,6 @@ class Trainer:
         return [*self.model.parameters(), *self._extra()]
 
     def _extra(self) -> list[nn.Parameter]:
-        """What is trained along and thrown away."""
         return [*self._heads.parameters(), *self._reader.extra.parameters()]
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
@@ -279,10 +270,8 @@ def augmented(
 def visual_tokens(
     model: SmolVLMForConditionalGeneration, pixels: Float[Tensor, "frames 3 height width"]
 ) -> Float[Tensor, "frames tokens d_model"]:
-    """The visual tokens of normalised frames.
-
-    The tower is called directly: `get_image_features` drops frames whose pixels are all zero,
-    which are plain grey ones.
+    """Of normalised frames. The tower is called directly: `get_image_features` drops frames whose
+    pixels are all zero, which are plain grey ones.
     """
     core = model.model
     visual: Tensor = core.connector(core.vision_model(pixel_values=pixels).last_hidden_state)

@@ -83,6 +83,5 @@ def unanswerable(rng: Random, names: Sequence[str], words: Sequence[str]) -> str
 
 @cache
 def _templates() -> tuple[str, ...]:
-    """With slots `{n}` and `{m}` for names."""
     text = files("eval.training").joinpath("unanswerable.json").read_text(encoding="utf-8")
     return tuple(json.loads(text))

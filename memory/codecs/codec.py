@@ -7,11 +7,10 @@ from typing import ClassVar
 import torch
 
 from memory.block_head import IndexVectors
-from memory.block_info import RowForm, RowLayout
+from memory.block_info import Provenance, RowForm, RowLayout
 from memory.block_record import BlockHead, BlockRecord
 from memory.errors import StoreError, UnknownNameError
 from memory.kv_block import EncodedRows, KeysAndValues, KVBlock, OfBlock
-from memory.provenance import Provenance
 from memory.registry import Registry
 
 

@@ -8,13 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memory.flash.weighted_kmeans import (
-    Choice,
-    Distances,
-    Partition,
-    distances,
-    weighted_kmeans,
-)
+from memory.flash.weighted_kmeans import Choice, Distances, Partition, distances, weighted_kmeans
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +37,6 @@ class Clusters:
     def of_frame(
         cls, row: Float[Tensor, "cells width"], number: int, start_s: float, end_s: float
     ) -> "Clusters":
-        """A cluster of one frame."""
         return cls(
             row[None],
             weights=_fact(1),
@@ -100,7 +93,6 @@ class Clusters:
         return found.at(found.weights > 0).in_order()
 
     def numbered(self) -> "Clusters":
-        """Each with a slot of its own."""
         taken = self.slots.tolist()
         free = (slot for slot in range(len(self)) if slot not in taken)
         slots = [next(free) if slot < 0 else slot for slot in taken]

@@ -24,10 +24,8 @@ def published_distances(rows: Tensor, others: Tensor) -> Tensor:
 
 
 def merged_by_place(clusters: Clusters, most: int, choice: Choice) -> Clusters:
-    """The official rule: a cluster's time is the mean of its members' places in the list.
-
-    Where fewer frames differ than there is room for, each weighs 1, and the first of the list fill
-    it up.
+    """The official rule: a cluster's time is the mean of its members' places in the list. Where
+    fewer frames differ than there is room for, each weighs 1, and the first of the list fill it up.
     """
     places = torch.arange(len(clusters), dtype=torch.double)
     ones = torch.ones_like(places)
@@ -49,10 +47,7 @@ def merged_by_place(clusters: Clusters, most: int, choice: Choice) -> Clusters:
 def am_rope(
     dam: Sequence[tuple[int, Grid]], csm: Sequence[tuple[float, Grid]]
 ) -> Int[Tensor, "3 tokens"]:
-    """Time, row and column of [DAM | CSM], each given by the times and grids of its frames.
-
-    All of CSM stands as far from DAM, on all three axes, as DAM has tokens.
-    """
+    """Time, row and column of [DAM | CSM]; all of CSM stands as far from DAM as DAM has tokens."""
     detailed = _placed(dam)
     coarse = _placed([(round(time), grid) for time, grid in csm])
     return torch.cat([detailed, coarse + detailed.shape[1]], dim=1)

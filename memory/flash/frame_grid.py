@@ -38,10 +38,7 @@ def halved(grid: Grid) -> Grid:
 
 
 def features_of(tokens: Tokens) -> Float[Tensor, "cells width"]:
-    """Embeddings of a block's visual tokens and, beside them, what else a decoder adds to each.
-
-    In float32, on the host.
-    """
+    """Embeddings of a block's tokens, and what a decoder adds to each; float32, on the host."""
     parts = [tokens.embeddings[tokens.is_visual]]
     if tokens.deepstack is not None:
         parts += tokens.deepstack.unbind()

@@ -28,8 +28,6 @@ _OF_CLUSTERS = ("weights", "times", "first_s", "last_s", "frames", "slots")
 
 @dataclass(frozen=True)
 class Banked:
-    """A frame in the bank."""
-
     number: int
     """Of its block."""
     slot: int
@@ -87,7 +85,6 @@ class Notes:
         self._new[name] = to_bytes(tensor)
 
     def change(self) -> StateChange:
-        """What is noted from now on."""
         names = {f"frame/{one.slot}" for one in self.bank}
         facts = dict(self.facts)
         if self.clusters is not None and len(self.clusters):
@@ -143,5 +140,4 @@ def to_bytes(tensor: Tensor) -> bytes:
 
 
 def floats(data: bytes) -> Tensor:
-    """Float32 numbers from bytes."""
     return torch.frombuffer(bytearray(data), dtype=torch.float32)

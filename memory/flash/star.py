@@ -24,9 +24,8 @@ def attended(
     query: Projection,
     key: Projection,
 ) -> Float[Tensor, "slots width"]:
-    """Semantic attention: each slot gives up to `ratio` of itself for what is like it.
-
-    s = ratio softmax(query(m) key(a)^T / sqrt(d));  m (1 - sum s) + s a
+    """Semantic attention: each slot gives up to `ratio` of itself for what is like it. s = ratio
+    softmax(query(m) key(a)^T / sqrt(d)); m (1 - sum s) + s a
     """
     asked, told = query(memory), key(new)
     share = ratio * (asked @ told.T / sqrt(asked.shape[1])).softmax(dim=1)
@@ -34,9 +33,7 @@ def attended(
 
 
 def absorbed(
-    frames: Float[Tensor, "frames width"],
-    most: int,
-    attend: Callable[[Tensor, Tensor], Tensor],
+    frames: Float[Tensor, "frames width"], most: int, attend: Callable[[Tensor, Tensor], Tensor]
 ) -> Float[Tensor, "slots width"]:
     """The abstract memory: the first `most` frames, into which all others go, as many at a time."""
     memory: Tensor

@@ -29,9 +29,8 @@ def policy_named(name: str, shape: ModelShape, settings: Mapping[str, Any]) -> M
 
 
 def instead_of(policy: MemoryPolicy, name: str) -> MemoryPolicy:
-    """The policy of that name for one question, told what `policy` was as far as both know it.
-
-    Raises UnknownNameError, and PolicyError for one that does not only select.
+    """That policy for one question, with what it shares with `policy`. Raises UnknownNameError,
+    PolicyError for one that does not only select.
     """
     kind = POLICIES.find(name)
     kind.require_readable(policy)
@@ -41,9 +40,8 @@ def instead_of(policy: MemoryPolicy, name: str) -> MemoryPolicy:
 
 
 def written_under(provenance: str) -> tuple[str, dict[str, Any]]:
-    """The policy that a stream was written under, and its settings, by what the stream says.
-
-    A stream that names none was written under `default`, or under one that only selects. Raises
+    """The policy that a stream was written under, and its settings, by what the stream says. A
+    stream that names none was written under `default`, or under one that only selects. Raises
     PolicyError for one that is no more.
     """
     if named := re.search(r" policy=([^\s{]+)(\{.*\})", provenance):

@@ -134,9 +134,7 @@ class FlashVStream(NotingPolicy):
         notes.facts["retrieved"] = torch.tensor(numbers, dtype=torch.long)
 
     def _absorb(self, notes: "Notes", new: "Tensor") -> None:
-        """Let the abstract memory take new frames in, [frames, width], once there are as many as it
-        has slots; by the official rule at once.
-        """
+        """Let it take frames in, [frames, width], as many as slots; officially at once."""
         import torch
 
         most, newest = self.settings.abstract_frames, notes.bank[-1]

@@ -17,10 +17,7 @@ class LastFramesSettings(PolicySettings):
 
 
 class LastFrames(MemoryPolicy):
-    """Notes the visual tokens of the newest blocks; a block stays for its picture alone.
-
-    So nothing that a question reads has seen what came before those frames.
-    """
+    """A block stays for its picture alone: nothing that is read saw what came before the frames."""
 
     name = "last_frames"
     card = Card(

@@ -50,10 +50,9 @@ class SirLLMSettings(DefaultSettings):
 
 
 class SirLLM(Default):
-    """Without `entropy_tokens` its rule is StreamingLLM's.
-
-    The official code refuses a turn that is longer than `entropy_tokens + recent_tokens`. Here it
-    comes in pieces of that length, so the newest piece stays, and what fits of the others.
+    """Without `entropy_tokens` its rule is StreamingLLM's. The official code refuses a turn that is
+    longer than `entropy_tokens + recent_tokens`. Here it comes in pieces of that length, so the
+    newest piece stays, and what fits of the others.
     """
 
     name = "sirllm"

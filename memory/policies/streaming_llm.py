@@ -23,10 +23,9 @@ class StreamingLLMSettings(WindowSettings):
 
 
 class StreamingLLM(Window):
-    """Differs from the paper: the cache moves by whole blocks; the prefix is read as a whole.
-
-    With blocks of one token it is the paper's rule. A block sees one block less than the cache
-    holds, as the cache loses one for each that comes.
+    """Differs from the paper: the cache moves by whole blocks; the prefix is read as a whole. With
+    blocks of one token it is the paper's rule. A block sees one block less than the cache holds, as
+    the cache loses one for each that comes.
     """
 
     name = "streaming_llm"

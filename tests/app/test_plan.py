@@ -13,8 +13,8 @@ from app.held_bytes import model_shape
 from app.plan import record_bytes, shape_of, stored_bytes
 from app.sample import SAMPLE_VIDEO
 from memory import POLICIES, MemoryConfig
+from memory.block_info import Provenance
 from memory.codecs.codec import CODECS, record_of
-from memory.provenance import Provenance
 from vstream import VStreamConfig, load_video_llm, open_session
 from vstream.models.known_models import KNOWN
 from vstream.sources.video_file import VideoFile

@@ -94,9 +94,7 @@ def open_grammar(schema: str | None, family: Family, asker: Asker | None = None)
 
 
 def vocabulary_of(family: Family) -> Vocabulary:
-    """Made once a family, which may take a second. Raises QuestionError for one that JSON cannot be
-    written with.
-    """
+    """Made once a family, in a second. Raises QuestionError where it cannot write JSON."""
     with _vocabularies_lock:
         if family not in _vocabularies:
             _vocabularies[family] = Vocabulary(_make_tokenizer(family))
@@ -137,7 +135,6 @@ def _as_written(tokenizer: str) -> str:
 
 
 def _grammar_of(schema: str) -> str:
-    """llguidance's grammar."""
     try:
         grammar: str = LLMatcher.grammar_from_json_schema(
             schema,

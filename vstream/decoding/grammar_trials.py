@@ -74,9 +74,8 @@ class GrammarTrials:
 
     @contextmanager
     def turn(self, grammar: str, asker: Asker) -> Iterator[str]:
-        """What is wrong with `grammar`; where that is nothing, it may be compiled meanwhile.
-
-        Raises BusyError where too many wait, CancelledError if the asker leaves.
+        """What is wrong with `grammar`; where that is nothing, it may be compiled meanwhile. Raises
+        BusyError where too many wait, CancelledError if the asker leaves.
         """
         turn = _Turn(sha256(grammar.encode("utf-8", "surrogatepass")).digest(), asker.holder)
         if problem := self._known.get(turn.key):

@@ -27,10 +27,9 @@ _SEEDS = range(-(2**63), 2**64)
 
 @dataclass(frozen=True)
 class Decoding:
-    """How one answer is decoded. Raises QuestionError naming the field that is out of bounds.
-
-    With `schema`, a JSON schema as text, the answer is JSON that it allows; with `json_object` any
-    JSON object. `seed` makes a draw repeatable; None draws again each time.
+    """How one answer is decoded. Raises QuestionError naming the field that is out of bounds. With
+    `schema`, a JSON schema as text, the answer is JSON that it allows; with `json_object` any JSON
+    object. `seed` makes a draw repeatable; None draws again each time.
     """
 
     max_tokens: int | None = None
@@ -92,7 +91,6 @@ class StopStrings:
         return bool(self._stops)
 
     def are_in(self, text: str) -> bool:
-        """Whether one of them has been written."""
         return any(stop in text for stop in self._stops)
 
     def cut(self, text: str) -> str:
@@ -112,10 +110,8 @@ class StopStrings:
 
 
 class TokenChoice:
-    """The choices of one answer, in order.
-
-    One thread chooses; `text` and `shown` depend on what they are given only, and may be called
-    from any other.
+    """The choices of one answer, in order. One thread chooses; `text` and `shown` depend on what
+    they are given only, and may be called from any other.
     """
 
     def __init__(self, decoding: Decoding, family: Family, asker: Asker | None = None) -> None:
@@ -131,10 +127,7 @@ class TokenChoice:
         self._has_ended = False
 
     def choose(self, logits: Float[Tensor, " vocabulary"]) -> tuple[int, float]:
-        """The next token and its probability under the model, whatever it was chosen by.
-
-        Raises QuestionError where the grammar becomes too costly to follow.
-        """
+        """The next token and its probability under the model. Raises QuestionError."""
         known = logits[: self._family.vocabulary_size]  # rows after it are padding
         if self._grammar is not None:
             allowed = self._grammar.allowed()[: len(known)].to(known.device)
@@ -152,7 +145,6 @@ class TokenChoice:
         return self._has_ended or self.is_stop(token)
 
     def is_stop(self, token: int) -> bool:
-        """Whether `token` is a stop id."""
         return token in self._family.stop_ids
 
     def text(self, token_ids: Sequence[int]) -> str:
@@ -160,10 +152,8 @@ class TokenChoice:
         return self._stops.cut(self._family.text(token_ids)).strip()
 
     def shown(self, token_ids: Sequence[int]) -> str:
-        """The beginning of the answer that no further ids will change.
-
-        Held back is what may become a stop string, a letter of which bytes are missing, and space
-        at the end.
+        """The beginning of the answer that no further ids will change. Held back is what may become
+        a stop string, a letter of which bytes are missing, and space at the end.
         """
         return self._stops.settled(self._family.text(token_ids).rstrip(_INCOMPLETE)).strip()
 

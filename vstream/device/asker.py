@@ -7,10 +7,7 @@ from vstream.device.shares import Holder
 
 
 class Asker:
-    """Whose places a question takes, and whether anybody waits for its answer.
-
-    May be used from any thread.
-    """
+    """Whose places a question takes, and whether anybody waits for its answer. From any thread."""
 
     def __init__(self, holder: Holder | None = None) -> None:
         self.holder = holder

@@ -15,10 +15,9 @@ _MOST_ARENAS = 2
 
 
 def bound_arenas() -> None:
-    """Have all threads allocate from few heaps (glibc; elsewhere nothing).
-
-    A service has a thread for each camera and each asker. With a heap for each of them, as glibc
-    has it, what one thread frees another cannot use.
+    """Have all threads allocate from few heaps (glibc; elsewhere nothing). A service has a thread
+    for each camera and each asker. With a heap for each of them, as glibc has it, what one thread
+    frees another cannot use.
     """
     _call_glibc("mallopt", _M_ARENA_MAX, _MOST_ARENAS)
 

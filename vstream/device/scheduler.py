@@ -84,10 +84,9 @@ class Round:
 
 
 class Scheduler:
-    """Runs works on one device. May be called from any thread.
-
-    Every work runs in one thread of its own, under `turn`: a thread that takes it may read and
-    change the memories of that device's streams between two rounds.
+    """Runs works on one device. May be called from any thread. Every work runs in one thread of its
+    own, under `turn`: a thread that takes it may read and change the memories of that device's
+    streams between two rounds.
     """
 
     def __init__(
@@ -109,17 +108,14 @@ class Scheduler:
         self._has_ingested = True
         self._has_judged = True
         self._rounds_rested = 0
-        """Of descriptions."""
         self._may_describe = False
-        """In this round."""
 
     def submit(
         self, work: Work[Result], kind: WorkKind, blocks: int = 0, asker: Asker | None = None
     ) -> Job[Result]:
-        """Take `work` on; `blocks` is how many KV blocks an ingesting one makes.
-
-        It is cancelled if the `asker` leaves. Raises BusyError for a question too many, and where
-        the process ends. What is called when the job is done must not block.
+        """Take `work` on; `blocks` is how many KV blocks an ingesting one makes. It is cancelled if
+        the `asker` leaves. Raises BusyError for a question too many, and where the process ends.
+        What is called when the job is done must not block.
         """
         job = Job(work, kind, blocks, None if asker is None else asker.holder)
         with self._changed:
@@ -213,7 +209,6 @@ class Scheduler:
                 self._keep()
 
     def _jobs(self) -> list[Job[Any]]:
-        """All that there are."""
         return [*self._running, *(job for jobs in self._waiting.values() for job in jobs)]
 
     @torch.inference_mode()
@@ -301,7 +296,6 @@ class Scheduler:
         return _take(waiting, MAX_PREFILLS - running)
 
     def _next_questions(self) -> list[Job[Any]]:
-        """Of askers and standing ones."""
         asks, judges = self._waiting[WorkKind.ASK], self._waiting[WorkKind.JUDGE]
         asking = [job.holder for job in self._running if job.kind is WorkKind.ASK]
         kept = 0 if self._has_judged or not judges else 1

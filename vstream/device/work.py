@@ -24,8 +24,6 @@ Result = TypeVar("Result")
 
 
 class WorkKind(StrEnum):
-    """What a work is for."""
-
     ASK = "ask"
     JUDGE = "judge"
     INGEST = "ingest"
@@ -83,10 +81,7 @@ class Job(Future[Result]):
 
 
 def _let_go(error: BaseException) -> None:
-    """Take its frames from `error`: they hold what all works of the round were about.
-
-    Where it was raised is kept as a note.
-    """
+    """Take its frames from `error`, which hold the whole round; where it was raised is noted."""
     cause: BaseException | None = error
     while cause is not None and cause.__traceback__ is not None:
         cause.add_note("raised in the device's thread:\n" + "".join(format_tb(cause.__traceback__)))
@@ -109,10 +104,9 @@ class SideThread:
         return event
 
     def run(self, work: Callable[[], Result], after: torch.cuda.Event | None) -> Future[Result]:
-        """Have `work` done once the card has passed the mark `after`.
-
-        What it makes on the card belongs to the stream of this thread: nothing of that may be kept
-        but what was copied to the host. Raises BusyError where the process ends.
+        """Have `work` done once the card has passed the mark `after`. What it makes on the card
+        belongs to the stream of this thread: nothing of that may be kept but what was copied to the
+        host. Raises BusyError where the process ends.
         """
         try:
             return self._thread.submit(self._run, work, after)
@@ -146,10 +140,9 @@ class StageClock:
 
 
 class FairLock:
-    """A lock that threads get in the order in which they ask for it.
-
-    threading.Lock makes no such promise: a thread that releases and takes it in a loop, as the
-    ingestion worker does, can keep all others waiting.
+    """A lock that threads get in the order in which they ask for it. threading.Lock makes no such
+    promise: a thread that releases and takes it in a loop, as the ingestion worker does, can keep
+    all others waiting.
     """
 
     def __init__(self, rank: Rank) -> None:
@@ -173,7 +166,6 @@ class FairLock:
         return is_taken
 
     def give(self) -> None:
-        """Let the next one have it."""
         self._lock.release()
         with self._changed:
             self._waiting.popleft()

@@ -18,9 +18,7 @@ from vstream.errors import QuestionError
 
 @dataclass(eq=False)
 class LaidLayer:
-    """What one layer of a context holds; prefix and recent window are shared by all who ask the
-    same stream at the same time.
-    """
+    """Of one context; all who ask the same stream at once share prefix and recent window."""
 
     buffers: tuple[Tensor, Tensor]
     """Rotated keys and values, [kv_heads, tokens, head_dim], with room behind those that are in."""
@@ -28,7 +26,6 @@ class LaidLayer:
     """Of what was laid, [axes, tokens]; text stands behind it."""
     filled: int
     next_text: int
-    """Position of the next token."""
     num_prefix: int
     recent: tuple[int, int]
     """From which slot on, and up to which one, the recent window lies; behind it stands text."""
@@ -114,9 +111,8 @@ class AnswerContext:
         sinks: int | None = None,
         window_blocks: int = 0,
     ) -> None:
-        """`room`: tokens of question and answer that must fit behind the blocks.
-
-        With `sinks`, of the prefix only these stay once there are `window_blocks` blocks.
+        """`room`: tokens of question and answer that must fit behind the blocks. With `sinks`, of
+        the prefix only these stay once there are `window_blocks` blocks.
         """
         self._decoder = decoder
         self.prefix = prefix
@@ -133,11 +129,9 @@ class AnswerContext:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that the first layer holds."""
         return self._layers[0].filled
 
     def laid(self, layer: int) -> LaidLayer:
-        """What `layer` holds."""
         return self._layers[layer]
 
     def begin_with(self, again: Context, kv: LayerKV) -> None:
@@ -150,7 +144,6 @@ class AnswerContext:
 
     def lay(self, layer: int, retrieved: Sequence[int], recent: Sequence[int] = ()) -> None:
         """Put prefix and blocks in place for `layer`; layers come in order. So do the blocks.
-
         Raises QuestionError where `room` more tokens would leave the decoder's positions.
         """
         decoder, again = self._decoder, self._again

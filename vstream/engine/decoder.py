@@ -55,9 +55,8 @@ def stream_attention(
     step: Step,
     **extra: Any,
 ) -> tuple[Float[Tensor, "1 tokens heads head_dim"], None]:
-    """Let `step` attend. The signature is that of transformers' AttentionInterface.
-
-    Raises ValueError for a feature of attention that no step implements.
+    """Let `step` attend. The signature is that of transformers' AttentionInterface. Raises
+    ValueError for a feature of attention that no step implements.
     """
     for feature in _EXACT_WITHOUT:
         if extra.get(feature) is not None:
@@ -68,10 +67,9 @@ def stream_attention(
 
 
 def register_attention() -> None:
-    """Make `stream_attention` known to transformers under ATTENTION_NAME. Repeating is harmless.
-
-    No mask function is registered beside it on purpose: without one, transformers makes no mask;
-    with one, position ids that are all 0 would be read as packed sequences.
+    """Make `stream_attention` known to transformers under ATTENTION_NAME. Repeating is harmless. No
+    mask function is registered beside it on purpose: without one, transformers makes no mask; with
+    one, position ids that are all 0 would be read as packed sequences.
     """
     from transformers import AttentionInterface  # seconds: only where a model is loaded
 
@@ -85,10 +83,7 @@ def grouped_attention(
     scale: float,
     mask: Bool[Tensor, "q_tokens k_tokens"] | None,
 ) -> Float[Tensor, "heads q_tokens v_dim"]:
-    """Scaled dot-product attention with grouped queries; True in `mask` means "attends".
-
-    The heads of a group are laid along the query axis, so keys and values are never expanded.
-    """
+    """With grouped queries, whose heads lie along the query axis; `mask` says who attends."""
     heads, q_tokens, head_dim = queries.shape
     kv_heads = keys.shape[0]
     group = heads // kv_heads
@@ -139,18 +134,16 @@ def causal_mask(
 
 
 class Decoder:
-    """The language model of a Video-LLM, behind the attention hook.
-
-    Stateless: everything that a stream or a question remembers lives in the steps.
+    """The language model of a Video-LLM, behind the attention hook. Stateless: everything that a
+    stream or a question remembers lives in the steps.
     """
 
     def __init__(
         self, model: "PreTrainedModel", attend_causally: CausalAttention = causal_attention
     ) -> None:
         """Adopt `model` (it is changed: its text attention goes through steps from now on), whose
-        steps attend by `attend_causally`.
-
-        Raises ModelError where the hook cannot drive this decoder exactly.
+        steps attend by `attend_causally`. Raises ModelError where the hook cannot drive this
+        decoder exactly.
         """
         config = model.config.get_text_config()
         self._decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
@@ -191,10 +184,7 @@ class Decoder:
         is_visual: Bool[Tensor, " tokens"] | None = None,
         deepstack: Float[Tensor, "depth visual d_model"] | None = None,
     ) -> Float[Tensor, "tokens d_model"]:
-        """Run all layers over `embeddings`, attention being what `step` makes of it.
-
-        Returns the hidden states after the last norm.
-        """
+        """All layers over `embeddings`, attention by `step`: hidden states after the last norm."""
         zeros = torch.zeros(1, len(embeddings), dtype=torch.long, device=self.device)
         features: dict[str, object] = {}
         if deepstack is not None and is_visual is not None:
@@ -223,7 +213,6 @@ class Decoder:
     def _plain_logits(
         self, tokens: Int[Tensor, " tokens"], positions: Int[Tensor, "axes tokens"], name: str
     ) -> Float[Tensor, "tokens vocabulary"]:
-        """Logits by the model's own attention, before the hook is in place."""
         everything_before = torch.ones(2 * tokens.shape, dtype=torch.bool).tril()
         try:
             hidden = self._decoder(
@@ -254,7 +243,6 @@ class Decoder:
 
 class PlainStep:
     """Plain causal attention over the tokens given, behind `past` ones; keys and values are kept.
-
     Keys, those of `past` too, as they are before RoPE; `positions` are of past and given tokens.
     """
 

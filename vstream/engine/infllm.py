@@ -37,8 +37,7 @@ from vstream.errors import SettingsError
 from vstream.read_while_written import read_while_written
 
 _NOTED_BLOCKS = 16
-"""What the window has collected is noted so often: after a crash the looks since then are missing.
-"""
+"""What the window collected is noted so often: after a crash what came since is missing."""
 _LOOKS = "infllm looks"
 """The note of what the window's tokens have collected, block by block."""
 
@@ -90,7 +89,6 @@ class InfllmStep:
         self._stream = stream
         self._exec_counts = exec_counts
         self.passings: list[Passing] = []
-        """By layer."""
         self.retrieved: list[list[list[int]]] = []
         """By layer and exec block."""
         self.captured: LayerKV = []
@@ -138,7 +136,6 @@ class _Past:
         read_while_written(self._read)
 
     def __call__(self, number: int) -> list[KeysValues]:
-        """The blocks that an exec block reads."""
         in_pass = (left for one in self._passing.left for left in one)
         left: dict[int, Left] = dict(zip(self._stream.counts, in_pass, strict=False))
         ids, scores = [*(self._ids[at] for at in self._best[number]), *left], self._scores[number]
@@ -257,7 +254,6 @@ class InfllmContext(AnswerContext):
         self._n_local = n_local
         self._retrieved: LayerKV = []
         self._retrieved_tokens: list[dict[int, int]] = []
-        """By layer, of each block."""
 
     @property
     def num_tokens(self) -> int:

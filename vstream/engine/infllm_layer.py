@@ -85,10 +85,8 @@ class Passing:
         block_counts: Sequence[int],
         open_past: OpenPast,
     ) -> Float[Tensor, "heads tokens head_dim"]:
-        """Let `new`, queries, keys and values before RoPE, attend.
-
-        `exec_counts` are the tokens of its exec blocks, `block_counts` those of the blocks that are
-        to leave next, oldest first.
+        """Let `new`, queries, keys and values before RoPE, attend. `exec_counts` are the tokens of
+        its exec blocks, `block_counts` those of the blocks that are to leave next, oldest first.
         """
         queries, new_keys, new_values = new
         n_init, n_local = self.rule.n_init, self.rule.n_local
@@ -161,10 +159,9 @@ def near_and_far(
     far: Sequence[KeysValues],
     scale: float,
 ) -> tuple[Float[Tensor, "heads q_tokens head_dim"], Float[Tensor, "heads k_tokens"]]:
-    """Attend to `near` within the window and to all of `far`, under one softmax.
-
-    The queries belong to the last keys of `near`. Also the attention that each key of `near` got,
-    summed over the queries.
+    """Attend to `near` within the window and to all of `far`, under one softmax. The queries belong
+    to the last keys of `near`. Also the attention that each key of `near` got, summed over the
+    queries.
     """
     heads, q_tokens, head_dim = near_queries.shape
     kv_heads, k_tokens, _ = near[0].shape

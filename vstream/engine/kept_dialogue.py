@@ -30,10 +30,7 @@ def kept_dialogue(
     read: Callable[[Sequence[Turn]], TextTokens],
     dialogue: Sequence[Turn],
 ) -> Work[TextTokens]:
-    """All that stands after the last block; `read` is the question with so much of its dialogue.
-
-    Raises QuestionError for what is too long.
-    """
+    """What stands after the last block; `read` has its dialogue. Raises QuestionError."""
     tokens = read(dialogue)
     if tokens.ids is None:
         return tokens
@@ -51,7 +48,6 @@ def kept_dialogue(
 
 
 def _middle(without: TextTokens, whole: TextTokens) -> tuple[int, int]:
-    """Where the tokens stand that `whole` has in addition."""
     assert without.ids is not None
     assert whole.ids is not None
     one, other = without.ids.tolist(), whole.ids.tolist()
@@ -61,7 +57,6 @@ def _middle(without: TextTokens, whole: TextTokens) -> tuple[int, int]:
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens they have in common from the beginning."""
     pairs = zip(one, other, strict=False)
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
@@ -71,9 +66,8 @@ def surprises(
     hidden: Float[Tensor, "tokens features"],
     ids: Int[Tensor, " tokens"],
 ) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
-    """Of each token -log p(it | what is before) and -log p(it once more | up to it).
-
-    The first, which nothing foretells, has the surprise of the one after it.
+    """Of each token -log p(it | what is before) and -log p(it once more | up to it). The first,
+    which nothing foretells, has the surprise of the one after it.
     """
     following = torch.cat([ids[1:], ids[-1:]])
     found = []

@@ -54,10 +54,7 @@ Work = Generator[Request, Any, Result]
 
 @dataclass(frozen=True)
 class FastPath:
-    """Runs passes of few tokens faster than the plain path; what comes out is the same.
-
-    None in place of a reply means that the pass has to go the plain path.
-    """
+    """Faster passes of few tokens, the same results; None: the pass has to go the plain path."""
 
     decode: Callable[[Sequence[Step], Tensor], Sequence[Tensor | Exception | None]]
     """Steps and a token of each answer in; the logits of each, or what went wrong."""
@@ -86,10 +83,7 @@ def alone(decoder: Decoder, work: Work[Result]) -> Result:
 
 
 def see_together(wanted: Sequence[Vision]) -> list[list[VisualTokens] | Exception]:
-    """The visual tokens for each request, in one pass of each family's tower.
-
-    Where a pass fails the requests are seen one by one, so that only those fail that must.
-    """
+    """By one pass of each family's tower; where that fails one by one, so that only some fail."""
     replies: dict[int, list[VisualTokens] | Exception] = {}
     for family in {id(one.family): one.family for one in wanted}.values():
         places = [i for i, one in enumerate(wanted) if one.family is family]
@@ -108,7 +102,6 @@ def pass_together(
     decoder: Decoder, wanted: Sequence[Pass], fast: FastPath | None = None
 ) -> list[Tensor | Exception]:
     """What each pass wants, or what its step raised; the others do not notice that one failed.
-
     Decode steps go the `fast` path, if there is one, and all else through one pass. If that is one
     question by itself, it goes the fast path, too: starting kernels is what it would take.
     """

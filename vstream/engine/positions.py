@@ -81,10 +81,7 @@ class Rope:
 
 
 def rope_of(rotary: nn.Module, config: "PretrainedConfig") -> Rope:
-    """Read the rotation that `rotary`, a decoder's own rotary module, would apply.
-
-    Raises ValueError for frequencies that change with the length of the sequence.
-    """
+    """The rotation of a decoder's `rotary`. Raises ValueError where it depends on the length."""
     parameters = config.rope_parameters
     rope_type = parameters.get("rope_type", "default")
     if rope_type not in STATIC_ROPE_TYPES:

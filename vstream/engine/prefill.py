@@ -33,9 +33,7 @@ LayerKV = list[tuple[Tensor, Tensor]]
 Encoded = tuple[list[LayerKV], Float[Tensor, "tokens d_model"]]
 """Of a chunk: each block's keys and values by layer, and the hidden states of all tokens."""
 Mass = Mapping[int, Float[Tensor, "layers kv_heads tokens"]]
-"""By the id of a block: the attention that each of its tokens got, summed over queries and over the
-heads of a group.
-"""
+"""By block id: the attention each token got, summed over queries and a group's heads."""
 _SPARE = 0.25
 """Of the room that is needed, so much is taken in addition when a buffer grows."""
 
@@ -92,7 +90,6 @@ class WritePath:
         return 1 << 30
 
     def encode(self, chunk: Sequence[Tokens]) -> Encoded:
-        """`work`, run by itself."""
         return alone(self._decoder, self.work(chunk))
 
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
@@ -113,7 +110,6 @@ class Prefill(WritePath):
         self._window = window
         self.prefix: LayerKV = prefix_kv(decoder, prefix)
         self._standing = self.prefix
-        """What of it stands before the window."""
         self._blocks: list[_Block] = []
         self._buffers: LayerKV = []
         self._lay([values for _, values in self.prefix])
@@ -122,7 +118,6 @@ class Prefill(WritePath):
         self, num_blocks: int, ids: Sequence[int], blocks: Sequence[Placed], kept: LayerKV
     ) -> None:
         """Go on after `num_blocks` blocks, of which `blocks` are known by their `ids`, as `kept`.
-
         They are all from `first_needed(num_blocks)` on, but for those that were forgotten.
         """
         self.num_blocks = num_blocks
@@ -156,7 +151,6 @@ class Prefill(WritePath):
 
     @torch.inference_mode()
     def _slide(self) -> None:
-        """Forget what the next block does not see; the others move up."""
         left_edge = self._window.left_edge(self.num_blocks)
         standing = self._window.prefix_of(self.num_blocks, self.prefix)
         outside = bisect_left(self._blocks, left_edge, key=lambda block: block.id)
@@ -188,7 +182,6 @@ class Prefill(WritePath):
         return found
 
     def _positions(self, more: Sequence[Placed] = ()) -> Tensor:
-        """Of [prefix | window | more]."""
         blocks = [*(block.placed for block in self._blocks), *more]
         positions, _ = lay_out(self._prefix_tokens, blocks, self._decoder.num_axes)
         return positions.to(self._decoder.device)
@@ -207,7 +200,6 @@ class Prefill(WritePath):
 
     @torch.inference_mode()
     def _make_room(self, tokens: int) -> None:
-        """For so many tokens; what is laid stays."""
         if self._buffers and self._buffers[0][0].shape[1] >= tokens:
             return
         room = tokens + int(_SPARE * tokens)
@@ -286,9 +278,7 @@ class WindowStep:
         """With `counts`, the tokens of each block of the chunk, attention mass is summed up."""
         self._counts = counts
         self.mass: list[list[Tensor]] = []
-        """By layer and block of the chunk: what it paid to the tokens up to its end, [kv_heads,
-        tokens].
-        """
+        """By layer and block of the chunk: what it paid to tokens so far, [kv_heads, tokens]."""
         self._decoder = decoder
         self._buffers = buffers
         self._positions = positions

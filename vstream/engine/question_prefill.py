@@ -48,10 +48,7 @@ class QuestionStep:
     def lay(
         self, layer: int, query: Float[Tensor, " key_width"], sought: Tensor | None = None
     ) -> None:
-        """Put in place what the question's words, `query` in the mean, attend to in `layer`.
-
-        With `sought` the policy selects by that.
-        """
+        """Put in place what `query`, the mean of the words, attends to in `layer`, or `sought`."""
         began = time.perf_counter()
         if self._fixed is not None:
             ids = list(self._fixed[layer])

@@ -63,9 +63,8 @@ class RekvPrefill(WritePath):
         self._slide(step.local, (whole, whole[:, -1] + 1))
 
     def restore(self, num_tokens: int, blocks: Sequence[Placed], kept: LayerKV) -> None:
-        """Go on after `num_tokens` tokens of blocks; `kept` are those of the last `blocks`.
-
-        They must reach back `n_local` tokens, or to the first block.
+        """Go on after `num_tokens` tokens of blocks; `kept` are those of the last `blocks`. They
+        must reach back `n_local` tokens, or to the first block.
         """
         self.num_tokens = self.prefix[0][0].shape[1] + num_tokens
         missing = num_tokens - kept[0][0].shape[1]
@@ -77,7 +76,6 @@ class RekvPrefill(WritePath):
         self._slide(local, self._laid(blocks))
 
     def work(self, chunk: Sequence[Tokens]) -> Work[Encoded]:
-        """As `Prefill.work`."""
         counts = [len(block.embeddings) for block in chunk]
         laid = self._laid(chunk)
         step = _RekvStep(self, counts, laid[0])
@@ -95,7 +93,6 @@ class RekvPrefill(WritePath):
         return torch.cat([self._positions, behind], dim=1), self._base + advance.to(device)
 
     def _slide(self, local: LayerKV, laid: _Laid) -> None:
-        """Keep what the next block sees; its positions begin at 0 on each axis."""
         positions, base = laid
         self.local, positions = local, positions[:, -self.n_local :]
         first = positions.amin(dim=1)
@@ -103,8 +100,6 @@ class RekvPrefill(WritePath):
 
 
 class _RekvStep:
-    """One call of the decoder, attending block by block."""
-
     def __init__(self, stream: RekvPrefill, counts: Sequence[int], positions: Tensor) -> None:
         """`counts`: the tokens of each block; `positions`: of the local tokens and theirs."""
         self._stream = stream
@@ -172,9 +167,8 @@ def _window_and_sinks(
     scale: float,
     sees_near_sinks: bool = True,
 ) -> Float[Tensor, "heads q_tokens head_dim"]:
-    """Attend to `near` within the window and to `sinks` at one distance, under one softmax.
-
-    The queries belong to the last of the keys of `near`. `queries` and `sinks` are not rotated yet.
+    """Attend to `near` within the window and to `sinks` at one distance, under one softmax. The
+    queries belong to the last of the keys of `near`. `queries` and `sinks` are not rotated yet.
     Sinks still in the window are seen, too, or not.
     """
     rotated, keys, values, positions = near
@@ -202,9 +196,8 @@ def _window_and_sinks(
 def _farthest(
     positions: Int[Tensor, "axes tokens"], q_tokens: int, n_local: int
 ) -> Int[Tensor, "axes q_tokens"]:
-    """How far each of the last tokens is from the farthest of its window, on each axis.
-
-    As if text went before the first token, where the window reaches further back.
+    """How far each of the last tokens is from the farthest of its window, on each axis. As if text
+    went before the first token, where the window reaches further back.
     """
     tokens = positions.shape[1]
     oldest = torch.arange(tokens - q_tokens, tokens, device=positions.device) - (n_local - 1)

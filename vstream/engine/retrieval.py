@@ -45,9 +45,8 @@ def view_at(
     from_s: float | None = None,
     recent_tokens: int | None = None,
 ) -> MemoryView:
-    """What a question at stream time `at_s` sees of `memory` (None: everything there is now).
-
-    With `from_s` it sees nothing from before that. `recent_blocks` None: all are recent. With
+    """What a question at stream time `at_s` sees of `memory` (None: everything there is now). With
+    `from_s` it sees nothing from before that. `recent_blocks` None: all are recent. With
     `recent_tokens` as few are as hold so many tokens.
     """
     ids = memory.visible(at_s, from_s)

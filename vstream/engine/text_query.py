@@ -19,7 +19,6 @@ from vstream.errors import QuestionError
 def text_queries(
     decoder: Decoder, prefix: LayerKV, tokens: TextTokens
 ) -> list[Float[Tensor, " key_width"]]:
-    """`text_query_work`, run by itself."""
     return alone(decoder, text_query_work(decoder, prefix, tokens))
 
 

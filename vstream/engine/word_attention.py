@@ -48,10 +48,9 @@ class WordAttention:
             self._queries[layer].append(queries)
 
     def by_block(self, num_words: int) -> dict[int, float]:
-        """The attention mass of each block in shares of what all blocks got, by id.
-
-        Summed over the first `num_words` words, heads and layers; a block that a layer did not
-        retrieve got nothing there. Empty without words or blocks.
+        """The attention mass of each block in shares of what all blocks got, by id. Summed over the
+        first `num_words` words, heads and layers; a block that a layer did not retrieve got nothing
+        there. Empty without words or blocks.
         """
         mass: dict[int, float] = {}
         for layer, taken in self._queries.items():
@@ -86,7 +85,6 @@ class WordAttention:
 def _of_blocks(
     weights: Float[Tensor, " tokens"], blocks: Mapping[int, int]
 ) -> list[tuple[int, float]]:
-    """The sum of each; they are the last tokens."""
     if not blocks:
         return []
     parts = weights[len(weights) - sum(blocks.values()) :].split(list(blocks.values()))

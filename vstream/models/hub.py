@@ -35,9 +35,7 @@ def hub_file(name: str, file: str) -> Path:
 
 
 def require_checksums(name: str, folder: Path) -> None:
-    """Compare what `hub_checkpoint` gave with the hub's checksums. A file that is another one is
-    removed. Raises ModelError.
-    """
+    """Compare with the hub's checksums and remove files that are others. Raises ModelError."""
     from huggingface_hub import HfApi
 
     with _in_our_words(name, folder.name):
@@ -70,7 +68,6 @@ def _in_our_words(name: str, revision: str | None) -> Iterator[None]:
 
 
 def _refused(error: Any, revision: str | None) -> str:
-    """Why a host that answers does not give it."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -96,7 +93,6 @@ def _refused(error: Any, revision: str | None) -> str:
 
 
 def _failed(error: OSError | ValueError) -> str:
-    """Why nothing came."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled) or isinstance(error.__cause__, OfflineModeIsEnabled):

@@ -55,9 +55,7 @@ def known_model(name: str | None) -> KnownModel | None:
 
 
 def fitting(card_bytes: int | None, ram_bytes: int) -> KnownModel | None:
-    """The largest that fits a card with so much free memory; without a card the smallest, if it
-    fits the RAM: others are too slow there.
-    """
+    """The largest for so much free card memory; without a card the smallest that RAM holds."""
     is_card = card_bytes is not None
     room = ram_bytes if card_bytes is None else card_bytes
     fit = [one for one in KNOWN if _ROOM * one.device_bytes(is_card=is_card) <= room]

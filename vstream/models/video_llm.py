@@ -49,10 +49,7 @@ class VideoLLM:
     """The system prompt; "" is that of the checkpoint's template, if it has one."""
 
     def at_rate(self, sample_fps: float) -> "VideoLLM":
-        """This model on this device, for a stream that is sampled at another rate.
-
-        Raises ModelError where that cannot be had.
-        """
+        """For a stream that is sampled at another rate. Raises ModelError."""
         if sample_fps == self.sample_fps:
             return self
         if self.family_for is None:
@@ -61,10 +58,9 @@ class VideoLLM:
         return replace(self, family=family, sample_fps=sample_fps)
 
     def with_system(self, system: str) -> "VideoLLM":
-        """This model on this device, for streams that open with another system prompt.
-
-        Their blocks are not those of other streams, and its fingerprint is another. Raises
-        ModelError where its template has no place for one.
+        """This model on this device, for streams that open with another system prompt. Their blocks
+        are not those of other streams, and its fingerprint is another. Raises ModelError where its
+        template has no place for one.
         """
         if system == self.system:
             return self
@@ -87,11 +83,9 @@ class VideoLLM:
 def load_video_llm(
     name: str | None, device: str = "auto", dtype: str = "auto", sample_fps: float | None = None
 ) -> VideoLLM:
-    """Load a hub id or a directory; None is the embedded model.
-
-    `device` and `dtype` are torch names; auto is CUDA in bfloat16 where there is a card, else the
-    CPU in float32. Nothing that lies in the directory is run. Raises ModelError naming what was
-    looked for and what to do.
+    """Load a hub id or a directory; None is the embedded model. `device` and `dtype` are torch
+    names; auto is CUDA in bfloat16 where there is a card, else the CPU in float32. Nothing that
+    lies in the directory is run. Raises ModelError naming what was looked for and what to do.
     """
     directory = _directory(name)
     name = name or "embedded"
@@ -120,10 +114,7 @@ def load_video_llm(
 
 
 def driven(model: "PreTrainedModel") -> tuple[Decoder, Scheduler]:
-    """The model's decoder behind the hook, and what runs it: on a card with its fast paths.
-
-    Raises ModelError where the hook cannot drive it.
-    """
+    """The decoder behind the hook, and what runs it, fast on a card. Raises ModelError."""
     if model.device.type != "cuda":
         decoder = Decoder(model)
         return decoder, Scheduler(decoder)

@@ -45,9 +45,8 @@ def checkpoint_fingerprint(directory: Path) -> str:
 
 
 def require_room(directory: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Raises ModelError with both sizes, OSError or SafetensorError for files that are damaged.
-
-    On the way to a card the weights are in RAM once. Where the files do not say it, nothing is
+    """Raises ModelError with both sizes, OSError or SafetensorError for files that are damaged. On
+    the way to a card the weights are in RAM once. Where the files do not say it, nothing is
     refused.
     """
     needed = num_weights(directory) * dtype.itemsize

@@ -143,7 +143,6 @@ def _in_view(thing: str) -> str:
 
 
 def _asked(be: str, core: str) -> Clause | None:
-    """`was` and `the gate open`."""
     thing, verb, state = _STATIVE.split(core, 1) if _STATIVE.search(core) else (core, "", "")
     if verb and (be in ("did", "does")) == (verb != "been"):
         return _clear(f"{thing} {state}", f"is {thing} {state} now?")

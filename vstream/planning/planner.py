@@ -17,7 +17,6 @@ from encoders import with_time_words
 from vstream.answer_stream import AnswerStream
 from vstream.device.asker import Asker
 from vstream.errors import ModelError
-from vstream.planning.clause import Clause
 from vstream.planning.sentence import Known, Words, related, sentence, words_in
 from vstream.planning.time_question import TimeQuestion, time_question
 from vstream.question import Answer, Basis, CitedSpan, Evidence, Plan, Question, Stretch, Timings
@@ -72,10 +71,9 @@ def planned(
     layers: Sequence[int] | None,
     asked: float,
 ) -> PlannedAnswer | None:
-    """Looks for all that is wanted; None if the model's yes cannot be told from its no.
-
-    `seen` has blocks, `basis` is that of the answer, and `asked` the `time.perf_counter` seconds
-    when it was asked. Raises QuestionError, KVMemoryError; CancelledError if the asker leaves.
+    """Looks for all that is wanted; None if the model's yes cannot be told from its no. `seen` has
+    blocks, `basis` is that of the answer, and `asked` the `time.perf_counter` seconds when it was
+    asked. Raises QuestionError, KVMemoryError; CancelledError if the asker leaves.
     """
     with stream.model.turn:
         ids, memory = seen.view.ids, stream.memory
@@ -122,7 +120,6 @@ def planned(
 
 
 def _words(question: Question) -> Words:
-    """How it is to be told of moments."""
     zone = None if question.zone is None else zone_of(question.zone)
     now = datetime.fromtimestamp(question.asked_at or time.time(), zone) if zone else None
     return words_in(zone, now)
@@ -143,7 +140,8 @@ def _found(
     layers: Sequence[int] | None,
 ) -> dict[str, Finding] | None:
     """What came of each statement; they share the time. None for a model that cannot judge."""
-    statements = dict.fromkeys(one.statement for one in _clauses(wanted))
+    clauses = [*wanted.clauses, *([] if wanted.other is None else [wanted.other])]
+    statements = dict.fromkeys(one.statement for one in clauses)
     if effort.milliseconds is not None:
         effort = replace(effort, milliseconds=effort.milliseconds // len(statements))
     find = partial(
@@ -164,10 +162,6 @@ def _found(
     return found
 
 
-def _clauses(wanted: TimeQuestion) -> list[Clause]:
-    return [*wanted.clauses, *([] if wanted.other is None else [wanted.other])]
-
-
 def _known(found: Finding, bounds: tuple[float, float], is_now: bool, is_cut: bool) -> Known:
     """`is_cut`: the stream's oldest part, which the question is about too, is no longer kept."""
     spans = [one for one in found.spans if one.to_s > bounds[0] or bounds[0] >= bounds[1]]
@@ -179,7 +173,6 @@ def _known(found: Finding, bounds: tuple[float, float], is_now: bool, is_cut: bo
 
 
 def _evidence(spans: Sequence[FoundSpan], num_layers: int) -> tuple[Evidence, ...]:
-    """The block that decides each span, as any answer's: best first."""
     of_block = {
         span.block_id: Evidence(
             block_id=span.block_id,

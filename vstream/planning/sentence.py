@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from vstream.planning.time_question import TimeQuestion
 from vstream.search.hunter import FoundSpan
 from vstream.search.stretch_blocks import Covered
+from vstream.times.named_time import written_time
 
 Words = Callable[[float, float], str]
 """Of a moment, in seconds of the stream and since the epoch."""
@@ -82,7 +83,11 @@ def words_in(zone: ZoneInfo | None, now: datetime | None) -> Words:
         day = "" if now is not None and at.date() == now.date() else f" on {at.day} {at:%B %Y}"
         return f"{at:%H:%M:%S}{day}"
 
-    return _stream_time if zone is None else by_clock
+    return (lambda stream_s, _: written_time(stream_s)) if zone is None else by_clock
+
+
+def _ever(question: TimeQuestion, one: Known, words: Words) -> str:
+    return f"Yes, {_span(one.spans[0], words)}."
 
 
 def _first(question: TimeQuestion, one: Known, words: Words) -> str:
@@ -123,10 +128,6 @@ def _length(question: TimeQuestion, one: Known, words: Words) -> str:
     return f"At least {length}" if one.unseen else length
 
 
-def _ever(question: TimeQuestion, one: Known, words: Words) -> str:
-    return f"Yes, {_span(one.spans[0], words)}."
-
-
 def _order(question: TimeQuestion, known: Sequence[Known], words: Words) -> str:
     seen = [(one.spans[0].from_s, number) for number, one in enumerate(known) if one.spans]
     if not seen:
@@ -161,11 +162,6 @@ def _span(span: FoundSpan, words: Words) -> str:
 
 def _listed(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-def _stream_time(stream_s: float, epoch_s: float) -> str:
-    seconds = int(stream_s)
-    return f"{seconds // 3600}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"
 
 
 def _duration(seconds: int) -> str:

@@ -104,9 +104,7 @@ _MOST_LETTERS = 300
 
 @dataclass(frozen=True)
 class TimeQuestion:
-    """`clauses` are one, or of an `order` the two of which one came first. With a `relation` only
-    what is so while, before or after `other` is so counts.
-    """
+    """`clauses` are one, or two of an `order`. A `relation` is to when `other` is so."""
 
     kind: Kind
     clauses: tuple[Clause, ...]
@@ -167,7 +165,6 @@ def _order(text: str) -> TimeQuestion | None:
 
 
 def _related(text: str) -> TimeQuestion | None:
-    """Of two clauses."""
     parts = _WITH.split(text)
     if _TOGETHER.search(text):
         parts = _AND_OR.split(_TOGETHER.sub(r" \1", text))

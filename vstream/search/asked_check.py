@@ -35,14 +35,11 @@ class AskedCheck:
             )
             for said in range(len(words) or 1)
         ]
-        """What is asked, once for each word of the answer, and the tokens that the word begins
-        with: none where it is a yes or no.
-        """
+        """By word of the answer what is asked and the tokens it begins with; none: a yes or no."""
         self._named = sorted(model.family.first_tokens(check.name.split()[:1]))
         self.is_of_spans = bool(check.name)
         """It is only asked of blocks that decide a span."""
         self.name = "\n".join([check.question, *words, *check.name.split()])
-        """What it asks and wants to hear."""
 
     def work(self, read: Read) -> Work[float]:
         """How probable it is that the model says it, on the scale of a yes."""

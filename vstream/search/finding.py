@@ -32,7 +32,6 @@ from vstream.search.stretch_blocks import Bounds, Covered
 @dataclass(frozen=True)
 class Effort:
     """Bounds of what is done for each stream, and of the milliseconds for all; None: no bound.
-
     Without a bound of `proposals` the index excludes nothing, and a span is only what has been
     judged block by block. It excludes nothing either of a stretch of no more blocks than that.
     """
@@ -118,7 +117,6 @@ class Finding(Hunting):
         self.seconds = time.perf_counter() - began
 
     def _begin(self, name: str, found: Findable) -> tuple[Hunter, Bool[np.ndarray, " places"]]:
-        """The hunt in a stream, and what the index excludes there."""
         within, effort = self._within.get(name, (None, None)), self._effort
         asked = asked_of(found, self._statement)
         blocks = stretch_of(found, asked, within, self._layers, self._asker)

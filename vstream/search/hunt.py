@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, inf
+from operator import attrgetter
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
@@ -39,7 +40,6 @@ class Run:
 
 
 def excluded(scores: Float[np.ndarray, " places"]) -> Bool[np.ndarray, " places"]:
-    """Which places the index rules out."""
     if not len(scores):
         return np.zeros(0, dtype=bool)
     usual = np.quantile(scores, _USUAL)  # low: it may be so most of the time
@@ -59,10 +59,9 @@ def proposals(
 
 
 class Hunt:
-    """One statement, one stretch of one stream.
-
-    It is so where it is at least as probable as `high`, and beside such a place also where it is at
-    least as probable as `low`: so a run does not flicker.
+    """One statement, one stretch of one stream. It is so where it is at least as probable as
+    `high`, and beside such a place also where it is at least as probable as `low`: so a run does
+    not flicker.
     """
 
     def __init__(
@@ -103,7 +102,6 @@ class Hunt:
         return sum(isinstance(place, int) for place in self.judged)
 
     def propose(self, place: int) -> None:
-        """This one as well, after all others."""
         self._proposed.append(place)
 
     def wanted(self, count: int) -> list[int]:
@@ -139,7 +137,9 @@ class Hunt:
                     whole.add(run)
         for run in whole:
             insort(self._known, (run.first, run.last))
-        return sorted((run for run in whole if run.probability >= self._high), key=_first_of)
+        return sorted(
+            (run for run in whole if run.probability >= self._high), key=attrgetter("first")
+        )
 
     def runs(self) -> list[Run]:
         """All that were found, in stream order, those that are not whole as far as is known."""
@@ -179,7 +179,6 @@ class Hunt:
             at += step
 
     def _between(self, left: int, right: int) -> int:
-        """How many places lie between two of `_at`."""
         return len(_inside(self._at[left], self._at[right]))
 
     def _is_asked(self, left: float, right: float) -> bool:
@@ -195,7 +194,6 @@ class Hunt:
         return self.judged[place] >= self._low
 
     def _is_known(self, place: int) -> bool:
-        """Whether it lies in a whole run."""
         at = bisect_left(self._known, (place + 1,)) - 1
         return at >= 0 and place <= self._known[at][1]
 
@@ -214,10 +212,6 @@ class Hunt:
         """Twice the last step, less one; 0, for the next place, where there was none."""
         before = self._at[at + inwards]
         return round(2 * abs(self._at[at] - before)) - 1 if self._is_so(before) else 0
-
-
-def _first_of(run: Run) -> int:
-    return run.first
 
 
 def _inside(left: float, right: float) -> range:

@@ -54,11 +54,9 @@ class Findable(Protocol):
 
 @dataclass(frozen=True)
 class FoundSpan:
-    """A stretch of `stream` in which the statement is so.
-
-    `from_s` to `to_s` is stream time, `from_at` to `to_at` the same in seconds since the epoch. The
-    rest is of the block that decides, the one where it is most probable: it shows `at_s`, which was
-    captured `at`.
+    """A stretch of `stream` in which the statement is so. `from_s` to `to_s` is stream time,
+    `from_at` to `to_at` the same in seconds since the epoch. The rest is of the block that decides,
+    the one where it is most probable: it shows `at_s`, which was captured `at`.
     """
 
     stream: str
@@ -82,8 +80,6 @@ class FoundSpan:
 
 
 class Hunter:
-    """Hunts in one stream."""
-
     def __init__(
         self,
         name: str,
@@ -128,21 +124,17 @@ class Hunter:
         )
 
     def propose(self, place: int) -> None:
-        """A place of which the model said so by itself: if it is so beside it, it is so there. Not
-        one that has been judged.
-        """
+        """Of which the model said so by itself, unless judged: beside it counts as there."""
         self._said.add(place)
         self.hunt.propose(place)
 
     def take(self, judged: Mapping[int, float]) -> list[Run]:
-        """As Hunt."""
         return self.hunt.take(
             {at: max(p, self._low) if at in self._said else p for at, p in judged.items()}
         )
 
     @property
     def turn(self) -> FairLock:
-        """Of the device that judges."""
         return self._found.model.turn
 
     def runs(self) -> list[Run]:
@@ -150,9 +142,7 @@ class Hunter:
         return [run for run in self.hunt.runs() if run.best not in self._denied]
 
     def confirmed(self, runs: Sequence[Run]) -> list[Run]:
-        """Those of these that the checks of spans do not deny. Where the model said so by itself
-        nothing is asked.
-        """
+        """Those that the checks do not deny; what the model said by itself is not asked."""
         if not (runs and self._span_checks):
             return list(runs)
         asked = [run for run in runs if self._said.isdisjoint(range(run.first, run.last + 1))]
@@ -184,7 +174,6 @@ class Hunter:
         return probability
 
     def begin(self, place: int) -> Job[float]:
-        """Have a place judged."""
         return self._submit(place, self._checks)
 
     def _submit(self, place: int, checks: Sequence[AskedCheck]) -> Job[float]:
@@ -215,7 +204,6 @@ class Hunter:
         )
 
     def covered(self, is_excluded: Bool[np.ndarray, " places"]) -> list[Covered]:
-        """What is known of the stretch."""
         runs = [(run.first, run.last) for run in self.hunt.nearly()]
         return self._blocks.covered(self.hunt.judged, runs, is_excluded, self.gone)
 
@@ -272,9 +260,7 @@ def stretch_of(
     layers: Sequence[int] | None = None,
     asker: Asker | None = None,
 ) -> StretchBlocks:
-    """The blocks of a stretch, and how like `asked` the index says that they are. `layers` as in
-    MomentSearch.
-    """
+    """And how like `asked` the index says its blocks are. `layers` as in MomentSearch."""
     count = found.model.decoder.num_layers
     scheduler, tokens = found.model.scheduler, found.model.family.question(asked)
     query = scheduler.submit(_query(found, tokens), WorkKind.JUDGE, asker=asker).result()
@@ -284,9 +270,7 @@ def stretch_of(
 
 
 def judge_some(hunters: Sequence[Hunter], most: int = AT_ONCE) -> list[tuple[Hunter, list[Run]]]:
-    """Have the next places of one stream's hunters judged, at most as many as one round takes; the
-    runs that are whole now. Nothing: there is nothing left to judge.
-    """
+    """Judge the next places, a round's at most; the runs that are whole now, or nothing."""
     places: list[tuple[Hunter, int]] = []
     for hunter in hunters:
         if (room := min(most, AT_ONCE) - len(places)) > 0:

@@ -54,18 +54,18 @@ def joined(
 
 
 def merged(seen: Sequence[Moment], told: Sequence[Moment]) -> list[Moment]:
-    """Moments found by their blocks and by their texts, each best first, as one list.
-
-    Their scores do not compare, so what counts is the place in either list: reciprocal rank fusion
-    (Cormack et al., SIGIR 2009). A moment of both lists is the text's, with the block's picture.
+    """Moments found by their blocks and by their texts, each best first, as one list. Their scores
+    do not compare, so what counts is the place in either list: reciprocal rank fusion (Cormack et
+    al., SIGIR 2009). A moment of both lists is the text's, with the block's picture.
     """
     found = [(_weight(place), one) for place, one in enumerate(seen)]
     for place, one in enumerate(told):
         weight = _weight(place)
         for other in found:
-            if not other[1].text and _overlap(one, other[1]):
+            best = other[1]
+            overlap = one.from_s <= best.to_s and best.from_s < one.to_s
+            if not best.text and one.stream == best.stream and overlap:
                 found.remove(other)
-                best = other[1]
                 one = replace(one, block_id=best.block_id, thumbnail=best.thumbnail)
                 weight += other[0]
                 break
@@ -75,10 +75,6 @@ def merged(seen: Sequence[Moment], told: Sequence[Moment]) -> list[Moment]:
 
 def _weight(place: int) -> float:
     return 1 / (RANKS_ALIKE + place)
-
-
-def _overlap(one: Moment, other: Moment) -> bool:
-    return one.stream == other.stream and one.from_s <= other.to_s and other.from_s < one.to_s
 
 
 def _is_near(memory: MemoryReader, kept: Sequence[int], earlier: int, later: int) -> bool:

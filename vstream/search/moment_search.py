@@ -55,9 +55,8 @@ class MomentSearch:
     """Searches the memories of any number of streams at once. May be called from any thread."""
 
     def __init__(self, model: VideoLLM, layers: Sequence[int] | None = None) -> None:
-        """`layers` are those compared; None is the first and the middle one.
-
-        Raises SettingsError for layers that the decoder does not have.
+        """`layers` are those compared; None is the first and the middle one. Raises SettingsError
+        for layers that the decoder does not have.
         """
         count = model.decoder.num_layers
         chosen = sorted({0, count // 2} if layers is None else set(layers))
@@ -70,7 +69,6 @@ class MomentSearch:
         self._model = model
         self._streams: dict[str, tuple[MemoryReader, MomentIndex]] = {}
         self._policies: dict[str, MemoryPolicy] = {}
-        """Of streams with texts."""
         with torch.inference_mode(), model.turn:
             self._prefix = prefix_kv(model.decoder, model.family.prefix())
 
@@ -98,10 +96,8 @@ class MomentSearch:
         spans: Mapping[str, Bounds] | None = None,
     ) -> list[Moment]:
         """At most `top` moments of all streams, best first; only blocks of [from_s, to_s] count.
-
-        With `spans` only the streams named there are searched, each in a stretch of its own.
-
-        Raises QuestionError for no words or too many; KVMemoryError if a memory cannot be read.
+        With `spans` only the streams named there are searched, each in a stretch of its own. Raises
+        QuestionError for no words or too many; KVMemoryError if a memory cannot be read.
         """
         if not words.strip():
             raise QuestionError("the search is empty: write what you look for, as 'a red car'")

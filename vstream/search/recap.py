@@ -65,7 +65,6 @@ class RecapEntry(FoundSpan):
     """A span in which what the model said is so."""
 
     sentence: str
-    """As the model said it."""
     came: bool
     left: bool
     """What was so when the stretch or a part of it began did not come, nor did leave what still was
@@ -164,8 +163,6 @@ class Recap(Hunting):
 
 
 class _Teller:
-    """Tells of one stream."""
-
     def __init__(
         self,
         name: str,
@@ -188,9 +185,7 @@ class _Teller:
         self._begins, self._ends = breaks, {one - 1 for one in breaks}
 
     def round(self, *, may_describe: bool) -> list[RecapEntry]:
-        """Have some runs described or, once all are, some blocks judged; the entries that are whole
-        now.
-        """
+        """Describe some runs or, after all, judge some blocks; the entries that are whole now."""
         if may_describe and (runs := list(islice(self._left, MAX_PREFILLS))):
             self._describe(runs)
             return []

@@ -226,7 +226,6 @@ class Alerts:
         return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
 
     def _noted(self, keeper: StreamKeeper) -> Iterator[AlertRecord]:
-        """Those that the note of a stream holds."""
         for kept in keeper.note.get("alerts", []):
             with _told_of_errors(keeper.spec.id):
                 spec = AlertSpec.model_validate(kept["spec"])
@@ -302,7 +301,6 @@ class Alerts:
             self._on_forgotten(stream_id, from_s, to_s)
 
     def _judge_due(self) -> None:
-        """Everything that is due, put to the model at once."""
         begun = []
         for record in self.all():
             for keeper, alert in record.on_streams.items():

@@ -78,5 +78,4 @@ def _some_of(memory: MemoryReader, ids: Sequence[int], most: int) -> list[KeptPi
 
 
 def _spread(ids: Sequence[int], count: int) -> list[int]:
-    """So many of them, the first and the last among them."""
     return [ids[round(i * (len(ids) - 1) / (count - 1))] for i in range(count)]

@@ -11,8 +11,6 @@ MOST = 4096
 
 
 class EventKind(StrEnum):
-    """What can happen."""
-
     STREAM_CREATED = "stream.created"
     STREAM_STATE = "stream.state"
     STREAM_DELETED = "stream.deleted"

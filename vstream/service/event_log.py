@@ -120,9 +120,8 @@ class EventLog:
         )
 
     def follow(self, last_id: int | None) -> AsyncIterator[Event]:
-        """Every event after `last_id`, or from now on, without end until `close`.
-
-        What comes after this call is not missed, even if the first event is asked for later.
+        """Every event after `last_id`, or from now on, without end until `close`. What comes after
+        this call is not missed, even if the first event is asked for later.
         """
         with self._lock:
             if last_id is None:

@@ -28,9 +28,8 @@ NamedUrl = tuple[str, str]
 async def fetch_media(
     urls: Sequence[NamedUrl], allow_private: AllowPrivate, most_bytes: int, within_s: float
 ) -> list[bytes]:
-    """What is there, of all of them at most `most_bytes` that are fetched.
-
-    Raises SourceError (SOURCE_..., STREAM_...); its messages have the names, no addresses.
+    """What is there, of all of them at most `most_bytes` that are fetched. Raises SourceError
+    (SOURCE_..., STREAM_...); its messages have the names, no addresses.
     """
     found: list[bytes] = []
     left = most_bytes

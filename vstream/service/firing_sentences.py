@@ -65,7 +65,6 @@ class FiringSentences:
         self._waiting: list[_Waiting] = []
 
     def begin(self, fired: FiredAlert, session: Session) -> None:
-        """Have the model say something of it."""
         try:
             if len(self._waiting) >= _MOST:
                 raise BusyError("too many firings wait for their sentence")

@@ -51,9 +51,8 @@ class Inquiry:
         passing: Mapping[str, Askable] | None = None,
     ) -> None:
         """`questions`: stream ids, each with what it is asked. `passing` are streams that no list
-        has; they are let go of with the answers.
-
-        Raises UnknownStreamError, QuestionError, BusyError, StoreError; then none has been asked.
+        has; they are let go of with the answers. Raises UnknownStreamError, QuestionError,
+        BusyError, StoreError; then none has been asked.
         """
         self.asked_at = time.time()
         self._passing = frozenset(passing or ())
@@ -102,10 +101,9 @@ def _ask(question: Question, stream: Askable) -> AnswerStream:
 def _newest_at(
     streams: Streams, stream_id: str, question: Question, begun: AnswerStream
 ) -> float | None:
-    """When the newest frame that the answer could see was captured.
-
-    A picture that has not changed is not encoded again: a question about now has seen the newest
-    frame of the source then, whatever block shows it. A recording is as old as it is: None.
+    """When the newest frame that the answer could see was captured. A picture that has not changed
+    is not encoded again: a question about now has seen the newest frame of the source then,
+    whatever block shows it. A recording is as old as it is: None.
     """
     keeper = streams.find(stream_id)
     frame = None if keeper is None else keeper.newest_frame

@@ -82,7 +82,6 @@ def show(
 
 
 def _picture(one: ShownMedia, max_side: int | None, max_pixels: int) -> Iterator[Frame]:
-    """The same way as a pushed frame's."""
     picture = StillPicture(
         one.data,
         one.name,

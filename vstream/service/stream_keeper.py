@@ -136,7 +136,6 @@ class StreamKeeper:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What `remember` has kept."""
         return service_note(self.session.memory.note)
 
     def remember(self, **values: Any) -> None:
@@ -155,9 +154,7 @@ class StreamKeeper:
             _log.warning("a pause is forgotten by a restart", stream=self.spec.id, why=str(error))
 
     def change(self, spec: StreamSpec) -> None:
-        """Take over what `spec` says of context and zone. Raises StoreError; nothing has changed
-        then.
-        """
+        """Take over context and zone of `spec`. Raises StoreError; nothing has changed then."""
         changed = self.spec.model_copy(update={"context": spec.context, "timezone": spec.timezone})
         if self.note.get("spec") is not None:
             self.remember(spec=changed.model_dump(mode="json"))
@@ -234,7 +231,6 @@ class StreamKeeper:
             worker.stop()
 
     def _go(self, event: KeeperEvent) -> KeeperState:
-        """The state after `event`. With the lock held."""
         self.state = after(self.state, event)
         if self.state not in ATTEMPT:
             self._pushed = None

@@ -54,9 +54,8 @@ class StreamStatus:
 def state_of(
     keeping: KeeperState, source: SourceStatus | None, failure: tuple[str, str] | None
 ) -> StreamState:
-    """What is told of a keeper, its source (None if none is open), and how the last one ended.
-
-    A source that has ended still has frames on their way to the memory: the keeper says the end.
+    """What is told of a keeper, its source (None if none is open), and how the last one ended. A
+    source that has ended still has frames on their way to the memory: the keeper says the end.
     """
     if keeping is KeeperState.LIVE and source is not None:
         return StreamState.RUNNING if source.state == "ended" else StreamState(source.state.value)

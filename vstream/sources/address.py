@@ -14,7 +14,7 @@ from vstream.errors import SourceError
 
 _USER_INFO = re.compile(r"^(\w[\w+.-]*:/+|(?=[^/\\]*:)).*@", re.DOTALL)  # scheme forgotten or not
 _SECRET_VALUE = re.compile(
-    r"(?i)((?:user|usr|pas|psw|pwd|login|cred|token|key|secret|auth|sig)\w*=)[^&#]*",
+    r"(?i)((?:user|usr|pas|psw|pwd|login|cred|token|key|secret|auth|sig)\w*=)[^&#]*"
 )
 _VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".webm"}
 
@@ -30,9 +30,8 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True)
 class SourceAddress:
-    """Where a source is. `target` may hold a password and is never shown; `name` is safe to show.
-
-    A video file behind http(s), told by its suffix, is a FILE: it has an end and is read whole.
+    """Where a source is. `target` may hold a password and is never shown; `name` is safe to show. A
+    video file behind http(s), told by its suffix, is a FILE: it has an end and is read whole.
     """
 
     kind: SourceKind
@@ -41,9 +40,8 @@ class SourceAddress:
 
 
 def redacted(url: str) -> str:
-    """`url` without user name, password, tokens or keys, wherever cameras put them.
-
-    Hides rather too much: all before the last "@" goes, for a password may hold any character.
+    """`url` without user name, password, tokens or keys, wherever cameras put them. Hides rather
+    too much: all before the last "@" goes, for a password may hold any character.
     """
     return _SECRET_VALUE.sub(r"\1***", _without_user(url))
 
@@ -82,10 +80,9 @@ def parse_address(url: str) -> SourceAddress:
 
 
 def stream_id_of(url: str) -> str:
-    """A slug of the source's name and a hash of what identifies it.
-
-    A file is identified by path, size and modification time, so that a file that was replaced is a
-    new stream; everything else by its whole address without user name and password.
+    """A slug of the source's name and a hash of what identifies it. A file is identified by path,
+    size and modification time, so that a file that was replaced is a new stream; everything else by
+    its whole address without user name and password.
     """
     address = parse_address(url)
     if address.kind is SourceKind.FILE and Path(address.target).is_file():

@@ -42,7 +42,6 @@ _lock = ranked_lock(Rank.FFMPEG_CLOCK)  # guards the one clock that PyAV's core 
 @contextmanager
 def interruptible(must_stop: Callable[[], bool]) -> Iterator[None]:
     """Inside, blocking FFmpeg calls of this thread fail soon after `must_stop()` turns true.
-
     `must_stop` is called often, with the GIL held, and must not raise or block.
     """
     pyav: Any = core

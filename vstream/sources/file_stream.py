@@ -54,9 +54,8 @@ class FileStream(QueuedSource):
         mask: PrivacyMask | None = None,
         loop: bool = False,
     ) -> None:
-        """Open the file and start to play, at "max" once somebody reads.
-
-        Raises SourceError (FILE_..., SOURCE_TOO_LARGE) if there is no video to be had from it.
+        """Open the file and start to play, at "max" once somebody reads. Raises SourceError
+        (FILE_..., SOURCE_TOO_LARGE) if there is no video to be had from it.
         """
         super().__init__(address.name, config, wants, mask)
         self.is_live = speed != "max"
@@ -143,7 +142,6 @@ class FileStream(QueuedSource):
             self._queue.end(error)
 
     def _captured_at(self, stream_s: float) -> float:
-        """When the frame at `stream_s`, which is shown now, was captured."""
         now = time.time()
         return now if self._loop else min(now, self._recorded_at + stream_s)
 
@@ -162,9 +160,8 @@ class FileStream(QueuedSource):
                 self._counts.frames_not_wanted += 1
 
     def _played(self) -> Iterator[tuple[VideoFrame, float]]:
-        """The pictures from about the start on, each with its stream time; of a loop without end.
-
-        A loop goes on where it was left, if the file tells how long it is, else from its beginning.
+        """The pictures from about the start on, each with its stream time; of a loop without end. A
+        loop goes on where it was left, if the file tells how long it is, else from its beginning.
         """
         begin_s = 0.0
         if self._loop:
@@ -182,7 +179,6 @@ class FileStream(QueuedSource):
             from_s = 0.0
 
     def _pictures(self, from_s: float | None) -> Iterator[VideoFrame]:
-        """From `from_s` on, or from where the container stands."""
         fault, before = None, self._counts.frames_received
         try:
             if from_s is not None and self._tick_s:

@@ -40,7 +40,6 @@ class FrameQueue:
             return is_full
 
     def __len__(self) -> int:
-        """Frames that wait to be read."""
         return len(self._frames)
 
     def await_room(self) -> bool:

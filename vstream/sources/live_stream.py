@@ -63,7 +63,6 @@ class LiveStream(QueuedSource):
     ) -> None:
         """Start to connect. `wants` is called from the decoding thread, and so is `permit`, before
         each connection: it raises SourceError where the source may not be reached (any more).
-
         `sample_fps` is how many frames a second `wants` takes at most, if that is known.
         """
         super().__init__(address.name, config, wants, mask)
@@ -81,7 +80,6 @@ class LiveStream(QueuedSource):
 
     @property
     def status(self) -> SourceStatus:
-        """How the camera is doing now."""
         status = super().status
         silent_s = time.monotonic() - self._last_sign_at
         if status.state is SourceState.RUNNING and silent_s > self._config.stall_s:
@@ -96,7 +94,7 @@ class LiveStream(QueuedSource):
 
     def _run(self) -> None:
         try:
-            with interruptible(self._must_stop):
+            with interruptible(lambda: self._closing.is_set() or self._is_overdue()):
                 self._stay_connected()
             self._state = SourceState.ENDED
             self._queue.end()
@@ -193,9 +191,6 @@ class LiveStream(QueuedSource):
             return
         captured_at = _captured_at(picture, container)
         self._queue.put(Frame(self._scaler.pixels(picture), stream_s, captured_at))
-
-    def _must_stop(self) -> bool:
-        return self._closing.is_set() or self._is_overdue()
 
     def _is_overdue(self) -> bool:
         return self._give_up_at is not None and time.monotonic() >= self._give_up_at

@@ -25,7 +25,6 @@ class ForbiddenAddressError(Exception):
 
 def resolve(host: str, port: int) -> tuple[str, ...]:
     """All addresses of `host`, as the system finds them, so that 127.1 or 0x7f000001 is what it is.
-
     Waits for the resolver. Raises OSError if there is none.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -29,10 +29,9 @@ _SHORT_PROBE = {"analyzeduration": "100000", "probesize": "32768"}
 def open_container(
     address: SourceAddress, config: SourceConfig, attempt: int = 1
 ) -> InputContainer:
-    """Open or connect. `attempt` (1, 2, ...) picks the transport where that is automatic.
-
-    Both timeouts are set: PyAV's covers whole calls, FFmpeg's own each wait on the socket.
-    Raises av.error.FFmpegError.
+    """Open or connect. `attempt` (1, 2, ...) picks the transport where that is automatic. Both
+    timeouts are set: PyAV's covers whole calls, FFmpeg's own each wait on the socket. Raises
+    av.error.FFmpegError.
     """
     is_webcam = address.kind is SourceKind.WEBCAM
     camera_format = "avfoundation" if sys.platform == "darwin" else "v4l2"

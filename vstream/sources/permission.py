@@ -50,10 +50,9 @@ class SourcePolicy:
     resolver: Resolver = resolve
 
     def check(self, url: str) -> None:
-        """Waits for the resolver where there is a host name.
-
-        Raises SourceError: SOURCE_FORBIDDEN, SOURCE_UNSUPPORTED as `parse_address`,
-        FILE_NOT_FOUND inside allowed directories, STREAM_CONNECTION_FAILED for unknown hosts.
+        """Waits for the resolver where there is a host name. Raises SourceError: SOURCE_FORBIDDEN,
+        SOURCE_UNSUPPORTED as `parse_address`, FILE_NOT_FOUND inside allowed directories,
+        STREAM_CONNECTION_FAILED for unknown hosts.
         """
         address = parse_address(url)
         if "\x00" in url or "\x00" in address.target:

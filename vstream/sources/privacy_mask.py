@@ -55,7 +55,6 @@ def _visible(
 def _wind(
     windings: Int[np.ndarray, "height width"], start: tuple[float, float], end: tuple[float, float]
 ) -> None:
-    """Add how the edge winds around the pixels to its left."""
     (left_x, top_y), (right_x, bottom_y) = sorted((start, end), key=lambda point: point[1])
     rows = np.arange(np.ceil(top_y - 0.5), np.ceil(bottom_y - 0.5), dtype=int)
     if rows.size:
@@ -67,7 +66,6 @@ def _wind(
 def _mark_edge(
     masked: Bool[np.ndarray, "height width"], start: tuple[float, float], end: tuple[float, float]
 ) -> None:
-    """Mask the pixels along the edge."""
     box = []
     for a, b in zip(start, end, strict=True):
         box.append(slice(max(0, int(min(a, b) - EDGE_PX - 0.5)), int(max(a, b) + EDGE_PX + 0.5)))

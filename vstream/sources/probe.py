@@ -28,8 +28,6 @@ _MOST_PACKETS = 2000  # of a file, which comes faster
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """What a source turned out to be."""
-
     name: str
     """The address without its secrets."""
     kind: SourceKind
@@ -161,7 +159,6 @@ class _Probe:
         )
 
     def _fps(self) -> float | None:
-        """Frames per second by the packets that came."""
         if len(self._times_s) < 3:
             return None
         passed_s = max(self._times_s) - min(self._times_s)

@@ -24,8 +24,6 @@ _MIN_STEP_S = 1e-3
 
 @dataclass(frozen=True)
 class PushOutcome:
-    """What became of one pushed frame."""
-
     stream_s: float
     accepted: bool
     dropped: Literal["rate", "busy"] | None = None

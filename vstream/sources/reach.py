@@ -18,10 +18,7 @@ _PATIENCE_S = 2.0
 
 
 def reach_source(url: str, config: SourceConfig) -> float | None:
-    """Open it and let go of it; the length of a file in seconds, None where that is not known.
-
-    A camera that has not answered in two seconds is left to who watches it. Raises SourceError.
-    """
+    """Its length in seconds, None if not known; two seconds for a camera. Raises SourceError."""
     address = parse_address(url)
     if address.kind is SourceKind.FILE:
         with FileStream(

@@ -9,10 +9,7 @@ from vstream.sources.privacy_mask import PrivacyMask
 
 
 class RgbScaler:
-    """Scales and converts in one pass of FFmpeg's swscale. For one thread at a time.
-
-    Every source makes its pixels here, so that what `mask` covers never leaves it.
-    """
+    """One pass of swscale, for one thread; every source uses it, so no `mask` is passed by."""
 
     def __init__(self, max_side: int | None, mask: PrivacyMask | None = None) -> None:
         self._max_side = max_side

@@ -16,9 +16,7 @@ class Seldom:
         self._times = 0
 
     def times(self, what: str) -> int:
-        """It is wrong as `what` says: how often it was since that was last told, or 0 if that is
-        not to be told now.
-        """
+        """How often it was so since that was last told, or 0 if that is not to be told now."""
         now = self._clock()
         is_new = what != self._told
         self._times = 1 if is_new else self._times + 1

@@ -39,9 +39,7 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """A snapshot. `last_frame_age_s` is None before the first frame; `last_error` is why there are
-    none, and None again once there are.
-    """
+    """`last_frame_age_s` is None before the first frame; `last_error` while frames come."""
 
     state: SourceState
     counts: SourceCounts

@@ -28,7 +28,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation."""
 
 
 class StillPicture:
@@ -67,7 +66,6 @@ class StillPicture:
 
     def pixels(self, max_side: int | None) -> UInt8[np.ndarray, "height width 3"]:
         """RGB, turned as EXIF asks, at a half, quarter or eighth if that is still `max_side`.
-
         Raises SourceError (FRAME_INVALID) where the data is damaged or cut short.
         """
         image = self._image

@@ -24,10 +24,7 @@ _LOOK_S = 1.0
 def connection_error(
     error: FFmpegError, address: SourceAddress, config: SourceConfig, permit: Callable[[], None]
 ) -> SourceError:
-    """What went wrong in `open_container`.
-
-    May look at the server once more, for seconds at most, if `permit` does not raise SourceError.
-    """
+    """What went wrong; may look at the server once more, if `permit` does not raise SourceError."""
     fault = None
     if type(error) is InputOutputError:  # and no subclass: of any cause
         try:
@@ -39,7 +36,6 @@ def connection_error(
 
 
 def _tls_fault(address: SourceAddress, config: SourceConfig) -> SourceError | None:
-    """None if its TLS is fine, or it has none."""
     parts = urlsplit(address.target)
     if parts.scheme not in _PORTS or parts.hostname is None:
         return None

@@ -74,7 +74,6 @@ class VideoFile(Closing):
         ]
 
     def close(self) -> None:
-        """Give the file back."""
         self._container.close()
 
     def _read_timeline(self) -> None:
@@ -96,10 +95,7 @@ class VideoFile(Closing):
         self.duration_s = (shown[-1][0] + shown[-1][1] - shown[0][0]) * tick_s
 
     def _pixels(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
-        """Of a frame, counted in the order in which they are shown.
-
-        Seeks to the key frame before it and decodes from there.
-        """
+        """Of a frame by its number as shown; decodes from the key frame before it."""
         pts = int(self._pts[index])
         before = max(0, int(np.searchsorted(self._key_pts, pts, side="right")) - 1)
         if self._position is None or not self._key_pts[before] <= self._position < pts:

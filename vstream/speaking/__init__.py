@@ -14,10 +14,9 @@ def speaking_policy(
     confirmations: int | None = None,
     cooldown_s: float | None = None,
 ) -> SpeakingPolicy:
-    """The policy of that name, told what is given and else what the model recommends.
-
-    None is `k_of_n`, or `silence` for a model that was trained to be silent, unless a threshold is
-    given. Raises UnknownNameError, SettingsError.
+    """The policy of that name, told what is given and else what the model recommends. None is
+    `k_of_n`, or `silence` for a model that was trained to be silent, unless a threshold is given.
+    Raises UnknownNameError, SettingsError.
     """
     if name is None:
         name = "silence" if model.silence_words and threshold is None else "k_of_n"

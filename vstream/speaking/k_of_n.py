@@ -29,9 +29,7 @@ class KOfN(SpeakingPolicy):
         cooldown_s: float = 5.0,
         release: float | None = None,
     ) -> None:
-        """`release` is the threshold if it is not given, and never more than that. Raises
-        SettingsError for numbers with which it would never or always speak.
-        """
+        """`release` is at most the threshold. Raises SettingsError for a rule that never speaks."""
         if not 1 <= k <= n:
             raise SettingsError(f"k = {k} of n = {n} judgements: wanted 1 <= k <= n")
         if not (0 <= threshold < 1 and 0 <= cooldown_s < inf):

@@ -26,9 +26,7 @@ class Silence(SpeakingPolicy):
     name = "silence"
 
     def __init__(self, threshold: float = _THRESHOLD, cooldown_s: float = 0.0) -> None:
-        """`threshold` 0: speak where it is more probable than silence; 1: always, but if silence
-        is certain. Raises SettingsError.
-        """
+        """`threshold` 0: where it beats silence; 1: always. Raises SettingsError."""
         if not (0 <= threshold <= 1 and 0 <= cooldown_s < inf):
             raise SettingsError(
                 f"threshold = {threshold}, cooldown_s = {cooldown_s}: wanted a threshold from 0 to "

@@ -28,10 +28,9 @@ _Bounds = tuple[datetime | None, datetime]
 
 @dataclass(frozen=True)
 class ClockRange:
-    """From `begin` to `end`, both in UTC, none after the moment it was asked; None is open.
-
-    `span` is where its words stand in the text. `is_moment`: they name one moment, of which the
-    range is all that they leave open.
+    """From `begin` to `end`, both in UTC, none after the moment it was asked; None is open. `span`
+    is where its words stand in the text. `is_moment`: they name one moment, of which the range is
+    all that they leave open.
     """
 
     begin: datetime | None
@@ -48,10 +47,9 @@ def clock_ranges(text: str, now: datetime) -> list[ClockRange]:
 
 
 class _NamedTimes:
-    """The moment in which something is asked, in the zone where it is asked.
-
-    What is local has no zone, what has one is in UTC: two times of one zone would be compared by
-    how they look, also where the clocks are turned back.
+    """The moment in which something is asked, in the zone where it is asked. What is local has no
+    zone, what has one is in UTC: two times of one zone would be compared by how they look, also
+    where the clocks are turned back.
     """
 
     def __init__(self, now: datetime) -> None:
@@ -149,9 +147,8 @@ class _NamedTimes:
         exact: timedelta = timedelta(0),
         until: datetime | None = None,
     ) -> _Bounds:
-        """What the word before a time makes of it; a time of day is `exact` to so much.
-
-        `until` is the end of the day that was named with it.
+        """What the word before a time makes of it; a time of day is `exact` to so much. `until` is
+        the end of the day that was named with it.
         """
         word = (phrase["near"] or phrase["since"] or phrase["until"]).lower()
         if phrase["near"]:
@@ -180,5 +177,4 @@ class _NamedTimes:
         return [at.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
 
     def _wall(self, at: datetime) -> datetime:
-        """As a clock of the zone shows it."""
         return at if at.tzinfo is None else at.astimezone(self._zone).replace(tzinfo=None)

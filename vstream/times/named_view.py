@@ -42,9 +42,7 @@ CLOCK_AHEAD_S = 30.0
 
 @dataclass(frozen=True, eq=False)
 class NamedView:
-    """What a question sees, how the model is to read it, where its words made it look, and what
-    they are without those that did.
-    """
+    """What is seen, how the question is read, where its words made it look, and the other words."""
 
     view: MemoryView
     read_as: Question
@@ -83,9 +81,7 @@ def named_view(
 def _in_stream(
     question: Question, memory: MemoryReader, view: MemoryView, beside: bool
 ) -> tuple[float | None, float | None, str] | None:
-    """The `at_s` and `from_s` that words name in stream time, and the other words; None if they do
-    not.
-    """
+    """The `at_s` and `from_s` that words name, and the other words; None if they do not."""
     now_s = memory.info(view.ids[-1]).end_s if question.at_s is None else question.at_s
     named = named_time(question.text, now_s)
     if named is None:

@@ -26,10 +26,7 @@ def clock_of(words: str) -> time:
 
 
 def clock_pair(first: str | None, last: str | None) -> tuple[time, time]:
-    """The times of both ends of a range, of all that they may be those that are nearest.
-
-    An end that is no time of day is None, and any time comes back for it. Raises ValueError.
-    """
+    """Both ends of a range, of all they may be the nearest; None: any time. Raises ValueError."""
     both = [
         (begin, end)
         for begin in _readings(first or "noon", _has_half(last or ""))
@@ -78,6 +75,5 @@ def _has_half(words: str) -> bool:
 
 
 def _gap(begin: time, end: time) -> timedelta:
-    """From `begin` to the next `end`, more than nothing."""
     begun_at = datetime.combine(datetime(2000, 1, 1), begin)
     return following(end, begun_at + timedelta(microseconds=1)) - begun_at

@@ -35,7 +35,6 @@ ALLOWED = (
 
 def parse_when(text: str | None, now: datetime) -> datetime | None:
     """In UTC; None for None or nothing. `now` (with a zone) is what relative times are before.
-
     Raises QuestionError for anything else than is allowed. A date and time without an offset is one
     in the zone of `now`.
     """
@@ -79,7 +78,6 @@ def stream_range(
     memory: "MemoryReader", begin: float | None, end: float | None
 ) -> tuple[float, float]:
     """The `from_s` and `to_s` with which exactly the blocks captured from `begin` to `end` show.
-
     Seconds since the epoch; a bound that is None is open. Of nothing it is (inf, -inf), which shows
     nothing.
     """

@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote
 
+from memory.block_info import Provenance
 from memory.block_record import BlockRecord
 from memory.block_store import FollowedSource
 from memory.config import MemoryConfig
 from memory.errors import BlockCorruptError, KVMemoryError, StoreError
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_follower import FileFollower
 from memory.tiers.file.file_tier import FileTier, newest_segments

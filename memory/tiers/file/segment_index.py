@@ -16,9 +16,8 @@ import numpy as np
 from jaxtyping import UInt32
 
 from memory.block_head import HeadMeta
-from memory.block_info import BlockInfo, RowForm, RowLayout
+from memory.block_info import BlockInfo, Provenance, RowForm, RowLayout
 from memory.block_record import BlockHead
-from memory.provenance import Provenance
 
 _VERSION = 3
 """Its CRC32 begins with it: an index of another one is as none. Raised with the format of records.

@@ -19,8 +19,8 @@ from typing import Any
 
 import structlog
 
+from memory.block_info import Provenance
 from memory.errors import BlockNotFoundError, StoreError
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.file.file_tier import newest_segments, segment_path
 from memory.tiers.file.segment_file import SegmentFile

@@ -26,9 +26,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from memory.block_info import Provenance
 from memory.errors import StoreAwayError, StoreError
 from memory.locks import Rank, ranked_lock
-from memory.provenance import Provenance
 from memory.stream_entry import StreamEntry
 from memory.tiers.redis.redis_dialogue import drop_dialogues
 from memory.tiers.redis.redis_keys import STREAMS, RedisKeys

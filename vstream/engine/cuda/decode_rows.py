@@ -35,10 +35,7 @@ class DecodeRows:
     """One for a device. `decode` is the fast path of passes of one token over AnswerContexts."""
 
     def __init__(self, decoder: Decoder, most_rows: int = 32, record: Record | None = None) -> None:
-        """More than `most_rows` answers at once go the plain path.
-
-        `record` is how a step is recorded: unless given as graphs on a card, elsewhere not at all.
-        """
+        """More than `most_rows` answers go the plain path; `record` is by graphs on a card."""
         self._decoder = decoder
         self._most_rows = most_rows
         self._row_of: weakref.WeakKeyDictionary[AnswerContext, int] = weakref.WeakKeyDictionary()
@@ -55,10 +52,9 @@ class DecodeRows:
     def decode(
         self, steps: Sequence[Step], embeddings: Float[Tensor, "answers d_model"]
     ) -> list[Float[Tensor, "1 vocabulary"] | Exception | None]:
-        """The next token of each answer through the decoder: its logits, or what went wrong.
-
-        None for those that have no row and get none now: for steps with rules of their own, and
-        for answers too many. A step that gets a row is empty from now on.
+        """The next token of each answer through the decoder: its logits, or what went wrong. None
+        for those that have no row and get none now: for steps with rules of their own, and for
+        answers too many. A step that gets a row is empty from now on.
         """
         self._leave_ended()
         replies: list[Tensor | Exception | None] = [None] * len(steps)
@@ -82,7 +78,6 @@ class DecodeRows:
     def _step(
         self, contexts: Sequence[AnswerContext], embeddings: Float[Tensor, "answers d_model"]
     ) -> Float[Tensor, "answers vocabulary"]:
-        """Of contexts that have a row."""
         rows = torch.tensor([self._row_of[one] for one in contexts], device=embeddings.device)
         size = min(1 << (len(self._rows) - 1).bit_length(), self._buffers.num_rows)
         wanted = (one.words.layers for one in contexts if one.words is not None)
@@ -118,7 +113,6 @@ class DecodeRows:
         return self._recorded[key]
 
     def _can_take_in(self, context: AnswerContext) -> bool:
-        """Give it a row, if there is one left and memory for it."""
         if len(self._rows) >= self._most_rows:
             return False
         try:
@@ -147,7 +141,6 @@ class DecodeRows:
         self._row_of[context] = row
 
     def _write(self, row: int, layers: Sequence[LaidLayer], window: int | None) -> None:
-        """What `window` does not hold."""
         parts = [(one.keys, one.values) if window is None else one.own() for one in layers]
         slots = max(
             keys.shape[1] + laid.room for (keys, _), laid in zip(parts, layers, strict=True)

@@ -37,8 +37,6 @@ _TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class FlashKernel:
-    """One that is installed."""
-
     name: str
     attend: CausalAttention
 
@@ -61,7 +59,6 @@ def _has_flash(queries: Tensor) -> bool:
 
 def torch_flash(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
     """On a card, in half precision, the kernel of torch; elsewhere torch makes a mask by itself.
-
     Without this bias torch aligns causality to the first key.
     """
     from torch.nn.attention.bias import causal_lower_right  # seconds: only where a card is
@@ -130,9 +127,7 @@ _PACKAGES: tuple[tuple[str, str, str, Callable[[Callable[..., Any]], CausalAtten
 def fastest_kernel(
     device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int
 ) -> FlashKernel:
-    """Of those installed, on this card for such heads. The first call takes the time of a trial,
-    and of what a package compiles in it.
-    """
+    """Of those installed, for such heads. The first call takes the time of a trial."""
     kernels = installed_kernels()
     if len(kernels) == 1:
         return kernels[0]
@@ -160,9 +155,7 @@ def fastest_kernel(
 def fastest_on(
     kernels: Sequence[FlashKernel], samples: Sequence[tuple[Tensor, Tensor, Tensor]], scale: float
 ) -> FlashKernel:
-    """The one that takes least time for the last of `samples`, queries, keys and values each, of
-    those that attend to all of them as the first does.
-    """
+    """The one that takes least time for the last of `samples`, of those right for all."""
     first, *others = kernels
     wanted = [first.attend(*sample, scale) for sample in samples]
     seconds = {first: inf}

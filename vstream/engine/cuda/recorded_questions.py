@@ -86,14 +86,12 @@ class RecordedQuestions:
         return made.run(replay, step, embeddings)
 
     def _give_up(self) -> None:
-        """The plain path is all there is from now on."""
         _log.warning("questions are not replayed as CUDA graphs", exc_info=True)
         self._record, self._lengths = run_anew, []
         self._recorded.clear()
         self._laid = _LaidBuffer(self._decoder, 0)
 
     def _hold(self, slots: int) -> None:
-        """From now on so much of a layer."""
         if not self._lengths or slots <= self._laid.num_slots:
             return
         slots = roomy(slots, self._laid.num_slots)
@@ -110,8 +108,6 @@ class _ReadPlainlyError(Exception):
 
 
 class _LaidBuffer:
-    """Keys and values of what one layer has laid."""
-
     def __init__(self, decoder: Decoder, num_slots: int) -> None:
         self.num_slots = num_slots
         shape = (decoder.kv_heads, num_slots, decoder.head_dim)
@@ -139,7 +135,6 @@ class _QuestionPass:
         device, layers = decoder.device, decoder.num_layers
         self._embeddings = torch.zeros(length, decoder.d_model, dtype=decoder.dtype, device=device)
         self._weights = torch.zeros(length, device=device)
-        """Of each token in the mean over the question's own words."""
         self._last = torch.zeros(1, dtype=torch.long, device=device)
         self._filled, self._next_text = (
             torch.zeros(layers, dtype=torch.long, device=device) for _ in range(2)
@@ -148,17 +143,14 @@ class _QuestionPass:
         self._slots = torch.arange(laid.num_slots, device=device)
         self._is_before = self._tokens <= self._tokens[:, None]
         self._text: list[tuple[Tensor, Tensor]] = []
-        """Rotated keys, and values, of the text in every layer."""
         self._told = frozenset(told)
         self._queries: dict[int, Tensor] = {}
-        """Of the last token, before RoPE and scaled, by layer."""
         self._step: QuestionStep | None = None
         self._cut: Cut | None = None
 
     def run(self, replay: Replay, step: QuestionStep, embeddings: Tensor) -> Tensor:
-        """`replay`, its recording, of a question, whose text is in the context then.
-
-        Raises _ReadPlainlyError where a layer does not fit.
+        """`replay`, its recording, of a question, whose text is in the context then. Raises
+        _ReadPlainlyError where a layer does not fit.
         """
         tokens = len(embeddings)
         self._embeddings[:tokens] = embeddings
@@ -179,7 +171,6 @@ class _QuestionPass:
         return logits
 
     def compute(self, cut: Cut) -> Float[Tensor, "1 vocabulary"]:
-        """What is recorded."""
         self._cut, self._text = cut, []
         try:
             hidden = self._decoder.forward(self._embeddings, self)
@@ -190,7 +181,6 @@ class _QuestionPass:
     def attend(
         self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float
     ) -> Tensor:
-        """In `layer`, once its context is laid."""
         decoder, laid = self._decoder, self._laid
         if layer in self._told:
             self._queries[layer] = queries[:, self._last].squeeze(1) * scale

@@ -37,10 +37,9 @@ def run_anew(compute: Computation, device: torch.device) -> Replay:
 
 
 def record_graphs(compute: Computation, device: torch.device) -> Replay:
-    """`compute` as CUDA graphs. It runs a few times now, without what its cuts would do.
-
-    Other threads may use the card meanwhile, on streams of their own, but not wait for all of it.
-    Raises RuntimeError where the card cannot record it, OutOfMemoryError among them.
+    """`compute` as CUDA graphs. It runs a few times now, without what its cuts would do. Other
+    threads may use the card meanwhile, on streams of their own, but not wait for all of it. Raises
+    RuntimeError where the card cannot record it, OutOfMemoryError among them.
     """
     with _one_at_a_time, torch.cuda.device(device):
         before, beside = torch.cuda.current_stream(), _stream(torch.cuda.current_device())
@@ -109,7 +108,6 @@ class GraphChain:
 @cache
 def _stream(device_number: int) -> torch.cuda.Stream:
     """One for all recordings of a card: torch has few streams and hands them out again and again.
-
     Those of this priority nobody else here takes: what another thread did on it would be recorded.
     """
     return torch.cuda.Stream(device_number, priority=-1)
@@ -117,10 +115,9 @@ def _stream(device_number: int) -> torch.cuda.Stream:
 
 @contextmanager
 def _nothing_else_ends() -> Iterator[None]:
-    """No graph must be freed while another is recorded, and no memory can be.
-
-    The workspace of matrix products is that of the recording alone: one that is shared would be
-    freed with whichever recording goes first (as torch's own `cudagraph_trees` has it).
+    """No graph must be freed while another is recorded, and no memory can be. The workspace of
+    matrix products is that of the recording alone: one that is shared would be freed with whichever
+    recording goes first (as torch's own `cudagraph_trees` has it).
     """
     torch.cuda.synchronize()
     gc.collect()

@@ -16,9 +16,7 @@ _MORE = 1.25
 
 
 def roomy(needed: int, slots: int) -> int:
-    """How long buffers of `slots` are to become for `needed`; more, so that few graphs are ever
-    recorded.
-    """
+    """How long buffers of `slots` become for `needed`: more, so that few graphs are recorded."""
     return (max(needed, int(_MORE * slots)) // _SLOTS + 1) * _SLOTS
 
 

@@ -41,9 +41,8 @@ class SharedWindows:
         return len(self._ids)
 
     def join(self, ids: tuple[int, ...], layers: Sequence[LaidLayer]) -> int | None:
-        """The number of the window that `layers` show, kept from now on; None without room.
-
-        Who has joined must `leave`. Raises OutOfMemoryError where it has to grow and cannot.
+        """The number of the window that `layers` show, kept from now on; None without room. Who has
+        joined must `leave`. Raises OutOfMemoryError where it has to grow and cannot.
         """
         if not ids:
             return None
