@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -147,7 +148,10 @@ def test_a_pod_can_do_no_more_than_it_must():
         assert security["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_images_and_stores_are_those_of_compose():
+def test_version_images_and_stores_are_those_of_package_and_compose():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == project["version"]
     uid = PODS["head"]["spec"]["securityContext"]["runAsUser"]
     assert f"USER {uid}:" in (DOCKER / "Dockerfile").read_text()
     assert {container_of(pod)["image"] for pod in PODS.values()} == {HEAD.image}
