@@ -1,11 +1,11 @@
 """RedisStream: the place of one stream in Redis, and the right to write it: a lease with a fence.
 
 A writer that takes a stream changes its `fence`. Every write names its writer's fence, checked in
-the same script that makes the change. So the writes of two writers never mix: what the first was
-told is kept was entered before the fence changed, and the second finds it; after that the server
-refuses whatever the first sends, however long it was held up. A fence has a random part, so none
-repeats even if the server loses data. (Lease and fencing token as in M. Kleppmann, "How to do
-distributed locking", 2016.)
+the same script that makes the change. So the writes of two writers never mix: what the server has
+acknowledged to the first was entered before the fence changed, so the second finds it; after that
+the server refuses whatever the first sends, however long it was held up. A fence has a random part,
+so none repeats even if the server loses data. (Lease and fencing token as in M. Kleppmann, "How to
+do distributed locking", 2016.)
 
 The lease only keeps others from taking a stream whose writer is alive. It has two parts. The key
 `lease` beside the stream names its writer until that writer gives it back or another takes it. A
