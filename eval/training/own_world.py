@@ -52,7 +52,7 @@ _PENALTY = 1e-3
 
 
 def main() -> None:
-    """Write it beside the weights, and print how it does."""
+    """Fit it, write it beside the weights, and print how well it does."""
     parser = argparse.ArgumentParser(prog="python -m eval.training.own_world")
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="folders")
     parser.add_argument("--check", type=Path, nargs="*", default=[], help="folders of clips")
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def fitted(own: Tensor, others: Tensor) -> OwnWorld:
-    """By logistic regression, both kinds counting alike; the threshold is where it is undecided."""
+    """Fit by logistic regression with equal class weights; the threshold is its boundary."""
     centre, spread = own.mean(0), own.std(0) + 1e-4
     scale = OwnWorld(centre, spread, torch.zeros_like(centre), 0.0).scaled
     features = torch.cat([scale(own), scale(others)])
