@@ -1,4 +1,4 @@
-"""Frame: one RGB picture with the moment it shows, the unit that every source delivers."""
+"""Frame: one RGB picture and the moment it shows; every source delivers frames."""
 
 from dataclasses import dataclass
 
@@ -23,6 +23,6 @@ NO_PICTURE = np.empty((0, 0, 3), np.uint8)
 
 @dataclass(frozen=True, eq=False)
 class TextToken(Frame):
-    """What a frame is in a stream of text: one token, without a picture."""
+    """A frame of a text stream: one token, without a picture."""
 
     token_id: int

@@ -22,11 +22,11 @@ REPORT_EVERY = 20
 CURVES = "curves.jsonl"
 RUN = "run.json"
 LEG_MINUTES = 7.5
-"""Of a preset for a card: it takes two legs."""
+"""For a preset on a card, which takes two legs."""
 
 
 def main() -> None:
-    """Train, print the losses now and then and write them all to `curves.jsonl`."""
+    """Train, print losses now and then and write them all to `curves.jsonl`."""
     parser = argparse.ArgumentParser(
         prog="python -m eval.training", description="Train the embedded model, or go on training."
     )
@@ -80,13 +80,13 @@ def train(given: argparse.Namespace, share: Share) -> None:
 
 
 def _require_same_run(given: argparse.Namespace) -> None:
-    """A folder belongs to one run, which is a function of these."""
+    """Exit unless the folder is of this run, which is a function of these."""
     run = {name: getattr(given, name) for name in ("preset", "seed", "processes")}
     for name in ("start_from", "heads_from"):
         folder: Path | None = getattr(given, name)
         if folder is not None and not folder.is_dir():
             sys.exit(f"--{name.replace('_', '-')}: there is no folder {folder}")
-        if folder is not None:  # the same checkpoint, or run's state, wherever it lies
+        if folder is not None:  # identify the checkpoint, or run's state, by its content
             run[name] = checkpoint_fingerprint(folder)
     described = given.out / RUN
     if described.exists() and (stored := json.loads(described.read_text("utf-8"))) != run:
