@@ -6,7 +6,7 @@ Needs no torch: a store says in a fraction of a second what it holds.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Self
@@ -35,8 +35,8 @@ class BlockInfo:
     start_s: float
     end_s: float
     captured_at: float
-    positions: Int[Tensor, "axes tokens"]
-    advance: Int[Tensor, " axes"]
+    positions: Int[Tensor, "axes tokens"] = field(repr=False)
+    advance: Int[Tensor, " axes"] = field(repr=False)
 
     @classmethod
     def read(
