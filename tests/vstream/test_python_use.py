@@ -1,4 +1,4 @@
-"""What Python and a notebook are given: other kinds of pictures, sources, what is shown of things."""
+"""What Python gives and a notebook shows: pictures of other kinds, sources, answers, blocks."""
 
 import io
 from base64 import b64encode
@@ -6,7 +6,7 @@ from base64 import b64encode
 import numpy as np
 import pytest
 import torch
-from engine import open_session, tiny_video_llm
+from engine import configured, open_session, tiny_video_llm
 from PIL import Image
 from synthetic_video import number_in, write_video
 from video_frames import frames_of
@@ -16,11 +16,10 @@ from encoders import Frame
 from memory import BlockNotFoundError
 from vstream.errors import BusyError, SourceError
 from vstream.ingest import IngestWorker
-from vstream.session import Session
 from vstream.sources import PushedFrames, SourceConfig
 
 QUICK = {"window_frames": 6, "window_stride": 2, "recent_frames": 3, "retrieve_blocks": 4}
-EVERY = SourceConfig(dedup_threshold=0)
+SMALL = SourceConfig(dedup_threshold=0, max_side=80)
 KINDS = {
     "array": lambda pixels: pixels,
     "strided array": lambda pixels: np.asfortranarray(pixels),
@@ -130,12 +129,14 @@ def test_what_may_be_misread_is_refused_and_says_why(session, picture, why):
     assert refused.value.code == "FRAME_INVALID"
 
 
-def test_a_watched_file_is_what_a_worker_reads_and_what_its_frames_are(model, session, video):
+def test_a_watched_file_is_what_a_worker_reads_and_what_its_frames_are(model, video):
     worked = open_session(model, codec="exact", **QUICK)
-    IngestWorker(worked, str(video), EVERY).run()
+    IngestWorker(worked, str(video), SMALL).run()
     given = open_session(model, codec="exact", **QUICK)
-    given.push(vstream.frames(video, fps=model.sample_fps))
-    watching = Session(model, session.memory, session.policy, session.config, EVERY)
+    given.push(vstream.frames(video, model.sample_fps, SMALL))
+    memory = {"store": "memory://", "codec": "exact"}
+    config = vstream.VStreamConfig(source=SMALL, memory=memory, **configured(**QUICK))
+    watching = vstream.open_session(config, model, "clip")
     worker = watching.watch(video)
     worker.join()
     require_same_blocks(watching, worked)
