@@ -1,6 +1,6 @@
 """Frame: one RGB picture and the moment it shows; every source delivers frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,7 +13,7 @@ class Frame:
     the wall-clock time of capture in seconds since the epoch, UTC.
     """
 
-    pixels: UInt8[np.ndarray, "height width 3"]
+    pixels: UInt8[np.ndarray, "height width 3"] = field(repr=False)
     stream_s: float
     captured_at: float
 

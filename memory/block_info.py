@@ -6,7 +6,7 @@ Needs no torch, so a store can report what it holds in a fraction of a second.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Self
@@ -34,8 +34,8 @@ class BlockInfo:
     start_s: float
     end_s: float
     captured_at: float
-    positions: Int[Tensor, "axes tokens"]
-    advance: Int[Tensor, " axes"]
+    positions: Int[Tensor, "axes tokens"] = field(repr=False)
+    advance: Int[Tensor, " axes"] = field(repr=False)
 
     @classmethod
     def read(

@@ -36,6 +36,15 @@ class KVBlock:
     left: "Mapping[int, Float[Tensor, 'layers heads*head_dim']]" = field(default_factory=dict)
     """Head vectors of the blocks that left the window as it arrived; see `memory.head_vectors`."""
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """Start and end in seconds of stream time."""
+        return self.info.start_s, self.info.end_s
+
+    def __repr__(self) -> str:
+        dtype = str(self.keys.dtype).removeprefix("torch.")
+        return f"KVBlock(span={self.span}, keys and values {list(self.keys.shape)} {dtype})"
+
 
 def require_fitting(block: KVBlock, provenance: Provenance, block_id: int) -> None:
     """Raise BlockRejectedError if shapes or dtypes differ from the stream's."""

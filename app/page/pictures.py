@@ -1,6 +1,5 @@
 """Pictures: JPEGs of the service in, what the page shows of them out."""
 
-import base64
 import io
 
 from PIL import Image
@@ -8,6 +7,7 @@ from PIL import Image
 from app.client import Picture
 from app.page.words import drawn, wall
 from app.stream_time import clock
+from vstream.notebook import jpeg_url
 
 _LIVE_SIDE_PX = 800
 """Nothing larger is sent to a browser twice a second."""
@@ -15,17 +15,12 @@ _SMALL_SIDE_PX = 400
 _JPEG_QUALITY = 85
 
 
-def source_of(jpeg: bytes) -> str:
-    """What an <img> takes: the picture itself, so that it needs no second request."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
 def live_picture(name: str, picture: Picture) -> str:
-    return drawn("live_picture", name, source_of(_bounded(picture, _LIVE_SIDE_PX)), when(picture))
+    return drawn("live_picture", name, jpeg_url(_bounded(picture, _LIVE_SIDE_PX)), when(picture))
 
 
 def small_picture(picture: Picture) -> str:
-    return source_of(_bounded(picture, _SMALL_SIDE_PX))
+    return jpeg_url(_bounded(picture, _SMALL_SIDE_PX))
 
 
 def moment(
@@ -38,7 +33,7 @@ def moment(
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
     caption = " · ".join(part for part in (when(picture), told) if part)
     of = f"{shown_s:.3f} {stream_id}"
-    return drawn("moment", source_of(picture.jpeg), caption, under or clock(shown_s), of)
+    return drawn("moment", jpeg_url(picture.jpeg), caption, under or clock(shown_s), of)
 
 
 def when(picture: Picture) -> str:

@@ -8,10 +8,10 @@ import gradio as gr
 
 from app.client import ServiceError
 from app.page.page import QUIET, Page, asset, number_in, told_in
-from app.page.pictures import source_of
 from app.page.timeline_view import PARTS, Stretch, TimelineView
 from app.page.visitors import Visitor
 from app.page.words import wall
+from vstream.notebook import jpeg_url
 
 _NOTHING = json.dumps({"answers": [], "firings": []})
 _NO_PICTURE = "no picture is kept of this"
@@ -73,7 +73,7 @@ class TimelinePart:
         if stream_id is not None and at_s is not None:
             try:
                 found = self._page.client.frame(stream_id, at_s + _AFTER_S)
-                told |= {"src": source_of(found.jpeg), "text": ""}
+                told |= {"src": jpeg_url(found.jpeg), "text": ""}
                 if found.captured_at is not None:
                     told["text"] = f"taken at {wall(found.captured_at)}"
             except ServiceError as error:
