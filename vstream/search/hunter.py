@@ -223,7 +223,7 @@ class Hunter:
             said = facts.get(block_id, check.name)
             if said is None:
                 said = yield from check.work(partial(_reading, self._found, [block_id]))
-                facts.put(block_id, check.name, said)  # it is there: see `put`
+                facts.put(block_id, check.name, said)  # the block is still there: see `put`
             probability = min(probability, said)
             if probability < self._low:
                 break
