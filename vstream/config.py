@@ -1,4 +1,4 @@
-"""VStreamConfig: all settings in one frozen tree, read from VSTREAM_* variables (`__` nests)."""
+"""VStreamConfig: every setting of vstream in one frozen tree; environment VSTREAM_*, `__` nests."""
 
 import difflib
 import os
@@ -25,8 +25,8 @@ from vstream.sources.config import SourceConfig
 _PREFIX = "VSTREAM_"
 _OTHERS = {"rekv_fixture", "fixtures", "api_key", "api_key_file", "service"}
 """Variables with the prefix that are not settings here: where tests find their data, what only a
-service reads (`app/server/settings.py`), and its secret, which must not appear in a tree that is
-shown (`app/server/keys.py`).
+service reads (`app/server/settings.py`), and its secret, which is no part of a tree that is shown
+(`app/server/keys.py`).
 """
 _WERE_ENGINE_S = {
     "rekv_window_tokens": "window_tokens",
@@ -37,7 +37,7 @@ Settings = TypeVar("Settings", bound="VStreamConfig")
 
 
 class VStreamConfig(BaseSettings):
-    """Command-line values override the environment, which overrides the defaults here.
+    """Command-line values win over the environment, the environment over the defaults here.
 
     `VSTREAM_MEMORY__STORE=file:///data` sets `memory.store`.
     """
@@ -72,29 +72,29 @@ class VStreamConfig(BaseSettings):
 
     @property
     def named_policy(self) -> str | None:
-        """The policy asked for, whatever a stream was written under; None: the stream's own."""
+        """The policy that is meant, whatever a stream was written under; None: that of a stream."""
         return self.policy or (DEFAULT if self.policy_set else None)
 
     @model_validator(mode="before")
     @classmethod
     def _old_names(cls, values: Any) -> Any:
-        """Until 0.3, accept settings of a policy under the names they had in `engine`."""
+        """Until 0.3 settings of a policy may be called as they were when they were the engine's."""
         engine = values.get("engine") if isinstance(values, dict) else None
         old = [name for name in engine or () if name in _WERE_ENGINE_S]
         if not isinstance(engine, dict) or not old:
             return values
         values = {**values, "engine": {k: v for k, v in engine.items() if k not in old}}
-        moved = {_WERE_ENGINE_S[name]: engine[name] for name in old}
-        if "rekv_window_tokens" in old:  # beside it, the others never had an effect
+        told = {_WERE_ENGINE_S[name]: engine[name] for name in old}
+        if "rekv_window_tokens" in old:  # beside it, others never had an effect
             values.setdefault("policy", "rekv")
-            moved = {name: value for name, value in moved.items() if name in _REKV_S}
+            told = {name: value for name, value in told.items() if name in _REKV_S}
         for name in old:
             new = _WERE_ENGINE_S[name]
             sys.stderr.write(
                 f"vstream: engine.{name} is policy_set.{new} now (VSTREAM_POLICY_SET__"
                 f"{new.upper()}); the old name works until 0.3\n"
             )
-        return {**values, "policy_set": {**moved, **values.get("policy_set", {})}}
+        return {**values, "policy_set": {**told, **values.get("policy_set", {})}}
 
     @field_validator("policy")
     @classmethod
@@ -111,7 +111,7 @@ class VStreamConfig(BaseSettings):
 
 
 def load_config(**values: Any) -> VStreamConfig:
-    """Read the environment and put `values` (nested dicts, named like the fields) over it.
+    """Read the environment and put `values` (nested dicts, as the fields) over it.
 
     Raises SettingsError naming each bad setting, what was given and what is allowed.
     """
@@ -119,7 +119,7 @@ def load_config(**values: Any) -> VStreamConfig:
 
 
 def read_settings(kind: type[Settings], values: dict[str, Any]) -> Settings:
-    """Like `load_config`, for a tree with more settings."""
+    """As `load_config`, for a tree of settings that has more."""
     _refuse_unknown_variables()
     try:
         return kind(**values)
@@ -133,7 +133,7 @@ def read_settings(kind: type[Settings], values: dict[str, Any]) -> Settings:
 
 
 def _refuse_unknown_variables() -> None:
-    """Refuse a misspelt variable, which would otherwise be ignored silently."""
+    """A misspelt variable would otherwise be ignored: the user would lose what it was to set."""
     known = set(VStreamConfig.model_fields)
     for variable in os.environ:
         name = variable.removeprefix(_PREFIX).split("__")[0].lower()

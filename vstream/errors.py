@@ -42,4 +42,4 @@ class StreamExistsError(VStreamError):
 
 
 class UnknownAlertError(VStreamError):
-    """There is no alert with that id."""
+    """There is no alert of that id."""

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class EngineConfig(BaseModel):
-    """What a stream's blocks are and what a question reads is up to the memory policy instead."""
+    """What a stream's blocks are and what a question reads of them, its memory policy says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -123,7 +123,7 @@ class Recap(Hunting):
         self._end(time.perf_counter() - began)
 
     def title(self, zone: ZoneInfo) -> str:
-        """Return `5 things came or left: door, gate, 2026-12-01 08:00:00 to 12:00:00 (UTC)`."""
+        """As `5 things came or left: door, gate, 2026-12-01 08:00:00 to 12:00:00 (UTC)`."""
         count = len(self.entries)
         things = "1 thing" if count == 1 else f"{count or 'no'} things"
         begin, end = self.between

@@ -1,4 +1,4 @@
-"""AlertSpec: what a user wants of one alert."""
+"""AlertSpec: what a user wants of one standing question."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ class WebhookSpec(BaseModel):
     type: Literal["webhook"] = "webhook"
     url: str = Field(max_length=2048)
     secret: str | None = Field(None, max_length=200)
-    """Signs what is sent; if unset, one is made and returned once."""
+    """Signs what is sent; made up and told once if unset."""
 
 
 def _signed(actions: tuple[WebhookSpec, ...]) -> tuple[WebhookSpec, ...]:
@@ -26,7 +26,7 @@ def _signed(actions: tuple[WebhookSpec, ...]) -> tuple[WebhookSpec, ...]:
 
 
 DeclaredActions = Annotated[tuple[WebhookSpec, ...], Field(max_length=4), AfterValidator(_signed)]
-"""What a configuration file may declare."""
+"""Of what a configuration file declares."""
 
 
 def _known(rule: str) -> str:
@@ -38,7 +38,7 @@ def _known(rule: str) -> str:
 
 
 class AlertSpec(BaseModel):
-    """An alert: a condition that is judged on streams again and again."""
+    """A standing question."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -46,11 +46,11 @@ class AlertSpec(BaseModel):
         min_length=1, max_length=64
     )
     condition: str = Field(min_length=1, max_length=1000)
-    """For example, `tell me when a parcel is at the door`."""
+    """As `tell me when a parcel is at the door`."""
     every_s: float = Field(1.0, ge=0.2, le=3600)
-    """Seconds between judgements."""
+    """How often it is judged."""
     rule: Annotated[str, AfterValidator(_known)] | None = Field(None, max_length=64)
-    """When to fire: `k_of_n`, `silence`; unset: as the model recommends."""
+    """When to tell: `k_of_n`, `silence`; unset: as the model recommends."""
     threshold: float | None = Field(
         None,
         ge=0,
@@ -64,27 +64,27 @@ class AlertSpec(BaseModel):
     cooldown_s: float = Field(5.0, ge=0, le=86_400)
     """Seconds between two firings."""
     until: float | None = None
-    """When it ends, in seconds since the epoch."""
+    """It ends then, in seconds since the epoch."""
     actions: tuple[WebhookSpec, ...] = Field((), max_length=4)
     told_as: Literal["alert", "watch"] = "alert"
-    """`watch`, until 0.3: its events and webhooks have the names of when alerts were called
-    watches, and its id as `watch_id` as well. An alert that was set by that name has it.
+    """`watch`, until 0.3: its events and webhooks are called as they were when an alert was called
+    a watch, and have its id as `watch_id` as well. So is one that was set by that name.
     """
 
     @property
     def speaking(self) -> tuple[Any, ...]:
-        """What decides when to fire, to compare."""
+        """When to tell: equal if that is the same."""
         return self.rule, self.threshold, self.confirmations, self.cooldown_s
 
 
 class DeclaredAlert(AlertSpec):
-    """An alert that a configuration file declares."""
+    """One that a configuration file declares."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
-    """A slug, such as parcel. It stays this alert, whatever else the file changes about it."""
+    """A slug, as parcel. Whatever else the file says of it changes: it stays this alert."""
     actions: DeclaredActions = ()
 
     @property
     def spec(self) -> AlertSpec:
-        """The same without the id."""
+        """Without the id."""
         return AlertSpec.model_validate(self.model_dump(exclude={"id"}))

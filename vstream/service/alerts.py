@@ -1,9 +1,9 @@
-"""Alerts: judges alerts on streams, and reports their firings as events and to webhooks.
+"""Alerts: standing questions on streams in, firings out, as events and to webhooks.
 
 One thread judges what is due on all streams, in shared passes (`begin_judging`), and looks only at
-the newest frame of each stream: if judging cannot keep up, ticks are skipped and counted, and no
-stream waits for it. A judgement uses what had been seen by its moment, so being late adds nothing
-but delay.
+the newest frame of each stream: where judging cannot keep up, ticks are skipped and counted, and no
+stream waits for it. A moment is judged by what had been seen by then, so being late changes nothing
+but the delay.
 """
 
 import secrets
@@ -38,11 +38,11 @@ _log = structlog.get_logger()
 _REST_S = 0.05
 _FALLS_BACK_S = 60.0
 _RETAIN_S = 5.0
-"""How often to forget here what streams no longer retain."""
+"""So often what streams retain no more is forgotten here as well."""
 
 
 class Alerts:
-    """Holds any number of alerts. Safe from any thread."""
+    """Any number at once. May be used from any thread."""
 
     def __init__(
         self,
@@ -53,8 +53,8 @@ class Alerts:
         on_told: Callable[[FiredAlert], None] = lambda fired: None,
         on_forgotten: Callable[[str, float, float], None] | None = None,
     ) -> None:
-        """`on_fired` is called at once, `on_told` with what the model says about it, see
-        FiringSentences: in the judging thread, so they must not block. `on_forgotten` is called for
+        """`on_fired` is called at once, `on_told` with what the model says of it, see
+        FiringSentences: in the judging thread, so they must not block. `on_forgotten` is told of
         every stretch of a stream that is forgotten, also by its retention.
         """
         self._streams = streams
@@ -67,9 +67,9 @@ class Alerts:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._newest: dict[StreamKeeper, tuple[SeenFrame, float]] = {}
-        """With when it came, in seconds since the epoch."""
+        """And when it came, in seconds since the epoch."""
         self._released: set[StreamKeeper] = set()
-        """Streams that another process takes over, until they are no longer watched here."""
+        """Streams that go on in another process, until they are not watched here any more."""
         self._forgotten = JustForgotten()
         self._notes = AlertNotes(streams, self.all)
         self._sentences = FiringSentences(events, on_told, self._notes.write_soon, self._wake.set)
@@ -78,12 +78,12 @@ class Alerts:
         self._thread.start()
 
     def saw(self, keeper: StreamKeeper, frame: SeenFrame) -> None:
-        """Take note that a stream's newest frame has been encoded."""
+        """A stream's newest frame has been encoded."""
         self._newest[keeper] = frame, time.time()
         self._wake.set()
 
     def add(self, spec: AlertSpec, owner: str = "") -> AlertRecord:
-        """Raises UnknownStreamError for a stream not watched here, BusyError, SettingsError."""
+        """Raises UnknownStreamError for one that is not watched here, BusyError, SettingsError."""
         keepers = [self._streams.get(stream_id) for stream_id in spec.stream_ids]
         made = self._made(spec, owner, f"alert_{secrets.token_hex(12)}", keepers)
         with self._lock:
@@ -94,37 +94,37 @@ class Alerts:
         return made
 
     def open_known(self, declared: Sequence[DeclaredAlert] = ()) -> None:
-        """Continue with the alerts in the streams' notes, and with those `declared`, on those of
-        their streams that could be opened.
+        """Go on with the alerts that the streams' notes hold, and with those that are `declared`,
+        on those of their streams that could be opened.
         """
         known: dict[str, AlertRecord] = {}
         for keeper in self._streams.all():
             for made in self._noted(keeper):
                 known.setdefault(made.id, made)
         for one in declared:
-            with _logging_errors(", ".join(one.stream_ids)):
+            with _told_of_errors(", ".join(one.stream_ids)):
                 known[one.id] = self._made(one.spec, "", one.id, self._here(one.spec))
                 known[one.id].is_declared = True
         for made in known.values():
             _take_noted(made)
-        with self._lock:  # all at once: a note lists all alerts
+        with self._lock:  # all at once: a note is of all that there are
             for made in known.values():
-                with _logging_errors(made.noted_beside):
+                with _told_of_errors(made.noted_beside):
                     self._enter(made)
         for keeper in self._streams.all():
             stream_id, note = keeper.spec.id, keeper.note
-            fired = {one.id for one in self.all() if one.fired_on[stream_id]}
-            has_more = note.get("firings", {}).keys() - fired  # nobody could forget those
+            told = {one.id for one in self.all() if one.fired_on[stream_id]}
+            has_more = note.get("firings", {}).keys() - told  # nobody could forget those
             on_it = {one.id for one in self.all() if one.is_noted_beside(stream_id)}
             if has_more or on_it - {kept.get("id") for kept in note.get("alerts", [])}:
                 self._notes.write_soon(stream_id)
         self._wake.set()
 
     def adopt(self, keeper: StreamKeeper) -> None:
-        """Continue with the alerts on a stream that another process has left."""
+        """Go on with the alerts on a stream that another process has left."""
         for made in self._noted(keeper):
             _take_noted(made)
-            with _logging_errors(keeper.spec.id), self._lock:
+            with _told_of_errors(keeper.spec.id), self._lock:
                 if made.id not in self._alerts:
                     self._enter(made)
         for record in self.all():
@@ -136,8 +136,8 @@ class Alerts:
         self._wake.set()
 
     def release(self, keeper: StreamKeeper) -> None:
-        """Stop judging on a stream that another process will take over, once it is not watched
-        here; no alert ends by that.
+        """Judge no more on a stream that another process will go on with, once it is not watched
+        here: no alert ends by that.
         """
         self._released.add(keeper)
         self._notes.write(keeper.spec.id)
@@ -151,16 +151,16 @@ class Alerts:
         return found
 
     def all(self) -> list[AlertRecord]:
-        """Return all alerts, in the order in which they were set."""
+        """In the order in which they were set."""
         with self._lock:
             return list(self._alerts.values())
 
     def change(self, alert_id: str, spec: AlertSpec) -> AlertRecord:
-        """Change what an alert wants. What has come of it stays, unless its condition is another:
-        then it starts over. A firing from before is still reported as what it was.
+        """Want something else of an alert. What has come of it stays, unless its condition is
+        another: then it begins again. A firing of before that is still told as what it was.
 
         Raises UnknownAlertError, UnknownStreamError for a stream that it was not on and that is not
-        watched here, SettingsError; then nothing has changed.
+        watched here, SettingsError; nothing has changed then.
         """
         record = self.get(alert_id)
         for stream_id in set(spec.stream_ids) - set(record.spec.stream_ids):
@@ -176,8 +176,8 @@ class Alerts:
         return record
 
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
-        """Forget firings at moments of [from_s, to_s], and what was said about them, in the events
-        too.
+        """Firings at the moments of [from_s, to_s], and what was said of them, are forgotten, in
+        the events as well.
         """
         with self._lock:
             self._forgotten.add(stream_id, from_s, to_s)
@@ -185,7 +185,7 @@ class Alerts:
         self._forget_said(stream_id, from_s, to_s)
 
     def see(self, is_meant: Callable[[PastFiring], bool]) -> int:
-        """Mark firings as seen, for all who may see them; return how many were not."""
+        """Mark firings as seen, for all who may see them; how many were not."""
         met = [
             one
             for record in self.all()
@@ -221,13 +221,13 @@ class Alerts:
         self._notes.close()
 
     def _here(self, spec: AlertSpec) -> list[StreamKeeper]:
-        """Return those of its streams that are watched here, in its order."""
+        """Those of the streams that it names that are watched here, in its order."""
         here = {keeper.spec.id: keeper for keeper in self._streams.all()}
         return [here[stream_id] for stream_id in spec.stream_ids if stream_id in here]
 
     def _noted(self, keeper: StreamKeeper) -> Iterator[AlertRecord]:
         for kept in keeper.note.get("alerts", []):
-            with _logging_errors(keeper.spec.id):
+            with _told_of_errors(keeper.spec.id):
                 spec = AlertSpec.model_validate(kept["spec"])
                 made = self._made(spec, kept["owner"], kept["id"], self._here(spec))
                 made.created_at = kept.get("created_at", made.created_at)
@@ -240,7 +240,7 @@ class Alerts:
         return AlertRecord(alert_id, spec, owner, time.time(), on_streams=alerts)
 
     def _enter(self, made: AlertRecord) -> None:
-        """Add it. Call it with the lock held. Raises BusyError."""
+        """With the lock held. Raises BusyError."""
         if len(self._alerts) >= self._most:
             raise BusyError(f"{self._most} alerts are set, as many as may be: delete one")
         self._alerts[made.id] = made
@@ -301,24 +301,24 @@ class Alerts:
             self._on_forgotten(stream_id, from_s, to_s)
 
     def _judge_due(self) -> None:
-        jobs = []
+        begun = []
         for record in self.all():
             for keeper, alert in record.on_streams.items():
                 frame, came_at = self._newest.get(keeper, (None, 0.0))
-                if frame is not None and _starts_over(alert, keeper, frame.stream_s):
+                if frame is not None and _begins_anew(alert, keeper, frame.stream_s):
                     alert.begin_anew(_rule(record.spec, keeper))
                 if frame is None or not alert.is_due(frame.stream_s):
                     continue
                 alert.session = keeper.session
                 if (job := alert.begin(frame.stream_s)) is not None:
-                    jobs.append((record, keeper, alert, frame.captured_at, came_at, job))
-        for record, keeper, alert, captured_at, came_at, job in jobs:
+                    begun.append((record, keeper, alert, frame.captured_at, came_at, job))
+        for record, keeper, alert, captured_at, came_at, job in begun:
             try:
                 judgement = job.result()
             except (VStreamError, KVMemoryError) as error:
                 record.problem = str(error)
                 continue
-            except Exception as error:  # noqa: BLE001  the other alerts go on
+            except Exception as error:  # noqa: BLE001  the other alerts are told theirs
                 _log.exception("judging failed", alert=record.id, stream=keeper.spec.id)
                 record.problem = f"judging failed: {type(error).__name__}"
                 continue
@@ -334,7 +334,7 @@ class Alerts:
         at: float,
         came_at: float,
     ) -> None:
-        """Take a judgement of what was captured `at` and `came_at`. Call it with the lock held."""
+        """A judgement of what was captured `at` and `came_at`. With the lock held."""
         stream_id = keeper.spec.id
         record.problem = judgement.strange
         record.last_probability[stream_id] = judgement.probability
@@ -344,8 +344,8 @@ class Alerts:
         for one, from_s, to_s in self._forgotten.since(came_at):
             if one == stream_id and from_s <= firing.at_s <= to_s:
                 return
-        firing_id = self._events.new_id()
-        past = PastFiring(firing_id, stream_id, at, firing.at_s, firing.probability, time.time())
+        told_id = self._events.new_id()
+        past = PastFiring(told_id, stream_id, at, firing.at_s, firing.probability, time.time())
         fired = FiredAlert(record, firing, past)
         record.fired_on[stream_id] += 1
         record.firings.appendleft(past)
@@ -356,8 +356,8 @@ class Alerts:
 
 
 @contextmanager
-def _logging_errors(stream_id: str) -> Iterator[None]:
-    """Log why an alert cannot be set, so that the others still are."""
+def _told_of_errors(stream_id: str) -> Iterator[None]:
+    """An alert that cannot be set keeps no other from it."""
     try:
         yield
     except (KeyError, TypeError, ValueError, VStreamError) as error:
@@ -365,11 +365,11 @@ def _logging_errors(stream_id: str) -> Iterator[None]:
 
 
 def _take_noted(record: AlertRecord) -> None:
-    """Take what its streams' notes say of its firings there, unless it knows them already."""
+    """What the notes of its streams say of its firings there, as far as it does not know them."""
     for keeper in record.on_streams:
         noted = keeper.note.get("firings", {}).get(record.id)
         if noted is not None and not record.fired_on[keeper.spec.id]:
-            with _logging_errors(keeper.spec.id):
+            with _told_of_errors(keeper.spec.id):
                 record.take_noted(keeper.spec.id, noted)
 
 
@@ -384,9 +384,9 @@ def _rule(spec: AlertSpec, keeper: StreamKeeper) -> SpeakingPolicy:
     )
 
 
-def _starts_over(alert: Alert, keeper: StreamKeeper, stream_s: float) -> bool:
-    """Whether the stream starts over, as when a store came back empty. After a pause a stream
-    continues by its camera's clock, maybe a little before what was seen last: that does not count.
+def _begins_anew(alert: Alert, keeper: StreamKeeper, stream_s: float) -> bool:
+    """As where a store came back empty. After a pause a stream goes on by the clock of its camera,
+    which may put it a little before what was seen last: that is no new beginning.
     """
     little_s = _FALLS_BACK_S if alert.session is keeper.session else 0.0
     return alert.has_passed(stream_s + little_s)
