@@ -103,7 +103,7 @@ def _newest_at(
 ) -> float | None:
     """Return when the newest frame that the answer could see was captured. A picture that has not
     changed is not encoded again, so a question about now has seen the newest frame of the source,
-    whatever block shows it. None for a recording, which is as old as it is.
+    whatever block shows it. None for a recording, which has no age.
     """
     keeper = streams.find(stream_id)
     frame = None if keeper is None else keeper.newest_frame
