@@ -130,7 +130,7 @@ class Recap(Hunting):
         return f"{things} came or left: {', '.join(self._streams)}, {local_range(begin, end, zone)}"
 
     def document(self) -> dict[str, Any]:
-        """Return what was told as a JSON-able dict without pictures, once iteration has ended."""
+        """Return what came and went as a JSON-able dict, once iteration has ended."""
         return {
             "entries": [entry.document() for entry in self.entries],
             "coverage": {name: [asdict(one) for one in of] for name, of in self.coverage.items()},

@@ -1,4 +1,4 @@
-"""SharedWindows: keeps prefix and recent window once for all answers of which they are the same.
+"""SharedWindows: keeps a prefix and recent window once for all answers that share them.
 
 Those who ask the same stream at the same time see the same recent window behind the same prefix. It
 is kept once for all of them, and read once for a token of each. Windows are compared number by
