@@ -1,4 +1,4 @@
-"""Session: one stream's state on one model: frames are pushed in, questions are asked of it."""
+"""Session: one stream's state on one model: takes frames and answers questions."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ from vstream.sources.config import SourceConfig
 from vstream.wishes import Wishes
 
 _TRIM_BLOCKS = 256
-"""Freed memory goes back to the system after so many blocks."""
+"""How many blocks to encode before freed memory is returned to the system."""
 _RETRY_S = 0.5
 
 
@@ -134,32 +134,32 @@ class Session(Closing):
         return self.memory.num_blocks - before
 
     def push_text(self, text: str, at_s: float | None = None) -> int:
-        """As `push`, for a stream of text: its frames are the tokens of `text`. They are all of the
-        stream's second `at_s`; None: a block comes a second after the one before it. Raises
+        """Like `push`, for a stream of text: its frames are the tokens of `text`, all of the
+        stream's second `at_s`; None: each block comes a second after the one before it. Raises
         UnsupportedModelError for a model that watches pictures.
         """
         ids = self.model.family.token_ids(text)
         self.catch_up()
-        size, begun = self.model.family.frames_per_block, len(self._pending)
+        size, waiting = self.model.family.frames_per_block, len(self._pending)
         first_s = self.memory.newest_s + 1 if self.memory.num_blocks else 0.0
-        times = (first_s + (begun + i) // size if at_s is None else at_s for i in range(len(ids)))
+        times = (first_s + (waiting + i) // size if at_s is None else at_s for i in range(len(ids)))
         now = time.time()
         return self.push([TextToken(NO_PICTURE, *one) for one in zip(times, repeat(now), ids)])
 
     def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> bool:
-        """As `push`, but the last chunk may still be on its way into the memory on return, so that
-        the device goes on with the next one meanwhile; those before it are there. Returns whether
-        there was a chunk: frames that do not fill a block wait.
+        """Like `push`, but the last chunk may still be on its way into the memory on return, so
+        that the device goes on with the next one meanwhile; earlier chunks are there. Returns
+        whether there was a chunk: frames that do not fill a block wait.
 
-        With `stop`, a chunk waits until the memory has room for it or `stop` is set: a store may be
-        away. What fails on the way is raised here, by the next call or by `catch_up`. Raises
+        With `stop`, a chunk waits until the memory has room for it or `stop` is set, as a store may
+        be away. What fails on the way is raised here, by the next call or by `catch_up`. Raises
         StoreError also for a store that will not come back.
         """
         with self._pushing:
             self._pending.extend(frames)
         has_begun = False
         while True:
-            with self._writing():  # who forgets comes in between
+            with self._writing():  # `forget` may come in between
                 groups = self._next_groups()
                 if not groups:
                     break
@@ -171,13 +171,13 @@ class Session(Closing):
         return has_begun
 
     def catch_up(self) -> None:
-        """Return once all chunks that were pushed are in the memory. Raises as `push_ahead`."""
+        """Wait until all pushed chunks are in the memory. Raises what `push_ahead` raises."""
         with self._writing():
             self._await_stored()
 
     def fulfil(self, stop: threading.Event | None = None) -> None:
-        """Return once the model has told what the memory policy wishes to know of the blocks that
-        are there, or `stop` is set. Who does not wait goes on meanwhile, and some is given up.
+        """Wait until the model has answered what the memory policy wishes to know of the blocks
+        that are there, or `stop` is set. Without this, ingestion goes on and may give some up.
         """
         if self._wishes is not None:
             with self._wall.stage("push"):
@@ -185,20 +185,20 @@ class Session(Closing):
 
     @property
     def pushed_s(self) -> float:
-        """Seconds that pushing took so far, by the wall. Stages of `clock` may lie side by side."""
+        """Wall-clock seconds spent pushing so far. Stages of `clock` may overlap."""
         return self._wall.seconds.get("push", 0.0)
 
     def discard_pending(self) -> None:
-        """Forget frames that did not fill a block: who reads the stream will bring them."""
+        """Forget frames that did not fill a block: the stream's reader will bring them again."""
         self._pending = []
 
     def forget(self, from_s: float, to_s: float) -> int:
-        """Delete the blocks of [from_s, to_s] for good; how many. See `KVMemory.forget`. Frames to
-        come are encoded without them: the local window is laid out again.
+        """Delete the blocks of [from_s, to_s] for good; return how many. See `KVMemory.forget`.
+        Later frames are encoded without them: the local window is laid out again.
         """
-        self.memory.require_there()  # nobody waits for a store with the turn in hand
+        self.memory.require_there()  # never wait for a store with the turn in hand
         while not self._pushing.take(_RETRY_S):
-            self.memory.require_there()  # who pushes may be waiting for it
+            self.memory.require_there()  # the pushing thread may be waiting for it
         try:
             self._end_storing()
             self._pending = [one for one in self._pending if not from_s <= one.stream_s <= to_s]
@@ -209,7 +209,7 @@ class Session(Closing):
                     self._wishes.drop()
                 try:
                     return self.memory.forget(from_s, to_s)
-                finally:  # also if only a part is gone
+                finally:  # even if only a part is gone
                     self._open_prefill(noted)
                     self._note_window()
                     if self._wishes is not None:
@@ -222,11 +222,11 @@ class Session(Closing):
         return self._queries.ask(question, retrieved)
 
     def judge(self, condition: str, at_s: float | None = None) -> Judgement:
-        """How probable it is that the `condition` of an alert is met; see `QueryHandler.judge`."""
+        """Return how probable it is that `condition` is met; see `QueryHandler.judge`."""
         return self._queries.judge(condition, at_s)
 
     def begin_judging(self, condition: str, at_s: float | None = None) -> Job[Judgement]:
-        """As `judge`, without waiting; see `QueryHandler.begin_judging`."""
+        """Like `judge`, without waiting; see `QueryHandler.begin_judging`."""
         return self._queries.begin_judging(condition, at_s)
 
     def close(self) -> None:
@@ -240,7 +240,7 @@ class Session(Closing):
             with self.model.turn:
                 self._wishes.drop()
         if self.prefill.reads_memory:
-            with suppress(KVMemoryError), self.model.turn:  # closed, away or another's: then not
+            with suppress(KVMemoryError), self.model.turn:  # unless it is closed, away or another's
                 self._note_window()
         self.memory.close()
 
@@ -251,18 +251,18 @@ class Session(Closing):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One thread at a time, by the wall clock; after a failure the session starts over."""
+        """Let one thread write at a time, and time it; start over after a failure."""
         with self._pushing, self._wall.stage("push"):
             try:
                 yield
             except BusyError:
-                raise  # the process is ending, and nobody may begin anything
+                raise  # the process is ending, and nothing may start any more
             except BaseException:
                 self._start_over()
                 raise
 
     def _next_groups(self) -> list[list[Frame]]:
-        """The frames of the next chunk, block by block; they no longer wait."""
+        """Take the frames of the next chunk, block by block; they no longer wait."""
         size = self.model.family.frames_per_block
         whole = len(self._pending) // size
         blocks = min(whole, self.chunk_blocks, self.prefill.longest_chunk())
@@ -277,7 +277,7 @@ class Session(Closing):
             try:
                 chunk = scheduler.run(self._encode(groups), WorkKind.INGEST, len(groups))
                 break
-            except StoreAwayError:  # of which it wanted to read blocks
+            except StoreAwayError:  # it wanted to read blocks from the store
                 if stop is None or stop.wait(_RETRY_S):
                     raise
         self._await_stored()
@@ -287,7 +287,7 @@ class Session(Closing):
 
     def _store(self, chunk: Chunk) -> Job[None]:
         """Encode the blocks, on the device and then for the host, let the policy note what it
-        wants, and hand them on to `_keep`; all blocks before are in the memory. Raises
+        wants, and hand them to `_keep`; all earlier blocks are in the memory. Raises
         BlockRejectedError.
         """
         memory, records = self.memory, []
@@ -347,20 +347,19 @@ class Session(Closing):
         prefill, made = self.prefill, self.model.scheduler.side.mark()
         newest = [group[-1] for group in groups]
         noted = prefill.note() if prefill.is_note_due else UNCHANGED
-        told = prefill.mass, prefill.left, noted
-        return Chunk(newest, tokens, layers, *told, pictures, made)
+        return Chunk(newest, tokens, layers, prefill.mass, prefill.left, noted, pictures, made)
 
     def _await_stored(self) -> None:
-        """Raises what became of the chunk on its way."""
+        """Wait for the chunk on its way, and raise what went wrong with it."""
         self._end_storing()
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result().result()
             if "expired" in self._hooks:
-                self._let_notes_go()
+                self._drop_old_notes()
 
-    def _let_notes_go(self) -> None:
-        """Notes do not outlive `retain_s`, as blocks do not."""
+    def _drop_old_notes(self) -> None:
+        """Drop notes after `retain_s`, like blocks."""
         retain_s = self.memory.retain_s
         if retain_s is None:
             return
@@ -370,14 +369,14 @@ class Session(Closing):
                 self.memory.note_state(gone)
 
     def _end_storing(self) -> None:
-        """Wait for the chunk on its way, whatever becomes of it; who asks next is told."""
+        """Wait for the chunk on its way. If it fails, `_await_stored` raises that."""
         if self._storing is not None:
             wait([self._storing])
             if self._storing.exception() is None:
                 wait([self._storing.result()])
 
     def _start_over(self) -> None:
-        """After a failure: the write path goes on from what the memory holds."""
+        """After a failure, continue the write path from what the memory holds."""
         self._end_storing()
         self._storing = None
         self.discard_pending()
@@ -394,7 +393,7 @@ class Session(Closing):
             self.token_dropper.forget()
 
     def _note_window(self) -> None:
-        """Note what the write path needs to go on, unless it is ahead of the memory."""
+        """Note what the write path needs to continue, unless it is ahead of the memory."""
         prefill, memory = self.prefill, self.memory
         if prefill.reads_memory and prefill.num_blocks == memory.num_blocks:
             memory.note_state(prefill.note())

@@ -1,4 +1,4 @@
-"""StreamReader: questions about a stream that another process ingests, or has ingested."""
+"""StreamReader: answers questions about a stream that another process ingests or has ingested."""
 
 import torch
 
@@ -15,7 +15,7 @@ from vstream.question import Judgement, Question
 
 
 class StreamReader(Closing):
-    """Answers as a Session over the same blocks does. May be called from any thread."""
+    """Answers like a Session over the same blocks. Safe from any thread."""
 
     def __init__(self, model: VideoLLM, memory: FollowedMemory, config: VStreamConfig) -> None:
         """Raises FingerprintMismatchError for another model's blocks, PolicyError."""

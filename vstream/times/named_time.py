@@ -1,8 +1,8 @@
-"""named_time: a question in, the moment or stretch of stream time that its words name out.
+"""named_time: finds the moment or stretch of stream time that a question's words name.
 
 `at 12:30 what was there?` is about a moment, `between 1:00 and 2:30`, `since 5 min 10 s`, `before
-2:05` and `in the last ten minutes` are about stretches. A question that names two moments
-otherwise, or none, may be about anything, and so may one about `the last minutes`, which do not
+2:05` and `in the last ten minutes` are about stretches. A question that names two moments in
+another way, or none, may be about anything, and so may one about `the last minutes`, which does not
 say how many. Times of day are not understood here.
 """
 
@@ -35,7 +35,7 @@ _JOINT = re.compile(r"\b(?:at|in|within|during|over|for|of|around)?\s*(?:the\s*)
 
 @dataclass(frozen=True)
 class NamedTime:
-    """Stream seconds, a moment only `to_s`; None is open. `rest` are the other words."""
+    """Stream seconds; a moment has only `to_s`, and None is open. `rest` are the other words."""
 
     from_s: float | None
     to_s: float | None
@@ -44,8 +44,8 @@ class NamedTime:
 
 
 def named_time(question: str, now_s: float) -> NamedTime | None:
-    """What the question is about as far as its words tell; None if they do not. `now_s` is when it
-    is asked. Moments after that are nobody's memory, and are not taken as such.
+    """Return what the question is about, as far as its words say; None if they do not. `now_s` is
+    when it is asked. Later moments are nobody's memory and do not count as times.
     """
     text = with_time_words(question, written_time)
     moments = re.findall(_MOMENT, text)
@@ -78,7 +78,7 @@ def _without(named: re.Match[str], text: str) -> str:
 
 
 def written_time(stream_s: float) -> str:
-    """As `1h02m05s`. Hours go on after a day, which they do not in a model's words."""
+    """Write it as `1h02m05s`. Hours go on after a day, unlike in a model's words."""
     seconds = int(stream_s)
     return f"{seconds // 3600}h{seconds // 60 % 60:02d}m{seconds % 60:02d}s"
 
