@@ -175,9 +175,9 @@ class ServiceClient(Closing):
         return self._one(Timeline, "GET", path, params=params)
 
     def search(
-        self, words: str, stream_ids: list[str], limit: int = 8, **span: float
+        self, words: str, stream_ids: list[str], limit: int = 8, **span: Any
     ) -> list[FoundMoment]:
-        """The moments most like some words; `span` as from_s, to_s."""
+        """The moments most like some words; `span` as from, to, from_s, to_s."""
         document = {"query": words, "stream_ids": stream_ids, "limit": limit, **span}
         return self._all(FoundMoment, "POST", "/v1/search", json=document)
 

@@ -310,6 +310,38 @@ def ui(
 
 @cli.command(
     rich_help_panel=_SERVE,
+    epilog=examples("mcp", "mcp --allow-changes", "mcp --http --service http://host:8900"),
+)
+def mcp(
+    service: Annotated[str, typer.Option(help="Address of a service.")] = "http://127.0.0.1:8900",
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="Offer alerts, pause and forget as well.")
+    ] = False,
+    http: Annotated[
+        bool, typer.Option("--http", help="Over HTTP at /mcp, with each caller's own key.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="With --http, where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="With --http.")] = 8902,
+) -> None:
+    """Give an assistant the streams of a service as MCP tools, over stdin and stdout.
+    VSTREAM_API_KEY is its key.
+    """
+    try:
+        from app.mcp_server import serve_mcp, serve_mcp_over_http
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"MCP needs the package {error.name}: pip install 'vstream[mcp]'"
+        ) from None
+    from app.server.keys import master_key
+
+    if http:
+        serve_mcp_over_http(service, host, port, allow_changes=allow_changes)
+    else:
+        serve_mcp(service, master_key(os.environ), allow_changes=allow_changes)
+
+
+@cli.command(
+    rich_help_panel=_SERVE,
     epilog=examples(
         "serve --store file:///data",
         "serve Qwen/Qwen3-VL-2B-Instruct --config streams.yaml",
