@@ -74,11 +74,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class CitedSpan:
-    """Blocks of the answer's context, one right after the other, at which its words looked.
+    """Consecutive blocks of the context that the answer's words attended to.
 
-    `share` is theirs of the attention that its words gave to all blocks, see `vstream.cited_spans`;
-    of an answer that was written from spans all have the same.
-    `from_at` and `to_at` are the same times in seconds since the epoch.
+    `share` is their share of the words' attention to all blocks (see `vstream.cited_spans`); in an
+    answer made from spans, all have the same share. `from_at` and `to_at` are the same times in
+    seconds since the epoch.
     """
 
     from_s: float
@@ -136,9 +136,10 @@ class Saying:
 
 @dataclass(frozen=True)
 class Stretch:
-    """The stretch to which the words of a question restricted its answer. `from_s` to `to_s` is the
-    stream time of what it looked at. `begin_at` to `end_at` is what words named by the clock, in
-    seconds since the epoch: both None of stream time, the first of `before yesterday`.
+    """The stretch that the words of a question restricted its answer to. `from_s` to `to_s` is the
+    stream time that was read. `begin_at` to `end_at` is the clock time that the words named, in
+    seconds since the epoch; both are None if they named stream time, and `begin_at` is None for
+    `before yesterday`.
     """
 
     from_s: float
@@ -149,12 +150,12 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a question about time was answered from spans: see `vstream.planning.planner`.
+    """How a question about time was answered from spans; see `vstream.planning.planner`.
 
-    `kind` is what it asks for: first, last, when, count, length, ever or order, and `relation` what
-    else must be so: while, before or after the last statement, or None. `stretch` is where it was
-    looked within the bounds of `effort` for each statement; `found` has for each, as the document
-    of a Finding, its spans, their coverage and the judgements.
+    `kind` is what the question asks for: first, last, when, count, length, ever or order.
+    `relation` relates it to the last statement: while, before, after or None. Each statement was
+    searched for in `stretch`, within the bounds of `effort`; `found` has each search's Finding as a
+    document, with its spans, their coverage and the judgements.
     """
 
     kind: str
