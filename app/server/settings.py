@@ -123,7 +123,7 @@ class ServiceSettings(VStreamConfig):
     def _named_once(cls, specs: tuple[Named, ...]) -> tuple[Named, ...]:
         counts = Counter(spec.id for spec in specs)
         if twice := [name for name, count in counts.items() if count > 1]:
-            raise ValueError(f"used twice as an id: {', '.join(twice)}")
+            raise ValueError(f"id used twice: {', '.join(twice)}")
         return specs
 
 

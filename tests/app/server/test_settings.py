@@ -43,7 +43,7 @@ def _alert(actions="[]"):
         ("memory: {store: '${NOT_SET}'}", "NOT_SET"),
         ("- a", "expected settings by name"),
         ("a: [", "not valid YAML"),
-        (f"alerts: [{_alert()}, {_alert()}]", "used twice as an id: cat"),
+        (f"alerts: [{_alert()}, {_alert()}]", "id used twice: cat"),
         (f"alerts: [{_alert(actions='[{url: https://example.org/}]')}]", "a secret"),
     ],
 )
