@@ -23,7 +23,7 @@ from app.server.connections import (
 )
 from app.server.keys import ApiKeys, master_key, refuse_bind
 from app.server.service_log import log_to_stderr
-from app.server.settings import ServiceSettings
+from app.server.settings import ServiceSettings, load_settings
 from app.stop_signal import stopped_by_signal
 from app.terminal import Terminal
 from vstream.errors import SettingsError
@@ -140,9 +140,18 @@ class IngressReplica:
         await self._serving
 
 
+def from_environment(_: dict[str, str]) -> "Application":
+    """What a configuration of Serve's own names, as KubeRay hands one over: the settings and the
+    key are those of the environment. Raises SettingsError.
+    """
+    settings = load_settings(None)
+    return build(settings, _keys(settings))
+
+
 def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Application":
-    """An ingress, which listens where `settings` say, in front of so many workers. Ray must have
-    been started. Raises SettingsError for what a cluster cannot do.
+    """An ingress, which listens on this machine where `settings` say, in front of so many workers,
+    each of which takes one CPU of those that Ray counts. Ray must have been started. Raises
+    SettingsError for what a cluster cannot do.
     """
     import ray
     from ray import serve
@@ -166,12 +175,16 @@ def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Applic
         WorkerReplica,
         name="StreamWorker",
         num_replicas=workers,
-        ray_actor_options={"num_cpus": 0, "num_gpus": int(is_on_card)},
+        ray_actor_options={"num_cpus": 1, "num_gpus": int(is_on_card)},
         request_router_config=RequestRouterConfig(**routing),
         **lives,
     )
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     ingress: Any = serve.deployment(
-        IngressReplica, name="Ingress", ray_actor_options={"num_cpus": 0}, **lives
+        IngressReplica,
+        name="Ingress",
+        ray_actor_options={"num_cpus": 0, "label_selector": here},
+        **lives,
     )
     whole: Application = ingress.bind(worker.bind(given, keys), given, keys)
     return whole
@@ -181,9 +194,7 @@ def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -
     """Serve until a signal, on the Ray that RAY_ADDRESS names, or one of its own. Raises
     SettingsError.
     """
-    limits = settings.service
-    keys = ApiKeys(master_key(os.environ), limits.keys)
-    refuse_bind(limits.host, keys, limits.insecure)
+    limits, keys = settings.service, _keys(settings)
     _refuse(settings)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own would have them wait for others
@@ -192,7 +203,7 @@ def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -
         from ray import serve
     except ImportError:
         raise SettingsError("--cluster needs Ray: pip install 'vstream[cluster]'") from None
-    here = {} if "RAY_ADDRESS" in os.environ else _OF_ITS_OWN
+    here = {} if "RAY_ADDRESS" in os.environ else {**_OF_ITS_OWN, "num_cpus": workers}
     with terminal.loading("starting Ray"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **here)
         serve.start(proxy_location="Disabled")
@@ -210,6 +221,14 @@ def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -
         serve.shutdown()
         ray.shutdown()
     terminal.say("stopped")
+
+
+def _keys(settings: ServiceSettings) -> ApiKeys:
+    """Raises SettingsError where others could reach a service that needs none."""
+    limits = settings.service
+    keys = ApiKeys(master_key(os.environ), limits.keys)
+    refuse_bind(limits.host, keys, limits.insecure)
+    return keys
 
 
 def _refuse(settings: ServiceSettings) -> None:

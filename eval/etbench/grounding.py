@@ -23,12 +23,25 @@ def sought_in(sample: Sample) -> Sought | None:
     return Sought(quoted[1], _ANSWERS[sample.task])
 
 
+def _one_event(spans: Sequence[FoundSpan]) -> str:
+    return f"The event happens in {_times(_best(spans))}"
+
+
+def _all_moments(spans: Sequence[FoundSpan]) -> str:
+    return ", ".join(map(_times, spans))
+
+
+def _highlight(spans: Sequence[FoundSpan]) -> str:
+    return f"The highlight moment happens at {_best(spans).at_s:.1f}"
+
+
 _ANSWERS: Mapping[Task, Callable[[Sequence[FoundSpan]], str]] = {
-    "tvg": lambda spans: f"The event happens in {_times(_best(spans))}",
-    "epm": lambda spans: f"The event happens in {_times(_best(spans))}",
-    "tal": lambda spans: ", ".join(map(_times, spans)),
-    "vhd": lambda spans: f"The highlight moment happens at {_best(spans).at_s:.1f}",
+    "tvg": _one_event,
+    "epm": _one_event,
+    "tal": _all_moments,
+    "vhd": _highlight,
 }
+"""Functions with names: questions go to worker processes, and lambdas cannot be pickled."""
 
 
 def _best(spans: Sequence[FoundSpan]) -> FoundSpan:
