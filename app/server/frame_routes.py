@@ -87,9 +87,9 @@ def _push(service: Service, stream_id: str, body: bytes, captured_at: str | None
 
 
 def _dated(text: str) -> str:
-    """Read the time in a text message. Raises ApiError."""
+    """The time in a text message. Raises ApiError."""
     try:
         return str(json.loads(text)["captured_at"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        told = 'a text message must be {"captured_at": ...}'
+        told = 'a text message is {"captured_at": ...}'
         raise ApiError(422, told, "invalid_value") from None

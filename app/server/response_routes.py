@@ -117,7 +117,7 @@ async def create(
     request: Request,
     wanted: ResponseRequest,
 ) -> Any:
-    """Ask a question. With `background`, get the answer later; with `stream`, follow its events."""
+    """Ask; with `background` the answer is looked up later, with `stream` listened to."""
     model = require_model(service, wanted.model)
     ask_request = _asked(wanted)
     if wanted.previous_response_id is not None:
@@ -180,7 +180,7 @@ async def retrieve(
         int, Query(ge=-1, description="With `stream`: send only events after this sequence_number.")
     ] = -1,
 ) -> Any:
-    """Return a response as it is now; or, with `stream`, follow its events."""
+    """A response as it is now or, with `stream`, its events after one."""
     made = service.responses.get(response_id, caller.name)
     if stream:
         return _streamed(request, service, made, starting_after)
@@ -189,7 +189,7 @@ async def retrieve(
 
 @router.post("/{response_id}/cancel", summary="Cancel a response", response_model=ResponseDocument)
 async def cancel(service: ServiceHere, caller: CallerHere, response_id: str) -> Any:
-    """Stop answering; the text so far stays."""
+    """Answer no more."""
     made = service.responses.cancel(response_id, caller.name)
     await _until_ended(made)
     return JSONResponse(response_document(made))
@@ -197,7 +197,7 @@ async def cancel(service: ServiceHere, caller: CallerHere, response_id: str) -> 
 
 @router.delete("/{response_id}", summary="Delete a response")
 async def delete(service: ServiceHere, caller: CallerHere, response_id: str) -> Deleted:
-    """Cancel the response first if it still runs."""
+    """Cancel and forget it."""
     await _until_ended(service.responses.cancel(response_id, caller.name))
     service.responses.forget(response_id)
     return Deleted(id=response_id, object="response")
