@@ -310,7 +310,7 @@ def ui(
     """Serve the web page of a service that runs elsewhere, with its key as the password."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from app.server.keys import master_key
-    from app.ui import show_page  # Gradio takes seconds to import: only where it is shown
+    from app.ui import show_page  # imports Gradio, which takes seconds
 
     show_page(terminal(), service, master_key(os.environ), host, port, insecure=insecure)
 

@@ -53,8 +53,8 @@ class MomentPart:
         return gr.update(clip=json.dumps(known))
 
     def _near(self, stream_id: str, at_s: float | None, t: str, by: int) -> float:
-        """Where a picture is: of the moment (`t` is one by the clock) or before it; or where the
-        block begins that comes after it. Raises ServiceError.
+        """The time of the picture at a moment (`t` is clock time) or before it, or the start of the
+        next block. Raises ServiceError.
         """
         client = self._page.client
         if at_s is None:
