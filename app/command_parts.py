@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from app.terminal import Terminal
 
 OUTPUT = "Output"
-"""The help panel for output options."""
 Source = Annotated[
     str, typer.Argument(help="A video file, rtsp://, http(s)://, webcam:0 or /dev/video0.")
 ]

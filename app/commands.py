@@ -171,15 +171,13 @@ def ask(
     ask_source(told, config, named, source, asked, wait, dialogue, as_json=as_json)
 
 
-MetricsHost = Annotated[
-    str, typer.Option(help="Address to serve metrics on.", rich_help_panel=_METRICS)
-]
+MetricsHost = Annotated[str, typer.Option(help="Address for metrics.", rich_help_panel=_METRICS)]
 MetricsPort = Annotated[
     int | None,
     typer.Option(
         min=0,
         max=65535,
-        help="Port to serve metrics on; else there are none.",
+        help="Port for metrics; else there are none.",
         rich_help_panel=_METRICS,
     ),
 ]
@@ -329,10 +327,8 @@ def mcp(
     http: Annotated[
         bool, typer.Option("--http", help="Serve HTTP at /mcp; each caller brings its own key.")
     ] = False,
-    host: Annotated[str, typer.Option(help="With --http: address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=1, max=65535, help="With --http: port to listen on.")
-    ] = 8902,
+    host: Annotated[str, typer.Option(help="Address to listen on, with --http.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port, with --http.")] = 8902,
 ) -> None:
     """Offer a service's streams to an assistant as MCP tools, over stdin and stdout."""
     try:
@@ -367,8 +363,7 @@ def serve(
     ] = None,
     page: Annotated[bool, typer.Option(help="Serve the web page at /ui.")] = True,
     cluster: Annotated[
-        bool,
-        typer.Option("--cluster", help="Run several workers on Ray, without the page; see docs."),
+        bool, typer.Option("--cluster", help="Run workers on Ray, without the page; see docs.")
     ] = False,
     workers: Annotated[
         int, typer.Option(min=1, help="With --cluster, how many: each loads the model.")

@@ -31,9 +31,7 @@ class Sought:
 
 
 def find_spans(terminal: Terminal, config: VStreamConfig, sought: Sought, *, as_json: bool) -> None:
-    """Print each span on its own line as it is found, or one JSON document at the end. Raises
-    VStreamError, KVMemoryError.
-    """
+    """Print spans as they are found, or one JSON document. Raises VStreamError, KVMemoryError."""
     tier_of(config.memory.store).require_there()
     now = datetime.now(zone_of(sought.zone))
     begin, end = moment_of(sought.from_, now), moment_of(sought.to, now)

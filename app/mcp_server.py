@@ -38,9 +38,7 @@ Streams = Annotated[list[str], Field(description="Ids of streams; see list_strea
 Stream = Annotated[str, Field(description="Id of a stream; see list_streams.")]
 Start = Annotated[
     str | None,
-    Field(
-        description="Start of the range: a date and time, -10m or `yesterday 8:00`; default: all."
-    ),
+    Field(description="Start: a date and time, -10m or `yesterday 8:00`; default: everything."),
 ]
 End = Annotated[str | None, Field(description="End of the range, in the same form; default: now.")]
 Told = list[str | Image]

@@ -65,7 +65,6 @@ def _leaves(part: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 
 def _has(tree: Mapping[str, Any], path: tuple[str, ...]) -> bool:
-    """Whether a tree has that setting."""
     part: Any = tree
     for name in path:
         if not isinstance(part, Mapping) or name not in part:

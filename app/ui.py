@@ -38,9 +38,8 @@ def show_page(
     *,
     insecure: bool = False,
 ) -> None:
-    """Serve the page of the service at `service` until SIGTERM or SIGINT. With a key, the page asks
-    for it as its password. Raises SettingsError if it cannot listen on the address, or if other
-    machines could reach it without a key.
+    """Serve the page of the service at `service` until SIGTERM or SIGINT; its password is `key`.
+    Raises SettingsError if it cannot listen, or if other machines could reach it without a key.
     """
     keys = ApiKeys(key)
     refuse_bind(host, keys, insecure)

@@ -64,9 +64,7 @@ class VStreamConfig(BaseSettings):
         "under, else default.",
     )
     policy_set: dict[str, Any] = Field(
-        {},
-        description="Settings of the policy, e.g. {retrieve_blocks: 16}; of default if none is "
-        "named.",
+        {}, description="Settings of the policy, or of default, e.g. {retrieve_blocks: 16}."
     )
     source: SourceConfig = SourceConfig()
     memory: MemoryConfig = MemoryConfig()

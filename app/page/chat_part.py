@@ -152,9 +152,7 @@ class ChatPart:
             yield from self._answer(visitor, exchange, from_s, to_s)
 
     def _waits_for(self, exchange: Exchange) -> str:
-        """What the question must wait for; empty if it can be asked. If no stream is chosen, takes
-        the first. Raises ServiceError.
-        """
+        """What to wait for before asking; empty: nothing. Raises ServiceError."""
         try:
             streams = {one.id: one for one in self._page.client.streams()}
         except ServiceError as error:

@@ -22,9 +22,7 @@ print(answer.choices[0].message.content)
 
 
 def code_of(client: ServiceClient, question: str, address: str) -> dict[str, str]:
-    """`address` is e.g. stream://door. The code never holds a key; if one is needed, it reads the
-    environment variable.
-    """
+    """`address` is e.g. stream://door. The code reads any key it needs from the environment."""
     parts = [
         {"type": "video_url", "video_url": {"url": address}},
         {"type": "text", "text": question},

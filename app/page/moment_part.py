@@ -86,9 +86,7 @@ class MomentPart:
 
 
 def _stream_id(visitor: Visitor, name: str) -> str:
-    """Look up a stream by the page's or the service's name. Raises ServiceError for another
-    visitor's camera.
-    """
+    """The id of a stream by its name or id. Raises ServiceError for another visitor's camera."""
     if name in (OWN, visitor.camera_id):
         return visitor.camera_id
     if CAMERA_ID.fullmatch(name):

@@ -34,7 +34,6 @@ _FIRINGS = 200
 
 
 def asset(name: str) -> str:
-    """Read a file of this package."""
     return files("app.page").joinpath(name).read_text("utf-8")
 
 

@@ -95,9 +95,7 @@ def history_document(name: str, told: Timeline, stream_s: float) -> dict[str, An
 def marks_document(
     exchanges: Sequence[Exchange], alerts: Sequence[AlertDocument], stream_id: str
 ) -> dict[str, Any]:
-    """Answers, newest first, and firings; a moment is [end_s, score]. An answer keeps its number,
-    which sets its colour.
-    """
+    """Answers, newest first, and firings; a moment is [end_s, score]; `number` sets a colour."""
     answers = [
         {
             "number": number,

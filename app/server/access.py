@@ -18,7 +18,6 @@ _bearer = HTTPBearer(auto_error=False, description="VSTREAM_API_KEY or a scoped 
 
 
 async def service_of(connection: HTTPConnection) -> Service:
-    """The service of this process."""
     service: Service = connection.app.state.service
     return service
 

@@ -36,8 +36,6 @@ Words = Annotated[str, Field(max_length=100_000)]
 
 
 class TextPart(BaseModel):
-    """A text."""
-
     type: Literal["text"] = "text"
     text: Words
 
@@ -113,8 +111,6 @@ class JsonSchema(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """The format of the answer."""
-
     type: Literal["text", "json_object", "json_schema"] = "text"
     json_schema: JsonSchema | None = None
 
@@ -123,8 +119,6 @@ Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class StreamOptions(BaseModel):
-    """Options for `stream`."""
-
     model_config = ConfigDict(strict=True)
 
     include_usage: bool = Field(False, description="Send a last chunk with `usage`.")

@@ -22,8 +22,6 @@ _URL_PARTS = 1_000_000
 
 
 class Deleted(BaseModel):
-    """What was deleted."""
-
     id: str
     object: str
     deleted: Literal[True] = True
@@ -341,9 +339,7 @@ def citations(found: "StreamAnswer") -> list[Citation]:
 
 
 def link_citations(found: "StreamAnswer", span: tuple[int, int]) -> list[LinkCitation]:
-    """The same citations as links, for the characters in `span` of the answer. Moments without a
-    picture are left out.
-    """
+    """Cite moments that have a picture as links, for the characters in `span` of the answer."""
     return [
         LinkCitation(
             **cited.model_dump(exclude={"type"}),

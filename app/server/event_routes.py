@@ -28,8 +28,7 @@ async def _listening(service: ServiceHere, caller: CallerHere) -> AsyncIterator[
     responses={
         200: {
             "content": EVENT_STREAM,
-            "description": "An endless stream of events. To resume after one, send its `id` as "
-            "Last-Event-ID.",
+            "description": "Endless events; to resume after one, send its `id` as Last-Event-ID.",
         }
     },
 )

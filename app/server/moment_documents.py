@@ -23,9 +23,7 @@ class FoundSpanDocument(BaseModel):
     probability: float
     at: str
     at_s: float
-    is_whole: bool = Field(
-        description="Whether the statement is known to be false right before and right after."
-    )
+    is_whole: bool = Field(description="Whether it is known to be false just before and after.")
     frame_url: str
 
     @classmethod

@@ -176,9 +176,7 @@ async def retrieve(
     request: Request,
     response_id: str,
     stream: bool = False,
-    starting_after: Annotated[
-        int, Query(ge=-1, description="With `stream`: send only events after this sequence_number.")
-    ] = -1,
+    starting_after: Annotated[int, Query(ge=-1, description="A sequence_number.")] = -1,
 ) -> Any:
     """A response as it is now or, with `stream`, its events after one."""
     made = service.responses.get(response_id, caller.name)

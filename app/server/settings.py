@@ -34,9 +34,7 @@ class ServiceConfig(BaseModel):
     insecure: bool = Field(False, description="Listen beyond this machine without a key.")
     keys: tuple[ScopedKey, ...] = ()
     allow_origins: tuple[str, ...] = Field(
-        (),
-        description="Origins of other sites whose pages may call with a key, e.g. "
-        "https://panel.example.org.",
+        (), description="Sites whose pages may call with a key, e.g. https://panel.example.org."
     )
     allow_files: tuple[Path, ...] = Field(
         (), description="Directories whose videos API callers may open."
@@ -60,14 +58,11 @@ class ServiceConfig(BaseModel):
     max_running: int = Field(16, ge=1, le=256, description="Most answers decoded at a time.")
     max_waiting: int = Field(64, ge=0, le=10_000, description="Most questions that may wait.")
     max_listeners: int = Field(64, ge=1, le=10_000, description="Most clients of /v1/events.")
-    max_body_bytes: ByteSize = Field(
-        ByteSize(8 << 20), ge=1 << 10, description="Largest body of a request."
-    )
+    max_body_bytes: ByteSize = Field(ByteSize(8 << 20), ge=1 << 10, description="Largest body.")
     request_bytes: ByteSize = Field(
         ByteSize(32 << 20),
         ge=1 << 10,
-        description="Largest body of a question with pictures or clips, and most bytes fetched "
-        "for it.",
+        description="Largest body of a question with pictures or clips, and most bytes to fetch.",
     )
     request_pictures: int = Field(96, ge=0, le=10_000, description="Most pictures in a question.")
     request_pixels: int = Field(40_000_000, ge=1, description="Most pixels of such a picture.")
@@ -77,9 +72,7 @@ class ServiceConfig(BaseModel):
         le=3600,
         description="Longest time to fetch a question's pictures and read its clips, in seconds.",
     )
-    request_media: int = Field(
-        8, ge=1, le=256, description="Most questions with pictures or clips at a time."
-    )
+    request_media: int = Field(8, ge=1, le=256, description="Most questions with any at a time.")
     model_aliases: tuple[str, ...] = Field(
         (), description="More names for the model, besides `default` and its own."
     )

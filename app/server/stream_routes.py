@@ -35,8 +35,6 @@ class StreamList(BaseModel):
 
 
 class ProbeRequest(BaseModel):
-    """The source to probe."""
-
     source: SourceSpec
 
 

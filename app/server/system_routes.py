@@ -24,8 +24,6 @@ models = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 class Health(BaseModel):
-    """The service is alive."""
-
     status: str = "ok"
 
 
@@ -44,22 +42,17 @@ class Ready(BaseModel):
 
 
 class Version(BaseModel):
-    """The version of vstream."""
-
     version: str
 
 
-@router.get("/health", summary="Check that it is alive")
+@router.get("/health", summary="Check health")
 async def health() -> Health:
     """Succeed as long as the process runs."""
     return Health()
 
 
 @router.get(
-    "/ready",
-    summary="Check that it is ready",
-    response_model=Ready,
-    responses={503: {"model": Ready}},
+    "/ready", summary="Check readiness", response_model=Ready, responses={503: {"model": Ready}}
 )
 async def ready(service: ServiceHere, request: Request) -> Any:
     """Succeed once the model is loaded and while the store takes blocks."""
@@ -116,8 +109,6 @@ async def no_route() -> None:
 
 
 class ModelList(BaseModel):
-    """As in OpenAI's API."""
-
     object: str = "list"
     data: list[ModelDocument]
 
