@@ -27,7 +27,7 @@ From = Annotated[
 To = Annotated[
     str | None, typer.Option(help="End of the range, as for --from.", rich_help_panel=_LOOK)
 ]
-Zone = Annotated[str, typer.Option(help="Time zone, e.g. Asia/Tokyo.", rich_help_panel=_LOOK)]
+Zone = Annotated[str, typer.Option(help="Time zone, e.g. Europe/Prague.", rich_help_panel=_LOOK)]
 EffortName = Annotated[
     str, typer.Option(help="quick, default or thorough.", rich_help_panel=_BOUNDS)
 ]
