@@ -1,4 +1,4 @@
-"""Pictures: JPEGs of the service in, what the page shows of them out."""
+"""Pictures: turn the service's JPEGs into HTML for the page."""
 
 import io
 
@@ -10,7 +10,7 @@ from app.stream_time import clock
 from vstream.notebook import jpeg_url
 
 _LIVE_SIDE_PX = 800
-"""Nothing larger is sent to a browser twice a second."""
+"""Longest side of a live picture, since the browser gets two a second."""
 _SMALL_SIDE_PX = 400
 _JPEG_QUALITY = 85
 
@@ -26,9 +26,9 @@ def small_picture(picture: Picture) -> str:
 def moment(
     picture: Picture, stream_id: str, stream_s: float, told: str = "", under: str = ""
 ) -> str:
-    """A thumbnail that a click shows larger and as a clip (moment.js), with its time or `under`
-    under it; `told` is said beside that. The times are those that the picture has, which may be of
-    a moment before `stream_s`.
+    """A thumbnail that opens as a larger picture and a clip (moment.js), with its time or `under`
+    below it; `told` adds to its caption. Shows the picture's own time, which may be before
+    `stream_s`.
     """
     shown_s = stream_s if picture.stream_s is None else picture.stream_s
     caption = " · ".join(part for part in (when(picture), told) if part)
