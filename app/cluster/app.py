@@ -13,6 +13,7 @@ from app.cluster import membership
 from app.cluster.ingress import Ingress
 from app.cluster.membership import To
 from app.cluster.relay import WorkerLostError
+from app.cluster.scaling import DELAYS_S
 from app.cluster.shared_events import SharedEvents, follow
 from app.server.connections import (
     ConnectionBounds,
@@ -98,6 +99,9 @@ class WorkerReplica:
     def record_routing_stats(self) -> dict[str, Any]:
         return self._worker.record_routing_stats()
 
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        return {"load": self._worker.load}
+
     def check_health(self) -> None:
         self._worker.check_health()
 
@@ -140,15 +144,26 @@ class IngressReplica:
         await self._serving
 
 
-def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Application":
-    """An ingress, which listens where `settings` say, in front of so many workers. Ray must have
-    been started. Raises SettingsError for what a cluster cannot do.
+def build(
+    settings: ServiceSettings, keys: ApiKeys, workers: int = 2, most_workers: int | None = None
+) -> "Application":
+    """An ingress, which listens where `settings` say, in front of so many workers, or by what they
+    have to do of up to `most_workers`. Ray must have been started. Raises SettingsError for what a
+    cluster cannot do.
     """
     import ray
     from ray import serve
     from ray.serve.config import RequestRouterConfig
 
     _refuse(settings)
+    if most_workers is None:
+        number: dict[str, Any] = {"num_replicas": workers}
+    elif most_workers < workers:
+        raise SettingsError(f"--max-workers must be {workers} at least, as many as --workers")
+    else:
+        policy = {"policy_function": "app.cluster.scaling:by_load"}
+        between = {"min_replicas": workers, "max_replicas": most_workers}
+        number = {"autoscaling_config": {**between, **DELAYS_S, "policy": policy}}
     given, device = settings.model_dump(), settings.device
     has_cards = ray.cluster_resources().get("GPU", 0) > 0
     is_on_card = device.startswith("cuda") or (device == "auto" and has_cards)
@@ -157,6 +172,7 @@ def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Applic
         "health_check_period_s": 1,
         "health_check_timeout_s": 5,
         "graceful_shutdown_timeout_s": settings.service.grace_s + _END_S,
+        "graceful_shutdown_wait_loop_s": 0.2,
     }
     routing: dict[str, Any] = {
         "request_router_class": "app.cluster.stream_router:StreamRouter",
@@ -165,7 +181,7 @@ def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Applic
     worker: Any = serve.deployment(
         WorkerReplica,
         name="StreamWorker",
-        num_replicas=workers,
+        **number,
         ray_actor_options={"num_cpus": 0, "num_gpus": int(is_on_card)},
         request_router_config=RequestRouterConfig(**routing),
         **lives,
@@ -177,7 +193,9 @@ def build(settings: ServiceSettings, keys: ApiKeys, workers: int = 2) -> "Applic
     return whole
 
 
-def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -> None:
+def serve_cluster(
+    terminal: Terminal, settings: ServiceSettings, workers: int, most_workers: int | None = None
+) -> None:
     """Serve until a signal, on the Ray that RAY_ADDRESS names, or one of its own. Raises
     SettingsError.
     """
@@ -198,8 +216,9 @@ def serve_cluster(terminal: Terminal, settings: ServiceSettings, workers: int) -
         serve.start(proxy_location="Disabled")
     try:
         with stopped_by_signal() as stopped:
+            whole = build(settings, keys, workers, most_workers)
             with terminal.loading("loading the model of each worker"):
-                serve.run(build(settings, keys, workers), name="vstream", route_prefix=None)
+                serve.run(whole, name="vstream", route_prefix=None)
             terminal.say(f"listening on http://{in_url(limits.host)}:{limits.port}")
             stopped.wait()
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ from app.cluster.credit import Credit
 from app.cluster.membership import Membership, To
 from app.cluster.ownership import free_since, to_give, to_take
 from app.cluster.relay import BEAT_S, WINDOW, is_answer
+from app.cluster.scaling import load_of
 from app.cluster.shared_events import SharedEvents
 from app.server.api_errors import ApiError
 from app.server.application import create_app
@@ -72,6 +73,7 @@ class StreamWorker:
         self._free: dict[str, float] = {}
         self._given: set[str] = set()
         self._gave_at = time.monotonic()
+        self._was_named = False
         self._threads = ThreadPoolExecutor(_AT_ONCE, "adopt")
         self._looked_at = time.monotonic()
 
@@ -89,18 +91,22 @@ class StreamWorker:
         for task in self._tasks:
             task.cancel()
         self._threads.shutdown(cancel_futures=True)
-        for stream_id in self.streams:
-            with suppress(VStreamError, KVMemoryError):
-                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
+        await self._give_all()
         await self._life.__aexit__(None, None, None)
 
     @property
     def streams(self) -> list[str]:
         return [keeper.spec.id for keeper in self.service.loaded.streams.all()]
 
+    @property
+    def load(self) -> float:
+        """See `load_of`."""
+        most, answers = self.service.settings.service, self.service.answering.num
+        return load_of(len(self.streams), most.max_streams, answers, most.max_running)
+
     def record_routing_stats(self) -> dict[str, Any]:
         """What routers hear."""
-        return {"streams": self.streams, "load": float(self.service.answering.num)}
+        return {"streams": self.streams}
 
     def check_health(self) -> None:
         """Raises RuntimeError for a worker that is stuck, as one whose device hangs."""
@@ -176,10 +182,22 @@ class StreamWorker:
         while True:
             self._looked_at = time.monotonic()
             try:
-                await self._take()
+                await (self._give_all() if self._is_leaving() else self._take())
             except (VStreamError, KVMemoryError) as error:
                 _log.warning("no streams are taken", reason=str(error))
             await asyncio.sleep(_LOOK_S)
+
+    def _is_leaving(self) -> bool:
+        """Whether Serve, which has named this worker, does so no more: it only ends answers now."""
+        is_named = self._members.names(self.name)
+        self._was_named |= is_named
+        return self._was_named and not is_named
+
+    async def _give_all(self) -> None:
+        """One by one."""
+        for stream_id in self.streams:
+            with suppress(VStreamError, KVMemoryError):
+                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
 
     async def _take(self) -> None:
         streams, now = self.service.loaded.streams, time.monotonic()
