@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _ONGOING = 256
 """Calls of one worker at a time: each answer that is told is one."""
+_INGRESSES = 2
+"""At one port: one goes on where the other dies, or is replaced."""
 _END_S = 15.0
 """For what is left once running answers have had their time: streams are given away."""
 _OF_ITS_OWN: dict[str, Any] = {
@@ -130,7 +132,7 @@ class IngressReplica:
             timeout_graceful_shutdown=round(limits.grace_s),
         )
         self._server = uvicorn.Server(config)
-        listening = listen_on(limits.host, limits.port)
+        listening = listen_on(limits.host, limits.port, shared=True)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
 
     def check_health(self) -> None:
@@ -187,7 +189,11 @@ def build(
         **lives,
     )
     ingress: Any = serve.deployment(
-        IngressReplica, name="Ingress", ray_actor_options={"num_cpus": 0}, **lives
+        IngressReplica,
+        name="Ingress",
+        num_replicas=_INGRESSES,
+        ray_actor_options={"num_cpus": 0},
+        **lives,
     )
     whole: Application = ingress.bind(worker.bind(given, keys), given, keys)
     return whole
@@ -211,6 +217,8 @@ def serve_cluster(
     except ImportError:
         raise SettingsError("--cluster needs Ray: pip install 'vstream[cluster]'") from None
     here = {} if "RAY_ADDRESS" in os.environ else _OF_ITS_OWN
+    if here:
+        listen_on(limits.host, limits.port).close()  # to say who is there already
     with terminal.loading("starting Ray"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **here)
         serve.start(proxy_location="Disabled")

@@ -4,11 +4,11 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 from one_thing import thing_jpeg
@@ -38,6 +38,13 @@ class RayCluster(RunningService):
         found = [one for one in there if re.match(rf"ray::\S*{name}", _title(one))]
         return [one.pid for one in sorted(found, key=lambda one: one.create_time())]
 
+    @property
+    def address(self):
+        """Of its Ray, for one who joins it."""
+        there = psutil.Process(self.process.pid).children(recursive=True)
+        found = (re.search(r"--gcs-address=(\S+)", _title(one)) for one in there)
+        return next(one[1] for one in found if one)
+
     def writers(self, stream_ids):
         """By stream, the pid of the process that writes it now, as its lease has it, or None."""
         held = self.redis.mget([f"vstream:{{{one}}}:lease" for one in stream_ids])
@@ -45,8 +52,8 @@ class RayCluster(RunningService):
         return dict(zip(stream_ids, pids, strict=True))
 
     def blocks(self, stream_id):
-        """Of what is acknowledged: the ids."""
-        return set(self.redis.hkeys(f"vstream:{{{stream_id}}}:table"))
+        """What is acknowledged: what the table says of each block, by id."""
+        return self.redis.hgetall(f"vstream:{{{stream_id}}}:table").items()
 
     def num_workers(self):
         """Those that answer."""
@@ -55,7 +62,8 @@ class RayCluster(RunningService):
     def add_streams(self, stream_ids):
         """Each with three pictures of one of two things."""
         for number, stream_id in enumerate(stream_ids):
-            self.post("/v1/streams", {"id": stream_id, "source": {"type": "push"}})
+            made = {"id": stream_id, "source": {"type": "push"}}
+            wait_for(lambda: self.http.post("/v1/streams", json=made).status_code in (201, 409))  # noqa: B023
             for second in range(3):
                 self.push(stream_id, ("owl", "burger")[number % 2], 1000.0 + second, second / 4)
 
@@ -63,7 +71,7 @@ class RayCluster(RunningService):
         path = f"/v1/streams/{stream_id}/frames"
         headers = {"X-Capture-Time": f"{at:.3f}", "Content-Type": "image/jpeg"}
         told = self.http.post(path, content=thing_jpeg(thing, part), headers=headers)
-        assert told.json()["accepted"], told.text
+        assert told.json().get("accepted"), told.text
 
     def answered(self, stream_id, on_word=lambda number: None, path="/v1/chat/completions"):
         """The text of a streamed answer about a moment, the ids that it went by, its longest
@@ -110,9 +118,10 @@ def _title(process):
         return ""
 
 
-def listens():
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", PORT)) == 0
+def num_listening():
+    """Ingresses that take connections."""
+    lines = Path("/proc/self/net/tcp").read_text().splitlines()
+    return sum(f":{PORT:04X} " in line and " 0A " in line for line in lines)
 
 
 def wait_for(is_so, seconds=120):
@@ -126,8 +135,8 @@ def wait_for(is_so, seconds=120):
 
 @contextmanager
 def ray_cluster(redis, folder, *options, command=SERVE):
-    """A RayCluster over the RedisServer, whose log is in `folder`."""
-    with (folder / "log").open("w+") as log:
+    """A RayCluster over the RedisServer, whose log is in `folder`; `command` is Python's."""
+    with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, *command, "--store", redis.url, "--port", str(PORT), *options],
             env={**os.environ, **ENVIRONMENT},
@@ -136,9 +145,9 @@ def ray_cluster(redis, folder, *options, command=SERVE):
         )
         running = RayCluster(process, redis.client())
         try:
-            wait_for(lambda: process.poll() is not None or listens(), 400)
-            log.seek(0)
-            assert process.poll() is None, log.read()
+            told = folder / "log"
+            wait_for(lambda: process.poll() or "listening on" in told.read_text(), 400)
+            assert process.poll() is None, told.read_text()
             yield running
         finally:
             running.http.close()

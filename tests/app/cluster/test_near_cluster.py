@@ -13,6 +13,7 @@ from service import endless
 from websockets.sync.client import connect
 
 from app.cluster.relay import BEAT_S, WINDOW
+from memory.tiers.redis.redis_keys import RedisKeys
 
 MASTER = "correct-horse-battery"
 STREAMS = [f"cam{number}" for number in range(6)]
@@ -293,6 +294,22 @@ def test_health_needs_no_worker_and_documents_are_the_services(cluster):
     assert cluster.get("/version")["version"]
     assert "/v1/streams" in cluster.get("/openapi.json")["paths"]
     assert cluster.get("/v1/models")["data"][0]["id"] == "default"
+
+
+def test_a_worker_lets_go_of_a_stream_that_another_has_taken(cluster, running_redis):
+    """As one finds it that was stopped for a while; the other is gone as well after 2 s."""
+    worker, stream_id = cluster.near.workers["a"], of(cluster, "a")
+    keys = RedisKeys(stream_id)
+    with running_redis.client() as client:
+        client.hset(keys.meta, "fence", "99.f")
+        client.set(keys.lease, "99.f elsewhere:1", px=2000)
+    headers = {"X-Capture-Time": "2400.0", "Content-Type": "image/jpeg"}
+    path = f"/v1/streams/{stream_id}/frames"
+    cluster.http.post(path, content=thing_jpeg("owl"), headers=headers)  # is not kept
+    wait_for(lambda: stream_id not in worker.streams)
+    wait_for(lambda: worker.service.loaded.streams.find(stream_id) is None)
+    wait_for(lambda: cluster.near.members.owner(stream_id))
+    push(cluster, stream_id, "owl", 2500.0)
 
 
 def test_a_worker_that_is_scaled_away_gives_its_streams_away_while_it_answers(cluster):
