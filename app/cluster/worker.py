@@ -209,6 +209,7 @@ class StreamWorker:
     async def _give(self, stream_ids: Sequence[str]) -> None:
         """Away, one by one."""
         for stream_id in stream_ids:
+            self._looked_at = time.monotonic()
             with suppress(VStreamError, KVMemoryError):
                 await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
 

@@ -27,8 +27,8 @@ SERVE = ("-m", "app", "serve", "--cluster")
 class RayCluster(RunningService):
     """`process` is the command's, `redis` a client of its store."""
 
-    def __init__(self, process, redis):
-        super().__init__(None, f"http://127.0.0.1:{PORT}")
+    def __init__(self, process, redis, url=f"http://127.0.0.1:{PORT}"):
+        super().__init__(None, url)
         self.process = process
         self.redis = redis
 
