@@ -47,5 +47,5 @@ if __name__ == "__main__":
     if how == "ray":
         _on_ray(port)
     else:
-        app = Starlette(routes=[Route("/", _alone, methods=["POST"])])
+        app = Starlette(routes=[Route("/", _alone)])
         uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")

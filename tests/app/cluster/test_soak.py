@@ -40,13 +40,14 @@ RESTARTED_S = 1.0
 QUICKLY = """
 import sys
 from app.cluster.scaling import DELAYS_S
-from app.cli import main
 DELAYS_S.update(upscale_delay_s=5, downscale_delay_s=20)
+"""
+SERVE = f"""{QUICKLY}
+from app.cli import main
 sys.argv[0] = "vstream"
 main()
 """
-UPDATE = f"""
-import sys
+UPDATE = f"""{QUICKLY}
 import ray
 from ray import serve
 from app.cluster.app import build
@@ -81,7 +82,7 @@ def cluster(redis, tmp_path_factory):
         patched.setenv("VSTREAM_SERVICE__MAX_RUNNING", "8")
         more = "serve", "--cluster", "--workers", "2", "--max-workers", "3"
         folder = tmp_path_factory.mktemp("cluster")
-        with ray_cluster(redis, folder, command=("-c", QUICKLY, *more)) as running:
+        with ray_cluster(redis, folder, command=("-c", SERVE, *more)) as running:
             running.add_streams(STREAMS)
             yield running
 
@@ -97,7 +98,8 @@ class Watch:
         self.refused = Counter()
         self._cluster, self._period_s = cluster, period_s
         self._is_over = threading.Event()
-        self._threads = [threading.Thread(target=one) for one in (self._look, self._push)]
+        self._threads = [threading.Thread(target=self._look)]
+        self._threads += [threading.Thread(target=self._push, args=[one]) for one in STREAMS]
 
     def __enter__(self):
         self._writers = self._cluster.writers(STREAMS)
@@ -122,35 +124,25 @@ class Watch:
                     self.moves.append((time.monotonic(), stream_id, before, writer))
                     self._writers[stream_id] = writer
 
-    def _push(self):
-        taken_at, began = dict.fromkeys(STREAMS, time.monotonic()), time.monotonic()
-        with (
-            httpx.Client(base_url=self._cluster.url, timeout=60) as http,
-            ThreadPoolExecutor(len(STREAMS)) as threads,
-        ):
-
-            def push(stream_id):
-                headers = {"X-Capture-Time": f"{time.time():.3f}", "Content-Type": "image/jpeg"}
-                picture = random.choice(PICTURES)
-                path = f"/v1/streams/{stream_id}/frames"
-                try:
-                    told = http.post(path, content=picture, headers=headers)
-                except httpx.HTTPError as error:
-                    self.refused[type(error).__name__] += 1
-                    return
-                if told.status_code != 200:
-                    self.refused[told.json()["error"]["code"]] += 1
-                    return
-                now = time.monotonic()
-                gap_s = now - taken_at[stream_id]
-                taken_at[stream_id] = now
-                self.gaps_s[stream_id] = max(self.gaps_s[stream_id], gap_s)
-
+    def _push(self, stream_id):
+        taken_at = began = time.monotonic()
+        path = f"/v1/streams/{stream_id}/frames"
+        with httpx.Client(base_url=self._cluster.url, timeout=60) as http:
             for number in count():
                 due = began + number * self._period_s
                 if self._is_over.wait(max(0.0, due - time.monotonic())):
                     return
-                list(threads.map(push, STREAMS))
+                headers = {"X-Capture-Time": f"{time.time():.3f}", "Content-Type": "image/jpeg"}
+                try:
+                    told = http.post(path, content=random.choice(PICTURES), headers=headers)
+                except httpx.HTTPError as error:
+                    self.refused[type(error).__name__] += 1
+                    continue
+                if told.status_code != 200:
+                    self.refused[told.json()["error"]["code"]] += 1
+                    continue
+                self.gaps_s[stream_id] = max(self.gaps_s[stream_id], time.monotonic() - taken_at)
+                taken_at = time.monotonic()
 
 
 def kept(cluster):
