@@ -368,13 +368,16 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, help="With --cluster, how many: each loads the model.")
     ] = 2,
+    max_workers: Annotated[
+        int | None, typer.Option(help="More of them, up to so many, while these are busy.")
+    ] = None,
 ) -> None:
     """Serve streams, questions and alerts over HTTP, with a web page."""
     told = terminal()
     if cluster:
         from app.cluster.app import serve_cluster
 
-        serve_cluster(told, config, workers)
+        serve_cluster(told, config, workers, max_workers)
         return
     with told.loading("starting"):
         from app.serve import run_service
