@@ -61,7 +61,7 @@ def _ask_stored(
     if dialogue is not None:
         said = tier_of(config.memory.store).dialogue(stream_id, dialogue)
         if said is None:
-            raise SettingsError("--dialogue needs a Redis store, which is where dialogues are kept")
+            raise SettingsError("--dialogue needs a Redis store, where it is kept")
     with said or nullcontext():
         if said is not None:
             question = replace(question, dialogue=tuple(Turn(*turn) for turn in said.turns()))
