@@ -1,4 +1,4 @@
-"""`vstream forget`: some of what a stream remembers, deleted."""
+"""`vstream forget`: delete part of a stream's memory."""
 
 from contextlib import suppress
 
@@ -22,7 +22,7 @@ from vstream.service.forgetting import forget_events, forget_firings
 def forget_range(
     terminal: Terminal, config: VStreamConfig, stream: str, from_s: float, to_s: float
 ) -> None:
-    """Delete and say how much. Raises KVMemoryError."""
+    """Delete a range and report how much was deleted. Raises KVMemoryError."""
     policy = _written_under(config.memory.store, stream)
     with open_stored(config.memory, stream, policy) as memory:
         noted = memory.state
@@ -32,12 +32,12 @@ def forget_range(
     try:
         forget_events(config.memory.store, stream, from_s, to_s)
     except StoreError as error:
-        terminal.say(f"events of that time may be left: {error}")
-    terminal.say(f"{gone} blocks from {clock(from_s)} to {clock(to_s)} are deleted")
+        terminal.say(f"events of that time may remain: {error}")
+    terminal.say(f"deleted {gone} blocks from {clock(from_s)} to {clock(to_s)}")
     if noted and not left:
-        terminal.say("and all notes of the stream's memory policy, as descriptions, of any time")
+        terminal.say("and all notes (e.g. descriptions) of the stream's memory policy, of any time")
     elif noted != left:
-        terminal.say("and what the stream's memory policy noted of that time, as descriptions")
+        terminal.say("and the notes (e.g. descriptions) of its memory policy from that time")
 
 
 def _written_under(store: str, stream: str) -> MemoryPolicy | None:

@@ -1,10 +1,10 @@
-"""`python -m eval find` has made-up streams looked through for when things were in view.
+"""`python -m eval find` searches made-up streams for when things were in view.
 
-Asked are all objects that came into view at most `RARE` times, and as many that never did. A span
-is right if it and an unbroken stretch in view have at least half of their union in common (IoU
-0.5): recall counts stretches, precision spans. A row is an effort without a bound of time, or some
-judgements of a stream with the proposals of `default`: the curve. `every block` shows where the
-judgement itself is the limit. Times are by the wall: on a busy machine they say nothing.
+Asks for all objects that came into view at most `RARE` times, and as many that never did. A span is
+right if it and one unbroken stretch in view share at least half of their union (IoU 0.5): recall
+counts stretches, precision spans. A row is an effort without a time limit, or a number of
+judgements per stream with the proposals of `default`: the curve. `every block` shows where the
+judgement itself is the limit. Times are wall-clock: on a busy machine they mean nothing.
 """
 
 import time
@@ -45,7 +45,7 @@ class Figures:
     cpu_s: float = 0.0
     took_s: list[float] = field(default_factory=list)
     first_s: list[float] = field(default_factory=list)
-    """Until the first span, of the statements that have one."""
+    """Until the first span, for statements that have one."""
     again_s: list[float] = field(default_factory=list)
 
     def add(self, truth: Sequence[Span], finding: Finding, cpu_s: float) -> None:
@@ -106,7 +106,7 @@ def find(
 
 
 def _asked(history: History, most: int) -> list[tuple[str, list[Span]]]:
-    """Objects that were seen rarely, each with when; then as many that never were."""
+    """Return rarely seen objects with their spans, then as many that were never seen."""
     seen = ((name, history.appearances(name)) for name in history.names)
     rare = [(name, stretches) for name, stretches in seen if len(stretches) <= RARE][:most]
     so = [(name, [(float(one.start), float(one.stop)) for one in of]) for name, of in rare]
@@ -118,7 +118,7 @@ def _measure(
     session: Session, asked: Sequence[tuple[str, list[Span]]], effort: Effort, figures: Figures
 ) -> None:
     for name, truth in asked:
-        session.memory.facts = BlockFacts()  # or it would know already
+        session.memory.facts = BlockFacts()  # so that it does not know already
         statement = STATEMENT.replace("{a}", with_article(name))
         finding = Finding({"stream": session}, statement, effort=effort)
         began_s, began_cpu_s = time.perf_counter(), time.process_time()

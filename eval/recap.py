@@ -1,8 +1,8 @@
-"""`python -m eval recap` has several made-up streams told of together: what came and what left.
+"""`python -m eval recap` recaps several made-up streams together: what came and what left.
 
-What is told is right if the script has the same of the same thing in the same stream within
-`TOLERANCE_S`, each once. Recall counts what the script has, precision what is told. Colours and
-numbers do not count.
+A reported change is right if the script has the same change of the same thing in the same stream
+within `TOLERANCE_S`; each counts once. Recall counts the script's changes, precision the reported
+ones. Colours and numbers do not count.
 """
 
 import time
@@ -71,7 +71,7 @@ def recap(
 
 
 def changes_of(scripts: Mapping[str, Script]) -> set[Change]:
-    """All of the scripts, but for what is there when a stream begins or ends."""
+    """Return all changes in the scripts, except what is there when a stream begins or ends."""
     return {
         Change(stream, with_article(name), came, float(span.start_s if came else span.end_s + 1))
         for stream, script in scripts.items()
@@ -107,7 +107,7 @@ def figures(true: Collection[Change], told: Collection[Change]) -> dict[str, flo
 
 
 def pairs(true: Collection[Change], told: Collection[Change]) -> Iterator[tuple[Change, Change]]:
-    """Those that are the same within `TOLERANCE_S`, each in one pair at most, earliest first."""
+    """Pair changes that agree within `TOLERANCE_S`, each at most once, earliest first."""
     waiting = defaultdict[tuple[object, ...], list[Change]](list)
     for one in sorted(true):
         waiting[one[:3]].append(one)

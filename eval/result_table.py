@@ -1,4 +1,4 @@
-"""ResultTable holds one table of text, which terminals, Markdown and pages show alike."""
+"""ResultTable: one table of text, for terminals, Markdown and HTML pages."""
 
 import json
 import sys
@@ -14,18 +14,18 @@ _PLAIN_WIDTH = 200
 
 @dataclass(frozen=True)
 class ResultTable:
-    """The first column names the rows. Without names of columns it has no head."""
+    """The first column names the rows. Without column names it has no header."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     has_words: bool = False
-    """Its cells are text to read: they stand on the left and are folded."""
+    """Its cells are text to read: left-aligned and wrapped."""
 
     @classmethod
     def of(cls, title: str, rows: Mapping[str, Mapping[str, object]]) -> "ResultTable":
-        """Of rows by name that have the same figures."""
+        """Make a table of named rows that have the same figures."""
         columns = ("", *next(iter(rows.values())))
         return cls(title, columns, tuple((n, *map(str, row.values())) for n, row in rows.items()))
 
@@ -44,7 +44,7 @@ class ResultTable:
         return table
 
     def markdown(self) -> list[str]:
-        """Lines, with the title as a heading."""
+        """Return its lines, with the title as a heading."""
 
         def line(cells: Iterable[str]) -> str:
             return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -68,6 +68,6 @@ def show_document(document: object) -> None:
 
 
 def percent_cell(percent: float, stderr: float | None, digits: int = 1) -> str:
-    """A mean, with its standard error where that is known."""
+    """Return a mean, with its standard error if that is known."""
     error = "" if stderr is None else f" ± {stderr:.{digits}f}"
     return f"{percent:.{digits}f}{error}"

@@ -1,12 +1,12 @@
-"""`python -m eval search` searches made-up streams for all that they show, by name.
+"""`python -m eval search` searches made-up streams for everything they show, by name.
 
-Every layer is tried alone, those that vstream compares together, and all; each by the five blocks
-most like the words. The last row is the product's own: the best blocks of its five moments. A
+Tries every layer alone, those that vstream compares together, and all layers; each by the five
+blocks most like the words. The last row is the product's: the best blocks of its five moments. A
 block that shows the object is right, so the truth is exact.
 
-`found` is the share of searches that found the object among the best. `recall` is how many
-sightings the best five hold by how many they could: five, or all if there are fewer. Of blocks a
-sighting is a second that shows the object, of moments a stretch of them.
+`found` is the share of searches with the object among the best. `recall` is how many sightings the
+best five hold, of those they could hold: five, or all if there are fewer. A sighting is a second
+that shows the object for blocks, a stretch of them for moments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from vstream.search.moment_search import PHRASE
 
 TOP = 5
 FORMS = ("{n}", "{a}", "find {n}", "find {a}", "when was there {a}?")
-"""What the model reads: `{n}` is a name as `red star`, `{a}` the same with its article."""
+"""What the model reads: `{n}` is a name such as `red star`, `{a}` the same with its article."""
 MOMENTS = "moments"
 _BEFORE = PHRASE.removesuffix("{words}")
 
@@ -57,7 +57,7 @@ def search(
 def measure_search(
     config: VStreamConfig, seed: int, streams: int, minutes: float
 ) -> tuple[list[dict[str, Any]], float]:
-    """Figures for each choice of layers and form, and by chance: how often five blocks show it."""
+    """Return figures by choice of layers and form, and chance: how often five blocks show it."""
     model = world_model(config)
     scores: dict[tuple[str, str], list[tuple[bool, float]]] = {}
     chances: list[float] = []
@@ -86,7 +86,7 @@ def measure_search(
 
 
 def _sightings(script: Script) -> dict[str, set[int]]:
-    """The seconds that show each object, and each coloured one also under its colour."""
+    """Return the seconds that show each object; coloured ones also under their colour."""
     seen: dict[str, set[int]] = {}
     for moment in script.moments:
         for item in moment.items:

@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from encoders import Frame, FrameSampler
 from memory import KVMemory, StoreAwayError
 from vstream.errors import SourceError
-from vstream.session import Session
+from vstream.models.video_llm import VideoLLM
 from vstream.sources.address import SourceKind, parse_address
 from vstream.sources.config import SourceConfig, Speed
 from vstream.sources.frame_source import FrameSource, open_source
@@ -47,6 +48,22 @@ class IngestProgress:
     """Stream time of the newest frame looked at."""
 
 
+class Watcher(Protocol):
+    """What a worker needs of a Session."""
+
+    model: VideoLLM
+    memory: KVMemory
+    chunk_blocks: int
+
+    def push_ahead(self, frames: Sequence[Frame], stop: threading.Event | None = None) -> bool: ...
+
+    def catch_up(self) -> None: ...
+
+    def fulfil(self, stop: threading.Event | None = None) -> None: ...
+
+    def discard_pending(self) -> None: ...
+
+
 class IngestWorker:
     """Reads one source into one session, in the calling thread or in one of its own.
 
@@ -65,7 +82,7 @@ class IngestWorker:
 
     def __init__(
         self,
-        session: Session,
+        session: Watcher,
         source: str | OpenSource,
         config: SourceConfig,
         *,
@@ -123,6 +140,14 @@ class IngestWorker:
             raise ValueError("ingest: mask and permit go to what opens the source, not here")
         else:
             self.source = source(start_s, self._sampler.wants)
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else "not running"
+        if self._failure is not None:
+            state = f"failed: {self._failure}"
+        done = self.progress
+        encoded = f"{done.frames_encoded} frames encoded, up to {done.stream_s:g} s"
+        return f"IngestWorker({self.source_name}, {state}, {encoded})"
 
     @property
     def source_name(self) -> str:

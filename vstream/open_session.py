@@ -28,7 +28,7 @@ def open_session(
         device=model.decoder.device,
         policy=policy,
     )
-    return Session(model, memory, policy, config.engine)
+    return Session(model, memory, policy, config.engine, config.source)
 
 
 def provenance_of(config: VStreamConfig, model: VideoLLM, policy: MemoryPolicy) -> str:

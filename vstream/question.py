@@ -10,6 +10,7 @@ from typing import Any
 from encoders import Turn
 from vstream.decoding.token_choice import GREEDY, Decoding
 from vstream.device.asker import Asker
+from vstream.notebook import shown
 
 UNSURE = 0.5
 """An answer with a less probable token is called unsure. Of the embedded model's answers to 300
@@ -69,7 +70,15 @@ class Evidence:
     captured_at: float
     score: float
     num_layers: int
-    thumbnail: bytes = field(default=b"", metadata=UNTOLD)
+    thumbnail: bytes = field(default=b"", repr=False, metadata=UNTOLD)
+
+    def _repr_html_(self) -> str:
+        return shown(f"block {self.block_id}", [self.picture])
+
+    @property
+    def picture(self) -> tuple[bytes, str]:
+        """A JPEG, and its time in words."""
+        return self.thumbnail, f"{self.start_s:g} to {self.end_s:g} s"
 
 
 @dataclass(frozen=True)
@@ -196,6 +205,14 @@ class Answer(Basis):
     spans: tuple[CitedSpan, ...] = ()
     """Where its words looked, in stream order; their shares add up to 1 at most."""
     timings_ms: Timings
+
+    def __repr__(self) -> str:
+        told = f"{self.confidence:.0%} sure, {len(self.evidence)} blocks of evidence"
+        return f"Answer({self.text!r}, at {self.asked_at_s:g} s, {told})"
+
+    def _repr_html_(self) -> str:
+        unsure = f" (unsure: {self.unsure_because})" if self.unsure_because else ""
+        return shown(self.text + unsure, [one.picture for one in self.evidence])
 
     @property
     def is_unsure(self) -> bool:

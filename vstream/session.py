@@ -2,17 +2,18 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
+from os import PathLike, fspath
 
 from torch import Tensor
 
 from encoders import NO_PICTURE, EmbedsPictures, Frame, TextToken, thumbnail
-from memory import BlockRecord, KVMemory, KVMemoryError, MemoryPolicy, PolicyError, StoreAwayError
+from memory import BlockRecord, KVMemory, KVMemoryError, MemoryPolicy, StoreAwayError
 from memory.closing import Closing
 from memory.locks import Rank
 from memory.policy_hooks import UNCHANGED, NewBlock, StateChange, Tokens, changed
@@ -21,15 +22,17 @@ from vstream.answer_stream import AnswerStream
 from vstream.device.free_memory import return_free_memory
 from vstream.device.work import FairLock, Job, StageClock, WorkKind
 from vstream.engine.config import EngineConfig
-from vstream.engine.infllm import InfllmPrefill
 from vstream.engine.passes import Vision, Work
-from vstream.engine.prefill import Chunk, LayerKV, LocalWindow, Prefill, block_of
+from vstream.engine.prefill import Chunk, block_of
 from vstream.engine.question_prefill import BlocksByLayer
-from vstream.engine.rekv import RekvPrefill
+from vstream.engine.restored_prefill import restored_prefill
 from vstream.errors import BusyError
+from vstream.given_pictures import Picture, as_frames
+from vstream.ingest import IngestWorker
 from vstream.models.video_llm import VideoLLM
 from vstream.question import Judgement, Question
 from vstream.read_while_written import read_while_written
+from vstream.sources.config import SourceConfig
 from vstream.wishes import Wishes
 
 _TRIM_BLOCKS = 256
@@ -43,15 +46,25 @@ class Session(Closing):
     pushed. Asking never changes the memory.
     """
 
+    _watching: IngestWorker | None = None
+
     def __init__(
-        self, model: VideoLLM, memory: KVMemory, policy: MemoryPolicy, config: EngineConfig
+        self,
+        model: VideoLLM,
+        memory: KVMemory,
+        policy: MemoryPolicy,
+        config: EngineConfig,
+        source_config: SourceConfig | None = None,
     ) -> None:
-        """`memory` may hold the stream's past already: the session goes on after it."""
+        """`memory` may hold the stream's past already: the session goes on after it.
+        `source_config` is for what it is told to `watch`.
+        """
         self.model = model
         self.memory = memory
         self.policy = policy
         self._hooks = [one for one in ("note", "wishes", "expired") if policy.has(one)]
         self.config = config
+        self._source_config = source_config or SourceConfig()
         self.encoding = policy.encoding()
         chunk_frames = -(-config.chunk_frames // model.family.frames_per_block)
         self.chunk_blocks = min(chunk_frames, self.encoding.chunk_blocks or chunk_frames)
@@ -77,21 +90,45 @@ class Session(Closing):
             with model.turn:
                 self._wishes.renew()
 
-    def push(self, frames: Sequence[Frame]) -> int:
+    def __repr__(self) -> str:
+        return f"Session({self.memory!r}, policy={self.policy.name!r})"
+
+    def watch(self, source: str | PathLike[str], until_s: float | None = None) -> IngestWorker:
+        """Encode a file, stream or webcam in the background, to its end or `until_s` (stream time).
+        The worker that is returned can `stop`; its `join` waits, and raises what made it fail.
+
+        Raises SourceError for what cannot be read, BusyError while the session watches a source.
+        """
+        self._require_unwatched()
+        worker = IngestWorker(self, fspath(source), self._source_config, until_s=until_s)
+        worker.start()
+        self._watching = worker
+        return worker
+
+    def push(self, frames: Picture | Iterable[Picture], at_s: float | None = None) -> int:
         """Encode `frames`, the next of the stream, into blocks; returns how many blocks were added.
+
+        Pictures of the kinds that `as_frames` takes stand one sampling interval apart, from `at_s`
+        on; None: after what was pushed before. Raises SourceError (FRAME_INVALID) for other kinds,
+        BusyError while the session watches a source.
 
         What the memory policy wishes to know of them is known then, too. Frames that do not fill a
         block wait for the next call and are not visible to questions. If it fails, the frames from
         the failing chunk on are lost and the session goes on after the blocks that its memory
         holds.
         """
+        self._require_unwatched()
         self.catch_up()
-        before = self.memory.num_blocks
-        together = max(1, len(frames))
+        step_s, before = 1 / self.model.sample_fps, self.memory.num_blocks
+        if at_s is None:
+            last_s = self._pending[-1].stream_s if self._pending else self.memory.newest_s
+            at_s = last_s + step_s if self._pending or before else 0.0
+        taken = as_frames(frames, at_s, step_s)
+        together = max(1, len(taken))
         if self._wishes is not None:  # so that every clip has time to be described
             together = self.chunk_blocks * self.model.family.frames_per_block
-        for first in range(0, len(frames), together):
-            self.push_ahead(frames[first : first + together])
+        for first in range(0, len(taken), together):
+            self.push_ahead(taken[first : first + together])
             self.catch_up()
             self.fulfil()
         return self.memory.num_blocks - before
@@ -193,7 +230,11 @@ class Session(Closing):
         return self._queries.begin_judging(condition, at_s)
 
     def close(self) -> None:
-        """Close the memory; what it acknowledged is kept."""
+        """Stop watching and close the memory; what it acknowledged is kept."""
+        if self._watching is not None:
+            self._watching.stop()
+            with suppress(Exception):  # `join` raises it for whoever has the worker, too
+                self._watching.join()
         self._end_storing()
         if self._wishes is not None:
             with self.model.turn:
@@ -202,6 +243,11 @@ class Session(Closing):
             with suppress(KVMemoryError), self.model.turn:  # unless it is closed, away or another's
                 self._note_window()
         self.memory.close()
+
+    def _require_unwatched(self) -> None:
+        if self._watching is not None and self._watching.is_running:
+            name = self._watching.source_name
+            raise BusyError(f"session: it is watching {name}; stop that and join it first")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -339,7 +385,10 @@ class Session(Closing):
 
     def _open_prefill(self, noted: StateChange = UNCHANGED) -> None:
         """Go on after what the memory holds; the window leaves damaged blocks out."""
-        self.prefill = read_while_written(partial(self._restored_prefill, noted))
+        decoder, prefix = self.model.decoder, self.model.family.prefix()
+        self.prefill = read_while_written(
+            partial(restored_prefill, decoder, prefix, self.memory, self.policy, noted)
+        )
         if self.token_dropper is not None:
             self.token_dropper.forget()
 
@@ -348,40 +397,3 @@ class Session(Closing):
         prefill, memory = self.prefill, self.memory
         if prefill.reads_memory and prefill.num_blocks == memory.num_blocks:
             memory.note_state(prefill.note())
-
-    def _restored_prefill(self, noted: StateChange) -> Prefill | RekvPrefill | InfllmPrefill:
-        decoder, memory, encoding = self.model.decoder, self.memory, self.encoding
-        prefix, kept = self.model.family.prefix(), self.memory.visible(None)
-        wants_mass, rekv_tokens = self.policy.wants_mass, encoding.rekv_window_tokens
-        if wants_mass and (rekv_tokens is not None or encoding.infllm is not None):
-            raise PolicyError(f"policy {self.policy.name}: no attention mass by rules of its own")
-        if encoding.infllm is not None:
-            infllm = InfllmPrefill(decoder, prefix, memory, encoding.infllm)
-            near = [one for one in kept if one > memory.head_vectors.newest]
-            state = changed(memory.state, noted)
-            infllm.restore(near, self._read(near) if near else [], state)
-            return infllm
-        if rekv_tokens is not None:
-            rekv = RekvPrefill(decoder, prefix, rekv_tokens)
-            if kept:
-                counts = [memory.info(block_id).num_tokens for block_id in kept]
-                needed = -(-rekv_tokens // min(counts))
-                last = kept[-needed:]
-                infos = [memory.info(block_id) for block_id in last]
-                rekv.restore(sum(counts), infos, self._read(last))
-            return rekv
-        window = LocalWindow(encoding.window_blocks, encoding.stride_blocks, encoding.sinks)
-        prefill = Prefill(decoder, prefix, window, wants_mass=wants_mass)
-        if memory.num_blocks:
-            seen = [one for one in kept if one >= prefill.first_needed(memory.num_blocks)]
-            infos = [memory.info(block_id) for block_id in seen]
-            prefill.restore(memory.num_blocks, seen, infos, self._read(seen))
-        return prefill
-
-    def _read(self, ids: Sequence[int]) -> LayerKV:
-        """Keys and values of these blocks in all layers, as the codec keeps them."""
-        decoder = self.model.decoder
-        return [
-            self.memory.read(layer, ids, decoder.dtype, decoder.device)
-            for layer in range(decoder.num_layers)
-        ]

@@ -73,18 +73,10 @@ class Ingress:
         self._listeners = Shares(limits.max_listeners, "clients are listening to events")
         self._zone = ZoneInfo(limits.timezone)
         self._registry = CollectorRegistry()
-        routed = Counter(
-            "vstream_routed",
-            "Calls about a stream, by who took them.",
-            ["to"],
-            registry=self._registry,
-        )
         requests = Counter(
             "vstream_ingress_requests", "Requests answered.", ["status"], registry=self._registry
         )
-        self._relay = Relay(
-            workers, members, lambda is_owner: routed.labels("owner" if is_owner else "other").inc()
-        )
+        self._relay = Relay(workers, members)
         self._once = Relay(workers, members, patience_s=0)
         app: ASGIApp = self._answer
         app = CORSMiddleware(

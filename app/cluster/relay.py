@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -85,7 +85,6 @@ class Relay:
 
     workers: Workers
     members: Membership
-    on_asked: Callable[[bool], None] = lambda is_owner: None
     silent_s: float = _SILENT_S
     patience_s: float = _PATIENCE_S
 
@@ -125,8 +124,6 @@ class Relay:
                     if kind == "vstream.accepted":
                         asked, request.body = message["worker"], message["body"]
                         begun.is_accepted = True
-                        if request.stream_id is not None and not request.is_owners:
-                            self.on_asked(message["is_owner"])
                     elif kind != "vstream.beat":
                         await begun.take(message)
                     num += 1

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import structlog
 from anyio import to_thread
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Message
 
 from app.cluster.asked import named
@@ -18,6 +19,7 @@ from app.cluster.credit import Credit
 from app.cluster.membership import Membership, To
 from app.cluster.ownership import free_since, to_give, to_take
 from app.cluster.relay import BEAT_S, WINDOW, is_answer
+from app.cluster.scaling import load_of
 from app.cluster.shared_events import SharedEvents
 from app.server.api_errors import ApiError
 from app.server.application import create_app
@@ -65,6 +67,12 @@ class StreamWorker:
         self._members = members
         self.service = _WorkerService(settings, keys)
         self._app = create_app(self.service)
+        self._routed = Counter(
+            "vstream_routed",
+            "Calls about a stream, by who took them.",
+            ["to"],
+            registry=self.service.metrics.registry,
+        )
         self._life = self._app.router.lifespan_context(self._app)
         self._credits: dict[str, Credit] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,6 +80,7 @@ class StreamWorker:
         self._free: dict[str, float] = {}
         self._given: set[str] = set()
         self._gave_at = time.monotonic()
+        self._was_named = False
         self._threads = ThreadPoolExecutor(_AT_ONCE, "adopt")
         self._looked_at = time.monotonic()
 
@@ -89,18 +98,24 @@ class StreamWorker:
         for task in self._tasks:
             task.cancel()
         self._threads.shutdown(cancel_futures=True)
-        for stream_id in self.streams:
-            with suppress(VStreamError, KVMemoryError):
-                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
+        await self._give(self.streams)
         await self._life.__aexit__(None, None, None)
 
     @property
     def streams(self) -> list[str]:
-        return [keeper.spec.id for keeper in self.service.loaded.streams.all()]
+        """Those that it writes."""
+        keepers = self.service.loaded.streams.all()
+        return [keeper.spec.id for keeper in keepers if not keeper.is_taken]
+
+    @property
+    def load(self) -> float:
+        """See `load_of`."""
+        most, answers = self.service.settings.service, self.service.answering.num
+        return load_of(len(self.streams), most.max_streams, answers, most.max_running)
 
     def record_routing_stats(self) -> dict[str, Any]:
         """What routers hear."""
-        return {"streams": self.streams, "load": float(self.service.answering.num)}
+        return {"streams": self.streams}
 
     def check_health(self) -> None:
         """Raises RuntimeError for a worker that is stuck, as one whose device hangs."""
@@ -117,13 +132,8 @@ class StreamWorker:
         is the call's with the moment pinned that it asks about. A `vstream.beat` where nothing
         comes. Or one of `vstream.not_mine` alone: another worker watches the stream, or will.
         """
-        stream_id = call["stream"]
-        is_owner = stream_id in self.streams
-        if call["is_owners"] and not is_owner and await self._is_watched(stream_id):
-            yield {"type": "vstream.not_mine"}
-            return
         credit = self._credits[call["id"]] = Credit(WINDOW)
-        messages = with_pauses(self._messages(call, is_owner), BEAT_S)
+        messages = with_pauses(self._messages(call), BEAT_S)
         try:
             async for message in messages:
                 await credit.take()
@@ -136,14 +146,17 @@ class StreamWorker:
         streams = self.service.loaded.streams
         return stream_id is not None and bool(await to_thread.run_sync(streams.spec_of, stream_id))
 
-    async def _messages(
-        self, call: Mapping[str, Any], is_owner: bool
-    ) -> AsyncGenerator[Mapping[str, Any], None]:
-        scope, body = dict(call["scope"]), call["body"]
+    async def _messages(self, call: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
+        stream_id, scope, body = call["stream"], dict(call["scope"]), call["body"]
+        is_owner = stream_id in self.streams
+        if call["is_owners"] and not is_owner and await self._is_watched(stream_id):
+            yield {"type": "vstream.not_mine"}
+            return
         if is_answer(scope):
             body = await to_thread.run_sync(self._pinned, body)
-        told = {"worker": self.name, "body": body, "is_owner": is_owner}
-        yield {"type": "vstream.accepted", **told}
+        if stream_id is not None and not call["is_owners"]:
+            self._routed.labels("owner" if is_owner else "other").inc()
+        yield {"type": "vstream.accepted", "worker": self.name, "body": body}
         exchange = _Exchange(body)
         running = asyncio.create_task(exchange.run(self._app, scope))
         try:
@@ -176,10 +189,29 @@ class StreamWorker:
         while True:
             self._looked_at = time.monotonic()
             try:
-                await self._take()
+                await self._give(self._taken())
+                await (self._give(self.streams) if self._is_leaving() else self._take())
             except (VStreamError, KVMemoryError) as error:
                 _log.warning("no streams are taken", reason=str(error))
             await asyncio.sleep(_LOOK_S)
+
+    def _is_leaving(self) -> bool:
+        """Whether Serve, which has named this worker, does so no more: it only ends answers now."""
+        is_named = self._members.names(self.name)
+        self._was_named |= is_named
+        return self._was_named and not is_named
+
+    def _taken(self) -> list[str]:
+        """Streams that others took while this worker was stopped, or did not reach the store."""
+        keepers = self.service.loaded.streams.all()
+        return [keeper.spec.id for keeper in keepers if keeper.is_taken]
+
+    async def _give(self, stream_ids: Sequence[str]) -> None:
+        """Away, one by one."""
+        for stream_id in stream_ids:
+            self._looked_at = time.monotonic()
+            with suppress(VStreamError, KVMemoryError):
+                await to_thread.run_sync(self.service.loaded.streams.release, stream_id)
 
     async def _take(self) -> None:
         streams, now = self.service.loaded.streams, time.monotonic()

@@ -1,4 +1,4 @@
-"""RecapPart: since when, and of which streams, in; what came and left there out, as it is told."""
+"""RecapPart: recap what appeared in streams and what left, as the service reports it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,10 +14,10 @@ from app.page.visitors import RecapSoFar
 from app.page.words import drawn
 from app.server.recap_documents import RecapDocument, RecapEntryDocument
 
-_HEAD = '<h2>Recap</h2><p class="note">What came and what left while you were away.</p>'
+_HEAD = '<h2>Recap</h2><p class="note">What appeared and what left while you were away.</p>'
 _SINCE = {"Last hour": "-1h", "Last 8 hours": "-8h", "Today": "today", "Everything": ""}
 _ENTRIES = 100
-"""So many are shown with their pictures."""
+"""How many entries to show with pictures."""
 
 
 class RecapPart:
@@ -37,7 +37,7 @@ class RecapPart:
     def tell(
         self, name: str, since: str, all_streams: bool, request: gr.Request
     ) -> Iterator[tuple[Any, Any]]:
-        """What is told so far and the button that stops it, while entries come."""
+        """Yield updates of the recap and the Stop button while entries come."""
         visitor = self._page.visitor(request)
         chosen = visitor.names if all_streams else [name]
         ids = {one: stream_id for one in chosen if (stream_id := visitor.id_of(one))}
@@ -51,7 +51,7 @@ class RecapPart:
                 yield drawn("recap", recap), gr.skip()
         except ServiceError as error:
             recap.problem = str(error)
-        if visitor.recap is recap:  # else another is shown
+        if visitor.recap is recap:  # otherwise a newer one is shown
             yield drawn("recap", recap), gr.update(visible=False)
 
     def stop(self, request: gr.Request) -> tuple[Any, Any]:
@@ -60,7 +60,7 @@ class RecapPart:
     def _look(
         self, recap: RecapSoFar, ids: dict[str, str], bounds: dict[str, Any]
     ) -> Iterator[None]:
-        """Each time there is more of it, until it ends or is stopped. Raises ServiceError."""
+        """Yield whenever the recap grows, until it ends or is stopped. Raises ServiceError."""
         names = {stream_id: name for name, stream_id in ids.items()}
         with closing(self._page.client.recap(list(names), **bounds)) as events:
             for one in events:
@@ -81,7 +81,7 @@ class RecapPart:
         try:
             picture = self._page.client.picture(one.frame_url)
         except ServiceError:
-            return ""  # it is kept no more
+            return ""  # no longer kept
         return moment(picture, one.stream_id, one.at_s, f"{one.probability:.0%} probable")
 
 

@@ -1,4 +1,4 @@
-"""Kept: what a session's store holds while its stream plays, noted at every full hour and the end.
+"""Kept: what a session's store holds while its stream plays, at every full hour and the end.
 
 Bytes are the store's own count, the same for every policy and codec.
 """
@@ -64,7 +64,7 @@ class KeptWatch:
 
 
 def stored_bytes(stats: MemoryStats) -> int:
-    """In the store itself: copies in host RAM of what lies elsewhere do not count."""
+    """Return the bytes in the store itself, without copies in host RAM of what is elsewhere."""
     by_tier = stats.bytes_by_tier
     return sum(num for tier, num in by_tier.items() if tier != "host" or len(by_tier) == 1)
 

@@ -1,4 +1,4 @@
-"""PlayOptions: what a user may choose of a run on the command line, the same for all benchmarks."""
+"""PlayOptions: the command-line options of a run, the same for all benchmarks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Convention:
 
 @dataclass(frozen=True)
 class PlayOptions:
-    """None is the benchmark's convention, then the model's own recommendation."""
+    """None is the benchmark's convention, else the model's own recommendation."""
 
     model: Annotated[
         str | None,
@@ -87,7 +87,7 @@ class PlayOptions:
 
 
 def play_command(run: Callable[..., None]) -> Callable[..., None]:
-    """`run` gets its own options and `play`: PlayOptions, or None. For published videos."""
+    """Give `run` its own options and `play`: PlayOptions, or None. For published videos."""
     kinds = get_type_hints(PlayOptions, include_extras=True)
     options = {name: (kinds[name], default) for name, default in vars(PlayOptions()).items()}
 

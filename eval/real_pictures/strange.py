@@ -1,7 +1,7 @@
 """`python -m eval strange` asks the embedded model about pictures from outside its world.
 
-It knows drawings. Of anything else it is to say so: an answer is bare if it does not. What is
-counted is how many are bare with a confidence over 0.5, and how many alerts fire.
+The model knows drawings. About anything else it should say so: an answer that does not is bare.
+Counts how many are bare with a confidence over 0.5, and how many alerts fire.
 """
 
 import json
@@ -87,7 +87,7 @@ def _frames(path: str, kind: str | None = None) -> list[Frame]:
 
 
 def asked_about(model: VideoLLM, name: str, frames: Sequence[Frame]) -> tuple[int, ...]:
-    """The columns of a row: each question at a few moments, each alert at every second."""
+    """Return the columns of a row: each question at a few moments, each alert at every second."""
     with open_session(load_config(), model, name) as session:
         session.push(frames)
         moments = {(len(frames) - 1) * part // (_MOMENTS - 1) for part in range(_MOMENTS)}

@@ -1,6 +1,6 @@
-"""plots draws summaries of policies as SVG; it needs matplotlib (extra `bench`).
+"""plots: draws summaries of policies as SVG; needs matplotlib (extra `bench`).
 
-One colour marks the policy that the product uses; position and label say which the others are.
+One colour marks the product's policy; positions and labels identify the others.
 """
 
 import textwrap
@@ -27,7 +27,7 @@ _BOX |= {"showfliers": False, "manage_ticks": False}
 
 
 def plots(summaries: Sequence[PolicySummary]) -> dict[str, bytes]:
-    """By title, in order; a figure without anything to show is left out."""
+    """Return figures by title, in order, omitting those without anything to show."""
     from matplotlib import rc_context
 
     ages = by_age(summaries)
@@ -42,7 +42,7 @@ def plots(summaries: Sequence[PolicySummary]) -> dict[str, bytes]:
 
 
 def _accuracies(summaries: Sequence[PolicySummary], panels: Mapping[str, ByPolicy]) -> bytes:
-    """A panel for each group of questions, a row for each policy: mean and standard error."""
+    """Draw one panel per group of questions, one row per policy: mean and standard error."""
     figure, axes = _figure(summaries, len(panels))
     for axis, (title, estimates) in zip(axes, panels.items(), strict=True):
         for row, summary in enumerate(summaries):
@@ -59,7 +59,7 @@ def _accuracies(summaries: Sequence[PolicySummary], panels: Mapping[str, ByPolic
 
 
 def _memory(summaries: Sequence[PolicySummary]) -> bytes | None:
-    """Only policies that keep something of the video are in it."""
+    """Include only policies that keep something of the video."""
     kept = [summary for summary in summaries if summary.bytes_per_hour is not None]
     if not kept:
         return None
@@ -85,7 +85,7 @@ def _wrapped(name: str) -> str:
 
 
 def _latencies(summaries: Sequence[PolicySummary]) -> bytes | None:
-    """A box for each policy; whiskers are the 5th and the 95th percentile."""
+    """Draw one box per policy; whiskers are the 5th and the 95th percentile."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     timed = [summary for summary in summaries if summary.latency is not None]
@@ -130,7 +130,7 @@ def _figure(
 def panels(
     width: float, height: float, num_panels: int = 1, *, is_shared: bool = True
 ) -> tuple[Any, Sequence[Any]]:
-    """A figure of that size in inches and its axes side by side; they may share the upright one."""
+    """Return a figure of that size in inches and its axes side by side, which may share y."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -138,7 +138,7 @@ def panels(
 
 
 def svg_of(figure: Any) -> bytes:
-    """The same figure is the same bytes."""
+    """Return the same bytes for the same figure."""
     written = BytesIO()
     figure.savefig(written, format="svg", metadata={"Date": None})
     return written.getvalue()

@@ -1,4 +1,4 @@
-"""`python -m eval speed` has a command for each kind of figure."""
+"""`python -m eval speed`: one command for each kind of figure."""
 
 from collections.abc import Callable
 

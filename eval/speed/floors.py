@@ -1,4 +1,4 @@
-"""Floors: a model's sizes and a device's rates in, the least time that each step can take out.
+"""Floors: the least time that each step can take, from a model's sizes and a device's rates.
 
 A step is bound by what it computes or by what it reads, whichever takes longer:
 
@@ -6,9 +6,9 @@ A step is bound by what it computes or by what it reads, whichever takes longer:
     question             max(decoder FLOPs / matmul rate, weights / move rate) + blocks / host rate
     decode, a token      (weights + keys and values of the context) / move rate
 
-Of the decoder 2 FLOPs are counted for each weight and token, and attention's
-4 * layers * heads * head_dim * queries * keys; the tower's FLOPs are counted by torch while it
-encodes a frame. Blocks come from host RAM only where there is a card.
+The decoder counts 2 FLOPs per weight and token, and 4 * layers * heads * head_dim * queries * keys
+for attention; torch counts the tower's FLOPs while it encodes a frame. Blocks come from host RAM
+only if there is a card.
 """
 
 import statistics
@@ -39,14 +39,14 @@ class DeviceRates:
 
 
 def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
-    """Medians of a few rounds, of sizes that no cache holds."""
+    """Return medians of a few rounds, at sizes that exceed any cache."""
     is_card = device.type == "cuda"
     side, num_bytes = (_CARD_SIDE, _CARD_BYTES) if is_card else (_CPU_SIDE, _CPU_BYTES)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     matmul_s = timed_s(lambda: left @ right, device)
     source = torch.ones(num_bytes, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    several = 16 if is_card else 1  # what it takes to begin and to wait is no part of a rate
+    several = 16 if is_card else 1  # starting and waiting are not part of a rate
     copy_s = timed_s(lambda: [target.copy_(source) for _ in range(several)], device) / several
     numbers = source.view(torch.int64)
     read_s = timed_s(lambda: [numbers.sum() for _ in range(several)], device) / several
@@ -64,14 +64,14 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> DeviceRates:
 
 
 def timed_s(work: Callable[[], object], device: torch.device, rounds: int = _ROUNDS) -> float:
-    """The median time of `work` until the device is done with it; the first time is not counted."""
+    """Return the median time until the device has finished `work`, not counting the first time."""
     return statistics.median([device_s(work, device) for _ in range(rounds + 1)][1:])
 
 
 @dataclass(frozen=True)
 class Floors:
-    """Of one decoder on one device. `weights` are multiplied in the layers, `head_weights` apart;
-    `attention` is layers * heads * head_dim, `kv_numbers` are those of one token in all layers.
+    """One decoder on one device. `weights` are multiplied in the layers, `head_weights` apart;
+    `attention` is layers * heads * head_dim, `kv_numbers` those of one token in all layers.
     """
 
     rates: DeviceRates
@@ -95,11 +95,11 @@ class Floors:
         )
 
     def ingest_s(self, tower_flops: float, frame_tokens: float, seen_tokens: float) -> float:
-        """One frame whose tokens see so many, on average."""
+        """Return seconds for one frame whose tokens see `seen_tokens` on average."""
         return self._compute_s(frame_tokens, seen_tokens, tower_flops)
 
     def question_s(self, tokens: int, context_tokens: int, fetched_bytes: int) -> float:
-        """To the first token of an answer."""
+        """Return seconds to the first token of an answer."""
         host_gb_s = self.rates.host_gb_s
         fetch_s = 0.0 if host_gb_s is None else fetched_bytes / (host_gb_s * 1e9)
         return max(self._compute_s(tokens, context_tokens), self.decode_s(0)) + fetch_s
@@ -117,7 +117,7 @@ class Floors:
 
 @torch.inference_mode()
 def tower_flops(family: Family, frames: Sequence[Frame]) -> float:
-    """Of the tower, a frame: one block of `frames`."""
+    """Return the tower's FLOPs per frame, from one block of `frames`."""
     with FlopCounterMode(display=False) as counter:
         family.encode([frames])
     return float(counter.get_total_flops()) / len(frames)

@@ -1,4 +1,4 @@
-"""What is measured: a model made ready, frames of a made-up stream, sessions over it."""
+"""The subjects of measurements: a ready model, frames of a made-up stream, sessions over it."""
 
 import os
 import time
@@ -38,16 +38,16 @@ RandomWeights = Annotated[
     bool, typer.Option("--random-weights", help="What a shape has: none is downloaded.")
 ]
 CAMERA_PX = (1920, 1080)
-"""Width and height of what cameras send; every family has to make it smaller."""
+"""Width and height of a camera's frames; every family has to shrink them."""
 _FRAME_PX = 384
 _POOL = 300
-"""Distinct frames; a longer history repeats them with times that go on."""
+"""Distinct frames; a longer history repeats them with advancing times."""
 _CAMERA_POOL = 32
-"""Of those of CAMERA_PX, which take 6 MB each."""
+"""Of frames of CAMERA_PX, which take 6 MB each."""
 
 
 def ready_model(shape: str | None = None, has_random_weights: bool = False) -> VideoLLM:
-    """The configured model with the best number of threads, or one of a published shape."""
+    """Return the configured model with the best number of threads, or one of a published shape."""
     if shape is not None:
         weights = weights_of(shape, has_random_weights)
         return random_video_llm(shape, weights, random_family(shape, weights))
@@ -60,7 +60,7 @@ def ready_model(shape: str | None = None, has_random_weights: bool = False) -> V
 
 
 def weights_of(shape: str, is_said: bool) -> "PreTrainedModel":
-    """On the configured device. Raises SettingsError where weights were not said to be random."""
+    """Return weights on the configured device. Raises SettingsError unless declared random."""
     require_shape(shape, is_said)
     config = load_config()
     if config.threads is not None:
@@ -69,14 +69,14 @@ def weights_of(shape: str, is_said: bool) -> "PreTrainedModel":
 
 
 def roomy_config() -> VStreamConfig:
-    """So that blocks of a large model do not age: at least half of the host RAM that is free."""
+    """Allow at least half of the free host RAM, so that blocks of a large model do not age."""
     config = load_config()
     free = psutil.virtual_memory().available // 2
     return with_host_bytes(config, max(config.memory.host_bytes, free))
 
 
 def endless_frames(fps: float, is_camera: bool = False) -> Iterator[Frame]:
-    """Frames of a made-up stream, at `fps` of stream time; as large as a camera's if wanted."""
+    """Yield frames of a made-up stream at `fps` of stream time; camera-sized if wanted."""
     renderer = Renderer(_FRAME_PX)
     script = write_script(7, _CAMERA_POOL if is_camera else _POOL)
     pictures = [renderer.frame(moment) for moment in script.moments]
@@ -99,7 +99,7 @@ def here(model: VideoLLM) -> Row:
 
 @contextmanager
 def passing_session(config: VStreamConfig, model: VideoLLM) -> Iterator[Session]:
-    """Of a new stream in the configured store, erased afterwards."""
+    """Open a new stream in the configured store, and erase it afterwards."""
     session = open_session(config, model, f"measured-{uuid4().hex[:12]}")
     try:
         yield session
@@ -115,7 +115,7 @@ def session_in(store: BlockStore, config: VStreamConfig, model: VideoLLM) -> Ses
 
 
 def ingest(session: Session, frames: Iterator[Frame], num_frames: int) -> tuple[float, Row]:
-    """Push so many; seconds a frame, and by stage milliseconds a frame, which may overlap."""
+    """Push frames; return seconds a frame, and by stage milliseconds a frame, which may overlap."""
     device, before = session.model.decoder.device, dict(session.clock.seconds)
     later = list(islice(frames, num_frames))
     passed_s = device_s(lambda: session.push(later), device)
@@ -136,7 +136,7 @@ def spent_s(act: Callable[[], object], clock: Callable[[], float] = time.perf_co
 
 
 def device_s(act: Callable[[], object], device: torch.device) -> float:
-    """Seconds until the device has done all that `act` gave it."""
+    """Return the seconds until the device has finished what `act` gave it."""
     if device.type != "cuda":
         return spent_s(act)
     torch.cuda.synchronize(device)
@@ -148,8 +148,8 @@ def device_s(act: Callable[[], object], device: torch.device) -> float:
 
 @contextmanager
 def busy_share(scheduler: Scheduler) -> Iterator[Callable[[], float]]:
-    """Tells the share of the time since it was entered in which rounds of the scheduler ran, 0 to
-    1. Where nothing is read back, a card may still compute when a round ends.
+    """Give a function for the share of the time since entering, 0 to 1, in which scheduler rounds
+    ran. If nothing is read back, a card may still compute when a round ends.
     """
     listener, rounds_s, began = scheduler.on_round, [0.0], time.perf_counter()
     scheduler.on_round = lambda done: rounds_s.append(done.seconds)

@@ -1,9 +1,9 @@
-"""measure_tiers measures the places to keep blocks in.
+"""measure_tiers: measures the places where blocks are kept.
 
-Reads are those of a question: in every layer other blocks, drawn at random, and nothing above the
-store holds copies; the rows of a layer are joined in one buffer, as decoding needs them.
-`retrieve_ms` is for all layers, fetched and decoded. `disk_share` is the part of the bytes that the
-kernel fetched from a disk; with what it reads ahead this can be more than 1. GB are 1e9 bytes.
+Reads are those of a question: other blocks in every layer, drawn at random, with no cache above the
+store; the rows of a layer are joined in one buffer, as decoding needs them. `retrieve_ms` is for
+all layers, fetched and decoded. `disk_share` is the part of the bytes that the kernel fetched from
+a disk; with read-ahead it can exceed 1. GB are 1e9 bytes.
 """
 
 import os
@@ -57,8 +57,8 @@ _CPU = torch.device("cpu")
 
 
 class MeasuredTier(NamedTuple):
-    """An empty memory over a store, without copies of rows: every read goes to the store.
-    `make_cold` empties the page cache of its files; None: it has none.
+    """An empty memory over a store, without row copies: every read goes to the store. `make_cold`
+    empties the page cache of its files; None: it has none.
     """
 
     name: str
@@ -93,7 +93,7 @@ def measure_tiers(
 
 
 def large_records(num_blocks: int) -> Iterator[BlockRecord]:
-    """Blocks one second apart; the numbers are normal, so that decoding them is as usual."""
+    """Yield blocks one second apart, of normal numbers, so that decoding is realistic."""
     layout = RowLayout(LARGE.kv_heads, _LARGE_TOKENS, LARGE.head_dim, "bfloat16")
     form = RowForm(_POLICY.codec, layout)
     generator = torch.Generator().manual_seed(0)
@@ -109,13 +109,13 @@ def large_records(num_blocks: int) -> Iterator[BlockRecord]:
         distinct.append(BlockRecord(head, picture, tuple(row.tobytes() for row in rows)))
     for number, record in enumerate(islice(cycle(distinct), num_blocks)):
         info = replace(record.head.info, start_s=float(number), end_s=float(number))
-        copies = tuple(bytes(memoryview(row)) for row in record.rows)  # more than a CPU's cache
+        copies = tuple(bytes(memoryview(row)) for row in record.rows)  # larger than a CPU's cache
         yield BlockRecord(replace(record.head, info=info), record.thumbnail, copies)
 
 
 @contextmanager
 def opened(url: str, make: Provenance) -> Iterator[MeasuredTier]:
-    """As a stream of its own, which is gone afterwards."""
+    """Open it as its own stream, which is erased afterwards."""
     tier = tier_of(url)
     bounds = {"buffer_bytes": _BUFFER_BYTES, "segment_bytes": _SEGMENT_BYTES}
     stream = tier.enter(f"tier-speed-{os.getpid()}", make)
@@ -129,7 +129,7 @@ def opened(url: str, make: Provenance) -> Iterator[MeasuredTier]:
 
 
 def _drop_pages(folder: Path) -> None:
-    """Written pages go to the disk first: dirty ones would stay."""
+    """Flush first: dirty pages would stay in the cache."""
     for path in filter(Path.is_file, folder.rglob("*")):
         file = os.open(path, os.O_RDWR)
         try:
@@ -145,7 +145,7 @@ def _rows(
     dtype: torch.dtype,
     model: VideoLLM | None = None,
 ) -> Iterator[Row]:
-    """Of one place, and cold where it has files; `model` made the blocks and may be asked."""
+    """Measure one place, also cold if it has files; `model` made the blocks and may be asked."""
     make = records[0].head.provenance
     with opened(url, make) as tier:
         write_gb_s = write(tier.memory, records)
@@ -175,7 +175,7 @@ def _first_token_ms(session: Session, make_cold: Callable[[], None] | None) -> f
 
 
 def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
-    """Put encoded blocks and flush; GB/s of their rows, pictures and representative keys."""
+    """Put encoded blocks and flush; return GB/s of rows, pictures and representative keys."""
     seconds, num_bytes = 0.0, 0
     for record in records:
         seconds += spent_s(partial(memory.take, record))
@@ -186,7 +186,7 @@ def write(memory: KVMemory, records: Iterable[BlockRecord]) -> float:
 def read(
     tier: MeasuredTier, dtype: torch.dtype, make_cold: Callable[[], None] | None = None
 ) -> Row:
-    """Fetch, then fetch and decode, what a question retrieves; cold every time if asked to."""
+    """Fetch, then fetch and decode, what a question retrieves; each time cold if asked to."""
     rng, layers, ids = Random(0), range(tier.memory.provenance.layers), tier.memory.visible(None)
     gb_s, retrieve_ms, shares = [], [], []
 

@@ -1,6 +1,6 @@
-"""Citation figures: the records of contenders in, by age how well their answers cite the evidence.
+"""Citation figures: how well contenders' answers cite the evidence, by its age.
 
-Over questions about the past in ordinary wordings, but for `seen_yet`: any sighting proves that.
+Over questions about the past in ordinary wordings, except `seen_yet`, which any sighting proves.
 """
 
 import statistics
@@ -17,7 +17,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class CitationFigure:
-    """Means in shares of 1."""
+    """Means, as shares of 1."""
 
     recall: float
     iou: float
@@ -25,7 +25,7 @@ class CitationFigure:
 
     @classmethod
     def of(cls, found: Sequence[Citation]) -> "CitationFigure | None":
-        """None without citations."""
+        """Return None without citations."""
         if not found:
             return None
         recall = statistics.fmean(one.recall for one in found)
@@ -62,7 +62,7 @@ def citation_document(records: Sequence[Record]) -> dict[str, dict[str, object]]
 
 
 def citation_table(by_contender: Mapping[str, Sequence[Record]]) -> ResultTable | None:
-    """Two rows for each contender that cites anything, a column for each age; None without any."""
+    """Return two rows per contender that cites anything, one column per age; None without any."""
     rows = {
         f"{name}: {kind}": of
         for name, records in by_contender.items()

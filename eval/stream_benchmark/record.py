@@ -27,7 +27,7 @@ class Record:
 
 
 def question_id(stream: ExamStream, number: int) -> str:
-    """The same under every contender of every run."""
+    """Return an id that is the same under every contender of every run."""
     return f"{stream.name}/{number}"
 
 
@@ -60,7 +60,7 @@ def record_of(
 
 
 def _group(stream: ExamStream, drawn: ExamQuestion) -> str:
-    """Ordinary questions apart from those that are held out in one way or the other."""
+    """Separate ordinary questions from those held out in one way or the other."""
     if stream.style == "held_out":
         return NEW_STYLE
     if drawn.wording == "held_out":

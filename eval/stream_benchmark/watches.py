@@ -1,11 +1,11 @@
-"""Watches: standing questions on streams, how soon they fired and how often for nothing.
+"""Watches: standing questions on streams, how soon they fired and how often falsely.
 
-Each second of a part of the stream is judged on memory and newest frames, as the product does it
-while the stream plays. An onset is told if the watch fires at it or within `IN_TIME_S`. A firing
-is a false alarm if the object is not in view and did not come into view within `IN_TIME_S` before;
-one that comes late, with the object still in view, is not false. Every object is watched for in two
-wordings, as a request to be told and as a yes/no question. An exam about time has rare statements
-watched for in the whole first hour of a stream and in the whole last one.
+Each second of part of the stream is judged on memory and newest frames, as in the product while a
+stream plays. An onset is caught if the watch fires at it or within `IN_TIME_S`. A firing is a false
+alarm if the object is not in view and did not come into view within `IN_TIME_S` before; a late one,
+with the object still in view, is not false. Every object is watched for in two wordings, as a
+request for an alert and as a yes/no question. An exam about time watches for rare statements during
+the whole first and the whole last hour of a stream.
 """
 
 import statistics
@@ -24,7 +24,7 @@ from eval.stream_world.wording import word_question
 
 WATCHED = DEFAULT
 NUM_WATCHED = 12
-"""Objects in a whole run."""
+"""Objects per run."""
 NUM_WATCHES = 2 * NUM_WATCHED
 WATCHED_S = 300
 IN_TIME_S = 5
@@ -32,7 +32,7 @@ IN_TIME_S = 5
 
 @dataclass(frozen=True)
 class WatchOutcome:
-    """Onsets without time left are not in. `hour` counts from 1, if it is a whole one."""
+    """Omits onsets without time left. `hour` counts from 1; None if it is not a whole one."""
 
     watched_s: int
     onsets_s: tuple[int, ...]
@@ -42,7 +42,7 @@ class WatchOutcome:
 
     @property
     def delays_s(self) -> list[int]:
-        """From each onset that was told in time to its first firing."""
+        """From each onset caught in time to its first firing."""
         delays = ([f - s for f in self.fired_s if 0 <= f - s <= IN_TIME_S] for s in self.onsets_s)
         return [min(several) for several in delays if several]
 
@@ -54,8 +54,8 @@ class WatchOutcome:
 @dataclass(frozen=True)
 class WatchFigures:
     """In percent; None without onsets, or without firings. `fired_within_5s` is the recall,
-    `precision` the share of firings that are no false alarms, `delay_s` the median of those told in
-    time.
+    `precision` the share of firings that are no false alarms, `delay_s` the median delay of onsets
+    caught in time.
     """
 
     fired_within_5s: float | None
@@ -100,7 +100,7 @@ class WatchFigures:
 
 
 def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
-    """By stream, `NUM_WATCHES` over all ordinary ones; an object in two wordings at once."""
+    """Return questions by stream, `NUM_WATCHES` over ordinary ones; each object in two wordings."""
     standing: dict[str, list[StandingQuestion]] = {stream.name: [] for stream in streams}
     ordinary = [stream for stream in streams if stream.style == "seen"]
     for stream, num in zip(ordinary, parts(NUM_WATCHED, len(ordinary)), strict=True):
@@ -111,7 +111,7 @@ def standing_questions(streams: Sequence[ExamStream]) -> dict[str, list[Standing
 
 
 def rare_questions(streams: Sequence[ExamStream]) -> dict[str, list[StandingQuestion]]:
-    """By stream; over all of them `NUM_WATCHES` in the first hour, and as many in the last."""
+    """Return questions by stream: in all, `NUM_WATCHES` in the first hour, as many in the last."""
     standing: dict[str, list[StandingQuestion]] = {}
     for stream, num in zip(streams, parts(NUM_WATCHED, len(streams)), strict=True):
         rng, index = Random(f"{stream.script.seed} rare"), SpanIndex(stream.script)
@@ -133,14 +133,14 @@ def _as_questions(requests: Sequence[StandingQuestion], rng: Random) -> Iterator
 
 
 def watched_until(stream: ExamStream, standing: StandingQuestion) -> int:
-    """The second before which it is judged for the last time."""
+    """Return the second before which it is judged for the last time."""
     return min(standing.until_s or standing.asked_s + WATCHED_S, stream.length_s)
 
 
 def watch_record(
     stream: ExamStream, standing: StandingQuestion, fired_s: Sequence[float]
 ) -> WatchOutcome:
-    """Of a standing question that was judged at every second from when it was put."""
+    """Record a standing question that was judged at every second from when it was put."""
     end_s = watched_until(stream, standing)
     seconds = tuple(map(int, fired_s))
     return WatchOutcome(

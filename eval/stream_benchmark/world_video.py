@@ -1,4 +1,4 @@
-"""WorldVideo: a script of the stream world as footage that a player plays, drawn frame by frame."""
+"""WorldVideo: a stream-world script as footage for a player, drawn frame by frame."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class WorldVideo:
 
 
 class _Drawn:
-    """A FrameSource that waits for its reader, as a file does."""
+    """A FrameSource that waits for its reader, like a file."""
 
     is_live = False
     has_waiting = True

@@ -1,4 +1,4 @@
-"""Backdrops: a scene's name and a variant in, the painted picture behind the objects out."""
+"""Backdrops: the painted picture behind the objects, by scene and variant."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Color = Float64[np.ndarray, " 3"]
 
 @dataclass(frozen=True, eq=False)
 class Easel:
-    """What a painter needs: chance, and for each pixel how far right and down it lies (0 to 1)."""
+    """What a painter needs: randomness, and how far right and down each pixel is (0 to 1)."""
 
     rng: np.random.Generator
     x: Float64[np.ndarray, "side side"]
@@ -36,7 +36,7 @@ class Easel:
 
 
 def paint(scene: str, variant: int) -> UInt8[np.ndarray, "side side 3"]:
-    """The same picture each time for one scene and variant."""
+    """Paint a scene's variant: the same picture each time."""
     rng = np.random.default_rng((SCENES.index(scene), variant))
     along = (np.arange(BACKDROP_PX) + 0.5) / BACKDROP_PX
     x, y = np.meshgrid(along, along)

@@ -1,4 +1,4 @@
-"""Renderer draws one moment of a script as an RGB frame, with drawings from the sprite sheets."""
+"""Renderer: draws a moment of a script as an RGB frame, with drawings from the sprite sheets."""
 
 from functools import cache, lru_cache
 
@@ -17,7 +17,7 @@ FIRST_NUMBER, NUM_NUMBERS = 10, 90
 
 
 def sprite(item: Item) -> Float[np.ndarray, "tile tile 4"]:
-    """The drawing of an object in its colour, 0 to 255, premultiplied alpha."""
+    """Return the drawing of an object in its colour, 0 to 255, premultiplied alpha."""
     index = sprite_index()
     if item.kind is Kind.SIGN:
         assert item.number is not None
@@ -56,7 +56,7 @@ class Renderer:
         self.side_px = side_px
 
     def frame(self, moment: Moment) -> UInt8[np.ndarray, "side side 3"]:
-        """The frame of one moment, later objects over earlier ones."""
+        """Return the frame of one moment, later objects over earlier ones."""
         canvas = _crop(moment.backdrop, self.side_px).astype(np.float32)
         for item in moment.items:
             self._draw(canvas, item)
@@ -87,7 +87,7 @@ def _sample(
     u: Float[np.ndarray, "rows columns"],
     v: Float[np.ndarray, "rows columns"],
 ) -> Float[np.ndarray, "rows columns 4"]:
-    """Read a drawing at (u, v), 0 at its centre and 0.5 at its edge, bilinear, clear outside."""
+    """Sample a drawing at (u, v), 0 at its centre and 0.5 at its edge, bilinear, clear outside."""
     tile = drawing.shape[0]
     padded = np.pad(drawing, ((1, 2), (1, 2), (0, 0)))  # a clear border to read from outside
     x = np.clip((u + 0.5) * tile + 0.5, 0, tile + 1)

@@ -1,10 +1,9 @@
-"""Scoring: the true and the given answer in, right or wrong out.
+"""Scoring: whether a given answer is right.
 
-An answer is right if it equals the truth after normalisation: letter case, articles, punctuation
-at the ends, numbers in words and the order of a list do not matter (no question asks for an order
-of listing). A time is right within `TIME_TOLERANCE_S` or `TIME_TOLERANCE_SHARE` of its age,
-whichever is more, and `right now` is the time of asking; how many were right to the letter is kept
-beside it.
+An answer is right if it equals the truth after normalisation: letter case, articles, punctuation at
+the ends, numbers in words and the order of a list do not matter (no question asks for an order of
+listing). A time is right within `TIME_TOLERANCE_S` or `TIME_TOLERANCE_SHARE` of its age, whichever
+is more, and `right now` is the time of asking; exact matches are counted separately.
 """
 
 import re
@@ -44,7 +43,7 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class Score:
-    """`is_exact` is the stricter one: the same text but for spaces at the ends."""
+    """`is_exact` is stricter: the same text except for spaces at the ends."""
 
     is_right: bool
     is_exact: bool
@@ -73,7 +72,7 @@ def _stated_time(answer: str, asked_s: int) -> int | None:
 
 
 def normalised(answer: str) -> str:
-    """Lower case, no articles, no punctuation at the ends, lists in alphabetical order."""
+    """Return lower case, no articles, no punctuation at the ends, lists sorted."""
     parts = (_plain(part) for part in re.split("[,;]", answer.lower()))
     return ", ".join(sorted(part for part in parts if part))
 

@@ -1,4 +1,4 @@
-"""Statement: something that a moment shows or does not; truth_spans: a stream in, when it held out.
+"""Statement: something that a moment shows or not; truth_spans: when a stream made it true.
 
 A statement is about one object: that it is in view, in a colour, at a place, or in a scene.
 """
@@ -20,7 +20,7 @@ FORMS = ("object", "color", "place", "scene")
 PLACES = tuple(cell(x / 3, y / 3) for y in (0, 1, 2) for x in (0, 1, 2))
 NAMED_SCENES = tuple(scene for scene in SCENES if scene != PLAIN)
 _BEFORE = {"beach": "on", "night sky": "against"}
-"""What is said with a scene where that is not `in`."""
+"""The preposition of a scene if it is not `in`."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Statement:
 
     @property
     def text(self) -> str:
-        """To look for it: `a red star`, `an owl at the top left`."""
+        """To search for it: `a red star`, `an owl at the top left`."""
         return with_article(self.words)
 
     def holds(self, moment: Moment) -> bool:
@@ -60,7 +60,7 @@ class Statement:
         )
 
     def is_doubtful(self, moment: Moment) -> bool:
-        """Whether a careful viewer could take it both ways: the object is between two places."""
+        """Return whether a careful viewer could be unsure: the object is between two places."""
         item = moment.find(self.name)
         return bool(self.place) and item is not None and self.place in _border_cells(item)
 
@@ -68,8 +68,8 @@ class Statement:
 def truth_spans(
     script: Script, statement: Statement, until_s: float | None = None
 ) -> tuple[Period, ...]:
-    """Whole stretches in stream order, up to `until_s` (None: to the end). `end_s` is the last
-    second that shows it: a stretch lasts `end_s - start_s + 1` seconds.
+    """Return whole stretches in stream order, up to `until_s` (None: to the end). `end_s` is the
+    last second that shows it: a stretch lasts `end_s - start_s + 1` seconds.
     """
     seen = [one for one in script.moments if until_s is None or one.time_s <= until_s]
     spans = []
@@ -101,8 +101,8 @@ class SpanIndex:
         return rng.choice(self.by_form[form]) if self.by_form[form] else None
 
     def never(self, form: str, frames: range, rng: Random) -> Statement | None:
-        """One that surely holds in none of `frames`, though its object is in view in some of them,
-        unless it is about no more than that. None if nothing fits this time.
+        """Return one that surely holds in none of `frames`, although its object is in view in some,
+        unless the object alone is the statement. None if nothing fits this time.
         """
         held = self.any("color" if form == "color" else "object", rng)
         if held is None:

@@ -1,4 +1,4 @@
-"""The words of the stream world: names, colours, places and times, and its files of them."""
+"""The words of the stream world: names, colours, places and times, and the files that hold them."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def asset(name: str) -> Traversable:
 
 
 class SpriteIndex(NamedTuple):
-    """What the sprite sheets hold: names in the order of the tiles, the core names first."""
+    """The contents of the sprite sheets: names in the order of the tiles, core names first."""
 
     tile_px: int
     num_core: int
@@ -51,15 +51,15 @@ def sprite_index() -> SpriteIndex:
 
 
 def emoji_names(full: bool = False) -> tuple[str, ...]:
-    """The objects with a drawing in each style, in the order of the sheets: the core ones, on which
-    the embedded model was trained, then the rest if `full`.
+    """Return the objects with a drawing in each style, in sheet order: the core ones, on which the
+    embedded model was trained, then the rest if `full`.
     """
     index = sprite_index()
     return index.emoji if full else index.emoji[: index.num_core]
 
 
 def shape_names() -> tuple[str, ...]:
-    """The objects that come in any colour, in the order of the sprite sheet."""
+    """Return the objects that come in any colour, in the order of the sprite sheet."""
     return sprite_index().shapes
 
 
@@ -68,18 +68,18 @@ def with_article(words: str) -> str:
 
 
 def cell(x: float, y: float) -> str:
-    """The ninth of the picture that holds a point; `x` and `y` run from 0 to 1."""
+    """Return the ninth of the picture that holds a point; `x` and `y` run from 0 to 1."""
     row = ("top", "middle", "bottom")[min(2, int(y * 3))]
     column = ("left", "center", "right")[min(2, int(x * 3))]
     return "center" if (row, column) == ("middle", "center") else f"{row} {column}"
 
 
 def clock(time_s: int) -> str:
-    """Stream time as the model reads and says it: `0h02m05s`."""
+    """Return stream time as the model reads and writes it: `0h02m05s`."""
     return f"{time_s // 3600}h{time_s // 60 % 60:02d}m{time_s % 60:02d}s"
 
 
 def parse_clock(text: str) -> int | None:
-    """The first stream time that `text` mentions, in seconds; None if there is none."""
+    """Return the first stream time that `text` mentions, in seconds; None if there is none."""
     found = re.search(r"(\d+)h(\d+)m(\d+)s", text)
     return int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3]) if found else None

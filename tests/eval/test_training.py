@@ -16,8 +16,8 @@ from transformers import TokenizersBackend
 from encoders import Frame
 from eval.stream_world import Renderer, write_script
 from eval.stream_world.vocabulary import clock
-from eval.training.__main__ import RUN, _require_same_run
 from eval.training.checkpoint import condensed, read_state, restore, write_state
+from eval.training.command import RUN, _require_same_run
 from eval.training.frames import MOTIONS, UNKNOWN, frame_batch, known_names
 from eval.training.objectives import FrameHeads, ReaderExtra, TrainingReader
 from eval.training.parallel import Share, run_parallel

@@ -20,14 +20,18 @@ _TELL_S = 0.05
 
 
 class NearWorkers:
-    """As RayWorkers. Workers in `dead` are gone; `falls` are to be by worker, after so many more
-    messages, and `hangs` says nothing from then on instead.
+    """As RayWorkers. Workers in `dead` are gone, those in `leaving` only end; `falls` are to be by
+    worker, after so many more messages, and `hangs` says nothing from then on instead.
     """
 
     def __init__(self):
         self.members = Membership()
+        """As the ingress sees them."""
+        self.peers = Membership()
+        """As they see each other: also those that the ingress takes to be dead."""
         self.workers = {}
         self.dead = set()
+        self.leaving = set()
         self.falls = {}
         self.hangs = False
         self.asked = []
@@ -35,10 +39,13 @@ class NearWorkers:
     async def tell(self):
         """What Serve tells routers, of those that live."""
         while True:
-            there = {name: one for name, one in self.workers.items() if name not in self.dead}
-            self.members.update(
-                {name: one.record_routing_stats()["streams"] for name, one in there.items()}
-            )
+            told = {
+                name: one.record_routing_stats()["streams"]
+                for name, one in self.workers.items()
+                if name not in self.leaving
+            }
+            self.peers.update(told)
+            self.members.update({one: told[one] for one in told.keys() - self.dead})
             await asyncio.sleep(_TELL_S)
 
     async def acknowledge(self, worker, call_id, num):
@@ -105,7 +112,7 @@ def near_cluster(
 
     async def begin():
         for name in names:
-            worker = near.workers[name] = StreamWorker(settings, keys, name, near.members)
+            worker = near.workers[name] = StreamWorker(settings, keys, name, near.peers)
             worker.service._load_model = lambda: model or embedded()
             await worker.begin()
         serving.append(asyncio.create_task(server.serve(sockets=[listening])))

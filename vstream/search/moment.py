@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from memory import Hit, MemoryReader
 
@@ -30,7 +30,7 @@ class Moment:
     block_id: int | None
     """None for a text without a kept block."""
     captured_at: float
-    thumbnail: bytes = b""
+    thumbnail: bytes = field(default=b"", repr=False)
     text: str = ""
     """What the memory policy noted about it, if that was found."""
     strange: str | None = None

@@ -20,7 +20,7 @@ _VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".web
 
 
 class SourceKind(StrEnum):
-    """Which way a source is opened."""
+    """How a source is opened."""
 
     FILE = "file"
     RTSP = "rtsp"

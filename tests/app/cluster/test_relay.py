@@ -69,12 +69,7 @@ class ScriptedWorkers:
         worker = there[0]
         self.asked.append((worker, call["body"]))
         script = self._scripts[worker]
-        yield {
-            "type": "vstream.accepted",
-            "worker": worker,
-            "body": b"pinned",
-            "is_owner": worker == "a",
-        }
+        yield {"type": "vstream.accepted", "worker": worker, "body": b"pinned"}
         for one in script() if callable(script) else script:
             if one == "dies":
                 raise WorkerLostError
