@@ -145,7 +145,7 @@ def test_a_dialogue_needs_redis(video, tmp_path):
     assert vstream("ingest", video, *store, "--id", "lobby").code == 0
     run = vstream("ask", "lobby", ASKED, *store, "--dialogue", "kim")
     assert (run.code, run.out) == (1, "")
-    assert run.err.strip() == "error: --dialogue needs a store in Redis, where it is remembered"
+    assert run.err.strip() == "error: --dialogue needs a Redis store, which is where dialogues are kept"
 
 
 AWAY = "redis://me:secret@127.0.0.1:1"
@@ -162,7 +162,7 @@ AWAY = "redis://me:secret@127.0.0.1:1"
         ),
         (("streams", "--store", AWAY), "cannot be reached"),
         (("ask", "lobby", "what?", "--store", "file:///tmp/none"), "there is no such folder"),
-        (("ask", "clip.mp4", "what?", "--dialogue", "kim"), "--dialogue needs a stream"),
+        (("ask", "clip.mp4", "what?", "--dialogue", "kim"), "--dialogue needs a stored stream"),
         (("ingest", "clip.mp4", "--id", "../x", "--store", "file:///tmp/none"), "stream id"),
         (("ingest", "gone.mp4", "--store", "file:///tmp/none"), "gone.mp4"),
     ],

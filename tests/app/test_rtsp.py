@@ -126,4 +126,4 @@ def test_a_source_or_the_cameras_of_a_file(tmp_path):
     path.write_text(CAMERA)
     run = vstream("ingest", "clip.mp4", "--config", path, "--store", f"file://{tmp_path}/store")
     assert run.code == 1
-    assert "only one of them" in run.err
+    assert "not both" in run.err
