@@ -369,7 +369,8 @@ def serve(
         int, typer.Option(min=1, help="With --cluster, how many: each loads the model.")
     ] = 2,
     max_workers: Annotated[
-        int | None, typer.Option(help="More of them, up to so many, while these are busy.")
+        int | None,
+        typer.Option(help="With --cluster: add workers up to this many while all are busy."),
     ] = None,
 ) -> None:
     """Serve streams, questions and alerts over HTTP, with a web page."""

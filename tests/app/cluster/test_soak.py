@@ -12,10 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -23,7 +22,7 @@ import httpx
 import psutil
 import pytest
 import redis as redis_client
-from one_thing import thing_jpeg
+from cluster_watch import Watch
 from ray_cluster import PORT, num_listening, ray_cluster, wait_for
 from service import endless
 
@@ -31,7 +30,6 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
 STREAMS = [f"cam{number:02}" for number in range(20)]
 VICTIMS = ("worker", "hung", "ingress", "controller", "redis", *["worker"] * 5)
 PATHS = ("/v1/chat/completions", "/v1/responses")
-PICTURES = [thing_jpeg("owl", part / 8) for part in range(8)]
 ASKERS = 16
 """As many as two workers have places for: both are full."""
 PATIENT_S = 600
@@ -87,64 +85,6 @@ def cluster(redis, tmp_path_factory):
             yield running
 
 
-class Watch:
-    """While it is entered: `moves` of streams between writers, `gaps_s` between pictures that a
-    stream took, of which one is due each `period_s`, and what was `refused`.
-    """
-
-    def __init__(self, cluster, period_s):
-        self.moves = []
-        self.gaps_s = defaultdict(float)
-        self.refused = Counter()
-        self._cluster, self._period_s = cluster, period_s
-        self._is_over = threading.Event()
-        self._threads = [threading.Thread(target=self._look)]
-        self._threads += [threading.Thread(target=self._push, args=[one]) for one in STREAMS]
-
-    def __enter__(self):
-        self._writers = self._cluster.writers(STREAMS)
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _look(self):
-        while not self._is_over.wait(0.1):
-            try:
-                found = self._cluster.writers(STREAMS)
-            except redis_client.RedisError:
-                continue
-            for stream_id, writer in found.items():
-                before = self._writers[stream_id]
-                if writer not in (None, before):
-                    self.moves.append((time.monotonic(), stream_id, before, writer))
-                    self._writers[stream_id] = writer
-
-    def _push(self, stream_id):
-        taken_at = began = time.monotonic()
-        path = f"/v1/streams/{stream_id}/frames"
-        with httpx.Client(base_url=self._cluster.url, timeout=60) as http:
-            for number in count():
-                due = began + number * self._period_s
-                if self._is_over.wait(max(0.0, due - time.monotonic())):
-                    return
-                headers = {"X-Capture-Time": f"{time.time():.3f}", "Content-Type": "image/jpeg"}
-                try:
-                    told = http.post(path, content=random.choice(PICTURES), headers=headers)
-                except httpx.HTTPError as error:
-                    self.refused[type(error).__name__] += 1
-                    continue
-                if told.status_code != 200:
-                    self.refused[told.json()["error"]["code"]] += 1
-                    continue
-                self.gaps_s[stream_id] = max(self.gaps_s[stream_id], time.monotonic() - taken_at)
-                taken_at = time.monotonic()
-
-
 def kept(cluster):
     """What is acknowledged now."""
     return {one: cluster.blocks(one) for one in STREAMS}
@@ -189,7 +129,7 @@ def befall(cluster, redis, victim, stream_id, path, right):
             at.update(kept=kept(cluster), writers=cluster.writers(STREAMS))
             at.update(s=time.monotonic(), pid=kill(cluster, redis, victim, stream_id))
 
-    with Watch(cluster, period_s=4) as watch:
+    with Watch(cluster, STREAMS, period_s=4) as watch:
         try:
             text, ids, told["pause_s"] = cluster.answered(stream_id, on_word, path)
             told["answer"] = "whole" if (text, len(ids)) == (right, 1) else "wrong"
@@ -209,7 +149,7 @@ def befall(cluster, redis, victim, stream_id, path, right):
     told["moved"], told["of_the_dead"] = len(moved_s), len(dead)
     told["balanced"] = len(moves) - len(moved_s)
     told["moved_s"] = (min(moved_s), max(moved_s)) if moved_s else None
-    told["refused"] = watch.refused
+    told["refused"], told["gap_s"] = watch.refused, max(watch.gaps_s.values())
     return told
 
 
@@ -224,6 +164,7 @@ def summary(rounds):
         "moved": sum(one["moved"] for one in rounds),
         "of_the_dead": sum(one["of_the_dead"] for one in rounds),
         "balanced": sum(one["balanced"] for one in rounds),
+        "gap_s": max(one["gap_s"] for one in rounds),
         "first_s": moved and (median(one[0] for one in moved), max(one[0] for one in moved)),
         "last_s": moved and (median(one[1] for one in moved), max(one[1] for one in moved)),
         "whole_again_s": (median(again), max(again)),
@@ -262,7 +203,7 @@ def test_an_update_loses_nothing(cluster, redis, figures):
     right, wrong, asked = cluster.answered(STREAMS[0])[0], 0, Counter()
     before, old = kept(cluster), set(cluster.pids("StreamWorker"))
     began = time.monotonic()
-    with Watch(cluster, period_s=1) as watch:
+    with Watch(cluster, STREAMS, period_s=1) as watch:
         update = subprocess.Popen([sys.executable, "-c", UPDATE, cluster.address, redis.url])
         while update.poll() is None:
             try:
@@ -303,7 +244,7 @@ def test_workers_come_with_load_and_go_without(cluster, figures):
             told = cluster.http.post("/v1/chat/completions", json=document, timeout=PATIENT_S)
             codes[told.status_code] += 1
 
-    with ThreadPoolExecutor(ASKERS) as askers, Watch(cluster, period_s=4) as watch:
+    with ThreadPoolExecutor(ASKERS) as askers, Watch(cluster, STREAMS, period_s=4) as watch:
         asking = askers.map(ask, range(ASKERS))
         try:
             up_s = wait_for(lambda: cluster.num_workers() == 3, PATIENT_S)
