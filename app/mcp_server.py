@@ -41,7 +41,7 @@ Start = Annotated[
     Field(description="Start: a date and time, -10m or `yesterday 8:00`; default: everything."),
 ]
 End = Annotated[str | None, Field(description="End of the range, in the same form; default: now.")]
-Told = list[str | Image]
+Content = list[str | Image]
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,10 @@ class _Tools:
         context: Context[Any, Any],
         start: Start = None,
         end: End = None,
-    ) -> Told:
+    ) -> Content:
         """Ask a Video-LLM about streams, as they are now or at any remembered time."""
-        bounds = urlencode(_given(**{"from": start, "to": end}))
-        urls = [
-            f"stream://{quote(one, safe='')}" + (f"?{bounds}" * bool(bounds)) for one in streams
-        ]
+        bounds = urlencode(_between(start, end))
+        urls = [f"stream://{quote(one, safe='')}?{bounds}" for one in streams]
         with self._client(context) as client:
             *_, answer = client.ask([{"role": "user", "content": question}], urls)
             best = sorted(answer.citations, key=lambda one: -one.score)[:_PICTURES]
@@ -93,11 +91,10 @@ class _Tools:
         start: Start = None,
         end: End = None,
         limit: int = 8,
-    ) -> Told:
+    ) -> Content:
         """Search streams for the moments that best match some words, best first."""
-        bounds = _given(**{"from": start, "to": end})
         with self._client(context) as client:
-            found = client.search(query, streams, limit, **bounds)
+            found = client.search(query, streams, limit, **_between(start, end))
             told = [f"{one.stream_id}, {one.at}, score {one.score:.3f} {one.text}" for one in found]
             seen = zip(told, (one.frame_url for one in found), strict=True)
             return _shown(client, seen) or ["nothing was found"]
@@ -111,9 +108,8 @@ class _Tools:
         end: End = None,
     ) -> dict[str, Any]:
         """Find every span in which a statement was true, with its start, end and probability."""
-        bounds = _given(**{"from": start, "to": end})
         with self._client(context) as client:
-            *_, whole = client.find(statement, streams, **bounds)
+            *_, whole = client.find(statement, streams, **_between(start, end))
         return whole.model_dump(mode="json")
 
     def recap(
@@ -124,9 +120,8 @@ class _Tools:
         end: End = None,
     ) -> dict[str, Any]:
         """Recap what appeared in streams and what left, and when."""
-        bounds = _given(**{"from": start, "to": end})
         with self._client(context) as client:
-            *_, whole = client.recap(streams, **bounds)
+            *_, whole = client.recap(streams, **_between(start, end))
         return whole.model_dump(mode="json")
 
     def picture(
@@ -136,7 +131,7 @@ class _Tools:
         at: Annotated[
             str | None, Field(description="A date and time, or -10m; default: the newest frame.")
         ] = None,
-    ) -> Told:
+    ) -> Content:
         """Show a stream's picture at a given time."""
         with self._client(context) as client:
             return [Image(data=client.frame(stream, t=at).jpeg, format="jpeg")]
@@ -189,8 +184,8 @@ class _Tools:
 
 
 def mcp_server(service: str, key: str | None, *, allow_changes: bool) -> MCPServer[Any]:
-    """Make a server of tools for the service at `service`. Calls without headers (stdio) use `key`.
-    Without `allow_changes`, no tool changes anything.
+    """Return a server whose tools call the service at `service`. Calls without headers (stdio) use
+    `key`. Without `allow_changes`, no tool changes anything.
     """
     tools = _Tools(service, key)
     server: MCPServer[Any] = MCPServer(
@@ -218,7 +213,8 @@ def serve_mcp(service: str, key: str | None, *, allow_changes: bool) -> None:
 def serve_mcp_over_http(service: str, host: str, port: int, *, allow_changes: bool) -> None:
     """Serve at http://HOST:PORT/mcp until SIGTERM or SIGINT; each request brings the caller's key.
 
-    Raises SettingsError if other machines could reach a service that needs no key.
+    Raises SettingsError if other machines could reach a service that needs no key, and ServiceError
+    if `host` is not loopback and the service cannot be asked whether it needs one.
     """
     server = mcp_server(service, None, allow_changes=allow_changes)
     if is_loopback(host):
@@ -237,18 +233,20 @@ def serve_mcp_over_http(service: str, host: str, port: int, *, allow_changes: bo
 
 
 def _is_open(service: str) -> bool:
-    """Whether the service answers without a key, or cannot be reached."""
+    """Whether the service answers without a key. Raises ServiceError if it cannot be asked."""
     try:
         with ServiceClient(service) as client:
             client.streams()
     except ServiceError as error:
-        return error.status != 401
+        if error.status == 401:
+            return False
+        raise
     return True
 
 
-def _shown(client: ServiceClient, seen: Iterable[tuple[str, str | None]]) -> Told:
-    """The lines, with pictures after the first few."""
-    told: Told = []
+def _shown(client: ServiceClient, seen: Iterable[tuple[str, str | None]]) -> Content:
+    """Return the lines, with a picture after each of the first few."""
+    told: Content = []
     for place, (line, frame_url) in enumerate(seen):
         told.append(line)
         if frame_url is not None and place < _PICTURES:
@@ -256,8 +254,10 @@ def _shown(client: ServiceClient, seen: Iterable[tuple[str, str | None]]) -> Tol
     return told
 
 
-def _given(**wished: str | None) -> dict[str, str]:
-    return {name: value for name, value in wished.items() if value is not None}
+def _between(start: str | None, end: str | None) -> dict[str, str]:
+    """Return the bounds as the API takes them."""
+    bounds = {"from": start, "to": end}
+    return {name: value for name, value in bounds.items() if value is not None}
 
 
 def _bearer(header: str) -> str | None:

@@ -1,4 +1,4 @@
-"""given_pictures: arrays, tensors and Pillow's pictures in, Frames with their times out."""
+"""given_pictures: turn arrays, tensors and PIL pictures into Frames with times."""
 
 import time
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ Picture = Frame | Image.Image | np.ndarray | Tensor
 
 
 def as_frames(pictures: Picture | Iterable[Picture], at_s: float, step_s: float) -> list[Frame]:
-    """One picture or several, in order. A Frame stays what it is. Any other picture is captured now
-    and stands `step_s` after the one before it, the first at `at_s`.
+    """Return one picture or several as Frames, in order. A Frame stays as it is. Any other picture
+    is captured now, at a stream time `step_s` after the one before it; the first is at `at_s`.
 
-    A picture is Pillow's, turned as its EXIF asks; an array [height, width, 3]; or a tensor
-    [height, width, 3] or [3, height, width]. Arrays and tensors are RGB in uint8, and are copied.
+    A picture is a PIL picture, turned as its EXIF asks; an array [height, width, 3]; or a tensor
+    [height, width, 3] or [3, height, width]. Arrays and tensors hold RGB in uint8 and are copied.
     Raises SourceError (FRAME_INVALID) for anything else.
     """
     several: Iterable[object] = [pictures]

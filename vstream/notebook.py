@@ -1,11 +1,11 @@
-"""notebook: a text and JPEGs in, the HTML that a notebook shows out."""
+"""notebook: write the HTML in which a notebook shows a text and its pictures."""
 
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 
 _MOST = 12
-"""Pictures in one cell: each has some 10 kB."""
+"""Most pictures in one cell, of about 10 kB each."""
 _FIGURE = (
     '<figure style="display:inline-block;margin:4px"><img width="160" alt="{under}" src="{url}">'
     "<figcaption>{under}</figcaption></figure>"
@@ -13,7 +13,7 @@ _FIGURE = (
 
 
 def shown(text: str, pictures: Sequence[tuple[bytes, str]]) -> str:
-    """The text, then the first pictures, each with the words under it. All words are escaped."""
+    """Return the text and the first pictures, each above its caption. Escapes all words."""
     figures = [
         _FIGURE.format(under=escape(under), url=jpeg_url(jpeg))
         for jpeg, under in pictures[:_MOST]
@@ -25,5 +25,5 @@ def shown(text: str, pictures: Sequence[tuple[bytes, str]]) -> str:
 
 
 def jpeg_url(jpeg: bytes) -> str:
-    """What an <img> takes: the picture itself, so that it needs no second request."""
+    """Return a data URL for an <img>, which saves a second request."""
     return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"

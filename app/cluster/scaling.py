@@ -1,28 +1,28 @@
-"""by_load: what each worker has to do in, how many workers are to do it out.
+"""by_load: choose the number of workers from the load of each.
 
-Serve copies this module to its controller: it imports nothing of ours.
+Serve copies this module to its controller, so it imports nothing of ours.
 """
 
 import math
 from typing import Any
 
 FULL = 0.8
-"""Workers are to be as full as this, on average over Serve's `look_back_period_s`."""
+"""The load to aim at, averaged over Serve's `look_back_period_s`."""
 DELAYS_S = {"upscale_delay_s": 30.0, "downscale_delay_s": 600.0}
-"""For so long it must have been so, before one more is started or one too many is ended."""
+"""How long the wish must last before a worker is started or ended."""
 
 
 def load_of(streams: int, most_streams: int, answers: int, most_answers: int) -> float:
-    """Of a worker: the share of its places for streams or for answers, whichever is more, that are
-    taken; above 1 where answers wait.
+    """Return a worker's load: the share taken of its places for streams or for answers, whichever
+    is larger. It is above 1 while answers wait.
     """
     return max(streams / most_streams, answers / most_answers)
 
 
 def by_load(context: Any) -> tuple[int, dict[str, Any]]:
-    """Serve's AutoscalingContext in, the number of workers that is wanted out, and no state.
+    """Return how many workers are wanted, given Serve's AutoscalingContext; there is no state.
 
-    One that has told nothing yet is taken to have nothing to do.
+    A worker that has not reported yet counts as idle.
     """
     loads = (context.aggregated_metrics or {}).get("load", {})
     if not loads:

@@ -1,4 +1,4 @@
-"""frames: the address of a video in, some of its frames out, without a model."""
+"""frames: sample the frames of a video, without a model."""
 
 import os
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from vstream.sources.live_decoder import EARLY
 def frames(
     source: str | os.PathLike[str], fps: float = 1.0, config: SourceConfig | None = None
 ) -> Iterator[Frame]:
-    """Yield at most `fps` frames per second of a file, stream or webcam, each with its stream time
-    and its time of capture. They are those that a session at that rate would look at, duplicates
-    included. None of a file is lost; of a live source a slow reader gets the newest.
+    """Yield at most `fps` frames per second of a file, stream or webcam, with their stream and
+    capture times. These are the frames that a session at that rate would look at, duplicates
+    included. A file loses none; a slow reader of a live source gets the newest.
 
-    Opens the source as the first frame is asked for. Raises SourceError as `open_source`.
+    Opens the source when the first frame is asked for. Raises SourceError as `open_source` does.
     """
     url = os.fspath(source)
     early = 0.0 if parse_address(url).kind is SourceKind.FILE else EARLY
