@@ -53,7 +53,7 @@ def test_details_say_rates_drops_and_what_each_tier_holds():
     assert "1.0 of 5.0 frames/s sampled" in told
     assert "5 duplicates skipped" in told
     assert "3 dropped (1 damaged)" in told
-    assert "50 keyframes in memory" in told
+    assert "50 KV blocks in memory" in told
     assert "<b>in RAM</b> 2 MB, 90 s" in told
     assert "<b>on disk</b> 70 MB, 2.0 h" in told
     assert memory_words(document().memory) == "2.0 h of memory (72 MB)"
