@@ -17,6 +17,7 @@ from app.server.run import server_config
 from app.server.service import Service
 from app.server.settings import load_settings
 from vstream import load_video_llm
+from vstream.device.scheduler import Limits
 
 IN_CLUSTER = []
 """What gives a store and the names of workers, where services are to be clusters."""
@@ -163,3 +164,5 @@ def running_service(
         server.should_exit = True
         thread.join(timeout=60)
         listening.close()
+        if made._running is not None:  # other tests of this process use the same model
+            made._running.model.scheduler.limits = Limits()
