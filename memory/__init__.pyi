@@ -35,6 +35,7 @@ from .tiers.file.file_tier import FileTier
 from .tiers.file.in_files import stored_records
 from .tiers.file.line_file import LineFile
 from .tiers.memory import HostTier
+from .tiers.redis.redis_lines import RedisLines
 from .tiers.redis.redis_link import RedisLink
 from .tiers.tier import (
     FoundStream,
@@ -84,6 +85,7 @@ __all__ = [
     "MomentIndex",
     "PolicyError",
     "Provenance",
+    "RedisLines",
     "RedisLink",
     "RowCache",
     "RowForm",

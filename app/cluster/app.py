@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from app.cluster import membership
+from app.cluster.all_events import follow
 from app.cluster.ingress import Ingress
 from app.cluster.membership import To
 from app.cluster.relay import WorkerLostError
-from app.cluster.shared_events import SharedEvents, follow
 from app.server.connections import (
     ConnectionBounds,
     allow_descriptors,
@@ -116,7 +116,7 @@ class IngressReplica:
         limits = settings.service
         ingress = Ingress(settings, keys, RayWorkers(handle), membership.MEMBERS)
         self._stop = threading.Event()
-        told = SharedEvents(settings.memory.store), ingress.events, self._stop
+        told = settings.memory.store, ingress.events, self._stop
         threading.Thread(target=follow, args=told, name="events", daemon=True).start()
         allow_descriptors(ConnectionBounds())
         config = bounded_config(
@@ -216,13 +216,5 @@ def _refuse(settings: ServiceSettings) -> None:
     """Raises SettingsError for what a cluster cannot do."""
     if not settings.memory.store.startswith(("redis", "unix")):
         raise SettingsError("--cluster needs a store that all workers share: --store redis://HOST")
-    asked = {
-        "streams": settings.streams,
-        "alerts": settings.alerts,
-        "recaps": settings.recaps,
-        "service.answer_log": settings.service.answer_log,
-    }
-    if found := [name for name, value in asked.items() if value]:
-        raise SettingsError(f"{found[0]}: a cluster takes none from its configuration yet")
     if settings.service.port == 0:
         raise SettingsError("--cluster needs a port, as 8900: all of it is to listen there again")

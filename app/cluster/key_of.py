@@ -32,7 +32,7 @@ _ROUTES = (
     (r"POST /v1/(streams|alerts|watches)", Kind.OWNER),
     (r"POST /v1/(chat/completions|responses)", Kind.FIRST),
     (r"\w+ (?P<held>/v1/(responses|alerts|watches)/[^/]+)(/.*)?", Kind.HOLDER),
-    (r"\w+ (/metrics|/v1/(streams|alerts|watches|firings|firings/seen|answers))", Kind.ALL),
+    (r"\w+ (/metrics|/v1/(streams|alerts|watches|firings|firings/seen))", Kind.ALL),
     (r"\w+ /v1/(search|moments|recaps)", Kind.ALL),
 )
 _PATTERNS = [(re.compile(pattern), kind) for pattern, kind in _ROUTES]

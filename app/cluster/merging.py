@@ -7,12 +7,11 @@ from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-_LIMITS = {"/v1/search": 10, "/v1/firings": 50, "/v1/answers": 50}
+_LIMITS = {"/v1/search": 10, "/v1/firings": 50}
 _SUMMED = ("unseen", "marked", "judged", "known", "described", "dropped", "unchecked")
 _ORDER: dict[str, Callable[[dict[str, Any]], Any]] = {
     "/v1/streams": lambda one: one["id"],
     "/v1/firings": lambda one: -one["id"],
-    "/v1/answers": lambda one: -one["id"],
     "/v1/search": lambda one: -one["score"],
     "/v1/moments": lambda one: (one["stream_id"], one["from_s"]),
     "/v1/recaps": lambda one: (one["from"], one["stream_id"]),

@@ -18,7 +18,6 @@ from app.cluster.credit import Credit
 from app.cluster.membership import Membership, To
 from app.cluster.ownership import free_since, to_give, to_take
 from app.cluster.relay import BEAT_S, WINDOW, is_answer
-from app.cluster.shared_events import SharedEvents
 from app.server.api_errors import ApiError
 from app.server.application import create_app
 from app.server.ask_request import parse_stream_url
@@ -28,7 +27,6 @@ from app.server.settings import ServiceSettings
 from app.server.sse import with_pauses
 from memory import KVMemoryError
 from vstream.errors import VStreamError
-from vstream.service.kept_events import KeptEvents
 from vstream.service.stream_notes import StreamNote
 
 _log = structlog.get_logger()
@@ -43,17 +41,6 @@ _END_LOOKS = 4
 """Before what nobody waits for is cancelled, which ends by itself as a rule."""
 
 
-class _WorkerService(Service):
-    """Opens no stream by itself, and tells its events to all."""
-
-    def _open_known(self, loaded: Any) -> None:
-        pass
-
-    def _keep_events(self) -> None:
-        if not self.events.is_kept:
-            self.events.keep(KeptEvents(SharedEvents(self.settings.memory.store)), owned=True)
-
-
 class StreamWorker:
     """One model on one device, and the streams that it watches."""
 
@@ -63,7 +50,7 @@ class StreamWorker:
         """`members` are all workers, itself among them."""
         self.name = name
         self._members = members
-        self.service = _WorkerService(settings, keys)
+        self.service = Service(settings, keys, is_one_of_many=True)
         self._app = create_app(self.service)
         self._life = self._app.router.lifespan_context(self._app)
         self._credits: dict[str, Credit] = {}

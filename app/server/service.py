@@ -35,7 +35,7 @@ from vstream.search.moment import Moment
 from vstream.search.moment_search import MomentSearch
 from vstream.service.alert_record import FiredAlert
 from vstream.service.alerts import Alerts
-from vstream.service.answer_log import AnswerLog
+from vstream.service.answer_log import open_answer_log
 from vstream.service.event import MOST
 from vstream.service.event_log import EventLog
 from vstream.service.kept_events import KeptEvents
@@ -62,9 +62,14 @@ class Phase(StrEnum):
 class Service:
     """One for each process."""
 
-    def __init__(self, settings: ServiceSettings, keys: ApiKeys) -> None:
-        """`model` and all that needs it are there once `phase` is ready."""
+    def __init__(
+        self, settings: ServiceSettings, keys: ApiKeys, *, is_one_of_many: bool = False
+    ) -> None:
+        """`model` and all that needs it are there once `phase` is ready. Those of many over one
+        store are one service: each is told which streams to watch, and all tell of all.
+        """
         limits = settings.service
+        self.is_one_of_many = is_one_of_many
         self.settings = settings
         self.keys = keys
         self.page_token = secrets.token_urlsafe()
@@ -74,7 +79,8 @@ class Service:
         self.failure: Exception | None = None
         self.events = EventLog()
         self._keep_events()
-        self.answer_log = AnswerLog(limits.answer_log) if limits.answer_log is not None else None
+        shared = settings.memory.store if is_one_of_many else None
+        self.answer_log = open_answer_log(limits.answer_log, shared)
         self.metrics = Metrics()
         self.rate_limit = RateLimit(limits.requests_per_minute)
         self.policy = SourcePolicy(
@@ -153,8 +159,9 @@ class Service:
             self.answer_log.close()
 
     def _open_known(self, loaded: "_Loaded") -> None:
-        loaded.streams.open_known(self.settings.streams)
-        self.events.leave_to_others({one.spec.id for one in loaded.streams.all()})
+        if not self.is_one_of_many:
+            loaded.streams.open_known()
+            self.events.leave_to_others({one.spec.id for one in loaded.streams.all()})
         loaded.alerts.open_known(self.settings.alerts)
         loaded.recaps.begin()
 
@@ -163,7 +170,7 @@ class Service:
         try:
             tier = tier_of(self.settings.memory.store)
             if not self.events.is_kept and (lines := tier.lines("events", MOST)):
-                self.events.keep(KeptEvents(lines))
+                self.events.keep(KeptEvents(lines), owned=self.is_one_of_many)
         except StoreError as error:
             _log.error("events are not kept", reason=str(error))
 
@@ -189,6 +196,8 @@ class _Loaded:
             policy=service.policy,
             max_streams=limits.max_streams,
             max_readers=limits.max_running,
+            configured=settings.streams,
+            is_one_of_many=service.is_one_of_many,
             on_frame=self._saw,
             on_forgotten=lambda *stretch: self.alerts.forget(*stretch),
             on_adopted=lambda keeper: self.alerts.adopt(keeper),
@@ -242,7 +251,7 @@ class _Loaded:
         """The zone of times in words: that of these streams, or the service's where they have none
         or several.
         """
-        own = {keeper.spec.timezone for one in stream_ids if (keeper := self.streams.find(one))}
+        own = {spec.timezone for one in stream_ids if (spec := self.streams.spec_of(one))}
         zone = own.pop() if len(own) == 1 else None
         return ZoneInfo(zone or self._service.settings.service.timezone)
 

@@ -79,7 +79,9 @@ class ServiceConfig(BaseModel):
         ByteSize(10 << 30), ge=0, description="Of all that visitors of the page have uploaded."
     )
     answer_log: Path | None = Field(
-        None, description="A file of what is asked and answered, as lines of JSON; else none is."
+        None,
+        description="A file of what is asked and answered, as lines of JSON; in a cluster they are "
+        "kept in the store instead. Unset: nothing is.",
     )
     requests_per_minute: int = Field(
         6000, ge=1, description="Of one caller, pushed frames not counted."

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import uvicorn
 from service import RunningService, embedded
 
+from app.cluster.all_events import follow
 from app.cluster.ingress import Ingress
 from app.cluster.membership import Membership
 from app.cluster.relay import WorkerLostError
-from app.cluster.shared_events import SharedEvents, follow
 from app.cluster.worker import StreamWorker
 from app.server.connections import ConnectionBounds, bounded_config, listen_on
 from app.server.keys import ApiKeys
@@ -73,15 +73,19 @@ def near_cluster(
     memory=None,
     source=None,
     bounds=None,
+    config=None,
     **service,
 ):
-    """A RunningService whose `near` are its NearWorkers; `run` has their loop run a coroutine."""
+    """A RunningService whose `near` are its NearWorkers; `run` has their loop run a coroutine.
+    `config` has the streams, alerts and recaps of its configuration.
+    """
     settings = load_settings(
         None,
         memory={"store": store, **(memory or {})},
         source=source or {},
         threads=1,
         service={"port": 0, "grace_s": 1, **service},
+        **(config or {}),
     )
     keys = ApiKeys(key, scoped)
     near = NearWorkers()
@@ -104,6 +108,7 @@ def near_cluster(
         return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=300)
 
     async def begin():
+        near.members.update(dict.fromkeys(names, ()))  # each leaves the others theirs
         for name in names:
             worker = near.workers[name] = StreamWorker(settings, keys, name, near.members)
             worker.service._load_model = lambda: model or embedded()
@@ -120,12 +125,12 @@ def near_cluster(
 
     serving = []
     stop = threading.Event()
-    shared = SharedEvents(store)
-    follower = threading.Thread(target=follow, args=(shared, ingress.events, stop), daemon=True)
+    follower = threading.Thread(target=follow, args=(store, ingress.events, stop), daemon=True)
     run(begin())
     follower.start()
-    only = near.workers[names].service if len(names) == 1 else None
-    running = RunningService(only, f"http://127.0.0.1:{listening.getsockname()[1]}", key)
+    services = [worker.service for worker in near.workers.values()]
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    running = RunningService(services, url, key)
     running.near, running.run = near, run
     try:
         yield running
@@ -136,5 +141,4 @@ def near_cluster(
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=10)
         follower.join(timeout=10)
-        shared.close()
         listening.close()

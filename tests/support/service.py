@@ -42,10 +42,12 @@ def endless(stream_id, **wishes):
 
 
 class RunningService:
-    """`url` is where it listens, `http` a client of it, `service` what it is made of."""
+    """`url` is where it listens, `http` a client of it, `services` what it is made of: one, or in
+    a cluster that of each worker, over the same model.
+    """
 
-    def __init__(self, service, url, key=None):
-        self.service = service
+    def __init__(self, services, url, key=None):
+        self.services, self.service = services, services[0]
         self.url = url
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.http = httpx.Client(base_url=url, headers=headers, timeout=60)
@@ -128,10 +130,11 @@ def running_service(
         threads=1,
         service={"port": 0, "grace_s": 1, **service},
     )
-    if IN_CLUSTER and store == "memory://" and not (page or load or streams):
+    if IN_CLUSTER and store == "memory://" and not (page or load):
         from near_workers import near_cluster  # made of what stands here
 
         within = {"key": key, "scoped": scoped, "model": model, "source": source, "memory": memory}
+        within["config"] = {"streams": list(streams)}
         with near_cluster(*IN_CLUSTER[0](), bounds=bounds, **within, **service) as running:
             yield running
         return
@@ -148,7 +151,7 @@ def running_service(
     server = uvicorn.Server(server_config(made, app, bounds))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    running = RunningService(made, url, key)
+    running = RunningService([made], url, key)
     running.server = server
     try:
         give_up_at = time.monotonic() + 60

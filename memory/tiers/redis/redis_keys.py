@@ -1,7 +1,7 @@
 """RedisKeys: under which names one stream lies in Redis.
 
 vstream:streams             set of all stream ids
-vstream:lines:NAME          list of lines that a service keeps, as its events
+vstream:log:NAME            Redis Stream: lines that services keep, as their events
 vstream:{ID}:meta           hash: make, note, format_version, fence, version, next_id, blocks,
                             bytes, from_s, to_s
 vstream:{ID}:lease          who writes, "FENCE HOST:PID WORKER"; without WORKER an earlier version
@@ -23,7 +23,7 @@ THUMBNAIL = "thumbnail"
 
 
 def lines_key(name: str) -> str:
-    return f"vstream:lines:{name}"
+    return f"vstream:log:{name}"
 
 
 def worker_key(worker: str) -> str:

@@ -58,7 +58,7 @@ def cluster(redis, tmp_path_factory):
         stderr=log,
         stdout=log,
     )
-    running = RunningService(None, f"http://127.0.0.1:{PORT}")
+    running = RunningService([None], f"http://127.0.0.1:{PORT}")
     running.process, running.redis = process, redis.client()
     try:
         wait_for(lambda: process.poll() is not None or listens(), 400)
