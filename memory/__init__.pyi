@@ -37,6 +37,7 @@ from .tiers.file.line_file import LineFile
 from .tiers.memory import HostTier
 from .tiers.redis.redis_lines import RedisLines
 from .tiers.redis.redis_link import RedisLink
+from .tiers.redis.redis_tasks import RedisTasks
 from .tiers.tier import (
     FoundStream,
     StoredStream,
@@ -87,6 +88,7 @@ __all__ = [
     "Provenance",
     "RedisLines",
     "RedisLink",
+    "RedisTasks",
     "RowCache",
     "RowForm",
     "RowLayout",

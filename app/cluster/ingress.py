@@ -140,7 +140,8 @@ class Ingress:
                 response = await here(request, caller)
                 await response(scope, receive, send)
             return
-        if is_answer(scope) and key == Key(Kind.FIRST) and is_sound(document):
+        is_unnamed = key == Key(Kind.FIRST) and not document.get("previous_response_id")
+        if is_answer(scope) and is_unnamed and is_sound(document):
             if (only := self._only_stream(caller)) is not None:
                 name(document, only)
                 request.stream_id, request.body = only, json.dumps(document).encode()

@@ -31,7 +31,7 @@ _ROUTES = (
     (r"\w+ /v1/streams/(?P<stream>[^/]+)(/.*)?", Kind.OWNER),
     (r"POST /v1/(streams|alerts|watches)", Kind.OWNER),
     (r"POST /v1/(chat/completions|responses)", Kind.FIRST),
-    (r"\w+ (?P<held>/v1/(responses|alerts|watches)/[^/]+)(/.*)?", Kind.HOLDER),
+    (r"\w+ (?P<held>/v1/(alerts|watches)/[^/]+)", Kind.HOLDER),
     (r"\w+ (/metrics|/v1/(streams|alerts|watches|firings|firings/seen))", Kind.ALL),
     (r"\w+ /v1/(search|moments|recaps)", Kind.ALL),
 )
@@ -49,8 +49,6 @@ class Key:
 
 def key_of(method: str, path: str, document: dict[str, Any]) -> Key:
     """`document` is what the body says, empty where it is none."""
-    if isinstance(previous := document.get("previous_response_id"), str):
-        return Key(Kind.HOLDER, held=f"/v1/responses/{previous}")
     for pattern, kind in _PATTERNS:
         if (match := pattern.fullmatch(f"{method} {path}")) is not None:
             found = match.groupdict()

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from starlette.types import Message, Send
 
 from app.cluster.membership import Membership, To
-from app.cluster.told import CutOffError, OtherAnswerError, Told
 from app.server.api_errors import ApiError
+from app.server.attempt import KEY, new_attempt
 from app.server.sse import DONE, event_of
+from app.server.told import OtherAnswerError, Told
 
 BEAT_S = 1.0
 """A worker that has nothing to say says so as often."""
@@ -36,6 +37,10 @@ def is_answer(scope: Mapping[str, Any]) -> bool:
 
 class WorkerLostError(Exception):
     """It has died, or cannot be reached."""
+
+
+class CutOffError(Exception):
+    """The worker ends before its answer does."""
 
 
 class Workers(Protocol):
@@ -60,14 +65,19 @@ class Request:
     is_owners: bool = False
     at: str | None = None
 
+    def __post_init__(self) -> None:
+        if is_answer(self.scope):
+            self.scope = {**self.scope, KEY: new_attempt()}
+
     @property
-    def is_answer(self) -> bool:
+    def can_go_on(self) -> bool:
         """Whether another worker can go on with what one has begun to say."""
-        return is_answer(self.scope)
+        is_followed = self.scope["path"].startswith("/v1/responses/")
+        return is_answer(self.scope) or (is_followed and self.scope["method"] == "GET")
 
     @property
     def may_repeat(self) -> bool:
-        return self.is_answer or self.scope["method"] == "GET"
+        return is_answer(self.scope) or self.scope["method"] == "GET"
 
     @property
     def is_sampled(self) -> bool:
@@ -121,9 +131,12 @@ class Relay:
                 async for message in _heard(messages, self.silent_s):
                     kind = message["type"]
                     if kind == "vstream.not_mine":
-                        return False
+                        is_known = request.stream_id == message["stream"]
+                        request.stream_id = message["stream"]
+                        return False if is_known else await self._is_answered(begun)
                     if kind == "vstream.accepted":
-                        asked, request.body = message["worker"], message["body"]
+                        asked = message["worker"]
+                        request.scope = {**request.scope, KEY: message["attempt"]}
                         begun.is_accepted = True
                         if request.stream_id is not None and not request.is_owners:
                             self.on_asked(message["is_owner"])
@@ -179,7 +192,7 @@ class _Begun:
             return False
         if not self._is_sent:
             return self.request.may_repeat or not self.is_accepted
-        return self.request.is_answer and not (self.told.text and self.request.is_sampled)
+        return self.request.can_go_on and not (self.told.text and self.request.is_sampled)
 
     async def take(self, message: Message) -> None:
         """A message of the worker's application. What is no stream of events is told whole."""
@@ -196,15 +209,26 @@ class _Begun:
                 raise CutOffError
             if self._is_sent:  # events of the worker before
                 raise OtherAnswerError
-        elif self.request.is_answer:
+        elif self.request.can_go_on:
             events = body.decode().split("\n\n")[:-1]
-            body = "".join(self.told.news(f"{event}\n\n") for event in events).encode()
+            body = "".join(map(self._news, events)).encode()
         if not self._is_sent:
             await self.send(self._start)
             self._is_sent = True
         if body or is_last:
             await self.send({**message, "body": body})
         self.is_whole = is_last
+
+    def _news(self, event: str) -> str:
+        """What of an event is still to be told; may be nothing."""
+        head, _, data = event.rpartition("data: ")
+        if not data.startswith("{"):
+            return f"{event}\n\n"
+        document = json.loads(data)
+        if (document.get("error") or {}).get("code") == "cancelled":
+            raise CutOffError
+        news = self.told.news(document)
+        return "" if news is None else f"{head}{event_of(news)}"
 
     async def fail(self) -> None:
         why = "the worker that answered is gone, and no other can go on: ask again"

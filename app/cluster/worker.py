@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import structlog
 from anyio import to_thread
@@ -20,7 +19,9 @@ from app.cluster.ownership import free_since, to_give, to_take
 from app.cluster.relay import BEAT_S, WINDOW, is_answer
 from app.server.api_errors import ApiError
 from app.server.application import create_app
-from app.server.ask_request import parse_stream_url
+from app.server.ask_request import NamedStream, parse_stream_url
+from app.server.asking import pinned
+from app.server.attempt import KEY
 from app.server.keys import ApiKeys
 from app.server.service import Phase, Service
 from app.server.settings import ServiceSettings
@@ -100,17 +101,12 @@ class StreamWorker:
             credit.acknowledge(num)
 
     async def asgi(self, to: To, call: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """What the service answers, as ASGI's messages, after one of `vstream.accepted`: its body
-        is the call's with the moment pinned that it asks about. A `vstream.beat` where nothing
-        comes. Or one of `vstream.not_mine` alone: another worker watches the stream, or will.
+        """What the service answers, as ASGI's messages, after one of `vstream.accepted`, which has
+        the moments pinned that are asked about. A `vstream.beat` where nothing comes. Or one of
+        `vstream.not_mine` alone: another worker watches the stream, or will.
         """
-        stream_id = call["stream"]
-        is_owner = stream_id in self.streams
-        if call["is_owners"] and not is_owner and await self._is_watched(stream_id):
-            yield {"type": "vstream.not_mine"}
-            return
         credit = self._credits[call["id"]] = Credit(WINDOW)
-        messages = with_pauses(self._messages(call, is_owner), BEAT_S)
+        messages = with_pauses(self._messages(call), BEAT_S)
         try:
             async for message in messages:
                 await credit.take()
@@ -123,15 +119,28 @@ class StreamWorker:
         streams = self.service.loaded.streams
         return stream_id is not None and bool(await to_thread.run_sync(streams.spec_of, stream_id))
 
-    async def _messages(
-        self, call: Mapping[str, Any], is_owner: bool
-    ) -> AsyncGenerator[Mapping[str, Any], None]:
-        scope, body = dict(call["scope"]), call["body"]
+    async def _messages(self, call: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
+        stream_id, scope = call["stream"], dict(call["scope"])
+        is_owners, asked = call["is_owners"], []
         if is_answer(scope):
-            body = await to_thread.run_sync(self._pinned, body)
-        told = {"worker": self.name, "body": body, "is_owner": is_owner}
-        yield {"type": "vstream.accepted", **told}
-        exchange = _Exchange(body)
+            asked = await to_thread.run_sync(self._asked, call["body"])
+            if stream_id is None and asked:  # it goes on with another answer
+                stream_id, is_owners = asked[0].stream_id, True
+        is_owner = stream_id in self.streams
+        if is_owners and not is_owner and await self._is_watched(stream_id):
+            yield {"type": "vstream.not_mine", "stream": stream_id}
+            return
+        if is_answer(scope) and "spans" not in scope[KEY]:
+            spans = await to_thread.run_sync(pinned, self.service, asked)
+            told = {stream_id: span.model_dump() for stream_id, span in spans.items()}
+            scope[KEY] = {**scope[KEY], "spans": told}
+        yield {
+            "type": "vstream.accepted",
+            "worker": self.name,
+            "is_owner": is_owner,
+            "attempt": scope.get(KEY),
+        }
+        exchange = _Exchange(call["body"])
         running = asyncio.create_task(exchange.run(self._app, scope))
         try:
             while (message := await exchange.messages.get()) is not None:
@@ -139,24 +148,17 @@ class StreamWorker:
         finally:
             self._start(exchange.end(running))
 
-    def _pinned(self, body: bytes) -> bytes:
-        """The question, with its stretch in stream time and the moment at which it is asked. One
-        that makes no sense is left as it is: the service says what is wrong with it.
+    def _asked(self, body: bytes) -> list[NamedStream]:
+        """The streams that a question is about. Of one that makes no sense none: the service says
+        what is wrong with it.
         """
-        loaded = self.service.loaded
-        try:
+        with suppress(ApiError, AttributeError, TypeError, ValueError, KVMemoryError):
             document = json.loads(body)
-            for video_url in named(document):
-                one = parse_stream_url(video_url["url"])
-                from_s, to_s = loaded.stream_range(one.stream_id, one.span)
-                with loaded.streams.askable(one.stream_id) as stream:
-                    as_of_s = one.span.as_of_s or stream.memory.newest_s
-                span = {"from_s": from_s, "to_s": to_s, "as_of_s": as_of_s}
-                query = urlencode({name: s for name, s in span.items() if s is not None})
-                video_url["url"] = f"stream://{quote(one.stream_id)}?{query}"
-        except (ApiError, AttributeError, TypeError, ValueError, VStreamError, KVMemoryError):
-            return bytes(body)
-        return json.dumps(document).encode()
+            if asked := [parse_stream_url(one["url"]) for one in named(document)]:
+                return asked
+            before = self.service.responses.find(str(document.get("previous_response_id")))
+            return [] if before is None else list(before.request.streams)
+        return []
 
     async def _reconcile(self) -> None:
         """Watch what nobody watches and is this worker's to watch."""

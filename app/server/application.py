@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from anyio import CapacityLimiter, to_thread
@@ -81,6 +82,7 @@ def create_app(service: Service) -> FastAPI:
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}",
     )
     app.state.service = service
+    service.again = partial(response_routes.again, service)
     answer_errors(app)
     for free in (system_routes.router, frame_routes.router):
         app.include_router(free)

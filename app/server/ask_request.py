@@ -5,9 +5,9 @@ pictures and clips, of which the last question and all before it are about.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -80,6 +80,8 @@ class AskRequest:
     plan: bool = True
     tools_ignored: bool = False
     media: tuple[MediaUrl, ...] = ()
+    spans: Mapping[str, AskedSpan] = field(default_factory=dict)
+    """By stream, in place of its own where the moment of the question is pinned."""
 
 
 def ask_request_of(

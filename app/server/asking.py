@@ -1,8 +1,8 @@
 """Asking: what a request asks in, an Inquiry about its streams out, for as long as one listens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -15,8 +15,9 @@ from app.server.ask_request import AskedSpan, AskRequest, NamedStream
 from app.server.keys import Action, Caller
 from app.server.service import Service
 from app.server.showing import REQUEST, passing_stream, require_ask
+from memory import KVMemoryError
 from vstream.device.asker import Asker
-from vstream.errors import BusyError
+from vstream.errors import BusyError, VStreamError
 from vstream.question import Question
 from vstream.service.event import EventKind
 from vstream.service.inquiry import AnswerPiece, Inquiry, StreamAnswer
@@ -72,6 +73,20 @@ async def _leave_with_client(request: Request, asker: Asker) -> None:
         asker.leave()
 
 
+def pinned(service: Service, streams: Iterable[NamedStream]) -> dict[str, AskedSpan]:
+    """Their stretches in stream time, and the moment that is now. Of one that makes no sense
+    nothing: whoever asks about it is told what is wrong.
+    """
+    spans, loaded = {}, service.loaded
+    for one in streams:
+        with suppress(VStreamError, KVMemoryError):
+            from_s, to_s = loaded.stream_range(one.stream_id, one.span)
+            with loaded.streams.askable(one.stream_id) as stream:
+                as_of_s = one.span.as_of_s or stream.memory.newest_s
+            spans[one.stream_id] = AskedSpan(from_s=from_s, to_s=to_s, as_of_s=as_of_s)
+    return spans
+
+
 def begin(
     service: Service,
     caller: Caller,
@@ -101,13 +116,14 @@ def begin(
     questions = []
     for one in named:
         require(caller, Action.ASK, one.stream_id)
-        from_s, to_s = service.loaded.stream_range(one.stream_id, one.span)
+        span = ask_request.spans.get(one.stream_id, one.span)
+        from_s, to_s = service.loaded.stream_range(one.stream_id, span)
         context, zone = "", None
         if (spec := streams.spec_of(one.stream_id)) is not None:
             context, zone = spec.context, spec.timezone
             if not spec.is_recording:
                 zone = zone or service.settings.service.timezone
-        at_s = one.span.at_s(to_s)
+        at_s = span.at_s(to_s)
         known = "\n".join(part for part in (context, ask_request.system) if part)
         question = replace(asked, at_s=at_s, from_s=from_s, zone=asked.zone or zone, context=known)
         questions.append((one.stream_id, question))

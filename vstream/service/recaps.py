@@ -46,6 +46,7 @@ class MadeRecap:
     zone: ZoneInfo
     begin_at: float
     end_at: float
+    stream_ids: Sequence[str]
 
 
 class Recaps:
@@ -120,12 +121,13 @@ class Recaps:
         late_s = now.timestamp() - due_at
         if is_made or late_s > LATE_S or (len(ids) < len(wanted) and late_s < _SETTLE_S):
             return
-        made = MadeRecap(spec, self._recap(spec, ids, begin_at, due_at), zone, begin_at, due_at)
+        recap = self._recap(spec, ids, begin_at, due_at)
+        made = MadeRecap(spec, recap, zone, begin_at, due_at, ids)
         self._made[spec.id] = due_at
         for keeper in self._streams.all():
             if keeper.spec.id in ids:
                 self._note(keeper, spec.id, due_at)
-        self._tell(made, ids)
+        self._tell(made)
 
     def _recap(self, spec: RecapSpec, ids: Sequence[str], begin_at: float, end_at: float) -> Recap:
         with ExitStack() as reading:
@@ -152,9 +154,9 @@ class Recaps:
         except KVMemoryError as error:
             _log.warning("recap not noted", stream=keeper.spec.id, reason=str(error))
 
-    def _tell(self, made: MadeRecap, ids: Sequence[str]) -> None:
+    def _tell(self, made: MadeRecap) -> None:
         """Each stream's listeners, without its words; then who is to get it."""
-        for stream_id in ids:
+        for stream_id in made.stream_ids:
             told = [one for one in made.recap.entries if one.stream == stream_id]
             self._events.publish(
                 EventKind.RECAP_MADE,

@@ -75,6 +75,12 @@ class StreamLines(Closing, Generic[Told]):
             for one in told:
                 self._count(one)
 
+    def drop(self, line_id: str) -> None:
+        """The one with that id. Raises StoreError."""
+        with self._lock:
+            self._settle()
+            self._lines.rewrite(lambda line: None if _id_of(line) == line_id else line)
+
     def forget(self, stream_id: str, from_s: float, to_s: float) -> None:
         """What was told of [from_s, to_s], at once; where that cannot be written now, with what is
         added or forgotten next.
@@ -145,3 +151,10 @@ def _told_later(stream_id: str) -> Iterator[None]:
 def _holds(stretch: tuple[float, float], stream_id: str, owed: tuple[str, float, float]) -> bool:
     of, from_s, to_s = owed
     return of == stream_id and stretch[0] <= from_s and to_s <= stretch[1]
+
+
+def _id_of(line: str) -> object:
+    try:
+        return json.loads(line).get("id")
+    except ValueError:
+        return None

@@ -13,6 +13,7 @@ from service import endless
 from websockets.sync.client import connect
 
 from app.cluster.relay import BEAT_S, WINDOW
+from app.server.attempt import KEY, new_attempt
 
 MASTER = "correct-horse-battery"
 STREAMS = [f"cam{number}" for number in range(6)]
@@ -153,7 +154,7 @@ def test_a_worker_says_no_more_than_a_window_to_who_does_not_read(cluster):
     scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
     headers = {"authorization": f"Bearer {MASTER}", "content-type": "application/json"}
     told = [(name.encode(), value.encode()) for name, value in headers.items()]
-    scope |= {"headers": told, "query_string": b""}
+    scope |= {"headers": told, "query_string": b"", KEY: new_attempt()}
     call = {"id": "1", "scope": scope, "body": json.dumps(document).encode()}
     call |= {"stream": of(cluster, "a"), "is_owners": False}
 
@@ -240,6 +241,24 @@ def test_a_response_is_found_by_its_id(cluster):
         more = {"input": "and then?", "previous_response_id": one["id"], "max_output_tokens": 4}
         assert cluster.post("/v1/responses", more)["previous_response_id"] == one["id"]
         assert cluster.delete(f"/v1/responses/{one['id']}")["deleted"]
+
+
+def test_who_goes_on_with_a_response_asks_its_streams_owner_about_now(cluster):
+    """Also the one that has heard of neither, and not about the moment of then."""
+    for worker in "ab":
+        stream_id = of(cluster, worker)
+        first = response(stream_id)
+        first["input"][0]["content"][0]["video_url"]["url"] = f"stream://{stream_id}"
+        made = cluster.post("/v1/responses", first)
+        push(cluster, stream_id, "owl", 1500.0 + ord(worker))
+        to_others = cluster.figure("vstream_routed_total", to="other") or 0
+        for _ in range(4):
+            more = {"input": "and then?", "previous_response_id": made["id"]}
+            told = cluster.post("/v1/responses", {**more, "max_output_tokens": 4})
+            assert told["vstream"][0]["as_of"] > made["vstream"][0]["as_of"]
+            newest = [one["vstream"][0]["newest_frame_at"] for one in (told, made)]
+            assert newest[0] > newest[1]
+        assert (cluster.figure("vstream_routed_total", to="other") or 0) == to_others
 
 
 def test_figures_say_whose_they_are(cluster):

@@ -26,7 +26,7 @@ from service import RunningService, endless
 pytestmark = pytest.mark.cluster
 STREAMS = [f"cam{number}" for number in range(6)]
 PORT = 8900
-EVENTS = "vstream:shared:events"
+EVENTS = "vstream:log:events"
 MOST_GROWN_BYTES = 5 << 20
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
@@ -129,6 +129,19 @@ def answered(running, stream_id, on_word=lambda number: None):
     return text, ids, longest_s
 
 
+def in_background(running, stream_id):
+    """The path of a response that takes a while."""
+    [question] = endless(f"{stream_id}?as_of_s=1.5")["messages"]
+    wishes = {"temperature": 0, "max_output_tokens": 300, "background": True}
+    return f"/v1/responses/{running.post('/v1/responses', {'input': [question], **wishes})['id']}"
+
+
+def ended(running, path):
+    """Its state, and what it says."""
+    told = running.get(path)
+    return told["status"], [one["content"][0]["text"] for one in told["output"]]
+
+
 def test_mixed_requests_go_to_the_owners_and_none_is_refused(cluster):
     """200 of them, by 8 clients at a time."""
     drawn = random.Random(7)
@@ -173,11 +186,15 @@ def test_a_client_hears_the_whole_answer_of_a_worker_that_is_lost(cluster, how):
     blocks = cluster.redis.hkeys(f"vstream:{{{stream_id}}}:table")
     writer = pid_of(cluster, stream_id)
     undisturbed, _, _ = answered(cluster, stream_id)
+    looked_up = in_background(cluster, stream_id)
     text, ids, pause_s = answered(
         cluster, stream_id, lambda number: number == 10 and os.kill(writer, how)
     )
     assert text == undisturbed
     assert len(ids) == 1
+    again = in_background(cluster, stream_id)
+    wait_for(lambda: {ended(cluster, looked_up)[0], ended(cluster, again)[0]} == {"incomplete"})
+    assert ended(cluster, looked_up) == ended(cluster, again)
     sys.stdout.write(f"{how.name}: the longest pause was {pause_s:.1f} s\n")
     wait_for(lambda: pid_of(cluster, stream_id) not in (None, writer))
     assert set(blocks) <= set(cluster.redis.hkeys(f"vstream:{{{stream_id}}}:table"))
@@ -190,7 +207,7 @@ def test_one_who_does_not_read_costs_nothing(cluster):
         told["data"] = {"state": "x" * 500}
         with cluster.redis.pipeline(transaction=False) as pipeline:
             for _ in range(number):
-                pipeline.xadd(EVENTS, {"event": json.dumps(told)}, maxlen=4096, approximate=True)
+                pipeline.xadd(EVENTS, {"line": json.dumps(told)}, maxlen=4096, approximate=True)
             pipeline.execute()
 
     def bytes_of():

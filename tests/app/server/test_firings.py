@@ -1,6 +1,7 @@
 """What alerts have told: one list of it, seen or not, over restarts, and gone with the stream."""
 
 import json
+import threading
 import time
 from contextlib import ExitStack
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from command_line import vstream
 from followed import Followed
+from loopback_http import loopback_http
 from one_thing import thing_jpeg
 from processes import until
 from redis_servers import redis_binary
@@ -219,3 +221,27 @@ def test_events_go_on_over_a_restart(begun, store):
         assert {one["stream_id"] for one in told if "at_s" in one["data"]} == {"yard"}
         for wrong in ("soon", "2999-01-01", " "):
             assert at_last.http.get("/v1/events", params={"since": wrong}).status_code == 400
+
+
+def test_who_was_not_told_when_a_service_ended_is_told_by_the_next(store):
+    """Of what is not forgotten meanwhile."""
+    is_there = threading.Event()
+    with loopback_http(lambda request: (204 if is_there.is_set() else 503, {}, b"")) as receiver:
+        with started(store, allow_private=True) as service:
+            spec = {"source": {"type": "push"}, "sampling": {"dedup": 0}}
+            service.post("/v1/streams", {"id": "door", **spec})
+            actions = [{"url": f"{receiver.url}/hook"}]
+            service.post("/v1/alerts", {"stream_ids": ["door"], **OWL, "actions": actions})
+            show(service, "door", "owl", "burger", "burger", "owl")
+            until(lambda: len({one.headers["webhook-id"] for one in receiver.requests}) == 2)
+            service.delete("/v1/streams/door/memory", params=STRETCH)
+        is_there.set()
+        before = len(receiver.requests)
+        with started(store, allow_private=True):
+            until(lambda: len(receiver.requests) > before)
+    first, last = receiver.requests[0], receiver.requests[-1]
+    assert len(receiver.requests) == before + 1
+    assert last.headers["webhook-id"] != first.headers["webhook-id"]
+    assert json.loads(last.body)["data"]["at_s"] == 3.0
+    tries = [one.headers["webhook-id"] for one in receiver.requests[:before]]
+    assert last.headers["webhook-id"] in tries
