@@ -16,8 +16,6 @@ class Kind(StrEnum):
     """The one that watches the stream alone."""
     FIRST = "first"
     """That one first, else any other, out of the store."""
-    HOLDER = "holder"
-    """The one that made what the path names, which no stream's id says."""
     ALL = "all"
     """Each its part."""
     ANY = "any"
@@ -25,14 +23,14 @@ class Kind(StrEnum):
 
 
 _ROUTES = (
-    (r"\w+ (/health|/v1/events)", Kind.HERE),
+    (r"\w+ (/|/ui/?|/health|/v1/events)", Kind.HERE),
     (r"\w+ /v1/streams/probe", Kind.ANY),
     (r"\w+ /v1/streams/(?P<stream>[^/]+)/(timeline|frame.jpg|clip.webp|clip.mp4)", Kind.FIRST),
     (r"\w+ /v1/streams/(?P<stream>[^/]+)(/.*)?", Kind.OWNER),
     (r"POST /v1/(streams|alerts|watches)", Kind.OWNER),
     (r"POST /v1/(chat/completions|responses)", Kind.FIRST),
-    (r"\w+ (?P<held>/v1/(alerts|watches)/[^/]+)", Kind.HOLDER),
-    (r"\w+ (/metrics|/v1/(streams|alerts|watches|firings|firings/seen))", Kind.ALL),
+    (r"(PATCH|DELETE) (?P<alert>/v1/(alerts|watches)/[^/]+)", Kind.OWNER),
+    (r"\w+ (/metrics|/v1/(streams|(alerts|watches)(/[^/]+)?|firings|firings/seen))", Kind.ALL),
     (r"\w+ /v1/(search|moments|recaps)", Kind.ALL),
 )
 _PATTERNS = [(re.compile(pattern), kind) for pattern, kind in _ROUTES]
@@ -40,11 +38,11 @@ _PATTERNS = [(re.compile(pattern), kind) for pattern, kind in _ROUTES]
 
 @dataclass(frozen=True)
 class Key:
-    """`held` is the path by which its worker is found."""
+    """`alert` is the path of the one whose stream is meant."""
 
     kind: Kind
     stream_id: str | None = None
-    held: str | None = None
+    alert: str | None = None
 
 
 def key_of(method: str, path: str, document: dict[str, Any]) -> Key:
@@ -52,7 +50,7 @@ def key_of(method: str, path: str, document: dict[str, Any]) -> Key:
     for pattern, kind in _PATTERNS:
         if (match := pattern.fullmatch(f"{method} {path}")) is not None:
             found = match.groupdict()
-            return Key(kind, found.get("stream") or _named(document), found.get("held"))
+            return Key(kind, found.get("stream") or _named(document), found.get("alert"))
     return Key(Kind.ANY)
 
 

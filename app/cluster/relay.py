@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Protocol
 
+from starlette.responses import Response
 from starlette.types import Message, Send
 
 from app.cluster.membership import Membership, To
@@ -51,6 +52,22 @@ class Workers(Protocol):
 
     async def acknowledge(self, worker: str, call_id: str, num: int) -> None:
         """So many more messages of a call have come."""
+
+
+@dataclass
+class Reply:
+    """What one worker has answered."""
+
+    status: int = 0
+    body: bytes = b""
+
+    async def take(self, message: Message) -> None:
+        self.status = message.get("status", self.status)
+        self.body += message.get("body", b"")
+
+    @property
+    def response(self) -> Response:
+        return Response(self.body, self.status, media_type="application/json")
 
 
 @dataclass

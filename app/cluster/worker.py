@@ -130,6 +130,8 @@ class StreamWorker:
         if is_owners and not is_owner and await self._is_watched(stream_id):
             yield {"type": "vstream.not_mine", "stream": stream_id}
             return
+        if scope["path"].startswith(("/v1/alerts", "/v1/watches")):
+            await to_thread.run_sync(self._look)
         if is_answer(scope) and "spans" not in scope[KEY]:
             spans = await to_thread.run_sync(pinned, self.service, asked)
             told = {stream_id: span.model_dump() for stream_id, span in spans.items()}
@@ -191,9 +193,15 @@ class StreamWorker:
 
     def _look(self) -> dict[str, StreamNote]:
         """What is stored. A device that hangs holds its turn, and this up: see `check_health`."""
-        with self.service.loaded.model.turn:
+        loaded = self.service.loaded
+        with loaded.model.turn:
             pass
-        return self.service.loaded.streams.known()
+        known = loaded.streams.known()
+        loaded.alerts.follow(known)
+        for keeper in loaded.streams.all():
+            if keeper.is_taken:
+                loaded.streams.release(keeper.spec.id)
+        return known
 
     def _adopt(self, stream_id: str) -> None:
         try:

@@ -26,7 +26,12 @@ from memory.locks import Rank, ranked_lock
 from vstream.answer_stream import AnswerStream
 from vstream.config import VStreamConfig
 from vstream.device.free_memory import return_free_memory
-from vstream.errors import BusyError, StreamExistsError, UnknownStreamError, VStreamError
+from vstream.errors import (
+    BusyError,
+    StreamExistsError,
+    UnknownStreamError,
+    VStreamError,
+)
 from vstream.ingest import SeenFrame
 from vstream.models.video_llm import VideoLLM
 from vstream.open_readers import OpenReaders, host_shares, with_host_bytes
@@ -97,7 +102,7 @@ class Streams:
         self._opening: set[str] = set()
         self._host_bytes, for_stored = host_shares(config, max_streams)
         self._readers = OpenReaders(with_host_bytes(config, for_stored), model, max_readers)
-        self._configured, self._is_one_of_many = configured, is_one_of_many
+        self._configured, self.is_one_of_many = configured, is_one_of_many
         self._notes = StreamNotes(config.memory, configured, self._say_not_opened)
         self._stop = threading.Event()
         self._monitor = threading.Thread(target=self._watch_states, name="states", daemon=True)
@@ -120,7 +125,7 @@ class Streams:
         """What is noted beside each stream that is to be watched, by id: here or, where others are
         one service with this one, by any of them. Raises StoreError.
         """
-        if not self._is_one_of_many:
+        if not self.is_one_of_many:
             return {
                 one.spec.id: StreamNote(one.spec.id, one.note, True, None) for one in self.all()
             }
@@ -300,9 +305,9 @@ class Streams:
 
     def delete(self, stream_id: str, *, purge: bool) -> None:
         """Watch it no more; `purge` deletes its memory. Raises UnknownStreamError, StoreError,
-        StreamExistsError for one of the configuration that others would begin again.
+        ConfiguredError for one that others would begin again.
         """
-        if self._is_one_of_many and any(spec.id == stream_id for spec in self._configured):
+        if self.is_one_of_many and any(spec.id == stream_id for spec in self._configured):
             raise StreamExistsError(
                 f"stream {stream_id} is of the configuration: take it out there"
             )
