@@ -32,8 +32,10 @@ def name(document: dict[str, Any], stream_id: str) -> None:
         content = messages[-1].get("content")
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
+        if not isinstance(content, list):
+            return  # the service says what is wrong with it
         part = {"type": "video_url", "video_url": {"url": f"stream://{stream_id}"}}
-        messages[-1]["content"] = [*(content or []), part]
+        messages[-1]["content"] = [*content, part]
 
 
 def stream_id_of(video_url: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ from app.cluster.merging import merged, merged_metrics
 from app.cluster.relay import Relay, Reply, Request, Workers, is_answer
 from app.server.api_errors import ApiError, api_error, no_key, no_stream
 from app.server.event_lines import AskedEvents
+from app.server.frame_date import dated
 from app.server.keys import Action, ApiKeys, Caller
 from app.server.origin_guard import Origin, OriginGuard, own_hosts
 from app.server.request_guard import RequestGuard
@@ -258,14 +259,13 @@ class Ingress:
         pushed = {**_plain({**scope, "method": "POST"}), "scheme": "http"}
         kind, at = (b"content-type", b"image/jpeg"), []
         while (message := await socket.receive())["type"] != "websocket.disconnect":
-            frame = message.get("bytes")
-            if frame is None:
-                captured_at = str(parsed((message.get("text") or "").encode()).get("captured_at"))
-                at = [(b"x-capture-time", captured_at.encode("latin-1", "replace"))]
-                continue
-            reply, headers = Reply(), [*pushed["headers"], kind, *at]
-            call = Request({**pushed, "headers": headers}, frame, key.stream_id, is_owners=True)
             try:
+                if (frame := message.get("bytes")) is None:
+                    captured_at = dated(message.get("text") or "")
+                    at = [(b"x-capture-time", captured_at.encode("latin-1", "replace"))]
+                    continue
+                reply, headers = Reply(), [*pushed["headers"], kind, *at]
+                call = Request({**pushed, "headers": headers}, frame, key.stream_id, is_owners=True)
                 await self._relay.answer(call, reply.take)
                 await socket.send_text(reply.body.decode())
             except ApiError as error:

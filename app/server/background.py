@@ -21,6 +21,7 @@ from app.server.documents import link_citations
 from app.server.response_record import (
     DELTA,
     ENDED,
+    IS_RESPONSE,
     ResponseRecord,
     message_of,
     response_document,
@@ -103,6 +104,8 @@ class BackgroundResponses:
 
     def find(self, response_id: str) -> ResponseRecord | None:
         """Whoever's it is. Raises StoreError."""
+        if not IS_RESPONSE.fullmatch(response_id):
+            return None
         with self._lock:
             self._forget_old()
         tasks, found = self._tasks, self._kept.get(response_id)

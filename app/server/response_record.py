@@ -5,6 +5,7 @@ it runs or afterwards, reads the same list.
 """
 
 import json
+import re
 import secrets
 import threading
 import time
@@ -25,6 +26,7 @@ _EVENT_BYTES = 1 << 10
 _LOOK_S = 0.1
 """So often one looks for what another process tells."""
 ENDED = frozenset({"completed", "failed", "cancelled", "incomplete"})
+IS_RESPONSE = re.compile(r"resp_[0-9a-f]{32}")
 DELTA = "response.output_text.delta"
 _REQUEST = TypeAdapter(AskRequest)
 _WHOSE = ("owner", "model", "background", "metadata", "instructions", "previous")

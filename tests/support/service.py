@@ -77,12 +77,16 @@ class RunningService:
             time.sleep(0.05)
 
     def figure(self, name, **labels):
-        """The value of one series of /metrics; None if there is none with these labels."""
+        """The value of one series of /metrics, in a cluster that of all workers together; None if
+        there is none with these labels.
+        """
+        values = {}
         for family in text_string_to_metric_families(self.http.get("/metrics").text):
             for sample in family.samples:
                 if sample.name == name and labels.items() <= sample.labels.items():
-                    return sample.value
-        return None
+                    series = {**sample.labels, "worker": None}
+                    values.setdefault(str(series), []).append(sample.value)
+        return sum(next(iter(values.values()))) if values else None
 
     def ask(self, text, *streams, **wishes):
         """The whole answer, as /v1/chat/completions gives it."""
@@ -130,12 +134,12 @@ def running_service(
         threads=1,
         service={"port": 0, "grace_s": 1, **service},
     )
-    if IN_CLUSTER and store == "memory://" and not (page or load):
+    if IN_CLUSTER and not (page or load):
         from near_workers import near_cluster  # made of what stands here
 
         within = {"key": key, "scoped": scoped, "model": model, "source": source, "memory": memory}
         within["config"] = {"streams": list(streams)}
-        with near_cluster(*IN_CLUSTER[0](), bounds=bounds, **within, **service) as running:
+        with near_cluster(*IN_CLUSTER[0](store), bounds=bounds, **within, **service) as running:
             yield running
         return
     made = Service(settings, ApiKeys(key, scoped))
